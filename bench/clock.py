@@ -25,9 +25,9 @@ thread_cpu_ns = time.thread_time_ns
 
 SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python's socket module has no name for it
 ANCILLARY_BYTES = 64
-APART_NS = 20_000  # a preemption between two clock reads takes longer than this
+MAX_CLOCK_GAP_NS = 20_000  # a preemption between two clock reads takes longer than this
 TRIES = 10  # limits the loop on machines on which a clock read itself is slow
-ABSURD_LAG_NS = 60_000_000_000
+MAX_LAG_NS = 60_000_000_000
 
 _TIMESPEC = struct.Struct("qq")
 _keep_stamping: socket.socket | None = None
@@ -37,8 +37,8 @@ class Arrival(NamedTuple):
     """The instant of an arrival, its maximum error, and whether it is a timestamp of the kernel."""
 
     at_ns: int
-    error_ns: int = 0
-    kernel: bool = True
+    uncertainty_ns: int = 0
+    is_kernel: bool = True
 
 
 class SendTime(NamedTuple):
@@ -52,7 +52,7 @@ class SendTime(NamedTuple):
     ticket: int = 0
 
 
-def enable_stamps(sock: socket.socket) -> bool:
+def enable_timestamps(sock: socket.socket) -> bool:
     """Ask the kernel to timestamp what arrives on `sock`. Return False if the platform has no such timestamps.
 
     The kernel enables timestamps asynchronously, and disables them when the last socket with this option is closed.
@@ -82,7 +82,7 @@ def now_with_realtime() -> tuple[int, int]:
         after = time.monotonic_ns()
         if after - before < closest:
             closest, pair = after - before, (after, wall)
-        if closest <= APART_NS:
+        if closest <= MAX_CLOCK_GAP_NS:
             break
     return pair
 
@@ -94,7 +94,7 @@ def monotonic_of(realtime_ns: int) -> int | None:
     """
     now, wall = now_with_realtime()
     lag = wall - realtime_ns
-    return now - lag if 0 <= lag <= ABSURD_LAG_NS else None
+    return now - lag if 0 <= lag <= MAX_LAG_NS else None
 
 
 def arrival_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int | None:

@@ -14,7 +14,7 @@ from typing import Literal
 
 ColumnKind = Literal["label", "text", "whole", "number", "flag"]
 """The type of a column. A label repeats from row to row, a text does not. Whole numbers have 64 bits."""
-Stamp = Literal["arrival", "send", "clock"]
+InstantSource = Literal["arrival", "send", "clock"]
 """The source of an instant.
 
 An arrival may really have been earlier than its timestamp, by up to its `error`. A send may have been later, by up to
@@ -48,7 +48,7 @@ class InstantGroup:
     """Instants that one sentence, in Markdown, describes. Their columns are named `<name>_at_ns`."""
 
     names: tuple[str, ...]
-    stamp: Stamp
+    timestamp_kind: InstantSource
     sentence: str
 
 
@@ -62,7 +62,7 @@ _label, _whole, _flag = partial(_group, "label"), partial(_group, "whole"), part
 _number, _text = partial(_group, "number"), partial(_group, "text", filled="or null")
 
 
-def _instants(stamp: Stamp, names: str, sentence: str) -> InstantGroup:
+def _instants(stamp: InstantSource, names: str, sentence: str) -> InstantGroup:
     return InstantGroup(tuple(names.split()), stamp, sentence)
 
 
@@ -74,9 +74,9 @@ def names_of(columns: Iterable[ColumnGroup], *filled: FilledBy) -> tuple[str, ..
     return tuple(name for some in columns if not filled or some.filled in filled for name in some.names)
 
 
-def instants_by_source(instants: Iterable[InstantGroup], *stamps: Stamp) -> tuple[str, ...]:
+def instants_by_source(instants: Iterable[InstantGroup], *stamps: InstantSource) -> tuple[str, ...]:
     """Return the names of instants in order. With `stamps`, return only instants from one of these sources."""
-    return tuple(name for some in instants if not stamps or some.stamp in stamps for name in some.names)
+    return tuple(name for some in instants if not stamps or some.timestamp_kind in stamps for name in some.names)
 
 
 def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
@@ -167,7 +167,7 @@ _CARRIED = "audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_rec
 _CARRIED_SENTENCE = "decoded audio; WebSocket frames with headers, before TLS"
 _RETRY = "the [delay](metrics.md#limits-of-the-service) that the service requested when it refused or throttled the "
 
-TURN_MARKS = (
+TURN_INSTANT_GROUPS = (
     _send(
         "speech_start speech_end",
         "when a microphone had recorded the first, and the last, sample of the caller's [speech](#where-speech-ends): "
@@ -246,7 +246,7 @@ TURNS = (
         "[turn type](metrics.md#turn-types), by which turns of a step are never pooled, joined by `+`; `regular` of "
         "all others",
     ),
-    *_of_instants(TURN_MARKS),
+    *_of_instants(TURN_INSTANT_GROUPS),
     _whole(
         "transmit_delay_ns",
         "the kernel's transmit timestamp of `response.create` − our clock just before the send; null without a "
@@ -346,7 +346,7 @@ TURNS = (
     _flag("task_success", "whether the turn did what the script calls [success](metrics.md#quality)", "quality"),
 )
 
-SESSION_MARKS = (
+SESSION_INSTANT_GROUPS = (
     _clock("call_arrival", "when the [call](load.md#calls-that-arrive) arrived; absent in a closed loop"),
     _clock("previous_reply_end", "the end of playback of the last reply in the session that this one replaces"),
     _clock("intended_start", "its planned start"),
@@ -373,7 +373,7 @@ SESSION_MARKS = (
 
 SESSIONS = (
     *IDENTITY,
-    *_of_instants(SESSION_MARKS),
+    *_of_instants(SESSION_INSTANT_GROUPS),
     _whole("auth_wait_ns", "how long it waited for a sign-in before connecting"),
     _whole(
         "caller_time_ns",
@@ -444,15 +444,18 @@ SECONDS = (
     _number("cpu", "share of one core that the worker's process took"),
 )
 
-TURN_INSTANTS, SESSION_INSTANTS = instants_by_source(TURN_MARKS), instants_by_source(SESSION_MARKS)
-TURN_ARRIVALS, TURN_SENDS = instants_by_source(TURN_MARKS, "arrival"), instants_by_source(TURN_MARKS, "send")
+TURN_INSTANTS, SESSION_INSTANTS = instants_by_source(TURN_INSTANT_GROUPS), instants_by_source(SESSION_INSTANT_GROUPS)
+TURN_ARRIVALS, TURN_SENDS = (
+    instants_by_source(TURN_INSTANT_GROUPS, "arrival"),
+    instants_by_source(TURN_INSTANT_GROUPS, "send"),
+)
 SESSION_ARRIVALS, SESSION_SENDS = (
-    instants_by_source(SESSION_MARKS, "arrival"),
-    instants_by_source(SESSION_MARKS, "send"),
+    instants_by_source(SESSION_INSTANT_GROUPS, "arrival"),
+    instants_by_source(SESSION_INSTANT_GROUPS, "send"),
 )
 TURN_KEYS = ("session_id", "turn")
 """The columns that identify a turn in a file of turns."""
-BOUNDS = tuple(name for some in TURNS if some.audit for name in some.names)
+UNCERTAINTY_COLUMNS = tuple(name for some in TURNS if some.audit for name in some.names)
 """The columns with the uncertainties of turns: of instants, of `stall_duration_ns` and of the onset.
 
 They are in a file of their own, after TURN_KEYS.

@@ -229,7 +229,7 @@ def available_priority() -> Priority:
 
 
 PROC = Path("/proc")
-SIMULATORS_MOST = 4
+MAX_SIMULATOR_CORES = 4
 PROGRAMS = ("user", "nice", "system", "steal")
 """The CPU times of a core that count as used: by programs, or taken by the hypervisor.
 
@@ -241,13 +241,13 @@ Interrupts are left out, because those of the network are the work that is measu
 class CpuAssignment:
     """The cores of the load generator and of the simulator; empty if the system binds no process to a core."""
 
-    harness: frozenset[int]
+    load_generator: frozenset[int]
     simulator: frozenset[int]
 
     @property
     def shared(self) -> bool:
         """True if the load generator and the simulator share a core."""
-        return bool(self.harness & self.simulator) or not self.harness
+        return bool(self.load_generator & self.simulator) or not self.load_generator
 
     @property
     def workers(self) -> int:
@@ -256,15 +256,15 @@ class CpuAssignment:
 
     @property
     def used(self) -> frozenset[int]:
-        return self.harness | self.simulator
+        return self.load_generator | self.simulator
 
 
-def cores_of(allowed: frozenset[int]) -> CpuAssignment:
+def assign_cores(allowed: frozenset[int]) -> CpuAssignment:
     """Divide cores: one for the load generator, whose capacity is that of one process; others for the simulator."""
     if len(allowed) < 2:
         return CpuAssignment(allowed, allowed)
     *others, last = sorted(allowed)
-    return CpuAssignment(frozenset({last}), frozenset(others[-SIMULATORS_MOST:]))
+    return CpuAssignment(frozenset({last}), frozenset(others[-MAX_SIMULATOR_CORES:]))
 
 
 @contextmanager
@@ -285,7 +285,7 @@ class CpuReading(NamedTuple):
     """CPU time so far, in seconds; None if the system does not report it."""
 
     at_ns: int
-    harness_s: float | None
+    load_generator_s: float | None
     simulator_s: float | None
     busy_s: float | None
 
@@ -293,7 +293,7 @@ class CpuReading(NamedTuple):
 class ProcessCpuUsage(NamedTuple):
     """CPU use in cores: 2.0 is two cores."""
 
-    harness: float | None
+    load_generator: float | None
     simulator: float | None
     others: float | None
 

@@ -23,12 +23,12 @@ from bench.transport.websocket import open_websocket
 if TYPE_CHECKING:
     from bench.target.tokens import Keyring
 
-HARNESS_FAULT = "failed:load_generator"
+LOAD_GENERATOR_FAULT = "failed:load_generator"
 TRANSPORTS: Mapping[str, OpenTransport] = {"ws": open_websocket, "wss": open_websocket}
 """The transports by the schemes of their URLs."""
 
 
-class Cut(GreenletExit):  # type: ignore[misc]  # greenlet is not typed
+class RunEnded(GreenletExit):  # type: ignore[misc]  # greenlet is not typed
     """An exception in a session that the end of the run ends. Its user lives on until Locust stops it."""
 
     def __init__(self, outcome: str = "unfinished", detail: str = "the run ended") -> None:
@@ -61,7 +61,7 @@ class Dialer:
                 url, headers, self._context, limits, phases, self.target.network_path, self.target.subprotocols
             )
         except ConnectError as error:
-            detail = self._keyring.hide(error.detail)
+            detail = self._keyring.redact(error.detail)
             raise ConnectError(error.outcome, detail, self._hidden(error.headers)) from None
         shown = self._hidden(transport.handshake.headers)
         named = call_id if self.target.dialect.provider else ""
@@ -69,7 +69,7 @@ class Dialer:
         return transport
 
     def _hidden(self, headers: Mapping[str, str]) -> dict[str, str]:
-        return {name: self._keyring.hide(value) for name, value in headers.items()}
+        return {name: self._keyring.redact(value) for name, value in headers.items()}
 
     def _authorization(self, limits: Timeouts, phases: ConnectTimings) -> tuple[str, str] | None:
         """Return the header that authenticates the client.
@@ -102,22 +102,22 @@ def connect(
         _failed(timeline, phases, error.outcome, error.detail, error.headers)
         return None
     except GreenletExit as error:
-        cut = error if isinstance(error, Cut) else Cut()
+        cut = error if isinstance(error, RunEnded) else RunEnded()
         _failed(timeline, phases, cut.outcome, cut.detail)
         raise
     except Exception as error:
         # Any error may occur during connecting, and a session without an end would be a missing sample. Therefore it
         # ends as `failed:load_generator`, and the caller gets the error and shows it.
-        _failed(timeline, phases, HARNESS_FAULT, f"{type(error).__name__}: {error}")
+        _failed(timeline, phases, LOAD_GENERATOR_FAULT, f"{type(error).__name__}: {error}")
         raise
     instants, headers, errors_ns, call_id = transport.handshake
     told(headers, call_id)
-    timeline.tell(Connected(instants, headers, phases.auth_wait_ns, errors_ns, call_id))
+    timeline.apply(Connected(instants, headers, phases.auth_wait_ns, errors_ns, call_id))
     return transport
 
 
 def _failed(
     timeline: Timeline, phases: ConnectTimings, outcome: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> None:
-    timeline.tell(Connected(phases.instants, headers or {}, phases.auth_wait_ns, phases.errors_ns))
-    timeline.tell(SessionFailed(outcome, monotonic_ns(), detail))
+    timeline.apply(Connected(phases.instants, headers or {}, phases.auth_wait_ns, phases.uncertainties_ns))
+    timeline.apply(SessionFailed(outcome, monotonic_ns(), detail))

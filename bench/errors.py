@@ -39,28 +39,28 @@ class ScriptError(UsageError):
     def __init__(self, path: Path, line: int | None, problem: str, column: int | None = None) -> None:
         place = ":".join(str(part) for part in (path, line, column) if part is not None)
         super().__init__(f"{place}: {problem}")
-        self.path, self.line, self.problem, self.column = path, line, problem, column
+        self.path, self.line, self.error_text, self.column = path, line, problem, column
 
 
 class Mistakes:
     """A collection of the errors of one file, so that a user sees all of them at once."""
 
     def __init__(self) -> None:
-        self.found: list[UsageError] = []
+        self.errors: list[UsageError] = []
 
     @contextmanager
-    def gathered(self) -> Iterator[None]:
+    def gather(self) -> Iterator[None]:
         """Collect the errors of the block. The block ends at the first error that it raises."""
         try:
             yield
         except UsageError as error:
-            self.found += [error, *error.others]
+            self.errors += [error, *error.others]
             error.others = ()
 
     def refuse(self) -> None:
         """Raise the first error, with all others in its `others`. Return if none was found."""
-        if self.found:
-            first, *others = self.found
+        if self.errors:
+            first, *others = self.errors
             first.others = tuple(others)
             raise first
 

@@ -40,8 +40,8 @@ def tool_version() -> str:
 
 KILLED_S = 10.0
 """The wait for the end of a killed process. The kernel may hold it, for example if a disk does not respond."""
-HOME = str(Path(__file__).resolve().parents[1])
-EXAMPLES = Path(HOME) / "scenarios"
+PACKAGE_ROOT = str(Path(__file__).resolve().parents[1])
+EXAMPLES = Path(PACKAGE_ROOT) / "scenarios"
 """The scenarios that come with the tool."""
 
 
@@ -53,7 +53,7 @@ def python_command(module: str, *words: str) -> list[str]:
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment in which our packages precede all others of PYTHONPATH, if that is set."""
     path = environ.get("PYTHONPATH")
-    return dict(environ) | ({"PYTHONPATH": os.pathsep.join((HOME, path))} if path else {})
+    return dict(environ) | ({"PYTHONPATH": os.pathsep.join((PACKAGE_ROOT, path))} if path else {})
 
 
 def terminate(process: subprocess.Popen[bytes], within_s: float = 0.0) -> None:

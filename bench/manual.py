@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.errors import UsageError
-from bench.installation import HOME
+from bench.installation import PACKAGE_ROOT
 
 INDEX = "index.md"
 INSTALLED = f"share/doc/rtbench/{INDEX}"
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 
 def folder() -> Path:
     """Return the folder of the pages. Raise UsageError if this installation has none."""
-    checkout = Path(HOME)
+    checkout = Path(PACKAGE_ROOT)
     if (checkout / "pyproject.toml").is_file() and (checkout / "docs" / INDEX).is_file():
         return checkout / "docs"
     try:

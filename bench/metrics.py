@@ -22,7 +22,7 @@ DEFINITIONS_VERSION = 1
 """The version of the definitions. A change of a value's meaning raises it. Runs of different versions are not compared.
 """
 
-ORIGINS = ("request_sent", "speech_end")
+MEASURED_FROM = ("request_sent", "speech_end")
 """The instants from which latency is measured: the first that a turn has. The column `measured_from` has its name."""
 ORIGIN = "measured_from"
 """The `begin` of metrics that are measured from the instant in the column of this name."""
@@ -73,14 +73,14 @@ class Metric:
     column: str = ""
     of: str = ""
     unless: tuple[str, str | int] | None = None
-    waits: bool = True
+    is_latency: bool = True
     signed: bool = False
 
     @cached_property
     def begins(self) -> tuple[str, ...]:
         """The instants at which the metric may begin; the first that happened counts."""
         if self.begin == ORIGIN:
-            return ORIGINS
+            return MEASURED_FROM
         if self.begin in CONNECT_PHASES:
             return CONNECT_PHASES[CONNECT_PHASES.index(self.begin) :: -1]
         return (self.begin,) if self.begin else ()
@@ -160,7 +160,7 @@ CATALOGUE: dict[str, Metric] = {
         Metric("vad_splits", "n", "turn", "lower", "Commits beyond the first in one turn: pauses that the service took for the end of the caller's speech.", column="vad_splits"),
         Metric("cached_share", "%", "turn", "higher", "Share of a turn's input tokens that the service had cached, as reported for its first response; a session's first turn is excluded.", column="context_cached_tokens", of="context_tokens", unless=("turn", 1)),
         Metric("network_rtt", "ms", "turn", "lower", "Minimum recent TCP round trip of the kernel (tcpi_min_rtt at the turn's end), to the nearest TLS terminator or to a proxy before it.", column="network_rtt_ns"),
-        Metric("request_ack", "ms", "turn", "lower", "From response.create leaving the kernel to the peer's TCP acknowledging it: one network round trip of this turn, to the same endpoint as network_rtt. An upper bound: a peer may delay an acknowledgement by up to 40 ms.", "request_sent", "request_acked", waits=False),
+        Metric("request_ack", "ms", "turn", "lower", "From response.create leaving the kernel to the peer's TCP acknowledging it: one network round trip of this turn, to the same endpoint as network_rtt. An upper bound: a peer may delay an acknowledgement by up to 40 ms.", "request_sent", "request_acked", is_latency=False),
         Metric("retransmits", "n", "turn", "lower", "TCP segments that this machine retransmitted since the session's last turn.", column="retransmits"),
         Metric("ttfa_minus_rtt", "ms", "turn", "lower", "ttfa without one network round trip: distinguishes a slower service from a farther one. Absent behind a proxy.", "measured_from", "first_audio", less="network_rtt_ns", unless=("rtt_scope", "proxy")),
         Metric("delta_gap", "ms", "event", "lower", "Between neighbouring audio deltas of a response, if both timestamps are exact to 1 ms."),
@@ -233,7 +233,7 @@ Slack = tuple[int, int]
 """The uncertainty of an instant in ns: how much earlier, and how much later, it may really have been."""
 
 
-def bound_ns(begin: Slack, end: Slack) -> int:
+def uncertainty_ns(begin: Slack, end: Slack) -> int:
     """Return the uncertainty of the time v between two instants, in ns, in the worse direction.
 
     The real time is in [v − end earlier − begin later, v + end later + begin earlier]: it is longer if it began
@@ -257,7 +257,7 @@ def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:
     return [(begin, end, instants[end] - instants[begin]) for begin, end in pairwise(happened)]
 
 
-BEYOND = 5
+MIN_TURNS_BEYOND = 5
 """The minimum number of turns beyond a quantile other than the median, for it to be published: n(1−p) ≥ 5."""
 ALIKE, INDEPENDENT = 0.5, 3.6
 """Assumptions for the publication of a tail.
@@ -265,7 +265,7 @@ ALIKE, INDEPENDENT = 0.5, 3.6
 ALIKE: the correlation inside a session. INDEPENDENT: the number of independent turns beyond a quantile that give it a
 bound: p^n ≤ 2.5 % at n(1−p) ≈ 3.7.
 """
-LEAST_SESSIONS = 6
+MIN_EFFECTIVE_SESSIONS = 6
 """The minimum effective number of sessions (Kish). With fewer, the largest of their medians is no bound: 2^−6 < 2.5 %.
 """
 
@@ -278,17 +278,17 @@ def sessions_to_publish(p: float, turns: float, sessions: float, effective_sessi
     effective sessions (2^−6 < 2.5 %); for a tail also enough turns to bound it if turns of one session are correlated
     by one half, n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p), and 5 turns beyond it.
     """
-    times = LEAST_SESSIONS / effective_sessions
+    times = MIN_EFFECTIVE_SESSIONS / effective_sessions
     if p != 0.5:
         tail, independent = min(p, 1 - p), turns / (1 + ALIKE * (turns / effective_sessions - 1))
-        times = max(times, INDEPENDENT / tail / independent, BEYOND / tail / turns)
+        times = max(times, INDEPENDENT / tail / independent, MIN_TURNS_BEYOND / tail / turns)
     return math.ceil(sessions * times - 1e-9)
 
 
 STARVED = "starved"
 """The outcome if it is unknown whether a limit was met, because this process did not run when the limit ended."""
-GOOD = frozenset({"ok", "interrupted", "renewed"})
-WHOLE = GOOD | {STARVED}
+SUCCESSFUL = frozenset({"ok", "interrupted", "renewed"})
+WHOLE = SUCCESSFUL | {STARVED}
 """The outcomes of turns with a complete reply, in time or not."""
 UNFINISHED = frozenset({"unfinished", STARVED})
 THROTTLED = "throttled:"
@@ -309,13 +309,13 @@ TEXT_SESSION = "the session is a text session"
 ACCEPT_HEADER = "Sec-WebSocket-Accept"
 LOOKUPS_FULL = "name lookups are open in this process, and none has ended"
 """A text of this tool in details, from which the cause is recognized."""
-SERVICE_SAID = "the service reported: "
+SERVICE_REPORTED = "the service reported: "
 """The text before the service's own message, in a detail that begins with a text of this tool."""
 
 
 def outcome_class(outcome: str) -> OutcomeClass:
     """Return the class of an outcome such as `ok`, `timeout:first_delta`, `unfinished`."""
-    if outcome in GOOD:
+    if outcome in SUCCESSFUL:
         return "success"
     return "unfinished" if outcome in UNFINISHED else "failed"
 

@@ -30,7 +30,7 @@ class Retirement:
         """Return the number of days until then; negative if it is past."""
         return (self.day - today).days
 
-    def words(self, today: date) -> str:
+    def text(self, today: date) -> str:
         """Return the text: is switched off on 2027-01-20, in 59 days (developers.openai.com/…)."""
         days = self.days_left(today)
         away = f"{abs(days)} day{'' if abs(days) == 1 else 's'}"

@@ -52,7 +52,7 @@ class PricingTerms:
     `listed`: true if the price table contains its service's prices.
     """
 
-    asked: str | None = None
+    requested_model: str | None = None
     own: Prices | None = None
     listed: bool = True
 
@@ -72,7 +72,7 @@ def tariff_of(table: Mapping[str, Prices], terms: PricingTerms, answered: str | 
     The model is the one that the service reported, otherwise the requested one. The target's own prices have priority
     over those of the table, for any model.
     """
-    model = answered or terms.asked or ""
+    model = answered or terms.requested_model or ""
     if terms.own is not None:
         return TurnPricing(model, terms.own, "own")
     prices = prices_of(table, model) if terms.listed else None

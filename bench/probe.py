@@ -15,7 +15,7 @@ from bench.dial import Dialer, connect
 from bench.observe.inputs import SessionStart
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedScript
-from bench.plan.script import build_script, varied
+from bench.plan.script import build_script, with_target_settings
 from bench.plan.steps import step_of
 from bench.protocol.base import Dialect
 from bench.protocol.events import EventKind, ServerEvent, audio_payload
@@ -49,7 +49,9 @@ def script_of(
     else:
         turns.append(step_of("text", text=said, name="text"))
     script = build_script(Path(__file__), {"session": dict(session), "timeouts": dict(timeouts)}, turns)
-    return CompiledScript(varied(script, target.session, target.session_source), target.dialect).session(0, 0)
+    return CompiledScript(
+        with_target_settings(script, target.session, target.session_source), target.dialect
+    ).prepare_session(0, 0)
 
 
 class ReplyAudioListener(SessionListener):
@@ -60,13 +62,13 @@ class ReplyAudioListener(SessionListener):
         self._audio: defaultdict[str, bytearray] = defaultdict(bytearray)
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
-        self._keep(events)
+        self._store(events)
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         for delta in deltas:  # deltas of a logged transport have their messages
-            self._keep(self._dialect.decode(delta.data))
+            self._store(self._dialect.decode(delta.data))
 
-    def _keep(self, events: Sequence[ServerEvent]) -> None:
+    def _store(self, events: Sequence[ServerEvent]) -> None:
         for event in events:
             if event.kind is EventKind.AUDIO_DELTA and isinstance(event.payload, msgspec.Raw):
                 self._audio[event.response_id] += audio_payload(event.payload) or b""
@@ -86,12 +88,12 @@ def probe_target(target: Target, script: PreparedScript, log_path: Path, *, reco
     warm_up()
     keyring.open()
     try:
-        return _played(dialer, script, EventLog(log_path, hide=keyring.hide, record_audio=record_audio))
+        return _run_turn(dialer, script, EventLog(log_path, hide=keyring.redact, record_audio=record_audio))
     finally:
         keyring.close()
 
 
-def _played(dialer: Dialer, script: PreparedScript, log: EventLog) -> ReplyAudioListener:
+def _run_turn(dialer: Dialer, script: PreparedScript, log: EventLog) -> ReplyAudioListener:
     target, reply = dialer.target, ReplyAudioListener(script.dialect)
     labels = RowContext(SESSION_ID, target.label, SESSION_ID, script.name)
     try:
@@ -99,7 +101,7 @@ def _played(dialer: Dialer, script: PreparedScript, log: EventLog) -> ReplyAudio
         timeline = LoggedTimeline(session_start(script, len(script.turns)), script.dialect, log=log, about=noted)
         transport = connect(dialer, script.limits, timeline, lambda headers, call_id: None)
         if transport is not None:
-            Session(script, LoggedTransport(transport, log), timeline, reply, lambda: False).play()
+            Session(script, LoggedTransport(transport, log), timeline, reply, lambda: False).run()
     finally:
         log.close()
     return reply

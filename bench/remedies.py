@@ -13,7 +13,7 @@ from bench.metrics import (
     NO_AUDIO,
     NO_MESSAGE,
     NO_PAUSE,
-    SERVICE_SAID,
+    SERVICE_REPORTED,
     TEXT_SESSION,
     UNHEARD,
     outcome_class,
@@ -124,11 +124,11 @@ CLASSES = {
     "throttled": "the quota is spent: start fewer sessions at a time (-u, --connect-rate), shorten the turns, or "
     "raise the quota",
 }
-NOT_EXPECTED = (
+UNEXPECTED = (
     "an event that the script expects was not received in time: does the session request it "
     "(`input_transcription`, `tools`), is `within` long enough?"
 )
-TOLD = {
+REPORTED = {
     "timeout:end_of_turn": {
         UNHEARD: "a service that detects turns reports `turn_detection` in session.updated; if it cannot, commit the "
         "audio from the client (`turn_detection: none`; a probe: --manual-commit)",
@@ -177,13 +177,13 @@ def remedy_of(outcome: str, words: str = "") -> str:
     kind, _, cause = outcome.partition(":")
     if outcome_class(outcome) != "failed":
         return ""
-    told = TOLD.get(outcome, TOLD.get(kind, {}))
+    told = REPORTED.get(outcome, REPORTED.get(kind, {}))
     if remedy := next((remedy for part, remedy in told.items() if part in words), ""):
         return remedy
-    if SERVICE_SAID in words:
-        return OF_CODES.get(words.partition(SERVICE_SAID)[2].partition(":")[0], CLASSES["failed"])
+    if SERVICE_REPORTED in words:
+        return OF_CODES.get(words.partition(SERVICE_REPORTED)[2].partition(":")[0], CLASSES["failed"])
     if outcome.startswith(EXPECTED):
-        return NOT_EXPECTED
+        return UNEXPECTED
     if kind == "connect_failed" and cause.isdigit():
         return OUT_OF_ORDER if int(cause) >= 500 else DOCTOR
     of_code = OF_CODES.get(cause, "") if kind in ("failed", "connect_failed") else ""

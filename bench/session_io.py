@@ -21,7 +21,7 @@ from bench.observe.inputs import (
     CancelResponse,
     DeliverTurn,
     MeasureNetwork,
-    Pay,
+    ReportUsage,
     RequestContinuation,
     RequestResponse,
     RetrieveItem,
@@ -34,7 +34,7 @@ from bench.plan.prepared import PreparedScript, PreparedTurn
 from bench.plan.turn_plan import SuccessPredicate
 from bench.protocol.base import ClientMessage, MessageKind
 from bench.protocol.events import DELTAS, ServerEvent, TokenUsage
-from bench.timeouts import LONGEST_HOLD_NS
+from bench.timeouts import MAX_HOLD_NS
 from bench.transport.interface import SendReceipt, Transport
 from bench.transport.received import MatchedDelta, ReceivedMessage
 
@@ -46,7 +46,7 @@ class Microphone:
     """
 
     def __init__(self, between: Sequence[ClientMessage] = ()) -> None:
-        self._between, self._place = between, 0
+        self._between, self._position = between, 0
         """The chunks that are recorded while no one speaks, and the index of the next one."""
         self._speech: list[ClientMessage] = []
         """Speech that is not recorded yet, in reverse order."""
@@ -61,8 +61,8 @@ class Microphone:
         """Record speech next; if the microphone is already open, after the chunk in progress."""
         chunks = list(speech)
         if self._between:
-            chunks = [self._between[self._place], *chunks]
-            self._between, self._place = between, 0
+            chunks = [self._between[self._position], *chunks]
+            self._between, self._position = between, 0
         self._speech[:0] = reversed(chunks)
 
     def stop_speech(self) -> None:
@@ -80,9 +80,9 @@ class Microphone:
             return None
         if self._speech:
             return self._recorded_ns + _length_ns(self._speech[-1])
-        return self._recorded_ns + _length_ns(self._between[self._place]) if self._between else None
+        return self._recorded_ns + _length_ns(self._between[self._position]) if self._between else None
 
-    def take(self) -> tuple[ClientMessage, int]:
+    def pop_due(self) -> tuple[ClientMessage, int]:
         """Record the next chunk. Return (chunk, instant at which it is due)."""
         due_ns = self.due_ns
         assert due_ns is not None, "nothing is recorded"
@@ -90,8 +90,8 @@ class Microphone:
         self._recorded_ns = due_ns
         if self._speech:
             return self._speech.pop(), due_ns
-        chunk = self._between[self._place]
-        self._place = (self._place + 1) % len(self._between)
+        chunk = self._between[self._position]
+        self._position = (self._position + 1) % len(self._between)
         return chunk, due_ns
 
 
@@ -122,18 +122,18 @@ class SessionListener(Protocol):
         """Note that a message was handed to the kernel, `lag_ns` after it was due if it was paced."""
         return
 
-    def turn_began(self) -> None:
+    def turn_started(self) -> None:
         return
 
     def turn_ended(self, turn: TurnObservation) -> None:
         """Receive the observation of a turn that is over and complete."""
         return
 
-    def paid(self, usage: TokenUsage) -> None:
+    def usage_reported(self, usage: TokenUsage) -> None:
         """Receive the tokens of finished responses. Each response is reported once, and may belong to no turn."""
         return
 
-    def may_ask(self) -> bool:
+    def may_request(self) -> bool:
         """Return whether the open turn may request another response: not after the run's budget is spent."""
         return True
 
@@ -146,10 +146,10 @@ class SessionIO:
     ) -> None:
         self._script, self._transport, self._timeline, self._listener = script, transport, timeline, listener
         self._decode = script.dialect.decode
-        self._words = script.dialect.provider and script.dialect.provider.words(transport.handshake.call_id)
-        self.microphone = Microphone(script.between)
+        self._codec = script.dialect.provider and script.dialect.provider.codec(transport.handshake.call_id)
+        self.microphone = Microphone(script.silence_chunks)
         self.functions = FunctionRunner(script.functions, script.choices)
-        self._asks_late = bool(script.between) and not script.service_responds
+        self._asks_late = bool(script.silence_chunks) and not script.service_responds
         """True if the response is requested only after the VAD, which starts none, has committed all of the speech."""
         self._turn: PreparedTurn | None = None
         """The last turn that was started."""
@@ -159,7 +159,7 @@ class SessionIO:
         """The first chunk of that turn, until it is sent."""
         self.streaming = False
         """True if only the end of a reply is awaited."""
-        self._wakes_ns = 0
+        self._wake_ns = 0
         """The instant at which the session wakes if no message needs it before."""
         self._for_turn = False
         """True if the session sleeps until the turn's end."""
@@ -167,7 +167,7 @@ class SessionIO:
         """True if deltas may be matched: no later step within the turn depends on their content."""
         self._offered: tuple[ClientMessage, int] | None = None
         """The chunk that could not be sent without waiting, and the instant at which it was due."""
-        self.asked_until_ns = 0
+        self.retry_after_ns = 0
         """The instant before which the service asked for no further turn."""
         self._ticket = 0
         """The ticket of the last message that was sent with a timestamp; 0 if its acknowledgement was reported."""
@@ -180,60 +180,62 @@ class SessionIO:
         if turn.judge is not None:
             self._judges[turn.plan.number] = turn.judge
         if turn.speech:
-            self.microphone.speak(turn.speech, turn.between)
+            self.microphone.speak(turn.speech, turn.silence_chunks)
             self._opening = turn.speech[0]
         else:
-            self._begin(turn)
+            self._start(turn)
 
     @property
-    def begun(self) -> bool:
+    def is_turn_started(self) -> bool:
         """True if the last turn that was started has begun."""
         return self._opening is None
 
-    def sound_end(self, timeline: Timeline, _: int) -> int | None:
+    def until_sound_sent(self, timeline: Timeline, _: int) -> int | None:
         """Return the next deadline while the microphone has speech to record, else None; a wait of `bench.session`."""
-        return timeline.next_deadline_ns if self.microphone.speaking and not timeline.over else None
+        return timeline.next_deadline_ns if self.microphone.speaking and not timeline.is_over else None
 
-    def speech_end(self, timeline: Timeline, now_ns: int) -> int | None:
+    def until_speech_sent(self, timeline: Timeline, now_ns: int) -> int | None:
         """Return the same for a turn's speech. Return None if the turn is over before its speech."""
-        return None if self._opening is None and timeline.turns.all_over else self.sound_end(timeline, now_ns)
+        return (
+            None if self._opening is None and timeline.turns.are_all_over else self.until_sound_sent(timeline, now_ns)
+        )
 
-    def _begin(self, turn: PreparedTurn) -> None:
-        self.functions.begin(turn.calls, turn.response, turn.plan.event_prefix)
-        self._timeline.tell(inputs.TurnStarted(self._transport.now_ns(), turn.plan))
-        self._listener.turn_began()
+    def _start(self, turn: PreparedTurn) -> None:
+        self.functions.start(turn.calls, turn.response, turn.plan.event_prefix)
+        self._timeline.apply(inputs.TurnStarted(self._transport.now_ns(), turn.plan))
+        self._listener.turn_started()
 
     # Input and output.
 
     def send(self, message: ClientMessage) -> None:
         """Send a message. If the connection is gone, report that to the timeline instead."""
-        self._note_sent(message, self._transport.send(self._written(message), stamped=_is_stamped(message)))
+        self._record_sent(message, self._transport.send(self._encode(message), stamped=_is_stamped(message)))
 
-    def _written(self, message: ClientMessage) -> bytes:
-        return message.data if self._words is None else self._words.written(message.act, message.data)
+    def _encode(self, message: ClientMessage) -> bytes:
+        return message.data if self._codec is None else self._codec.encode(message.kind, message.data)
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         """Send a goodbye message, if the dialect has one, and close the connection."""
-        goodbye = None if self._words is None else self._words.goodbye()
+        goodbye = None if self._codec is None else self._codec.goodbye()
         if goodbye is not None and self._transport.closed is None:
             # only `close` waits for a peer that reads nothing
-            sent = self._transport.offer(self._written(goodbye))
+            sent = self._transport.try_send(self._encode(goodbye))
             if sent is not None:
-                self._note_sent(goodbye, sent)
+                self._record_sent(goodbye, sent)
         self._transport.close()
 
-    def _note_sent(self, message: ClientMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
+    def _record_sent(self, message: ClientMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
         """Report a message that was handed to the kernel, or the end of the connection if it could not be.
 
         `due_ns`: when it was due, if it was paced.
         """
         if sent is None:
-            self._notice_close()
+            self._record_close()
             return
         lag_ns = None if due_ns is None else sent.handed.at_ns - due_ns
         late = lag_ns is not None and lag_ns * LATE_SHARE > (message.duration_ns or 0)
         at_ns, width_ns, ticket = sent.handed
-        self._timeline.tell(
+        self._timeline.apply(
             inputs.Sent(
                 message.name,
                 at_ns,
@@ -251,12 +253,12 @@ class SessionIO:
         self._listener.sent(sent.wire_bytes, message.audio_bytes, lag_ns)
         if ticket:
             self._ticket = ticket
-            self._note_transmitted()
+            self._record_transmitted()
 
-    def _note_transmitted(self) -> None:
+    def _record_transmitted(self) -> None:
         """Report the kernel's transmit timestamps that are available now."""
         for stamp in self._transport.transmitted():
-            self._timeline.tell(inputs.Transmitted(*stamp))
+            self._timeline.apply(inputs.Transmitted(*stamp))
             if stamp.acknowledged and stamp.ticket == self._ticket:
                 self._ticket = 0
 
@@ -267,69 +269,69 @@ class SessionIO:
 
     def send_due(self) -> bool:
         """Send the microphone's chunks that are due, without waiting. Return True if the session must wake."""
-        speaking, sent, begun = self.microphone.speaking, False, self.begun
+        speaking, sent, begun = self.microphone.speaking, False, self.is_turn_started
         while (due_ns := self.due_ns) is not None and self._transport.now_ns() >= due_ns:
             if self._transport.closed is not None:
                 return True
-            self._offer(*self.microphone.take())
+            self._try_send(*self.microphone.pop_due())
             if self._offered is not None or self._asks_late or self.microphone.speaking is not speaking:
                 return True
-            if self.begun is not begun:  # deltas of the last reply may no longer be matched
+            if self.is_turn_started is not begun:  # deltas of the last reply may no longer be matched
                 return True
             sent = True
-        return sent and self._timeline.next_deadline_ns < self._wakes_ns
+        return sent and self._timeline.next_deadline_ns < self._wake_ns
 
-    def _offer(self, message: ClientMessage, due_ns: int) -> None:
+    def _try_send(self, message: ClientMessage, due_ns: int) -> None:
         """Send a chunk, or as much of it as is possible without waiting."""
         if message is self._opening and self._turn is not None:
             self._opening = None
-            self._begin(self._turn)  # before the send, because no instant of a turn may precede its start
-        receipt = self._transport.offer(self._written(message), stamped=_is_stamped(message))
+            self._start(self._turn)  # before the send, because no instant of a turn may precede its start
+        receipt = self._transport.try_send(self._encode(message), stamped=_is_stamped(message))
         if receipt is None:
             self._offered = message, due_ns
         else:
-            self._note_sent(message, receipt, due_ns)
+            self._record_sent(message, receipt, due_ns)
 
-    def _finish_offered(self) -> None:
+    def _flush(self) -> None:
         """Wait until the rest of the offered chunk is handed over."""
         if self._offered is not None:
             (message, due_ns), self._offered = self._offered, None
-            self._note_sent(message, self._transport.finish(), due_ns)
+            self._record_sent(message, self._transport.flush(), due_ns)
 
-    def listen(self, until_ns: int, *, for_turn: bool = False) -> None:
+    def receive_until(self, until_ns: int, *, for_turn: bool = False) -> None:
         """Sleep until an instant, or until a message that needs a decision. The microphone stays open.
 
         `for_turn`: only the end of the turn is awaited.
         """
         until_ns = min(until_ns, self.functions.due_ns, self._timeline.mark_due_ns, self._transport.now_ns() + FAR_NS)
-        self.streaming, self._wakes_ns = self._timeline.turns.streaming, until_ns
+        self.streaming, self._wake_ns = self._timeline.turns.is_streaming, until_ns
         self._for_turn = for_turn and not self._asks_late
         # a step after speech, an `expect` or a cue may wait for a word of the reply, or for a length of it
         self._matches = for_turn and not self.microphone.speaking
         # a chunk that is due now may have results, to which the session must react before it sleeps
         if not self.send_due():
-            reply = self if self._matches and self._timeline.turns.answering else None
-            self._transport.listen(until_ns, self._take, reply, self)
+            reply = self if self._matches and self._timeline.turns.is_answering else None
+            self._transport.receive_until(until_ns, self._on_message, reply, self)
         # The order matters: what was sent before the connection ended is reported before its end, and what ends a turn
         # is reported before the next actions are determined.
-        self._finish_offered()
-        self._notice_close()
-        self._hand_over_outputs()
+        self._flush()
+        self._record_close()
+        self._send_function_outputs()
         self.run_actions()
 
-    def take_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+    def on_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         """Report deltas of the reply in progress."""
         self._timeline.received_deltas(deltas)
         self._listener.received_deltas(deltas)
 
-    def _take(self, message: ReceivedMessage) -> bool:
+    def _on_message(self, message: ReceivedMessage) -> bool:
         """Handle a message. Return False if the session need not wake."""
         # first, because the time at which the request left changes the instant from which this message is measured
         if self._ticket:
-            self._note_transmitted()
+            self._record_transmitted()
         events = self._decode(message.data)
-        if self._words is not None:
-            events = self._words.heard(events)
+        if self._codec is not None:
+            events = self._codec.decode(events)
         timeline = self._timeline
         timeline.received(events, message)
         self._listener.received(events, message, self._transport.now_ns())
@@ -338,27 +340,27 @@ class SessionIO:
                 self._transport.add_template(message, event)
         # A wake-up costs more than decoding a message. Therefore a session that waits for the turn's end wakes only if
         # it must.
-        return not self._for_turn or timeline.wakes(events, self._wakes_ns, streaming=self.streaming)
+        return not self._for_turn or timeline.must_wake(events, self._wake_ns, streaming=self.streaming)
 
-    def _notice_close(self) -> None:
+    def _record_close(self) -> None:
         if self._transport.closed is not None:
             code, reason, at_ns, ours, cause, error_ns = self._transport.closed
             closed = inputs.ConnectionClosed(code, at_ns, reason, ours=ours, cause=cause, uncertainty_ns=error_ns)
-            self._timeline.tell(closed)
+            self._timeline.apply(closed)
 
     # Actions of the timeline.
 
     def run_actions(self) -> None:
         """Execute the actions that are due now."""
         if self._ticket:  # first, because a delivered turn does not change any more
-            self._note_transmitted()
+            self._record_transmitted()
         timeline, dialect = self._timeline, self._script.dialect
-        for work in timeline.work(self._transport.now_ns(), self._transport.heard_ns, self._judges):
+        for work in timeline.actions(self._transport.now_ns(), self._transport.watermark_ns, self._judges):
             match work:
-                case Pay(usage):
-                    self._listener.paid(usage)
+                case ReportUsage(usage):
+                    self._listener.usage_reported(usage)
                 case AcknowledgeMark(mark):
-                    if self._words is not None and (told := self._words.played(mark)) is not None:
+                    if self._codec is not None and (told := self._codec.acknowledge(mark)) is not None:
                         self.send(told)
                 case CancelResponse(event_id):
                     self.send(dialect.cancel(event_id))
@@ -369,42 +371,42 @@ class SessionIO:
                     self.send(replace(dialect.retrieve(item_id, event_id), item=item_id))
                 case MeasureNetwork():
                     if (network := self._transport.network()) is not None:
-                        timeline.tell(inputs.NetworkMeasured(*network))
+                        timeline.apply(inputs.NetworkMeasured(*network))
                 case DeliverTurn(turn):
                     self._listener.turn_ended(turn)
                     if turn.retry_after_ns is not None:
-                        asked_ns = min(turn.retry_after_ns, LONGEST_HOLD_NS)
-                        self.asked_until_ns = max(self.asked_until_ns, turn.instants["ended"] + asked_ns)
+                        asked_ns = min(turn.retry_after_ns, MAX_HOLD_NS)
+                        self.retry_after_ns = max(self.retry_after_ns, turn.instants["ended"] + asked_ns)
                 case RequestResponse():
                     if self._turn is not None and self._turn.request is not None:
                         self.send(self._turn.request)
                 case CallFunction(call):
                     self.functions.call(call, self._transport.now_ns())
-                    self._hand_over_outputs()
+                    self._send_function_outputs()
                 case RequestContinuation():
-                    self._go_on()
+                    self._request_continuation()
 
-    def _go_on(self) -> None:
+    def _request_continuation(self) -> None:
         """Request the next response. If the run's budget is spent, end the session as unfinished."""
-        if self._listener.may_ask():
+        if self._listener.may_request():
             self.send(self._script.dialect.request(*self.functions.next_request()))
         else:
-            self._timeline.tell(
+            self._timeline.apply(
                 inputs.SessionFailed("unfinished", self._transport.now_ns(), "the run's budget is spent")
             )
 
-    def _hand_over_outputs(self) -> None:
+    def _send_function_outputs(self) -> None:
         """Send the outputs that functions have returned by now. Drop those for turns that are over."""
         now_ns = self._transport.now_ns()
         if self.functions.due_ns > now_ns:
             return
         for returned in self.functions.returned(now_ns):
-            if self._timeline.turns.awaits_output(returned.said.call_id):
+            if self._timeline.turns.awaits_output(returned.output.call_id):
                 event_id = f"{self.functions.prefix}output-{returned.number}"
-                self.send(self._script.dialect.function_output(returned.said, event_id))
-                answered = inputs.FunctionOutputSent(returned.said.call_id, self._transport.now_ns(), returned.wrong)
-                self._timeline.tell(answered)
+                self.send(self._script.dialect.function_output(returned.output, event_id))
+                answered = inputs.FunctionOutputSent(returned.output.call_id, self._transport.now_ns(), returned.error)
+                self._timeline.apply(answered)
 
 
 def _is_stamped(message: ClientMessage) -> bool:
-    return message.act is MessageKind.REQUEST or "speech_end" in message.instants
+    return message.kind is MessageKind.REQUEST or "speech_end" in message.instants

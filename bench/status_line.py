@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TextIO
 
-BETWEEN = " · "
+SEPARATOR = " · "
 USUAL_COLUMNS, USUAL_ROWS = 80, 24
-WIDEST = 100
+MAX_WIDTH = 100
 """The maximum number of columns of text, and the number without a terminal."""
 ERASE_REST = "\x1b[K"
 COLOURS = {"bad": "31", "sim": "35"}
@@ -23,7 +23,7 @@ COLOURS = {"bad": "31", "sim": "35"}
 
 def text_width() -> int:
     """Return the number of columns of a report's text on this terminal."""
-    return min(WIDEST, shutil.get_terminal_size((WIDEST, USUAL_ROWS)).columns)
+    return min(MAX_WIDTH, shutil.get_terminal_size((MAX_WIDTH, USUAL_ROWS)).columns)
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class StatusPart:
     rank: int
     forms: tuple[str, ...]
     style: str = ""
-    cut: tuple[str, ...] = ()
+    shorter_forms: tuple[str, ...] = ()
 
 
 def fitted(parts: Iterable[StatusPart], width: int | None = None, *, colour: bool = False) -> str:
     """Return the parts as a line of at most `width` columns; None for no limit."""
     left = list(parts)
-    while width is not None and left and len(BETWEEN.join(part.forms[0] for part in left)) > width:
+    while width is not None and left and len(SEPARATOR.join(part.forms[0] for part in left)) > width:
         _shorten(left)
-    return BETWEEN.join(_inked(part.forms[0], part.style if colour else "") for part in left)
+    return SEPARATOR.join(_coloured(part.forms[0], part.style if colour else "") for part in left)
 
 
 def _shorten(parts: list[StatusPart]) -> None:
@@ -55,13 +55,13 @@ def _shorten(parts: list[StatusPart]) -> None:
     part = parts[place]
     if wordy:
         parts[place] = replace(part, forms=part.forms[1:])
-    elif part.cut:
-        parts[place] = replace(part, forms=part.cut[:1], cut=part.cut[1:])
+    elif part.shorter_forms:
+        parts[place] = replace(part, forms=part.shorter_forms[:1], shorter_forms=part.shorter_forms[1:])
     else:
         del parts[place]
 
 
-def _inked(text: str, style: str) -> str:
+def _coloured(text: str, style: str) -> str:
     return f"\x1b[{COLOURS[style]}m{text}\x1b[0m" if style else text
 
 
@@ -83,7 +83,7 @@ class StatusLine:
             columns = os.get_terminal_size(self._stream.fileno()).columns
         return (columns or USUAL_COLUMNS) - 1
 
-    def takes(self) -> bool:
+    def fits(self) -> bool:
         """Return whether the stream accepts a line now: a stopped terminal (Ctrl-S) would block the whole process."""
         try:
             return bool(select.select([], [self._stream], [], 0)[1])

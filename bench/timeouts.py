@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 from bench.units import NS_PER_S
 
-MOST_ROUNDS, MOST_CALLS = 50, 1_000
+MAX_ROUNDS, MAX_CALLS = 50, 1_000
 """The maximum number of responses of a turn that call functions, and of these calls. A caller would hang up before."""
-MOST_RESPONSES = 1_000
+MAX_RESPONSES = 1_000
 """The maximum number of responses since a turn began, with fillers and those of no turn.
 
 With one per second it is a quarter of an hour of talk.
 """
-MOST_ITEMS = 1_000
+MAX_ITEMS = 1_000
 """The maximum number of items with audio in one reply: with one for each sentence, an hour of talk."""
-MOST_EVENTS = 250_000
+MAX_EVENTS = 250_000
 """The maximum number of events since a turn began: a hundred a second for 40 minutes.
 
 The ids of events are stored in memory, so their number needs a limit.
 """
-MOST_BYTES = 1 << 29
+MAX_BYTES = 1 << 29
 """The maximum number of bytes over the wire since a turn began: two hours of PCM."""
 REPLY_SILENCE_MS = 1_500
 """The default duration of the silence that ends a reply if no event does.
@@ -28,7 +28,7 @@ REPLY_SILENCE_MS = 1_500
 Pauses within speech, and most pauses between a filler and the answer, are shorter.
 """
 LONGEST_TURN_S = 300.0
-LONGEST_HOLD_NS = 600 * NS_PER_S
+MAX_HOLD_NS = 600 * NS_PER_S
 """The maximum delay that is granted if a service asks for one."""
 
 

@@ -48,7 +48,7 @@ class String(Validator[str]):
     def read(self, value: LocatedValue) -> str:
         text = value.content()
         if not isinstance(text, str):
-            raise value.type_error(self.allowed, " (put it in quotes)" if value.written else "")
+            raise value.type_error(self.allowed, " (put it in quotes)" if value.source_text else "")
         if not self.blank and not text.strip():
             raise value.refuse("must not be empty")
         return unicode_text(value, text)
@@ -100,28 +100,28 @@ class Date(Validator[date]):
 class Number(Validator[float]):
     """A number from `least` to `most`, both included. `unit`: in words, as in `of seconds`."""
 
-    least: float
-    most: float
+    minimum: float
+    maximum: float
     unit: str = ""
-    words: ClassVar = "a number"
+    description: ClassVar = "a number"
 
     def read(self, value: LocatedValue) -> float:
         number = value.content()
         if not isinstance(number, int | float) or isinstance(number, bool) or not self._holds(number):
-            bounds = f"from {self.least:.10g} to {self.most:.10g}"
-            raise value.type_error(" ".join(filter(None, (self.words, self.unit, bounds))))
+            bounds = f"from {self.minimum:.10g} to {self.maximum:.10g}"
+            raise value.type_error(" ".join(filter(None, (self.description, self.unit, bounds))))
         return float(number)
 
     def _holds(self, number: float) -> bool:
-        return self.least <= number <= self.most
+        return self.minimum <= number <= self.maximum
 
     def schema(self) -> Schema:
-        return {"type": "number", "minimum": self.least, "maximum": self.most}
+        return {"type": "number", "minimum": self.minimum, "maximum": self.maximum}
 
 
 @dataclass(frozen=True)
 class Integer(Number):
-    words: ClassVar = "a whole number"
+    description: ClassVar = "a whole number"
 
     def read(self, value: LocatedValue) -> int:
         return int(super().read(value))
@@ -149,16 +149,16 @@ class Boolean(Validator[bool]):
 class Choice(Validator[str]):
     """One of several words."""
 
-    words: tuple[str, ...]
+    keywords: tuple[str, ...]
 
     def read(self, value: LocatedValue) -> str:
         word = value.content()
-        if not isinstance(word, str) or word not in self.words:
-            raise value.type_error(either(self.words))
+        if not isinstance(word, str) or word not in self.keywords:
+            raise value.type_error(either(self.keywords))
         return word
 
     def schema(self) -> Schema:
-        return {"enum": list(self.words)}
+        return {"enum": list(self.keywords)}
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _read_each(shape: Validator[T], items: Iterable[LocatedValue]) -> tuple[T, .
     """Read the items of a list. Raise the errors of all of them together."""
     read, mistakes = [], Mistakes()
     for item in items:
-        with mistakes.gathered():
+        with mistakes.gather():
             read.append(shape.read(item))
     mistakes.refuse()
     return tuple(read)
@@ -216,16 +216,16 @@ class MapOf(Validator[dict[str, T]]):
     pattern: str
     shape: Validator[T]
     allowed: str = "a table (`name: settings`)"
-    least: int = 0
-    most: int | None = None
+    minimum: int = 0
+    maximum: int | None = None
 
     def read(self, value: LocatedValue) -> dict[str, T]:
         entries = value.content()
-        if not isinstance(entries, dict) or not self.least <= len(entries) <= (self.most or len(entries)):
+        if not isinstance(entries, dict) or not self.minimum <= len(entries) <= (self.maximum or len(entries)):
             raise value.type_error(self.allowed)
         read, mistakes = {}, Mistakes()
         for name, entry in entries.items():
-            with mistakes.gathered():
+            with mistakes.gather():
                 if not re.fullmatch(self.pattern, name):
                     raise entry.error(f"{excerpt(name)} is not allowed here: {value.name} must be {self.allowed}")
                 read[name] = self.shape.read(entry)
@@ -237,8 +237,8 @@ class MapOf(Validator[dict[str, T]]):
             "type": "object",
             "propertyNames": {"pattern": f"^{self.pattern}{END}"},
             "additionalProperties": self.shape.schema(),
-            **({"minProperties": self.least} if self.least else {}),
-            **({} if self.most is None else {"maxProperties": self.most}),
+            **({"minProperties": self.minimum} if self.minimum else {}),
+            **({} if self.maximum is None else {"maxProperties": self.maximum}),
         }
 
 
@@ -280,7 +280,7 @@ class JsonObject(Validator[dict[str, Any]]):
 
 
 @dataclass(frozen=True)
-class Then(Validator[T]):
+class Converted(Validator[T]):
     """A value of a form that `make` converts. `make` gets the located value, for errors, and the value that was read.
 
     `more`: what the schema has in addition to that of the form.
@@ -310,12 +310,12 @@ class Field(Generic[T]):
     required: bool = False
     default: T | None = None
     nothing: bool = False
-    quiet: bool = False
+    is_hidden: bool = False
 
     def read(self, value: LocatedValue) -> T | None:
         if self.nothing and value.content() is None:
             return self.default
-        return self.shape.read(value.unquoted() if self.quiet else value)
+        return self.shape.read(value.unquoted() if self.is_hidden else value)
 
     def schema(self) -> Schema:
         shape = self.shape.schema()
@@ -346,7 +346,7 @@ class InvalidCombinationError(Exception):
 
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(problem)
-        self.key, self.problem = key, problem
+        self.key, self.error_text = key, problem
 
 
 @dataclass(frozen=True)
@@ -367,7 +367,7 @@ class StructOf(Validator[T]):
         try:
             return self.build(**given)
         except InvalidCombinationError as error:
-            raise entries_of(value)[error.key].refuse(error.problem) from None
+            raise entries_of(value)[error.key].refuse(error.error_text) from None
 
     def gather(self, value: LocatedValue, mistakes: Mistakes) -> dict[str, Any]:
         """Return the values of readable keys, and the defaults of others. Collect the errors in `mistakes`."""
@@ -376,17 +376,17 @@ class StructOf(Validator[T]):
         try:
             entries = entries_of(value, f"; {allowed}", nothing=self.nothing or bool(self.required))
         except UsageError as error:
-            mistakes.found.append(error)
+            mistakes.errors.append(error)
             return given
         for key, entry in entries.items():
-            with mistakes.gathered():
+            with mistakes.gather():
                 if key not in self.fields:
                     hint = _hint(key, self.fields) or ";"
                     raise entry.error(f"{value.name} has an unknown key '{excerpt(key)}'{hint} {allowed}")
                 given[key] = self.fields[key].read(entry)
         for key in self.required:
             if key not in entries:
-                with mistakes.gathered():
+                with mistakes.gather():
                     raise value.refuse(f"needs `{key}`")
         return given
 
@@ -415,7 +415,7 @@ def field_key(
 
     `absent`: the field's value if there is neither the key nor a default.
     """
-    entry = Field(shape, note, required=required, default=default, quiet=quiet)
+    entry = Field(shape, note, required=required, default=default, is_hidden=quiet)
     meant = absent if default is None else default
     return field(metadata={ENTRY: entry}) if required else field(default=meant, metadata={ENTRY: entry})
 
@@ -456,13 +456,13 @@ class OrKeyword(Validator[Any]):
     """A value of a form, or one word that is itself the value."""
 
     shape: Validator[Any]
-    word: str
+    keyword: str
 
     def read(self, value: LocatedValue) -> Any:
-        return self.word if value.content() == self.word else self.shape.read(value)
+        return self.keyword if value.content() == self.keyword else self.shape.read(value)
 
     def schema(self) -> Schema:
-        return {"if": {"type": "string"}, "then": {"const": self.word}, "else": self.shape.schema()}
+        return {"if": {"type": "string"}, "then": {"const": self.keyword}, "else": self.shape.schema()}
 
 
 @dataclass(frozen=True)

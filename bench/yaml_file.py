@@ -22,11 +22,11 @@ from ruamel.yaml.reader import ReaderError
 from bench.errors import ScriptError, UsageError
 from bench.untrusted.sanitize import excerpt
 
-MOST_BYTES = 4 << 20
-MOST_VALUES = 100_000
+MAX_BYTES = 4 << 20
+MAX_VALUES = 100_000
 """The maximum number of values of a file, with aliases expanded. A few lines of nested aliases could fill the memory.
 """
-DEEPEST = 64
+MAX_DEPTH = 64
 """The maximum depth of lists and mappings."""
 TAG = "tag:yaml.org,2002:"
 TABLE = "a table (`key: value`)"
@@ -37,7 +37,7 @@ class LocatedValue(ABC):
     """A value and its position. `name`: its name in errors, such as its key; `quiet`: errors do not quote it."""
 
     name: str
-    quiet: bool = field(default=False, kw_only=True)
+    is_hidden: bool = field(default=False, kw_only=True)
 
     @property
     @abstractmethod
@@ -46,12 +46,12 @@ class LocatedValue(ABC):
 
     @property
     @abstractmethod
-    def place(self) -> str:
+    def position(self) -> str:
         """The position FILE:LINE:COLUMN of its key, or of the value itself if it has none; "" outside of files."""
 
     @property
     @abstractmethod
-    def written(self) -> str | None:
+    def source_text(self) -> str | None:
         """The source text of a scalar; None for a list or a mapping."""
 
     @abstractmethod
@@ -72,9 +72,9 @@ class LocatedValue(ABC):
 
     def type_error(self, allowed: str, hint: str = "") -> UsageError:
         """Return the error for a value that is not what is allowed."""
-        return self.refuse(f"must be {allowed}{'' if self.quiet else f', not {self.shown()}'}{hint}")
+        return self.refuse(f"must be {allowed}{'' if self.is_hidden else f', not {self.displayed()}'}{hint}")
 
-    def shown(self) -> str:
+    def displayed(self) -> str:
         """Return the value as errors quote it. Strings are marked as such, because 5 and "5" differ."""
         match self.content():
             case None:
@@ -85,15 +85,15 @@ class LocatedValue(ABC):
                 return "`key: value`" if entries else "an empty table"
             case str() as text:
                 return f'the string "{excerpt(text)}"'
-        return excerpt(str(self.written))
+        return excerpt(str(self.source_text))
 
-    def called(self, name: str) -> Self:
+    def renamed(self, name: str) -> Self:
         """Return the same value under another name."""
         return replace(self, name=name)
 
     def unquoted(self) -> Self:
         """Return the same value, which errors do not quote."""
-        return replace(self, quiet=True)
+        return replace(self, is_hidden=True)
 
     def within(self, *keys: str) -> LocatedValue | None:
         """Return the value at the end of nested keys; None if it is absent."""
@@ -123,11 +123,11 @@ class PythonValue(LocatedValue):
         return self.base
 
     @property
-    def place(self) -> str:
+    def position(self) -> str:
         return ""
 
     @property
-    def written(self) -> str | None:
+    def source_text(self) -> str | None:
         return None if isinstance(self.data, list | tuple | Mapping) else str(self.data)
 
     def content(self) -> object:
@@ -163,7 +163,7 @@ class YamlValue(LocatedValue):
         return int(self.mark.start_mark.line) + 1
 
     @property
-    def place(self) -> str:
+    def position(self) -> str:
         return f"{self.path}:{self.line}:{self._column}"
 
     @property
@@ -171,7 +171,7 @@ class YamlValue(LocatedValue):
         return int(self.mark.start_mark.column) + 1
 
     @property
-    def written(self) -> str | None:
+    def source_text(self) -> str | None:
         return str(self.node.value) if isinstance(self.node, ScalarNode) else None
 
     def content(self) -> object:
@@ -216,13 +216,13 @@ def read_text(path: Path) -> str:
     """Return the text of a file in UTF-8. Raise ScriptError if it cannot be read."""
     try:
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise ScriptError(path, None, "no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ScriptError(path, None, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if len(data) > MOST_BYTES:
-        raise ScriptError(path, None, f"is larger than {MOST_BYTES >> 20} MiB: is it the right file?")
+    if len(data) > MAX_BYTES:
+        raise ScriptError(path, None, f"is larger than {MAX_BYTES >> 20} MiB: is it the right file?")
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -279,10 +279,10 @@ def _refuse_too_much(path: Path, root: Node) -> None:
         if known != (0, 0):
             return known
         measured[id(node)] = None
-        parts = [metric(part) for part in _parts(node)]
+        parts = [metric(part) for part in _count_values(node)]
         values, levels = 1 + sum(many for many, _ in parts), 1 + max((deep for _, deep in parts), default=0)
-        if values > MOST_VALUES or levels > DEEPEST:
-            problem = f"has more than {MOST_VALUES} values or {DEEPEST} levels, with aliases expanded"
+        if values > MAX_VALUES or levels > MAX_DEPTH:
+            problem = f"has more than {MAX_VALUES} values or {MAX_DEPTH} levels, with aliases expanded"
             raise YamlValue("", path, node, node).error(problem)
         measured[id(node)] = values, levels
         return values, levels
@@ -290,7 +290,7 @@ def _refuse_too_much(path: Path, root: Node) -> None:
     metric(root)
 
 
-def _parts(node: Node) -> Iterator[Node]:
+def _count_values(node: Node) -> Iterator[Node]:
     match node:
         case SequenceNode():
             yield from node.value

@@ -11,10 +11,10 @@ from itertools import product
 
 import numpy as np
 
-from reports.gate.absolute import judge_limit
+from reports.gate.absolute import evaluate_limit
 from reports.statistic_types.rate import estimate_rate
 from reports.statistics.arms import TwoSamples
-from reports.statistics.autocorrelation import rate_by_order, waits_by_order
+from reports.statistics.autocorrelation import latencies_by_order, rate_by_order
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import sample
@@ -126,8 +126,8 @@ def _tails(case: Case) -> bool:
             waits += STALL_MS * outages(rng, case, at_s)
             targets.append(sample(waits.ravel(), code))
         both = TwoSamples(targets[0], targets[1], (case.pairs, case.pairs), paired=True)
-        methods = quantile_differences, waits_by_order
-        found = [one(both, [(0.95, Margin())], "lower", Inference(draws=DRAWS, seed=rng))[0] for one in methods]
+        methods = quantile_differences, latencies_by_order
+        found = [one(both, [(0.95, Margin())], "lower", Inference(resamples=DRAWS, seed=rng))[0] for one in methods]
         words = [called for one in found for called in (one.worse.low > 0, one.worse.high < 0)]
         counted += [*words, found[1].order is not None]
     return _printed(case, counted / OF_TAILS, OF_TAILS)
@@ -154,7 +154,7 @@ def _limits() -> bool:
     rng = np.random.default_rng([SEED, 9])
     for _ in range(REPETITIONS):
         target = latencies_of_targets(rng, case)[1]
-        results.append((judge_limit(estimate_rate(target), "<", case.share)[0], not target[0].any()))
+        results.append((evaluate_limit(estimate_rate(target), "<", case.share)[0], not target[0].any()))
     fails, passes = (sum(word == result for word, _ in results) / REPETITIONS for result in ("fail", "pass"))
     none = sum(nothing for _, nothing in results) / REPETITIONS
     met = fails <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / REPETITIONS)

@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.run.histograms import Histograms
 from reports.runs import RunFrames, second_frame, session_frame, turn_frame
 from reports.samples import samples_of
-from reports.summary.groups import GroupDifference, GroupedLatency, waits_by
+from reports.summary.groups import GroupDifference, GroupedLatency, latency_by
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -105,5 +105,5 @@ def levels_of(plan: Plan) -> tuple[list[GroupedLatency], tuple[GroupDifference, 
     tables = synthetic.rows(plan)
     frames = turn_frame(tables["turns"]), session_frame(tables["sessions"]), second_frame(tables["seconds"])
     run = RunFrames(Path(), {"state": "ended"}, *frames, Histograms(), finalized=True)
-    waits, differing = waits_by(run, samples_of(run))
+    waits, differing = latency_by(run, samples_of(run))
     return [one for one in waits if one.by == "calls"], differing

@@ -25,7 +25,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from bench.cpu import CpuAssignment, allowed_cores, cores_of
+from bench.cpu import CpuAssignment, allowed_cores, assign_cores
 from bench.installation import terminate
 from bench.metrics import CATALOGUE
 from bench.plan.recordings import FULL_SCALE, RATE_HZ, load_pcm, to_pcm16
@@ -139,7 +139,7 @@ def play(
         scratch = Path(folder)
         simulator = partial(agent, (recording, behind, str(level_db)))
         with patch.multiple(load_steps, simulator=simulator, PROFILE=profile):
-            run = load_steps.play_load(kind, calls, pace, cores, scratch, tls=False)
+            run = load_steps.run_load(kind, calls, pace, cores, scratch, tls=False)
         step = load_steps.load_step_entry(kind, calls, run, cores.workers)
         return Played(step, {} if run.died else compared(kind, run))
 
@@ -192,7 +192,7 @@ def print_load(calls: int, sound: tuple[str, str, float], played: Played) -> Non
 
 
 def main(loads: Sequence[int] = LOADS) -> None:
-    cores = cores_of(allowed_cores())
+    cores = assign_cores(allowed_cores())
     if 1 in loads:
         with ProcessPoolExecutor(len(SOUNDS)) as at_once:
             alone = at_once.map(partial(play, "twilio", 1, pace=LONE_PACE, cores=cores), SOUNDS)

@@ -28,14 +28,14 @@ from bench.units import NS_PER_S
 from reports.statistics.counting import Floats
 from reports.statistics.rates import PerCluster
 from rtbench.capacity.conclusion import contradiction_of
-from rtbench.capacity.search import LevelBudget, LevelEntry, least_ramp_s, results_of
+from rtbench.capacity.search import LevelBudget, LevelEntry, min_ramp_s, results_of
 from rtbench.load_search import Bracket, NextLevel, bracket_of
 from tests.capacity.models import ModelService, PhasedService, Service, build_plan, level_result, searched
 from tests.simulator_process import QUICK, running_simulator
 from tests.system.end_to_end.locust_process import write_scenario
 
 SEEDS, QUEUE_SEEDS = 500, 200
-MOST = 256
+MAX_LEVEL = 256
 
 SERVERS, SERVICE_MS, THINK_S, THINK_SIGMA = 4, LogNormal(250, 400), 1.0, 0.5
 ALLOWED, LIMIT_MS = 0.2, 600.0
@@ -104,7 +104,7 @@ class QueueService:
 
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         """Run a level; turns in flight at its end are completed."""
-        ramp_s = least_ramp_s(given.load_s)
+        ramp_s = min_ramp_s(given.load_s)
         begins = rng.uniform(0.0, ramp_s, step.load)
         asks = [(float(begin) + thought_s(rng), caller) for caller, begin in enumerate(begins)]
         turns = sorted(
@@ -141,7 +141,7 @@ def counted(sessions: Sequence[Sequence[ServedTurn]], at_s: float) -> PerCluster
 
 def models() -> None:
     """Print how often the interval covers the breaking point, its width, and the time of the searches."""
-    plan = build_plan(most=MOST)
+    plan = build_plan(most=MAX_LEVEL)
     print(f"at most {plan.time_s / 60:.0f} min, {plan.max_levels} levels and a confirmation run")
     heads = f"{'service':<36}{'n':>5}{'covers':>9}{'SE':>6}{'alone':>9}{'agree':>8}{'A/B':>8}{'both ends':>11}"
     print(f"{heads}{'width':>8}{'confirmed':>11}{'min':>6}{'over':>6}")
@@ -156,7 +156,7 @@ def of_service(name: str, service: Service, seeds: int) -> None:
     `alone`: how often the levels cover the breaking point if contradictions do not count; `agree`: how often they do
     not contradict each other.
     """
-    plan, edge = build_plan(most=MOST), service.edge(MOST)
+    plan, edge = build_plan(most=MAX_LEVEL), service.edge(MAX_LEVEL)
     searches = [searched(plan, copy.deepcopy(service), seed) for seed in range(seeds)]
     alone = [bracket_of(results_of(levels)) for levels in searches]
     agree = [contradiction_of(levels) is None for levels in searches]

@@ -23,7 +23,7 @@ NIGHTLY, NIGHTS = 200, 120
 SIGMA, ICC, STALLED, MEDIAN_MS = 0.5, 0.3, 0.03, 600.0
 QUANTILES = (0.5, 0.95)
 FAILED = 0.005
-LEAST = (math.log(1.05), math.log(1.05), 0.01)
+MIN_RUNS = (math.log(1.05), math.log(1.05), 0.01)
 NEAR = 2
 """The maximum distance of a correct mark from the true position, in runs."""
 
@@ -162,7 +162,7 @@ def marks(values: Floats, variances: Floats, figures: int = 0) -> list[Sequence[
     runs = values.shape[1]
     return [
         find_changes(one, variance, np.arange(runs), among=figures or len(values), min_change=least).changes
-        for one, variance, least in zip(values, variances, LEAST, strict=False)
+        for one, variance, least in zip(values, variances, MIN_RUNS, strict=False)
     ]
 
 

@@ -58,7 +58,7 @@ class SilentStream:
 
     heard_ns = 0
 
-    def rest(self) -> None:
+    def yield_to_loop(self) -> None:
         pass
 
     def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
@@ -98,8 +98,8 @@ def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
     wire = frame(message)
     events = GA.decode(message)
     timeline = Timeline(SessionStart(0, 1, Timeouts()), GA)
-    timeline.tell(inputs.TurnStarted(monotonic_ns(), TurnPlan(1, "step", "turn-1-", "turn-1-response")))
-    timeline.tell(inputs.Sent("response.create", monotonic_ns(), 1))
+    timeline.apply(inputs.TurnStarted(monotonic_ns(), TurnPlan(1, "step", "turn-1-", "turn-1-response")))
+    timeline.apply(inputs.Sent("response.create", monotonic_ns(), 1))
     record = Recorder(Spool(folder, 0), utc_ns()).session(RowContext("s", "target", "scenario", "script"))
 
     def came() -> ReceivedMessage:
@@ -107,7 +107,7 @@ def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
 
     def frames() -> None:
         now_ns = monotonic_ns()
-        socket._take(SocketRead(wire, now_ns, now_ns - 1000, True, True))
+        socket._on_read(SocketRead(wire, now_ns, now_ns - 1000, True, True))
         socket._came.clear()
 
     return {
@@ -144,7 +144,7 @@ def carries(scratch: Path, transport: str, sessions: int) -> bool:
     (scratch / "profile.yaml").write_text(PROFILE)
     tls = ["--tls"] if transport == "tls" else []
     where, served = cores(), ("--ground-truth", str(truth_log), "--profile", str(scratch / "profile.yaml"), *tls)
-    with pinned_to(where.simulator), running_simulator(*served) as ready, pinned_to(where.harness):
+    with pinned_to(where.simulator), running_simulator(*served) as ready, pinned_to(where.load_generator):
         load = ["-u", str(sessions), "-r", "40", "--sessions", str(sessions), "--url", ready.urls["ga"]]
         ca = ["--ca-file", str(ready.ca)] if ready.ca else []
         run, _, _ = run_locust(scenario, scratch / "runs", *load, *ca)

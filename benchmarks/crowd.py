@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.cpu import allowed_cores, cores_of, pinned_to
+from bench.cpu import allowed_cores, assign_cores, pinned_to
 from bench.run import folder as files
 from benchmarks.locust_runs import quantiles, run_locust
 from benchmarks.watched_run import p_ms
@@ -66,14 +66,14 @@ def main() -> None:
 
 
 def run(scenario: str, busy: int, *options: str) -> Ran:
-    cores = cores_of(allowed_cores())
+    cores = assign_cores(allowed_cores())
     with tempfile.TemporaryDirectory() as folder:
         scratch, truth = Path(folder), Path(folder) / "truth.jsonl"
         write_scenario(scratch, turns=4)
         (scratch / "scenario.py").write_text(scenario)
         with pinned_to(cores.simulator):
             simulator = running_simulator("--ground-truth", str(truth))
-            with simulator as ready, pinned_to(cores.harness), crowd(busy):
+            with simulator as ready, pinned_to(cores.load_generator), crowd(busy):
                 load = ("-u", str(CALLERS), "-r", str(CALLERS), "-t", f"{LASTS_S}s", "--url", ready.urls["ga"])
                 folder_, _, _ = run_locust(scratch / "scenario.py", scratch / "runs", *load, *options)
         rows = files.read_table(folder_, "turns", list(COLUMNS)).to_pylist()

@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from bench.cpu import allowed_cores, cores_of, pinned_to
+from bench.cpu import allowed_cores, assign_cores, pinned_to
 from bench.metrics import CATALOGUE
 from bench.plan.recordings import load_pcm
 from bench.run import folder as files
 from bench.run import validity_data
-from bench.run.validity import STAMP_LIMIT_MS, STAMP_SHARE, MetricUncertainty
+from bench.run.validity import MAX_UNCERTAINTY_MS, MAX_UNCERTAINTY_SHARE, MetricUncertainty
 from bench.run.validity_data import metric_uncertainties, quantile_or_none
 from benchmarks.crowd import crowd
 from benchmarks.locust_runs import run_locust
@@ -73,14 +73,14 @@ def main() -> None:
 
 def metric(situation: Situation) -> None:
     """Run the situation; print for each metric its error, its uncertainty, and the verdict of the run."""
-    cores = cores_of(allowed_cores())
+    cores = assign_cores(allowed_cores())
     with tempfile.TemporaryDirectory() as scratch_:
         scratch, truth_log = Path(scratch_), Path(scratch_) / "truth.jsonl"
         (scratch / "profile.yaml").write_text(situation.profile)
         scenario = write_scenario(scratch, script=situation.script)
         with pinned_to(cores.simulator):
             simulator = running_simulator("--ground-truth", str(truth_log), "--profile", str(scratch / "profile.yaml"))
-            with simulator as ready, pinned_to(cores.harness), situation.beside():
+            with simulator as ready, pinned_to(cores.load_generator), situation.beside():
                 callers = str(situation.callers)
                 load = ("-u", callers, "-r", callers, "-t", f"{situation.lasts_s}s", "--url", ready.urls["ga"])
                 folder, _, _ = run_locust(scenario, scratch / "runs", *load, meanwhile=situation.meanwhile)
@@ -142,7 +142,7 @@ def _first_deltas(folder: Path) -> str:
     waits = good["first_audio_at_ns"] - good["request_sent_at_ns"].fillna(good["speech_end_at_ns"])
     p99, p50 = (quantile_or_none(column.dropna().to_numpy() / 1e6, p) or 0.0
                 for column, p in ((rows["timestamp_uncertainty_ns"], 0.99), (waits, 0.5)))  # fmt: skip
-    limit = max(STAMP_LIMIT_MS, STAMP_SHARE * p50)
+    limit = max(MAX_UNCERTAINTY_MS, MAX_UNCERTAINTY_SHARE * p50)
     return f"by the first deltas only: {'VALID' if p99 <= limit else 'INVALID'} ({p99:.3f} ms, limit {limit:.2f})"
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy.special import ndtri  # type: ignore[import-untyped, unused-ignore]
 
 from benchmarks.on_the_margin import Row, at_most, error, generator, print_rows, shown
-from reports.gate.absolute import judge_limit
+from reports.gate.absolute import evaluate_limit
 from reports.statistic_types.quantile import estimate_quantile
 from reports.statistic_types.rate import estimate_rate
 from reports.statistics.arms import TwoSamples
@@ -29,7 +29,7 @@ from reports.statistics.verdicts import verdicts
 REPETITIONS, COMPARED, DRAWS = 1000, 400, 500
 SIGMA, ICC = 0.5, 0.3
 LEVEL, NOMINAL = 0.95, 0.05
-MOST_TURNS = 1000
+MAX_TURNS = 1000
 """The maximum turns in a session: a script has an end."""
 SLOWER = {
     ("60 of 5 to 15", 0.3): (LEVEL, NOMINAL),
@@ -45,7 +45,7 @@ By design and slope: the change in log latency if a session is ten times as long
 documented (statistics.md).
 """
 LIMITS = (2, 3, 16)
-LEAST_PRINTED = 20
+MIN_PRINTED = 20
 """The minimum number of runs for a statement on coverage."""
 Floats = npt.NDArray[np.float64]
 Lengths = Callable[[np.random.Generator], npt.NDArray[np.int64]]
@@ -58,7 +58,7 @@ def one_of(sessions: int, share: float, turns: int = 10) -> Lengths:
 
 
 def pareto(sessions: int, index: float, least: int = 4) -> Lengths:
-    return lambda rng: np.minimum(MOST_TURNS, least * rng.random(sessions) ** (-1 / index)).astype(np.int64)
+    return lambda rng: np.minimum(MAX_TURNS, least * rng.random(sessions) ** (-1 / index)).astype(np.int64)
 
 
 def between(sessions: int, least: int, most: int) -> Lengths:
@@ -150,12 +150,12 @@ def covering(
             printed[p] += is_printed
             held[p] += is_printed and estimate.low <= truth <= estimate.high
             ends[p] += is_printed and estimate.high == math.inf
-            word = judge_limit(estimate_quantile(one, p, many.size), "<", truth)[0]
+            word = evaluate_limit(estimate_quantile(one, p, many.size), "<", truth)[0]
             if word in ("pass", "fail"):
                 called[p, word] += 1
     for p in ps:
         name = f"{what}{f', long sessions {slower:+g}' if slower else ''}, p{p * 100:g}"
-        if printed[p] >= LEAST_PRINTED:
+        if printed[p] >= MIN_PRINTED:
             share = held[p] / printed[p]
             formatted = (
                 f"{shown(share, printed[p])}, open {ends[p] / printed[p]:.0%}, printed {printed[p] / REPETITIONS:.0%}"
@@ -201,7 +201,7 @@ def rates() -> Iterable[Row]:
             scale = _scale(case, limit)
             for _ in range(REPETITIONS):
                 many = case.lengths(rng)
-                called[judge_limit(estimate_rate(failing(rng, case, many, scale)), "<", limit)[0]] += 1
+                called[evaluate_limit(estimate_rate(failing(rng, case, many, scale)), "<", limit)[0]] += 1
             for result in ("pass", "fail"):
                 yield at_most(f"rate<{limit:.0%} at {limit:.0%}, {case.name}: {result}", called[result])
 
@@ -235,7 +235,9 @@ def words() -> Iterable[Row]:
         whole = _words(np.random.default_rng(3), 200_000, unequal=unequal, grows=grows)
         limit = float(whole[0].sum() / whole[1].sum())
         for _ in range(REPETITIONS):
-            called[judge_limit(estimate_rate(_words(rng, sessions, unequal=unequal, grows=grows)), "<", limit)[0]] += 1
+            called[
+                evaluate_limit(estimate_rate(_words(rng, sessions, unequal=unequal, grows=grows)), "<", limit)[0]
+            ] += 1
         for result in ("pass", "fail"):
             yield at_most(f"input_wer at the truth, {sessions} sessions, {what}: {result}", called[result])
 
@@ -263,7 +265,7 @@ def comparisons() -> Iterable[Row]:
                     TwoSamples(base, cand, (many.size, many.size), paired=True),
                     [(p, Margin(ratio=0.1))],
                     "lower",
-                    Inference(draws=DRAWS, seed=rng),
+                    Inference(resamples=DRAWS, seed=rng),
                 )
                 (verdict,) = verdicts(found, [True], [None])
                 called["regressed"] += verdict.name == "regressed"
@@ -287,7 +289,7 @@ def families() -> Iterable[Row]:
                 own = math.sqrt(shared) * common + math.sqrt(1 - shared) * rng.normal(size=(60, 1))
                 logs = math.sqrt(0.5) * own + math.sqrt(0.5) * rng.normal(size=(60, 10))
                 values = sampled(600 * np.exp(SIGMA * logs).ravel(), np.full(60, 10))
-                found.append(judge_limit(estimate_quantile(values, 0.5, 60), "<", 600.0)[0])
+                found.append(evaluate_limit(estimate_quantile(values, 0.5, 60), "<", 600.0)[0])
             n_failed += "fail" in found
         what = f"{many} limits at the truth, sessions {'correlated' if shared else 'independent'}: one fails"
         yield at_most(what, n_failed, COMPARED, 1 - (1 - NOMINAL) ** many)

@@ -88,7 +88,7 @@ class SimulatedWorker:
                 self.send(CHUNK, {"run_id": self._run_id, "chunk": msgspec.to_builtins(chunk, builtin_types=(bytes,))})
                 while not self._receipts:
                     gevent.sleep(0.005)
-                source.note(self._receipts.pop())
+                source.add(self._receipts.pop())
             gevent.sleep(1)
 
 

@@ -94,7 +94,7 @@ def play(recorder: Recorder, first: int, waits: np.ndarray) -> None:
     record = recorder.session(RowContext(f"w0-{first // PER_SESSION:06d}", "sim", "million", "million"))
     start_ns = monotonic_ns()
     for turn in range(PER_SESSION):
-        record.turn_began()
+        record.turn_started()
         came = ReceivedMessage(b"", Arrival(start_ns), 16_000)
         record.received((ServerEvent(EventKind.AUDIO_DELTA, payload_bytes=12_000),), came, start_ns + 40_000)
         record.turn_ended(observed(first + turn, turn + 1, start_ns, int(waits[first + turn])))
@@ -124,7 +124,7 @@ def observed(number: int, turn: int, start_ns: int, wait_ns: int) -> TurnObserva
         turn=turn, step=STEPS[number % len(STEPS)], outcome="timeout:first_delta" if failed else "ok", detail="",
         start_ns=start_ns, instants=instants, response_id=f"resp_{number:021d}", item_id="",
         widths_ns={"request_sent": 0},
-        errors_ns={name: BOUNDS_NS[number * len(name) % 7] for name in TURN_ARRIVALS if name in instants},
+        uncertainties_ns={name: BOUNDS_NS[number * len(name) % 7] for name in TURN_ARRIVALS if name in instants},
         stall_duration_uncertainty_ns=0, timestamp_uncertainty_max_ns=30_000, kernel_stamps=40, user_stamps=0,
         audio_bytes_sent=0,
         audio_bytes_received=144_000, wire_bytes_sent=500, wire_bytes_received=210_000, events=40, audio_deltas=12,

@@ -80,7 +80,7 @@ def _met(case: Case) -> bool:
         weighted = TwoSamples(base, cand, (SESSIONS, SESSIONS), paired=False, steps=(of_base, of_cand))
         asked = [(case.p, Margin(ratio=case.margin))]
         for at, targets in enumerate((together, weighted)):
-            found = quantile_differences(targets, asked, "lower", Inference(draws=DRAWS, seed=rng))
+            found = quantile_differences(targets, asked, "lower", Inference(resamples=DRAWS, seed=rng))
             counted[2 * at : 2 * at + 2] += _called(found)
         counted[4] += bool(differing((_turns(base, of_base), _turns(cand, of_cand)), paired=False))
     shares = counted / REPETITIONS

@@ -15,14 +15,14 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from reports.gate.absolute import judge_limit
-from reports.looks.analysis import AnalysisSchedule, SequentialResult, run_looks
+from reports.gate.absolute import evaluate_limit
+from reports.looks.analysis import AnalysisSchedule, SequentialResult, run_analyses
 from reports.metric_comparison import Result
 from reports.statistic_types.quantile import quantiles_seen
 from reports.statistic_types.rate import estimate_rate, rate_seen
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.group_sequential import look_sizes
+from reports.statistics.group_sequential import analysis_sizes
 from reports.statistics.interim import by_se
 from reports.statistics.quantiles import sample
 from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference
@@ -106,7 +106,7 @@ def limits() -> Iterable[Row]:
         for together, sessions in product(TOGETHER, shapes):
             rng = generator("limits", limit, together, sessions)
             results = Counter[Result](
-                judge_limit(estimate_rate(failing(rng, limit, sessions, 10, together)), "<", limit)[0]
+                evaluate_limit(estimate_rate(failing(rng, limit, sessions, 10, together)), "<", limit)[0]
                 for _ in range(REPETITIONS)
             )
             judged: tuple[Result, Result] = ("pass", "fail")
@@ -131,7 +131,7 @@ def ties() -> Iterable[Row]:
                 TwoSamples(sample(base.ravel(), code), sample(cand.ravel(), code), (100, 100), paired=False),
                 [(p, Margin(ratio=ratio))],
                 "lower",
-                Inference(draws=DRAWS, seed=rng),
+                Inference(resamples=DRAWS, seed=rng),
             )
             words[verdicts(found, [True], [None])[0].name] += 1
         what, passed = f"clock of {CLOCK_MS} ms, p{p * 100:g}", LOOKED - words["regressed"] - words["inconclusive"]
@@ -156,13 +156,13 @@ def looks_at_a_rate() -> Iterable[Row]:
 
 
 def _interim_analyses_of(targets: Sequence[PerCluster], pairs: int, every: int) -> SequentialResult:
-    sizes, margin = look_sizes(pairs, every), Margin(points=0.01)
+    sizes, margin = analysis_sizes(pairs, every), Margin(points=0.01)
 
     def see(size: int) -> list[object]:
         base, cand = ((events[:size], turns[:size]) for events, turns in targets)
         return [rate_seen(base, cand, margin)]
 
-    return run_looks(AnalysisSchedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
+    return run_analyses(AnalysisSchedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
 
 
 def corrections() -> Iterable[Row]:
@@ -172,7 +172,7 @@ def corrections() -> Iterable[Row]:
         rng, above = generator("corrected", times), np.zeros(2)
         outside = 0
         for _ in range(LOOKED):
-            ruling = _stopped(rng, times, pairs, every).rulings[0]
+            ruling = _stopped(rng, times, pairs, every).decisions[0]
             above += [ruling.corrected > math.log(times), ruling.d > math.log(times)]
             outside += not ruling.low <= ruling.corrected <= ruling.high
         for name, found in zip(("corrected", "plain"), above / LOOKED, strict=True):
@@ -202,8 +202,8 @@ def corrections_of_families() -> Iterable[Row]:
                 se = 0.1 / math.sqrt(size / 200)
                 return [by_se(end * se, end * se, se, 1e7) for end in ends[:, look]]
 
-            course = run_looks(AnalysisSchedule(200, (50, 100, 150, 200), gates), see, 4)  # type: ignore[arg-type]
-            above += course.rulings[0].corrected > 0.1 * z
+            course = run_analyses(AnalysisSchedule(200, (50, 100, 150, 200), gates), see, 4)  # type: ignore[arg-type]
+            above += course.decisions[0].corrected > 0.1 * z
         share, off = above / IDEAL, 3 * error(0.5, IDEAL)
         what = f"corrected estimate, {gates} gates, the first ends {z:+g} standard errors off: above the truth"
         yield what, shown(share, IDEAL), "50 %", abs(share - 0.5) <= off
@@ -211,7 +211,7 @@ def corrections_of_families() -> Iterable[Row]:
 
 def _stopped(rng: np.random.Generator, times: float, pairs: int, every: int) -> SequentialResult:
     """Return the result of a run with one gate, on p50."""
-    targets, sizes = [waits(rng, pairs, 600.0 * one, SPREAD) for one in (1.0, times)], look_sizes(pairs, every)
+    targets, sizes = [waits(rng, pairs, 600.0 * one, SPREAD) for one in (1.0, times)], analysis_sizes(pairs, every)
 
     def see(size: int) -> list[object]:
         code = np.repeat(np.arange(size), 10)
@@ -222,7 +222,7 @@ def _stopped(rng: np.random.Generator, times: float, pairs: int, every: int) -> 
             )
         )
 
-    return run_looks(AnalysisSchedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
+    return run_analyses(AnalysisSchedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
 
 
 # The data of turns.

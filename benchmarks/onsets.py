@@ -175,7 +175,7 @@ def found(samples: Samples, rate_hz: int) -> list[tuple[int, int, int]]:
     for begin in range(0, len(samples), size):
         frame = samples[begin : begin + size]
         at += len(frame)
-        for what, back, error_ns in ear.hear(frame):
+        for what, back, error_ns in ear.add(frame):
             if what != "begins":
                 replies[-1] = (replies[-1][0], at - back, min(replies[-1][2], error_ns))
             elif not replies or (at - back - replies[-1][1]) * NS_PER_S >= SILENCE_NS * rate_hz:

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from reports.looks.analysis import AnalysisSchedule, run_looks
+from reports.looks.analysis import AnalysisSchedule, run_analyses
 from reports.statistic_types.quantile import quantiles_seen
 from reports.statistics.arms import TwoSamples
-from reports.statistics.autocorrelation import EARLY, FOUND, waits_by_order
+from reports.statistics.autocorrelation import EARLY, FOUND, latencies_by_order
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.group_sequential import look_sizes
+from reports.statistics.group_sequential import analysis_sizes
 from reports.statistics.quantiles import Sample, sample
 from reports.statistics.verdicts import verdicts
 
@@ -105,7 +105,7 @@ def main() -> bool:
     print(f"  {'':<42}{'as if independent':<40}{'by order':<40}drift detected")
     met = True
     for case in CASES:
-        before, after = (_counted(case, method) for method in (quantile_differences, waits_by_order))
+        before, after = (_counted(case, method) for method in (quantile_differences, latencies_by_order))
         called = after[:4] if case.margins == MARGINS else after[5:6]
         most = case.error + 3 * math.sqrt(case.error * (1 - case.error) / REPETITIONS)
         is_met = case.factor == 1.2 or bool((called <= most).all())
@@ -129,7 +129,7 @@ def _counted(case: Case, method: Any) -> Floats:
         base, cand = map(sampled, both_targets(rng, case))
         asked = [(p, Margin(ratio=margin)) for (p, _), margin in zip(GATES, case.margins, strict=True)]
         both = TwoSamples(base, cand, (case.pairs, case.pairs), case.paired)
-        found = method(both, asked, "lower", Inference(run_sd=case.run_sd, draws=DRAWS, seed=rng))
+        found = method(both, asked, "lower", Inference(run_sd=case.run_sd, resamples=DRAWS, seed=rng))
         words = verdicts(found, [True] * len(found), [None] * len(found))
         each = [called for one in found for called in (one.worse.low > 0, one.worse.high < 0)]
         ends = all(word.passes for word in words), any(word.name == "regressed" for word in words)
@@ -149,7 +149,7 @@ def interim_analyses() -> Iterable[Row]:
 
 def _interim_analyses_of(case: Case, gates: tuple[tuple[float, float], ...], most: float) -> Iterable[Row]:
     ends: Counter[str] = Counter()
-    sizes = look_sizes(case.pairs)
+    sizes = analysis_sizes(case.pairs)
     for seed in range(ANALYSED_RUNS):
         rng = np.random.default_rng([case.pairs, round(1000 * case.own), seed])
         waits = both_targets(rng, case)
@@ -162,7 +162,7 @@ def _interim_analyses_of(case: Case, gates: tuple[tuple[float, float], ...], mos
                 TwoSamples(base, cand, (pairs, pairs), paired=True), asked, "lower", rng, draws=DRAWS, error=error
             )
 
-        ends[run_looks(AnalysisSchedule(case.pairs, sizes, len(gates)), see, len(sizes)).reason] += 1
+        ends[run_analyses(AnalysisSchedule(case.pairs, sizes, len(gates)), see, len(sizes)).reason] += 1
     wanted = most + 3 * math.sqrt(most * (1 - most) / ANALYSED_RUNS)
     for reason in ("regressed", "not_regressed"):
         rate, free = ends[reason] / ANALYSED_RUNS, reason == "not_regressed" and case.factor == 1

@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 
 from reports.statistics.arms import TwoSamples
-from reports.statistics.autocorrelation import waits_by_order
+from reports.statistics.autocorrelation import latencies_by_order
 from reports.statistics.differences import LEVEL, Inference, Margin
 from reports.statistics.power import PRIMARY_METRICS, distance_of, pilot_of_quantile
 from reports.statistics.quantiles import Sample, sample
@@ -63,8 +63,8 @@ def _met(case: Case) -> bool:
         size = pilot.needed(distance_of(case.effect, case.margin), case.power, ERROR)[1]
         base, cand = run(rng, size, case.icc), run(rng, size, case.icc, 1 + case.effect)
         targets = TwoSamples(base, cand, (size, size), paired=False)
-        (one,) = waits_by_order(
-            targets, [(case.p, Margin(ratio=case.margin))], "lower", Inference(draws=DRAWS, seed=rng)
+        (one,) = latencies_by_order(
+            targets, [(case.p, Margin(ratio=case.margin))], "lower", Inference(resamples=DRAWS, seed=rng)
         )
         found += one.worse.p <= ERROR
         sizes.append(size)

@@ -109,14 +109,17 @@ def turn_end_us(folder: Path) -> dict[str, float]:
     target = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=gpt-realtime")
     keyring, terms = Keyring([target]), {target.label: PricingTerms(own=Prices(1, 1, 1, 1, 1, 1))}
     (folder / "spool").mkdir()
-    recorder, progress = Recorder(Spool(folder, 0), utc_ns(), hide=keyring.hide), ProgressCounter(CostMeter({}, terms))
+    recorder, progress = (
+        Recorder(Spool(folder, 0), utc_ns(), hide=keyring.redact),
+        ProgressCounter(CostMeter({}, terms)),
+    )
     total = LiveTotals()
     target_state = TargetState(target.label, cast(Any, None), cast(Any, None), StartPacer(None))
     talks, listeners = [Talk() for _ in range(TOGETHER)], []
     for number, talk in enumerate(talks):
-        talk.timeline.tell(inputs.Connected({"opened": at(0)}, {}))
+        talk.timeline.apply(inputs.Connected({"opened": at(0)}, {}))
         record = recorder.session(RowContext(f"w0-{number:06d}", target.label, "scenario", "script", pair=number))
-        listeners.append(RunListener(record, talk.timeline, target_state, cast(Any, Spender(progress, keyring.hide))))
+        listeners.append(RunListener(record, talk.timeline, target_state, cast(Any, Spender(progress, keyring.redact))))
     costs_us: dict[str, list[float]] = {"observation": [], "listeners": [], "flush": [], "progress": []}
 
     def metric(part: str, work: Callable[[], object]) -> None:
@@ -130,7 +133,7 @@ def turn_end_us(folder: Path) -> dict[str, float]:
         metric("listeners", partial(tell_all, listeners, taken))
         metric("flush", recorder.flush)
         if number % 2 == 0:
-            metric("progress", lambda: total.add(0, progress.standing(recorder.histograms, recorder.traffic)))
+            metric("progress", lambda: total.add(0, progress.report(recorder.histograms, recorder.traffic)))
     recorder.close()
     return {part: float(np.median(costs)) * len(costs) / ROUNDS for part, costs in costs_us.items()}
 
@@ -138,7 +141,7 @@ def turn_end_us(folder: Path) -> dict[str, float]:
 def play_turn(talk: Talk, number: int) -> None:
     """Run a text turn that is answered completely, with the network values from the kernel."""
     talk.ask(1000 * number, number)
-    talk.timeline.tell(inputs.NetworkMeasured(3 * MS, 2 * MS, 0, "service"))
+    talk.timeline.apply(inputs.NetworkMeasured(3 * MS, 2 * MS, 0, "service"))
     for place, data in enumerate(reply(GA, f"resp_{number}", deltas=DELTAS)):
         arrival = Arrival(at(1000 * number + 100 + 10 * place), 1000)
         talk.timeline.received(GA.decode(data), ReceivedMessage(data, arrival, len(data)))

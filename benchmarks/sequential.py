@@ -17,14 +17,14 @@ import numpy as np
 
 from benchmarks import own_drift
 from benchmarks.on_the_margin import of_looks
-from reports.looks.analysis import AnalysisSchedule, SequentialResult, run_looks
+from reports.looks.analysis import AnalysisSchedule, SequentialResult, run_analyses
 from reports.statistic_types.quantile import quantiles_seen
 from reports.statistic_types.rate import rate_seen
 from reports.statistics.arms import TwoSamples
-from reports.statistics.autocorrelation import waits_by_order
+from reports.statistics.autocorrelation import latencies_by_order
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin
-from reports.statistics.group_sequential import critical_values, look_sizes
+from reports.statistics.group_sequential import analysis_sizes, critical_values
 from reports.statistics.interim import InterimStatistic
 from reports.statistics.power import distance_of, pilot_of_quantile
 from reports.statistics.quantiles import Sample, sample
@@ -169,7 +169,7 @@ def unchanged() -> list[Row]:
     found = _courses(UNCHANGED, 1.0, FAILED, 3, three_gates)
     green = sum(course.reason == "not_regressed" for course in found) / UNCHANGED
     red = sum(course.reason == "regressed" for course in found)
-    pairs = float(np.mean([course.looks[-1].pairs for course in found]))
+    pairs = float(np.mean([course.analyses[-1].pairs for course in found]))
     return [
         (f"nothing changed, at most {PAIRS} pairs: passes", f"{green:.1%}", "≥ 70 %", green >= 0.70),
         ("nothing changed: regressed", f"{red} of {UNCHANGED}", "0", red == 0),
@@ -183,7 +183,7 @@ def worse() -> list[Row]:
     for factor, least, most in SLOWER:
         found = _courses(WORSE, factor, FAILED, 3, three_gates)
         red = sum(course.reason == "regressed" for course in found) / WORSE
-        pairs = float(np.mean([course.looks[-1].pairs for course in found]))
+        pairs = float(np.mean([course.analyses[-1].pairs for course in found]))
         rows.append((f"{factor - 1:.0%} slower: regressed", f"{red:.1%}", f"≥ {least:.0%}", red >= least))
         rows.append((f"{factor - 1:.0%} slower: pairs used, on average", f"{pairs:.0f}", f"≤ {most}", pairs <= most))
     return rows
@@ -209,11 +209,11 @@ def _found(p: float, effect: float, margin: float, power: float, gates: int, see
     size = pilot.needed(distance_of(effect, margin), power, 0.05 / gates)[1]
     base, cand = _sample(rng, size, 1.0), _sample(rng, size, 1 + effect)
     asked = [(p, margin)] if gates == 1 else GATES
-    found = waits_by_order(
+    found = latencies_by_order(
         TwoSamples(base, cand, (size, size), paired=True),
         [(p, Margin(ratio=margin)) for p, margin in asked],
         "lower",
-        Inference(draws=PLANNED_DRAWS, seed=rng),
+        Inference(resamples=PLANNED_DRAWS, seed=rng),
     )
     if gates > 1:
         none = np.zeros(size), np.full(size, float(TURNS))
@@ -239,7 +239,7 @@ def _courses(
     gates: int,
     see: Callable[[Target, Target, int, np.random.Generator], list[InterimStatistic]],
 ) -> list[SequentialResult]:
-    sizes, found = look_sizes(PAIRS, EVERY), []
+    sizes, found = analysis_sizes(PAIRS, EVERY), []
     for seed in range(repetitions):
         rng = np.random.default_rng([int(1000 * factor), seed])
         base, cand = both_targets(rng, factor, failed)
@@ -249,7 +249,7 @@ def _courses(
         ) -> list[InterimStatistic]:
             return see(base, cand, pairs, rng)
 
-        found.append(run_looks(AnalysisSchedule(PAIRS, sizes, gates), look, len(sizes)))
+        found.append(run_analyses(AnalysisSchedule(PAIRS, sizes, gates), look, len(sizes)))
     return found
 
 

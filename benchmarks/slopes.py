@@ -25,7 +25,7 @@ SLOPE, BETWEEN = 20.0, 15.0
 GROWN_K = 0.7
 """The mean number of tokens that a turn adds, in thousands; uniform within ±50 %."""
 MARGIN = Margin(plus=10.0)
-LEAST_HELD, MOST_WRONG = 0.93, 0.07
+MIN_HELD, MAX_WRONG = 0.93, 0.07
 
 
 def main() -> bool:
@@ -35,7 +35,7 @@ def main() -> bool:
     for sessions in SESSIONS:
         shares = np.mean([of_seed(seed, sessions) for seed in SEEDS], axis=0)
         held, alike, on, passed, found = shares
-        is_met = held >= LEAST_HELD and max(alike, on, passed) <= MOST_WRONG
+        is_met = held >= MIN_HELD and max(alike, on, passed) <= MAX_WRONG
         met &= bool(is_met)
         cells = f"{held:>16.1%} {alike:>21.1%} {on:>15.1%} {passed:>22.1%} {found:>14.1%}"
         print(f"  {sessions:>8} {cells}{'' if is_met else '  goal NOT met'}", flush=True)
@@ -76,7 +76,7 @@ def target_sample(rng: np.random.Generator, sessions: int, slope: float) -> Samp
 
 def compared(base: Sample, cand: Sample, margin: Margin, rng: np.random.Generator) -> Difference:
     targets = TwoSamples(base, cand, (int(base.sessions.max()) + 1, int(cand.sessions.max()) + 1), paired=False)
-    (found,) = slope_differences(targets, [(0.5, margin)], "lower", Inference(draws=DRAWS, seed=rng))
+    (found,) = slope_differences(targets, [(0.5, margin)], "lower", Inference(resamples=DRAWS, seed=rng))
     return found
 
 

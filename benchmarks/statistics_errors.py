@@ -179,7 +179,7 @@ def compared(base: Arm, cand: Arm, rng: np.random.Generator, margins: tuple[Marg
         TwoSamples(one, other, (len(base.waits_ms), len(cand.waits_ms)), paired=False),
         asked,
         "lower",
-        Inference(draws=DRAWS, seed=rng),
+        Inference(resamples=DRAWS, seed=rng),
     )
     return [*quantiles, rate_difference(ClusterTotals(base.failures, cand.failures, paired=False), margins[2])]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reports.gate.absolute import judge_limit
+from reports.gate.absolute import evaluate_limit
 from reports.statistic_types.quantile import estimate_quantile
 from reports.statistics.quantiles import Sample, quantile, quantiles, sample
 
@@ -23,7 +23,7 @@ COVERED, CALLED = 0.95, 0.06
 """For thresholds the nominal error is 5 %; close to the minimum size for a tail it is 6 to 7 %."""
 WHOLE = 10
 """The turns of each session in the simulation of the truth."""
-LEAST_PUBLISHED = 0.02
+MIN_PUBLISHED = 0.02
 """The minimum share of runs with a printed interval for a statement on coverage."""
 Floats = npt.NDArray[np.float64]
 
@@ -116,7 +116,7 @@ class Cell:
     def met(self) -> bool:
         """True if each share is within three standard errors of its goal."""
         printed = self.published * REPETITIONS
-        is_covered = self.published < LEAST_PUBLISHED or self.covered >= COVERED - 3 * _error(COVERED, printed)
+        is_covered = self.published < MIN_PUBLISHED or self.covered >= COVERED - 3 * _error(COVERED, printed)
         return is_covered and max(self.passes, self.fails) <= CALLED + 3 * _error(CALLED, REPETITIONS)
 
 
@@ -142,8 +142,8 @@ def main() -> bool:
 
 def _line(cell: Cell) -> str:
     printed = cell.published * REPETITIONS
-    formatted = "-" if cell.published < LEAST_PUBLISHED else f"{cell.covered:.1%} ±{_error(0.95, printed):.1%}"
-    short = "-" if cell.published < LEAST_PUBLISHED else f"{cell.short:.1%}"
+    formatted = "-" if cell.published < MIN_PUBLISHED else f"{cell.covered:.1%} ±{_error(0.95, printed):.1%}"
+    short = "-" if cell.published < MIN_PUBLISHED else f"{cell.short:.1%}"
     called = f"{cell.passes:>8.1%} ±{_error(CALLED, REPETITIONS):.1%}{cell.fails:>8.1%}"
     return f"{cell.published:>8.0%}{formatted:>14}{short:>9}{called}"
 
@@ -154,10 +154,12 @@ def _cells(process: Process, sessions: int, turns: int, truths: list[float]) -> 
     for _ in range(REPETITIONS):
         one = _sample(process.waits(rng, sessions, turns))
         for at, (estimate, truth) in enumerate(zip(quantiles(one, PS), truths, strict=True)):
-            judged = judge_limit(estimate_quantile(one, PS[at], sessions), "<", truth) if math.isfinite(truth) else None
+            judged = (
+                evaluate_limit(estimate_quantile(one, PS[at], sessions), "<", truth) if math.isfinite(truth) else None
+            )
             result = judged[0] if judged else None
             holds, short = estimate.low <= truth <= estimate.high, estimate.high < truth
-            printed = estimate.bounded
+            printed = estimate.has_interval
             counted[at] += (printed, printed and holds, printed and short, result == "pass", result == "fail")
     for published, covered, short, passes, fails in counted:
         printed = max(1.0, published)

@@ -34,7 +34,7 @@ class Watched:
 
     def cpu_s(self, begin_ns: float, end_ns: float) -> float:
         """Return the CPU time of the process and its children."""
-        return self._time("harness_s", end_ns) - self._time("harness_s", begin_ns)
+        return self._time("load_generator_s", end_ns) - self._time("load_generator_s", begin_ns)
 
     def others_share(self, begin_ns: float, end_ns: float) -> float:
         """Return the share of their cores that other programs used; 1.0 is one core."""
@@ -45,7 +45,9 @@ class Watched:
         return self._at(at_ns, [sample.rss_bytes for sample in self.samples])
 
     def _reading(self, at_ns: float) -> CpuReading:
-        return CpuReading(int(at_ns), *(self._time(name, at_ns) for name in ("harness_s", "simulator_s", "busy_s")))
+        return CpuReading(
+            int(at_ns), *(self._time(name, at_ns) for name in ("load_generator_s", "simulator_s", "busy_s"))
+        )
 
     def _time(self, name: str, at_ns: float) -> float:
         return self._at(at_ns, [getattr(sample.reading, name) for sample in self.samples])
@@ -75,7 +77,7 @@ def looked_at(process: int, simulator: int, where: CpuAssignment) -> list[Sample
     except (FileNotFoundError, ProcessLookupError):
         return []
     seen = read_cpu(process, simulator, where.used)
-    return [] if None in (seen.harness_s, seen.simulator_s, seen.busy_s) else [Sample(seen, rss)]
+    return [] if None in (seen.load_generator_s, seen.simulator_s, seen.busy_s) else [Sample(seen, rss)]
 
 
 def rss_bytes(process: int) -> int:

@@ -86,7 +86,7 @@ def watched_run(
 
 def _run(options: Sequence[str], scratch: Path, where: CpuAssignment, simulator: int) -> Watched:
     with (scratch / "output").open("wb") as output:
-        with pinned_to(where.harness):
+        with pinned_to(where.load_generator):
             command = [sys.executable, "-m", "locust", "-f", *options]
             process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
         seen = watched(process, simulator, where, LIMIT_S)

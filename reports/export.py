@@ -75,7 +75,7 @@ AT_ONCE = 8192
 """The rows that are processed at once: about 25 MB as text."""
 DERIVE: dict[TableName, Callable[[pa.Table], pd.DataFrame]] = {"turns": turn_frame, "sessions": session_frame}
 """The functions that derive the metrics of a table; seconds have none."""
-FRAMES_ALONE = {"start", "measured"}
+NO_LOG = {"start", "measured"}
 """Columns that only frames have, in pandas' own types; in files `start_utc_ns` and `phase` contain the same."""
 
 
@@ -101,7 +101,7 @@ def _derived(piece: pa.Table, table: TableName) -> pa.Table:
     used = [field.name for field in piece.schema if not pa.types.is_string(field.type) or field.name in LABELS]
     frame = DERIVE[table](pa.table(piece.select(used).columns, names=used))  # the frame consumes its table
     columns = {str(name): frame[name] for name in frame.columns.difference(piece.column_names, sort=False)}
-    return pa.table({name: _array(column, name) for name, column in columns.items() if name not in FRAMES_ALONE})
+    return pa.table({name: _array(column, name) for name, column in columns.items() if name not in NO_LOG})
 
 
 def _array(column: pd.Series[float], name: str) -> pa.Array:
@@ -180,7 +180,7 @@ def export_tables(folder: Path, form: Format, out: Path | None = None, *, force:
 
     Raise UsageError if the folder is no run, a file exists without `force`, or a file cannot be written.
     """
-    place = _place(folder, out, [f"{table}.{form}" for table in TABLES], force=force)
+    place = _path(folder, out, [f"{table}.{form}" for table in TABLES], force=force)
     files = []
     for table in TABLES:
         path = place / f"{table}.{form}"
@@ -193,11 +193,11 @@ def export_log(
     folder: Path, out: Path | None = None, metric: str | None = None, *, force: bool = False
 ) -> ExportedFile:
     """Write the histograms, or only those of `metric`. Raise UsageError as `export_tables` does."""
-    path = _place(folder, out, [LOG], force=force) / LOG
+    path = _path(folder, out, [LOG], force=force) / LOG
     return ExportedFile(path, _write(folder, path, partial(write_log, folder=folder, metric=metric)), "histograms")
 
 
-def _place(folder: Path, out: Path | None, names: Sequence[str], *, force: bool) -> Path:
+def _path(folder: Path, out: Path | None, names: Sequence[str], *, force: bool) -> Path:
     """Create and check the output folder before anything is written."""
     run_folder.read_document(folder)
     place = out or folder / FOLDER

@@ -12,7 +12,7 @@ from reports.metric_comparison import MetricComparison
 from reports.metric_spec import MetricSpecEntry
 from reports.statistics.differences import Margin, Scale
 from reports.statistics.verdicts import VerdictName
-from reports.wording.verdicts import as_share, figure, said
+from reports.wording.verdicts import as_share, metric_text, verdict_text
 
 
 class DifferenceEntry(ClosedJsonEntry, frozen=True):
@@ -109,27 +109,27 @@ def entry_of(finding: MetricComparison) -> ComparisonEntry:
             candidate_in_failures=math.isinf(difference.candidate),
         )
     return ComparisonEntry(
-        *question.asked,
+        *question.entry_fields,
         candidate=finding.candidate,
-        title=figure(question),
+        title=metric_text(question),
         step=question.step,
         unit=question.unit,
         primary=question.primary,
         margin=question.margin,
         verdict=verdict.name,
         passes=verdict.passes,
-        direction=finding.known or None,
+        direction=finding.direction or None,
         provisional=verdict.provisional,
         reason_code=verdict.reason.kind if verdict.reason else "",
-        reason=said(verdict.reason),
+        reason=verdict_text(verdict.reason),
         more_sessions=verdict.more_sessions,
         sentence=sentence(finding),
         difference=shown,
         turns=CountsEntry(*finding.turns),
         sessions=CountsEntry(*finding.sessions),
         failed=CountsEntry(*finding.failed),
-        completed_share=SharesEntry(*finding.reached),
-        effective_sessions=SharesEntry(*(counts.effective_sessions for counts in finding.arms)),
-        analysis=finding.look,
+        completed_share=SharesEntry(*finding.completed_shares),
+        effective_sessions=SharesEntry(*(counts.effective_sessions for counts in finding.targets)),
+        analysis=finding.analysis,
         corrected=math.nan if (corrected := as_share(finding.corrected, question.scale)) is None else corrected,
     )

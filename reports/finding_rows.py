@@ -6,17 +6,17 @@ import math
 from dataclasses import dataclass
 
 from bench.metrics import CATALOGUE, REGULAR, SLOPE
-from reports.formatting import NBSP, NONE, count, format_number, ms, shortened
+from reports.formatting import NBSP, NONE, count, excerpt, format_number, ms
 from reports.metric_comparison import MetricComparison
-from reports.metric_spec import MetricSpec, better_of
+from reports.metric_spec import MetricSpec, better_direction
 from reports.rate_metrics import RATES
 from reports.render.blocks import MARKS
-from reports.statistics.differences import FAR, Difference, Scale
+from reports.statistics.differences import MAX_SESSIONS_RATIO, Difference, Scale
 from reports.statistics.quantiles import Shortfall
 from reports.statistics.verdicts import NOT_AFTER_HOLM, VerdictName
 from reports.wording import verdicts
 from reports.wording.cells import INFINITE
-from reports.wording.verdicts import NOTHING, as_share, interval_of, share
+from reports.wording.verdicts import NO_DIFFERENCE, as_share, interval_of, share
 
 UNITS: dict[Scale, str] = {"ratio": "%", "points": "points", "slope": SLOPE}
 ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one in twenty", 0.99: "one in a hundred"}
@@ -37,7 +37,7 @@ BETWEEN_PEERS: dict[str, tuple[str, str]] = {
 """The names of verdicts between two services: for a latency, and for every other metric."""
 
 
-def shown_verdict(name: str, metric: str, *, peers: bool) -> str:
+def displayed_verdict(name: str, metric: str, *, peers: bool) -> str:
     """Return the displayed name of a verdict, such as `slower` or `not regressed`. `peers`: see `MetricComparison`."""
     if not peers or name not in BETWEEN_PEERS:
         return name.replace("_", " ")
@@ -79,7 +79,7 @@ def _amount(end: float, finding: MetricComparison) -> str:
     return share(abs(end)) if scale == "points" else count(abs(round(100 * (math.exp(end) - 1))))
 
 
-def figure_value(value: float, question: MetricSpec) -> str:
+def value_text(value: float, question: MetricSpec) -> str:
     return ms(value) if question.unit == "ms" and math.isfinite(value) else in_unit(question, value)
 
 
@@ -98,13 +98,13 @@ def is_time(question: MetricSpec) -> bool:
 
 
 def is_lower(question: MetricSpec) -> bool:
-    return better_of(question) == "lower"
+    return better_direction(question) == "lower"
 
 
 ROOM = 33
 """The maximum length of the text below the name of a metric."""
-UNJUDGED = "not evaluated"
-NOT_JUDGED = f"– {UNJUDGED}"
+NO_VERDICT = "not evaluated"
+NOT_JUDGED = f"– {NO_VERDICT}"
 """The text in place of a verdict if values must not be used."""
 
 
@@ -118,7 +118,7 @@ class FindingRow:
     """
 
     name: str
-    which: str
+    turns_text: str
     colour: int
     values: tuple[str, str]
     unit: str
@@ -132,48 +132,48 @@ class FindingRow:
     verdict_name: VerdictName
     outcome: str
     within: str
-    why: str
+    reason: str
     known: str
     after_holm: bool
-    doubted: bool
+    is_doubted: bool
     finding: MetricComparison
 
     @property
-    def beside(self) -> str:
+    def note(self) -> str:
         """The text below the name if there is little room, such as `from end of speech, not gated`."""
-        beside = ", ".join(filter(None, (self.which, "" if self.finding.question.primary else "secondary")))
-        return beside if len(beside) <= ROOM else shortened(self.which, ROOM)
+        beside = ", ".join(filter(None, (self.turns_text, "" if self.finding.question.primary else "secondary")))
+        return beside if len(beside) <= ROOM else excerpt(self.turns_text, ROOM)
 
     @property
-    def told(self) -> str:
+    def change_text(self) -> str:
         """The difference with its interval, such as `+65 % (+47 to +87 %)`."""
         return f"{self.change} ({self.interval})" if self.interval else self.change
 
     @property
     def verdict(self) -> str:
         """The verdict with its sign, such as `? inconclusive (Holm)` or `≈ equivalent (provisional)`."""
-        return f"{self.signed}{' (provisional)' if self.doubted else ''}"
+        return f"{self.signed}{' (provisional)' if self.is_doubted else ''}"
 
     @property
     def signed(self) -> str:
         """The verdict with its sign, such as `? inconclusive (Holm)`, without `provisional`."""
-        return NOT_JUDGED if self.outcome == UNJUDGED else f"{MARKS[self.verdict_name].glyph} {self.outcome}"
+        return NOT_JUDGED if self.outcome == NO_VERDICT else f"{MARKS[self.verdict_name].marker} {self.outcome}"
 
     @property
-    def judged(self) -> str:
+    def verdict_text(self) -> str:
         """The verdict with the margin, such as `✓ not regressed` or `≈ equivalent (within 40 %)`."""
         return self.verdict + self.within
 
     @property
     def short(self) -> str:
         """The difference with its interval next to an axis that contains the unit of points or of slopes."""
-        return self.told.replace(f"{NBSP}points", "").replace(f"{NBSP}{SLOPE}", "")
+        return self.change_text.replace(f"{NBSP}points", "").replace(f"{NBSP}{SLOPE}", "")
 
     @property
     def measured(self) -> str:
         """The values, such as `1,600 → 2,640 ms`; "" if there is no difference."""
         base, candidate = self.values
-        return "" if {base, candidate} <= {NONE, NOTHING} else f"{base} → {with_unit(candidate, self.unit)}"
+        return "" if {base, candidate} <= {NONE, NO_DIFFERENCE} else f"{base} → {with_unit(candidate, self.unit)}"
 
 
 def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> FindingRow:
@@ -191,8 +191,8 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
     name = verdict.name if usable else "inconclusive"
     value = as_share(found.d, found.scale) if found else None
     accepted = verdicts.margin(question.margin, question.metric)
-    known = verdicts.direction_text(finding.known, question.metric)
-    outcome = shown_verdict(name, question.metric, peers=finding.peers) + (" (Holm)" if holm else "")
+    known = verdicts.direction_text(finding.direction, question.metric)
+    outcome = displayed_verdict(name, question.metric, peers=finding.peers) + (" (Holm)" if holm else "")
     values = NONE, NONE
     if found is not None:
         base_few, own_few = finding.shortfalls
@@ -201,7 +201,7 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
     doubted = usable and verdict.provisional and found is not None and found.order is not None
     return FindingRow(
         name=question.name,
-        which="" if question.stratum is None else question.stratum.since or REGULAR,
+        turns_text="" if question.stratum is None else question.stratum.measured_from_text or REGULAR,
         colour=colour,
         values=values,
         unit=question.shown_unit if found else "",
@@ -211,14 +211,14 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
         d=d * scale,
         low=low * scale,
         high=high * scale,
-        margin=_place(question, difference),
+        margin=_decimals(question, difference),
         verdict_name=name,
-        outcome=outcome if usable else UNJUDGED,
+        outcome=outcome if usable else NO_VERDICT,
         within=verdicts.within(name, value, question.scale, accepted, known),
-        why=_why(finding) if usable else "",
+        reason=_reason(finding) if usable else "",
         known=known if usable else "",
         after_holm=holm,
-        doubted=doubted,
+        is_doubted=doubted,
         finding=finding,
     )
 
@@ -237,15 +237,15 @@ def definition(metric: str) -> str:
 def _value(value: float, few: Shortfall | None, question: MetricSpec) -> str:
     if question.scale == "points":  # with too few turns, such as 3 of 4
         return f"{round(value * few.there)} of {few.there}" if few else share(value)
-    return NOTHING if few else INFINITE if value == math.inf else format_number(value)
+    return NO_DIFFERENCE if few else INFINITE if value == math.inf else format_number(value)
 
 
 def with_unit(value: str, unit: str) -> str:
     """Return a value with its unit; `∞` and `n/a` have none."""
-    return value if value in (INFINITE, NOTHING) else f"{value}{NBSP}{unit}".rstrip()
+    return value if value in (INFINITE, NO_DIFFERENCE) else f"{value}{NBSP}{unit}".rstrip()
 
 
-def _place(question: MetricSpec, difference: Difference | None) -> float:
+def _decimals(question: MetricSpec, difference: Difference | None) -> float:
     """Return the axis position of the margin. `plus` is relative to this baseline; both must be exceeded."""
     margin = question.margin
     if question.scale == "points":
@@ -256,14 +256,14 @@ def _place(question: MetricSpec, difference: Difference | None) -> float:
     return math.log1p(max(margin.ratio, plus))
 
 
-def _why(finding: MetricComparison) -> str:
+def _reason(finding: MetricComparison) -> str:
     """Return what is known of an inconclusive metric, and what would decide it: `slower; it takes about 370 pairs`."""
-    verdict, needed = finding.verdict, finding.needed
+    verdict, needed = finding.verdict, finding.required_sessions
     if verdict.name != "inconclusive":
         return ""
-    takes = verdicts.said(verdict.reason)
+    takes = verdicts.verdict_text(verdict.reason)
     if not verdict.reason and not math.isnan(needed):
-        more_than = f"more than {count(FAR * max(finding.sessions))}"
+        more_than = f"more than {count(MAX_SESSIONS_RATIO * max(finding.sessions))}"
         many = f"about {count(int(needed))}" if math.isfinite(needed) else more_than
         takes = f"needs {many} {'pairs' if finding.unit == 'pair' else 'sessions per target'}"
-    return "; ".join(filter(None, (verdicts.direction_text(finding.known, finding.question.metric), takes)))
+    return "; ".join(filter(None, (verdicts.direction_text(finding.direction, finding.question.metric), takes)))

@@ -12,21 +12,21 @@ from dataclasses import replace
 
 from reports.finding_rows import (
     ONE_IN,
-    figure_value,
+    displayed_verdict,
     is_lower,
     is_time,
     range_of,
     row,
-    shown_verdict,
     size,
+    value_text,
     which_turns,
 )
 from reports.formatting import NBSP, count, format_number, join_words
 from reports.metric_comparison import MeasuredDifference, MetricComparison, add_verdicts
-from reports.statistics.differences import FAR, LEVEL, at_twice_the_spread
+from reports.statistics.differences import LEVEL, MAX_SESSIONS_RATIO, at_twice_the_run_sd
 from reports.statistics.verdicts import NOT_AFTER_HOLM, VerdictName
 from reports.wording import verdicts
-from reports.wording.verdicts import NOTHING, figure, share
+from reports.wording.verdicts import NO_DIFFERENCE, metric_text, share
 
 WORST: tuple[VerdictName, ...] = ("regressed", "inconclusive", "improved", "not_regressed", "equivalent")
 """The verdicts by priority: the first one found is the verdict on several primary metrics."""
@@ -50,27 +50,27 @@ def worst_first(primary: Sequence[MetricComparison]) -> list[tuple[VerdictName |
     found = [[f for f in primary if f.candidate == label] for label in dict.fromkeys(f.candidate for f in primary)]
 
     def rank(mine: Sequence[MetricComparison]) -> tuple[int, float]:
-        spoken = speaker(mine)
+        spoken = subject(mine)
         reach = _reach(spoken)
         return WORST.index(spoken.verdict.name), reach if spoken.verdict.name == "improved" else -reach
 
     return [(overall(mine), mine) for mine in sorted(found, key=rank)]
 
 
-def overall_shown(primary: Sequence[MetricComparison]) -> str:
+def displayed_overall(primary: Sequence[MetricComparison]) -> str:
     """Return the displayed verdict on several primary metrics, such as `slower` or `regressed`; "" without any."""
-    return shown(speaker(primary)) if primary else ""
+    return displayed(subject(primary)) if primary else ""
 
 
-def shown(finding: MetricComparison) -> str:
+def displayed(finding: MetricComparison) -> str:
     """Return the displayed verdict of a comparison."""
-    return shown_verdict(finding.verdict.name, finding.question.metric, peers=finding.peers)
+    return displayed_verdict(finding.verdict.name, finding.question.metric, peers=finding.peers)
 
 
 def answer(primary: Sequence[MetricComparison]) -> str:
     """Return the result of the primary metrics in a sentence; with several candidates, that of the worst."""
     verdict, mine = worst_first(primary)[0] if primary else (None, [])
-    return NO_PRIMARY if verdict is None else _opening(verdict, speaker(mine), mine)
+    return NO_PRIMARY if verdict is None else _opening(verdict, subject(mine), mine)
 
 
 def answer_details(primary: Sequence[MetricComparison], *, settle: bool = True) -> str:
@@ -78,28 +78,28 @@ def answer_details(primary: Sequence[MetricComparison], *, settle: bool = True) 
     if not primary:
         return ""
     (verdict, mine), *others = worst_first(primary)
-    spoken = speaker(mine)
-    parts = [_sure(spoken), *_others(mine, spoken)]
+    spoken = subject(mine)
+    parts = [_conclusive(spoken), *_others(mine, spoken)]
     if verdict == "inconclusive" and settle:
         parts.append(settling([finding for finding in mine if finding.verdict.name == verdict]))
-    parts += [f"{found[0].candidate}: {shown(speaker(found))}." for _, found in others]
+    parts += [f"{found[0].candidate}: {displayed(subject(found))}." for _, found in others]
     return " ".join(filter(None, parts))
 
 
 def settling(inconclusive: Sequence[MetricComparison]) -> str:
     """Return how many sessions would decide all of these: the largest number, then each; or that no number would."""
-    finite = sorted((f for f in inconclusive if math.isfinite(f.needed)), key=lambda f: -f.needed)
-    endless = [f for f in inconclusive if math.isinf(f.needed)]
+    finite = sorted((f for f in inconclusive if math.isfinite(f.required_sessions)), key=lambda f: -f.required_sessions)
+    endless = [f for f in inconclusive if math.isinf(f.required_sessions)]
     if any(f.verdict.provisional and f.difference and not f.difference.order for f in endless):
         return RUNS_DIFFER
     units = "pairs" if all(f.unit == "pair" for f in inconclusive) else "sessions per target"
-    most = [f"more than {count(FAR * max(f.sessions))}" for f in endless]
+    most = [f"more than {count(MAX_SESSIONS_RATIO * max(f.sessions))}" for f in endless]
     for f in finite:
         few = f.verdict.reason is not None and f.verdict.reason.kind == "too_few"
-        most.append(f"{'at least' if few else 'about'} {count(int(f.needed))}")
+        most.append(f"{'at least' if few else 'about'} {count(int(f.required_sessions))}")
     if not most:
         return ""
-    names = [figure(f.question) for f in (*endless, *finite)]
+    names = [metric_text(f.question) for f in (*endless, *finite)]
     each = [f"{name} {many}" for name, many in zip(names[1:], most[1:], strict=True)]
     needs = join_words([f"{names[0]} needs {most[0]}", *each])
     if endless:
@@ -108,13 +108,13 @@ def settling(inconclusive: Sequence[MetricComparison]) -> str:
     return f"{needed} all metrics: {needs}." if each else f"{needed} {names[0]}."
 
 
-def at_twice(measured: Sequence[MeasuredDifference], level: float = LEVEL) -> str:
+def run_sd_sensitivity(measured: Sequence[MeasuredDifference], level: float = LEVEL) -> str:
     """Return which primary verdicts would differ if the run-to-run variation were twice the assumed one."""
     primary = [(one, one.difference) for one in measured if one.question.primary and one.difference]
-    doubled = [replace(one, difference=at_twice_the_spread(difference)) for one, difference in primary]
+    doubled = [replace(one, difference=at_twice_the_run_sd(difference)) for one, difference in primary]
     both = (add_verdicts(some, "the baseline", level=level) for some in ([one for one, _ in primary], doubled))
     others = [
-        f"{figure(was.question)} would be {shown_verdict(now.verdict.name, was.question.metric, peers=False)}"
+        f"{metric_text(was.question)} would be {displayed_verdict(now.verdict.name, was.question.metric, peers=False)}"
         for was, now in zip(*both, strict=True)
         if now.verdict.name != was.verdict.name
     ]
@@ -128,19 +128,19 @@ def at_twice(measured: Sequence[MeasuredDifference], level: float = LEVEL) -> st
 def sentence(finding: MetricComparison) -> str:
     """Return one comparison in words, its verdict first."""
     verdict = finding.verdict.name
-    rest = settling([finding]) if verdict == "inconclusive" and not finding.verdict.reason else _sure(finding)
+    rest = settling([finding]) if verdict == "inconclusive" and not finding.verdict.reason else _conclusive(finding)
     return " ".join(filter(None, (_opening(verdict, finding, [finding]), rest)))
 
 
 def _opening(verdict: VerdictName, finding: MetricComparison, primary: Sequence[MetricComparison]) -> str:
     """Return the sentence with the verdict of `finding`, which represents all of `primary`."""
-    found, name, label, base = row(finding, 1), figure(finding.question), finding.candidate, finding.baseline
-    verb = f"is {shown(finding)} than {base}" if finding.peers else VERBS.get(verdict, "")
+    found, name, label, base = row(finding, 1), metric_text(finding.question), finding.candidate, finding.baseline
+    verb = f"is {displayed(finding)} than {base}" if finding.peers else VERBS.get(verdict, "")
     if verdict == "regressed":
         assert finding.difference is not None, "what regressed has a difference"
         more = f"{size(finding.difference.d, finding)} than on {base}"
-        return f"{label} {verb}: {_now(finding, more)}."
-    if verdict in ("not_regressed", "equivalent") and finding.known == "worse":
+        return f"{label} {verb}: {_so_far(finding, more)}."
+    if verdict in ("not_regressed", "equivalent") and finding.direction == "worse":
         within = f"but within the margin of {found.margin_text}"
         return f"{label} is {found.known} than {base}, {within}: {name} is {_change(finding)}."
     if verdict == "not_regressed":
@@ -160,15 +160,15 @@ def _change(finding: MetricComparison) -> str:
 
 
 def _inconclusive(finding: MetricComparison, primary: Sequence[MetricComparison]) -> str:
-    found, reason, name = row(finding, 1), finding.verdict.reason, figure(finding.question)
+    found, reason, name = row(finding, 1), finding.verdict.reason, metric_text(finding.question)
     lead, rest = verdicts.parts(reason)
-    if finding.known == "worse":
+    if finding.direction == "worse":
         after = " after Holm’s correction" if reason == NOT_AFTER_HOLM else f" ({rest})" if rest else ""
-        now = _now(finding, range_of(finding, longer=False))
+        now = _so_far(finding, range_of(finding, longer=False))
         worse = f"{finding.candidate} is {found.known} than {finding.baseline}: {now}"
         return f"{worse}. Whether this exceeds the margin of {found.margin_text} is inconclusive{after}."
     if reason and reason.kind == "none_seen":
-        passed = join_words([figure(f.question) for f in primary if f.verdict.passes])
+        passed = join_words([metric_text(f.question) for f in primary if f.verdict.passes])
         which = (
             f"{finding.candidate} passes on {passed}; its {name}" if passed else f"The {name} of {finding.candidate}"
         )
@@ -185,7 +185,7 @@ def _inconclusive(finding: MetricComparison, primary: Sequence[MetricComparison]
     return f"{may} ({rest})." if rest else f"{may}."
 
 
-def _sure(finding: MetricComparison) -> str:
+def _conclusive(finding: MetricComparison) -> str:
     """Return the confidence in a regression and its minimum size."""
     found = finding.difference
     if found is None or finding.verdict.name != "regressed":
@@ -196,7 +196,7 @@ def _sure(finding: MetricComparison) -> str:
     return f"{least} margin is {row(finding, 1).margin_text}."
 
 
-def _now(finding: MetricComparison, more: str) -> str:
+def _so_far(finding: MetricComparison, more: str) -> str:
     """Return `one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95)`."""
     found, question, now = finding.difference, finding.question, "" if finding.peers else "now "
     assert found is not None, "what became worse has a difference"
@@ -204,22 +204,22 @@ def _now(finding: MetricComparison, more: str) -> str:
         noun = "replies" if question.metric == "stall_rate" else "turns"
         return f"{share(found.candidate)}{NBSP}% of its {noun} {HAPPENS[question.metric]}, {more}"
     if question.p not in ONE_IN or not is_time(question):
-        return f"{figure(question)} is {figure_value(found.candidate, question)}, {more}"
+        return f"{metric_text(question)} is {value_text(found.candidate, question)}, {more}"
     which, several = which_turns(question)
     if math.isinf(found.candidate):
-        was = f"on {finding.baseline} it {'is' if finding.peers else 'was'} {figure_value(found.baseline, question)}"
-        return f"{which} {now}{'fail' if several else 'fails'} ({figure(question)}; {was})"
+        was = f"on {finding.baseline} it {'is' if finding.peers else 'was'} {value_text(found.baseline, question)}"
+        return f"{which} {now}{'fail' if several else 'fails'} ({metric_text(question)}; {was})"
     takes = "take" if several else "takes"
-    return f"{which} {now}{takes} longer than {figure_value(found.candidate, question)}, {more} ({figure(question)})"
+    return f"{which} {now}{takes} longer than {value_text(found.candidate, question)}, {more} ({metric_text(question)})"
 
 
-def speaker(primary: Sequence[MetricComparison]) -> MetricComparison:
+def subject(primary: Sequence[MetricComparison]) -> MetricComparison:
     """Return the comparison that represents several: the worst verdict, and the farthest beyond its margin."""
     verdict = overall(primary)
 
     def priority(one: MetricComparison) -> tuple[bool, bool, float]:
         unseen = one.verdict.reason is not None and one.verdict.reason.kind == "none_seen"
-        return not unseen, verdict == "inconclusive" and one.known == "worse", _reach(one)
+        return not unseen, verdict == "inconclusive" and one.direction == "worse", _reach(one)
 
     return max((one for one in primary if one.verdict.name == verdict), key=priority)
 
@@ -230,7 +230,7 @@ def _reach(finding: MetricComparison) -> float:
     if found is None:
         return math.inf
     bound = {"regressed": found.worse.low, "improved": found.better.low}.get(finding.verdict.name, found.worse.high)
-    if finding.look is not None:
+    if finding.analysis is not None:
         bound = found.d if is_lower(finding.question) else -found.d
     accepted = {"points": margin.points, "slope": margin.plus, "ratio": math.log1p(margin.ratio)}[found.scale]
     return bound / max(accepted, 0.005)
@@ -240,21 +240,23 @@ def _others(mine: Sequence[MetricComparison], spoken: MetricComparison) -> Itera
     """Yield the other primary metrics, verdict by verdict, such as `Also regressed: ttfa p50 +57 %`."""
     for verdict in WORST:
         others = [finding for finding in mine if finding.verdict.name == verdict and finding is not spoken]
-        for text in dict.fromkeys(map(shown, others)):
-            each = [finding for finding in others if shown(finding) == text]
+        for text in dict.fromkeys(map(displayed, others)):
+            each = [finding for finding in others if displayed(finding) == text]
             lead = f"{'Also ' if verdict == spoken.verdict.name else ''}{text}"
-            changes = (f"{figure(one.question)} {row(one, 1).change}".removesuffix(f" {NOTHING}") for one in each)
+            changes = (
+                f"{metric_text(one.question)} {row(one, 1).change}".removesuffix(f" {NO_DIFFERENCE}") for one in each
+            )
             details = "; ".join(map(_undecided, each)) if verdict == "inconclusive" else ", ".join(changes)
             yield f"{lead[:1].upper()}{lead[1:]}: {details}."
 
 
 def _undecided(finding: MetricComparison) -> str:
     """Return `ttfa p95, 10 to 23 % longer (margin 20 %)`; for a rate without events, its possible values."""
-    name, found, reason = figure(finding.question), finding.difference, finding.verdict.reason
+    name, found, reason = metric_text(finding.question), finding.difference, finding.verdict.reason
     lead, rest = verdicts.parts(reason)
     if reason and reason.kind == "none_seen":
         return f"{name}: {lead or rest}"
     if found is None or math.isnan(found.d) or finding.shortfall:
         return f"{name}: {lead or rest}" if lead or rest else name
     margin = f"margin {row(finding, 1).margin_text}"
-    return f"{name}, {range_of(finding)} ({'; '.join(filter(None, (margin, verdicts.said(reason))))})"
+    return f"{name}, {range_of(finding)} ({'; '.join(filter(None, (margin, verdicts.verdict_text(reason))))})"

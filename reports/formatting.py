@@ -116,11 +116,11 @@ def join_words(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 
 
-def capital(text: str) -> str:
+def capitalize(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-def shortened(label: str, length: int = 18) -> str:
+def excerpt(label: str, length: int = 18) -> str:
     """Return a label that fits next to a plot. Keep a variant's name after the dot, which identifies it."""
     if len(label) <= length:
         return label

@@ -43,7 +43,7 @@ def by_label(labels: Any, value: Callable[[str], Any], missing: object, dtype: t
     return of_rows
 
 
-def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return the rows of frames with the same columns. `pd.concat` alone turns differing categoricals into texts."""
     kinds: dict[str, pd.CategoricalDtype] = {}
     for name in map(str, frames[0].select_dtypes("category")):

@@ -100,15 +100,15 @@ def _unicode(value: Any) -> Any:
 
 def read_document(data: bytes, kind: type[Read]) -> Read:
     """Read a document of this type, or of one with some of its fields; null is missing. Raise JsonError if invalid."""
-    return cast("Read", read_json(data, kind, made=_made))
+    return cast("Read", read_json(data, kind, made=_build))
 
 
 def entries_of(data: Sequence[Mapping[str, Any]], kind: type[Read]) -> list[Read]:
     """Return objects of a read document as entries. Raise ValidationError if a type is wrong."""
-    return msgspec.convert(data, list[kind], dec_hook=_made)  # type: ignore[valid-type]
+    return msgspec.convert(data, list[kind], dec_hook=_build)  # type: ignore[valid-type]
 
 
-def _made(kind: type, value: Any) -> Any:
+def _build(kind: type, value: Any) -> Any:
     return kind(ABSENT[kind] if value is None else value)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, HEADLINE, REGULAR
 from reports.rate_metrics import RATES
-from reports.thresholds import GATED, Threshold, near, quoted
+from reports.thresholds import THRESHOLD_METRICS, Threshold, near, quoted
 
 
 def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any] | None], named: str = "") -> None:
@@ -16,7 +16,7 @@ def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any
     known = [script for script in scripts if script is not None]
     if len(known) < len(scripts) or not known:
         return
-    written = named or threshold.written
+    written = named or threshold.source_text
     several = len({script["name"] for script in known}) > 1
     rows = [  # with the names of steps in reports: if there are several scripts, with the name of the script
         (f"{script['name']}: {turn['step']}" if several else str(turn["step"]), turn["lacks"])
@@ -25,7 +25,7 @@ def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any
     ]
     refuse_unknown_step(threshold, list(dict.fromkeys(step for step, _ in rows)), written)
     of_turns = [lacks for step, lacks in rows if threshold.step in ("", step)]
-    judged = [script["session"] for script in known] if GATED[threshold.metric].of_sessions else of_turns
+    judged = [script["session"] for script in known] if THRESHOLD_METRICS[threshold.metric].of_sessions else of_turns
     turn_types = [] if threshold.turn_type in ("", REGULAR) else threshold.turn_type.split("+")
     reasons = [
         _no_value(threshold.metric, lacks)
@@ -54,7 +54,7 @@ def _no_value(metric: str, lacks: Mapping[str, str]) -> str:
     """Return why such a turn or session has no value of a metric; "" if it may have one."""
     if metric in RATES:
         rate = RATES[metric]
-        return lacks.get(rate.column, "") or lacks.get(rate.words, "")
+        return lacks.get(rate.column, "") or lacks.get(rate.description, "")
     of = CATALOGUE[metric]
     begins = [lacks.get(name, "") for name in of.begins]
     begin = begins[0] if begins and all(begins) else ""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reports.metric_spec import MetricSpec, better_of
+from reports.metric_spec import MetricSpec, better_direction
 from reports.statistics.baselines import no_ratio
 from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.quantiles import Shortfall
@@ -26,18 +26,18 @@ class MeasuredDifference:
     candidate: str
     difference: Difference | None
     """None if a target has no such value, or it is uncertain in a run."""
-    arms: tuple[TargetCounts, TargetCounts]
-    inexact: str = ""
+    targets: tuple[TargetCounts, TargetCounts]
+    uncertainty_text: str = ""
     unit: Literal["session", "pair"] = "session"
 
     def floor(self, baseline: str) -> InconclusiveReason | None:
         """Return why it cannot be decided: too few turns, an uncertain metric, or a baseline of 0 without a ratio."""
-        if self.inexact:
-            return InconclusiveReason("uncertain", text=self.inexact)
+        if self.uncertainty_text:
+            return InconclusiveReason("uncertain", text=self.uncertainty_text)
         names = [baseline, self.candidate]
-        if lacking := [name for name, arm in zip(names, self.arms, strict=True) if not arm.turns]:
-            return InconclusiveReason("no_turns", arms=tuple(lacking), metric=self.question.metric)
-        counts = [(arm.turns, arm.sessions, arm.effective_sessions) for arm in self.arms]
+        if lacking := [name for name, arm in zip(names, self.targets, strict=True) if not arm.turns]:
+            return InconclusiveReason("no_turns", targets=tuple(lacking), metric=self.question.metric)
+        counts = [(arm.turns, arm.sessions, arm.effective_sessions) for arm in self.targets]
         turns, sessions, effective_sessions = zip(*counts, strict=True)
         few = floor_reason(self.question.p, turns, sessions, self.unit, names, effective_sessions)
         return few or (InconclusiveReason("no_ratio") if self.difference and no_ratio(self.difference) else None)
@@ -54,7 +54,7 @@ class MetricComparison(MeasuredDifference):
     """The comparison of one metric of one candidate, with its verdict."""
 
     verdict: Verdict
-    look: int | None = None
+    analysis: int | None = None
     """The interim analysis that decided it, from 1."""
     corrected: float = math.nan
     """For an interim analysis: the difference without the bias of stopping early."""
@@ -63,17 +63,17 @@ class MetricComparison(MeasuredDifference):
     """True if two services are compared and neither is the other's baseline: slower and faster, not regressed."""
 
     @property
-    def known(self) -> Literal["worse", "better", ""]:
+    def direction(self) -> Literal["worse", "better", ""]:
         """The direction of the whole interval, regardless of the margin; "" if it contains 0 or data are too few."""
         found = self.difference
         if found is None or self.verdict.reason not in (None, NOT_AFTER_HOLM, *BECAUSE_OF.values()):
             return ""
         if found.low > 0 or found.high < 0:
-            return "worse" if (found.low > 0) == (better_of(self.question) == "lower") else "better"
+            return "worse" if (found.low > 0) == (better_direction(self.question) == "lower") else "better"
         return ""
 
     @property
-    def needed(self) -> float:
+    def required_sessions(self) -> float:
         """The sessions per target, or pairs, that would decide it, approximately; inf if none would, NaN if decided."""
         verdict, reason = self.verdict, self.verdict.reason
         if verdict.name != "inconclusive":
@@ -90,19 +90,19 @@ class MetricComparison(MeasuredDifference):
     @property
     def turns(self) -> tuple[int, int]:
         """The turns of the baseline and of the candidate, in this order as in all such pairs."""
-        return self.arms[0].turns, self.arms[1].turns
+        return self.targets[0].turns, self.targets[1].turns
 
     @property
     def sessions(self) -> tuple[int, int]:
-        return self.arms[0].sessions, self.arms[1].sessions
+        return self.targets[0].sessions, self.targets[1].sessions
 
     @property
     def failed(self) -> tuple[int, int]:
-        return self.arms[0].failed, self.arms[1].failed
+        return self.targets[0].failed, self.targets[1].failed
 
     @property
-    def reached(self) -> tuple[float, float]:
-        return self.arms[0].completed_share, self.arms[1].completed_share
+    def completed_shares(self) -> tuple[float, float]:
+        return self.targets[0].completed_share, self.targets[1].completed_share
 
     @property
     def shortfalls(self) -> tuple[Shortfall | None, Shortfall | None]:
@@ -110,7 +110,7 @@ class MetricComparison(MeasuredDifference):
         if self.difference is None or self.verdict.name != "inconclusive":
             return None, None
         statistic, metric = self.question.statistic, self.question.metric
-        base, candidate = (statistic.shortfall(metric, arm.turns, arm.sessions) for arm in self.arms)
+        base, candidate = (statistic.shortfall(metric, arm.turns, arm.sessions) for arm in self.targets)
         return base, candidate
 
     @property
@@ -137,7 +137,7 @@ def add_verdicts(
     found = []
     for one, verdict in zip(measured, judged, strict=True):
         if verdict.name == "inconclusive" and not verdict.reason and one.difference:
-            unseen = one.question.statistic.nothing_seen(one.question, one.difference, one.arms[1])
+            unseen = one.question.statistic.nothing_seen(one.question, one.difference, one.targets[1])
             verdict = replace(verdict, reason=unseen)
         found.append(MetricComparison(**vars(one), verdict=verdict, baseline=baseline))
     return found

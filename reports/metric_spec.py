@@ -67,7 +67,7 @@ class Sources(Protocol):
     @property
     def candidate(self) -> Source: ...
 
-    def arms(self, question: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
+    def targets(self, question: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
         """Return both samples, with their steps if the candidate's are weighted to the baseline's shares."""
 
 
@@ -242,7 +242,7 @@ class MetricSpec:
         return self.statistic.better(self.metric)
 
     @property
-    def asked(self) -> tuple[str, str, float | None, str, str]:
+    def entry_fields(self) -> tuple[str, str, float | None, str, str]:
         """The first fields of a `MetricSpecEntry`."""
         return (self.metric, self.kind, self.p, *(self.stratum or NO_STRATUM))
 
@@ -265,7 +265,7 @@ class MetricSpecEntry(JsonEntry, frozen=True):
     turn_type: Annotated[Known, about("the turn type; null for regular turns, and if a run has no others")]
 
 
-def better_of(question: MetricSpec) -> Better:
+def better_direction(question: MetricSpec) -> Better:
     """Return the better direction. Raise UsageError for a metric without one."""
     if question.better == "neither":
         raise UsageError(f"{question.metric} cannot be compared: neither more nor less of it is better")

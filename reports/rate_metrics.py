@@ -16,12 +16,12 @@ class RateMetric:
     sentence: str
     better: Better = "lower"
     column: str = ""
-    words: str = ""
+    description: str = ""
 
     @property
-    def trials(self) -> Literal["turns", "words"]:
+    def units(self) -> Literal["turns", "words"]:
         """The unit of the denominator: turns, or words."""
-        return "words" if self.words else "turns"
+        return "words" if self.description else "turns"
 
 
 RATES = {rate.name: rate for rate in (
@@ -60,5 +60,5 @@ RATES = {rate.name: rate for rate in (
 )}  # fmt: skip
 """The shares of turns, by name; the names without a column are those of `bench.metrics`."""
 OF_COLUMNS = tuple(rate for rate in RATES.values() if rate.column)
-TRIALS = 10
+MIN_RATE_UNITS = 10
 """The minimum number of turns or words for a rate; with fewer, only the two counts are shown."""

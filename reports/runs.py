@@ -23,7 +23,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.columns import BOUNDS, LABELS, SESSIONS, TURN_KEYS, names_of
+from bench.columns import LABELS, SESSIONS, TURN_KEYS, UNCERTAINTY_COLUMNS, names_of
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, VAD_SEGMENTS, outcome_class
 from bench.run import folder as run_folder
@@ -39,7 +39,7 @@ from bench.untrusted.sanitize import SUSPECT, escape_control, excerpt
 from reports.frames import by_label
 from reports.json_entries import optional_keys
 from reports.rate_metrics import OF_COLUMNS
-from reports.uncertainty import UncertainMetric, inexact_of
+from reports.uncertainty import UncertainMetric, uncertain_metrics_of
 
 TURN_METRICS = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
 SESSION_METRICS = tuple(m for m in CATALOGUE.values() if m.scope in ("session", "harness") and (m.end or m.column))
@@ -50,7 +50,7 @@ REPORTED = (
     *(f"{name}_at_ns" for name in ("speech_start", *VAD_SEGMENTS)),
     *("unplayed_audio_ns", "received_audio_ns", "uncertain_gaps", "rtt_scope", "retry_after_ns"),
     *("context_tokens", "context_cached_tokens"),
-    *(name for rate in OF_COLUMNS for name in (rate.column, rate.words) if name),
+    *(name for rate in OF_COLUMNS for name in (rate.column, rate.description) if name),
     *("input_text_tokens", "input_audio_tokens", "input_image_tokens", "output_text_tokens", "output_audio_tokens"),
     *("input_cached_tokens", "input_cached_text_tokens", "input_cached_audio_tokens", "input_cached_image_tokens"),
 )
@@ -108,9 +108,9 @@ class RunFrames:
         return escape_control(self.folder.name)
 
     @cached_property
-    def inexact(self) -> tuple[UncertainMetric, ...]:
+    def uncertain_metrics(self) -> tuple[UncertainMetric, ...]:
         """The metrics that are uncertain in this run, target by target."""
-        return inexact_of(self.folder, self.metadata)
+        return uncertain_metrics_of(self.folder, self.metadata)
 
     @property
     def simulated(self) -> bool:
@@ -128,7 +128,9 @@ def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
         few = {"run_id", *OF_REPORTS["turns"], *OF_HOSTS}
-        names = [name for name in SCHEMAS["turns"].names if (name not in BOUNDS if all_columns else name in few)]
+        names = [
+            name for name in SCHEMAS["turns"].names if (name not in UNCERTAINTY_COLUMNS if all_columns else name in few)
+        ]
         return _derived(_columns(folder, names, _array))
 
     return _load(Path(path), turns, SCHEMAS["sessions"].names)
@@ -157,7 +159,7 @@ def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 def bounds_of(run: RunFrames) -> pd.DataFrame:
     """Return BOUNDS of each row of `run.turns`, with the keys of its turn. Raise UsageError if they cannot be read."""
     with _reading(run.folder):
-        bounds = pd.DataFrame(_columns(run.folder, [*TURN_KEYS, *BOUNDS], _array), copy=False)
+        bounds = pd.DataFrame(_columns(run.folder, [*TURN_KEYS, *UNCERTAINTY_COLUMNS], _array), copy=False)
         if lost := run_folder.no_uncertainty(run.folder):
             raise UsageError(f"the timestamp uncertainty of {run.folder} is unknown: {lost}")
     keys = run.turns[list(TURN_KEYS)].astype({"session_id": str})
@@ -206,19 +208,19 @@ def _table(path: Path, name: TableName, columns: list[str] | None = None) -> pa.
 def document_of(path: Path) -> dict[str, Any]:
     """Return run.json of a folder, with every text escaped for display. Raise UsageError if the folder is no run."""
     try:
-        document: dict[str, Any] = _shown(run_folder.read_document(path))
+        document: dict[str, Any] = _displayed(run_folder.read_document(path))
         msgspec.convert(document, RUN)
     except msgspec.ValidationError as error:
         raise UsageError(f"{path / 'run.json'} is damaged: {excerpt(str(error), 200)}") from None
     return document
 
 
-def _shown(value: Any) -> Any:
+def _displayed(value: Any) -> Any:
     """Return a JSON value with every text escaped for display. Raise ValidationError for integers beyond 64 bits."""
     if isinstance(value, dict):
-        return {escape_control(key): _shown(part) for key, part in value.items()}
+        return {escape_control(key): _displayed(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_shown(part) for part in value]
+        return [_displayed(part) for part in value]
     if isinstance(value, int) and abs(value) > INT64_MAX:
         raise msgspec.ValidationError(f"{value} is too large for a number")
     return escape_control(value) if isinstance(value, str) else value
@@ -246,7 +248,7 @@ def _derived(stored: Columns) -> pd.DataFrame:
     frame = pd.DataFrame(stored, copy=False)
     origins_ns = measured_from_ns(frame)
     columns = {
-        "start": _moments(stored["start_utc_ns"]),
+        "start": _instants(stored["start_utc_ns"]),
         "measured": _measured(stored),
         "measured_from_at_ns": pd.arrays.IntegerArray(np.nan_to_num(origins_ns).astype(np.int64), np.isnan(origins_ns)),
         "outcome_class": _classes(stored),
@@ -262,7 +264,7 @@ def _derived(stored: Columns) -> pd.DataFrame:
 def session_frame(table: pa.Table) -> pd.DataFrame:
     """Add `start`, `measured`, `outcome_class`, `<metric>_ms`, and each session's throughput in bytes per second."""
     columns = _arrays(table)
-    known = {"start": _moments(columns["start_utc_ns"]), "measured": _measured(columns)}
+    known = {"start": _instants(columns["start_utc_ns"]), "measured": _measured(columns)}
     known |= {"outcome_class": _classes(columns)}
     metrics = {f"{metric.name}_ms": values_ns(table, metric) / NS_PER_MS for metric in SESSION_METRICS}
     carried = {name: bytes_per_s(table, name) for name in CARRIED}
@@ -272,11 +274,11 @@ def session_frame(table: pa.Table) -> pd.DataFrame:
 def second_frame(table: pa.Table) -> pd.DataFrame:
     """Return the seconds with `start` and `measured`."""
     columns = _arrays(table)
-    known = {"start": _moments(columns["second"] * NS_PER_S), "measured": _measured(columns)}
+    known = {"start": _instants(columns["second"] * NS_PER_S), "measured": _measured(columns)}
     return pd.DataFrame(columns | known, copy=False)
 
 
-def _moments(utc_ns: pd.arrays.IntegerArray) -> pd.DatetimeIndex:
+def _instants(utc_ns: pd.arrays.IntegerArray) -> pd.DatetimeIndex:
     """Return nanoseconds since 1970 as `datetime64[ns, UTC]`, without rounding."""
     return pd.DatetimeIndex(utc_ns.to_numpy("M8[ns]", na_value=np.datetime64("NaT"))).tz_localize("UTC")
 
@@ -400,13 +402,13 @@ def run_id_of(run: RunFrames) -> str:
     return str(run.metadata.get("run_id") or run.folder_name)
 
 
-def called(name: str, labels: Mapping[str, str]) -> str:
+def title_of(name: str, labels: Mapping[str, str]) -> str:
     """Return a scenario with its labels, such as `voice_turns (commit 1a2b3c, build 77)`."""
     told = ", ".join(f"{key} {value}" for key, value in labels.items())
     return f"{name} ({told})" if told else name
 
 
-def all_called(documents: Iterable[Mapping[str, Any]]) -> list[str]:
+def titles_of(documents: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the names of several runs, each once."""
     named = (document for document in documents if document.get("scenario"))
-    return list(dict.fromkeys(called(str(document["scenario"]), labels_of(document)) for document in named))
+    return list(dict.fromkeys(title_of(str(document["scenario"]), labels_of(document)) for document in named))

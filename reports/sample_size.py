@@ -26,7 +26,7 @@ from reports.samples import samples_of
 from reports.sides.clusters import ABSENT
 from reports.sides.compared_target import ComparedTarget
 from reports.sides.metric_specs import by_stratum, common_strata
-from reports.sides.named import matched, parted, refuse_unknown, targets_of
+from reports.sides.named import matched, refuse_unknown, split_name, targets_of
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.statistics.bootstrap import seed_of
@@ -41,15 +41,15 @@ from reports.statistics.power import (
     cheapest_turns,
     components_at,
     distance_of,
-    spread_of,
+    variability_of,
 )
 from reports.statistics.quantiles import quantiles
 from reports.summary.cost import KINDS, bills_of, money_of
-from reports.summary.run_validity import WORDS, validity_of
+from reports.summary.run_validity import TITLES, validity_of
 from reports.summary.summary import window_of
 from reports.thresholds import metric_option, quoted
 from reports.turns import Flags, measured_sessions
-from reports.wording.verdicts import figure
+from reports.wording.verdicts import metric_text
 
 _SHARE = re.compile(r"\+?\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|pt)?")
 TIMES_MARGIN, EFFECT_POINTS = 2, 0.03
@@ -168,7 +168,7 @@ def sample_size(pilot: str | Path, asked: PowerSpec) -> SampleSize:
 
     Raise UsageError if it is no run, has fewer than 20 sessions, or does not have the metric.
     """
-    folder, target = parted(pilot)
+    folder, target = split_name(pilot)
     return sample_size_of(runs.load_for_report(folder), asked, target, str(pilot))
 
 
@@ -181,7 +181,7 @@ def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: 
         raise UsageError(f"{named} has {many} {what}: a pilot needs at least {MIN_SESSIONS}, better 200")
     question = by_stratum(asked.question, sides)[0]
     for side in sides:
-        if why := side.inexact(question):
+        if why := side.uncertainty_text(question):
             raise UsageError(
                 f"{named}: {question.name} is {why.replace(NBSP, ' ')}; use a run on an idle machine as the pilot"
             )
@@ -193,14 +193,14 @@ def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: 
     latency = question
     if question.scale == "points":  # for a rate, the variability of the main metric is reported
         stratum = next(iter(common_strata([base])), None)
-        latency = MetricSpec(base.mains[stratum] if stratum else "ttfa", Quantile(0.5), stratum=stratum)
+        latency = MetricSpec(base.main_metrics[stratum] if stratum else "ttfa", Quantile(0.5), stratum=stratum)
     sample = base.sample(latency)
     minimum = question.statistic.min_sessions(base, question)
     low, likely, high = (max(minimum, size) for size in pilot.needed(asked.distance, asked.power, asked.level))
     measured_s = window_of(run, base.turns, measured_sessions(run)).measured_s
     per_min = many / measured_s * S_PER_MINUTE if measured_s > 0 else math.nan
     session_s, session_usd = S_PER_MINUTE / per_min if per_min else math.nan, usd_per_session(run, sides)
-    spread = spread_of(sample, *quantiles(sample, (0.5, 0.95)))
+    spread = variability_of(sample, *quantiles(sample, (0.5, 0.95)))
     parts = components_at(sample, question.p or 0.5)
     return SampleSize(
         schema=2,
@@ -208,7 +208,7 @@ def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: 
         validity=validity_of(run.metadata).status,
         simulated=bool(run.metadata.get("simulated")),
         targets=[side.name for side in sides],
-        title=figure(question),
+        title=metric_text(question),
         metric=question.metric,
         kind=question.kind,
         p=question.p,
@@ -273,7 +273,7 @@ def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
         needs.append("cost unknown: the run has no token counts, or its model has no price")
     if size.simulated:
         needs.append("◇ SIMULATED: the pilot was simulated; a real service varies differently")
-    unfit = f"The pilot is {WORDS[size.validity]}, so do not rely on this plan: use a valid run."
+    unfit = f"The pilot is {TITLES[size.validity]}, so do not rely on this plan: use a valid run."
     return [
         *([Paragraph(unfit, "bad")] if size.validity != "valid" else []),
         Paragraph(f"{size.title}: {to_find}:", "bold"),
@@ -326,7 +326,7 @@ def usd_per_session(run: RunFrames, sides: Sequence[ComparedTarget]) -> float:
 def price_in_seconds(side: ComparedTarget) -> SessionPrice:
     """Return the seconds from a session's start to its first turn, and per turn: the means of successful sessions."""
     sessions = side.session_rows
-    turns = side.turns.frame[["session_id", "start_utc_ns"]].iloc[side.turns.rows[side.here]]
+    turns = side.turns.frame[["session_id", "start_utc_ns"]].iloc[side.turns.rows[side.turn_mask]]
     first_ns = turns.groupby(turns["session_id"].astype(object))["start_utc_ns"].min()
     opened = first_ns.reindex(sessions["session_id"].astype(object)).to_numpy(dtype=np.float64)
     opened -= sessions["start_utc_ns"].to_numpy(dtype=np.float64)

@@ -38,8 +38,8 @@ from reports.turns import (
 )
 
 ALWAYS = "response_total"
-HEARD = "voice_to_voice"
-ANSWER_HEARD = "answer_voice_to_voice"
+VOICE_TO_VOICE = "voice_to_voice"
+ANSWER_VOICE_TO_VOICE = "answer_voice_to_voice"
 """The latency until the first audible sample of the answer, after any preamble."""
 
 
@@ -71,7 +71,7 @@ class MetricSample:
 
     def not_started(self, target: int, steps: Flags) -> Integers:
         """Return the indexes in `turns.lost` of some steps of a target to which the metric applies."""
-        return np.flatnonzero(self.turns.lost.of(target, steps & self.applies[target]))
+        return np.flatnonzero(self.turns.not_started.of(target, steps & self.applies[target]))
 
     def of(self, target: int, steps: Flags, part: tuple[Floats, Integers] | None = None) -> Sample:
         """Return the sample of some steps of a target; `part` if it is known."""
@@ -98,11 +98,11 @@ class MetricSample:
         )
         lost_here = self.not_started(target, steps)
         never = lost_here[of_lost[lost_here] >= 0]
-        lost, counts_lost = np.bincount(of_lost[never], minlength=size), is_wait(self.metric)
+        lost, counts_lost = np.bincount(of_lost[never], minlength=size), is_latency(self.metric)
         values, index = self.part(target, steps)
         of_session = np.bincount(turns.session[index], minlength=turns.sessions)
         if counts_lost:
-            of_session = of_session + np.bincount(turns.lost.session[lost_here], minlength=turns.sessions)
+            of_session = of_session + np.bincount(turns.not_started.session[lost_here], minlength=turns.sessions)
         drawn_by = dict(split(of_turn[index] + 1))  # 0 is no group
         there = np.isin(np.arange(1, size + 1), [*drawn_by])
         for group in np.flatnonzero(there | (failed + censored + lost > 0)).tolist():
@@ -110,7 +110,7 @@ class MetricSample:
             drawn, sessions = values[rows], turns.session[index[rows]]
             if lost[group] and counts_lost:
                 drawn = np.append(drawn, np.full(lost[group], np.inf))
-                sessions = np.append(sessions, turns.lost.session[never[of_lost[never] == group]])
+                sessions = np.append(sessions, turns.not_started.session[never[of_lost[never] == group]])
             failures, unfinished, never_begun = int(failed[group] + lost[group]), int(censored[group]), int(lost[group])
             sizes = np.bincount(sessions, minlength=turns.sessions)
             whole = bool(((sizes == of_session) | (sizes == 0)).all())
@@ -119,8 +119,8 @@ class MetricSample:
     def _sample(self, values: Floats, index: Integers, target: int, steps: Flags) -> Sample:
         """Return the sample of these values of turns that started, and of turns that did not start."""
         failed, censored = (int(counts[target][steps].sum()) for counts in (self.failed, self.censored))
-        sessions, lost = self.turns.session[index], self.turns.lost.session[self.not_started(target, steps)]
-        if lost.size and is_wait(self.metric):
+        sessions, lost = self.turns.session[index], self.turns.not_started.session[self.not_started(target, steps)]
+        if lost.size and is_latency(self.metric):
             values, sessions = np.append(values, np.full(lost.size, np.inf)), np.append(sessions, lost)
         return Sample(values, sessions, failed + lost.size, censored, lost.size)
 
@@ -150,14 +150,14 @@ def sampled(turns: TurnArrays, name: str, mains: Mapping[Stratum, str]) -> Metri
     metric, values = CATALOGUE[name], turns.value(name)
     main_of_step = np.array([mains[turns.strata[place]] for place in turns.stratum], dtype=object)
     always = (main_of_step == name) | (name == ALWAYS)
-    there = turns.good & ~np.isnan(values)
-    has, good = turns.by_group(there) > 0, turns.by_group(turns.good) > 0
+    there = turns.succeeded & ~np.isnan(values)
+    has, good = turns.by_group(there) > 0, turns.by_group(turns.succeeded) > 0
     elsewhere = np.where(good.any(axis=0), has.any(axis=0), always)
     applies: Flags = np.where(good, has, elsewhere[None, :])
     drawn, index = values[there], np.flatnonzero(there).astype(np.int32)
     order = order_of_values(drawn)
     drawn, index = drawn[order], index[order]
-    if is_wait(metric):
+    if is_latency(metric):
         failed = turns.failed[applies.ravel()[turns.group[turns.failed]]]
         drawn, index = np.append(drawn, np.full(failed.size, np.inf)), np.append(index, failed)
     counts, censored = (turns.by_group(places) * applies for places in (turns.failed, turns.unfinished))
@@ -187,10 +187,10 @@ def samples_of(run: RunFrames) -> MetricSamples:
     turns = measured_turns(run)
     asked = {script.get("output") for script in run.metadata.get("scripts") or []}
     heard_alone = all(target.get("full_duplex") for target in run.metadata.get("targets") or [{}])
-    unknown = HEARD if heard_alone else "ttft" if asked == {"text"} else "ttfa"
+    unknown = VOICE_TO_VOICE if heard_alone else "ttft" if asked == {"text"} else "ttfa"
     having = {}
-    for name in ("ttfa", "ttft", HEARD):
-        there = turns.good & ~np.isnan(turns.value(name))
+    for name in ("ttfa", "ttft", VOICE_TO_VOICE):
+        there = turns.succeeded & ~np.isnan(turns.value(name))
         having[name] = set(turns.stratum[turns.step[there]].tolist())
     mains = {
         stratum: next((name for name, places in having.items() if at in places), unknown)
@@ -199,9 +199,9 @@ def samples_of(run: RunFrames) -> MetricSamples:
     return MetricSamples(turns, mains)
 
 
-def is_wait(metric: Metric) -> bool:
+def is_latency(metric: Metric) -> bool:
     """Return whether the metric is a latency: the time between two instants, less is better, and no stored column."""
-    return metric.waits and metric.better == "lower" and not metric.column
+    return metric.is_latency and metric.better == "lower" and not metric.column
 
 
 OF_SAMPLE = ["outcome_class", "turns_started"]
@@ -237,14 +237,14 @@ def rate_counts(turns: TurnArrays, name: str) -> tuple[Floats, Floats]:
     rate, every = RATES[name], np.ones(turns.rows.size)
     if rate.column:
         values = turns.column(rate.column)
-        events, of = values, turns.column(rate.words) if rate.words else every
+        events, of = values, turns.column(rate.description) if rate.description else every
         counts = ~np.isnan(events) & ~np.isnan(of)
     elif name == "stall_rate":
         events, of = turns.value("stall_count"), every
-        counts = turns.good & ~np.isnan(events)
+        counts = turns.succeeded & ~np.isnan(events)
     elif name == "throttle_rate":
         throttled = by_label(turns.frame["outcome"].cat, is_throttled, False, np.bool_)
         counts, events, of = turns.kind != UNFINISHED, of_rows(throttled, turns.rows), every
     else:
         counts, events, of = turns.kind != UNFINISHED, turns.kind == FAILED, every
-    return np.where(counts, events if rate.words else events > 0, np.nan), np.where(counts, of, np.nan)
+    return np.where(counts, events if rate.description else events > 0, np.nan), np.where(counts, of, np.nan)

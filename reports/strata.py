@@ -12,7 +12,7 @@ from bench import metrics
 from bench.metrics import REGULAR
 from reports.json_entries import JsonEntry, Known, about
 
-ORIGINS = {"request_sent": "request sent", "speech_end": "end of speech"}
+MEASURED_FROM_TEXTS = {"request_sent": "request sent", "speech_end": "end of speech"}
 """The instants from which latency is measured, in the order of reports, with their names."""
 STARTED_BY = {"request_sent": "turns with response.create", "speech_end": "VAD turns"}
 """What started the response, in words, for metrics that are always measured from the end of speech."""
@@ -23,7 +23,7 @@ TURN_TYPES = {
     "filler": "with fillers",
 }
 """The turn types (`bench.metrics.TURN_TYPES`), which distinguish turns of one step, in words."""
-SINCE = {measured_from: f"from {instant}" for measured_from, instant in ORIGINS.items()}
+MEASURED_FROM_PHRASES = {measured_from: f"from {instant}" for measured_from, instant in MEASURED_FROM_TEXTS.items()}
 
 
 Traits = Annotated[Known, about("the type of the turns; null for regular turns")]
@@ -41,41 +41,41 @@ class Stratum(NamedTuple):
         return "+".join(filter(None, self))
 
     @property
-    def since(self) -> str:
+    def measured_from_text(self) -> str:
         """The turns of a metric with measured_from, such as `from request sent, with function calls`."""
-        return _joined(SINCE.get(self.measured_from, ""), self.turn_type_words)
+        return _joined(MEASURED_FROM_PHRASES.get(self.measured_from, ""), self.turn_type_text)
 
     @property
     def turns(self) -> str:
         """The turns for any metric, such as `VAD turns with function calls`."""
         started = STARTED_BY.get(self.measured_from, "turns" if self.turn_type else f"{REGULAR} turns")
-        return started + (f"{',' if ' with ' in started else ''} {self.turn_type_words}" if self.turn_type else "")
+        return started + (f"{',' if ' with ' in started else ''} {self.turn_type_text}" if self.turn_type else "")
 
-    def turns_among(self, others: Collection[Stratum]) -> str:
+    def turns_text(self, others: Collection[Stratum]) -> str:
         """Return the turns, without what started the response if that is the same in all strata."""
         started = self.measured_from if len({other.measured_from for other in others}) > 1 else ""
         return self._replace(measured_from=started).turns
 
     @property
-    def turn_type_words(self) -> str:
+    def turn_type_text(self) -> str:
         """The turn type in words, such as `with function calls, after an interruption`; "" for regular turns."""
-        return turn_type_words(self.turn_type)
+        return turn_type_text(self.turn_type)
 
     def covers(self, other: Stratum) -> bool:
         """Return whether turns of the other stratum belong to this one."""
         return self.measured_from in ("", other.measured_from) and self.turn_type == other.turn_type
 
-    def among(self, others: Collection[Stratum], origins: Mapping[str, str]) -> str:
+    def filtered_by(self, others: Collection[Stratum], origins: Mapping[str, str]) -> str:
         """Return how it differs from the others, such as `from request sent, regular`; "" if it is alone.
 
         `origins`: the words for each measured_from.
         """
         origin = origins.get(self.measured_from, "") if len({other.measured_from for other in others}) > 1 else ""
-        turn_type = (self.turn_type_words or REGULAR) if len({other.turn_type for other in others}) > 1 else ""
+        turn_type = (self.turn_type_text or REGULAR) if len({other.turn_type for other in others}) > 1 else ""
         return _joined(origin, turn_type)
 
 
-def turn_type_words(turn_type: str) -> str:
+def turn_type_text(turn_type: str) -> str:
     """Return a turn type in words, such as `with function calls, after an interruption`; "" for regular turns."""
     return ", ".join(TURN_TYPES.get(name, name) for name in turn_type.split("+"))
 

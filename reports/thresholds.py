@@ -26,7 +26,7 @@ from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Margin
-from reports.strata import ORIGINS, Stratum
+from reports.strata import MEASURED_FROM_TEXTS, Stratum
 
 STATISTICS: tuple[type[Statistic], ...] = (Quantile, Mean, Rate)
 Unit = Literal["ms", "×", "n", "%", "ms/1k tokens", "B/s", "share"]
@@ -57,7 +57,7 @@ class ThresholdMetric:
         return tuple(name for statistic in STATISTICS for name in statistic.aggregates(self.unit))
 
 
-GATED = {
+THRESHOLD_METRICS = {
     **{
         one.name: ThresholdMetric(one.name, cast(Unit, one.unit), one.better, one.scope == "session", one.signed)
         for one in CATALOGUE.values()
@@ -73,12 +73,12 @@ def primary(name: str) -> ThresholdMetric:
 
     Raise UsageError with the names that exist, or with the reason why this one can have no thresholds.
     """
-    if name in GATED:
-        return GATED[name]
+    if name in THRESHOLD_METRICS:
+        return THRESHOLD_METRICS[name]
     if name in CATALOGUE:
         why = "it is counted over events, so its variance between sessions is unknown"
         raise UsageError(f"{name} cannot be a threshold: {why}")
-    raise UsageError(f"there is no metric {quoted(name)}{near(name, GATED)} {see('metrics')} lists them")
+    raise UsageError(f"there is no metric {quoted(name)}{near(name, THRESHOLD_METRICS)} {see('metrics')} lists them")
 
 
 def quoted(text: str) -> str:
@@ -219,12 +219,12 @@ class Threshold:
         return replace(self.about, margin=self.margin, primary=True)
 
     @property
-    def written(self) -> str:
+    def source_text(self) -> str:
         """The complete threshold, such as `ttfa{step:greeting}: p(95)<800`."""
-        return f"{self.filtered}: {self.text}"
+        return f"{self.filter_text}: {self.text}"
 
     @property
-    def filtered(self) -> str:
+    def filter_text(self) -> str:
         """The metric with its filters, such as `ttfa{step:greeting}`."""
         named = ",".join(f"{key}:{value}" for key in FILTERS if (value := getattr(self, key)))
         return f"{self.metric}{f'{{{named}}}' if named else ''}"
@@ -280,7 +280,7 @@ def placed_thresholds(root: LocatedValue) -> list[tuple[LocatedValue, Threshold]
         try:
             thresholds.append((value, parse(metric, text)))
         except UsageError as error:
-            mistakes.found.append(value.error(str(error)))
+            mistakes.errors.append(value.error(str(error)))
     mistakes.refuse()
     if not thresholds:
         raise root.error(f"{root.name} contains no threshold: {SHAPE}")
@@ -296,7 +296,7 @@ def by_metric(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
     """Return the texts of thresholds by metric and filters, for JSON, each once."""
     texts: dict[str, list[str]] = {}
     for threshold in thresholds:
-        of_metric = texts.setdefault(threshold.filtered, [])
+        of_metric = texts.setdefault(threshold.filter_text, [])
         if threshold.text not in of_metric:
             of_metric.append(threshold.text)
     return texts
@@ -313,12 +313,12 @@ def _entries(root: LocatedValue, mistakes: Mistakes) -> Iterator[tuple[LocatedVa
         inner = value.content()
         items = inner if isinstance(inner, list) else [value]
         if not items:
-            mistakes.found.append(value.error(f"{metric} has no threshold: {SHAPE}"))
+            mistakes.errors.append(value.error(f"{metric} has no threshold: {SHAPE}"))
         for item in items:
-            if not (item.written or "").strip():
-                mistakes.found.append(item.error(SHAPE))
+            if not (item.source_text or "").strip():
+                mistakes.errors.append(item.error(SHAPE))
                 continue
-            yield item, metric, str(item.written)
+            yield item, metric, str(item.source_text)
 
 
 def _named(text: str) -> tuple[str, dict[str, str]]:
@@ -331,7 +331,7 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
         if key not in FILTERS or not colon or not value or key in filters:
             raise UsageError(
                 f"{quoted(text)} has a filter {quoted(part)}; allowed: step:NAME, target:NAME, turn_type:NAME "
-                f"and measured_from:{' or '.join(ORIGINS)}"
+                f"and measured_from:{' or '.join(MEASURED_FROM_TEXTS)}"
             )
         if key == "turn_type" and value != REGULAR:
             names = [name.strip() for name in value.split("+")]
@@ -340,8 +340,10 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
                 raise UsageError(f"{quoted(value)} is not a turn type; allowed: {known}")
             value = turn_type_of(names)  # with its parts in their order
         filters[key] = value
-    if (instant := filters.get("measured_from")) is not None and instant not in ORIGINS:
-        raise UsageError(f"{quoted(instant)} is not an instant to measure from; allowed: {', '.join(ORIGINS)}")
+    if (instant := filters.get("measured_from")) is not None and instant not in MEASURED_FROM_TEXTS:
+        raise UsageError(
+            f"{quoted(instant)} is not an instant to measure from; allowed: {', '.join(MEASURED_FROM_TEXTS)}"
+        )
     return match[1].strip(), filters
 
 

@@ -24,10 +24,16 @@ from bench.units import NS_PER_MS
 from reports.frames import by_label
 from reports.runs import RunFrames, sequence
 from reports.statistics.counting import Floats, Integers
-from reports.strata import ORIGINS, SINCE, Stratum, in_order
+from reports.strata import MEASURED_FROM_PHRASES, MEASURED_FROM_TEXTS, Stratum, in_order
 
 Flags = npt.NDArray[np.bool_]
-PLACES: tuple[list[str], ...] = (["target", "script", "turn"], ["script", "turn"], ["target", "script"], ["script"], [])
+POSITIONS: tuple[list[str], ...] = (
+    ["target", "script", "turn"],
+    ["script", "turn"],
+    ["target", "script"],
+    ["script"],
+    [],
+)
 """The keys by which the step of a turn that did not start is found, the most specific first.
 
 Turns of a call are numbered from 1.
@@ -43,7 +49,7 @@ class NotStartedTurns:
     step: Integers
     number: Integers
     """The number of the turn in its call, from 1."""
-    place: Integers
+    position: Integers
     """The index of its session among the measured sessions."""
     at_utc_ns: npt.NDArray[np.int64]
     """The end of its session; its start if no end was recorded."""
@@ -54,7 +60,7 @@ class NotStartedTurns:
         return mine
 
 
-def lost_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
+def not_started_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
     """Return the number of turns that each session did not start; 0 if the end of the run cut it."""
     whole = (sessions["outcome_class"] != "unfinished").to_numpy()
     return (_number(sessions["turns_not_started"]) * whole).astype(np.int64)
@@ -64,15 +70,15 @@ def turns_not_started(
     begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, session: Integers
 ) -> NotStartedTurns:
     """Return the turns that did not start, with the most frequent step at the position of each."""
-    lost = lost_of(sessions)
+    lost = not_started_of(sessions)
     if not (lost.any() and len(begun)):
         return NotStartedTurns(*np.zeros((6, 0), dtype=np.int64))
     targets, numbers = np.repeat(target, lost), turn_numbers(sessions, lost)
     script, script_begun = (by_label(frame["script"].cat, str, "", object) for frame in (sessions, begun))
     places = pd.DataFrame({"target": targets, "script": np.repeat(script, lost), "turn": numbers})
-    counted = begun.assign(script=script_begun).groupby([*PLACES[0], "step"]).size().rename("n").reset_index()
+    counted = begun.assign(script=script_begun).groupby([*POSITIONS[0], "step"]).size().rename("n").reset_index()
     step = pd.Series(np.nan, index=places.index)
-    for place in PLACES:
+    for place in POSITIONS:
         if step.notna().all():
             break
         known = counted.groupby([*place, "step"])["n"].sum().sort_values(ascending=False, kind="stable").reset_index()
@@ -120,7 +126,7 @@ class Pool:
 
 def pool_label(target: str, stratum: Stratum, among: Sequence[Stratum], origins: Mapping[str, str]) -> str:
     """Return the target's label, and how its stratum differs from others."""
-    differing = stratum.among(among, origins)
+    differing = stratum.filtered_by(among, origins)
     return f"{target} · {differing}" if differing else target
 
 
@@ -147,7 +153,7 @@ class TurnArrays:
     """The strata of this run's steps, in the order of ORIGINS, regular turns first."""
     stratum: Integers
     """The index in `strata` of each step."""
-    lost: NotStartedTurns
+    not_started: NotStartedTurns
 
     @cached_property
     def group(self) -> Integers:
@@ -161,19 +167,19 @@ class TurnArrays:
         return max(known, int(self.session_of_row.max(initial=-1)) + 1)
 
     @cached_property
-    def lost_by_group(self) -> npt.NDArray[np.int64]:
+    def not_started_by_group(self) -> npt.NDArray[np.int64]:
         """The number of turns that did not start, by target (row) and step (column)."""
-        return self._counted(self.lost.target * len(self.steps) + self.lost.step)
+        return self._counted(self.not_started.target * len(self.steps) + self.not_started.step)
 
     @cached_property
     def pools(self) -> tuple[Pool, ...]:
         """The pools of each target: one for each stratum with planned turns; without any, the most frequent stratum."""
-        wanted = self.by_group(np.ones(self.rows.size, dtype=bool)) + self.lost_by_group > 0
+        wanted = self.by_group(np.ones(self.rows.size, dtype=bool)) + self.not_started_by_group > 0
         pools = []
         for index, target in enumerate(self.targets):
             for place in np.unique(self.stratum[wanted[index]]) if wanted[index].any() else [self.commonest]:
                 stratum = self.strata[int(place)]
-                label = pool_label(target, stratum, self.strata, SINCE)
+                label = pool_label(target, stratum, self.strata, MEASURED_FROM_PHRASES)
                 pools.append(Pool(index, stratum, label, self.stratum == place))
         return tuple(pools)
 
@@ -183,13 +189,13 @@ class TurnArrays:
         return int(np.bincount(self.stratum[self.step], minlength=len(self.strata)).argmax()) if self.rows.size else 0
 
     @cached_property
-    def origins_ns(self) -> Floats:
+    def measured_from_ns(self) -> Floats:
         """The instant from which the metrics of each row of `frame` are measured."""
         return measured_from_ns(self.frame)
 
     def value(self, metric: str) -> Floats:
         """Return the metric of each turn in its unit; NaN if it is missing."""
-        return of_rows(values_of(self.frame, metric, self.origins_ns), self.rows)
+        return of_rows(values_of(self.frame, metric, self.measured_from_ns), self.rows)
 
     def instant(self, name: str) -> Floats:
         """Return an instant of each turn, in ns after its start; NaN if it did not happen."""
@@ -200,7 +206,7 @@ class TurnArrays:
         return of_rows(floats(self.frame, name), self.rows)
 
     @cached_property
-    def good(self) -> Flags:
+    def succeeded(self) -> Flags:
         flags: Flags = self.kind == GOOD
         return flags
 
@@ -215,9 +221,9 @@ class TurnArrays:
         return np.flatnonzero(self.kind == UNFINISHED).astype(np.int32)
 
     @cached_property
-    def good_by_group(self) -> npt.NDArray[np.int64]:
+    def succeeded_by_group(self) -> npt.NDArray[np.int64]:
         """The number of successful turns, by target (row) and step (column)."""
-        return self.by_group(self.good)
+        return self.by_group(self.succeeded)
 
     def by_group(self, some: Flags | Integers) -> npt.NDArray[np.int64]:
         """Return the number of some turns (a mask or indexes), by target (row) and step (column)."""
@@ -234,8 +240,8 @@ class TurnArrays:
         mine: Flags = (self.target == pool.target) & pool.steps[self.step]
         return mine
 
-    def lost_in(self, pool: Pool) -> Flags:
-        return self.lost.of(pool.target, pool.steps)
+    def not_started_in(self, pool: Pool) -> Flags:
+        return self.not_started.of(pool.target, pool.steps)
 
 
 def values_of(rows: pd.DataFrame, metric: str, origins_ns: Floats | None = None) -> Floats:
@@ -255,7 +261,7 @@ def measured_rows(frame: pd.DataFrame) -> Integers:
     return np.flatnonzero(frame["measured"].to_numpy()).astype(np.int32)
 
 
-OF_LOST = [
+NOT_STARTED_COLUMNS = [
     *("session_id", "target", "script", "outcome_class", "turns_not_started", "turns_started", "renewed"),
     *("start_utc_ns", "ended_at_ns"),
 ]
@@ -287,9 +293,9 @@ def measured_turns(run: RunFrames) -> TurnArrays:
     place, strata = _strata(frame, codes, len(labels), kind, rows)
     steps, step_of_row = _steps(frame, rows, labels, codes, place, strata)
     there = sorted({at for _, _, at in steps}) or [0]
-    sessions, measured = session_codes(frame, run.sessions), measured_sessions(run, OF_LOST)
-    target, session = of_rows(place_of(frame["target"], targets), rows), frame["session_id"].cat.codes.to_numpy()
-    step, planned_at = of_rows(step_of_row, rows), place_of(measured["target"], targets)
+    sessions, measured = session_codes(frame, run.sessions), measured_sessions(run, NOT_STARTED_COLUMNS)
+    target, session = of_rows(position_of(frame["target"], targets), rows), frame["session_id"].cat.codes.to_numpy()
+    step, planned_at = of_rows(step_of_row, rows), position_of(measured["target"], targets)
     begun = frame[["script", "turn"]].iloc[rows].assign(target=target, step=step)
     return TurnArrays(
         frame=frame,
@@ -305,7 +311,7 @@ def measured_turns(run: RunFrames) -> TurnArrays:
         kind=of_rows(kind, rows),
         strata=tuple(strata[at] for at in there),
         stratum=np.searchsorted(there, np.array([at for _, _, at in steps], dtype=np.int64)),
-        lost=turns_not_started(begun, measured, planned_at, of_rows(sessions, measured_rows(run.sessions))),
+        not_started=turns_not_started(begun, measured, planned_at, of_rows(sessions, measured_rows(run.sessions))),
     )
 
 
@@ -322,7 +328,7 @@ def of_rows(values: npt.NDArray[Scalar], rows: Integers) -> npt.NDArray[Scalar]:
     return values if values.size == rows.size else values[rows]
 
 
-def place_of(column: pd.Series[Any], labels: tuple[str, ...]) -> Integers:
+def position_of(column: pd.Series[Any], labels: tuple[str, ...]) -> Integers:
     """Return the index of each row's label among these, −1 for any other."""
     place = {label: index for index, label in enumerate(labels)}
     return by_label(column.cat, lambda name: place.get(name, -1), -1, np.int32)
@@ -371,15 +377,19 @@ def _strata(
     turns are certain: successful turns, turns that reached response.create, and turns that name a turn type.
     """
     good, turn_type = kind[rows] == GOOD, in_order({"", *sequence(frame, "turn_type")} - {REGULAR})
-    measured_from = place_of(frame["measured_from"], tuple(ORIGINS))
-    place = _taken(codes, labels, measured_from, len(ORIGINS), rows, good | (measured_from[rows] == 0)) * len(turn_type)
+    measured_from = position_of(frame["measured_from"], tuple(MEASURED_FROM_TEXTS))
+    place = _majority_kinds(
+        codes, labels, measured_from, len(MEASURED_FROM_TEXTS), rows, good | (measured_from[rows] == 0)
+    ) * len(turn_type)
     if len(turn_type) > 1:
-        named = np.maximum(place_of(frame["turn_type"], turn_type), 0)
-        place += _taken(codes, labels, named, len(turn_type), rows, good | (named[rows] > 0))
-    return place, tuple(Stratum(measured_from, together) for measured_from in ORIGINS for together in turn_type)
+        named = np.maximum(position_of(frame["turn_type"], turn_type), 0)
+        place += _majority_kinds(codes, labels, named, len(turn_type), rows, good | (named[rows] > 0))
+    return place, tuple(
+        Stratum(measured_from, together) for measured_from in MEASURED_FROM_TEXTS for together in turn_type
+    )
 
 
-def _taken(codes: Integers, labels: int, named: Integers, kinds: int, rows: Integers, sure: Flags) -> Integers:
+def _majority_kinds(codes: Integers, labels: int, named: Integers, kinds: int, rows: Integers, sure: Flags) -> Integers:
     """Return the kind of each row: the one that it names (−1: none), if measured rows of its label certainly have it.
 
     Otherwise it is the most frequent kind: of the label's certain rows, else of the kinds that they name, else of the
@@ -421,6 +431,6 @@ def _steps(
     step_of[[code * len(strata) + at for code, at in present]] = np.arange(len(present))
     steps = []
     for code, at in present:
-        differing = strata[at].among(of_label[code], SINCE)
+        differing = strata[at].filtered_by(of_label[code], MEASURED_FROM_PHRASES)
         steps.append((f"{labels[code]}, {differing}" if differing else labels[code], labels[code], at))
     return steps, step_of[whole]

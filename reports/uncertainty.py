@@ -38,9 +38,9 @@ class UncertainMetric(JsonEntry, frozen=True):
         return self.reason == EARLY_REPLIES
 
     @property
-    def why(self) -> str:
+    def reason_text(self) -> str:
         """The reason, such as `uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)`."""
-        return f"uncertain in this run: {self.early if self.is_early else f'it may be off {self.off}'}"
+        return f"uncertain in this run: {self.early if self.is_early else f'it may be off {self.uncertainty_text}'}"
 
     @property
     def early(self) -> str:
@@ -49,7 +49,7 @@ class UncertainMetric(JsonEntry, frozen=True):
         return f"{share} of the replies started before their question had ended (limit {limit})"
 
     @property
-    def off(self) -> str:
+    def uncertainty_text(self) -> str:
         """`by 31 ms (p99; limit 20 ms)`."""
         most = "by an unknown amount" if self.value is None else f"by {format_number(self.value)}{NBSP}{self.unit}"
         return (
@@ -57,7 +57,7 @@ class UncertainMetric(JsonEntry, frozen=True):
         )
 
 
-def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[UncertainMetric, ...]:
+def uncertain_metrics_of(folder: Path, document: Mapping[str, Any]) -> tuple[UncertainMetric, ...]:
     """Return the uncertain metrics of a run: from its document, or from its rows if it has no validity yet."""
     validity = document.get("validity")
     if validity is None:
@@ -68,7 +68,7 @@ def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[UncertainMetr
     return tuple(one for one in entries_of(entries, UncertainMetric) if one.metric in CATALOGUE)
 
 
-def why(metrics: Iterable[UncertainMetric], target: str, metric: str) -> str:
+def reason_text(metrics: Iterable[UncertainMetric], target: str, metric: str) -> str:
     """Return why a metric or rate of a target cannot decide anything; "" if it can."""
     named = GOES_WITH.get(metric, metric)
-    return next((inexact.why for inexact in metrics if (inexact.target, inexact.metric) == (target, named)), "")
+    return next((inexact.reason_text for inexact in metrics if (inexact.target, inexact.metric) == (target, named)), "")

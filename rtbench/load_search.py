@@ -117,12 +117,12 @@ def next_level(grid: LoadGrid, results: Iterable[LevelResult]) -> NextLevel | No
     if any(result.confirmation_run for result in known):
         return None
     bracket = bracket_of(known)
-    load = None if _twice(known) else next_new_load(grid, bracket)
+    load = None if _doubled(known) else next_new_load(grid, bracket)
     if load is None and not grid.is_single and (again := _worth_repeating(bracket, known)):
         load = again[len(again) // 2]
     if load is not None:
         return NextLevel(load, confirmation_run=False, last=grid.is_single)
-    if rest := _to_play_on(grid, bracket, known):
+    if rest := _next_step(grid, bracket, known):
         return NextLevel(rest[len(rest) // 2], confirmation_run=False, last=True)
     return confirmation_of(bracket)
 
@@ -154,7 +154,7 @@ def levels_left(grid: LoadGrid, results: Iterable[LevelResult]) -> int:
     """Return the maximum number of levels before the confirmation run, without repeats in all the time left."""
     known = list(results)
     bracket = bracket_of(known)
-    if _twice(known):
+    if _doubled(known):
         return len(_worth_repeating(bracket, known)).bit_length()
     return _levels_left(grid, bracket)
 
@@ -177,7 +177,7 @@ def _after(bracket: Bracket, load: int, verdict: Verdict) -> Bracket:
     return Bracket(passes, tuple(inside), fails, bracket.ceiling, max(bracket.highest, load), seem)
 
 
-def _to_play_on(grid: LoadGrid, bracket: Bracket, known: Iterable[LevelResult]) -> tuple[int, ...]:
+def _next_step(grid: LoadGrid, bracket: Bracket, known: Iterable[LevelResult]) -> tuple[int, ...]:
     """Return the inconclusive levels that all the time left may decide; none if the answer is already precise."""
     passes, upper = bracket.highest_pass, bracket.upper
     if passes and upper is not None and _between(grid, passes, upper) is None:
@@ -187,7 +187,7 @@ def _to_play_on(grid: LoadGrid, bracket: Bracket, known: Iterable[LevelResult]) 
     return tuple(load for load in bracket.inconclusive if played[load] < most)
 
 
-def _twice(known: Iterable[LevelResult]) -> frozenset[int]:
+def _doubled(known: Iterable[LevelResult]) -> frozenset[int]:
     """Return the loads with two verdicts; if there are any, the search for new loads is over."""
     verdicts = Counter(result.load for result in known if result.verdict is not None)
     return frozenset(load for load, times in verdicts.items() if times >= MAX_TRIES)
@@ -195,7 +195,7 @@ def _twice(known: Iterable[LevelResult]) -> frozenset[int]:
 
 def _worth_repeating(bracket: Bracket, known: Iterable[LevelResult]) -> tuple[int, ...]:
     """Return the inconclusive levels that more time may decide: those below one that more time did not decide."""
-    again = _twice(known)
+    again = _doubled(known)
     given_up = min((load for load in bracket.inconclusive if load in again), default=None)
     return tuple(load for load in bracket.inconclusive if given_up is None or load < given_up)
 
@@ -221,15 +221,15 @@ class LoadPoint(NamedTuple):
 
     x: float
     y: float
-    good: bool
+    passes: bool
     tip: str
     ends: tuple[float, float] | None = None
-    joined: bool = True
+    is_connected: bool = True
 
 
 def draw_curve(plot: Plot, colour: int, points: Sequence[LoadPoint]) -> None:
     """Draw a line through loads, with a marker and an interval at each; hollow if the load did not pass."""
-    plot.path([(point.x, point.y) for point in points if point.joined], f"curve {colour_class(colour)}")
+    plot.path([(point.x, point.y) for point in points if point.is_connected], f"curve {colour_class(colour)}")
     for point in points:
         if point.ends is not None:
             plot.line(point.x, point.ends[0], point.x, point.ends[1], f"curve {colour_class(colour)}")
@@ -237,7 +237,7 @@ def draw_curve(plot: Plot, colour: int, points: Sequence[LoadPoint]) -> None:
             point.x,
             point.y,
             marker_shape(colour),
-            f"mark{'' if point.good else ' open'} {colour_class(colour)}",
+            f"mark{'' if point.passes else ' open'} {colour_class(colour)}",
             tip=point.tip,
         )
 

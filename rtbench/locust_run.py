@@ -28,7 +28,7 @@ START_S, SIMULATOR_ENDS_S, POLL_S = 60.0, 30.0, 0.02
 ENDED = (0, 1, INVALID_STATUS, INTERRUPTED_STATUS)
 """The exit statuses of a run that reached its end: valid, with failed turns, invalid, or interrupted (as levels are).
 """
-SHOWN_OF_LOG = 300
+LOG_LINES = 300
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class LocustRun:
     log: Path | None = None
     spawned_ns: int = 0
 
-    def begun(self, runs: Path, name: str = "") -> Path:
+    def wait_for_folder(self, runs: Path, name: str = "") -> Path:
         """Return its folder in `runs` when it exists. Raise UsageError if no run (of this name) starts."""
         pattern = f"*-{name}/run.json" if name else "*/run.json"
         what = f"the run{name and f' of {name}'}"
-        return _awaited(lambda: next(runs.glob(pattern), None), self.process, what, self.log).parent
+        return _wait_until(lambda: next(runs.glob(pattern), None), self.process, what, self.log).parent
 
-    def began_ns(self, folder: Path) -> int:
+    def started_ns(self, folder: Path) -> int:
         """Return when the run started, on CLOCK_MONOTONIC.
 
         Call this at once: run.json has UTC, and the UTC clock may be set later.
@@ -54,7 +54,7 @@ class LocustRun:
         told_ns = monotonic_of(int(files.read_document(folder)["started_utc_ns"]))
         return now_ns if told_ns is None else min(now_ns, max(self.spawned_ns, told_ns))
 
-    def ended(self, folder: Path, within_s: float) -> str:
+    def wait_for_end(self, folder: Path, within_s: float) -> str:
         """Wait until its folder is finalized. Return how it ended if it did not reach its end; otherwise ""."""
         try:
             status = self.process.wait(max(0.0, within_s))
@@ -62,7 +62,7 @@ class LocustRun:
             return f"the run did not end within {within_s:.0f} s after its planned end"
         if status in ENDED and "validity" in files.read_document(folder):
             return ""
-        return f"the run ended with status {status}" + (f": {last_words(self.log)}" if status == USAGE_STATUS else "")
+        return f"the run ended with status {status}" + (f": {last_lines(self.log)}" if status == USAGE_STATUS else "")
 
 
 @contextmanager
@@ -121,24 +121,24 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
                 command, stdout=output, stderr=output, start_new_session=True, env=child_environment(os.environ)
             )
         try:
-            _awaited(ready.exists, process, "the simulator", log)
+            _wait_until(ready.exists, process, "the simulator", log)
             yield json.loads(ready.read_text())
         finally:
             process.send_signal(signal.SIGTERM)
             terminate(process, SIMULATOR_ENDS_S)
 
 
-def _awaited(found: Callable[[], T | None], process: subprocess.Popen[bytes], what: str, log: Path | None) -> T:
+def _wait_until(found: Callable[[], T | None], process: subprocess.Popen[bytes], what: str, log: Path | None) -> T:
     """Wait for the result of `found`. Raise UsageError if the process ends before, or takes too long."""
     until_ns = monotonic_ns() + int(START_S * NS_PER_S)
     while not (known := found()):
         if process.poll() is not None or monotonic_ns() > until_ns:
-            raise UsageError(f"{what} did not start: {last_words(log)}")
+            raise UsageError(f"{what} did not start: {last_lines(log)}")
         time.sleep(POLL_S)
     return known
 
 
-def last_words(printed: str | Path | None) -> str:
+def last_lines(printed: str | Path | None) -> str:
     """Return the end of the last line that a process printed, from its output or its log; "" if it has neither."""
     text = printed.read_text(errors="replace") if isinstance(printed, Path) else printed
-    return last_line(text or "")[-SHOWN_OF_LOG:]
+    return last_line(text or "")[-LOG_LINES:]

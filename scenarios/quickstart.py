@@ -17,5 +17,5 @@ class QuickstartCaller(RealtimeUser):
     kinds = cycle(tasks)
     """The next calls of all callers. If each chose separately, more of them would be text calls, which are shorter."""
 
-    def play_session(self, task: object) -> None:
-        super().play_session(next(self.kinds))
+    def run_session(self, task: object) -> None:
+        super().run_session(next(self.kinds))

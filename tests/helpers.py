@@ -228,7 +228,7 @@ class Talk:
         self.send(at_ms, "response.create")
 
     def begin(self, at_ms: float, number: int = 1, **changes: Any) -> None:
-        self.timeline.tell(inputs.TurnStarted(at(at_ms), build_turn(number, **changes)))
+        self.timeline.apply(inputs.TurnStarted(at(at_ms), build_turn(number, **changes)))
 
     def begin_speech(self, at_ms: float, number: int = 1, **changes: Any) -> None:
         """Start a VAD turn, with a chunk whose last sample is the first sample of speech."""
@@ -241,13 +241,13 @@ class Talk:
         self.send(at_ms, "input_audio_buffer.append", ticket=ticket, audio_bytes=4_800, instants=moments)
 
     def send(self, at_ms: float, name: str, *, ticket: int = 0, **counts: Any) -> None:
-        self.timeline.tell(
+        self.timeline.apply(
             inputs.Sent(name, at(at_ms), uncertainty_ns=7, ticket=ticket, **{"wire_bytes": 100} | counts)
         )
 
     def transmit(self, at_ms: float, ticket: int, *, acknowledged: bool = False) -> None:
         """Apply the kernel's transmit timestamp of a message that was sent with this ticket."""
-        self.timeline.tell(inputs.Transmitted(ticket, at(at_ms), acknowledged))
+        self.timeline.apply(inputs.Transmitted(ticket, at(at_ms), acknowledged))
 
     def hear(self, at_ms: float, *messages: bytes, error_ns: int = 0, kernel: bool = True) -> None:
         for data in messages:
@@ -261,13 +261,13 @@ class Talk:
 
     def work(self, at_ms: float, kind: type[Task]) -> list[Task]:
         """Return the session's tasks of one type at this instant. Delivered turns are appended to `taken`."""
-        works = list(self.timeline.work(at(at_ms), at(at_ms)))
+        works = list(self.timeline.actions(at(at_ms), at(at_ms)))
         self.taken += [work.turn for work in works if isinstance(work, DeliverTurn)]
         return [work for work in works if isinstance(work, kind)]
 
     def deadline(self) -> tuple[int, str, str] | None:
         """Return (instant, outcome, detail): when and how an open turn ends if no message arrives."""
-        due = self.timeline.turns.due(self.timeline.limits)
+        due = self.timeline.turns.pop_timed_out(self.timeline.limits)
         return None if due is None else due[:3]
 
     def only(self, at_ms: float = 100_000_000) -> TurnObservation:
@@ -354,7 +354,7 @@ def build_script(
     script = Script(
         name="talk", path=Path("talk.yaml"), digest="d1", session=settings, timeouts=within, steps=steps, **keys
     )
-    return CompiledScript(script, dialect).session(0, 0)
+    return CompiledScript(script, dialect).prepare_session(0, 0)
 
 
 # A service for `MemoryTransport`.
@@ -424,11 +424,11 @@ class GuardedTransport(MemoryTransport):
         super().__init__(service, service.greeting())
         self._spins = 0
 
-    def listen(
+    def receive_until(
         self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
         before_ns, came = self.clock.now_ns, list[ReceivedMessage]()
-        super().listen(until_ns, noting(came, take), reply, sender)
+        super().receive_until(until_ns, noting(came, take), reply, sender)
         idle = not came and self.clock.now_ns == before_ns
         self._spins = self._spins + 1 if idle else 0
         assert self._spins < self.SPINS, f"the session spins, waiting until {until_ns} which is now"
@@ -447,13 +447,13 @@ def noting(came: list[ReceivedMessage], take: OnMessage = lambda _: True) -> OnM
 def receive(transport: Transport, until_ns: int) -> list[ReceivedMessage]:
     """Return all messages that arrive until an instant."""
     came: list[ReceivedMessage] = []
-    transport.listen(until_ns, noting(came))
+    transport.receive_until(until_ns, noting(came))
     return came
 
 
 def interrupt_after(transport: MemoryTransport, moments: int) -> None:
     """Press Ctrl-C at the `moments`-th moment: the start of a wait, a received message, or a chunk that is due."""
-    whole, offer, left = transport.listen, transport.offer, moments
+    whole, offer, left = transport.receive_until, transport.try_send, moments
 
     def a_moment_passes() -> None:
         nonlocal left
@@ -475,7 +475,7 @@ def interrupt_after(transport: MemoryTransport, moments: int) -> None:
         a_moment_passes()
         return offer(message, stamped=stamped)
 
-    transport.listen, transport.offer = listen, offer_unless_interrupted  # type: ignore[method-assign]
+    transport.receive_until, transport.try_send = listen, offer_unless_interrupted  # type: ignore[method-assign]
 
 
 @dataclass
@@ -492,7 +492,7 @@ class Listening:
     paid_for: list[TokenUsage] = field(default_factory=list)
     spent_after: int = 1 << 30
     """The number of responses that the budget allows."""
-    hear_turn: Callable[[TurnObservation], None] = lambda turn: None
+    on_turn: Callable[[TurnObservation], None] = lambda turn: None
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
         self.events += events
@@ -507,17 +507,17 @@ class Listening:
         self.audio_sent += audio_bytes
         self.lags_ns.append(lag_ns)
 
-    def turn_began(self) -> None:
+    def turn_started(self) -> None:
         self.began += 1
 
     def turn_ended(self, turn: TurnObservation) -> None:
         self.turns.append(turn)
-        self.hear_turn(turn)
+        self.on_turn(turn)
 
-    def paid(self, usage: TokenUsage) -> None:
+    def usage_reported(self, usage: TokenUsage) -> None:
         self.paid_for.append(usage)
 
-    def may_ask(self) -> bool:
+    def may_request(self) -> bool:
         return len(self.paid_for) < self.spent_after
 
 
@@ -548,7 +548,7 @@ class Played:
         self.transport = GuardedTransport(self.service)
         self.start_ns = self.transport.now_ns()
         self.session, self.timeline, self.listening = seated(script, self.transport, ending=lambda: ending(self.now_ns))
-        self.session.play()
+        self.session.run()
 
     @property
     def now_ns(self) -> int:
@@ -607,7 +607,7 @@ def build_observation(**changes: Any) -> TurnObservation:
         "response_id": "resp_1", "item_id": "item_1", "audio": "", "stall_duration_ns": 0, "stall_count": 0,
         "stall_duration_uncertainty_ns": 21_000, "vad_splits": None,
         "network_rtt_ns": 2 * MS, "network_rtt_smoothed_ns": 3 * MS, "retransmits": 1, "reply_text": "Hello.",
-        "input_text": "", "widths_ns": {"request_sent": 9_000}, "errors_ns": {"first_audio": 21_000},
+        "input_text": "", "widths_ns": {"request_sent": 9_000}, "uncertainties_ns": {"first_audio": 21_000},
         "timestamp_uncertainty_max_ns": 900_000, "kernel_stamps": 30, "user_stamps": 0, "audio_bytes_sent": 12_000,
         "audio_bytes_received": 96_000, "audio_speed": 3.8, "wire_bytes_sent": 17_000,
         "wire_bytes_received": 140_000, "events": 30, "audio_deltas": 20, "text_deltas": 1, "transcript_deltas": 6,

@@ -86,10 +86,10 @@ class MemoryTransport:
         handed = SendTime(self.clock.now_ns, ticket=self._ticket() if stamped else 0)
         return SendReceipt(handed, frame_bytes(len(message)) + MASK_BYTES)
 
-    def offer(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+    def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         return self.send(message, stamped=stamped)
 
-    def finish(self) -> SendReceipt | None:
+    def flush(self) -> SendReceipt | None:
         return None
 
     def _ticket(self) -> int:
@@ -107,10 +107,10 @@ class MemoryTransport:
         return told
 
     @property
-    def heard_ns(self) -> int:
+    def watermark_ns(self) -> int:
         return min(self.clock.now_ns, self._due[0][0] - 1) if self._due else self.clock.now_ns
 
-    def listen(
+    def receive_until(
         self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
         while self.closed is None:
@@ -197,20 +197,20 @@ class Matching(MemoryTransport):
     def keeps_texts(self, keeps: bool) -> None:
         self.reader.keeps_texts = keeps
 
-    def listen(
+    def receive_until(
         self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
         def read(message: ReceivedMessage) -> bool:
             at_ns, error_ns, kernel = message.arrival
             frame = Frame(Opcode.TEXT, message.data).serialize(mask=False)
-            came = self.reader.read(SocketRead(frame, at_ns, at_ns - error_ns, kernel, complete=not error_ns))
+            came = self.reader.read(SocketRead(frame, at_ns, at_ns - error_ns, kernel, is_complete=not error_ns))
             assert isinstance(came, list), "a text frame is read at once"
             self.matched += not came
             return any([take(one) for one in came])
 
         self.reader.begin(reply)
         try:
-            super().listen(until_ns, read, reply, sender)
+            super().receive_until(until_ns, read, reply, sender)
         finally:
             self.reader.end()
 

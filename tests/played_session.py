@@ -49,7 +49,7 @@ def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[Sessio
     listener = Recorded(record, timeline)
     transport = connect(dialer, script.limits, timeline, record.connected)
     if transport is not None:
-        Session(script, transport, timeline, listener, lambda: False).play()
+        Session(script, transport, timeline, listener, lambda: False).run()
     session = timeline.session()
     record.session_ended(session)
     recorder.close()
@@ -62,7 +62,7 @@ class Recorded:
     def __init__(self, record: SessionRecorder, timeline: Timeline) -> None:
         self._record, self._timeline = record, timeline
         self.received, self.received_deltas = record.received, record.received_deltas
-        self.sent, self.turn_began = record.sent, record.turn_began
+        self.sent, self.turn_started = record.sent, record.turn_started
         self.turns: list[TurnObservation] = []
 
     def turn_ended(self, turn: TurnObservation) -> None:
@@ -70,10 +70,10 @@ class Recorded:
         self._timeline.limits = LONG
         self.turns.append(turn)
 
-    def paid(self, usage: TokenUsage) -> None:
+    def usage_reported(self, usage: TokenUsage) -> None:
         pass
 
-    def may_ask(self) -> bool:
+    def may_request(self) -> bool:
         return True
 
 

@@ -120,14 +120,14 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PreparedScrip
     path = tmp_path_factory.mktemp("scripts") / "call.yaml"
     path.write_text(SCRIPT)
     script = load_script(path)
-    return {way: CompiledScript(script, DIALECTS[way]).session(0, 0) for way in WAYS}
+    return {way: CompiledScript(script, DIALECTS[way]).prepare_session(0, 0) for way in WAYS}
 
 
 def play_call(way: str, profile: Profile, script: PreparedScript) -> Call:
     transport = Transport(way, profile)
     session, timeline, listening = seated(script, transport)
-    timeline.tell(inputs.Connected({"opened": transport.now_ns()}, {}))
-    session.play()
+    timeline.apply(inputs.Connected({"opened": transport.now_ns()}, {}))
+    session.run()
     assert timeline.session().outcome == "ok"
     return Call(transport.agent, listening.turns, timeline.session().instants["greeting_audible"])
 
@@ -155,8 +155,8 @@ def test_the_first_sound_of_an_agent_is_measured_when_the_agent_sends_it(
     heard_ns = [call.greeted_ns, question.instants["first_audible"], objection.instants["first_audible"]]
     for begin, at_ns in zip((*call.utterance_starts("greeting"), *first[:2]), heard_ns, strict=True):
         off_ns = abs(at_ns - call.audible_ns(begin, BYTES_PER_S[way]))
-        assert off_ns <= (question.errors_ns["first_audible"] if "noise" in manners else 0) + 1
-    assert (question.errors_ns["first_audible"] > 0) is ("noise" in manners)
+        assert off_ns <= (question.uncertainties_ns["first_audible"] if "noise" in manners else 0) + 1
+    assert (question.uncertainties_ns["first_audible"] > 0) is ("noise" in manners)
     assert question.metrics_ns().get("barge_in_late_audio", 0) == 0
     if manners == "fillers":
         assert (

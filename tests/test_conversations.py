@@ -30,7 +30,7 @@ from bench.protocol.settings import TurnDetection
 from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, SpeechDetection, default_profile
 from bench.simulator.recorded_replies import TOKEN_MS
 from bench.simulator.server_events import VOICE_LIVE
-from bench.timeouts import MOST_ROUNDS
+from bench.timeouts import MAX_ROUNDS
 from tests.helpers import MS, REALTIME, Listening, S, say
 from tests.memory_transport import PeerAnswer
 from tests.test_talking import (
@@ -486,8 +486,8 @@ def test_a_turn_with_endless_function_calls_ends_as_limit_exceeded() -> None:
 
     (turn,) = talk.turns
     assert (turn.outcome, talk.session.outcome) == ("limit_exceeded:calls", "limit_exceeded:calls")
-    assert turn.detail == f"over {MOST_ROUNDS} responses in a row that called functions"
-    assert turn.function_calls == len(responses(talk)) == MOST_ROUNDS + 1
+    assert turn.detail == f"over {MAX_ROUNDS} responses in a row that called functions"
+    assert turn.function_calls == len(responses(talk)) == MAX_ROUNDS + 1
     assert turn.instants["ended"] == events_sent_in(talk, responses(talk)[-1], "response.done")[0][0]
     assert (talk.session.turns_planned, talk.session.turns_started) == (2, 1), "what is left of the script is lost"
 

@@ -140,12 +140,12 @@ class Copy:
             labels = about("run", RowContext("w0-000001", "here", "talk", "talk"), script)
             self.timeline = LoggedTimeline(start, script.dialect, log=log, about=labels)
             self.line = SessionIO(script, LoggedTransport(transport, log), self.timeline, self.listening)
-        if script.between:
+        if script.silence_chunks:
             self.line.microphone.open(transport.now_ns())
 
     def start_turn(self, number: int) -> None:
         turn = self.script.turns[number]
-        if turn.speech and not self.script.between:
+        if turn.speech and not self.script.silence_chunks:
             self.line.microphone.open(self.transport.now_ns())
         self.line.start_turn(turn)
         for sent in (*turn.inputs, *((turn.request,) if turn.request and not turn.plan.vad else ())):
@@ -155,20 +155,22 @@ class Copy:
         """Receive messages until an instant. `ends` is True if the script awaits the end of the turn."""
         while self.transport.now_ns() < until_ns and self.transport.closed is None:
             turns = self.timeline.turns
-            self.line.listen(until_ns, for_turn=not turns.all_over and (ends or self.line.microphone.speaking))
+            self.line.receive_until(
+                until_ns, for_turn=not turns.are_all_over and (ends or self.line.microphone.speaking)
+            )
 
     def end(self) -> None:
-        self.timeline.tell(inputs.SessionFailed("unfinished", self.transport.now_ns(), "the run ended"))
+        self.timeline.apply(inputs.SessionFailed("unfinished", self.transport.now_ns(), "the run ended"))
         self.line.run_actions()
 
     def observed(self) -> tuple[Any, ...]:
         heard, timeline = self.listening, self.timeline
-        turns, due = timeline.turns, timeline.turns.due(timeline.limits)
+        turns, due = timeline.turns, timeline.turns.pop_timed_out(timeline.limits)
         events = [(event.kind, event.response_id, event.item_id, event.payload_bytes) for event in heard.events]
         return (
             *(heard.turns, events, heard.wire_received, heard.paid_for, heard.began, self.transport.sent),
-            *(timeline.next_deadline_ns, timeline.facts.events, timeline.facts.wire_bytes_received, timeline.over),
-            *(turns.all_over, turns.streaming, turns.answering, due and due[:3]),
+            *(timeline.next_deadline_ns, timeline.facts.events, timeline.facts.wire_bytes_received, timeline.is_over),
+            *(turns.are_all_over, turns.is_streaming, turns.is_answering, due and due[:3]),
         )
 
 
@@ -225,7 +227,7 @@ class DeltaPaths(RuleBasedStateMachine):
 
     @property
     def may_start(self) -> bool:
-        return self.timeline.turns.all_over and not self.timeline.over and self.turns < TURNS
+        return self.timeline.turns.are_all_over and not self.timeline.is_over and self.turns < TURNS
 
     @precondition(lambda self: self.may_start)
     @rule(within=SELDOM, waits=SELDOM)
@@ -347,7 +349,7 @@ class DeltaPaths(RuleBasedStateMachine):
 
     def _tell(self, noted: Callable[[int], inputs.AnyInput]) -> None:
         for copy in self.copies:
-            copy.timeline.tell(noted(copy.transport.now_ns()))
+            copy.timeline.apply(noted(copy.transport.now_ns()))
             copy.line.run_actions()
 
     @invariant()

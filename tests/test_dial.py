@@ -19,7 +19,7 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from bench.dial import Cut, Dialer, connect
+from bench.dial import Dialer, RunEnded, connect
 from bench.errors import ConnectError, UsageError
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
@@ -90,7 +90,7 @@ class SlowKeyring:
         self._turns, self._problem = turns, problem
         self.limit_s = 0.0
 
-    def hide(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         return text
 
     def header(self, target: Target, limit_s: float) -> tuple[str, str]:
@@ -230,8 +230,8 @@ def session_of(dialer: FakeDialer) -> tuple[Any, SessionObservation, list[Mappin
         result = connect(cast(Dialer, dialer), Timeouts(), timeline, lambda headers, _: reported.append(headers))
     except BaseException as error:
         result = error
-    if not timeline.over:
-        timeline.tell(inputs.ScriptFinished(AT_NS + 99))
+    if not timeline.is_over:
+        timeline.apply(inputs.ScriptFinished(AT_NS + 99))
     return result, timeline.session(), reported
 
 
@@ -262,8 +262,8 @@ def test_a_refused_connection_sets_the_session_s_outcome_and_the_instants_it_rea
     ("error", "outcome", "detail"),
     [
         (GreenletExit(), "unfinished", "the run ended"),
-        (Cut(), "unfinished", "the run ended"),
-        (Cut("timeout:turn", "it went on for 9 s"), "timeout:turn", "it went on for 9 s"),
+        (RunEnded(), "unfinished", "the run ended"),
+        (RunEnded("timeout:turn", "it went on for 9 s"), "timeout:turn", "it went on for 9 s"),
         (RuntimeError("boom"), "failed:load_generator", "RuntimeError: boom"),
     ],
     ids=["ended", "cut", "overdue", "fault"],

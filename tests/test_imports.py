@@ -22,7 +22,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from bench.protocol.openai_events import EFFECTS, LONGEST_SESSION, MODALITIES
+from bench.protocol.openai_events import EFFECTS, MAX_DURATION_CLOSE, MODALITIES
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 
@@ -617,7 +617,7 @@ def last_name(expression: ast.expr) -> str:
     return expression.attr if isinstance(expression, ast.Attribute) else getattr(expression, "id", "")
 
 
-WORDS = {*GA.message_kinds, *GA.kinds, *PREVIEW.kinds, *EFFECTS, *MODALITIES, LONGEST_SESSION[1]} - {
+WORDS = {*GA.message_kinds, *GA.kinds, *PREVIEW.kinds, *EFFECTS, *MODALITIES, MAX_DURATION_CLOSE[1]} - {
     "error"
 }  # an English word
 LIKE_A_NAME = re.compile(r"(session|conversation|response|input_audio_buffer|output_audio_buffer|rate_limits)\.[\w.]+")

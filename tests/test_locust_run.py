@@ -11,7 +11,7 @@ import pytest
 from bench.clock import monotonic_ns, utc_ns
 from bench.run.document import SCHEMA_VERSION
 from bench.units import NS_PER_S
-from rtbench.locust_run import LocustRun, environment_without, last_words, without_proxies
+from rtbench.locust_run import LocustRun, environment_without, last_lines, without_proxies
 
 ENVIRON = {"HTTPS_PROXY": "a", "all_proxy": "b", "NO_PROXY": "c", "PATH": "d", "LOCUST_USERS": "9", "LOCUST_URL": "e"}
 
@@ -36,7 +36,7 @@ def test_a_run_does_not_inherit_environment_variables_for_other_runs() -> None:
     ],
 )
 def test_the_last_line_that_a_process_printed_is_reported(printed: str, reported: str) -> None:
-    assert last_words(printed) == reported
+    assert last_lines(printed) == reported
 
 
 @pytest.mark.parametrize("step_s", [-3600, 0, 30, 3600])
@@ -46,7 +46,7 @@ def test_a_run_begins_after_its_process_start_even_if_the_wall_clock_steps(
     spawned_ns = monotonic_ns() - 2 * NS_PER_S
     (tmp_path / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "started_utc_ns": utc_ns() - NS_PER_S}))
     monkeypatch.setattr("time.time_ns", lambda: utc_ns() + step_s * NS_PER_S)
-    began_ns = LocustRun(cast(Any, None), spawned_ns=spawned_ns).began_ns(tmp_path)
+    began_ns = LocustRun(cast(Any, None), spawned_ns=spawned_ns).started_ns(tmp_path)
 
     assert spawned_ns <= began_ns <= monotonic_ns()
     assert step_s or began_ns >= spawned_ns + NS_PER_S // 2

@@ -65,7 +65,7 @@ def interrupted_at_ms(script: PreparedScript, transport: MemoryTransport) -> tup
     """Run a session. Return its turns' outcomes and the instant in ms of its first `response.cancel`, if any."""
     begun_ns = transport.now_ns()
     session, _, listening = seated(script, transport)
-    session.play()
+    session.run()
     cancels = [at_ns for at_ns, data in transport.sent if msgspec.json.decode(data)["type"] == "response.cancel"]
     return [turn.outcome for turn in listening.turns], (cancels[0] - begun_ns) / MS if cancels else None
 
@@ -130,7 +130,7 @@ def test_an_item_with_an_empty_first_delta_is_audible_from_its_first_sound(kind:
     service = Cancellable(turns=[lambda _: reply])
     transport = kind(service, service.greeting())
     session, _, listening = seated(build_script(say()), transport)
-    session.play()
+    session.run()
     (turn,) = listening.turns
 
     assert turn.outcome == "ok"
@@ -141,6 +141,6 @@ def test_deltas_of_a_reply_are_matched_while_its_end_is_awaited() -> None:
     service = Cancellable(turns=[lambda response_id: in_words(response_id, WORDS)])
     transport = MatchingTransport(service, service.greeting())
     session, _, _ = seated(build_script(say()), transport)
-    session.play()
+    session.run()
 
     assert transport.matched == 2 * len(WORDS) - 2

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rtbench
-from bench.doctor.service_findings import replied
+from bench.doctor.service_findings import check_reply
 from bench.load.execution.progress import CostMeter
 from bench.pricing import Prices, PricingTerms, TurnPricing, cost_usd, dollars, prices_of, tariff_of
 from bench.protocol.events import TokenUsage
@@ -189,15 +189,15 @@ def test_a_turn_has_the_same_price_in_the_cost_meter_the_log_and_the_report(
     usage = TokenUsage(text_in=100, audio_in=30, text_out=12, audio_out=60)
     spending = CostMeter(LISTED, {"sim": terms})
     spending.add("sim", answered, usage)
-    target = replace(build_target(), model=terms.asked, prices=terms.own)
-    seen = replied(build_observation(usage=usage), target, tariff_of(LISTED, terms, answered)).message
+    target = replace(build_target(), model=terms.requested_model, prices=terms.own)
+    seen = check_reply(build_observation(usage=usage), target, tariff_of(LISTED, terms, answered)).message
     (charge,) = money_of(reported(tmp_path, answered, terms), ["sim"]).targets[0].models
 
     assert charge.prices == prices
-    assert charge.model == (answered or terms.asked or UNNAMED)
+    assert charge.model == (answered or terms.requested_model or UNNAMED)
     if prices is None:
         assert (spending.usd_at(0), spending.unpriced) == (0.0, 1)
-        assert spending.unknown_models == {answered or terms.asked or ""}
+        assert spending.unknown_models == {answered or terms.requested_model or ""}
         assert "no price of" in seen
     else:
         usd = (
@@ -210,7 +210,7 @@ def test_a_turn_has_the_same_price_in_the_cost_meter_the_log_and_the_report(
 def reported(folder: Path, answered: str | None, terms: PricingTerms) -> RunFrames:
     """Return the frames of a run whose sessions report that model."""
     run = rtbench.load(synthetic.write(folder, Plan(sessions=2, usage=True)), all_columns=False)
-    entry = {"name": "sim", "model": terms.asked, "dialect": "ga" if terms.listed else "voice-live"}
+    entry = {"name": "sim", "model": terms.requested_model, "dialect": "ga" if terms.listed else "voice-live"}
     own = {"prices": asdict(terms.own)} if terms.own else {}
     models = {name: asdict(prices) for name, prices in LISTED.items()}
     sessions = run.sessions.assign(model=answered)
@@ -232,7 +232,7 @@ def test_unreadable_token_counts_have_no_price() -> None:
     unread = TokenUsage(unread=1, audio_out=60)
     spending = CostMeter(LISTED, {"sim": PricingTerms("gpt-realtime")})
     spending.add("sim", None, unread)
-    seen = replied(
+    seen = check_reply(
         build_observation(usage=unread), build_target(), tariff_of(LISTED, PricingTerms("gpt-realtime"), None)
     ).message
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.metrics import ACCEPT_HEADER, SERVICE_SAID, TEXT_SESSION, UNHEARD, outcome_class
+from bench.metrics import ACCEPT_HEADER, SERVICE_REPORTED, TEXT_SESSION, UNHEARD, outcome_class
 from bench.model_retirements import RETIREMENTS, Retirement, retirement_of
-from bench.observe.pending_turns import UNNOTICED
+from bench.observe.pending_turns import UNDETECTED
 from bench.pricing import undated
 from bench.remedies import REALTIME_MODELS, remedy_of
 from bench.target.target_settings import load_price_table
@@ -54,15 +54,15 @@ SILENT = "nothing came within the limit"
     ("outcome", "detail", "words", "never"),
     [
         ("timeout:end_of_turn", UNHEARD, "turn_detection: none", "noise"),
-        ("timeout:end_of_turn", UNNOTICED, "noise above", "turn_detection: none"),
+        ("timeout:end_of_turn", UNDETECTED, "noise above", "turn_detection: none"),
         ("timeout:session", "session.created was not received within the timeout `session`", "another service",
             "settings"),
         ("timeout:first_delta", SILENT, "fewer sessions", "internal error"),
-        ("timeout:first_delta", f"{SILENT}; {SERVICE_SAID}internal_error: no", "internal error", "fewer sessions"),
-        ("timeout:response", f"{SILENT}; {SERVICE_SAID}some_code: no", "fix the setting that its message "
+        ("timeout:first_delta", f"{SILENT}; {SERVICE_REPORTED}internal_error: no", "internal error", "fewer sessions"),
+        ("timeout:response", f"{SILENT}; {SERVICE_REPORTED}some_code: no", "fix the setting that its message "
                                                                        "names", "fewer sessions"),
         ("timeout:response", SILENT, "raise `response`", "status page"),
-        ("closed:1006", f"; {SERVICE_SAID}server_error: no", "internal error", "firewall"),
+        ("closed:1006", f"; {SERVICE_REPORTED}server_error: no", "internal error", "firewall"),
         ("closed:1006", "", "firewall", "see its close code"),
         ("closed:reset", "", "reset the connection", "see its close code"),
         ("connect_failed:upgrade", f"the answer's {ACCEPT_HEADER} is not the one", "the answer to another request",
@@ -132,7 +132,7 @@ def test_a_model_without_a_known_retirement_day_has_none(service: str, model: st
 
 @given(DAYS, DAYS)
 def test_a_retirement_is_in_the_past_tense_after_its_day(day: date, today: date) -> None:
-    words = Retirement("m", day, "a page").words(today)
+    words = Retirement("m", day, "a page").text(today)
 
     assert words.startswith("was to be" if today > day else "is switched off")
     assert day.isoformat() in words
@@ -142,5 +142,5 @@ def test_a_retirement_is_in_the_past_tense_after_its_day(day: date, today: date)
 def test_a_retirement_today_or_tomorrow_has_its_own_wording() -> None:
     retirement = Retirement("m", date(2027, 1, 20), "a page")
 
-    assert "2027-01-20, today (" in retirement.words(retirement.day)
-    assert "2027-01-20, in 1 day (" in retirement.words(retirement.day - timedelta(days=1))
+    assert "2027-01-20, today (" in retirement.text(retirement.day)
+    assert "2027-01-20, in 1 day (" in retirement.text(retirement.day - timedelta(days=1))

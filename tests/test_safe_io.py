@@ -17,20 +17,20 @@ from hypothesis import strategies as st
 from bench.errors import UsageError
 from bench.installation import is_alive
 from bench.plan.conversation import load_history
-from bench.plan.functions import ScriptFunction, problem_of
+from bench.plan.functions import ScriptFunction, error_text
 from bench.protocol.events import FunctionCall
 from bench.protocol.settings import FunctionTool
 from bench.run import calibration, spool
 from bench.run.folder import read_document
 from bench.run.merging.merged_document import RunNumbering, first_starts, numbered_by_start
 from bench.run.replay import replay_log
-from bench.run.run_list import kept_runs
+from bench.run.run_list import list_runs
 from bench.run.worker_part import FACTS, PartFacts, WorkerPart
 from bench.target.identity import public_claims
-from bench.transport.parser import service_words
-from bench.untrusted.safe_io import DEEPEST, JsonError, open_file, read_file, read_json
+from bench.transport.parser import service_message
+from bench.untrusted.safe_io import MAX_DEPTH, JsonError, open_file, read_file, read_json
 from reports.gate.baselines import read_file as read_baseline
-from reports.summary.example_turns import stretches
+from reports.summary.example_turns import playback_spans
 from reports.summary.targets import transcription_model
 from reports.trends.trend_point import read_summary
 from tests.attack.hostile_files import LOG, read_log
@@ -44,15 +44,15 @@ DEEP = nested(5_000)
 HUGE = b"1" + b"0" * 400
 
 
-@pytest.mark.parametrize("levels", [1, DEEPEST])
+@pytest.mark.parametrize("levels", [1, MAX_DEPTH])
 def test_json_may_have_up_to_the_maximum_number_of_levels(levels: int) -> None:
     assert msgspec.json.encode(read_json(nested(levels))) == nested(levels)
 
 
-@pytest.mark.parametrize("levels", [DEEPEST + 1, 900, 5_000, 500_000])
+@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 900, 5_000, 500_000])
 @pytest.mark.parametrize("kind", [Any, dict[str, Any], dict[str, msgspec.Raw]])
 def test_json_with_more_levels_is_refused(levels: int, kind: Any) -> None:
-    with pytest.raises(JsonError, match=rf"^it is nested more than {DEEPEST} levels deep$"):
+    with pytest.raises(JsonError, match=rf"^it is nested more than {MAX_DEPTH} levels deep$"):
         read_json(nested(levels), kind)
     with pytest.raises(JsonError, match="nested"):
         read_json(nested(levels).decode())
@@ -154,7 +154,7 @@ NOT_THERE: dict[str, tuple[Callable[[Path, bytes], object], object]] = {
     "claims of a token": (lambda _, json: public_claims(f"a.{_base64(json)}.c"), {}),
     "settings of a session": (lambda _, json: transcription_model(json.decode()), ""),
     "an event log that is drawn": (
-        in_file(lambda path: stretches(path, 0, 9, 1, 0), before=b'{"audio.delta":1}\n"audio.delta'),
+        in_file(lambda path: playback_spans(path, 0, 9, 1, 0), before=b'{"audio.delta":1}\n"audio.delta'),
         (),
     ),
 }
@@ -185,7 +185,7 @@ def test_worker_facts_with_an_impossible_process_id_are_ignored(tmp_path: Path) 
 def test_function_arguments_with_too_deep_json_get_an_error_as_output(json: bytes) -> None:
     call = FunctionCall("call_1", "order", json.decode())
 
-    problem, arguments = problem_of(call, {"order": ORDER}, None)
+    problem, arguments = error_text(call, {"order": ORDER}, None)
 
     assert (problem, arguments) == ("the arguments of order are not a JSON object", None)
 
@@ -194,7 +194,7 @@ def test_a_run_with_too_deep_json_does_not_hide_the_other_runs(tmp_path: Path) -
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "run.json").write_bytes(DEEP)
 
-    (notice,) = kept_runs(tmp_path).notices
+    (notice,) = list_runs(tmp_path).notices
 
     assert notice.endswith("cannot be read: it is nested more than 64 levels deep")
 
@@ -209,7 +209,7 @@ def test_a_log_line_with_too_deep_json_raises_value_error(line: bytes) -> None:
 
 @pytest.mark.parametrize("body", [DEEP, b"[" * 500_000])
 def test_a_response_body_with_too_deep_json_is_quoted_verbatim(body: bytes) -> None:
-    assert service_words(body).startswith(body[:9].decode())
+    assert service_message(body).startswith(body[:9].decode())
 
 
 def test_an_event_log_with_an_impossible_number_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.untrusted.sanitize import LONGEST_LINE, SUSPECT, escape_control, one_line, slug, top_counts
+from bench.untrusted.sanitize import MAX_LINE_CHARACTERS, SUSPECT, escape_control, one_line, slug, top_counts
 
 BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 
@@ -62,7 +62,7 @@ def test_a_slug_is_at_most_64_letters_digits_dots_and_hyphens(text: str) -> None
 def test_a_long_error_keeps_its_beginning_and_its_end() -> None:
     shown = one_line(f"targets.yaml:3: url {'x' * 1500} is no URL; write wss://HOST/PATH")
 
-    assert len(shown) <= LONGEST_LINE + 3
+    assert len(shown) <= MAX_LINE_CHARACTERS + 3
     assert shown.startswith("targets.yaml:3: url xxx")
     assert shown.endswith("is no URL; write wss://HOST/PATH")
 

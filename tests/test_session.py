@@ -23,7 +23,7 @@ from bench.protocol.events import ServerEvent
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.protocol.settings import TurnDetection
-from bench.timeouts import LONGEST_HOLD_NS, Timeouts
+from bench.timeouts import MAX_HOLD_NS, Timeouts
 from bench.transport.interface import CloseInfo, SendReceipt, TcpInfo, TxTimestamp
 from bench.transport.received import ReceivedMessage
 from tests.examples import thorough
@@ -138,7 +138,7 @@ def test_a_chunk_is_late_if_its_delay_exceeds_a_tenth_of_its_length(slow_ms: int
     transport = SlowTransport(Service())
     transport.slow_ns = slow_ms * MS
     session, _, listening = seated(build_script(play(100, chunk_ms=100)), transport)
-    session.play()
+    session.run()
 
     assert listening.turns[0].late_chunks == late
     assert (listening.turns[0].outcome, slow_ms * MS in listening.lags_ns) == ("ok", True)
@@ -149,7 +149,7 @@ def test_a_late_chunk_does_not_delay_later_chunks() -> None:
     transport = SlowTransport(Service())
     transport.slow_ns = 150 * MS
     session, _, listening = seated(build_script(play(400, chunk_ms=100)), transport)
-    session.play()
+    session.run()
 
     lags_ms = [lag // MS for lag in listening.lags_ns if lag is not None]
     assert lags_ms == [150, 200, 250, 300]  # 150 ms for each send, no waits in between
@@ -202,7 +202,7 @@ def test_settings_that_are_sent_late_have_the_rest_of_the_session_timeout(update
                 transport.clock.now_ns += 3_600 * S
 
     session, timeline, _ = seated(build_script(say(), limits=Timeouts(session=2)), transport, Stopped())
-    session.play()
+    session.run()
 
     assert timeline.session().outcome == outcome
 
@@ -213,7 +213,7 @@ def test_a_greeting_that_arrives_in_time_counts_even_if_it_is_handled_late(updat
     greeting = [(50 * MS, session_created()), (updated_ms * MS, session_updated())]
     transport = MemoryTransport(Service(settings_ns=None), [*noise, *greeting])
     session, timeline, _ = seated(build_script(say(), limits=LIMITS), transport, Dawdling(transport))
-    session.play()
+    session.run()
 
     assert timeline.session().outcome == outcome
 
@@ -336,7 +336,7 @@ def test_a_rejected_session_has_the_service_s_reason_and_starts_no_turn(
 ) -> None:
     transport = MemoryTransport(Service(settings_ns=None), greeting)
     session, timeline, listening = seated(build_script(say(), say()), transport)
-    session.play()
+    session.run()
 
     observation = timeline.session()
     assert (observation.outcome, observation.turns_started, observation.turns_not_started) == (outcome, 0, 2)
@@ -382,7 +382,7 @@ def test_a_turn_is_delivered_as_soon_as_its_late_transcription_arrives() -> None
         def turn_ended(self, turn: TurnObservation) -> None:
             handed_out[turn.turn] = transport.now_ns(), turn
 
-    seated(script, transport, Clocked())[0].play()
+    seated(script, transport, Clocked())[0].run()
 
     (first_ns, first), (second_ns, second) = handed_out[1], handed_out[2]
     assert first_ns == first.instants["input_transcribed"] < second.instants["request_sent"]
@@ -414,7 +414,7 @@ def throttled(words: str) -> Turn:
 GAPS: dict[str, tuple[str, int, Step]] = {
     "for as long as was asked": ("Limit reached. Please try again in 6.232s.", 6_232 * MS, say()),
     "not at all where no wait is asked for": ("You exceeded your quota.", 0, say()),
-    "for ten minutes where hours are asked for": ("Please try again in 6h0m0s.", LONGEST_HOLD_NS, say()),
+    "for ten minutes where hours are asked for": ("Please try again in 6h0m0s.", MAX_HOLD_NS, say()),
     "also before it speaks": ("Please try again in 250ms.", 350 * MS, play(100)),
 }
 
@@ -834,7 +834,7 @@ def played_with_timestamps(
 ) -> tuple[StampingTransport, Listening]:
     transport = StampingTransport(service or Service(script.dialect), delays)
     session, _, listening = seated(script, transport)
-    session.play()
+    session.run()
     return transport, listening
 
 

@@ -18,7 +18,7 @@ from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay_log
 from bench.timeouts import Timeouts
 from bench.transport.received import ReceivedMessage
-from rtbench.cli.session_text import _figures, session_text, turn_rows
+from rtbench.cli.session_text import _values, session_text, turn_rows
 from tests.helpers import (
     AT_NS,
     MS,
@@ -46,8 +46,8 @@ def timeline(log: EventLog) -> LoggedTimeline:
 
 
 def ask(timeline: LoggedTimeline) -> None:
-    timeline.tell(inputs.TurnStarted(AT_NS, build_turn()))
-    timeline.tell(inputs.Sent("response.create", AT_NS, 9))
+    timeline.apply(inputs.TurnStarted(AT_NS, build_turn()))
+    timeline.apply(inputs.Sent("response.create", AT_NS, 9))
 
 
 def hear(timeline: LoggedTimeline, *messages: bytes, at_ms: float = 5) -> None:
@@ -56,7 +56,7 @@ def hear(timeline: LoggedTimeline, *messages: bytes, at_ms: float = 5) -> None:
 
 
 def lines(timeline: LoggedTimeline, log: EventLog, width: int = 100) -> list[str]:
-    timeline.tell(inputs.ScriptFinished(at(9_000)))
+    timeline.apply(inputs.ScriptFinished(at(9_000)))
     timeline.pop_turns(at(9_000))
     log.close()
     return list(session_text(replay_log(log.path), width, colour=False))
@@ -95,7 +95,7 @@ def test_the_rest_of_each_rate_limit_is_printed_with_its_event(timeline: LoggedT
 
 @pytest.mark.parametrize("wait_ms", [0, 40])
 def test_auth_wait_is_printed_only_if_it_is_not_zero(timeline: LoggedTimeline, log: EventLog, wait_ms: int) -> None:
-    timeline.tell(inputs.Connected({"dns_done": at(41), "opened": at(42)}, {}, wait_ms * MS))
+    timeline.apply(inputs.Connected({"dns_done": at(41), "opened": at(42)}, {}, wait_ms * MS))
 
     text = printed(timeline, log)
     assert ("auth_wait 40 ms" in text) == ("auth_wait" in text) == bool(wait_ms)
@@ -105,7 +105,7 @@ def test_auth_wait_is_printed_only_if_it_is_not_zero(timeline: LoggedTimeline, l
 def test_a_round_trip_to_a_proxy_is_labelled(timeline: LoggedTimeline, log: EventLog, scope: Any) -> None:
     ask(timeline)
     hear(timeline, *answer())
-    timeline.tell(inputs.NetworkMeasured(3 * MS, 2 * MS, 0, scope))
+    timeline.apply(inputs.NetworkMeasured(3 * MS, 2 * MS, 0, scope))
 
     text = printed(timeline, log)
     assert "network_rtt 2 ms" in text
@@ -128,7 +128,7 @@ def test_a_session_in_the_wrong_dialect_prints_a_hint_with_the_right_one(
     log: EventLog, spoken: str, outcome: str, words: str, speaks: str | None
 ) -> None:
     timeline = LoggedTimeline(SessionStart(AT_NS, 1, Timeouts()), DIALECTS[spoken], log=log, about={"dialect": spoken})
-    timeline.tell(inputs.SessionFailed(outcome, at(3), words))
+    timeline.apply(inputs.SessionFailed(outcome, at(3), words))
 
     text = printed(timeline, log)
     assert ("hint the service uses" in text) == ("hint" in text) == (speaks is not None)
@@ -155,7 +155,7 @@ def test_errors_are_styled_bad_and_events_that_no_turn_needs_are_dimmed(
 
 def test_cached_tokens_are_printed_as_a_share_of_the_tokens_read() -> None:
     read = {"context_tokens": 400, "context_cached_tokens": 100}
-    first, second = (_figures(build_observation(turn=turn, **read)) for turn in (1, 2))
+    first, second = (_values(build_observation(turn=turn, **read)) for turn in (1, 2))
 
     assert "cached_share 25 %" in second
     assert not any("cached_share" in line for line in first)
@@ -170,10 +170,10 @@ def spoken(log: EventLog) -> LoggedTimeline:
     timeline = LoggedTimeline(
         SessionStart(AT_NS, 1, Timeouts(), service_responds=True), GA, log=log, about={"dialect": "ga"}
     )
-    timeline.tell(inputs.TurnStarted(AT_NS, build_turn(vad=True, service_responds=True)))
+    timeline.apply(inputs.TurnStarted(AT_NS, build_turn(vad=True, service_responds=True)))
     for ms in range(100, 1_400, 100):
         moments = {"speech_end": 0} if ms == 900 else {}
-        timeline.tell(inputs.Sent("input_audio_buffer.append", at(ms), 9, audio_bytes=4_800, instants=moments))
+        timeline.apply(inputs.Sent("input_audio_buffer.append", at(ms), 9, audio_bytes=4_800, instants=moments))
     hear(timeline, message("input_audio_buffer.speech_started", item_id="i1"), at_ms=50)
     hear(timeline, message("input_audio_buffer.speech_stopped", item_id="i1"), committed("i1"), at_ms=1_150)
     hear(timeline, created("r1"), at_ms=1_200)
@@ -234,8 +234,8 @@ def test_a_message_is_printed_in_the_turn_during_which_it_was_sent_or_received(
     timeline: LoggedTimeline, log: EventLog
 ) -> None:
     for number, (begun_ms, heard_ms) in enumerate([(0, 4), (100, 130)], 1):
-        timeline.tell(inputs.TurnStarted(at(begun_ms), build_turn(number, wants_audio=False)))
-        timeline.tell(inputs.Sent("response.create", at(begun_ms), 9))
+        timeline.apply(inputs.TurnStarted(at(begun_ms), build_turn(number, wants_audio=False)))
+        timeline.apply(inputs.Sent("response.create", at(begun_ms), 9))
         response = f"r{number}"
         hear(timeline, created(response), delta(GA, "text", response), done(response), at_ms=heard_ms)
         timeline.pop_turns(at(heard_ms + 1))

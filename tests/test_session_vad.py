@@ -117,9 +117,9 @@ def test_the_microphone_sends_audio_without_any_drift(steps: list[Step], noticed
     played = Played(script, Hearing(after=after))
 
     durations = {
-        message.data: message.duration_ns for turn in script.turns for message in (*turn.speech, *turn.between)
+        message.data: message.duration_ns for turn in script.turns for message in (*turn.speech, *turn.silence_chunks)
     }
-    durations |= {message.data: message.duration_ns for message in script.between}
+    durations |= {message.data: message.duration_ns for message in script.silence_chunks}
     due_ns = played.start_ns + GREETED_NS
     for at_ns, data in played.transport.sent:
         if b"input_audio_buffer.append" in data:
@@ -292,15 +292,15 @@ class Full(GuardedTransport):
         self._left, self._goes = takes, goes
         self._pending: bytes | None = None
 
-    def offer(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+    def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         assert self._pending is None, "what is offered must be finished first"
         self._left -= 1
         if self._left:
-            return super().offer(message, stamped=stamped)
+            return super().try_send(message, stamped=stamped)
         self._pending = message
         return None
 
-    def finish(self) -> SendReceipt | None:
+    def flush(self) -> SendReceipt | None:
         message, self._pending = self._pending, None
         assert message is not None
         self.clock.now_ns += 7 * MS
@@ -313,7 +313,7 @@ def full(takes: int, *, goes: bool = False) -> tuple[Full, Timeline, Listening]:
     script = build_script(play(300, chunk_ms=100), turn_detection=VAD)
     transport = Full(Hearing(after=hearing(3)), takes, goes=goes)
     session, timeline, listening = seated(script, transport)
-    session.play()
+    session.run()
     return transport, timeline, listening
 
 
@@ -349,10 +349,10 @@ def test_a_finished_session_leaves_no_reference_cycles(abandoned: bool) -> None:
     try:
         if abandoned:
             session.open()
-            session.perform(script.steps[0])
-            session.abandon("unfinished", "the run ended")
+            session.run_step(script.steps[0])
+            session.abort("unfinished", "the run ended")
         else:
-            session.play()
+            session.run()
         del session, transport
         assert [one() for one in gone] == [None, None]
     finally:
@@ -366,8 +366,8 @@ def test_a_session_with_open_microphone_can_be_abandoned_at_any_moment(waits: in
     session, timeline, listening = seated(script, transport)
     interrupt_after(transport, waits)
     with pytest.raises(KeyboardInterrupt):
-        session.play()
-    session.abandon("unfinished", "the run ended")
+        session.run()
+    session.abort("unfinished", "the run ended")
 
     assert len(listening.turns) == listening.began == timeline.session().turns_ended
     assert timeline.session().outcome == "unfinished"

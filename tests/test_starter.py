@@ -39,7 +39,7 @@ def test_init_agent_writes_calls_and_a_target_for_each_protocol(tmp_path: Path) 
 
     assert [target.dialect.name for target in targets] == ["twilio", "acs", "pcm", "twilio"]
     assert len(script.steps) == 4
-    assert all(CompiledScript(script, target.dialect).session(0, 0).steps for target in targets)
+    assert all(CompiledScript(script, target.dialect).prepare_session(0, 0).steps for target in targets)
 
 
 def test_init_agent_writes_thresholds_for_agent_metrics_and_a_workflow_that_checks_them(

@@ -15,7 +15,7 @@ from bench.load.planning.workload import encode_workload, load_scripts
 from bench.load.runners.interim_analyses import scripts_of
 from bench.plan import steps as kinds
 from bench.plan.prepared import PreparedPause, PreparedScript
-from bench.plan.script import load_script, varied
+from bench.plan.script import load_script, with_target_settings
 from bench.plan.script_keys import SECONDS
 from bench.plan.turns import Step
 from bench.protocol.openai_ga import GA
@@ -72,7 +72,7 @@ def written(folder: Path, kind: type[Clap], monkeypatch: pytest.MonkeyPatch, tex
 
 def prepared(path: Path) -> PreparedScript:
     (play,) = encode_workload(load_scripts([actor("Caller", task_of(path))]), GA).values()
-    return play.session(0, seed=1)
+    return play.prepare_session(0, seed=1)
 
 
 @pytest.mark.parametrize(("kind", "after_reply"), [(Clap, True), (ClapWithin, False)])
@@ -103,7 +103,7 @@ def test_a_new_step_type_does_not_count_as_a_turn(
     assert [play.script.turns_planned for play in plays.values()] == [2]
     assert [fact["steps"] for fact in scripts_of({"here": plays})] == [["turn_1", "turn_2"]]
     assert session_usage(script, HIGH) == session_usage(without, HIGH)
-    assert varied(script, {"voice": "ash"}, "here").steps == script.steps
+    assert with_target_settings(script, {"voice": "ash"}, "here").steps == script.steps
 
 
 @pytest.mark.parametrize(("kind", "refused"), [(Clap, False), (ClapWithin, True)])

@@ -23,7 +23,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.protocol.openai_ga import GA
 from bench.simulator.serving.certificates import loopback_tls
 from bench.timeouts import Timeouts
-from bench.transport.connect import kernel_stamps
+from bench.transport.connect import kernel_timestamps
 from tests.helpers import MS, Listening, build_script, created, delta, done, reply, say, seated, session_created
 from tests.helpers import session_updated as updated
 from tests.transport.test_tcp import GUARD_S, KINDS, Peer, connected_websocket, wait_until_there
@@ -41,7 +41,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
 @pytest.fixture(scope="module", autouse=True)
 def stamping() -> None:
     """Wait until the kernel timestamps packets: it enables timestamps with a delay."""
-    while not kernel_stamps(GUARD_S):
+    while not kernel_timestamps(GUARD_S):
         pass
 
 
@@ -92,7 +92,7 @@ def played(
 
         send_all_messages(peer, [session_created(), updated()])
         session, timeline, listening = seated(build_script(say(), limits=LONG), transport, HeldUp(hold_up))
-        session.play()
+        session.run()
     (turn,) = listening.turns
     return timeline.session(), turn
 
@@ -151,7 +151,7 @@ def test_a_connection_end_that_may_have_been_in_time_has_its_own_outcome(
 def test_without_kernel_timestamps_the_arrival_during_a_suspension_is_unknown(
     certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.transport.tcp.enable_stamps", lambda sock: False)
+    monkeypatch.setattr("bench.transport.tcp.enable_timestamps", lambda sock: False)
     session, turn = played(certificate, WHOLE, ())
 
     assert (session.outcome, turn.outcome, turn.receive_timestamp_source) == ("ok", STARVED, "userspace")

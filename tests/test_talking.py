@@ -23,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from bench.metrics import GOOD, segments
+from bench.metrics import SUCCESSFUL, segments
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
@@ -162,12 +162,12 @@ class PatientTransport(LiveTransport):
     WAITS, NS = 20_000, 600 * S
     waits = 0
 
-    def listen(
+    def receive_until(
         self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
         self.waits += 1
         assert self.waits < self.WAITS, "the session waits and waits"
-        super().listen(until_ns, take, reply, sender)
+        super().receive_until(until_ns, take, reply, sender)
         assert self.clock.now_ns < START_NS + self.NS, "the session never ends"
 
 
@@ -197,7 +197,7 @@ def build_script(*steps: Step, dialect: Dialect = GA, limits: Timeouts | None = 
                     steps=steps, background_noise=background,
                     history=History(Path("h.jsonl"), "d2", before) if before else None,
                     pipelined=pipelined)  # fmt: skip
-    return CompiledScript(script, dialect).session(0, 0)
+    return CompiledScript(script, dialect).prepare_session(0, 0)
 
 
 def talked(
@@ -214,7 +214,7 @@ def talked(
         SessionStart(START_NS, len(script.turns), script.limits, service_responds=responds), script.dialect
     )
     listening = listening or Listening()
-    Session(script, transport, timeline, listening, lambda: transport.now_ns() > START_NS + ends_ns).play()
+    Session(script, transport, timeline, listening, lambda: transport.now_ns() > START_NS + ends_ns).run()
     turns = sorted(listening.turns, key=lambda turn: turn.turn)
     return Talked(script, simulator, turns, timeline.session(), listening)
 
@@ -453,7 +453,7 @@ TALKS = [
     pytest.param(way, dialect, id=f"{way}-{dialect.name}")
     for dialect in FIRST_OF_FAMILIES
     for way in (WAYS | OF_VOICE_LIVE if dialect is VOICE_LIVE_DIALECT else WAYS)
-    if Feature.OUT_OF_BAND not in dialect.lacks or not way.startswith("out of band")
+    if Feature.OUT_OF_BAND not in dialect.missing_features or not way.startswith("out of band")
 ]
 
 
@@ -720,14 +720,14 @@ LIMITS = st.builds(Timeouts, end_of_turn=st.sampled_from([0.5, 3]), first_delta=
 
 def sayable(steps: list[Step], dialect: Dialect) -> bool:
     """Return whether a dialect supports all of these steps."""
-    return dialect.lacks.keys().isdisjoint(feature for step in steps for feature in step.features())
+    return dialect.missing_features.keys().isdisjoint(feature for step in steps for feature in step.features())
 
 
 def playable(steps: list[Step]) -> list[Step]:
     """Return the steps, except those within a turn that do not follow a turn."""
     kept: list[Step] = []
     for step in steps:
-        if not step.within_turn or (kept and (kept[-1].plays_turn or kept[-1].within_turn)):
+        if not step.within_turn or (kept and (kept[-1].is_turn or kept[-1].within_turn)):
             kept.append(step)
     return kept
 
@@ -808,7 +808,7 @@ def test_every_conversation_ends_and_every_turn_has_one_outcome(held: Conversati
     session = talk.session
     assert [turn.turn for turn in talk.turns] == list(range(1, session.turns_started + 1))
     assert session.turns_started == session.turns_ended == talk.listening.began
-    assert session.turns_succeeded == sum(turn.outcome in GOOD for turn in talk.turns)
+    assert session.turns_succeeded == sum(turn.outcome in SUCCESSFUL for turn in talk.turns)
     assert session.outcome
     assert session.turns_not_started == (
         0 if session.outcome == "unfinished" else len(script.turns) - session.turns_started

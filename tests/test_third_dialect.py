@@ -70,10 +70,10 @@ class Walkie(Dialect):
             return None
         return UnsupportedSetting(("voice",), "voice is not a setting of the walkie dialect: remove it")
 
-    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
+    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
         return self._message("tune", settings.instructions), AwaitedEvent(EventKind.SESSION_UPDATED, "ready")
 
-    lacks = MappingProxyType({Feature.IMAGE: "and this is a radio"})
+    missing_features = MappingProxyType({Feature.IMAGE: "and this is a radio"})
 
     def message(self, message: Message, event_id: str) -> ClientMessage:
         return self._message("type", message.text)
@@ -155,13 +155,13 @@ def walked(*steps: Step, **session: Any) -> CompiledScript:
 
 def played(path: Path, *steps: Step) -> tuple[SessionObservation, list[TurnObservation], MemoryTransport, Listening]:
     """Run a session over a transport without a network, and log it to a file."""
-    script, transport, listening = walked(*steps).session(0, 0), MemoryTransport(station), Listening()
+    script, transport, listening = walked(*steps).prepare_session(0, 0), MemoryTransport(station), Listening()
     log = EventLog(path, hide=str, record_audio=False)
     facts = about("run", RowContext("s", "here", "talk", script.name), script)
     timeline = LoggedTimeline(
         SessionStart(transport.now_ns(), len(steps), script.limits), script.dialect, log=log, about=facts
     )
-    Session(script, LoggedTransport(transport, log), timeline, listening, lambda: False).play()
+    Session(script, LoggedTransport(transport, log), timeline, listening, lambda: False).run()
     log.close()
     return timeline.session(), listening.turns, transport, listening
 

@@ -109,15 +109,15 @@ def test_merged_keys_have_lower_precedence_and_keep_their_position(tmp_path: Pat
     root = value_of(tmp_path, "a: &a {x: 1, y: 1}\nb: &b {y: 2, z: 2}\nc:\n  <<: [*a, *b]\n  x: 3\n")
 
     assert content_of(root.nearest("c")) == {"x": 3, "y": 1, "z": 2}
-    assert [root.nearest("c", key).place.rpartition("any.yaml")[2] for key in "xyz"] == [":5:3", ":1:14", ":2:14"]
+    assert [root.nearest("c", key).position.rpartition("any.yaml")[2] for key in "xyz"] == [":5:3", ":1:14", ":2:14"]
 
 
 def test_a_missing_value_has_the_position_of_its_nearest_parent(tmp_path: Path) -> None:
     root = value_of(tmp_path, "a:\n  b: 1\n")
 
     assert root.within("a", "c") is None
-    assert root.nearest("a", "c", "d").place.endswith("any.yaml:1:1")
-    assert root.nearest("a", "b", "c").place.endswith("any.yaml:2:3")
+    assert root.nearest("a", "c", "d").position.endswith("any.yaml:1:1")
+    assert root.nearest("a", "b", "c").position.endswith("any.yaml:2:3")
 
 
 def test_an_empty_file_is_null(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ NAME_WIDTH, STATE_WIDTH = 16, 8
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckFinding:
     """The result of one check. `message`: what was found, with its value; `remedy`: "" if there is nothing to do."""
 
     name: str
@@ -55,7 +55,7 @@ class CheckedTarget(msgspec.Struct, frozen=True):
     url: str
     dialect: str
     service: str
-    findings: list[Finding]
+    findings: list[CheckFinding]
 
 
 class DoctorDocument(msgspec.Struct, frozen=True):
@@ -63,26 +63,26 @@ class DoctorDocument(msgspec.Struct, frozen=True):
 
     schema: Literal[3]
     result: Literal["pass", "fail"]
-    machine: list[Finding]
+    machine: list[CheckFinding]
     targets: list[CheckedTarget]
 
 
-def warning_unless(good: bool, name: str, message: str, remedy: str) -> Finding:
+def warning_unless(good: bool, name: str, message: str, remedy: str) -> CheckFinding:
     """Return a finding that passes if it is good, and else is a warning with its remedy."""
-    return Finding(name, "pass", message) if good else Finding(name, "warning", message, remedy)
+    return CheckFinding(name, "pass", message) if good else CheckFinding(name, "warning", message, remedy)
 
 
-def any_failed(findings: Iterable[Finding]) -> bool:
+def any_failed(findings: Iterable[CheckFinding]) -> bool:
     return any(finding.result == "fail" for finding in findings)
 
 
-def printable_finding(finding: Finding, hide: Callable[[str], str] = str) -> Finding:
+def printable_finding(finding: CheckFinding, hide: Callable[[str], str] = str) -> CheckFinding:
     """Return the finding without secrets and terminal control sequences: it may contain messages of services."""
     message, remedy = (escape_control(hide(text)) for text in (finding.message, finding.remedy))
     return replace(finding, message=message, remedy=remedy)
 
 
-def lines(finding: Finding, width: int) -> Iterator[str]:
+def lines(finding: CheckFinding, width: int) -> Iterator[str]:
     """Yield the finding in lines of at most `width` columns; the first starts with its state."""
     margin = " " * (STATE_WIDTH + 1 + NAME_WIDTH + 1)
     first = f"{finding.result:<{STATE_WIDTH}} {finding.name:<{NAME_WIDTH}} "
@@ -164,7 +164,7 @@ OF_AGENTS = {
     "limit_exceeded:audio": ENDLESS,
 }
 """The remedies for outcomes of a call with an agent."""
-HEARD = frozenset({"timeout:first_delta", "timeout:response", "timeout:turn"})
+RECEIVED = frozenset({"timeout:first_delta", "timeout:response", "timeout:turn"})
 """Outcomes whose detail states what was received, which decides the remedy."""
 SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
     ("closed:1006", "closed:1008", "closed:1011", "closed:reset"), "closed:1000"
@@ -181,7 +181,7 @@ class Refusal:
     """
 
     outcome: str
-    words: str
+    message: str
     wait_s: float | None = None
     claims: Mapping[str, str] = field(default_factory=dict)
     greeting: Mapping[str, Any] = field(default_factory=dict)
@@ -190,9 +190,9 @@ class Refusal:
 def explain(refusal: Refusal, target: Target) -> str:
     """Return the remedy for a refusal; "" if none is known."""
     cause = refusal.outcome.partition(":")[2]
-    if remedy := dialect_remedy(refusal.outcome, refusal.words, target.dialect, refusal.greeting):
+    if remedy := dialect_remedy(refusal.outcome, refusal.message, target.dialect, refusal.greeting):
         return remedy
-    if target.dialect.provider is not None and (remedy := remedy_of_agents(refusal.outcome, refusal.words)):
+    if target.dialect.provider is not None and (remedy := remedy_of_agents(refusal.outcome, refusal.message)):
         return remedy
     if refusal.outcome == "connect_failed:proxy":
         proxy = target.network_path.proxy  # HTTP proxies open a tunnel on CONNECT, SOCKS ones on their own command
@@ -205,11 +205,11 @@ def explain(refusal: Refusal, target: Target) -> str:
         return "the service ends sessions before a turn can be complete: check the deployment's limits"
     if cause.isdigit() and refusal.outcome.startswith("connect_failed:"):
         return _status(int(cause), refusal, target)
-    return remedy_of(refusal.outcome, refusal.words)
+    return remedy_of(refusal.outcome, refusal.message)
 
 
 def _status(status: int, refusal: Refusal, target: Target) -> str:
-    words, path = refusal.words, target.resource.partition("?")[0]
+    words, path = refusal.message, target.resource.partition("?")[0]
     match status:
         case 400 if re.search(r"op+erationnotsupported", words, re.IGNORECASE):
             return (
@@ -255,7 +255,7 @@ def _unauthorized(refusal: Refusal, target: Target) -> str:
     signed = signed_by(target)
     if target.resource.startswith(AZURE_GA) and "api-version=" in target.resource:
         return f"remove api-version from the URL: {AZURE_GA} has none, and Azure answers 401 if there is one"
-    if "PermissionDenied" in refusal.words or (signed == "entra" and "lack" in refusal.words.lower()):
+    if "PermissionDenied" in refusal.message or (signed == "entra" and "lack" in refusal.message.lower()):
         role, other = ROLES[::-1] if target.resource.startswith(VOICE_LIVE_PATH) else ROLES
         who = refusal.claims.get("oid") or refusal.claims.get("appid") or "OBJECT_ID"
         return (f"the identity has no role on the resource: give it {role!r} (or {other!r}): "
@@ -273,7 +273,7 @@ def _unauthorized(refusal: Refusal, target: Target) -> str:
 
 
 def _throttled(refusal: Refusal, target: Target) -> str:
-    if "insufficient_quota" in refusal.words:
+    if "insufficient_quota" in refusal.message:
         return NO_CREDIT
     advice = "the deployment's quota of tokens or requests per minute is spent: raise it, or shorten the turns"
     if refusal.outcome == "throttled:handshake":
@@ -313,4 +313,4 @@ def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
 
 def remedy_of_agents(outcome: str, words: str) -> str:
     """Return the remedy for the end of a call with an agent; "" if there is none beyond those for any service."""
-    return OF_AGENTS.get(SAME.get(outcome, outcome), "") or (remedy_of(outcome, words) if outcome in HEARD else "")
+    return OF_AGENTS.get(SAME.get(outcome, outcome), "") or (remedy_of(outcome, words) if outcome in RECEIVED else "")

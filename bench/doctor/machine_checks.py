@@ -21,13 +21,13 @@ from cryptography.x509.oid import NameOID
 
 from bench.clock import monotonic_ns, now_with_realtime, utc_ns
 from bench.cpu import BUSY, OTHERS, Priority, available_priority, core_count
-from bench.doctor.diagnosis import Finding, Refusal, explain, warning_unless
+from bench.doctor.diagnosis import CheckFinding, Refusal, explain, warning_unless
 from bench.errors import ConnectError, UsageError
 from bench.installation import tool_version
 from bench.remedies import NO_PROXY
 from bench.target.target import Target
 from bench.timeouts import Timeouts
-from bench.transport.connect import connect_first, kernel_stamps, open_tcp
+from bench.transport.connect import connect_first, kernel_timestamps, open_tcp
 from bench.transport.fast.reader import COMPILED
 from bench.transport.interface import ConnectTimings, Proxy, authority
 from bench.transport.names import look_up
@@ -45,19 +45,19 @@ PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 TCP_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
-def look_at_machine() -> Iterator[Finding]:
+def check_machine() -> Iterator[CheckFinding]:
     """Yield every finding about this machine."""
     yield installation(compiled=COMPILED)
     yield open_files(*resource.getrlimit(resource.RLIMIT_NOFILE))
     yield local_ports(*_port_range())
-    yield stamps()
+    yield timestamps()
     yield clock_resolution(time.get_clock_info("monotonic").resolution)
     yield wall_clock()
     yield processors(core_count(), os.getloadavg()[0])
     yield priority(available_priority())
 
 
-def installation(*, compiled: bool) -> Finding:
+def installation(*, compiled: bool) -> CheckFinding:
     """Return the installed version, and whether it has the parts in C that lower the CPU cost of events."""
     said = f"rtbench {tool_version()} on Python {platform.python_version()}"
     said += (
@@ -67,32 +67,32 @@ def installation(*, compiled: bool) -> Finding:
     return warning_unless(compiled, "installation", said, remedy)
 
 
-def open_files(soft: int, hard: int) -> Finding:
+def open_files(soft: int, hard: int) -> CheckFinding:
     """Check the limit on open files, one per session. `soft`, `hard`: RLIMIT_NOFILE, negative for none."""
     if soft < 0:
-        return Finding("open files", "pass", "no limit")
+        return CheckFinding("open files", "pass", "no limit")
     said = f"{soft:,} allowed: enough for about {max(0, soft - OWN_FILES):,} sessions in one process"
     most = "any number" if hard < 0 else f"up to {hard:,}"
     remedy = f"for more, run `ulimit -n 65536` before the run ({most} is allowed here)"
     return warning_unless(soft >= FEW_FILES, "open files", said, remedy)
 
 
-def local_ports(first: int, last: int, used: int) -> Finding:
+def local_ports(first: int, last: int, used: int) -> CheckFinding:
     """Check the local ports, one per connection to an address; 0 to 0 if they are unknown."""
     if not last:
-        return Finding("local ports", "skipped", "the port range is unknown on this system")
+        return CheckFinding("local ports", "skipped", "the port range is unknown on this system")
     free = max(0, last - first + 1 - used)
     said = f"{first:,} to {last:,}, {used:,} in use: {free:,} more connections to one address are possible"
     remedy = 'widen the range: sysctl -w net.ipv4.ip_local_port_range="10240 65535"'
     return warning_unless(free >= FEW_PORTS, "local ports", said, remedy)
 
 
-def stamps() -> Finding:
+def timestamps() -> CheckFinding:
     """Check whether the kernel timestamps arrivals, and report what is used otherwise."""
     try:
-        stamped = kernel_stamps(LIMIT_S)
+        stamped = kernel_timestamps(LIMIT_S)
     except (OSError, ConnectError) as error:
-        return Finding(
+        return CheckFinding(
             "kernel timestamps", "warning", f"not checked: {error}", "allow loopback connections: the check needs one"
         )
     said = "available (SO_TIMESTAMPING)" if stamped else "not available: this process timestamps arrivals"
@@ -100,25 +100,25 @@ def stamps() -> Finding:
     return warning_unless(stamped, "kernel timestamps", said, remedy)
 
 
-def clock_resolution(resolution_s: float) -> Finding:
+def clock_resolution(resolution_s: float) -> CheckFinding:
     said = f"the monotonic clock has steps of {resolution_s * NS_PER_S:,.0f} ns"
     remedy = "latencies cannot have a finer resolution than this: measure on another machine"
     return warning_unless(resolution_s <= COARSE_S, "clock", said, remedy)
 
 
-def processors(cpus: int, load: float) -> Finding:
+def processors(cpus: int, load: float) -> CheckFinding:
     said = f"{cpus} for this process, load {load:.1f} over the last minute"
     return warning_unless(load <= BUSY * cpus, "processors", said, OTHERS)
 
 
-def priority(got: Priority) -> Finding:
+def priority(got: Priority) -> CheckFinding:
     """Report whether `--priority` of a run has an effect here; if not, that is no defect of the machine."""
     if not got.hindrance:
-        return Finding("priority", "pass", f"available: a run with `--priority` has niceness {got.niceness}")
-    return Finding("priority", "skipped", f"the option `--priority` of a run {got.hindrance}", got.remedy)
+        return CheckFinding("priority", "pass", f"available: a run with `--priority` has niceness {got.niceness}")
+    return CheckFinding("priority", "skipped", f"the option `--priority` of a run {got.hindrance}", got.remedy)
 
 
-def wall_clock() -> Finding:
+def wall_clock() -> CheckFinding:
     """Check whether the wall clock is stepped while it is observed."""
     monotonic_begin_ns, wall_begin_ns = now_with_realtime()
     time.sleep(WATCHED_S)
@@ -127,7 +127,7 @@ def wall_clock() -> Finding:
     return judged_wall_clock(moved_ns / NS_PER_MS)
 
 
-def judged_wall_clock(moved_ms: float) -> Finding:
+def judged_wall_clock(moved_ms: float) -> CheckFinding:
     moved = f"{moved_ms:+.2f} ms" if abs(moved_ms) >= SHOWN_MS else f"by less than {SHOWN_MS:g} ms"
     said = f"moved {moved} against the monotonic clock in {WATCHED_S:g} s"
     remedy = "the clock is being adjusted: try again when it is synchronised"
@@ -152,17 +152,17 @@ FEW_DAYS = 14
 NAMES_SHOWN = 3
 
 
-def look_at_network(target: Target, limits: Timeouts) -> Iterator[Finding]:
+def check_network(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
     """Yield the findings from the proxy to TLS. The steps after a failed one are skipped."""
     path = target.network_path
     if path.proxy is not None:
         yield (proxied := _proxied(target, path.proxy, limits))
-        yield from _behind(target, limits, reached=proxied.result == "pass")
+        yield from _clock_lag(target, limits, reached=proxied.result == "pass")
         return
     host, port = path.address or target.host, target.port
     found, addresses = _named(host, port, limits, target)
     yield found
-    tried = [_tried(address, limits, target) for address in addresses]
+    tried = [_try_route(address, limits, target) for address in addresses]
     reached = any(finding.result == "pass" for finding in tried)
     # if another address answers, this is no failure; but every connection tries this one first
     slow = (
@@ -173,10 +173,10 @@ def look_at_network(target: Target, limits: Timeouts) -> Iterator[Finding]:
         replace(finding, result="warning", remedy=slow) if finding.result == "fail" and reached else finding
         for finding in tried
     )
-    yield from _behind(target, limits, reached=reached)
+    yield from _clock_lag(target, limits, reached=reached)
 
 
-def _named(host: str, port: int, limits: Timeouts, target: Target) -> tuple[Finding, list[Any]]:
+def _named(host: str, port: int, limits: Timeouts, target: Target) -> tuple[CheckFinding, list[Any]]:
     """Return the name's addresses, with a finding on how long the lookup took."""
     try:
         addresses, began_ns, done_ns = look_up(host, port, limits.tcp)
@@ -186,26 +186,26 @@ def _named(host: str, port: int, limits: Timeouts, target: Target) -> tuple[Find
     places = [str(address[4][0]) for address in addresses]
     if places == [host]:
         known = "is set by --resolve" if target.network_path.address else "is an address"
-        return Finding("dns", "skipped", f"{host} {known}: no lookup"), addresses
+        return CheckFinding("dns", "skipped", f"{host} {known}: no lookup"), addresses
     plural = "address" if len(places) == 1 else "addresses"
-    return Finding("dns", "pass", f"{host}: {len(places)} {plural} in {took}: {', '.join(places)}"), addresses
+    return CheckFinding("dns", "pass", f"{host}: {len(places)} {plural} in {took}: {', '.join(places)}"), addresses
 
 
-def _tried(address: Any, limits: Timeouts, target: Target) -> Finding:
+def _try_route(address: Any, limits: Timeouts, target: Target) -> CheckFinding:
     began_ns = monotonic_ns()
     try:
         connect_first([address], limits.tcp).close()
     except ConnectError as error:
         return _failed("tcp", error.detail, error, target)
-    return Finding("tcp", "pass", f"{authority(*address[4][:2])} in {_ms(monotonic_ns() - began_ns)}")
+    return CheckFinding("tcp", "pass", f"{authority(*address[4][:2])} in {_ms(monotonic_ns() - began_ns)}")
 
 
-def _proxied(target: Target, proxy: Proxy, limits: Timeouts) -> Finding:
+def _proxied(target: Target, proxy: Proxy, limits: Timeouts) -> CheckFinding:
     """Check the proxy, and then the tunnel that it opens; the tunnel is not checked if the proxy is unreachable."""
     try:
         connect_first(look_up(proxy.host, proxy.port, limits.tcp).addresses, limits.tcp, "proxy").close()
     except ConnectError as error:
-        return Finding("proxy", "fail", f"{proxy.public}: {error.detail}", NO_PROXY)
+        return CheckFinding("proxy", "fail", f"{proxy.public}: {error.detail}", NO_PROXY)
     began_ns = monotonic_ns()
     try:
         open_tcp(target.host, target.port, limits, ConnectTimings(), target.network_path).close()
@@ -215,35 +215,35 @@ def _proxied(target: Target, proxy: Proxy, limits: Timeouts) -> Finding:
     place = authority(target.network_path.address or target.host, target.port)
     took = _ms(monotonic_ns() - began_ns)
     said = f"{proxy.public}: opened a tunnel to {place} in {took}; {by} resolves names"
-    return Finding("proxy", "pass", said)
+    return CheckFinding("proxy", "pass", said)
 
 
-def _failed(name: str, said: str, error: ConnectError, target: Target) -> Finding:
-    return Finding(name, "fail", said, explain(Refusal(error.outcome, error.detail), target))
+def _failed(name: str, said: str, error: ConnectError, target: Target) -> CheckFinding:
+    return CheckFinding(name, "fail", said, explain(Refusal(error.outcome, error.detail), target))
 
 
-def _behind(target: Target, limits: Timeouts, *, reached: bool) -> Iterator[Finding]:
+def _clock_lag(target: Target, limits: Timeouts, *, reached: bool) -> Iterator[CheckFinding]:
     if not reached:
-        yield Finding("tls", "skipped", "the service was not reached")
+        yield CheckFinding("tls", "skipped", "the service was not reached")
     elif not target.tls:
-        yield Finding("tls", "skipped", f"the connection to {target.host} does not use TLS")
+        yield CheckFinding("tls", "skipped", f"the connection to {target.host} does not use TLS")
     else:
         yield from secured(target, limits)
 
 
-def secured(target: Target, limits: Timeouts) -> Iterator[Finding]:
+def secured(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
     """Yield the version, cipher and certificate; an untrusted certificate is described, too."""
     path = target.network_path
     try:
         context = tls_context(path.ca, path.client_cert, path.client_key)
         agreed, certificate = _agreed(target, limits, context)
     except UsageError as error:
-        yield Finding("tls", "fail", str(error))
+        yield CheckFinding("tls", "fail", str(error))
         return
     except ConnectError as error:
         yield _insecure(target, limits, error)
         return
-    yield Finding("tls", "pass", agreed)
+    yield CheckFinding("tls", "pass", agreed)
     if certificate is not None:
         remedy = "the server's operator must renew it before it expires"
         yield warning_unless(_days_left(certificate) >= FEW_DAYS, "certificate", _described(certificate), remedy)
@@ -267,7 +267,7 @@ def _described(certificate: x509.Certificate) -> str:
     return f"{who}, issued by {issuer}, {left}; for {listed or 'no name'}"
 
 
-def _insecure(target: Target, limits: Timeouts, error: ConnectError) -> Finding:
+def _insecure(target: Target, limits: Timeouts, error: ConnectError) -> CheckFinding:
     """Report a failed connection, with the error's own remedy if it has one, and an untrusted certificate."""
     problem, _, remedy = error.detail.partition("; ")
     shown = ""
@@ -278,7 +278,9 @@ def _insecure(target: Target, limits: Timeouts, error: ConnectError) -> Finding:
         with suppress(ConnectError):
             if certificate := _agreed(target, limits, context)[1]:
                 shown = f" (its certificate: {_described(certificate)})"
-    return Finding("tls", "fail", f"{problem}{shown}", remedy or explain(Refusal(error.outcome, error.detail), target))
+    return CheckFinding(
+        "tls", "fail", f"{problem}{shown}", remedy or explain(Refusal(error.outcome, error.detail), target)
+    )
 
 
 def _agreed(target: Target, limits: Timeouts, context: ssl.SSLContext) -> tuple[str, x509.Certificate | None]:

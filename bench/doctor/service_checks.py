@@ -9,25 +9,25 @@ from typing import Any
 
 from bench.clock import utc_ns
 from bench.dial import Dialer, connect
-from bench.doctor.diagnosis import Finding, printable_finding, signed_by
-from bench.doctor.machine_checks import look_at_network
+from bench.doctor.diagnosis import CheckFinding, printable_finding, signed_by
+from bench.doctor.machine_checks import check_network
 from bench.doctor.service_findings import (
     LIMITS,
     AudioPace,
+    check_answer,
+    check_greeting,
+    check_rate_limits,
+    check_reply,
+    check_retirement,
+    check_session_limit,
+    check_spoken_greeting,
+    check_unread_messages,
+    check_upgrade,
     compression,
-    greeted,
-    heard_answer,
+    explain_refusal,
     in_other_dialect,
-    lasting,
-    limits_told,
-    refused,
-    replied,
-    retired,
     service_clock,
     settings_in,
-    spoke_first,
-    unread,
-    upgraded,
 )
 from bench.errors import UsageError
 from bench.observe.observation import SessionObservation, TurnObservation
@@ -60,76 +60,78 @@ WORDS = "Say hello, and nothing else."
 RECORDING = "late_parcel.wav"
 
 
-def examine(target: Target, prices: Mapping[str, Prices], *, with_turn: bool) -> Iterator[Finding]:
+def examine(target: Target, prices: Mapping[str, Prices], *, with_turn: bool) -> Iterator[CheckFinding]:
     """Yield the findings of one target, from its configuration to a turn. They contain no secrets."""
-    return _harmless(target, lambda keyring: _examined(target, keyring, prices, with_turn=with_turn))
+    return _harmless(target, lambda keyring: _examine_target(target, keyring, prices, with_turn=with_turn))
 
 
-def examine_offline(target: Target) -> Iterator[Finding]:
+def examine_offline(target: Target) -> Iterator[CheckFinding]:
     """Yield the findings of one target that need no network. They contain no secrets."""
 
-    def look(keyring: Keyring) -> Iterator[Finding]:
+    def look(keyring: Keyring) -> Iterator[CheckFinding]:
         yield from configuration(target)
         if signed_by(target) == "entra":
-            yield Finding("sign-in", "skipped", "a token is requested over the network")
+            yield CheckFinding("sign-in", "skipped", "a token is requested over the network")
         else:
-            yield examined_sign_in(target, keyring)
-        yield Finding("service", "skipped", "network and service are not checked: --offline")
+            yield examine_sign_in(target, keyring)
+        yield CheckFinding("service", "skipped", "network and service are not checked: --offline")
 
     return _harmless(target, look)
 
 
-def _harmless(target: Target, look: Callable[[Keyring], Iterator[Finding]]) -> Iterator[Finding]:
+def _harmless(target: Target, look: Callable[[Keyring], Iterator[CheckFinding]]) -> Iterator[CheckFinding]:
     """Yield the findings that `look` makes with the target's keyring, without secrets and control sequences."""
     keyring = Keyring([target])
     try:
         for finding in look(keyring):
-            yield printable_finding(finding, keyring.hide)
+            yield printable_finding(finding, keyring.redact)
     finally:
         keyring.close()
 
 
-def _examined(target: Target, keyring: Keyring, prices: Mapping[str, Prices], *, with_turn: bool) -> Iterator[Finding]:
+def _examine_target(
+    target: Target, keyring: Keyring, prices: Mapping[str, Prices], *, with_turn: bool
+) -> Iterator[CheckFinding]:
     warm_up()
     yield from configuration(target)
-    yield (signed := examined_sign_in(target, keyring))
+    yield (signed := examine_sign_in(target, keyring))
     before = [signed]
-    for finding in look_at_network(target, Timeouts()):
+    for finding in check_network(target, Timeouts()):
         before.append(finding)
         yield finding
     if failed := dict.fromkeys(finding.name for finding in before if finding.result == "fail"):
         needs = f"needs {', '.join(failed)}"
-        yield from (Finding(name, "skipped", needs) for name in ("upgrade", "session", "turn"))
+        yield from (CheckFinding(name, "skipped", needs) for name in ("upgrade", "session", "turn"))
         return
     answered = keyring.answered_by(target)
     dialer, claims = Dialer(target, keyring), answered.claims if answered else {}
-    visit = ServiceProbe(dialer, prices, claims, keyring.hide)
+    visit = ServiceProbe(dialer, prices, claims, keyring.redact)
     yield from visit.findings(with_turn=with_turn)
     if visit.is_unanswered:  # an agent that waits for its caller to speak
-        yield from ServiceProbe(dialer, prices, claims, keyring.hide, greets=False).answer()
+        yield from ServiceProbe(dialer, prices, claims, keyring.redact, greets=False).probe()
 
 
-def configuration(target: Target) -> Iterator[Finding]:
+def configuration(target: Target) -> Iterator[CheckFinding]:
     """Yield the target's address and dialect, and the notices about them, without calling it."""
     said = f"{target.public_url}, {target.dialect.name} dialect"
     if (known := SERVICES.get(target.service)) is not None:
         limit = "" if known.minutes is None else f", whose sessions last at most {known.minutes} minutes"
         said += f" of {known.title}{limit}"
-    yield Finding("target", "pass", said)
+    yield CheckFinding("target", "pass", said)
     for notice in target.notices:
         words = notice.removeprefix(f"{target.label}: ")  # the label starts a notice if one file has several targets
-        yield Finding("target", "pass" if words.startswith(INFORMING) else "warning", words)
+        yield CheckFinding("target", "pass" if words.startswith(INFORMING) else "warning", words)
 
 
-def examined_sign_in(target: Target, keyring: Keyring) -> Finding:
+def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
     """Check the key, or fetch the token and check it."""
     signed = signed_by(target)
     if signed == "nothing" and target.secrets:
-        return Finding("sign-in", "pass", VARIABLES_SENT)
+        return CheckFinding("sign-in", "pass", VARIABLES_SENT)
     if signed == "nothing" and target.loopback:
-        return Finding("sign-in", "pass", NOTHING_SENT)
+        return CheckFinding("sign-in", "pass", NOTHING_SENT)
     if signed == "nothing":
-        return Finding(
+        return CheckFinding(
             "sign-in",
             "warning",
             NOTHING_SENT,
@@ -139,21 +141,21 @@ def examined_sign_in(target: Target, keyring: Keyring) -> Finding:
         name, value = keyring.header(target, 0) or ("", "")
         scheme, _, key = value.rpartition(" ")
         said = f"a key of {len(key)} characters, in the header {name}"
-        return Finding("sign-in", "pass", f"{said} ({scheme})" if scheme == "Basic" else said)
+        return CheckFinding("sign-in", "pass", f"{said} ({scheme})" if scheme == "Basic" else said)
     try:
         keyring.open()
     except UsageError as error:
         cause = error.__cause__
-        why, remedy = (cause.why, cause.remedy) if isinstance(cause, SignInError) else (str(error), "")
-        return Finding("sign-in", "fail", why, remedy)
+        why, remedy = (cause.reason, cause.remedy) if isinstance(cause, SignInError) else (str(error), "")
+        return CheckFinding("sign-in", "fail", why, remedy)
     answered = keyring.answered_by(target)
     if answered is None:
-        return Finding("sign-in", "pass", "a token")
+        return CheckFinding("sign-in", "pass", "a token")
     # only the claims that identify who signs in
     claims = ", ".join(f"{name} {value[:SHOWN_OF_CLAIM]}" for name, value in answered.claims.items() if name != "exp")
-    lives = f"is valid for {lasting(answered.seconds_left)}, for {answered.scope}"
+    lives = f"is valid for {check_session_limit(answered.seconds_left)}, for {answered.scope}"
     said = f"{answered.credential} issued a token that {lives}" + (f" ({claims})" if claims else "")
-    return Finding("sign-in", "pass", said)
+    return CheckFinding("sign-in", "pass", said)
 
 
 class ProbeListener(SessionListener):
@@ -172,7 +174,7 @@ class ProbeListener(SessionListener):
             elif event.kind is EventKind.RATE_LIMITS and event.limits:
                 self.limits = event.limits
             elif event.kind is EventKind.AUDIO_DELTA:
-                self.pace.heard(message.arrival.at_ns, event.payload_bytes)
+                self.pace.add(message.arrival.at_ns, event.payload_bytes)
 
     def turn_ended(self, turn: TurnObservation) -> None:
         self.turns.append(turn)
@@ -195,38 +197,38 @@ class ServiceProbe:
         greets: bool = True,
     ) -> None:
         self._dialer, self._target = dialer, dialer.target
-        self._prices, self._claims, self._hide = prices, claims, hide
+        self._prices, self._claims, self._redact = prices, claims, hide
         self._script = _script(self._target, greets=greets)
-        self._heard = ProbeListener()
+        self._listener = ProbeListener()
         self.is_unanswered = False
         """True if an agent was not asked anything, because it did not greet."""
 
-    def findings(self, *, with_turn: bool) -> Iterator[Finding]:
+    def findings(self, *, with_turn: bool) -> Iterator[CheckFinding]:
         """Yield all findings, as they are made."""
         timeline, transport = self._connected(turns=len(self._script.turns) if with_turn else 0)
         observed, answered_ns = timeline.session(), utc_ns()
         if transport is None:
             yield self._refused("upgrade", timeline)
         else:
-            yield upgraded(observed, self._target.subprotocols)
+            yield check_upgrade(observed, self._target.subprotocols)
         yield service_clock(observed.headers.get("date"), answered_ns)
         if transport is None:
-            yield from (Finding(name, "skipped", "needs upgrade") for name in ("session", "turn"))
+            yield from (CheckFinding(name, "skipped", "needs upgrade") for name in ("session", "turn"))
             return
         yield compression(observed.headers, wanted=self._target.network_path.deflate)
         yield from self._session(transport, timeline, with_turn=with_turn)
-        yield limits_told(self._heard.limits or limits_in(observed.headers))
+        yield check_rate_limits(self._listener.limits or limits_in(observed.headers))
 
-    def answer(self) -> Iterator[Finding]:
+    def probe(self) -> Iterator[CheckFinding]:
         """Yield the findings on an agent's answer to a caller who speaks first."""
         timeline, transport = self._connected(turns=1)
         if transport is None:
             yield self._refused("turn", timeline)
             return
-        Session(self._script, transport, timeline, self._heard, lambda: False).play()
-        turn = self._heard.turns[-1] if self._heard.turns else None
-        yield from heard_answer(turn, timeline.session(), self._heard.pace, self._reply_format)
-        yield from unread(timeline.session())
+        Session(self._script, transport, timeline, self._listener, lambda: False).run()
+        turn = self._listener.turns[-1] if self._listener.turns else None
+        yield from check_answer(turn, timeline.session(), self._listener.pace, self._reply_format)
+        yield from check_unread_messages(timeline.session())
 
     def _connected(self, *, turns: int) -> tuple[Timeline, Transport | None]:
         script = self._script
@@ -238,50 +240,56 @@ class ServiceProbe:
         """The format of replies, if another one could be set."""
         return self._script.output_format if len(self._script.dialect.output_formats) > 1 else None
 
-    def _session(self, transport: Transport, timeline: Timeline, *, with_turn: bool) -> Iterator[Finding]:
-        session = Session(self._script, transport, timeline, self._heard, lambda: False)
+    def _session(self, transport: Transport, timeline: Timeline, *, with_turn: bool) -> Iterator[CheckFinding]:
+        session = Session(self._script, transport, timeline, self._listener, lambda: False)
         session.open()
-        if timeline.facts.ready and self._script.dialect.provider is not None:
+        if timeline.facts.is_ready and self._script.dialect.provider is not None:
             yield round_trip(transport.network())
-        elif timeline.facts.ready:
+        elif timeline.facts.is_ready:
             now_s = utc_ns() / NS_PER_S
-            yield greeted(self._heard.greeting, timeline.session(), now_s)
-            yield from retired(self._heard.greeting, self._target.service, datetime.fromtimestamp(now_s, UTC).date())
-            yield Finding("settings", "pass", f"defaults: {settings_in(self._heard.greeting) or 'not reported'}")
-            yield from in_other_dialect(self._heard.greeting, self._target.dialect)
+            yield check_greeting(self._listener.greeting, timeline.session(), now_s)
+            yield from check_retirement(
+                self._listener.greeting, self._target.service, datetime.fromtimestamp(now_s, UTC).date()
+            )
+            yield CheckFinding(
+                "settings", "pass", f"defaults: {settings_in(self._listener.greeting) or 'not reported'}"
+            )
+            yield from in_other_dialect(self._listener.greeting, self._target.dialect)
             yield round_trip(transport.network())
         else:
             yield self._refused("session", timeline)
-        for step in self._script.steps if with_turn and timeline.facts.ready else ():
-            if not session.perform(step):
+        for step in self._script.steps if with_turn and timeline.facts.is_ready else ():
+            if not session.run_step(step):
                 break
         session.close()
-        if self._script.dialect.provider is not None and with_turn and timeline.facts.ready:
+        if self._script.dialect.provider is not None and with_turn and timeline.facts.is_ready:
             yield from self._call(timeline.session())
         else:
             yield self._turn(timeline, with_turn=with_turn)
 
-    def _call(self, observed: SessionObservation) -> Iterator[Finding]:
+    def _call(self, observed: SessionObservation) -> Iterator[CheckFinding]:
         """Yield the findings of a call with an agent that was expected to speak first."""
-        greeting, *others = *self._heard.turns[:2], None
-        yield (first := spoke_first(greeting, observed))
+        greeting, *others = *self._listener.turns[:2], None
+        yield (first := check_spoken_greeting(greeting, observed))
         self.is_unanswered = first.result == "warning"
         if first.result == "pass":
-            yield from heard_answer(others[0], observed, self._heard.pace, self._reply_format)
-        yield from unread(observed)
+            yield from check_answer(others[0], observed, self._listener.pace, self._reply_format)
+        yield from check_unread_messages(observed)
 
-    def _turn(self, timeline: Timeline, *, with_turn: bool) -> Finding:
-        if not timeline.facts.ready:
-            return Finding("turn", "skipped", "needs session")
+    def _turn(self, timeline: Timeline, *, with_turn: bool) -> CheckFinding:
+        if not timeline.facts.is_ready:
+            return CheckFinding("turn", "skipped", "needs session")
         if not with_turn:
-            return Finding("turn", "skipped", "not run: a turn costs money")
-        if not self._heard.turns:
+            return CheckFinding("turn", "skipped", "not run: a turn costs money")
+        if not self._listener.turns:
             return self._refused("turn", timeline)
         paid = tariff_of(self._prices, self._target.terms, timeline.session().model)
-        return replied(self._heard.turns[-1], self._target, paid, self._heard.greeting)
+        return check_reply(self._listener.turns[-1], self._target, paid, self._listener.greeting)
 
-    def _refused(self, name: str, timeline: Timeline) -> Finding:
-        return refused(name, timeline.session(), self._target, self._claims, self._hide, self._heard.greeting)
+    def _refused(self, name: str, timeline: Timeline) -> CheckFinding:
+        return explain_refusal(
+            name, timeline.session(), self._target, self._claims, self._redact, self._listener.greeting
+        )
 
 
 def _script(target: Target, *, greets: bool) -> PreparedScript:
@@ -293,8 +301,8 @@ def _script(target: Target, *, greets: bool) -> PreparedScript:
         return script_of(target, wav, session, LIMITS if is_agent else {}, greets=greets and is_agent)
 
 
-def round_trip(network: TcpInfo | None) -> Finding:
+def round_trip(network: TcpInfo | None) -> CheckFinding:
     if network is None:
-        return Finding("round trip", "skipped", "unknown on this system (TCP_INFO needs Linux)")
+        return CheckFinding("round trip", "skipped", "unknown on this system (TCP_INFO needs Linux)")
     to = "the proxy" if network.scope == "proxy" else "the nearest TCP endpoint"
-    return Finding("round trip", "pass", f"minimum {network.min_rtt_ns / NS_PER_MS:.2f} ms to {to}")
+    return CheckFinding("round trip", "pass", f"minimum {network.min_rtt_ns / NS_PER_MS:.2f} ms to {to}")

@@ -17,7 +17,7 @@ from bench.doctor.diagnosis import (
     REMEDIES,
     SIBLINGS,
     UNGREETED,
-    Finding,
+    CheckFinding,
     Refusal,
     explain,
     remedy_of_agents,
@@ -45,14 +45,14 @@ IDS = ("x-ms-region", "apim-request-id", "x-request-id", "x-ms-deployment-name",
 TOKENS = {kind: kind.replace("_", " ") for kind in ("text_in", "audio_in", "image_in", "text_out", "audio_out")}
 
 
-def refused(
+def explain_refusal(
     name: str,
     observed: SessionObservation,
     target: Target,
     claims: Mapping[str, str],
     hide: Callable[[str], str],
     greeting: Mapping[str, Any] = UNGREETED,
-) -> Finding:
+) -> CheckFinding:
     """Return the finding of a session that did not open, with its remedy. `claims`: of the token that was sent.
 
     `greeting`: the session as the service first described it. `hide` removes secrets from a text; one that the service
@@ -62,16 +62,16 @@ def refused(
     words = hide(detail_text(observed.outcome, observed.detail))
     said = f"{_simulated(observed.headers)}{observed.outcome}: {words}{_ids(observed.headers)}"
     refusal = Refusal(observed.outcome, words, None if wait_ns is None else wait_ns / NS_PER_S, claims, greeting)
-    return Finding(name, "fail", said, explain(refusal, target))
+    return CheckFinding(name, "fail", said, explain(refusal, target))
 
 
-def _failed(name: str, ended: SessionObservation | TurnObservation, remedy: Callable[[str], str]) -> Finding:
+def _failed(name: str, ended: SessionObservation | TurnObservation, remedy: Callable[[str], str]) -> CheckFinding:
     """Return the failure of a turn, or of the session before it. `remedy`: the remedy for the reason's text."""
     words = detail_text(ended.outcome, ended.detail)
-    return Finding(name, "fail", f"{ended.outcome}: {words}" if words else ended.outcome, remedy(words))
+    return CheckFinding(name, "fail", f"{ended.outcome}: {words}" if words else ended.outcome, remedy(words))
 
 
-def upgraded(observed: SessionObservation, offered: Sequence[str] = ()) -> Finding:
+def check_upgrade(observed: SessionObservation, offered: Sequence[str] = ()) -> CheckFinding:
     """Return the finding of a successful upgrade. `offered`: subprotocols, of which the service may choose one."""
     took_ms, headers = observed.metrics_ns()["connect_upgrade"] / NS_PER_MS, observed.headers
     chosen = headers.get("sec-websocket-protocol")
@@ -82,7 +82,7 @@ def upgraded(observed: SessionObservation, offered: Sequence[str] = ()) -> Findi
         if offered
         else ""
     )
-    return Finding("upgrade", "pass", f"{_simulated(headers)}HTTP 101 in {took_ms:.1f} ms{of}{_ids(headers)}")
+    return CheckFinding("upgrade", "pass", f"{_simulated(headers)}HTTP 101 in {took_ms:.1f} ms{of}{_ids(headers)}")
 
 
 def _simulated(headers: Mapping[str, str], session: Mapping[str, Any] = UNGREETED) -> str:
@@ -96,12 +96,12 @@ def _ids(headers: Mapping[str, str]) -> str:
     return f"; {', '.join(told)}" if told else ""
 
 
-def service_clock(date: str | None, now_ns: int) -> Finding:
+def service_clock(date: str | None, now_ns: int) -> CheckFinding:
     """Compare this machine's wall clock with the service's, in the `date` header (whole seconds, RFC 9110 §6.6.1)."""
     try:
         ahead_s = now_ns / NS_PER_S - parsedate_to_datetime(date or "").timestamp()
     except (ValueError, TypeError):
-        return Finding("clock difference", "skipped", "the response has no date header")
+        return CheckFinding("clock difference", "skipped", "the response has no date header")
     off_s = ahead_s - 0.5  # on average half of the header's second has passed
     said = f"this machine's wall clock is {abs(off_s):,.0f} s {'ahead of' if off_s > 0 else 'behind'} the service's"
     if abs(off_s) <= CLOSE_S:
@@ -110,45 +110,45 @@ def service_clock(date: str | None, now_ns: int) -> Finding:
     return warning_unless(abs(off_s) <= SKEW_S, "clock difference", said, remedy)
 
 
-def compression(headers: Mapping[str, str], *, wanted: bool) -> Finding:
+def compression(headers: Mapping[str, str], *, wanted: bool) -> CheckFinding:
     if not wanted:
-        return Finding("compression", "pass", "not requested")
+        return CheckFinding("compression", "pass", "not requested")
     agreed = headers.get("sec-websocket-extensions", "")
     compressed = "permessage-deflate" in agreed
     said = agreed if compressed else "requested, but the service declines"
     return warning_unless(compressed, "compression", said, "omit --compression")
 
 
-def greeted(greeting: Mapping[str, Any], observed: SessionObservation, now_s: float) -> Finding:
+def check_greeting(greeting: Mapping[str, Any], observed: SessionObservation, now_s: float) -> CheckFinding:
     """Return the model that answers, the maximum duration of the session, and how long the greeting took."""
     parts = [f"model {greeting['model']}" if greeting.get("model") else "the service names no model"]
     expires = greeting.get("expires_at")
     if isinstance(expires, int | float) and expires > now_s:
-        parts.append(f"ends in at most {lasting(expires - now_s)}")
+        parts.append(f"ends in at most {check_session_limit(expires - now_s)}")
     instants = observed.instants
     parts.append(f"session.created after {(instants['session_created'] - instants['opened']) / NS_PER_MS:.1f} ms")
-    return Finding("session", "pass", f"{_simulated({}, greeting)}{', '.join(parts)}")
+    return CheckFinding("session", "pass", f"{_simulated({}, greeting)}{', '.join(parts)}")
 
 
-def retired(greeting: Mapping[str, Any], service: str, today: date) -> Iterator[Finding]:
+def check_retirement(greeting: Mapping[str, Any], service: str, today: date) -> Iterator[CheckFinding]:
     """Yield the date when the service retires the model that answers; a warning if it is near. `today`: in UTC."""
     retirement = retirement_of(service, str(greeting.get("model") or ""))
     if retirement is None or is_simulated({}, greeting):
         return
-    words = f"{greeting['model']} {retirement.words(today)}"
+    words = f"{greeting['model']} {retirement.text(today)}"
     remedy = f"compare it with its successor while both are available: {either(REALTIME_MODELS[:2])}"
     yield warning_unless(retirement.days_left(today) > SOON_DAYS, "model retirement", words, remedy)
 
 
-def in_other_dialect(greeting: Mapping[str, Any], spoken: Dialect) -> Iterator[Finding]:
+def in_other_dialect(greeting: Mapping[str, Any], spoken: Dialect) -> Iterator[CheckFinding]:
     """Yield a warning if a session opens in the form of the dialect that was not used."""
     shape = shape_of(greeting)
     if shape is not None and shape is SIBLINGS.get(spoken):
         said = f"session.created has the form of the {shape.name} dialect, but the target uses {spoken.name}"
-        yield Finding("dialect", "warning", said, REMEDIES[shape])
+        yield CheckFinding("dialect", "warning", said, REMEDIES[shape])
 
 
-def lasting(seconds: float) -> str:
+def check_session_limit(seconds: float) -> str:
     """Return a duration in minutes, or in seconds below two minutes."""
     return f"{seconds / MINUTE_S:.0f} min" if seconds >= 2 * MINUTE_S else f"{seconds:.0f} s"
 
@@ -178,9 +178,9 @@ def _part(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def replied(
+def check_reply(
     turn: TurnObservation, target: Target, paid: TurnPricing, greeting: Mapping[str, Any] = UNGREETED
-) -> Finding:
+) -> CheckFinding:
     """Return the latency of the turn's first output, and its cost. `greeting`: the session as first described."""
     if turn.outcome != "ok":
         wait_s = None if turn.retry_after_ns is None else turn.retry_after_ns / NS_PER_S
@@ -194,7 +194,7 @@ def replied(
     if paid.prices and paid.prices.usd_per_minute:
         by_minute = f"${dollars(paid.prices.usd_per_minute)} per minute"
         cost = f"{cost}, and {by_minute}" if paid.prices.of_tokens else by_minute
-    return Finding("turn", "pass", f"{waited}{cost}")
+    return CheckFinding("turn", "pass", f"{waited}{cost}")
 
 
 def _of_tokens(turn: TurnObservation, paid: TurnPricing) -> str:
@@ -210,25 +210,25 @@ def _of_tokens(turn: TurnObservation, paid: TurnPricing) -> str:
     return f"{tokens}; ${dollars(cost_usd(paid.prices, usage))}"
 
 
-def limits_told(limits: tuple[RateLimit, ...]) -> Finding:
+def check_rate_limits(limits: tuple[RateLimit, ...]) -> CheckFinding:
     if not limits:
-        return Finding("limits", "skipped", "the service reported none")
+        return CheckFinding("limits", "skipped", "the service reported none")
     told = []
     for limit in limits:
         remaining = "?" if limit.remaining is None else f"{limit.remaining:,}"
         whole = "" if limit.limit is None else f" of {limit.limit:,}"
         again = "" if limit.reset_s is None else f", reset in {limit.reset_s:.3g} s"
         told.append(f"{limit.name}: {remaining}{whole} left{again}")
-    return Finding("limits", "pass", "; ".join(told))
+    return CheckFinding("limits", "pass", "; ".join(told))
 
 
-AUDIBLE_S, LONGEST_S = 12, 40
+AUDIBLE_S, MAX_RESPONSE_S = 12, 40
 """The seconds within which a greeting or an answer must be audible, and must end."""
-LIMITS = {"first_delta": AUDIBLE_S, "response": LONGEST_S, "turn": LONGEST_S}
+LIMITS = {"first_delta": AUDIBLE_S, "response": MAX_RESPONSE_S, "turn": MAX_RESPONSE_S}
 PACES = (1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0)
 """The ratios between the sampling rates of telephony and of models."""
 NEAR = 0.04
-PAUSE_NS, LEAST_NS = 200 * NS_PER_MS, 800 * NS_PER_MS
+PAUSE_NS, MIN_SEGMENT_NS = 200 * NS_PER_MS, 800 * NS_PER_MS
 """The pause that separates two stretches of audio, and the minimum duration of a stretch to measure its pace."""
 UNANSWERED = "timeout:first_delta"
 SILENT = "remove `wait_for: greeting` from the script, unless the agent should speak first"
@@ -243,22 +243,22 @@ SPLIT = (
 )
 
 
-def spoke_first(turn: TurnObservation | None, session: SessionObservation) -> Finding:
+def check_spoken_greeting(turn: TurnObservation | None, session: SessionObservation) -> CheckFinding:
     """Check whether the agent spoke first. Silence is no failure: only the script must take it into account."""
     if turn is not None and (greeted_ns := session.metrics_ns().get("greeting")) is not None:
-        return Finding(
+        return CheckFinding(
             "greeting", "pass", f"the agent speaks first, {greeted_ns / NS_PER_MS:,.0f} ms after the call started"
         )
     if turn is None or turn.outcome == UNANSWERED:
         came = "" if turn is None else turn.detail.partition(f"{NOTHING_AUDIBLE} ")[2].partition(": ")[2]
         said = ": ".join(filter(None, (f"no audible audio within {AUDIBLE_S} s of the call", came)))
-        return Finding("greeting", "warning", said, SILENT)
+        return CheckFinding("greeting", "warning", said, SILENT)
     return _failed("greeting", turn, partial(remedy_of_agents, turn.outcome))
 
 
-def heard_answer(
+def check_answer(
     turn: TurnObservation | None, session: SessionObservation, pace: AudioPace, format: AudioFormat | None
-) -> Iterator[Finding]:
+) -> Iterator[CheckFinding]:
     """Yield the latency of an answer, and whether its audio arrives at the speed of playback.
 
     `format`: that of playback, if another one could be set.
@@ -268,20 +268,20 @@ def heard_answer(
         yield _failed("turn", ended, partial(remedy_of_agents, ended.outcome))
         return
     waited_ms = turn.metrics_ns()["voice_to_voice"] / NS_PER_MS
-    yield Finding("turn", "pass", f"answered: voice_to_voice {waited_ms:,.0f} ms")
+    yield CheckFinding("turn", "pass", f"answered: voice_to_voice {waited_ms:,.0f} ms")
     if format is not None:
-        yield paced(pace.speed(format), format)
+        yield check_pace(pace.speed(format), format)
         if format.is_pcm and pace.odd_messages:
             said = f"messages with an odd number of bytes, which end within a sample: {pace.odd_messages:,}"
-            yield Finding("samples", "warning", said, SPLIT)
+            yield CheckFinding("samples", "warning", said, SPLIT)
 
 
-def unread(session: SessionObservation) -> Iterator[Finding]:
+def check_unread_messages(session: SessionObservation) -> Iterator[CheckFinding]:
     """Yield a warning on messages that are not of the dialect: a provider of telephony ignores them, too."""
     if session.unknown_events:
         wrong_stream = any(name.endswith(OTHER_STREAM) for name in session.unknown_events)
         said = f"ignored messages, which this dialect does not have: {top_counts(session.unknown_events)}"
-        yield Finding("messages", "warning", said, STREAMLESS if wrong_stream else UNREAD)
+        yield CheckFinding("messages", "warning", said, STREAMLESS if wrong_stream else UNREAD)
 
 
 class AudioPace:
@@ -292,7 +292,7 @@ class AudioPace:
 
     _began_ns = _last_ns = _bytes = _longest_ns = _longest_bytes = odd_messages = 0
 
-    def heard(self, at_ns: int, audio_bytes: int) -> None:
+    def add(self, at_ns: int, audio_bytes: int) -> None:
         """Add a piece that arrived at this instant."""
         self.odd_messages += max(0, audio_bytes) % 2
         if at_ns - self._last_ns > PAUSE_NS:
@@ -305,15 +305,15 @@ class AudioPace:
 
     def speed(self, format: AudioFormat) -> float | None:
         """Return the seconds of audio per second; None if too little arrived."""
-        if self._longest_ns < LEAST_NS:
+        if self._longest_ns < MIN_SEGMENT_NS:
             return None
         return format.duration_ns(self._longest_bytes) / self._longest_ns
 
 
-def paced(speed: float | None, format: AudioFormat) -> Finding:
+def check_pace(speed: float | None, format: AudioFormat) -> CheckFinding:
     """Check whether a reply's audio can have the rate of its playback. `speed`: seconds of audio per second."""
     if speed is None:
-        return Finding("audio", "skipped", "too little audio was received to determine its speed")
+        return CheckFinding("audio", "skipped", "too little audio was received to determine its speed")
     rate_hz = next((round(format.rate_hz * pace) for pace in PACES if abs(speed / pace - 1) < NEAR), None)
     said = f"{speed:.2f} s of audio are received per second, if it is PCM at {format.rate_hz:,} Hz"
     rate = f"{rate_hz or 0:,} Hz"

@@ -44,7 +44,7 @@ class RunState(Enum):
     """After the end of the run."""
 
 
-NOT_BEGUN = frozenset({RunState.IDLE, RunState.SIGNING_IN})
+NOT_STARTED = frozenset({RunState.IDLE, RunState.SIGNING_IN})
 ENDING = frozenset({RunState.DRAINING, RunState.CLOSING})
 
 # Events.
@@ -56,7 +56,7 @@ class SignInStarted:
 
 
 @dataclass(frozen=True)
-class RunBegan:
+class RunStarted:
     """The run folder exists, or a worker is about to take part in the run."""
 
 
@@ -112,7 +112,7 @@ class RunClosed:
 
 
 EndCause: TypeAlias = StopRequested | RunRefused | SignalReceived | MasterLost | UsersStopping | ProcessQuitting
-RunEvent: TypeAlias = SignInStarted | RunBegan | EndCause | UsersStopped | RunClosed
+RunEvent: TypeAlias = SignInStarted | RunStarted | EndCause | UsersStopped | RunClosed
 
 
 # Actions.
@@ -177,14 +177,14 @@ class RunLifecycle:
     def may_start(self) -> bool:
         return self.state is RunState.RUNNING and not self.is_spent
 
-    def tell(self, event: RunEvent) -> RunActions:
+    def apply(self, event: RunEvent) -> RunActions:
         """Process an event. Return the actions to execute, in this order."""
         match event:
             case _ if self.state is RunState.REPORTED:
                 return ()
             case SignInStarted() if self.state is RunState.IDLE:
                 self.state = RunState.SIGNING_IN
-            case RunBegan() if self.state is RunState.SIGNING_IN:
+            case RunStarted() if self.state is RunState.SIGNING_IN:
                 self.state = RunState.RUNNING
             case StopRequested():
                 return self._stop_requested(event)
@@ -194,7 +194,7 @@ class RunLifecycle:
                 self.is_hurried = True
             case SignalReceived():
                 return (*self._end(INTERRUPTED), StopTest())
-            case MasterLost() if self.state not in NOT_BEGUN:
+            case MasterLost() if self.state not in NOT_STARTED:
                 self.is_hurried = True  # open turns cost money that no master counts
                 ended = self._end(MASTER_IS_MISSING) if self.state is RunState.RUNNING else ()
                 return (SetExitStatus(USAGE_STATUS), *ended)
@@ -215,7 +215,7 @@ class RunLifecycle:
         return ()
 
     def _stop_requested(self, request: StopRequested) -> RunActions:
-        if self.state in NOT_BEGUN:  # from an earlier run
+        if self.state in NOT_STARTED:  # from an earlier run
             return ()
         self.is_spent = self.is_spent or request.spent
         if not self._leads:
@@ -224,14 +224,14 @@ class RunLifecycle:
             return (*self._end(request.reason), StopTest())
         if self.state is RunState.DRAINING and not self.reason:
             self.reason = request.reason
-            return self._announced()
+            return self._say_once()
         return ()
 
     def _refused(self, refused: RunRefused) -> RunActions:
         if self.problem:
             return ()
         before, self.problem, self.is_spent = self.state, refused.problem, self.is_spent or refused.spent
-        if before in NOT_BEGUN:
+        if before in NOT_STARTED:
             self.state, self.reason = RunState.REPORTED, refused.problem
         if not self._leads:
             return (AskMaster(refused),)
@@ -247,14 +247,14 @@ class RunLifecycle:
         before, self.reason = self.state, reason
         if before is RunState.RUNNING:
             self.state = RunState.DRAINING
-            return (*self._announced(), DrainSessions())
+            return (*self._say_once(), DrainSessions())
         self.state = RunState.REPORTED
         if before is RunState.IDLE:
             return ()
         status = INTERRUPTED_STATUS if reason == INTERRUPTED else USAGE_STATUS
         return (Say(not_started_text(reason)), SetExitStatus(status))
 
-    def _announced(self) -> RunActions:
+    def _say_once(self) -> RunActions:
         """Show the reason, unless it is one that users expect."""
         if not self._leads or self.reason in ("", ALL_DONE, INTERRUPTED):
             return ()

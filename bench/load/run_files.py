@@ -17,35 +17,35 @@ from locust.argument_parser import get_parser
 from locust.main import main as locust
 
 from bench.errors import USAGE_STATUS, UsageError
-from bench.load.planning.command_line import locust_files, run_words
+from bench.load.planning.command_line import locust_files, run_arguments
 from bench.load.planning.run_options import add_command
 from bench.load.runners import locust_events
 
 
-class Word(str):
+class Argument(str):
     """A word of the command line with its position, which a parser of the other words does not change."""
 
     place: int
 
 
-def free_words(words: Sequence[str]) -> set[int]:
+def positional_arguments(words: Sequence[str]) -> set[int]:
     """Return the positions of the words that Locust's parser reads neither as options nor as values of options."""
     parser = get_parser()
     parser._actions = [action for action in parser._actions if action.option_strings]
-    placed = [Word(word) for word in words]
+    placed = [Argument(word) for word in words]
     for place, word in enumerate(placed):
         word.place = place
     _, free = parser.parse_known_args(placed)
-    return {word.place for word in free if isinstance(word, Word)}
+    return {word.place for word in free if isinstance(word, Argument)}
 
 
-def play_files() -> None:
+def run_files() -> None:
     """Run the files of the command line. End the process with the status of the run."""
     locust_events.register()
     events.init_command_line_parser.add_listener(add_command)
     words = sys.argv[1:]
     try:
-        said = run_words(words, free_words(words))
+        said = run_arguments(words, positional_arguments(words))
     except UsageError as error:
         print(f"rtbench: {error}", file=sys.stderr)
         sys.exit(USAGE_STATUS)
@@ -72,4 +72,4 @@ def play_files() -> None:
 
 
 if __name__ == "__main__":
-    play_files()
+    run_files()

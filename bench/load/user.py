@@ -115,23 +115,23 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
         self.environment.rtbench.tell(RunRefused(str(named)))
         raise GreenletExit
 
-    def play_session(self, task: SessionTask) -> None:
+    def run_session(self, task: SessionTask) -> None:
         """Run one session with each target, at the same time, and then pause."""
         role: ProcessRole = self.environment.rtbench
         live = role.live
         if live is None:
-            self._rest(IDLE_S)
+            self._sleep(IDLE_S)
             return
         try:
             played = live.run_pair(type(self), task, self)
         except UsageError as error:
             self._give_up(error)
         except Exception:  # Locust shows it
-            self._rest(live.session_pause_s)  # without this pause, Locust continues at once after an error
+            self._sleep(live.session_pause_s)  # without this pause, Locust continues at once after an error
             raise
-        self._rest(live.session_pause_s if played else IDLE_S)
+        self._sleep(live.session_pause_s if played else IDLE_S)
 
-    def _rest(self, seconds: float) -> None:
+    def _sleep(self, seconds: float) -> None:
         """Wait. Return early if the run is ending or the user must leave."""
         until_ns = monotonic_ns() + int(seconds * NS_PER_S)
         role: ProcessRole = self.environment.rtbench

@@ -39,7 +39,7 @@ class Attribution(NamedTuple):
     requests: int = 0
 
 
-NOBODYS = Attribution(None)
+UNATTRIBUTED = Attribution(None)
 Owners = dict[str, Attribution]
 """Id of a response or item → its owner, without a decision."""
 
@@ -71,11 +71,11 @@ class Attributor:
         self._under_way: set[str] = set()  # responses that are not done, items of speech that are not committed
         self.unattributed_commits = 0
 
-    def asked(self, turn: PendingTurn) -> None:
+    def note_request(self, turn: PendingTurn) -> None:
         """Record that a turn's `response.create` was sent."""
         self._expect(PendingRequest(turn, False, turn.request_event_id, turn.plan.out_of_band))
 
-    def asked_aside(self, event_id: str) -> None:
+    def note_untracked_request(self, event_id: str) -> None:
         """Record that the script requested a response outside of any turn."""
         self._expect(PendingRequest(None, by_vad=False, event_id=event_id))
 
@@ -107,11 +107,11 @@ class Attributor:
             return self._by_response.get(response_id) or self._adopt(event, current)
         if event.item_id:
             return self._claim_of_item(event, current)
-        return Attribution(current) if event.kind in ARRIVALS else NOBODYS  # from a server that omits ids
+        return Attribution(current) if event.kind in ARRIVALS else UNATTRIBUTED  # from a server that omits ids
 
     def _adopt(self, event: ServerEvent, current: PendingTurn | None) -> Attribution:
         """Assign a new response to the request that it names, or otherwise to the oldest."""
-        claim = NOBODYS
+        claim = UNATTRIBUTED
         # In order of certainty: requested responses, fillers, then responses that a VAD starts.
         if self._unanswered:
             turn, requests = self._take_request(event.request)
@@ -119,7 +119,7 @@ class Attributor:
         elif current is not None and current.state is State.CALLING:
             # There is no request for it: all requests are answered, and the client has not requested the continuation.
             claim = Attribution(current, "fills")
-        elif current is not None and self.service_responds and current.speech_noticed:
+        elif current is not None and self.service_responds and current.is_speech_end_detected:
             claim = Attribution(current, "answers", 1)  # the service announces its commit later, or not
         self._own(self._by_response, event.response_id, claim.turn)
         return claim
@@ -148,25 +148,25 @@ class Attributor:
             and _reaches_into(event, current)
         ):
             self._stray_items.remove(event.item_id)  # a noise that continued into the caller's speech
-            return self._spoken_by(current, event.item_id)
+            return self._item_owner(current, event.item_id)
         if event.item_id in self._by_item:
             return self._by_item[event.item_id]
         if event.kind in ANNOUNCES_ITEM:
             return self._announced(event, current)
-        return NOBODYS if event.kind in TRANSCRIPTIONS else Attribution(current)
+        return UNATTRIBUTED if event.kind in TRANSCRIPTIONS else Attribution(current)
 
     def _announced(self, event: ServerEvent, current: PendingTurn | None) -> Attribution:
         """Return the owner of an item that the service announces."""
         if current is not None and current.plan.vad and _may_speak(event, current):
-            return self._spoken_by(current, event.item_id)
+            return self._item_owner(current, event.item_id)
         # The service acknowledges commits in the order of sending, with ids of its own.
         if event.kind is EventKind.COMMITTED and self._committing:
-            return self._spoken_by(self._committing.pop(0), event.item_id)
+            return self._item_owner(self._committing.pop(0), event.item_id)
         self._stray_items.add(event.item_id)
         self._own(self._by_item, event.item_id, None)
-        return NOBODYS
+        return UNATTRIBUTED
 
-    def _spoken_by(self, turn: PendingTurn | None, item_id: str) -> Attribution:
+    def _item_owner(self, turn: PendingTurn | None, item_id: str) -> Attribution:
         self._own(self._by_item, item_id, turn)
         return Attribution(turn, "speaks")
 
@@ -190,7 +190,9 @@ class Attributor:
         elif event.kind is EventKind.COMMITTED:
             self._under_way.discard(event.item_id)
             self.unattributed_commits += event.item_id in self._stray_items
-            answered = turn is not None and turn.hearing.answered >= turn.hearing.commits  # the response came first
+            answered = (
+                turn is not None and turn.input_speech.answered >= turn.input_speech.commits
+            )  # the response came first
             if self.service_responds and not answered:
                 self._expect(PendingRequest(turn, by_vad=True))
         return False
@@ -233,14 +235,14 @@ class Attributor:
         """Forget a delivered turn. Its later events have no owner."""
         for owners, name in self._names.pop(turn, ()):
             # The id is not removed, because an unknown id is attributed to the open turn.
-            owners[name] = NOBODYS
+            owners[name] = UNATTRIBUTED
 
 
 def _may_speak(event: ServerEvent, turn: PendingTurn) -> bool:
     """Return whether an announced item can be this open turn's speech, and not a later sound."""
-    if event.kind is EventKind.IDLE_TIMEOUT or turn.hearing.finished:
+    if event.kind is EventKind.IDLE_TIMEOUT or turn.input_speech.is_finished:
         return False
-    ends_ns = turn.hearing.clock_ns.get("speech_end")
+    ends_ns = turn.input_speech.clock_ns.get("speech_end")
     if event.kind is not EventKind.SPEECH_STARTED or event.audio_ms is None or ends_ns is None:
         return True
     # Both sides count the same samples. A sound after the speech is not the turn's.
@@ -249,7 +251,7 @@ def _may_speak(event: ServerEvent, turn: PendingTurn) -> bool:
 
 def _reaches_into(event: ServerEvent, turn: PendingTurn | None) -> bool:
     """Return whether speech that stopped now, and started before this turn, includes this turn's speech."""
-    if turn is None or not turn.plan.vad or event.audio_ms is None or turn.hearing.commits:
+    if turn is None or not turn.plan.vad or event.audio_ms is None or turn.input_speech.commits:
         return False
-    begins_ns = turn.hearing.clock_ns.get("speech_start")
+    begins_ns = turn.input_speech.clock_ns.get("speech_start")
     return begins_ns is not None and event.audio_ms * NS_PER_MS > begins_ns

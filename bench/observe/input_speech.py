@@ -18,7 +18,7 @@ from bench.observe.inputs import Transmitted
 from bench.observe.observation import Instants
 from bench.protocol.events import EventKind, ServerEvent
 from bench.units import NEVER_NS, NS_PER_MS
-from bench.untrusted.values import LONGEST_TEXT
+from bench.untrusted.values import MAX_TEXT_CHARACTERS
 
 
 @dataclass(slots=True, eq=False)
@@ -28,10 +28,10 @@ class SendTimestamps:
     sends: int = 0
     departures: dict[int, tuple[int, Sequence[str]]] = field(default_factory=dict)
     """ticket → the clock before the send call, and the instants of its message"""
-    stamped: set[int] = field(default_factory=set)
+    timestamp_source: set[int] = field(default_factory=set)
     """The tickets of messages with a kernel timestamp of when they were sent."""
 
-    def note(self, handed: SendTime, marks: Sequence[str]) -> None:
+    def add(self, handed: SendTime, marks: Sequence[str]) -> None:
         self.sends += 1
         if handed.ticket:
             self.departures[handed.ticket] = handed.at_ns, marks
@@ -43,17 +43,17 @@ class SendTimestamps:
         is wrong, because the wall clock was stepped.
         """
         handed_ns, marks = self.departures.get(stamp.ticket, (NEVER_NS, ()))
-        if stamp.acknowledged or stamp.ticket in self.stamped or stamp.at_ns < handed_ns:
+        if stamp.acknowledged or stamp.ticket in self.timestamp_source or stamp.at_ns < handed_ns:
             return (), 0
-        self.stamped.add(stamp.ticket)
+        self.timestamp_source.add(stamp.ticket)
         return marks, stamp.at_ns - handed_ns
 
     def acknowledged(self, stamp: Transmitted) -> Sequence[str]:
         """Return the instants of an acknowledged message, if its send timestamp is known."""
-        return self.departures[stamp.ticket][1] if stamp.acknowledged and stamp.ticket in self.stamped else ()
+        return self.departures[stamp.ticket][1] if stamp.acknowledged and stamp.ticket in self.timestamp_source else ()
 
 
-UNHEARD_NS = 1_000_000_000
+UNDETECTED_NS = 1_000_000_000
 """The time after the end of speech from which a VAD will not detect the rest of the speech any more."""
 
 # kind of event → the instant of its arrival: the first one for the start of speech, the last one for all others
@@ -70,10 +70,10 @@ class InputSpeech(Instants):
     """The service's view of one turn's speech. `vad` and `tail_ns` come from `TurnPlan`."""
 
     vad: bool
-    tail_ns: int
+    trailing_silence_ns: int
     clock_ns: dict[str, int] = field(default_factory=dict)
     """The start and end of the speech on the session's clock of input audio."""
-    heard_to_ns: int | None = None
+    received_to_ns: int | None = None
     """The position on that clock at the last reported end of speech; None if the service reports no position."""
     open: bool = False
     """True if the service detects speech and has not reported its end."""
@@ -89,7 +89,7 @@ class InputSpeech(Instants):
     failed_transcripts: int = 0
     text: str = ""
 
-    def mark_moments(self, moments: Mapping[str, int], handed: SendTime, clock_ns: int) -> list[str]:
+    def set_instants(self, moments: Mapping[str, int], handed: SendTime, clock_ns: int) -> list[str]:
         """Set the new instants of speech in a message and return their names.
 
         `moments` maps each instant to its distance in ns before the due time of the message. `clock_ns` is the duration
@@ -101,7 +101,7 @@ class InputSpeech(Instants):
             self.clock_ns[instant] = clock_ns - moments[instant]
         return marks
 
-    def unmark(self, instant: str) -> tuple[int, int]:
+    def clear_instants(self, instant: str) -> tuple[int, int]:
         """Remove an instant that is not the turn's own. Return its time and its width."""
         del self.clock_ns[instant]
         return self.instants.pop(instant), self.widths_ns.pop(instant)
@@ -115,7 +115,7 @@ class InputSpeech(Instants):
             self.open = self.uncommitted = True
         elif kind is EventKind.SPEECH_STOPPED:
             self.open = False
-            self.heard_to_ns = None if event.audio_ms is None else event.audio_ms * NS_PER_MS
+            self.received_to_ns = None if event.audio_ms is None else event.audio_ms * NS_PER_MS
         elif kind is EventKind.COMMITTED:
             self.uncommitted, self.committed_item = False, event.item_id
             self.instants.pop("input_transcribed", None)  # it was that of the previous commit
@@ -124,45 +124,47 @@ class InputSpeech(Instants):
         self.transcripts += 1
         self.failed_transcripts += event.kind is EventKind.INPUT_NOT_TRANSCRIBED
         if event.kind is EventKind.INPUT_TRANSCRIBED:
-            self.text = f"{self.text} {event.text}".strip()[:LONGEST_TEXT]
+            self.text = f"{self.text} {event.text}".strip()[:MAX_TEXT_CHARACTERS]
             if self.committed_item in ("", event.item_id):
                 self.arrived("input_transcribed", arrival)
 
     @property
-    def words(self) -> str | None:
+    def transcript(self) -> str | None:
         """The transcript of the caller's speech; None if not every commit has been transcribed."""
         whole = self.transcripts >= max(1, self.commits) and not self.failed_transcripts
         return self.text if whole else None
 
     @property
-    def spoken(self) -> bool:
+    def is_speech_sent(self) -> bool:
         return not self.vad or "speech_end" in self.instants
 
     @property
-    def noticed(self) -> bool:
+    def is_end_detected(self) -> bool:
         """True if the VAD has detected an end of speech, and no speech since."""
         return self.vad and "speech_stopped" in self.instants and not self.open
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """True if the VAD has detected and committed the speech up to its end, and not only up to a pause."""
-        if not self.noticed or "speech_end" not in self.instants or not self.commits or self.uncommitted:
+        if not self.is_end_detected or "speech_end" not in self.instants or not self.commits or self.uncommitted:
             return False
-        if self.heard_to_ns is None or self.heard_to_ns < self.clock_ns.get("speech_start", 0):  # or on another clock
+        if self.received_to_ns is None or self.received_to_ns < self.clock_ns.get(
+            "speech_start", 0
+        ):  # or on another clock
             return self.instants["speech_stopped"] >= self.instants["speech_end"]
-        return self.heard_to_ns >= self.clock_ns["speech_end"] - self.tail_ns
+        return self.received_to_ns >= self.clock_ns["speech_end"] - self.trailing_silence_ns
 
     def all_committed(self, now_ns: int) -> bool:
         """Return whether the service has committed all speech that it will ever detect."""
-        if self.finished:
+        if self.is_finished:
             return True
-        waited = self.spoken and now_ns >= self.instants["speech_end"] + UNHEARD_NS
+        waited = self.is_speech_sent and now_ns >= self.instants["speech_end"] + UNDETECTED_NS
         return waited and self.commits > 0 and not self.uncommitted
 
     def fully_answered(self, now_ns: int) -> bool:
         """Return whether a response that ends now answers the whole speech."""
         if not self.commits:  # a service that announces no commits
-            return self.spoken and not self.open
+            return self.is_speech_sent and not self.open
         return self.all_committed(now_ns) and self.answered >= self.commits
 
     def await_rest(self) -> None:

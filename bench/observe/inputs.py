@@ -259,7 +259,7 @@ class Action(msgspec.Struct, frozen=True):
     """The base class of all actions."""
 
 
-class Pay(Action, frozen=True):
+class ReportUsage(Action, frozen=True):
     """The report of the tokens of ended responses. Each response is reported once, also outside of any turn."""
 
     usage: TokenUsage

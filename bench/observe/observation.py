@@ -20,17 +20,17 @@ from bench.clock import Arrival
 from bench.columns import TURN_ARRIVALS, TURN_SENDS
 from bench.metrics import (
     CATALOGUE,
-    GOOD,
+    MEASURED_FROM,
     ORIGIN,
-    ORIGINS,
     REFUSED,
     REGULAR,
+    SUCCESSFUL,
     ColumnValue,
     Metric,
     Scope,
-    bound_ns,
     is_throttled,
     outcome_class,
+    uncertainty_ns,
 )
 from bench.plan.turn_plan import TurnReference, normalized_words
 from bench.protocol.events import FunctionCall, TokenUsage
@@ -42,13 +42,13 @@ class Instants:
     """The instants of an open turn or session, by name, with their uncertainty."""
 
     instants: dict[str, int] = field(default_factory=dict, kw_only=True)
-    errors_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
+    uncertainties_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
     """How much earlier each arrival may really have been."""
     widths_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
     """How much later each send may really have been: the duration of the send call."""
 
     def arrived(self, instant: str, arrival: Arrival) -> None:
-        self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
+        self.instants[instant], self.uncertainties_ns[instant] = arrival.at_ns, arrival.uncertainty_ns
 
     def sent(self, instant: str, at_ns: int, width_ns: int) -> None:
         """Set an instant to the time of a send, unless it is already set."""
@@ -81,7 +81,7 @@ def score_turn(reference: TurnReference, outcome: str, heard: str | None, reply:
     """
     of_input = _errors(reference.words, heard)
     of_reply = _errors(reference.reply, reply if reply and outcome == "ok" else None)
-    known = reference.has_task and (reply or outcome not in GOOD)
+    known = reference.has_task and (reply or outcome not in SUCCESSFUL)
 
     def does_task() -> bool:
         spaced = f" {' '.join(normalized_words(reply))} "
@@ -117,7 +117,7 @@ def _errors(reference: str, words: str | None) -> tuple[int | None, int | None]:
 
 TIMES = {scope: [m for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms"] for scope in get_args(Scope)}
 ARRIVALS, SENDS = frozenset(TURN_ARRIVALS), frozenset(TURN_SENDS)
-NONE_LOST = frozenset({"ok", "renewed", "unfinished"})
+NOT_RETRANSMITTED = frozenset({"ok", "renewed", "unfinished"})
 """The outcomes of sessions whose script was completed, continues in another session, or ended with the run."""
 
 
@@ -139,7 +139,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
     response_id: str
     item_id: str
     audio: str
-    errors_ns: Mapping[str, int]
+    uncertainties_ns: Mapping[str, int]
     widths_ns: Mapping[str, int]
     timestamp_uncertainty_max_ns: int
     kernel_stamps: int
@@ -196,7 +196,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
     @property
     def measured_from(self) -> str | None:
         """The instant from which this turn's latency is measured; None if the turn ended before it."""
-        for name in ORIGINS:  # a generator takes four times as long, and this runs several times per turn
+        for name in MEASURED_FROM:  # a generator takes four times as long, and this runs several times per turn
             if name in self.instants:
                 return name
         return None
@@ -204,10 +204,10 @@ class TurnObservation(msgspec.Struct, frozen=True):
     @property
     def timestamp_uncertainty_ns(self) -> int | None:
         """The uncertainty of the first audio delta; without audio, that of the first text or transcript delta."""
-        if "first_audio" in self.errors_ns:
-            return self.errors_ns["first_audio"]
-        deltas = [name for name in ("first_text", "first_transcript") if name in self.errors_ns]
-        return self.errors_ns[min(deltas, key=self.instants.__getitem__)] if deltas else None
+        if "first_audio" in self.uncertainties_ns:
+            return self.uncertainties_ns["first_audio"]
+        deltas = [name for name in ("first_text", "first_transcript") if name in self.uncertainties_ns]
+        return self.uncertainties_ns[min(deltas, key=self.instants.__getitem__)] if deltas else None
 
     @property
     def receive_timestamp_source(self) -> str | None:
@@ -234,13 +234,13 @@ class TurnObservation(msgspec.Struct, frozen=True):
     def bound_ns(self, metric: Metric) -> int | None:
         """Return the uncertainty of a metric between two instants, from their timestamps; None if it is unknown."""
         begin, end = self.measured_from or "" if metric.begin == ORIGIN else metric.begin, metric.end
-        errors_ns, widths_ns = self.errors_ns, self.widths_ns
+        errors_ns, widths_ns = self.uncertainties_ns, self.widths_ns
         if (begin in ARRIVALS and begin not in errors_ns) or (end in ARRIVALS and end not in errors_ns):
             return None
         if begin in SENDS and begin not in widths_ns:
             return None
         end_error_ns = errors_ns.get(end, 0) - ((self.onset_uncertainty_ns or 0) if end == "first_audible" else 0)
-        return bound_ns((errors_ns.get(begin, 0), widths_ns.get(begin, 0)), (end_error_ns, widths_ns.get(end, 0)))
+        return uncertainty_ns((errors_ns.get(begin, 0), widths_ns.get(begin, 0)), (end_error_ns, widths_ns.get(end, 0)))
 
 
 class SessionObservation(msgspec.Struct, frozen=True):
@@ -250,7 +250,7 @@ class SessionObservation(msgspec.Struct, frozen=True):
     detail: str
     start_ns: int
     instants: Mapping[str, int]
-    errors_ns: Mapping[str, int] = {}
+    uncertainties_ns: Mapping[str, int] = {}
     widths_ns: Mapping[str, int] = {}
     service_session_id: str = ""
     auth_wait_ns: int = 0
@@ -292,7 +292,7 @@ class SessionObservation(msgspec.Struct, frozen=True):
     @property
     def turns_not_started(self) -> int:
         """The number of planned turns that did not start because the session failed before them."""
-        return 0 if self.outcome in NONE_LOST else self.turns_planned - self.turns_started
+        return 0 if self.outcome in NOT_RETRANSMITTED else self.turns_planned - self.turns_started
 
     @property
     def retry_after_ns(self) -> int | None:

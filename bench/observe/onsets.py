@@ -60,7 +60,7 @@ The level of music also hardly changes in its first groups.
 """
 RECHECKED = 20
 """A held tone is checked once in this number of groups."""
-KEPT = 2 * GROUP
+RETAINED = 2 * GROUP
 """The number of blocks with stored samples before the last received ones. A checked group may end a group earlier."""
 STREAMED = 16
 """The number of consecutive groups of noise that shows continuous sending. No reply ends with that many."""
@@ -89,7 +89,7 @@ class SoundChange(NamedTuple):
 
     what: What
     back: int
-    error_ns: int
+    uncertainty_ns: int
 
 
 Block = tuple[int, int, int, int]
@@ -108,10 +108,10 @@ class OnsetDetector:
         self._lag = max(1, rate_hz // 8_000)  # the filter is that of 8 kHz at every rate
         self._pause = PAUSE_NS // (BLOCK_MS * NS_PER_MS)
         self._left: Samples = np.zeros(0, np.int16)
-        self._kept = KEPT * self._size
-        self._heard: Samples = np.zeros(self._kept, np.int16)
+        self._retained = RETAINED * self._size
+        self._received: Samples = np.zeros(self._retained, np.int16)
         """The samples of the last received blocks, and those before them."""
-        self._heard_end = 0
+        self._received_end = 0
         self._number = 0
         """The number of the next block."""
         self._energies = (0, 0, 0)
@@ -130,7 +130,7 @@ class OnsetDetector:
         """The number of sent groups of noise since the last sound or silence."""
         self._streams = False
         """True if the service sends the background continuously. A time without audio is then a delay, not silence."""
-        self._begins: int | None = None
+        self._onset: int | None = None
         """The first loud block of a possible sound."""
         self._loud = 0
         self._sounding = False
@@ -145,21 +145,21 @@ class OnsetDetector:
         self._last = 0
         """The last audible sample of the sound."""
 
-    def hear(self, samples: Samples, *, sent: bool = True) -> list[SoundChange]:
+    def add(self, samples: Samples, *, sent: bool = True) -> list[SoundChange]:
         """Process the next samples and return the changes that they reveal. Samples not `sent` are silence."""
         self._sent = sent
         marks: list[SoundChange] = []
         end = self._number * self._size + len(self._left) + len(samples)
         for block in self._cut(samples):
-            for what, sample in self._take(*block):
+            for what, sample in self._pop(*block):
                 if marks and marks[-1].what == what == "sounds":
                     marks.pop()
-                marks.append(SoundChange(what, end - sample, self._error_ns))
+                marks.append(SoundChange(what, end - sample, self._uncertainty_ns))
         return marks
 
     def drop(self) -> None:
         """Forget the current sound. The rest of it will not be played, so later audio does not end it."""
-        self._sounding, self._begins, self._energies = False, None, (0, 0, 0)
+        self._sounding, self._onset, self._energies = False, None, (0, 0, 0)
 
     def _cut(self, samples: Samples) -> Iterable[tuple[int, int, int]]:
         """Return `measured_blocks` of each block that is now complete."""
@@ -168,12 +168,12 @@ class OnsetDetector:
         self._left = stream[whole:]
         if not whole:
             return ()
-        kept = self._kept
-        self._heard = heard = np.concatenate((self._heard[-kept:], stream[:whole]))
-        self._heard_end += whole
+        kept = self._retained
+        self._received = heard = np.concatenate((self._received[-kept:], stream[:whole]))
+        self._received_end += whole
         return measured_blocks(heard[kept - self._lag :], self._lag, self._size)
 
-    def _take(self, energy: int, first: int, last: int) -> Known:
+    def _pop(self, energy: int, first: int, last: int) -> Known:
         number, self._number = self._number, self._number + 1
         earlier = self._energies
         level = (energy + earlier[0] + earlier[1] + earlier[2]) // SMOOTHED
@@ -183,17 +183,17 @@ class OnsetDetector:
         if self._number % GROUP == 0:
             self._end_group()
         if self._number == SETTLED and self._first_level and not self._last and not self._sounding:
-            return self._look_again()
+            return self._search_again()
         if self._behind is not None:
-            if self._sounding or self._begins is not None:
-                return self._judge(number)
+            if self._sounding or self._onset is not None:
+                return self._classify(number)
             if first >= 0 and level * RISE[1] > RISE[0] * self._behind:  # audible, and above the background
-                self._begins, self._loud = number, 1
+                self._onset, self._loud = number, 1
         elif self._number == UNKNOWN:
-            return self._look_back()
+            return self._search_back()
         return NOTHING
 
-    def _look_back(self) -> Known:
+    def _search_back(self) -> Known:
         """Determine the background, which is now known, and yield the sound so far."""
         levels = [level for _, level, _, _ in list(self._blocks)[SMOOTHED - 1 :]]
         least, most = min(levels), max(levels)
@@ -208,9 +208,9 @@ class OnsetDetector:
             if self._first_level and self._is_tone(UNKNOWN // GROUP, SAME):
                 self._began_from(0)
         for number in range(self._number):
-            yield from self._judge(number)
+            yield from self._classify(number)
 
-    def _look_again(self) -> Known:
+    def _search_again(self) -> Known:
         """Yield the sound at the start of the stream if it has stopped by now, or is a tone."""
         quietest = min(level for _, level, _, _ in list(self._blocks)[UNKNOWN:])
         if self._first_level > VARIED * quietest:
@@ -220,11 +220,11 @@ class OnsetDetector:
         else:
             return
         for number in range(self._number):
-            yield from self._judge(number)
+            yield from self._classify(number)
 
     def _began_from(self, behind: int) -> None:
         """Use this energy as the background before the stream, long enough for it to remain the background."""
-        self._behind, self._first_level, self._begins = behind, 0, None
+        self._behind, self._first_level, self._onset = behind, 0, None
         self._groups.extend([behind] * GROUPS)
 
     def _is_tone(self, groups: int, ratio: tuple[int, int]) -> bool:
@@ -235,8 +235,8 @@ class OnsetDetector:
 
     def _samples(self, block: int) -> Samples:
         """Return the samples of the group that starts with this block, resampled to 8 kHz."""
-        begin = len(self._heard) + block * self._size - self._heard_end
-        return self._heard[begin : begin + GROUP * self._size : self._lag]
+        begin = len(self._received) + block * self._size - self._received_end
+        return self._received[begin : begin + GROUP * self._size : self._lag]
 
     def _end_group(self) -> None:
         mean, self._group = self._group // GROUP, 0
@@ -277,9 +277,9 @@ class OnsetDetector:
             self._streams = self._streams or self._noise >= STREAMED
         return True
 
-    def _judge(self, number: int) -> Known:
+    def _classify(self, number: int) -> Known:
         if self._sounding:
-            if self._goes_on(number):
+            if self._continues(number):
                 self._quiet, self._last = 0, number * self._size + self._at(number)[3]
                 yield "sounds", self._last
                 return
@@ -289,22 +289,22 @@ class OnsetDetector:
                 yield "ends", self._last
             return
         loud = self._is_loud(number)
-        if self._begins is None:
+        if self._onset is None:
             if loud:
-                self._begins, self._loud = number, 1
+                self._onset, self._loud = number, 1
             return
         self._loud += loud
-        if number - self._begins + 1 < WINDOW:
+        if number - self._onset + 1 < WINDOW:
             return
         if self._loud >= LOUD:
-            yield from self._begin(self._begins, number)
+            yield from self._start_sound(self._onset, number)
             return
-        later = range(self._begins + 1, number + 1)  # a click; a sound may still follow it
-        self._begins = next((each for each in later if self._is_loud(each)), None)
-        if self._begins is not None:
-            self._loud = sum(self._is_loud(each) for each in range(self._begins, number + 1))
+        later = range(self._onset + 1, number + 1)  # a click; a sound may still follow it
+        self._onset = next((each for each in later if self._is_loud(each)), None)
+        if self._onset is not None:
+            self._loud = sum(self._is_loud(each) for each in range(self._onset, number + 1))
 
-    def _begin(self, begins: int, number: int) -> Known:
+    def _start_sound(self, begins: int, number: int) -> Known:
         """Yield a detected sound. It starts before block `begins` if the energy rose slowly."""
         behind = self._behind or 0
         for earlier in range(begins - 1, max(begins - REACH, 0) - 1, -1):
@@ -312,7 +312,7 @@ class OnsetDetector:
             if self._at(earlier)[2] < 0 or 2 * EDGE[0] * behind >= two * EDGE[1]:
                 break
             begins = earlier
-        self._sounding, self._begins, self._behind_sound = True, None, behind
+        self._sounding, self._onset, self._behind_sound = True, None, behind
         self._level = self._same = 0
         self._tone = False
         if begins * self._size - self._last >= EARLY * self._size:
@@ -321,7 +321,7 @@ class OnsetDetector:
             self._early_ns = self._early_ns or begins * BLOCK_MS * NS_PER_MS
         self._peak = max(self._at(each)[1] for each in range(begins, number + 1))
         yield "begins", begins * self._size + (max(0, self._at(begins)[2]) if behind < FAINT else 0)
-        heard = next((each for each in range(number, begins - 1, -1) if self._goes_on(each)), begins)
+        heard = next((each for each in range(number, begins - 1, -1) if self._continues(each)), begins)
         self._quiet, self._last = number - heard, heard * self._size + max(0, self._at(heard)[3])
         yield "sounds", self._last
 
@@ -329,7 +329,7 @@ class OnsetDetector:
         _, level, first, _ = self._at(number)
         return first >= 0 and level * RISE[1] > RISE[0] * (self._behind or 0)
 
-    def _goes_on(self, number: int) -> bool:
+    def _continues(self, number: int) -> bool:
         _, level, _, last = self._at(number)
         return last >= 0 and level * FALL[1] > FALL[0] * self._behind_sound
 
@@ -338,7 +338,7 @@ class OnsetDetector:
         return self._blocks[place] if number >= 0 and -len(self._blocks) <= place < 0 else NO_BLOCK
 
     @property
-    def _error_ns(self) -> int:
+    def _uncertainty_ns(self) -> int:
         if self._behind_sound < HUSHED:
             return self._early_ns
         error_ns = next(error_ns for times, error_ns in ERRORS_NS if self._peak >= times * self._behind_sound)

@@ -18,7 +18,7 @@ from bench.timeouts import Timeouts
 from bench.transport.interface import TcpInfo
 from bench.units import NS_PER_S
 
-UNNOTICED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
+UNDETECTED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
 NOTHING = "nothing came"
 NO_MORE = "neither another item nor response.done came"
 NO_END = "response.done did not come"
@@ -30,7 +30,7 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None
     deadlines = [(until_ns, *failed_expectation(kind)) for kind, until_ns in turn.expected.items()]
     if turn.state is State.PLAYING:
         deadlines.append((turn.reply.playback_ends_ns, "ok", ""))
-    elif turn.state is State.CALLING and turn.filler and turn.calls.all_answered:
+    elif turn.state is State.CALLING and turn.filler and turn.calls.are_all_answered:
         waits_from_ns = max(turn.progress_ns, turn.calls.last_output_ns)
         deadlines.append(_timed_out(waits_from_ns, limits.next_delta, "next_delta"))
     elif turn.state not in (State.SENDING, State.CALLING, State.OVER):
@@ -38,23 +38,23 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None
         # An answer to a pause can be overdue before the caller has finished. It counts once it is the service's turn.
         deadlines.append((max(due_ns, turn.awaited_ns), outcome, detail))
     soonest = min(deadlines, default=None)
-    if turn.said_ns and (soonest is None or soonest[0] > turn.said_ns + limits.turn * NS_PER_S):  # seldom
-        missing = NO_PAUSE if not turn.plan.has_turn_events and turn.reply.begun else NOT_OVER
-        return None if turn.state is State.OVER else _timed_out(turn.said_ns, limits.turn, "turn", missing)
+    if turn.speech_sent_ns and (soonest is None or soonest[0] > turn.speech_sent_ns + limits.turn * NS_PER_S):  # seldom
+        missing = NO_PAUSE if not turn.plan.has_turn_events and turn.reply.has_started else NOT_OVER
+        return None if turn.state is State.OVER else _timed_out(turn.speech_sent_ns, limits.turn, "turn", missing)
     return soonest
 
 
 def _timeout(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str]:
-    has_events, instants = turn.plan.has_turn_events, turn.hearing.instants
+    has_events, instants = turn.plan.has_turn_events, turn.input_speech.instants
     if turn.state is State.UNNOTICED:
-        missing = UNNOTICED if "speech_started" in instants else UNHEARD
-        timeout = _timed_out(turn.unnoticed_ns, limits.end_of_turn, "end_of_turn", missing)
+        missing = UNDETECTED if "speech_started" in instants else UNHEARD
+        timeout = _timed_out(turn.undetected_ns, limits.end_of_turn, "end_of_turn", missing)
     elif turn.state is State.WAITING:
         asked_ns = turn.instants.get("answer_request_sent") or turn.instants.get("request_sent")
-        waits_from_ns = asked_ns or instants.get("speech_stopped", turn.unnoticed_ns)
-        missing = NOTHING if has_events else ONLY_FILLERS if turn.reply.begun else NOTHING_AUDIBLE
+        waits_from_ns = asked_ns or instants.get("speech_stopped", turn.undetected_ns)
+        missing = NOTHING if has_events else ONLY_FILLERS if turn.reply.has_started else NOTHING_AUDIBLE
         timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
-    elif turn.between_items:
+    elif turn.is_between_items:
         timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)
     else:
         # Without events, no delta is due before the received audio has been played.
@@ -102,7 +102,7 @@ class PendingTurns:
         self._retransmits = 0
         self._retrieves = 0  # number of sent requests for a truncated item
 
-    def begin(self, turn: PendingTurn) -> None:
+    def start(self, turn: PendingTurn) -> None:
         """Add a turn that starts. If another turn is open, the caller speaks during the playback of its reply."""
         if (before := self.current) is not None:
             turn.interrupts = before.interruption
@@ -122,25 +122,25 @@ class PendingTurns:
         return [turn for turn in self.all if turn.state is not State.OVER]
 
     @property
-    def interruptible(self) -> bool:
+    def is_interruptible(self) -> bool:
         """True if the turn of the reply to interrupt is still open."""
         return self.interrupted is not None and self.interrupted.state is not State.OVER
 
     @property
-    def all_over(self) -> bool:
-        return self.current is None and not self.interruptible
+    def are_all_over(self) -> bool:
+        return self.current is None and not self.is_interruptible
 
     @property
-    def answering(self) -> bool:
+    def is_answering(self) -> bool:
         """True if the current turn's reply is within an item, and the script requires no further event of the turn."""
         turn = self.last
-        return turn is not None and turn.state is State.ANSWERING and not turn.between_items and not turn.expected
+        return turn is not None and turn.state is State.ANSWERING and not turn.is_between_items and not turn.expected
 
     @property
-    def streaming(self) -> bool:
+    def is_streaming(self) -> bool:
         """True if the first deltas of the current turn's reply have arrived, and only its end is awaited."""
         turn = self.last
-        return turn is not None and self.answering and turn.streaming
+        return turn is not None and self.is_answering and turn.is_streaming
 
     def awaits_output(self, call_id: str) -> bool:
         """Return whether the output of a call must still be sent, because the call is of the current turn."""
@@ -148,11 +148,11 @@ class PendingTurns:
         return turn is not None and call_id in turn.calls.made
 
     @property
-    def heard_ns(self) -> int | None:
+    def played_until_ns(self) -> int | None:
         """The instant at which all received audio of the last turn's reply has been played; None without audio."""
         return self.last.reply.playback_ends_ns or None if self.last is not None else None
 
-    def due(self, limits: Timeouts) -> tuple[int, str, str, PendingTurn] | None:
+    def pop_timed_out(self, limits: Timeouts) -> tuple[int, str, str, PendingTurn] | None:
         """Return (instant, outcome, detail, turn) of the next deadline of all open turns; None if there is none."""
         first: tuple[int, str, str, PendingTurn] | None = None
         for turn in self.all:
@@ -179,7 +179,7 @@ class PendingTurns:
                     yield inputs.TruncateItem(item_id, heard_ms, f"{prefix}{number}-{TRUNCATE}")
         for turn in self.all:
             if turn.check is not None and turn.state is State.OVER:
-                for item_id in sorted(turn.check.cut - turn.check.asked):
+                for item_id in sorted(turn.check.truncated_ms - turn.check.requested):
                     self._retrieves += 1
                     yield inputs.RetrieveItem(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}")
 
@@ -187,7 +187,7 @@ class PendingTurns:
         """Remove a delivered turn. If its time for late events has passed, end the check of its truncated reply."""
         self.all.remove(turn)
         if turn.check is not None and at_ns >= turn.instants["ended"] + LATE_TRANSCRIPT_NS:
-            turn.check.failed |= turn.check.pending  # missing events count as failures
+            turn.check.failed |= turn.check.is_pending  # missing events count as failures
 
     # Inputs of the session.
 
@@ -203,7 +203,7 @@ class PendingTurns:
 
     def answer_call(self, answered: inputs.FunctionOutputSent) -> None:
         if self.last is not None:
-            self.last.calls.answered(answered.call_id, answered.at_ns, answered.wrong)
+            self.last.calls.on_output_sent(answered.call_id, answered.at_ns, answered.wrong)
 
     def transmitted(self, stamp: inputs.Transmitted) -> None:
         for turn in self.all:
@@ -225,7 +225,7 @@ class PendingTurns:
 
     def mark_barge_in(self, turn: PendingTurn, marks: Sequence[str]) -> None:
         """Set the start and end of the caller's interruption of a reply, or of a sound during it."""
-        hearing = turn.hearing
+        hearing = turn.input_speech
         if turn.interrupts is not None:
             if "speech_start" in marks:
                 turn.interrupts.sent("barge_in", hearing.instants["speech_start"], hearing.widths_ns["speech_start"])
@@ -233,16 +233,16 @@ class PendingTurns:
                 turn.interrupts.spoken_ns = hearing.instants["speech_end"]
         if turn.interruption is not None:
             if "barge_in" in marks:
-                turn.interruption.sent("barge_in", *hearing.unmark("barge_in"))
+                turn.interruption.sent("barge_in", *hearing.clear_instants("barge_in"))
             if "sound_end" in marks:
-                turn.interruption.spoken_ns, _ = hearing.unmark("sound_end")
+                turn.interruption.spoken_ns, _ = hearing.clear_instants("sound_end")
 
-    def not_stopped(self, failure: ServiceFailure) -> None:
+    def note_uncancelled(self, failure: ServiceFailure) -> None:
         """Apply an error that a reply was not cancelled, truncated or retrieved: the message was only late."""
         for turn in self.all:
             if turn.interruption is None or not failure.event_id.startswith(turn.plan.event_prefix):
                 continue
             if failure.event_id.endswith(TRUNCATE):
-                turn.interruption.uncut -= 1
+                turn.interruption.untruncated -= 1
             if turn.check is not None and not failure.event_id.endswith(CANCEL):
                 turn.check.failed = True

@@ -31,11 +31,11 @@ from bench.protocol.events import (
     PlayoutPosition,
     ServerEvent,
     StrippedAudio,
-    said,
+    transcript,
 )
 from bench.transport.received import MatchedDelta
 from bench.units import NS_PER_MS, NS_PER_S
-from bench.untrusted.values import LONGEST_TEXT
+from bench.untrusted.values import MAX_TEXT_CHARACTERS
 
 
 class ItemPlayer:
@@ -50,14 +50,14 @@ class ItemPlayer:
         busy_until_ns: int = 0,
     ) -> None:
         self._audio = audio
-        self._first_error_ns = error_ns
-        self.error_ns = error_ns
+        self._first_uncertainty_ns = error_ns
+        self.uncertainty_ns = error_ns
         """How much earlier the delta may have arrived from which playback is continuous."""
-        self.began_ns = self._begins_ns = max(first_audio_ns + jitter_buffer_ns, busy_until_ns)
+        self.started_ns = self._start_ns = max(first_audio_ns + jitter_buffer_ns, busy_until_ns)
         """The start of the continuous playback. Times count from it, so that rounding errors do not add up."""
         self._bytes = self._bytes_before = 0  # of the continuous playback, and before it
         self.first_audible_ns: int | None = None
-        self.audible_error_ns = error_ns
+        self.audible_uncertainty_ns = error_ns
         """The uncertainty of `first_audible_ns`: the value of `error_ns` at that time.
 
         A later delta that really arrived earlier does not move it, because the player did not wait for that delta.
@@ -67,7 +67,7 @@ class ItemPlayer:
     @property
     def ends_ns(self) -> int:
         """The instant at which the player has played all received audio."""
-        return self._begins_ns + self._audio.duration_ns(self._bytes)
+        return self._start_ns + self._audio.duration_ns(self._bytes)
 
     @property
     def stall_duration_uncertainty_ns(self) -> int:
@@ -77,16 +77,16 @@ class ItemPlayer:
         reason: the total of all stalls is the largest delay of any delta behind the first one's schedule, and that
         delta caused the last stall.
         """
-        return max(self._first_error_ns, self.error_ns)
+        return max(self._first_uncertainty_ns, self.uncertainty_ns)
 
     def played_ns(self, at_ns: int) -> int:
         """Return the duration of received audio that has been played by an instant."""
-        since_ns = min(self._audio.duration_ns(self._bytes), max(0, at_ns - self._begins_ns))
+        since_ns = min(self._audio.duration_ns(self._bytes), max(0, at_ns - self._start_ns))
         return self._audio.duration_ns(self._bytes_before) + since_ns
 
     def played_at_ns(self, length_ns: int) -> int:
         """Return when this duration of received audio has been played. Before an ended stall, it may be too late."""
-        return self._begins_ns + max(0, length_ns - self._audio.duration_ns(self._bytes_before))
+        return self._start_ns + max(0, length_ns - self._audio.duration_ns(self._bytes_before))
 
     def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | StrippedAudio, error_ns: int = 0) -> bool:
         """Play a delta that arrived at `at_ns`, or up to `error_ns` earlier. Return False if it cannot be decoded."""
@@ -95,7 +95,7 @@ class ItemPlayer:
             self.stall_duration_ns += at_ns - self.ends_ns
             self.stall_count += 1
             self._bytes_before += self._bytes
-            self._begins_ns, self._bytes, self.error_ns = at_ns, 0, error_ns
+            self._start_ns, self._bytes, self.uncertainty_ns = at_ns, 0, error_ns
         # Only up to the first audible sample: two or three deltas of a reply are decoded, not all of them.
         if self.first_audible_ns is None:
             sample = audible_sample(payload, self._audio)
@@ -105,8 +105,8 @@ class ItemPlayer:
                 # A sample whose first half is in the previous delta begins there.
                 half = (self._bytes_before + self._bytes) % self._audio.sample_bytes
                 before = self._bytes - half + sample * self._audio.sample_bytes
-                self.first_audible_ns = self._begins_ns + self._audio.duration_ns(max(0, before))
-                self.audible_error_ns = self.error_ns
+                self.first_audible_ns = self._start_ns + self._audio.duration_ns(max(0, before))
+                self.audible_uncertainty_ns = self.uncertainty_ns
         self._bytes += audio_bytes
         return True
 
@@ -134,15 +134,15 @@ class ItemAudio:
     first: Arrival
     first_bytes: int
     last_ns: int
-    last_error_ns: int
+    last_uncertainty_ns: int
     bytes: int = 0
 
 
-class Stretch(NamedTuple):
+class PlaybackSpan(NamedTuple):
     """A sound without a pause: the start of its playback, the uncertainty of the start, and its number from 1."""
 
     at_ns: int
-    error_ns: int
+    uncertainty_ns: int
     number: int
 
 
@@ -158,7 +158,7 @@ class Reply(Instants):
     answer_text: str = ""
     """The text of the last item that is no commentary. Its id is `answer_id`."""
     answer_id: str = ""
-    read_words: str = ""
+    text_characters: str = ""
     """The end of the decoded transcript, casefolded."""
     unread: list[msgspec.Raw | StrippedAudio] = field(default_factory=list)
     """The transcript deltas that are not decoded yet. Only a script that looks for a word needs them, which is rare."""
@@ -191,19 +191,19 @@ class Reply(Instants):
     """The end of playback of the last sound that arrived after the stop, if only the service stops the player."""
     longest_pause_ns: int = 0
     """The longest silence between two such sounds."""
-    begin_error_ns: int = 0
+    start_uncertainty_ns: int = 0
     """The uncertainty of the start of the first sound, in addition to that of the timestamps."""
     uneven_ns: int = 0
     """The part of `begin_error_ns` from late deltas near the start."""
     last_sound: Arrival | None = None
     """The arrival of the last delta with sound."""
-    stretch: Stretch | None = None
+    playback_span: PlaybackSpan | None = None
     """The last sound, if the script sets the length of an answer."""
-    answers: list[Stretch] = field(default_factory=list)
+    answers: list[PlaybackSpan] = field(default_factory=list)
     """The sounds that are long enough for an answer."""
 
     @property
-    def begun(self) -> bool:
+    def has_started(self) -> bool:
         return bool(self.deltas)
 
     def await_another(self) -> None:
@@ -222,7 +222,7 @@ class Reply(Instants):
                 return False
             if kind not in counts:
                 instant = REPLY_INSTANTS[kind]
-                self.instants[instant], self.errors_ns[instant] = at_ns, error_ns
+                self.instants[instant], self.uncertainties_ns[instant] = at_ns, error_ns
             if self.created_ns is None:
                 self.created_ns = at_ns
             counts[kind] += 1
@@ -230,12 +230,17 @@ class Reply(Instants):
                 if not self._add_audio(event, payload_bytes, at_ns, error_ns):
                     return False
             elif kind is TRANSCRIPT_DELTA and event.payload is not EMPTY:
-                self._add_words(event)
+                self._add_transcript(event)
         return True
 
     def on_sound(self, delta: MatchedDelta) -> None:
         """Apply the detected sound of the last delta, if replies are detected in the audio."""
-        sound, at_ns, error_ns, payload_bytes = delta.event.payload, delta.at_ns, delta.error_ns, delta.payload_bytes
+        sound, at_ns, error_ns, payload_bytes = (
+            delta.event.payload,
+            delta.at_ns,
+            delta.uncertainty_ns,
+            delta.payload_bytes,
+        )
         if not isinstance(sound, StrippedAudio):
             return
         if self.item is None or sound.until is None or sound.audible is None:
@@ -244,7 +249,7 @@ class Reply(Instants):
         if first and sound.place is not None:
             self.uneven_ns = sound.place.uneven_ns
         begin_error_ns = sound.error_ns + self.uneven_ns
-        self.begin_error_ns = begin_error_ns if first else min(self.begin_error_ns, begin_error_ns)
+        self.start_uncertainty_ns = begin_error_ns if first else min(self.start_uncertainty_ns, begin_error_ns)
         if self.stopped_ns is not None:
             begins_ns = max(self.late_until_ns, at_ns + self.jitter_buffer_ns)
             self.late_until_ns = begins_ns + sound.until * NS_PER_S // self.audio.rate_hz
@@ -257,15 +262,19 @@ class Reply(Instants):
             self.silent_ns = begins_ns + sound.until * NS_PER_S // self.audio.rate_hz
             if self.answer_min_ns:
                 uneven_ns = self.uneven_ns if sound.place is None else sound.place.uneven_ns
-                self._stretch(sounds_ns, self.item.player.error_ns + sound.error_ns + uneven_ns, goes_on=goes_on)
+                self._set_playback_span(
+                    sounds_ns, self.item.player.uncertainty_ns + sound.error_ns + uneven_ns, goes_on=goes_on
+                )
 
-    def _stretch(self, sounds_ns: int, error_ns: int, *, goes_on: bool) -> None:
+    def _set_playback_span(self, sounds_ns: int, error_ns: int, *, goes_on: bool) -> None:
         """Record the length of the sound so far. A sound that is long enough may be the answer."""
-        if self.stretch is None or not goes_on:
-            self.stretch = Stretch(sounds_ns, error_ns, 1 if self.stretch is None else self.stretch.number + 1)
-        is_long = self.silent_ns - self.stretch.at_ns >= self.answer_min_ns
-        if is_long and (not self.answers or self.answers[-1].number < self.stretch.number):
-            self.answers.append(self.stretch)
+        if self.playback_span is None or not goes_on:
+            self.playback_span = PlaybackSpan(
+                sounds_ns, error_ns, 1 if self.playback_span is None else self.playback_span.number + 1
+            )
+        is_long = self.silent_ns - self.playback_span.at_ns >= self.answer_min_ns
+        if is_long and (not self.answers or self.answers[-1].number < self.playback_span.number):
+            self.answers.append(self.playback_span)
 
     def on_event(self, event: ServerEvent, arrival: Arrival) -> None:
         kind = event.kind
@@ -275,22 +284,22 @@ class Reply(Instants):
         if self.created_ns is None:
             self.created_ns = arrival.at_ns
 
-    def _add_words(self, event: ServerEvent) -> None:
+    def _add_transcript(self, event: ServerEvent) -> None:
         self.unread.append(event.payload)
         self.unread_bytes += event.payload_bytes
-        if self.unread_bytes > LONGEST_TEXT:
-            self.words()
+        if self.unread_bytes > MAX_TEXT_CHARACTERS:
+            self.full_text()
 
-    def words(self) -> str:
+    def full_text(self) -> str:
         """Return the received transcript, casefolded. It is limited to its last `LONGEST_TEXT` characters."""
-        new = "".join(map(said, self.unread)).casefold()
-        self.read_words = (self.read_words + new)[-LONGEST_TEXT:]
+        new = "".join(map(transcript, self.unread)).casefold()
+        self.text_characters = (self.text_characters + new)[-MAX_TEXT_CHARACTERS:]
         self.unread.clear()
         self.unread_bytes = 0
-        return self.read_words
+        return self.text_characters
 
     def add_text(self, text: str, item_id: str) -> None:
-        if words := text[: LONGEST_TEXT - len(self.text)]:
+        if words := text[: MAX_TEXT_CHARACTERS - len(self.text)]:
             self.parts.append(words)
         self.text = _joined(self.text, text)
         if self.phases.get(item_id) != COMMENTARY:
@@ -312,16 +321,16 @@ class Reply(Instants):
         if self.stopped_ns is not None:
             self.late_bytes += payload_bytes
             item.bytes += payload_bytes
-            item.last_ns, item.last_error_ns = at_ns, error_ns
+            item.last_ns, item.last_uncertainty_ns = at_ns, error_ns
             return True
         if item.bytes:
             # A gap is as exact as its ends. A gap that is not exact is only counted.
-            if error_ns <= EXACT_GAP_NS and item.last_error_ns <= EXACT_GAP_NS:
+            if error_ns <= EXACT_GAP_NS and item.last_uncertainty_ns <= EXACT_GAP_NS:
                 self.gaps_ns.append(at_ns - item.last_ns)
             else:
                 self.uncertain_gaps += 1
         item.bytes += payload_bytes
-        item.last_ns, item.last_error_ns = at_ns, error_ns
+        item.last_ns, item.last_uncertainty_ns = at_ns, error_ns
         return item.player.add(at_ns, payload_bytes, payload, error_ns)
 
     def _next_item(self, item_id: str, payload_bytes: int, first: Arrival, place: PlayoutPosition | None) -> ItemAudio:
@@ -330,7 +339,7 @@ class Reply(Instants):
             self.others_end_ns = max(self.others_end_ns, self.item.player.ends_ns)
         item = self.items.get(item_id)
         if item is None:
-            waits_ns, error_ns = (0, first.error_ns) if place is None else (place.waits_ns, place.error_ns)
+            waits_ns, error_ns = (0, first.uncertainty_ns) if place is None else (place.delay_ns, place.uncertainty_ns)
             heard_ns = first.at_ns + waits_ns
             player = ItemPlayer(self.audio, self.jitter_buffer_ns, heard_ns, error_ns, self.playback_ends_ns)
             item = ItemAudio(player, first, payload_bytes, *first[:2])
@@ -373,15 +382,15 @@ class Reply(Instants):
         return self.audio.duration_ns(self.late_bytes)
 
     @property
-    def wasted_ns(self) -> int:
+    def unplayed_ns(self) -> int:
         stopped_ns = self.playback_ends_ns
         played_ns = sum(item.player.played_ns(stopped_ns) for item in self.items.values())
         return self.received_ns - played_ns - (self.late_ns if self.late_until_ns else 0)
 
     @property
-    def playback_begins_ns(self) -> int | None:
+    def playback_starts_ns(self) -> int | None:
         """The instant at which the player starts; None if no audio arrived."""
-        return next((item.player.began_ns for item in self.items.values()), None)
+        return next((item.player.started_ns for item in self.items.values()), None)
 
     @property
     def playback_ends_ns(self) -> int:
@@ -390,7 +399,7 @@ class Reply(Instants):
         return ends_ns if self.stopped_ns is None else min(ends_ns, self.stopped_ns)
 
     @property
-    def falls_silent_ns(self) -> int:
+    def silent_from_ns(self) -> int:
         """The end of the last sound if the stream continues; otherwise the end of playback."""
         if self.late_until_ns:
             return self.late_until_ns
@@ -401,12 +410,12 @@ class Reply(Instants):
         """Return the longest silence after an instant: before the first item, or between two items."""
         longest_ns, silent_ns = 0, since_ns
         for item in self.items.values():
-            heard_ns = item.player.first_audible_ns or item.player.began_ns
+            heard_ns = item.player.first_audible_ns or item.player.started_ns
             longest_ns, silent_ns = max(longest_ns, heard_ns - silent_ns), item.player.ends_ns
         return longest_ns
 
     @property
-    def audible(self) -> bool:
+    def is_audible(self) -> bool:
         """True if the item of the last received audio is already audible."""
         return self.item is not None and self.item.player.first_audible_ns is not None
 
@@ -432,24 +441,24 @@ class Reply(Instants):
         """Return the reply's instants, including those of its audio."""
         return self.instants | {name: at_ns for name, (at_ns, _) in self._of_audio().items()}
 
-    def all_errors_ns(self) -> dict[str, int]:
+    def all_uncertainties_ns(self) -> dict[str, int]:
         """Return how much earlier each of `all_instants` may really have been."""
-        return self.errors_ns | {name: error_ns for name, (_, error_ns) in self._of_audio().items()}
+        return self.uncertainties_ns | {name: error_ns for name, (_, error_ns) in self._of_audio().items()}
 
     def _of_audio(self) -> dict[str, tuple[int, int]]:
         """Return instant → (time, how much earlier it may really have been)."""
         if self.item is None:
             return {}
-        instants = {"last_audio": (self.item.last_ns, self.item.last_error_ns)}
+        instants = {"last_audio": (self.item.last_ns, self.item.last_uncertainty_ns)}
         if self.last_sound is not None:
-            instants["last_audible"] = self.late_until_ns or self.silent_ns, self.item.player.error_ns
+            instants["last_audible"] = self.late_until_ns or self.silent_ns, self.item.player.uncertainty_ns
         if (heard := _first_audible(item.player for item in self.items.values())) is not None:
-            instants["first_audible"] = heard[0], heard[1] + self.begin_error_ns
+            instants["first_audible"] = heard[0], heard[1] + self.start_uncertainty_ns
         if self.answer_min_ns:
             if self.answers:
                 instants["answer_audible"] = self.answers[0][:2]
         elif (answer := self.answer) is not None:
-            instants["answer_audio"] = answer.first.at_ns, answer.first.error_ns
+            instants["answer_audio"] = answer.first.at_ns, answer.first.uncertainty_ns
             if (heard := _first_audible([answer.player])) is not None:
                 instants["answer_audible"] = heard
         return instants
@@ -466,9 +475,9 @@ class Reply(Instants):
 
 def _first_audible(players: Iterable[ItemPlayer]) -> tuple[int, int] | None:
     """Return (playback time of the first audible sample, how much earlier it may have been); None if all is silent."""
-    heard = ((player.first_audible_ns, player.audible_error_ns) for player in players)
+    heard = ((player.first_audible_ns, player.audible_uncertainty_ns) for player in players)
     return next(((at_ns, error_ns) for at_ns, error_ns in heard if at_ns is not None), None)
 
 
 def _joined(words: str, more: str) -> str:
-    return f"{words} {more}".strip()[:LONGEST_TEXT]
+    return f"{words} {more}".strip()[:MAX_TEXT_CHARACTERS]

@@ -23,13 +23,13 @@ import numpy as np
 
 from bench.clock import Arrival
 from bench.observe.onsets import BLOCK_MS, PAUSE_NS, WINDOW, OnsetDetector
-from bench.protocol.audio import UNREADABLE, AudioFormat, SampleStream, audible_place
-from bench.protocol.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio, audio_payload, said
-from bench.timeouts import LONGEST_HOLD_NS
+from bench.protocol.audio import UNREADABLE, AudioFormat, SampleStream, audible_position
+from bench.protocol.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio, audio_payload, transcript
+from bench.timeouts import MAX_HOLD_NS
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.untrusted.values import LONGEST_TEXT
+from bench.untrusted.values import MAX_TEXT_CHARACTERS
 
-MOST_MARKS = 1_000
+MAX_MARKERS = 1_000
 """The maximum number of pending marks: one for each word of several minutes of speech."""
 GAP_NS = 100 * NS_PER_MS
 """The time without audio from which it is unsent silence. Less is a delay on the network."""
@@ -39,7 +39,7 @@ class PlaybackTime(NamedTuple):
     """The latest playback time of a delta, without the jitter buffer. It may really be up to `error_ns` earlier."""
 
     at_ns: int
-    error_ns: int
+    uncertainty_ns: int
 
 
 class PlayoutQueue:
@@ -77,16 +77,16 @@ class PlayoutQueue:
         self._due_ns = earliest_ns + duration_ns, latest_ns + duration_ns
         self._earliest_until_ns = max(self._earliest_until_ns, earliest_at_ns) + duration_ns
         self.until_ns = max(self.until_ns, at_ns) + duration_ns
-        if self.until_ns > at_ns + LONGEST_HOLD_NS:
-            self.overflow = "audio", f"{LONGEST_HOLD_NS // NS_PER_S} s of audio are queued for playback"
+        if self.until_ns > at_ns + MAX_HOLD_NS:
+            self.overflow = "audio", f"{MAX_HOLD_NS // NS_PER_S} s of audio are queued for playback"
         heard_ns = max(at_ns, latest_ns)
         return PlaybackTime(heard_ns, heard_ns - max(earliest_at_ns, earliest_ns))
 
     def mark(self, at_ns: int, name: str) -> None:
         self._pass(at_ns)
         self._waiting.append((max(at_ns, self.until_ns), name))
-        if len(self._waiting) > MOST_MARKS:
-            self.overflow = "marks", f"{MOST_MARKS} marks wait for what was not played yet"
+        if len(self._waiting) > MAX_MARKERS:
+            self.overflow = "marks", f"{MAX_MARKERS} marks wait for what was not played yet"
 
     def clear(self, at_ns: int, error_ns: int = 0) -> None:
         """Drop the audio that was not played by `at_ns`, or by up to `error_ns` earlier. Its marks count as played."""
@@ -124,7 +124,7 @@ Pauses within speech are shorter.
 """
 CAUGHT = "turn_detected"
 """The reason of a reply that is cancelled by the caller's speech, as in the Realtime API."""
-LONGEST_GAP_S = 3
+MAX_GAP_S = 3
 """The maximum silence that the onset detector receives. More has no effect."""
 KNOWN_NS = WINDOW * BLOCK_MS * NS_PER_MS
 """The audio that the onset detector needs after the start of a sound to detect it."""
@@ -172,15 +172,15 @@ class ReplyDetector:
         """Record that the caller starts to speak, during the reply or after it."""
         self._caller_spoke = self._speaking
 
-    def listened(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
+    def detect_replies(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
         """Return the events of a message with the detected sound in place of the audio.
 
         Events that already have it do not change. Half a sample at the end of a message counts with the message that
         completes it, as in a line that plays the bytes in sequence. `clear` drops it too.
         """
-        return [self._listened(event, arrival) for event in events]
+        return [self._detect_replies(event, arrival) for event in events]
 
-    def _listened(self, event: ServerEvent, arrival: Arrival) -> ServerEvent:
+    def _detect_replies(self, event: ServerEvent, arrival: Arrival) -> ServerEvent:
         if event.kind is EventKind.CLEARED:
             self._onsets.drop()
             self._stream.rest = b""
@@ -195,12 +195,12 @@ class ReplyDetector:
             return event
         marks = []
         if unsent := self._unsent(arrival):
-            silence = np.zeros(min(unsent, LONGEST_GAP_S * self.audio.rate_hz), np.int16)
-            passed = self._onsets.hear(silence, sent=False)
+            silence = np.zeros(min(unsent, MAX_GAP_S * self.audio.rate_hz), np.int16)
+            passed = self._onsets.add(silence, sent=False)
             if passed and passed[0].what == "begins" and unsent * NS_PER_S < self._silence_ns * self.audio.rate_hz:
                 marks = [(what, -back, off_ns) for what, back, off_ns in passed]
         samples = self._stream.samples(data)
-        marks += [(what, len(samples) - back, off_ns) for what, back, off_ns in self._onsets.hear(samples)]
+        marks += [(what, len(samples) - back, off_ns) for what, back, off_ns in self._onsets.add(samples)]
         audible = until = None
         error_ns = 0
         for what, place, off_ns in marks:
@@ -222,7 +222,7 @@ class ReplyDetector:
         """Yield the timeline's events for `listened` events, each with its arrival. Derived events have no name."""
         for event in events:
             if event.kind is EventKind.TRANSCRIPT_DELTA:
-                self._words = (self._words + said(event.payload))[:LONGEST_TEXT]
+                self._words = (self._words + transcript(event.payload))[:MAX_TEXT_CHARACTERS]
                 yield ServerEvent(EventKind.NOTED, event.name), arrival
             elif (
                 event.kind is EventKind.AUDIO_DELTA
@@ -230,7 +230,7 @@ class ReplyDetector:
                 and isinstance(sound := event.payload, StrippedAudio)
                 and (sound.audible != UNREADABLE or sound.until is not None)
             ):
-                yield from self._heard(event, sound, arrival)
+                yield from self._on_change(event, sound, arrival)
             elif event.kind is EventKind.MARKED:
                 self.playout.mark(arrival.at_ns, event.text)
                 yield ServerEvent(EventKind.NOTED, event.name), arrival
@@ -239,13 +239,13 @@ class ReplyDetector:
             else:
                 yield event, arrival
 
-    def _heard(
+    def _on_change(
         self, event: ServerEvent, sound: StrippedAudio, arrival: Arrival
     ) -> Iterator[tuple[ServerEvent, Arrival]]:
         samples, rate_hz = event.payload_bytes // self.audio.sample_bytes, self.audio.rate_hz
         unsent = self._unsent(arrival)
         duration_ns = self.audio.duration_ns(event.payload_bytes)
-        playing = self.playout.play(arrival.at_ns, duration_ns, arrival.error_ns)
+        playing = self.playout.play(arrival.at_ns, duration_ns, arrival.uncertainty_ns)
         self._end += unsent
         # before this delta, which may start the next reply
         if unsent and self._is_over:
@@ -264,7 +264,7 @@ class ReplyDetector:
             yield from self._ending(arrival)
         self._last = self._end - samples + sound.until
         if not self._speaking:
-            yield from self._begin_reply(HeldDelta(event, arrival, self._end, playing), sound, begins)
+            yield from self._start_reply(HeldDelta(event, arrival, self._end, playing), sound, begins)
         else:
             if self._cut:  # with the pause before it
                 self._dropped = True
@@ -312,46 +312,46 @@ class ReplyDetector:
             self._cut = True
         elif self._speaking and not self._cut:
             yield from self._ending(arrival)
-        self.playout.clear(arrival.at_ns, arrival.error_ns)
+        self.playout.clear(arrival.at_ns, arrival.uncertainty_ns)
         yield event, arrival
 
-    def _begin_reply(self, last: HeldDelta, sound: StrippedAudio, begins: int) -> Iterator[tuple[ServerEvent, Arrival]]:
+    def _start_reply(self, last: HeldDelta, sound: StrippedAudio, begins: int) -> Iterator[tuple[ServerEvent, Arrival]]:
         """Yield the first deltas of a reply, from the one in which it begins to `last`, in which it was detected."""
         self._replies += 1
         self._speaking = True
         known = StrippedAudio(max(0, sound.audible or 0), sound.until, sound.error_ns)
         first = next((held for held in self._held if held.end > begins), last)
-        place = self._place(first, last, begins, sound.error_ns) if self._pauses else None
+        place = self._position(first, last, begins, sound.error_ns) if self._pauses else None
         deltas = [*self._held_sound(begins, sound), (self._of_reply(last.event, known), last.arrival)]
         for number, (event, arrival) in enumerate(deltas):
             if number == 0 and isinstance(event.payload, StrippedAudio):
                 event = msgspec.structs.replace(event, payload=msgspec.structs.replace(event.payload, place=place))
             yield event, arrival
 
-    def _place(self, first: HeldDelta, last: HeldDelta, begins: int, error_ns: int) -> PlayoutPosition:
+    def _position(self, first: HeldDelta, last: HeldDelta, begins: int, error_ns: int) -> PlayoutPosition:
         """Return the position of a reply's first delta in the queue.
 
         `uneven_ns` covers all deltas in which the reply may really begin.
         """
         off = error_ns * self.audio.rate_hz // NS_PER_S
         near = [
-            held for held in (*self._held, last) if held.end > begins - off and self._begin_of(held) <= begins + off
+            held for held in (*self._held, last) if held.end > begins - off and self._start_of(held) <= begins + off
         ]
         # The playback time of each delta, minus its time in the stream.
         rate_hz = self.audio.rate_hz
-        late_ns = [held.playing.at_ns - self._begin_of(held) * NS_PER_S // rate_hz for held in (first, *near)]
+        late_ns = [held.playing.at_ns - self._start_of(held) * NS_PER_S // rate_hz for held in (first, *near)]
         uneven_ns = max(late_ns) - min(late_ns)
         heard_ns, error_ns = first.playing
         return PlayoutPosition(heard_ns - first.arrival.at_ns, error_ns, uneven_ns)
 
-    def _begin_of(self, held: HeldDelta) -> int:
+    def _start_of(self, held: HeldDelta) -> int:
         return held.end - held.event.payload_bytes // self.audio.sample_bytes
 
     def _held_sound(self, begins: int, sound: StrippedAudio) -> Iterator[tuple[ServerEvent, Arrival]]:
         """Yield the held deltas that contain a sound, which was detected late and begins at a sample."""
         for held in self._held:
             if held.end > begins:
-                place = max(0, begins - self._begin_of(held))
+                place = max(0, begins - self._start_of(held))
                 size = held.event.payload_bytes // self.audio.sample_bytes
                 yield self._of_reply(held.event, StrippedAudio(place, size, sound.error_ns)), held.arrival
 
@@ -389,7 +389,7 @@ class SplitSamples:
         self.stream: SampleStream | None = None
         """The audio of that item; None if no half sample waits."""
 
-    def listened(self, events: Sequence[ServerEvent], audio: AudioFormat) -> Sequence[ServerEvent]:
+    def detect_replies(self, events: Sequence[ServerEvent], audio: AudioFormat) -> Sequence[ServerEvent]:
         """Return the events of a message. The first audible sample replaces the payload of deltas with half samples."""
         audio_events = (event for event in events if event.kind is EventKind.AUDIO_DELTA)
         if not any(self.stream is not None or event.payload_bytes % audio.sample_bytes for event in audio_events):
@@ -403,6 +403,6 @@ class SplitSamples:
         data = audio_payload(event.payload)
         if data is None:
             return event
-        place = audible_place(stream.samples(data))
+        place = audible_position(stream.samples(data))
         self._item_id, self.stream = event.item_id, stream if stream.rest else None
         return msgspec.structs.replace(event, payload=StrippedAudio(place))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.clock import Arrival
-from bench.metrics import EXPECTED, FIRST_DELTAS, GOOD, SERVICE_SAID, WHOLE
+from bench.metrics import EXPECTED, FIRST_DELTAS, SERVICE_REPORTED, SUCCESSFUL, WHOLE
 from bench.observe.inputs import Connected, ContinuesCall, HistoryStarted, ReplacedBySession, SessionStart
 from bench.observe.observation import Instants, SessionObservation, TurnObservation, model_of
 from bench.observe.reply import Reply
@@ -41,7 +41,7 @@ class FalseReplyWatch:
             self.replied = True
         if event.kind is EventKind.AUDIO_DELTA and event.payload_bytes > 0:
             self.reply.received_deltas(
-                [MatchedDelta(event, arrival.at_ns, arrival.error_ns, 0, event.payload_bytes, 0)]
+                [MatchedDelta(event, arrival.at_ns, arrival.uncertainty_ns, 0, event.payload_bytes, 0)]
             )
 
 
@@ -78,7 +78,7 @@ DESCRIPTIONS: Mapping[EventKind, str] = {
     EventKind.SESSION_UPDATED: "session_updated",
 }
 """The events in which the service describes the session, and the instants that the first of each sets."""
-KEPT = ("model",)
+STORED_HEADERS = ("model",)
 """Settings that a session has for its whole life, also if a later description omits them."""
 UNEXPLAINED = ("timeout:", "closed:", EXPECTED)
 """The beginnings of outcomes that do not state their cause. An earlier error that ended nothing may be the cause."""
@@ -135,7 +135,7 @@ class SessionFacts(Instants):
         self.instants["connect_start"] = start.start_ns
 
     @property
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         """True if the service has accepted the session and its settings."""
         return "session_updated" in self.instants
 
@@ -149,16 +149,16 @@ class SessionFacts(Instants):
             self.outcome, self.detail = outcome, detail
             self.instants.setdefault("ended", at_ns)
 
-    def explained(self, outcome: str, detail: str) -> str:
+    def explain(self, outcome: str, detail: str) -> str:
         """Return the detail of an ending. If the outcome does not state its cause, include the error before it."""
         if self.last_error is None or not outcome.startswith(UNEXPLAINED):
             return detail
-        return "; ".join(filter(None, (detail, SERVICE_SAID + self.last_error.detail)))
+        return "; ".join(filter(None, (detail, SERVICE_REPORTED + self.last_error.detail)))
 
-    def connected(self, connected: Connected) -> None:
+    def set_connection(self, connected: Connected) -> None:
         self.instants["connect_start"] = self.start_ns + connected.auth_wait_ns
         self.instants.update(connected.instants)
-        self.errors_ns.update(connected.uncertainties_ns)
+        self.uncertainties_ns.update(connected.uncertainties_ns)
         if not self.announced and (open_ns := connected.instants.get("opened")) is not None:
             error_ns = connected.uncertainties_ns.get("opened", 0)
             for instant in DESCRIPTIONS.values():
@@ -166,14 +166,14 @@ class SessionFacts(Instants):
         self.headers, self.auth_wait_ns = connected.headers, connected.auth_wait_ns
         self.service_session_id = connected.call_id
 
-    def described(self, event: ServerEvent, arrival: Arrival) -> None:
+    def set_description(self, event: ServerEvent, arrival: Arrival) -> None:
         """Apply the service's description of the session after its creation or update."""
         instant = DESCRIPTIONS[event.kind]
         self.instants.setdefault(instant, arrival.at_ns)
-        self.errors_ns.setdefault(instant, arrival.error_ns)
+        self.uncertainties_ns.setdefault(instant, arrival.uncertainty_ns)
         if event.session:
             before = self.effective_settings
-            kept = {name: before[name] for name in KEPT if name in before and name not in event.session}
+            kept = {name: before[name] for name in STORED_HEADERS if name in before and name not in event.session}
             self.effective_settings = kept | event.session if kept else event.session
             self.service_session_id = self.service_session_id or event.session_id
 
@@ -219,7 +219,7 @@ class SessionFacts(Instants):
     def turn_ended(self, turn: TurnObservation, *, first: bool, greeting: bool) -> None:
         """Count a delivered turn. `first`: of the session's turns; `greeting`: the service spoke first."""
         self.turns_ended += 1
-        self.turns_succeeded += turn.outcome in GOOD
+        self.turns_succeeded += turn.outcome in SUCCESSFUL
         if turn.outcome not in WHOLE:
             return
         if first:
@@ -229,12 +229,12 @@ class SessionFacts(Instants):
 
     def _copy(self, instant: str, turn: TurnObservation, name: str) -> None:
         if name in turn.instants:
-            self.arrived(instant, Arrival(turn.instants[name], turn.errors_ns.get(name, 0)))
+            self.arrived(instant, Arrival(turn.instants[name], turn.uncertainties_ns.get(name, 0)))
 
     def _note_first_reply(self, turn: TurnObservation) -> None:
         """Record the first delta of the reply to the first turn, if it arrived."""
         reply = next((name for name in FIRST_DELTAS if name in turn.instants), None)
-        if reply is None or turn.measured_from is None or not self.ready:
+        if reply is None or turn.measured_from is None or not self.is_ready:
             return
         self._copy("first_reply", turn, reply)
         self._copy("first_audible", turn, "first_audible")

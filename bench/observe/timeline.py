@@ -33,10 +33,10 @@ from bench.observe.session_facts import DESCRIPTIONS, ConversationLength, FalseR
 from bench.observe.turn import PendingTurn, State
 from bench.observe.turn_observation import observation, task_success
 from bench.plan.turn_plan import SuccessPredicate
-from bench.protocol.audio import AudioFormat, AudioFormatName, chosen
+from bench.protocol.audio import AudioFormat, AudioFormatName, resolve_format
 from bench.protocol.base import SESSION_PREFIX, Dialect, MessageKind
 from bench.protocol.events import DELTAS, WITH_AUDIO, ErrorScope, EventKind, ServerEvent, ServiceFailure, TokenUsage
-from bench.timeouts import MOST_BYTES, MOST_EVENTS, MOST_RESPONSES
+from bench.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
 from bench.transport.interface import BAD_FRAME, TOO_LARGE
 from bench.transport.received import MatchedDelta, ReceivedMessage
 from bench.units import NEVER_NS, NS_PER_S
@@ -48,7 +48,7 @@ NO_JUDGES: dict[int, SuccessPredicate] = {}
 SESSION_KINDS = frozenset({*DESCRIPTIONS, EventKind.MALFORMED, EventKind.ERROR})
 """Events of the whole session, whatever ids they have."""
 
-NOTICES_CALLER = frozenset({EventKind.SPEECH_STARTED, EventKind.CLEARED})
+DETECTS_CALLER = frozenset({EventKind.SPEECH_STARTED, EventKind.CLEARED})
 """Events by which a service reports that it detects its caller. They stop a player."""
 
 UNTIMED = frozenset(
@@ -87,9 +87,26 @@ class Timeline:
     """The state machine of one session. `reply_format` is the format of its audio, which may arrive before any turn."""
 
     __slots__ = (
-        "_delivered", "_detector", "_dialect", "_false_reply", "_first", "_format", "_heard", "_length", "_most_bytes",
-        "_most_events", "_renewable", "_responses_left", "_split", "_wake_ns", "_watch", "arrived_ns", "facts",
-        "limits", "owners", "turns",
+        "_delivered",
+        "_detector",
+        "_dialect",
+        "_false_reply",
+        "_first",
+        "_format",
+        "_length",
+        "_max_bytes",
+        "_max_events",
+        "_received_ns",
+        "_renewable",
+        "_responses_left",
+        "_split",
+        "_wake_ns",
+        "_watch",
+        "arrived_ns",
+        "facts",
+        "limits",
+        "owners",
+        "turns",
     )  # fmt: skip
 
     def __init__(self, start: SessionStart, dialect: Dialect, *, reply_format: AudioFormatName | None = None) -> None:
@@ -97,7 +114,7 @@ class Timeline:
         self.facts = SessionFacts(start)
         self.turns = PendingTurns()
         self.owners = Attributor(service_responds=start.service_responds)
-        self._format = chosen(dialect.output_formats, reply_format)
+        self._format = resolve_format(dialect.output_formats, reply_format)
         self._detector = (
             None
             if dialect.has_turn_events
@@ -110,41 +127,41 @@ class Timeline:
         """True if the service replied to a sound in silence since the last turn started; None if there was no sound."""
         self._length = ConversationLength()
         self._first = 0  # the number of the first turn
-        self._heard = 0, 0
+        self._received_ns = 0, 0
         """The numbers of received events and audio bytes when the last reply or the caller's speech ended."""
         self.arrived_ns = start.start_ns
         self._wake_ns = NOT_KNOWN
-        self._most_events, self._most_bytes, self._responses_left = MOST_EVENTS, MOST_BYTES, MOST_RESPONSES
+        self._max_events, self._max_bytes, self._responses_left = MAX_EVENTS, MAX_BYTES, MAX_RESPONSES
         self._delivered: list[TurnObservation] = []  # not yet popped
 
     # Inputs of the session.
 
-    def tell(self, noted: AnyInput) -> None:
+    def apply(self, noted: AnyInput) -> None:
         """Apply an input: an action of the session, or an event other than a received message."""
         if type(noted) is not Sent:  # the most frequent input; only requests and ends of speech make a deadline earlier
             self._wake_ns = NOT_KNOWN
         _NOTED[type(noted)](self, noted)
 
-    def _begin(self, begun: inputs.TurnStarted) -> None:
+    def _start_turn(self, begun: inputs.TurnStarted) -> None:
         plan, facts = begun.plan, self.facts
         self._format = self._dialect.output_formats[plan.reply_format]
         turn = PendingTurn(plan, begun.at_ns, self._format)
         # A silence is no turn and has no row. The replies to it are recorded with the next turn.
         turn.false_reply, self._false_reply = self._false_reply, None
-        turn.may_be_filled = plan.fillers or self._dialect.fills_waits(facts.effective_settings)
-        self.turns.begin(turn)
+        turn.may_have_filler = plan.fillers or self._dialect.fills_waits(facts.effective_settings)
+        self.turns.start(turn)
         self._first = self._first or plan.number
         facts.turns_started += 1
         facts.last_error = None
         if plan.greeting:
-            self._heard = facts.events, self._audio_received
-        self._most_events, self._most_bytes = facts.events + MOST_EVENTS, facts.wire_bytes_received + MOST_BYTES
-        self._responses_left = MOST_RESPONSES
+            self._received_ns = facts.events, self._audio_received
+        self._max_events, self._max_bytes = facts.events + MAX_EVENTS, facts.wire_bytes_received + MAX_BYTES
+        self._responses_left = MAX_RESPONSES
 
-    def _break_silence(self, broken: inputs.SoundStarted) -> None:
+    def _start_sound(self, broken: inputs.SoundStarted) -> None:
         self._watch = FalseReplyWatch(Reply(self._dialect.output_formats[broken.reply_format], broken.jitter_buffer_ns))
 
-    def _restore_silence(self, _: inputs.SoundEnded) -> None:
+    def _end_sound(self, _: inputs.SoundEnded) -> None:
         """Keep the result of a sound for the next turn, unless the client requests all responses."""
         if self._watch is not None and self.owners.service_responds:
             self._false_reply = self._watch.replied or bool(self._false_reply)
@@ -162,22 +179,22 @@ class Timeline:
         # It belongs to no turn, also if one is open.
         if sent.untracked:
             if asks:
-                self.owners.asked_aside(sent.untracked)
+                self.owners.note_untracked_request(sent.untracked)
             return
         turn, interrupted = turns.current, turns.interrupted
         if act is MessageKind.TRUNCATE and interrupted is not None and interrupted.interruption is not None:
             interrupted.interruption.truncate_sent(sent)
         elif act is MessageKind.RETRIEVE:
             for check in (turn.check for turn in turns.all if turn.check is not None):
-                if sent.item in check.heard_ms:
-                    check.asked.add(sent.item)
+                if sent.item in check.played_ms:
+                    check.requested.add(sent.item)
         if turn is None:
             return
         handed = SendTime(sent.at_ns, sent.uncertainty_ns, sent.ticket)
         marks: Sequence[str] = ()
         if sent.instants:
             clock_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(facts.audio_bytes_sent)
-            marks = turn.hearing.mark_moments(sent.instants, handed, clock_ns)
+            marks = turn.input_speech.set_instants(sent.instants, handed, clock_ns)
             turns.mark_barge_in(turn, marks)
             if self._detector is not None and ("speech_start" in marks or "barge_in" in marks):
                 self._detector.caller_speaks()
@@ -185,9 +202,9 @@ class Timeline:
         if asks or marks:
             self._wake_ns = NOT_KNOWN
         if "speech_end" in marks:
-            self._heard = facts.events, self._audio_received
+            self._received_ns = facts.events, self._audio_received
         if asks:
-            self.owners.asked(turn)
+            self.owners.note_request(turn)
         elif act is MessageKind.COMMIT:
             self.owners.committed(turn)
 
@@ -201,16 +218,16 @@ class Timeline:
         if at_ns > self._wake_ns and at_ns > self.next_deadline_ns:
             # An arrival at the deadline is in time. Without a kernel timestamp, the message may have arrived at any
             # time.
-            self._expire(at_ns - 1, at_ns - arrival.error_ns if kernel else 0)
+            self._expire(at_ns - 1, at_ns - arrival.uncertainty_ns if kernel else 0)
         facts = self.facts
         facts.wire_bytes_received += wire_bytes
         facts.timestamp_fallbacks += not kernel
         self.arrived_ns = at_ns
         facts.events += len(events)
-        if facts.events > self._most_events:
-            self._fail("limit_exceeded:events", at_ns, f"over {MOST_EVENTS} events since the turn began")
-        elif facts.wire_bytes_received > self._most_bytes:
-            self._fail("limit_exceeded:bytes", at_ns, f"over {MOST_BYTES} bytes since the turn began")
+        if facts.events > self._max_events:
+            self._fail("limit_exceeded:events", at_ns, f"over {MAX_EVENTS} events since the turn began")
+        elif facts.wire_bytes_received > self._max_bytes:
+            self._fail("limit_exceeded:bytes", at_ns, f"over {MAX_BYTES} bytes since the turn began")
         # Nearly every message has one event with whole samples.
         if (
             self._detector is not None
@@ -218,13 +235,13 @@ class Timeline:
             or (events[0].payload_bytes & 1 and events[0].kind in WITH_AUDIO)
             or self._split.stream is not None
         ):
-            events = self.listened(events, arrival)
+            events = self.detect_replies(events, arrival)
         if self._detector is not None:
             facts.audio_bytes_received += sum(
                 max(0, event.payload_bytes) for event in events if event.kind in WITH_AUDIO
             )
             for event, came in self._detector.events_in(events, arrival):
-                self._take(event, came, wire_bytes)
+                self._attribute(event, came, wire_bytes)
                 wire_bytes = 0
             self._wake_ns = min(self._wake_ns, self._detector.over_ns)
             if self._detector.playout.overflow is not None:
@@ -232,22 +249,22 @@ class Timeline:
                 self._fail(f"limit_exceeded:{what}", at_ns, f"over {how_much}")
             return
         for event in events:
-            self._take(event, arrival, wire_bytes)
+            self._attribute(event, arrival, wire_bytes)
             wire_bytes = 0  # the bytes are the message's, and count once
 
-    def listened(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
+    def detect_replies(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
         """Return a message's events. The detected sound replaces audio with half samples, or of continuous streams."""
         if self._detector is None:
-            return self._split.listened(events, self._format)
-        return self._detector.listened(events, arrival)
+            return self._split.detect_replies(events, self._format)
+        return self._detector.detect_replies(events, arrival)
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         """Apply deltas of the open turn's reply. The effect is that of `received` for each of them."""
         facts, turn, last_ns = self.facts, self.turns.current, deltas[-1].at_ns
-        alone = not self.turns.answering or last_ns > self.next_deadline_ns
-        many = facts.events + len(deltas) > self._most_events
+        alone = not self.turns.is_answering or last_ns > self.next_deadline_ns
+        many = facts.events + len(deltas) > self._max_events
         # One by one if a turn's end, a deadline or a limit may lie between two of them.
-        if turn is None or alone or many or self._most_bytes - facts.wire_bytes_received < AT_ONCE_BYTES:
+        if turn is None or alone or many or self._max_bytes - facts.wire_bytes_received < AT_ONCE_BYTES:
             for event, at_ns, error_ns, _, payload_bytes, wire_bytes, _ in deltas:
                 event = msgspec.structs.replace(event, payload_bytes=payload_bytes)
                 # not `self.received`: a subclass logs its messages there, and has already logged these
@@ -266,15 +283,15 @@ class Timeline:
         audible. The caller checks that the script looks for no word in them.
         """
         turn = self.turns.last
-        if turn is None or not turn.plan.has_turn_events or not self.turns.answering:
+        if turn is None or not turn.plan.has_turn_events or not self.turns.is_answering:
             return False
         if event.payload_bytes <= 0:  # an empty delta begins no item: later deltas are of unknown items
             return False
-        if event.kind is EventKind.AUDIO_DELTA and not turn.reply.audible:
+        if event.kind is EventKind.AUDIO_DELTA and not turn.reply.is_audible:
             return False
         return self.owners.attribute(event, turn).turn is turn
 
-    def wakes(self, events: Sequence[ServerEvent], until_ns: int, *, streaming: bool) -> bool:
+    def must_wake(self, events: Sequence[ServerEvent], until_ns: int, *, streaming: bool) -> bool:
         """Return whether a session that sleeps until the turn's end must wake up for these events.
 
         It must after a decisive event, at the turn's end, if a deadline is before `until_ns`, and if the reply's
@@ -284,7 +301,7 @@ class Timeline:
             if event.kind in DECISIVE:
                 return True
         turns = self.turns
-        return turns.all_over or streaming is not turns.streaming or self.next_deadline_ns < until_ns
+        return turns.are_all_over or streaming is not turns.is_streaming or self.next_deadline_ns < until_ns
 
     def _session_event(self, event: ServerEvent, arrival: Arrival) -> None:
         if event.kind is EventKind.MALFORMED:
@@ -292,12 +309,12 @@ class Timeline:
         elif event.kind is EventKind.ERROR:
             self._error(event.failure or ServiceFailure(), arrival.at_ns)
         else:
-            self.facts.described(event, arrival)
+            self.facts.set_description(event, arrival)
             if event.session and self._dialect.fills_waits(event.session):
                 for turn in self.turns.open:
-                    turn.may_be_filled = True
+                    turn.may_have_filler = True
 
-    def _take(self, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> None:
+    def _attribute(self, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> None:
         kind, watch = event.kind, self._watch
         if kind in SESSION_KINDS:
             self._session_event(event, arrival)
@@ -310,50 +327,50 @@ class Timeline:
         claim = self.owners.attribute(event, self.turns.current)
         turn = claim.turn
         if claim.decides is not None and turn is not None:
-            turn.claimed(event, claim.decides, claim.requests)
+            turn.assign_request(event, claim.decides, claim.requests)
         if turn is None and watch is not None:
             watch.received(event, arrival, begins=is_new)
         if kind not in DELTAS:
-            self._happened(event, arrival, turn)
+            self._on_event(event, arrival, turn)
             if kind not in UNTIMED:
                 self._wake_ns = NOT_KNOWN
         # Before the turn applies the event, which may end it: tokens after a turn's end belong to no turn.
         if event.usage is not None and event.response_id not in self.facts.billed:
             self._bill(event.response_id, event.usage, turn)
-        if kind in NOTICES_CALLER and self.turns.interrupted is not None:
-            self.turns.interrupted.hear_barge_in(arrival)
-        if event.foreign:
+        if kind in DETECTS_CALLER and self.turns.interrupted is not None:
+            self.turns.interrupted.on_barge_in(arrival)
+        if event.other_dialect:
             self._fail("protocol_error:dialect", arrival.at_ns, f"{event.name} belongs to the other dialect")
         elif turn is None:
             return
         elif kind in TRANSCRIPTIONS:
             turn.note_transcript(event, arrival)
         elif kind is EventKind.TRUNCATED or kind is EventKind.ITEM_RETRIEVED:
-            turn.take_word_of_cut(event, arrival)
+            turn.on_truncation_event(event, arrival)
         elif turn.state is not State.OVER:
             self._open_turn_event(turn, event, arrival, wire_bytes)
 
-    def _happened(self, event: ServerEvent, arrival: Arrival, turn: PendingTurn | None) -> None:
+    def _on_event(self, event: ServerEvent, arrival: Arrival, turn: PendingTurn | None) -> None:
         """Apply an event that is no delta to the facts of the session. `turn` is its owner, if any."""
         kind = event.kind
         if kind is EventKind.COMMITTED and turn is not None:
-            turn.hearing.commits += 1
+            turn.input_speech.commits += 1
         if self.owners.note(event, turn) and turn is not None:
-            turn.hearing.answered += 1
+            turn.input_speech.answered += 1
         if kind is EventKind.ITEM_ADDED:
             self.facts.item_added(arrival)
         elif kind is EventKind.ITEM_DELETED or kind is EventKind.TRUNCATED:
             self._length.client_changed()
         elif kind is EventKind.IDLE_TIMEOUT:
-            played_ns = self.playback_ends_ns if self.turns.all_over else 0
+            played_ns = self.playback_ends_ns if self.turns.are_all_over else 0
             self.facts.idle_prompt_received(
                 arrival, played_ns, self._dialect.idle_timeout_ms(self.facts.effective_settings)
             )
         elif kind is EventKind.RESPONSE_DONE:
-            self._heard = self.facts.events, self._audio_received
+            self._received_ns = self.facts.events, self._audio_received
             self._responses_left -= 1
             if self._responses_left < 0:
-                detail = f"over {MOST_RESPONSES} responses since the turn began"
+                detail = f"over {MAX_RESPONSES} responses since the turn began"
                 self._fail("limit_exceeded:responses", arrival.at_ns, detail)
 
     def _bill(self, response_id: str, usage: TokenUsage, turn: PendingTurn | None) -> None:
@@ -374,7 +391,7 @@ class Timeline:
 
     def _open_turn_event(self, turn: PendingTurn, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> None:
         """Apply an event to its open turn. A protocol error ends the session; every other ending ends only the turn."""
-        before, between_items = turn.state, turn.between_items
+        before, between_items = turn.state, turn.is_between_items
         ending = turn.received(event, arrival, wire_bytes)
         if ending is not None:
             outcome, detail = ending
@@ -384,7 +401,7 @@ class Timeline:
             if outcome.startswith(ENDS_SESSION):
                 self._fail(outcome, arrival.at_ns, detail)
             turn.end(outcome, arrival.at_ns, detail)
-        if turn.state is not before or (between_items and not turn.between_items):
+        if turn.state is not before or (between_items and not turn.is_between_items):
             self._wake_ns = NOT_KNOWN
 
     def _error(self, failure: ServiceFailure, at_ns: int) -> None:
@@ -393,12 +410,12 @@ class Timeline:
         if effect is ErrorScope.EXPIRED:
             self._expire_session(at_ns, failure.detail)
         elif effect is ErrorScope.FATAL:
-            self._fail(f"failed:{cause}" if self.facts.ready else f"connect_failed:{cause}", at_ns, failure.detail)
+            self._fail(f"failed:{cause}" if self.facts.is_ready else f"connect_failed:{cause}", at_ns, failure.detail)
         elif failure.event_id.startswith(SESSION_PREFIX):
             self._fail(f"failed:{cause}", at_ns, failure.detail)
         elif effect is ErrorScope.UNANSWERED and not failure.event_id and self.owners.service_responds:
             if (unanswered := self.owners.drop_answer()) is not None:
-                unanswered.hearing.answered += 1
+                unanswered.input_speech.answered += 1
             self.facts.count_error(failure)
         else:
             self._error_of_a_turn(failure, at_ns)
@@ -411,7 +428,7 @@ class Timeline:
         """
         if failure.event_id.endswith(STOPS_REPLY):
             self.facts.count_error(failure)
-            self.turns.not_stopped(failure)
+            self.turns.note_uncancelled(failure)
             return
         if failure.event_id:
             named = (turn for turn in self.turns.open if failure.event_id.startswith(turn.plan.event_prefix))
@@ -438,7 +455,7 @@ class Timeline:
         extend a deadline.
         """
         if self._wake_ns == NOT_KNOWN:
-            due = self.turns.due(self.limits)
+            due = self.turns.pop_timed_out(self.limits)
             reply_over_ns = NEVER_NS if self._detector is None else self._detector.over_ns
             self._wake_ns = min(due[0] if due else NEVER_NS, reply_over_ns)
         return self._wake_ns
@@ -453,7 +470,7 @@ class Timeline:
         if now_ns >= self.next_deadline_ns:
             self._wake_ns = NOT_KNOWN  # the deadline may have been extended
             if now_ns >= self.next_deadline_ns:
-                self.tell(inputs.DeadlinePassed(now_ns))
+                self.apply(inputs.DeadlinePassed(now_ns))
 
     def _expire(self, now_ns: int, earliest_ns: int = NEVER_NS) -> None:
         """End what is due by `now_ns`, at the instant at which it was due. A timeout also ends the session.
@@ -465,8 +482,8 @@ class Timeline:
         self._wake_ns = NOT_KNOWN
         if self._detector is not None:
             for event, ended in self._detector.ended_by(now_ns):
-                self._take(event, ended, 0)
-        due = self.turns.due(self.limits)
+                self._attribute(event, ended, 0)
+        due = self.turns.pop_timed_out(self.limits)
         if due is None or now_ns < due[0]:
             return
         at_ns, outcome, detail, turn = due
@@ -477,7 +494,7 @@ class Timeline:
         elif outcome.startswith("timeout:"):
             self._fail(outcome, at_ns, detail)
         else:
-            turn.end(outcome, at_ns, self.facts.explained(outcome, detail))
+            turn.end(outcome, at_ns, self.facts.explain(outcome, detail))
 
     @property
     def _audio_received(self) -> int:
@@ -487,7 +504,7 @@ class Timeline:
 
     def _inaudible(self, format: AudioFormat) -> str:
         """Return a description of what arrived while the caller waited for a reply and none began."""
-        messages, size = self.facts.events - self._heard[0], self._audio_received - self._heard[1]
+        messages, size = self.facts.events - self._received_ns[0], self._audio_received - self._received_ns[1]
         if not messages:
             return NO_MESSAGE
         came = f"{messages} message{'s' * (messages > 1)} came"
@@ -498,14 +515,14 @@ class Timeline:
         return f"{came} with {seconds:.1f} s of audio, {INAUDIBLE} ({causes})"
 
     def _fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
-        detail = self.facts.explained(outcome, detail)
+        detail = self.facts.explain(outcome, detail)
         self.facts.end(outcome, at_ns, detail)
         for turn in self.turns.all:
             turn.end(outcome, at_ns, detail)
 
     def _expire_session(self, at_ns: int, detail: str) -> None:
         """End a session that reached the service's age limit. If its call goes on in another one, it has not failed."""
-        if self._renewable and self.facts.ready:
+        if self._renewable and self.facts.is_ready:
             self.facts.end("renewed", at_ns, detail)  # the first outcome stays; open turns fail nevertheless
         self._fail("session_expired", at_ns, detail)
 
@@ -518,7 +535,7 @@ class Timeline:
         if self._dialect.is_expiry(code, reason):
             self._expire_session(at_ns, reason)
         # a service that refuses a session reports an error and then closes the connection
-        elif error and not self.facts.ready:
+        elif error and not self.facts.is_ready:
             throttled = error.effect is ErrorScope.THROTTLED
             outcome = "throttled:error" if throttled else f"connect_failed:{error.cause or 'unknown'}"
             self._fail(outcome, at_ns, error.detail)
@@ -532,7 +549,7 @@ class Timeline:
     # State of the session.
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """True if the session has its outcome. Nothing more may be sent."""
         return bool(self.facts.outcome)
 
@@ -550,7 +567,7 @@ class Timeline:
 
     # Actions of the session.
 
-    def work(self, now_ns: int, heard_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> Iterator[Action]:
+    def actions(self, now_ns: int, heard_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> Iterator[Action]:
         """Yield the actions that the session must do now. The inputs of one action affect the next ones.
 
         `heard_ns`: all messages that arrived by then have been applied. `judges`: as of `pop_turns`.
@@ -559,37 +576,37 @@ class Timeline:
         self.expire(heard_ns)  # not `now_ns`: a message in time may still be unread in the socket
         if (usage := facts.unpaid) is not None:
             facts.unpaid = None
-            yield inputs.Pay(usage)
-        if self._detector is not None and not self.over:
+            yield inputs.ReportUsage(usage)
+        if self._detector is not None and not self.is_over:
             for mark in self._detector.playout.played_by(now_ns):
                 yield inputs.AcknowledgeMark(mark)
-        if turns.interrupted is not None and not self.over:
+        if turns.interrupted is not None and not self.is_over:
             yield from turns.cuts()
         if len(turns.all) > 1 or (turns.all and turns.all[0].state is State.OVER):  # only the last of them can be open
-            if turns.awaits_network and turns.all_over:
+            if turns.awaits_network and turns.are_all_over:
                 yield inputs.MeasureNetwork()
             for ended in self.pop_turns(now_ns, judges):
                 yield inputs.DeliverTurn(ended)
         turn = turns.current
-        if turn is None or self.over:
+        if turn is None or self.is_over:
             return
         if turn.wants_request(now_ns):
             yield inputs.RequestResponse()
-        if turn.calls.whole:
+        if turn.calls.complete_calls:
             for call in turn.calls.pop_new_calls():
                 yield inputs.CallFunction(call)
-            if turn.state is State.CALLING and turn.calls.all_answered and not turn.filler:
+            if turn.state is State.CALLING and turn.calls.are_all_answered and not turn.filler:
                 # not earlier: the service accepts no request while a response is in progress
                 yield inputs.RequestContinuation()
 
     def pop_turns(self, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> list[TurnObservation]:
         """Return the turns that have ended and await no late event. `judges`: by turn number; each runs once."""
-        if done := self.turns.done(now_ns, session_over=self.over):
+        if done := self.turns.done(now_ns, session_over=self.is_over):
             # This is an input like all others, so that the replay of a log delivers the same turns at the same
             # instants.
             answers = {turn.plan.number: task_success(turn, judges) for turn in done} if judges else {}
             tasks_done = {number: answer for number, answer in answers.items() if answer is not None}
-            self.tell(inputs.TurnsDelivered(now_ns, [turn.plan.number for turn in done], tasks_done))
+            self.apply(inputs.TurnsDelivered(now_ns, [turn.plan.number for turn in done], tasks_done))
         return self.pop_delivered()
 
     def pop_delivered(self) -> list[TurnObservation]:
@@ -609,8 +626,8 @@ class Timeline:
 
 
 _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
-    inputs.Connected: lambda timeline, connected: timeline.facts.connected(connected),
-    inputs.TurnStarted: Timeline._begin,
+    inputs.Connected: lambda timeline, connected: timeline.facts.set_connection(connected),
+    inputs.TurnStarted: Timeline._start_turn,
     Sent: Timeline._sent,
     inputs.HistoryStarted: lambda timeline, begun: timeline.facts.history_start(begun),
     inputs.ContinuesCall: lambda timeline, renews: timeline.facts.renews(renews),
@@ -619,8 +636,8 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     inputs.EventExpected: lambda timeline, expected: timeline.turns.expect(expected),
     inputs.InterruptionAwaited: lambda timeline, awaited: timeline.turns.await_interruption(awaited),
     inputs.ClientInterrupted: lambda timeline, interrupted: timeline.turns.interrupt(interrupted),
-    inputs.SoundStarted: Timeline._break_silence,
-    inputs.SoundEnded: Timeline._restore_silence,
+    inputs.SoundStarted: Timeline._start_sound,
+    inputs.SoundEnded: Timeline._end_sound,
     inputs.FunctionOutputSent: lambda timeline, answered: timeline.turns.answer_call(answered),
     inputs.NetworkMeasured: lambda timeline, network: timeline.turns.measured(network),
     inputs.DeadlinePassed: lambda timeline, expired: timeline._expire(expired.at_ns),

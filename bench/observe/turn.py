@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import Literal
 
 from bench.clock import Arrival, SendTime
-from bench.metrics import EXPECTED, GOOD, STARVED
+from bench.metrics import EXPECTED, STARVED, SUCCESSFUL
 from bench.observe.input_speech import SPEECH_INSTANTS, InputSpeech, SendTimestamps
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import Instants
@@ -23,7 +23,7 @@ from bench.observe.turn_parts import CALL_INSTANTS, Interruption, TruncationChec
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger, TurnPlan
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import DELTAS, ErrorScope, EventKind, ServerEvent, ServiceFailure, TokenUsage
-from bench.timeouts import MOST_ITEMS
+from bench.timeouts import MAX_ITEMS
 from bench.transport.interface import TcpInfo
 from bench.transport.received import MatchedDelta
 
@@ -79,7 +79,7 @@ class PendingTurn(Instants):
     plan: TurnPlan
     start_ns: int
     format: AudioFormat
-    hearing: InputSpeech = field(init=False)
+    input_speech: InputSpeech = field(init=False)
     reply: Reply = field(init=False)
     calls: TurnFunctionCalls = field(init=False)
     interruption: Interruption | None = None
@@ -96,15 +96,15 @@ class PendingTurn(Instants):
     answer_response_id: str = ""
     """The last response that counts."""
     item_id: str = ""
-    between_items: bool = False
+    is_between_items: bool = False
     """True if an item of the reply is complete or announced, and no delta has followed. A function call has none."""
     dropped: list[Reply] = field(default_factory=list)
     """Replies to pauses in the caller's speech. They do not count."""
     transmit_delay_ns: int | None = None
-    unnoticed_ns: int = 0
+    undetected_ns: int = 0
     awaited_ns: int = 0
     """The instant at which the service's turn to act began. Earlier deadlines expire at this instant."""
-    said_ns: int = 0
+    speech_sent_ns: int = 0
     """The instant of the last input or request that the whole turn answers; 0 before it."""
     doubted: str = ""
     """The limit that may have expired before the event with which the turn went on.
@@ -114,7 +114,7 @@ class PendingTurn(Instants):
     expected: dict[EventKind, int] = field(default_factory=dict)
     """Events that the script requires, each with the instant until which it must arrive."""
     progress_ns: int = 0
-    worst_error_ns: int = 0
+    max_uncertainty_ns: int = 0
     kernel_stamps: int = 0
     user_stamps: int = 0
     audio_bytes_sent: int = 0
@@ -133,18 +133,18 @@ class PendingTurn(Instants):
     """Responses without a request, which the service gives while functions run."""
     filler: str = ""
     """The filler response in progress; "" if there is none."""
-    may_be_filled: bool = False
+    may_have_filler: bool = False
     after_truncation: bool = False
     """True if the service had truncated the conversation before this turn."""
     network: TcpInfo | None = None
     retransmits: int | None = None
 
     def __post_init__(self) -> None:
-        self.hearing = InputSpeech(self.plan.vad, self.plan.trailing_silence_ns)
+        self.input_speech = InputSpeech(self.plan.vad, self.plan.trailing_silence_ns)
         self.reply = self._new_reply()
         self.calls = TurnFunctionCalls(self.plan.expected_calls)
         if self.plan.greeting:
-            self.state, self.unnoticed_ns, self.said_ns = State.WAITING, self.start_ns, self.start_ns
+            self.state, self.undetected_ns, self.speech_sent_ns = State.WAITING, self.start_ns, self.start_ns
 
     def _new_reply(self) -> Reply:
         return Reply(self.format, self.plan.jitter_buffer_ns, self.plan.answer_min_ns)
@@ -152,7 +152,7 @@ class PendingTurn(Instants):
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """End the turn, unless it has already ended. A success of a `doubted` turn becomes starved."""
         if self.state is not State.OVER:
-            if self.doubted and outcome in GOOD:
+            if self.doubted and outcome in SUCCESSFUL:
                 outcome, detail = STARVED, self.doubted
             self.state, self.outcome, self.detail = State.OVER, outcome, detail
             # a doubted event may have a timestamp after its limit
@@ -181,16 +181,16 @@ class PendingTurn(Instants):
             return
         ends_speech = "speech_end" in marks
         if ends_speech:
-            self.sending.note(handed, marks)
+            self.sending.add(handed, marks)
         if asks:
-            self._asked(handed)
+            self._on_request_sent(handed)
         elif self.plan.vad and ends_speech:
-            self.unnoticed_ns, self.awaited_ns = self.hearing.instants["speech_end"], handed.at_ns
-            self.said_ns = self.unnoticed_ns
+            self.undetected_ns, self.awaited_ns = self.input_speech.instants["speech_end"], handed.at_ns
+            self.speech_sent_ns = self.undetected_ns
             self.progress_ns = max(self.progress_ns, handed.at_ns)
             self.state = self._state_after_speech()
 
-    def _asked(self, handed: SendTime) -> None:
+    def _on_request_sent(self, handed: SendTime) -> None:
         """Record the request of a response: the turn's first one, or the one after the function outputs."""
         if self.state is State.CALLING:
             self.instants["answer_request_sent"] = handed.at_ns
@@ -198,18 +198,24 @@ class PendingTurn(Instants):
             self.calls.own_ns += max(0, self.calls.last_output_ns - self.calls.last_done_ns)
         elif "request_sent" not in self.instants:
             self.sent("request_sent", handed.at_ns, handed.width_ns)
-            self.sending.note(handed, ("request_sent",))
+            self.sending.add(handed, ("request_sent",))
         self.progress_ns, self.state = handed.at_ns, State.WAITING
-        self.said_ns = self.said_ns or handed.at_ns
+        self.speech_sent_ns = self.speech_sent_ns or handed.at_ns
 
     def _state_after_speech(self) -> State:
         """Return the state after the caller's speech. A VAD that took a pause for the end may be far ahead by then."""
-        return State.ANSWERING if self.reply.begun else State.WAITING if self.speech_noticed else State.UNNOTICED
+        return (
+            State.ANSWERING
+            if self.reply.has_started
+            else State.WAITING
+            if self.is_speech_end_detected
+            else State.UNNOTICED
+        )
 
     @property
-    def speech_noticed(self) -> bool:
+    def is_speech_end_detected(self) -> bool:
         """True if the service has detected an end of the caller's speech, or sends no such events."""
-        return self.hearing.noticed or not self.plan.has_turn_events
+        return self.input_speech.is_end_detected or not self.plan.has_turn_events
 
     def transmitted(self, stamp: Transmitted) -> None:
         """Apply the kernel's timestamp of a sent or acknowledged message. It may be of another turn, or too late."""
@@ -221,11 +227,11 @@ class PendingTurn(Instants):
             self.widths_ns["request_sent"], self.transmit_delay_ns = 0, late_ns
         elif marks:
             # the limit counts from the end of speech, which moves
-            if self.unnoticed_ns == self.hearing.instants["speech_end"]:
-                self.unnoticed_ns += late_ns
+            if self.undetected_ns == self.input_speech.instants["speech_end"]:
+                self.undetected_ns += late_ns
             for instant in marks:
-                self.hearing.instants[instant] += late_ns
-                self.hearing.widths_ns[instant] = 0
+                self.input_speech.instants[instant] += late_ns
+                self.input_speech.widths_ns[instant] = 0
         if "request_sent" in self.sending.acknowledged(stamp):
             self.instants.setdefault("request_acked", stamp.at_ns)
 
@@ -235,7 +241,7 @@ class PendingTurn(Instants):
         first = self.plan.request_event_id
         return f"{first}-{self.calls.rounds + 1}" if self.calls.rounds else first
 
-    def claimed(self, event: ServerEvent, decides: Decision, requests: int) -> None:
+    def assign_request(self, event: ServerEvent, decides: Decision, requests: int) -> None:
         """Apply the decision of the first event of a response or item. A response answers this many `requests`."""
         if decides == "speaks":
             self.item_id = event.item_id
@@ -243,22 +249,22 @@ class PendingTurn(Instants):
             self.fillers.add(event.response_id)
             self.filler = event.response_id
         else:
-            self.hearing.answered += requests
+            self.input_speech.answered += requests
             self.answer_response_id = event.response_id
             if not self.calls.rounds:
                 self.response_id = event.response_id
 
     @property
-    def streaming(self) -> bool:
+    def is_streaming(self) -> bool:
         """True if the first delta of each kind in the reply has arrived, and the reply's audio is audible."""
         if self.plan.wants_audio:
-            return self.reply.audible and EventKind.TRANSCRIPT_DELTA in self.reply.deltas
+            return self.reply.is_audible and EventKind.TRANSCRIPT_DELTA in self.reply.deltas
         return EventKind.TEXT_DELTA in self.reply.deltas
 
     def wants_request(self, now_ns: int) -> bool:
         """Return whether the service has committed all of the speech and leaves the response request to the client."""
         asks = self.plan.vad and not self.plan.service_responds and "request_sent" not in self.instants
-        return asks and self.hearing.all_committed(now_ns)
+        return asks and self.input_speech.all_committed(now_ns)
 
     # Received events.
 
@@ -271,16 +277,16 @@ class PendingTurn(Instants):
             if not event.payload_bytes:  # neither audio nor text: it is no first delta
                 return None
             return self._deltas((MatchedDelta(event, at_ns, error_ns, 0, event.payload_bytes, wire_bytes),))
-        ending = self._happened(event, arrival)
+        ending = self._on_event(event, arrival)
         self.unknown_events += kind is EventKind.UNKNOWN
         if kind in ITEM_EDGES:
-            self.between_items = True
+            self.is_between_items = True
         self._advance(kind)
         return ending
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         """Count deltas of this open turn's unfinished reply. The effect is that of `received` for each of them."""
-        worst_error_ns = max([delta.error_ns for delta in deltas])
+        worst_error_ns = max([delta.uncertainty_ns for delta in deltas])
         wire_bytes = sum([delta.wire_bytes for delta in deltas])
         self._count(len(deltas), deltas[-1].at_ns, worst_error_ns, wire_bytes, True)
         self._deltas(deltas)
@@ -293,21 +299,21 @@ class PendingTurn(Instants):
         else:
             self.user_stamps += messages
         self.wire_bytes_received += wire_bytes
-        if worst_error_ns > self.worst_error_ns:
-            self.worst_error_ns = worst_error_ns
+        if worst_error_ns > self.max_uncertainty_ns:
+            self.max_uncertainty_ns = worst_error_ns
         if last_ns > self.progress_ns:
             self.progress_ns = last_ns
 
     def _deltas(self, deltas: Sequence[MatchedDelta]) -> Ending | None:
         """Apply one decoded delta, or several matched deltas, which have a length and no payload."""
-        self.between_items = False
+        self.is_between_items = False
         if self.expected or self.state is not State.ANSWERING:
             for delta in deltas:
                 self._advance(delta.event.kind)
         if not self.reply.received_deltas(deltas):
             return "protocol_error:base64", f"the payload of {deltas[-1].event.name} is not base64"
-        if len(self.reply.items) > MOST_ITEMS:  # triggers and observations iterate over all items
-            return "limit_exceeded:items", f"over {MOST_ITEMS} items with audio in one reply"
+        if len(self.reply.items) > MAX_ITEMS:  # triggers and observations iterate over all items
+            return "limit_exceeded:items", f"over {MAX_ITEMS} items with audio in one reply"
         if not self.plan.has_turn_events:
             self.reply.on_sound(deltas[-1])
         return None
@@ -319,19 +325,19 @@ class PendingTurn(Instants):
         if self.state in NEXT_STATE:
             self.state = NEXT_STATE[self.state].get(kind, self.state)
 
-    def _happened(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
+    def _on_event(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
         kind, at_ns = event.kind, arrival.at_ns
         if kind in REPLY_INSTANTS:
             self.reply.on_event(event, arrival)
         elif kind in SPEECH_INSTANTS:
             # The service detects that the caller continues. The limit to detect the end counts from here.
             if kind is EventKind.SPEECH_STARTED and self.state is not State.UNNOTICED:
-                self.unnoticed_ns = at_ns
-            self.hearing.on_event(event, arrival)
+                self.undetected_ns = at_ns
+            self.input_speech.on_event(event, arrival)
         elif kind in CALL_INSTANTS:
             self.calls.on_event(event, arrival)
-            self.reply.add_calls(self.calls.whole.values())
-            if endless := self.calls.endless:
+            self.reply.add_calls(self.calls.complete_calls.values())
+            if endless := self.calls.exceeded_limit:
                 return "limit_exceeded:calls", endless
         elif kind is EventKind.OUTPUT_ADDED and event.phase:
             self.reply.phases[event.item_id] = event.phase
@@ -351,14 +357,14 @@ class PendingTurn(Instants):
         # The caller continued after a pause that the service had answered, and the service cancelled that response. The
         # turn's response follows.
         gave_way = event.status == "cancelled" and self.plan.vad and not self._is_interrupted
-        if gave_way and not self.plan.has_turn_events and self._began_early:
+        if gave_way and not self.plan.has_turn_events and self._is_early:
             self._await_next_reply(arrival.at_ns)
             return None
         if self.interruption is not None and self.interruption.is_wanted and event.status == "cancelled":
             self.interruption.cancelled = True
             if self.reply.late_until_ns:
                 instants = self.interruption.instants  # audio was played after the service had reported the stop
-                instants["barge_in_silent"] = max(self.reply.falls_silent_ns, instants.get("barge_in_silent", 0))
+                instants["barge_in_silent"] = max(self.reply.silent_from_ns, instants.get("barge_in_silent", 0))
             return "interrupted", ""
         if event.status in ("cancelled", "incomplete"):
             return f"{event.status}:{event.reason or 'unknown'}", ""
@@ -372,20 +378,20 @@ class PendingTurn(Instants):
         at_ns = arrival.at_ns
         service_responds = self.plan.vad and self.plan.service_responds
         # A VAD may take a pause for the end and answer it completely. That reply does not count; the next one does.
-        if not (self.hearing.fully_answered(at_ns) if service_responds else self.hearing.spoken):
+        if not (self.input_speech.fully_answered(at_ns) if service_responds else self.input_speech.is_speech_sent):
             self._await_next_reply(at_ns)
             return None
         if self.plan.answer_min_ns and not self._is_interrupted and self._lacks_answer(at_ns):
             return None
         # This check precedes those of the output, because a response that calls functions need not contain speech.
         if self.calls.end_response(event, arrival):
-            self.reply.add_calls(self.calls.whole.values())
+            self.reply.add_calls(self.calls.complete_calls.values())
             self.reply.await_another()
-            if endless := self.calls.endless:
+            if endless := self.calls.exceeded_limit:
                 return "limit_exceeded:calls", endless
             self.state = State.CALLING
             return None
-        if problem := self.calls.problem():
+        if problem := self.calls.error_text():
             return "wrong_function_call", problem
         if self.expected:
             return failed_expectation(next(iter(self.expected)))
@@ -395,9 +401,9 @@ class PendingTurn(Instants):
         if not self.plan.wants_audio and EventKind.TEXT_DELTA not in self.reply.deltas:
             return "failed:no_text", ""
         if self.interruption is not None and self.reply.last_sound is not None:
-            self.interruption.fell_quiet(self.reply.falls_silent_ns, self.reply.last_sound)
+            self.interruption.on_silence(self.reply.silent_from_ns, self.reply.last_sound)
         if self.interruption is not None and self.interruption.stopped_ns is not None:
-            return self._stopped
+            return self._stopped_ending
         if self.interruption is None or self.reply.playback_ends_ns <= at_ns:
             return "ok", ""
         self.state = State.PLAYING  # the turn ends at the latest when the reply is played
@@ -405,12 +411,12 @@ class PendingTurn(Instants):
 
     def _lacks_answer(self, at_ns: int) -> bool:
         """Return whether the ended reply has only fillers. If so, the caller continues to wait."""
-        said_ns = self.hearing.instants.get("speech_end", 0)
+        said_ns = self.input_speech.instants.get("speech_end", 0)
         # Sounds that began before the end of the caller's speech do not answer it.
         self.reply.answers = [answer for answer in self.reply.answers if answer.at_ns >= said_ns]
         if self.reply.answers:
             return False
-        if self._began_early:
+        if self._is_early:
             self._await_next_reply(at_ns)
         else:
             self.reply.await_another()
@@ -422,17 +428,17 @@ class PendingTurn(Instants):
         return self.interruption is not None and "barge_in" in self.interruption.instants
 
     @property
-    def _began_early(self) -> bool:
+    def _is_early(self) -> bool:
         """True if playback of the reply began before the caller's speech ended."""
-        begun_ns, ended_ns = self.reply.playback_begins_ns, self.hearing.instants.get("speech_end")
+        begun_ns, ended_ns = self.reply.playback_starts_ns, self.input_speech.instants.get("speech_end")
         return begun_ns is not None and (ended_ns is None or begun_ns < ended_ns)
 
     def _await_next_reply(self, at_ns: int) -> None:
-        self.hearing.await_rest()
+        self.input_speech.await_rest()
         self.calls.forget_response()
         self.dropped.append(self.reply)
         self.reply, self.awaited_ns = self._new_reply(), at_ns
-        self.state = self._state_after_speech() if self.hearing.spoken else State.SENDING
+        self.state = self._state_after_speech() if self.input_speech.is_speech_sent else State.SENDING
 
     # Interruptions.
 
@@ -455,21 +461,21 @@ class PendingTurn(Instants):
             self.interruption.uncancelled = self.state is not State.PLAYING
             self._stop(at_ns)
 
-    def hear_barge_in(self, arrival: Arrival) -> None:
+    def on_barge_in(self, arrival: Arrival) -> None:
         """Stop the player, because the service detects its caller's speech."""
         interruption = self.interruption
         if interruption is None or interruption.stopped_ns is not None or self.state is State.OVER:
             return
         if "barge_in" not in interruption.instants:  # the service detected the end of the previous speech
             return
-        interruption.noticed(arrival)
+        interruption.on_detected(arrival)
         self._stop(arrival.at_ns)
 
     def trigger_ns(self, cue: InterruptTrigger) -> int | None:
         """Return when to interrupt the reply; None while it is unknown."""
         reply = self.reply
         if cue.word:
-            return self.progress_ns if cue.word.casefold() in reply.words() else None
+            return self.progress_ns if cue.word.casefold() in reply.full_text() else None
         if cue.share is None:
             return reply.played_at_ns(cue.after_ns)
         if self.state is not State.PLAYING and "audio_done" not in reply.instants:
@@ -479,33 +485,35 @@ class PendingTurn(Instants):
     def _stop(self, at_ns: int) -> None:
         self.reply.stopped_ns = at_ns
         if self.state is State.PLAYING:
-            self.end(self._stopped[0], at_ns)
+            self.end(self._stopped_ending[0], at_ns)
 
     @property
-    def _stopped(self) -> Ending:
+    def _stopped_ending(self) -> Ending:
         """The ending of a turn with a reply that was stopped before it was completely played."""
         wanted = self.interruption is not None and self.interruption.is_wanted
         return ("interrupted", "") if wanted else ("cancelled:turn_detected", "")
 
-    def take_word_of_cut(self, event: ServerEvent, arrival: Arrival) -> None:
+    def on_truncation_event(self, event: ServerEvent, arrival: Arrival) -> None:
         """Apply the service's report that it truncated an item of the reply, or of what it keeps of the item."""
         if self.interruption is not None:
-            self.interruption.take_word_of_cut(event, arrival)
+            self.interruption.on_truncation_event(event, arrival)
 
     def note_transcript(self, event: ServerEvent, arrival: Arrival) -> None:
         """Record a transcription of the caller's audio, or its failure. Ignore it if it is too late."""
         if self.state is State.OVER and arrival.at_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
             return
-        self.hearing.transcribed(event, arrival)
+        self.input_speech.transcribed(event, arrival)
 
     def is_incomplete(self, now_ns: int) -> bool:
         """Return whether this ended turn may still receive a transcript or a truncation report."""
         if now_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
             return False
-        if self.interruption is not None and (self.interruption.uncut > 0 or (self.check and self.check.pending)):
+        if self.interruption is not None and (
+            self.interruption.untruncated > 0 or (self.check and self.check.is_pending)
+        ):
             return True
         due = self.plan.transcription_due and self.audio_bytes_sent > 0
-        return due and self.hearing.transcripts < max(1, self.hearing.commits)
+        return due and self.input_speech.transcripts < max(1, self.input_speech.commits)
 
 
 def failed_expectation(kind: EventKind) -> Ending:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from bench.metrics import GOOD, ORIGINS, turn_type_of
+from bench.metrics import MEASURED_FROM, SUCCESSFUL, turn_type_of
 from bench.observe.observation import UNJUDGED, TurnObservation, is_done, receive_timestamp_source, score_turn
 from bench.observe.turn import PendingTurn
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate
@@ -22,14 +22,14 @@ SAME = (
     *("audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events"),
     *("unknown_events", "late_chunks", "retransmits", "usage", "transmit_delay_ns", "false_reply"),
 )
-HEARD = frozenset(
+RECEIVED = frozenset(
     {
         *("start", "speech_start", "speech_end", "first_audible", "last_audible", "answer_audible"),
         *("barge_in", "barge_in_detected", "barge_in_silent", "barge_in_last_audio", "ended"),
     }
 )
 """The instants that can be known if the service sends no turn events, except perhaps that it detects its caller."""
-UNTOLD: Mapping[str, Any] = {
+UNREPORTED: Mapping[str, Any] = {
     "response_id": "",
     "gaps_ns": (),
     "uncertain_gaps": 0,
@@ -42,7 +42,7 @@ UNTOLD: Mapping[str, Any] = {
 
 def all_instants(turn: PendingTurn) -> dict[str, int]:
     """Return every known instant of a turn. If the service sends no turn events, return only the audible ones."""
-    instants = turn.instants | turn.hearing.instants | turn.calls.instants | turn.reply.all_instants()
+    instants = turn.instants | turn.input_speech.instants | turn.calls.instants | turn.reply.all_instants()
     if turn.calls.rounds and (answer := turn.reply.answer) is not None and answer.player.first_audible_ns is not None:
         instants["function_audible"] = answer.player.first_audible_ns
     if turn.interruption is not None:
@@ -56,25 +56,25 @@ def all_instants(turn: PendingTurn) -> dict[str, int]:
     absent = set() if turn.plan.answer_min_ns else {"answer_audible"}
     if turn.outcome != "ok":  # the last sound may have been dropped, or may not be the end
         absent.add("last_audible")
-    return {name: instants[name] for name in instants if name in HEARD - absent}
+    return {name: instants[name] for name in instants if name in RECEIVED - absent}
 
 
-def _errors_ns(turn: PendingTurn) -> dict[str, int]:
+def _uncertainties_ns(turn: PendingTurn) -> dict[str, int]:
     """Return how much earlier the instants that are arrivals may really have been."""
-    heard, there = turn.hearing.errors_ns, turn.hearing.instants
+    heard, there = turn.input_speech.uncertainties_ns, turn.input_speech.instants
     errors_ns = {name: error_ns for name, error_ns in heard.items() if name in there}
-    errors_ns |= turn.calls.errors_ns | turn.reply.all_errors_ns()
+    errors_ns |= turn.calls.uncertainties_ns | turn.reply.all_uncertainties_ns()
     if turn.calls.rounds and (answer := turn.reply.answer) is not None:
-        errors_ns["function_audible"] = answer.player.audible_error_ns
+        errors_ns["function_audible"] = answer.player.audible_uncertainty_ns
     if turn.interruption is None:
         return errors_ns
     errors_ns |= {name: errors_ns[came] for name, came in AFTER_BARGE_IN.items() if came in errors_ns}
-    return errors_ns | turn.interruption.errors_ns
+    return errors_ns | turn.interruption.uncertainties_ns
 
 
 def _widths_ns(turn: PendingTurn) -> dict[str, int]:
     """Return how much later the instants that are sends may really have been."""
-    widths_ns = turn.widths_ns | turn.hearing.widths_ns
+    widths_ns = turn.widths_ns | turn.input_speech.widths_ns
     return widths_ns if turn.interruption is None else widths_ns | turn.interruption.widths_ns
 
 
@@ -84,17 +84,17 @@ def turn_type(turn: PendingTurn) -> str:
         "function_calls": bool(turn.calls.rounds),
         "after_interruption": turn.interrupts is not None and turn.interrupts.stopped_ns is not None,
         "after_truncation": turn.after_truncation,
-        "filler": turn.may_be_filled or bool(turn.fillers),
+        "filler": turn.may_have_filler or bool(turn.fillers),
     }
     return turn_type_of([name for name, holds in apart.items() if holds])
 
 
 def cut_off(turn: PendingTurn) -> bool | None:
     """Return whether playback of a reply began before the caller's speech ended; None without turn detection."""
-    ended_ns = turn.hearing.instants.get("speech_end")
+    ended_ns = turn.input_speech.instants.get("speech_end")
     if not turn.plan.vad or ended_ns is None:
         return None
-    begun_ns = (reply.playback_begins_ns for reply in (*turn.dropped, turn.reply))
+    begun_ns = (reply.playback_starts_ns for reply in (*turn.dropped, turn.reply))
     return any(at_ns is not None and at_ns < ended_ns for at_ns in begun_ns)
 
 
@@ -102,7 +102,7 @@ def _overlap_ns(turn: PendingTurn) -> int | None:
     interruption = turn.interruption
     if interruption is None or interruption.kind == "client" or "barge_in" not in interruption.instants:
         return None
-    ends_ns = turn.reply.falls_silent_ns
+    ends_ns = turn.reply.silent_from_ns
     if interruption.spoken_ns is not None:
         ends_ns = min(ends_ns, interruption.spoken_ns)
     return max(0, ends_ns - interruption.instants["barge_in"])
@@ -115,7 +115,7 @@ def _dead_air_ns(turn: PendingTurn) -> int | None:
     audible and began after that instant.
     """
     instants = all_instants(turn)
-    origin_ns = next((at_ns for name in ORIGINS if (at_ns := instants.get(name)) is not None), None)
+    origin_ns = next((at_ns for name in MEASURED_FROM if (at_ns := instants.get(name)) is not None), None)
     if not turn.plan.has_turn_events:
         heard_ns = instants.get("first_audible")
         if origin_ns is None or heard_ns is None or heard_ns < origin_ns:
@@ -136,24 +136,24 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
     """Return the observation of a turn. `task_success`: the judgement of a Python program, None if there is none."""
     reply, calls, interruption, network = turn.reply, turn.calls, turn.interruption, turn.network
     if interruption is not None and turn.outcome == "ok":
-        interruption.played_out(reply.playback_ends_ns)
+        interruption.on_played_out(reply.playback_ends_ns)
     false_yield = interruption.false_yield if interruption is not None else None
     tells_answer = turn.plan.has_turn_events or turn.plan.answer_min_ns  # from events, or from the duration of sounds
-    stamped = len(turn.sending.stamped)
+    stamped = len(turn.sending.timestamp_source)
     players = [item.player for item in reply.items.values()]
     reference = turn.plan.reference
     words = UNJUDGED
     if reference != NO_REFERENCE:
-        words = score_turn(reference, turn.outcome, turn.hearing.words, reply.answer_text)
+        words = score_turn(reference, turn.outcome, turn.input_speech.transcript, reply.answer_text)
     known = TurnObservation(
         **{name: getattr(turn, name) for name in SAME},
         turn=turn.plan.number,
         step=turn.plan.step,
         instants=all_instants(turn),
         audio=turn.plan.audio,
-        errors_ns=_errors_ns(turn),
+        uncertainties_ns=_uncertainties_ns(turn),
         widths_ns=_widths_ns(turn),
-        timestamp_uncertainty_max_ns=turn.worst_error_ns,
+        timestamp_uncertainty_max_ns=turn.max_uncertainty_ns,
         audio_deltas=reply.deltas[EventKind.AUDIO_DELTA],
         text_deltas=reply.deltas[EventKind.TEXT_DELTA],
         transcript_deltas=reply.deltas[EventKind.TRANSCRIPT_DELTA],
@@ -163,31 +163,31 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         stall_duration_ns=sum(p.stall_duration_ns for p in players) if players else None,
         stall_count=sum(p.stall_count for p in players) if players else None,
         stall_duration_uncertainty_ns=sum(p.stall_duration_uncertainty_ns for p in players) if players else None,
-        vad_splits=max(0, turn.hearing.commits - 1) if turn.plan.vad else None,
+        vad_splits=max(0, turn.input_speech.commits - 1) if turn.plan.vad else None,
         network_rtt_ns=network.min_rtt_ns if network else None,
         network_rtt_smoothed_ns=network.rtt_ns if network else None,
         reply_text=reply.text,
         reply_parts=tuple(reply.parts),
-        input_text=turn.hearing.text,
+        input_text=turn.input_speech.text,
         rtt_scope=network.scope if network else None,
         send_timestamp_source=receive_timestamp_source(stamped, turn.sending.sends - stamped),
-        preamble=reply.preamble if tells_answer and turn.outcome in GOOD else None,
-        function_calls=len(calls.whole) if turn.plan.functions else None,
+        preamble=reply.preamble if tells_answer and turn.outcome in SUCCESSFUL else None,
+        function_calls=len(calls.complete_calls) if turn.plan.functions else None,
         function_execution_ns=calls.own_ns if calls.rounds else None,
         dead_air_ns=_dead_air_ns(turn),
         interruption=interruption.kind if interruption else None,
-        yielded=interruption.yielded if interruption else None,
+        yielded=interruption.has_yielded if interruption else None,
         false_yield=turn.passed_sound if false_yield is None else false_yield,
         truncation_correct=turn.check.verdict if turn.check else None,
         cut_off=cut_off(turn),
         late_audio_ns=reply.late_ns if reply.stopped_ns is not None else None,
-        unplayed_audio_ns=reply.wasted_ns if reply.stopped_ns is not None else None,
+        unplayed_audio_ns=reply.unplayed_ns if reply.stopped_ns is not None else None,
         received_audio_ns=turn.format.duration_ns(turn.audio_bytes_received),
         overlap_ns=_overlap_ns(turn),
-        onset_uncertainty_ns=reply.begin_error_ns if reply.last_sound is not None else None,
+        onset_uncertainty_ns=reply.start_uncertainty_ns if reply.last_sound is not None else None,
         quality=words if task_success is None else words._replace(task_success=task_success),
         turn_type=turn_type(turn),
         context_tokens=turn.context.input if turn.context else None,
         context_cached_tokens=turn.context.cached_in if turn.context else None,
     )
-    return known if turn.plan.has_turn_events else msgspec.structs.replace(known, **UNTOLD)
+    return known if turn.plan.has_turn_events else msgspec.structs.replace(known, **UNREPORTED)

@@ -25,7 +25,7 @@ from bench.observe.observation import Instants
 from bench.plan.turn_plan import SOUNDS, InterruptionKind
 from bench.protocol.audio import AudioFormat
 from bench.protocol.events import EventKind, FunctionCall, ServerEvent
-from bench.timeouts import MOST_CALLS, MOST_ROUNDS
+from bench.timeouts import MAX_CALLS, MAX_ROUNDS
 from bench.units import NS_PER_MS, NS_PER_S
 
 CALL_INSTANTS = {EventKind.CALL_ADDED: "function_call_added", EventKind.CALL_DONE: "function_call_done"}
@@ -36,7 +36,7 @@ class TurnFunctionCalls(Instants):
     """The function calls of one turn. `expected`: the required number of calls by function; None if not set."""
 
     expected: Mapping[str, int] | None = None
-    whole: dict[str, FunctionCall] = field(default_factory=dict)
+    complete_calls: dict[str, FunctionCall] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     """The function of each call, if the service reported it before the arguments."""
     rounds: int = 0
@@ -65,58 +65,58 @@ class TurnFunctionCalls(Instants):
 
     def _complete(self, call: FunctionCall, arrival: Arrival) -> None:
         name = call.name or self.names.get(call.call_id, "")
-        self.whole.setdefault(call.call_id, FunctionCall(call.call_id, name, call.arguments))
+        self.complete_calls.setdefault(call.call_id, FunctionCall(call.call_id, name, call.arguments))
         self.last_done_ns = arrival.at_ns
 
     def end_response(self, event: ServerEvent, arrival: Arrival) -> bool:
         """Apply the end of a response. Return whether it called functions, so that another response follows."""
         for call in event.calls:
-            if call.call_id not in self.whole:  # from a service that sends no events of calls
+            if call.call_id not in self.complete_calls:  # from a service that sends no events of calls
                 self._complete(call, arrival)
                 if not self.rounds:
                     self.arrived("function_call_done", arrival)
-        if len(self.whole) == self.of_rounds:
+        if len(self.complete_calls) == self.of_rounds:
             return False
-        self.of_rounds, self.rounds = len(self.whole), self.rounds + 1
+        self.of_rounds, self.rounds = len(self.complete_calls), self.rounds + 1
         return True
 
     @property
-    def endless(self) -> str:
+    def exceeded_limit(self) -> str:
         """The limit on calls or rounds that is exceeded; "" if none is."""
-        if self.rounds > MOST_ROUNDS:
-            return f"over {MOST_ROUNDS} responses in a row that called functions"
-        return f"over {MOST_CALLS} calls of functions" if len(self.whole) > MOST_CALLS else ""
+        if self.rounds > MAX_ROUNDS:
+            return f"over {MAX_ROUNDS} responses in a row that called functions"
+        return f"over {MAX_CALLS} calls of functions" if len(self.complete_calls) > MAX_CALLS else ""
 
     def forget_response(self) -> None:
-        for call_id in list(self.whole)[self.of_rounds :]:
-            del self.whole[call_id]
+        for call_id in list(self.complete_calls)[self.of_rounds :]:
+            del self.complete_calls[call_id]
         if not self.rounds:
             self.instants.clear()
-            self.errors_ns.clear()
+            self.uncertainties_ns.clear()
 
     def pop_new_calls(self) -> list[FunctionCall]:
         """Return the calls to make now. Each call is returned once."""
-        unmade = [call for call_id, call in self.whole.items() if call_id not in self.made]
+        unmade = [call for call_id, call in self.complete_calls.items() if call_id not in self.made]
         self.made.update(call.call_id for call in unmade)
         return unmade
 
-    def answered(self, call_id: str, at_ns: int, wrong: str) -> None:
+    def on_output_sent(self, call_id: str, at_ns: int, wrong: str) -> None:
         """Record that a function output was sent, and the error in its call, if any."""
         self.wrong = self.wrong or wrong
         # otherwise the call is of a response that does not count, and its output is not awaited
-        if call_id in self.whole:
+        if call_id in self.complete_calls:
             self.last_output_ns = at_ns
             self.returned.add(call_id)
 
     @property
-    def all_answered(self) -> bool:
-        return self.whole.keys() <= self.returned
+    def are_all_answered(self) -> bool:
+        return self.complete_calls.keys() <= self.returned
 
-    def problem(self) -> str:
+    def error_text(self) -> str:
         """Return the error in the calls of a turn that has ended; "" if there is none."""
         if self.wrong or self.expected is None:
             return self.wrong
-        missing = Counter(self.expected) - Counter(call.name for call in self.whole.values())
+        missing = Counter(self.expected) - Counter(call.name for call in self.complete_calls.values())
         return f"the script expects a call of {next(iter(missing))}, and none came" if missing else ""
 
 
@@ -129,39 +129,39 @@ class TruncationCheck:
     """The check that the service truncated one reply. `audio` is the reply's audio format."""
 
     audio: AudioFormat
-    heard_ms: dict[str, int] = field(default_factory=dict)
+    played_ms: dict[str, int] = field(default_factory=dict)
     """The playback time, in ms, of each item to truncate."""
-    cut: set[str] = field(default_factory=set)
-    asked: set[str] = field(default_factory=set)
+    truncated_ms: set[str] = field(default_factory=set)
+    requested: set[str] = field(default_factory=set)
     right: set[str] = field(default_factory=set)
     """The items of which the service keeps no more than was heard."""
     failed: bool = False
     """True if an item was not truncated, was not returned, or contains more than was heard."""
 
     def on_event(self, event: ServerEvent) -> None:
-        if event.item_id not in self.heard_ms:
+        if event.item_id not in self.played_ms:
             return
         if event.kind is EventKind.TRUNCATED:
-            self.cut.add(event.item_id)
-        elif event.item_id in self.asked:
+            self.truncated_ms.add(event.item_id)
+        elif event.item_id in self.requested:
             kept_ns = self.audio.duration_ns(event.payload_bytes)
-            longest_ns = self.heard_ms[event.item_id] * NS_PER_MS + STEP_NS
+            longest_ns = self.played_ms[event.item_id] * NS_PER_MS + STEP_NS
             if event.text or event.payload_bytes < 0 or kept_ns > longest_ns:
                 self.failed = True
             else:
                 self.right.add(event.item_id)
 
     @property
-    def pending(self) -> bool:
+    def is_pending(self) -> bool:
         """True if the check still waits for an event."""
-        return not self.failed and len(self.right) < len(self.heard_ms)
+        return not self.failed and len(self.right) < len(self.played_ms)
 
     @property
     def verdict(self) -> bool | None:
         """True if the service keeps no more than was heard; None if it truncated nothing, or the wait was too short."""
         if self.failed:
             return False
-        return True if self.heard_ms and not self.pending else None
+        return True if self.played_ms and not self.is_pending else None
 
 
 YIELD_NS, FALSE_YIELD_NS = 2 * NS_PER_S, NS_PER_S
@@ -180,7 +180,7 @@ class Interruption(Instants):
     """True if the service ended the response because of it."""
     uncancelled: bool = False
     """True if the client has stopped the player and still has to cancel the response."""
-    uncut: int = 0
+    untruncated: int = 0
     """The number of truncated items that the service has not confirmed."""
     check: TruncationCheck | None = None
     """The check that the service keeps nothing beyond the truncation; None if the script does not request it."""
@@ -190,45 +190,45 @@ class Interruption(Instants):
         """True if the reply must stop."""
         return self.kind not in SOUNDS
 
-    def noticed(self, arrival: Arrival) -> None:
+    def on_detected(self, arrival: Arrival) -> None:
         """Record the service's report that its caller speaks. The report stops the player."""
         for instant in ("barge_in_detected", "barge_in_silent"):
             self.arrived(instant, arrival)
         self.stopped_ns = arrival.at_ns
 
     def truncate_sent(self, sent: Sent) -> None:
-        self.uncut += 1
+        self.untruncated += 1
         if self.check is not None:
-            self.check.heard_ms[sent.item] = sent.played_ms
+            self.check.played_ms[sent.item] = sent.played_ms
         self.sent("truncate_sent", sent.at_ns, sent.uncertainty_ns)
 
-    def take_word_of_cut(self, event: ServerEvent, arrival: Arrival) -> None:
+    def on_truncation_event(self, event: ServerEvent, arrival: Arrival) -> None:
         if event.kind is EventKind.TRUNCATED:
-            self.uncut -= 1
+            self.untruncated -= 1
             self.arrived("truncated", arrival)
         if self.check is not None:
             self.check.on_event(event)
 
-    def played_out(self, at_ns: int) -> None:
+    def on_played_out(self, at_ns: int) -> None:
         """Record that the reply was played to its end. If that took longer than the limit, the caller waited for it."""
         began_ns = self.instants.get("barge_in")
         if self.kind == "speech" and self.stopped_ns is None and began_ns is not None and at_ns - began_ns > YIELD_NS:
             self.arrived("barge_in_silent", Arrival(at_ns))
 
-    def fell_quiet(self, at_ns: int, last_sound: Arrival) -> None:
+    def on_silence(self, at_ns: int, last_sound: Arrival) -> None:
         """Record the end of a reply if the service does not report whether the reply was stopped or had ended."""
         began_ns = self.instants.get("barge_in")
         if self.kind != "speech" or self.stopped_ns is not None or began_ns is None or at_ns <= began_ns:
             return
-        self.arrived("barge_in_silent", Arrival(at_ns, last_sound.error_ns))
+        self.arrived("barge_in_silent", Arrival(at_ns, last_sound.uncertainty_ns))
         self.stopped_ns = at_ns
         if last_sound.at_ns > began_ns:
             self.arrived("barge_in_last_audio", last_sound)
 
     @property
-    def yielded(self) -> bool | None:
+    def has_yielded(self) -> bool | None:
         """True if the player was silent in time; None if this is no interruption by speech, or came too late."""
-        took_ns = self._took_ns if self.kind == "speech" else None
+        took_ns = self._latency_ns if self.kind == "speech" else None
         return None if took_ns is None else took_ns <= YIELD_NS
 
     @property
@@ -236,10 +236,10 @@ class Interruption(Instants):
         """True if a sound stopped the reply; None if this is no sound, or came too late."""
         if self.is_wanted or "barge_in" not in self.instants:
             return None
-        return self._took_ns is not None and self._took_ns <= FALSE_YIELD_NS
+        return self._latency_ns is not None and self._latency_ns <= FALSE_YIELD_NS
 
     @property
-    def _took_ns(self) -> int | None:
+    def _latency_ns(self) -> int | None:
         """The time from the start of the interruption to the player's silence; None if either is missing."""
         silent_ns, began_ns = map(self.instants.get, ("barge_in_silent", "barge_in"))
         return None if silent_ns is None or began_ns is None else silent_ns - began_ns

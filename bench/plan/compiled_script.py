@@ -28,7 +28,7 @@ class CompiledScript:
     """
 
     def __init__(self, script: Script, dialect: Dialect) -> None:
-        _refuse_unspeakable(script, dialect)
+        _reject_unsupported(script, dialect)
         self.script, self.dialect = script, dialect
         self._encoder = ScriptEncoder(
             dialect,
@@ -46,7 +46,7 @@ class CompiledScript:
         varies = script.variables is not None or any(turn.varies for turn in script.turns)
         self._only = None if varies else self._session(0, SessionChoices(0, 0))
 
-    def session(self, number: int, seed: int) -> PreparedScript:
+    def prepare_session(self, number: int, seed: int) -> PreparedScript:
         """Return the prepared script of session `number` (from 0, over all processes)."""
         choices = SessionChoices(seed, number)
         prepared = self._only or self._session(number, choices)
@@ -55,7 +55,7 @@ class CompiledScript:
             steps = (self.step(step, place, choices) if step.draws else ready for (place, step), ready in both)
             prepared = replace(prepared, steps=tuple(steps))
         prepared = replace(prepared, choices=choices) if prepared.functions else prepared
-        chunk_ns = prepared.between[0].duration_ns if prepared.between else None
+        chunk_ns = prepared.silence_chunks[0].duration_ns if prepared.silence_chunks else None
         return replace(prepared, phase_ns=int(number * GOLDEN_RATIO_STEP % 1 * chunk_ns)) if chunk_ns else prepared
 
     def step(self, step: Step, number: int, choices: SessionChoices, row: Mapping[str, str] = NO_ROW) -> PreparedStep:
@@ -74,34 +74,36 @@ class CompiledScript:
         row = rows[number % len(rows)] if rows else NO_ROW
         settings = self._encoder.with_instructions(script.session, row)
         steps = tuple(self.step(step, place, choices, row) for place, step in self._numbered)
-        set_up = self.dialect.set_up(settings, SET_UP_ID)
+        set_up = self.dialect.setup_messages(settings, SET_UP_ID)
         if script.pipelined:
             set_up = [step for step in set_up if not isinstance(step, AwaitedEvent)]
         return PreparedScript(
             name=script.name,
             dialect=self.dialect,
             limits=script.timeouts,
-            set_up=tuple(set_up),
+            setup_messages=tuple(set_up),
             settings=settings,
             steps=steps,
-            between=next((step.between for step in steps if step.plays_turn and step.between), self._encoder.silence()),
+            silence_chunks=next(
+                (step.silence_chunks for step in steps if step.is_turn and step.silence_chunks), self._encoder.silence()
+            ),
             jitter_buffer_ns=self._encoder.jitter_buffer_ns,
             variables_row=number % len(rows) + 1 if rows else None,
             functions={function.tool.name: function for function in script.tools},
             choices=choices,
             history=self._history,
             pipelined=script.pipelined,
-            said_before=script.history.messages if script.history else (),
+            history_items=script.history.messages if script.history else (),
             renew_after_ns=None if script.renew_after is None else round(script.renew_after * NS_PER_S),
             reply_silence_ns=round(script.reply_silence_ms * NS_PER_MS),
         )
 
 
-def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
+def _reject_unsupported(script: Script, dialect: Dialect) -> None:
     """Raise ScriptError for settings and steps that the dialect does not support, and for events that undo settings."""
     refused = dialect.unsupported_setting(script.session)
     if refused is not None:
-        raise _at(script, ("session", *refused.setting), refused.problem)
+        raise _at(script, ("session", *refused.setting), refused.reason)
     said_before = script.history.messages if script.history else ()
     wanted = [
         ("history", "history", Feature.IMAGE, any(message.image for message in said_before)),
@@ -112,8 +114,8 @@ def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
     for number, step in enumerate(script.steps, 1):
         wanted += (("steps", f"step {number}", feature, True) for feature in step.features())
     for key, name, feature, is_wanted in wanted:
-        if is_wanted and feature in dialect.lacks:
-            raise _at(script, (key,), f"{name} {feature.value}, {dialect.lacks[feature]}")
+        if is_wanted and feature in dialect.missing_features:
+            raise _at(script, (key,), f"{name} {feature.value}, {dialect.missing_features[feature]}")
     for number, step in enumerate(script.steps, 1):
         if problem := step.unsupported_reason(dialect, script.session):
             raise _at(script, ("steps",), f"{step.verb} of step {number} {problem}")
@@ -130,5 +132,5 @@ def _numbered(script: Script) -> Iterator[tuple[int, Step]]:
     """Yield the steps, each with the number of its turn in the session."""
     number = 0
     for step in script.steps:
-        number += step.plays_turn
+        number += step.is_turn
         yield number, step

@@ -17,12 +17,12 @@ from typing import TypeVar, get_args
 from bench.errors import UsageError
 from bench.protocol.settings import Image, Message, MessageRole
 from bench.untrusted.safe_io import JsonError, read_json
-from bench.validation import Choice, Field, InvalidCombinationError, String, StructOf, Then, Validator
+from bench.validation import Choice, Converted, Field, InvalidCombinationError, String, StructOf, Validator
 from bench.yaml_file import LocatedValue, PythonValue, read_text
 
 T = TypeVar("T")
-MOST_MESSAGES = 10_000
-MOST_BYTES = 4 << 20
+MAX_MESSAGES = 10_000
+MAX_BYTES = 4 << 20
 """The maximum size of an image file. An event must not be larger than 15 MiB, and base64 adds a third to the file."""
 PNG, PNG_HEADER, PNG_END = b"\x89PNG\r\n\x1a\n", slice(8, 16), b"\x00\x00\x00\x00IEND"
 FIRST_CHUNK = b"\x00\x00\x00\x0dIHDR"
@@ -45,7 +45,7 @@ def file_of(load: Callable[..., T]) -> Validator[T]:
         except UsageError as error:
             raise value.refuse(str(error)) from None
 
-    return Then(String(), made)
+    return Converted(String(), made)
 
 
 def read_once(load: Callable[[Path], T], most: int) -> Callable[[Path], T]:
@@ -76,13 +76,13 @@ def load_image(path: Path) -> Image:
     """Read an image. Raise UsageError for a file that is missing, too large, truncated, or neither PNG nor JPEG."""
     try:
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UsageError(f"{path}: cannot be read ({error})") from None
-    if len(data) > MOST_BYTES:
-        raise UsageError(f"{path}: is larger than {MOST_BYTES >> 20} MiB; make the image smaller")
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{path}: is larger than {MAX_BYTES >> 20} MiB; make the image smaller")
     if data.startswith(PNG):
         kind, size, whole = "png", png_size(data), PNG_END in data
     elif data.startswith(JPEG):
@@ -160,8 +160,8 @@ def load_history(path: Path) -> History:
     messages = tuple(_read_line(path, number, line) for number, line in lines)
     if not messages:
         raise UsageError(f"{path}: has no message")
-    if len(messages) > MOST_MESSAGES:
-        raise UsageError(f"{path}: has {len(messages)} messages, the maximum is {MOST_MESSAGES}")
+    if len(messages) > MAX_MESSAGES:
+        raise UsageError(f"{path}: has {len(messages)} messages, the maximum is {MAX_MESSAGES}")
     images = (bytes.fromhex(message.image.digest) for message in messages if message.image)
     return History(path, hashlib.sha256(text.encode() + b"".join(images)).hexdigest(), messages)
 

@@ -62,7 +62,7 @@ class ExpectedFunctionCall:
         )
 
 
-def problem_of(
+def error_text(
     call: FunctionCall, functions: Mapping[str, ScriptFunction], expected: Sequence[ExpectedFunctionCall] | None
 ) -> tuple[str, dict[str, Any] | None]:
     """Return (the problem of a call, or ""; its arguments, None if it cannot be executed).
@@ -101,8 +101,8 @@ class FunctionResult(NamedTuple):
 
     due_ns: int
     number: int
-    said: FunctionOutput
-    wrong: str
+    output: FunctionOutput
+    error: str
 
 
 class FunctionRunner:
@@ -122,7 +122,7 @@ class FunctionRunner:
         self.outputs: dict[str, FunctionOutput] = {}
         """The returned outputs by the ids of their calls. The reader removes them."""
 
-    def begin(self, expected: Sequence[ExpectedFunctionCall] | None, response: ResponseSettings, prefix: str) -> None:
+    def start(self, expected: Sequence[ExpectedFunctionCall] | None, response: ResponseSettings, prefix: str) -> None:
         """Begin a turn with this prefix of ids. Drop outputs that are still due, because their turn is over."""
         self._waiting.clear()
         self._expected, self._response = expected, msgspec.structs.replace(response, tool_choice=None)
@@ -131,7 +131,7 @@ class FunctionRunner:
     def call(self, call: FunctionCall, now_ns: int) -> None:
         """Call a function. The output is an error if the function is not declared or its arguments are invalid."""
         self.called += 1
-        wrong, arguments = problem_of(call, self._functions, self._expected)
+        wrong, arguments = error_text(call, self._functions, self._expected)
         function = self._functions.get(call.name)
         if function is None or arguments is None:
             output, delay_ns = error_of(wrong), 0
@@ -152,7 +152,7 @@ class FunctionRunner:
         """Remove and return the results that are due by now."""
         done = [returned for returned in self._waiting if returned.due_ns <= now_ns]
         del self._waiting[: len(done)]
-        self.outputs |= {returned.said.call_id: returned.said for returned in done}
+        self.outputs |= {returned.output.call_id: returned.output for returned in done}
         return done
 
     def next_request(self) -> tuple[ResponseSettings, str]:

@@ -23,7 +23,7 @@ from bench.plan.recordings import (
     SpeechSpan,
     chunks,
     encoded,
-    last_stretch,
+    last_phrase,
     mixed,
     noise_alone,
     silence,
@@ -59,12 +59,12 @@ class PreparedTurn:
     service retains nothing of that reply beyond what was played.
     """
 
-    plays_turn: ClassVar[Literal[True]] = True
+    is_turn: ClassVar[Literal[True]] = True
 
     plan: TurnPlan
     kind: InputKind
     speech: tuple[ClientMessage, ...]
-    between: tuple[ClientMessage, ...]
+    silence_chunks: tuple[ClientMessage, ...]
     inputs: tuple[ClientMessage, ...]
     request: ClientMessage | None
     judge: SuccessPredicate | None = None
@@ -72,7 +72,7 @@ class PreparedTurn:
     calls: tuple[ExpectedFunctionCall, ...] | None = None
     interrupts: InterruptTrigger | None = None
     verifies: bool = False
-    said: Message | None = None
+    item: Message | None = None
 
     @property
     def within_turn(self) -> bool:
@@ -92,11 +92,11 @@ class PreparedEvent:
     `said`: the item that it adds to the conversation.
     """
 
-    plays_turn: ClassVar[Literal[False]] = False
+    is_turn: ClassVar[Literal[False]] = False
 
     within_turn: bool
     message: ClientMessage
-    said: Message | None = None
+    item: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,27 +106,27 @@ class PreparedSound:
     `cue`: its instant in the preceding reply; None for a sound in silence.
     """
 
-    plays_turn: ClassVar[Literal[False]] = False
+    is_turn: ClassVar[Literal[False]] = False
 
     kind: SoundKind
-    cue: InterruptTrigger | None
+    trigger: InterruptTrigger | None
     chunks: tuple[ClientMessage, ...]
-    between: tuple[ClientMessage, ...]
+    silence_chunks: tuple[ClientMessage, ...]
 
     @property
     def within_turn(self) -> bool:
         """True if it is played while the preceding turn is still open."""
-        return self.cue is not None
+        return self.trigger is not None
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedInterruption:
     """An interruption of the preceding reply by the client, as if its caller had pressed a button."""
 
-    plays_turn: ClassVar[Literal[False]] = False
+    is_turn: ClassVar[Literal[False]] = False
     within_turn: ClassVar[Literal[True]] = True
 
-    cue: InterruptTrigger
+    trigger: InterruptTrigger
     verify: bool = False
 
 
@@ -134,7 +134,7 @@ class PreparedInterruption:
 class PreparedPause:
     """Silence of the caller."""
 
-    plays_turn: ClassVar[Literal[False]] = False
+    is_turn: ClassVar[Literal[False]] = False
     within_turn: ClassVar[Literal[False]] = False
 
     duration_ns: int
@@ -144,7 +144,7 @@ class PreparedPause:
 class PreparedExpectation:
     """An event that the preceding turn must get within a time in seconds."""
 
-    plays_turn: ClassVar[Literal[False]] = False
+    is_turn: ClassVar[Literal[False]] = False
     within_turn: ClassVar[Literal[True]] = True
 
     event: str
@@ -168,10 +168,10 @@ class PreparedScript:
     name: str
     dialect: Dialect
     limits: Timeouts
-    set_up: tuple[ClientMessage | AwaitedEvent, ...]
+    setup_messages: tuple[ClientMessage | AwaitedEvent, ...]
     settings: SessionSettings
     steps: tuple[PreparedStep, ...]
-    between: tuple[ClientMessage, ...]
+    silence_chunks: tuple[ClientMessage, ...]
     jitter_buffer_ns: int
     phase_ns: int = 0
     variables_row: int | None = None
@@ -180,18 +180,18 @@ class PreparedScript:
     functions: Mapping[str, ScriptFunction] = field(default_factory=dict)
     choices: SessionChoices = field(default_factory=lambda: SessionChoices(0, 0))
     """The random choices of the session that are made while it runs: the delays of functions."""
-    said_before: tuple[SaidItem, ...] = ()
+    history_items: tuple[SaidItem, ...] = ()
     renew_after_ns: int | None = None
     reply_silence_ns: int = REPLY_SILENCE_MS * NS_PER_MS
 
     def after(self, said: Sequence[SaidItem]) -> PreparedScript:
         """Return the same script for a session with this conversation before it."""
-        history = tuple(_said_again(item, self.dialect) for item in said)
-        return replace(self, history=history, said_before=tuple(said))
+        history = tuple(_repeated_item(item, self.dialect) for item in said)
+        return replace(self, history=history, history_items=tuple(said))
 
     @property
     def turns(self) -> tuple[PreparedTurn, ...]:
-        return tuple(step for step in self.steps if step.plays_turn)
+        return tuple(step for step in self.steps if step.is_turn)
 
     @property
     def input_format(self) -> AudioFormat:
@@ -239,31 +239,31 @@ class ScriptEncoder:
         self._encoded: dict[tuple[Any, ...], tuple[ClientMessage, ...]] = {}
         """Messages of recordings, by the recording and the parameters of the encoding."""
         self._sounds = 0
-        self._tails_ns: dict[tuple[str, SpeechSpan], int] = {}
+        self._trailing_silences_ns: dict[tuple[str, SpeechSpan], int] = {}
 
     @property
-    def detects(self) -> bool:
+    def detects_turns(self) -> bool:
         """True if the service finds the end of speech."""
         return self.session.turn_detection is not None
 
-    def filled(self, text: str, row: Mapping[str, str]) -> str:
+    def fill_variables(self, text: str, row: Mapping[str, str]) -> str:
         """Return a text with the variables of a session."""
         return fill_variables(text, row) if self._fills else text
 
     def message(self, message: Message, row: Mapping[str, str]) -> Message:
         """Return a message with the variables of a session."""
-        return msgspec.structs.replace(message, text=self.filled(message.text, row))
+        return msgspec.structs.replace(message, text=self.fill_variables(message.text, row))
 
     def with_instructions(self, settings: Settings, row: Mapping[str, str]) -> Settings:
         """Return settings with the variables of a session in their instructions."""
         if settings.instructions is None:
             return settings
-        return msgspec.structs.replace(settings, instructions=self.filled(settings.instructions, row))
+        return msgspec.structs.replace(settings, instructions=self.fill_variables(settings.instructions, row))
 
     def reference(self, reference: TurnReference, row: Mapping[str, str]) -> TurnReference:
         """Return the reference of a turn, with the variables of its session."""
-        contains = tuple(self.filled(text, row) for text in reference.contains)
-        return replace(reference, reply=self.filled(reference.reply, row), contains=contains)
+        contains = tuple(self.fill_variables(text, row) for text in reference.contains)
+        return replace(reference, reply=self.fill_variables(reference.reply, row), contains=contains)
 
     def request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> ClientMessage | None:
         """Return the request for a response; None if the dialect has none, because the model decides when to speak."""
@@ -280,11 +280,11 @@ class ScriptEncoder:
         self, pcm: Pcm, chunk_ms: int, *, paced: bool, number: int, keep: bool = False
     ) -> tuple[ClientMessage, ...]:
         """Return a recording as the speech of turn `number`. `keep`: store the messages for other sessions."""
-        chunk_ms = self._piece_ms(chunk_ms)
+        chunk_ms = self._chunk_ms(chunk_ms)
         key = ("speech", pcm.digest, pcm.speech, chunk_ms, paced, number)
         if key in self._encoded:
             return self._encoded[key]
-        pieces = tuple(chunks(self._wire(pcm), self.input_format, chunk_ms, whole=self.detects))
+        pieces = tuple(chunks(self._wire(pcm), self.input_format, chunk_ms, whole=self.detects_turns))
         messages = tuple(self._appends(pieces, pcm, f"turn-{number}-append", OF_SPEECH if paced else None))
         if keep:
             self._encoded[key] = messages
@@ -292,7 +292,7 @@ class ScriptEncoder:
 
     def sound(self, pcm: Pcm, chunk_ms: int) -> tuple[ClientMessage, ...]:
         """Return the messages of a recording that belongs to no turn."""
-        chunk_ms = self._piece_ms(chunk_ms)
+        chunk_ms = self._chunk_ms(chunk_ms)
         key = ("sound", pcm.digest, pcm.speech, chunk_ms)
         if key not in self._encoded:
             pieces = tuple(chunks(self._wire(pcm), self.input_format, chunk_ms, whole=True))
@@ -300,11 +300,11 @@ class ScriptEncoder:
             self._sounds += 1
         return self._encoded[key]
 
-    def between(self, pcm: Pcm, chunk_ms: int) -> tuple[ClientMessage, ...]:
+    def silence_chunks(self, pcm: Pcm, chunk_ms: int) -> tuple[ClientMessage, ...]:
         """Return what an open microphone records after a recording: its background noise; () if it is closed."""
-        if not self.detects or self._background is None:
+        if not self.detects_turns or self._background is None:
             return self.silence(chunk_ms)
-        chunk_ms = self._piece_ms(chunk_ms)
+        chunk_ms = self._chunk_ms(chunk_ms)
         key = ("between", pcm.digest, pcm.speech, chunk_ms)
         if key not in self._encoded:
             noise = replace(pcm, data=noise_alone(pcm, self._background, BETWEEN_S))
@@ -315,19 +315,19 @@ class ScriptEncoder:
 
     def silence(self, chunk_ms: int = 100) -> tuple[ClientMessage, ...]:
         """Return what an open microphone records in silence; () if the microphone is closed."""
-        if not self.detects:
+        if not self.detects_turns:
             return ()
-        return (self._append(silence(self.input_format, self._piece_ms(chunk_ms)), BETWEEN_ID, paced=True),)
+        return (self._append(silence(self.input_format, self._chunk_ms(chunk_ms)), BETWEEN_ID, paced=True),)
 
-    def tail_ns(self, pcm: Pcm) -> int:
+    def trailing_silence_ns(self, pcm: Pcm) -> int:
         """Return half of the length of the speech after its last pause."""
         key = (pcm.digest, pcm.speech)
-        if key not in self._tails_ns:
-            last = last_stretch(np.frombuffer(pcm.data, "<i2"), pcm.speech, RATE_HZ)
-            self._tails_ns[key] = _ns(last.end - last.begin) // 2
-        return self._tails_ns[key]
+        if key not in self._trailing_silences_ns:
+            last = last_phrase(np.frombuffer(pcm.data, "<i2"), pcm.speech, RATE_HZ)
+            self._trailing_silences_ns[key] = _ns(last.end - last.begin) // 2
+        return self._trailing_silences_ns[key]
 
-    def _piece_ms(self, chunk_ms: int) -> int:
+    def _chunk_ms(self, chunk_ms: int) -> int:
         """Return the length of pieces of audio. A provider may have a fixed one."""
         provider = self.dialect.provider
         return chunk_ms if provider is None or provider.frame_ms is None else provider.frame_ms
@@ -365,7 +365,7 @@ def request_event_id(prefix: str) -> str:
     return f"{prefix}response"
 
 
-def _said_again(item: SaidItem, dialect: Dialect) -> ClientMessage:
+def _repeated_item(item: SaidItem, dialect: Dialect) -> ClientMessage:
     match item:
         case Message():
             return dialect.message(item, MESSAGE_ID)

@@ -26,7 +26,7 @@ from bench.units import NS_PER_S
 from bench.untrusted.sanitize import excerpt
 from bench.yaml_file import read_text
 
-LONGEST_S = 3_600.0
+MAX_PAUSE_S = 3_600.0
 """The longest pause of a script, fixed or drawn."""
 PAUSES, DELAYS = 2, 3
 """An additional word of the seed for each kind of choice, so that the kinds are independent.
@@ -46,7 +46,7 @@ class LogNormalTimes:
 
     median_s: float
     sigma: float
-    most_s: float = LONGEST_S
+    most_s: float = MAX_PAUSE_S
 
     @property
     def mean_s(self) -> float:
@@ -103,8 +103,8 @@ def _numbers(path: Path, text: str) -> Iterator[float]:
         written = line.partition("#")[0].strip()
         if not written:
             continue
-        if not _SECONDS.fullmatch(written) or float(written) > LONGEST_S:
-            allowed = f"a number of seconds from 0 to {LONGEST_S:g}"
+        if not _SECONDS.fullmatch(written) or float(written) > MAX_PAUSE_S:
+            allowed = f"a number of seconds from 0 to {MAX_PAUSE_S:g}"
             raise ScriptError(path, number, f"must be {allowed}, not {excerpt(written)}")
         yield float(written)
 

@@ -63,8 +63,8 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
     energies = _window_energies(power, per_ms)
     if not energies.any():
         return SpeechSpan(0, len(samples))
-    floor = _level(energies[_sounding(energies, energies.max() / DEPTH)]) / DEPTH
-    windows = _sounding(energies, floor)
+    floor = _level(energies[_audible_windows(energies, energies.max() / DEPTH)]) / DEPTH
+    windows = _audible_windows(energies, floor)
     loud = np.flatnonzero(power >= floor)  # every window with sound contains at least one
     begin = loud[np.searchsorted(loud, (windows[0] + 1 - WINDOW_MS) * per_ms)]
     end = loud[np.searchsorted(loud, (windows[-1] + 1) * per_ms) - 1] + 1
@@ -74,7 +74,7 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
     )
 
 
-def last_stretch(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) -> SpeechSpan:
+def last_phrase(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) -> SpeechSpan:
     """Return the last part of some speech, after its last pause of at least 100 ms; all of it if it has none."""
     per_ms = rate_hz // 1_000
     energies = _window_energies(samples[speech.begin : speech.end].astype(np.float64) ** 2, per_ms)
@@ -98,7 +98,7 @@ def _level(energies: NDArray[np.float64]) -> float:
     return float(np.sort(energies)[-count:].mean())
 
 
-def _sounding(energies: NDArray[np.float64], floor: float) -> Windows:
+def _audible_windows(energies: NDArray[np.float64], floor: float) -> Windows:
     """Return the windows of at least this energy, without clicks; with clicks if there is nothing else."""
     windows = np.flatnonzero(energies >= floor)
     bursts = np.split(windows, np.flatnonzero(np.diff(windows) > FAR_MS - WINDOW_MS) + 1)
@@ -163,7 +163,7 @@ def load_pcm(path: Path) -> Pcm:
     if rate_hz != RATE_HZ:
         mono = soxr.resample(mono, rate_hz, RATE_HZ)
     pcm = to_pcm16(mono)
-    _refuse_unfit(path, pcm)
+    _check_usable(path, pcm)
     return Pcm(path, digest, pcm.tobytes(), find_speech(pcm, RATE_HZ))
 
 
@@ -272,7 +272,7 @@ def _converted(path: Path) -> str:
     return f"ffmpeg -i {path.name} {path.stem}-pcm.wav"
 
 
-def _refuse_unfit(path: Path, pcm: NDArray[np.int16]) -> None:
+def _check_usable(path: Path, pcm: NDArray[np.int16]) -> None:
     """Raise UsageError for audio under 100 ms, which the service rejects, and for silence, which it would answer."""
     length_ms = len(pcm) * 1_000 / RATE_HZ
     if length_ms < MIN_MS:

@@ -25,7 +25,7 @@ from bench.plan.functions import ScriptFunction
 from bench.plan.random_choices import RecordedTimes, VariableRows, names_in, unknown_name
 from bench.plan.recordings import BackgroundNoise
 from bench.plan.script_keys import BACKGROUND_NOISE, HISTORY, ROWS, SECONDS, SESSION, THRESHOLDS, TIMEOUTS, TOOLS
-from bench.plan.steps import UNTOLD, PauseStep, StepReader, StepRules, StepsValidator, is_turn
+from bench.plan.steps import NO_TURN_AFTER, PauseStep, StepReader, StepRules, StepsValidator, is_turn
 from bench.plan.turns import CALLS, ScriptTurn, Step, undeclared
 from bench.protocol.settings import SessionSettings, merged
 from bench.timeouts import REPLY_SILENCE_MS, Timeouts
@@ -93,7 +93,7 @@ class Script:
     """The task that runs the steps in a session, of a script in Python; `steps` are those of its rehearsal."""
     reader: StepReader = field(default_factory=lambda: StepReader(Path()), repr=False, compare=False)
     """A reader of the task's steps."""
-    whole: bool = True
+    is_complete: bool = True
     """True if a session has no more steps than these. A rehearsal ends even if its task has no end."""
     written: LocatedValue | None = field(default=None, repr=False, compare=False)
     """The content of its file, for the positions of errors that depend on the dialect; None for a script in Python."""
@@ -106,7 +106,7 @@ class Script:
     @property
     def turns_planned(self) -> int | None:
         """The number of turns of a session; None if its task continues for as long as the session."""
-        return len(self.turns) if self.whole else None
+        return len(self.turns) if self.is_complete else None
 
     @property
     def counts_words(self) -> bool:
@@ -141,15 +141,15 @@ def load_script(path: Path) -> Script:
     if "variables" in parts:
         for value in _templates(root):
             for problem in _unfillable(str(value.content()), parts["variables"]):
-                mistakes.found.append(value.refuse(problem))
-    if mistakes.found and isinstance(_content(root), dict):  # otherwise the rules of steps find these
-        mistakes.found += _undeclared(root)
+                mistakes.errors.append(value.refuse(problem))
+    if mistakes.errors and isinstance(_content(root), dict):  # otherwise the rules of steps find these
+        mistakes.errors += _undeclared(root)
     mistakes.refuse()
     script = _script(path, _without_thresholds(root, text), parts)
     steps = _items(root.within("steps"))
-    for number, place, problem in _senseless(script):
+    for number, place, problem in _impossible_steps(script):
         step, verb = steps[number], script.steps[number].verb
-        mistakes.found.append((step.within(place) or step.within(verb, place) or step).refuse(problem))
+        mistakes.errors.append((step.within(place) or step.within(verb, place) or step).refuse(problem))
     mistakes.refuse()
     return replace(script, written=root)
 
@@ -161,7 +161,7 @@ def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step],
     anything that is an error in a file, too.
     """
     parts = script_settings(settings, path.parent)
-    script = replace(_script(path, read_text(path), {**parts, "steps": tuple(steps)}), whole=whole)
+    script = replace(_script(path, read_text(path), {**parts, "steps": tuple(steps)}), is_complete=whole)
     check_steps(script)
     for text in _texts(script):
         for problem in _unfillable(text, script.variables):
@@ -182,11 +182,11 @@ def session_of(parts: Mapping[str, Any]) -> SessionSettings:
 
 def check_steps(script: Script) -> None:
     """Raise UsageError, with the reason, for a step that is impossible in its script."""
-    for _, place, problem in _senseless(script):
+    for _, place, problem in _impossible_steps(script):
         raise UsageError(f"{place} {problem}")
 
 
-def varied(script: Script, session: Mapping[str, Any], source: str) -> Script:
+def with_target_settings(script: Script, session: Mapping[str, Any], source: str) -> Script:
     """Return the same turns with a target's own settings in place of the script's. `source`: their origin, for errors.
 
     In `turn_detection` the given keys replace the script's if its type is the same; in `extra` they always do. Raise
@@ -198,7 +198,7 @@ def varied(script: Script, session: Mapping[str, Any], source: str) -> Script:
         own, given = script.session, dict(session)
         was, wanted = own.turn_detection, given.get(DETECTION)
         if isinstance(wanted, Mapping) and was is not None and wanted.get("type", was.type) == was.type:
-            given[DETECTION] = was.given | dict(wanted)  # for another type the script's own keys are meaningless
+            given[DETECTION] = was.explicit | dict(wanted)  # for another type the script's own keys are meaningless
         read = SESSION.read(PythonValue("session", given))
         settings = {name: getattr(read, name) for name in given} | {"extra": merged(own.extra, read.extra)}
         changed = replace(script, session=msgspec.structs.replace(own, **settings), written=None)
@@ -257,14 +257,14 @@ def _undeclared(root: LocatedValue) -> Iterator[UsageError]:
                         yield value.refuse(undeclared(call.name))
 
 
-def _senseless(script: Script) -> Iterator[tuple[int, str, str]]:
+def _impossible_steps(script: Script) -> Iterator[tuple[int, str, str]]:
     """Yield (index from 0, key, reason) of each step that is impossible in its script."""
     rules = StepRules(script.session)
     for number, step in enumerate(script.steps):
         for place, problem in rules.problems(step):
             yield number, place, problem
-        if script.whole and step.is_before_turn and not any(later.plays_turn for later in script.steps[number:]):
-            yield number, step.verb, UNTOLD
+        if script.is_complete and step.is_before_turn and not any(later.is_turn for later in script.steps[number:]):
+            yield number, step.verb, NO_TURN_AFTER
 
 
 def _unfillable(text: str, variables: VariableRows | None) -> Iterator[str]:

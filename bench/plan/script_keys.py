@@ -13,7 +13,7 @@ import msgspec
 
 from bench.plan.conversation import file_of, load_history, read_once
 from bench.plan.functions import ScriptFunction
-from bench.plan.random_choices import LONGEST_S, LogNormalTimes, ThinkTime, load_rows, load_think_times
+from bench.plan.random_choices import MAX_PAUSE_S, LogNormalTimes, ThinkTime, load_rows, load_think_times
 from bench.plan.recordings import BackgroundNoise, load_pcm
 from bench.protocol.audio import AudioFormatName
 from bench.protocol.settings import (
@@ -31,6 +31,7 @@ from bench.validation import (
     AnyJson,
     Boolean,
     Choice,
+    Converted,
     Field,
     Integer,
     InvalidCombinationError,
@@ -45,23 +46,22 @@ from bench.validation import (
     Schema,
     String,
     StructOf,
-    Then,
     Validator,
     either,
     one_of_tables,
 )
 from bench.yaml_file import LocatedValue
 
-SECONDS = Number(0.001, LONGEST_S, "of seconds")
+SECONDS = Number(0.001, MAX_PAUSE_S, "of seconds")
 FORMAT = Choice(get_args(AudioFormatName))
 
 
-MOST_WAVS = 1_000
+MAX_WAVS = 1_000
 """The number of recordings that stay in memory, more than any task has.
 
 A task that writes a new WAV for each turn would otherwise fill the memory.
 """
-WAV = file_of(read_once(load_pcm, MOST_WAVS))
+WAV = file_of(read_once(load_pcm, MAX_WAVS))
 ROWS = file_of(load_rows)
 THINK_TIMES = file_of(load_think_times)
 HISTORY = file_of(load_history)
@@ -72,8 +72,8 @@ THRESHOLDS = MapOf(
     1,
 )
 """The thresholds of a run. `reports.thresholds` knows the metrics and the form of thresholds."""
-MOST_TOKENS = 1_000_000
-TOKENS = OrKeyword(Integer(1, MOST_TOKENS, "of tokens (or inf)"), "inf")
+MAX_TOKENS = 1_000_000
+TOKENS = OrKeyword(Integer(1, MAX_TOKENS, "of tokens (or inf)"), "inf")
 
 RESPONSE_FIELDS: dict[str, Field[Any]] = {
     "output": Field(Choice(("audio", "text")), "Whether the answer is audio or text."),
@@ -87,7 +87,7 @@ RESPONSE = StructOf(RESPONSE_FIELDS, ResponseSettings)
 
 def _texts(shape: Validator[str] = String()) -> Validator[list[str]]:  # noqa: B008  # a shape is frozen
     """Return the form of one text or several, as the list that services require."""
-    return Then(OneOrMore(shape), lambda _, texts: list(texts))
+    return Converted(OneOrMore(shape), lambda _, texts: list(texts))
 
 
 @dataclass(frozen=True)
@@ -269,9 +269,7 @@ REASONING = StructOf(
 RETENTION = StructOf(
     {
         "retention_ratio": Field(Number(0, 1), "The share of the conversation that is retained.", required=True),
-        "post_instructions": Field(
-            Integer(0, MOST_TOKENS), "Maximum tokens of the conversation, without instructions."
-        ),
+        "post_instructions": Field(Integer(0, MAX_TOKENS), "Maximum tokens of the conversation, without instructions."),
     },
     lambda retention_ratio, post_instructions=None: (
         {"type": "retention_ratio", "retention_ratio": retention_ratio}
@@ -347,7 +345,7 @@ LOG_NORMAL = StructOf(
     {
         "median": Field(SECONDS, "Seconds; half of the pauses are shorter.", required=True),
         "sigma": Field(Number(0, 2), "Standard deviation of the pause's natural logarithm.", required=True),
-        "max": Field(SECONDS, "Seconds; longer pauses are cut to this length.", default=LONGEST_S),
+        "max": Field(SECONDS, "Seconds; longer pauses are cut to this length.", default=MAX_PAUSE_S),
     },
     _log_normal,
 )
@@ -372,14 +370,14 @@ TOOL = StructOf(
         "description": Field(String(), "Description of the function, for the model."),
         "parameters": Field(JsonObject(), "JSON Schema of its arguments."),
         "returns": Field(ResultValidator(), "Its result, JSON or a text; the calls use the items of a list in order."),
-        "delay": Field(OrStruct(Number(0, LONGEST_S, "of seconds"), DRAWN), "Its duration in seconds.", default=0.0),
+        "delay": Field(OrStruct(Number(0, MAX_PAUSE_S, "of seconds"), DRAWN), "Its duration in seconds.", default=0.0),
     },
     _function,
 )
 NAME = RegexString("[A-Za-z0-9_-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 _ -")
 
 
-TOOLS: Validator[tuple[ScriptFunction, ...]] = Then(
+TOOLS: Validator[tuple[ScriptFunction, ...]] = Converted(
     MapOf(NAME.pattern, TOOL, "a table (`name of a function: its settings`)"),
     lambda _, functions: tuple(
         replace(function, tool=msgspec.structs.replace(function.tool, name=name))

@@ -21,7 +21,7 @@ from bench.plan.prepared import (
     PreparedTurn,
     ScriptEncoder,
 )
-from bench.plan.random_choices import LONGEST_S, SessionChoices, ThinkTime
+from bench.plan.random_choices import MAX_PAUSE_S, SessionChoices, ThinkTime
 from bench.plan.recordings import Pcm
 from bench.plan.script_keys import DRAWN, SECONDS, WAV
 from bench.plan.turn_plan import WATCH_NS, InterruptTrigger, SoundKind
@@ -43,6 +43,7 @@ from bench.units import NS_PER_S
 from bench.validation import (
     Boolean,
     Choice,
+    Converted,
     Field,
     InvalidCombinationError,
     JsonObject,
@@ -53,7 +54,6 @@ from bench.validation import (
     Schema,
     String,
     StructOf,
-    Then,
     Validator,
     either,
     field_key,
@@ -77,7 +77,7 @@ EXPECTED_EVENTS = (
 OF_SPEECH = ("speech_started", "speech_stopped")
 OF_AUDIO = (*OF_SPEECH, "committed")
 OF_SPOKEN_ANSWER = ("audio_delta", "audio_done", "transcript_delta", "transcript_done")
-UNHEARD = "needs `turn_detection` in the session: without it the service processes only committed audio"
+NEEDS_VAD = "needs `turn_detection` in the session: without it the service processes only committed audio"
 UNPLAYED = "needs a reply with audio, but the turn before requests text"
 NO_ROW: Mapping[str, str] = {}
 
@@ -100,7 +100,7 @@ def _cue(
 
 CUE = StructOf(
     {
-        "after": Field(Number(0, LONGEST_S, "of seconds"), "After this many seconds of the reply were played."),
+        "after": Field(Number(0, MAX_PAUSE_S, "of seconds"), "After this many seconds of the reply were played."),
         "after_share": Field(Number(0, 1), "After this share of the reply was played: 0.5 is half of it."),
         "after_text": Field(String(), "After the reply's transcript contains this text."),
     },
@@ -152,7 +152,7 @@ class InterruptStep(AudioTurnBase):
                 raise InvalidCombinationError(name, problem)
 
     @property
-    def plays_turn(self) -> bool:
+    def is_turn(self) -> bool:
         return bool(self.interrupt.audio)
 
     @property
@@ -163,20 +163,20 @@ class InterruptStep(AudioTurnBase):
         yield from super().features()
         yield Feature.INTERRUPTION
         yield from _cue_features(self.interrupt.cue)
-        if not self.plays_turn or self.interrupt.verify_truncation:
+        if not self.is_turn or self.interrupt.verify_truncation:
             yield Feature.CUT
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
         yield from super().problems(session, turn)
-        if turn is not None and turn.asks_for(session) == "text":
+        if turn is not None and turn.requested_output(session) == "text":
             yield self.verb, UNPLAYED
-        elif self.plays_turn and session.turn_detection is None:
-            yield self.verb, UNHEARD
+        elif self.is_turn and session.turn_detection is None:
+            yield self.verb, NEEDS_VAD
 
     def prepared(
         self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
     ) -> PreparedStep:
-        if not self.plays_turn:
+        if not self.is_turn:
             return PreparedInterruption(self.interrupt.cue or AT_ONCE, self.interrupt.verify_truncation)
         return super().prepared(encoder, number, choices, row)
 
@@ -238,17 +238,17 @@ class SoundStep(Step):
         yield from _cue_features(self.sound.cue)
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
-        if self.within_turn and turn is not None and turn.asks_for(session) == "text":
+        if self.within_turn and turn is not None and turn.requested_output(session) == "text":
             yield self.verb, UNPLAYED
         elif session.turn_detection is None:
-            yield self.verb, UNHEARD
+            yield self.verb, NEEDS_VAD
 
     def prepared(
         self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
     ) -> PreparedStep:
         heard, cue = self.sound, (self.sound.cue or AT_ONCE) if self.within_turn else None
         chunks = encoder.sound(heard.audio, heard.chunk_ms)
-        return PreparedSound(heard.kind, cue, chunks, encoder.between(heard.audio, heard.chunk_ms))
+        return PreparedSound(heard.kind, cue, chunks, encoder.silence_chunks(heard.audio, heard.chunk_ms))
 
 
 # Steps that are not turns.
@@ -314,7 +314,7 @@ class ExpectStep(Step):
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
         if turn is None:
             return
-        event, output = self.expect.event, turn.asks_for(session)
+        event, output = self.expect.event, turn.requested_output(session)
         reasons = {
             "has no audio": event in OF_AUDIO and turn.kind != "audio",
             "is committed by this tool, as there is no turn detection": event in OF_SPEECH
@@ -363,7 +363,7 @@ def _typed(value: LocatedValue, event: dict[str, Any]) -> dict[str, Any]:
 
 
 TYPED = {"type": {"type": "string", "minLength": 1}}
-EVENT = Then(JsonObject(), _typed, {"type": "object", "properties": TYPED, "required": ["type"]})
+EVENT = Converted(JsonObject(), _typed, {"type": "object", "properties": TYPED, "required": ["type"]})
 """An event in the words of the service, of which only the `type` is checked."""
 
 
@@ -378,7 +378,7 @@ class SendStep(Step):
     send: Mapping[str, Any] = field_key(EVENT, "An event in the service's own format.", required=True)
 
     def unsupported_reason(self, dialect: Dialect, session: SessionSettings) -> str:
-        return dialect.refuses_event(self.send, session)
+        return dialect.unsupported_event(self.send, session)
 
     def prepared(
         self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
@@ -411,15 +411,17 @@ def step_table(kind: type[Step]) -> StructOf[Step]:
 STEP_TABLES = {kind.verb: step_table(kind) for kind in KINDS}
 STEP = OneKeyOf[Step](STEP_TABLES)
 TURN_KEYS = ("text", "audio", "request_response", "wait_for")
-OF_NO_TURN = f"must come after a turn: put it after a {either(f'`{verb}`' for verb in TURN_KEYS)}"
-UNTOLD = "during silence needs a turn after it, and there is none: add a `text`, `audio` or `request_response` step"
-TWICE = (
+NO_TURN_BEFORE = f"must come after a turn: put it after a {either(f'`{verb}`' for verb in TURN_KEYS)}"
+NO_TURN_AFTER = (
+    "during silence needs a turn after it, and there is none: add a `text`, `audio` or `request_response` step"
+)
+AMBIGUOUS_NAME = (
     "is the name of a text turn and of a voice turn, which are measured from different instants: use different names"
 )
 
 
 def is_turn(step: Step) -> TypeGuard[ScriptTurn]:
-    return step.plays_turn
+    return step.is_turn
 
 
 def step_of(verb: str, folder: Path = Path(), **given: Any) -> Step:
@@ -449,14 +451,14 @@ class StepRules:
     def problems(self, step: Step) -> Iterator[tuple[str, str]]:
         """Yield (key, problem) of the next step, for each rule that it violates."""
         if step.is_of_turn and self._turn is None:
-            yield step.verb, OF_NO_TURN
+            yield step.verb, NO_TURN_BEFORE
         if step.is_first and self._kinds:
             yield step.verb, NOT_FIRST
         yield from step.problems(self._session, self._turn)
         if is_turn(step):
             spoken = step.kind == "audio"
             if self._kinds.setdefault(step.name, spoken) is not spoken:
-                yield "name", TWICE
+                yield "name", AMBIGUOUS_NAME
             self._turn = step
         elif not step.within_turn:
             self._turn = None
@@ -472,9 +474,9 @@ class StepsValidator(Validator[tuple[Step, ...]]):
             raise value.type_error("a list")
         steps, turns, mistakes = list[Step](), 0, Mistakes()
         for number, item in enumerate(content, 1):
-            with mistakes.gathered():
-                step = STEP.read(item.called(f"step {number}"))
-                turns += step.plays_turn
+            with mistakes.gather():
+                step = STEP.read(item.renamed(f"step {number}"))
+                turns += step.is_turn
                 steps.append(replace(step, name=step.name or f"turn_{turns}") if is_turn(step) else step)
         mistakes.refuse()
         if not turns:
@@ -486,7 +488,7 @@ class StepsValidator(Validator[tuple[Step, ...]]):
         return {"type": "array", "items": STEP.schema(), "contains": turn}
 
 
-MOST_KEPT = 64
+MAX_RETAINED = 64
 """The number of steps with files that stay in memory, because tasks repeat them. Other steps are cheap to read again.
 """
 
@@ -504,6 +506,6 @@ class StepReader:
         step = self._kept.pop(name, None) or step_of(verb, self._folder, **given)
         if step.recordings or "file" in given:
             self._kept[name] = step  # at the end, because it is the last one used
-            if len(self._kept) > MOST_KEPT:
+            if len(self._kept) > MAX_RETAINED:
                 del self._kept[next(iter(self._kept))]
         return step

@@ -33,6 +33,7 @@ from bench.protocol.settings import FULL_DUPLEX, Image, Message, ResponseSetting
 from bench.validation import (
     Boolean,
     Choice,
+    Converted,
     Field,
     Integer,
     InvalidCombinationError,
@@ -46,7 +47,6 @@ from bench.validation import (
     RegexString,
     String,
     StructOf,
-    Then,
     Validator,
     field_key,
     field_keys,
@@ -64,7 +64,7 @@ class Step(ABC):
     """True if no turn may precede it."""
 
     @property
-    def plays_turn(self) -> bool:
+    def is_turn(self) -> bool:
         """True if it is a turn."""
         return False
 
@@ -167,8 +167,8 @@ def _pattern(value: LocatedValue, text: str) -> str:
     return text
 
 
-WORDS = Then(String(), _with_word)
-PATTERN = Then(String(), _pattern, {"format": "regex"})
+WORDS = Converted(String(), _with_word)
+PATTERN = Converted(String(), _pattern, {"format": "regex"})
 STEP_NAME = RegexString("[A-Za-z0-9._-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 . _ -")
 MATCHES = Field(PATTERN, "A regular expression that the reply's text must contain.", required=True)
 CONTAINS = Field(OneOrMore(WORDS), "Words that the reply must contain, all of several.", required=True)
@@ -198,7 +198,7 @@ CALL = StructOf(
 )
 
 
-CALLS: Validator[tuple[ExpectedFunctionCall, ...]] = Then(
+CALLS: Validator[tuple[ExpectedFunctionCall, ...]] = Converted(
     OneOrMore(OrStruct(NAME, CALL)),
     lambda _, calls: tuple(ExpectedFunctionCall(call) if isinstance(call, str) else call for call in calls),
 )
@@ -225,7 +225,7 @@ class ScriptTurn(Step):
     judge: SuccessPredicate | None = None
 
     @property
-    def plays_turn(self) -> bool:
+    def is_turn(self) -> bool:
         return True
 
     @property
@@ -248,7 +248,7 @@ class ScriptTurn(Step):
         asked = self.response.instructions
         return (*super().texts, *([asked] if asked else []), self.reference.reply, *self.reference.contains)
 
-    def asks_for(self, session: SessionSettings) -> str:
+    def requested_output(self, session: SessionSettings) -> str:
         """Return the requested output: audio or text."""
         return self.response.output or session.output
 
@@ -272,7 +272,7 @@ class ScriptTurn(Step):
             step=self.name,
             event_prefix=prefix,
             request_event_id=request_event_id(prefix),
-            wants_audio=self.asks_for(encoder.session) == "audio",
+            wants_audio=self.requested_output(encoder.session) == "audio",
             transcription_due=encoder.session.input_transcription is not None and self.kind == "audio",
             speech_format=encoder.input_format.name,
             reply_format=encoder.output_format.name,
@@ -290,7 +290,7 @@ class ScriptTurn(Step):
             plan=plan,
             kind=self.kind,
             speech=(),
-            between=(),
+            silence_chunks=(),
             inputs=(),
             request=encoder.request(self.response, prefix, row),
             judge=self.judge,
@@ -321,10 +321,12 @@ class TextTurn(ScriptTurn):
     def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
         turn, said = super().prepared_turn(encoder, number, choice, row), encoder.message(self.said[0], row)
         item = encoder.dialect.message(said, f"{turn.plan.event_prefix}item")
-        return replace(turn, inputs=(item,), said=said)
+        return replace(turn, inputs=(item,), item=said)
 
 
-METADATA = MapOf(".{1,64}", RegexString(".{0,512}", "at most 512 characters"), "a table of at most 15 texts", most=15)
+METADATA = MapOf(
+    ".{1,64}", RegexString(".{0,512}", "at most 512 characters"), "a table of at most 15 texts", maximum=15
+)
 ASKED = StructOf(
     RESPONSE_FIELDS
     | {
@@ -420,18 +422,20 @@ class AudioTurnBase(ScriptTurn):
     def encode_ahead(self, encoder: ScriptEncoder, number: int) -> None:
         for pcm in self.recordings:
             encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number, keep=True)
-            encoder.between(pcm, self.chunk_ms)
+            encoder.silence_chunks(pcm, self.chunk_ms)
 
     def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
         turn, choice = super().prepared_turn(encoder, number, choice, row), choice % len(self.recordings)
         pcm, words = self.recordings[choice], self.transcript[choice] if self.transcript else ""
         messages = encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number)
         plan = replace(turn.plan, audio=pcm.path.name, reference=replace(turn.plan.reference, words=words))
-        if encoder.detects:  # the service's VAD ends the speech
+        if encoder.detects_turns:  # the service's VAD ends the speech
             request = None if encoder.session.service_responds else turn.request
-            between = encoder.between(pcm, self.chunk_ms)
-            plan = replace(plan, vad=True, service_responds=request is None, trailing_silence_ns=encoder.tail_ns(pcm))
-            return replace(turn, plan=plan, speech=messages, between=between, request=request)
+            between = encoder.silence_chunks(pcm, self.chunk_ms)
+            plan = replace(
+                plan, vad=True, service_responds=request is None, trailing_silence_ns=encoder.trailing_silence_ns(pcm)
+            )
+            return replace(turn, plan=plan, speech=messages, silence_chunks=between, request=request)
         turn = replace(turn, plan=plan)
         commit = encoder.dialect.commit(f"{turn.plan.event_prefix}commit")
         if self.is_paced:

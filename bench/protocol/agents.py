@@ -30,7 +30,7 @@ from bench.protocol.base import (
 from bench.protocol.events import EMPTY, EventKind, ServerEvent, base64_bytes
 from bench.protocol.full_duplex import FullDuplexDialect
 from bench.protocol.settings import SessionSettings, UnsupportedSetting
-from bench.untrusted.values import LONGEST_ID, LONGEST_WORDS
+from bench.untrusted.values import MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS
 
 OTHER_STREAM = " of another stream"
 """The suffix of a message's name in counts, if the message names another call's stream, or none."""
@@ -51,11 +51,14 @@ class AgentDialect(FullDuplexDialect):
     audio_in: ClassVar[tuple[frozenset[str], frozenset[str]]]
     settings = frozenset({"turn_detection", "input_format", "output_format", "extra"})
     only_duplex = "an agent always receives its caller's audio, and decides by itself when to answer"
-    lacks_more = ()
+    also_missing = ()
 
     def __init__(self) -> None:
         super().__init__()
-        self.lacks = {**self.lacks, Feature.CUE: "which an agent does not report: use `after`, in seconds"}
+        self.missing_features = {
+            **self.missing_features,
+            Feature.CUE: "which an agent does not report: use `after`, in seconds",
+        }
 
     def read_text(self, message: bytes) -> ServerEvent:
         """Return the event of a text message. Raise one of UNREADABLE."""
@@ -80,7 +83,7 @@ class AgentDialect(FullDuplexDialect):
             fields[name] = msgspec.Raw(msgspec.json.encode(kept))
         return msgspec.json.encode(fields) if holding else message
 
-    def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
+    def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         if event["type"] == "dtmf" and event.get("digit") in DIGITS:
             return ""
         return "is not an event of a phone call: press a key with {type: dtmf, digit: '5'}"
@@ -118,9 +121,9 @@ class AcsCallCodec(CallCodec):
         super().__init__(call_id)
         self._audio_ms = 0
 
-    def written(self, act: MessageKind, data: bytes) -> bytes:
+    def encode(self, act: MessageKind, data: bytes) -> bytes:
         if act is not MessageKind.APPEND:
-            return super().written(act, data)
+            return super().encode(act, data)
         minutes, milliseconds = divmod(self._audio_ms, 60_000)
         hours, minutes = divmod(minutes, 60)
         self._audio_ms += FRAME_MS
@@ -147,7 +150,7 @@ class Acs(AgentDialect):
     message_kinds = MappingProxyType({AUDIO_DATA: MessageKind.APPEND})
     audio_in = frozenset({"audioData", "AudioData"}), frozenset({"data", "Data"})
 
-    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
+    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
         format = self.input_format_for(settings)
         metadata = {
             "subscriptionId": CALL_ID,
@@ -167,7 +170,10 @@ class Acs(AgentDialect):
 
     def read_text(self, message: bytes) -> ServerEvent:
         wire = _decode_acs(message)
-        name, audio = (wire.kind or wire.capital_kind)[:LONGEST_ID], wire.audio or wire.capital_audio or _AcsAudio()
+        name, audio = (
+            (wire.kind or wire.capital_kind)[:MAX_ID_CHARACTERS],
+            wire.audio or wire.capital_audio or _AcsAudio(),
+        )
         kind = name[:1].upper() + name[1:]
         if kind == AUDIO_DATA:
             payload = audio.data if len(audio.data) else audio.capital_data
@@ -218,32 +224,32 @@ class TwilioCallCodec(CallCodec):
     def __init__(self, call_id: str) -> None:
         super().__init__(call_id)
         self._stream = STREAM.replace(CALL_ID, call_id)
-        self._said = self._pieces = self._audio_ms = 0
+        self._spoken_marks = self._chunks = self._audio_ms = 0
 
-    def written(self, act: MessageKind, data: bytes) -> bytes:
+    def encode(self, act: MessageKind, data: bytes) -> bytes:
         if act is not MessageKind.APPEND:
-            named = super().written(act, data)
+            named = super().encode(act, data)
             if NUMBER not in named:
                 return named
-            self._said += 1
+            self._spoken_marks += 1
             # only the first; others are part of a user's text
-            return named.replace(NUMBER, str(self._said).encode(), 1)
-        self._said += 1
-        self._pieces += 1
+            return named.replace(NUMBER, str(self._spoken_marks).encode(), 1)
+        self._spoken_marks += 1
+        self._chunks += 1
         head = (
-            f'{{"event":"media","sequenceNumber":"{self._said}","media":{{"track":"inbound","chunk":"{self._pieces}",'
+            f'{{"event":"media","sequenceNumber":"{self._spoken_marks}","media":{{"track":"inbound","chunk":"{self._chunks}",'
             f'"timestamp":"{self._audio_ms}","payload":"'
         )
         self._audio_ms += FRAME_MS
         return b"".join((head.encode(), data, f'"}},"streamSid":"{self._stream}"}}'.encode()))
 
-    def heard(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
+    def decode(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
         (event,) = events
         if event.session_id == self._stream or event.kind not in OF_STREAM:
             return events
         return (ServerEvent(EventKind.UNKNOWN, f"{event.name}{OTHER_STREAM}"),)
 
-    def played(self, mark: str) -> ClientMessage:
+    def acknowledge(self, mark: str) -> ClientMessage:
         # escaped, so that the agent's text cannot contain our placeholder
         name = msgspec.json.encode(mark).replace(b"{", b"\\u007b")
         return _twilio_message(MARK, {"name": msgspec.Raw(name)})
@@ -271,7 +277,7 @@ class Twilio(AgentDialect):
     message_kinds = MappingProxyType({MEDIA: MessageKind.APPEND})
     audio_in = frozenset({MEDIA}), frozenset({"payload"})
 
-    def refuses_own(self, settings: SessionSettings) -> UnsupportedSetting | None:
+    def own_unsupported(self, settings: SessionSettings) -> UnsupportedSetting | None:
         wrong = next((name for name, value in settings.extra.items() if not isinstance(value, str)), None)
         if wrong is None:
             return None
@@ -279,7 +285,7 @@ class Twilio(AgentDialect):
             ("extra", wrong), f"extra must contain custom parameters, which are texts: put {wrong} in quotes"
         )
 
-    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
+    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
         start = {
             **OF_CALL,
             "streamSid": STREAM,
@@ -298,14 +304,14 @@ class Twilio(AgentDialect):
 
     def read_text(self, message: bytes) -> ServerEvent:
         wire = _decode_twilio(message)
-        name, stream = wire.event[:LONGEST_ID], wire.stream[:LONGEST_ID]
+        name, stream = wire.event[:MAX_ID_CHARACTERS], wire.stream[:MAX_ID_CHARACTERS]
         if name == MEDIA:
             payload = EMPTY if wire.media is None else wire.media.payload
             size = base64_bytes(payload)
             return ServerEvent(EventKind.AUDIO_DELTA, name, payload_bytes=size, payload=payload, session_id=stream)
         if name == MARK:
             return ServerEvent(
-                EventKind.MARKED, name, text=(wire.mark or _Mark()).name[:LONGEST_WORDS], session_id=stream
+                EventKind.MARKED, name, text=(wire.mark or _Mark()).name[:MAX_MESSAGE_CHARACTERS], session_id=stream
             )
         return ServerEvent(EventKind.CLEARED if name == CLEAR else EventKind.UNKNOWN, name, session_id=stream)
 
@@ -351,11 +357,11 @@ class PcmAgent(AgentDialect):
     input_formats = output_formats = by_name(PCM16_16K, PCM16_8K, PCM16, PCM16_48K, G711_ULAW, G711_ALAW)
     message_kinds = MappingProxyType({AUDIO: MessageKind.APPEND, TEXT: MessageKind.RAW})
 
-    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
+    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
         """Return the script's `extra` as the first message, for agents that need one."""
         return (self.raw(settings.extra, event_id),) if settings.extra else ()
 
-    def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
+    def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         return ""
 
     def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:

@@ -119,7 +119,7 @@ def by_name(*formats: AudioFormat) -> dict[AudioFormatName, AudioFormat]:
     return {format.name: format for format in formats}
 
 
-def chosen(formats: Mapping[AudioFormatName, AudioFormat], name: AudioFormatName | None) -> AudioFormat:
+def resolve_format(formats: Mapping[AudioFormatName, AudioFormat], name: AudioFormatName | None) -> AudioFormat:
     """Return the format with this name; without a name the service's default, which is the first."""
     return next(iter(formats.values())) if name is None else formats[name]
 
@@ -147,10 +147,10 @@ def decoded_audible(payload: msgspec.Raw, audio: AudioFormat) -> int | None:
     data = audio_payload(payload)
     if data is None:
         return UNREADABLE
-    return audible_place(audio.decode(data))
+    return audible_position(audio.decode(data))
 
 
-def audible_place(samples: Samples) -> int | None:
+def audible_position(samples: Samples) -> int | None:
     """Return the position of the first audible sample; None if there is none."""
     loud = (samples >= AUDIBLE) | (samples <= -AUDIBLE)
     place = int(loud.argmax()) if loud.size else 0

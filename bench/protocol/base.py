@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bench.protocol.audio import AudioFormat, AudioFormatName, chosen
+from bench.protocol.audio import AudioFormat, AudioFormatName, resolve_format
 from bench.protocol.events import EventKind, FunctionCall, ServerEvent
 from bench.protocol.settings import FunctionOutput, Message, ResponseSettings, SessionSettings, UnsupportedSetting
 
@@ -25,7 +25,7 @@ SIMULATOR_HEADER = "x-rtbench-simulator"
 """A header of every response of `rtbench simulate`. A gateway on the path may answer the upgrade without it."""
 SIMULATOR_LATE_HEADER = "x-rtbench-simulator-late-ms"
 """A header of those responses while the simulator is late: its p99 lateness since it started to listen."""
-SIMULATOR_MARK = "rtbench_simulator"
+SIMULATOR_VALUE = "rtbench_simulator"
 """A key of the simulator's session description that no service has and clients ignore. Its value is true."""
 SESSION_PREFIX = "session-"
 """The prefix of the ids of client messages without which a session differs from its script."""
@@ -85,7 +85,7 @@ class ClientMessage:
     is the item that the message truncates after `played_ms`, or retrieves.
     """
 
-    act: MessageKind
+    kind: MessageKind
     name: str
     data: bytes = field(repr=False)
     duration_ns: int | None = None
@@ -131,17 +131,17 @@ class CallCodec:
     def __init__(self, call_id: str) -> None:
         self.call_id = call_id
 
-    def written(self, act: MessageKind, data: bytes) -> bytes:
+    def encode(self, act: MessageKind, data: bytes) -> bytes:
         """Return a message, encoded for all sessions, as this session sends it next."""
         if isinstance(data, BinaryMessage):
             return data
         return data.replace(CALL_ID.encode(), self.call_id.encode())
 
-    def heard(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
+    def decode(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
         """Return the events of a message as the call receives them: unknown ones if the message is for another call."""
         return events
 
-    def played(self, mark: str) -> ClientMessage | None:
+    def acknowledge(self, mark: str) -> ClientMessage | None:
         """Return the report that all audio before this mark was played or dropped; None if no report is needed."""
         return None
 
@@ -158,7 +158,7 @@ class TelephonyProvider(NamedTuple):
     the call.
     """
 
-    words: Callable[[str], CallCodec]
+    codec: Callable[[str], CallCodec]
     frame_ms: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -185,7 +185,7 @@ class Dialect:
     """The formats of the service's audio. The first is the service's default."""
     message_kinds: Mapping[str, MessageKind]
     """Name of a client message on the wire → its kind."""
-    lacks: Mapping[Feature, str] = MappingProxyType({})
+    missing_features: Mapping[Feature, str] = MappingProxyType({})
     """Feature that the service does not have → the rest of the error, with a remedy."""
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
@@ -204,22 +204,22 @@ class Dialect:
 
     def input_format_for(self, settings: SessionSettings) -> AudioFormat:
         """Return the format of the caller's audio."""
-        return chosen(self.input_formats, settings.input_format)
+        return resolve_format(self.input_formats, settings.input_format)
 
     def output_format_for(self, settings: SessionSettings) -> AudioFormat:
         """Return the format of the service's audio."""
-        return chosen(self.output_formats, settings.output_format)
+        return resolve_format(self.output_formats, settings.output_format)
 
     # Sent messages.
 
-    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
+    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
         """Return the set-up of a session, in order: messages to send, and events to wait for.
 
         The last one is an event of `EventKind.SESSION_UPDATED`, after which the session is ready.
         """
         raise NotImplementedError
 
-    def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
+    def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         """Return the conflict of a script's event with what this tool relies on, with a remedy; "" if there is none."""
         return ""
 
@@ -317,4 +317,4 @@ def simulator_late_ms(headers: Mapping[str, str]) -> float:
 
 def is_simulated(headers: Mapping[str, str], session: Mapping[str, Any]) -> bool:
     """Return whether the response to an upgrade, or a session's description, is the simulator's."""
-    return SIMULATOR_HEADER in headers or SIMULATOR_MARK in session
+    return SIMULATOR_HEADER in headers or SIMULATOR_VALUE in session

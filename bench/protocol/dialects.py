@@ -84,12 +84,12 @@ class VoiceLive(Preview):
     """
 
     name = family = VOICE_LIVE_NAME
-    own = OF_VOICE_LIVE
+    own_kinds = OF_VOICE_LIVE
     input_formats = output_formats = by_name(PCM16, PCM16_8K, PCM16_16K, G711_ULAW, G711_ALAW)
-    lacks = MappingProxyType(
+    missing_features = MappingProxyType(
         {Feature.OUT_OF_BAND: "which Voice Live does not support: remove `conversation: none` and `input`"}
     )
-    kept = {**Preview.kept, ("avatar",): "an avatar's video is not measured"}  # noqa: RUF012 - as in its base
+    stored = {**Preview.stored, ("avatar",): "an avatar's video is not measured"}  # noqa: RUF012 - as in its base
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
         spoken = self.output_format_for(settings).name
@@ -125,14 +125,14 @@ class Xai(ServerVadOnly, Ga):
     """
 
     name = "xai"
-    own = dict.fromkeys(("conversation.item.input_audio_transcription.updated", "ping"), EventKind.NOTED) | {
+    own_kinds = dict.fromkeys(("conversation.item.input_audio_transcription.updated", "ping"), EventKind.NOTED) | {
         "response.text.delta": EventKind.TEXT_DELTA,  # text has either name
         "response.text.done": EventKind.TEXT_DONE,
     }
-    lacks = UNKNOWN
-    kept = {  # noqa: RUF012 - as in its bases
+    missing_features = UNKNOWN
+    stored = {  # noqa: RUF012 - as in its bases
         ("turn_detection", "create_response") if keys[-1:] == ("create_response",) else keys: remedy
-        for keys, remedy in Ga.kept.items()
+        for keys, remedy in Ga.stored.items()
     }
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class Inworld(Ga):
     """
 
     name = "inworld"
-    lacks = UNKNOWN
+    missing_features = UNKNOWN
 
     def output(self, output: Output) -> dict[str, Any]:
         return {"output_modalities": ["text"] if output == "text" else ["audio", "text"]}
@@ -175,11 +175,11 @@ class Qwen(ShelledFunctions):
     """
 
     name = "qwen"
-    own = dict.fromkeys(("conversation.item.input_audio_transcription.text", "session.finished"), EventKind.NOTED)
-    lacks = UNKNOWN
+    own_kinds = dict.fromkeys(("conversation.item.input_audio_transcription.text", "session.finished"), EventKind.NOTED)
+    missing_features = UNKNOWN
     input_formats = by_name(PCM16_16K, PCM16_8K, PCM16, PCM16_48K)
     output_formats = by_name(PCM16, PCM16_8K, PCM16_16K, PCM16_48K)
-    kept = {**Preview.kept, ("audio",): "use `input_format` and `output_format`"}  # noqa: RUF012
+    stored = {**Preview.stored, ("audio",): "use `input_format` and `output_format`"}  # noqa: RUF012
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
         heard, spoken = self.input_format_for(settings), self.output_format_for(settings)
@@ -195,11 +195,11 @@ class Glm(ServerVadOnly, Preview):
     """
 
     name = "glm"
-    own = dict.fromkeys(("heartbeat", "response.function_call.simple_browser"), EventKind.NOTED)
-    lacks = UNKNOWN
+    own_kinds = dict.fromkeys(("heartbeat", "response.function_call.simple_browser"), EventKind.NOTED)
+    missing_features = UNKNOWN
     input_formats = by_name(PCM16_16K, PCM16)
     output_formats = by_name(PCM16)
-    kept = {**Preview.kept, ("beta_fields", "chat_mode"): "only calls with audio are supported"}  # noqa: RUF012
+    stored = {**Preview.stored, ("beta_fields", "chat_mode"): "only calls with audio are supported"}  # noqa: RUF012
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
         rate = self.input_format_for(settings).rate_hz // 1_000
@@ -218,7 +218,7 @@ class StepFun(ServerVadOnly, ShelledFunctions):
     """
 
     name = "stepfun"
-    lacks = UNKNOWN
+    missing_features = UNKNOWN
     input_formats = by_name(PCM16)
     output_formats = by_name(PCM16)
 

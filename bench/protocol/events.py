@@ -160,8 +160,8 @@ class PlayoutPosition(NamedTuple):
     some of which came late.
     """
 
-    waits_ns: int
-    error_ns: int
+    delay_ns: int
+    uncertainty_ns: int
     uneven_ns: int
 
 
@@ -206,7 +206,7 @@ class ServerEvent(msgspec.Struct, frozen=True):
     payload: msgspec.Raw | StrippedAudio = EMPTY
     text: str = ""
     audio_ms: int | None = None
-    foreign: bool = False
+    other_dialect: bool = False
     status: str = ""
     reason: str = ""
     request: str = ""
@@ -239,7 +239,7 @@ def audio_payload(raw: msgspec.Raw) -> bytes | None:
     return audio if len(audio) == max(0, base64_bytes(raw)) else None  # otherwise binascii has ignored some padding
 
 
-def said(payload: msgspec.Raw | StrippedAudio) -> str:
+def transcript(payload: msgspec.Raw | StrippedAudio) -> str:
     """Return the text of a delta; "" if it has none."""
     try:
         return msgspec.json.decode(payload, type=str) if isinstance(payload, msgspec.Raw) and len(payload) else ""

@@ -26,7 +26,7 @@ from bench.protocol.events import (
     text_characters,
 )
 from bench.protocol.openai import GPT_LIVE_NAME
-from bench.protocol.openai_events import LONGEST_SESSION, failure_of
+from bench.protocol.openai_events import MAX_DURATION_CLOSE, failure_of
 from bench.protocol.openai_ga import ga_format
 from bench.protocol.settings import (
     FULL_DUPLEX,
@@ -39,7 +39,7 @@ from bench.protocol.settings import (
     without_none,
 )
 from bench.untrusted.sanitize import slug
-from bench.untrusted.values import LONGEST_ID, object_in, shortened_settings, string_in, text_of
+from bench.untrusted.values import MAX_ID_CHARACTERS, get_text, object_in, shortened_settings, string_in
 
 UNSPEAKABLE = (
     *(Feature.IMAGE, Feature.OUT_OF_BAND, Feature.ASKED, Feature.MESSAGE, Feature.EXPECTATION, Feature.HISTORY),
@@ -59,13 +59,13 @@ class FullDuplexDialect(Dialect):
     title: ClassVar[str]
     settings: ClassVar[frozenset[str]]
     only_duplex: ClassVar[str]
-    lacks_more: ClassVar[tuple[Feature, ...]] = (Feature.INTERRUPTION, Feature.SOUND)
+    also_missing: ClassVar[tuple[Feature, ...]] = (Feature.INTERRUPTION, Feature.SOUND)
     one_format: ClassVar[bool] = True
     has_turn_events = takes_requests = False
 
     def __init__(self) -> None:
         not_here = f"which {self.title} does not support"
-        self.lacks = dict.fromkeys((*UNSPEAKABLE, *self.lacks_more), f"{not_here}: remove it") | {
+        self.missing_features = dict.fromkeys((*UNSPEAKABLE, *self.also_missing), f"{not_here}: remove it") | {
             Feature.TYPED: f"{not_here}: use a recording instead (`audio`)"
         }
 
@@ -83,9 +83,9 @@ class FullDuplexDialect(Dialect):
         if self.one_format and self.input_format_for(settings) is not self.output_format_for(settings):
             problem = f"output_format must equal input_format: {self.title} has one format for both directions"
             return UnsupportedSetting(("output_format",), problem)
-        return self.refuses_own(settings)
+        return self.own_unsupported(settings)
 
-    def refuses_own(self, settings: SessionSettings) -> UnsupportedSetting | None:
+    def own_unsupported(self, settings: SessionSettings) -> UnsupportedSetting | None:
         """Return the first setting that only this dialect does not support."""
         return None
 
@@ -119,7 +119,7 @@ CLIENT = "client"
 """The default executor of a session's delegated tasks. A backend in its place is billed separately."""
 UNCOUNTED = "the tokens of that backend are not counted, so its cost is neither in `cost` nor in `--budget`: remove it"
 ASKED_TO_CLOSE, EXPIRED = "close_requested", "expired"
-KEPT: Mapping[Keys, str] = MappingProxyType(
+STORED: Mapping[Keys, str] = MappingProxyType(
     {
         ("model",): "use `model`",
         ("instructions",): "use `instructions`",
@@ -161,17 +161,17 @@ class GptLive(FullDuplexDialect):
     input_formats = output_formats = by_name(PCM16, PCM16_16K, G711_ULAW, G711_ALAW)
     message_kinds = MappingProxyType({START: MessageKind.SET_UP, APPEND: MessageKind.APPEND})
 
-    def refuses_own(self, settings: SessionSettings) -> UnsupportedSetting | None:
+    def own_unsupported(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if not (settings.voice is None or isinstance(settings.voice, str)):
             return UnsupportedSetting(("voice",), "voice must be the name of a GPT-Live voice")
         if (backend := _backend(settings.extra)) is not None:
             key, problem = backend
             return UnsupportedSetting(("extra", key), f"extra must not set {problem}")
-        return undone(self._session(settings), settings.extra, KEPT)
+        return undone(self._session(settings), settings.extra, STORED)
 
     # Sent messages.
 
-    def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
+    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
         """Return the set-up. The client sends the first message."""
         start = self._message(
             MessageKind.SET_UP, START, event_id, session=merged(self._session(settings), settings.extra)
@@ -188,7 +188,7 @@ class GptLive(FullDuplexDialect):
             }
         )
 
-    def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
+    def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         session = event.get("session")
         backend = _backend(session) if isinstance(session, Mapping) else None
         if backend is not None:
@@ -206,7 +206,7 @@ class GptLive(FullDuplexDialect):
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
         try:
             wire = _decode_wire(message)
-            name = wire.type[:LONGEST_ID]
+            name = wire.type[:MAX_ID_CHARACTERS]
             if name == AUDIO_DELTA:
                 return (
                     ServerEvent(
@@ -220,7 +220,7 @@ class GptLive(FullDuplexDialect):
                 session = shortened_settings(object_in(wire.session), len(wire.session)) or None
                 kinds = (EventKind.SESSION_CREATED, EventKind.SESSION_UPDATED)
                 return tuple(
-                    ServerEvent(kind, STARTED, session=session, session_id=text_of(session or {}, "id"))
+                    ServerEvent(kind, STARTED, session=session, session_id=get_text(session or {}, "id"))
                     for kind in kinds
                 )
             if name == CLOSED:
@@ -243,7 +243,7 @@ class GptLive(FullDuplexDialect):
         return msgspec.json.encode({name: value for name, value in fields.items() if name not in ("audio", "delta")})
 
     def is_expiry(self, code: int, reason: str) -> bool:
-        closed, words = LONGEST_SESSION
+        closed, words = MAX_DURATION_CLOSE
         return code == closed and words in reason
 
 
@@ -263,7 +263,7 @@ def _backend(session: Mapping[str, Any]) -> tuple[str, str] | None:
 
 def _delegated(wire: _Wire) -> ServerEvent:
     """Return the fatal error for a delegated task: the service's speech until the task is done is no answer."""
-    target = slug(text_of(object_in(wire.delegation), "target")) or "unknown"
+    target = slug(get_text(object_in(wire.delegation), "target")) or "unknown"
     why = "this tool does not do tasks" if target == CLIENT else "its tokens are not counted"
     words = f"the service delegated a task (to: {target}), and {why}: what it says next does not answer the caller"
     return ServerEvent(
@@ -273,7 +273,7 @@ def _delegated(wire: _Wire) -> ServerEvent:
 
 def _closed(wire: _Wire) -> ServerEvent:
     """Return the event of the session's end: as we requested, or because the service ended it."""
-    reason = slug(string_in(wire.reason)[:LONGEST_ID]) or "unknown"
+    reason = slug(string_in(wire.reason)[:MAX_ID_CHARACTERS]) or "unknown"
     if reason == ASKED_TO_CLOSE:
         return ServerEvent(EventKind.NOTED, CLOSED)
     effect = ErrorScope.EXPIRED if reason == EXPIRED else ErrorScope.FATAL

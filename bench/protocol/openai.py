@@ -107,7 +107,7 @@ class OpenAIDialect(EventReader):
     message_kinds = MappingProxyType({name: act for act, name in NAMES.items()})
     family: str
     reply_part: str
-    kept: Mapping[Keys, str]
+    stored: Mapping[Keys, str]
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         """Return the `session` of a session.update, without `extra`."""
@@ -123,11 +123,11 @@ class OpenAIDialect(EventReader):
         """Return the first unsupported setting, or setting in `extra` that conflicts with what this tool relies on."""
         return (
             self.unknown_format(settings, f" in the {self.name} dialect")
-            or self._lacks(settings)
-            or undone(self.session(settings), settings.extra, self.kept)
+            or self._missing_feature(settings)
+            or undone(self.session(settings), settings.extra, self.stored)
         )
 
-    def _lacks(self, settings: SessionSettings) -> UnsupportedSetting | None:
+    def _missing_feature(self, settings: SessionSettings) -> UnsupportedSetting | None:
         owned = next((owned for owned in OWNED if self.family not in owned.owners and _is_set(settings, owned)), None)
         if owned is None:
             return None
@@ -135,17 +135,17 @@ class OpenAIDialect(EventReader):
         problem = f"{owned.called} needs the {TITLES[owner]} dialect; {TITLES[self.family]} does not support it"
         return UnsupportedSetting(owned.keys, f"{problem}: remove it, or use --dialect {owner}")
 
-    def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
+    def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         """Return the conflict of a session update. It may repeat settings of the first one, and add others."""
         session = event.get("session")
         if self.message_kinds.get(event["type"]) is not MessageKind.SET_UP or not isinstance(session, Mapping):
             return ""
         said = self.session(settings)
         others = {key: value for key, value in session.items() if said.get(key) != value}
-        undoing = conflict(said, others, self.kept)
-        return "" if undoing is None else undoing.problem
+        undoing = conflict(said, others, self.stored)
+        return "" if undoing is None else undoing.reason
 
-    def set_up(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | AwaitedEvent, ...]:
+    def setup_messages(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | AwaitedEvent, ...]:
         """Return the set-up: the service's first event, the settings, and the service's confirmation."""
         return (
             AwaitedEvent(EventKind.SESSION_CREATED, "session.created"),
@@ -184,7 +184,7 @@ class OpenAIDialect(EventReader):
                 "conversation": settings.conversation,
                 "input": None if settings.input is None else [self._item(message) for message in settings.input],
                 "metadata": metadata,
-                "tool_choice": chosen_tool(settings.tool_choice),
+                "tool_choice": tool_choice(settings.tool_choice),
             }
         )
         return self._message(MessageKind.REQUEST, event_id, **({"response": response} if response else {}))
@@ -223,10 +223,10 @@ def tools(settings: SessionSettings) -> dict[str, Any]:
     if not settings.tools:
         return {}
     declared = [{"type": "function"} | msgspec.to_builtins(tool) for tool in settings.tools]
-    return without_none({"tools": declared, "tool_choice": chosen_tool(settings.tool_choice)})
+    return without_none({"tools": declared, "tool_choice": tool_choice(settings.tool_choice)})
 
 
-def chosen_tool(choice: str | None) -> str | dict[str, str] | None:
+def tool_choice(choice: str | None) -> str | dict[str, str] | None:
     """Return the `tool_choice` of a session or response."""
     return choice if choice is None or choice in TOOL_CHOICES else {"type": "function", "name": choice}
 

@@ -34,16 +34,16 @@ from bench.protocol.events import (
 from bench.protocol.rate_limits import rate_limits
 from bench.untrusted.sanitize import slug
 from bench.untrusted.values import (
-    LONGEST_ARGUMENTS,
-    LONGEST_ID,
-    LONGEST_TEXT,
-    LONGEST_WORDS,
+    MAX_ARGUMENTS_CHARACTERS,
+    MAX_ID_CHARACTERS,
+    MAX_MESSAGE_CHARACTERS,
+    MAX_TEXT_CHARACTERS,
+    get_object,
+    get_text,
     milliseconds_in,
     object_in,
-    part_of,
     shortened_settings,
     string_in,
-    text_of,
 )
 
 SHARED_KINDS = {
@@ -123,12 +123,12 @@ IDLE_TIMEOUT = ("audio", "input", "turn_detection", "idle_timeout_ms")
 """The path of the setting for the silence after which the service speaks."""
 FILLERS = "interim_response"
 """The setting of Azure Voice Live's fillers: when, and which (azure-ai-voicelive, `RequestSession`)."""
-LONGEST_SESSION = (1001, "maximum duration")
+MAX_DURATION_CLOSE = (1001, "maximum duration")
 """The close of a session that reached its maximum age: its code, and a part of its reason."""
 MANY_TOKENS = 2**40
 """The number of tokens from which a value is invalid. The sum of a turn would not fit its column."""
 
-Short = Annotated[str, msgspec.Meta(max_length=LONGEST_ID)]
+Short = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)]
 
 
 class _Item(msgspec.Struct):
@@ -193,11 +193,11 @@ def _loose(message: bytes) -> _Wire:
         return fields.get(name, EMPTY)
 
     return _Wire(
-        type=named.type[:LONGEST_ID],
-        response_id=(named.response_id or "")[:LONGEST_ID],
-        item_id=(named.item_id or "")[:LONGEST_ID],
+        type=named.type[:MAX_ID_CHARACTERS],
+        response_id=(named.response_id or "")[:MAX_ID_CHARACTERS],
+        item_id=(named.item_id or "")[:MAX_ID_CHARACTERS],
         delta=raw("delta"),
-        item=_Item(*(text_of(object_in(raw("item")), name) for name in _Item.__struct_fields__)),
+        item=_Item(*(get_text(object_in(raw("item")), name) for name in _Item.__struct_fields__)),
         response=raw("response"),
         session=raw("session"),
         error=raw("error"),
@@ -205,8 +205,8 @@ def _loose(message: bytes) -> _Wire:
         transcript=string_in(raw("transcript")),
         audio_start_ms=milliseconds_in(raw("audio_start_ms")),
         audio_end_ms=milliseconds_in(raw("audio_end_ms")),
-        call_id=string_in(raw("call_id"))[:LONGEST_ID],
-        name=string_in(raw("name"))[:LONGEST_ID],
+        call_id=string_in(raw("call_id"))[:MAX_ID_CHARACTERS],
+        name=string_in(raw("name"))[:MAX_ID_CHARACTERS],
         arguments=string_in(raw("arguments")),
     )
 
@@ -219,13 +219,13 @@ class EventReader(Dialect):
     """
 
     parts: Mapping[str, EventKind]
-    others: Mapping[str, EventKind]
-    own: Mapping[str, EventKind] = MappingProxyType({})
+    other_kinds: Mapping[str, EventKind]
+    own_kinds: Mapping[str, EventKind] = MappingProxyType({})
 
     def __init__(self) -> None:
-        self.kinds: Mapping[str, EventKind] = {**SHARED_KINDS, **self.parts, **self.own}
+        self.kinds: Mapping[str, EventKind] = {**SHARED_KINDS, **self.parts, **self.own_kinds}
         self._kind_of = self.kinds.get
-        self._foreign = frozenset(name for name, kind in self.others.items() if kind in DELTAS)
+        self._other_dialect = frozenset(name for name, kind in self.other_kinds.items() if kind in DELTAS)
 
     def decode(self, message: bytes) -> tuple[ServerEvent, ...]:
         """Return the one event of a message."""
@@ -244,10 +244,10 @@ class EventReader(Dialect):
                 size = text_characters(delta)
                 return (ServerEvent(kind, wire.type, wire.response_id or "", wire.item_id or "", size, delta),)
             if kind is None:  # an unknown name, or one of the other dialect
-                foreign = wire.type in self._foreign
+                foreign = wire.type in self._other_dialect
                 return (
                     ServerEvent(
-                        EventKind.UNKNOWN, wire.type, wire.response_id or "", wire.item_id or "", foreign=foreign
+                        EventKind.UNKNOWN, wire.type, wire.response_id or "", wire.item_id or "", other_dialect=foreign
                     ),
                 )
             if kind is EventKind.RATE_LIMITS:
@@ -270,7 +270,7 @@ class EventReader(Dialect):
             for part in _parts(whole):
                 part.pop("audio", None)
             return msgspec.json.encode(whole)
-        if event.kind is EventKind.AUDIO_DELTA or event.foreign:
+        if event.kind is EventKind.AUDIO_DELTA or event.other_dialect:
             return msgspec.json.encode({"type": event.name, "response_id": event.response_id, "item_id": event.item_id})
         return message
 
@@ -291,7 +291,7 @@ class EventReader(Dialect):
 
     def is_expiry(self, code: int, reason: str) -> bool:
         """Return whether OpenAI closed an expired session. Azure sends an error before (`session_expired`)."""
-        closed, words = LONGEST_SESSION
+        closed, words = MAX_DURATION_CLOSE
         return code == closed and words in reason
 
 
@@ -308,7 +308,7 @@ def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
         wire.type,
         wire.response_id or "",
         wire.item_id or (wire.item.id if wire.item else ""),
-        text=(wire.transcript or wire.text or "")[:LONGEST_TEXT],
+        text=(wire.transcript or wire.text or "")[:MAX_TEXT_CHARACTERS],
         audio_ms=wire.audio_start_ms if kind is EventKind.SPEECH_STARTED else wire.audio_end_ms,
     )
     if kind in OF_OUTPUT:
@@ -316,38 +316,38 @@ def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
     if not (len(wire.response) or len(wire.session) or len(wire.error)):  # most events have none of these objects
         return event
     response, session = object_in(wire.response), shortened_settings(object_in(wire.session), len(wire.session)) or None
-    details = part_of(response, "status_details")
-    error = object_in(wire.error) if kind is EventKind.ERROR else part_of(details, "error")
+    details = get_object(response, "status_details")
+    error = object_in(wire.error) if kind is EventKind.ERROR else get_object(details, "error")
     return msgspec.structs.replace(
         event,
-        response_id=event.response_id or text_of(response, "id"),
-        status=slug(text_of(response, "status")),
-        reason=slug(text_of(details, "reason")),
-        request=text_of(part_of(response, "metadata"), REQUEST_KEY),
+        response_id=event.response_id or get_text(response, "id"),
+        status=slug(get_text(response, "status")),
+        reason=slug(get_text(details, "reason")),
+        request=get_text(get_object(response, "metadata"), REQUEST_KEY),
         failure=failure_of(error) if error else None,
         usage=_usage(response.get("usage")) if kind is EventKind.RESPONSE_DONE else None,
         calls=tuple(_calls(response)) if kind is EventKind.RESPONSE_DONE else (),
         session=session,
-        session_id=text_of(session or {}, "id"),
+        session_id=get_text(session or {}, "id"),
     )
 
 
 def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the parts of the item in a message."""
-    content = part_of(message, "item").get("content")
+    content = get_object(message, "item").get("content")
     return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
 
 
 def _retrieved(wire: _Wire, parts: Sequence[dict[str, Any]]) -> ServerEvent:
     """Return the content that the service keeps of an item: the size of the audio, and the text."""
     sizes = [base64_bytes(msgspec.Raw(msgspec.json.encode(part.get("audio")))) for part in parts]
-    words = (text_of(part, name, LONGEST_TEXT) for part in parts for name in ("transcript", "text"))
+    words = (get_text(part, name, MAX_TEXT_CHARACTERS) for part in parts for name in ("transcript", "text"))
     return ServerEvent(
         EventKind.ITEM_RETRIEVED,
         wire.type,
         item_id=wire.item_id or (wire.item.id if wire.item else ""),
         payload_bytes=-1 if min(sizes, default=0) < 0 else sum(sizes),
-        text=" ".join(filter(None, words))[:LONGEST_TEXT],
+        text=" ".join(filter(None, words))[:MAX_TEXT_CHARACTERS],
     )
 
 
@@ -357,22 +357,24 @@ def _call(wire: _Wire) -> tuple[FunctionCall, ...]:
     call_id = wire.call_id or item.call_id
     if not call_id:
         return ()
-    return (FunctionCall(call_id, wire.name or item.name or "", (wire.arguments or "")[:LONGEST_ARGUMENTS]),)
+    return (FunctionCall(call_id, wire.name or item.name or "", (wire.arguments or "")[:MAX_ARGUMENTS_CHARACTERS]),)
 
 
 def _calls(response: Mapping[str, Any]) -> Iterator[FunctionCall]:
     """Yield the function calls in the output of a response that is done."""
     output = response.get("output")
     for item in output if isinstance(output, list) else ():
-        if isinstance(item, dict) and item.get("type") == FUNCTION_CALL and (call_id := text_of(item, "call_id")):
-            yield FunctionCall(call_id, text_of(item, "name"), text_of(item, "arguments", LONGEST_ARGUMENTS))
+        if isinstance(item, dict) and item.get("type") == FUNCTION_CALL and (call_id := get_text(item, "call_id")):
+            yield FunctionCall(call_id, get_text(item, "name"), get_text(item, "arguments", MAX_ARGUMENTS_CHARACTERS))
 
 
 def failure_of(error: Mapping[str, Any], id_name: str = "event_id") -> ServiceFailure:
     """Return an error that the service reported. `id_name` is the field with the client's own id of a message."""
-    kind, code = (slug(text_of(error, name)) for name in ("type", "code"))
+    kind, code = (slug(get_text(error, name)) for name in ("type", "code"))
     effect = EFFECTS.get(code or kind, ErrorScope.NONE)
-    return ServiceFailure(kind, code, text_of(error, "message", LONGEST_WORDS), text_of(error, id_name), effect)
+    return ServiceFailure(
+        kind, code, get_text(error, "message", MAX_MESSAGE_CHARACTERS), get_text(error, id_name), effect
+    )
 
 
 def _usage(usage: Any) -> TokenUsage | None:
@@ -428,14 +430,14 @@ def _tokens(parent: Any, name: str) -> int | None:
     return value
 
 
-def _told(details: Any) -> list[int | None]:
+def _token_counts(details: Any) -> list[int | None]:
     """Return the tokens of each of TOKEN_KINDS; None for those that are not reported."""
     return [_tokens(details, f"{kind}_tokens") for kind in TOKEN_KINDS]
 
 
 def _by_kind(details: Any, *totals: int | None) -> list[int]:
     """Return the tokens of each of TOKEN_KINDS. If no kind has tokens, return the first reported total as text."""
-    told = _told(details)
+    told = _token_counts(details)
     total = next((tokens for tokens in totals if tokens is not None), None)
     if total is None and all(tokens is None for tokens in told):
         raise UnreadableError
@@ -448,7 +450,7 @@ def _cached(details: Any, cached: int, read: list[int]) -> list[int]:
     If none is reported by kind, they are text up to the input's text tokens, then audio up to its audio tokens, then
     image.
     """
-    told = _told(details)
+    told = _token_counts(details)
     if any(tokens is not None for tokens in told):
         return [tokens or 0 for tokens in told]
     text = min(read[0], cached)

@@ -20,7 +20,7 @@ def ga_format(format: AudioFormat) -> dict[str, Any]:
     return {"type": G711_TYPES[format.name]}
 
 
-KEPT: Mapping[Keys, str] = {
+STORED: Mapping[Keys, str] = {
     ("type",): "only realtime sessions are supported",
     ("output_modalities",): "use `output`",
     ("instructions",): "use `instructions`",
@@ -38,16 +38,16 @@ class Ga(OpenAIDialect):
     """The dialect of Azure's path /openai/v1/realtime, and of OpenAI without a header."""
 
     name = family = GA_NAME
-    parts, others = GA_PARTS, PREVIEW_PARTS
+    parts, other_kinds = GA_PARTS, PREVIEW_PARTS
     input_formats = output_formats = RATED_FORMATS
-    kept = KEPT
+    stored = STORED
     reply_part = "output_text"
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         transcription, noise = settings.input_transcription, settings.noise_reduction
         heard = {
             "format": ga_format(self.input_format_for(settings)),
-            "turn_detection": settings.turn_detection and settings.turn_detection.given,  # null disables it
+            "turn_detection": settings.turn_detection and settings.turn_detection.explicit,  # null disables it
         } | without_none(
             {
                 "transcription": {"model": transcription} if transcription else None,

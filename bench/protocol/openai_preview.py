@@ -12,7 +12,7 @@ from bench.protocol.openai import PREVIEW_NAME, RATED_FORMATS, OpenAIDialect, to
 from bench.protocol.openai_events import GA_PARTS, PREVIEW_PARTS
 from bench.protocol.settings import Keys, Output, SessionSettings, without_none
 
-KEPT: Mapping[Keys, str] = {
+STORED: Mapping[Keys, str] = {
     ("modalities",): "use `output`",
     ("instructions",): "use `instructions`",
     ("tools",): "use `tools`",
@@ -30,11 +30,11 @@ class Preview(OpenAIDialect):
     """The dialect of api-versions 2024-10-01-preview and 2025-04-01-preview, and of OpenAI's header `realtime=v1`."""
 
     name = family = PREVIEW_NAME
-    parts, others = PREVIEW_PARTS, GA_PARTS
+    parts, other_kinds = PREVIEW_PARTS, GA_PARTS
     input_formats = RATED_FORMATS
-    kept = KEPT
+    stored = STORED
     reply_part = "text"
-    lacks: Mapping[Feature, str] = MappingProxyType(
+    missing_features: Mapping[Feature, str] = MappingProxyType(
         {Feature.IMAGE: "which only the GA dialect supports: remove it, or use --dialect ga"}
     )
 
@@ -52,7 +52,7 @@ class Preview(OpenAIDialect):
                 "max_response_output_tokens": settings.max_output_tokens,
                 **tools(settings),
             }
-        ) | {"turn_detection": settings.turn_detection and settings.turn_detection.given}
+        ) | {"turn_detection": settings.turn_detection and settings.turn_detection.explicit}
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
         """Return a session's formats. The rate is included only if it is not OpenAI's, which has no key for it."""

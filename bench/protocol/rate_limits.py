@@ -15,11 +15,11 @@ from email.utils import mktime_tz, parsedate_tz
 import msgspec
 
 from bench.units import NS_PER_S
-from bench.untrusted.values import LONGEST_ID
+from bench.untrusted.values import MAX_ID_CHARACTERS
 
-LONGEST_S = 1e9
+MAX_WAIT_S = 1e9
 """The maximum wait. A longer one is ignored: it is an error, and might not fit its column."""
-LARGEST = 2**53
+MAX_NUMBER = 2**53
 """The largest integer that is exact in every JSON notation."""
 LIMITED = ("requests", "tokens")
 UNITS_S = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -48,7 +48,7 @@ def rate_limits(value: object) -> tuple[RateLimit, ...]:
     entries = [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
     return tuple(
         RateLimit(
-            name[:LONGEST_ID],
+            name[:MAX_ID_CHARACTERS],
             _count(entry.get("limit")),
             _count(entry.get("remaining")),
             _seconds(entry.get("reset_seconds")),
@@ -98,7 +98,7 @@ def _length_s(text: str) -> float:
 
 
 def _ns(seconds: float) -> int | None:
-    return round(seconds * NS_PER_S) if 0 <= seconds <= LONGEST_S else None
+    return round(seconds * NS_PER_S) if 0 <= seconds <= MAX_WAIT_S else None
 
 
 def _seconds(value: object) -> float | None:
@@ -110,7 +110,7 @@ def _seconds(value: object) -> float | None:
 
 def _count(value: object) -> int | None:
     number = _number(value)
-    return None if number is None or abs(number) > LARGEST else int(number)
+    return None if number is None or abs(number) > MAX_NUMBER else int(number)
 
 
 def _number(value: object) -> float | None:

@@ -61,7 +61,7 @@ class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
     interrupt_response: bool | None = None
 
     @property
-    def given(self) -> dict[str, Any]:
+    def explicit(self) -> dict[str, Any]:
         """The settings that are not left to the service."""
         return without_none(msgspec.structs.asdict(self))
 
@@ -140,7 +140,7 @@ class UnsupportedSetting(NamedTuple):
     """A setting that a dialect does not support: its keys below a script's `session`, and a sentence with a remedy."""
 
     setting: tuple[str, ...]
-    problem: str
+    reason: str
 
 
 def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def undone(
 ) -> UnsupportedSetting | None:
     """Return why `extra` cannot be merged, with the remedy; None if it can. Arguments as of `conflict`."""
     found = conflict(settings, extra, kept)
-    return None if found is None else UnsupportedSetting(("extra", *found.setting), f"extra {found.problem}")
+    return None if found is None else UnsupportedSetting(("extra", *found.setting), f"extra {found.reason}")
 
 
 def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:

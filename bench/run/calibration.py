@@ -27,7 +27,7 @@ from bench.units import NS_PER_S
 from bench.untrusted.safe_io import JsonError, read_file, read_json, replace_text
 
 SCHEMA_VERSION = 2
-MOST_LETTERS = 60
+MAX_LETTERS = 60
 FIRST_SESSIONS = 100
 LIMIT_MS, EXACT_MS = 1.0, 0.1
 """The limits of the p99 error: up to `LIMIT_MS` a value is trusted, up to `EXACT_MS` it is called exact."""
@@ -163,7 +163,7 @@ def file_name(*, tls: bool, kernel: str = "", agent: str | None = None) -> str:
     """Return the file name of this machine's calibration, made of what it depends on: machines may share a home."""
     facts = host()
     parts = (facts["cpu"] or facts["machine"], _cores(), facts["kernel"])
-    cpu, cores, own = (re.sub(r"[^A-Za-z0-9.-]+", "_", part).strip("_")[:MOST_LETTERS] for part in parts)
+    cpu, cores, own = (re.sub(r"[^A-Za-z0-9.-]+", "_", part).strip("_")[:MAX_LETTERS] for part in parts)
     way = "".join(f"-{part}" for part in (agent, "tls" if tls else "") if part)
     return f"calibration-{cpu}-{cores}-{kernel or own}{way}.json"
 

@@ -32,7 +32,7 @@ from bench.transport.received import MatchedDelta, ReceivedMessage
 
 BUFFER_BYTES = 1 << 16
 QUOTED = 300
-MOST_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 """The maximum size of the log of one session: an hour with all audio takes half of that."""
 NO_MESSAGE = b""
 
@@ -56,12 +56,12 @@ class EventLog:
     """The log file of one session, up to MOST_BYTES. It never raises: `problem` is the failure that ended the log."""
 
     def __init__(self, path: Path, *, hide: Callable[[str], str], record_audio: bool) -> None:
-        self.path, self.hide, self.record_audio = path, hide, record_audio
-        self.problem: str | None = None
+        self.path, self.redact, self.record_audio = path, hide, record_audio
+        self.error: str | None = None
         self.outgoing = NO_MESSAGE
         """The message that is being sent: a `LoggedTransport` sets it, for the line that its timeline writes."""
         self._file: BinaryIO | None = None
-        self._left = MOST_BYTES
+        self._left = MAX_BYTES
         self._guarded(self._open)
 
     def _open(self) -> None:
@@ -69,7 +69,7 @@ class EventLog:
         self._file = self.path.open("wb", buffering=BUFFER_BYTES)
 
     def write(self, line: inputs.Input) -> None:
-        if self._file is not None and self.problem is None and self._left > 0:
+        if self._file is not None and self.error is None and self._left > 0:
             file = self._file
             self._guarded(lambda: self._add(file, msgspec.json.encode(line) + b"\n"))
 
@@ -78,10 +78,10 @@ class EventLog:
         if self._left > 0:
             file.write(data)
         else:
-            print(f"rtbench: {self.path} is full at {MOST_BYTES >> 20} MiB; this event log ends here", file=sys.stderr)
+            print(f"rtbench: {self.path} is full at {MAX_BYTES >> 20} MiB; this event log ends here", file=sys.stderr)
 
     def flush(self) -> None:
-        if self._file is not None and self.problem is None:
+        if self._file is not None and self.error is None:
             self._guarded(self._file.flush)
 
     def close(self) -> None:
@@ -93,10 +93,10 @@ class EventLog:
         try:
             work()
         except Exception as error:  # after any failure the session continues; the log ends here, with a message
-            if self.problem is None:
+            if self.error is None:
                 words = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-                self.problem = f"cannot write {self.path}: {words}; this event log ends here"
-                print(f"rtbench: {self.problem}", file=sys.stderr)
+                self.error = f"cannot write {self.path}: {words}; this event log ends here"
+                print(f"rtbench: {self.error}", file=sys.stderr)
 
 
 class LoggedTransport:
@@ -105,9 +105,9 @@ class LoggedTransport:
     def __init__(self, transport: Transport, log: EventLog) -> None:
         self._transport, self._log = transport, log
         self.handshake = transport.handshake
-        self.now_ns, self.listen, self.network = transport.now_ns, transport.listen, transport.network
+        self.now_ns, self.receive_until, self.network = transport.now_ns, transport.receive_until, transport.network
         self.transmitted, self.close, self.abort = transport.transmitted, transport.close, transport.abort
-        self.add_template, self.finish = transport.add_template, transport.finish
+        self.add_template, self.flush = transport.add_template, transport.flush
         self.keeps_texts = transport.keeps_texts = True
 
     @property
@@ -115,16 +115,16 @@ class LoggedTransport:
         return self._transport.closed
 
     @property
-    def heard_ns(self) -> int:
-        return self._transport.heard_ns
+    def watermark_ns(self) -> int:
+        return self._transport.watermark_ns
 
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         self._log.outgoing = message
         return self._transport.send(message, stamped=stamped)
 
-    def offer(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+    def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         self._log.outgoing = message
-        return self._transport.offer(message, stamped=stamped)
+        return self._transport.try_send(message, stamped=stamped)
 
 
 class LoggedTimeline(Timeline):
@@ -138,15 +138,15 @@ class LoggedTimeline(Timeline):
         log.write(LogHeader(schema=SCHEMA_VERSION, tool=tool_version(), about=about, **msgspec.structs.asdict(start)))
         log.flush()  # so that the file is a valid event log even if the process is killed
 
-    def tell(self, told: inputs.AnyInput) -> None:
+    def apply(self, told: inputs.AnyInput) -> None:
         self._log.write(self._line(told))
         if isinstance(told, inputs.TurnsDelivered):
             self._log.flush()
-        super().tell(told)
+        super().apply(told)
 
     def _line(self, told: inputs.AnyInput) -> inputs.AnyInput:
         """Return the logged form of an input: without secrets, and with the content of what was sent."""
-        hide = self._log.hide
+        hide = self._log.redact
         match told:
             case inputs.Connected():
                 shown = {name: hide(value) for name, value in told.headers.items() if name not in HIDDEN_HEADERS}
@@ -165,33 +165,33 @@ class LoggedTimeline(Timeline):
                 return told
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> None:
-        events = self.listened(events, message.arrival)
+        events = self.detect_replies(events, message.arrival)
         self._log.write(self._received_line(events, message))
         super().received(events, message)
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         for delta in deltas:
-            message = ReceivedMessage(delta.data, Arrival(delta.at_ns, delta.error_ns), delta.wire_bytes)
+            message = ReceivedMessage(delta.data, Arrival(delta.at_ns, delta.uncertainty_ns), delta.wire_bytes)
             self._log.write(self._received_line(self._dialect.decode(delta.data), message))
         super().received_deltas(deltas)
 
     def _received_line(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> LoggedMessage:
         log, (at_ns, error_ns, kernel) = self._log, message.arrival
         if unreadable := [event.reason for event in events if event.kind is EventKind.MALFORMED]:
-            text = log.hide(message.data.decode("utf-8", "replace"))[:QUOTED]
+            text = log.redact(message.data.decode("utf-8", "replace"))[:QUOTED]
             return LoggedMessage(
-                at_ns, message.wire_bytes, error_ns, kernel, unreadable=log.hide(unreadable[0]), text=text
+                at_ns, message.wire_bytes, error_ns, kernel, unreadable=log.redact(unreadable[0]), text=text
             )
-        shown = received_events(events, message.data, self._dialect, log.hide, record_audio=log.record_audio)
+        shown = received_events(events, message.data, self._dialect, log.redact, record_audio=log.record_audio)
         with_audio = next((event for event in events if event.kind in WITH_AUDIO), None)
-        cut = None if log.record_audio or with_audio is None else cut_audio(with_audio, self._format)
+        cut = None if log.record_audio or with_audio is None else strip_audio(with_audio, self._format)
         unknown = next((event.name for event in events if is_unknown_of_agent(event, self._dialect)), "")
         return LoggedMessage(
-            at_ns, message.wire_bytes, error_ns, kernel, event=shown, audio=cut, unknown=log.hide(unknown)
+            at_ns, message.wire_bytes, error_ns, kernel, event=shown, audio=cut, unknown=log.redact(unknown)
         )
 
 
-def cut_audio(event: ServerEvent, audio: AudioFormat) -> LoggedAudio:
+def strip_audio(event: ServerEvent, audio: AudioFormat) -> LoggedAudio:
     """Return what the simulated player needs of an audio delta; of a retrieved item, how much audio it has."""
     if event.kind is EventKind.ITEM_RETRIEVED:
         return LoggedAudio(event.payload_bytes)

@@ -41,7 +41,7 @@ from bench.run.missing_workers import (
 )
 from bench.run.provenance import recorded_by
 from bench.run.validity import evaluate_checks
-from bench.run.validity_data import evidence
+from bench.run.validity_data import load_validity_data
 from bench.run.worker_part import TRANSCRIPT, PartFacts, PartLike, WorkerPart, parts
 from bench.units import NS_PER_S
 from bench.untrusted.safe_io import fresh_beside, replace_text
@@ -65,7 +65,7 @@ def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
     held = lock.is_held(folder)
     if held is None:
         held = is_alive(writer.get("pid"))
-    return not held and not any(part.alive for part in parts(folder) if part.facts.pid != writer.get("pid"))
+    return not held and not any(part.is_alive for part in parts(folder) if part.facts.pid != writer.get("pid"))
 
 
 def is_under_way(folder: Path, document: dict[str, Any]) -> bool:
@@ -77,18 +77,18 @@ def is_under_way(folder: Path, document: dict[str, Any]) -> bool:
 def finalize(folder: Path) -> dict[str, Any]:
     """Turn the parts of all workers into the final files, unless that is done; return the new run.json."""
     document = files.read_document(folder)
-    if not spool.is_kept(folder):
+    if not spool.is_stored(folder):
         return document
     if document.get("state") not in CLOSED:  # otherwise the last attempt was ended during the removal of the parts
         recorded = parts(folder)
         document = merge_parts(
-            folder, document, recorded, lambda read, ends_ns: _missing(read, lost_of(document, recorded, ends_ns))
+            folder, document, recorded, lambda read, ends_ns: _missing(read, missing_of(document, recorded, ends_ns))
         )
     spool.remove(folder)  # last: before run.json is final, a failed attempt can be repeated from the parts
     return document
 
 
-def lost_of(document: Mapping[str, Any], parts: Sequence[WorkerPart], ends_utc_ns: int) -> list[MissingWorker]:
+def missing_of(document: Mapping[str, Any], parts: Sequence[WorkerPart], ends_utc_ns: int) -> list[MissingWorker]:
     """Return the workers of a run whose data is incomplete after reading: disconnected, killed, or damaged.
 
     `ends_utc_ns`: when the run ended, if its document does not state when it began to stop.
@@ -104,7 +104,7 @@ def lost_of(document: Mapping[str, Any], parts: Sequence[WorkerPart], ends_utc_n
     ends_utc_ns = document.get("stopping_utc_ns") or ends_utc_ns
     load = load_of(document, len(unheard) + len(partial), [*here, *unheard], ends_utc_ns)
     return [
-        *(MissingWorker(each.worker, each.host, load, each.facts.rows or None, each.damage_words) for each in partial),
+        *(MissingWorker(each.worker, each.host, load, each.facts.rows or None, each.damage_text) for each in partial),
         *(MissingWorker(worker, host, load) for worker, host in unheard.items()),
     ]
 
@@ -147,11 +147,11 @@ def merge_parts(
         "totals": _totals(read, facts, histograms),
         "incidents": sorted(itertools.chain(*(each.incidents for each in facts)), key=itemgetter("at_utc_ns")),
     }
-    document["validity"] = to_builtins(evaluate_checks(*evidence(read, histograms, document)))
+    document["validity"] = to_builtins(evaluate_checks(*load_validity_data(read, histograms, document)))
     # only such a run may have to be split by part later
     if document["missing_workers"] or "parts" in document or len(document["hosts"]) > 1:
         for part in parts:
-            part.keep_documents(folder)
+            part.copy_documents(folder)
     if killed:
         document["stop_reason"] = document.get("stop_reason") or KILLED
     files.write_document(folder, document)  # after all other files, because its state means that they are complete

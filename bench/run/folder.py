@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench import columns
-from bench.columns import BOUNDS, TURN_KEYS, ColumnKind
+from bench.columns import TURN_KEYS, UNCERTAINTY_COLUMNS, ColumnKind
 from bench.errors import UsageError
 from bench.run import spool
 from bench.run.document import SCHEMA_VERSION
@@ -146,8 +146,8 @@ SCHEMAS: dict[TableName, pa.Schema] = {
 BOUNDS_FILE = "uncertainty.parquet"
 STORED: dict[TableName, dict[str, pa.Schema]] = {
     "turns": {
-        "uncertainty": pa.schema([SCHEMAS["turns"].field(name) for name in (*TURN_KEYS, *BOUNDS)]),
-        "turns": pa.schema([field for field in SCHEMAS["turns"] if field.name not in BOUNDS]),
+        "uncertainty": pa.schema([SCHEMAS["turns"].field(name) for name in (*TURN_KEYS, *UNCERTAINTY_COLUMNS)]),
+        "turns": pa.schema([field for field in SCHEMAS["turns"] if field.name not in UNCERTAINTY_COLUMNS]),
     },
     "sessions": {"sessions": SCHEMAS["sessions"]},
     "seconds": {"seconds": SCHEMAS["seconds"]},
@@ -307,7 +307,7 @@ def _side_by_side(batches: Iterator[pa.RecordBatch], others: Iterator[pa.RecordB
 
 def _by_file(table: TableName, schema: pa.Schema) -> tuple[pa.Schema, pa.Schema]:
     """Split columns into those of the table's own file and the uncertainties of turns, which have another file."""
-    uncertainties = set(BOUNDS if table == "turns" else ()).intersection(schema.names)
+    uncertainties = set(UNCERTAINTY_COLUMNS if table == "turns" else ()).intersection(schema.names)
     own = [field for field in schema if field.name not in uncertainties]
     return pa.schema(own), pa.schema([field for field in schema if field.name in uncertainties])
 

@@ -27,11 +27,11 @@ from bench.untrusted.safe_io import read_file
 from bench.untrusted.sanitize import excerpt
 
 DIGITS = 3
-COOKIE_BYTES, MOST_UNPACKED = 8, 64 << 20
+COOKIE_BYTES, MAX_UNPACKED = 8, 64 << 20
 """The bytes before the packed data in a payload, and the maximum unpacked size; ours unpack to 200 KB."""
 ENOUGH = 1024
 """The number of buffered values that are counted together, which takes 0.1 ms."""
-LONGEST_US = 600_000_000
+MAX_TIME_US = 600_000_000
 FASTEST_BYTES_PER_S = 10_000_000_000
 ALL = "all"
 """The step of a metric that has no steps."""
@@ -73,7 +73,7 @@ class StepLabels:
     def __init__(self) -> None:
         self._known: dict[str, set[str]] = {}
 
-    def counted(self, script: str, label: str) -> str:
+    def count(self, script: str, label: str) -> str:
         known = self._known.setdefault(script, set())
         if label in known or len(known) < MAX_STEPS:
             known.add(label)
@@ -196,7 +196,7 @@ def empty(metric: str) -> HdrHistogram:
 def _range(metric: str) -> tuple[int, int, int]:
     """Return the smallest and the largest value of a metric's histograms, and their digits."""
     rate = metric in CATALOGUE and CATALOGUE[metric].unit == BYTES_PER_S
-    return 1, FASTEST_BYTES_PER_S if rate else LONGEST_US, DIGITS
+    return 1, FASTEST_BYTES_PER_S if rate else MAX_TIME_US, DIGITS
 
 
 def header(started_utc_ns: int, *, simulated: bool) -> str:
@@ -231,11 +231,11 @@ def decode(log: bytes, name: str) -> Histograms:
                 tag, _, _, _, payload = line.rstrip("\n").split(",", 4)
                 key = HistogramKey(*tag.removeprefix("Tag=").split("|"))
                 # zlib compresses at most a thousand to one
-                if len(payload) * 1_000 > MOST_UNPACKED:
+                if len(payload) * 1_000 > MAX_UNPACKED:
                     unpacking = zlib.decompressobj()
-                    unpacking.decompress(base64.b64decode(payload)[COOKIE_BYTES:], MOST_UNPACKED)
+                    unpacking.decompress(base64.b64decode(payload)[COOKIE_BYTES:], MAX_UNPACKED)
                     if unpacking.unconsumed_tail:
-                        raise ValueError(f"a histogram is larger than {MOST_UNPACKED >> 20} MiB after decompression")
+                        raise ValueError(f"a histogram is larger than {MAX_UNPACKED >> 20} MiB after decompression")
                 histograms._histogram(key).add(HdrHistogram.decode(payload))
             except Exception as error:  # hdrh passes on any exception of its parts
                 raise _unreadable(name, error) from None

@@ -18,7 +18,7 @@ from bench.untrusted.sanitize import excerpt
 
 IN_EACH_ROW = ("session_id", "target", "outcome", "start_utc_ns", "ended_at_ns", "second", "duration_ns")
 """The columns that are null in no row of any table."""
-SAID_BY_SERVICE = ("requests_limit", "requests_remaining", "tokens_limit", "tokens_remaining", "close_code")
+REPORTED_BY_SERVICE = ("requests_limit", "requests_remaining", "tokens_limit", "tokens_remaining", "close_code")
 """Columns of whole numbers that contain a service's report, which may have any value."""
 Codes = npt.NDArray[np.integer[Any]]
 
@@ -31,7 +31,7 @@ def wrong_column(table: TableName, rows: pa.Table | pa.RecordBatch) -> str:
             return f"it has rows of {table} without {name}"
         # instants may lie before the start of their turn or session
         is_whole = SCHEMAS[table].field(name).type == pa.int64()
-        if not is_whole or name.endswith("_at_ns") or name in SAID_BY_SERVICE:
+        if not is_whole or name.endswith("_at_ns") or name in REPORTED_BY_SERVICE:
             continue
         if (least := pc.min(column).as_py()) is not None and least < 0:
             return f"the column {name} of its {table} contains {least}, which is below 0"

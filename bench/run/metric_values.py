@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.metrics import CATALOGUE, GOOD, ORIGIN, ORIGINS, Metric, Scope
+from bench.metrics import CATALOGUE, MEASURED_FROM, ORIGIN, SUCCESSFUL, Metric, Scope
 from bench.run import folder as files
 from bench.run.histograms import ALL, MEASURED, HistogramKey, Histograms, StepLabels, turn_step
 from bench.run.worker_part import PartLike
@@ -68,7 +68,7 @@ def bytes_per_s(sessions: Rows, metric: str) -> Floats:
 def measured_from_ns(rows: Rows) -> Floats:
     """Return the instant that latency counts from, by the row's `measured_from`; NaN if that is empty."""
     values = np.full(len(rows), np.nan)
-    for name in ORIGINS:
+    for name in MEASURED_FROM:
         named = _is(rows, ORIGIN, name)
         values[named] = floats(rows, f"{name}_at_ns")[named]
     return values
@@ -144,10 +144,10 @@ def _good_turns(read: files.ReadRows) -> Iterator[tuple[HistogramKey, Integers]]
     """Yield the indexes of successful turns, by the key that they are counted under."""
     names = ["worker", "target", "phase", "script", "step", "turn_type", "measured_from"]
     rows = read("turns", [*names, "outcome"])
-    good = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))).to_numpy())
+    good = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(SUCCESSFUL))).to_numpy())
     met = sorted(_grouped(rows.select(["worker", "script", "step"])), key=lambda group: int(group[1][0]))
     of_worker: defaultdict[Any, StepLabels] = defaultdict(StepLabels)  # a worker meets labels in the order of its rows
-    labels = {step: of_worker[step[0]].counted(*step[1:]) for step, _ in met}
+    labels = {step: of_worker[step[0]].count(*step[1:]) for step, _ in met}
     for (worker, target, phase, script, step, *stratum), places in _grouped(rows.select(names).take(good)):
         counted = turn_step(script, labels[worker, script, step], *stratum)
         yield HistogramKey("", target, counted, phase or MEASURED), good[places]

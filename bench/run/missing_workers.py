@@ -38,7 +38,7 @@ class WorkerLoad(NamedTuple):
     started_utc_ns: int
     ends_utc_ns: int
     slots: int
-    arms: int = 1
+    targets: int = 1
     pairs: int | None = None
     turns: int | None = None
     peers: frozenset[int] | None = None
@@ -76,7 +76,7 @@ def unknown_turns(record: KnownWork, load: WorkerLoad, shortest_ns: int | None, 
         bounds.append(record.turns_started + load.slots * -(-silent_ns // max(1, shortest_ns or 1)))
     pairs = [known for known in (load.pairs, calls) if known is not None]
     if pairs and load.turns is not None:
-        bounds.append(min(pairs) * load.arms * load.turns)
+        bounds.append(min(pairs) * load.targets * load.turns)
     return max(0, min(bounds) - record.turns) if bounds else None
 
 
@@ -107,7 +107,7 @@ def missing_entries(
     """Return the entries of run.json for missing workers (`MissingWorkerEntry`). Columns: OF_TURNS and so on."""
     if not lost:
         return []
-    shortest_ns, told = shortest_turn_ns(turns, sessions), _told(turns, seconds)
+    shortest_ns, told = shortest_turn_ns(turns, sessions), _reported(turns, seconds)
     active = seconds.groupby(["worker", "second"])["sessions_active"].sum()
     most_turns = int(sessions["turns_started"].max()) if len(sessions) else 0
     entries = []
@@ -132,7 +132,7 @@ def missing_entries(
     return entries
 
 
-def _told(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, KnownWork]:
+def _reported(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, KnownWork]:
     counts = turns["worker"].value_counts()
     rows: dict[int, int] = dict(zip(counts.index.tolist(), counts.tolist(), strict=True))
     calls = seconds.groupby(["worker", "target"])["calls_offered"].sum()  # each target has the calls of all targets
@@ -166,7 +166,7 @@ def load_of(document: Mapping[str, Any], lost: int, peers: Iterable[int], ends_u
         document["started_utc_ns"],
         ends_utc_ns,
         slots=-(-users // max(1, workers - max(0, lost - 1))) * arms,
-        arms=arms,
+        targets=arms,
         pairs=-(-sessions // workers) if isinstance(sessions, int) else None,
         turns=None if None in turns or not turns else max(map(int, turns)),
         peers=frozenset(peers) if document.get("arrivals") else None,

@@ -25,7 +25,7 @@ from bench.untrusted.sanitize import slug
 
 CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = ("locust", "gevent", "websockets", "msgspec", "hdrhistogram", "pyarrow", "numpy")
-KEPT_SETTINGS = frozenset(
+STORED_SETTINGS = frozenset(
     {
         *("targets", "target_file", "url", "dialect", "api_key_env", "auth", "ca_file", "client_cert", "client_key"),
         # of the URL and the proxy, the public forms are stored
@@ -78,7 +78,7 @@ def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in sorted(settings.items())
-        if name in KEPT_SETTINGS and value not in (None, "", []) and value is not False
+        if name in STORED_SETTINGS and value not in (None, "", []) and value is not False
     }
 
 
@@ -119,7 +119,7 @@ def _cpu_model() -> str | None:
 
 
 RecordedPart = tuple[PartLike, Sequence[Mapping[str, Any]]]
-HARNESS = {"event_loop_delay": "event_loop_delay_p99_ms", "send_delay": "send_delay_p99_ms"}
+LOAD_GENERATOR = {"event_loop_delay": "event_loop_delay_p99_ms", "send_delay": "send_delay_p99_ms"}
 """The histograms of event-loop and send delay, each with the key of its p99 in a `HostEntry`."""
 
 
@@ -133,8 +133,8 @@ def recorded_by(parts: Sequence[PartLike], document: Mapping[str, Any], histogra
     for host in chain.from_iterable(hosts for _, hosts in by_part):
         by_name.setdefault(str(host["name"]), []).append(host)
     if len(by_name) < 2:
-        return [_gathered(entries) | p99s_ms(histograms) for entries in by_name.values()]
-    return [_gathered(by_name[name]) | _lateness(name, by_part) for name in sorted(by_name)]
+        return [_measure_lateness(entries) | p99s_ms(histograms) for entries in by_name.values()]
+    return [_measure_lateness(by_name[name]) | _lateness(name, by_part) for name in sorted(by_name)]
 
 
 def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": slug(str(writer.get("host") or "")) or "localhost"} | dict(host) | beside | NO_CLOCK
 
 
-def _gathered(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _measure_lateness(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return one entry for a host: the sum of workers and of their CPU use, and the first value of all else."""
     host: dict[str, Any] = {}
     for entry in entries:
@@ -161,17 +161,17 @@ def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | N
         mine = [host for host in hosts if host["name"] == name]
         if mine and len(hosts) == 1:
             histograms = part.histograms()
-            histograms.discard({key.metric for key, _ in histograms.items()} - HARNESS.keys())
+            histograms.discard({key.metric for key, _ in histograms.items()} - LOAD_GENERATOR.keys())
             total.merge(histograms)
         else:
             entries += mine
     known = [p99s_ms(total), *entries]
     return {
         key: max((entry[key] for entry in known if entry.get(key) is not None), default=None)
-        for key in HARNESS.values()
+        for key in LOAD_GENERATOR.values()
     }
 
 
 def p99s_ms(histograms: Histograms) -> dict[str, float | None]:
     """Return HARNESS of the processes with these histograms."""
-    return {key: worst_p99_ms(histograms, metric) for metric, key in HARNESS.items()}
+    return {key: worst_p99_ms(histograms, metric) for metric, key in LOAD_GENERATOR.items()}

@@ -39,7 +39,7 @@ from bench.untrusted.sanitize import escape_control
 AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = EventKind.AUDIO_DELTA, EventKind.SESSION_CREATED, EventKind.RATE_LIMITS
 """Kinds that are compared at every event: local names, because access to an attribute of an enumeration is slow."""
 UNKNOWN_NAMES = 200
-SIMULATOR_WAS_LATE = "{}: the simulator sent 99 % of its events at most {:.1f} ms late"
+SIMULATOR_OVERLOADED = "{}: the simulator sent 99 % of its events at most {:.1f} ms late"
 INCIDENTS = 100
 
 
@@ -112,10 +112,10 @@ class Recorder:
         ahead_ns: int = 0,
         host: Mapping[str, Any] | None = None,
     ) -> None:
-        self._hide = hide
+        self._redact = hide
         self._host = named_host() if host is None else dict(host)
         self._host_name = str(self._host["name"])
-        self._run_id, self._worker, self._began_utc_ns = spool.run_id, spool.worker, started_utc_ns
+        self._run_id, self._worker, self._started_utc_ns = spool.run_id, spool.worker, started_utc_ns
         self.histograms = Histograms()
         self._words, self._spool = TextSanitizer(hide), spool
         self._tables: dict[files.TableName, BatchWriter] = {
@@ -128,7 +128,7 @@ class Recorder:
             for table, schema in files.SCHEMAS.items()
         }
         self._transcript = spool.stream(TRANSCRIPT) if transcripts else None
-        self._said: list[str] = []
+        self._transcripts: list[str] = []
         self._targets = defaultdict[str, _Target](_Target)
         self._event_loop_delay_max_ns = 0
         self._record_event_loop_delay = {
@@ -136,7 +136,7 @@ class Recorder:
             for phase in (WARMUP, MEASURED)
         }
         self._cpu = CpuMonitor()
-        self._cpu_s, self._second_began_ns = time.process_time(), monotonic_ns()
+        self._cpu_s, self._second_start_ns = time.process_time(), monotonic_ns()
         self._ahead_ns = ahead_ns
         self._utc_offset_ns = utc_ns() - ahead_ns - monotonic_ns()
         self._warm_until_ns = warm_until_ns
@@ -173,7 +173,7 @@ class Recorder:
         facts = self._facts
         facts.incident_counts[kind] = facts.incident_counts.get(kind, 0) + 1
         if len(facts.incidents) < INCIDENTS:
-            shown = self._words.cleaned("detail", text)
+            shown = self._words.clean("detail", text)
             facts.incidents.append({"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": shown})
 
     def _refused(self, table: files.TableName, column: str, row: Mapping[str, Any], why: str) -> None:
@@ -198,11 +198,11 @@ class Recorder:
 
     def _append_seconds(self) -> None:
         now_ns, cpu_s = monotonic_ns(), time.process_time()
-        length_ns = max(1, now_ns - self._second_began_ns)
+        length_ns = max(1, now_ns - self._second_start_ns)
         cpu = (cpu_s - self._cpu_s) / (length_ns / NS_PER_S)
-        phase = self._phase(self._second_began_ns)
-        second = (self._second_began_ns + length_ns // 2 + self._utc_offset_ns) // NS_PER_S
-        self._cpu_s, self._second_began_ns = cpu_s, now_ns
+        phase = self._phase(self._second_start_ns)
+        second = (self._second_start_ns + length_ns // 2 + self._utc_offset_ns) // NS_PER_S
+        self._cpu_s, self._second_start_ns = cpu_s, now_ns
         self._utc_offset_ns = utc_ns() - self._ahead_ns - now_ns
         for label, target in self._targets.items():
             self._tables["seconds"].append(
@@ -230,8 +230,8 @@ class Recorder:
         for table in self._tables.values():
             table.flush()
         if self._transcript is not None:
-            self._transcript.append("".join(self._said).encode())
-            self._said.clear()
+            self._transcript.append("".join(self._transcripts).encode())
+            self._transcripts.clear()
 
     @property
     def unwritten_rows(self) -> int:
@@ -248,8 +248,8 @@ class Recorder:
 
     def histogram_slices(self) -> Iterator[None]:
         """Write the histograms and facts; yield after every histogram, so that the caller can let others run."""
-        log = [header(self._began_utc_ns, simulated=self.simulated)]
-        for line in self.histograms.lines(self._began_utc_ns, utc_ns()):
+        log = [header(self._started_utc_ns, simulated=self.simulated)]
+        for line in self.histograms.lines(self._started_utc_ns, utc_ns()):
             log.append(line)
             yield
         self._spool.replace(HISTOGRAMS, "".join(log))
@@ -296,14 +296,14 @@ class SessionRecorder:
     def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
         """Record the headers of the service's response, with any status, and an agent's id of the call."""
         self.service_session_id = call_id
-        self._note_simulated(headers, {})
+        self._set_simulated(headers, {})
         # much later than at the last incident
         if (late_ms := simulator_late_ms(headers)) > 2 * self.target.simulator_late_ms:
             self.target.simulator_late_ms = late_ms
-            self._recorder.incident("simulator_late", SIMULATOR_WAS_LATE.format(self.labels.target, late_ms))
-        self.target.second.note(limits_in(headers))
+            self._recorder.incident("simulator_late", SIMULATOR_OVERLOADED.format(self.labels.target, late_ms))
+        self.target.second.add(limits_in(headers))
 
-    def _note_simulated(self, headers: Mapping[str, str], session: Mapping[str, Any]) -> None:
+    def _set_simulated(self, headers: Mapping[str, str], session: Mapping[str, Any]) -> None:
         self.target.simulated = self.target.simulated or is_simulated(headers, session)
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
@@ -318,9 +318,9 @@ class SessionRecorder:
                     second.audio_bytes_received += event.payload_bytes
             elif kind is SESSION_CREATED and event.session:
                 self.service_session_id = event.session_id
-                self._note_simulated({}, event.session)
+                self._set_simulated({}, event.session)
             elif kind is RATE_LIMITS:
-                second.note(event.limits)
+                second.add(event.limits)
         self._record_error(error_ns // NS_PER_US)
         if kernel:
             lag_ns = handled_ns - at_ns
@@ -335,7 +335,7 @@ class SessionRecorder:
         second.wire_bytes_received += sum([delta.wire_bytes for delta in deltas])
         second.audio_bytes_received += sum([d.payload_bytes for d in deltas if d.event.kind is AUDIO_DELTA])
         second.receive_delay_max_ns = max(second.receive_delay_max_ns, *lags_ns)
-        histograms.record_several(self._errors, [delta.error_ns // NS_PER_US for delta in deltas])
+        histograms.record_several(self._errors, [delta.uncertainty_ns // NS_PER_US for delta in deltas])
         histograms.record_several(self._lags, [lag_ns // NS_PER_US for lag_ns in lags_ns])
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
@@ -346,7 +346,7 @@ class SessionRecorder:
         if lag_ns is not None:
             self._record_send_delay(max(0, lag_ns) // NS_PER_US)
 
-    def turn_began(self) -> None:
+    def turn_started(self) -> None:
         self.target.second.turns_started += 1
 
     def turn_ended(self, turn: TurnObservation) -> None:
@@ -359,22 +359,22 @@ class SessionRecorder:
         recorder._tables["turns"].append(turn_row(self._identity(), turn, recorder._utc_offset_ns))
         if recorder._transcript is not None:
             line = transcript_line(self.labels.session_id, self.service_session_id, turn)
-            recorder._said.append(json.dumps(recorder._words.cleaned_row(line), ensure_ascii=False) + "\n")
+            recorder._transcripts.append(json.dumps(recorder._words.clean_row(line), ensure_ascii=False) + "\n")
 
     def session_ended(self, session: SessionObservation) -> None:
         recorder, labels, facts = self._recorder, self.labels, self._recorder._facts
         self.target.active -= 1
         self.target.second.throttled += is_throttled(session.outcome)
         for raw_name, count in session.unknown_events.items():
-            name = escape_control(recorder._hide(raw_name))
+            name = escape_control(recorder._redact(raw_name))
             known = name in facts.unknown_events or len(facts.unknown_events) < UNKNOWN_NAMES
             shown = name if known else "other"
             facts.unknown_events[shown] = facts.unknown_events.get(shown, 0) + count
         facts.timestamp_fallbacks += session.timestamp_fallbacks
-        row = session_row(session, recorder._utc_offset_ns, recorder._hide)
+        row = session_row(session, recorder._utc_offset_ns, recorder._redact)
         row |= {"variables_row": labels.variables_row, "event_log": labels.event_log}
         row |= dict(zip(IDENTITY, self._identity(), strict=True))
-        recorder._tables["sessions"].append(recorder._words.cleaned_row(row))
+        recorder._tables["sessions"].append(recorder._words.clean_row(row))
 
     def _identity(self) -> tuple[Any, ...]:
         """Return the values of IDENTITY, with the current state of whether the service is simulated."""

@@ -90,7 +90,7 @@ class WireTransfer:
     audio_bytes: int
     wire_bytes: int
     event: ServerEvent | None = None
-    act: MessageKind | None = None
+    message_kind: MessageKind | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def replay_log(path: Path) -> ReplayedSession:
         raise UsageError(f"{path} cannot be read: {error.strerror}; name an event log (events/*.jsonl)") from None
 
 
-class _Teller:
+class _LogReader:
     """The application of a log's lines to a new timeline."""
 
     def __init__(self, opened: LogHeader) -> None:
@@ -127,7 +127,7 @@ class _Teller:
         self.passages: list[WireTransfer] = []
         self.last_ns = opened.start_ns
 
-    def tell(self, line: AnyLine) -> None:
+    def apply(self, line: AnyLine) -> None:
         self.last_ns = max(self.last_ns, getattr(line, "at_ns", self.last_ns))
         match line:
             case LogHeader():
@@ -145,9 +145,9 @@ class _Teller:
                 if isinstance(line, inputs.Sent):
                     act = self._dialect.message_kinds.get(line.name)
                     self.passages.append(
-                        WireTransfer(line.at_ns, line.name, line.audio_bytes, line.wire_bytes, act=act)
+                        WireTransfer(line.at_ns, line.name, line.audio_bytes, line.wire_bytes, message_kind=act)
                     )
-                self.timeline.tell(line)
+                self.timeline.apply(line)
                 self.turns += self.timeline.pop_delivered()
 
 
@@ -172,17 +172,17 @@ def _replayed(path: Path, file: Iterator[bytes]) -> ReplayedSession:
     opened = _opened(path, next(file, NO_BYTES))
     number, whole = 1, True
     try:
-        teller = _Teller(opened)
+        teller = _LogReader(opened)
         for text in file:
             number += 1
             whole = text.endswith(b"\n")
             if whole:
-                teller.tell(read_json(text, AnyLine))
+                teller.apply(read_json(text, AnyLine))
     except (KeyError, ValueError, OverflowError):
         raise UsageError(f"{path}:{number}: this line is damaged; an event log must be unchanged") from None
-    cut = not (whole and teller.timeline.over)
+    cut = not (whole and teller.timeline.is_over)
     if cut:
-        teller.timeline.tell(inputs.SessionFailed("unfinished", teller.last_ns, "the log ends here"))
+        teller.timeline.apply(inputs.SessionFailed("unfinished", teller.last_ns, "the log ends here"))
         teller.turns += teller.timeline.pop_turns(teller.last_ns)
     return ReplayedSession(opened, teller.timeline.session(), tuple(teller.turns), tuple(teller.passages), cut)
 

@@ -29,7 +29,7 @@ STREAMS = (*(rows_of(table) for table in SCHEMAS), TRANSCRIPT)
 DOCUMENTS = (HISTOGRAMS, FACTS)
 """The documents in the order in which they are sent. The facts are last, because they may state that the worker is
 done."""
-MOST_DOCUMENT_BYTES = 64 << 20
+MAX_DOCUMENT_BYTES = 64 << 20
 EVENT_LOG = re.compile(rf"{EVENTS}/w\d{{1,9}}-\d{{1,12}}\.jsonl", re.ASCII)
 KEY_BYTES = 32
 OF_STREAM = 0
@@ -104,7 +104,7 @@ class PartSource:
             while (chunk := self._of_document(name)) is not None:
                 yield chunk
 
-    def note(self, receipt: ChunkAck) -> None:
+    def add(self, receipt: ChunkAck) -> None:
         # otherwise the document was read again meanwhile, and the copy has nothing of the new version
         if receipt.version in (OF_STREAM, self._documents.get(receipt.name, NO_DOCUMENT)[0]):
             self._copied[receipt.name] = receipt.size
@@ -144,7 +144,7 @@ class PartReplica:
         self._gathered: dict[str, tuple[int, bytearray]] = {}
         """The version of each document that is in transfer, and its bytes so far."""
 
-    def take(self, chunk: PartChunk) -> ChunkAck:
+    def receive(self, chunk: PartChunk) -> ChunkAck:
         """Store the new data of a chunk. Raise BadChunkError if no worker of ours sends such a chunk."""
         if not chunk.is_sealed(self._key):
             raise BadChunkError("it differs from what its worker sent")
@@ -179,7 +179,7 @@ class PartReplica:
         return size
 
     def _gather(self, chunk: PartChunk, data: bytes) -> int:
-        if not 0 <= chunk.offset <= chunk.total <= MOST_DOCUMENT_BYTES:
+        if not 0 <= chunk.offset <= chunk.total <= MAX_DOCUMENT_BYTES:
             raise BadChunkError("it belongs to a document that is too large")
         version, gathered = self._gathered.get(chunk.name, (0, bytearray()))
         if chunk.version < version:

@@ -26,7 +26,7 @@ from bench.untrusted.sanitize import escape_control
 
 Hide = Callable[[str], str]
 HIDDEN_SETTINGS = frozenset({"client_secret"})
-LONGEST_SENT = 4096
+MAX_SENT_CHARACTERS = 4096
 """A longer client event is left out, unless only its audio makes it long and audio is recorded."""
 LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
@@ -35,7 +35,7 @@ UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 def sent_event(message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bool) -> msgspec.Raw:
     """Return a client event as JSON; NO_JSON if it is long."""
     without_audio = dialect.without_audio(message) if message else message
-    if not message or len(without_audio) > LONGEST_SENT:
+    if not message or len(without_audio) > MAX_SENT_CHARACTERS:
         return NO_JSON
     return clean(message if record_audio else without_audio, hide)
 
@@ -45,7 +45,7 @@ def received_events(
 ) -> msgspec.Raw:
     """Return a server's message as JSON; if its audio is stripped, the ids stay."""
     if record_audio or not any(
-        event.kind in WITH_AUDIO or event.foreign or is_unknown_of_agent(event, dialect) for event in events
+        event.kind in WITH_AUDIO or event.other_dialect or is_unknown_of_agent(event, dialect) for event in events
     ):
         return clean(message, hide)
     try:
@@ -85,14 +85,14 @@ def without_secrets(value: Any, hide: Hide) -> Any:
     return value
 
 
-FOREIGN = frozenset({
+UNTRUSTED = frozenset({
     "outcome", "detail", "close_reason", "service_session_id", "response_id", "answer_response_id", "item_id",
     "model", "region", "request_id", "input_text", "reply_text",
 })  # fmt: skip
 """Columns with texts of a service, or of an exception in a user's code; all others are ours, and are not changed."""
 SPOKEN = frozenset({"input_text", "reply_text"})
 """The columns of transcripts, which are not escaped: JSON holds them."""
-CUT = frozenset({"detail", "close_reason"})
+TRUNCATED = frozenset({"detail", "close_reason"})
 DETAIL_CHARACTERS = 300
 
 
@@ -100,26 +100,24 @@ class TextSanitizer:
     """The cleaning of column texts. `hide` removes secrets at any position in a text."""
 
     def __init__(self, hide: Hide) -> None:
-        self._hide = hide
+        self._redact = hide
 
-    def cleaned(self, column: str, text: str) -> str:
+    def clean(self, column: str, text: str) -> str:
         """Remove secrets, and only then escape and truncate: a truncated or escaped secret would not match."""
         text = text.encode("utf-8", "replace").decode()
-        shown = self._hide(text) if column in FOREIGN else text
-        shown = escape_control(shown) if column in FOREIGN - SPOKEN else shown
-        return shown[:DETAIL_CHARACTERS] if column in CUT else shown
+        shown = self._redact(text) if column in UNTRUSTED else text
+        shown = escape_control(shown) if column in UNTRUSTED - SPOKEN else shown
+        return shown[:DETAIL_CHARACTERS] if column in TRUNCATED else shown
 
-    def cleaned_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            column: self.cleaned(column, value) if isinstance(value, str) else value for column, value in row.items()
-        }
+    def clean_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        return {column: self.clean(column, value) if isinstance(value, str) else value for column, value in row.items()}
 
-    def cleaned_column(self, column: str, texts: Sequence[str | None]) -> Sequence[str | None]:
+    def clean_column(self, column: str, texts: Sequence[str | None]) -> Sequence[str | None]:
         """Clean each text as `cleaned` does; all joined first, because there is rarely anything to clean."""
         together = " ".join(filter(None, texts))
-        if not together or self.cleaned(column, together) == together:
+        if not together or self.clean(column, together) == together:
             return texts
-        return [text and self.cleaned(column, text) for text in texts]
+        return [text and self.clean(column, text) for text in texts]
 
 
 HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "api-key"})
@@ -154,7 +152,7 @@ def turn_row(identity: tuple[Any, ...], turn: TurnObservation, utc_offset_ns: in
         *_longest_gaps(turn.gaps_ns),
         *_values(turn),
         *map(at_ns.get, TURN_INSTANTS),
-        *map(turn.errors_ns.get, TURN_ARRIVALS),
+        *map(turn.uncertainties_ns.get, TURN_ARRIVALS),
         *map(turn.widths_ns.get, TURN_SENDS),
         *(NO_TOKENS if usage is None or usage.unread else _token_counts(usage)),
         *turn.quality,
@@ -169,7 +167,7 @@ def turn_columns(rows: Sequence[tuple[Any, ...]], words: TextSanitizer) -> dict[
     """Return the columns of turns' rows, empty texts as null; cleaning them together takes half as long."""
     columns: dict[str, Sequence[Any]] = dict(zip(TURN_COLUMNS, zip(*rows, strict=True), strict=True))
     columns |= {name: [text or None for text in columns[name]] for name in OR_NULL}
-    return columns | {name: words.cleaned_column(name, columns[name]) for name in TEXTS}
+    return columns | {name: words.clean_column(name, columns[name]) for name in TEXTS}
 
 
 def _longest_gaps(gaps_ns: Sequence[int]) -> tuple[int | None, int | None]:
@@ -222,7 +220,9 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
     known = usage is not None and not usage.unread  # otherwise an incomplete count would seem complete
     tokens = {token_column(name): getattr(usage, name) for name in TOKENS} if known else {}
     row |= {f"{name}_at_ns": at_ns - session.start_ns for name, at_ns in session.instants.items()}
-    row |= {f"{name}_uncertainty_ns": ns for name, ns in (*session.errors_ns.items(), *session.widths_ns.items())}
+    row |= {
+        f"{name}_uncertainty_ns": ns for name, ns in (*session.uncertainties_ns.items(), *session.widths_ns.items())
+    }
     row |= {name: getattr(session, name) for name in SESSION_VALUES}
     return row | {name: getattr(session, name) or None for name in SESSION_OR_NULL} | tokens
 
@@ -255,7 +255,7 @@ class SecondCounts:
     tokens_limit: int | None = None
     tokens_remaining: int | None = None
 
-    def note(self, limits: Iterable[RateLimit]) -> None:
+    def add(self, limits: Iterable[RateLimit]) -> None:
         """Record the service's limits: the last value of each, and the smallest of what remains."""
         for limit in limits:
             if limit.name in LIMITED:

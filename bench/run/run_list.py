@@ -76,10 +76,10 @@ class RunList(msgspec.Struct, frozen=True):
     notices: list[str]
 
 
-def kept_runs(folder: Path) -> RunList:
+def list_runs(folder: Path) -> RunList:
     """Return the runs in this folder. Raise UsageError if it is no folder."""
     notices: list[str] = []
-    runs = [_kept(path, document, read) for path, document, read in _readable(folder, notices)]
+    runs = [_listed_run(path, document, read) for path, document, read in _readable(folder, notices)]
     return RunList(SCHEMA, str(folder), sorted(runs, key=lambda run: (-run.started_utc_ns, run.name)), notices)
 
 
@@ -95,7 +95,7 @@ def _readable(folder: Path, problems: list[str]) -> Iterator[tuple[Path, dict[st
             problems.append(f"{path / 'run.json'} is damaged: {excerpt(str(error), 200)}")
 
 
-def chosen_run(name: str, folder: Path) -> Path:
+def resolve_run(name: str, folder: Path) -> Path:
     """Return a run's folder by its path, or its name in `folder`; "": the newest. Raise UsageError if there is none."""
     if not name:
         return newest_run(folder)
@@ -121,7 +121,7 @@ def newest_run(folder: Path) -> Path:
     return max(began, key=lambda path: began[path])
 
 
-def _kept(folder: Path, document: dict[str, Any], read: _Document) -> ListedRun:
+def _listed_run(folder: Path, document: dict[str, Any], read: _Document) -> ListedRun:
     closed = read.state in CLOSED
     under_way = is_under_way(folder, document)
     size_bytes = 0

@@ -62,7 +62,7 @@ def prepare(folder: Path) -> None:
     (folder / SPOOL).mkdir()
 
 
-def is_kept(folder: Path) -> bool:
+def is_stored(folder: Path) -> bool:
     """Return whether the run folder still holds its workers' parts, because it was not finalized."""
     return (folder / SPOOL).is_dir() and not (folder / SPOOL).is_symlink()  # a link leads out of the run folder
 
@@ -76,7 +76,7 @@ def workers_in(folder: Path, place: str = SPOOL) -> list[int]:
     return sorted({int(name[1]) for name in names if name})
 
 
-def keep(folder: Path, worker: int, name: str, data: bytes) -> None:
+def store(folder: Path, worker: int, name: str, data: bytes) -> None:
     """Store a worker's document in a finalized run folder."""
     path = path_of(folder, worker, name, WORKERS)
     if path.parent.is_symlink():

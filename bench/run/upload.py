@@ -44,8 +44,8 @@ SERVICE_VERSION = "2021-08-06"
 TRIES, FIRST_PAUSE_S, LIMIT_S = 4, 1.0, 60.0
 """The pause doubles from try to try; the limit is for each step of a connection, not for a complete file."""
 SIGN_IN_RETRIES = 2
-LEAST_LIFE_NS = 60 * NS_PER_S
-MOST_NAMED = 5
+MIN_LIFE_NS = 60 * NS_PER_S
+MAX_NAMED = 5
 RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 REMEDIES = {
     401: "the identity belongs to another tenant, or the URL needs a signature (SAS)",
@@ -92,8 +92,8 @@ class Uploaded(NamedTuple):
     """Links and special files, which were not uploaded, relative to the run folder."""
 
     def lines(self) -> list[str]:
-        named = ", ".join(path.as_posix() for path in self.left_out[:MOST_NAMED])
-        more = len(self.left_out) - MOST_NAMED
+        named = ", ".join(path.as_posix() for path in self.left_out[:MAX_NAMED])
+        more = len(self.left_out) - MAX_NAMED
         named += f" and {more} more" if more > 0 else ""
         left_out = [f"not uploaded, because they are links or special files: {named}"] if self.left_out else []
         return [escape_control(line) for line in (*left_out, f"uploaded to {self.address}")]
@@ -105,7 +105,7 @@ class Uploader:
     def __init__(
         self, destination: Destination, *, fetch: Fetch = fetch_token, wait: Callable[[float], None] = sleep
     ) -> None:
-        self._destination, self._fetch, self._wait = destination, fetch, wait
+        self._destination, self._fetch, self._sleep = destination, fetch, wait
         self._token: Token | None = None
         direct = destination.address.startswith("http:")  # an address on this machine, which needs no proxy
         self._opener = build_opener(ProxyHandler({} if direct else None))
@@ -134,7 +134,7 @@ class Uploader:
         problem = ""
         for attempt in range(TRIES):
             if attempt:
-                self._wait(FIRST_PAUSE_S * 2 ** (attempt - 1))
+                self._sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
             try:
                 file = open_file(path, follow_link=False)
             except OSError as error:
@@ -151,11 +151,11 @@ class Uploader:
                     self._opener.open(request, timeout=LIMIT_S).close()
             except HTTPError as error:
                 error.close()
-                problem = _answer(error)
+                problem = _response(error)
                 if error.code not in RETRYABLE:
                     break
             except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
-                problem = _trouble(error)
+                problem = _error_text(error)
             else:
                 return
         raise UsageError(
@@ -167,7 +167,7 @@ class Uploader:
         entra = self._destination.sign_in
         if entra is None:
             return {}
-        if self._token is None or self._token.expires_ns < monotonic_ns() + LEAST_LIFE_NS:
+        if self._token is None or self._token.expires_ns < monotonic_ns() + MIN_LIFE_NS:
             self._token = self._fetch(entra, SIGN_IN_RETRIES)
         return dict([self._token.bearer.header()]) | {"x-ms-version": SERVICE_VERSION}
 
@@ -185,14 +185,14 @@ def files_of(folder: Path) -> tuple[list[Path], list[Path]]:
     return [*regular, document], left_out
 
 
-def _answer(error: HTTPError) -> str:
+def _response(error: HTTPError) -> str:
     """Return the response by its HTTP status and Azure's error name: a body could quote the request."""
     named = slug(error.headers.get("x-ms-error-code") or "")
     words = " ".join(part for part in (str(error.code), named or responses.get(error.code, "")) if part)
     return f"{words} ({REMEDIES[error.code]})" if error.code in REMEDIES else words
 
 
-def _trouble(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     reason = error.reason if isinstance(error, URLError) else error
     if isinstance(reason, TimeoutError):
         return f"no answer within {LIMIT_S:.0f} s"

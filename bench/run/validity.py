@@ -15,25 +15,25 @@ from msgspec import structs
 from bench.metrics import FIRST_DELTAS, HEADLINE, STARVED
 from bench.run.document import Check, CheckName, UncertainMetric, Validity
 
-STAMP_LIMIT_MS = 1.0
-STAMP_SHARE = 0.01
+MAX_UNCERTAINTY_MS = 1.0
+MAX_UNCERTAINTY_SHARE = 0.01
 """`timestamp_uncertainty`: p99 at most 1 ms, or 1 % of the median, for each target, metric, and instant that it is
 measured from."""
-HUB_LIMIT_MS = 5.0
-HUB_SHARE = 0.05
+MAX_LOOP_DELAY_MS = 5.0
+MAX_LOOP_DELAY_SHARE = 0.05
 """`event_loop_delay`, if timestamps come from user space: p99 at most 5 ms, or 5 % of the lowest median latency of a
 first delta."""
-USER_STAMPS_SHARE = 0.01
-CHUNK_SHARE = 0.1
+MAX_USER_TIMESTAMPS_SHARE = 0.01
+MAX_CHUNK_SHARE = 0.1
 """`send_delay`: p99 at most a tenth of the chunk."""
-START_LIMIT_MS = 5.0
-START_SHARE = 0.05
+MAX_START_DELAY_MS = 5.0
+MAX_START_DELAY_SHARE = 0.05
 """`start_delay`, in an open loop: p99 at most 5 ms, or 5 % of the median service time."""
-MISSING_LIMIT_PERCENT = 1.0
+MAX_MISSING_PERCENT = 1.0
 """`missing_data`, if parts of a merged run could not be read, workers are missing, or processes did not run when a
 timeout ended: the share of turns whose end is unknown."""
 
-EARLY_LIMIT_PERCENT = 1.0
+MAX_EARLY_PERCENT = 1.0
 """The limit of replies that start before their question ends: with more, latencies may be of another question."""
 EARLY_REPLIES: Final = "early_replies"
 
@@ -55,15 +55,15 @@ class MetricUncertainty:
     unit: str = "ms"
     host: str = ""
     """The host of these rows; empty for those of all hosts."""
-    stamps_p99: float | None = None
+    timestamps_p99: float | None = None
     """p99 of the timestamps' uncertainty alone, if it includes that of a start detected in the audio."""
     measured_from: str = ""
-    """The instant that these turns count from, one of `bench.metrics.ORIGINS`; empty if the metric has only one."""
+    """The instant that latency is measured from (`bench.metrics.MEASURED_FROM`); empty if the metric has only one."""
 
     @property
     def limit(self) -> float:
         """The largest permitted uncertainty: 1 % of the median, and of times 1 ms at least."""
-        return max(STAMP_LIMIT_MS if self.unit != "×" else 0.0, STAMP_SHARE * abs(self.p50 or 0.0))
+        return max(MAX_UNCERTAINTY_MS if self.unit != "×" else 0.0, MAX_UNCERTAINTY_SHARE * abs(self.p50 or 0.0))
 
     @property
     def used(self) -> float:
@@ -165,10 +165,10 @@ def _missing_data(evidence: ValidityData) -> list[Check]:
     again = f"{evidence.refused}; then repeat the run" if evidence.refused else MERGE_MISSING
     remedies = [*([again] if missing is not None else []), *([MORE_PROCESSES] if starved else [])]
     of_turns = "of all turns (upper bound)" if missing is not None else f"of the turns ended as {STARVED}"
-    result: Literal["pass", "fail"] = "pass" if known and 100 * share <= MISSING_LIMIT_PERCENT else "fail"
+    result: Literal["pass", "fail"] = "pass" if known and 100 * share <= MAX_MISSING_PERCENT else "fail"
     note = of_turns if known else "the missing share is unknown"
     percent = round(100 * share, 4) if known else None
-    return [Check("missing_data", percent, MISSING_LIMIT_PERCENT, result, note, "; ".join(remedies), "%")]
+    return [Check("missing_data", percent, MAX_MISSING_PERCENT, result, note, "; ".join(remedies), "%")]
 
 
 def uncertain_metrics(metrics: Iterable[MetricUncertainty], early: Iterable[EarlyReplies]) -> list[UncertainMetric]:
@@ -183,12 +183,12 @@ def uncertain_metrics(metrics: Iterable[MetricUncertainty], early: Iterable[Earl
             "target": one.target,
             "metric": metric,
             "value": round(one.percent, 4),
-            "limit": EARLY_LIMIT_PERCENT,
+            "limit": MAX_EARLY_PERCENT,
             "unit": "%",
             "reason": EARLY_REPLIES,
         }
         for one in early
-        if one.percent > EARLY_LIMIT_PERCENT
+        if one.percent > MAX_EARLY_PERCENT
         for metric in one.metrics
     ]
     return [*spoilt, *(_entry(one) for one in worst.values())]
@@ -219,7 +219,7 @@ def _of_unknown_bounds(evidence: ValidityData) -> list[str]:
 
 def _timestamp_uncertainty(evidence: ValidityData) -> Check:
     headline = _headline(evidence)
-    stamped = (one if one.stamps_p99 is None else replace(one, bound_p99=one.stamps_p99) for one in headline)
+    stamped = (one if one.timestamps_p99 is None else replace(one, bound_p99=one.timestamps_p99) for one in headline)
     known = [metric for metric in stamped if metric.bound_p99 is not None]
     worst = max(known, key=lambda metric: metric.used, default=MetricUncertainty("", "", None, None))
     of_target = f" of {worst.target}" if len({one.target for one in evidence.metrics}) > 1 else ""
@@ -239,14 +239,14 @@ def _timestamp_uncertainty(evidence: ValidityData) -> Check:
 def _event_loop_delay(evidence: ValidityData) -> Check:
     waits = [wait.p50 for wait in evidence.metrics if wait.metric in FIRST_DELTAS.values() and wait.p50 is not None]
     fastest = min(waits, default=0.0)
-    limit = max(HUB_LIMIT_MS, HUB_SHARE * fastest)
-    needed = evidence.user_stamps_share is not None and evidence.user_stamps_share > USER_STAMPS_SHARE
+    limit = max(MAX_LOOP_DELAY_MS, MAX_LOOP_DELAY_SHARE * fastest)
+    needed = evidence.user_stamps_share is not None and evidence.user_stamps_share > MAX_USER_TIMESTAMPS_SHARE
     return _check("event_loop_delay", evidence.event_loop_delay_p99 if needed else None, limit,
                  note="", absent="not needed: the kernel sets the timestamps", remedy=MORE_PROCESSES)  # fmt: skip
 
 
 def _send_delay(evidence: ValidityData) -> Check:
-    limit = None if evidence.chunk is None else CHUNK_SHARE * evidence.chunk
+    limit = None if evidence.chunk is None else MAX_CHUNK_SHARE * evidence.chunk
     absent = (
         "unknown: the run was killed before its first counts were saved"
         if evidence.paced_audio
@@ -257,7 +257,7 @@ def _send_delay(evidence: ValidityData) -> Check:
 
 
 def _start_delay(evidence: ValidityData) -> Check:
-    limit = max(START_LIMIT_MS, START_SHARE * (evidence.service_time_p50 or 0.0))
+    limit = max(MAX_START_DELAY_MS, MAX_START_DELAY_SHARE * (evidence.service_time_p50 or 0.0))
     figure = evidence.start_delay_p99
     return _check("start_delay", figure, None if figure is None else limit,
                  note="open-loop arrivals", absent="closed loop: a session starts when its user is free",

@@ -1,6 +1,6 @@
 """The data that the validity checks evaluate, from a run's rows and histograms: delays and uncertainties.
 
-The uncertainty of a metric of stored rows is `bench.metrics.bound_ns` for a complete table, in the metric's own unit;
+The uncertainty of a metric of stored rows is `bench.metrics.uncertainty_ns` for a complete table, in the metric's unit;
 NaN if it is unknown.
 """
 
@@ -23,7 +23,7 @@ from msgspec import convert, structs
 
 from bench.columns import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
 from bench.cpu import busy_reason
-from bench.metrics import CATALOGUE, GOOD, ORIGIN, ORIGINS, STARVED, Metric
+from bench.metrics import CATALOGUE, MEASURED_FROM, ORIGIN, STARVED, SUCCESSFUL, Metric
 from bench.run import folder as files
 from bench.run import metric_values
 from bench.run.document import Check
@@ -65,10 +65,10 @@ class MaskedRows(NamedTuple):
     host: str
     target: str
     counted: npt.NDArray[np.bool_]
-    good: npt.NDArray[np.bool_]
+    succeeded: npt.NDArray[np.bool_]
 
 
-def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, Any]) -> list[ValidityData]:
+def load_validity_data(read: files.ReadRows, histograms: Histograms, document: dict[str, Any]) -> list[ValidityData]:
     """Return the data of the validity checks, from the measured phase: of the run, then of each of several hosts."""
     every_host = document.get("hosts") or []
     hosts = every_host if len(every_host) > 1 else []
@@ -147,7 +147,7 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
     begins_ns = metric_values.first_ns(rows, ("first_audio", "first_text", "first_audible"))
     began_early = pc.fill_null(pc.less(begins_ns, rows["speech_end_at_ns"]), False).to_numpy()
     cut_off = pc.fill_null(rows["cut_off"], False).to_numpy()
-    for _, target, _, good in _places(read, "turns", [""]):
+    for _, target, _, good in _positions(read, "turns", [""]):
         counted = good & spoken
         early = (cut_off if target in heard_alone else began_early) & counted
         if early.any():
@@ -199,11 +199,11 @@ def metric_uncertainties(read: files.ReadRows, hosts: Sequence[str] = ("",)) -> 
     of all together.
     """
     for scope, table in TABLES.items():
-        places = list(_places(read, table, hosts))
+        places = list(_positions(read, table, hosts))
         origins = {}
         if table == "turns":
             since = read("turns", [ORIGIN])[ORIGIN]
-            origins = {name: pc.fill_null(pc.equal(since, name), False).to_numpy() for name in ORIGINS}
+            origins = {name: pc.fill_null(pc.equal(since, name), False).to_numpy() for name in MEASURED_FROM}
         for metric in (known for known in CATALOGUE.values() if known.scope == scope and bound_columns(known)):
             yield from _of_metric(read, metric, places, origins)
 
@@ -214,15 +214,15 @@ def worst_bound(folder: Path, metric: Metric, target: str) -> float:
         return 0.0
     read = partial(files.read_table, folder)
     values, slack = _values_with_bounds(read, metric)
-    mine = [rows.counted for rows in _places(read, TABLES[metric.scope], [""]) if rows.target == target]
+    mine = [rows.counted for rows in _positions(read, TABLES[metric.scope], [""]) if rows.target == target]
     there = ~np.isnan(values) & np.logical_or.reduce([np.zeros(len(values), dtype=bool), *mine])
     return float(np.nan_to_num(slack[there], nan=np.inf).max(initial=0.0))
 
 
-def _places(read: files.ReadRows, table: files.TableName, hosts: Sequence[str]) -> Iterator[MaskedRows]:
+def _positions(read: files.ReadRows, table: files.TableName, hosts: Sequence[str]) -> Iterator[MaskedRows]:
     rows = read(table, ["target", "phase", "outcome", "host"])
     counted = is_measured(rows).to_numpy()
-    good = pc.fill_null(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))), False).to_numpy()
+    good = pc.fill_null(pc.is_in(rows["outcome"], pa.array(sorted(SUCCESSFUL))), False).to_numpy()
     for host in hosts:
         there = counted & pc.fill_null(pc.equal(rows["host"], host), False).to_numpy() if host else counted
         for target in sorted(pc.unique(rows["target"].filter(pa.array(there))).to_pylist()):
@@ -289,14 +289,14 @@ def row_bounds(rows: pa.Table, metric: Metric) -> Floats:
         asked = ~np.isnan(floats(rows, "request_sent_at_ns"))
         later = np.where(asked, floats(rows, "request_sent_uncertainty_ns"), floats(rows, "speech_end_uncertainty_ns"))
     else:
-        later = _error(rows, metric.begin, SENDS[metric.scope])
+        later = _uncertainty(rows, metric.begin, SENDS[metric.scope])
     arrivals = ARRIVALS[metric.scope]
-    earlier, begins_earlier = _error(rows, metric.end, arrivals), _error(rows, metric.begin, arrivals)
+    earlier, begins_earlier = _uncertainty(rows, metric.end, arrivals), _uncertainty(rows, metric.begin, arrivals)
     bound: Floats = np.maximum(earlier + later, begins_earlier) / NS_PER_MS
     return bound
 
 
-def _error(rows: pa.Table, instant: str, inexact: Collection[str]) -> Floats:
+def _uncertainty(rows: pa.Table, instant: str, inexact: Collection[str]) -> Floats:
     """Return the uncertainty of an instant, if it is one of `inexact`; else 0."""
     return floats(rows, f"{instant}_uncertainty_ns") if instant in inexact else np.zeros(len(rows))
 

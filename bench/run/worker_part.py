@@ -65,7 +65,7 @@ class PartLike(Protocol):
     def histograms(self) -> Histograms:
         """Return the histograms of events and of the load generator; others are made of rows, and are optional here."""
 
-    def keep_documents(self, folder: Path) -> None:
+    def copy_documents(self, folder: Path) -> None:
         """Store each worker's histograms and facts in a run folder, if they are known separately."""
 
 
@@ -76,11 +76,11 @@ class WorkerPart:
     """
 
     def __init__(self, folder: Path, worker: int, place: str = spool.SPOOL) -> None:
-        self._folder, self.worker, self._place = folder, worker, place
+        self._folder, self.worker, self._folder_index = folder, worker, place
         self.damage: dict[str, str] = {}
 
     @cached_property
-    def begun(self) -> bool:
+    def has_started(self) -> bool:
         """True if the worker has started to record: it writes its facts first."""
         return self._read(FACTS) is not None
 
@@ -93,7 +93,7 @@ class WorkerPart:
         try:
             return cast(PartFacts, read_json(data, PartFacts))
         except JsonError as error:
-            self._note(FACTS, error)
+            self._set_damage(FACTS, error)
             return PartFacts()
 
     @property
@@ -102,16 +102,16 @@ class WorkerPart:
         return next((host["name"] for host in self.facts.hosts), "")
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         return is_alive(self.facts.pid)
 
     @property
-    def unfinished(self) -> bool:
+    def is_unfinished(self) -> bool:
         """True if its worker still has something to write; one that died has not."""
-        return not self.facts.done and self.alive
+        return not self.facts.done and self.is_alive
 
     @property
-    def damage_words(self) -> str:
+    def damage_text(self) -> str:
         """The damage as text, such as `turns.arrows: second is of type string, not int64`; empty without damage."""
         return "; ".join(f"{name}: {why}" for name, why in sorted(self.damage.items()))
 
@@ -129,10 +129,10 @@ class WorkerPart:
                 except (pa.ArrowException, OSError, TypeError, ValueError) as error:
                     # otherwise it was killed during a write
                     if self.facts.done or not isinstance(error, pa.ArrowInvalid):
-                        self._note(name, error)
+                        self._set_damage(name, error)
         # a stream that lacks batches may still end with a complete one
         if count < (written := self.facts.rows.get(table, 0)):
-            self._note(name, ValueError(f"it has {count} of {written} rows"))
+            self._set_damage(name, ValueError(f"it has {count} of {written} rows"))
 
     def size_bytes(self, table: str) -> int:
         if (file := self._open(rows_of(table))) is None:
@@ -146,7 +146,7 @@ class WorkerPart:
         if file is None:
             return None
         file.close()
-        return self._whole_lines()
+        return self._complete_lines()
 
     def histograms(self) -> Histograms:
         """Return the last histograms that its worker wrote; none if they cannot be read."""
@@ -154,17 +154,17 @@ class WorkerPart:
             try:
                 return decode(data, f"{HISTOGRAMS} of worker {self.worker}")
             except UsageError as error:
-                self._note(HISTOGRAMS, error)
+                self._set_damage(HISTOGRAMS, error)
         return Histograms()
 
-    def keep_documents(self, folder: Path, as_worker: int | None = None, facts: PartFacts | None = None) -> None:
+    def copy_documents(self, folder: Path, as_worker: int | None = None, facts: PartFacts | None = None) -> None:
         """Store the worker's histograms and facts in a run folder; with another number and other facts, if given."""
         worker = self.worker if as_worker is None else as_worker
-        spool.keep(folder, worker, FACTS, msgspec.json.encode(self.facts if facts is None else facts))
+        spool.store(folder, worker, FACTS, msgspec.json.encode(self.facts if facts is None else facts))
         if HISTOGRAMS not in self.damage and (data := self._read(HISTOGRAMS)) is not None:
-            spool.keep(folder, worker, HISTOGRAMS, data)
+            spool.store(folder, worker, HISTOGRAMS, data)
 
-    def _whole_lines(self) -> Iterator[bytes]:
+    def _complete_lines(self) -> Iterator[bytes]:
         # opened when it is read, so that no unread file stays open
         if (file := self._open(TRANSCRIPT)) is not None:
             with file:
@@ -176,19 +176,19 @@ class WorkerPart:
                 with file:
                     return file.read()
             except OSError as error:
-                self._note(name, error)
+                self._set_damage(name, error)
         return None
 
     def _open(self, name: str) -> BinaryIO | None:
         try:
-            return open_file(spool.path_of(self._folder, self.worker, name, self._place))
+            return open_file(spool.path_of(self._folder, self.worker, name, self._folder_index))
         except FileNotFoundError:
             return None
         except OSError as error:
-            self._note(name, error)
+            self._set_damage(name, error)
             return None
 
-    def _note(self, name: str, error: Exception) -> None:
+    def _set_damage(self, name: str, error: Exception) -> None:
         why = str(getattr(error, "strerror", None) or error) or type(error).__name__
         self.damage.setdefault(name, excerpt(escape_control(why.splitlines()[0]), 200))
 

@@ -22,7 +22,7 @@ from bench.protocol.base import BinaryMessage
 from bench.protocol.openai import RATED_FORMATS
 from bench.simulator.behaviour import EventReceipt, ReceiptFields, SimulatedSession
 from bench.simulator.conversation.input_audio import InputAudio
-from bench.simulator.profile import Profile, drawn
+from bench.simulator.profile import Profile, is_drawn
 from bench.simulator.quota import ResponseSlots
 from bench.simulator.recorded_replies import RecordedReply, audible_byte, reply_samples
 from bench.simulator.server_events import Ids, Json, Outbox, OutboxStep, OutgoingEvent
@@ -57,7 +57,7 @@ class AgentWire(ABC):
         self.format = RATED_FORMATS[format]
 
     @abstractmethod
-    def take(self, event: Json) -> AgentInput:
+    def read(self, event: Json) -> AgentInput:
         """Parse a text message."""
 
     @abstractmethod
@@ -78,7 +78,7 @@ class PcmWire(AgentWire):
 
     plain = True
 
-    def take(self, event: Json) -> AgentInput:
+    def read(self, event: Json) -> AgentInput:
         return AgentInput("text", _text(event, "id"))
 
     def audio_out(self, audio: bytes) -> NamedBody:
@@ -94,7 +94,7 @@ class TwilioWire(AgentWire):
         super().__init__("g711_ulaw")
         self._stream: str | None = None
 
-    def take(self, event: Json) -> AgentInput:
+    def read(self, event: Json) -> AgentInput:
         name = _text(event, "event") or "invalid_event"
         match event:
             case {"event": "start", "streamSid": str(stream), "start": {"mediaFormat": dict()}}:
@@ -131,7 +131,7 @@ class AcsWire(AgentWire):
     def __init__(self, format: AudioFormatName) -> None:
         super().__init__("pcm16@16000")
 
-    def take(self, event: Json) -> AgentInput:
+    def read(self, event: Json) -> AgentInput:
         name = _text(event, "kind") or "invalid_event"
         match event:
             case {"kind": "AudioMetadata", "audioMetadata": {"sampleRate": 16_000 | 24_000 as rate, "encoding": "PCM"}}:
@@ -222,19 +222,19 @@ class AgentBehaviour(SimulatedSession):
         self._speed = profile.generation_speed if wire.clears and profile.agent.noise_dbfs is None else 1.0
         self._opened = self._streaming = False
         self._frames: deque[AgentFrame] = deque()  # frames to send
-        self._plays_until_ns = 0  # instant at which the caller has played all sent audio
-        self._said = 0
+        self._playing_until_ns = 0  # instant at which the caller has played all sent audio
+        self._reply_count = 0
 
     def open(self, at_ns: int) -> None:
         if self._wire.plain:
-            self._begin_call(at_ns)
+            self._start_call(at_ns)
 
     def end(self) -> None:
         self._servers.sessions -= 1
         for part in (self._outbox, self):
             vars(part).clear()
 
-    def _begin_call(self, at_ns: int) -> None:
+    def _start_call(self, at_ns: int) -> None:
         self._opened = True
         if self._profile.agent.noise_dbfs is not None:
             self._stream(at_ns)
@@ -245,17 +245,19 @@ class AgentBehaviour(SimulatedSession):
 
     def receive_binary(self, message: bytes, at_ns: int) -> EventReceipt:
         return (
-            EventReceipt("audio", **self._hear(message, at_ns)) if self._wire.plain else EventReceipt("invalid_event")
+            EventReceipt("audio", **self._on_audio(message, at_ns))
+            if self._wire.plain
+            else EventReceipt("invalid_event")
         )
 
-    def _take(self, event: Json, at_ns: int) -> ReceiptFields:
-        taken = self._wire.take(event)
+    def _handle(self, event: Json, at_ns: int) -> ReceiptFields:
+        taken = self._wire.read(event)
         if taken.opens and not self._opened:
-            self._begin_call(at_ns)
-        heard = self._hear(taken.audio, at_ns) if taken.audio and self._opened else {}
+            self._start_call(at_ns)
+        heard = self._on_audio(taken.audio, at_ns) if taken.audio and self._opened else {}
         return {"type": taken.name, "event_id": taken.id} | heard
 
-    def _hear(self, audio: bytes, at_ns: int) -> ReceiptFields:
+    def _on_audio(self, audio: bytes, at_ns: int) -> ReceiptFields:
         begin = self._audio.end.byte
         heard = InputSettings(
             self._wire.format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None
@@ -263,11 +265,11 @@ class AgentBehaviour(SimulatedSession):
         for edge in self._audio.append(audio, heard):
             if not edge.began:
                 self._plan_speech(at_ns, {"utterance": "answer", "speech_at_byte": edge.byte})
-            elif (self._frames or at_ns < self._plays_until_ns) and not drawn(
+            elif (self._frames or at_ns < self._playing_until_ns) and not is_drawn(
                 self._profile.vad.ignored_barge_in_share, self._rng
             ):
                 due_ns = self._outbox.after(at_ns, self._profile.delays.speech_started)
-                self._outbox.plan([(due_ns, self._fall_silent)])
+                self._outbox.plan([(due_ns, self._stop_reply)])
         return {"from_byte": begin, "to_byte": self._audio.end.byte}
 
     # Utterances
@@ -277,33 +279,33 @@ class AgentBehaviour(SimulatedSession):
         begin_ns = self._servers.begin_ns(at_ns)
         slowness = self._profile.slowness(begin_ns, self._servers.sessions)
         due_ns = begin_ns + int(self._profile.delays.first_audio.draw_ns(self._rng) * slowness)
-        if facts["utterance"] == "answer" and drawn(self._profile.agent.filler, self._rng):
-            filler = partial(self._say, {"utterance": "filler"}, FILLER_MS)
+        if facts["utterance"] == "answer" and is_drawn(self._profile.agent.filler, self._rng):
+            filler = partial(self._start_reply, {"utterance": "filler"}, FILLER_MS)
             self._outbox.plan([(due_ns, filler)])
             due_ns = self._outbox.after(due_ns + FILLER_MS * NS_PER_MS, self._profile.delays.answer_pause)
         self._servers.occupy(due_ns + round(self._next_reply.audio_ms * NS_PER_MS / self._speed))
-        self._outbox.plan([(due_ns, partial(self._say, facts, None))])
+        self._outbox.plan([(due_ns, partial(self._start_reply, facts, None))])
 
     @property
     def _next_reply(self) -> RecordedReply:
-        return self._replies[self._said % len(self._replies)]
+        return self._replies[self._reply_count % len(self._replies)]
 
-    def _say(self, facts: Json, longest_ms: int | None, due_ns: int) -> OutgoingEvent | None:
+    def _start_reply(self, facts: Json, longest_ms: int | None, due_ns: int) -> OutgoingEvent | None:
         frames = list(frames_of(self._next_reply, self._wire.format))
         if longest_ms is not None:
             del frames[longest_ms // FRAME_MS :]
-        self._said += 1
+        self._reply_count += 1
         frames[0] = frames[0]._replace(facts=facts)
         frames[-1] = frames[-1]._replace(last=True)
         self._frames.extend(frames)
         self._stream(due_ns)
         return None
 
-    def _fall_silent(self, due_ns: int) -> OutgoingEvent | None:
-        if not self._frames and due_ns >= self._plays_until_ns:
+    def _stop_reply(self, due_ns: int) -> OutgoingEvent | None:
+        if not self._frames and due_ns >= self._playing_until_ns:
             return None
         self._frames.clear()
-        self._plays_until_ns = min(self._plays_until_ns, due_ns)
+        self._playing_until_ns = min(self._playing_until_ns, due_ns)
         clear = self._wire.clear()
         return None if clear is None else OutgoingEvent(due_ns, *clear)
 
@@ -327,8 +329,8 @@ class AgentBehaviour(SimulatedSession):
             return None
         samples = self._wire.format.rate_hz * FRAME_MS // 1000
         frame = self._frames.popleft() if self._frames else AgentFrame(np.zeros(samples, np.int16), b"")
-        self._plays_until_ns = max(self._plays_until_ns, due_ns) + FRAME_MS * NS_PER_MS
-        if frame.last and (mark := self._wire.mark(f"said-{self._said}")) is not None:
+        self._playing_until_ns = max(self._playing_until_ns, due_ns) + FRAME_MS * NS_PER_MS
+        if frame.last and (mark := self._wire.mark(f"said-{self._reply_count}")) is not None:
             self._outbox.plan([(due_ns, lambda at_ns: OutgoingEvent(at_ns, *mark))])
         noisy = self._profile.agent.noise_dbfs is not None
         audio = self._wire.format.encode(self._noisy(frame.samples)) if noisy else frame.audio

@@ -24,7 +24,7 @@ from bench.simulator.caller_turns import CallerTurns
 from bench.simulator.conversation.client_items import ItemReader, audio_bytes
 from bench.simulator.conversation.items import Conversation
 from bench.simulator.delay import Delay
-from bench.simulator.profile import Profile, drawn
+from bench.simulator.profile import Profile, is_drawn
 from bench.simulator.quota import UNLIMITED, ResponseSlots, ServiceQuota
 from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.server_events import (
@@ -98,7 +98,7 @@ class SimulatedSession(ABC):
         event_id = event_id if isinstance(event_id, str) else None
         fields: ReceiptFields = {"type": str(event.get("type")), "event_id": event_id}
         try:
-            fields |= self._take(event, at_ns) or {}
+            fields |= self._handle(event, at_ns) or {}
         except RejectedError as rejected:
             self._reject(at_ns, rejected, event_id)
         return EventReceipt(**fields)
@@ -117,7 +117,7 @@ class SimulatedSession(ABC):
         """Clear all parts, which refer to each other. No method may be called after this."""
 
     @abstractmethod
-    def _take(self, event: Json, at_ns: int) -> ReceiptFields | None:
+    def _handle(self, event: Json, at_ns: int) -> ReceiptFields | None:
         """Process a client event. Raise RejectedError if it is invalid."""
 
     def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:  # noqa: B027
@@ -147,7 +147,7 @@ class Behaviour(SimulatedSession):
         self.session = EffectiveSession(form_of(dialect), ids.session, model, expires_at_s)
         self._conversation = Conversation(ids, dialect.names)
         self._reader = ItemReader(self._conversation, dialect)
-        self._noted: list[str] = []
+        self._not_simulated: list[str] = []
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and dialect.names is GA)
         self._servers = servers or ResponseSlots()
         self._servers.sessions += 1
@@ -169,7 +169,7 @@ class Behaviour(SimulatedSession):
         if self._dialect.greeting:
             created = {"conversation": {"id": self.ids.new("conv"), "object": "realtime.conversation"}}
             self._outbox.answer(at_ns, self._delays.session_created, (self._dialect.greeting, created))
-        self._tell_session(at_ns, "created", self._delays.session_created)
+        self._send_session(at_ns, "created", self._delays.session_created)
 
     def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
         self._responses.end(response_id, at_ns, status, details)
@@ -181,22 +181,22 @@ class Behaviour(SimulatedSession):
 
     # Handlers of client events
 
-    def _take(self, event: Json, at_ns: int) -> ReceiptFields | None:
+    def _handle(self, event: Json, at_ns: int) -> ReceiptFields | None:
         event_type = event.get("type")
         if event_type is None:
             raise checks.missing(EventPath("type"))
         if not isinstance(event_type, str) or event_type not in self._events:
             raise checks.rejected_value(EventPath("type"), event_type, self._events)
         kind = self._events[event_type]
-        self._noted = []
+        self._not_simulated = []
         fields = checks.accepted(kind.table, {}, event, EventPath(), required=kind.required)
         receipt = kind.handler(self, fields, at_ns)
-        return (receipt or {}) | ({"not_simulated": self._noted} if self._noted else {})
+        return (receipt or {}) | ({"not_simulated": self._not_simulated} if self._not_simulated else {})
 
     def _session_update(self, event: Json, at_ns: int) -> None:
-        place = EventPath("session", self._noted)
+        place = EventPath("session", self._not_simulated)
         self.session.update(event["session"], place, has_spoken=self._conversation.has_spoken())
-        self._tell_session(at_ns, "updated", self._delays.session_updated)
+        self._send_session(at_ns, "updated", self._delays.session_updated)
 
     def _append(self, event: Json, at_ns: int) -> ReceiptFields:
         return self._turns.append(event["audio"], at_ns)
@@ -221,7 +221,7 @@ class Behaviour(SimulatedSession):
 
     def _item_truncate(self, event: Json, at_ns: int) -> ReceiptFields:
         item = self._conversation.truncatable(event["item_id"], event["audio_end_ms"])
-        if not drawn(self._profile.ignored_truncate_share, self._rng):
+        if not is_drawn(self._profile.ignored_truncate_share, self._rng):
             item.truncate(event["audio_end_ms"])
         self._turns.stop_playing()
         cut = {key: event[key] for key in ("item_id", "content_index", "audio_end_ms")}
@@ -235,7 +235,7 @@ class Behaviour(SimulatedSession):
         return {"item_id": item.id}
 
     def _response_create(self, event: Json, at_ns: int) -> ReceiptFields:
-        place = EventPath("response", self._noted)
+        place = EventPath("response", self._not_simulated)
         wanted = checks.accepted(self.session.form.response or {}, {}, event.get("response", {}), place)
         if "additional_instructions" in event:
             instructions = self.session.output(wanted).instructions
@@ -247,7 +247,7 @@ class Behaviour(SimulatedSession):
     def _response_cancel(self, event: Json, at_ns: int) -> ReceiptFields:
         return {"response_id": self._responses.cancel(event.get("response_id"), at_ns)}
 
-    def _tell_session(self, at_ns: int, name: str, delay: Delay) -> None:
+    def _send_session(self, at_ns: int, name: str, delay: Delay) -> None:
         self._outbox.answer(at_ns, delay, (f"{self.session.form.family}.{name}", {"session": self.session.shown}))
 
     def _acknowledge(self, at_ns: int, event_type: str, fields: Json) -> None:

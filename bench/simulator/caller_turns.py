@@ -20,7 +20,7 @@ from bench.simulator.answering.lifecycle import ActiveResponse, Composer, Respon
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.conversation.items import ConversationItem, text_tokens, user_audio_item
 from bench.simulator.delay import Delay
-from bench.simulator.profile import TranscriptSettings, drawn
+from bench.simulator.profile import TranscriptSettings, is_drawn
 from bench.simulator.server_events import (
     Ids,
     Json,
@@ -52,7 +52,7 @@ class SimulatedAsr:
         self._known = known
         self._pieces = self._words = 0
 
-    def heard(self, audio_ms: float) -> str:
+    def transcribe(self, audio_ms: float) -> str:
         if self._known.texts is None:
             return f"(simulated transcript of {audio_ms / 1000:.1f} s of audio)"
         text = self._known.texts[self._pieces % len(self._known.texts)]
@@ -152,9 +152,9 @@ class CallerTurns:
         self._audio = InputAudio(profile.vad.min_speech_ms)
         self._ignoring = False  # True while the VAD ignores the current speech
         self._played_ns = 0  # instant at which a listener has played the last reply
-        self._transcripts, self._hearer = profile.transcripts, SimulatedAsr(profile.transcripts)
-        self._coming: str | None = None  # id of the item that speech_started announced
-        self._waiting: PlannedSeries | None = None  # steps of the idle timeout
+        self._transcripts, self._asr = profile.transcripts, SimulatedAsr(profile.transcripts)
+        self._announced_item_id: str | None = None  # id of the item that speech_started announced
+        self._idle_timeout: PlannedSeries | None = None  # steps of the idle timeout
         self._quiet_from_ms = 0  # start of the caller's silence, on the audio clock
         responses.when_done = self._wait_for_speech
 
@@ -171,11 +171,11 @@ class CallerTurns:
                     self._audio.silence_ms = semantic_silence_ms(drawn_ms, heard.detection.eagerness)
                 # A response is active, or the client, if it plays audio on arrival, still plays one.
                 over_a_reply = self._responses.active is not None or at_ns < self._played_ns
-                self._ignoring = over_a_reply and drawn(self._ignores, self._rng)
+                self._ignoring = over_a_reply and is_drawn(self._ignores, self._rng)
             if self._ignoring:
                 continue
             self._stop_waiting()
-            (self._began if speech.began else self._ended)(speech, heard.detection, at_ns)
+            (self._on_start if speech.began else self._on_end)(speech, heard.detection, at_ns)
         return {"from_byte": begin, "to_byte": self._audio.end.byte}
 
     def commit(self, at_ns: int) -> None:
@@ -192,7 +192,7 @@ class CallerTurns:
 
     def clear(self) -> None:
         self._audio.empty()
-        self._coming = None
+        self._announced_item_id = None
 
     def stop_playing(self) -> None:
         """Record that the client has stopped playing the reply."""
@@ -200,9 +200,9 @@ class CallerTurns:
 
     # Speech
 
-    def _began(self, speech: SpeechEdge, detection: EffectiveTurnDetection, at_ns: int) -> None:
+    def _on_start(self, speech: SpeechEdge, detection: EffectiveTurnDetection, at_ns: int) -> None:
         self.stop_playing()
-        self._coming = self._conversation.promise()
+        self._announced_item_id = self._conversation.promise()
         started_ns = self._outbox.answer_due(at_ns, self._delays.speech_started)
         event = self._speech_event("started", {"audio_start_ms": _padded_ms(speech, detection)}, speech)
         steps: list[OutboxStep] = [(started_ns, event)]
@@ -210,17 +210,17 @@ class CallerTurns:
             steps.append((started_ns, self._responses.interrupt))
         self._outbox.plan(steps)
 
-    def _ended(self, speech: SpeechEdge, detection: EffectiveTurnDetection, at_ns: int) -> None:
+    def _on_end(self, speech: SpeechEdge, detection: EffectiveTurnDetection, at_ns: int) -> None:
         stopped_ns = self._outbox.answer_due(at_ns, self._delays.speech_stopped)
         self._outbox.plan([(stopped_ns, self._speech_event("stopped", {"audio_end_ms": speech.heard_ms}, speech))])
-        self._audio.take_heard()
+        self._audio.mark_committed()
         audio_ms = speech.heard_ms - _padded_ms(speech, detection)
         committed_ns = self._commit(audio_ms, stopped_ns, self._delays.vad_committed)
         if detection.create_response:
             self._outbox.plan([(committed_ns, self._respond)])
 
     def _speech_event(self, name: str, fields: Json, speech: SpeechEdge) -> Render:
-        fields, facts = fields | {"item_id": self._coming}, {"speech_at_byte": speech.byte}
+        fields, facts = fields | {"item_id": self._announced_item_id}, {"speech_at_byte": speech.byte}
         return partial(self._outbox.event, f"input_audio_buffer.speech_{name}", fields, facts=facts)
 
     # Silence
@@ -231,23 +231,23 @@ class CallerTurns:
         played_ns = max(done_ns, answer.played_ns)
         self._played_ns = 0 if answer.status == "cancelled" else played_ns
         detection = self._session.input.detection
-        if detection is not None and detection.idle_timeout_ms is not None and self._coming is None:
+        if detection is not None and detection.idle_timeout_ms is not None and self._announced_item_id is None:
             over_ns = played_ns + int(detection.idle_timeout_ms * NS_PER_MS)
-            self._waiting = self._outbox.plan([(played_ns, self._fell_quiet), (over_ns, self._time_out)])
+            self._idle_timeout = self._outbox.plan([(played_ns, self._on_silence), (over_ns, self._time_out)])
 
     def _stop_waiting(self) -> None:
-        if self._waiting is not None:
-            self._waiting.dropped = True
+        if self._idle_timeout is not None:
+            self._idle_timeout.dropped = True
 
-    def _fell_quiet(self, due_ns: int) -> None:
+    def _on_silence(self, due_ns: int) -> None:
         self._quiet_from_ms = self._audio.clock_ms
 
     def _time_out(self, due_ns: int) -> OutgoingEvent | None:
         detection = self._session.input.detection
         if detection is None or detection.idle_timeout_ms is None or self._responses.active is not None:
             return None
-        self._coming, until_ms = self._conversation.promise(), self._audio.clock_ms
-        fields = {"audio_start_ms": self._quiet_from_ms, "audio_end_ms": until_ms, "item_id": self._coming}
+        self._announced_item_id, until_ms = self._conversation.promise(), self._audio.clock_ms
+        fields = {"audio_start_ms": self._quiet_from_ms, "audio_end_ms": until_ms, "item_id": self._announced_item_id}
         self._audio.empty()
         committed_ns = self._commit(until_ms - self._quiet_from_ms, due_ns, self._delays.vad_committed)
         self._outbox.plan([(committed_ns, self._respond)])
@@ -257,17 +257,17 @@ class CallerTurns:
 
     def _commit(self, audio_ms: float, after_ns: int, delay: Delay) -> int:
         """Add the announced item, or a new one. Return when the commit is due."""
-        item = user_audio_item(self._coming or self._conversation.promise(), audio_ms)
-        self._coming = None
+        item = user_audio_item(self._announced_item_id or self._conversation.promise(), audio_ms)
+        self._announced_item_id = None
         previous = self._conversation.fulfil(item)
         committed = {"previous_item_id": previous, "item_id": item.id}
         events = ("input_audio_buffer.committed", committed), *self._conversation.events(item, previous)
         committed_ns = self._outbox.answer(after_ns, delay, *events)
         if self._session.input.transcriber is not None:
             completed_ns = self._outbox.after(committed_ns, self._delays.input_transcribed)
-            model, transcript = self._session.input.transcriber, self._hearer.heard(audio_ms)
+            model, transcript = self._session.input.transcriber, self._asr.transcribe(audio_ms)
             told = PendingTranscript(item, audio_ms, model, self._outbox, transcript, self._conversation.ids)
-            if drawn(self._transcripts.failure_rate, self._rng):
+            if is_drawn(self._transcripts.failure_rate, self._rng):
                 self._outbox.plan([(completed_ns, told.failed)])
             else:
                 self._outbox.plan(told.steps(committed_ns, completed_ns, deltas=self._session.form.transcript_deltas))

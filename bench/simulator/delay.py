@@ -26,7 +26,7 @@ from bench.validation import Field, InvalidCombinationError, ListOf, Number, One
 from bench.yaml_file import LocatedValue
 
 NORMAL_P95 = 1.6448536269514722  # 95th percentile of the standard normal distribution
-LONGEST_MS = 600_000
+MAX_MS = 600_000
 
 
 class Delay(ABC):
@@ -97,7 +97,7 @@ def _log_normal(p50: float, p95: float) -> LogNormal:
     return LogNormal(p50, p95)
 
 
-def _measured(quantiles: Sequence[float]) -> Empirical:
+def _empirical(quantiles: Sequence[float]) -> Empirical:
     if len(quantiles) < 2 or list(quantiles) != sorted(quantiles):
         raise InvalidCombinationError("quantiles", "must be two values or more, none less than the one before it")
     return Empirical(tuple(quantiles))
@@ -109,7 +109,7 @@ def _mixture(mixture: Sequence[tuple[float, Delay]]) -> Mixture:
     return Mixture(tuple(mixture))
 
 
-MILLISECONDS = Number(0.001, LONGEST_MS)
+MILLISECONDS = Number(0.001, MAX_MS)
 LOG_NORMAL_KEYS = {
     "p50": Field(MILLISECONDS, "Milliseconds; half of the delays are shorter.", required=True),
     "p95": Field(MILLISECONDS, "Milliseconds; one in twenty is longer.", required=True),
@@ -118,7 +118,7 @@ GAMMA_KEYS = {
     "mean": Field(MILLISECONDS, "Milliseconds.", required=True),
     "shape": Field(Number(0.01, 10_000), "Below 1: more variable than an exponential distribution.", required=True),
 }
-MEASURED_KEYS = {
+EMPIRICAL_KEYS = {
     "quantiles": Field(
         ListOf(MILLISECONDS), "Milliseconds: quantiles at equal shares, in ascending order.", required=True
     ),
@@ -127,7 +127,7 @@ SHARE = {"share": Field(Number(0, 1), "Share of the cases.", required=True)}
 SIMPLE: dict[str, StructOf[Delay]] = {
     "p50": StructOf(LOG_NORMAL_KEYS, _log_normal),
     "mean": StructOf(GAMMA_KEYS, lambda mean, shape: Gamma(mean, shape)),
-    "quantiles": StructOf(MEASURED_KEYS, _measured),
+    "quantiles": StructOf(EMPIRICAL_KEYS, _empirical),
 }
 """The validators of all distributions but mixtures, by the key that identifies them."""
 

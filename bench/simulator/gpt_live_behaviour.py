@@ -18,11 +18,11 @@ import numpy as np
 
 from bench.protocol import full_duplex
 from bench.protocol.audio import AudioFormat
-from bench.protocol.base import SIMULATOR_MARK
+from bench.protocol.base import SIMULATOR_VALUE
 from bench.simulator.behaviour import ReceiptFields, SimulatedSession
 from bench.simulator.conversation.client_items import audio_bytes
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
-from bench.simulator.profile import Profile, drawn
+from bench.simulator.profile import Profile, is_drawn
 from bench.simulator.recorded_replies import RecordedReply, audible_byte, reply_samples
 from bench.simulator.server_events import Ids, Json, Outbox, OutgoingEvent, RejectedError
 from bench.simulator.session import checks
@@ -32,7 +32,7 @@ from bench.units import NS_PER_MS
 
 TICK_MS = 100
 USAGE_MS = 10_000
-MEANWHILE = 8
+DELEGATED_SLICES = 8
 """The number of slices of a reply that are sent if its answer is delegated."""
 SILENCE_MS = 500
 """The silence that ends the caller's speech. The service has no such setting and does not report it."""
@@ -67,12 +67,12 @@ class GptLiveBehaviour(SimulatedSession):
         self._outbox = Outbox(ids, rng, obfuscated=False)
         self._audio = InputAudio()
         self._audio.silence_ms = SILENCE_MS
-        self._heard: InputSettings | None = None
+        self._speech_detected: InputSettings | None = None
         self._ticks = 0  # number of planned deltas
         self._reply: list[OutputSlice] = []
         self._reply_tick = 0  # number of the reply's first delta
         self._delegates = False  # True if a task is delegated when the reply starts
-        self._said = 0
+        self._reply_count = 0
 
     def open(self, at_ns: int) -> None:
         """Do nothing: the client sends session.start first."""
@@ -83,23 +83,23 @@ class GptLiveBehaviour(SimulatedSession):
 
     # Client events
 
-    def _take(self, event: Json, at_ns: int) -> ReceiptFields:
+    def _handle(self, event: Json, at_ns: int) -> ReceiptFields:
         match event.get("type"):
             case full_duplex.START:
                 self._start(event, at_ns)
             case full_duplex.APPEND:
-                if self._heard is None:
+                if self._speech_detected is None:
                     raise RejectedError("session_not_started", "Send session.start first.", "type")
                 audio, begin = audio_bytes(event.get("audio"), EventPath("audio")), self._audio.end.byte
-                for edge in self._audio.append(audio, self._heard):
-                    self._notice(edge, at_ns)
+                for edge in self._audio.append(audio, self._speech_detected):
+                    self._on_speech(edge, at_ns)
                 while (self._ticks + 1) * TICK_MS <= self._audio.clock_ms:
-                    self._tick(at_ns, self._heard.format)
+                    self._tick(at_ns, self._speech_detected.format)
                 return {"from_byte": begin, "to_byte": self._audio.end.byte}
-            case "session.close" if self._heard:
+            case "session.close" if self._speech_detected:
                 told = {"reason": "close_requested", "session": self.session, "usage": self._usage}
                 self._answer(full_duplex.CLOSED, told, at_ns)
-            case "session.input_audio.mute" | "session.input_audio.unmute" as name if self._heard:
+            case "session.input_audio.mute" | "session.input_audio.unmute" as name if self._speech_detected:
                 self._answer(f"{name}d", {"client_event_id": event.get("event_id")}, at_ns)
             case name:
                 raise RejectedError("invalid_value", f"Unknown or unexpected event: {name!r}.", "type")
@@ -107,7 +107,7 @@ class GptLiveBehaviour(SimulatedSession):
 
     def _start(self, event: Json, at_ns: int) -> None:
         session = event.get("session")
-        if self._heard or not isinstance(session, dict):
+        if self._speech_detected or not isinstance(session, dict):
             raise RejectedError("invalid_value", "The session has started, or `session` is no object.", "session")
         if others := sorted(session.keys() - CONFIG):
             checks.unknown(None, EventPath("session").key(others[0]))
@@ -119,26 +119,26 @@ class GptLiveBehaviour(SimulatedSession):
         if format is None:
             raise RejectedError("invalid_value", "Invalid value of session.audio.format.", "session.audio.format")
         detection = EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS)
-        self._heard = InputSettings(format, detection, None)
+        self._speech_detected = InputSettings(format, detection, None)
         self.session = {"delegation": None, "input": [], "store": False, **session} | {
-            "id": self.ids.session, "expires_at": self._expires_at_s, "status": "active", SIMULATOR_MARK: True,
+            "id": self.ids.session, "expires_at": self._expires_at_s, "status": "active", SIMULATOR_VALUE: True,
             "audio": {"format": full_duplex.wire_format(format), "output": output},
         }  # fmt: skip
         told = {"session": self.session, "client_event_id": event.get("event_id")}
         self._answer(full_duplex.STARTED, told, self._outbox.after(at_ns, self._profile.delays.session_created))
 
-    def _notice(self, edge: SpeechEdge, at_ns: int) -> None:
+    def _on_speech(self, edge: SpeechEdge, at_ns: int) -> None:
         """Plan a reply when the caller's speech ends. Drop the rest of the reply when it starts."""
         if edge.began:
             self._reply, self._delegates = [], False
             return
-        reply = self._replies[self._said % len(self._replies)]
-        self._said += 1
+        reply = self._replies[self._reply_count % len(self._replies)]
+        self._reply_count += 1
         ended_ms = edge.heard_ms - SILENCE_MS
         delay_ms = self._outbox.after(0, self._profile.delays.first_audio) // NS_PER_MS
-        assert self._heard is not None
-        self._delegates = drawn(self._profile.delegates, self._rng)
-        self._reply = pieces(reply, self._heard.format)[: MEANWHILE if self._delegates else None]
+        assert self._speech_detected is not None
+        self._delegates = is_drawn(self._profile.delegates, self._rng)
+        self._reply = slices(reply, self._speech_detected.format)[: DELEGATED_SLICES if self._delegates else None]
         self._reply_tick = max(self._ticks, -(-(ended_ms + delay_ms) // TICK_MS))
         told = {"delta": "(speech)", "start_ms": edge.begin_ms, "end_ms": ended_ms}
         self._answer("session.input_transcript.delta", told, at_ns, {"speech_at_byte": edge.byte})
@@ -195,18 +195,18 @@ def _delta(piece: OutputSlice, due_ns: int) -> OutgoingEvent:
 
 def silent(format: AudioFormat) -> OutputSlice:
     """Return 100 ms of silence."""
-    return _piece(format.encode(np.zeros(format.rate_hz * TICK_MS // 1000, np.int16)), format, "")
+    return _slice(format.encode(np.zeros(format.rate_hz * TICK_MS // 1000, np.int16)), format, "")
 
 
-def pieces(reply: RecordedReply, format: AudioFormat) -> list[OutputSlice]:
+def slices(reply: RecordedReply, format: AudioFormat) -> list[OutputSlice]:
     """Return a reply as deltas, with its words distributed evenly over them."""
     whole = format.encode(reply_samples(reply, format))
     size = format.bytes_per_s * TICK_MS // 1000
     cut = [whole[begin : begin + size] for begin in range(0, len(whole) // size * size, size)]
     shares = [round(len(reply.tokens) * number / len(cut)) for number in range(len(cut) + 1)]
     words = ("".join(reply.tokens[begin:end]) for begin, end in pairwise(shares))
-    return [_piece(audio, format, said) for audio, said in zip(cut, words, strict=True)]
+    return [_slice(audio, format, said) for audio, said in zip(cut, words, strict=True)]
 
 
-def _piece(audio: bytes, format: AudioFormat, words: str) -> OutputSlice:
+def _slice(audio: bytes, format: AudioFormat, words: str) -> OutputSlice:
     return OutputSlice(b'"' + base64.b64encode(audio) + b'"', len(audio), audible_byte(audio, format), words)

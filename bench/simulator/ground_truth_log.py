@@ -155,7 +155,7 @@ class GroundTruthLog:
                 type=event.type,
                 at_ns=arrival.at_ns,
                 earliest_ns=arrival.since_ns,
-                timestamp_source="kernel" if arrival.stamped else "userspace",
+                timestamp_source="kernel" if arrival.is_kernel else "userspace",
                 event_id=event.event_id,
                 response=event.response_id,
                 from_byte=event.from_byte,
@@ -271,7 +271,7 @@ class ServedCounts:
 
     sessions: int
     refused: int
-    struck: int
+    faults: int
     cpu_s: float
     lateness: LatenessCounts
 
@@ -282,7 +282,7 @@ def summary(parts: Sequence[ServedCounts]) -> str:
     for part in parts:
         lateness.merge(part.lateness)
     sessions, refused = sum(part.sessions for part in parts), sum(part.refused for part in parts)
-    struck = sum(part.struck for part in parts)
+    struck = sum(part.faults for part in parts)
     rare = "".join(f"{count} {what}, " for count, what in ((refused, "refused"), (struck, "faults")) if count)
     counts = f"{sessions} sessions, {rare}{lateness.count} events sent"
     p50_ms, p99_ms = lateness.quantile_ms(0.5), lateness.quantile_ms(0.99)
@@ -317,11 +317,11 @@ class LiveView:
         self._standings: dict[int, ServerProgress] = {}
         self._events, self._shown_ns = 0, 0
 
-    def told(self, worker: int, standing: ServerProgress, now_ns: int) -> None:
+    def update(self, worker: int, standing: ServerProgress, now_ns: int) -> None:
         """Update the progress of a process, and draw the line if it is due. `now_ns`: CLOCK_MONOTONIC."""
         self._standings[worker] = standing
         since_ns = now_ns - self._shown_ns
-        if since_ns < REDRAW_NS or not self._line.takes():
+        if since_ns < REDRAW_NS or not self._line.fits():
             return
         events = sum(each.events for each in self._standings.values())
         per_s = (events - self._events) * NS_PER_S / since_ns if self._shown_ns else 0.0

@@ -43,10 +43,10 @@ from bench.yaml_file import LocatedValue, PythonValue, read_yaml
 RATE_LIMITS = ("none", "after_created", "after_done", "both")
 EFFORTS = ("minimal", "low", "medium", "high", "xhigh")
 SESSION_CAP_S = 3600.0
-MOST_CALLS = 20  # per response
+MAX_CALLS = 20  # per response
 
 
-def drawn(share: float, rng: np.random.Generator) -> bool:
+def is_drawn(share: float, rng: np.random.Generator) -> bool:
     """Return True with probability `share`. No random number is drawn if it is 0 or 1."""
     return share == 1 or (share > 0 and bool(rng.random() < share))
 
@@ -102,7 +102,7 @@ class FunctionCalls:
 
     share: float = field_key(SHARE, "Share of the caller's turns with function calls, if the model may choose.", 1.0)
     parallel: tuple[int, int] = field_key(
-        SpanValidator(1, MOST_CALLS), "Minimum and maximum number of calls in a response.", (1, 1)
+        SpanValidator(1, MAX_CALLS), "Minimum and maximum number of calls in a response.", (1, 1)
     )
     rounds: int = field_key(Integer(1, 100), "Consecutive responses with calls before one answers.", 1)
     preamble: float = field_key(SHARE, "Share of the responses with calls that speak first.", 0.0)

@@ -36,19 +36,19 @@ class MinuteQuota:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._whole_ns = 0
+        self._full_at_ns = 0
 
     def wait_ns(self, units: int, at_ns: int) -> int:
         """Return the time until `units` are available; 0 if they are. More than the limit needs a full bucket."""
         return max(0, self.reset_ns(at_ns) + self._cost_ns(min(units, self.limit)) - MINUTE_NS)
 
-    def take(self, units: int, at_ns: int) -> None:
+    def spend(self, units: int, at_ns: int) -> None:
         """Take units, even if they are not available. A deficit is refilled first."""
-        self._whole_ns = max(self._whole_ns, at_ns) + self._cost_ns(units)
+        self._full_at_ns = max(self._full_at_ns, at_ns) + self._cost_ns(units)
 
     def reset_ns(self, at_ns: int) -> int:
         """Return the time until the bucket is full."""
-        return max(0, self._whole_ns - at_ns)
+        return max(0, self._full_at_ns - at_ns)
 
     def used(self, at_ns: int) -> int:
         """Return the units that are not refilled yet, rounded up. They exceed the limit if the bucket is overdrawn."""
@@ -75,7 +75,7 @@ class ServiceQuota:
             return 0
         wait_ns = self._connections.wait_ns(1, at_ns)
         if not wait_ns:
-            self._connections.take(1, at_ns)
+            self._connections.spend(1, at_ns)
         return wait_ns
 
     def respond(self, input_tokens: int, model: str, at_ns: int) -> dict[str, str] | None:
@@ -91,13 +91,13 @@ class ServiceQuota:
                 )
                 return {"type": name, "code": "rate_limit_exceeded", "message": message}
         for name, allowance in self._of_responses.items():
-            allowance.take(asked[name], at_ns)
+            allowance.spend(asked[name], at_ns)
         return None
 
     def spend(self, output_tokens: int, at_ns: int) -> None:
         """Take the output tokens of a response. They are known only at its end, so they may overdraw the quota."""
         if "tokens" in self._of_responses:
-            self._of_responses["tokens"].take(output_tokens, at_ns)
+            self._of_responses["tokens"].spend(output_tokens, at_ns)
 
     def entries(self, at_ns: int) -> list[dict[str, Any]]:
         """Return the entries of rate_limits.updated, one for each limited quantity."""

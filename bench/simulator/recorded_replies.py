@@ -97,7 +97,7 @@ def build_reply(name: str, transcript: str, samples: Samples) -> RecordedReply:
     padded = np.pad(samples, (0, wanted - len(samples)))
     sizes = block_tokens(len(padded) // TOKEN_SAMPLES)
     heard = {rate_hz: _resampled(padded, rate_hz) for rate_hz in {each.rate_hz for each in RATED_FORMATS.values()}}
-    blocks = {name: _cut(heard[format.rate_hz], sizes, format) for name, format in RATED_FORMATS.items()}
+    blocks = {name: _split(heard[format.rate_hz], sizes, format) for name, format in RATED_FORMATS.items()}
     return RecordedReply(name, tuple(_TOKEN.findall(transcript)), blocks)
 
 
@@ -116,7 +116,7 @@ def block_tokens(tokens: int) -> list[int]:
     return [*FIRST_TOKENS, *[BLOCK_TOKENS] * ((rest - last) // BLOCK_TOKENS), last]
 
 
-def _cut(samples: Samples, sizes: Sequence[int], format: AudioFormat) -> tuple[AudioBlock, ...]:
+def _split(samples: Samples, sizes: Sequence[int], format: AudioFormat) -> tuple[AudioBlock, ...]:
     audio = format.encode(samples)
     audible = audible_byte(audio, format)
     blocks, begin = [], 0

@@ -38,7 +38,7 @@ class ArrivalSpan(NamedTuple):
 
     at_ns: int
     since_ns: int
-    stamped: bool
+    is_kernel: bool
 
 
 class OutgoingEvent(msgspec.Struct, frozen=True, gc=False):

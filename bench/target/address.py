@@ -17,7 +17,7 @@ from bench.protocol.dialects import DIALECTS, VOICE_LIVE
 from bench.protocol.full_duplex import GPT_LIVE
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.target.credentials import SHORTEST_SECRET, Credential, cleaned
+from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean
 from bench.target.services import SERVICES, service_at
 from bench.target.target import Service, is_loopback
 from bench.target.target_settings import KeyNames, SettingError, TargetSettings
@@ -80,7 +80,7 @@ class Address:
         return is_loopback(self.host)
 
     @property
-    def asked_for(self) -> str | None:
+    def requested_model(self) -> str | None:
         """The name of the model or deployment in the query."""
         query = dict(parse_qsl(self.resource.partition("?")[2]))
         return query.get("deployment") or query.get("model")
@@ -314,7 +314,7 @@ def further_headers(
     secrets: list[Credential] = []
     for name, text in given.items():
         source = f"the header {name}"
-        value, of_variables = filled(text, environ, "headers", source)
+        value, of_variables = fill_variables(text, environ, "headers", source)
         value = value.strip()
         if not value or not (value.isascii() and value.isprintable()):
             raise SettingError("headers", f"{source} must be printable ASCII text, in one line")
@@ -325,7 +325,7 @@ def further_headers(
 
 def subprotocols(given: Sequence[str], environ: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[Credential, ...]]:
     """Return (subprotocols to offer, the values of variables in them). Raise SettingError, which quotes no value."""
-    offered = [filled(text, environ, "subprotocols", "subprotocols") for text in given]
+    offered = [fill_variables(text, environ, "subprotocols", "subprotocols") for text in given]
     if not all(_TOKEN.fullmatch(name) for name, _ in offered):
         raise SettingError("subprotocols", "subprotocols must be names of only letters, digits and -._")
     return tuple(name for name, _ in offered), tuple(secret for _, secrets in offered for secret in secrets)
@@ -336,16 +336,16 @@ def is_variable(text: str) -> bool:
     return _VARIABLE.fullmatch(text) is not None
 
 
-def filled(
+def fill_variables(
     text: str, environ: Mapping[str, str], key: str, source: str, *, encoded: bool = False
 ) -> tuple[str, tuple[Credential, ...]]:
     """Return (a text with its variables replaced, percent-encoded if `encoded`; their values). Raise SettingError.
 
     Values that are long enough count as secrets, which are never shown.
     """
-    values = {name: cleaned(environ.get(name, ""), f"a variable in {source}") for name in _VARIABLE.findall(text)}
+    values = {name: clean(environ.get(name, ""), f"a variable in {source}") for name in _VARIABLE.findall(text)}
     if not all(values.values()):
         raise SettingError(key, f"{source} uses a variable that is not set: ${{NAME}} is the environment variable NAME")
     sent = {name: quote(value, safe="") if encoded else value for name, value in values.items()}
-    secrets = {value for value in (*values.values(), *sent.values()) if len(value) >= SHORTEST_SECRET}
+    secrets = {value for value in (*values.values(), *sent.values()) if len(value) >= MIN_SECRET_CHARACTERS}
     return _VARIABLE.sub(lambda found: sent[found[1]], text), tuple(Credential(key, value) for value in sorted(secrets))

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from bench.errors import UsageError
 
-SHORTEST_SECRET = 8
+MIN_SECRET_CHARACTERS = 8
 HIDDEN = "***"
 _USERS = re.compile(r'(?<=://)[^\s/?#"<>]+(?=@)')
 """The user in a URL (RFC 3986 §3.2.1), and the password if there is one."""
@@ -28,10 +28,10 @@ class Credential:
         """Return (name, value) of the request header."""
         return self.name, f"{self.scheme} {self._secret}" if self.scheme else self._secret
 
-    def hide(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """Hide the secret in a text, which a service may quote; a secret shorter than SHORTEST_SECRET stays."""
-        head = self._secret[:SHORTEST_SECRET]
-        if len(head) < SHORTEST_SECRET or head not in text:  # true for nearly all texts
+        head = self._secret[:MIN_SECRET_CHARACTERS]
+        if len(head) < MIN_SECRET_CHARACTERS or head not in text:  # true for nearly all texts
             return text
         text = text.replace(self._secret, HIDDEN)
         start = text.find(head)
@@ -58,11 +58,11 @@ def redacted(text: str, secrets: Iterable[Credential]) -> str:
     The longest is hidden first: a shorter one may be its start, and would leave the rest of it.
     """
     for secret in sorted(secrets, key=attrgetter("length"), reverse=True):
-        text = secret.hide(text)
+        text = secret.redact(text)
     return _USERS.sub(HIDDEN, text) if "://" in text else text
 
 
-def cleaned(text: str, source: str) -> str:
+def clean(text: str, source: str) -> str:
     """Return a key or setting without surrounding white space and quotes, fit for a header or URL; it may be empty.
 
     Raise UsageError, which names `source` and never quotes the text, if it contains a space, a control character or one

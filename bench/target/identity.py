@@ -61,7 +61,7 @@ class SignInError(RtbenchError):
 
     def __init__(self, why: str, remedy: str = "") -> None:
         super().__init__(f"{why}: {remedy}" if remedy else why)
-        self.why, self.remedy = why, remedy
+        self.reason, self.remedy = why, remedy
 
 
 @dataclass(frozen=True)
@@ -122,12 +122,12 @@ def sign_in_error(entra: EntraSignIn, error: Exception) -> SignInError:
     text = redacted(said, [*environment_secrets(), *proxy])
     _, chain, attempts = text.partition("Attempted credentials:")
     longest = WHY_IN_CHAIN_LENGTH if chain else WHY_LENGTH
-    whys = [shown_reason(why, longest) for why in (attempts.split("\n\t") if chain else [text])]
+    whys = [public_reason(why, longest) for why in (attempts.split("\n\t") if chain else [text])]
     reasons = "; ".join(why for why in whys if why) or type(error).__name__
     return SignInError(f"signing in through Entra ID failed ({reasons})", REMEDIES.get(entra.kind, REMEDIES["default"]))
 
 
-def shown_reason(why: str, longest: int) -> str:
+def public_reason(why: str, longest: int) -> str:
     """Return the message of one credential in one line, without links, tokens and quoted responses."""
     why = why.partition("\nTo mitigate this issue")[0]
     why = _TOKEN_LIKE.sub("***", _QUOTED_ANSWER.sub("{…}", why))

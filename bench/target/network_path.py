@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote, unquote
 
-from bench.target.address import Address, filled, is_host, is_variable, url_parts
+from bench.target.address import Address, fill_variables, is_host, is_variable, url_parts
 from bench.target.credentials import Credential
 from bench.target.target import bracketed, is_loopback
 from bench.target.target_settings import SettingError, SettingsContext, TargetSettings
@@ -62,7 +62,7 @@ def network_path_of(
 
 def _proxy(url: str | None, around: SettingsContext, address: Address) -> tuple[Proxy | None, tuple[str, ...]]:
     if url is not None:
-        text, _ = filled(url, around.environ, "proxy", "proxy", encoded=not is_variable(url))
+        text, _ = fill_variables(url, around.environ, "proxy", "proxy", encoded=not is_variable(url))
         return None if text == NONE else parsed_proxy(text, around.names["proxy"]), ()
     found = environment_proxy(around.environ, address.host, address.port)
     if found is None:

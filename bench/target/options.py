@@ -121,7 +121,7 @@ class ServiceOptions:
         read: Any = {name: OPTIONS[name].read(value) for name, value in given.items() if value is not None}
         return ServiceOptions(**read)
 
-    def words(self) -> list[str]:
+    def arguments(self) -> list[str]:
         """Return the options as arguments of a command line."""
         given = {option.flag: getattr(self, option.name) for option in OPTIONS.values()}
         shown = {flag: ",".join(value) if isinstance(value, tuple) else value for flag, value in given.items()}

@@ -46,26 +46,26 @@ from bench.validation import (
 from bench.yaml_file import LocatedValue, read_yaml
 
 T = TypeVar("T")
-MOST_HEADERS = 10
+MAX_HEADERS = 10
 """Azure responds with 431 to more."""
 PUBLIC_SCOPE = "https://cognitiveservices.azure.com/.default"
 NAME = "[A-Za-z0-9_-]{1,64}"
-WORD = "[!-~]{1,1000}"
-SHORT_WORD = "[A-Za-z0-9._-]{1,64}"
+KEYWORD = "[!-~]{1,1000}"
+SHORT_KEYWORD = "[A-Za-z0-9._-]{1,64}"
 HEADER_NAME = "[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"
 ENDPOINT = String("a string such as https://RESOURCE.openai.azure.com", blank=True)
 URL = String("a string such as wss://HOST/PATH", blank=True)
 PROXY = String("a string such as http://HOST:PORT, or none", blank=True)
 FILE = String("the path of a file", blank=True)
-MODEL = RegexString(WORD, "a name without spaces")
-SCOPE = RegexString(WORD, f"text, as in {PUBLIC_SCOPE}")
-HOST = RegexString(WORD, "the name of a host")
-VARIABLE = RegexString(WORD, "the name of an environment variable")
-TARGET_NAME = RegexString(SHORT_WORD, "1 to 64 of A-Z a-z 0-9 . _ -")
-ID = RegexString(SHORT_WORD, "an id, not a secret")
+MODEL = RegexString(KEYWORD, "a name without spaces")
+SCOPE = RegexString(KEYWORD, f"text, as in {PUBLIC_SCOPE}")
+HOST = RegexString(KEYWORD, "the name of a host")
+VARIABLE = RegexString(KEYWORD, "the name of an environment variable")
+TARGET_NAME = RegexString(SHORT_KEYWORD, "1 to 64 of A-Z a-z 0-9 . _ -")
+ID = RegexString(SHORT_KEYWORD, "an id, not a secret")
 REGION = RegexString("[ -~]{1,64}", "1 to 64 ASCII characters")
 HEADERS = MapOf(
-    HEADER_NAME, String(blank=True), f"a table of at most {MOST_HEADERS} headers (`header: text`)", most=MOST_HEADERS
+    HEADER_NAME, String(blank=True), f"a table of at most {MAX_HEADERS} headers (`header: text`)", maximum=MAX_HEADERS
 )
 SERVICE = Choice(tuple(SERVICES))
 SUBPROTOCOLS = OneOrMore(String("the name of a subprotocol"))
@@ -91,7 +91,7 @@ OF_TOKENS: dict[str, Field[float]] = {
     "audio_cached_input": Field(DOLLARS, "Cached input audio.", required=True),
     "audio_output": Field(DOLLARS, "Output audio.", required=True),
 }
-BESIDE_TOKENS: dict[str, Field[float]] = {
+NOT_TOKENS: dict[str, Field[float]] = {
     "image_input": Field(DOLLARS, "Input images; default: the price of text."),
     "image_cached_input": Field(DOLLARS, "Cached input images; default: the price of text."),
     PER_MINUTE_OF_SESSION: Field(DOLLARS, "Per minute of a session. Prices of tokens are then optional."),
@@ -118,7 +118,7 @@ class PricesValidator(Validator[T]):
         return {"if": {"required": [PER_MINUTE_OF_SESSION]}, "then": by_minute, "else": of_tokens}
 
     def _table(self, *, by_minute: bool) -> StructOf[T]:
-        of_tokens, beside = OF_TOKENS, BESIDE_TOKENS
+        of_tokens, beside = OF_TOKENS, NOT_TOKENS
         if by_minute:
             of_tokens = {name: replace(each, required=False, default=0.0) for name, each in OF_TOKENS.items()}
             beside = beside | {PER_MINUTE_OF_SESSION: replace(beside[PER_MINUTE_OF_SESSION], required=True)}
@@ -169,7 +169,7 @@ class TargetSettings:
     service: str | None = field_key(SERVICE, "A known service, instead of its `url` or in addition to it.")
     dialect: str | None = as_option("dialect")
     api_version: str | None = field_key(
-        ApiVersionValidator(WORD, 'text, as in "2025-04-01-preview"'), "With `endpoint` and the preview dialect."
+        ApiVersionValidator(KEYWORD, 'text, as in "2025-04-01-preview"'), "With `endpoint` and the preview dialect."
     )
     deployment: str | None = field_key(MODEL, "With `endpoint`: the deployment's name.")
     model: str | None = field_key(MODEL, "Another name of `deployment`; with `service`: the model.")
@@ -186,7 +186,7 @@ class TargetSettings:
     client_cert: str | None = as_option("client_cert", FILE)
     client_key: str | None = as_option("client_key", FILE)
     proxy: str | None = as_option("proxy", PROXY, quiet=True)
-    resolve: str | None = as_option("resolve", RegexString(WORD, "an IP address"))
+    resolve: str | None = as_option("resolve", RegexString(KEYWORD, "an IP address"))
     compression: str | None = as_option("compression")
     max_message_mib: int | None = as_option("max_message_mib", Integer(1, 1_024, "of MiB"))
     prices: str | Prices | None = field_key(
@@ -198,7 +198,7 @@ class TargetSettings:
 
 TARGET = struct_of(TargetSettings)
 TARGETS: StructOf[dict[str, TargetSettings]] = StructOf(
-    {"targets": Field(MapOf(NAME, TARGET, least=1), "One entry per service.", required=True)},
+    {"targets": Field(MapOf(NAME, TARGET, minimum=1), "One entry per service.", required=True)},
     lambda targets: targets,
 )
 

@@ -26,14 +26,14 @@ from bench.target.address import (
     Address,
     azure_cloud,
     endpoint_address,
-    filled,
+    fill_variables,
     further_headers,
     refuse_transcription,
     subprotocols,
     url_address,
     with_model,
 )
-from bench.target.credentials import Credential, cleaned, unquoted
+from bench.target.credentials import Credential, clean, unquoted
 from bench.target.network_path import NONE, network_path_of
 from bench.target.options import OPTIONS, ServiceOptions
 from bench.target.services import MODEL, SERVICES, KnownService
@@ -123,7 +123,7 @@ def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, opti
     ]
     _refuse_names(path, names, known)
     around = SettingsContext(environ, {}, path.parent, service_options.prices)
-    targets = [_named(file, settings, name, options, around) for name in names]
+    targets = [_with_name(file, settings, name, options, around) for name in names]
     labels = [target.label for target in targets]
     for name, label in zip(names, labels, strict=True):
         if labels.count(label) > 1:
@@ -140,7 +140,7 @@ def _from_environment(options: TargetSettings, around: SettingsContext) -> Targe
     environ = around.environ
     endpoint = _setting(environ, ENDPOINT, f"your resource, e.g. {EXAMPLE_ENDPOINT}, or use --url")
     deployment = _setting(environ, DEPLOYMENT, "the name of your deployment of a realtime model")
-    version = cleaned(environ.get(API_VERSION, ""), API_VERSION) or None
+    version = clean(environ.get(API_VERSION, ""), API_VERSION) or None
     settings = replace(options, endpoint=endpoint, deployment=deployment, api_version=version)
     if options.api_key_env is not None:
         return build_target(settings, around)
@@ -162,7 +162,7 @@ def _with_notices(target: Target, *notices: str) -> Target:
 
 
 def _setting(environ: Mapping[str, str], name: str, meaning: str) -> str:
-    value = cleaned(environ.get(name, ""), name)
+    value = clean(environ.get(name, ""), name)
     if not value:
         raise UsageError(f"{name} is not set: it is {meaning}")
     return value
@@ -183,7 +183,7 @@ def _refuse_names(path: Path, names: Sequence[str], known: Sequence[str]) -> Non
             raise UsageError(f"--targets names {name} twice: a target cannot be compared with itself")
 
 
-def _named(
+def _with_name(
     file: LocatedValue,
     targets: dict[str, TargetSettings],
     full_name: str,
@@ -196,20 +196,20 @@ def _named(
     shown = settings.name or name
     if not variant_name:
         target = _built(file, keys, replace(settings, name=shown), options, around)
-        source = file.nearest(*keys, "session").place if settings.session else ""
+        source = file.nearest(*keys, "session").position if settings.session else ""
         return replace(target, session_source=source)
     variant_keys = (*keys, "variants", variant_name)
     variant = (settings.variants or {})[variant_name]
-    changed = replace(_changed(file, variant_keys, settings, variant), name=f"{shown}.{variant_name}")
+    changed = replace(_with_changes(file, variant_keys, settings, variant), name=f"{shown}.{variant_name}")
     return replace(
         _built(file, variant_keys, changed, options, around),
         variant_of=shown,
-        session=_varied(settings.session or {}, variant.session or {}),
-        session_source=file.nearest(*variant_keys, "session").place,
+        session=_with_variants(settings.session or {}, variant.session or {}),
+        session_source=file.nearest(*variant_keys, "session").position,
     )
 
 
-def _varied(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _with_variants(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a target's settings with those of its variant, whose `extra` is merged key by key."""
     both = dict(own) | dict(given)
     extras = own.get(EXTRA), given.get(EXTRA)
@@ -218,7 +218,7 @@ def _varied(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     return both
 
 
-def _changed(
+def _with_changes(
     file: LocatedValue, keys: tuple[str, ...], settings: TargetSettings, variant: VariantSettings
 ) -> TargetSettings:
     """Return a target's settings, overridden by those of a variant. With another model, prices change, too."""
@@ -249,7 +249,7 @@ def _built(
     given = {name: value for name, value in vars(options).items() if value is not None}
     names = IN_FILE | {name: ON_COMMAND_LINE[name] for name in given}
     try:
-        target = build_target(_overridden(settings, given), replace(around, names=names))
+        target = build_target(_with_overrides(settings, given), replace(around, names=names))
     except SettingError as error:
         if error.key in given:
             raise
@@ -262,7 +262,7 @@ def _built(
     return replace(target, notices=tuple(f"{target.label}: {notice}" for notice in target.notices))
 
 
-def _overridden(settings: TargetSettings, given: dict[str, Any]) -> TargetSettings:
+def _with_overrides(settings: TargetSettings, given: dict[str, Any]) -> TargetSettings:
     """Return the settings, overridden by options; an option to sign in also replaces the other way to sign in."""
     paths = {name: str(Path(given[name]).absolute()) for name in PATHS if name in given}
     other = {"api_key_env": "auth", "auth": "api_key_env"}
@@ -286,7 +286,7 @@ def build_target(settings: TargetSettings, around: SettingsContext) -> Target:
     if settings.service is not None:
         settings = with_service_defaults(settings, SERVICES[settings.service], around)
     address = _address(settings, around.names)
-    resource, of_url = filled(address.resource, around.environ, "url", "the url", encoded=True)
+    resource, of_url = fill_variables(address.resource, around.environ, "url", "the url", encoded=True)
     if address.dialect.provider is None:  # again, because a variable may have set it
         refuse_transcription(resource.partition("?")[2], "url", around.names["url"])
     network_path, path_notices = network_path_of(settings, around, address)
@@ -312,7 +312,7 @@ def build_target(settings: TargetSettings, around: SettingsContext) -> Target:
         region=settings.region,
         connect_rate_per_min=settings.connect_rate,
         prices=_prices(settings, around.price_file),
-        model=address.asked_for,
+        model=address.requested_model,
         notices=address.notices + sign_in_notices + path_notices,
     )
 
@@ -335,7 +335,7 @@ def _address(settings: TargetSettings, names: KeyNames) -> Address:
     deployment = settings.deployment or settings.model
     if deployment is None:
         raise SettingError("deployment", "the target needs `deployment`, the name of a deployment of a realtime model")
-    return endpoint_address(cleaned(settings.endpoint, names["endpoint"]), deployment, settings, names)
+    return endpoint_address(clean(settings.endpoint, names["endpoint"]), deployment, settings, names)
 
 
 def _prices(settings: TargetSettings, price_file: Path | None) -> Prices | None:
@@ -406,7 +406,7 @@ def auth_of(settings: TargetSettings, around: SettingsContext, address: Address,
 def _by_key(settings: TargetSettings, around: SettingsContext, address: Address) -> SignInResult:
     source, variable = around.names["api_key_env"], settings.api_key_env
     if variable is not None:
-        key = cleaned(around.environ.get(variable, ""), source if source == variable else f"the variable of {source}")
+        key = clean(around.environ.get(variable, ""), source if source == variable else f"the variable of {source}")
         if not key:  # the error does not quote it, because some users give the key itself
             problem = "names a variable that is not set: use the variable's name, not the key"
             raise around.refuse("api_key_env", problem)

@@ -31,13 +31,13 @@ from bench.units import NS_PER_S
 
 MARGIN_S = 0.5
 """The last part of a token's life, in which it is not sent, because the service checks it a little later."""
-SHORTEST_PAUSE_S = 0.5
-LONGEST_BACKOFF_S = 60.0
-LONGEST_OUTAGE_BACKOFF_S = 5.0
+MIN_PAUSE_S = 0.5
+MAX_BACKOFF_S = 60.0
+MAX_OUTAGE_BACKOFF_S = 5.0
 """While no token is valid, sessions fail, so renewing is tried more often."""
 FETCH_LIMIT_S = 30.0
 """azure-identity limits each connect and each read, but not their sum."""
-LONGEST_SESSION_NS = 60 * 60 * NS_PER_S
+MAX_SESSION_NS = 60 * 60 * NS_PER_S
 """The time after its end for which a token may still be quoted, in the session that was opened with it."""
 REFRESH: Final = "auth_refresh"
 
@@ -68,8 +68,8 @@ class Keyring:
         targets = list(targets)
         self._secrets = [*_secrets(targets)]
         ways = {target.auth for target in targets if isinstance(target.auth, EntraSignIn)}
-        self._sign_ins = {
-            way: TokenRenewer(way, fetch, lambda kind, text: incident(kind, self.hide(text))) for way in ways
+        self._renewers = {
+            way: TokenRenewer(way, fetch, lambda kind, text: incident(kind, self.redact(text))) for way in ways
         }
 
     def open(self) -> None:
@@ -77,10 +77,10 @@ class Keyring:
 
         It blocks on networks and processes: call it after gevent has patched them, or when nothing else runs.
         """
-        if self._sign_ins:
+        if self._renewers:
             self._secrets += environment_secrets()
         with closed_on_failure(self):
-            for sign_in in self._sign_ins.values():
+            for sign_in in self._renewers.values():
                 sign_in.open()
 
     def header(self, target: Target, limit_s: float) -> tuple[str, str] | None:
@@ -91,26 +91,26 @@ class Keyring:
         """
         auth = target.auth
         if isinstance(auth, EntraSignIn):
-            return self._sign_ins[auth].token(limit_s).bearer.header()
+            return self._renewers[auth].token(limit_s).bearer.header()
         return None if auth is None else auth.header()
 
-    def hide(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """Return the text without keys, tokens, values of variables in headers, and passwords of proxies.
 
         A service may quote what it received. All external text passes through here on entry, before it is truncated,
         stored or shown.
         """
-        tokens = (token.bearer for sign_in in self._sign_ins.values() for token in sign_in.tokens)
+        tokens = (token.bearer for sign_in in self._renewers.values() for token in sign_in.tokens)
         return redacted(text, (*self._secrets, *tokens))
 
     @property
-    def waiting(self) -> int:
+    def waiter_count(self) -> int:
         """The number of callers that wait for a token, because none is valid."""
-        return sum(sign_in.waiting for sign_in in self._sign_ins.values())
+        return sum(sign_in.waiter_count for sign_in in self._renewers.values())
 
     def answered_by(self, target: Target) -> TokenSource | None:
         """Return the source of a target's token; None if it has none."""
-        sign_in = self._sign_ins.get(target.auth) if isinstance(target.auth, EntraSignIn) else None
+        sign_in = self._renewers.get(target.auth) if isinstance(target.auth, EntraSignIn) else None
         token = None if sign_in is None else sign_in.current_token
         if token is None or not isinstance(target.auth, EntraSignIn):
             return None
@@ -118,7 +118,7 @@ class Keyring:
 
     def close(self) -> None:
         """Stop renewing."""
-        for sign_in in self._sign_ins.values():
+        for sign_in in self._renewers.values():
             sign_in.close()
 
 
@@ -139,12 +139,12 @@ class TokenRenewer:
     """
 
     def __init__(self, way: EntraSignIn, fetch: Fetch, incident: NoteIncident) -> None:
-        self._way, self._fetch, self._incident = way, fetch, incident
+        self._source, self._fetch, self._incident = way, fetch, incident
         self.tokens: tuple[Token, ...] = ()
-        self._problem = "no token was received"
-        self._asked_ns: int | None = None
+        self._error = "no token was received"
+        self._requested_ns: int | None = None
         self._failures = 0
-        self.waiting = 0
+        self.waiter_count = 0
         """The number of callers that wait for a valid token."""
         self._renewed = threading.Condition()
         self._closed = threading.Event()
@@ -152,7 +152,7 @@ class TokenRenewer:
     def open(self) -> None:
         """Fetch the first token and start renewing. Raise UsageError."""
         try:
-            self._keep(self._fetched(FIRST_RETRIES))
+            self._store(self._fetched(FIRST_RETRIES))
         except SignInError as error:
             raise UsageError(str(error)) from error
         threading.Thread(target=self._renew_for_ever, name="rtbench-sign-in", daemon=True).start()
@@ -162,13 +162,13 @@ class TokenRenewer:
         if (token := self._living()) is not None:
             return token
         with self._renewed:
-            self.waiting += 1
+            self.waiter_count += 1
             try:
                 token = self._renewed.wait_for(self._living, limit_s)
             finally:
-                self.waiting -= 1
+                self.waiter_count -= 1
         if token is None:
-            asked_ns, why = self._asked_ns, self._problem
+            asked_ns, why = self._requested_ns, self._error
             if asked_ns is not None:
                 why += f"; the next one was requested {(monotonic_ns() - asked_ns) / NS_PER_S:.0f} s ago"
             raise ConnectError("connect_failed:token", why)
@@ -193,41 +193,41 @@ class TokenRenewer:
         """Return the delay until the next renewal: half of the remaining life, less after a failure, never zero."""
         left_s = 0.0 if self.current_token is None else max(0.0, _left_s(self.current_token) - MARGIN_S)
         if not self._failures:
-            return max(SHORTEST_PAUSE_S, left_s / 2)
-        backoff_s = min(LONGEST_BACKOFF_S, 2.0 ** min(self._failures - 1, 10))
-        limit_s = max(SHORTEST_PAUSE_S, left_s / 2) if left_s else LONGEST_OUTAGE_BACKOFF_S
+            return max(MIN_PAUSE_S, left_s / 2)
+        backoff_s = min(MAX_BACKOFF_S, 2.0 ** min(self._failures - 1, 10))
+        limit_s = max(MIN_PAUSE_S, left_s / 2) if left_s else MAX_OUTAGE_BACKOFF_S
         return min(backoff_s, limit_s)
 
     def _renew(self) -> None:
         try:
             token = self._fetched(0)
         except SignInError as error:
-            self._failed(error.why)
+            self._failed(error.reason)
             return
         if self._closed.is_set():
             return
         failures = self._failures
-        self._keep(token)
+        self._store(token)
         if failures:
             times = "1 failure" if failures == 1 else f"{failures} failures"
             self._incident(REFRESH, f"signing in through Entra ID works again after {times}")
 
     def _fetched(self, retries: int) -> Token:
         """Return a new token, within the limit. Raise SignInError."""
-        self._asked_ns = monotonic_ns()
+        self._requested_ns = monotonic_ns()
         try:
-            return with_timeout(FETCH_LIMIT_S, lambda: self._fetch(self._way, retries))
+            return with_timeout(FETCH_LIMIT_S, lambda: self._fetch(self._source, retries))
         except TimeoutError:
-            raise sign_in_error(self._way, TimeoutError(f"no answer within {FETCH_LIMIT_S:g} s")) from None
+            raise sign_in_error(self._source, TimeoutError(f"no answer within {FETCH_LIMIT_S:g} s")) from None
         finally:
-            self._asked_ns = None
+            self._requested_ns = None
 
-    def _keep(self, token: Token) -> None:
+    def _store(self, token: Token) -> None:
         """Use the token, unless it is the old one again, or one that ends earlier."""
         self._failures = 0
         if self.current_token is not None and token.expires_ns <= self.current_token.expires_ns:
             return
-        ended_ns, same = monotonic_ns() - LONGEST_SESSION_NS, token.bearer.header()
+        ended_ns, same = monotonic_ns() - MAX_SESSION_NS, token.bearer.header()
         # a session that is still open may have been opened with one that ended since this instant
         quotable = (old for old in self.tokens if old.expires_ns > ended_ns and old.bearer.header() != same)
         with self._renewed:
@@ -238,7 +238,7 @@ class TokenRenewer:
         if self._closed.is_set():
             return
         self._failures += 1
-        self._problem = problem
+        self._error = problem
         left_s = 0.0 if self.current_token is None else _left_s(self.current_token)
         state = f"the token is valid for another {left_s:.0f} s" if left_s > 0 else "no token is valid"
         self._incident(REFRESH, f"{problem} ({state}; next try in {self._pause_s():.1f} s)")

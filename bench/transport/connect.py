@@ -35,7 +35,7 @@ from bench.units import NEVER_NS, NS_PER_S
 LOOPBACK = "127.0.0.1"
 TYPES = {"http": ProxyType.HTTP, "socks4": ProxyType.SOCKS4, "socks5": ProxyType.SOCKS5}
 HEAD_END = b"\r\n\r\n"
-LONGEST_HEAD = READ_BYTES
+MAX_HEAD_BYTES = READ_BYTES
 UNAUTHORIZED = 407
 NO_METHOD = "No acceptable authentication methods"
 QUOTED = 300
@@ -73,11 +73,11 @@ def open_tcp(host: str, port: int, limits: Timeouts, phases: ConnectTimings, pat
     phases.set_instant("connect_start")
     asked_for, proxy = path.address or host, path.proxy
     if proxy is None:
-        return open_stream(_looked_up(phases, asked_for, port, limits.tcp), limits.tcp)
-    addresses = _looked_up(phases, proxy.host, proxy.port, limits.tcp)
+        return open_stream(_look_up(phases, asked_for, port, limits.tcp), limits.tcp)
+    addresses = _look_up(phases, proxy.host, proxy.port, limits.tcp)
     if not proxy.remote_dns:  # the first address that the proxy supports: SOCKS 4 has no IPv6
         family = socket.AF_INET if proxy.scheme == "socks4" else socket.AF_UNSPEC
-        asked_for = str(_looked_up(phases, asked_for, port, limits.tcp, family)[0][4][0])
+        asked_for = str(_look_up(phases, asked_for, port, limits.tcp, family)[0][4][0])
     until_ns = monotonic_ns() + int(limits.tcp * NS_PER_S)
     tcp = open_stream(addresses, limits.tcp, "proxy", "proxy")
     if (now_ns := monotonic_ns()) >= until_ns:  # the proxy was in time, but this process did not run
@@ -90,12 +90,10 @@ def open_tcp(host: str, port: int, limits: Timeouts, phases: ConnectTimings, pat
     return tcp
 
 
-def _looked_up(
-    phases: ConnectTimings, host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC
-) -> list[Any]:
+def _look_up(phases: ConnectTimings, host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC) -> list[Any]:
     """Look up the addresses of a host. Record in `phases` how long the resolver took."""
     addresses, began_ns, done_ns = look_up(host, port, limit_s, family)
-    phases.looked_up(began_ns, done_ns)
+    phases.set_lookup(began_ns, done_ns)
     return addresses
 
 
@@ -160,7 +158,7 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
     except TimeoutError:
         raise ConnectError("timeout:proxy", f"the proxy {proxy.public} did not answer in time") from None
     except ProxyError as error:
-        raise _refusal(proxy, _words(proxy, error)) from None
+        raise _refusal(proxy, _error_text(proxy, error)) from None
     except UnicodeDecodeError:
         raise _refusal(proxy, "its response cannot be read") from None
     except ValueError:  # its text may quote a password
@@ -180,20 +178,20 @@ class ProxySocket:
     """
 
     def __init__(self, stream: TcpStream, until_ns: int, *, whole_head: bool) -> None:
-        self._stream, self._until_ns, self._whole_head = stream, until_ns, whole_head
+        self._stream, self._until_ns, self._complete_head = stream, until_ns, whole_head
         self.beyond = b""
-        self._came_ns = NEVER_NS
+        self._received_ns = NEVER_NS
 
     def connect(self, **_: Any) -> ProxySocket:
         return self
 
     def sendall(self, data: bytes) -> None:
         self._stream.write(data)
-        self._until_ns += max(0, monotonic_ns() - self._came_ns)
+        self._until_ns += max(0, monotonic_ns() - self._received_ns)
 
     def recv(self, count: int) -> bytes:
-        if self._whole_head:
-            while HEAD_END not in self.beyond and len(self.beyond) < LONGEST_HEAD:
+        if self._complete_head:
+            while HEAD_END not in self.beyond and len(self.beyond) < MAX_HEAD_BYTES:
                 if not self._more():
                     return b""  # python-socks takes this for no answer
             head, end, self.beyond = self.beyond.partition(HEAD_END)
@@ -208,9 +206,9 @@ class ProxySocket:
         read = self._stream.read(self._until_ns)
         if read is None:
             raise TimeoutError
-        if not read.data and self._stream.problem:
-            raise OSError(self._stream.failure, self._stream.problem)
-        self._came_ns = read.stamp_ns
+        if not read.data and self._stream.error_text:
+            raise OSError(self._stream.failure, self._stream.error_text)
+        self._received_ns = read.timestamp_ns
         self.beyond += read.data
         return bool(read.data)
 
@@ -222,7 +220,7 @@ def _refusal(proxy: Proxy, words: str) -> ConnectError:
     return ConnectError("connect_failed:proxy", f"the proxy {proxy.public}: {words}")
 
 
-def _words(proxy: Proxy, error: ProxyError) -> str:
+def _error_text(proxy: Proxy, error: ProxyError) -> str:
     """Return the proxy's text, without a password that it may have repeated. If it requires a login, add the remedy."""
     said = str(error)
     if proxy.password:
@@ -235,9 +233,9 @@ def _words(proxy: Proxy, error: ProxyError) -> str:
     return f"{said}; {wanted}: {proxy.scheme}://USER:PASSWORD@HOST:PORT"
 
 
-def kernel_stamps(limit_s: float) -> bool:
+def kernel_timestamps(limit_s: float) -> bool:
     """Return whether the kernel timestamps arrivals. Raise OSError or ConnectError if localhost is unreachable."""
-    server = StreamServer((LOOPBACK, 0), _answer)
+    server = StreamServer((LOOPBACK, 0), _response)
     server.start()
     try:
         stream = open_stream(look_up(LOOPBACK, server.server_port, limit_s).addresses, limit_s)
@@ -248,10 +246,10 @@ def kernel_stamps(limit_s: float) -> bool:
             stream.close()
     finally:
         server.stop()
-    return read is not None and read.kernel
+    return read is not None and read.is_kernel
 
 
-def _answer(sock: Any, _: object) -> None:
+def _response(sock: Any, _: object) -> None:
     """Answer after a request. By then the kernel has switched its timestamps on."""
     sock.recv(1)
     sock.sendall(b"!")

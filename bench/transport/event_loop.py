@@ -41,7 +41,7 @@ ACCOUNT_NS = 100_000
 """The maximum error of the kernel's account of a thread. The account does not include interrupts on its core."""
 SCHEDSTAT = "/proc/thread-self/schedstat"
 """The kernel's account of this thread: run time, wait time for a core, and number of runs."""
-APART_NS = 600_000
+MAX_CLOCK_GAP_NS = 600_000
 """The minimum time between the starts of two passes. A callback may be late by this."""
 IDLE_NS = 60_000_000_000
 POLL_PERIOD_S = 0.002
@@ -238,7 +238,7 @@ class CallbackScheduler(HubLocal):
 
     def _pass(self) -> None:
         now_ns, self._armed_ns = monotonic_ns(), 0  # arm no alarm before all callbacks have run
-        self._earliest_ns = now_ns + APART_NS
+        self._earliest_ns = now_ns + MAX_CLOCK_GAP_NS
         ticks = self._ticks
         while ticks and ticks[0][0] <= now_ns:
             _, _, tick = heapq.heappop(ticks)

@@ -63,7 +63,7 @@ class CloseInfo(NamedTuple):
     at_ns: int
     ours: bool = False
     cause: CloseCause = ""
-    error_ns: int = 0
+    uncertainty_ns: int = 0
 
 
 class Handshake(NamedTuple):
@@ -75,7 +75,7 @@ class Handshake(NamedTuple):
 
     instants: Mapping[str, int]
     headers: Mapping[str, str]
-    errors_ns: Mapping[str, int] = MappingProxyType({})
+    uncertainties_ns: Mapping[str, int] = MappingProxyType({})
     call_id: str = ""
 
 
@@ -100,12 +100,12 @@ class ConnectTimings:
 
     instants: dict[str, int] = field(default_factory=dict)
     auth_wait_ns: int = 0
-    errors_ns: dict[str, int] = field(default_factory=dict)
+    uncertainties_ns: dict[str, int] = field(default_factory=dict)
 
     def set_instant(self, instant: str) -> None:
         self.instants[instant] = monotonic_ns()
 
-    def looked_up(self, began_ns: int, done_ns: int) -> None:
+    def set_lookup(self, began_ns: int, done_ns: int) -> None:
         """Set the end of a name lookup. Move the start of connecting later by the wait for the lookup's start.
 
         That wait was in this process.
@@ -114,9 +114,9 @@ class ConnectTimings:
         self.instants["connect_start"] += began_ns - before_ns
         self.instants["dns_done"] = done_ns
 
-    def arrived(self, instant: str, at_ns: int, error_ns: int) -> None:
+    def set_arrival(self, instant: str, at_ns: int, error_ns: int) -> None:
         """Set an instant to an arrival."""
-        self.instants[instant], self.errors_ns[instant] = at_ns, error_ns
+        self.instants[instant], self.uncertainties_ns[instant] = at_ns, error_ns
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class DeltaListener(Protocol):
 
     streaming: bool
 
-    def take_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+    def on_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         """Handle deltas that match a template. Do not block."""
 
 
@@ -205,16 +205,16 @@ class Transport(Protocol):
         the kernel's timestamp of the message. `transmitted` returns it later.
         """
 
-    def offer(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+    def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         """Do the same as `send`, without blocking. If it returns None, `finish` sends the rest."""
 
-    def finish(self) -> SendReceipt | None:
+    def flush(self) -> SendReceipt | None:
         """Send the rest of the last offered message. Return None if the connection has ended."""
 
     def transmitted(self) -> list[TxTimestamp]:
         """Return the kernel's new timestamps of messages sent with `stamped`, without blocking."""
 
-    def listen(
+    def receive_until(
         self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
         """Pass messages to `take` until it returns True, an instant passes, or the connection ends (`closed`).
@@ -234,7 +234,7 @@ class Transport(Protocol):
         """Learn a template: pass deltas like this one, the message's only event, to the listener of the reply."""
 
     @property
-    def heard_ns(self) -> int:
+    def watermark_ns(self) -> int:
         """The instant by which every arrived message has been delivered. A deadline before it has passed."""
 
     def network(self) -> TcpInfo | None:

@@ -24,7 +24,7 @@ from bench.transport.event_loop import HubLocal
 from bench.units import NS_PER_S
 
 getaddrinfo = monkey.get_original("socket", "getaddrinfo")
-MOST_LOOKUPS = 500
+MAX_LOOKUPS = 500
 """The maximum number of lookups in progress in a process.
 
 A lookup that has timed out occupies its thread until the resolver gives up.
@@ -39,7 +39,7 @@ class Lookup(NamedTuple):
     """The addresses of a name, as `getaddrinfo` returns them, and when the lookup started and ended."""
 
     addresses: list[Any]
-    began_ns: int
+    started_ns: int
     done_ns: int
 
 
@@ -66,17 +66,17 @@ class _Query:
     """A lookup, and when its thread started it; 0 before."""
 
     def __init__(self, host: str, port: int, family: int) -> None:
-        self.host, self.began_ns = host, 0
-        self._asked = host, port, family, socket.SOCK_STREAM
+        self.host, self.started_ns = host, 0
+        self._query = host, port, family, socket.SOCK_STREAM
 
     def run(self) -> Lookup | OSError | UnicodeError:
         """Do the lookup in the thread. Return an error instead of raising it, because gevent would print it."""
-        self.began_ns = monotonic_ns()
+        self.started_ns = monotonic_ns()
         try:
-            found = list(getaddrinfo(*self._asked))
+            found = list(getaddrinfo(*self._query))
         except (OSError, UnicodeError) as error:
             return error
-        return Lookup(found, self.began_ns, monotonic_ns())
+        return Lookup(found, self.started_ns, monotonic_ns())
 
 
 class _Threads(ThreadPool):  # type: ignore[misc]  # gevent has no types
@@ -96,14 +96,14 @@ class Resolver(HubLocal):
 
     def __init__(self) -> None:
         super().__init__()
-        self._threads = _Threads(MOST_LOOKUPS, idle_task_timeout=IDLE_S)
+        self._threads = _Threads(MAX_LOOKUPS, idle_task_timeout=IDLE_S)
 
     def look_up(self, query: _Query, limit_s: float) -> Lookup:
         """Look up a host as the function does. The limit applies to the wait for a thread, and again to the lookup."""
-        full = ConnectError("failed:load_generator", f"{MOST_LOOKUPS} {LOOKUPS_FULL} within {limit_s:g} s")
+        full = ConnectError("failed:load_generator", f"{MAX_LOOKUPS} {LOOKUPS_FULL} within {limit_s:g} s")
         with gevent.Timeout(limit_s, full):
             answer = self._threads.spawn(query.run)
-        if not _answered(answer, query, int(limit_s * NS_PER_S)):
+        if not _addresses(answer, query, int(limit_s * NS_PER_S)):
             raise ConnectError("timeout:dns", f"looking up {query.host} took over {limit_s:g} s")
         found: Lookup | OSError | UnicodeError = answer.get()
         if isinstance(found, Lookup):
@@ -111,11 +111,11 @@ class Resolver(HubLocal):
         raise ConnectError("connect_failed:dns", f"{query.host}: {getattr(found, 'strerror', None) or found}")
 
 
-def _answered(answer: AsyncResult, query: _Query, limit_ns: int) -> bool:
+def _addresses(answer: AsyncResult, query: _Query, limit_ns: int) -> bool:
     """Wait for the answer. Return False if it takes longer than the limit, not counting pauses of this process."""
     lost_ns = 0
     while not answer.ready():
-        until_ns = (query.began_ns or monotonic_ns()) + limit_ns + lost_ns
+        until_ns = (query.started_ns or monotonic_ns()) + limit_ns + lost_ns
         left_ns = until_ns - monotonic_ns()
         if left_ns <= 0:
             return False

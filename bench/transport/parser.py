@@ -47,19 +47,19 @@ class HttpResponse(NamedTuple):
     body: bytes
 
     @property
-    def chunked(self) -> bool:
+    def is_chunked(self) -> bool:
         return "chunked" in self.headers.get("transfer-encoding", "").lower()
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         """True if the body is known to be complete. Without a length, only the end of the stream shows that."""
-        if self.chunked:
+        if self.is_chunked:
             return self.body.endswith(LAST_CHUNK)
         length = self.headers.get("content-length", "")
         return _LENGTH.fullmatch(length) is not None and len(self.body) >= int(length)
 
 
-def read_answer(data: bytes) -> HttpResponse | None:
+def read_response(data: bytes) -> HttpResponse | None:
     """Return an HTTP answer; None while its head is incomplete, or if it is not HTTP."""
     head, end, body = data.partition(HEAD_END)
     first, *lines = head.split(b"\r\n")
@@ -82,8 +82,8 @@ def _text(data: bytes) -> str:
 
 def refusal(answer: HttpResponse) -> ConnectError:
     """Return an error with the service's own reason for the refused upgrade."""
-    body = unchunked(answer.body) if answer.chunked else answer.body
-    words = service_words(body).removeprefix(f"{answer.status}: ")
+    body = unchunked(answer.body) if answer.is_chunked else answer.body
+    words = service_message(body).removeprefix(f"{answer.status}: ")
     outcome = "throttled:handshake" if answer.status == THROTTLED else f"connect_failed:{answer.status}"
     return ConnectError(outcome, f"HTTP {answer.status}: {words or answer.reason[:QUOTED]}", answer.headers)
 
@@ -103,7 +103,7 @@ def unchunked(body: bytes) -> bytes:
     return content
 
 
-def service_words(body: bytes) -> str:
+def service_message(body: bytes) -> str:
     """Return the code and message of a JSON error such as Azure's `{"error": {"code", "message"}}`; else the text."""
     text = " ".join(_text(body).split())
     try:
@@ -124,12 +124,12 @@ PART_BYTES = 4_096
 """The bytes of a read that are parsed at once. The smallest frames have two bytes, and each may be a ping to answer."""
 OWN_WINDOW_BITS, OWN_MEMORY_LEVEL = 12, 5
 """Our settings of compression: 32 kB per connection for sent data. zlib's defaults use 256 kB."""
-SHORT, LONGEST_OF_TWO_BYTES = 126, 0xFFFF
+SHORT, MAX_OF_TWO_BYTES = 126, 0xFFFF
 
 
 def frame_bytes(payload: int) -> int:
     """Return the bytes of an unmasked frame on the wire (RFC 6455 §5.2)."""
-    return payload + (2 if payload < SHORT else 4 if payload <= LONGEST_OF_TWO_BYTES else 10)
+    return payload + (2 if payload < SHORT else 4 if payload <= MAX_OF_TWO_BYTES else 10)
 
 
 class ProtocolParser:
@@ -138,7 +138,7 @@ class ProtocolParser:
     def __init__(self, protocol: ClientProtocol, rest: Callable[[], None]) -> None:
         self._protocol, self._rest = protocol, rest
         self._head = b"" if protocol.state is State.CONNECTING else None
-        self.answer: HttpResponse | None = None
+        self.response: HttpResponse | None = None
         """The answer to the upgrade, once its head is complete."""
         self.deflate: MeasuredDeflate | None = None
         """The compression of messages, if both sides have agreed on it."""
@@ -160,7 +160,7 @@ class ProtocolParser:
 
     def expect_frames(self) -> None:
         """Stop looking for an answer: it has arrived, or will not arrive."""
-        self.answer = self._head = None
+        self.response = self._head = None
 
     def parse(self, read: SocketRead, begun: bytes = b"") -> list[ReceivedMessage]:
         """Return the messages that a read completes. `begun`: bytes of a frame that the peer did not complete."""
@@ -182,11 +182,11 @@ class ProtocolParser:
                 self.deflate = next(agreed, None)
         if self._head is not None:  # bytes of frames count from the end of the answer's head
             self._head += read.data
-            self.answer = read_answer(self._head)
-            self._fed = 0 if self.answer is None else len(self.answer.body)
+            self.response = read_response(self._head)
+            self._fed = 0 if self.response is None else len(self.response.body)
         # the timestamp is that of the last segment, and so exact
-        if ends_message and read.complete and self._framed == self._fed:
-            came[-1] = came[-1]._replace(arrival=came[-1].arrival._replace(error_ns=0))
+        if ends_message and read.is_complete and self._framed == self._fed:
+            came[-1] = came[-1]._replace(arrival=came[-1].arrival._replace(uncertainty_ns=0))
         return came
 
     def _events(self, data: bytes) -> Iterator[object]:
@@ -217,7 +217,7 @@ class ProtocolParser:
             return None
         made = BinaryMessage if self._binary else bytes
         data = made(self._begun if frame.opcode is Opcode.CONT else frame.data)
-        arrival = Arrival(read.stamp_ns, read.stamp_ns - read.empty_ns, read.kernel)
+        arrival = Arrival(read.timestamp_ns, read.timestamp_ns - read.empty_ns, read.is_kernel)
         message = ReceivedMessage(data, arrival, self._message_bytes)
         self._message_bytes = 0
         if self._begun:

@@ -22,10 +22,10 @@ class SocketRead(NamedTuple):
     """
 
     data: bytes
-    stamp_ns: int
+    timestamp_ns: int
     empty_ns: int
-    kernel: bool
-    complete: bool
+    is_kernel: bool
+    is_complete: bool
 
 
 class ReceivedMessage(NamedTuple):
@@ -45,7 +45,7 @@ class MatchedDelta(NamedTuple):
 
     event: ServerEvent
     at_ns: int
-    error_ns: int
+    uncertainty_ns: int
     lag_ns: int
     payload_bytes: int
     wire_bytes: int

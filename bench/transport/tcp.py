@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 import gevent
 from gevent.hub import Waiter
 
-from bench.clock import SendTime, enable_stamps, monotonic_ns
+from bench.clock import SendTime, enable_timestamps, monotonic_ns
 from bench.transport.event_loop import READABLE, CallbackScheduler, LoopMonitor, Poller, ScheduledCallback
 from bench.transport.fast.reader import Sieve, SocketReader
 from bench.transport.interface import PacedSender, TcpInfo, TxTimestamp
@@ -27,7 +27,7 @@ WRITABLE = 2
 LINUX = sys.platform.startswith("linux")
 NEVER_POLLED_NS = 0
 SEND_LIMIT_NS = 10_000_000_000
-MOST_HELD_BYTES = 1 << 22
+MAX_HELD_BYTES = 1 << 22
 """The maximum number of bytes that are read while a write waits for the peer. After that, the peer must read first."""
 TCP_INFO_BYTES = 152
 TCP_INFO_RTT, TCP_INFO_RETRANS, TCP_INFO_MIN_RTT = 68, 100, 148
@@ -59,7 +59,9 @@ class ByteStream(Protocol):
     def read(self, until_ns: int) -> SocketRead | None:
         """Wait for bytes. Return None if `until_ns` passed and all that arrived by then was read."""
 
-    def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
+    def receive_until(
+        self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
+    ) -> bool:
         """Pass reads to `take` in the event loop until it returns True. Return False if `until_ns` passed before.
 
         If `until_ns` has already passed, everything that arrived by then is still read. `sender`: as in
@@ -68,7 +70,7 @@ class ByteStream(Protocol):
         """
 
     @property
-    def heard_ns(self) -> int:
+    def watermark_ns(self) -> int:
         """The instant by which everything that arrived was read."""
 
     @property
@@ -76,10 +78,10 @@ class ByteStream(Protocol):
         """The error number with which the connection broke; 0 if the peer has closed it, or it is open."""
 
     @property
-    def problem(self) -> str:
+    def error_text(self) -> str:
         """The text of the error with which the connection broke; "" if the peer has closed it, or it is open."""
 
-    def rest(self) -> None:
+    def yield_to_loop(self) -> None:
         """Yield to other greenlets if the event loop has been busy for long."""
 
     def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
@@ -89,10 +91,10 @@ class ByteStream(Protocol):
         reads any. `stamped`: `transmitted` will return the timestamp of the send.
         """
 
-    def offer(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
+    def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
         """Do the same as `write`, without blocking. Return None if `finish` must send the rest."""
 
-    def finish(self) -> SendTime:
+    def flush(self) -> SendTime:
         """Send the rest of the last offered data. Raise OSError."""
 
     def transmitted(self) -> list[TxTimestamp]:
@@ -112,7 +114,7 @@ class TcpStream:
         self._sock, self._watch, self._scope = sock, LoopMonitor.of_hub(), scope
         self._raw = sock._sock  # the non-blocking socket below gevent's
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a paced chunk must not wait for the next one
-        self.stamped = enable_stamps(sock)
+        self.stamped = enable_timestamps(sock)
         self._transmit = TxTimestamps(self._raw)
         hub = gevent.get_hub()
         self._hub = hub
@@ -158,7 +160,7 @@ class TcpStream:
             polls = self._watch.start(self._fd)
             on_time = self._wait(READABLE, until_ns)
         else:
-            self.rest()
+            self.yield_to_loop()
         while True:
             try:
                 # If the timer ended the wait, no poll has reported the socket, and no poll shows when it was empty.
@@ -170,7 +172,9 @@ class TcpStream:
                 polls = self._watch.start(self._fd)
                 on_time = self._wait(READABLE, until_ns)
 
-    def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
+    def receive_until(
+        self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
+    ) -> bool:
         self._sender = sender
         while self._held:
             held = self._held_by(until_ns)
@@ -178,18 +182,18 @@ class TcpStream:
                 return held is not None
         # Otherwise the session does not sleep: everything that arrived by then is read now, however late that is.
         if self._reader.stamped_ns <= until_ns and monotonic_ns() < until_ns:
-            return self._listen(until_ns, take, polled)
+            return self._receive_until(until_ns, take, polled)
         while (read := self.read(until_ns)) is not None:
             if pass_on(self.sieve.sift(read), self.sieve, take):
                 return True
         return False
 
-    def _listen(self, until_ns: int, take: TakeRead, polled: bool) -> bool:
+    def _receive_until(self, until_ns: int, take: TakeRead, polled: bool) -> bool:
         """Let the loop read until `take` returns True. Return False if `until_ns` passed before."""
         waiter = self._waiter = Waiter(self._hub)
         self._take = take
-        self._attend(polled)
-        self._await_due()
+        self._join_poller(polled)
+        self._wait_until_due()
         try:
             return self._sleep(waiter, until_ns)
         finally:
@@ -197,7 +201,7 @@ class TcpStream:
             if self._tick is not None:
                 self._tick.cancel()
 
-    def _await_due(self) -> None:
+    def _wait_until_due(self) -> None:
         """Schedule a callback for when the sender is due."""
         due_ns = None if self._sender is None else self._sender.due_ns
         self._tick = None if due_ns is None else self._ticker.at(due_ns, self._send_due)
@@ -210,12 +214,12 @@ class TcpStream:
             if self._sender.send_due():
                 self._wake(self._waiter.switch, True)
             else:
-                self._await_due()
+                self._wait_until_due()
         # raise it in the listening session: the hub would only print it, and wake no session
         except BaseException as error:
             self._wake(self._waiter.throw, error)
 
-    def _attend(self, polled: bool) -> None:
+    def _join_poller(self, polled: bool) -> None:
         """Have the loop watch the socket, or the poller poll it periodically."""
         if polled and self._poller is not None:
             if self._polled_from_ns is None:
@@ -268,7 +272,7 @@ class TcpStream:
         self._hub.loop.run_callback(way, word)
 
     @property
-    def heard_ns(self) -> int:
+    def watermark_ns(self) -> int:
         if self._held:
             return self._held[0].empty_ns  # its first bytes may have arrived directly after that
         # more bytes may arrive with the same timestamp as the last ones
@@ -279,10 +283,10 @@ class TcpStream:
         return self._reader.failure or self._send_failure  # a send fails for any reason once a read has failed
 
     @property
-    def problem(self) -> str:
+    def error_text(self) -> str:
         return os.strerror(self.failure) if self.failure else ""
 
-    def rest(self) -> None:
+    def yield_to_loop(self) -> None:
         if monotonic_ns() - self._watch.poll_end_ns > SHARE_NS:
             gevent.sleep(0)
 
@@ -294,8 +298,8 @@ class TcpStream:
     def _write(self, unsent: UnsentBytes, until_ns: int = NEVER_NS) -> SendTime:
         self._unsent = unsent
         limit_ns = min(until_ns, monotonic_ns() + SEND_LIMIT_NS)
-        while (handed := self._hand_over(unsent)) is None:
-            reads = self._held_bytes < MOST_HELD_BYTES and not (self._held and not self._held[-1].data)
+        while (handed := self._pass_read(unsent)) is None:
+            reads = self._held_bytes < MAX_HELD_BYTES and not (self._held and not self._held[-1].data)
             polls = self._watch.start(self._fd) if self._reader.drained else None
             left = len(unsent.data)
             on_time = self._wait(WRITABLE | READABLE if reads else WRITABLE, limit_ns)
@@ -304,7 +308,7 @@ class TcpStream:
             if on_time:
                 continue
             # The loop may have woken long after the limit. Bytes that the peer has taken by now count.
-            if (handed := self._hand_over(unsent)) is not None:
+            if (handed := self._pass_read(unsent)) is not None:
                 break
             if len(unsent.data) == left:
                 raise TimeoutError("the peer accepted no data for 10 s")
@@ -327,12 +331,12 @@ class TcpStream:
         if self._held[0].empty_ns >= until_ns:
             gevent.sleep(0)  # yield to the others also if this session is behind its schedule
             return None
-        self.rest()
+        self.yield_to_loop()
         read = self._held.popleft()
         self._held_bytes -= len(read.data)
         return read
 
-    def _hand_over(self, unsent: UnsentBytes) -> SendTime | None:
+    def _pass_read(self, unsent: UnsentBytes) -> SendTime | None:
         """Send until the kernel accepts no more. Return None if bytes are left. Raise OSError."""
         while True:
             before_ns = monotonic_ns()
@@ -348,16 +352,16 @@ class TcpStream:
             if not unsent.data:
                 return SendTime(before_ns, monotonic_ns() - before_ns, self._transmit.ticket if unsent.stamped else 0)
 
-    def offer(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
+    def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
         unsent = UnsentBytes(memoryview(data), stamped)
         try:
-            handed = self._hand_over(unsent)
+            handed = self._pass_read(unsent)
         except OSError:  # `finish` gets the same error, and its caller can handle it
             handed = None
         self._unsent = unsent if handed is None else None
         return handed
 
-    def finish(self) -> SendTime:
+    def flush(self) -> SendTime:
         handed, self._finished = self._finished, None
         if self._unsent is not None:
             handed = self._write(self._unsent)
@@ -365,7 +369,7 @@ class TcpStream:
         return handed
 
     def transmitted(self) -> list[TxTimestamp]:
-        return self._transmit.take()
+        return self._transmit.pop()
 
     def _wait(self, kind: int, until_ns: int) -> bool:
         """Switch to the hub until the socket is ready. Return False if `until_ns` passed before."""

@@ -17,7 +17,7 @@ from bench.transport.received import SocketRead
 from bench.transport.tcp import TakeRead, TcpStream
 from bench.units import NEVER_NS, NS_PER_S
 
-CUT = "the connection was closed during the handshake"
+TRUNCATED = "the connection was closed during the handshake"
 OPENSSL_FRAME = re.compile(r"^\[SSL(: \w+)?\] | \(_ssl\.c:\d+\)$")
 """The text that Python's OpenSSL module puts around the message."""
 OWN_CERTIFICATE_ALERTS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA")
@@ -48,7 +48,7 @@ class TlsStream:
         self._decrypter = tcp.sieve = Decrypter(self._tls, INCOMING, self._outgoing)
         self._end: SocketRead | None = None
         self._refused = False
-        self._problem = ""
+        self._error_text = ""
 
     @property
     def session(self) -> ssl.SSLObject:
@@ -67,8 +67,8 @@ class TlsStream:
             if read is None:
                 raise ConnectError("timeout:tls", "the TLS handshake timed out")
             if not read.data:
-                raise ConnectionError(CUT)
-            came, came_ns = read.data, read.stamp_ns
+                raise ConnectionError(TRUNCATED)
+            came, came_ns = read.data, read.timestamp_ns
 
     def _shaken(self, came: bytes) -> bool:
         """Continue the handshake with the received bytes and send the answer. Return whether it is complete."""
@@ -90,20 +90,22 @@ class TlsStream:
             if read is None:
                 return None
             opened = self._decrypter.sift(read)
-            self._look()
+            self._check_end()
             if opened is not None and not self._refused:
                 return opened
         return self._end
 
-    def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
+    def receive_until(
+        self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
+    ) -> bool:
         if self._end is not None:
             take(self._end)
             return True
-        heard = self._tcp.listen(until_ns, take, sender, polled=polled)
-        self._look()  # the listener sends answers, because code in the event loop must not wait for the kernel
+        heard = self._tcp.receive_until(until_ns, take, sender, polled=polled)
+        self._check_end()  # the listener sends answers, because code in the event loop must not wait for the kernel
         return heard
 
-    def _look(self) -> None:
+    def _check_end(self) -> None:
         """Check a read for the end of the stream, and for records that need an answer, such as a key update.
 
         If the peer accepts no answer, the stream has ended.
@@ -113,18 +115,18 @@ class TlsStream:
         if self._decrypter.ended and self._end is None:
             self._end = self._decrypter.end()
             if self._decrypter.error is not None:
-                self._note(self._decrypter.error)
+                self._set_end(self._decrypter.error)
         if self._outgoing.pending:
             try:
                 self._flush()
             except OSError:
                 self._end, self._refused = self._decrypter.end(), True
 
-    def _note(self, error: ssl.SSLError) -> None:
+    def _set_end(self, error: ssl.SSLError) -> None:
         """Record the error that has ended the stream."""
-        self._problem = f"TLS: {_words(error)}"
+        self._error_text = f"TLS: {_error_text(error)}"
         if not self._decrypter.heard and "ALERT" in (error.reason or ""):
-            raise ConnectError("connect_failed:tls", f"{self._host}: {_words(error)}")
+            raise ConnectError("connect_failed:tls", f"{self._host}: {_error_text(error)}")
 
     @property
     def sieve(self) -> Sieve:
@@ -135,30 +137,30 @@ class TlsStream:
         self._decrypter.matcher = matcher
 
     @property
-    def heard_ns(self) -> int:
-        return self._tcp.heard_ns
+    def watermark_ns(self) -> int:
+        return self._tcp.watermark_ns
 
     @property
     def failure(self) -> int:
         return self._tcp.failure
 
     @property
-    def problem(self) -> str:
-        return self._tcp.problem or self._problem
+    def error_text(self) -> str:
+        return self._tcp.error_text or self._error_text
 
-    def rest(self) -> None:
-        self._tcp.rest()
+    def yield_to_loop(self) -> None:
+        self._tcp.yield_to_loop()
 
     def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
         self._tls.write(data)
         return self._flush(stamped=stamped, until_ns=until_ns)
 
-    def offer(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
+    def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
         self._tls.write(data)
-        return self._tcp.offer(self._outgoing.read(), stamped=stamped)
+        return self._tcp.try_write(self._outgoing.read(), stamped=stamped)
 
-    def finish(self) -> SendTime:
-        return self._tcp.finish()
+    def flush(self) -> SendTime:
+        return self._tcp.flush()
 
     def transmitted(self) -> list[TxTimestamp]:
         return self._tcp.transmitted()
@@ -183,12 +185,12 @@ def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: flo
         remedy = DISTRUST_REMEDIES.get(error.verify_code, TRUST_REMEDY)
         raise ConnectError("connect_failed:tls", f"{host}: {error.verify_message}; {remedy}") from None
     except (ssl.SSLError, OSError) as error:
-        words = f"{CUT}: {tcp.problem}" if tcp.problem else _words(error)
+        words = f"{TRUNCATED}: {tcp.error_text}" if tcp.error_text else _error_text(error)
         raise ConnectError("connect_failed:tls", f"{host}: {words}") from None
     return tls
 
 
-def _words(error: OSError) -> str:
+def _error_text(error: OSError) -> str:
     """Return the error's text. If it is an alert about our certificate, include the remedy."""
     reason = getattr(error, "reason", None) or ""
     said = OPENSSL_FRAME.sub("", str(error.strerror or error))

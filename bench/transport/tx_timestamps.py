@@ -28,7 +28,7 @@ OPT_RX_FILTER = 1 << 17
 FLAGS = REPORT_SOFTWARE | OPT_ID | OPT_TSONLY
 NEWEST_FIRST = (FLAGS | OPT_ID_TCP | OPT_RX_FILTER, FLAGS | OPT_ID_TCP, FLAGS)
 
-ANSWER_BYTES = 512
+REPORT_BYTES = 512
 ERROR_QUEUE = getattr(socket, "MSG_ERRQUEUE", 0) | getattr(socket, "MSG_DONTWAIT", 0)
 RECEIVED_ERRORS = ((0, 11), (41, 25))
 """(level, type) of a `sock_extended_err`: SOL_IP with IP_RECVERR, SOL_IPV6 with IPV6_RECVERR."""
@@ -47,7 +47,7 @@ class TxReport(NamedTuple):
     """The report of a sent or acknowledged byte: kind, position (modulo 2**32), and time on CLOCK_REALTIME."""
 
     kind: int
-    place: int
+    position: int
     realtime_ns: int
 
 
@@ -61,15 +61,15 @@ class TxTimestamps:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._written = 0
-        self._asked: dict[int, int] = {}  # position of the last byte → ticket
-        self._told: list[TxTimestamp] = []
+        self._requested: dict[int, int] = {}  # position of the last byte → ticket
+        self._reported: list[TxTimestamp] = []
         self._left = self._last_ns = 0
         self.enabled = sys.platform.startswith("linux") and _switch_on(sock)
 
     @property
     def owed(self) -> bool:
         """True if reports of the kernel are pending."""
-        return bool(self._asked)
+        return bool(self._requested)
 
     @property
     def ticket(self) -> int:
@@ -85,30 +85,30 @@ class TxTimestamps:
         count = self._sock.sendmsg([data], _ASK)
         self._written += count
         # The kernel identifies the last byte that it accepted, which may be fewer than all.
-        self._asked[(self._written - 1) % PLACES] = self._written
+        self._requested[(self._written - 1) % PLACES] = self._written
         return count
 
-    def take(self) -> list[TxTimestamp]:
+    def pop(self) -> list[TxTimestamp]:
         """Return the timestamps that arrived since the last `take`."""
         if self.owed:
             self.drain()
-        told, self._told = self._told, []
+        told, self._reported = self._reported, []
         return told
 
     def drain(self) -> None:
         """Empty the error queue. Keep its timestamps for `take`."""
         while self.enabled:
             try:
-                _, ancillary, _, _ = self._sock.recvmsg(0, ANSWER_BYTES, ERROR_QUEUE)
+                _, ancillary, _, _ = self._sock.recvmsg(0, REPORT_BYTES, ERROR_QUEUE)
             except OSError:  # the queue is empty
                 return
-            answer = read_stamp_answer(ancillary)
+            answer = read_tx_report(ancillary)
             if answer is not None:
-                self._note(answer)
+                self._add(answer)
 
-    def _note(self, answer: TxReport) -> None:
+    def _add(self, answer: TxReport) -> None:
         """Record a report. Only the first report of a segment counts: a retransmission gets another one."""
-        ticket, acknowledged = self._asked.get(answer.place), answer.kind == ACKNOWLEDGED
+        ticket, acknowledged = self._requested.get(answer.position), answer.kind == ACKNOWLEDGED
         if ticket is None or (ticket <= self._left and not acknowledged):
             return
         self._left = max(self._left, ticket)
@@ -116,9 +116,9 @@ class TxTimestamps:
         if at_ns is not None:
             # Two conversions of the clock differ by some ns, but reports arrive in the order of the events.
             self._last_ns = max(self._last_ns, at_ns)
-            self._told.append(TxTimestamp(ticket, self._last_ns, acknowledged))
+            self._reported.append(TxTimestamp(ticket, self._last_ns, acknowledged))
         if acknowledged:
-            self._asked = {place: later for place, later in self._asked.items() if later > ticket}
+            self._requested = {place: later for place, later in self._requested.items() if later > ticket}
 
 
 def _switch_on(sock: socket.socket) -> bool:
@@ -131,7 +131,7 @@ def _switch_on(sock: socket.socket) -> bool:
     return False
 
 
-def read_stamp_answer(ancillary: Iterable[tuple[int, int, bytes]]) -> TxReport | None:
+def read_tx_report(ancillary: Iterable[tuple[int, int, bytes]]) -> TxReport | None:
     """Return the report in `recvmsg`'s ancillary data; None if there is none, or one of another kind."""
     at_ns = error = None
     for level, kind, data in ancillary:

@@ -28,7 +28,7 @@ from bench.protocol.base import BinaryMessage
 from bench.protocol.events import ServerEvent
 from bench.timeouts import Timeouts
 from bench.transport.connect import connect
-from bench.transport.fast.frames import LONGEST, MASK_BYTES, masked_frame
+from bench.transport.fast.frames import MASK_BYTES, MAX_LENGTH, masked_frame
 from bench.transport.fast.reader import MessageReader
 from bench.transport.interface import (
     BAD_FRAME,
@@ -65,7 +65,7 @@ GOODBYE_NS = 1_000_000_000
 """The maximum duration of closing, until our close frame is sent after half-sent data, and is answered."""
 BODY_NS = 1_000_000_000
 """The maximum wait for the body of a refusal after its head."""
-LONGEST_REFUSAL = 16_384
+MAX_REFUSAL_BYTES = 16_384
 HANDFUL = 64
 """The maximum number of messages that are passed on at once. The listener acts in between."""
 _SILENT = logging.getLogger("bench.transport.websocket")
@@ -126,15 +126,15 @@ class WebSocket:
         self._end: CloseInfo | None = None
         self._came: list[ReceivedMessage] = []
         self._unread: SocketRead | None = None  # a read in the loop that was left to the listener
-        self._parser = ProtocolParser(protocol, stream.rest)
-        self._stamp_ns = self._answer_error_ns = 0
+        self._parser = ProtocolParser(protocol, stream.yield_to_loop)
+        self._timestamp_ns = self._response_uncertainty_ns = 0
         self._broken = False
         self._goodbye_until_ns = NEVER_NS
         """The instant until which data may be written while the connection is being closed."""
         self._offered = 0
         """The bytes of the frame of the last offered message."""
         longest = protocol.max_message_size
-        self._quick = longest is None or longest >= LONGEST  # the protocol object must check a lower limit
+        self._quick = longest is None or longest >= MAX_LENGTH  # the protocol object must check a lower limit
         self._reader = MessageReader()
         self._reader.expect(plain=self._is_plain())
         stream.sieve = self._reader
@@ -152,23 +152,23 @@ class WebSocket:
         for name, value in headers:
             request.headers[name] = value
         self._protocol.send_request(request)
-        broke = self._asked()
+        broke = self._upgrade_request()
         until_ns = monotonic_ns() + (0 if broke else int(limits.upgrade * NS_PER_S))
-        answer = self._await_answer(until_ns)
+        answer = self._wait_for_response(until_ns)
         if answer is not None and answer.status != SWITCHING:
-            raise refusal(self._await_body(answer, until_ns))
+            raise refusal(self._wait_for_body(answer, until_ns))
         if broke is not None:
             raise ConnectError("connect_failed:upgrade", f"the connection broke: {broke.strerror or broke}")
-        if answer is None and self._stream.problem:
-            raise ConnectError("connect_failed:upgrade", f"the connection broke: {self._stream.problem}")
+        if answer is None and self._stream.error_text:
+            raise ConnectError("connect_failed:upgrade", f"the connection broke: {self._stream.error_text}")
         if (problem := self._protocol.handshake_exc) is not None:
             raise ConnectError("connect_failed:upgrade", _no_upgrade(problem))
         if answer is None:
             raise ConnectError("timeout:upgrade", f"no answer to the upgrade within {limits.upgrade:g} s")
-        phases.arrived("opened", self._stamp_ns, self._answer_error_ns)
-        self.handshake = Handshake(dict(phases.instants), answer.headers, dict(phases.errors_ns))
+        phases.set_arrival("opened", self._timestamp_ns, self._response_uncertainty_ns)
+        self.handshake = Handshake(dict(phases.instants), answer.headers, dict(phases.uncertainties_ns))
 
-    def _asked(self) -> OSError | None:
+    def _upgrade_request(self) -> OSError | None:
         """Send the request. Return the error if that fails: the peer's last data may still give the reason."""
         try:
             self._flush()
@@ -176,28 +176,30 @@ class WebSocket:
             return error
         return None
 
-    def _await_answer(self, until_ns: int) -> HttpResponse | None:
+    def _wait_for_response(self, until_ns: int) -> HttpResponse | None:
         """Wait for the answer to the upgrade. Return None if none arrived, or if it was not HTTP."""
-        while (answer := self._parser.answer) is None and self._protocol.handshake_exc is None:
+        while (answer := self._parser.response) is None and self._protocol.handshake_exc is None:
             read = self._stream.read(until_ns)
             if read is None:
                 return None
-            self._take(read)
-            more_came = self._parser.answer is not None and self._parser.answer.body
-            self._answer_error_ns = 0 if read.complete and not more_came else read.stamp_ns - read.empty_ns
+            self._on_read(read)
+            more_came = self._parser.response is not None and self._parser.response.body
+            self._response_uncertainty_ns = (
+                0 if read.is_complete and not more_came else read.timestamp_ns - read.empty_ns
+            )
         self._parser.expect_frames()
         self._reader.expect(plain=self._is_plain())
         return answer
 
-    def _await_body(self, answer: HttpResponse, until_ns: int) -> HttpResponse:
+    def _wait_for_body(self, answer: HttpResponse, until_ns: int) -> HttpResponse:
         """Wait for the body of a refusal. Return the refusal with the part of the body that arrived in time."""
         until_ns = min(until_ns, monotonic_ns() + BODY_NS)
-        while not answer.whole and len(answer.body) < LONGEST_REFUSAL:
+        while not answer.is_complete and len(answer.body) < MAX_REFUSAL_BYTES:
             read = self._stream.read(until_ns)
             if read is None or not read.data:
                 break
             answer = answer._replace(body=answer.body + read.data)
-        return answer._replace(body=answer.body[:LONGEST_REFUSAL])
+        return answer._replace(body=answer.body[:MAX_REFUSAL_BYTES])
 
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         if self._end is not None:
@@ -206,7 +208,7 @@ class WebSocket:
         try:
             return SendReceipt(self._stream.write(data, stamped=stamped), len(data))
         except OSError as error:
-            self._lost(error)
+            self._on_connection_lost(error)
             return None
 
     def _frame_of(self, message: bytes) -> bytes:
@@ -217,36 +219,36 @@ class WebSocket:
         send(message)
         return b"".join(self._protocol.data_to_send())
 
-    def offer(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
+    def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         if self._end is not None:
             return None
         data = self._frame_of(message)
         self._offered = len(data)
-        handed = self._stream.offer(data, stamped=stamped)
+        handed = self._stream.try_write(data, stamped=stamped)
         return None if handed is None else SendReceipt(handed, len(data))
 
-    def finish(self) -> SendReceipt | None:
+    def flush(self) -> SendReceipt | None:
         if self._end is not None:
             return None
         try:
-            return SendReceipt(self._stream.finish(), self._offered)
+            return SendReceipt(self._stream.flush(), self._offered)
         except OSError as error:
-            self._lost(error)
+            self._on_connection_lost(error)
             return None
 
     def transmitted(self) -> list[TxTimestamp]:
         return self._stream.transmitted()
 
-    def listen(
+    def receive_until(
         self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
         if self._came:  # from the last batch: this connection had its time, and others may wait
-            self._stream.rest()
+            self._stream.yield_to_loop()
         self._reader.begin(reply)
         pass_on, polled = partial(self._pass_on, take), reply is not None and reply.streaming
         try:
             while not self._came and self._end is None:
-                self._stream.listen(until_ns, pass_on, sender, polled=polled)
+                self._stream.receive_until(until_ns, pass_on, sender, polled=polled)
                 if self._unread is None:
                     break
                 read, self._unread = self._unread, None
@@ -280,13 +282,13 @@ class WebSocket:
         return any([take(message) for message in came])
 
     @property
-    def heard_ns(self) -> int:
+    def watermark_ns(self) -> int:
         if not self._came:
-            return self._stream.heard_ns
+            return self._stream.watermark_ns
         at_ns, error_ns, _ = self._came[0].arrival
         return at_ns - error_ns - 1  # a deadline at the arrival of a buffered message has not passed
 
-    def _take(self, read: SocketRead) -> None:
+    def _on_read(self, read: SocketRead) -> None:
         """Buffer the messages that one read completed."""
         came = self._reader.messages(read)
         if isinstance(came, SocketRead):
@@ -300,48 +302,51 @@ class WebSocket:
 
     def _parse(self, read: SocketRead) -> None:
         """Parse one read, send the required answers, and buffer the messages that the read completed."""
-        self._stamp_ns = read.stamp_ns
+        self._timestamp_ns = read.timestamp_ns
         came = self._parser.parse(read, self._reader.take_begun())
         self._came += came  # not earlier: others run during a long read, and may abort this connection
         self._reader.expect(plain=self._is_plain())
-        self._answer(read)
+        self._response(read)
 
-    def _answer(self, read: SocketRead) -> None:
+    def _response(self, read: SocketRead) -> None:
         try:
             self._flush()
         except OSError as error:
             if self._protocol.close_rcvd is None:  # otherwise the close frame gives a better reason
-                self._lost(error)
+                self._on_connection_lost(error)
         if self._protocol.state is State.OPEN or self._protocol.state is State.CONNECTING:
             return
         received, problem = self._protocol.close_rcvd, self._protocol.parser_exc
-        at_ns, error_ns = read.stamp_ns, 0 if read.kernel and read.complete else read.stamp_ns - read.empty_ns
+        at_ns, error_ns = (
+            read.timestamp_ns,
+            0 if read.is_kernel and read.is_complete else read.timestamp_ns - read.empty_ns,
+        )
         if received is not None:
-            self._note_end(received.code, received.reason, at_ns, error_ns)
+            self._set_end(received.code, received.reason, at_ns, error_ns)
         elif isinstance(problem, PayloadTooBig):
             limit = f"a message exceeds the limit of {self._protocol.max_message_size} bytes"
-            self._note_end(TOO_LARGE, limit, at_ns, error_ns, ours=True)
+            self._set_end(TOO_LARGE, limit, at_ns, error_ns, ours=True)
         elif problem is not None and not isinstance(problem, EOFError):
-            self._note_end(BAD_FRAME, str(problem), at_ns, error_ns, ours=True)
+            self._set_end(BAD_FRAME, str(problem), at_ns, error_ns, ours=True)
         elif not read.data:
-            self._note_end(ABNORMAL, self._stream.problem or str(problem or ""), at_ns, error_ns)
+            self._set_end(ABNORMAL, self._stream.error_text or str(problem or ""), at_ns, error_ns)
 
     def _flush(self) -> SendTime | None:
         data = b"".join(self._protocol.data_to_send())
         return self._stream.write(data, until_ns=self._goodbye_until_ns) if data and not self._broken else None
 
-    def _lost(self, error: OSError) -> None:
+    def _on_connection_lost(self, error: OSError) -> None:
         """Handle a failed write: write no more, read the data that had arrived before, then set the end."""
         self._broken, until_ns = True, monotonic_ns()
         why = f": {error.strerror or error}" if error.errno or isinstance(error, TimeoutError) else ""
         while self._end is None:
             read = self._stream.read(until_ns)
             if read is None or not read.data:
-                self._note_end(ABNORMAL, f"the connection broke while sending{why}", monotonic_ns())
+                self._set_end(ABNORMAL, f"the connection broke while sending{why}", monotonic_ns())
             else:
-                self._take(read)
+                self._on_read(read)
 
-    def _note_end(self, code: int, reason: str, at_ns: int, error_ns: int = 0, *, ours: bool = False) -> None:
+    def _set_end(self, code: int, reason: str, at_ns: int, error_ns: int = 0, *, ours: bool = False) -> None:
         """Record the first end of the connection. Without a close frame, its cause is the kernel's error."""
         if self._end is None:
             cause = CAUSES.get(self._stream.failure, "") if code == ABNORMAL else ""
@@ -357,7 +362,7 @@ class WebSocket:
                 self._protocol.send_close(NORMAL)
                 self._flush()
                 while self._end is None and (read := self._stream.read(until_ns)) is not None:
-                    self._take(read)
+                    self._on_read(read)
         except OSError:  # the peer has already closed
             pass
         finally:
@@ -367,7 +372,7 @@ class WebSocket:
         self._reader.take_begun()
         self._came = []
         self._parser.close()
-        self._note_end(ABNORMAL, "closed by this tool", monotonic_ns())
+        self._set_end(ABNORMAL, "closed by this tool", monotonic_ns())
         self._stream.close()
 
 

@@ -18,9 +18,9 @@ import msgspec
 
 from bench.untrusted.sanitize import excerpt
 
-DEEPEST = 64
+MAX_DEPTH = 64
 """The maximum depth of nested lists and objects. Our files have nine levels; a service's tools have twenty."""
-LARGEST_DOCUMENT = 64 << 20
+MAX_DOCUMENT = 64 << 20
 """The maximum size, in bytes, of a document that is read at once. A run.json with 10,000 incidents has 2 MB."""
 WHOLE = range(-(2**63), 2**64)
 """The range of integers in our JSON, and in scripts."""
@@ -51,14 +51,14 @@ def read_json(
     return value
 
 
-_TOO_DEEP = f"it is nested more than {DEEPEST} levels deep"
+_TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep"
 
 
 def _is_suspect(data: bytes | str, *, numbers: bool) -> bool:
     """Return whether `_check` might refuse a text. This is rare, so most texts are parsed only once."""
     if isinstance(data, str):
-        return data.count("[") + data.count("{") > DEEPEST or (numbers and bool(_LONG_NUMBER[0].search(data)))
-    return data.count(b"[") + data.count(b"{") > DEEPEST or (numbers and bool(_LONG_NUMBER[1].search(data)))
+        return data.count("[") + data.count("{") > MAX_DEPTH or (numbers and bool(_LONG_NUMBER[0].search(data)))
+    return data.count(b"[") + data.count(b"{") > MAX_DEPTH or (numbers and bool(_LONG_NUMBER[1].search(data)))
 
 
 def _check(value: Any, *, numbers: bool) -> None:
@@ -69,7 +69,7 @@ def _check(value: Any, *, numbers: bool) -> None:
             raise JsonError("it has an integer that does not fit into 64 bits")
         holders = [one for one in level if isinstance(one, dict | list)]
         depth += bool(holders)
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             raise JsonError(_TOO_DEEP)
         level = [part for one in holders for part in (one.values() if isinstance(one, dict) else one)]
 
@@ -83,7 +83,7 @@ def open_file(path: Path, *, follow_link: bool = True) -> BinaryIO:
     return open(file, "rb")
 
 
-def read_file(path: Path, most: int = LARGEST_DOCUMENT) -> bytes:
+def read_file(path: Path, most: int = MAX_DOCUMENT) -> bytes:
     """Return the content of a regular file. Raise OSError as `open_file` does, and for more than `most` bytes."""
     with open_file(path) as file:
         data = file.read(most + 1)

@@ -12,11 +12,11 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-LONGEST_WORD = 64
-LONGEST_LINE = 600
+MAX_SLUG_CHARACTERS = 64
+MAX_LINE_CHARACTERS = 600
 ENDING = 200
 """The number of characters that remain of the end of a long line, because it states what to do."""
-MOST_KINDS = 5
+MAX_KINDS = 5
 """The maximum number of kinds, named by others, that are listed."""
 _COMMAND = re.compile(r":(?=:[A-Za-z])|#(?=#(?:vso)?\[)")
 """CI commands: `::name` of GitHub Actions at the start of a line, and `##vso[` of Azure Pipelines at any position."""
@@ -44,7 +44,9 @@ def _is_shown(character: str) -> bool:
 def one_line(text: str) -> str:
     """Return an error as it is printed: on one line, without its middle if it is long."""
     shown = escape_control(text.strip())
-    return shown if len(shown) <= LONGEST_LINE else f"{shown[: LONGEST_LINE - ENDING]} … {shown[-ENDING:]}"
+    return (
+        shown if len(shown) <= MAX_LINE_CHARACTERS else f"{shown[: MAX_LINE_CHARACTERS - ENDING]} … {shown[-ENDING:]}"
+    )
 
 
 def to_safe_json(value: Any) -> str:
@@ -60,12 +62,12 @@ def excerpt(text: str, longest: int = 40) -> str:
 def top_counts(kinds: Mapping[str, int]) -> str:
     """Return the most frequent kinds, named by others, with their counts: restart 400, ping 12, 3 more kinds 7."""
     named = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
-    shown = [f"{excerpt(name) or 'without a name'} {count:,}" for name, count in named[:MOST_KINDS]]
-    if more := named[MOST_KINDS:]:
+    shown = [f"{excerpt(name) or 'without a name'} {count:,}" for name, count in named[:MAX_KINDS]]
+    if more := named[MAX_KINDS:]:
         shown.append(f"{len(more)} more {'kind' if len(more) == 1 else 'kinds'} {sum(count for _, count in more):,}")
     return ", ".join(shown)
 
 
 def slug(text: str) -> str:
     """Return a code or reason as a part of an outcome: at most 64 of A-Z a-z 0-9 _ . -, others as _; "" stays empty."""
-    return _NO_WORD.sub("_", text[:LONGEST_WORD])
+    return _NO_WORD.sub("_", text[:MAX_SLUG_CHARACTERS])

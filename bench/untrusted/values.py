@@ -12,23 +12,23 @@ from typing import Any
 
 import msgspec
 
-LONGEST_ID = 128
+MAX_ID_CHARACTERS = 128
 """The maximum length of an id, of an event's name, of a code or status, in characters."""
-LONGEST_WORDS = 1_000
+MAX_MESSAGE_CHARACTERS = 1_000
 """The maximum length of a message for people, and of each text in a session's settings, in characters."""
-LONGEST_TEXT = 100_000
+MAX_TEXT_CHARACTERS = 100_000
 """The maximum length of a turn's transcript, in characters: an hour of speech."""
-LONGEST_ARGUMENTS = 100_000
+MAX_ARGUMENTS_CHARACTERS = 100_000
 """The maximum length of a function call's arguments, in characters."""
-LONGEST_SETTINGS = 65_536
+MAX_SETTINGS_CHARACTERS = 65_536
 """The maximum size of a session's settings, in bytes. Of longer settings only the top level remains."""
-MOST_PARTS, DEEPEST = 100, 8
+MAX_ENTRIES, MAX_DEPTH = 100, 8
 """The maximum number of entries of an object or list in the settings, and the maximum depth of nesting."""
 
 
 def shortened_settings(settings: dict[str, Any], size: int) -> dict[str, Any]:
     """Return a session's settings with truncated texts and lists. `size`: their bytes of JSON."""
-    kept: dict[str, Any] = _shortened(settings, DEEPEST if size <= LONGEST_SETTINGS else 1)
+    kept: dict[str, Any] = _shortened(settings, MAX_DEPTH if size <= MAX_SETTINGS_CHARACTERS else 1)
     return kept
 
 
@@ -36,14 +36,14 @@ def _shortened(value: Any, depth: int) -> Any:
     """Return a value of settings, truncated; None if it is nested too deep."""
     match value:
         case str():
-            return value[:LONGEST_WORDS]
+            return value[:MAX_MESSAGE_CHARACTERS]
         case list() | dict() if not depth:
             return None
         case list():
-            return [_shortened(part, depth - 1) for part in value[:MOST_PARTS]]
+            return [_shortened(part, depth - 1) for part in value[:MAX_ENTRIES]]
         case dict():
-            kept = list(value.items())[:MOST_PARTS]
-            return {name[:LONGEST_ID]: _shortened(part, depth - 1) for name, part in kept}
+            kept = list(value.items())[:MAX_ENTRIES]
+            return {name[:MAX_ID_CHARACTERS]: _shortened(part, depth - 1) for name, part in kept}
     return value
 
 
@@ -65,13 +65,13 @@ def milliseconds_in(raw: msgspec.Raw) -> int | None:
     return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def part_of(parent: Mapping[str, Any], name: str) -> dict[str, Any]:
+def get_object(parent: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return the object of this name; empty if there is none."""
     value = parent.get(name)
     return value if isinstance(value, dict) else {}
 
 
-def text_of(parent: Mapping[str, Any], name: str, longest: int = LONGEST_ID) -> str:
+def get_text(parent: Mapping[str, Any], name: str, longest: int = MAX_ID_CHARACTERS) -> str:
     """Return the string of this name, truncated to `longest` characters; empty if there is none."""
     value = parent.get(name)
     return value[:longest] if isinstance(value, str) else ""

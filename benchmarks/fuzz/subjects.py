@@ -73,7 +73,7 @@ from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, clos
 
 Subject = Callable[[Random], None]
 TURNS_OF_A_WORKER = 9
-MOST_EVENTS = 5_000
+MAX_EVENTS = 5_000
 """The limit of server events in response to these few client events."""
 
 
@@ -117,7 +117,7 @@ def simulated_session(random: Random) -> None:
         came += _said(behaviour, now_ns, known)
         _tell(behaviour, random, _about(event, known, random), now_ns)
     came += _said(behaviour, now_ns + 120 * SECOND, known)
-    assert came < MOST_EVENTS
+    assert came < MAX_EVENTS
     behaviour.end()
 
 
@@ -149,7 +149,7 @@ def _said(behaviour: Behaviour, until_ns: int, known: list[str]) -> int:
         assert event["event_id"]
         if isinstance(event.get("item_id"), str):
             known[:] = [*known, event["item_id"]][-4:]
-        assert number < MOST_EVENTS
+        assert number < MAX_EVENTS
     return number
 
 

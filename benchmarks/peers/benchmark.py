@@ -73,7 +73,7 @@ def names(given: str) -> list[str]:
 
 def conditions(turns: int, ramp_s: float, repeat: int) -> str:
     where = cores()
-    (client,), (simulator,) = where.harness, where.simulator
+    (client,), (simulator,) = where.load_generator, where.simulator
     alone = "" if not where.shared else "; ONE core for both: each slows the other down"
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
     return (

@@ -16,7 +16,7 @@ from benchmarks.peers.work import SessionRecord
 from benchmarks.watch import Watched
 
 ON = ["session_id", "turn"]
-SHORTEST_NS = 1_000_000_000
+MIN_NS = 1_000_000_000
 """The minimum length of the steady middle."""
 
 
@@ -120,7 +120,7 @@ def unequal(report: ClientReport, truth: Truth, sessions: int, turns: int) -> st
 def figures(report: ClientReport, truth: Truth, watched: Watched) -> Figures | Cannot:
     """Return the values of the steady middle, when all sessions were open and none was done yet."""
     begin_ns, end_ns = truth.steady()
-    if end_ns - begin_ns < SHORTEST_NS:
+    if end_ns - begin_ns < MIN_NS:
         return Cannot(
             "its first session ended before the last one was open: use more --turns or a shorter --ramp", late_ms(truth)
         )

@@ -114,7 +114,7 @@ def play(
         out = str(scratch / "records.json")
         work = Work(ready.urls["ga"], load.sessions, load.turns, load.ramp_s, out, peer.utf8_check)
         with (scratch / "output").open("wb") as output:
-            with pinned_to(where.harness):
+            with pinned_to(where.load_generator):
                 process = subprocess.Popen(
                     peer.command(work, scratch),
                     cwd=ROOT,

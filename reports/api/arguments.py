@@ -34,7 +34,7 @@ def given_texts(given: str | Sequence[str] | None, what: str) -> tuple[str, ...]
     return found
 
 
-def metric_named(given: str) -> str:
+def metric_with_name(given: str) -> str:
     """Return the name of a metric; its column `ttfa_ms` may stand for `ttfa`. Raise UsageError if it is no text."""
     (text,) = given_texts((given,), "metrics")
     name = text.removesuffix("_ms")

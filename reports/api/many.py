@@ -14,7 +14,7 @@ from reports.api.arguments import given_run
 from reports.api.run import Run, load
 from reports.api.selection import Where
 from reports.formatting import NBSP, plural
-from reports.frames import joined
+from reports.frames import concat
 from reports.runs import run_id_of
 from reports.summary.metrics import PS
 
@@ -77,7 +77,7 @@ class Runs(tuple[Run, ...]):
     def _frame(self, frame_of_run: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:
         if not self:
             raise UsageError("there is no run, so there is no frame")
-        return joined([frame_of_run(run) for run in self])
+        return concat([frame_of_run(run) for run in self])
 
 
 def _refuse_mask(where: Where | None) -> None:

@@ -21,15 +21,15 @@ from bench.manual import see
 from bench.metrics import CATALOGUE
 from reports import runs
 from reports.api import tables
-from reports.api.arguments import given_run, metric_named, quantile_levels
+from reports.api.arguments import given_run, metric_with_name, quantile_levels
 from reports.api.selection import RowFilter, Selection, Where, columns_of, rows_not_started, selected, selected_turns
-from reports.frames import frame_of, joined
+from reports.frames import concat, frame_of
 from reports.notebook import frame_html
 from reports.rate_metrics import RATES
 from reports.render.blocks import with_marker
 from reports.samples import OF_SAMPLE, MetricSamples, rate_counts, samples_of, session_sample
 from reports.statistics.counting import split
-from reports.statistics.quantiles import NOTHING, Sample, quantiles
+from reports.statistics.quantiles import NO_VALUES, Sample, quantiles
 from reports.strata import NO_STRATUM, Stratum
 from reports.summary.metrics import PS, SLOPES, slope_sample
 from reports.summary.run_validity import validity_of
@@ -56,13 +56,13 @@ class Run(runs.RunFrames):
         Rows are selected as in `quantiles`. Raise UsageError if they must not be pooled: turns of several targets, or
         of several strata.
         """
-        groups = list(self._groups(metric_named(metric), (), RowFilter(where, values)))
+        groups = list(self._groups(metric_with_name(metric), (), RowFilter(where, values)))
         if len(groups) > 1:
             each = "; ".join(", ".join(filter(None, (one.target, *one.stratum))) for one in groups)
             of = {"target": groups[0].target, **groups[0].stratum._asdict()}
             one = ", ".join(f"{name}={value!r}" for name, value in of.items() if value)
             raise UsageError(f"{metric} has several samples, which must not be pooled: {each}. Select one: {one}")
-        return groups[0].sample if groups else NOTHING
+        return groups[0].sample if groups else NO_VALUES
 
     def quantiles(
         self,
@@ -84,7 +84,7 @@ class Run(runs.RunFrames):
         failed turns; an end of ±inf is unbounded. A value is `published` unless it is NaN, and `usable` unless the run
         is invalid or the metric uncertain; `reason` contains why not. Raise UsageError for invalid arguments.
         """
-        name, ps, columns = metric_named(metric), quantile_levels(p), columns_of(by)
+        name, ps, columns = metric_with_name(metric), quantile_levels(p), columns_of(by)
         rows = [
             tables.quantile_row(self, name, group.target, group.stratum, group.keys, group.sample, estimate)
             for group in self._groups(name, columns, RowFilter(where, values))
@@ -149,9 +149,9 @@ class Run(runs.RunFrames):
 
     def _repr_html_(self) -> str:
         """Return the main metrics of each target as an HTML table."""
-        frame = joined([self.quantiles(metric) for metric in dict.fromkeys(self._samples.mains.values())])
+        frame = concat([self.quantiles(metric) for metric in dict.fromkeys(self._samples.mains.values())])
         columns = ("target", "measured_from", "turn_type", "metric", "n", "p", "value", "low", "high", "unit", "reason")
-        badges = [with_marker(validity_of(self.metadata).word), *(["◇ SIMULATED"] if self.simulated else [])]
+        badges = [with_marker(validity_of(self.metadata).title), *(["◇ SIMULATED"] if self.simulated else [])]
         return frame_html(" · ".join((repr(self), *badges)), frame, columns)
 
     @cached_property
@@ -208,7 +208,7 @@ class Run(runs.RunFrames):
                 found = dict(one.by_group(pool.target, steps, chosen.of_row, chosen.of_not_started))
                 for group in [0] if chosen.every else found:
                     keys = step | _keys(chosen, group)
-                    yield _Group(turns.targets[pool.target], pool.stratum, keys, found.get(group, NOTHING))
+                    yield _Group(turns.targets[pool.target], pool.stratum, keys, found.get(group, NO_VALUES))
 
     def _slopes(self, name: str, chosen: Selection) -> Iterable[_Group]:
         """Yield the slopes of each pool by its main metric, except pools without a session that grows enough."""

@@ -16,7 +16,15 @@ from reports.api.arguments import given_texts
 from reports.runs import RunFrames
 from reports.statistics.counting import Integers
 from reports.thresholds import near
-from reports.turns import FAILED, OF_LOST, Flags, TurnArrays, lost_of, measured_sessions, turn_numbers
+from reports.turns import (
+    FAILED,
+    NOT_STARTED_COLUMNS,
+    Flags,
+    TurnArrays,
+    measured_sessions,
+    not_started_of,
+    turn_numbers,
+)
 
 Where = Callable[[pd.DataFrame], Any] | str | pd.Series
 """A selection of rows of a frame: "turn > 1", a mask `run.turns["turn"] > 1`, or a function from a frame to a mask."""
@@ -141,7 +149,7 @@ def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: R
 def selected_turns(run: RunFrames, turns: TurnArrays, by: Sequence[str], where: RowFilter) -> Selection:
     """Select measured turns of a run, and turns that did not start."""
     if not where and not by:
-        lost = int(lost_of(measured_sessions(run, OF_LOST)).sum())
+        lost = int(not_started_of(measured_sessions(run, NOT_STARTED_COLUMNS)).sum())
         return Selection(ONE_GROUP, np.zeros_like(turns.step), np.zeros(lost, dtype=np.int64), every=True)
     columns = None if where.columns is None else (*by, *where.columns)
     frame = _with_columns(turns, columns)
@@ -157,15 +165,19 @@ def _with_columns(turns: TurnArrays, columns: Sequence[str] | None) -> pd.DataFr
 
 def rows_not_started(run: RunFrames, turns: TurnArrays, columns: Sequence[str] | None) -> pd.DataFrame:
     """Return the planned turns that did not start, as rows with these columns or all."""
-    sessions = measured_sessions(run, list(dict.fromkeys((*OF_SESSION, *OF_LOST))))
-    lost = lost_of(sessions)
+    sessions = measured_sessions(run, list(dict.fromkeys((*OF_SESSION, *NOT_STARTED_COLUMNS))))
+    lost = not_started_of(sessions)
     mine = sessions.iloc[np.repeat(np.arange(len(sessions)), lost)]
     rows = _with_columns(turns, columns).iloc[:0].reindex(range(len(mine)))
     known = {name: mine[name].array for name in OF_SESSION}
     classes = pd.Categorical.from_codes(np.full(len(mine), FAILED), turns.frame["outcome_class"].cat.categories)
     number = pd.array(turn_numbers(sessions, lost), "Int64")
     rows = rows.assign(**known, turn=number, measured=True, outcome_class=classes)
-    return _with_steps(turns, rows, turns.lost.target, turns.lost.step) if turns.lost.step.size else rows
+    return (
+        _with_steps(turns, rows, turns.not_started.target, turns.not_started.step)
+        if turns.not_started.step.size
+        else rows
+    )
 
 
 def _with_steps(turns: TurnArrays, rows: pd.DataFrame, target: Integers, step: Integers) -> pd.DataFrame:

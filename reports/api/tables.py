@@ -14,16 +14,16 @@ from bench.remedies import remedy_of
 from bench.run.histograms import MEASURED, HistogramKey
 from bench.run.metric_values import CARRIED
 from reports.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of, use
-from reports.rate_metrics import RATES, TRIALS
+from reports.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.runs import RunFrames, run_id_of
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import QuantileEstimate, Sample
 from reports.strata import Stratum
 from reports.summary.cost import KINDS
-from reports.summary.metrics import ALL, HARNESS, PER_EVENT, MetricSummary, histogram_quantiles, turn_rate
+from reports.summary.metrics import ALL, LOAD_GENERATOR, PER_EVENT, MetricSummary, histogram_quantiles, turn_rate
 from reports.summary.run_validity import validity_of
 from reports.summary.summary import Summary
-from reports.uncertainty import why
+from reports.uncertainty import reason_text
 from reports.wording.validity import verdict_reason
 
 STRATUM = ("run_id", "target", "measured_from", "turn_type")
@@ -64,7 +64,7 @@ def _use(run: RunFrames, target: str, metric: str, missing: str) -> dict[str, An
     """Return the USE columns of a value. `missing`: why there is no value; "" if there is one."""
     validity = validity_of(run.metadata)
     invalid = f"the run is INVALID: {verdict_reason(validity)}" if validity.status == "invalid" else ""
-    uncertain = why(run.inexact, target, metric)
+    uncertain = reason_text(run.uncertain_metrics, target, metric)
     return use(missing, published=not missing, invalid="; ".join(filter(None, (invalid, uncertain))))
 
 
@@ -73,7 +73,7 @@ def quantile_row(
     estimate: QuantileEstimate,
 ) -> dict[str, Any]:  # fmt: skip
     """Return a row of QUANTILE with its labels. `keys`: the other labels of the sample."""
-    known = estimate.bounded or estimate.status == "in_failures"
+    known = estimate.has_interval or estimate.status == "in_failures"
     missing = f"needs {estimate.required:,} {estimate.status.removeprefix('too_few_')}"
     return {
         "run_id": run_id_of(run),
@@ -85,8 +85,8 @@ def quantile_row(
         **{name: getattr(sample, name) for name in COUNTED},
         "p": estimate.p,
         "value": estimate.value if known else None,
-        "low": estimate.low if estimate.bounded else None,
-        "high": estimate.high if estimate.bounded else None,
+        "low": estimate.low if estimate.has_interval else None,
+        "high": estimate.high if estimate.has_interval else None,
         "unit": CATALOGUE[metric].unit,
         **_use(run, target, metric, "" if known else missing),
         "status": estimate.status,
@@ -102,16 +102,16 @@ def rate_row(run: RunFrames, name: str, target: str, events: Floats, of: Floats,
     return {
         "run_id": run_id_of(run),
         **asdict(found),
-        **_use(run, target, name, f"needs {TRIALS:,} {rate.trials}" if few else ""),
-        "status": f"too_few_{rate.trials}" if few else "reported",
-        "required": TRIALS if few else None,
+        **_use(run, target, name, f"needs {MIN_RATE_UNITS:,} {rate.units}" if few else ""),
+        "status": f"too_few_{rate.units}" if few else "reported",
+        "required": MIN_RATE_UNITS if few else None,
     }
 
 
 def summary_frame(summary: Summary) -> pd.DataFrame:
     """Return `turn_metrics` and `session_metrics` of summary.json, a row for each quantile."""
     rows = []
-    for one in (*summary.metrics, *summary.connecting, *summary.slopes):
+    for one in (*summary.metrics, *summary.connect_phases, *summary.slopes):
         of = one.metric, one.target, one.stratum, {"step": None if one.step == ALL else one.step}
         rows += [quantile_row(summary.run, *of, one, estimate) for estimate in one.quantiles]
     return frame_of(rows, dtypes_of((TEXT, (*STRATUM, "step"))) | QUANTILE)
@@ -125,7 +125,7 @@ def outcome_frame(summary: Summary) -> pd.DataFrame:
         rows += [
             of
             | {"unit": unit, "outcome": ending.outcome, "outcome_class": ending.kind, "count": ending.counts[place]}
-            | {"service_message": ending.said, "remedy": remedy_of(ending.outcome, ending.said)}
+            | {"service_message": ending.message, "remedy": remedy_of(ending.outcome, ending.message)}
             for unit, endings in (("turns", outcomes.turns), ("sessions", outcomes.sessions))
             for ending in endings
             if ending.counts[place]
@@ -143,7 +143,7 @@ def cost_frame(summary: Summary) -> pd.DataFrame:
         | {name: getattr(cost, name) for name in (*PRICED, *PAID)}
         | {column: cost.tokens(kind) for column, kind in TOKENS.items()}
         | {"unplayed_audio_s": cost.unplayed_audio.seconds, "unplayed_audio_usd": cost.unplayed_audio.usd}
-        for cost in summary.money.targets
+        for cost in summary.cost.targets
     ]
     return frame_of(rows, COST)
 
@@ -157,7 +157,7 @@ def distribution_frame(run: RunFrames, targets: Sequence[str], ps: Sequence[floa
         if key.phase == MEASURED and per:
             if key.target in named:
                 keys.setdefault((key.metric, per, named[key.target]), []).append(key)
-            if key.metric in HARNESS:
+            if key.metric in LOAD_GENERATOR:
                 keys.setdefault((key.metric, per, None), []).append(key)
     rows = []
     for (metric, per, target), mine in keys.items():

@@ -9,14 +9,14 @@ from typing import get_args
 from bench.errors import UsageError
 from reports.api.arguments import given_run, given_texts, in_python
 from reports.api.run import Run
-from reports.comparisons.comparison import CONFIDENCE, Comparison, compare_targets, level_of
+from reports.comparisons.comparison import CONFIDENCE, Comparison, compare_targets, confidence_of
 from reports.gate.check import check_of
 from reports.gate.results import CheckResult, OnInconclusive
 from reports.runs import RunFrames, load_for_report
 from reports.sides.conditions import allowed
 from reports.sides.named import parse_targets
 from reports.thresholds import Threshold, parse, read_thresholds
-from reports.trends.trend import Trend, in_folders, trend_of, trend_question
+from reports.trends.trend import Trend, in_folders, trend_of, trend_spec
 
 
 def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidence: float = CONFIDENCE) -> Comparison:
@@ -27,7 +27,7 @@ def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidenc
     ends of a two-sided interval of 2 · confidence − 1: 90 % for 0.95. Raise UsageError as the command does; write no
     files.
     """
-    level_of(confidence)
+    confidence_of(confidence)
     return compare_targets(parse_targets([given_run(side) for side in (baseline, *candidates)]), confidence=confidence)
 
 
@@ -73,7 +73,7 @@ def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Tren
     command does; write no files.
     """
     with in_python(metric="metrics"):
-        questions = [trend_question(text) for text in given_texts(metrics, "metrics")]
+        questions = [trend_spec(text) for text in given_texts(metrics, "metrics")]
         runs: list[Path | RunFrames] = []
         stored: list[Path] = []
         for given in map(given_run, folders):

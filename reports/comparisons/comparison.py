@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from bench.untrusted.sanitize import escape_control
 from reports.comparisons.measurements import Shift, measured, shift_of, step_changes
 from reports.finding_rows import shares_of
-from reports.finding_sentences import at_twice
+from reports.finding_sentences import run_sd_sensitivity
 from reports.formatting import NBSP, NONE, format_number, join_words, percent, plural
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.json_entries import ClosedJsonEntry, Count, about
@@ -41,18 +41,18 @@ from reports.sides.fairness import (
     one_run,
     refuse_other_definitions,
 )
-from reports.sides.metric_specs import by_stratum, default_questions
+from reports.sides.metric_specs import by_stratum, default_specs
 from reports.sides.named import are_peers, known_targets, matched_to_the_first
 from reports.statistic_types.rate import Rate
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
-from reports.statistics.bootstrap import DRAWS, seed_of
+from reports.statistics.bootstrap import RESAMPLES, seed_of
 from reports.statistics.differences import LEVEL, Inference
 from reports.statistics.rates import any_event, newcombe
 from reports.statistics.verdicts import OWN_DRIFT
 from reports.strata import NO_STRATUM
-from reports.wording.notices import inexact_line
+from reports.wording.notices import uncertain_line
 from reports.wording.validity import InvalidReason
-from reports.wording.verdicts import difference_interval, said
+from reports.wording.verdicts import difference_interval, verdict_text
 
 CHOSEN = (
     "{} was ended by interim analyses, so a test of a fixed size has a larger type I error than its confidence states; "
@@ -129,12 +129,12 @@ class Method(ClosedJsonEntry, frozen=True):
     ] = 0.0
 
     def __post_init__(self) -> None:
-        level_of(self.confidence)  # msgspec only checks decoded values
+        confidence_of(self.confidence)  # msgspec only checks decoded values
 
     @property
     def level(self) -> float:
         """The one-sided type I error of each bound."""
-        return level_of(self.confidence)
+        return confidence_of(self.confidence)
 
     @property
     def interval(self) -> str:
@@ -146,7 +146,7 @@ class Method(ClosedJsonEntry, frozen=True):
 class Comparison:
     """A comparison. The first target is the baseline. `findings`: of each candidate, primary metrics first."""
 
-    sides: tuple[ComparedTarget, ...]
+    targets: tuple[ComparedTarget, ...]
     findings: tuple[MetricComparison, ...]
     checks: tuple[FairnessCheckEntry, ...]
     method: Method
@@ -154,18 +154,18 @@ class Comparison:
     simulated: bool
     decision: Decision | None = None
     """The decision of planned interim analyses; then the verdict is theirs, and the findings are additional."""
-    at_twice: str = ""
+    at_twice_the_run_sd: str = ""
     """For two runs, the verdicts at twice the assumed run-to-run variation."""
     steps: tuple[MetricComparison, ...] = ()
     """The p50 of each step, not primary, with Holm's correction over the steps; for each candidate the worst first."""
 
     @property
-    def unfair(self) -> tuple[FairnessCheckEntry, ...]:
+    def failed_checks(self) -> tuple[FairnessCheckEntry, ...]:
         """The failed checks, which make the comparison invalid."""
         return tuple(check for check in self.checks if check.result == "fail")
 
     @property
-    def causes(self) -> tuple[InvalidReason, ...]:
+    def invalid_reasons(self) -> tuple[InvalidReason, ...]:
         """The reasons that it is invalid, without duplicates, each about the target that it concerns."""
         return causes_of(self.checks)
 
@@ -177,8 +177,8 @@ class Comparison:
     def shift(self) -> Shift | None:
         """The percentiles at which the targets differ, for the main metric; None if it has no successful turn."""
         method = self.method
-        how = Inference(method.level, method.run_sd, draws=method.bootstrap_samples, seed=method.seed)
-        return shift_of(self.sides, self.findings, how)
+        how = Inference(method.level, method.run_sd, resamples=method.bootstrap_samples, seed=method.seed)
+        return shift_of(self.targets, self.findings, how)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each finding, primary metrics first, then for the p50 of each step.
@@ -187,9 +187,9 @@ class Comparison:
         for points shares, for a slope in the unit of the metric; NaN for an open end. If the comparison is not fair,
         `usable` is false and `verdict` is `not_evaluated`. `run_id` is that of the candidate.
         """
-        texts = [cause.text for cause in self.causes] or [check.name for check in self.unfair]
+        texts = [cause.text for cause in self.invalid_reasons] or [check.name for check in self.failed_checks]
         invalid = "; ".join(texts).replace(NBSP, " ")
-        run_ids = {side.label: run_id_of(side.run) for side in self.sides}
+        run_ids = {side.label: run_id_of(side.run) for side in self.targets}
         rows = []
         for one in (*self.findings, *self.steps):
             question, verdict, found = one.question, one.verdict, one.published
@@ -198,7 +198,7 @@ class Comparison:
             values = (
                 *(run_ids[one.candidate], one.candidate, *asked, question.p, question.unit),
                 *(question.primary, judged, passes, verdict.provisional),
-                *use(said(verdict.reason), published=found is not None, invalid=invalid).values(),
+                *use(verdict_text(verdict.reason), published=found is not None, invalid=invalid).values(),
                 *((found.baseline, found.candidate, *shares_of(found)) if found else [None] * 5),
                 *(question.scale, *one.turns, *one.sessions, *one.failed, verdict.more_sessions),
             )
@@ -207,18 +207,18 @@ class Comparison:
 
     def __repr__(self) -> str:
         """Return a summary: Comparison(east:b against west:b: inconclusive, 18 metrics)."""
-        base, *candidates = (side.label for side in self.sides)
+        base, *candidates = (side.label for side in self.targets)
         counted = plural(len(self.findings), "metric").replace(NBSP, " ")
         return f"Comparison({join_words(candidates)} against {base}: {RESULT_OF_STATUS[self.exit_status]}, {counted})"
 
     def _repr_html_(self) -> str:
         columns = ("title", "candidate", "verdict", "baseline", "value", "unit", "difference", "low", "high", "reason")
-        return frame_html(repr(self), self.to_frame(), columns, [cause.line for cause in self.causes])
+        return frame_html(repr(self), self.to_frame(), columns, [cause.line for cause in self.invalid_reasons])
 
     @property
     def exit_status(self) -> ExitStatus:
         """The exit status of `rtbench check`: 4 invalid, 1 regressed, 3 inconclusive, 0 all primary metrics pass."""
-        if self.unfair or not self.primary:
+        if self.failed_checks or not self.primary:
             return 4
         if self.decision is not None:
             return self.decision.exit_status
@@ -230,7 +230,7 @@ class Comparison:
 CONFIDENCE = 1 - LEVEL
 
 
-def level_of(confidence: float) -> float:
+def confidence_of(confidence: float) -> float:
     """Return the one-sided error of bounds: 0.05 for 0.95. Raise UsageError unless 0.5 < confidence < 1."""
     if not 0.5 < confidence < 1:
         raise UsageError(f"confidence must be between 0.5 and 1, such as 0.95, not {confidence:g}")
@@ -242,7 +242,7 @@ def compare_targets(
     questions: Sequence[MetricSpec] | None = None,
     *,
     confidence: float = CONFIDENCE,
-    draws: int = DRAWS,
+    draws: int = RESAMPLES,
     run_sd: float | None = None,
 ) -> Comparison:
     """Compare each candidate with the first target; by default, use `default_questions`.
@@ -251,10 +251,10 @@ def compare_targets(
     verdicts are provisional. Each candidate is compared as it would be alone with the baseline; Holm's correction is
     over all. Raise UsageError if metrics have different definitions in the runs.
     """
-    level = level_of(confidence)
+    level = confidence_of(confidence)
     refuse_other_definitions(sides)
     decision = decision_on(sides) if questions is None else None
-    every = default_questions(sides) if questions is None else questions
+    every = default_specs(sides) if questions is None else questions
     asked = list(dict.fromkeys(one for question in every for one in by_stratum(question, sides)))
     how = inference(sides, level, draws, run_sd)
     each = matched_to_the_first(sides)
@@ -266,7 +266,7 @@ def compare_targets(
         findings = [replace(one, peers=are_peers(base.run, base.name, names[one.candidate])) for one in findings]
     tested = [one for one in figures if one.question.primary and one.difference and not one.floor(base.label)]
     return Comparison(
-        sides=tuple(sides),
+        targets=tuple(sides),
         findings=tuple(findings if one_run(sides) else map(provisional, findings)),
         checks=(*checks_of(sides), *any_failure(each, level)),
         method=Method(
@@ -283,13 +283,13 @@ def compare_targets(
         notices=notices_of_comparison(sides, figures, decision),
         simulated=any(side.simulated for side in sides),
         decision=decision,
-        at_twice="" if one_run(sides) else at_twice(figures, level),
+        at_twice_the_run_sd="" if one_run(sides) else run_sd_sensitivity(figures, level),
         steps=tuple(one for two in each for one in step_changes(*two, main, how)) if main else (),
     )
 
 
 def inference(
-    sides: Sequence[ComparedTarget], level: float = LEVEL, draws: int = DRAWS, run_sd: float | None = None
+    sides: Sequence[ComparedTarget], level: float = LEVEL, draws: int = RESAMPLES, run_sd: float | None = None
 ) -> Inference:
     """Return the settings of the intervals of these targets, with the seed of the baseline's run."""
     assumed = (0.0, 0.0) if one_run(sides) else (RUN_SD, RATE_RUN_SD)
@@ -313,7 +313,7 @@ def notices_of_comparison(
     uncertain = [
         f"{'' if one_run(sides) else f'{side.label}: '}{line}"
         for side in runs
-        if (line := inexact_line(side.run, primary))
+        if (line := uncertain_line(side.run, primary))
     ]
     return (*notices_on(sides), *uncertain, *drift_notices(measured), *notices_of(sides, decision))
 

@@ -94,16 +94,16 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
     """Return compare.json as lists, dictionaries, strings and numbers."""
     planned = None
     if (one := comparison.decision) is not None:
-        held, analyses = len(one.course.looks), len(one.plan.analyses)
+        held, analyses = len(one.result.analyses), len(one.plan.analyses)
         planned = SequentialEntry(decision_sentence(one), one.exit_status, held, analyses, one.used)
     return to_json_data(
         CompareDocument(
             schema=COMPARE_VERSION,
             result=RESULT_OF_STATUS[comparison.exit_status],
-            validity=validity_entry("valid", comparison.causes),
+            validity=validity_entry("valid", comparison.invalid_reasons),
             simulated=comparison.simulated,
             headline=sentences.comparison_headline(comparison),
-            definitions_version=definitions_version(comparison.sides[0]),
+            definitions_version=definitions_version(comparison.targets[0]),
             compared=[
                 ComparedTargetEntry(
                     title=side.label,
@@ -111,11 +111,11 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
                     run_id=run_id_of(side.run),
                     folder=side.run.folder_name,
                     sessions=side.sessions,
-                    turns=int(side.here.sum()),
+                    turns=int(side.turn_mask.sum()),
                     pairs_incomplete=side.clusters.cut,
                     simulated=side.simulated,
                 )
-                for side in comparison.sides
+                for side in comparison.targets
             ],
             verdicts=dict(sentences.candidates(comparison)),
             comparisons=[entry_of(finding) for finding in comparison.findings],

@@ -11,7 +11,7 @@ from bench.metrics import SLOPE
 from reports.comparisons.forest_rows import HIGHER, LINEAR, Axis, ForestPanel
 from reports.comparisons.measurements import RatioCurve
 from reports.finding_rows import FindingRow, definition
-from reports.formatting import NBSP, change, format_number, nines, shortened
+from reports.formatting import NBSP, change, excerpt, format_number, nines
 from reports.render.markers import COLOURS, colour_class, marker_char
 from reports.render.svg import (
     HALF,
@@ -29,7 +29,7 @@ from reports.wording.cells import interval
 
 PERCENT = (-90, -80, -70, -60, -50, -40, -30, -20, -10, -5, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 400)
 """Ticks of the axis of ratios, in percent; those too close to each other are left out."""
-FARTHEST = math.log(5)
+MAX_PERCENT = math.log(5)
 """The maximum of the axis of ratios: intervals beyond it are truncated and end in an arrow."""
 LEFT, RIGHT = 316, 356
 HEAD, FOOT, GROUP, PITCH = 34, 26, 30, 44
@@ -39,7 +39,7 @@ NAMED = 30
 """The minimum space on a side of "same" for its name, in pixels."""
 NAME_LETTER, VALUE_LETTER = 7.6, 6.9
 """The mean width of a letter in a row's name and in its values, in pixels."""
-LONGEST, NARROW_LONGEST, LINE = 38, 50, 15
+MAX_REASON_CHARACTERS, NARROW_LONGEST, LINE = 38, 50, 15
 """The maximum letters per line of a reason, below a verdict and on a phone; the height of each additional line."""
 
 
@@ -62,7 +62,7 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
         title="Differences with their margins" + (", narrow" if narrow else ""),
         desc="; ".join(
             (f"{row.finding.candidate}, " if len(groups) > 1 else "")
-            + f"{row.name}: {row.told}, margin {row.margin_text}, {row.outcome}"
+            + f"{row.name}: {row.change_text}, margin {row.margin_text}, {row.outcome}"
             for row in panel.rows
         )
         + ".",
@@ -78,7 +78,7 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
     for name, rows in groups:
         if titled:
             plot.line(0, top, plot.w, top, "grid")
-            marked = f"{marker_char(rows[0].colour)} {shortened(name, 40)}"
+            marked = f"{marker_char(rows[0].colour)} {excerpt(name, 40)}"
             plot.text(0, top + 20, marked, f"dl {colour_class(rows[0].colour, 't')}")
             top += GROUP
         for row in rows:
@@ -100,7 +100,7 @@ def ends(panel: ForestPanel) -> tuple[float, float]:
     reach = [end for row in telling for end in (row.low, row.high) if math.isfinite(end)]
     least = max(row.margin for row in panel.rows) or (0.5 if panel.axis in LINEAR else 0.05)
     most = max(3 * least, 1.6 * max((abs(row.d) for row in telling if math.isfinite(row.d)), default=0.0))
-    most = most if panel.axis in LINEAR else min(most, FARTHEST)
+    most = most if panel.axis in LINEAR else min(most, MAX_PERCENT)
     low = max(min([*reach, *dots, -1.2 * least]), -most)
     high = min(max([*reach, *dots, 1.2 * least]), most)
     room = 0.04 * (high - low)
@@ -158,12 +158,12 @@ def _bar_with_margin(plot: Plot, row: FindingRow, x: PixelScale, axis: Axis, mid
 def _texts(plot: Plot, row: FindingRow, top: float) -> None:
     """Add the texts of a bar: its name and both values on the left, the difference and the verdict on the right."""
     middle, cls = top + PITCH / 2, f"dl w-{row.verdict_name.replace(' ', '-')}"
-    measured, upper = _measured(row), middle + (-2 if row.beside else 4)
+    measured, upper = _measured(row), middle + (-2 if row.note else 4)
     plot.add(f"<g><title>{clean(definition(row.finding.question.metric))}</title>")  # shown on hover
     room = LEFT - 26 - VALUE_LETTER * len(measured)
-    plot.text(0, upper, shortened(row.name, min(27, int(room / NAME_LETTER))), "rowlab")
+    plot.text(0, upper, excerpt(row.name, min(27, int(room / NAME_LETTER))), "rowlab")
     plot.add("</g>")
-    plot.text(0, middle + 13, row.beside, "tiny")
+    plot.text(0, middle + 13, row.note, "tiny")
     plot.text(LEFT - 22, upper, measured, "num", "end")
     plot.text(plot.x1 + 22, middle - 2, row.short, "num")
     plot.text(plot.x1 + 22, middle + 13, f"margin {row.margin_text}", "tiny")
@@ -175,19 +175,19 @@ def _texts(plot: Plot, row: FindingRow, top: float) -> None:
 
 def _texts_around(plot: Plot, row: FindingRow, top: float) -> None:
     """Add the name and the verdict above the bar; below it the values, the difference, the margin and the reason."""
-    plot.text(0, top + 18, shortened(row.name, 24), "rowlab")
+    plot.text(0, top + 18, excerpt(row.name, 24), "rowlab")
     plot.text(plot.w, top + 18, row.signed, f"dl w-{row.verdict_name.replace(' ', '-')}", "end")
     plot.text(0, top + 71, _measured(row), "num")
     plot.text(plot.w, top + 71, row.short, "num", "end")
-    plot.text(0, top + 87, ", ".join(filter(None, (f"margin {row.margin_text}", row.beside))), "tiny")
+    plot.text(0, top + 87, ", ".join(filter(None, (f"margin {row.margin_text}", row.note))), "tiny")
     for line, why in enumerate(_reason_lines(row, narrow=True), start=1):
         plot.text(0, top + 87 + LINE * line, why, "tiny")
 
 
 def _reason_lines(row: FindingRow, *, narrow: bool = False) -> list[str]:
     """Return whether a verdict is provisional, and its reason, or the limits of "equivalent"; often empty."""
-    said = "; ".join(filter(None, ("provisional" if row.doubted else "", row.why or row.within.strip(" ()"))))
-    return textwrap.wrap(said, NARROW_LONGEST if narrow else LONGEST)
+    said = "; ".join(filter(None, ("provisional" if row.is_doubted else "", row.reason or row.within.strip(" ()"))))
+    return textwrap.wrap(said, NARROW_LONGEST if narrow else MAX_REASON_CHARACTERS)
 
 
 def _measured(row: FindingRow) -> str:
@@ -195,7 +195,7 @@ def _measured(row: FindingRow) -> str:
     return row.measured.removesuffix(f"{NBSP}{SLOPE}")
 
 
-def reading(panels: Sequence[ForestPanel]) -> str:
+def reading_guide(panels: Sequence[ForestPanel]) -> str:
     """Return how to read the bars, in sentences."""
     rows = [row for panel in panels for row in panel.rows]
     bound = f"{format_number(100 * (1 - panels[0].level))}{NBSP}%"
@@ -211,7 +211,7 @@ def reading(panels: Sequence[ForestPanel]) -> str:
     return " ".join(parts)
 
 
-CUT = 8.0
+TRUNCATION = 8.0
 """The maximum multiple on the axis of ratios, in both directions."""
 RATIOS = (0.125, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0)
 
@@ -236,7 +236,7 @@ def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
     plot = Plot(
         HALF,
         304,
-        [(ratio.colour, shortened(ratio.candidate)) for ratio in ratios],
+        [(ratio.colour, excerpt(ratio.candidate)) for ratio in ratios],
         left=58,
         right=16,
         title=f"Difference of {metric} by percentile",
@@ -264,7 +264,7 @@ def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
         finite = [(x(p), y.clip(_multiple(found.d))) for p, found in points if math.isfinite(found.d)]
         plot.path(finite, f"curve {cls}{' again' if ratio.colour >= COLOURS else ''}")
     ps = sorted({p for ratio in ratios for p in ratio.ps})
-    lines = [(r.candidate, {p: spoken(d) for p, d in zip(r.ps, r.differences, strict=True)}) for r in ratios]
+    lines = [(r.candidate, {p: in_words(d) for p, d in zip(r.ps, r.differences, strict=True)}) for r in ratios]
     plot.read_lines([(p, x(p), _name(p)) for p in ps], lines)
     return plot
 
@@ -273,7 +273,7 @@ def ratio_ends(ratios: Sequence[RatioCurve]) -> tuple[float, float]:
     """Return the ends of the axis of multiples: around all lines, and around their bands unless these are too wide."""
     points = [d for ratio in ratios for d in ratio.differences]
     lines = [d.d for d in points if math.isfinite(d.d)] or [0.0]
-    most = min(max(2.5 * max(map(abs, lines)), math.log(1.25)), math.log(CUT))
+    most = min(max(2.5 * max(map(abs, lines)), math.log(1.25)), math.log(TRUNCATION))
     bands = [end for d in points for end in (d.low, d.high) if not math.isnan(end)]
     low, high = max(min([*bands, -0.1]), -most), min(max([*bands, 0.1]), most)
     return math.exp(low - 0.03), math.exp(high + 0.03)
@@ -283,7 +283,7 @@ def _multiple(d: float) -> float:
     return math.exp(min(max(d, -50.0), 50.0))
 
 
-def spoken(found: Difference) -> str:
+def in_words(found: Difference) -> str:
     """Return +65 % (+47 to +87 %), with `failed` and `open` instead of infinite numbers."""
     if math.isnan(found.d):
         return "failed in both"

@@ -49,7 +49,7 @@ class ForestPanel:
 
 def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
     """Return the panels that have rows."""
-    candidates = {side.label: place for place, side in enumerate(comparison.sides)}
+    candidates = {side.label: place for place, side in enumerate(comparison.targets)}
     findings = sorted(comparison.findings, key=lambda finding: candidates.get(finding.candidate, 0))
     level = comparison.method.level
     rows = [finding_row(finding, comparison, candidates.get(finding.candidate, 1)) for finding in findings]
@@ -69,4 +69,4 @@ def axis_of(question: MetricSpec) -> Axis:
 
 def finding_row(finding: MetricComparison, comparison: Comparison, colour: int = 1) -> FindingRow:
     """Return the texts of a finding of a comparison."""
-    return row(finding, colour, usable=not comparison.unfair)
+    return row(finding, colour, usable=not comparison.failed_checks)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 
-from reports.finding_sentences import shown
+from reports.finding_sentences import displayed
 from reports.formatting import NBSP, NONE, count
 from reports.looks.analysis import End, InterimAnalysis
 from reports.looks.decision import Decision
 from reports.metric_spec import MetricSpec
 from reports.render.blocks import MARKS, Cell, Column, Table, make_row
-from reports.statistics.group_sequential import spread_of_level
+from reports.statistics.group_sequential import bound_distance
 from reports.statistics.interim import InterimStatistic
-from reports.wording.verdicts import as_share, difference_interval, figure, margin, said, signed
+from reports.wording.verdicts import as_share, difference_interval, margin, metric_text, signed, verdict_text
 
 REASONS: dict[End, str] = {
     "regressed": "A primary metric is worse than its margin allows.",
@@ -32,18 +32,18 @@ REASONS: dict[End, str] = {
 
 def interim_analyses(decision: Decision) -> Table | None:
     """Return a row for each analysis; None if no analysis has an estimate."""
-    looks, rulings = decision.course.looks, decision.course.rulings
-    if not any(_is_estimated(seen) for look in looks for seen in look.seen):
+    looks, rulings = decision.result.analyses, decision.result.decisions
+    if not any(_is_estimated(seen) for look in looks for seen in look.statistics):
         return None
-    head = [Column("analysis"), Column("pairs"), *(Column(figure(gate)) for gate in decision.gates)]
+    head = [Column("analysis"), Column("pairs"), *(Column(metric_text(gate)) for gate in decision.primary_metrics)]
     rows = []
     for k, look in enumerate(looks):
         cells = [
             Cell(
-                _estimate(gate, look, look.seen[at]),
-                MARKS[ruling.verdict].glyph + NBSP + shown(decision.findings[at]) if ruling.look == k else "",
+                _estimate(gate, look, look.statistics[at]),
+                MARKS[ruling.verdict].marker + NBSP + displayed(decision.findings[at]) if ruling.analysis == k else "",
             )
-            for at, (gate, ruling) in enumerate(zip(decision.gates, rulings, strict=True))
+            for at, (gate, ruling) in enumerate(zip(decision.primary_metrics, rulings, strict=True))
         ]
         rows.append(make_row([f"{k + 1} of {len(decision.plan.analyses)}", count(look.pairs), *cells]))
     return Table(tuple(head), tuple(rows), stacked=True)
@@ -58,13 +58,13 @@ def _estimate(gate: MetricSpec, look: InterimAnalysis, seen: InterimStatistic) -
     if not _is_estimated(seen):
         return NONE
     known = math.isfinite(seen.se) and math.isfinite(seen.df) and math.isfinite(look.c)
-    reach = spread_of_level(look.c, seen.df) * seen.se if known else math.inf
+    reach = bound_distance(look.c, seen.df) * seen.se if known else math.inf
     scale = gate.scale
     low, high = as_share(seen.d - reach, scale), as_share(seen.d + reach, scale)
-    return f"{_said(gate, seen.d)} ({difference_interval(low, high, scale)})"
+    return f"{_reason_text(gate, seen.d)} ({difference_interval(low, high, scale)})"
 
 
-def _said(gate: MetricSpec, value: float) -> str:
+def _reason_text(gate: MetricSpec, value: float) -> str:
     """Return +47 %, or +1.2 points; no number for an open end."""
     return signed(as_share(value, gate.scale), gate.scale)
 
@@ -72,14 +72,14 @@ def _said(gate: MetricSpec, value: float) -> str:
 def verdict_lines(decision: Decision) -> list[str]:
     """Return a sentence for each primary metric: its verdict, its estimate, and that corrected for the early stop."""
     lines = []
-    for at, ruling in enumerate(decision.course.rulings):
-        gate, look = decision.gates[at], decision.course.looks[ruling.look]
-        seen = look.seen[at]
-        why = f" ({said(ruling.reason)})" if ruling.reason else ""
-        verdict = f"{MARKS[ruling.verdict].glyph} {figure(gate)} {shown(decision.findings[at])}{why}"
-        estimate = f": {_said(gate, seen.d)}" if _is_estimated(seen) else ""
+    for at, ruling in enumerate(decision.result.decisions):
+        gate, look = decision.primary_metrics[at], decision.result.analyses[ruling.analysis]
+        seen = look.statistics[at]
+        why = f" ({verdict_text(ruling.reason)})" if ruling.reason else ""
+        verdict = f"{MARKS[ruling.verdict].marker} {metric_text(gate)} {displayed(decision.findings[at])}{why}"
+        estimate = f": {_reason_text(gate, seen.d)}" if _is_estimated(seen) else ""
         early = math.isfinite(ruling.corrected) and ruling.verdict != "inconclusive"
-        better = f", corrected for the early stop {_said(gate, ruling.corrected)}" if early else ""
+        better = f", corrected for the early stop {_reason_text(gate, ruling.corrected)}" if early else ""
         allowed = f"; the margin is {margin(gate.margin, gate.metric)}"
         lines.append(f"{verdict} at {count(look.pairs)}{NBSP}pairs{estimate}{better}{allowed}.")
     return lines
@@ -87,12 +87,12 @@ def verdict_lines(decision: Decision) -> list[str]:
 
 def end_reason(decision: Decision) -> str:
     """Return the sentence on the end of the analyses, and on the pairs that are not in the verdict."""
-    held, planned = decision.course.looks, decision.plan.analyses
+    held, planned = decision.result.analyses, decision.plan.analyses
     at = f"Stopped at analysis {len(held)} of {len(planned)}, at {count(decision.used)}{NBSP}pairs. " if held else ""
-    at = "" if decision.course.reason == "pending" else at
+    at = "" if decision.result.reason == "pending" else at
     beyond = (
         f" {count(decision.after)} complete pairs after that analysis are not part of the verdict."
         if decision.after
         else ""
     )
-    return f"{at}{REASONS[decision.course.reason]}{beyond}"
+    return f"{at}{REASONS[decision.result.reason]}{beyond}"

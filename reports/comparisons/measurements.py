@@ -16,14 +16,14 @@ import numpy as np
 from reports.formatting import nines
 from reports.metric_comparison import MeasuredDifference, MetricComparison
 from reports.metric_spec import MetricSpec, by_sample
-from reports.sides.compared_target import ComparedTarget, inexact
-from reports.sides.mix import ComparedSides
+from reports.sides.compared_target import ComparedTarget, uncertainty_text
+from reports.sides.mix import ComparedTargets
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.typical_change import by_change, step_latencies, step_sample
 from reports.statistics.differences import Difference, Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.target_counts import of_sample
-from reports.statistics.typical_change import WORST_MARGIN, worst_step
+from reports.statistics.typical_change import WORST_STEP_MARGIN, worst_step
 from reports.statistics.verdicts import verdicts
 from reports.summary.distributions import PercentileCurve, curve_of
 
@@ -38,10 +38,10 @@ def step_changes(
     """
     if not base.paired:
         return []
-    asked = MetricSpec(about.metric, Quantile(0.5), Margin(ratio=WORST_MARGIN), stratum=about.stratum)
+    asked = MetricSpec(about.metric, Quantile(0.5), Margin(ratio=WORST_STEP_MARGIN), stratum=about.stratum)
     arms = step_latencies(base, asked), step_latencies(cand, asked)
     rng = np.random.default_rng(how.seed)
-    medians = worst_step(*arms, base.sessions, rng, draws=min(how.draws, STEP_DRAWS))
+    medians = worst_step(*arms, base.sessions, rng, draws=min(how.resamples, STEP_DRAWS))
     if len(medians) < 2:
         return []
     labels = [base.step_names[one.step] for one in medians]
@@ -71,9 +71,9 @@ def measured(
     by_question: dict[MetricSpec, MeasuredDifference] = {}
     unit: Literal["session", "pair"] = "pair" if base.paired else "session"
     for group in by_sample(dict.fromkeys(questions)):
-        counts, differences = group[0].statistic.compare(ComparedSides(base, cand), group, how)
+        counts, differences = group[0].statistic.compare(ComparedTargets(base, cand), group, how)
         for question, difference in zip(group, differences, strict=True):
-            unfit = inexact((base, cand), question)
+            unfit = uncertainty_text((base, cand), question)
             by_question[question] = MeasuredDifference(
                 question, cand.label, None if unfit else difference, counts, unfit, unit
             )
@@ -159,7 +159,7 @@ def ratio_curves(
     for place, (side, sample) in enumerate(zip(sides[1:], samples[1:], strict=True), start=1):
         ps = grid(min(samples[0].n, sample.n), asked)
         if ps:
-            arms = ComparedSides(sides[0], side).arms(question, (samples[0], sample))
-            few = replace(how, draws=min(DRAWS, how.draws))
+            arms = ComparedTargets(sides[0], side).targets(question, (samples[0], sample))
+            few = replace(how, resamples=min(DRAWS, how.resamples))
             differences = quantile_differences(arms, [(p, Margin()) for p in ps], "lower", few)
             yield RatioCurve(side.label, place, ps, tuple(differences))

@@ -10,15 +10,15 @@ from reports.comparisons import forest, interim, sentences
 from reports.comparisons.comparison import Comparison, Design
 from reports.comparisons.forest_rows import ForestPanel, finding_row, panels
 from reports.comparisons.measurements import BEYOND, Shift
-from reports.comparisons.sentences import verdict_shown
-from reports.finding_rows import FindingRow, definition, shown_verdict, with_unit
+from reports.comparisons.sentences import verdict_title
+from reports.finding_rows import FindingRow, definition, displayed_verdict, with_unit
 from reports.finding_sentences import WORST, overall
 from reports.formatting import NBSP, count, format_duration, format_number, format_utc, join_words, percent, plural
 from reports.looks.decision import Decision
 from reports.render import blocks as b
 from reports.render.svg import HALF, drawing, plot_figure
 from reports.run_report.charts import percentiles
-from reports.runs import all_called
+from reports.runs import titles_of
 from reports.wording import cells, validity
 from reports.wording.cells import measured_from_text
 
@@ -35,7 +35,7 @@ VERDICTS = {
     "improved": "The whole interval is better than the margin.",
     "inconclusive": "None of these: the interval contains the margin, or there are too few turns. It is not a pass.",
 }
-WORDS = {
+TITLES = {
     "margin": "The largest accepted change for the worse, agreed before the run: a share of the baseline’s value, "
     "or percentage points for rates.",
     "provisional": "The run-to-run variation was assumed, not estimated, because too few runs of the baseline are "
@@ -67,7 +67,7 @@ def definitions(comparison: Comparison) -> dict[str, str]:
         spread = {
             "run-to-run variation": f"A standard deviation of {assumed} between runs of an unchanged service is added."
         }
-    return said | VERDICTS | {"interval": interval} | WORDS | spread
+    return said | VERDICTS | {"interval": interval} | TITLES | spread
 
 
 def method(comparison: Comparison) -> str:
@@ -82,7 +82,7 @@ def method(comparison: Comparison) -> str:
         f"{format_number(100 * method.confidence)}{NBSP}% confidence one-sided",
         f"Holm over {plural(method.holm, 'primary metric')}",
     ]
-    versions = {str(side.run.metadata.get("definitions_version") or "") for side in comparison.sides} - {""}
+    versions = {str(side.run.metadata.get("definitions_version") or "") for side in comparison.targets} - {""}
     defined = f" Definitions of metrics: version {join_words(sorted(versions))}." if versions else ""
     return f"{', '.join(parts)}.{defined}"
 
@@ -91,7 +91,7 @@ TURNS_OF = (
     "Turns, sessions, failed turns (including those that did not start), and the share of the planned turns that have "
     "the metric: baseline / candidate."
 )
-ROWS_MOST = 10
+MAX_ROWS = 10
 """The maximum number of primary metrics in the first table of numbers; those that did not pass are first."""
 BOUNDS = (
     "In parentheses: the bounds that decide at this analysis. The verdict is shown below the estimate that decided it."
@@ -102,36 +102,42 @@ def comparison_page(comparison: Comparison) -> b.Page:
     """Compose the page: the verdict, its bars, the interim analyses, the percentiles, and the fairness checks."""
     defined = definitions(comparison)
     how = b.Section("how", "Definitions and method", "", [b.Definitions(list(defined.items()))])
-    sections = (_answer(comparison), _looks(comparison.decision), _percentiles(comparison), _fair(comparison), how)
+    sections = (
+        _answer(comparison),
+        _analyses(comparison.decision),
+        _percentiles(comparison),
+        _fairness(comparison),
+        how,
+    )
     judged = [check for check in comparison.checks if check.result != "informational"]
-    if comparison.unfair:  # an unfair comparison has no verdict
-        beside = f"{len(comparison.unfair)} of {plural(len(judged), 'check')} failed"
+    if comparison.failed_checks:  # an unfair comparison has no verdict
+        beside = f"{len(comparison.failed_checks)} of {plural(len(judged), 'check')} failed"
         badges = [_badge(sentences.unusable_status(comparison), beside)]
     else:
         beside = f"{plural(len(judged), 'check')} passed" if judged else "nothing was checked"
         badges = [_verdict_badge(comparison), _badge("VALID COMPARISON", beside)]
     badges += [b.SIMULATED] if comparison.simulated else []
-    if not comparison.unfair and any(finding.verdict.provisional for finding in comparison.primary):
+    if not comparison.failed_checks and any(finding.verdict.provisional for finding in comparison.primary):
         badges.append(_badge("inconclusive", "", "PROVISIONAL"))
-    told = [badges[0].word, *(["SIMULATED"] if comparison.simulated else [])]
-    first, *others = [side.label for side in comparison.sides]
+    told = [badges[0].text, *(["SIMULATED"] if comparison.simulated else [])]
+    first, *others = [side.label for side in comparison.targets]
     files: b.Inline = ("The same verdicts are in ", b.Code("compare.json"), f". {method(comparison)} All times UTC.")
     return b.Page(
         title=f"{' · '.join(told)} · {join_words(others)} against {first}",
         badges=badges,
-        beside=f"{join_words(others)} against {first} · {design(comparison)}",
+        notes=f"{join_words(others)} against {first} · {design(comparison)}",
         headline=sentences.comparison_headline(comparison),
         lead=_lead(comparison),
         sections=list(filter(None, sections)),
         definitions=defined,
         footer=(b.MEASURED_AGAINST if comparison.simulated else "", files),
-        struck=bool(comparison.unfair),
+        struck=bool(comparison.failed_checks),
     )
 
 
 def design(comparison: Comparison) -> str:
     """Return the size: 200 pairs over 10 min, interleaved in one run; 100 sessions per target; 100 and 120 sessions."""
-    sizes = [side.sessions for side in comparison.sides]
+    sizes = [side.sessions for side in comparison.targets]
     over = f" over {format_duration(comparison.method.observed_s)}" if comparison.method.observed_s else ""
     if comparison.method.design == "pairs":
         return f"{plural(sizes[0], 'pair')}{over}, interleaved in one run"
@@ -142,12 +148,12 @@ def design(comparison: Comparison) -> str:
 
 def _lead(comparison: Comparison) -> list[b.Block]:
     """Return the remedies if it is invalid, the rest of the answer, the compared runs, and the notices."""
-    remedies = validity.remedies(comparison.causes)
-    second = "" if comparison.unfair else sentences.comparison_second(comparison)
+    remedies = validity.remedies(comparison.invalid_reasons)
+    second = "" if comparison.failed_checks else sentences.comparison_second(comparison)
     notices = [*filter(None, [sentences.assumption(comparison)]), *comparison.notices]
-    documents = [side.run.metadata for side in comparison.sides]
+    documents = [side.run.metadata for side in comparison.targets]
     began = dict.fromkeys(format_utc(int(d["started_utc_ns"])) for d in documents if d.get("started_utc_ns"))
-    about = [join_words(all_called(documents)), " and ".join(began), _sizes(comparison)]
+    about = [join_words(titles_of(documents)), " and ".join(began), _sizes(comparison)]
     return [
         *([b.Banner([(b.Strong("What to do:"), f" {remedies}")])] if remedies else []),
         *([b.Paragraph(second, "lead")] if second else []),
@@ -158,30 +164,30 @@ def _lead(comparison: Comparison) -> list[b.Block]:
 
 def _badge(word: str, beside: str, shown: str = "") -> b.Badge:
     """Return a badge. `shown`: the name of a verdict on screens, if it differs from its word."""
-    return b.Badge(b.MARKS[word].badge, b.MARKS[word].glyph, (shown or word).upper(), beside)
+    return b.Badge(b.MARKS[word].badge, b.MARKS[word].marker, (shown or word).upper(), beside)
 
 
 def _verdict_badge(comparison: Comparison) -> b.Badge:
     """Return the verdict of the interim analyses, if there were any; else of the primary metrics."""
     if (decision := comparison.decision) is not None:
-        beside = f"analysis {len(decision.course.looks)} of {len(decision.plan.analyses)}"
+        beside = f"analysis {len(decision.result.analyses)} of {len(decision.plan.analyses)}"
         if decision.invalid:
             return _badge(sentences.unusable_status(comparison), beside)
-        if decision.course.reason == "pending":
+        if decision.result.reason == "pending":
             return _badge("PENDING", beside)
-        return _badge(decision.verdict, beside, verdict_shown(comparison))
+        return _badge(decision.verdict, beside, verdict_title(comparison))
     primary, word = comparison.primary, overall(comparison.primary)
     if word is None:
         return _badge("NO VERDICT", "no primary metric")
     # any better verdict than not_regressed also counts as not_regressed
     verdicts = [finding.verdict for finding in primary]
     same = sum(one.name == word or (word == "not_regressed" and one.passes) for one in verdicts)
-    return _badge(word, f"{same} of {plural(len(primary), 'primary metric')}", verdict_shown(comparison))
+    return _badge(word, f"{same} of {plural(len(primary), 'primary metric')}", verdict_title(comparison))
 
 
 def _sizes(comparison: Comparison) -> str:
     """Return 60 sessions and 600 turns per target; or 30 and 25 sessions, 120 and 100 turns."""
-    each = [(side.sessions, int(side.here.sum())) for side in comparison.sides]
+    each = [(side.sessions, int(side.turn_mask.sum())) for side in comparison.targets]
     if len(set(each)) == 1:
         sessions, turns = each[0]
         return f"{plural(sessions, 'session')} and {plural(turns, 'turn')} per target"
@@ -198,14 +204,14 @@ def _answer(comparison: Comparison) -> b.Section:
     blocks: list[b.Block] = [*_drawings(drawn)]
     blocks += [b.Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)]
     figures = dict.fromkeys(row.finding.question.metric for panel in drawn for row in panel.rows)
-    named = [shown_verdict(row.verdict_name, row.finding.question.metric, peers=row.finding.peers) for row in rows]
+    named = [displayed_verdict(row.verdict_name, row.finding.question.metric, peers=row.finding.peers) for row in rows]
     defined = [*(word for word in VERDICTS if word in named), "margin", "interval"]
     defined += ["Holm"] if any(row.after_holm for row in rows) else []
     defined += ["provisional"] if any(row.finding.verdict.provisional for row in rows) else []
     blocks.append(b.ReadingGuide(("Metrics: ", _terms(figures), ". Terms: ", _terms(defined), ".")))
     primary, others = ([row for row in rows if row.finding.question.primary == of] for of in (True, False))
     primary.sort(key=lambda row: WORST.index(row.verdict_name) > 1)
-    first, more = primary[:ROWS_MOST], primary[ROWS_MOST:]
+    first, more = primary[:MAX_ROWS], primary[MAX_ROWS:]
     steps = [finding_row(step, comparison) for step in comparison.steps]
     parts = {
         f"{plural(len(more), 'more primary metric')}": more,
@@ -220,7 +226,7 @@ def _answer(comparison: Comparison) -> b.Section:
     numbers: list[b.Block] = [_numbers(comparison, first), *b.note(TURNS_OF)] if first else []
     shown: b.Block = b.Paragraph("The targets have no metric in common.")
     if drawn:
-        shown = b.Figure("", forest.reading(drawn), below=blocks, numbers=numbers)
+        shown = b.Figure("", forest.reading_guide(drawn), below=blocks, numbers=numbers)
     brief: list[b.Block] = [_numbers(comparison, primary)] if primary else []
     brief += [b.Paragraph("secondary metrics", "soft"), _numbers(comparison, others)] if others else []
     brief += b.fact("worst step", sentences.worst_steps(comparison))
@@ -245,7 +251,7 @@ def _terms(names: Iterable[str]) -> b.Inline:
 
 
 def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> b.Table:
-    several, (base, candidate) = len(comparison.sides) > 2, comparison.sides[:2]
+    several, (base, candidate) = len(comparison.targets) > 2, comparison.targets[:2]
     verdict, interval = b.Column("verdict", left=True, shorten=2), f"{comparison.method.interval} interval"
     heads: list[b.Head] = [b.Column("metric", leave_out=3), *([b.Column("candidate", left=True)] if several else [])]
     heads += [
@@ -257,7 +263,7 @@ def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> b.Table:
         verdict,
         *(b.Column(head, leave_out=1) for head in ("turns", "sessions", "failed", "completed")),
     ]
-    style = "fig nowrap struck" if comparison.unfair else "fig nowrap"
+    style = "fig nowrap struck" if comparison.failed_checks else "fig nowrap"
     return b.table(heads, [_row(row, style, several=several) for row in rows])
 
 
@@ -267,20 +273,20 @@ def _row(row: FindingRow, style: str, *, several: bool) -> b.Row:
     rest = row.name.removeprefix(metric) if row.name.startswith(metric) else ""
     figures = [*(with_unit(value, row.unit) for value in row.values), row.change, row.interval]
     counts = [" / ".join(map(count, numbers)) for numbers in (finding.turns, finding.sessions, finding.failed)]
-    counts.append(" / ".join(percent(share, 1) for share in finding.reached))
+    counts.append(" / ".join(percent(share, 1) for share in finding.completed_shares))
     return b.make_row(
         [
-            b.Cell((b.Term(metric), rest), row.which),
+            b.Cell((b.Term(metric), rest), row.turns_text),
             *([b.Cell(row.finding.candidate, target=row.colour)] if several else []),
             *(b.Cell(text, style=style) for text in figures),
             b.Cell(row.margin_text, style="nowrap"),
-            b.Cell(b.VerdictText(row.judged, row.verdict_name), row.why),
+            b.Cell(b.VerdictText(row.verdict_text, row.verdict_name), row.reason),
             *(b.Cell(text, style="nowrap") for text in counts),
         ]
     )
 
 
-def _looks(decision: Decision | None) -> b.Section | None:
+def _analyses(decision: Decision | None) -> b.Section | None:
     """Return the estimates at the interim analyses; None if there were none, or none has one."""
     table = interim.interim_analyses(decision) if decision else None
     if not decision or table is None:
@@ -296,7 +302,7 @@ def _percentiles(comparison: Comparison) -> b.Section | None:
     if shift is None:
         return None
     question, metric = shift.question, shift.question.metric
-    every = {stratum for side in comparison.sides for stratum in side.turns.strata}
+    every = {stratum for side in comparison.targets for stratum in side.turns.strata}
     mine = [stratum for stratum in every if question.stratum is None or question.stratum.covers(stratum)]
     counted = measured_from_text(metric, mine[0]) if len(mine) == 1 else ""
     of_step = f", {question.step}" if question.step else ""
@@ -319,10 +325,10 @@ def _differences(comparison: Comparison, shift: Shift) -> b.Figure:
     return plot_figure(forest.by_percentile(shift.ratios, shift.question.metric), read, head=head)
 
 
-def _fair(comparison: Comparison) -> b.Section:
+def _fairness(comparison: Comparison) -> b.Section:
     """Return the fairness checks, with a text for each target."""
     heads: list[b.Head] = ["check"]
-    for place, side in enumerate(comparison.sides):
+    for place, side in enumerate(comparison.targets):
         below = f"{'candidate' if place else 'baseline'}, {escape_control(side.run.folder.resolve().name)}"
         heads.append(b.Column(side.label, left=True, target=place, marked=True, below=below))
     heads.append(b.Column("result", left=True))
@@ -335,11 +341,11 @@ def _fair(comparison: Comparison) -> b.Section:
     nothing = b.Paragraph("Nothing was checked.")
     brief = [
         *b.fact("fair", [f"✓ {check.name}" for check in comparison.checks if check.result == "pass"]),
-        *b.fact("not fair", [f"✕ {check.name}" for check in comparison.unfair]),
+        *b.fact("not fair", [f"✕ {check.name}" for check in comparison.failed_checks]),
     ]
     for check in comparison.checks:
         if check.result == "informational" and len(set(check.texts)) > 1:
-            texts = [f"{side.label} {text}" for side, text in zip(comparison.sides, check.texts, strict=True)]
+            texts = [f"{side.label} {text}" for side, text in zip(comparison.targets, check.texts, strict=True)]
             brief += b.fact("differs", [f"{check.name}: {', '.join(texts)}"])
     blocks = [checks if comparison.checks else nothing]
     return b.Section("fair", "Comparability checks", "Was the comparison fair?", blocks, brief=brief)

@@ -6,19 +6,19 @@ from dataclasses import replace
 
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import finding_row
-from reports.finding_sentences import answer, answer_details, overall_shown, worst_first
+from reports.finding_sentences import answer, answer_details, displayed_overall, worst_first
 from reports.looks.decision import decision_details, decision_headline
 from reports.statistics.verdicts import VerdictName
 from reports.summary.run_validity import validity_of
 from reports.wording import validity
-from reports.wording.verdicts import SPREAD, figure
+from reports.wording.verdicts import RUN_TO_RUN, metric_text
 
 BY_ANALYSES = (
     "Interim analyses that were planned before the run decided the verdict. The table contains all pairs of the run, "
     "evaluated as one test of a fixed size."
 )
 PROVISIONAL = (
-    f"Provisional: runs of an unchanged service differ by chance; a standard deviation of {SPREAD} was assumed. "
+    f"Provisional: runs of an unchanged service differ by chance; a standard deviation of {RUN_TO_RUN} was assumed. "
     "{} To avoid the assumption, run both targets in one run (--targets A,B), or store five baselines."
 )
 
@@ -26,23 +26,25 @@ PROVISIONAL = (
 def candidates(comparison: Comparison) -> list[tuple[str, VerdictName | None]]:
     """Return each candidate with its verdict, the worst first; equal ones by their distance beyond the margin."""
     if comparison.decision is not None:
-        return [(comparison.sides[1].label, comparison.decision.verdict)]
+        return [(comparison.targets[1].label, comparison.decision.verdict)]
     found = {mine[0].candidate: verdict for verdict, mine in worst_first(comparison.primary)}
-    return [*found.items(), *((side.label, None) for side in comparison.sides[1:] if side.label not in found)]
+    return [*found.items(), *((side.label, None) for side in comparison.targets[1:] if side.label not in found)]
 
 
-def verdict_shown(comparison: Comparison) -> str:
+def verdict_title(comparison: Comparison) -> str:
     """Return the verdict as on screens, of interim analyses if there were any, such as slower; empty without one."""
     if comparison.decision is not None:
         verdict = comparison.decision.verdict
-        return overall_shown([one for one in comparison.decision.findings if one.verdict.name == verdict]) or verdict
-    return overall_shown(worst_first(comparison.primary)[0][1]) if comparison.primary else ""
+        return (
+            displayed_overall([one for one in comparison.decision.findings if one.verdict.name == verdict]) or verdict
+        )
+    return displayed_overall(worst_first(comparison.primary)[0][1]) if comparison.primary else ""
 
 
 def comparison_headline(comparison: Comparison) -> str:
     """Return the answer in a sentence: with several candidates, that of the worst."""
-    if comparison.unfair:
-        return validity.do_not_use(comparison.causes)
+    if comparison.failed_checks:
+        return validity.do_not_use(comparison.invalid_reasons)
     if comparison.decision is not None:
         return decision_headline(comparison.decision)
     return answer(comparison.primary)
@@ -50,8 +52,8 @@ def comparison_headline(comparison: Comparison) -> str:
 
 def comparison_second(comparison: Comparison) -> str:
     """Return the text after the headline: its confidence, the other metrics, and the other candidates."""
-    if comparison.unfair:
-        return validity.remedies(comparison.causes)
+    if comparison.failed_checks:
+        return validity.remedies(comparison.invalid_reasons)
     if comparison.decision is not None:
         return " ".join(filter(None, (decision_details(comparison.decision), BY_ANALYSES)))
     return answer_details(comparison.primary)
@@ -59,26 +61,27 @@ def comparison_second(comparison: Comparison) -> str:
 
 def unusable_status(comparison: Comparison) -> str:
     """Return INVALID or NO VERDICT if a candidate's run is; else INVALID COMPARISON."""
-    found = [validity_of(side.run.metadata) for side in comparison.sides[1:]]
+    found = [validity_of(side.run.metadata) for side in comparison.targets[1:]]
     unfit = next((one for one in found if one.status != "valid"), found[0])
-    return validity.run_word(unfit.word, usable=False)
+    return validity.run_status(unfit.title, usable=False)
 
 
 def assumption(comparison: Comparison) -> str:
     """Return the assumption on run-to-run variation; empty without one, or without a verdict."""
     assumed = comparison.method.run_sd and any(finding.verdict.provisional for finding in comparison.findings)
-    return PROVISIONAL.format(comparison.at_twice) if assumed and not comparison.unfair else ""
+    return PROVISIONAL.format(comparison.at_twice_the_run_sd) if assumed and not comparison.failed_checks else ""
 
 
 def worst_steps(comparison: Comparison) -> list[str]:
     """Return, for each candidate, the step most likely to be worse: its name, its difference, its verdict."""
     found = []
-    for side in comparison.sides[1:]:
+    for side in comparison.targets[1:]:
         mine = [finding for finding in comparison.steps if finding.candidate == side.label]
         if mine:
             shown, question = finding_row(mine[0], comparison), mine[0].question
+            metric = metric_text(replace(question, step=""))
             found.append(
-                f"{question.step} of {side.label}, {figure(replace(question, step=''))} {shown.told}, margin "
+                f"{question.step} of {side.label}, {metric} {shown.change_text}, margin "
                 f"{shown.margin_text}: {shown.verdict} (secondary; the worst of {len(mine)} steps, with an interval "
                 "that is not corrected for this choice)"
             )

@@ -18,24 +18,24 @@ from reports.gate.results import Limit, ThresholdResult
 from reports.metric_comparison import Result
 from reports.metric_spec import MetricSpec
 from reports.sides.compared_target import ComparedTarget
-from reports.sides.metric_specs import asked_by
+from reports.sides.metric_specs import specs_of_thresholds
 from reports.statistics.threshold_estimate import ThresholdEstimate
 from reports.statistics.verdicts import InconclusiveReason
 from reports.thresholds import Sign, Threshold, near
 from reports.wording.cells import interval
-from reports.wording.verdicts import said
+from reports.wording.verdicts import verdict_text
 
-BY_LENGTH = "Long sessions differ from short ones, and a few sessions contain many of the turns"
+UNEQUAL_SESSIONS = "Long sessions differ from short ones, and a few sessions contain many of the turns"
 WITHIN_BOUNDS = InconclusiveReason("within_bounds")
 
 
-def judge_limit(found: ThresholdEstimate, sign: Sign, limit: float) -> tuple[Result, InconclusiveReason | None]:
+def evaluate_limit(found: ThresholdEstimate, sign: Sign, limit: float) -> tuple[Result, InconclusiveReason | None]:
     """Return whether a limit is met, and why the result is not a pass or fail."""
     if not found.counts.turns:
         return "not_evaluated", InconclusiveReason("nothing_measured")
     if found.reason:
         if found.nothing_succeeded:
-            return "not_evaluated", InconclusiveReason("nothing_succeeded", text=said(found.reason))
+            return "not_evaluated", InconclusiveReason("nothing_succeeded", text=verdict_text(found.reason))
         return "inconclusive", found.reason
     meets = _MEETS[sign]
     ends = [meets(found.lower, limit), meets(found.upper, limit)]
@@ -51,7 +51,7 @@ def limit_results(threshold: Threshold, side: ComparedTarget) -> list[ThresholdR
     """Return the results of an absolute threshold on a target, one per stratum."""
     if threshold.target not in ("", side.name):
         return []
-    questions = asked_by(threshold, threshold.about, [side])
+    questions = specs_of_thresholds(threshold, threshold.about, [side])
     estimates = [(question, question.statistic.estimate(side, question)) for question in questions]
     measured = [one for one in estimates if one[1].counts.turns] or estimates[:1]
     results = [_result(threshold, side, question, found) for question, found in measured]
@@ -67,15 +67,15 @@ def _result(
     threshold: Threshold, side: ComparedTarget, question: MetricSpec, found: ThresholdEstimate
 ) -> ThresholdResult:
     assert threshold.limit is not None, f"{threshold.text} is relative"
-    why, notes, limit = side.inexact(question), [], Limit(threshold.sign, threshold.limit)
+    why, notes, limit = side.uncertainty_text(question), [], Limit(threshold.sign, threshold.limit)
     if why and found.counts.turns:
         off = question.statistic.worst_bound(side, question)
         if math.isinf(off):
             uncertain = InconclusiveReason("uncertain", text=why)
-            return ThresholdResult(threshold.written, side.name, question, "inconclusive", uncertain, limit=limit)
+            return ThresholdResult(threshold.source_text, side.name, question, "inconclusive", uncertain, limit=limit)
         found = replace(found, lower=found.lower - off, upper=found.upper + off)
         notes.append(f"each bound is widened by {format_number(off)}{NBSP}{question.unit}, its maximum uncertainty")
-    result, reason = judge_limit(found, *limit)
+    result, reason = evaluate_limit(found, *limit)
     if reason == WITHIN_BOUNDS:
         reason = question.statistic.explain_limit(question, found, limit.value) or reason
         if reason == WITHIN_BOUNDS and not found.low <= limit.value <= found.high:
@@ -86,7 +86,7 @@ def _result(
         if found.by_session:
             value, low, high = found.by_session
             shown = f"{in_unit(question, value)} ({interval(low, high, partial(in_unit, question))})"
-            notes.insert(0, f"{BY_LENGTH}; with equal weight per session, the value is {shown}")
+            notes.insert(0, f"{UNEQUAL_SESSIONS}; with equal weight per session, the value is {shown}")
     bound = math.nan
     if result in ("pass", "fail"):
         is_upper = (result == "pass") == (limit.operator in ("<", "<="))
@@ -94,7 +94,9 @@ def _result(
         if found.low <= limit.value <= found.high:  # the interval that is printed
             which = "upper" if is_upper else "lower"
             notes.insert(0, f"decided by the {which} bound, {in_unit(question, bound)}")
-    one = ThresholdResult(threshold.written, side.name, question, result, reason, "; ".join(notes), limit, found, bound)
+    one = ThresholdResult(
+        threshold.source_text, side.name, question, result, reason, "; ".join(notes), limit, found, bound
+    )
     few = one.shortfall
     if few and question.p is None:
         events = round(found.value * found.counts.turns)

@@ -35,8 +35,8 @@ from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.metric_specs import by_stratum
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
-from reports.statistics.baselines import KNOWN
-from reports.statistics.bootstrap import quantile_draws, seed_of, variance
+from reports.statistics.baselines import MIN_STORED_RUNS
+from reports.statistics.bootstrap import resampled_quantiles, seed_of, variance
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import ratio_of
 from reports.stored import PS, SCHEMA, Baseline, StoredQuantiles, StoredRate
@@ -46,9 +46,9 @@ from reports.summary.targets import FAIR
 from reports.wording.cells import INFINITE
 from reports.wording.validity import of_run
 
-NEWEST = 10
+MAX_STORED_RUNS = 10
 """The number of stored runs, the newest ones, that form a baseline."""
-DRAWS = 2_000
+RESAMPLES = 2_000
 """The number of resamples for a variance. Bounds would need more."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -71,7 +71,7 @@ def baseline_of(side: ComparedTarget) -> Baseline:
     document = side.run.metadata
     if causes := of_run(validity_of(document), document, side.run.folder):
         raise UsageError(f"{side.run.folder} cannot be a baseline: {causes[0].line}".replace(NBSP, " "))
-    turns = int(side.here.sum())
+    turns = int(side.turn_mask.sum())
     failures = side.counts(MetricSpec("failure_rate", Rate()))
     if not turns or failures[0].sum() == failures[1].sum():
         what = "none of its turns succeeded" if turns else "it has no turns"
@@ -81,16 +81,18 @@ def baseline_of(side: ComparedTarget) -> Baseline:
     rates: list[StoredRate] = []
     for name in RATES:
         question = MetricSpec(name, Rate())
-        rate = ratio_of(side.counts(question), words=bool(RATES[name].words))
-        if rate.turns and not side.inexact(question):
-            rates.append(StoredRate(name, _figure(rate.value), _rounded(rate.variance), int(rate.turns), rate.clusters))
+        rate = ratio_of(side.counts(question), words=bool(RATES[name].description))
+        if rate.turns and not side.uncertainty_text(question):
+            rates.append(
+                StoredRate(name, _quantile(rate.value), _rounded(rate.variance), int(rate.turns), rate.clusters)
+            )
     quantiles: list[StoredQuantiles] = []
     rng = np.random.default_rng(seed_of(run_id_of(side.run), side.name))
     for metric in CATALOGUE.values():
         if metric.scope in ("turn", "session") and metric.unit != SLOPE:
             for question in by_stratum(MetricSpec(metric.name, Quantile(0.5)), [side]):
                 sample = side.sample(question)
-                if sample.succeeded.size and not side.inexact(question):
+                if sample.succeeded.size and not side.uncertainty_text(question):
                     quantiles.append(_stored(metric.name, question.stratum or NO_STRATUM, sample, side.sessions, rng))
     return Baseline(
         SCHEMA, run_id_of(side.run), scenario_of(side), side.name, int(document.get("started_utc_ns") or 0),
@@ -106,7 +108,7 @@ def scenario_of(side: ComparedTarget) -> str:
 
 def _stored(metric: str, stratum: Stratum, sample: Sample, clusters: int, rng: np.random.Generator) -> StoredQuantiles:
     values = [quantile(sample.values, p) for p in PS]
-    drawn = quantile_draws(sample, PS, clusters=clusters, draws=DRAWS, rng=rng)
+    drawn = resampled_quantiles(sample, PS, clusters=clusters, draws=RESAMPLES, rng=rng)
     return StoredQuantiles(
         metric,
         stratum.measured_from,
@@ -121,10 +123,10 @@ def _stored(metric: str, stratum: Stratum, sample: Sample, clusters: int, rng: n
 
 
 def _rounded(value: float) -> float | None:
-    return _figure(value) if math.isfinite(value) else None
+    return _quantile(value) if math.isfinite(value) else None
 
 
-def _figure(value: float) -> float:
+def _quantile(value: float) -> float:
     """Return a value with five digits, which are enough for a later check."""
     return float(f"{value:.5g}")
 
@@ -185,7 +187,7 @@ def read_file(path: Path) -> Baseline:
 
 
 LISTED = (0.5, 0.95)
-PROVISIONAL = f"provisional: at least {KNOWN} runs are needed to estimate run-to-run variation"
+PROVISIONAL = f"provisional: at least {MIN_STORED_RUNS} runs are needed to estimate run-to-run variation"
 
 
 def list_baselines(stored: Sequence[StoredBaseline]) -> Iterable[Block]:
@@ -195,14 +197,14 @@ def list_baselines(stored: Sequence[StoredBaseline]) -> Iterable[Block]:
         groups.setdefault(escape_control(f"{one.baseline.scenario}/{one.baseline.target}"), []).append(one)
     size = max(map(len, groups))
     for name, runs in sorted(groups.items()):
-        few = f"; {PROVISIONAL}" if len(runs) < KNOWN else ""
+        few = f"; {PROVISIONAL}" if len(runs) < MIN_STORED_RUNS else ""
         newest = format_utc(runs[0].baseline.started_utc_ns)
         yield Fact(name, [f"{plural(len(runs), 'run')}, newest {newest}{few}"], indent=size + 2)
 
 
 def describe_baselines(stored: Sequence[StoredBaseline]) -> list[list[Block]]:
     """Return the runs, then each metric: the newest value, the run-to-run sd and the mean error within a run."""
-    runs = [one.baseline for one in stored[:NEWEST]]
+    runs = [one.baseline for one in stored[:MAX_STORED_RUNS]]
     rows = [
         make_row(
             [run.run_id, format_utc(run.started_utc_ns), count(run.turns), count(run.sessions)],
@@ -210,20 +212,22 @@ def describe_baselines(stored: Sequence[StoredBaseline]) -> list[list[Block]]:
         )
         for run in runs
     ]
-    older, few = len(stored) - NEWEST, len(runs) < KNOWN
+    older, few = len(stored) - MAX_STORED_RUNS, len(runs) < MIN_STORED_RUNS
     assumed = f"{plural(len(runs), 'run')}, {PROVISIONAL}; until then, a standard deviation of 5{NBSP}% is assumed."
     return [
         [Paragraph(f"{runs[0].scenario}/{runs[0].target}{'  ◇ SIMULATED' if runs[0].simulated else ''}", "bold")],
         [
-            table([Column("run", least=20), "began", "turns", "sessions"], rows),
-            *note(f"  and {count(older)} older; only the newest {NEWEST} are the baseline" if older > 0 else ""),
+            table([Column("run", min_width=20), "began", "turns", "sessions"], rows),
+            *note(
+                f"  and {count(older)} older; only the newest {MAX_STORED_RUNS} are the baseline" if older > 0 else ""
+            ),
         ],
-        [table([Column("metric", least=20), "newest", "between runs", "within a run"], _shown_figures(runs))],
+        [table([Column("metric", min_width=20), "newest", "between runs", "within a run"], _displayed_values(runs))],
         note(assumed if few else ""),
     ]
 
 
-def _shown_figures(runs: Sequence[Baseline]) -> Iterable[Line]:
+def _displayed_values(runs: Sequence[Baseline]) -> Iterable[Line]:
     """Yield rows: ttfa p95   1,410   ±2.1 %   ±3.4 %.
 
     The deviations are standard deviations of the log, for rates in points. Quantiles of 0 are left out.
@@ -240,15 +244,15 @@ def _shown_figures(runs: Sequence[Baseline]) -> Iterable[Line]:
             unit = CATALOGUE[row.metric].unit
             shown = INFINITE if newest is None else f"{format_number(newest)}{'' if unit == 'n' else NBSP + unit}"
             if newest != 0:
-                yield [name, shown, *_spreads(logs, within, "%")]
+                yield [name, shown, *_run_to_run(logs, within, "%")]
     for rate in runs[0].rates:
         rates = [other for run in runs for other in run.rates if other.name == rate.name]
         within = [other.variance for other in rates if other.variance is not None]
         shares = [other.share for other in rates]
-        yield [rate.name, f"{format_number(100 * rate.share)}{NBSP}%", *_spreads(shares, within, "points")]
+        yield [rate.name, f"{format_number(100 * rate.share)}{NBSP}%", *_run_to_run(shares, within, "points")]
 
 
-def _spreads(figures: Sequence[float], within: Sequence[float], unit: str) -> list[str]:
+def _run_to_run(figures: Sequence[float], within: Sequence[float], unit: str) -> list[str]:
     """Return the run-to-run sd and the mean error within a run; a dash if unknown."""
     between = float(np.std(figures, ddof=1)) if len(figures) > 1 else None
     inside = math.sqrt(float(np.mean(within))) if within else None

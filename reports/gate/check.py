@@ -23,13 +23,13 @@ from reports.sides.fairness import own_causes, throttled_cause, throttled_share
 from reports.sides.metric_specs import instants_of
 from reports.sides.named import targets_of
 from reports.statistics.threshold_estimate import TAIL
-from reports.statistics.verdicts import OWN_DRIFT, unequal
-from reports.strata import SINCE
-from reports.summary.run_validity import noticed, validity_of
+from reports.statistics.verdicts import OWN_DRIFT, unequal_reason
+from reports.strata import MEASURED_FROM_PHRASES
+from reports.summary.run_validity import end_detection, validity_of
 from reports.summary.targets import FAIR
 from reports.thresholds import Threshold, near, parse_all
 from reports.turns import measured_sessions
-from reports.wording.notices import inexact_line, run_notices
+from reports.wording.notices import run_notices, uncertain_line
 from reports.wording.validity import InvalidReason, of_run
 
 REMEDY = (
@@ -46,7 +46,7 @@ UNEQUAL = (
     "Sessions of unequal length count as fewer: {}. Bounds are widened accordingly. If long sessions are also slower, "
     "they can still be too narrow: the type I error is up to 13 %, not 5 %."
 )
-LIKE = 0.75
+SIMILAR = 0.75
 """The minimum ratio of effective to actual sessions without a notice on unequal lengths."""
 FAMILY = (
     "Each of the {} limits is tested by itself, with a type I error of 5 %. If all true values were exactly at the "
@@ -81,27 +81,27 @@ def check_of(
     refuse_unknown_targets(thresholds, [side.name for side in sides])
     _refuse_unknown_steps(thresholds, run, sides)
     absolute = [threshold for threshold in thresholds if threshold.limit is not None]
-    answers = _answers(run, sides, thresholds, baseline, allow)
+    answers = _results(run, sides, thresholds, baseline, allow)
     limits = [item for threshold in absolute for side in sides for item in limit_results(threshold, side)]
-    compared = relative.judged(answers.answers)
+    compared = relative.results_of(answers.results)
     undecided = answers.decision is not None and not answers.decision.ended and not absolute
-    causes = list(answers.causes)
+    causes = list(answers.invalid_reasons)
     if not undecided:
         nothing = [] if sides else [InvalidReason("no_data", "the run has no turns and no sessions")]
         unusable = own_causes(sides) or of_run(validity_of(run.metadata), run.metadata, run.folder)
         causes = [*unusable, *nothing, *causes]
     items = (*limits, *compared, *answers.items)
-    causes += _too_throttled(sides, items)
+    causes += _throttled_reason(sides, items)
     findings = [one.finding for one in compared if one.finding]
-    stored = findings and not any(one.unstored for one in answers.answers)
-    unguarded = _unguarded(sides, items)
+    stored = findings and not any(one.not_stored for one in answers.results)
+    unguarded = _unchecked_metrics(sides, items)
     interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
     warnings = (INTERRUPTED_RUN,) if interrupted else ()
     notices: Iterable[str] = ()
-    if sides and run.folder not in answers.told:  # a comparison already has them
-        notices = run_notices(run, noticed(run, sides[0].turns, measured_sessions(run)))
+    if sides and run.folder not in answers.published:  # a comparison already has them
+        notices = run_notices(run, end_detection(run, sides[0].turns, measured_sessions(run)))
     several = [
-        f"{one.written} is tested {join_words([SINCE[instant] for instant in instants])}; "
+        f"{one.source_text} is tested {join_words([MEASURED_FROM_PHRASES[instant] for instant in instants])}; "
         f"to test only one of them, add {{measured_from:{instants[0]}}}."
         for one in thresholds
         if (instants := instants_of(one, sides))
@@ -122,10 +122,10 @@ def check_of(
             *unequal_lengths(items),
             *failed_by_chance(limits),
             *notices,
-            *filter(None, [inexact_line(run, {item.metric for item in items if not item.relative})]),
+            *filter(None, [uncertain_line(run, {item.metric for item in items if not item.relative})]),
         ),
-        baseline=answers.against,
-        answer=answer(findings) if stored else answers.sentence,
+        baseline=answers.baseline_text,
+        baseline_results=answer(findings) if stored else answers.sentence,
         on_inconclusive=on_inconclusive,
         labels=labels_of(run.metadata),
         observed_s=round(min((side.observed_s for side in sides), default=0.0), 1),
@@ -145,11 +145,11 @@ def unequal_lengths(results: Sequence[ThresholdResult]) -> Iterable[str]:
     """Yield a notice on the metrics whose effective number of sessions is much smaller than the actual one."""
     few: dict[str, None] = {}
     for one in results:
-        arms = one.finding.arms if one.finding else (one.counts,)
+        arms = one.finding.targets if one.finding else (one.counts,)
         counts = min((arm for arm in arms if arm), key=lambda arm: arm.effective_sessions, default=None)
         sessions = one.counts.sessions if one.counts else 0
-        if counts and one.result != "not_evaluated" and counts.effective_sessions < LIKE * sessions:
-            few[f"{unequal(sessions, counts.effective_sessions)} for {one.title}"] = None
+        if counts and one.result != "not_evaluated" and counts.effective_sessions < SIMILAR * sessions:
+            few[f"{unequal_reason(sessions, counts.effective_sessions)} for {one.title}"] = None
     if few:
         yield UNEQUAL.format("; ".join(few))
 
@@ -161,7 +161,7 @@ def failed_by_chance(limits: Sequence[ThresholdResult]) -> Iterable[str]:
         yield FAMILY.format(len(judged), 100 * (1 - (1 - TAIL) ** len(judged)))
 
 
-def _too_throttled(sides: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> Iterable[InvalidReason]:
+def _throttled_reason(sides: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> Iterable[InvalidReason]:
     """Yield why a run is invalid: each checked target of which more than 1 % was throttled.
 
     A threshold on the throttle rate decides instead. For compared targets, the comparison reports it.
@@ -178,7 +178,7 @@ def refuse_unknown_targets(thresholds: Iterable[Threshold], names: Sequence[str]
     for threshold in thresholds:
         if threshold.target and threshold.target not in names:
             raise UsageError(
-                f"{threshold.written}: the run has no target {threshold.target}{near(threshold.target, names)} "
+                f"{threshold.source_text}: the run has no target {threshold.target}{near(threshold.target, names)} "
                 f"its targets are: {', '.join(names) or 'none'}"
             )
 
@@ -197,12 +197,12 @@ def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, sides
     for threshold in thresholds:
         if threshold.step and threshold.step not in steps:
             raise UsageError(
-                f"{threshold.written}: no script of the run has a step {threshold.step}{near(threshold.step, steps)} "
-                f"the steps are: {', '.join(steps)}"
+                f"{threshold.source_text}: no script of the run has a step {threshold.step}"
+                f"{near(threshold.step, steps)} the steps are: {', '.join(steps)}"
             )
 
 
-def _answers(
+def _results(
     run: RunFrames,
     sides: Sequence[ComparedTarget],
     thresholds: Sequence[Threshold],
@@ -226,7 +226,7 @@ def _answers(
         return BaselineResults(notices=(UNUSED,) if baseline else ())
     match base:
         case relative.SameRunBaseline() if was_planned(run.metadata):
-            return relative.by_looks(run, sides, base, asked)
+            return relative.by_analyses(run, sides, base, asked)
         case relative.SameRunBaseline():
             return relative.against_targets(sides, base, thresholds)
         case relative.OtherRunBaseline():
@@ -241,10 +241,10 @@ def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
     """Raise UsageError for a relative threshold, because there is no baseline."""
     for threshold in thresholds:
         if threshold.margin is not None:
-            raise UsageError(f"{threshold.written} is relative, but there is no baseline: {REMEDY}")
+            raise UsageError(f"{threshold.source_text} is relative, but there is no baseline: {REMEDY}")
 
 
-def _unguarded(sides: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> list[ComparedTarget]:
+def _unchecked_metrics(sides: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> list[ComparedTarget]:
     """Return the targets that fail too often to pass by latency alone, without a threshold on failures.
 
     A target without a result is the baseline of others: a relative threshold on their failures covers it, too.
@@ -262,6 +262,6 @@ def _unguarded(sides: Sequence[ComparedTarget], items: Sequence[ThresholdResult]
 
 def _warning(side: ComparedTarget, sides: Sequence[ComparedTarget]) -> str:
     found, whose = side.outcomes.targets[side.target], f" of {side.name}" if len(sides) > 1 else ""
-    failed = "did not start" if found.turns_not_started == found.unmet else "failed or did not start"
-    what = f"{percent(found.unmet, found.turns_planned)} of the planned turns{whose} {failed}"
+    failed = "did not start" if found.turns_not_started == found.failed_or_not_started else "failed or did not start"
+    what = f"{percent(found.failed_or_not_started, found.turns_planned)} of the planned turns{whose} {failed}"
     return f'{what}, but no threshold limits failures: add failure_rate: ["rate<0.01"]'

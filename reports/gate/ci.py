@@ -19,13 +19,13 @@ from junitparser.junitparser import FinalResult
 from bench.untrusted.sanitize import escape_control
 from reports.formatting import NBSP
 from reports.gate.results import INCONCLUSIVE, INVALID, CheckResult, ThresholdResult
-from reports.gate.sentences import check_headline, remarks, result_sentence, shown_result
+from reports.gate.sentences import check_headline, displayed_result, remarks, result_sentence
 
-MOST = 10
+MAX_ANNOTATIONS = 10
 """The maximum number of annotations of one type that a step shows."""
 
 
-def _annotated(checked: CheckResult) -> Iterable[tuple[str, Sequence[ThresholdResult]]]:
+def _annotations(checked: CheckResult) -> Iterable[tuple[str, Sequence[ThresholdResult]]]:
     """Yield results by the type of their annotations; there are none for a pass by `--on-inconclusive=pass`."""
     yield "error", checked.of("fail")
     if checked.on_inconclusive != "pass":
@@ -38,9 +38,9 @@ def github_commands(checked: CheckResult) -> Iterable[str]:
         yield github_command("error", check_headline(checked))
         return
     yield from (github_command("warning", warning) for warning in checked.warnings)
-    for kind, items in _annotated(checked):
-        for item in items[:MOST]:
-            yield github_command(kind, result_sentence(item), f"{item.title} {shown_result(item)}")
+    for kind, items in _annotations(checked):
+        for item in items[:MAX_ANNOTATIONS]:
+            yield github_command(kind, result_sentence(item), f"{item.title} {displayed_result(item)}")
 
 
 def github_command(kind: str, message: str, title: str = "rtbench check") -> str:
@@ -54,7 +54,7 @@ def azure_commands(checked: CheckResult, comment: Path) -> Iterable[str]:
     if checked.exit_status == INVALID:
         issues = [("error", check_headline(checked))]
     else:
-        issues = [(kind, result_sentence(item)) for kind, items in _annotated(checked) for item in items]
+        issues = [(kind, result_sentence(item)) for kind, items in _annotations(checked) for item in items]
     issues += [("warning", warning) for warning in checked.warnings]
     yield from (azure_command("task.logissue", {"type": kind}, text) for kind, text in issues)
     yield azure_command("task.uploadsummary", {}, str(comment.resolve()))

@@ -13,10 +13,10 @@ from bench.run.presence import is_run
 from bench.untrusted.safe_io import replace_text
 from reports.finding_entry import ComparisonEntry, entry_of
 from reports.gate.ci import junit_refusal, junit_xml
-from reports.gate.report import WORST_FIRST, check_page
+from reports.gate.report import BY_SEVERITY, check_page
 from reports.gate.results import CheckResult, OnInconclusive, ThresholdResult
 from reports.gate.results import make_row as flat_row
-from reports.gate.sentences import check_causes, check_headline
+from reports.gate.sentences import check_headline, invalid_reasons
 from reports.json_entries import ClosedJsonEntry, Count, JsonEntry, Known, Rounded, about, text_of, to_json_data
 from reports.looks.decision import write_decision
 from reports.metric_comparison import ExitStatus, Result
@@ -116,11 +116,11 @@ def check_data(checked: CheckResult) -> dict[str, Any]:
             scenario=checked.scenario,
             labels=dict(checked.labels),
             simulated=checked.simulated,
-            validity=validity_entry(checked.validity, check_causes(checked)),
+            validity=validity_entry(checked.validity, invalid_reasons(checked)),
             baseline=checked.baseline,
             on_inconclusive=checked.on_inconclusive,
             observed_s=checked.observed_s,
-            result_counts={result: len(checked.of(result)) for result in WORST_FIRST},
+            result_counts={result: len(checked.of(result)) for result in BY_SEVERITY},
             thresholds=[threshold_entry(one) for one in checked.thresholds],
             differs=checked.differs,
             notices=checked.notices,

@@ -20,7 +20,7 @@ from bench.run.presence import is_folder, is_run
 from bench.untrusted.sanitize import escape_control
 from reports import uncertainty
 from reports.comparisons.comparison import inference, measurements, notices_of, notices_of_comparison
-from reports.finding_sentences import at_twice
+from reports.finding_sentences import run_sd_sensitivity
 from reports.formatting import join_words, plural
 from reports.gate.results import ThresholdResult, compared_result
 from reports.looks.decide import decision_of
@@ -30,24 +30,24 @@ from reports.metric_spec import MetricSpec
 from reports.runs import RunFrames
 from reports.sides.compared_target import ComparedTarget
 from reports.sides.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
-from reports.sides.metric_specs import asked_by, default_questions
-from reports.sides.named import are_peers, filtered_by, matched_to_the_first, parted, refuse_unknown, targets_of
+from reports.sides.metric_specs import default_specs, specs_of_thresholds
+from reports.sides.named import are_peers, filtered_by, matched_to_the_first, refuse_unknown, split_name, targets_of
 from reports.statistics.differences import LEVEL
-from reports.statistics.verdicts import OWN_DRIFT_LOOKS, InconclusiveReason, Verdict
+from reports.statistics.verdicts import OWN_DRIFT_INTERIM, InconclusiveReason, Verdict
 from reports.summary.drift import PoolDrift, drifts
 from reports.thresholds import Threshold, near, quoted
 from reports.wording.remarks import drift_suspected
 from reports.wording.validity import InvalidReason
-from reports.wording.verdicts import SPREAD, margin
-from reports.wording.verdicts import figure as figure_name
+from reports.wording.verdicts import RUN_TO_RUN, margin
+from reports.wording.verdicts import metric_text as figure_name
 
 ASSUMED = (
     "Provisional: fewer than five stored runs are too few to estimate run-to-run variation; a standard deviation of "
-    f"{SPREAD} was assumed. {{}} Store five runs to estimate it."
+    f"{RUN_TO_RUN} was assumed. {{}} Store five runs to estimate it."
 )
-DRIFTED_LOOKS = (
+DRIFTED_INTERIM = (
     "{}: provisional: one target drifted or had bursts, so parts of the run were counted, not pairs. If the true value "
-    f"is exactly on the margin, {OWN_DRIFT_LOOKS}."
+    f"is exactly on the margin, {OWN_DRIFT_INTERIM}."
 )
 DRIFTED = (
     "{}Drift of the steady phase is {}. The values depend on the time of the measurement, so these verdicts are "
@@ -59,11 +59,11 @@ DRIFTED = (
 class BaselineResult:
     """The measured difference of one metric spec between one target of the run and its baseline."""
 
-    written: str
+    threshold_text: str
     measured: MeasuredDifference
     provisional: bool = False
     """True if it depends on an assumption that more runs would replace."""
-    unstored: str = ""
+    not_stored: str = ""
     """The reason that there is no baseline yet; then the result is unknown, although there is data."""
     baseline: str = "the stored runs"
     """The name of the baseline."""
@@ -84,18 +84,18 @@ class BaselineResults:
     - `told`: runs whose own notices are among `notices`
     """
 
-    answers: tuple[BaselineResult, ...] = ()
-    causes: tuple[InvalidReason, ...] = ()
+    results: tuple[BaselineResult, ...] = ()
+    invalid_reasons: tuple[InvalidReason, ...] = ()
     differs: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
-    against: str = ""
+    baseline_text: str = ""
     items: tuple[ThresholdResult, ...] = ()
     sentence: str = ""
-    told: tuple[Path, ...] = ()
+    published: tuple[Path, ...] = ()
     decision: Decision | None = None
 
 
-def asked_of(
+def specs_of(
     thresholds: Sequence[Threshold], sides: Sequence[ComparedTarget], targets: Sequence[str]
 ) -> list[tuple[str, MetricSpec, str]]:
     """Return the metric specs of the relative thresholds, one per stratum; by default those of the default gates.
@@ -107,31 +107,31 @@ def asked_of(
     for threshold in relative:
         if threshold.target and threshold.target not in targets:
             what = f"{threshold.target} is not a candidate; the candidates are: {', '.join(targets)}"
-            raise UsageError(f"{threshold.written}: {what}")
+            raise UsageError(f"{threshold.source_text}: {what}")
     if thresholds:
         return [
-            (threshold.written, question, threshold.target)
+            (threshold.source_text, question, threshold.target)
             for threshold in relative
-            for question in asked_by(threshold, threshold.question, sides)
+            for question in specs_of_thresholds(threshold, threshold.question, sides)
         ]
     defaults = []
-    for question in takewhile(lambda question: question.primary, default_questions(sides)):
+    for question in takewhile(lambda question: question.primary, default_specs(sides)):
         accepted = margin(question.margin, question.metric, sign=True).replace("\u00a0", "")
         size = accepted.replace("points", "pt").replace("point", "pt")
         defaults.append((f"{question.metric}: {question.statistic.aggregate}<{size}", question, ""))
     return defaults
 
 
-def judged(answers: Sequence[BaselineResult]) -> list[ThresholdResult]:
+def results_of(answers: Sequence[BaselineResult]) -> list[ThresholdResult]:
     """Return each result with its verdict; Holm's correction is over all, even with different baselines."""
     level = next((apart.level for answer in answers if (apart := answer.measured.difference)), LEVEL)
     results = []
     findings = add_verdicts([answer.measured for answer in answers], "the baseline", level=level)
     for one, answer in zip(findings, answers, strict=True):
         found = provisional(one) if answer.provisional else one
-        result = compared_result(answer.written, replace(found, baseline=answer.baseline, peers=answer.peers))
-        if answer.unstored and found.turns[1]:
-            reason = InconclusiveReason("not_stored", text=answer.unstored)
+        result = compared_result(answer.threshold_text, replace(found, baseline=answer.baseline, peers=answer.peers))
+        if answer.not_stored and found.turns[1]:
+            reason = InconclusiveReason("not_stored", text=answer.not_stored)
             found = replace(found, verdict=Verdict("inconclusive", reason))
             result = replace(result, result="inconclusive", reason=reason, finding=found)
         results.append(result)
@@ -144,18 +144,18 @@ def mark_provisional(
     """Mark the provisional results of another run, whose targets are `before`, or of stored runs."""
     drifted, chosen = _drifts(targets), notices_of(targets, None)
     doubtful = {side.name for side in targets} if chosen else {drift.target for drift in drifted}
-    assumed = [answer.measured for answer in answers.answers if answer.provisional and answer.measured.difference]
+    assumed = [answer.measured for answer in answers.results if answer.provisional and answer.measured.difference]
     notices = [
         *answers.notices,
-        *([ASSUMED.format(at_twice(assumed))] if assumed else []),
+        *([ASSUMED.format(run_sd_sensitivity(assumed))] if assumed else []),
         *_drifted(drifted, ""),
         *(_drifted(_drifts(before), f"{before[0].run.folder_name}: ") if before else []),
         *(f"{notice} The verdicts are provisional." for notice in chosen if notice not in answers.notices),
     ]
     marked = tuple(
-        replace(answer, provisional=answer.provisional or answer.target in doubtful) for answer in answers.answers
+        replace(answer, provisional=answer.provisional or answer.target in doubtful) for answer in answers.results
     )
-    return replace(answers, answers=marked, notices=tuple(notices))
+    return replace(answers, results=marked, notices=tuple(notices))
 
 
 def _drifts(targets: Sequence[ComparedTarget]) -> list[PoolDrift]:
@@ -203,7 +203,7 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
     several = bool(document.get("interleaved")) and len(targets) > 1
     if text is None:
         return SameRunBaseline(targets[0]) if several else None
-    folder, target = parted(text)
+    folder, target = split_name(text)
     if not is_folder(folder):
         if several and text in targets:
             return SameRunBaseline(text, declared=True)
@@ -228,12 +228,12 @@ def against_targets(
 ) -> BaselineResults:
     """Compare the other targets of an interleaved run with one of them."""
     (baseline,) = (side for side in targets if side.name == base.target)
-    found = _answers_of_comparison(baseline, [side for side in targets if side is not baseline], thresholds)
+    found = _results_of_comparison(baseline, [side for side in targets if side is not baseline], thresholds)
     answers = tuple(
         replace(answer, peers=not base.declared and are_peers(baseline.run, base.target, answer.target))
-        for answer in found.answers
+        for answer in found.results
     )
-    return replace(found, answers=answers, against=f"{base.target}, in the same run")
+    return replace(found, results=answers, baseline_text=f"{base.target}, in the same run")
 
 
 def against_run(
@@ -250,13 +250,13 @@ def against_run(
         refuse_unknown(other, partner)
         about = ["", *(side.name for side in mine)]
         baseline = next(side for side in others if side.name == partner)
-        parts.append(_answers_of_comparison(baseline, mine, [one for one in thresholds if one.target in about]))
+        parts.append(_results_of_comparison(baseline, mine, [one for one in thresholds if one.target in about]))
     answers = BaselineResults(
-        answers=tuple(answer for part in parts for answer in part.answers),
-        causes=tuple(dict.fromkeys(cause for part in parts for cause in part.causes)),
+        results=tuple(answer for part in parts for answer in part.results),
+        invalid_reasons=tuple(dict.fromkeys(cause for part in parts for cause in part.invalid_reasons)),
         notices=tuple(dict.fromkeys(line for part in parts for line in part.notices)),
-        told=tuple(dict.fromkeys(folder for part in parts for folder in part.told)),
-        against=f"{', '.join(partners)} of {escape_control(base.folder.name)}",
+        published=tuple(dict.fromkeys(folder for part in parts for folder in part.published)),
+        baseline_text=f"{', '.join(partners)} of {escape_control(base.folder.name)}",
     )
     return mark_provisional(answers, targets, others)
 
@@ -275,13 +275,13 @@ def _partner(base: OtherRunBaseline, target: str, known: Sequence[str]) -> str:
     )
 
 
-def _answers_of_comparison(
+def _results_of_comparison(
     baseline: ComparedTarget, candidates: Sequence[ComparedTarget], thresholds: Sequence[Threshold]
 ) -> BaselineResults:
     """Return the results of one comparison. The check itself reports what makes the checked run invalid."""
     sides = filtered_by([baseline, *candidates])
     names = [side.name for side in sides[1:]]
-    asked = asked_of(thresholds, sides, names)
+    asked = specs_of(thresholds, sides, names)
     refuse_other_definitions(sides)
     each, how = matched_to_the_first(sides), inference(sides, LEVEL)
     measured = measurements(each, list(dict.fromkeys(question for _, question, _ in asked)), how)
@@ -299,10 +299,12 @@ def _answers_of_comparison(
     ]
     causes = [cause for cause in causes_of(deciding_checks(sides)) if cause.folder != candidates[0].run.folder]
     runs = tuple(dict.fromkeys(side.run.folder for side in sides))
-    return BaselineResults(tuple(answers), tuple(causes), notices=notices_of_comparison(sides, measured), told=runs)
+    return BaselineResults(
+        tuple(answers), tuple(causes), notices=notices_of_comparison(sides, measured), published=runs
+    )
 
 
-def by_looks(
+def by_analyses(
     run: RunFrames, targets: Sequence[ComparedTarget], base: SameRunBaseline, thresholds: Sequence[Threshold]
 ) -> BaselineResults:
     """Return the results of the interim analyses. `thresholds`: the relative ones that were given; none, or the plan's.
@@ -313,11 +315,11 @@ def by_looks(
     if base.declared:
         decision = replace(decision, findings=tuple(replace(one, peers=False) for one in decision.findings))
     _refuse_others(decision, base, thresholds, str(run.folder))
-    stopped = f"stopped at {analysis_place(decision)}" if decision.course.looks else "none was made"
-    rulings = zip(decision.gates, decision.course.rulings, strict=False)
+    stopped = f"stopped at {analysis_place(decision)}" if decision.result.analyses else "none was made"
+    rulings = zip(decision.primary_metrics, decision.result.decisions, strict=False)
     drifting = [figure_name(gate) for gate, ruling in rulings if ruling.provisional]
-    notices = [DRIFTED_LOOKS.format(join_words(drifting))] if drifting else []
-    if decision.course.looks and decision.after:
+    notices = [DRIFTED_INTERIM.format(join_words(drifting))] if drifting else []
+    if decision.result.analyses and decision.after:
         notices.append(
             f"{plural(decision.after, 'complete pair')} ended after that analysis; the verdict excludes them."
         )
@@ -325,9 +327,9 @@ def by_looks(
     return BaselineResults(
         items=tuple(_items(decision)),
         sentence=decision_headline(decision),
-        causes=decision.invalid,
+        invalid_reasons=decision.invalid,
         notices=tuple(notices),
-        against=f"{base.target}, in the same run, by its interim analyses: {stopped}",
+        baseline_text=f"{base.target}, in the same run, by its interim analyses: {stopped}",
         decision=decision,
     )
 
@@ -339,36 +341,40 @@ def _refuse_others(decision: Decision, base: SameRunBaseline, thresholds: Sequen
         raise UsageError(
             f"{first} is the baseline of the interim analyses of {run}, not {base.target}: remove --baseline"
         )
-    planned = {_asked(threshold, second) for threshold in decision.plan.thresholds}
-    given = {_asked(threshold, second): threshold for threshold in thresholds}
+    planned = {_requested(threshold, second) for threshold in decision.plan.thresholds}
+    given = {_requested(threshold, second): threshold for threshold in thresholds}
     remedy = "remove --thresholds, or all relative ones from its file"
     for asked, threshold in given.items():
         if asked not in planned:
-            raise UsageError(f"{threshold.written} is not a primary metric of the interim analyses of {run}: {remedy}")
-    if given and (left := [t.written for t in decision.plan.thresholds if _asked(t, second) not in given]):
+            raise UsageError(
+                f"{threshold.source_text} is not a primary metric of the interim analyses of {run}: {remedy}"
+            )
+    if given and (left := [t.source_text for t in decision.plan.thresholds if _requested(t, second) not in given]):
         raise UsageError(
             f"the interim analyses of {run} decide {left[0]}, which is missing from the thresholds: {remedy}"
         )
 
 
-def _asked(threshold: Threshold, candidate: str) -> tuple[MetricSpec, str]:
+def _requested(threshold: Threshold, candidate: str) -> tuple[MetricSpec, str]:
     """Return the metric spec and the target of a threshold; naming the only candidate makes no difference."""
     return threshold.question, "" if threshold.target == candidate else threshold.target
 
 
 def _items(decision: Decision) -> Iterable[ThresholdResult]:
     """Yield a result for each gate. Before the first analysis, the gates have no results."""
-    for gate, finding in zip(decision.gates, decision.findings, strict=True):
+    for gate, finding in zip(decision.primary_metrics, decision.findings, strict=True):
         of_traits = gate.stratum and gate.stratum._replace(measured_from="")
         # a threshold has several gates if turns are measured from several instants
         asked = [replace(gate, stratum=stratum) for stratum in (gate.stratum, of_traits, None)]
         written = next(
-            one.written
+            one.source_text
             for one in decision.plan.thresholds
             if one.question in asked and one.measured_from in ("", gate.stratum.measured_from if gate.stratum else "")
         )
-        uncertain_on = (uncertainty.why(decision.run.inexact, target, gate.metric) for target in decision.targets)
+        uncertain_on = (
+            uncertainty.reason_text(decision.run.uncertain_metrics, target, gate.metric) for target in decision.targets
+        )
         if decision.pairs and (why := "; ".join(filter(None, uncertain_on))):
             uncertain = Verdict("inconclusive", InconclusiveReason("uncertain", text=why))
-            finding = replace(finding, inexact=why, difference=None, verdict=uncertain, corrected=math.nan)
+            finding = replace(finding, uncertainty_text=why, difference=None, verdict=uncertain, corrected=math.nan)
         yield compared_result(written, finding)

@@ -14,7 +14,7 @@ from reports.render import blocks as b
 from reports.statistics.target_counts import NO_TURNS
 from reports.wording.cells import observed
 
-WORST_FIRST: tuple[Result, ...] = ("fail", "not_evaluated", "inconclusive", "pass")
+BY_SEVERITY: tuple[Result, ...] = ("fail", "not_evaluated", "inconclusive", "pass")
 ROWS_SHOWN = 10
 """The maximum number of thresholds that a comment shows without folding."""
 INTERVALS = (
@@ -26,7 +26,7 @@ DIFFERENCES = "Intervals of differences are 90 %, as in a comparison: their ends
 
 def check_page(checked: CheckResult) -> b.Page:
     """Compose the page of a check: the verdict first, then each threshold, the worst first."""
-    results = sorted(checked.thresholds, key=lambda one: WORST_FIRST.index(one.result))
+    results = sorted(checked.thresholds, key=lambda one: BY_SEVERITY.index(one.result))
     against = f"against {checked.baseline}" if checked.baseline else ""
     head = [checked.called, checked.run_id, against, observed(checked.observed_s)]
     headline, remarks = sentences.check_headline(checked), sentences.remarks(checked)
@@ -42,7 +42,7 @@ def check_page(checked: CheckResult) -> b.Page:
     return b.Page(
         title=f"{checked.called}: {headline}",
         badges=sentences.check_badges(checked),
-        beside=" · ".join(filter(None, head)),
+        notes=" · ".join(filter(None, head)),
         headline=headline,
         lead=[b.Paragraph(b.Strong(f"! {warning}"), "warn bold") for warning in checked.warnings],
         answer=[_table(results, checked), b.Paragraph(" ".join(intervals), "soft")] if results else [],
@@ -73,13 +73,13 @@ def _table(results: Sequence[ThresholdResult], checked: CheckResult) -> b.Table:
 
 
 def _verdict(one: ThresholdResult, checked: CheckResult) -> b.Cell:
-    if not sentences.is_judged(one, checked):
+    if not sentences.has_verdict(one, checked):
         return b.Cell(NOT_JUDGED, style="soft")
     within = row(one.finding, 1).within if one.finding and one.finding.difference else ""
-    style, verdict = b.MARKS[one.result].ink, sentences.shown_result(one) + within
+    style, verdict = b.MARKS[one.result].colour, sentences.displayed_result(one) + within
     shown = b.Strong(verdict) if one.result in ("fail", "not_evaluated") else verdict
-    return b.Cell((f"{b.MARKS[one.result].glyph} ", shown, ", provisional" if one.provisional else ""), style=style)
+    return b.Cell((f"{b.MARKS[one.result].marker} ", shown, ", provisional" if one.provisional else ""), style=style)
 
 
 def _reason(one: ThresholdResult, checked: CheckResult) -> str:
-    return sentences.reason(one) if sentences.is_judged(one, checked) else ""
+    return sentences.reason(one) if sentences.has_verdict(one, checked) else ""

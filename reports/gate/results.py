@@ -18,7 +18,7 @@ from reports.looks.decision import Decision
 from reports.metric_comparison import RESULT_OF_STATUS, ExitStatus, MetricComparison, Result
 from reports.metric_spec import MetricSpec
 from reports.notebook import frame_html
-from reports.runs import called
+from reports.runs import title_of
 from reports.statistics.quantiles import Shortfall
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate
@@ -27,7 +27,7 @@ from reports.thresholds import Sign
 from reports.wording import verdicts
 from reports.wording.validity import InvalidReason
 from reports.wording.verdicts import as_share
-from reports.wording.verdicts import figure as figure_name
+from reports.wording.verdicts import metric_text as figure_name
 
 OnInconclusive = Literal["fail", "pass", "warn"]
 
@@ -105,7 +105,7 @@ class ThresholdResult:
     def counts(self) -> TargetCounts | None:
         """The counts of the target for the metric; None if the metric is uncertain."""
         if self.finding is not None:
-            return self.finding.arms[1]
+            return self.finding.targets[1]
         return self.estimate.counts if self.estimate else None
 
     @property
@@ -129,7 +129,7 @@ class ThresholdResult:
     @property
     def reason_text(self) -> str:
         """The reason for the result; empty if its values show it."""
-        return "; ".join(filter(None, (verdicts.said(self.reason), self.note)))
+        return "; ".join(filter(None, (verdicts.verdict_text(self.reason), self.note)))
 
 
 def make_row(one: ThresholdResult) -> dict[str, Any]:
@@ -162,12 +162,12 @@ def make_row(one: ThresholdResult) -> dict[str, Any]:
         row |= {
             "verdict": found.verdict.name,
             "margin": verdicts.margin(found.question.margin, found.question.metric, sign=True),
-            "direction": found.known or None,
-            "analysis": found.look,
+            "direction": found.direction or None,
+            "analysis": found.analysis,
             "corrected": as_share(found.corrected, found.question.scale),
             "sentence": finding_sentences.sentence(found) if found.difference else None,
             "more_sessions": found.verdict.more_sessions,
-            "effective_sessions": min(counts.effective_sessions for counts in found.arms),
+            "effective_sessions": min(counts.effective_sessions for counts in found.targets),
         }
         difference, (base_few, candidate_few) = found.difference, found.shortfalls
         if difference and not base_few:
@@ -197,7 +197,7 @@ class CheckResult:
     """The conditions that differ from those of the stored baseline."""
     notices: tuple[str, ...]
     baseline: str
-    answer: str = ""
+    baseline_results: str = ""
     on_inconclusive: OnInconclusive = "fail"
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -237,7 +237,7 @@ class CheckResult:
     @property
     def called(self) -> str:
         """The scenario with the run's labels."""
-        return called(self.scenario, self.labels)
+        return title_of(self.scenario, self.labels)
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -264,7 +264,7 @@ class CheckResult:
 
 def compared_result(threshold: str, finding: MetricComparison) -> ThresholdResult:
     """Return the result of a relative threshold; not evaluated if a target lacks the value."""
-    there = finding.difference is not None or bool(finding.inexact)
+    there = finding.difference is not None or bool(finding.uncertainty_text)
     result: Result = RESULTS[finding.verdict.name] if there else "not_evaluated"
     reason = finding.verdict.reason if there else InconclusiveReason("no_value_here")
     return ThresholdResult(threshold, finding.candidate, finding.question, result, reason, finding=finding)

@@ -11,23 +11,23 @@ from reports.formatting import NBSP, NONE, count, format_number, percent, plural
 from reports.gate.results import FAILED, INCONCLUSIVE, INVALID, PASSED, CheckResult, ThresholdResult
 from reports.metric_comparison import RESULT_OF_STATUS
 from reports.render.blocks import MARKS, SIMULATED, Badge
-from reports.summary.run_validity import WORDS
+from reports.summary.run_validity import TITLES
 from reports.wording import validity
 from reports.wording.cells import INFINITE, interval, shortfall_text
 from reports.wording.validity import InvalidReason
 from reports.wording.verdicts import as_share, margin, signed
 
-NOTHING = "–"
+NO_RESULT = "–"
 
 
 def value_text(one: ThresholdResult) -> str:
     """Return the value on the target: 640 ms; ∞ if it lies among the failures; n/a (20 sessions; needs 40)."""
     if one.finding is not None:
         found = row(one.finding, 1)
-        return with_unit(found.values[1], found.unit) if one.finding.difference else NOTHING
+        return with_unit(found.values[1], found.unit) if one.finding.difference else NO_RESULT
     if few := one.shortfall:
         return f"n/a ({shortfall_text(few.there, few.of.removesuffix('s'), few.needs)})"
-    return in_unit(one.question, one.estimate.value) if one.estimate and one.estimate.counts.turns else NOTHING
+    return in_unit(one.question, one.estimate.value) if one.estimate and one.estimate.counts.turns else NO_RESULT
 
 
 def baseline_text(one: ThresholdResult) -> str:
@@ -39,9 +39,9 @@ def baseline_text(one: ThresholdResult) -> str:
 def interval_text(one: ThresholdResult) -> str:
     """Return the interval of the value, or the difference with its interval: 590 to 690 ms; +4 % (−3 to +12 %)."""
     if one.finding is not None:
-        return row(one.finding, 1).told if one.finding.difference else NOTHING
+        return row(one.finding, 1).change_text if one.finding.difference else NO_RESULT
     if one.estimate is None or one.shortfall or not one.estimate.counts.turns:
-        return NOTHING
+        return NO_RESULT
     if one.estimate.low == math.inf:
         return INFINITE
     return interval(one.estimate.low, one.estimate.high, partial(in_unit, one.question))
@@ -77,17 +77,17 @@ MEANINGS = {
 def check_headline(checked: CheckResult) -> str:
     """Return the verdict in a sentence: that of the comparison, if a comparison decides."""
     if checked.exit_status == INVALID:
-        if causes := check_causes(checked):
+        if causes := invalid_reasons(checked):
             why = _first([cause.line for cause in causes], "reason")
             return f"{validity.LEAD if checked.causes else 'no verdict'}: {why}"
         return f"no verdict: {_first([result_sentence(one) for one in checked.of('not_evaluated')], 'threshold')}"
     deciding = checked.of("fail") or checked.of("inconclusive") or checked.thresholds
-    if checked.answer and all(one.relative for one in deciding):
-        return checked.answer.removesuffix(".")
+    if checked.baseline_results and all(one.relative for one in deciding):
+        return checked.baseline_results.removesuffix(".")
     if failed := checked.of("fail"):
         return _first([result_sentence(one) for one in failed], "threshold")
     if inconclusive := checked.of("inconclusive"):
-        return f"inconclusive: {_first([undecided(one) for one in inconclusive], 'threshold')}"
+        return f"inconclusive: {_first([inconclusive_text(one) for one in inconclusive], 'threshold')}"
     many = len(checked.thresholds)
     return f"pass: all {plural(many, 'threshold')}" if many > 1 else "pass: 1 of 1 threshold"
 
@@ -100,12 +100,12 @@ def result_sentence(one: ThresholdResult) -> str:
         return finding_sentences.sentence(one.finding)
     if one.result == "fail" and one.limit is not None:
         verdict = f"is {'over' if one.limit.operator in ('<', '<=') else 'under'} its limit"
-        return f"{one.title} of {one.target} {verdict}: {', '.join(filter(None, (figures_text(one), one.reason_text)))}"
+        return f"{one.title} of {one.target} {verdict}: {', '.join(filter(None, (values_text(one), one.reason_text)))}"
     why = f" ({one.reason_text})" if one.reason_text else ""
-    return f"{one.title} of {one.target} {shown_result(one)}{why}: {figures_text(one)}{more(one)}"
+    return f"{one.title} of {one.target} {displayed_result(one)}{why}: {values_text(one)}{more(one)}"
 
 
-def figures_text(one: ThresholdResult) -> str:
+def values_text(one: ThresholdResult) -> str:
     """Return the measured value and the limit: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms."""
     if one.finding is not None:
         return f"{interval_text(one)}, margin {limit_text(one)}"
@@ -113,9 +113,9 @@ def figures_text(one: ThresholdResult) -> str:
     return f"{value_text(one)}{interval}, limit {limit_text(one)}"
 
 
-def undecided(one: ThresholdResult) -> str:
+def inconclusive_text(one: ThresholdResult) -> str:
     """Return why a result is inconclusive: ttfa p95 of b: too few turns to decide: p95 needs 400, this run has 120."""
-    return f"{one.title} of {one.target}: {one.reason_text or figures_text(one)}{more(one)}"
+    return f"{one.title} of {one.target}: {one.reason_text or values_text(one)}{more(one)}"
 
 
 def more(one: ThresholdResult) -> str:
@@ -130,7 +130,7 @@ def reason(one: ThresholdResult) -> str:
     """Return why a result is what it is, if its values do not show it."""
     parts, found = [f"{one.reason_text}{more(one)}".removeprefix("; ")], one.finding
     if found and (corrected := as_share(found.corrected, found.question.scale)) is not None:
-        parts.insert(0, f"corrected {signed(corrected, found.question.scale)}, analysis {found.look}")
+        parts.insert(0, f"corrected {signed(corrected, found.question.scale)}, analysis {found.analysis}")
     share = one.counts.completed_share if one.counts else math.nan
     if not math.isnan(share) and share != 1:
         parts.append(f"{completed_text(one)} of the planned turns have a value")
@@ -149,10 +149,10 @@ def ending(checked: CheckResult) -> str:
 
 def remarks(checked: CheckResult) -> list[str]:
     """Return why a check is invalid, and its notices. The headline has the first reason."""
-    return [*(cause.line for cause in check_causes(checked)), *checked.notices]
+    return [*(cause.line for cause in invalid_reasons(checked)), *checked.notices]
 
 
-def is_judged(one: ThresholdResult, checked: CheckResult) -> bool:
+def has_verdict(one: ThresholdResult, checked: CheckResult) -> bool:
     """Return whether a result counts: not if the run is invalid, or the comparison unfair.
 
     If stored baselines have other conditions, absolute thresholds still count.
@@ -160,14 +160,14 @@ def is_judged(one: ThresholdResult, checked: CheckResult) -> bool:
     return not (checked.causes or (checked.differs and one.relative))
 
 
-def shown_result(one: ThresholdResult) -> str:
+def displayed_result(one: ThresholdResult) -> str:
     """Return the result as on screens; for a comparison its verdict: slower, not regressed."""
     if one.finding is None or one.result == "not_evaluated":
         return one.result.replace("_", " ")
-    return finding_sentences.shown(one.finding)
+    return finding_sentences.displayed(one.finding)
 
 
-def check_causes(checked: CheckResult) -> list[InvalidReason]:
+def invalid_reasons(checked: CheckResult) -> list[InvalidReason]:
     """Return why a check is invalid; a difference of the stored baselines' conditions comes last."""
     differs = "; ".join(checked.differs)
     text = f"The stored baselines were measured under other conditions: {differs}"
@@ -178,11 +178,11 @@ def check_causes(checked: CheckResult) -> list[InvalidReason]:
 def check_badges(checked: CheckResult) -> list[Badge]:
     """Return the result of a valid run, whether it is valid, and whether it was simulated."""
     usable = not (checked.causes and checked.baseline)
-    result, run = RESULT_OF_STATUS[checked.exit_status], validity.run_word(WORDS[checked.validity], usable=usable)
+    result, run = RESULT_OF_STATUS[checked.exit_status], validity.run_status(TITLES[checked.validity], usable=usable)
     mark = MARKS["inconclusive" if result == "pass" and checked.of("inconclusive") else result]
-    badges = [Badge(MARKS[run].badge, MARKS[run].glyph, run, "")]
+    badges = [Badge(MARKS[run].badge, MARKS[run].marker, run, "")]
     if run == "VALID":
-        badges.insert(0, Badge(mark.badge, mark.glyph, result.replace("_", " ").upper(), ""))
+        badges.insert(0, Badge(mark.badge, mark.marker, result.replace("_", " ").upper(), ""))
     return [*badges, SIMULATED] if checked.simulated else badges
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from bench.errors import UsageError
 from bench.untrusted.sanitize import escape_control
 from reports.formatting import NBSP, join_words, plural
-from reports.gate.baselines import NEWEST, StoredBaseline, baseline_folder, read_baselines, scenario_of
-from reports.gate.relative import BaselineResult, BaselineResults, StoredRunsBaseline, asked_of, mark_provisional
+from reports.gate.baselines import MAX_STORED_RUNS, StoredBaseline, baseline_folder, read_baselines, scenario_of
+from reports.gate.relative import BaselineResult, BaselineResults, StoredRunsBaseline, mark_provisional, specs_of
 from reports.metric_comparison import MeasuredDifference
 from reports.metric_spec import MetricSpec
 from reports.runs import run_id_of
@@ -20,7 +20,7 @@ from reports.sides.compared_target import ComparedTarget
 from reports.sides.conditions import conditions_of, differing_conditions
 from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.named import identity_of_run
-from reports.statistics.baselines import KNOWN, RATE_RUN_SD, RUN_SD
+from reports.statistics.baselines import MIN_STORED_RUNS, RATE_RUN_SD, RUN_SD
 from reports.statistics.bootstrap import seed_of
 from reports.statistics.differences import Inference
 from reports.summary.targets import FAIR
@@ -42,7 +42,7 @@ class ComparableRuns:
     runs: tuple[StoredBaseline, ...] = ()
     differs: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
-    unstored: str = ""
+    not_stored: str = ""
 
 
 def eligible(side: ComparedTarget, folder: Path, allowed: Sequence[str], target: str) -> ComparableRuns:
@@ -50,7 +50,7 @@ def eligible(side: ComparedTarget, folder: Path, allowed: Sequence[str], target:
 
     `target`: the target of the stored runs. Raise UsageError for an unknown one.
     """
-    files, left_out = each_once(read_baselines(folder, scenario_of(side), target))
+    files, left_out = without_duplicates(read_baselines(folder, scenario_of(side), target))
     if not files and target != side.name:
         known = sorted({one.baseline.target for one in read_baselines(folder, scenario_of(side))})
         raise UsageError(
@@ -67,12 +67,12 @@ def eligible(side: ComparedTarget, folder: Path, allowed: Sequence[str], target:
         if files:
             none, what = f"the only run stored in {place} is the checked run", "another"
         unstored = f"{none}: save {what} with `rtbench baseline save RUN --baselines-dir {kept}`"
-        return ComparableRuns(notices=tuple(notices), unstored=unstored)
+        return ComparableRuns(notices=tuple(notices), not_stored=unstored)
     runs, differs, unlike = _matching(side, stored, allowed)
     return ComparableRuns(tuple(runs), tuple(differs), (*notices, *unlike))
 
 
-def each_once(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBaseline], list[str]]:
+def without_duplicates(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBaseline], list[str]]:
     """Return (each run once, from files in the folder of their scenario and target; notices on the others)."""
     kept: dict[tuple[str, str, str, int], StoredBaseline] = {}
     notices = []
@@ -102,7 +102,7 @@ def _matching(
     seen = sorted({name for lines in apart for name in lines})
     seen += ["throttle_rate"] if any(limited) else []
     left_out = [f"{plural(out, 'stored run')} of {side.name} excluded because of: {join_words(seen)}."] if out else []
-    return same[:NEWEST], [], left_out
+    return same[:MAX_STORED_RUNS], [], left_out
 
 
 def against_stored_runs(
@@ -128,18 +128,18 @@ def against_stored_runs(
         differs += [f"{side.name}: {line}" for line in stored.differs]
         notices += stored.notices
         against += [f"{plural(len(stored.runs), 'stored run')} of {base.target or side.name}"] if stored.runs else []
-        answers += [_answer(written, side, question, stored) for written, question, _ in asked_of(mine, [side], names)]
+        answers += [_result(written, side, question, stored) for written, question, _ in specs_of(mine, [side], names)]
     answered = BaselineResults(tuple(answers), tuple(causes), tuple(differs), tuple(notices), join_words(against))
     return mark_provisional(answered, sides)
 
 
-def _answer(written: str, side: ComparedTarget, question: MetricSpec, stored: ComparableRuns) -> BaselineResult:
+def _result(written: str, side: ComparedTarget, question: MetricSpec, stored: ComparableRuns) -> BaselineResult:
     """Return the result against stored runs; provisional if they are too few to estimate the run-to-run variation."""
     if question.step:
         raise UsageError(f"{question.name}: stored baselines have no values per step; use a run as the baseline")
     runs = [one.baseline for one in stored.runs]
     rng = np.random.default_rng(seed_of(run_id_of(side.run), *(one.run_id for one in runs)))
     found = question.statistic.against_stored(side, question, runs, rng, ASSUMING)
-    unfit = side.inexact(question)
+    unfit = side.uncertainty_text(question)
     measured = MeasuredDifference(question, side.name, None if unfit else found.difference, found.counts, unfit)
-    return BaselineResult(written, measured, provisional=found.runs < KNOWN, unstored=stored.unstored)
+    return BaselineResult(written, measured, provisional=found.runs < MIN_STORED_RUNS, not_stored=stored.not_stored)

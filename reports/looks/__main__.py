@@ -14,17 +14,17 @@ from typing import Any
 from bench.errors import USAGE_STATUS, UsageError
 
 
-def look(folder: str) -> dict[str, Any]:
+def analyse(folder: str) -> dict[str, Any]:
     """Return the result of an interim analysis. Raise UsageError for a run without a plan, or an unreadable one."""
-    from reports.looks.decide import look_at
+    from reports.looks.decide import analyse_pairs
     from reports.looks.decision import decision_sentence
 
-    decision = look_at(Path(folder))
+    decision = analyse_pairs(Path(folder))
     return {
         "stopped": decision.stopped,
         "exit_status": decision.exit_status,
         "sentence": decision_sentence(decision),
-        "analysis": len(decision.course.looks),
+        "analysis": len(decision.result.analyses),
         "pairs": decision.used,
     }
 
@@ -33,11 +33,11 @@ if __name__ == "__main__":
     verb, asked = sys.argv[1:]
     try:
         if verb == "plan":
-            from reports.looks.plan import planned
+            from reports.looks.plan import plan_analyses
 
-            found = planned(json.loads(asked))
+            found = plan_analyses(json.loads(asked))
         else:
-            found = look(asked)
+            found = analyse(asked)
         print(json.dumps(found, ensure_ascii=False))
     except UsageError as error:
         print(error, file=sys.stderr)

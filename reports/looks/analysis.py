@@ -36,7 +36,7 @@ class AnalysisSchedule:
 
     pairs: int
     sizes: tuple[int, ...]
-    gates: int
+    primary_metrics: int
     level: float = 0.05
 
     @property
@@ -49,7 +49,7 @@ class InterimAnalysis:
     """One analysis that was made. `c`: c_k(a); `c_first`: c_k(a / gates), which the first regressed gate must reach."""
 
     pairs: int
-    seen: tuple[InterimStatistic, ...]
+    statistics: tuple[InterimStatistic, ...]
     c: float
     c_first: float
 
@@ -60,7 +60,7 @@ class MetricDecision:
 
     verdict: VerdictName
     reason: InconclusiveReason | None
-    look: int
+    analysis: int
     d: float
     low: float
     high: float
@@ -73,16 +73,16 @@ class MetricDecision:
 class SequentialResult:
     """All analyses that were made, up to the one that decided, and their result."""
 
-    looks: tuple[InterimAnalysis, ...]
+    analyses: tuple[InterimAnalysis, ...]
     reason: End
-    rulings: tuple[MetricDecision, ...]
+    decisions: tuple[MetricDecision, ...]
 
     @property
     def stopped(self) -> bool:
         return self.reason != "pending"
 
 
-def run_looks(
+def run_analyses(
     schedule: AnalysisSchedule,
     see: Callable[[int], Sequence[InterimStatistic]],
     complete: int,
@@ -101,13 +101,15 @@ def run_looks(
     if not complete:
         return SequentialResult((), "no_analysis" if end else "pending", ())
     seen = lru_cache(maxsize=None)(lambda pairs: tuple(see(pairs)))
-    course = _evaluate_looks(schedule, seen, unfit, complete, schedule.shares, "stopped_by_user" if end else "pending")
+    course = _evaluate_analyses(
+        schedule, seen, unfit, complete, schedule.shares, "stopped_by_user" if end else "pending"
+    )
     if end != "blind" or course.reason != "stopped_by_user":
         return course
-    return _evaluate_looks(schedule, seen, unfit, complete, schedule.shares[:complete], "final_analysis")
+    return _evaluate_analyses(schedule, seen, unfit, complete, schedule.shares[:complete], "final_analysis")
 
 
-def _evaluate_looks(
+def _evaluate_analyses(
     schedule: AnalysisSchedule,
     see: Callable[[int], tuple[InterimStatistic, ...]],
     unfit: Callable[[int], object],
@@ -116,10 +118,13 @@ def _evaluate_looks(
     otherwise: End,
 ) -> SequentialResult:
     """Make the analyses at these shares of N; the last one spends all the remaining error."""
-    ladder = [group_sequential.critical_values(shares, schedule.level / rest) for rest in range(schedule.gates, 0, -1)]
+    ladder = [
+        group_sequential.critical_values(shares, schedule.level / rest)
+        for rest in range(schedule.primary_metrics, 0, -1)
+    ]
     final = ladder[-1][-1], ladder[0][-1]  # of the last analysis: to pass, and to be the first to regress
     held: list[InterimAnalysis] = []
-    passed: list[int | None] = [None] * schedule.gates
+    passed: list[int | None] = [None] * schedule.primary_metrics
     worse: frozenset[int] = frozenset()
     reason: End | None = None
     for k, pairs in enumerate(schedule.sizes[:complete]):
@@ -127,17 +132,17 @@ def _evaluate_looks(
         held.append(look)
         passed = [
             k if at is None and not one.untested and one.upper(look.c) < 0 else at
-            for at, one in zip(passed, look.seen, strict=True)
+            for at, one in zip(passed, look.statistics, strict=True)
         ]
         # gates beyond their margin after Holm: the farthest against a / gates, the next against a / (gates − 1), …
-        tested = [gate for gate, one in enumerate(look.seen) if not one.untested]
-        beyond = step_down([look.seen[gate].z for gate in tested], [bound[k] for bound in ladder])
+        tested = [gate for gate, one in enumerate(look.statistics) if not one.untested]
+        beyond = step_down([look.statistics[gate].z for gate in tested], [bound[k] for bound in ladder])
         worse = frozenset(gate for gate, is_beyond in zip(tested, beyond, strict=True) if is_beyond)
         reason = _reason(look, passed, worse, shares[k], last=k + 1 == len(shares), final=final)
         reason = "invalid" if unfit(pairs) else reason
         if reason is not None:
             break
-    return _course(schedule, held, reason or otherwise, passed, worse, ladder)
+    return _progress(schedule, held, reason or otherwise, passed, worse, ladder)
 
 
 def _reason(
@@ -156,14 +161,16 @@ def _reason(
         return "not_regressed"
     if last:
         return "final_analysis"
-    if any(one.order for one in look.seen):
+    if any(one.order for one in look.statistics):
         return None  # with drift or bursts, the result at N cannot be predicted
-    chances = [group_sequential.UNKNOWN if one.untested else one.chances(t, *final) for one in look.seen]
+    chances = [
+        group_sequential.UNKNOWN if one.untested else one.conditional_power(t, *final) for one in look.statistics
+    ]
     still_open = [one for one, at in zip(chances, passed, strict=True) if at is None]
-    return "futility" if group_sequential.futile(still_open, chances) else None
+    return "futility" if group_sequential.is_futile(still_open, chances) else None
 
 
-def _course(
+def _progress(
     schedule: AnalysisSchedule,
     held: Sequence[InterimAnalysis],
     reason: End,
@@ -175,15 +182,15 @@ def _course(
     rulings = []
     for gate, at in enumerate(passed):
         k = len(held) - 1 if at is None or gate in worse else at
-        seen, c = held[k].seen[gate], held[k].c
+        seen, c = held[k].statistics[gate], held[k].c
         verdict: VerdictName = "regressed" if gate in worse else "inconclusive" if at is None else "not_regressed"
         why = None
         if verdict == "inconclusive":
             futile = (
                 InconclusiveReason("would_stay_inconclusive", needed=schedule.pairs) if reason == "futility" else None
             )
-            why = seen.why_inconclusive(c) or futile
-        drifted = any(look.seen[gate].order for look in held)
+            why = seen.inconclusive_reason(c) or futile
+        drifted = any(look.statistics[gate].order for look in held)
         # the bounds that would have ended the run at an earlier analysis
         stopped_by = ladder[0] if gate in worse else ladder[-1]
         estimates = seen.estimates(c, schedule.shares[: k + 1], stopped_by[: k + 1])

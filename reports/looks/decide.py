@@ -24,7 +24,7 @@ import pandas as pd
 from bench.errors import UsageError
 from bench.run.document import INTERRUPTED
 from reports import runs
-from reports.looks.analysis import AnalysisSchedule, MetricDecision, run_looks
+from reports.looks.analysis import AnalysisSchedule, MetricDecision, run_analyses
 from reports.looks.decision import Decision, write_decision
 from reports.looks.plan import plan_of, refuse_other_targets
 from reports.metric_comparison import MetricComparison
@@ -32,10 +32,10 @@ from reports.metric_spec import MetricSpec, by_sample
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
 from reports.sides.clusters import ABSENT, by_pair
-from reports.sides.compared_target import ComparedTarget, inexact
+from reports.sides.compared_target import ComparedTarget, uncertainty_text
 from reports.sides.fairness import TURNS, VALID, causes_of, deciding_checks
-from reports.sides.metric_specs import asked_by
-from reports.sides.mix import ComparedSides
+from reports.sides.metric_specs import specs_of_thresholds
+from reports.sides.mix import ComparedTargets
 from reports.sides.named import are_peers, known_targets
 from reports.statistics.autocorrelation import EARLY, FOUND
 from reports.statistics.bootstrap import seed_of
@@ -52,7 +52,7 @@ AT_THE_END = (VALID, TURNS)
 """Checks that an analysis skips: the load generator is checked after the run has ended, and turns may still come."""
 
 
-def look_at(folder: Path) -> Decision:
+def analyse_pairs(folder: Path) -> Decision:
     """Return the decision of an open or ended run, and write it to decision.json.
 
     Raise UsageError if the folder is no run, was started without a plan, or is not writable.
@@ -66,7 +66,7 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     """Return the decision of a loaded run."""
     plan = plan_of(run.metadata, named)
     known = known_targets(run)
-    if len(known) != ARMS or not run.metadata.get("interleaved"):
+    if len(known) != TARGETS or not run.metadata.get("interleaved"):
         raise UsageError(
             f"{named} is not an interleaved run of two targets, which interim analyses need (targets: {len(known)})"
         )
@@ -76,7 +76,7 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
 
     @cache
     def first(held: int) -> tuple[ComparedTarget, ...]:
-        return sides_of_pairs(run, targets, pairs[:held])
+        return targets_of_pairs(run, targets, pairs[:held])
 
     refuse_other_targets(plan.thresholds, targets)
     size = int(pairs.size)
@@ -84,7 +84,7 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     asked = tuple(
         one
         for threshold in plan.thresholds
-        for one in (asked_by(threshold, threshold.question, early) if early else [threshold.question])
+        for one in (specs_of_thresholds(threshold, threshold.question, early) if early else [threshold.question])
     )
     seed = seed_of(run_id_of(run))
     complete = sum(planned <= size for planned in plan.analyses)
@@ -95,10 +95,10 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
         error = EARLY if held < plan.analyses[-1] else FOUND  # of the tests for drift and bursts
         seen_of: dict[MetricSpec, InterimStatistic] = {}
         for group in by_sample(asked):
-            if unfit := inexact(sides, group[0]):
+            if unfit := uncertainty_text(sides, group[0]):
                 seen = [untestable(InconclusiveReason("uncertain", text=unfit))] * len(group)
             else:
-                seen = group[0].statistic.interim(ComparedSides(*sides), group, plan.bootstrap_samples, rng, error)
+                seen = group[0].statistic.interim(ComparedTargets(*sides), group, plan.bootstrap_samples, rng, error)
             seen_of |= dict(zip(group, seen, strict=True))
         return [seen_of[gate] for gate in asked]
 
@@ -106,10 +106,10 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
         return causes_of(check for check in deciding_checks(first(held)) if check.name not in AT_THE_END)
 
     schedule = AnalysisSchedule(plan.pairs, plan.analyses, len(asked), plan.alpha)
-    course = run_looks(schedule, see, complete, end_of(run.metadata), unfit=unfit)
+    course = run_analyses(schedule, see, complete, end_of(run.metadata), unfit=unfit)
     invalid: tuple[InvalidReason, ...] = ()
     if course.reason == "invalid":
-        invalid = unfit(course.looks[-1].pairs)
+        invalid = unfit(course.analyses[-1].pairs)
     elif ended and not size:
         no_data = (InvalidReason("no_data", "no pair of sessions ended"),)
         invalid = of_run(validity_of(run.metadata), run.metadata, run.folder) or no_data
@@ -120,8 +120,10 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     too_early = InconclusiveReason("no_analysis", "pair", plan.analyses[0], (size,))
     unseen = MetricDecision("inconclusive", too_early, -1, math.nan, -math.inf, math.inf, math.nan)
     findings = [
-        _finding(run, targets, gate, ruling, first(course.looks[ruling.look].pairs if course.rulings else size))
-        for gate, ruling in zip(asked, course.rulings or [unseen] * len(asked), strict=True)
+        _finding(
+            run, targets, gate, ruling, first(course.analyses[ruling.analysis].pairs if course.decisions else size)
+        )
+        for gate, ruling in zip(asked, course.decisions or [unseen] * len(asked), strict=True)
     ]
     return Decision(run, targets, plan, asked, course, size, seed, ended, invalid, tuple(findings))
 
@@ -130,8 +132,8 @@ def _finding(
     run: RunFrames, targets: tuple[str, str], gate: MetricSpec, ruling: MetricDecision, sides: Sequence[ComparedTarget]
 ) -> MetricComparison:
     """Return the findings of the analyses on a gate. `sides`: with the pairs of the analysis that decided it."""
-    base, candidate = [gate.statistic.value(side, gate) for side in sides] or [math.nan] * ARMS
-    base_counts, counts = [gate.statistic.counts(side, gate) for side in sides] or [NO_TURNS] * ARMS
+    base, candidate = [gate.statistic.value(side, gate) for side in sides] or [math.nan] * TARGETS
+    base_counts, counts = [gate.statistic.counts(side, gate) for side in sides] or [NO_TURNS] * TARGETS
     there = base_counts.turns > 0 and counts.turns > 0
     return MetricComparison(
         gate,
@@ -140,7 +142,7 @@ def _finding(
         (base_counts, counts),
         unit="pair",
         verdict=Verdict(ruling.verdict, ruling.reason, ruling.provisional),
-        look=ruling.look + 1 if ruling.look >= 0 else None,
+        analysis=ruling.analysis + 1 if ruling.analysis >= 0 else None,
         corrected=ruling.corrected,
         baseline=targets[0],
         peers=are_peers(run, *targets),
@@ -154,7 +156,7 @@ def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
     return "by hand" if document["state"] == "killed" or document.get("stop_reason") == INTERRUPTED else "blind"
 
 
-ARMS = 2
+TARGETS = 2
 
 
 def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
@@ -170,7 +172,7 @@ def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
     frame = pd.DataFrame({"target": sessions["target"].to_numpy(dtype=object)[numbered], "cut": cut[numbered]})
     over = ~sessions["renewed"].to_numpy(dtype=bool)[numbered]  # a call continues if another session replaced this one
     arms_over = frame["target"].where(over).groupby(number).nunique()
-    whole = (arms_over == ARMS) & ~frame.groupby(number)["cut"].any()
+    whole = (arms_over == TARGETS) & ~frame.groupby(number)["cut"].any()
     known = whole.index.to_numpy(dtype=np.int64)
     if not known.size:
         return known
@@ -180,7 +182,7 @@ def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
     return there[:stop][np.isin(there[:stop], number[is_measured[numbered]])]
 
 
-def sides_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) -> tuple[ComparedTarget, ...]:
+def targets_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) -> tuple[ComparedTarget, ...]:
     """Return both targets of a run, baseline first, with only these pairs; () without pairs."""
     if not pairs.size:
         return ()

@@ -25,7 +25,7 @@ from reports.runs import RunFrames, run_id_of
 from reports.statistics.differences import Margin, Order, Scale
 from reports.statistics.verdicts import VerdictName
 from reports.wording.validity import InvalidReason, do_not_use, texts
-from reports.wording.verdicts import figure, said
+from reports.wording.verdicts import metric_text, verdict_text
 
 STATUSES: dict[End, ExitStatus] = {"not_regressed": 0, "regressed": 1}
 
@@ -42,8 +42,8 @@ class Decision:
     run: RunFrames
     targets: tuple[str, str]
     plan: SequentialPlan
-    gates: tuple[MetricSpec, ...]
-    course: SequentialResult
+    primary_metrics: tuple[MetricSpec, ...]
+    result: SequentialResult
     pairs: int
     seed: int
     ended: bool
@@ -54,29 +54,29 @@ class Decision:
     @property
     def stopped(self) -> bool:
         """True if this run can bring no further decision."""
-        return self.course.stopped or bool(self.invalid)
+        return self.result.stopped or bool(self.invalid)
 
     @property
     def stopped_by_analysis(self) -> bool:
         """True if an analysis stopped the run."""
-        reason = self.course.reason
+        reason = self.result.reason
         return reason == "invalid" if self.invalid else reason not in ("pending", "no_analysis")
 
     @property
     def verdict(self) -> VerdictName:
         """The verdict of all gates together."""
-        reason = self.course.reason
+        reason = self.result.reason
         return reason if reason == "regressed" or reason == "not_regressed" else "inconclusive"
 
     @property
     def exit_status(self) -> ExitStatus:
         """The exit status of `rtbench check`: 4 invalid, 1 regressed, 0 every primary metric passes, 3 neither."""
-        return 4 if self.invalid else STATUSES.get(self.course.reason, 3)
+        return 4 if self.invalid else STATUSES.get(self.result.reason, 3)
 
     @property
     def used(self) -> int:
         """The number of pairs in the verdict."""
-        return self.course.looks[-1].pairs if self.course.looks else 0
+        return self.result.analyses[-1].pairs if self.result.analyses else 0
 
     @property
     def after(self) -> int:
@@ -84,7 +84,7 @@ class Decision:
         return self.pairs - self.used
 
 
-UNSPREAD = f"; {NONE}: all pairs are equal, so there is no standard error, and only the bound decides"
+WITHOUT_RUN_SD = f"; {NONE}: all pairs are equal, so there is no standard error, and only the bound decides"
 
 FOR_INFORMATION = "For information only, not a verdict: the interim analyses of these pairs."
 DRIFTED = "Provisional: one target drifted or had bursts during the run."
@@ -97,11 +97,11 @@ def decision_sentence(decision: Decision) -> str:
 
 def decision_headline(decision: Decision) -> str:
     """Return the answer in a sentence."""
-    reason, planned = decision.course.reason, decision.plan.analyses
+    reason, planned = decision.result.reason, decision.plan.analyses
     if decision.invalid:
         return do_not_use(decision.invalid)
     if reason == "pending":
-        held = len(decision.course.looks)
+        held = len(decision.result.analyses)
         after = f"Not decided after {analysis_place(decision)}" if held else "No interim analysis yet"
         ended = f"{plural(decision.pairs, 'pair')} ended so far"
         return f"{after}: {ended}, the next analysis is at {count(planned[held])}."
@@ -115,7 +115,7 @@ def decision_details(decision: Decision) -> str:
     """Return the text after the headline: its confidence, the other metrics, and the analysis that stopped the run."""
     if not decision.stopped_by_analysis:
         return ""
-    drifted = not decision.invalid and any(ruling.provisional for ruling in decision.course.rulings)
+    drifted = not decision.invalid and any(ruling.provisional for ruling in decision.result.decisions)
     return " ".join(filter(None, (_details(decision), DRIFTED if drifted else "", _stop(decision))))
 
 
@@ -132,7 +132,7 @@ def outcome(decision: Decision) -> str:
 
 def _stop(decision: Decision) -> str:
     """Return the sentence on what ended the run, and at which analysis."""
-    reason, plan, place = decision.course.reason, decision.plan, analysis_place(decision)
+    reason, plan, place = decision.result.reason, decision.plan, analysis_place(decision)
     if reason == "futility":
         return f"Stopped for futility at {place}: it would stay inconclusive at {plural(plan.pairs, 'pair')}."
     if reason == "stopped_by_user":
@@ -144,28 +144,28 @@ def _stop(decision: Decision) -> str:
 
 def analysis_place(decision: Decision) -> str:
     """Return the number of the last analysis and its size: interim analysis 3 of 10, 150 pairs."""
-    held, planned = len(decision.course.looks), len(decision.plan.analyses)
+    held, planned = len(decision.result.analyses), len(decision.plan.analyses)
     kind = "final" if held == planned else "interim"
     return f"{kind} analysis{NBSP}{held} of {planned}, {plural(decision.used, 'pair')}"
 
 
 def analyses(decision: Decision) -> Iterable[Block]:
     """Yield the interim analyses, with the score and the bounds of each primary metric."""
-    if not decision.course.looks:
+    if not decision.result.analyses:
         return
     if decision.invalid and not decision.stopped_by_analysis:
         yield Paragraph(FOR_INFORMATION)
     rows = []
-    for k, look in enumerate(decision.course.looks):
+    for k, look in enumerate(decision.result.analyses):
         cells = [
             ("n/a" if seen.untested else NONE if seen.se == 0 else _signed(seen.z))
-            + (f" {MARKS[one.verdict].glyph}" if k >= one.look and one.verdict in STATUSES else "  ")
-            for seen, one in zip(look.seen, decision.course.rulings, strict=True)
+            + (f" {MARKS[one.verdict].marker}" if k >= one.analysis and one.verdict in STATUSES else "  ")
+            for seen, one in zip(look.statistics, decision.result.decisions, strict=True)
         ]
         rows.append(make_row([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells]))
-    yield table(("analysis", "pairs", "fail above", "pass below", *map(figure, decision.gates)), rows)
-    unspread = any(not seen.untested and seen.se == 0 for look in decision.course.looks for seen in look.seen)
-    yield Paragraph(f"z-scores relative to the margin{UNSPREAD if unspread else ''}.", "soft")
+    yield table(("analysis", "pairs", "fail above", "pass below", *map(metric_text, decision.primary_metrics)), rows)
+    unspread = any(not seen.untested and seen.se == 0 for look in decision.result.analyses for seen in look.statistics)
+    yield Paragraph(f"z-scores relative to the margin{WITHOUT_RUN_SD if unspread else ''}.", "soft")
 
 
 def _signed(z: float) -> str:
@@ -256,7 +256,7 @@ def write_decision(decision: Decision, folder: Path) -> Path:
 
 def decision_data(decision: Decision) -> dict[str, Any]:
     """Return the decision as lists, dictionaries, strings and numbers."""
-    run, course = decision.run, decision.course
+    run, course = decision.run, decision.result
     return to_json_data(
         DecisionDocument(
             schema=SCHEMA,
@@ -284,31 +284,31 @@ def decision_data(decision: Decision) -> dict[str, Any]:
                     look.c_first,
                     [
                         AnalyzedMetricEntry(
-                            gate.name, one.d, one.excess, one.se, one.df, one.z, said(one.untested), one.order
+                            gate.name, one.d, one.excess, one.se, one.df, one.z, verdict_text(one.untested), one.order
                         )
-                        for gate, one in zip(decision.gates, look.seen, strict=True)
+                        for gate, one in zip(decision.primary_metrics, look.statistics, strict=True)
                     ],
                 )
-                for look in course.looks
+                for look in course.analyses
             ],
             primary_metrics=[
                 DecidedMetricEntry(
-                    *gate.asked,
+                    *gate.entry_fields,
                     name=gate.name,
                     step=gate.step,
                     margin=gate.margin,
                     scale=gate.scale,
                     verdict=ruling.verdict,
-                    reason=said(ruling.reason),
+                    reason=verdict_text(ruling.reason),
                     provisional=ruling.provisional,
-                    analysis=ruling.look + 1,
-                    pairs=course.looks[ruling.look].pairs,
+                    analysis=ruling.analysis + 1,
+                    pairs=course.analyses[ruling.analysis].pairs,
                     d=ruling.d,
                     low=ruling.low,
                     high=ruling.high,
                     corrected=ruling.corrected,
                 )
-                for gate, ruling in zip(decision.gates, course.rulings, strict=False)
+                for gate, ruling in zip(decision.primary_metrics, course.decisions, strict=False)
             ],
         )
     )

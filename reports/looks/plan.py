@@ -28,10 +28,10 @@ from reports.json_entries import ClosedJsonEntry
 from reports.measurable import refuse_unknown_step, refuse_unmeasurable
 from reports.statistic_types.quantile import DRAWS
 from reports.statistic_types.rate import none_seen
-from reports.statistics.group_sequential import SPENDING, critical_values, first_look, look_sizes, pairs_needed
+from reports.statistics.group_sequential import SPENDING, analysis_sizes, critical_values, first_analysis, pairs_needed
 from reports.statistics.verdicts import turns_to_decide
-from reports.thresholds import GATED, Threshold, by_metric, parse, parse_all, read_thresholds
-from reports.wording.verdicts import said
+from reports.thresholds import THRESHOLD_METRICS, Threshold, by_metric, parse, parse_all, read_thresholds
+from reports.wording.verdicts import verdict_text
 
 
 class SequentialPlan(ClosedJsonEntry, frozen=True):
@@ -63,7 +63,7 @@ def refuse_other_targets(gates: Iterable[Threshold], targets: Sequence[str]) -> 
         if gate.target not in ("", candidate):
             why = f"{baseline} is the baseline" if gate.target == baseline else f"there is no target {gate.target}"
             raise UsageError(
-                f"{gate.written}: {why}; a threshold may name only the candidate, {candidate}, or no target"
+                f"{gate.source_text}: {why}; a threshold may name only the candidate, {candidate}, or no target"
             )
 
 
@@ -112,18 +112,20 @@ DEFAULT = {"p(50)": "<+10%", "p(95)": "<+20%"}
 DEFAULT_FAILURES = "rate<+1pt"
 
 
-def planned(asked: dict[str, Any]) -> dict[str, Any]:
+def plan_analyses(asked: dict[str, Any]) -> dict[str, Any]:
     """Return the plan as run.json stores it.
 
     Raise UsageError if the file cannot be used, has no relative threshold, or one on something that this run does not
     have, or if the run is too short to test a gate.
     """
-    gates = _gates(asked["thresholds"], asked.get("of_scripts", {}), asked["metric"])
+    gates = _primary_metrics(asked["thresholds"], asked.get("of_scripts", {}), asked["metric"])
     refuse_other_targets(gates, asked["targets"])
     steps = [_steps(script, len(asked["scripts"])) for script in asked["scripts"]]
     for gate in gates:
         if None not in steps:
-            refuse_unknown_step(gate, list(dict.fromkeys(step for each in steps for step in each or ())), gate.written)
+            refuse_unknown_step(
+                gate, list(dict.fromkeys(step for each in steps for step in each or ())), gate.source_text
+            )
         refuse_unmeasurable(gate, asked.get("lacking", ()))
     needed = [pairs_needed(gate.p, _values(gate, asked["scripts"])) for gate in gates]
     most, gate = max(zip(needed, gates, strict=True), key=lambda one: one[0])
@@ -131,15 +133,15 @@ def planned(asked: dict[str, Any]) -> dict[str, Any]:
         values = count(turns_to_decide(gate.p)) if gate.p is not None else ""
         turns = f", because it needs {values} values in each target" if values else ""
         raise UsageError(
-            f"{gate.written} cannot be tested before {count(most)} pairs{turns}, and the run has at most "
+            f"{gate.source_text} cannot be tested before {count(most)} pairs{turns}, and the run has at most "
             f"{count(asked['pairs'])}: raise --sessions to {most} or more, or choose another primary metric"
         )
     every = asked["every"]
-    first = first_look(needed, every)
+    first = first_analysis(needed, every)
     notices = [notice for gate in gates if (notice := _cannot_pass(gate, asked["pairs"], every, first))]
     return {
         "pairs": asked["pairs"],
-        "analyses": list(look_sizes(asked["pairs"], every, first)),
+        "analyses": list(analysis_sizes(asked["pairs"], every, first)),
         "primary_metrics": by_metric(gates),
         "alpha": LEVEL,
         "spending": SPENDING,
@@ -149,17 +151,17 @@ def planned(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _cannot_pass(gate: Threshold, pairs: int, every: int, first: int) -> str:
     """Return why a rate without failures cannot pass with this many pairs, and how many it needs; empty if it can."""
-    level, margin = _last_level(look_sizes(pairs, every, first)), gate.question.margin
+    level, margin = _last_level(analysis_sizes(pairs, every, first)), gate.question.margin
     enough: int | None = pairs
     while enough is not None:
-        needed = gate.statistic.sessions_to_pass(margin, _last_level(look_sizes(enough, every, first)))
+        needed = gate.statistic.sessions_to_pass(margin, _last_level(analysis_sizes(enough, every, first)))
         if needed is not None and needed <= enough:
             break
         enough = needed
     if enough == pairs:
         return ""
-    left = said(none_seen(gate.metric, pairs, level, None, pairs)).replace(NBSP, " ")
-    told = f"{gate.written} cannot pass with {count(pairs)} pairs, because {left}"
+    left = verdict_text(none_seen(gate.metric, pairs, level, None, pairs)).replace(NBSP, " ")
+    told = f"{gate.source_text} cannot pass with {count(pairs)} pairs, because {left}"
     return told if enough is None else f"{told}: raise --sessions to {enough} or more, or widen the margin"
 
 
@@ -168,7 +170,7 @@ def _last_level(sizes: Sequence[int]) -> float:
     return float(ndtr(-critical_values([size / sizes[-1] for size in sizes], LEVEL)[-1]))
 
 
-def _gates(file: str | None, of_scripts: Mapping[str, Sequence[str]], metric: str) -> list[Threshold]:
+def _primary_metrics(file: str | None, of_scripts: Mapping[str, Sequence[str]], metric: str) -> list[Threshold]:
     """Return the relative thresholds, or the default ones if there are none. Absolute ones are for `rtbench check`."""
     written = parse_all(of_scripts) if file is None else read_thresholds(Path(file))
     gates = [threshold for threshold in written if threshold.margin is not None]
@@ -179,7 +181,7 @@ def _gates(file: str | None, of_scripts: Mapping[str, Sequence[str]], metric: st
             f"{file} has no relative threshold, so interim analyses have nothing to decide: "
             'add one, such as ttfa: ["p(95)<+20%"]'
         )
-    if slopes := [gate.written for gate in gates if GATED[gate.metric].unit == SLOPE]:
+    if slopes := [gate.source_text for gate in gates if THRESHOLD_METRICS[gate.metric].unit == SLOPE]:
         why = "interim analyses cannot decide on a slope; run `rtbench compare` or `rtbench check` after the run"
         raise UsageError(f"{slopes[0]}: {why}")
     return gates
@@ -193,7 +195,7 @@ def _steps(script: Mapping[str, Any], scripts: int) -> list[str] | None:
 
 def _values(gate: Threshold, scripts: Sequence[Mapping[str, Any]]) -> float:
     """Return the minimum number of values of a session, as far as known; for a step the mean over scripts."""
-    if GATED[gate.metric].of_sessions:
+    if THRESHOLD_METRICS[gate.metric].of_sessions:
         return 1
     if not gate.step:
         return min((script["turns"] for script in scripts if script["turns"]), default=1)

@@ -36,7 +36,7 @@ class VerdictText(NamedTuple):
     """A verdict with its marker, in the colour of its word."""
 
     text: str
-    word: str
+    verdict: str
 
 
 Inline = str | Term | Code | Link | Strong | VerdictText | tuple["Inline", ...]
@@ -72,11 +72,11 @@ class Column:
     target: int | None = None
     marked: bool = False
     below: str = ""
-    drawn: bool = False
+    plotted: bool = False
     """True if its cells are drawings, which only a page shows."""
     shorten: int = 0
     leave_out: int = 0
-    least: int = 0
+    min_width: int = 0
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ class Figure:
     folds them.
     """
 
-    drawn: str
+    svg: str
     caption: Inline = ""
     head: str = ""
     stops: Sequence[Sequence[str]] = ()
@@ -257,9 +257,9 @@ class Badge:
     """A word with its sign at the top of a page, and the text next to it. `style`: the name of its colours."""
 
     style: str
-    glyph: str
-    word: str
-    beside: str
+    marker: str
+    text: str
+    note: str
 
 
 SIMULATED = Badge("sim", "◇", "SIMULATED", "rtbench simulate, no real service")
@@ -295,7 +295,7 @@ class Page:
     """The next steps: below the answer on a page, at the end on a terminal."""
     definitions: Mapping[str, str] = field(default_factory=dict)
     """The definitions that terms link to, by their names."""
-    beside: str = ""
+    notes: str = ""
     """The text next to the badges."""
     footer: Inline = ""
     targets: Sequence[str] = ()
@@ -360,9 +360,9 @@ def coded(text: str) -> Inline:
 class VerdictMarker(NamedTuple):
     """A sign, the style of a badge on a page, and the style of a word on a terminal."""
 
-    glyph: str
+    marker: str
     badge: str
-    ink: str
+    colour: str
 
 
 GOOD, BAD, UNSURE = VerdictMarker("✓", "ok", "good"), VerdictMarker("✕", "no", "bad"), VerdictMarker("?", "hm", "warn")
@@ -385,7 +385,7 @@ def more_notes(texts: Sequence[Inline]) -> str:
 
 def with_marker(word: str) -> str:
     """Return a verdict with its sign, such as `✓ VALID` or `✓ not regressed`."""
-    return f"{MARKS[word].glyph} {word.replace('_', ' ')}"
+    return f"{MARKS[word].marker} {word.replace('_', ' ')}"
 
 
 def note(text: Inline) -> list[Block]:

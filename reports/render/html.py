@@ -11,9 +11,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context,
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
-from reports.formatting import capital
+from reports.formatting import capitalize
 from reports.render.blocks import Code, Inline, Link, Page, Strong, Term, VerdictText, more_notes
-from reports.render.markers import GLYPHS, colour_class
+from reports.render.markers import MARKER_CHARACTERS, colour_class
 
 
 @cache
@@ -26,14 +26,14 @@ def environment() -> Environment:
         trim_blocks=True,
     )
     made.filters["kind"] = lambda block: type(block).__name__
-    made.globals |= {"glyphs": GLYPHS, "capital": capital, "more_notes": more_notes}
-    made.globals |= {"say": _say, "look": _look}
+    made.globals |= {"glyphs": MARKER_CHARACTERS, "capital": capitalize, "more_notes": more_notes}
+    made.globals |= {"say": _text, "look": _style}
     made.globals["colour"] = lambda target: "" if target is None else colour_class(target, "t")
     return made
 
 
 @pass_context
-def _say(context: Context, text: Inline) -> Markup:
+def _text(context: Context, text: Inline) -> Markup:
     """Return a text in which terms with a definition link to it."""
     match text:
         case str():
@@ -44,15 +44,15 @@ def _say(context: Context, text: Inline) -> Markup:
         case Code(code):
             return Markup("<code>{}</code>").format(code)
         case Link(words, path):
-            return Markup('<a href="{}">{}</a>').format(quote(os.fsencode(path)), _say(context, words))
+            return Markup('<a href="{}">{}</a>').format(quote(os.fsencode(path)), _text(context, words))
         case Strong(words):
             return Markup("<b>{}</b>").format(words)
         case VerdictText(words, word):
             return Markup('<span class="fig v-ink v-{}">{}</span>').format(word.replace(" ", "-"), words)
-    return Markup("").join(_say(context, part) for part in text)
+    return Markup("").join(_text(context, part) for part in text)
 
 
-def _look(*classes: str) -> Markup:
+def _style(*classes: str) -> Markup:
     """Return the class attribute for the classes that are not empty."""
     named = " ".join(filter(None, classes))
     return Markup(' class="{}"').format(named) if named else Markup("")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from bench.untrusted.sanitize import escape_control
-from reports.formatting import NBSP, capital
+from reports.formatting import NBSP, capitalize
 from reports.render import blocks as b
 
 ANSWER = "answer"
@@ -23,10 +23,10 @@ def render_markdown(page: b.Page) -> str:
     """Return the text of a file: the headline, the badges, the answer, and each section folded."""
     opening: list[b.Inline] = []
     for badge in page.badges:
-        opening += [b.Strong(f"{badge.glyph} {badge.word}"), f" {badge.beside}" if badge.beside else "", " · "]
+        opening += [b.Strong(f"{badge.marker} {badge.text}"), f" {badge.note}" if badge.note else "", " · "]
     blocks: list[b.Block] = [
-        b.Heading(f"{page.badges[0].glyph} {page.headline}"),
-        b.Paragraph((*opening, page.beside) if page.beside else tuple(opening[:-1])),
+        b.Heading(f"{page.badges[0].marker} {page.headline}"),
+        b.Paragraph((*opening, page.notes) if page.notes else tuple(opening[:-1])),
         *page.lead,
         *(page.answer or ()),
         *page.next,
@@ -79,9 +79,9 @@ def _block(block: b.Block, within: bool) -> str:
             more = b.Bullets(texts[shown:]) if shown is not None and len(texts) > shown else None
             return f"{listed}\n\n{_block(b.Details(b.more_notes(texts[shown:]), [more]), within)}" if more else listed
         case b.Fact(name, texts) if texts:
-            return f"**{plain(capital(name))}** {' · '.join(map(_inline, texts))}"
+            return f"**{plain(capitalize(name))}** {' · '.join(map(_inline, texts))}"
         case b.Command(title, text):
-            return f"**{plain(capital(title))}** {_inline(b.Code(text))}"
+            return f"**{plain(capitalize(title))}** {_inline(b.Code(text))}"
         case b.Banner(lines):
             return "\n\n".join(map(_inline, lines))
         case b.Table(rows=rows, shown=shown) if shown is not None and len(rows) > shown:
@@ -99,7 +99,7 @@ def _block(block: b.Block, within: bool) -> str:
 def _table(table: b.Table) -> str:
     """Return a table with the ids of rows in an extra column."""
     ids = any(row.ids for row in table.rows)
-    shown = [(place, column) for place, column in enumerate(table.columns) if not column.drawn]
+    shown = [(place, column) for place, column in enumerate(table.columns) if not column.plotted]
     columns = [column for _, column in shown] + ([b.Column("ids", left=True)] if ids else [])
     sides = "|".join("---" if column.left or not place else "--:" for place, column in enumerate(columns))
     lines = [f"| {' | '.join(_inline(column.head) for column in columns)} |", f"|{sides}|"]

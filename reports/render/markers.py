@@ -4,7 +4,7 @@ from __future__ import annotations
 
 COLOURS = 4
 SHAPES = ("circle", "diamond", "triangle", "square", "wedge", "cross", "star", "hexagon")
-GLYPHS = "●◆▲■▼✚★⬢"
+MARKER_CHARACTERS = "●◆▲■▼✚★⬢"
 
 
 def colour_class(target: int, of: str = "s") -> str:
@@ -18,7 +18,7 @@ def curve_class(target: int) -> str:
 
 
 def marker_char(target: int) -> str:
-    return GLYPHS[target % len(GLYPHS)]
+    return MARKER_CHARACTERS[target % len(MARKER_CHARACTERS)]
 
 
 def marker_shape(target: int) -> str:

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from markupsafe import Markup
 
-from reports.formatting import count, instant, nice, shortened, time_step
+from reports.formatting import count, excerpt, instant, nice, time_step
 from reports.render.blocks import Drawing, Figure, Inline
 from reports.render.markers import colour_class, marker_char
 
@@ -100,7 +100,7 @@ class Plot:
         self, w: int, h: int, named: Sequence[LegendEntry] = (), *, left: int, right: int, top: int = 10,
         bottom: int = 42, title: str, desc: str = "",
     ) -> None:  # fmt: skip
-        entries = [(target, f"{marker_char(target)} {shortened(name, LEGEND_LETTERS)}") for target, name in named]
+        entries = [(target, f"{marker_char(target)} {excerpt(name, LEGEND_LETTERS)}") for target, name in named]
         begin = float(min(left, LEGEND_LEFT))
         rows = in_rows(entries, LEGEND_RIGHT - begin, _width)
         above = LEGEND_PITCH * len(rows)

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from bench.untrusted.sanitize import escape_control
-from reports.formatting import NBSP, shortened
+from reports.formatting import NBSP, excerpt
 from reports.render import blocks as b
 from reports.render.markers import colour_class, marker_char
 
-INKS = {
+COLOURS = {
     **{"good": "32", "bad": "31", "warn": "33", "sim": "35", "bold": "1", "soft": "2"},
     **{"ok": "32", "in": "32", "eq": "32", "no": "31", "hm": "33"},
     **{"t0": "34", "t1": "33", "t2": "36", "t3": "37"},
@@ -21,10 +21,10 @@ INDENT, BELOW = 16, 6
 """The columns before the text next to a name, and before the text below a row."""
 GAP = 2
 BETWEEN_BADGES = "     "
-KEPT_MOST = 59
+MAX_KEPT_COLUMNS = 59
 """The maximum length of a text next to a name that stays on one line."""
-NARROWEST = 20
-FIRST_MOST = 20
+MIN_WIDTH = 20
+MAX_FIRST_WIDTH = 20
 """The maximum length of the first cell of a row; a longer one is above its row."""
 
 
@@ -41,8 +41,8 @@ def render_page(page: b.Page, width: int = 100, colour: bool = False) -> str:
 
 def essentials(page: b.Page) -> str:
     """Return a page in one line: its badges, and the text next to them."""
-    badges = (f"{badge.glyph} {badge.word}" for badge in page.badges)
-    return " · ".join(filter(None, (*badges, page.beside))).replace(NBSP, " ")
+    badges = (f"{badge.marker} {badge.text}" for badge in page.badges)
+    return " · ".join(filter(None, (*badges, page.notes))).replace(NBSP, " ")
 
 
 def render_lines(parts: Iterable[Iterable[b.Block]], width: int = 100, colour: bool = False) -> str:
@@ -53,7 +53,7 @@ def render_lines(parts: Iterable[Iterable[b.Block]], width: int = 100, colour: b
 
 def coloured(text: str, style: str, colour: bool = True) -> str:
     """Return the text in the colours of its style (words of INKS) if `colour`."""
-    for code in (INKS.get(word.removesuffix("-ink")) for word in style.split()) if colour else ():
+    for code in (COLOURS.get(word.removesuffix("-ink")) for word in style.split()) if colour else ():
         text = f"\x1b[{code}m{text}\x1b[0m" if code else text
     return text
 
@@ -84,11 +84,11 @@ def _lines(block: b.Block, width: int, colour: bool) -> Iterable[str]:
 
 def _badges(page: b.Page, width: int, colour: bool) -> list[str]:
     """Return the text next to the badges, and the badges at the end of the line, or below it without room."""
-    words = [f"{badge.glyph} {badge.word}" for badge in page.badges]
+    words = [f"{badge.marker} {badge.text}" for badge in page.badges]
     badges = BETWEEN_BADGES.join(
         coloured(word, own.style, colour) for word, own in zip(words, page.badges, strict=True)
     )
-    text = _text(page.beside).replace(NBSP, " ")
+    text = _text(page.notes).replace(NBSP, " ")
     space = width - len(BETWEEN_BADGES.join(words)) - len(text)
     return [*_wrapped(text, width), badges] if space < 3 else [f"{text}{' ' * space}{badges}"]
 
@@ -110,18 +110,18 @@ def _text(inline: b.Inline) -> str:
 
 def _wrapped(text: str, width: int, most: int | None = None) -> list[str]:
     """Return lines of complete words; a no-break space keeps a number and its unit together."""
-    return textwrap.wrap(text, max(NARROWEST, width), break_on_hyphens=False, max_lines=most, placeholder="…")
+    return textwrap.wrap(text, max(MIN_WIDTH, width), break_on_hyphens=False, max_lines=most, placeholder="…")
 
 
 def _fact(block: b.Fact, width: int, colour: bool) -> Iterable[str]:
     """Yield `name   a · b · c`, with further lines indented under the first."""
-    indent = min(block.indent, max(0, width - NARROWEST))
+    indent = min(block.indent, max(0, width - MIN_WIDTH))
     room, name = width - indent, block.name
     if len(name) >= indent > 0:  # the name is above the texts
         yield coloured(name, block.style, colour)
         name = ""
     texts = map(_text, block.texts)
-    kept = [text.replace(" ", NBSP) if len(text) <= min(KEPT_MOST, room) else text for text in texts]
+    kept = [text.replace(" ", NBSP) if len(text) <= min(MAX_KEPT_COLUMNS, room) else text for text in texts]
     for place, line in enumerate(_wrapped(" · ".join(kept), room, block.max_lines)):
         yield coloured(f"{'' if place else name:<{indent}}{line}", block.style, colour)
 
@@ -135,8 +135,8 @@ def _table(table: b.Table, width: int, colour: bool) -> Iterable[str]:
     lines = [[_both(cell) for cell in row.cells] for row in rows]
     full = [line for line in lines if len(line) > 1]
     layout, sizes = _fitting(table.columns, full, width)
-    least = table.columns[0].least
-    firsts = _cut_apart([line[0][0] for line in full], sizes[0], least // 2) if least and 0 in layout else {}
+    least = table.columns[0].min_width
+    firsts = _split_columns([line[0][0] for line in full], sizes[0], least // 2) if least and 0 in layout else {}
     for row, line in zip(rows, lines, strict=True):
         if len(line) == 1:
             yield from (coloured(text, "soft", colour) for text in _wrapped(line[0][1], width) or [""])
@@ -145,7 +145,7 @@ def _table(table: b.Table, width: int, colour: bool) -> Iterable[str]:
         texts = {0: line[0][0]} | {place: line[place][short] for place, short in layout.items()}
         texts[0] = firsts.get(texts[0], texts[0])
         if len(texts[0]) > sizes.get(0, 0):
-            yield coloured(f"  {shortened(texts[0].rstrip(), width - 2)}", styles[0], colour)
+            yield coloured(f"  {excerpt(texts[0].rstrip(), width - 2)}", styles[0], colour)
             texts[0] = styles[0] = ""
         padded = {
             place: texts[place].ljust(size) if table.columns[place].left or not place else texts[place].rjust(size)
@@ -161,7 +161,7 @@ def _table(table: b.Table, width: int, colour: bool) -> Iterable[str]:
 
 def _layouts(columns: Sequence[b.Column]) -> Iterable[dict[int, bool]]:
     """Yield layouts: the positions of the shown columns, and whether they lose the text below their cells."""
-    layout = {place: False for place, column in enumerate(columns) if not column.drawn}
+    layout = {place: False for place, column in enumerate(columns) if not column.plotted}
     yield layout
     for step in range(1, 1 + max(max(column.shorten, column.leave_out) for column in columns)):
         layout = {
@@ -179,28 +179,28 @@ def _fitting(
     layout, sizes = dict[int, bool](), dict[int, int]()
     for layout in _layouts(columns):
         sizes = {place: max(len(row[place][short]) for row in rows) for place, short in layout.items()}
-        if 0 in layout and not columns[0].least:
-            sizes[0] = max((len(row[0][0]) for row in rows if len(row[0][0]) <= FIRST_MOST), default=0)
+        if 0 in layout and not columns[0].min_width:
+            sizes[0] = max((len(row[0][0]) for row in rows if len(row[0][0]) <= MAX_FIRST_WIDTH), default=0)
         over = 2 + sum(size + GAP for size in sizes.values()) - GAP - width
         if over <= 0:
             break
     else:
-        if columns[0].least and 0 in layout:
-            sizes[0] = max(min(sizes[0], columns[0].least), sizes[0] - over)
+        if columns[0].min_width and 0 in layout:
+            sizes[0] = max(min(sizes[0], columns[0].min_width), sizes[0] - over)
     return layout, sizes
 
 
-def cut(text: str, room: int, ending: int) -> str:
+def truncate(text: str, room: int, ending: int) -> str:
     """Return the text without its middle. `ending`: the number of letters to keep at its end."""
     begin = room - ending - 1
     return text if len(text) <= room else f"{text[:begin]}…{text[len(text) - room + begin + 1 :]}"
 
 
-def _cut_apart(texts: Sequence[str], room: int, ending: int) -> dict[str, str]:
+def _split_columns(texts: Sequence[str], room: int, ending: int) -> dict[str, str]:
     """Return each text shortened to `room` letters, so that all stay different; {} if that is impossible."""
     whole = set(texts)
     for end in (ending, *range(room)):
-        shown = {text: cut(text, room, end) for text in whole}
+        shown = {text: truncate(text, room, end) for text in whole}
         if len(set(shown.values())) == len(whole):
             return shown
     return {}

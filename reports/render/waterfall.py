@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from reports.formatting import count
-from reports.render.terminal import coloured, cut
+from reports.render.terminal import coloured, truncate
 
 Direction = Literal["→", "←", "♪", "·"]
 """Sent, received, played to the caller; or an entry that is not a message."""
 
 NAME_LEAST, BARS_LEAST = 20, 14
-BESIDE = "   "
+LABEL_GAP = "   "
 WHOLE_MS = 1_000.0
 """The displayed time span from which on offsets are whole milliseconds."""
 
@@ -80,8 +80,8 @@ def waterfall(rows: Sequence[WaterfallRow], width: int, *, colour: bool = False)
         text = f"{row.at_ms:+,.0f}" if (end - begin >= WHOLE_MS) else f"{row.at_ms:+,.1f}"
         offsets.append(text.lstrip("+-") if float(text.replace(",", "")) == 0 else text.replace("-", "−"))
     left = max(map(len, offsets)) + len("  ← ")
-    names = min(max(len(row.label) for row in rows), max(NAME_LEAST, width - left - len(BESIDE) - BARS_LEAST))
-    columns = max(1, width - left - names - len(BESIDE))
+    names = min(max(len(row.label) for row in rows), max(NAME_LEAST, width - left - len(LABEL_GAP) - BARS_LEAST))
+    columns = max(1, width - left - names - len(LABEL_GAP))
 
     def column(ms: float) -> int:
         share = (ms - begin) / (end - begin) if end > begin else 0.0
@@ -96,6 +96,6 @@ def waterfall(rows: Sequence[WaterfallRow], width: int, *, colour: bool = False)
             since = column(row.since_ms)
             cells[since:first] = "░" * (first - since)
         cells[first : last + 1] = "●" if row.count == 1 else "█" * (last - first + 1)
-        line = f"{offset:>{left - 4}}  {row.way} {cut(row.label, names, 0):<{names}}{BESIDE}{''.join(cells)}"
+        line = f"{offset:>{left - 4}}  {row.way} {truncate(row.label, names, 0):<{names}}{LABEL_GAP}{''.join(cells)}"
         lines.append(coloured(line.rstrip(), row.style, colour))
     return lines

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from bench.metrics import VAD_SEGMENTS
-from reports.formatting import count, format_number, log_range, ms, percent, plural, shortened
+from reports.formatting import count, excerpt, format_number, log_range, ms, percent, plural
 from reports.render import svg
 from reports.render.markers import colour_class, curve_class, marker_char, marker_shape
 from reports.render.svg import WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
@@ -16,16 +16,16 @@ from reports.summary.distributions import Histogram, HistogramTarget
 from reports.summary.metrics import MetricSummary
 from reports.summary.segments import Breakdown
 from reports.wording.breakdown import segment_title
-from reports.wording.cells import bound, breakdown_title
+from reports.wording.cells import breakdown_title, open_end_sign
 
-STEPS_MOST = 32
+MAX_STEPS = 32
 INTERVALS = 250
 ARROW = 4
 
 
 def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], metric: str) -> Plot:
     """Plot p50 (filled) and p95 (open) of each step and target; an unbounded interval ends in an arrow."""
-    rows = rows[:STEPS_MOST]
+    rows = rows[:MAX_STEPS]
     targets = {colour: figures.target for _, group in rows for colour, figures in group}
     pitch = 16 + 18 * max(1, len(targets))
     left = int(min(300, max(100, 20 + 7.9 * max(len(step) for step, _ in rows))))  # room for the names, within limits
@@ -34,13 +34,13 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], m
     desc = "For each step of the script the median and the 95th percentile with 95 % intervals."
     plot = Plot(WIDE, height, legend, left=left, right=24, bottom=40, title=title, desc=desc)
     shown = [e for _, group in rows for _, figures in group for e in _published(figures.p50, figures.p95)]
-    drawn = [end for e in shown for end in (e.told, e.low, e.high) if math.isfinite(end)]
+    drawn = [end for e in shown for end in (e.reported_value, e.low, e.high) if math.isfinite(end)]
     low, high = log_range(drawn or [f.high for _, group in rows for _, f in group])
     x = log_scale(low, high, plot.x0, plot.x1)
     plot.x_axis(x, log_ticks(low, high, 5), ms, metric, grid=True)
     for row, (step, group) in enumerate(rows):
         middle = plot.y1 + pitch / 2 + row * pitch
-        plot.text(plot.x0 - 10, middle + 4, shortened(step, int((left - 12) / 7.9)), "rowlab", "end")
+        plot.text(plot.x0 - 10, middle + 4, excerpt(step, int((left - 12) / 7.9)), "rowlab", "end")
         if row:
             plot.line(0, middle - pitch / 2, plot.x1, middle - pitch / 2, "grid")
         for place, (colour, figures) in enumerate(group):
@@ -52,7 +52,7 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], m
 
 def _published(*quantiles: QuantileEstimate) -> list[QuantileEstimate]:
     """Return the percentiles that the tables contain."""
-    return [estimate for estimate in quantiles if estimate.bounded]
+    return [estimate for estimate in quantiles if estimate.has_interval]
 
 
 def _step(plot: Plot, figures: MetricSummary, colour: int, x: PixelScale, y: float, step: str) -> None:
@@ -60,19 +60,19 @@ def _step(plot: Plot, figures: MetricSummary, colour: int, x: PixelScale, y: flo
     for estimate in shown:
         _interval(plot, estimate, x, y, colour)
     for estimate in shown:
-        told = f"{bound(estimate)}{ms(estimate.told)}"
+        told = f"{open_end_sign(estimate)}{ms(estimate.reported_value)}"
         tip = f"{figures.target}, {step}, p{estimate.p * 100:g}: {told}, {figures.n} turns"
-        _mark(plot, estimate, x, y, colour, 4.2, tip)
+        _marker(plot, estimate, x, y, colour, 4.2, tip)
     if not shown:
         few = f"{figures.n} turn{'' if figures.n == 1 else 's'}: too few"
         plot.text(plot.x0 + 6, y + 4, f"{figures.failed} of {figures.n} failed" if figures.failed else few, "tiny")
 
 
-def _mark(
+def _marker(
     plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, colour: int, r: float, tip: str = ""
 ) -> None:
     style = f"mark {colour_class(colour)}{'' if estimate.p == 0.5 else ' open'}"
-    plot.dot(x.clip(estimate.told), y, marker_shape(colour), style, r, tip)
+    plot.dot(x.clip(estimate.reported_value), y, marker_shape(colour), style, r, tip)
 
 
 def _interval(plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, colour: int) -> None:
@@ -86,8 +86,8 @@ def _interval(plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, c
 
 def interval_scale(figures: Sequence[MetricSummary]) -> tuple[float, float]:
     """Return the ends of one scale for the intervals of all targets."""
-    shown = [e for f in figures for e in f.quantiles if e.bounded and e.p != 0.9]
-    return log_range(end for e in shown for end in (e.low, e.told, e.high))
+    shown = [e for f in figures for e in f.quantiles if e.has_interval and e.p != 0.9]
+    return log_range(end for e in shown for end in (e.low, e.reported_value, e.high))
 
 
 def interval_axis(ends: tuple[float, float]) -> str:
@@ -108,9 +108,9 @@ def interval_plot(figures: MetricSummary, colour: int, ends: tuple[float, float]
         plot.line(x(tick), 2, x(tick), 28, "grid")
     shown = [figures.at(p) for p in (0.5, 0.95, 0.99)]
     for estimate in shown:
-        if estimate.bounded:
+        if estimate.has_interval:
             _interval(plot, estimate, x, 15, colour)
-            _mark(plot, estimate, x, 15, colour, 4)
+            _marker(plot, estimate, x, 15, colour, 4)
     if any(estimate.status == "in_failures" for estimate in shown):
         plot.path([(x(ends[1]) + 2, 10), (x(ends[1]) + 8, 15), (x(ends[1]) + 2, 20)], f"whisker {colour_class(colour)}")
     return plot.svg("intervals")
@@ -119,7 +119,7 @@ def interval_plot(figures: MetricSummary, colour: int, ends: tuple[float, float]
 PITCH = 42
 BAR = 18
 SWATCH = 18
-ROWS_MOST = 32
+MAX_ROWS = 32
 INSTANTS = ("speech_stopped", "committed", "response_created", "first_audio", "first_audible", "request_sent")
 SHADES = {instant: shade for shade, instant in enumerate(INSTANTS)}
 """The colour of a segment, by the instant that ends it."""
@@ -127,7 +127,7 @@ SHADES = {instant: shade for shade, instant in enumerate(INSTANTS)}
 
 def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
     """Plot the mean segments of voice_to_voice; negative ones are left of zero, and a tick marks the sum."""
-    rows = rows[:ROWS_MOST]
+    rows = rows[:MAX_ROWS]
     shades = {segment_title(segment): SHADES[segment.end] for row in rows for segment in row.segments}
     low, high = min(_extent(row, -1) for row in rows), max(_extent(row, 1) for row in rows) or 1.0
     spoken = "; ".join(f"{row.target}, {breakdown_title(row)}: {ms(row.mean_ms)}" for row in rows)
@@ -167,7 +167,7 @@ def _width(name: str) -> float:
 
 
 def _bar(plot: Plot, row: Breakdown, y: float, colour: int, x: PixelScale) -> None:
-    label = f"{shortened(row.target, 40)}, {shortened(breakdown_title(row), 80)}: {plural(row.turns, 'turn')}"
+    label = f"{excerpt(row.target, 40)}, {excerpt(breakdown_title(row), 80)}: {plural(row.turns, 'turn')}"
     plot.text(plot.x0, y - 5, f"{marker_char(colour)} {label}", f"rowlab {colour_class(colour, 't')}")
     right, left, whole = 0.0, 0.0, sum(segment.mean_ms for segment in row.segments)
     for segment in row.segments:
@@ -197,12 +197,12 @@ def histogram(found: Histogram, metric: str) -> Plot:
     targets, alone = found.targets, len(found.targets) == 1
     failing = any(one.failed for one in targets)
     marked = [one for one in targets if len(targets) <= NAMED and _published(*one.quantiles)]
-    named = [] if alone else [(one.colour, shortened(one.target)) for one in targets]
+    named = [] if alone else [(one.colour, excerpt(one.target)) for one in targets]
     right, rows = 24 + (FAILED + GAP if failing else 0), 14 * len(marked)
     title = f"Histogram of {metric}"
     spoken = []
     for one in targets:
-        told = [f"p{e.p * 100:g} {bound(e)}{ms(e.told)}" for e in _published(*one.quantiles)]
+        told = [f"p{e.p * 100:g} {open_end_sign(e)}{ms(e.reported_value)}" for e in _published(*one.quantiles)]
         spoken.append(", ".join([f"{one.target}: {count(one.n)} turns", *told, f"{count(one.failed)} failed"]))
     desc = f"Horizontal: latency, logarithmic. Vertical: share of turns. {'; '.join(spoken)}."
     plot = Plot(WIDE, 300 + rows, named, left=56, right=right, top=16 + rows, title=title, desc=desc)
@@ -224,7 +224,7 @@ def histogram(found: Histogram, metric: str) -> Plot:
     for one, height in zip(marked, heights, strict=True):  # all lines below all names
         with plot.of(one.colour):
             for estimate in _published(*one.quantiles):
-                at = x.clip(estimate.told)
+                at = x.clip(estimate.reported_value)
                 plot.line(at, height + 3, at, plot.y0, f"curve thin {colour_class(one.colour)}")
     for one, height in zip(marked, heights, strict=True):
         with plot.of(one.colour):
@@ -274,8 +274,8 @@ def _quantile_names(plot: Plot, one: HistogramTarget, x: PixelScale, height: flo
     """Draw the names and values of p50 and p95 at their lines, moved so that they do not overlap."""
     last = plot.x0 - NAME
     for estimate in _published(*one.quantiles):
-        at = x.clip(estimate.told)
-        text = f"p{estimate.p * 100:g} {bound(estimate)}{ms(estimate.told)}"
+        at = x.clip(estimate.reported_value)
+        text = f"p{estimate.p * 100:g} {open_end_sign(estimate)}{ms(estimate.reported_value)}"
         left = at > (plot.x0 + plot.x1) * 0.75
         place = at if left else max(at, last + NAME)
         plot.text(place, height, text, f"lab {colour_class(one.colour, 't')}", "end" if left else "start")

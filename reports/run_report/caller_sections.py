@@ -11,10 +11,10 @@ from reports.render.markers import COLOURS
 from reports.render.svg import HALF, WIDE, plot_figure
 from reports.run_report import bar_charts, charts, speech_timeline
 from reports.run_report.metric_tables import metrics, target_cell
-from reports.samples import HEARD
+from reports.samples import VOICE_TO_VOICE
 from reports.strata import Stratum
-from reports.summary.example_turns import ExampleTurn, SlowTurn, example_turns, talks_of_steps
-from reports.summary.groups import GroupedLatency, one_thing
+from reports.summary.example_turns import ExampleTurn, SlowTurn, example_turns, example_turns_of_steps
+from reports.summary.groups import GroupedLatency, same_grouping
 from reports.summary.metrics import ALL, MetricSummary
 from reports.summary.segments import Breakdown
 from reports.summary.summary import Summary
@@ -40,8 +40,8 @@ UNPLACED = (
 )
 TIMELINE = "Good turns. Time is measured from the last sample of speech. Bars show durations, not loudness."
 LANES = "Upper lane, grey: the caller speaks. Amber: latency. Lower lane, coloured: the reply plays."
-NOTICED = "Triangles: end-of-turn detection, first audio delta."
-ALIKE = (
+END_DETECTED = "Triangles: end-of-turn detection, first audio delta."
+NO_DIFFERENCE = (
     "Turn number and session age are inseparable in this run: later turns are older ones, so these plots cannot"
     " show which of the two matters."
 )
@@ -79,9 +79,11 @@ def segments(summary: Summary) -> b.Section | None:
     if any(segment.total_ns < 0 for row in rows for segment in row.segments):
         said += " A negative segment, to the left: its events were received in another order."
         said += " The line across such a bar marks the sum."
-    said += " Only the first bars are shown; the table has all." if len(rows) > bar_charts.ROWS_MOST else ""
+    said += " Only the first bars are shown; the table has all." if len(rows) > bar_charts.MAX_ROWS else ""
     every: list[b.Block] = [
-        plot_figure(bar_charts.segment_bars(rows, summary.targets), ("Mean segments of ", b.Term(HEARD), said)),
+        plot_figure(
+            bar_charts.segment_bars(rows, summary.targets), ("Mean segments of ", b.Term(VOICE_TO_VOICE), said)
+        ),
         _table(summary, rows),
     ]
     notes = [n for n in (settings.packetisation(summary.setup), cells.COMPARABLE) if n]
@@ -90,7 +92,10 @@ def segments(summary: Summary) -> b.Section | None:
     if bands:  # typical and slow turns, and each bar in numbers
         slow = " and around p95 (p93.5 to p96.5)" if any(band.p > 0.5 for band in bands) else ""
         of = f" of the good turns around its median (p45 to p55){slow}; their sum is the mean of these turns."
-        drawn, caption = bar_charts.segment_bars(bands, summary.targets), ("Mean segments of ", b.Term(HEARD), of)
+        drawn, caption = (
+            bar_charts.segment_bars(bands, summary.targets),
+            ("Mean segments of ", b.Term(VOICE_TO_VOICE), of),
+        )
         around = plot_figure(drawn, caption, stops=(), numbers=[_table(summary, bands, "around")])
         shown = [around, b.Details("All turns, step by step", every, style="gap")]
     blocks: list[b.Block] = [
@@ -116,16 +121,18 @@ def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> b
     return b.table(heads, lines, stacked=True)
 
 
-def hearing(summary: Summary) -> b.Section | None:
+def speech_detection(summary: Summary) -> b.Section | None:
     """Return the section on playback of replies and on turn detection; None if neither was measured."""
-    run, heard = summary.run, summary.samples[HEARD]
+    run, heard = summary.run, summary.samples[VOICE_TO_VOICE]
     replies, callers, played = _rows(summary, REPLIES), _rows(summary, DETECTED), example_turns(run, heard)
     panes = [("heard-all", "all steps", _timeline(played))] if played else []
-    for place, (step, mine) in enumerate(talks_of_steps(run, heard).items() if played else ()):
+    for place, (step, mine) in enumerate(example_turns_of_steps(run, heard).items() if played else ()):
         panes.append((f"heard-{place}", step, _timeline(mine)))
     blocks: list[b.Block] = [b.Tabs(TIMELINE, panes)] if panes else []
     if replies or callers:
-        stalled = _each(summary, {c.target: [cells.stalled(c.stalled, c.replies)] for c in summary.counts if c.replies})
+        stalled = _each(
+            summary, {c.target: [cells.stalled_cell(c.stalled, c.replies)] for c in summary.counts if c.replies}
+        )
         gaps = [one for one in summary.events if one.metric == "delta_gap"]
         blocks += b.line(f"{stalled}: the simulated player ran out of audio during the reply." if stalled else "")
         if replies:
@@ -158,7 +165,7 @@ def interruptions(summary: Summary) -> b.Section | None:
 def interrupts(summary: Summary) -> bool:
     """Return whether the run is about interruptions: callers interrupted at least one turn in five."""
     interrupted = sum(figures.planned for figures in _rows(summary, ("barge_in_yield",)))
-    return 5 * interrupted >= summary.outcomes.begun > 0
+    return 5 * interrupted >= summary.outcomes.started > 0
 
 
 def functions(summary: Summary) -> b.Section | None:
@@ -185,30 +192,30 @@ def _each(summary: Summary, said: dict[str, list[str]]) -> str:
 
 
 def _timeline(played: Sequence[ExampleTurn]) -> b.Figure:
-    said = [LANES, *([NOTICED] if speech_timeline.has_triangles(played) else [])]
+    said = [LANES, *([END_DETECTED] if speech_timeline.has_triangles(played) else [])]
     if any(talk.asked_on_s > talk.called_s for talk in played):
         said.append("Dark amber: our own functions run.")
     if any(talk.stall_s for talk in played):
         unplaced = UNPLACED if any(talk.stall_s and not talk.heard for talk in played) else ""
         said.append(f"Hatched red: the player ran out of audio, a gap for the caller{unplaced}.")
     if speech_timeline.breaks(played):
-        ends = f"The axis ends at {speech_timeline.LONGEST_S:g} s"
+        ends = f"The axis ends at {speech_timeline.MAX_TIMELINE_S:g} s"
         said.append(f"{ends}: a bar with two strokes continues to the time next to it.")
-    logs = [(f" {cells.talk_name(talk)} ", _log(talk.event_log)) for talk in played if talk.event_log]
+    logs = [(f" {cells.example_name(talk)} ", _log(talk.event_log)) for talk in played if talk.event_log]
     named = [(" Event logs:" if not place else ",", *log) for place, log in enumerate(logs)]
     below = [b.ReadingGuide((" ".join(said), *named, "." if logs else ""))]
-    stops = [speech_timeline.talk_numbers(talk) for talk in played]
+    stops = [speech_timeline.turn_numbers(talk) for talk in played]
     return plot_figure(speech_timeline.speech(played), stops=stops, below=below)
 
 
-def along(summary: Summary) -> b.Section | None:
+def along_session(summary: Summary) -> b.Section | None:
     """Return the section on latency by turn number and session age; None if sessions are too short for both."""
-    shown = _drawable(summary, "turn", "age")
+    shown = _plottable(summary, "turn", "age")
     if not shown:
         return None
     banded = " with its 95 % interval" if len(summary.targets) <= COLOURS else ""
     tails = "; dashed: p95" if any(waits.tails for frame in shown for waits in frame) else ""
-    alike = f"{ALIKE} " if one_thing(summary.turns, summary.run.sessions) else ""
+    alike = f"{NO_DIFFERENCE} " if same_grouping(summary.turns, summary.run.sessions) else ""
     by_step = "In a fixed script, the turn number also determines the step: compare with latency by step."
     blocks = [*_lines(summary, shown), b.ReadingGuide(f"Solid: p50{banded}{tails}. {alike}{by_step}")]
     return b.Section("along", "Latency by turn number and session age", "Does latency change along a session?", blocks)
@@ -216,8 +223,8 @@ def along(summary: Summary) -> b.Section | None:
 
 def context(summary: Summary) -> b.Section | None:
     """Return the section on latency by the conversation's tokens; None if conversations have similar lengths."""
-    long = {of[0].stratum for of in _drawable(summary, "context")}
-    drawn = [of for of in _drawable(summary, "turn", "context") if of[0].stratum in long]
+    long = {of[0].stratum for of in _plottable(summary, "context")}
+    drawn = [of for of in _plottable(summary, "turn", "context") if of[0].stratum in long]
     if not drawn and not summary.slopes:
         return None
     rows = [*summary.slopes, *_rows(summary, ("cached_share",))]
@@ -233,34 +240,34 @@ def context(summary: Summary) -> b.Section | None:
 
 def by_load(summary: Summary) -> b.Section | None:
     """Return the section on latency and failures by calls in progress; None if the load did not change."""
-    of = summary.waits_by("calls")
+    of = summary.latency_by("calls")
     figures = []
     for pools in of:
         read = BY_LOAD.format(cells.metric_title(pools[0].metric, pools[0].stratum))
-        numbers = groups.waits_blocks(pools, summary.targets)
-        figures.append(plot_figure(charts.wait_lines(pools, WIDE), read, stops=(), numbers=numbers))
+        numbers = groups.latency_blocks(pools, summary.targets)
+        figures.append(plot_figure(charts.latency_lines(pools, WIDE), read, stops=(), numbers=numbers))
     blocks: list[b.Block] = [*figures, *b.note(TOGETHER)]
     question, brief = "Does latency depend on the load?", groups.compared_blocks(summary, "calls")
     return b.Section("load", "Latency by concurrency", question, blocks, brief=brief) if figures else None
 
 
-DRAWN = ("turn", "age", "context", "calls", "host")
+PLOTTED = ("turn", "age", "context", "calls", "host")
 """The keys with their own section, which has a figure or more."""
 
 
 def by_others(summary: Summary) -> Iterable[b.Section]:
     """Yield a section with the groups of every other key, in a table for each stratum."""
-    for by in dict.fromkeys(waits.by for waits in summary.waits if waits.by not in DRAWN):
-        blocks = [block for of in summary.waits_by(by) for block in groups.waits_blocks(of, summary.targets)]
-        named = groups.key_words(by)
+    for by in dict.fromkeys(waits.by for waits in summary.grouped_latency if waits.by not in PLOTTED):
+        blocks = [block for of in summary.latency_by(by) for block in groups.latency_blocks(of, summary.targets)]
+        named = groups.key_text(by)
         question, brief = f"Does latency depend on the {named.head}?", groups.compared_blocks(summary, by)
         yield b.Section(by, f"Latency by {named.head}", question, blocks, brief=brief)
 
 
-def _drawable(summary: Summary, *keys: str) -> list[list[GroupedLatency]]:
+def _plottable(summary: Summary, *keys: str) -> list[list[GroupedLatency]]:
     """Return the latencies of each key and stratum in which a target has a median for two groups or more."""
-    every = (of for key in keys for of in summary.waits_by(key))
-    return [of for of in every if any(len(waits.told) > 1 for waits in of)]
+    every = (of for key in keys for of in summary.latency_by(key))
+    return [of for of in every if any(len(waits.published) > 1 for waits in of)]
 
 
 def _lines(summary: Summary, frames: Sequence[Sequence[GroupedLatency]]) -> list[b.Block]:
@@ -271,14 +278,19 @@ def _lines(summary: Summary, frames: Sequence[Sequence[GroupedLatency]]) -> list
         width = HALF if len(mine) > 1 else WIDE
         if mine:
             blocks += [b.Heading(cells.metric_title(summary.mains[stratum], stratum))]
-            blocks += [b.SideBySide([plot_figure(charts.wait_lines(frame, width), _caption(frame)) for frame in mine])]
+            blocks += [
+                b.SideBySide([plot_figure(charts.latency_lines(frame, width), _caption(frame)) for frame in mine])
+            ]
     return blocks
 
 
 def _caption(frame: Sequence[GroupedLatency]) -> b.Inline:
     """Return `By turn number. p50 of turn 10 against turn 1: direct −3 %, gateway +4 %.` with notes."""
-    moved, told = "", {waits.target: (waits.told[0], waits.told[-1]) for waits in frame if len(waits.told) > 1}
-    ends = {(first.place, last.place) for first, last in told.values()}
+    moved, told = (
+        "",
+        {waits.target: (waits.published[0], waits.published[-1]) for waits in frame if len(waits.published) > 1},
+    )
+    ends = {(first.bin, last.bin) for first, last in told.values()}
     if len(ends) == 1:
         first, last = (place.name for place in next(iter(ends)))
         places = {"turn": f"turn {last} against turn {first}", "age": f"turns at {last} against {first}"}
@@ -289,8 +301,8 @@ def _caption(frame: Sequence[GroupedLatency]) -> b.Inline:
     because = "; they become fewer, and only long sessions remain"
     thinned = f" Below the axis: turns{because if frame[0].by != 'context' else ''}."
     shown = thinned if any(waits.thinned for waits in frame) else ""
-    unplaced = f" {said}" if (said := groups.unplaced_words(frame)) else ""
-    return (b.Strong(f"{groups.key_words(frame[0].by).title}."), f" {moved}", shown, unplaced)
+    unplaced = f" {said}" if (said := groups.ungrouped_text(frame)) else ""
+    return (b.Strong(f"{groups.key_text(frame[0].by).title}."), f" {moved}", shown, unplaced)
 
 
 def network(summary: Summary) -> b.Section | None:
@@ -308,9 +320,9 @@ def network(summary: Summary) -> b.Section | None:
     sent = f"{sent}." if sent and len(summary.targets) > 1 else cells.as_sentence(sent)
     shares = []  # of ttfa, from the p50 of both
     for target in summary.targets:
-        of = [f for f in rows if f.target == target and f.at(0.5).bounded]
+        of = [f for f in rows if f.target == target and f.at(0.5).has_interval]
         both = ("network_rtt", "ttfa_minus_rtt")
-        rtt, rest = (next((f.at(0.5).told for f in of if f.metric == name), 0.0) for name in both)
+        rtt, rest = (next((f.at(0.5).reported_value for f in of if f.metric == name), 0.0) for name in both)
         if rtt and rest:
             named = f" on {target}" if len(summary.targets) > 1 else ""
             shares.append(f"{ms(rtt)}{named}, {percent(rtt, rtt + rest)} of ttfa")
@@ -328,8 +340,8 @@ def slowest(summary: Summary) -> b.Section | None:
     blocks: list[b.Block] = []
     for place, (stratum, metric) in enumerate(dict.fromkeys((slow.stratum, slow.metric) for slow in summary.slowest)):
         strata = {slow.stratum for slow in summary.slowest if slow.metric == metric}
-        of_turns = f" of {stratum.turns_among(strata)}" if len(strata) > 1 else ""
-        before, after = (of_turns, "") if metric == HEARD else ("", f" {stratum.since}")
+        of_turns = f" of {stratum.turns_text(strata)}" if len(strata) > 1 else ""
+        before, after = (of_turns, "") if metric == VOICE_TO_VOICE else ("", f" {stratum.measured_from_text}")
         caption = (f"Good turns{before} by ", b.Term(metric), f"{after}.", "" if blocks else f" {BELOW_EACH}")
         every, of_steps = (
             [slow for slow in turns if (slow.stratum, slow.metric) == (stratum, metric)]
@@ -347,10 +359,10 @@ def slowest(summary: Summary) -> b.Section | None:
 
 
 def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[SlowTurn]) -> b.Table:
-    targets, heard = len(summary.targets) > 1, metric == HEARD
+    targets, heard = len(summary.targets) > 1, metric == VOICE_TO_VOICE
     network = any(not math.isnan(slow.network_rtt_ms) for slow in rows)
     heads: list[b.Head] = ["step, turn", *([b.Column("target", left=True)] if targets else []), metric]
-    heads += [f"ttfa {stratum.since}"] if heard else []
+    heads += [f"ttfa {stratum.measured_from_text}"] if heard else []
     heads += ["response created after", *(["network_rtt"] if network else []), "began"]
     lines: list[b.Row | b.Line] = []
     for slow in rows:
@@ -360,7 +372,7 @@ def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[
         parts += [target_cell(summary, slow.target)] if targets else []
         parts += [b.Strong(ms(slow.value_ms)), *([ms(slow.ttfa_ms)] if heard else []), ms(slow.created_ms)]
         parts += [b.Cell(ms(slow.network_rtt_ms), resent)] if network else []
-        parts.append(clock(slow.at_s, long=summary.window.length_s > 180))
+        parts.append(clock(slow.at_s, long=summary.window.duration_s > 180))
         row = b.Details("its row in turns.parquet", [b.Definitions(slow.row, linked=False)], style="row")
         ids = (
             *(("session", slow.session), ("request", slow.request), ("response", slow.response)),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from reports.formatting import count, format_number, log_range, ms, nines, percent, shortened
+from reports.formatting import count, excerpt, format_number, log_range, ms, nines, percent
 from reports.render.markers import COLOURS, colour_class, curve_class, marker_shape
 from reports.render.svg import FAILED_BAND, WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
 from reports.statistics.quantiles import QuantileEstimate
 from reports.summary.distributions import PercentileCurve
 from reports.summary.groups import GroupedLatency
 from reports.wording.cells import interval
-from reports.wording.groups import described, key_words
+from reports.wording.groups import description, key_text
 
 MARKED = (0.5, 0.75, 0.9, 0.95, 0.99)
 LABELLED = 2
@@ -27,7 +27,7 @@ def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -
     spoken = [f"{curve.target}: {count(curve.n)} turns, {count(curve.failed)} failed" for curve in curves]
     desc = f"Horizontal: percentile on a logarithmic scale. Vertical: latency, logarithmic. {'; '.join(spoken)}."
     shares = [f" {percent(c.failed, c.n)}" if many and c.failed else "" for c in curves]
-    named = [(c.colour, f"{shortened(c.target)}{share}") for c, share in zip(curves, shares, strict=True)]
+    named = [(c.colour, f"{excerpt(c.target)}{share}") for c, share in zip(curves, shares, strict=True)]
     title, height, right = f"Percentile curve of {metric}", 304 if half else 374, 14 if half else 84
     top = 10 if many else 10 + 15 * len(failing)
     plot = Plot(w, height, named, left=56, right=right, top=top, title=title, desc=desc)
@@ -84,7 +84,7 @@ def _meets_failed_band(plot: Plot, curve: PercentileCurve, x: PixelScale, *, hal
     plot.dot(at, plot.y1 + 6, marker_shape(curve.colour), f"mark {colour_class(curve.colour)}", 4, tip)
     if of > LABELLED:
         return
-    text = f"{shortened(curve.target, 12 if half else 18)} {percent(curve.failed, curve.n)} failed"
+    text = f"{excerpt(curve.target, 12 if half else 18)} {percent(curve.failed, curve.n)} failed"
     lift = 5 if of == 1 else 5 + 15 * max(0, 1 - row)
     beside, anchor = (4, "end") if at > (plot.x0 + plot.x1) / 2 else (-4, "start")
     plot.text(at + beside, plot.y1 - lift, text, f"lab {colour_class(curve.colour, 't')}", anchor)
@@ -103,21 +103,23 @@ COUNTS = 15
 """The height of a line of counts below the axis."""
 TINY = 6.5
 """The maximum width of a character in such a line."""
-APART = 14
+MIN_LABEL_GAP = 14
 """The minimum distance of the labels at the ends of lines."""
-BESIDE = 7
+LABEL_GAP = 7
 """The distance of markers of shares in the same group."""
 
 
-def wait_lines(of: Sequence[GroupedLatency], w: int) -> Plot:
+def latency_lines(of: Sequence[GroupedLatency], w: int) -> Plot:
     """Plot p50 with its interval and p95 (dashed) by a key; below, failed shares and counts of turns."""
-    by, words = of[0].by, key_words(of[0].by)
+    by, words = of[0].by, key_text(of[0].by)
     shares = any(group.unopened is not None for waits in of for group in waits.groups)
     counted = (len(of) if len(of) <= COLOURS else 1) if shares or any(waits.thinned for waits in of) else 0
-    ends = [(waits.target, waits.told[0].p50.value, waits.told[-1].p50.value) for waits in of if waits.told]
+    ends = [
+        (waits.target, waits.published[0].p50.value, waits.published[-1].p50.value) for waits in of if waits.published
+    ]
     spoken = [f"{target}: p50 {ms(first)} at the start, {ms(last)} at the end" for target, first, last in ends]
-    spoken += [f"{waits.target}: too few turns" for waits in of if not waits.told]
-    named = [(waits.colour, shortened(waits.target, 24)) for waits in of] if len(of) > 1 else ()
+    spoken += [f"{waits.target}: too few turns" for waits in of if not waits.published]
+    named = [(waits.colour, excerpt(waits.target, 24)) for waits in of] if len(of) > 1 else ()
     height = (WAITS + GAP + SHARES + 64 if shares else 290) + COUNTS * counted
     top, bottom = 22 if shares else 10, 42 + COUNTS * counted
     title = f"{of[0].metric}{' and failures' if shares else ''} by {words.axis}"
@@ -129,7 +131,7 @@ def wait_lines(of: Sequence[GroupedLatency], w: int) -> Plot:
     if shares:
         plot.text(plot.x0, plot.y1 - 8, of[0].metric, "lab")
         plot.y0 = top + WAITS
-    _waits(plot, of, x)
+    _latencies(plot, of, x)
     if shares:
         plot.y0, plot.y1 = ground, ground - SHARES
         _shares(plot, of, x)
@@ -145,16 +147,16 @@ def wait_lines(of: Sequence[GroupedLatency], w: int) -> Plot:
         _counts(plot, of, x, named=shares)
     plot.y1 = top
     places: dict[str, float] = {place.name: place.at for waits in of for place in waits.places}
-    told = [(waits.label, {group.place.name: group for group in waits.groups}) for waits in of]
-    lines = [(label, {name: described(group) for name, group in groups.items()}) for label, groups in told]
+    told = [(waits.label, {group.bin.name: group for group in waits.groups}) for waits in of]
+    lines = [(label, {name: description(group) for name, group in groups.items()}) for label, groups in told]
     heads = {name: words.of(group) for _, groups in told for name, group in groups.items()}
     stops = [(name, x(at), heads.get(name, f"{name}: no turns")) for name, at in places.items()]
     plot.read_lines(sorted(stops, key=lambda stop: places[stop[0]]), lines)
     return plot
 
 
-def _waits(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale) -> None:
-    drawn = [end for waits in of for group in waits.told for end in (group.p50.low, group.p50.high)]
+def _latencies(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale) -> None:
+    drawn = [end for waits in of for group in waits.published for end in (group.p50.low, group.p50.high)]
     drawn += [group.p95.value for waits in of for group in waits.tails]
     low, high = log_range(value for value in drawn if math.isfinite(value))
     y = log_scale(low, high, plot.y0, plot.y1 + 6)
@@ -163,11 +165,11 @@ def _waits(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale) -> None:
     for waits in of:
         with plot.of(waits.colour):
             cls = colour_class(waits.colour)
-            middle: list[Point] = [(x(group.place.at), y.clip(group.p50.value)) for group in waits.told]
-            tail: list[Point] = [(x(group.place.at), y.clip(group.p95.value)) for group in waits.tails]
+            middle: list[Point] = [(x(group.bin.at), y.clip(group.p50.value)) for group in waits.published]
+            tail: list[Point] = [(x(group.bin.at), y.clip(group.p95.value)) for group in waits.tails]
             if len(of) <= COLOURS:
-                lower = [(x(group.place.at), y.clip(group.p50.low)) for group in waits.told]
-                upper = [(x(group.place.at), y.clip(group.p50.high)) for group in waits.told]
+                lower = [(x(group.bin.at), y.clip(group.p50.low)) for group in waits.published]
+                upper = [(x(group.bin.at), y.clip(group.p50.high)) for group in waits.published]
                 plot.band(lower, upper, f"band {cls}")
             plot.path(middle, f"curve {cls}")
             plot.path(tail, f"curve t-tail {cls}")
@@ -178,15 +180,15 @@ def _waits(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale) -> None:
     if len(of) <= 2:
         below = -math.inf
         for height, at, label, colour in sorted(ends):  # moved so that they do not overlap
-            below = max(height + 4, below + APART)
+            below = max(height + 4, below + MIN_LABEL_GAP)
             with plot.of(colour):
                 plot.text(at + 8, below, label, f"lab {colour_class(colour, 't')}")
 
 
 def _shares(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale) -> None:
     """Draw the shares of failed turns, and with open markers those of sessions that did not open, if there are any."""
-    kinds = [[[(group.place.at, group.failed) for group in waits.groups] for waits in of]]
-    opened = [[(group.place.at, group.unopened) for group in waits.groups if group.unopened] for waits in of]
+    kinds = [[[(group.bin.at, group.failed) for group in waits.groups] for waits in of]]
+    opened = [[(group.bin.at, group.unopened) for group in waits.groups if group.unopened] for waits in of]
     if any(rate.count for rates in opened for _, rate in rates):
         kinds.append(opened)
     most = max((rate.high for kind in kinds for rates in kind for _, rate in rates if rate.total), default=1.0)
@@ -197,7 +199,7 @@ def _shares(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale) -> None:
     slots = len(kinds) * len(of)
     for kind, of_pools in enumerate(kinds):
         for row, (waits, rates) in enumerate(zip(of, of_pools, strict=True)):
-            moved = BESIDE * (kind * len(of) + row - (slots - 1) / 2)
+            moved = LABEL_GAP * (kind * len(of) + row - (slots - 1) / 2)
             with plot.of(waits.colour):
                 for at, rate in ((x(place) + moved, rate) for place, rate in rates if rate.total):
                     plot.line(at, y(rate.low), at, y(rate.high), f"whisker {colour_class(waits.colour)}")
@@ -210,7 +212,7 @@ def _counts(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale, *, named: b
 
     `named`: True to write the name of the group before its count.
     """
-    rows = [(waits.colour, {group.place: group.turns for group in waits.groups}) for waits in of]
+    rows = [(waits.colour, {group.bin: group.turns for group in waits.groups}) for waits in of]
     if len(rows) > COLOURS:
         places = {place for _, row in rows for place in row}
         rows = [(-1, {place: sum(row.get(place, 0) for _, row in rows) for place in places})]

@@ -22,7 +22,7 @@ from reports.summary.cost import CACHED, INPUT, OUTPUT, Charge, RunCost
 from reports.summary.metrics import measured_seconds
 from reports.summary.summary import Summary
 from reports.wording import cells, groups, remarks, validity
-from reports.wording.notices import inexact_line
+from reports.wording.notices import uncertain_line
 from reports.wording.settings import FACTS
 
 POOLED = (
@@ -31,9 +31,9 @@ POOLED = (
 )
 
 
-def arms(summary: Summary) -> b.Section | None:
+def targets(summary: Summary) -> b.Section | None:
     """Return the section on the targets, side by side; None if the run contains no facts on them."""
-    rows = [(fact, [getattr(arm, key) or "" for arm in summary.arms]) for key, fact in FACTS.items()]
+    rows = [(fact, [getattr(arm, key) or "" for arm in summary.target_facts]) for key, fact in FACTS.items()]
     known = [(fact, texts) for fact, texts in rows if any(texts)]
     if not known:
         return None
@@ -50,10 +50,10 @@ def arms(summary: Summary) -> b.Section | None:
     return b.Section("targets", "Targets", "What was measured?", [*b.line(interleaved), settings], brief=brief)
 
 
-def money(summary: Summary) -> b.Section | None:
+def costs(summary: Summary) -> b.Section | None:
     """Return the section on tokens and cost; None if no usage was reported and no budget was set."""
-    found = summary.money
-    if not found.told and found.budget_usd is None:
+    found = summary.cost
+    if not found.is_known and found.budget_usd is None:
         return None
     said = cells.as_sentence(", ".join(remarks.amounts(found)))
     simulated = (b.Strong("◇ SIMULATED."), " ") if summary.simulated else ""
@@ -71,13 +71,13 @@ def money(summary: Summary) -> b.Section | None:
         blocks += [b.table(heads, rows), b.Paragraph(TOKENS, "note")]
     if found.unplayed_audio is not None:
         wasted = [
-            b.make_row([target_cell(summary, cost.target, marked=True), *remarks.wasted(cost.unplayed_audio)])
+            b.make_row([target_cell(summary, cost.target, marked=True), *remarks.unplayed_audio(cost.unplayed_audio)])
             for cost in found.targets
         ]
-        blocks.append(b.table(("target", *remarks.WASTES), wasted))
-    blocks += [b.Paragraph(text, "note") for text in remarks.money_notes(summary.money, simulated=summary.simulated)]
+        blocks.append(b.table(("target", *remarks.UNPLAYED_REPLIES), wasted))
+    blocks += [b.Paragraph(text, "note") for text in remarks.cost_notes(summary.cost, simulated=summary.simulated)]
     prices = [_prices(summary, cost.target, charge) for cost in found.targets for charge in cost.models]
-    blocks += [b.Details("Prices", [b.table((*PRICES, *_shown_prices(found).values()), prices)])] if prices else []
+    blocks += [b.Details("Prices", [b.table((*PRICES, *_displayed_prices(found).values()), prices)])] if prices else []
     return b.Section("money", "Cost", "What did it cost?", blocks)
 
 
@@ -97,28 +97,28 @@ OF_TOKENS = {
 }
 
 
-def _shown_prices(money: RunCost) -> dict[str, str]:
+def _displayed_prices(money: RunCost) -> dict[str, str]:
     """Return the prices to show, with their heads: those of images and minutes only if there were any."""
     images = {"image_input": "image in", "image_cached_input": "cached"} if money.has_images else {}
     return OF_TOKENS | images | ({"usd_per_minute": "USD per minute"} if money.by_minute else {})
 
 
 def _prices(summary: Summary, target: str, charge: Charge) -> b.Line:
-    found = summary.money
-    prices = [getattr(charge.prices, name, None) for name in _shown_prices(found)]
+    found = summary.cost
+    prices = [getattr(charge.prices, name, None) for name in _displayed_prices(found)]
     shown = [NONE if price is None else f"{price:g}" for price in prices]
     table_of = f"{found.prices.name or 'table'}{f', as of {found.prices.as_of}' if found.prices.as_of else ''}"
     source = {"own": "the target’s own", "table": table_of}.get(charge.source, "unknown")
     return [target_cell(summary, target, marked=True), charge.model, source, *shown]
 
 
-def quota(summary: Summary) -> b.Section | None:
+def rate_limits(summary: Summary) -> b.Section | None:
     """Return the section on rate limits; None if no turn was throttled and no limit was reported."""
-    found = summary.quota
+    found = summary.rate_limits
     if not found.any:
         return None
     drawn, each = [], f"in each {format_duration(found.bin_s)}"
-    if found.drawable:
+    if found.is_plottable:
         lines = (
             "Lines: the minimum share of a limit that the service reported as remaining "
             f"{each}; tokens solid, requests dashed."
@@ -154,9 +154,9 @@ INCIDENTS = 3
 
 def incidents(summary: Summary) -> b.Section | None:
     """Return the section on incidents; None if there were none."""
-    found, long = remarks.incidents_that_matter(summary), summary.window.length_s > 180
+    found, long = remarks.incidents_that_matter(summary), summary.window.duration_s > 180
     rows: list[b.Line] = []
-    for one in found.kept:
+    for one in found.listed:
         kind, text = b.Cell(remarks.incident_kind(one.kind), style="nowrap"), b.Cell(one.text, style="wrap")
         rows.append([clock(one.at_s, long=long), count(one.worker), kind, text])
     more = f" The texts of {count(len(rows))} were recorded." if found.total > len(rows) else ""
@@ -168,18 +168,18 @@ def incidents(summary: Summary) -> b.Section | None:
 
 def uncertain_metrics(summary: Summary) -> list[b.Block]:
     """Return the list of metrics that are uncertain in this run, with the uncertainty; empty if none are."""
-    title, rows = inexact_line(summary.run), list[b.Line]()
-    for one in (one for one in summary.run.inexact if not one.is_early):
+    title, rows = uncertain_line(summary.run), list[b.Line]()
+    for one in (one for one in summary.run.uncertain_metrics if not one.is_early):
         value = "without limit" if one.value is None else f"{format_number(one.value)}{NBSP}{one.unit}"
         rows.append([one.metric, one.target, one.host or "all", value, f"{format_number(one.limit)}{NBSP}{one.unit}"])
     heads = ("metric", "target", "host", "uncertainty (p99)", "limit")
     return [b.Details(title, [b.table(heads, rows)], style="note", stated=True)] if title else []
 
 
-def doubts_answers(summary: Summary) -> bool:
+def affects_answers(summary: Summary) -> bool:
     """Return whether a metric of the first screen is uncertain."""
     shown = cells.main_metrics(summary)
-    return any(one.metric in shown for one in summary.run.inexact)
+    return any(one.metric in shown for one in summary.run.uncertain_metrics)
 
 
 WHOLE_S = 0.5
@@ -208,23 +208,23 @@ def health(summary: Summary) -> b.Section:
     if summary.turns.rows.size:
         gaps = int(np.nansum(summary.turns.column("uncertain_gaps")))
         said.append(f"{count(gaps)} gaps between deltas were excluded as uncertain.")
-    said += validity.trusted(summary)
+    said += validity.trusted_load(summary)
     heads = ("metric", "n", "p50", "p90", "p95", "p99", "max", b.Column("definition", left=True, style="narrowout"))
     rows: list[b.Row | b.Line] = [
         [b.Term(one.metric), count(one.n), *quantiles(one), b.Cell(CATALOGUE[one.metric].sentence, style="what")]
-        for one in summary.harness
+        for one in summary.load_generator
     ]
     body: list[b.Block] = [b.Paragraph("In ms, over all targets."), b.table(heads, rows)]
     blocks = [
         b.Paragraph(line),
-        *([] if doubts_answers(summary) else uncertain_metrics(summary)),
+        *([] if affects_answers(summary) else uncertain_metrics(summary)),
         *_checks(verdict.checks),
         *([b.Details("Load generator metrics", body)] if rows else []),
-        *_spreads(summary),
+        *_variability(summary),
         *b.note(b.coded(" ".join(said))),
     ]
-    receive = [f"{format_number(row.p99)}{NBSP}ms" for row in summary.harness if row.metric == "receive_delay"]
-    shown: list[b.Inline] = [cells.check_in_words(check) for check in verdict.checks if check.value is not None]
+    receive = [f"{format_number(row.p99)}{NBSP}ms" for row in summary.load_generator if row.metric == "receive_delay"]
+    shown: list[b.Inline] = [cells.check_text(check) for check in verdict.checks if check.value is not None]
     shown += [f"events processed up to {value} after their arrival (p99)" for value in receive]
     brief = b.fact("load generator", [*shown, *map(b.coded, validity.trust(summary.run))])
     return b.Section("health", "Load generator health", "Can these results be trusted?", blocks, brief=brief)
@@ -235,8 +235,8 @@ def hosts(summary: Summary) -> b.Section | None:
     if not summary.hosts:
         return None
     blocks: list[b.Block] = [b.Paragraph(POOLED.format(len(summary.hosts)))]
-    for of in summary.waits_by("host"):
-        blocks += groups.waits_blocks(of, summary.targets)
+    for of in summary.latency_by("host"):
+        blocks += groups.latency_blocks(of, summary.targets)
     delays = map(b.Term, LOAD_GENERATOR_CHECKS)
     own: list[b.Head] = ["host", "workers", *delays, "clock offset", b.Column("calibrated", left=True)]
     rows: list[b.Line] = []
@@ -251,7 +251,7 @@ def hosts(summary: Summary) -> b.Section | None:
 
 
 def _checks(checks: Sequence[Check]) -> list[b.Block]:
-    used, result = b.Column("used", left=True, style="narrowout", drawn=True), b.Column("result", left=True)
+    used, result = b.Column("used", left=True, style="narrowout", plotted=True), b.Column("result", left=True)
     what = b.Paragraph("These checks decide whether a run is valid.")
     guide = b.ReadingGuide("The mark on each bar is the limit.")
     bar = Markup('<div class="bar{}"><i style="width:{}%"></i><b></b></div>')  # the used part of the limit
@@ -267,9 +267,9 @@ def _checks(checks: Sequence[Check]) -> list[b.Block]:
     return [what, guide, b.table(("check", "value", "limit", used, result), rows)] if checks else []
 
 
-def _spreads(summary: Summary) -> list[b.Block]:
+def _variability(summary: Summary) -> list[b.Block]:
     rows: list[b.Line] = []
-    for f, spread in summary.spreads:
+    for f, spread in summary.variability:
         values = (spread.sigma, spread.icc, spread.deff50, spread.deff95)
         told = (format_number(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in values)
         target = target_cell(summary, f.target, cells.row_target(f))

@@ -18,15 +18,15 @@ from reports.formatting import (
     plural,
     quantity,
 )
-from reports.rate_metrics import RATES, TRIALS
+from reports.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.render import blocks as b
 from reports.render.markers import COLOURS
 from reports.render.svg import plot_figure
 from reports.run_report import bar_charts, charts, time_panels
 from reports.run_report.metric_tables import metrics, quantile_cells, target_cell
-from reports.samples import HEARD
+from reports.samples import VOICE_TO_VOICE
 from reports.strata import Stratum
-from reports.summary.distributions import FEWEST, PUBLISHED, curves, histogram_of
+from reports.summary.distributions import MIN_TURNS, PUBLISHED, curves, histogram_of
 from reports.summary.load import call_bins
 from reports.summary.metrics import ALL, SLOPES
 from reports.summary.outcomes import OutcomeCount
@@ -35,8 +35,8 @@ from reports.summary.summary import Summary
 from reports.turns import Pool
 from reports.wording import cells, remarks
 from reports.wording.cells import interval
-from reports.wording.sentences import way_out
-from reports.wording.validity import ending_words, remedy_line
+from reports.wording.sentences import remedy
+from reports.wording.validity import ending_text, remedy_line
 
 READ_ACROSS = "How to read it: 95 % of the turns were faster than the curve at p95."
 OF_CALLS = ("greeting", "session_duration", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
@@ -44,12 +44,12 @@ OF_CALLS = ("greeting", "session_duration", "service_time", "response_time", "re
 CARRIED = ("rate", b.Column("target", left=True), "total", "mean", "p50 of seconds", "peak", "p50 of sessions", "max")
 
 
-def spread(summary: Summary) -> b.Section | None:
+def variability(summary: Summary) -> b.Section | None:
     """Return a section with a pane of percentile curves for each metric that has one; None if none has."""
     panes = []
     for name, pools, key, title in _panes(summary):
         drawn = curves(summary.samples[name], pools)
-        if any(curve.n - curve.failed >= FEWEST for curve in drawn):
+        if any(curve.n - curve.failed >= MIN_TURNS for curve in drawn):
             by_p = [(curve, {e.p: e for e in curve.points}) for curve in drawn]
             rows: list[b.Line] = []
             for p in (p for p in PUBLISHED if any(p in points for _, points in by_p)):
@@ -61,7 +61,7 @@ def spread(summary: Summary) -> b.Section | None:
         return None
     banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals are in the table."
     meets = "Beyond the point where a curve meets the red band, all turns failed or did not start."
-    failed = meets if summary.outcomes.unmet else ""
+    failed = meets if summary.outcomes.failed_or_not_started else ""
     read = (READ_ACROSS, banded, failed, "Dotted: too few turns or sessions.")
     question = "What is the latency of most turns, and of the slowest?"
     return b.Section("spread", "Latency percentiles", question, [b.Tabs(" ".join(filter(None, read)), panes)])
@@ -71,28 +71,32 @@ def distributions(summary: Summary) -> b.Section | None:
     """Return a section with a histogram for voice_to_voice and each main metric that has one; None if none has."""
     panes = []
     for name, pools, key, title in _panes(summary):
-        if name in {HEARD, *summary.mains.values()} and (found := histogram_of(summary.samples[name], pools)):
+        if name in {VOICE_TO_VOICE, *summary.mains.values()} and (found := histogram_of(summary.samples[name], pools)):
             panes.append((f"hist-{key}", title, plot_figure(bar_charts.histogram(found, title))))
     if not panes:
         return None
     read = "Each bar or step: the share of turns in a range of latencies. Dotted: p50 and p95, if published."
-    if summary.outcomes.unmet:
+    if summary.outcomes.failed_or_not_started:
         read += " Turns that failed or did not start have no latency: their bar is on the right."
     return b.Section("distribution", "Latency distribution", "How are latencies distributed?", [b.Tabs(read, panes)])
 
 
 def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
     """Yield (metric, pools, key, title) of each plotted metric and stratum, voice_to_voice first if it has medians."""
-    heard = any(answer.at(0.5).bounded for answer in summary.heard)
+    heard = any(answer.at(0.5).has_interval for answer in summary.voice_to_voice)
 
     def place(name: str) -> tuple[bool, bool, bool]:
-        return not (heard and name == HEARD), name != summary.main, name not in summary.mains.values()
+        return not (heard and name == VOICE_TO_VOICE), name != summary.main, name not in summary.mains.values()
 
-    for name in sorted(summary.drawn, key=place):
+    for name in sorted(summary.plotted, key=place):
         pools = list(summary.samples[name].pools())
         strata = list(dict.fromkeys(pool.stratum for pool in pools))
         for stratum in strata:
-            which = stratum.since if CATALOGUE[name].begin == "measured_from" else f"of {stratum.turns_among(strata)}"
+            which = (
+                stratum.measured_from_text
+                if CATALOGUE[name].begin == "measured_from"
+                else f"of {stratum.turns_text(strata)}"
+            )
             title = f"{name} {which}" if len(strata) > 1 or CATALOGUE[name].begin == "measured_from" else name
             yield name, [p for p in pools if p.stratum == stratum], f"{name}-{stratum.key}".replace("+", "-"), title
 
@@ -102,8 +106,8 @@ def time(summary: Summary) -> b.Section | None:
     frame = over_time(summary)
     if frame is None:
         return None
-    question = "Did latency change during the run?" if frame.drawable else "When did turns fail?"
-    drift = remarks.drift_said(summary.drifts)
+    question = "Did latency change during the run?" if frame.is_plottable else "When did turns fail?"
+    drift = remarks.drift_text(summary.drifts)
     below = b.note((b.Term("drift"), f": {drift}")) if drift else []
     shown = plot_figure(time_panels.time_panels(frame), " ".join(filter(None, _reading(summary, frame))), below=below)
     brief = b.fact("drift", [remarks.drift_suspected(summary.drifts)])
@@ -115,18 +119,18 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
     yield f"{join_words(list(shown))}."
     if (slow := frame.slowest) is not None:
         where = f" on {slow.label}" if len(frame.panels) > 1 else ""
-        at = clock(slow.begin_s, long=frame.length_s > 180)
+        at = clock(slow.begin_s, long=frame.duration_s > 180)
         length = format_duration(frame.bin_s)
         yield f"Slowest {length}: from {at}{where}, p50 by step {slow.ratio:.1f} times that of the run."
-    if frame.drawable:
+    if frame.is_plottable:
         dotted = all(panel.dots is not None for panel in frame.panels)
         yield "Dots: turns, at their start." if dotted else "Shade: number of turns."
         if any(panel.line("p50") for panel in frame.panels):
             tail = ", dashed: p95" if any(panel.line("p95") for panel in frame.panels) else ""
             yield f"Solid line: p50 of each {format_duration(frame.bin_s)}{tail}."
-    lost = sum(panel.lost for panel in frame.panels)
+    lost = sum(panel.not_started for panel in frame.panels)
     if any(panel.failed for panel in frame.panels):
-        shaded = any(panel.failures_s.size > time_panels.TICKS_MOST for panel in frame.panels)
+        shaded = any(panel.failures_s.size > time_panels.MAX_TICKS for panel in frame.panels)
         yield f"Red: {'share of failed turns' if shaded else 'failed turns'}."
     if lost:
         yield f"{plural(lost, 'turn')} did not start: shown as failed turns at the end of their session."
@@ -145,7 +149,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
     groups = [(step, [(summary.targets.index(f.target), f) for f in group]) for step, group in of_steps if group]
     if not groups:
         return
-    published = any(e.bounded for f in rows for e in f.quantiles)
+    published = any(e.has_interval for f in rows for e in f.quantiles)
     caption = cells.slowest_step(summary, stratum)
     heads = ("step", b.Column("target", left=True), "p50, ms", "p90", "p95", "p99", "max", "turns planned", "completed")
     shown = (f for _, group in groups for _, f in group)
@@ -158,14 +162,14 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
         yield b.Figure("", caption, numbers=numbers)
     if course := steps_over_time(summary, stratum):
         said = f"p50 of the turns that began within each {format_duration(course.bin_s)}, all steps on one scale."
-        if summary.outcomes.lost:
+        if summary.outcomes.not_started:
             said += " A turn that did not start counts as failed at the end of its session."
         yield b.Details("Each step over time", [plot_figure(time_panels.step_panels(course), said)], open=True)
 
 
-def others(summary: Summary) -> b.Section | None:
+def other_metrics(summary: Summary) -> b.Section | None:
     """Return the section on every metric of turns, all steps together; another section has those of connecting."""
-    shown = [f for f in (*summary.metrics, *summary.connecting, *summary.slopes) if f.step == ALL]
+    shown = [f for f in (*summary.metrics, *summary.connect_phases, *summary.slopes) if f.step == ALL]
     of_turns = [f for f in shown if CATALOGUE[f.metric].scope == "turn" or f.metric in OF_CALLS]
     of_events = [one for one in summary.events if CATALOGUE[one.metric].scope == "event"]
     if not of_turns:
@@ -191,9 +195,9 @@ def rates(summary: Summary) -> b.Section | None:
         better = {"lower": "less", "higher": "more", "neither": NONE}[RATES[rate.rate].better]
         rows.append([b.Term(rate.rate), target_cell(summary, rate.target), *shown, better])
     every = all(rate.published for rate in summary.rates)
-    few = "" if every else f" For fewer than {TRIALS} turns, only counts are shown."
+    few = "" if every else f" For fewer than {MIN_RATE_UNITS} turns, only counts are shown."
     of = "all turns"
-    if any(RATES[rate.rate].words for rate in summary.rates):
+    if any(RATES[rate.rate].description for rate in summary.rates):
         of += "; a word error rate is per word and can exceed 100 %"
     blocks = [b.table(heads, rows), *b.note(f"Shares with 95 % intervals over sessions, of {of}.{few}")]
     brief = b.fact("rates", cells.rate_lines(summary))
@@ -207,7 +211,7 @@ ENDINGS, QUOTED, REMEDIES = 5, 3, 2
 def outcomes(summary: Summary) -> b.Section | None:
     """Return the section on the outcomes of turns and sessions; None if none started."""
     found = summary.outcomes
-    if not found.opened and not found.begun:
+    if not found.opened and not found.started:
         return None
     of = found.targets
     opened = " and ".join(count(one.sessions_started) for one in of)
@@ -223,9 +227,9 @@ def outcomes(summary: Summary) -> b.Section | None:
     together = [
         b.make_row([name, *n, meaning], "" if place else "sum") for place, (name, n, meaning) in enumerate(sums)
     ]
-    started = f"{plural(found.begun, 'turn')} started in the measured phase, one outcome each"
+    started = f"{plural(found.started, 'turn')} started in the measured phase, one outcome each"
     every = b.table(heads, [*map(_ending, found.turns), *together])
-    blocks: list[b.Block] = [b.Paragraph(f"{started}; {count(found.lost)} not started."), every]
+    blocks: list[b.Block] = [b.Paragraph(f"{started}; {count(found.not_started)} not started."), every]
     if found.sessions:
         blocks += [b.Heading("Session outcomes"), b.table(heads, [*map(_ending, found.sessions)])]
     remedies = found.remedies()
@@ -233,9 +237,9 @@ def outcomes(summary: Summary) -> b.Section | None:
         blocks += [b.Heading("What to do"), b.Bullets([b.coded(remedy_line(remedy)) for remedy in remedies])]
     endings = [f"{ending.outcome} {count(sum(ending.counts))}" for ending in found.turns]
     shown = endings if len(endings) <= ENDINGS else [*endings[: ENDINGS - 1], f"{len(endings) - ENDINGS + 1} others"]
-    lost = [f"not started {count(found.lost)}"] if found.lost else []
-    said = [f"{ending.outcome}: {ending.said}" for ending in found.quoted()[:QUOTED]]
-    advice = map(remedy_line, remedies[bool(way_out(summary)) : REMEDIES])  # the first may already be in the lead
+    lost = [f"not started {count(found.not_started)}"] if found.not_started else []
+    said = [f"{ending.outcome}: {ending.message}" for ending in found.quoted()[:QUOTED]]
+    advice = map(remedy_line, remedies[bool(remedy(summary)) : REMEDIES])  # the first may already be in the lead
     brief = [
         *b.fact("outcomes", [*shown, *lost]),
         *(block for text in said for block in b.fact("service message", [text])),
@@ -245,20 +249,20 @@ def outcomes(summary: Summary) -> b.Section | None:
 
 
 def _ending(ending: OutcomeCount) -> b.Row:
-    return b.make_row([b.Code(ending.outcome), *(count(n) for n in ending.counts), ending_words(ending)])
+    return b.make_row([b.Code(ending.outcome), *(count(n) for n in ending.counts), ending_text(ending)])
 
 
 def connect(summary: Summary) -> b.Section | None:
     """Return the section on the duration of connecting; None if no session opened."""
-    rows = [f for f in summary.connecting if f.metric not in OF_CALLS and (f.metric != "auth_wait" or f.high)]
+    rows = [f for f in summary.connect_phases if f.metric not in OF_CALLS and (f.metric != "auth_wait" or f.high)]
     if not rows:
         return None
     phases = ("connect_dns", "connect_tcp", "connect_tls", "connect_upgrade")
     whole, parts = ([f for f in rows if (f.metric in phases) == of_phase] for of_phase in (False, True))
-    told = [figures for figures in rows if figures.metric == "session_ready" and figures.at(0.5).bounded]
+    told = [figures for figures in rows if figures.metric == "session_ready" and figures.at(0.5).has_interval]
     named = len({figures.target for figures in rows}) > 1
     medians = [(f"{figures.target} " if named else "", figures.at(0.5)) for figures in told]
-    p50s = ", ".join(f"{target}{cells.bound(one)}{ms(one.told)}" for target, one in medians)
+    p50s = ", ".join(f"{target}{cells.open_end_sign(one)}{ms(one.reported_value)}" for target, one in medians)
     blocks = [
         *b.line(f"From the start of connecting to session.created, p50: {p50s}." if p50s else ""),
         *b.line(remarks.auth_wait(summary)),
@@ -294,8 +298,8 @@ def _carried(summary: Summary) -> list[b.Block]:
     for figures in summary.carried:
         median = figures.at(0.5)
         ends = interval(median.low / size, median.high / size, format_number, " – ")
-        shown = b.Cell(f"{cells.bound(median)}{format_number(median.told / size)}", ends)
-        cell = shown if median.bounded else cells.quantile_cell(figures, 0.5, "")
+        shown = b.Cell(f"{cells.open_end_sign(median)}{format_number(median.reported_value / size)}", ends)
+        cell = shown if median.has_interval else cells.quantile_cell(figures, 0.5, "")
         of_sessions[figures.metric, figures.target] = [cell, format_number(figures.high / size)]
     rows: list[b.Row | b.Line] = []
     for rate in rates:
@@ -319,10 +323,10 @@ READING_ARRIVALS = (
 
 def arriving(summary: Summary) -> b.Section | None:
     """Return the section on the offered load, and the latency from arrival; None in a closed loop."""
-    frame = summary.arriving
+    frame = summary.arrivals
     if frame is None:
         return None
-    waits = [f for f in summary.connecting if f.metric in remarks.WAITS]
+    waits = [f for f in summary.connect_phases if f.metric in remarks.DELAYS]
     loads, arrived = list[str](), list[b.Line]()
     for one in frame.targets:
         name = f"{one.target}: " if len(frame.targets) > 1 else ""
@@ -334,7 +338,7 @@ def arriving(summary: Summary) -> b.Section | None:
         target = target_cell(summary, one.target, marked=True)
         arrived.append([target, count(one.offered), blocked, *counts, *erlangs, count(one.max_concurrent), *times])
     blocks: list[b.Block] = [
-        *b.line(" ".join([cells.as_sentence(remarks.asked(frame)), *loads])),
+        *b.line(" ".join([cells.as_sentence(remarks.requested_load(frame)), *loads])),
         plot_figure(time_panels.arrivals(call_bins(summary.run)), READING_ARRIVALS),
         b.table(ARRIVED, arrived),
         *([metrics(summary, waits)] if waits else []),

@@ -40,7 +40,7 @@ def quantiles(one: HistogramSummary) -> list[Inline]:
 def quantile_cells(figures: MetricSummary) -> Line:
     """Return p50, p90, p95, p99, the maximum, and the numbers of planned and completed turns."""
     shown = [cells.quantile_cell(figures, p, "") for p in PS]
-    return [*shown, format_number(figures.high), count(figures.planned), cells.reached(figures)]
+    return [*shown, format_number(figures.high), count(figures.planned), cells.completed_share(figures)]
 
 
 def target_cell(summary: Summary, target: str, text: str = "", *, marked: bool = False) -> Cell:

@@ -17,9 +17,9 @@ from reports.run_report import bar_charts, caller_sections, context_sections, me
 from reports.summary.summary import MainResult, Summary
 from reports.wording import cells, remarks, sentences, settings
 from reports.wording.cells import INFINITE
-from reports.wording.notices import decided, inexact_line, notices
+from reports.wording.notices import decision_notices, notices, uncertain_line
 from reports.wording.validity import verdict_count
-from reports.wording.verdicts import NOTHING
+from reports.wording.verdicts import NO_DIFFERENCE
 
 METHOD = {
     "service time": "Latency that is measured from the actual start of the turn, not from a scheduled start.",
@@ -56,16 +56,16 @@ READING = (
     "enough turns lie beyond it. These are service times: they are measured from an instant of the turn, "
     "not from a schedule."
 )
-KEPT_UP = "the load generator kept up"
+SUSTAINED = "the load generator kept up"
 """The meaning of VALID, which is not a statement about the service."""
 
 
 def run_page(summary: Summary) -> b.Page:
     """Return the page, in the order of a reader's questions."""
     verdict, began = summary.validity, format_utc(summary.window.started_utc_ns)
-    word = verdict.word if verdict.status == "no_verdict" else f"{verdict.word} RUN"
-    why = KEPT_UP if verdict.status == "valid" else verdict_count(verdict)
-    judged = b.Badge(b.MARKS[verdict.word].badge, verdict.glyph, word, why)
+    word = verdict.title if verdict.status == "no_verdict" else f"{verdict.title} RUN"
+    why = SUSTAINED if verdict.status == "valid" else verdict_count(verdict)
+    judged = b.Badge(b.MARKS[verdict.title].badge, verdict.marker, word, why)
     shown = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in shown))
     meant: list[b.Block] = [
@@ -90,12 +90,12 @@ def run_page(summary: Summary) -> b.Page:
         if remedy:
             broken.append((b.Strong("What to do:"), f" {remedy}"))
     second = " ".join(filter(None, (sentences.largest_part_of(summary), sentences.run_second(summary))))
-    texts = (decided(summary.run), second, sentences.way_out(summary))
-    longer = [b.Command(f"for {run.figure}", run.command) for run in sentences.longer_runs(summary) if run.command]
+    texts = (decision_notices(summary.run), second, sentences.remedy(summary))
+    longer = [b.Command(f"for {run.percentile}", run.command) for run in sentences.longer_runs(summary) if run.command]
     return b.Page(
-        title=f"{verdict.word}{' · SIMULATED' if summary.simulated else ''} · {summary.scenario}, {began}",
+        title=f"{verdict.title}{' · SIMULATED' if summary.simulated else ''} · {summary.scenario}, {began}",
         badges=[judged, *([b.SIMULATED] if summary.simulated else [])],
-        beside=f"{summary.called} · {began} · {sentences.load_line(summary)}",
+        notes=f"{summary.called} · {began} · {sentences.load_line(summary)}",
         headline=sentences.run_headline(summary),
         lead=[*([b.Banner(broken)] if broken else []), *(b.Paragraph(b.coded(text), "lead") for text in texts if text)],
         answer=[*_answers(summary), *_facts(summary)],
@@ -109,12 +109,12 @@ def run_page(summary: Summary) -> b.Page:
 
 def _answers(summary: Summary) -> list[b.Block]:
     """Return the main metrics in one table with one scale, a row for each target; and how to read it."""
-    groups = cells.tables(summary) if summary.outcomes.begun else []
+    groups = cells.tables(summary) if summary.outcomes.started else []
     if not groups:
         return []
     figures = [answer for group in groups for answer in group.rows]
-    ends = bar_charts.interval_scale(figures) if any(e.bounded for f in figures for e in f.quantiles) else None
-    tail = any(figure.at(0.99).bounded for figure in figures)
+    ends = bar_charts.interval_scale(figures) if any(e.has_interval for f in figures for e in f.quantiles) else None
+    tail = any(figure.at(0.99).has_interval for figure in figures)
     heads: list[b.Head] = [
         b.Column("target", style="vh"),
         b.Column("turns", shorten=1, leave_out=5),
@@ -126,7 +126,7 @@ def _answers(summary: Summary) -> list[b.Block]:
     ]
     if ends:
         axis = Markup(f'{bar_charts.interval_axis(ends)}<span class="vh">intervals</span>')
-        heads.append(b.Column(axis, left=True, style="wideonly", drawn=True))
+        heads.append(b.Column(axis, left=True, style="wideonly", plotted=True))
     ps = (0.5, 0.95, 0.99) if tail else (0.5, 0.95)
     rows: list[b.Line | b.Row] = []
     for group in groups:
@@ -151,19 +151,19 @@ def _answers(summary: Summary) -> list[b.Block]:
     ]
 
 
-WORDS = {NOTHING: "na", INFINITE: "endless"}
+TITLES = {NO_DIFFERENCE: "na", INFINITE: "endless"}
 """The styles of texts that replace a number."""
 
 
 def _answer(
     summary: Summary, group: cells.ResultRows, answer: MainResult, ends: tuple[float, float] | None, ps: Sequence[float]
 ) -> b.Line:
-    target, apart = summary.targets.index(answer.target), group.apart(answer)
+    target, apart = summary.targets.index(answer.target), group.distinction(answer)
     parts = [cells.quantile_cell(answer, p, "") for p in ps]
     return [
         b.Cell(f"{answer.target}{f' · {apart}' if apart else ''}", target=target, marked=True),
         b.Cell(count(answer.turns), plural(answer.sessions, "session")),
-        *(replace(cell, style=WORDS.get(str(cell.text), "")) for cell in parts),
+        *(replace(cell, style=TITLES.get(str(cell.text), "")) for cell in parts),
         format_number(answer.high),
         cells.failures(answer),
         *([b.Cell(Markup(bar_charts.interval_plot(answer, target, ends)), style="hide")] if ends else []),
@@ -171,14 +171,14 @@ def _answer(
 
 
 def _facts(summary: Summary) -> list[b.Block]:
-    inexact = inexact_line(summary.run, cells.main_metrics(summary))
+    inexact = uncertain_line(summary.run, cells.main_metrics(summary))
     noted = [notice for notice in notices(summary) if notice != inexact]
     return [
         *b.fact("differences", remarks.baseline_text(summary)),
         *b.fact("machine", [remarks.machine(summary)]),
         *b.fact("throughput", remarks.throughput(summary)),
-        *b.fact("cost", remarks.cost(summary.money, simulated=summary.simulated)),
-        *(context_sections.uncertain_metrics(summary) if context_sections.doubts_answers(summary) else []),
+        *b.fact("cost", remarks.cost(summary.cost, simulated=summary.simulated)),
+        *(context_sections.uncertain_metrics(summary) if context_sections.affects_answers(summary) else []),
         *([b.Bullets(noted, shown=NOTED)] if noted else []),
     ]
 
@@ -187,38 +187,38 @@ def sections_of(summary: Summary) -> Iterable[b.Section]:
     """Return the sections below the results, in the order of a reader's questions, without the empty ones."""
     each = (
         metric_sections.distributions(summary),
-        metric_sections.spread(summary),
+        metric_sections.variability(summary),
         metric_sections.arriving(summary),
         metric_sections.time(summary),
         caller_sections.by_load(summary),
         caller_sections.segments(summary),
-        caller_sections.hearing(summary),
+        caller_sections.speech_detection(summary),
         caller_sections.interruptions(summary),
         caller_sections.functions(summary),
         metric_sections.rates(summary),
         metric_sections.steps(summary),
-        caller_sections.along(summary),
+        caller_sections.along_session(summary),
         caller_sections.context(summary),
         metric_sections.outcomes(summary),
-        context_sections.quota(summary),
-        context_sections.money(summary),
+        context_sections.rate_limits(summary),
+        context_sections.costs(summary),
         metric_sections.connect(summary),
         caller_sections.network(summary),
         metric_sections.flow(summary),
-        metric_sections.others(summary),
+        metric_sections.other_metrics(summary),
         *caller_sections.by_others(summary),
         context_sections.hosts(summary),
         context_sections.health(summary),
         context_sections.incidents(summary),
         caller_sections.slowest(summary),
-        context_sections.arms(summary),
+        context_sections.targets(summary),
     )
     return filter(None, each)
 
 
 def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
-    shown = {f.metric for f in (*summary.metrics, *summary.connecting, *summary.slopes)}
-    shown |= {distribution.metric for distribution in (*summary.harness, *summary.events)}
+    shown = {f.metric for f in (*summary.metrics, *summary.connect_phases, *summary.slopes)}
+    shown |= {distribution.metric for distribution in (*summary.load_generator, *summary.events)}
     shown |= {rate.metric for rate in summary.throughput if rate.total_bytes and flow}
     shown |= {check.name for check in summary.validity.checks}
     shown |= set(summary.mains.values())

@@ -6,28 +6,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.untrusted.sanitize import escape_control
-from reports.formatting import NONE, count, shortened
+from reports.formatting import NONE, count, excerpt
 from reports.render.blocks import Column, Inline, table
 from reports.render.terminal import render_lines
 from reports.summary.summary import Summary
 from reports.wording import cells
 
-RUN_HEADS = (Column("run", least=12), "target", "turns", "p50", "p95", "p99", "failed", "valid")
+RUN_HEADS = (Column("run", min_width=12), "target", "turns", "p50", "p95", "p99", "failed", "valid")
 RUN_LEFT = (0, 1, 7)
 """The columns of text."""
-TARGET_MOST = 24
+MAX_TARGET_CHARACTERS = 24
 WARNING = "Each row is a separate run: `rtbench compare` tests whether they differ by more than chance."
 
 
 def rows_of(summary: Summary) -> list[tuple[str, list[Inline]]]:
     """Return the rows of one run, each with its heading; a run without turns has a row that says so."""
     run, valid = escape_control(summary.run.folder.resolve().name), " ".join(cells.run_badges(summary))
-    if not summary.outcomes.begun:
+    if not summary.outcomes.started:
         return [("no turns", [run, NONE, "0", *("n/a",) * 4, valid])]
     rows: list[tuple[str, list[Inline]]] = []
     for answer in (answer for group in cells.tables(summary) for answer in group.rows):
         quantiles = (cells.quantile_cell(answer, p).text for p in (0.5, 0.95, 0.99))
-        parts = [shortened(answer.target, TARGET_MOST), count(answer.turns), *quantiles, cells.failures(answer).text]
+        parts = [
+            excerpt(answer.target, MAX_TARGET_CHARACTERS),
+            count(answer.turns),
+            *quantiles,
+            cells.failures(answer).text,
+        ]
         rows.append((f"{cells.row_title(answer)}, ms", [run, *parts, valid]))
     return rows
 

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from reports.formatting import NBSP, format_number, ms, nice, shortened, time_step
+from reports.formatting import NBSP, excerpt, format_number, ms, nice, time_step
 from reports.render.markers import colour_class, marker_char
 from reports.render.svg import WIDE, PixelScale, Plot, even_ticks, identity
 from reports.summary.example_turns import ExampleTurn
-from reports.wording.cells import talk_name
+from reports.wording.cells import example_name
 
-LONGEST_S = 20.0
+MAX_TIMELINE_S = 20.0
 """The maximum of the axis; longer bars are interrupted, with their end as text."""
 SPOKEN_S = 4.0
 """The maximum of the caller's speech that is drawn; the numbers contain its duration."""
@@ -25,7 +25,7 @@ TRIANGLES = (("end of turn detected", "noticed_s", 0), ("first audio delta", "fi
 def speech(talks: Sequence[ExampleTurn]) -> Plot:
     """Plot two lanes for each turn on one time axis: the caller, the latency, and the reply with its stalls."""
     spoken = ". ".join(
-        f"{talk_name(talk)}: {talk.step} on {talk.target}, {_s(talk.wait_s)} of latency"
+        f"{example_name(talk)}: {talk.step} on {talk.target}, {_s(talk.wait_s)} of latency"
         + (f", {_s(talk.stall_s)} of stall_count" if talk.stall_s else "")
         for talk in talks
     )
@@ -35,7 +35,7 @@ def speech(talks: Sequence[ExampleTurn]) -> Plot:
     speech_s = max((talk.speech_s for talk in talks if talk.speech_s == talk.speech_s), default=0.0)
     ends = [end for talk in talks for end in (talk.wait_s * 1.1, talk.answer_s * 1.1, talk.end_s) if end == end]
     low = min(max(0.4, speech_s), SPOKEN_S)
-    x = PixelScale(identity, -low, min(LONGEST_S, max([1.0, *ends])), plot.x0, plot.x1)
+    x = PixelScale(identity, -low, min(MAX_TIMELINE_S, max([1.0, *ends])), plot.x0, plot.x1)
     step = time_step(x.high - x.low, 9) if x.high > 2 else nice(x.high / 4)
     ticks = [*(-s for s in even_ticks(-x.low, step)[:0:-1]), *even_ticks(x.high, step)]
     plot.x_axis(x, ticks, lambda s: f"{'+' if s > 0 else ''}{format_number(s)}{NBSP}s" if s else "0", grid=True)
@@ -44,11 +44,11 @@ def speech(talks: Sequence[ExampleTurn]) -> Plot:
         if row:
             plot.line(0, top - 2, plot.x1, top - 2, "grid")
         with plot.of(talk.colour):
-            plot.text(0, top + 28, talk_name(talk), "rowlab")
-            name = f"{marker_char(talk.colour)} {shortened(talk.target, 20)}"
+            plot.text(0, top + 28, example_name(talk), "rowlab")
+            name = f"{marker_char(talk.colour)} {excerpt(talk.target, 20)}"
             plot.text(0, top + 45, name, f"lab {colour_class(talk.colour, 't')}")
-            plot.text(0, top + 61, f"{shortened(talk.step, 20)}, turn {talk.turn}", "lab")
-            _talk(plot, talk, x, top + 34, top + 76)
+            plot.text(0, top + 61, f"{excerpt(talk.step, 20)}, turn {talk.turn}", "lab")
+            _turn(plot, talk, x, top + 34, top + 76)
     room = x(0) - plot.x0 > LETTER * len("end of speech") / 2
     plot.text(x(0), plot.y1 - 12, "end of speech", "lab", "middle" if room else "start")
     return plot
@@ -56,7 +56,7 @@ def speech(talks: Sequence[ExampleTurn]) -> Plot:
 
 def breaks(talks: Sequence[ExampleTurn]) -> bool:
     """Return whether a bar is longer than the axis."""
-    return any(max(talk.wait_s, talk.end_s if talk.end_s == talk.end_s else 0.0) > LONGEST_S for talk in talks)
+    return any(max(talk.wait_s, talk.end_s if talk.end_s == talk.end_s else 0.0) > MAX_TIMELINE_S for talk in talks)
 
 
 def has_triangles(talks: Sequence[ExampleTurn]) -> bool:
@@ -64,9 +64,9 @@ def has_triangles(talks: Sequence[ExampleTurn]) -> bool:
     return any(not math.isnan(getattr(talk, field)) for talk in talks for _, field, _ in TRIANGLES)
 
 
-def talk_numbers(talk: ExampleTurn) -> list[str]:
+def turn_numbers(talk: ExampleTurn) -> list[str]:
     """Return the numbers of one turn: its name, then each value in words."""
-    said = [talk_name(talk), talk.target, f"{talk.step}, turn {talk.turn}"]
+    said = [example_name(talk), talk.target, f"{talk.step}, turn {talk.turn}"]
     said += [f"caller spoke {_s(talk.speech_s)}"] if talk.speech_s == talk.speech_s else []
     said += [f"{name} {_s(value)}" for name, field, _ in TRIANGLES if not math.isnan(value := getattr(talk, field))]
     said += [f"reply audible from {_s(talk.wait_s)}"]
@@ -83,7 +83,7 @@ def _s(seconds: float) -> str:
     return ms(1e3 * seconds)
 
 
-def _talk(plot: Plot, talk: ExampleTurn, x: PixelScale, call: float, reply: float) -> None:
+def _turn(plot: Plot, talk: ExampleTurn, x: PixelScale, call: float, reply: float) -> None:
     for lane, word in ((call, "caller"), (reply, "reply")):
         plot.line(plot.x0, lane, plot.x1, lane, "lane")
         plot.text(plot.x0 - 8, lane + 4, word, "tiny", "end")
@@ -108,7 +108,7 @@ def _talk(plot: Plot, talk: ExampleTurn, x: PixelScale, call: float, reply: floa
             plot.dot(x(at), reply + 16, "triangle", f"tri g{shade}", 5, f"{name} {_s(at)}")
 
 
-def _beside(plot: Plot, x: float, apart: float, y: float, text: str, cls: str) -> None:
+def _labels(plot: Plot, x: float, apart: float, y: float, text: str, cls: str) -> None:
     """Write a text after a marker; without room, write it at the height `apart`, ending with the figure."""
     if x + LETTER * len(text) <= plot.w:
         plot.text(x, y, text, cls)
@@ -123,7 +123,7 @@ def _functions(plot: Plot, talk: ExampleTurn, x: PixelScale, lane: float) -> Non
     begin, took = x(talk.called_s), _s(talk.asked_on_s - talk.called_s)
     width = max(3.0, x.clip(talk.asked_on_s) - begin)
     plot.rect(begin, lane - LANE / 2 + 4, width, LANE - 8, "own", f"our functions {took}")
-    _beside(plot, begin, lane - LANE / 2, lane - LANE / 2, f"functions {took}", "tiny")
+    _labels(plot, begin, lane - LANE / 2, lane - LANE / 2, f"functions {took}", "tiny")
 
 
 def _interruption(plot: Plot, talk: ExampleTurn, x: PixelScale, call: float, reply: float) -> None:
@@ -134,7 +134,7 @@ def _interruption(plot: Plot, talk: ExampleTurn, x: PixelScale, call: float, rep
     tip = f"the caller interrupts: silent after {took}"
     plot.rect(begin, call - LANE / 2, max(3.0, silent - begin), LANE, "caller", tip)
     plot.line(silent, call - LANE / 2 - 4, silent, reply + LANE / 2 + 6, "zero")
-    _beside(plot, silent + 6, call + LANE / 2 + 12, call + 4, f"interrupts, silent after {took}", "dl")
+    _labels(plot, silent + 6, call + LANE / 2 + 12, call + 4, f"interrupts, silent after {took}", "dl")
 
 
 def _reply(plot: Plot, talk: ExampleTurn, x: PixelScale, lane: float) -> None:
@@ -151,7 +151,7 @@ def _reply(plot: Plot, talk: ExampleTurn, x: PixelScale, lane: float) -> None:
         marks += [(talk.answer_s, f"the answer from {_s(talk.answer_s)}", "answer")] if in_parts else []
         for at_s, tip, name in marks:
             plot.rect(x(at_s), lane - LANE / 2, 6, LANE, cls, tip)
-            _beside(plot, x(at_s) + 12, lane - LANE / 2 - 5, lane + 4, name, "tiny")
+            _labels(plot, x(at_s) + 12, lane - LANE / 2 - 5, lane + 4, name, "tiny")
         return
     begin, end = x(talk.wait_s), x.clip(end_s)
     tip = f"the reply plays from {_s(talk.wait_s)} to {_s(end_s)}"

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from reports.formatting import NBSP, clock, count, format_duration, join_words, ms, percent, plural, shortened
+from reports.formatting import NBSP, clock, count, excerpt, format_duration, join_words, ms, percent, plural
 from reports.render.markers import colour_class, marker_char
 from reports.render.svg import FAILED_BAND, WIDE, PixelScale, Plot, Point, identity, log_scale, log_ticks
-from reports.summary.load import CallBins, Quota, Throttling
+from reports.summary.load import CallBins, RateLimitSeries, Throttling
 from reports.summary.over_time import ROWS, OverTime, Panel, StepsOverTime, TimeBin
 
-TICKS_MOST = 300
+MAX_TICKS = 300
 """The maximum number of failures drawn one by one; with more, their share in each bin is a shade."""
 
 
@@ -29,7 +29,7 @@ def _begins(bins: Iterable[TimeBin], bin_s: float, length_s: float, x: PixelScal
 
 def time_panels(frame: OverTime) -> Plot:
     """Plot a panel per target: turns as dots or shade, p50 and p95 by bin, failures above; active sessions below."""
-    tall, gap, foot = 150 if frame.drawable else FAILED_BAND, 34, 52
+    tall, gap, foot = 150 if frame.is_plottable else FAILED_BAND, 34, 52
     many = len(frame.panels)
     has_active = frame.active[0].size > 0
     height = 24 + many * (tall + gap) + (foot + 8 if has_active else -gap + 8) + 30
@@ -37,11 +37,11 @@ def time_panels(frame: OverTime) -> Plot:
     desc += "Lines: the median and the 95th percentile; ticks in the band above: failed turns. "
     desc += "; ".join(
         f"{p.label}: {count(p.turns)} turns, {count(p.failed)} failed"
-        + (f", {count(p.lost)} of them not started" if p.lost else "")
+        + (f", {count(p.not_started)} of them not started" if p.not_started else "")
         for p in frame.panels
     )
     plot = _run_plot(height, 24, f"{join_words(list(frame.metrics))} over time", desc)
-    x = PixelScale(identity, 0.0, frame.length_s, plot.x0, plot.x1)
+    x = PixelScale(identity, 0.0, frame.duration_s, plot.x0, plot.x1)
     ground = plot.y0
     for row, panel in enumerate(frame.panels):
         bottom = 24 + row * (tall + gap) + tall
@@ -76,21 +76,21 @@ def time_panels(frame: OverTime) -> Plot:
             texts[one.begin_s] = ", ".join([*said, f"{one.turns} turn{'' if one.turns == 1 else 's'}{failed}"])
         lines.append((panel.label, texts))
     bins = (bin_ for panel in frame.panels for bin_ in panel.bins)
-    plot.read_lines(_begins(bins, frame.bin_s, frame.length_s, x), lines)
+    plot.read_lines(_begins(bins, frame.bin_s, frame.duration_s, x), lines)
     return plot
 
 
 def _panel(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale) -> None:
     rail = FAILED_BAND if panel.failures_s.size else 0
-    name = f"{marker_char(panel.colour)} {shortened(panel.label, 60)}"
+    name = f"{marker_char(panel.colour)} {excerpt(panel.label, 60)}"
     plot.text(plot.x0, plot.y1 - 6, name, f"dl {colour_class(panel.colour, 't')}")
-    if frame.drawable:
+    if frame.is_plottable:
         _values(plot, panel, frame, x, log_scale(frame.low, frame.high, plot.y0, plot.y1 + rail + 4))
     if rail:
         with plot.along_run():
             # failed turns above the others: a tick each, or with many turns their share in each bin as a shade
             plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, rail, "failed-band")
-            if panel.failures_s.size <= TICKS_MOST:
+            if panel.failures_s.size <= MAX_TICKS:
                 for at in panel.failures_s:
                     plot.line(x.clip(at), plot.y1 + 1, x.clip(at), plot.y1 + rail - 1, "fail")
             else:
@@ -139,20 +139,20 @@ TALL, GAP = 62, 26
 
 def step_panels(course: StepsOverTime) -> Plot:
     """Plot the medians of the bins of each step, a line for each target, all on one scale."""
-    named = sorted({(one.target, shortened(course.targets[one.target], 24)) for one in course.courses})
+    named = sorted({(one.target, excerpt(course.targets[one.target], 24)) for one in course.series})
     height, legend = len(course.steps) * (TALL + GAP) + 30, named if len(named) > 1 else ()
     title = f"{course.metric} of each step over time"
     desc = f"One panel for each step: {', '.join(course.steps)}. Lines: medians of the turns in each interval."
     plot = Plot(WIDE, height, legend, left=56, right=24, top=0, bottom=30, title=title, desc=desc)
-    x = PixelScale(identity, 0.0, course.length_s, plot.x0, plot.x1)
+    x = PixelScale(identity, 0.0, course.duration_s, plot.x0, plot.x1)
     ground, top = plot.y0, plot.y1
     for row, step in enumerate(course.steps):
         plot.y1 = top + row * (TALL + GAP) + GAP
         plot.y0 = plot.y1 + TALL
         y = log_scale(course.low, course.high, plot.y0, plot.y1)
-        plot.text(plot.x0, plot.y1 - 7, shortened(step, 60), "rowlab")
+        plot.text(plot.x0, plot.y1 - 7, excerpt(step, 60), "rowlab")
         plot.y_axis(y, log_ticks(course.low, course.high, 3), ms)
-        for one in course.courses:
+        for one in course.series:
             if one.step == step:
                 points = [(x.clip(bin_.begin_s + course.bin_s / 2), y.clip(bin_.p50)) for bin_ in one.bins]
                 with plot.of(one.target), plot.along_run():
@@ -170,21 +170,21 @@ def _read(plot: Plot, course: StepsOverTime, x: PixelScale) -> None:
     lines = []
     for step in course.steps:
         texts: dict[float, str] = {}
-        for one in course.courses:
+        for one in course.series:
             for bin_ in one.bins if one.step == step else ():
                 said = f"{course.targets[one.target]} " if len(course.targets) > 1 else ""
                 said += "failed" if bin_.p50 == math.inf else ms(bin_.p50)
                 texts[bin_.begin_s] = f"{texts[bin_.begin_s]}, {said}" if bin_.begin_s in texts else said
         lines.append((step, texts))
-    bins = (bin_ for one in course.courses for bin_ in one.bins)
-    plot.read_lines(_begins(bins, course.bin_s, course.length_s, x), lines)
+    bins = (bin_ for one in course.series for bin_ in one.bins)
+    plot.read_lines(_begins(bins, course.bin_s, course.duration_s, x), lines)
 
 
 SHARE, COUNT, BETWEEN_TARGETS, APART = 64, 46, 50, 28
 STYLES = {"tokens": "t-mid", "requests": "t-tail"}
 
 
-def limit_panels(frame: Quota) -> Plot:
+def limit_panels(frame: RateLimitSeries) -> Plot:
     """Plot the remaining shares of each target's limits, and throttled turns and sessions below them."""
     shown = [(place, one) for place, one in enumerate(frame.targets) if one.remaining or one.counts.any()]
     spoken: list[str] = []
@@ -220,7 +220,7 @@ def limit_panels(frame: Quota) -> Plot:
 
 
 def _target(plot: Plot, one: Throttling, place: int, bin_s: float, x: PixelScale, top: float) -> None:
-    plot.text(plot.x0, top + 24, f"{marker_char(place)} {shortened(one.target, 60)}", f"dl {colour_class(place, 't')}")
+    plot.text(plot.x0, top + 24, f"{marker_char(place)} {excerpt(one.target, 60)}", f"dl {colour_class(place, 't')}")
     top += BETWEEN_TARGETS
     if one.remaining:
         plot.y1, plot.y0 = int(top), int(top) + SHARE

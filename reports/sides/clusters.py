@@ -21,7 +21,7 @@ ABSENT = -1
 """The index of a target that no row of its run names."""
 
 
-NOBODY: Integers = np.zeros(0, dtype=np.int64)
+NO_SESSION: Integers = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ def by_session(run: RunFrames, turns: TurnArrays, target: int) -> Clusters:
     rows = rows[np.argsort(run.sessions[clock].to_numpy()[rows], kind="stable")]
     of_code = np.full(turns.sessions, -1, dtype=np.int64)
     of_code[turns.session_of_row[rows]] = np.arange(rows.size)
-    begun = np.unique(turns.session[turns.target == target]) if target != ABSENT else NOBODY
+    begun = np.unique(turns.session[turns.target == target]) if target != ABSENT else NO_SESSION
     rowless = begun[of_code[begun] < 0] if begun.size else begun
     of_code[rowless] = rows.size + np.arange(rowless.size)
     return Clusters(int(rows.size + rowless.size), of_code, rows, np.arange(rows.size))
@@ -76,7 +76,7 @@ def by_pair(run: RunFrames, turns: TurnArrays, targets: Sequence[int]) -> tuple[
 def session_rows_of(run: RunFrames, turns: TurnArrays, target: int) -> Integers:
     """Return the measured rows of a target's sessions."""
     if target == ABSENT:
-        return NOBODY
+        return NO_SESSION
     rows = measured_rows(run.sessions)
     mine: Integers = rows[(run.sessions["target"].iloc[rows] == turns.targets[target]).to_numpy()]
     return mine

@@ -16,15 +16,15 @@ from bench.units import NS_PER_S
 from reports import uncertainty
 from reports.metric_spec import MetricSpec
 from reports.runs import RunFrames
-from reports.samples import ALWAYS, MetricSamples, is_wait, rate_counts, session_sample
-from reports.sides.clusters import ABSENT, NOBODY, Clusters
+from reports.samples import ALWAYS, MetricSamples, is_latency, rate_counts, session_sample
+from reports.sides.clusters import ABSENT, NO_SESSION, Clusters
 from reports.statistics.counting import Floats, Integers
-from reports.statistics.quantiles import NOTHING, Sample
+from reports.statistics.quantiles import NO_VALUES, Sample
 from reports.statistics.rates import PerCluster
 from reports.strata import Stratum
 from reports.summary.metrics import slope_sample
 from reports.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
-from reports.turns import Flags, TurnArrays, column_of, lost_of, measured_sessions
+from reports.turns import Flags, TurnArrays, column_of, measured_sessions, not_started_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +38,14 @@ class ComparedTarget:
     label: str
     name: str = ""
     """The name of the target in its run."""
-    clusters: Clusters = field(default_factory=lambda: Clusters(0, NOBODY, NOBODY, NOBODY))
+    clusters: Clusters = field(default_factory=lambda: Clusters(0, NO_SESSION, NO_SESSION, NO_SESSION))
 
     @property
     def turns(self) -> TurnArrays:
         return self.samples.turns
 
     @property
-    def mains(self) -> Mapping[Stratum, str]:
+    def main_metrics(self) -> Mapping[Stratum, str]:
         """The main metric of each stratum of the run."""
         return self.samples.mains
 
@@ -59,7 +59,7 @@ class ComparedTarget:
         return self.clusters.pairs is not None
 
     @cached_property
-    def here(self) -> Flags:
+    def turn_mask(self) -> Flags:
         """A mask of the turns of `turns` that count for this target."""
         if self.target == ABSENT:
             return np.zeros(self.turns.rows.size, dtype=bool)
@@ -79,19 +79,19 @@ class ComparedTarget:
         return float(ends_ns.max() - rows["start_utc_ns"].min()) / NS_PER_S if len(ends_ns) else 0.0
 
     @cached_property
-    def begun(self) -> dict[Stratum, int]:
+    def turns_started(self) -> dict[Stratum, int]:
         """The number of its turns in each stratum of the run."""
-        return self.begun_in(np.ones(len(self.turns.steps), dtype=bool))
+        return self.turns_started_in(np.ones(len(self.turns.steps), dtype=bool))
 
-    def begun_in(self, steps: Flags) -> dict[Stratum, int]:
+    def turns_started_in(self, steps: Flags) -> dict[Stratum, int]:
         """Return the number of its turns of some steps in each stratum of the run."""
-        of_step = self.begun_by_step
+        of_step = self.turns_started_by_step
         return {stratum: int(of_step[steps & self.turns.steps_in(stratum)].sum()) for stratum in self.turns.strata}
 
     @cached_property
-    def begun_by_step(self) -> Integers:
+    def turns_started_by_step(self) -> Integers:
         """The number of its turns of each step of the run."""
-        return np.bincount(self.turns.step[self.here], minlength=len(self.turns.steps))
+        return np.bincount(self.turns.step[self.turn_mask], minlength=len(self.turns.steps))
 
     @cached_property
     def outcomes(self) -> Outcomes:
@@ -101,7 +101,7 @@ class ComparedTarget:
     @property
     def simulated(self) -> bool:
         """True if measured against `rtbench simulate`, by its rows; without rows, by the run's document."""
-        marks = self.turns.frame["simulated"].iloc[self.turns.rows[self.here]]
+        marks = self.turns.frame["simulated"].iloc[self.turns.rows[self.turn_mask]]
         return bool(marks.eq(True).any()) if len(marks) else bool(self.run.metadata.get("simulated"))
 
     def steps(self, question: MetricSpec) -> Flags:
@@ -121,9 +121,9 @@ class ComparedTarget:
         if metric.unit == SLOPE:
             # one value per session, from its turns of one stratum; by default the most frequent one
             if self.target == ABSENT:
-                return NOTHING
-            stratum = question.stratum or max(self.begun, key=self.begun.__getitem__)
-            main = next((name for one, name in self.mains.items() if stratum.covers(one)), ALWAYS)
+                return NO_VALUES
+            stratum = question.stratum or max(self.turns_started, key=self.turns_started.__getitem__)
+            main = next((name for one, name in self.main_metrics.items() if stratum.covers(one)), ALWAYS)
             slopes = slope_sample(self.samples[main], self.target, self.turns.steps_in(stratum), question.metric)
             clusters = self.clusters.of_code[slopes.sessions]
             return Sample(slopes.values[clusters >= 0], clusters[clusters >= 0])
@@ -132,28 +132,28 @@ class ComparedTarget:
             frame = self.session_rows
             sample = session_sample(frame, question.metric) if column_of(question.metric) in frame.columns else None
             if sample is None:
-                return NOTHING
+                return NO_VALUES
             return Sample(sample.values, self.clusters.of_row[sample.sessions], sample.failed, sample.unfinished)
         if self.target == ABSENT or metric.scope != "turn":
-            return NOTHING
+            return NO_VALUES
         drawn, steps = self.samples[question.metric], self.steps(question)
-        sample, lost = drawn.of(self.target, steps), self._lost(steps & drawn.applies[self.target])
+        sample, lost = drawn.of(self.target, steps), self._not_started(steps & drawn.applies[self.target])
         clusters = self.clusters.of_code[sample.sessions]
         kept = clusters >= 0
         if kept.all():
             return replace(sample, sessions=clusters)
         values = sample.values[kept]
-        failed = int(np.isinf(values).sum()) if is_wait(metric) else sample.failed
+        failed = int(np.isinf(values).sum()) if is_latency(metric) else sample.failed
         return Sample(values, clusters[kept], failed, sample.unfinished, int(lost.sum()))
 
     def counts(self, question: MetricSpec) -> PerCluster:
         """Return the events and the units of a rate (turns or words) in each cluster."""
         turns, steps = self.turns, self.steps(question)
         counts = rate_counts(turns, question.metric)
-        mine = self.here & ~np.isnan(counts[0]) & (steps[turns.step] if turns.rows.size else True)
+        mine = self.turn_mask & ~np.isnan(counts[0]) & (steps[turns.step] if turns.rows.size else True)
         clusters, many = self.clusters.of_code[turns.session[mine]], self.clusters.count
         events, of = (np.bincount(clusters, one[mine], many).astype(np.float64) for one in counts)
-        lost = self._lost(steps) if question.metric == "failure_rate" else 0
+        lost = self._not_started(steps) if question.metric == "failure_rate" else 0
         return events + lost, of + lost
 
     def totals(self, question: MetricSpec) -> PerCluster:
@@ -164,17 +164,19 @@ class ComparedTarget:
         totals: Floats = np.bincount(clusters, good, minlength=size).astype(np.float64)
         return totals, np.bincount(clusters, minlength=size).astype(np.float64)
 
-    def _lost(self, steps: Flags) -> Integers:
+    def _not_started(self, steps: Flags) -> Integers:
         """Return the number of planned turns of some steps that did not start, in each cluster."""
         if not steps.size:  # no turn of the run started
-            return np.bincount(self.clusters.of_row, lost_of(self.session_rows), self.clusters.count).astype(np.int64)
-        lost = self.turns.lost
+            return np.bincount(self.clusters.of_row, not_started_of(self.session_rows), self.clusters.count).astype(
+                np.int64
+            )
+        lost = self.turns.not_started
         clusters = self.clusters.of_code[lost.session[lost.of(self.target, steps)]]
         return np.bincount(clusters[clusters >= 0], minlength=self.clusters.count)
 
-    def inexact(self, question: MetricSpec) -> str:
+    def uncertainty_text(self, question: MetricSpec) -> str:
         """Return why its value may decide nothing; empty if it may."""
-        return uncertainty.why(self.run.inexact, self.name, question.metric)
+        return uncertainty.reason_text(self.run.uncertain_metrics, self.name, question.metric)
 
     @property
     def step_names(self) -> list[str]:
@@ -187,10 +189,10 @@ class ComparedTarget:
         It is inf if it is unknown, or if values may be those of another metric.
         """
         of = self.name, question.metric
-        early = any(one.is_early for one in self.run.inexact if (one.target, one.metric) == of)
+        early = any(one.is_early for one in self.run.uncertain_metrics if (one.target, one.metric) == of)
         return math.inf if early else worst_bound(self.run.folder, CATALOGUE[question.metric], self.name)
 
 
-def inexact(sides: Sequence[ComparedTarget], question: MetricSpec) -> str:
+def uncertainty_text(sides: Sequence[ComparedTarget], question: MetricSpec) -> str:
     """Return why targets may not be compared by a metric, because it is not exact in their runs; empty if they may."""
-    return "; ".join(f"{why} on {side.label}" for side in sides if (why := side.inexact(question)))
+    return "; ".join(f"{why} on {side.label}" for side in sides if (why := side.uncertainty_text(question)))

@@ -17,7 +17,7 @@ from bench.errors import UsageError
 from bench.metrics import DEFINITIONS_VERSION
 from reports.formatting import NONE
 from reports.sides.compared_target import ComparedTarget
-from reports.summary.targets import TargetFacts, arms_of
+from reports.summary.targets import TargetFacts, facts_of_targets
 from reports.thresholds import near, quoted
 
 EXTRA = "extra"
@@ -168,7 +168,7 @@ UNKNOWN = "unknown"
 def conditions_of(side: ComparedTarget) -> dict[str, str]:
     """Return a text for each condition of a target's run, including the workload; empty if it is unknown."""
     document = side.run.metadata
-    facts = arms_of(document, side.session_rows, [side.name])[0]
+    facts = facts_of_targets(document, side.session_rows, [side.name])[0]
     return conditions_in(document, side.name, facts, simulated=side.run.simulated)
 
 

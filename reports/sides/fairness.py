@@ -13,22 +13,22 @@ from typing import Literal
 import numpy as np
 
 from bench.errors import UsageError
-from reports.formatting import NBSP, NONE, count, join_words, percent, plural, shortened
+from reports.formatting import NBSP, NONE, count, excerpt, join_words, percent, plural
 from reports.runs import hosts_of
 from reports.sides.clusters import ABSENT
 from reports.sides.compared_target import ComparedTarget
 from reports.sides.conditions import differing_between, scripts, setting_text, workload
-from reports.sides.metric_specs import default_questions
+from reports.sides.metric_specs import default_specs
 from reports.sides.mix import ShareChange, changed_shares
 from reports.sides.named import matched_to_the_first
-from reports.statistics.autocorrelation import are_alike
-from reports.summary.run_validity import noticed, taken_by_warm_up, validity_of
-from reports.summary.targets import FAIR, arms_of, interleaving_of
+from reports.statistics.autocorrelation import have_same_distribution
+from reports.summary.run_validity import end_detection, validity_of, within_warmup
+from reports.summary.targets import FAIR, facts_of_targets, interleaving_of
 from reports.turns import measured_sessions
 from reports.wording.notices import FAILURES_DIFFER, run_notices
 from reports.wording.remarks import interleaved
 from reports.wording.settings import FACTS
-from reports.wording.validity import InvalidReason, ended_as, of_run, over_the_limit, run_called
+from reports.wording.validity import InvalidReason, end_state, of_run, over_the_limit, run_title
 
 Fairness = Literal["pass", "fail", "informational"]
 
@@ -56,7 +56,7 @@ THROTTLED = f"throttled turns, limit 1{NBSP}%"
 NO_TURN = "no turn"
 UNEQUAL = 3
 """The ratio of sessions of two targets above which tail error rates are unreliable."""
-LONGEST = 90
+MAX_TEXT_CHARACTERS = 90
 """The maximum length of a text in a row, in characters."""
 SHARES = (
     "The shares of steps differ: {0} has {1} of the turns of {2} and {3} of the turns of {4}. Percentiles are compared "
@@ -124,22 +124,22 @@ def _valid(sides: Sequence[ComparedTarget]) -> FairnessCheckEntry:
     for folder, run in runs.items():
         mine = [side for side in sides if side.run.folder == folder]
         # if a run ended without verdict because no turn started, that is the cause
-        over = run.metadata.get("state") == "ended" and not taken_by_warm_up(run.metadata)
-        if verdicts[folder].status == "no_verdict" and over and not any(side.here.any() for side in mine):
+        over = run.metadata.get("state") == "ended" and not within_warmup(run.metadata)
+        if verdicts[folder].status == "no_verdict" and over and not any(side.turn_mask.any() for side in mine):
             causes += [_no_turns(side) for side in mine]
         else:
             labels = [side.label for side in mine]
-            causes += of_run(verdicts[folder], run.metadata, folder, run_called(labels, only=len(runs) == 1))
-    marks = [f"{verdicts[side.run.folder].glyph} {verdicts[side.run.folder].word}" for side in sides]
+            causes += of_run(verdicts[folder], run.metadata, folder, run_title(labels, only=len(runs) == 1))
+    marks = [f"{verdicts[side.run.folder].marker} {verdicts[side.run.folder].title}" for side in sides]
     return _check(VALID, marks, causes, fair=all(verdict.status == "valid" for verdict in verdicts.values()))
 
 
 def _measured(sides: Sequence[ComparedTarget]) -> FairnessCheckEntry:
     """Return the check that each target has turns."""
-    begun = [int(side.here.sum()) for side in sides]
+    begun = [int(side.turn_mask.sum()) for side in sides]
     numbers = [plural(n, "turn") if n else NO_TURN for n in begun]
     lacking = [side for side, n in zip(sides, begun, strict=True) if not n]
-    causes = [_no_turns(side) for side in lacking if not taken_by_warm_up(side.run.metadata)]
+    causes = [_no_turns(side) for side in lacking if not within_warmup(side.run.metadata)]
     return _check(TURNS, numbers, causes, fair=not lacking)
 
 
@@ -147,7 +147,7 @@ def _no_turns(side: ComparedTarget) -> InvalidReason:
     """Return a reason such as "new has no turns: 3 sessions ended as connect_failed:401"."""
     ends = side.session_rows["outcome"].dropna().value_counts()
     endings = {str(name): int(n) for name, n in ends.items() if n}
-    ended = f": {ended_as(endings)}" if endings else ""
+    ended = f": {end_state(endings)}" if endings else ""
     remedy = "run `rtbench report` to see why no turn started"
     return InvalidReason("no_data", f"{side.label} has no turns{ended}", remedy, side.run.folder)
 
@@ -170,7 +170,7 @@ def _same_work(sides: Sequence[ComparedTarget], same: str) -> Iterable[FairnessC
     arms = [part(side.run.metadata, side.name) for side in sides]
     differing = differing_between(arms)
     for name, texts in differing.items():
-        shown = [shortened(text, LONGEST) for text in texts]
+        shown = [excerpt(text, MAX_TEXT_CHARACTERS) for text in texts]
         each = ", ".join(f"{side.label} {text}" for side, text in zip(sides, shown, strict=True))
         remedy = "run both targets with the same scripts, audio, load and warm-up"
         cause = InvalidReason("workload_differs", f"the targets differ in {name} ({each})", remedy)
@@ -209,22 +209,24 @@ def _informational(
     """
     rows = {"sessions": tuple(plural(side.sessions, "pair" if sides[0].paired else "session") for side in sides)}
     rows["failed or not started"] = tuple(
-        NONE if side.target == ABSENT else percent((of := side.outcomes.targets[side.target]).unmet, of.turns_planned)
+        NONE
+        if side.target == ABSENT
+        else percent((of := side.outcomes.targets[side.target]).failed_or_not_started, of.turns_planned)
         for side in sides
     )
     if first := next(filter(None, mixes), None):
         shares = [f"{one.step} {percent(one.shares[1], 1)}" if one else "as the baseline" for one in mixes]
         rows["shares of steps"] = (f"{first.step} {percent(first.shares[0], 1)}", *shares)
-    facts = [arms_of(side.run.metadata, side.session_rows, [side.name])[0] for side in sides]
+    facts = [facts_of_targets(side.run.metadata, side.session_rows, [side.name])[0] for side in sides]
     for key, fact in FACTS.items():
         texts = tuple(getattr(of_arm, key) or NONE for of_arm in facts)
         if len(set(texts)) > 1:
             rows[fact] = texts
-    for rows_of in (rows, differing_between([_surroundings(side) for side in sides])):
+    for rows_of in (rows, differing_between([_environment(side) for side in sides])):
         yield from (FairnessCheckEntry(name, texts, "informational") for name, texts in rows_of.items())
 
 
-def _surroundings(side: ComparedTarget) -> dict[str, str]:
+def _environment(side: ComparedTarget) -> dict[str, str]:
     document = side.run.metadata
     host = document.get("host") or {}
     packages = host.get("packages") or {}
@@ -269,16 +271,16 @@ def notices_on(sides: Sequence[ComparedTarget]) -> Iterable[str]:
     yield from one_seed(sides)
     for side in {id(side.run): side for side in sides}.values():
         where = "" if one_run(sides) else f"{side.label}: "
-        said_of_run = run_notices(side.run, noticed(side.run, side.turns, measured_sessions(side.run)))
+        said_of_run = run_notices(side.run, end_detection(side.run, side.turns, measured_sessions(side.run)))
         yield from (f"{where}{notice}" for notice in said_of_run)
 
 
 def one_seed(sides: Sequence[ComparedTarget]) -> Iterable[str]:
     """Yield a notice if two simulators share a seed and generated the same delays: comparing them shows nothing."""
-    question, (first, *others) = next(default_questions(sides)), sides
+    question, (first, *others) = next(default_specs(sides)), sides
     for side in others:
         same = first.sample(question).succeeded, side.sample(question).succeeded
-        if first.simulated and side.simulated and are_alike(*same):
+        if first.simulated and side.simulated and have_same_distribution(*same):
             yield (
                 f"{first.label} and {side.label} have almost equal values: their {question.metric} differs less than "
                 "independent samples do. If they are two simulators with one seed, restart one of them with another "

@@ -9,7 +9,7 @@ from dataclasses import replace
 from bench.metrics import CATALOGUE, ORIGIN
 from reports.metric_spec import POINTS, MetricSpec
 from reports.rate_metrics import OF_COLUMNS
-from reports.samples import HEARD
+from reports.samples import VOICE_TO_VOICE
 from reports.sides.compared_target import ComparedTarget
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import MARGINS, Quantile, margin_of
@@ -17,13 +17,19 @@ from reports.statistic_types.rate import Rate
 from reports.statistic_types.typical_change import TypicalChange
 from reports.statistics.differences import Margin
 from reports.statistics.verdicts import turns_to_decide
-from reports.strata import ORIGINS, Stratum
+from reports.strata import MEASURED_FROM_TEXTS, Stratum
 from reports.thresholds import Threshold
 
 MAIN = "ttfa"
 """The main metric of targets without any turn."""
 SECONDARY = (
-    *((HEARD, 0.5), (HEARD, 0.95), ("response_total", 0.5), ("transcript_total", 0.5), ("input_transcript", 0.5)),
+    *(
+        (VOICE_TO_VOICE, 0.5),
+        (VOICE_TO_VOICE, 0.95),
+        ("response_total", 0.5),
+        ("transcript_total", 0.5),
+        ("input_transcript", 0.5),
+    ),
     *(("connect_total", 0.5), ("session_ready", 0.5), ("audio_sent", 0.5), ("audio_received", 0.5)),
 )
 """Quantiles that are compared in addition to those of the main metric."""
@@ -32,7 +38,7 @@ SECONDARY = (
 SLOPE_MS = 10.0
 """The accepted increase of a latency per 1,000 tokens: 0.1 s in a conversation of 10,000."""
 COMPARED = tuple(rate.name for rate in OF_COLUMNS if rate.better != "neither")
-ORIGINS_APART = {"measured_from": (True,), "speech_end": (True, False)}
+MEASURED_FROM_DIFFERS = {"measured_from": (True,), "speech_end": (True, False)}
 """By the start of a metric, whether `measured_from` separates strata; a second value is for targets without a common
 stratum."""
 
@@ -50,25 +56,32 @@ def by_stratum(question: MetricSpec, sides: Sequence[ComparedTarget]) -> list[Me
     if question.stratum is not None and question.stratum.measured_from:
         return [question]
     begun, common = list[Counter[Stratum]](), list[Stratum]()
-    for origins in ORIGINS_APART.get(CATALOGUE[question.metric].begin, (False,)):
-        begun = _counted([side.begun_in(side.steps(question)) for side in sides], origins=origins)
+    for origins in MEASURED_FROM_DIFFERS.get(CATALOGUE[question.metric].begin, (False,)):
+        begun = _counted([side.turns_started_in(side.steps(question)) for side in sides], origins=origins)
         common = _common(begun)
         if len({stratum for of in begun for stratum in of}) < 2:
             return [question]
         if common:
             break
-    lacked = _lacked(begun[0], common) if question.primary else []
+    lacked = _missing(begun[0], common) if question.primary else []
     known = next(of for of in begun if of)
     return [replace(question, stratum=one) for one in [*common, *lacked] or [max(known, key=known.__getitem__)]]
 
 
-def asked_by(threshold: Threshold, question: MetricSpec, sides: Sequence[ComparedTarget]) -> list[MetricSpec]:
+def specs_of_thresholds(
+    threshold: Threshold, question: MetricSpec, sides: Sequence[ComparedTarget]
+) -> list[MetricSpec]:
     """Return the metric specs of a threshold for these targets, one per stratum. `question`: its subject."""
     every = by_stratum(question, sides)
     if not threshold.measured_from:
         return every
     chosen = [one for one in every if one.stratum and one.stratum.measured_from == threshold.measured_from]
-    there = {stratum.measured_from for side in sides for stratum, n in side.begun_in(side.steps(question)).items() if n}
+    there = {
+        stratum.measured_from
+        for side in sides
+        for stratum, n in side.turns_started_in(side.steps(question)).items()
+        if n
+    }
     if chosen or there == {threshold.measured_from}:
         return chosen or every
     turn_type = question.stratum.turn_type if question.stratum else ""
@@ -82,7 +95,7 @@ def instants_of(threshold: Threshold, sides: Sequence[ComparedTarget]) -> list[s
         return []
     asked = by_stratum(threshold.about, sides)
     found = {one.stratum.measured_from for one in asked if one.stratum and one.stratum.measured_from}
-    return [origin for origin in ORIGINS if origin in found] if len(found) > 1 else []
+    return [origin for origin in MEASURED_FROM_TEXTS if origin in found] if len(found) > 1 else []
 
 
 def _counted(begun: Sequence[Mapping[Stratum, int]], *, origins: bool) -> list[Counter[Stratum]]:
@@ -101,7 +114,7 @@ def _counted(begun: Sequence[Mapping[Stratum, int]], *, origins: bool) -> list[C
 
 def common_strata(sides: Sequence[ComparedTarget]) -> list[Stratum]:
     """Return the strata of turns that all targets have, the most frequent first. Targets without turns are ignored."""
-    return _common([side.begun for side in sides])
+    return _common([side.turns_started for side in sides])
 
 
 def _common(begun: Sequence[Mapping[Stratum, int]]) -> list[Stratum]:
@@ -110,7 +123,7 @@ def _common(begun: Sequence[Mapping[Stratum, int]]) -> list[Stratum]:
     return sorted(common, key=lambda stratum: -sum(of[stratum] for of in known))
 
 
-def _lacked(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list[Stratum]:
+def _missing(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list[Stratum]:
     """Return the strata that the baseline has and another target lacks.
 
     Turn types with too few turns to decide on their median are left out.
@@ -122,7 +135,7 @@ def _lacked(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list[
     ]
 
 
-def default_questions(sides: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
+def default_specs(sides: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
     """Yield the default metric specs, the primary ones first.
 
     Primary are the failure rate, and p50 and p95 of the main metric, for the most frequent common stratum and for those
@@ -132,15 +145,15 @@ def default_questions(sides: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
     which of them the targets have.
     """
     strata = common_strata(sides)
-    begun = {stratum for side in sides for stratum, n in side.begun.items() if n}
-    lacked = _lacked(sides[0].begun, strata) if strata else []
-    main = _main(sides, strata[0]) if strata else HEARD if begun else MAIN
-    first = _asked(strata[0], begun) if strata else None
-    mains = [(first, main), *((_asked(stratum, begun), sides[0].mains[stratum]) for stratum in lacked)]
+    begun = {stratum for side in sides for stratum, n in side.turns_started.items() if n}
+    lacked = _missing(sides[0].turns_started, strata) if strata else []
+    main = _main(sides, strata[0]) if strata else VOICE_TO_VOICE if begun else MAIN
+    first = _requested(strata[0], begun) if strata else None
+    mains = [(first, main), *((_requested(stratum, begun), sides[0].main_metrics[stratum]) for stratum in lacked)]
     primary = [MetricSpec(name, Quantile(p), margin_of(p), True, at) for at, name in mains for p in (0.5, 0.95)]
     yield from (asked for question in primary for asked in by_stratum(question, sides))
     yield MetricSpec("failure_rate", Rate(), Margin(points=POINTS), primary=True)
-    others = [(_asked(stratum, begun), _main(sides, stratum)) for stratum in strata[1:]]
+    others = [(_requested(stratum, begun), _main(sides, stratum)) for stratum in strata[1:]]
     paired = all(side.paired for side in sides)
     centre = [MetricSpec(main, TypicalChange(), Margin(ratio=MARGINS[0.5]), stratum=first)] if paired else []
     secondary = [
@@ -157,13 +170,15 @@ def default_questions(sides: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
             asked
             for question in secondary
             for asked in by_stratum(question, sides)
-            if question.metric == HEARD or not (asked.stratum and first) or asked.stratum.turn_type == first.turn_type
+            if question.metric == VOICE_TO_VOICE
+            or not (asked.stratum and first)
+            or asked.stratum.turn_type == first.turn_type
         ),
     ]
     yield from (question for question in rest if _known(question, sides))
 
 
-def _asked(stratum: Stratum, begun: Collection[Stratum]) -> Stratum | None:
+def _requested(stratum: Stratum, begun: Collection[Stratum]) -> Stratum | None:
     """Return the stratum for a metric spec, given all strata that exist; None if there is only one."""
     if len(begun) < 2:
         return None
@@ -172,7 +187,7 @@ def _asked(stratum: Stratum, begun: Collection[Stratum]) -> Stratum | None:
 
 def _main(sides: Sequence[ComparedTarget], stratum: Stratum) -> str:
     """Return the main metric of most of the targets that have turns of a stratum."""
-    named = [side.mains[stratum] for side in sides if side.begun.get(stratum)]
+    named = [side.main_metrics[stratum] for side in sides if side.turns_started.get(stratum)]
     return max(named, key=named.count)
 
 

@@ -15,17 +15,17 @@ from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.metrics import CATALOGUE, SLOPE
 from reports.metric_spec import MetricSpec
-from reports.samples import is_wait
+from reports.samples import is_latency
 from reports.sides.clusters import ABSENT
 from reports.sides.compared_target import ComparedTarget
 from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import Sample
-from reports.statistics.rates import ClusterTotals, error_of_rates
+from reports.statistics.rates import ClusterTotals, se_of_rates
 
-MATTERS = 0.005
+MIN_SHARE_DIFFERENCE = 0.005
 """The distance of the shares (half the sum of absolute differences) above which steps are weighted."""
-LEAST = 20
+MIN_STEP_TURNS = 20
 """The minimum number of turns of a step on both targets for a weight of its own; the other steps share one."""
 FOUND, POINT = 0.01, 0.01
 """The type I error of the test of shares, over all steps (Bonferroni), and the minimum difference that is reported."""
@@ -56,7 +56,7 @@ def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[
     for step, (first, second) in enumerate(zip(*turns, strict=True)):
         sums = ClusterTotals((first, of_base), (second, of_cand), paired)
         base, cand = sums.ratios
-        error, distance = error_of_rates(sums), abs(cand.value - base.value)
+        error, distance = se_of_rates(sums), abs(cand.value - base.value)
         if distance >= POINT and 2 * stdtr(error.df, -distance / max(error.se, 1e-12)) < FOUND / len(turns[0]):
             found[step] = base.value, cand.value
     return found
@@ -65,9 +65,9 @@ def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[
 def _by_step(side: ComparedTarget, labels: Sequence[str]) -> Floats:
     """Return the planned turns of a target by step (row) and cluster (column)."""
     turns, size = side.turns, side.clusters.count
-    lost = turns.lost.target == side.target
-    steps = np.append(turns.step[side.here], turns.lost.step[lost])
-    cluster = side.clusters.of_code[np.append(turns.session[side.here], turns.lost.session[lost])]
+    lost = turns.not_started.target == side.target
+    steps = np.append(turns.step[side.turn_mask], turns.not_started.step[lost])
+    cluster = side.clusters.of_code[np.append(turns.session[side.turn_mask], turns.not_started.session[lost])]
     row = _codes(side, labels)[steps[cluster >= 0]]
     counts = np.bincount(row * size + cluster[cluster >= 0], minlength=len(labels) * size)
     return counts.reshape(len(labels), size).astype(np.float64)
@@ -83,13 +83,13 @@ def _codes(side: ComparedTarget, labels: Sequence[str]) -> Integers:
 
 
 @dataclass(frozen=True)
-class ComparedSides:
+class ComparedTargets:
     """A baseline and a candidate with the same type of clusters."""
 
     base: ComparedTarget
     candidate: ComparedTarget
 
-    def arms(self, question: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
+    def targets(self, question: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
         """Return both samples, with their steps if the candidate's are weighted to the baseline's shares."""
         both = self.base, self.candidate
         arms = TwoSamples(*samples, (self.base.sessions, self.candidate.sessions), self.base.paired)
@@ -97,11 +97,11 @@ class ComparedSides:
         if question.step or metric.scope != "turn" or metric.unit == SLOPE:
             return arms
         labels = _labels(*both)
-        if len(labels) < 2 or _distance(*both, question, labels) <= MATTERS:
+        if len(labels) < 2 or _distance(*both, question, labels) <= MIN_SHARE_DIFFERENCE:
             return arms
         steps = [_codes(side, labels)[_steps_of_values(side, question)] for side in both]
         turns = np.array([np.bincount(one, minlength=len(labels)) for one in steps])
-        groups = np.where(own := (turns >= LEAST).all(axis=0), np.cumsum(own), 0)
+        groups = np.where(own := (turns >= MIN_STEP_TURNS).all(axis=0), np.cumsum(own), 0)
         first, second = (groups[one] for one in steps)
         return replace(arms, steps=(first, second)) if np.unique(first).size > 1 else arms
 
@@ -110,8 +110,8 @@ def _distance(base: ComparedTarget, cand: ComparedTarget, question: MetricSpec, 
     """Return the distance of the shares of steps among the planned turns of a metric spec; 0 if a target has none."""
     planned = []
     for side in (base, cand):
-        lost = side.turns.lost_by_group[side.target] if side.target != ABSENT else 0
-        of_step = (side.begun_by_step + lost) * side.steps(question)
+        lost = side.turns.not_started_by_group[side.target] if side.target != ABSENT else 0
+        of_step = (side.turns_started_by_step + lost) * side.steps(question)
         planned.append(np.bincount(_codes(side, labels), of_step, len(labels)))
     first, second = planned
     if not (first.any() and second.any()):
@@ -124,8 +124,8 @@ def _steps_of_values(side: ComparedTarget, question: MetricSpec) -> Integers:
     drawn, turns, asked = side.samples[question.metric], side.turns, side.steps(question)
     _, index = drawn.part(side.target, asked)
     steps, session = turns.step[index], turns.session[index]
-    if is_wait(drawn.metric):
-        lost = turns.lost
+    if is_latency(drawn.metric):
+        lost = turns.not_started
         mine = lost.of(side.target, asked & drawn.applies[side.target])
         steps, session = np.append(steps, lost.step[mine]), np.append(session, lost.session[mine])
     counted: Integers = steps[side.clusters.of_code[session] >= 0]

@@ -24,7 +24,7 @@ def parse_targets(named: Sequence[str | Path | RunFrames]) -> tuple[ComparedTarg
     Their clusters are pairs if all are targets of one interleaved run, else sessions. Raise UsageError if a run or
     target is unknown, or fewer than two are named.
     """
-    chosen = named_sides(named)
+    chosen = named_targets(named)
     targets = {id(run): targets_of(run) for run, _ in chosen}
     sides = []
     for run, name in chosen:
@@ -53,11 +53,11 @@ def filtered_by(chosen: Sequence[ComparedTarget]) -> tuple[ComparedTarget, ...]:
     Raise UsageError if a target would be compared with itself, or with a copy of its run.
     """
     named = [(side.run, side.name) for side in chosen]
-    refuse_the_same(named)
+    refuse_same_target(named)
     clusters = _clusters_of(chosen)
     return tuple(
         replace(side, label=label, clusters=mine)
-        for side, label, mine in zip(chosen, side_labels(named), clusters, strict=True)
+        for side, label, mine in zip(chosen, target_titles(named), clusters, strict=True)
     )
 
 
@@ -91,7 +91,7 @@ def _clusters_of(sides: Sequence[ComparedTarget]) -> Sequence[Clusters]:
     return [by_session(side.run, side.turns, side.target) for side in sides]
 
 
-def named_sides(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames, str]]:
+def named_targets(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames, str]]:
     """Return each named target as its run, each of which is read once, and its name.
 
     Raise UsageError if a run or target is unknown, a target is ambiguous, or fewer than two targets are named.
@@ -103,7 +103,7 @@ def named_sides(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames
         if isinstance(one, RunFrames):
             run, target = one, None
         else:
-            folder, target = parted(one)
+            folder, target = split_name(one)
             run = read.setdefault(folder.resolve(), read.get(folder.resolve()) or runs.load_for_report(folder))
         sides += [(run, name) for name in _targets(run, target, text, alone=len(named) == 1)]
     if len(sides) < 2:
@@ -138,7 +138,7 @@ def identity_of_run(run: RunFrames) -> tuple[str, int]:
     return run_id_of(run), int(run.metadata.get("started_utc_ns") or 0)
 
 
-def parted(one: str | Path) -> tuple[Path, str | None]:
+def split_name(one: str | Path) -> tuple[Path, str | None]:
     """Return the folder and the target. Either may contain a colon: the shortest prefix that is a folder is the run."""
     whole = Path(one)
     if isinstance(one, Path) or is_folder(whole) or ":" not in str(one):
@@ -154,7 +154,7 @@ def refuse_unknown(run: RunFrames, target: str) -> None:
         raise UsageError(f"{run.folder} has no target {target}: its targets are: {', '.join(known) or 'none'}")
 
 
-def refuse_the_same(sides: Sequence[tuple[RunFrames, str]]) -> None:
+def refuse_same_target(sides: Sequence[tuple[RunFrames, str]]) -> None:
     """Raise UsageError if a target would be compared with itself, or with a copy of its run."""
     seen = Counter((run.folder.resolve(), target) for run, target in sides)
     for (folder, target), times in seen.items():
@@ -168,7 +168,7 @@ def refuse_the_same(sides: Sequence[tuple[RunFrames, str]]) -> None:
             raise UsageError(f"{same}; a run cannot be compared with itself")
 
 
-def side_labels(sides: Sequence[tuple[RunFrames, str]]) -> list[str]:
+def target_titles(sides: Sequence[tuple[RunFrames, str]]) -> list[str]:
     """Return the labels of targets. If several are equal, add the run's folder, or its complete path if necessary."""
     labels = [target for _, target in sides]
     for of_run in (lambda run: run.folder_name, lambda run: escape_control(str(run.folder.resolve()))):

@@ -11,7 +11,15 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.metrics import SLOPE
-from reports.metric_spec import MeasuredDifferences, MetricSpec, Source, Sources, Statistic, StoredComparison, better_of
+from reports.metric_spec import (
+    MeasuredDifferences,
+    MetricSpec,
+    Source,
+    Sources,
+    Statistic,
+    StoredComparison,
+    better_direction,
+)
 from reports.statistics.autocorrelation import FOUND, mean_by_order
 from reports.statistics.differences import Better, Inference, Margin, excess_over_margin
 from reports.statistics.interim import InterimStatistic, by_se, few_pairs, untestable
@@ -59,7 +67,9 @@ class Mean(Statistic):
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
         sums = ClusterTotals(base.totals(group[0]), candidate.totals(group[0]), base.paired)
-        return MeasuredDifferences(counts, [mean_by_order(sums, one.margin, better_of(one), how) for one in group])
+        return MeasuredDifferences(
+            counts, [mean_by_order(sums, one.margin, better_direction(one), how) for one in group]
+        )
 
     def estimate(self, source: Source, question: MetricSpec) -> ThresholdEstimate:
         found, sample = estimate_mean(source.totals(question)), source.sample(question)
@@ -70,7 +80,7 @@ class Mean(Statistic):
         self, both: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
         base, candidate = both.base.totals(group[0]), both.candidate.totals(group[0])
-        return [mean_seen(base, candidate, one.margin, better_of(one), error) for one in group]
+        return [mean_seen(base, candidate, one.margin, better_direction(one), error) for one in group]
 
     def against_stored(
         self, source: Source, question: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
@@ -85,7 +95,9 @@ def estimate_mean(arm: PerCluster) -> ThresholdEstimate:
     mean = ratio_of(arm)
     if not mean.turns:
         return no_estimate()
-    counts = TargetCounts(int(mean.turns), mean.clusters, 0, math.nan, mean.effective_sessions, mean.longest)
+    counts = TargetCounts(
+        int(mean.turns), mean.clusters, 0, math.nan, mean.effective_sessions, mean.sessions_if_all_longest
+    )
     shown, reach = mean.reach((1 - CONFIDENCE) / 2), mean.reach(TAIL)
     ends = mean.value - shown, mean.value + shown, mean.value - reach, mean.value + reach
     return ThresholdEstimate(mean.value, *ends, counts, few_sessions(counts))

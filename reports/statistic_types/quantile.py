@@ -19,17 +19,25 @@ import numpy as np
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, SLOPE
 from bench.untrusted.sanitize import excerpt
-from reports.metric_spec import MeasuredDifferences, MetricSpec, Source, Sources, Statistic, StoredComparison, better_of
-from reports.statistics.arms import TwoSamples, arm_draws
+from reports.metric_spec import (
+    MeasuredDifferences,
+    MetricSpec,
+    Source,
+    Sources,
+    Statistic,
+    StoredComparison,
+    better_direction,
+)
+from reports.statistics.arms import TwoSamples, target_resamples
 from reports.statistics.autocorrelation import (
     FOUND,
     PARTS,
     by_order,
     by_parts,
+    dependence_test,
     in_parts,
-    order_of,
+    latencies_by_order,
     part_variance,
-    waits_by_order,
 )
 from reports.statistics.baselines import StoredValue, against_stored, stored_quantile
 from reports.statistics.bootstrap import variance
@@ -43,7 +51,7 @@ from reports.statistics.quantiles import (
     CONFIDENCE,
     Sample,
     Shortfall,
-    kish,
+    effective_size,
     quantile,
     quantiles,
     sessions_needed,
@@ -114,9 +122,9 @@ class Quantile(Statistic):
         counts = of_sample(samples[0]), of_sample(samples[1])
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
-        differences = slope_differences if group[0].scale == "slope" else waits_by_order
+        differences = slope_differences if group[0].scale == "slope" else latencies_by_order
         return MeasuredDifferences(
-            counts, differences(both.arms(group[0], samples), _asked(group), better_of(group[0]), how)
+            counts, differences(both.targets(group[0], samples), _asked(group), better_direction(group[0]), how)
         )
 
     def default_margin(self, metric: str) -> Margin:
@@ -148,7 +156,7 @@ class Quantile(Statistic):
         arms = TwoSamples(
             base.sample(group[0]), candidate.sample(group[0]), (base.sessions, base.sessions), paired=True
         )
-        return quantiles_seen(arms, _asked(group), better_of(group[0]), rng, draws=draws, error=error)
+        return quantiles_seen(arms, _asked(group), better_direction(group[0]), rng, draws=draws, error=error)
 
     def against_stored(
         self, source: Source, question: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
@@ -169,7 +177,7 @@ class Quantile(Statistic):
         difference = None
         if now and then:
             clusters = counts.effective_sessions, sum(row.sessions for row in rows)
-            difference = against_stored(now, then, clusters, question.margin, better_of(question), how)
+            difference = against_stored(now, then, clusters, question.margin, better_direction(question), how)
         smallest = TargetCounts(
             min((row.n for row in rows), default=0),
             min((row.sessions for row in rows), default=0),
@@ -203,7 +211,7 @@ def estimate_quantile(
     """
     clusters = int(sample.sessions.max(initial=-1)) + 1
     shown = quantiles(sample, [p], CONFIDENCE)[0]
-    estimate, order = quantiles(sample, [p], BOUNDS)[0], order_of(sample, clusters, p)
+    estimate, order = quantiles(sample, [p], BOUNDS)[0], dependence_test(sample, clusters, p)
     lower, upper = estimate.low, estimate.high
     if order:
         of_parts = quantiles(in_parts(sample, clusters, PARTS[order]), [p], BOUNDS, unseen=False)[0]
@@ -242,13 +250,13 @@ def quantiles_seen(
     comes in bursts, parts of the run are drawn. `error`: of the tests for drift and bursts.
     """
     ps = [p for p, _ in asked]
-    drawn = arm_draws(arms, ps, draws=draws, rng=rng)
+    drawn = target_resamples(arms, ps, draws=draws, rng=rng)
     by_pairs = [
         _quantile_seen((arms.base, arms.cand), p, margin, (drawn[0][:, at], drawn[1][:, at]), better)
         for at, (p, margin) in enumerate(asked)
     ]
     for order, places in by_order(arms, ps, error).items():
-        drawn = arm_draws(by_parts(arms, PARTS[order]), [ps[at] for at in places], draws=draws, rng=rng)
+        drawn = target_resamples(by_parts(arms, PARTS[order]), [ps[at] for at in places], draws=draws, rng=rng)
         for column, at in enumerate(places):
             excess = excess_over_margin((drawn[0][:, column], drawn[1][:, column]), asked[at][1], better)
             by_pairs[at] = _by_parts(by_pairs[at], excess, order)
@@ -268,7 +276,7 @@ def _quantile_seen(
 ) -> InterimStatistic:
     base, cand = (np.array([quantile(arm.values, p)]) for arm in arms)
     d = float(log_ratio(cand, base)[0])
-    effective_sessions = [kish(np.bincount(arm.sessions)) for arm in arms]
+    effective_sessions = [effective_size(np.bincount(arm.sessions)) for arm in arms]
     sessions = [np.unique(arm.sessions).size for arm in arms]
     if few := floor_reason(p, [arm.n for arm in arms], sessions, "pair", effective_sessions=effective_sessions):
         return untestable(few, d)
@@ -276,5 +284,5 @@ def _quantile_seen(
     se = math.sqrt(variance(excess_over_margin(drawn, margin, better), 1 - INFINITE))
     if not math.isfinite(excess) or math.isnan(se):
         return untestable(InconclusiveReason("failure_rate_decides"), d)
-    together = kish(np.bincount(np.concatenate([arm.sessions for arm in arms])))
+    together = effective_size(np.bincount(np.concatenate([arm.sessions for arm in arms])))
     return by_se(d, excess, se, together - 1, 1 if better == "lower" else -1)

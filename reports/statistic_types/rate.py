@@ -23,9 +23,9 @@ from reports.metric_spec import (
     Sources,
     Statistic,
     StoredComparison,
-    better_of,
+    better_direction,
 )
-from reports.rate_metrics import RATES, TRIALS
+from reports.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.statistics.autocorrelation import BATCHES, FOUND, by_part, rate_by_order, shares_burst
 from reports.statistics.baselines import rate_against_stored
 from reports.statistics.differences import Better, Difference, Inference, Margin, Order, Scale
@@ -81,20 +81,22 @@ class Rate(Statistic):
 
     def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
         rate = RATES[metric]
-        return Shortfall(rate.trials, turns, TRIALS) if rate.column and turns < TRIALS else None
+        return Shortfall(rate.units, turns, MIN_RATE_UNITS) if rate.column and turns < MIN_RATE_UNITS else None
 
     def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
         base, candidate = both.base.counts(group[0]), both.candidate.counts(group[0])
         counts = _counts(group[0].metric, base), _counts(group[0].metric, candidate)
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
-        sums = ClusterTotals(base, candidate, both.base.paired, bool(RATES[group[0].metric].words))
-        return MeasuredDifferences(counts, [rate_by_order(sums, one.margin, better_of(one), how) for one in group])
+        sums = ClusterTotals(base, candidate, both.base.paired, bool(RATES[group[0].metric].description))
+        return MeasuredDifferences(
+            counts, [rate_by_order(sums, one.margin, better_direction(one), how) for one in group]
+        )
 
     def nothing_seen(
         self, question: MetricSpec, found: Difference, candidate: TargetCounts
     ) -> InconclusiveReason | None:
-        if found.candidate or better_of(question) != "lower":
+        if found.candidate or better_direction(question) != "lower":
             return None
         needed = candidate.sessions + found.more_sessions if found.more_sessions else None
         longest = candidate.sessions_if_all_longest
@@ -108,7 +110,7 @@ class Rate(Statistic):
 
     def pilot(self, sources: Sequence[Source], question: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
         counts = sources[0].counts(question)
-        events, turns = complement(counts) if better_of(question) == "higher" else counts
+        events, turns = complement(counts) if better_direction(question) == "higher" else counts
         if not turns.any():
             return Pilot(math.nan, np.zeros(0), sources[0].sessions)
         return pilot_of_rate(events, turns, effect, rng)
@@ -129,12 +131,12 @@ class Rate(Statistic):
         self, both: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
         base, candidate = both.base.counts(group[0]), both.candidate.counts(group[0])
-        return [rate_seen(base, candidate, one.margin, one.metric, better_of(one), error) for one in group]
+        return [rate_seen(base, candidate, one.margin, one.metric, better_direction(one), error) for one in group]
 
     def against_stored(
         self, source: Source, question: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
     ) -> StoredComparison:
-        words = bool(RATES[question.metric].words)
+        words = bool(RATES[question.metric].description)
         rows = [rate for one in runs for rate in one.rates if rate.name == question.metric]
         now = ratio_of(source.counts(question), words=words)
         then = [
@@ -145,12 +147,14 @@ class Rate(Statistic):
         ]
         difference = None
         if rows and now.turns:
-            difference = rate_against_stored(now, then, question.margin, better=better_of(question), how=how)
+            difference = rate_against_stored(now, then, question.margin, better=better_direction(question), how=how)
         smallest = TargetCounts(
             min((row.n for row in rows), default=0), min((row.sessions for row in rows), default=0), 0
         )
         failed = round(now.value * now.turns) if now.turns else 0
-        counts = TargetCounts(int(now.turns), now.clusters, failed, math.nan, now.effective_sessions, now.longest)
+        counts = TargetCounts(
+            int(now.turns), now.clusters, failed, math.nan, now.effective_sessions, now.sessions_if_all_longest
+        )
         return StoredComparison(len(rows), (smallest, counts), difference)
 
 
@@ -173,7 +177,12 @@ def estimate_rate(arm: PerCluster, better: Direction = "lower") -> ThresholdEsti
         lower = min(lower, rate.lower(TAIL))
     upper = upper if rate.value > 1 else min(1.0, upper)  # there may be more word errors than words
     counts = TargetCounts(
-        int(rate.turns), rate.clusters, int(arm[0].sum()), math.nan, rate.effective_sessions, rate.longest
+        int(rate.turns),
+        rate.clusters,
+        int(arm[0].sum()),
+        math.nan,
+        rate.effective_sessions,
+        rate.sessions_if_all_longest,
     )
     tail = (1 - CONFIDENCE) / 2
     return ThresholdEstimate(
@@ -209,7 +218,7 @@ def rate_seen(
     if better == "higher":
         left = rate_seen(complement(base), complement(cand), margin, metric, error=error)
         return replace(left, d=-left.d, better=-1, unsettled=lambda c: None)
-    words = bool(RATES[metric].words)
+    words = bool(RATES[metric].description)
     sums = ClusterTotals(base, cand, paired=True, words=words)
     difference, (one, other) = rate_by_order(sums, margin, "lower", Inference(), error), sums.ratios
 
@@ -220,8 +229,12 @@ def rate_seen(
         if other.value:
             return None
         level = float(ndtr(-c))
-        needed = None if one.value else sessions_without(margin.points, level, other.clusters / other.longest)
-        return none_seen(metric, other.clusters, level, needed, other.longest)
+        needed = (
+            None
+            if one.value
+            else sessions_without(margin.points, level, other.clusters / other.sessions_if_all_longest)
+        )
+        return none_seen(metric, other.clusters, level, needed, other.sessions_if_all_longest)
 
     return InterimStatistic(
         difference.d,

@@ -14,7 +14,7 @@ from reports.statistics.differences import Difference, Inference, Margin, Standa
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import log_difference
 from reports.statistics.target_counts import TargetCounts, of_sample
-from reports.statistics.typical_change import LogRatio, StepLatencies, centre, logs_of, trimmed_mean
+from reports.statistics.typical_change import LogRatio, StepLatencies, logs_of, trimmed_mean, typical_change
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class TypicalChange(Statistic):
         counts = self.counts(base, group[0]), self.counts(candidate, group[0])
         change = LogRatio(math.nan, math.nan)
         if base.paired and counts[0].turns and counts[1].turns:
-            change = centre(step_latencies(base, group[0]), step_latencies(candidate, group[0]), base.sessions)
+            change = typical_change(step_latencies(base, group[0]), step_latencies(candidate, group[0]), base.sessions)
         if math.isnan(change.d):
             return MeasuredDifferences(counts, [None] * len(group))
         typical = self.value(base, group[0])

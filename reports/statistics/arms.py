@@ -8,10 +8,18 @@ from functools import cached_property
 
 import numpy as np
 
-from reports.statistics.bootstrap import DRAWS, draws_of, portion_of, quantile_draws, quantiles_of, ready, weights
+from reports.statistics.bootstrap import (
+    RESAMPLES,
+    prepare,
+    quantiles_of,
+    resample_weights,
+    resampled_quantiles,
+    share_below,
+    weights,
+)
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.mix import Mixed
-from reports.statistics.quantiles import Sample, kish, quantile
+from reports.statistics.quantiles import Sample, effective_size, quantile
 
 
 @dataclass(frozen=True)
@@ -42,10 +50,10 @@ class TwoSamples:
     @cached_property
     def effective_sessions(self) -> tuple[float, ...]:
         """Kish's effective number of sessions of each target, or of pairs. Clusters without a value do not count."""
-        return tuple(kish(turns) for turns in self.turns)
+        return tuple(effective_size(turns) for turns in self.turns)
 
     @cached_property
-    def most(self) -> int:
+    def max_sessions(self) -> int:
         """The number of sessions with a value of the larger target, or of pairs."""
         return max(int(np.count_nonzero(turns)) for turns in self.turns)
 
@@ -62,26 +70,28 @@ class TwoSamples:
         return Mixed(self.base, self.cand, self.steps, self.clusters)
 
 
-def arm_draws(
-    arms: TwoSamples, ps: Sequence[float], *, draws: int = DRAWS, rng: np.random.Generator
+def target_resamples(
+    arms: TwoSamples, ps: Sequence[float], *, draws: int = RESAMPLES, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
     """Return the quantiles of resamples of both targets, the baseline first: one row per resample, one column per p."""
     if arms.steps is not None:
-        return _mixed_draws(arms, ps, draws, rng)
+        return _mixed_resamples(arms, ps, draws, rng)
     if arms.paired:
-        first, second = draws_of((arms.base, arms.cand), ps, arms.clusters[0], draws, rng)
+        first, second = resample_weights((arms.base, arms.cand), ps, arms.clusters[0], draws, rng)
         return first, second
-    first = quantile_draws(arms.base, ps, clusters=arms.clusters[0], draws=draws, rng=rng)
-    return first, quantile_draws(arms.cand, ps, clusters=arms.clusters[1], draws=draws, rng=rng)
+    first = resampled_quantiles(arms.base, ps, clusters=arms.clusters[0], draws=draws, rng=rng)
+    return first, resampled_quantiles(arms.cand, ps, clusters=arms.clusters[1], draws=draws, rng=rng)
 
 
-def _mixed_draws(arms: TwoSamples, ps: Sequence[float], draws: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def _mixed_resamples(
+    arms: TwoSamples, ps: Sequence[float], draws: int, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
     """Return the same with the candidate's steps weighted to the baseline's shares in each resample."""
     mixed = arms.mixed
-    windows, base = [mixed.cells(p) for p in ps], ready(arms.base, ps, arms.clusters[0])
+    windows, base = [mixed.cells(p) for p in ps], prepare(arms.base, ps, arms.clusters[0])
     first, second = np.full((draws, len(ps)), np.nan), np.full((draws, len(ps)), np.nan)
     rows_most = max(window.counts.shape[0] for window in windows)
-    portion, done = portion_of(*arms.clusters, base.counts.shape[0], rows_most), 0
+    portion, done = share_below(*arms.clusters, base.counts.shape[0], rows_most), 0
     of_base = weights(arms.clusters[0], draws, rng, portion=portion)
     of_cand = None if arms.paired else weights(arms.clusters[1], draws, rng, portion=portion)
     for drawn in of_base:

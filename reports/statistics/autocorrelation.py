@@ -39,7 +39,7 @@ import numpy as np
 from scipy.special import fdtrc, ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics import differences, rates
-from reports.statistics.arms import TwoSamples, arm_draws
+from reports.statistics.arms import TwoSamples, target_resamples
 from reports.statistics.bootstrap import variance
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds, Order, StandardError
@@ -51,10 +51,10 @@ QUARTERS, BATCHES = 4, 6
 FOUND, EARLY = 0.025, 0.1
 """The type I error of each of the two tests: 4 to 5 % of runs without autocorrelation test positive. EARLY is for an
 interim analysis that would stop the run: its error may be larger, because a later analysis follows."""
-OF_BURSTS = 0.6
+BURST_ALPHA = 0.6
 """The factor on that error for the tests for bursts: each positive test costs power, and bursts that matter are
 obvious."""
-LEAST = 20
+MIN_SERIES_LENGTH = 20
 """The minimum length of a series that is tested."""
 
 
@@ -67,7 +67,7 @@ def is_autocorrelated(series: Floats, error: float = FOUND) -> bool:
     """Return whether a series is autocorrelated. Numbers that are not finite are left out."""
     x = series[np.isfinite(series)]
     n = x.size
-    if n < LEAST or not np.ptp(x) > 0:
+    if n < MIN_SERIES_LENGTH or not np.ptp(x) > 0:
         return False
     off, quarter = x - x.mean(), part_of(n)
     squares = float((off**2).sum())
@@ -120,42 +120,44 @@ def shares(arm: PerCluster) -> Floats:
 
 def shares_burst(arm: PerCluster) -> bool:
     """Return whether the events of one target come in bursts."""
-    return is_autocorrelated(shares(arm), OF_BURSTS * FOUND)
+    return is_autocorrelated(shares(arm), BURST_ALPHA * FOUND)
 
 
-def order_of(sample: Sample, clusters: int, p: float) -> Order | None:
+def dependence_test(sample: Sample, clusters: int, p: float) -> Order | None:
     """Return the type of autocorrelation of one target that affects a quantile; None without."""
     if is_autocorrelated(cluster_levels(sample, clusters)):
         return "drift"
     burst = p != 0.5 and is_autocorrelated(
-        shares_beyond(sample, clusters, quantile(sample.values, p)), OF_BURSTS * FOUND
+        shares_beyond(sample, clusters, quantile(sample.values, p)), BURST_ALPHA * FOUND
     )
     return "bursts" if burst else None
 
 
-def _is_own_order(first: Floats, second: Floats, error: float, *, paired: bool) -> bool:
+def _is_one_target_ordered(first: Floats, second: Floats, error: float, *, paired: bool) -> bool:
     """Return whether the differences of pairs, or either target's own series, are autocorrelated; `error`: in total."""
     with np.errstate(invalid="ignore"):
         series = [second - first] if paired else [first, second]
     return any(is_autocorrelated(one, error / len(series)) for one in series)
 
 
-def waits_by_order(
+def latencies_by_order(
     arms: TwoSamples, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
 ) -> list[Difference]:
     """Return the `quantile_differences`, by parts of the run if a target drifts or its tail comes in bursts."""
     rng = np.random.default_rng(how.seed)
     found = differences.quantile_differences(arms, asked, better, replace(how, seed=rng))
     for order, places in by_order(arms, [p for p, _ in asked]).items():
-        drawn = arm_draws(by_parts(arms, PARTS[order]), [asked[at][0] for at in places], draws=how.draws, rng=rng)
+        drawn = target_resamples(
+            by_parts(arms, PARTS[order]), [asked[at][0] for at in places], draws=how.resamples, rng=rng
+        )
         for column, at in enumerate(places):
             p, margin = asked[at]
             low, high = (one[:, column] for one in drawn)
-            se = math.sqrt(part_variance(differences.log_ratio(high, low), PARTS[order]) + how.between)
+            se = math.sqrt(part_variance(differences.log_ratio(high, low), PARTS[order]) + how.run_variance)
             df = PARTS[order] - 1.0
             if not arms.paired:
                 df = differences.welch([differences.log_variance(one) for one in (low, high)], [PARTS[order]] * 2)
-            error = StandardError(se, df, arms.clusters[0], assumed=how.between)
+            error = StandardError(se, df, arms.clusters[0], assumed=how.run_variance)
             by_parts_alone = rates.log_difference(arms.values(p), error, margin, better, how.level)
             found[at] = _wider(found[at], by_parts_alone, order)
     return found
@@ -169,7 +171,7 @@ def by_order(arms: TwoSamples, ps: Sequence[float], error: float = FOUND) -> dic
     """
     samples = tuple(zip((arms.base, arms.cand), arms.clusters, strict=True))
     first, second = (cluster_levels(sample, clusters) for sample, clusters in samples)
-    if _is_own_order(first, second, error, paired=arms.paired):
+    if _is_one_target_ordered(first, second, error, paired=arms.paired):
         return {"drift": list(range(len(ps)))}
     pooled = np.sort(np.concatenate([arms.base.values, arms.cand.values]))
     bursts = []
@@ -177,7 +179,7 @@ def by_order(arms: TwoSamples, ps: Sequence[float], error: float = FOUND) -> dic
         if p == 0.5:
             continue
         first, second = (shares_beyond(sample, clusters, quantile(pooled, p)) for sample, clusters in samples)
-        if _is_own_order(first, second, OF_BURSTS * error, paired=arms.paired):
+        if _is_one_target_ordered(first, second, BURST_ALPHA * error, paired=arms.paired):
             bursts.append(at)
     return {"bursts": bursts} if bursts else {}
 
@@ -189,7 +191,7 @@ def mean_by_order(
     usual = mean_difference(arms, margin, better, how)
     with np.errstate(divide="ignore", invalid="ignore"):  # means of clusters, relative to their target's mean
         first, second = (amounts / turns / (amounts.sum() / turns.sum()) for amounts, turns in (arms.base, arms.cand))
-    if not _is_own_order(first, second, error, paired=arms.paired):
+    if not _is_one_target_ordered(first, second, error, paired=arms.paired):
         return usual
     return _wider(usual, mean_difference(_sums_by_parts(arms, QUARTERS), margin, better, how), "drift")
 
@@ -205,17 +207,17 @@ def rate_by_order(
         left = replace(arms, base=rates.complement(arms.base), cand=rates.complement(arms.cand))
         return rates.mirrored(rate_by_order(left, margin, "lower", how, error))
     between = rates.between_runs([ratio.value for ratio in arms.ratios], how.rate_run_sd)
-    usual = rate_difference(arms, margin, level=how.level, error=with_runs(rates.error_of_rates(arms), between))
-    if not _is_own_order(shares(arms.base), shares(arms.cand), OF_BURSTS * error, paired=arms.paired):
+    usual = rate_difference(arms, margin, level=how.level, error=with_runs(rates.se_of_rates(arms), between))
+    if not _is_one_target_ordered(shares(arms.base), shares(arms.cand), BURST_ALPHA * error, paired=arms.paired):
         return usual
-    batched = with_runs(rates.error_of_rates(_sums_by_parts(arms, BATCHES)), between)
+    batched = with_runs(rates.se_of_rates(_sums_by_parts(arms, BATCHES)), between)
     return _wider(usual, rate_difference(arms, margin, level=how.level, error=batched), "bursts")
 
 
 def _wider(usual: Difference, parts: Difference, order: Order) -> Difference:
     """Return the wider bounds of one difference; the standard error is that of the parts if it is larger or NaN."""
-    interval = OneSidedBounds(usual.low, usual.high).or_wider(OneSidedBounds(parts.low, parts.high))
-    worse, better = usual.worse.or_wider(parts.worse), usual.better.or_wider(parts.better)
+    interval = OneSidedBounds(usual.low, usual.high).wider_of(OneSidedBounds(parts.low, parts.high))
+    worse, better = usual.worse.wider_of(parts.worse), usual.better.wider_of(parts.better)
     se = parts.se if math.isnan(parts.se) else max(usual.se, parts.se)
     return replace(
         usual, low=interval.low, high=interval.high, worse=worse, better=better,
@@ -246,14 +248,14 @@ def by_part(arm: PerCluster, parts: int) -> PerCluster:
     return found[0], found[1]
 
 
-NEAR = 0.35
-LEAST_VALUES = 20
+NEIGHBOUR_ALPHA = 0.35
+MIN_VALUES = 20
 """The minimum number of values of each sample: with fewer, D is too coarse."""
 
 
-def are_alike(one: Floats, other: Floats) -> bool:
+def have_same_distribution(one: Floats, other: Floats) -> bool:
     """Return whether two samples of finite values are too close to be independent; False with fewer than 20 values."""
-    return min(one.size, other.size) >= LEAST_VALUES and kolmogorov_distance(one, other) < NEAR
+    return min(one.size, other.size) >= MIN_VALUES and kolmogorov_distance(one, other) < NEIGHBOUR_ALPHA
 
 
 def kolmogorov_distance(one: Floats, other: Floats) -> float:

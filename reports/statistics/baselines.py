@@ -24,13 +24,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reports.statistics import differences
-from reports.statistics.bootstrap import DRAWS, quantile_draws
+from reports.statistics.bootstrap import RESAMPLES, resampled_quantiles
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds, StandardError
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import RatioEstimate, between_runs, log_difference, mirrored, points_difference
 
-KNOWN = 5
+MIN_STORED_RUNS = 5
 """The minimum number of stored runs to estimate the run-to-run variation."""
 RUN_SD, RATE_RUN_SD = 0.05, 0.3
 """The assumed run-to-run sd with fewer stored runs: of the log of a quantile, and of the log odds of a rate."""
@@ -47,18 +47,18 @@ class StoredValue:
 
     log_q: float
     variance: float
-    endless: float = 0.0
+    infinite_share: float = 0.0
     above: float = 0.0
 
 
 def stored_quantile(
-    sample: Sample, p: float, clusters: int, rng: np.random.Generator, draws: int = DRAWS
+    sample: Sample, p: float, clusters: int, rng: np.random.Generator, draws: int = RESAMPLES
 ) -> StoredValue | None:
     """Return the data of a quantile that a later comparison needs; None if it does not exist or is below 0."""
     value = quantile(sample.values, p)
     if not value >= 0:
         return None
-    drawn = quantile_draws(sample, [p], clusters=clusters, draws=draws, rng=rng)[:, 0]
+    drawn = resampled_quantiles(sample, [p], clusters=clusters, draws=draws, rng=rng)[:, 0]
     endless = float(np.isinf(drawn).mean())
     if not value:
         return StoredValue(-math.inf, 0.0, endless, float((drawn > 0).mean()))
@@ -80,13 +80,13 @@ def against_stored(
     """
     runs, logs = len(stored), np.array([run.log_q for run in stored])
     if -math.inf in (candidate.log_q, *logs):
-        return _with_nothing(candidate, logs, margin, better, how.level)
+        return _without_failures(candidate, logs, margin, better, how.level)
     mean = float(logs.mean()) if np.isfinite(logs).all() else math.inf
     inside = candidate.variance, float(np.mean([run.variance for run in stored])) / runs
-    error = _error(logs, inside, clusters, how.run_sd**2 * (1 + 1 / runs))
+    error = _standard_error(logs, inside, clusters, how.run_sd**2 * (1 + 1 / runs))
     found = log_difference((math.exp(mean), math.exp(candidate.log_q)), error, margin, better, how.level)
-    open_low = math.isinf(mean) or max(run.endless for run in stored) > how.level
-    return _with_endless(found, candidate.endless, open_low, better, how.level)
+    open_low = math.isinf(mean) or max(run.infinite_share for run in stored) > how.level
+    return _with_infinite(found, candidate.infinite_share, open_low, better, how.level)
 
 
 def no_ratio(difference: Difference) -> bool:
@@ -94,7 +94,7 @@ def no_ratio(difference: Difference) -> bool:
     return math.isnan(difference.d) and difference.baseline == 0 < difference.candidate
 
 
-def _with_nothing(candidate: StoredValue, logs: Floats, margin: Margin, better: Better, level: float) -> Difference:
+def _without_failures(candidate: StoredValue, logs: Floats, margin: Margin, better: Better, level: float) -> Difference:
     """Compare if the candidate or a stored run is 0.
 
     The candidate is surely 0 if at most `level` of its resamples are above.
@@ -132,15 +132,15 @@ def rate_against_stored(
     clusters = sum(run.clusters for run in stored)
     pooled = RatioEstimate(float(shares.mean()), within, sum(run.turns for run in stored), clusters)
     assumed = between_runs([candidate.value], how.rate_run_sd) + between_runs(shares, how.rate_run_sd) / runs**2
-    error = _error(shares, (candidate.variance, within), (candidate.effective_sessions, clusters), assumed)
+    error = _standard_error(shares, (candidate.variance, within), (candidate.effective_sessions, clusters), assumed)
     return points_difference(pooled, candidate, replace(error, clusters=candidate.clusters), margin, how.level)
 
 
-def _error(
+def _standard_error(
     figures: Floats, inside: tuple[float, float], clusters: tuple[float, float], between: float
 ) -> StandardError:
     """Return the SE of candidate − mean. `inside`: variances from sessions; `between`: assumed with few runs."""
-    runs, known = figures.size, figures.size >= KNOWN and bool(np.isfinite(figures).all())
+    runs, known = figures.size, figures.size >= MIN_STORED_RUNS and bool(np.isfinite(figures).all())
     se = math.sqrt(sum(inside) + (0.0 if known else between))
     spread = float(figures.std(ddof=1)) * math.sqrt(1 + 1 / runs) if known else 0.0
     if spread > se:
@@ -149,7 +149,7 @@ def _error(
     return StandardError(se, df, round(clusters[0]), fixed, alone=True, assumed=assumed)
 
 
-def _with_endless(found: Difference, endless: float, base_open: bool, better: Better, level: float) -> Difference:
+def _with_infinite(found: Difference, endless: float, base_open: bool, better: Better, level: float) -> Difference:
     """Widen the bounds if resamples of the candidate or of stored runs are infinite (failed turns).
 
     Keep them if more is better.

@@ -23,7 +23,7 @@ from scipy.sparse import csr_matrix, vstack  # type: ignore[import-untyped, unus
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import Sample, rank
 
-DRAWS = 10_000
+RESAMPLES = 10_000
 REACH = 6.0
 """The half-width of the window, in standard errors of p·n."""
 CELLS_AT_ONCE = 250_000
@@ -40,14 +40,14 @@ def seed_of(*run_ids: str) -> int:
     return int.from_bytes(hashlib.sha256("\0".join(run_ids).encode()).digest()[:6], "big")
 
 
-def quantile_draws(
-    sample: Sample, ps: Sequence[float], *, clusters: int, draws: int = DRAWS, rng: np.random.Generator
+def resampled_quantiles(
+    sample: Sample, ps: Sequence[float], *, clusters: int, draws: int = RESAMPLES, rng: np.random.Generator
 ) -> Floats:
     """Return quantiles of resamples: one row per resample, one column per p; NaN if a resample has no values.
 
     The sample's `sessions` are codes below `clusters`. Clusters without values are drawn with the same probability.
     """
-    return draws_of((sample,), ps, clusters, draws, rng)[0]
+    return resample_weights((sample,), ps, clusters, draws, rng)[0]
 
 
 def variance(drawn: Floats, least: float = 0.0) -> float:
@@ -56,7 +56,7 @@ def variance(drawn: Floats, least: float = 0.0) -> float:
     return float(finite.var(ddof=1)) if finite.size > 1 and finite.size >= least * drawn.size else math.nan
 
 
-def portion_of(*rows: int) -> int:
+def share_below(*rows: int) -> int:
     """Return the number of resamples to compute at once, from the numbers of rows of their arrays.
 
     Instead of two to four it is 1, because a product with a vector is faster.
@@ -74,7 +74,7 @@ def weights(clusters: int, draws: int, rng: np.random.Generator, *, portion: int
 
 
 @dataclass(frozen=True)
-class Ready:
+class PreparedSample:
     """A sample prepared for resampling.
 
     - `edges`: for each p, the indices (from 0) at which the cells of its window begin and end
@@ -88,12 +88,12 @@ class Ready:
     counts: Any
 
 
-def draws_of(
+def resample_weights(
     samples: Sequence[Sample], ps: Sequence[float], clusters: int, draws: int, rng: np.random.Generator
 ) -> list[Floats]:
-    arms = [ready(sample, ps, clusters) for sample in samples]
+    arms = [prepare(sample, ps, clusters) for sample in samples]
     found = [np.full((draws, len(ps)), np.nan) for _ in samples]
-    portion = portion_of(clusters, *(arm.counts.shape[0] for arm in arms))
+    portion = share_below(clusters, *(arm.counts.shape[0] for arm in arms))
     done = 0
     for drawn in weights(clusters, draws, rng, portion=portion) if clusters else ():
         for arm, rows in zip(arms, found, strict=True):
@@ -102,7 +102,7 @@ def draws_of(
     return found
 
 
-def ready(sample: Sample, ps: Sequence[float], clusters: int) -> Ready:
+def prepare(sample: Sample, ps: Sequence[float], clusters: int) -> PreparedSample:
     turns = np.bincount(sample.sessions, minlength=clusters)
     exact = clusters * int(turns.max(initial=0)) < EXACT
     edges = tuple(edges_of(sample, p, turns) for p in ps)
@@ -112,7 +112,7 @@ def ready(sample: Sample, ps: Sequence[float], clusters: int) -> Ready:
         below = np.bincount(sample.sessions[: cut[0]], minlength=clusters)
         there = np.ones(inside.size, dtype=np.int64)
         rows += [csr_matrix(below[None, :]), csr_matrix((there, (cell, inside)), shape=(cut.size - 1, clusters))]
-    return Ready(sample, tuple(ps), edges, vstack(rows).tocsr().astype(np.float32 if exact else np.float64))
+    return PreparedSample(sample, tuple(ps), edges, vstack(rows).tocsr().astype(np.float32 if exact else np.float64))
 
 
 def edges_of(sample: Sample, p: float, turns: Integers) -> Integers:
@@ -127,7 +127,7 @@ def edges_of(sample: Sample, p: float, turns: Integers) -> Integers:
     return np.unique(np.linspace(first, last, math.ceil(math.sqrt(last - first)) + 1).astype(np.int64))
 
 
-def quantiles_of(arm: Ready, drawn: Weights) -> Floats:
+def quantiles_of(arm: PreparedSample, drawn: Weights) -> Floats:
     """Return the quantiles of resamples, given the weights by cluster (row) and resample (column)."""
     sums = arm.counts @ drawn
     turns, row = sums[0].astype(np.float64), 1

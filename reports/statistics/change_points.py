@@ -35,16 +35,16 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.baselines import KNOWN
+from reports.statistics.baselines import MIN_STORED_RUNS
 from reports.statistics.counting import Floats, Integers
 
 LEVEL = 0.05
 """The probability of any false change point, over all series that are read together, in YEAR nights."""
 YEAR = 365
 """The minimum number of runs that share the level."""
-SIDE = KNOWN
+MIN_SIDE_RUNS = MIN_STORED_RUNS
 """The minimum number of runs on either side of a position: with fewer, their variance is unknown."""
-ENOUGH = 2 * SIDE
+ENOUGH = 2 * MIN_SIDE_RUNS
 AUTOCORRELATION_MAX = 0.9
 DF_MIN = 2.0
 WEEK, WEEKS = 7, 3
@@ -86,8 +86,10 @@ class ChangePoints:
 @lru_cache(64)
 def windows(runs: int) -> Integers:
     """Return every comparison of this many runs: (first run before, first run after, last run after + 1)."""
-    widths = [round(SIDE * 2 ** (k / 2)) for k in range(64) if SIDE * 2 ** (k / 2) <= runs]
-    before, at, after = np.array(np.meshgrid([*widths[::2], runs], np.arange(SIDE, runs), widths), int).reshape(3, -1)
+    widths = [round(MIN_SIDE_RUNS * 2 ** (k / 2)) for k in range(64) if MIN_SIDE_RUNS * 2 ** (k / 2) <= runs]
+    before, at, after = np.array(
+        np.meshgrid([*widths[::2], runs], np.arange(MIN_SIDE_RUNS, runs), widths), int
+    ).reshape(3, -1)
     there = ((before <= at) | (before == runs)) & (at + after <= runs)
     return np.unique(np.stack([np.maximum(at - before, 0), at, at + after])[:, there].T, axis=0)
 
@@ -109,12 +111,12 @@ def find_changes(values: Floats, variances: Floats, days: Integers, *, among: in
     own = weekdays(values, days)
     centred = remove_weekdays(values, days, own)
     centred = centred - centred.mean()
-    candidates = _marked(centred, variances, 0.0, among, min_change)
+    candidates = _mark_change(centred, variances, 0.0, among, min_change)
     if not candidates:
         return ChangePoints(weekdays=own)
     correlation = autocorrelation(centred, [change.at for change in candidates])
-    found = _marked(centred, variances, correlation, among, min_change)
-    near = {change.at + by for change in found for by in range(1 - SIDE, SIDE)}
+    found = _mark_change(centred, variances, correlation, among, min_change)
+    near = {change.at + by for change in found for by in range(1 - MIN_SIDE_RUNS, MIN_SIDE_RUNS)}
     return ChangePoints(tuple(found), tuple(one for one in candidates if one.at not in near), correlation, own)
 
 
@@ -176,7 +178,9 @@ def levels(values: Floats, found: Sequence[ChangePoint]) -> list[float]:
     return [float(part.mean()) for part in np.split(values, [change.at for change in found])]
 
 
-def _marked(values: Floats, variances: Floats, correlation: float, among: int, min_change: float) -> list[ChangePoint]:
+def _mark_change(
+    values: Floats, variances: Floats, correlation: float, among: int, min_change: float
+) -> list[ChangePoint]:
     every = windows(values.size)
     shares = LEVEL / max(YEAR, values.size) / among / np.bincount(every[:, 2])[every[:, 2]]
     difference, se, df = _compared(values, variances, every, correlation)

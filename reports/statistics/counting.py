@@ -104,7 +104,7 @@ def split(codes: Integers) -> Iterable[tuple[int, Integers]]:
 Nanoseconds = npt.NDArray[np.int64]
 CallCounts = npt.NDArray[np.int32]
 
-KEPT_UP = 0.4
+SUSTAINED_SHARE = 0.4
 """The share of the time for which the usual number of calls in progress is not exceeded."""
 APART, BY_CHANCE = 0.25, 1.7
 """The minimum excess that is a change: relative to the usual number of calls, and in √(that number + 1)."""
@@ -129,7 +129,7 @@ class ConcurrencySeries:
         return ConcurrencySeries(at_ns, np.concatenate([self.at(ends[:1]), self.counts[first:last], self.at(ends[1:])]))
 
 
-def call_course(starts_ns: Nanoseconds, ends_ns: Nanoseconds) -> ConcurrencySeries:
+def concurrency_series(starts_ns: Nanoseconds, ends_ns: Nanoseconds) -> ConcurrencySeries:
     """Return the series of calls in progress, from their starts and their ends, each in any order."""
     edges_ns = np.concatenate([starts_ns, ends_ns])
     order = np.argsort(edges_ns)
@@ -145,7 +145,7 @@ def load_changed(course: ConcurrencySeries) -> bool:
         return False
     order = np.argsort(counts, kind="stable")
     passed_ns = np.cumsum(lengths_ns[order])
-    kept_up = int(counts[order][np.searchsorted(passed_ns, KEPT_UP * passed_ns[-1])])
+    kept_up = int(counts[order][np.searchsorted(passed_ns, SUSTAINED_SHARE * passed_ns[-1])])
     above = np.maximum(counts - kept_up, 0).astype(np.float64)
     excess = math.sqrt(float((calls_ns * above**2).sum() / calls_ns.sum()))
     return excess > max(APART * kept_up, BY_CHANCE * math.sqrt(kept_up + 1))

@@ -25,8 +25,8 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.arms import TwoSamples, arm_draws
-from reports.statistics.bootstrap import DRAWS, variance
+from reports.statistics.arms import TwoSamples, target_resamples
+from reports.statistics.bootstrap import RESAMPLES, variance
 from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantile
 
@@ -34,7 +34,7 @@ LEVEL = 0.05
 """The one-sided type I error. Reports print the two-sided interval of 90 %, whose ends are the bounds that decide."""
 
 POWER = 0.8
-FAR = 20
+MAX_SESSIONS_RATIO = 20
 """The maximum factor on the existing sessions: if more would be needed, no number is recommended."""
 
 Scale = Literal["ratio", "points", "slope"]
@@ -65,10 +65,10 @@ class OneSidedBounds:
     high: float = math.inf
     p: float = 1.0
 
-    def or_wider(self, other: OneSidedBounds) -> OneSidedBounds:
+    def wider_of(self, other: OneSidedBounds) -> OneSidedBounds:
         return OneSidedBounds(min(self.low, other.low), max(self.high, other.high), max(self.p, other.p))
 
-    def times(self, factor: float) -> OneSidedBounds:
+    def scaled(self, factor: float) -> OneSidedBounds:
         return replace(self, low=factor * self.low, high=factor * self.high)
 
 
@@ -114,11 +114,11 @@ class Inference:
     level: float = LEVEL
     run_sd: float = 0.0
     rate_run_sd: float = 0.0
-    draws: int = DRAWS
+    resamples: int = RESAMPLES
     seed: int | np.random.Generator = 0
 
     @property
-    def between(self) -> float:
+    def run_variance(self) -> float:
         """The variance that two runs add to a quantile's SE²; more sessions do not reduce it."""
         return 2 * self.run_sd**2
 
@@ -150,8 +150,10 @@ def quantile_differences(
     open.
     """
     rng = np.random.default_rng(how.seed)
-    first, second = arm_draws(arms, [p for p, _ in asked], draws=how.draws, rng=rng)
-    noise = rng.normal(0, math.sqrt(2) * how.run_sd, how.draws) if how.run_sd else np.zeros(how.draws)  # between runs
+    first, second = target_resamples(arms, [p for p, _ in asked], draws=how.resamples, rng=rng)
+    noise = (
+        rng.normal(0, math.sqrt(2) * how.run_sd, how.resamples) if how.run_sd else np.zeros(how.resamples)
+    )  # between runs
     drift = noise if better == "lower" else -noise
     found = []
     for at, (p, margin) in enumerate(asked):
@@ -165,14 +167,14 @@ def quantile_differences(
         interval, worse, good = (
             _expanded(values, min(arms.effective_sessions), df, how.level) for values in (ratio, bad_by, good_by)
         )
-        error = StandardError(math.sqrt(variance(ratio)), df, arms.most, how.between)
+        error = StandardError(math.sqrt(variance(ratio)), df, arms.max_sessions, how.run_variance)
         base, cand = (np.array([value]) for value in arms.values(p))
         more = None
         if not is_conclusive(worse):
             more = more_sessions(float(excess_over_margin((base, cand), margin, better)[0]), error, how.level)
         found.append(Difference(
             "ratio", float(base[0]), float(cand[0]), float(log_ratio(cand, base)[0]), interval.low, interval.high,
-            error.se, df, worse, good, how.level, more, how.between,
+            error.se, df, worse, good, how.level, more, how.run_variance,
         ))  # fmt: skip
     return found
 
@@ -235,7 +237,7 @@ def student(value: float, se: float, df: float, level: float = LEVEL) -> OneSide
     return OneSidedBounds(value - reach, value + reach, p)
 
 
-def at_twice_the_spread(found: Difference) -> Difference:
+def at_twice_the_run_sd(found: Difference) -> Difference:
     """Return the difference with twice the run-to-run sd: `assumed` counts four times.
 
     As SE grows by a factor, so does the distance of the bounds from their middle. The p-values are those of a t that is
@@ -276,7 +278,7 @@ def more_sessions(distance: float, error: StandardError, level: float = LEVEL) -
     if not (math.isfinite(wanted) and math.isfinite(error.se)) or wanted <= 0:
         return None
     more = max(1.0, error.clusters * ((error.se**2 - error.fixed) / wanted - 1))
-    return None if more > FAR * error.clusters else two_digits(more)
+    return None if more > MAX_SESSIONS_RATIO * error.clusters else two_digits(more)
 
 
 def two_digits(number: float) -> int:

@@ -38,7 +38,7 @@ from reports.statistics.verdicts import SESSIONS, turns_to_decide
 SPENDING = "a t^2"
 EVERY = 50
 """The number of pairs between analyses; the sizes of the first one and of N are multiples of it."""
-HOPELESS = 0.1
+FUTILITY_POWER = 0.1
 """The conditional power for futility: a run stops if any open gate's power to pass, and every gate's power to fail, is
 below it."""
 PATH_NODES = 200
@@ -46,7 +46,7 @@ REACH = 8.0
 """The range of the integration, in standard deviations."""
 
 
-def look_sizes(pairs_most: int, every: int = EVERY, first: int = 0) -> tuple[int, ...]:
+def analysis_sizes(pairs_most: int, every: int = EVERY, first: int = 0) -> tuple[int, ...]:
     """Return the sizes of the analyses: `first` or `every`, then in steps of `every`, and N: (100, 150, …)."""
     sizes = range(max(first, every), pairs_most, every)
     return (*sizes, pairs_most)
@@ -57,7 +57,7 @@ def pairs_needed(p: float | None, values_per_session: float) -> int:
     return max(SESSIONS, math.ceil(turns_to_decide(p) / values_per_session - 1e-9) if p is not None else 0)
 
 
-def first_look(needed: Sequence[int], every: int = EVERY) -> int:
+def first_analysis(needed: Sequence[int], every: int = EVERY) -> int:
     """Return the minimum number of pairs to test every gate, rounded up to a multiple of `every`."""
     return math.ceil(max(needed) / every) * every
 
@@ -83,7 +83,7 @@ def _critical_values(t: tuple[float, ...], a: float) -> tuple[float, ...]:
         found.append(bound / math.sqrt(share))
         low = -REACH * math.sqrt(share)
         to = low + (nodes + 1) / 2 * (bound - low)
-        at, mass = to, moved(at, mass, to, sd) * weights * (bound - low) / 2
+        at, mass = to, propagate(at, mass, to, sd) * weights * (bound - low) / 2
     return tuple(found)
 
 
@@ -101,7 +101,7 @@ def _bound(at: Floats, mass: Floats, sd: float, increment: float) -> float:
     return float(brentq(lambda bound: mass @ ndtr((at - bound) / sd) - increment, -10, 12, xtol=1e-10))
 
 
-def moved(at: Floats, mass: Floats, to: Floats, sd: float) -> Floats:
+def propagate(at: Floats, mass: Floats, to: Floats, sd: float) -> Floats:
     """Return the density at `to` after a normal step from `at`."""
     return np.exp(-(((to[:, None] - at) / sd) ** 2) / 2) @ mass / (sd * math.sqrt(2 * math.pi))
 
@@ -113,7 +113,7 @@ def z_of(excess: float, se: float, df: float) -> float:
     return math.copysign(float(ndtri(stdtr(df, -abs(excess / se)))), excess)
 
 
-def spread_of_level(c: float, df: float) -> float:
+def bound_distance(c: float, df: float) -> float:
     """Return the distance of a bound at critical value `c` from the estimate in standard errors: T_df⁻¹(Φ(c))."""
     return -float(stdtrit(df, float(ndtr(-c))))
 
@@ -133,7 +133,7 @@ UNKNOWN = ConditionalPower(1.0, 1.0)
 """The values of a gate that could not be tested yet."""
 
 
-def chances(z: float, t: float, c_pass: float, c_red: float) -> ConditionalPower:
+def conditional_power(z: float, t: float, c_pass: float, c_red: float) -> ConditionalPower:
     """Return the conditional power.
 
     `c_pass`, `c_red`: critical values of the last analysis, at level a and at a divided by the number of gates.
@@ -147,9 +147,11 @@ def chances(z: float, t: float, c_pass: float, c_red: float) -> ConditionalPower
     return ConditionalPower(float(passing), float(red))
 
 
-def futile(open_gates: Sequence[ConditionalPower], all_gates: Sequence[ConditionalPower]) -> bool:
+def is_futile(open_gates: Sequence[ConditionalPower], all_gates: Sequence[ConditionalPower]) -> bool:
     """Return whether an open gate will hardly pass and no gate will fail. Stopping then changes no verdict's error."""
-    return any(one.passing < HOPELESS for one in open_gates) and all(one.red < HOPELESS for one in all_gates)
+    return any(one.passing < FUTILITY_POWER for one in open_gates) and all(
+        one.red < FUTILITY_POWER for one in all_gates
+    )
 
 
 NODES = 100
@@ -196,6 +198,6 @@ def _open(t: tuple[float, ...], c: tuple[float, ...]) -> list[tuple[Floats, Floa
     found, before = [(np.zeros(1), np.ones(1))], 0.0
     for share, critical in zip(t, c, strict=False):
         bound, (at, mass) = critical * math.sqrt(share), found[-1]
-        found.append((nodes * bound, moved(at, mass, nodes * bound, math.sqrt(share - before)) * weights * bound))
+        found.append((nodes * bound, propagate(at, mass, nodes * bound, math.sqrt(share - before)) * weights * bound))
         before = share
     return found

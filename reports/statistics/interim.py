@@ -10,7 +10,7 @@ import numpy as np
 
 from reports.statistics import group_sequential
 from reports.statistics.differences import Order
-from reports.statistics.quantiles import kish
+from reports.statistics.quantiles import effective_size
 from reports.statistics.rates import PerCluster
 from reports.statistics.verdicts import NOT_AFTER_HOLM, InconclusiveReason, floor_reason
 
@@ -60,12 +60,12 @@ class InterimStatistic:
 
         return -float(brentq(self.upper, 0.0, REACH)) if self.upper(0.0) < 0 else 0.0
 
-    def chances(self, t: float, c_pass: float, c_red: float) -> group_sequential.ConditionalPower:
+    def conditional_power(self, t: float, c_pass: float, c_red: float) -> group_sequential.ConditionalPower:
         """Return the conditional power to pass, by the upper bound, and to fail, by the standard error."""
-        passing, red = (group_sequential.chances(z, t, c_pass, c_red) for z in (self.z_within, self.z))
+        passing, red = (group_sequential.conditional_power(z, t, c_pass, c_red) for z in (self.z_within, self.z))
         return group_sequential.ConditionalPower(passing.passing, red.red)
 
-    def why_inconclusive(self, c: float) -> InconclusiveReason | None:
+    def inconclusive_reason(self, c: float) -> InconclusiveReason | None:
         """Return why it neither passes nor fails at a critical value, if its interval does not show that."""
         return self.untested or (NOT_AFTER_HOLM if self.z >= c else self.unsettled(c))
 
@@ -78,7 +78,7 @@ class InterimStatistic:
         if self.untested:
             return -math.inf, math.inf, math.nan
         margin = self.better * self.d - self.excess
-        low, high = self.excess - group_sequential.spread_of_level(c, self.df) * self.se, self.upper(c)
+        low, high = self.excess - group_sequential.bound_distance(c, self.df) * self.se, self.upper(c)
         ends = sorted(self.better * (end + margin) for end in (low, high))
         if not math.isfinite(self.excess):
             return ends[0], ends[1], self.d
@@ -95,7 +95,7 @@ def by_se(
 ) -> InterimStatistic:
     """Return the statistic of a metric whose upper bound is that of the standard error."""
     return InterimStatistic(
-        d, excess, se, df, lambda c: excess + group_sequential.spread_of_level(c, df) * se, better, order=order
+        d, excess, se, df, lambda c: excess + group_sequential.bound_distance(c, df) * se, better, order=order
     )
 
 
@@ -108,4 +108,4 @@ def few_pairs(base: PerCluster, cand: PerCluster) -> InconclusiveReason | None:
     """Return the reason if a rate or a mean has too few pairs with turns to be tested."""
     turns = base[1], cand[1]
     pairs = [int(np.count_nonzero(n)) for n in turns]
-    return floor_reason(None, (), pairs, "pair", effective_sessions=[kish(n) for n in turns])
+    return floor_reason(None, (), pairs, "pair", effective_sessions=[effective_size(n) for n in turns])

@@ -38,7 +38,7 @@ import numpy as np
 from scipy.special import nctdtr, ndtr, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.autocorrelation import BATCHES, QUARTERS
-from reports.statistics.bootstrap import draws_of, variance, weights
+from reports.statistics.bootstrap import resample_weights, variance, weights
 from reports.statistics.counting import Floats, Integers, dense_codes
 from reports.statistics.quantiles import QuantileEstimate, Sample, quantile
 from reports.statistics.rates import ratio_of
@@ -48,7 +48,7 @@ PRIMARY_METRICS = 3
 """The default number of primary metrics of a check: p50, p95 and failures."""
 ORDERED, BURSTING = 0.045, 0.027
 """The shares of runs without drift, and without bursts, that test positive for autocorrelation."""
-FARTHEST = 35.0
+MAX_DISTANCE = 35.0
 """The largest number of standard errors from a margin to an effect."""
 TAIL_FROM, TAIL, MIDDLE = 0.9, 1.25, 1.1
 MIN_SESSIONS = 20
@@ -82,7 +82,7 @@ class Pilot:
         # imported here: it takes a tenth of the time of a small run's report, which needs no size
         from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
-        shift = float(brentq(lambda shift: self._power_at(shift, level) - power, 0, FARTHEST))
+        shift = float(brentq(lambda shift: self._power_at(shift, level) - power, 0, MAX_DISTANCE))
         factor = (shift / distance) ** 2 * self._inflation
         likely = self.variance * factor
         finite = self.bootstrap[np.isfinite(self.bootstrap)]
@@ -94,7 +94,7 @@ class Pilot:
     def power(self, sessions: int, distance: float, level: float = LEVEL) -> float:
         """Return the power with this many sessions of each target."""
         se = math.sqrt(self.variance * self._inflation / sessions)
-        return self._power_at(min(distance / se, FARTHEST), level) if se > 0 else 1.0
+        return self._power_at(min(distance / se, MAX_DISTANCE), level) if se > 0 else 1.0
 
     @property
     def _inflation(self) -> float:
@@ -122,7 +122,7 @@ def pilot_of_quantile(samples: Sequence[Sample], p: float, clusters: int, rng: n
 
     Two targets have twice the variance of one. Both targets of pairs are resampled with the same draws.
     """
-    logs = [np.log(drawn[:, 0]) for drawn in draws_of(samples, (p,), clusters, DRAWS, rng)]
+    logs = [np.log(drawn[:, 0]) for drawn in resample_weights(samples, (p,), clusters, DRAWS, rng)]
     with np.errstate(invalid="ignore"):
         drawn = logs[1] - logs[0] if len(logs) == 2 else logs[0]
     found = (1 if len(logs) == 2 else 2) * clusters * variance(drawn, FINITE)
@@ -239,7 +239,7 @@ def components_at(sample: Sample, p: float) -> VarianceComponents:
     return components((sample.values > quantile(sample.values, p)).astype(np.float64), sample.sessions)
 
 
-def spread_of(sample: Sample, p50: QuantileEstimate, p95: QuantileEstimate) -> Variability:
+def variability_of(sample: Sample, p50: QuantileEstimate, p95: QuantileEstimate) -> Variability:
     """Return the variability of a sample, given its p50 and p95. Zeros and failures have no log and are left out."""
     positive = np.isfinite(sample.values) & (sample.values > 0)
     logs = np.log(sample.values[positive])

@@ -39,7 +39,7 @@ from msgspec.structs import replace
 from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from bench.errors import UsageError
-from bench.metrics import BEYOND, sessions_to_publish
+from bench.metrics import MIN_TURNS_BEYOND, sessions_to_publish
 from reports.json_entries import Count, JsonEntry, Positive, Rounded, about
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.unseen import differ_by_length, lower_share, upper_share
@@ -64,7 +64,7 @@ class Sample:
     failed: int = 0
     unfinished: int = 0
     not_started: int = 0
-    whole_sessions: bool = True
+    has_whole_sessions: bool = True
     """True if it has all turns of its sessions. The size of a subset gives no information about an unseen session."""
 
     @property
@@ -115,30 +115,30 @@ class QuantileEstimate(JsonEntry, frozen=True):
 
     def published(self) -> QuantileEstimate:
         """Return the estimate without the numbers that may not be printed; infinity may be."""
-        if self.bounded:
+        if self.has_interval:
             return self
         return replace(self, value=self.value if self.in_failures else math.nan, low=math.nan, high=math.nan)
 
     @property
-    def bounded(self) -> bool:
+    def has_interval(self) -> bool:
         """True if it has an interval, closed or open."""
         return self.status in ("reported", "unbounded")
 
     @property
-    def lacks(self) -> bool:
+    def has_too_few(self) -> bool:
         """True if it has too few turns or sessions to be reported."""
         return self.status in ("too_few_turns", "too_few_sessions")
 
     @property
-    def told(self) -> float:
+    def reported_value(self) -> float:
         """The quantile; if its interval is open on one side, the other end, because the quantile is not beyond it."""
         return self.value if self.status != "unbounded" else self.low if math.isfinite(self.low) else self.high
 
 
-NOTHING = Sample(np.zeros(0), np.zeros(0, dtype=np.int64))
+NO_VALUES = Sample(np.zeros(0), np.zeros(0, dtype=np.int64))
 
 
-def kish(turns: Floats | Integers) -> float:
+def effective_size(turns: Floats | Integers) -> float:
     """Return Kish's effective number of sessions, (Σn)² / Σn²; 0 without turns."""
     squares = float(np.square(turns, dtype=np.float64).sum())
     return float(turns.sum()) ** 2 / squares if squares else 0.0
@@ -168,7 +168,7 @@ def quantiles(
     `unseen`: allow for an unseen session, if the sample has whole sessions; False if the clusters are parts of a run.
     Raise UsageError if a share is not between 0 and 1.
     """
-    unseen = unseen and sample.whole_sessions
+    unseen = unseen and sample.has_whole_sessions
     if not all(0 < share < 1 for share in (*ps, confidence)):
         wrong = next(share for share in (*ps, confidence) if not 0 < share < 1)
         raise UsageError(f"quantiles and their confidence must be between 0 and 1, such as 0.95, not {wrong:g}")
@@ -176,7 +176,7 @@ def quantiles(
         nothing = math.nan, -math.inf, math.inf, math.nan
         return [QuantileEstimate(p, *nothing, "too_few_turns", turns_to_publish(p)) for p in ps]
     of_session = np.bincount(sample.sessions)
-    effective_sessions, clusters = kish(of_session), int(np.count_nonzero(of_session))
+    effective_sessions, clusters = effective_size(of_session), int(np.count_nonzero(of_session))
     effects = _design_effects(sample, of_session, sorted({*ps, *map(nearer, ps)}))
     deffs = [max(effects[p], effects[nearer(p)]) for p in ps]
     shrink = shrink_of(effective_sessions, confidence)
@@ -186,10 +186,10 @@ def quantiles(
         ends = bounds(sample.values, ps, sample.n / np.array(deffs) * shrink, confidence)
         longest = int(of_session.max()) if by_length else 0
         needs = [
-            max(turns_to_publish(p), math.ceil(max(deff / shrink, longest) * smallest(p, confidence)))
+            max(turns_to_publish(p), math.ceil(max(deff / shrink, longest) * smallest_publishable(p, confidence)))
             for p, deff in zip(ps, deffs, strict=True)
         ]
-    if unseen and (by_length or fails_together(sample, of_session)):
+    if unseen and (by_length or fail_together(sample, of_session)):
         error = (1 - confidence) / 2
         for place, (p, (low, high)) in enumerate(zip(ps, ends, strict=True)):
             least = lower_with_unseen(sample, of_session, p, error, low) if by_length else low
@@ -209,7 +209,7 @@ def quantiles(
     return found
 
 
-def fails_together(sample: Sample, of_session: Integers) -> bool:
+def fail_together(sample: Sample, of_session: Integers) -> bool:
     """Return whether at least half of a session's turns failed, and at least two. That is rarely due to chance."""
     failed = np.bincount(sample.sessions[sample.succeeded.size :], minlength=of_session.size)
     return bool(((failed > 1) & (2 * failed >= of_session)).any())
@@ -320,7 +320,9 @@ def end_shares(ps: Sequence[float], effective: Floats, confidence: float) -> tup
     a, p = 1 - confidence, np.array(ps)
     lower = np.asarray(betaincinv(p * effective, effective - p * effective + 1, a / 2), dtype=np.float64)
     upper = np.asarray(betaincinv(p * effective + 1, effective - p * effective, 1 - a / 2), dtype=np.float64)
-    reachable = [enough >= smallest(one, confidence) for one, enough in zip(ps, effective.tolist(), strict=True)]
+    reachable = [
+        enough >= smallest_publishable(one, confidence) for one, enough in zip(ps, effective.tolist(), strict=True)
+    ]
     return lower, np.where(reachable, upper, np.nan)
 
 
@@ -334,14 +336,14 @@ def bounds(ascending: Floats, ps: Sequence[float], effective: Floats, confidence
     ]
 
 
-def smallest(p: float, confidence: float = CONFIDENCE) -> float:
+def smallest_publishable(p: float, confidence: float = CONFIDENCE) -> float:
     """Return the number of independent values from which the largest one bounds the p-quantile: p^n ≤ a/2."""
     return math.log((1 - confidence) / 2) / math.log(p)
 
 
 def turns_to_publish(p: float) -> int:
     """Return the minimum number of turns to print a quantile: p90 50, p95 100, p99 500; p50 has no rule of its own."""
-    return math.ceil(smallest(p)) if p <= 0.5 else math.ceil(BEYOND / (1 - p) - 1e-9)
+    return math.ceil(smallest_publishable(p)) if p <= 0.5 else math.ceil(MIN_TURNS_BEYOND / (1 - p) - 1e-9)
 
 
 def sessions_needed(p: float, of_session: Integers | Floats) -> int:
@@ -351,7 +353,7 @@ def sessions_needed(p: float, of_session: Integers | Floats) -> int:
     turn each 50, 100, 500.
     """
     n = round(of_session.sum())  # shares of turns in sessions add up to almost an integer
-    return sessions_to_publish(p, n, int(np.count_nonzero(of_session)), kish(of_session)) if n else 0
+    return sessions_to_publish(p, n, int(np.count_nonzero(of_session)), effective_size(of_session)) if n else 0
 
 
 class Shortfall(NamedTuple):

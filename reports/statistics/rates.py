@@ -7,7 +7,7 @@ A mean is Σ amounts / Σ turns, a rate Σ events / Σ turns. With r = Σx/Σn i
 which for sessions of equal length is G/(G−1)·Σ(x_g − r·n_g)²/(Σn)². Intervals of differences are d ∓ t·SE with Welch's
 df. For pairs, SE² = (G−1)/G·Σe² over the contributions of pairs, e = e_cand − e_base with e = (x − r·n)/(Σn − n) for
 each target (divided by r for logs). Degrees of freedom use Kish's effective number of sessions, or pairs
-(`reports.statistics.quantiles.kish`).
+(`reports.statistics.quantiles.effective_size`).
 
 With few failures the SE of a rate is too small. So "not worse" uses the largest of three upper bounds: the one above;
 one from both targets' own bounds, squared and added as by Newcombe; and one from the candidate's bound as if nothing
@@ -31,7 +31,7 @@ from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-
 from reports.statistics import differences
 from reports.statistics.counting import Floats
 from reports.statistics.differences import LEVEL, Better, Difference, Inference, Margin, OneSidedBounds, StandardError
-from reports.statistics.quantiles import kish
+from reports.statistics.quantiles import effective_size
 from reports.statistics.unseen import lower_share, upper_share
 
 PerCluster = tuple[Floats, Floats]
@@ -56,13 +56,15 @@ class RatioEstimate:
     clusters: int
     square: float = math.nan
     effective_sessions: float = math.nan
-    longest: float = math.nan
+    sessions_if_all_longest: float = math.nan
     words: bool = False
 
     def __post_init__(self) -> None:
         if math.isnan(self.effective_sessions):
             square = self.value**2 + (self.clusters - 1) * self.variance
-            vars(self).update(square=square, effective_sessions=float(self.clusters), longest=float(self.clusters))
+            vars(self).update(
+                square=square, effective_sessions=float(self.clusters), sessions_if_all_longest=float(self.clusters)
+            )
 
     @property
     def log_variance(self) -> float:
@@ -78,12 +80,12 @@ class RatioEstimate:
         """Return the upper bound of a rate, which also holds with few events."""
         if self.value > 1:
             return self._student(level).high
-        return upper_share(self.value, self.square, self.longest, level)
+        return upper_share(self.value, self.square, self.sessions_if_all_longest, level)
 
     def lower(self, level: float) -> float:
         if self.value > 1:
             return self._student(level).low
-        return lower_share(self.value, self.square, self.longest, level)
+        return lower_share(self.value, self.square, self.sessions_if_all_longest, level)
 
     def reach(self, level: float) -> float:
         """Return t · SE at a one-sided error; inf with one session, which gives no information about others."""
@@ -93,7 +95,7 @@ class RatioEstimate:
 
     def unseen(self, level: float) -> float:
         """Return the upper bound of a rate without any event in as many sessions; 0 for words."""
-        return 0.0 if self.words else upper_share(0.0, 0.0, self.longest, level)
+        return 0.0 if self.words else upper_share(0.0, 0.0, self.sessions_if_all_longest, level)
 
     def left(self) -> RatioEstimate:
         """Return the rate of all turns that are not events."""
@@ -103,7 +105,7 @@ class RatioEstimate:
         """Return Student's bounds, for a rate above 1: there may be more word errors than words."""
         return differences.student(self.value, math.sqrt(self.variance), self.effective_sessions - 1, level)
 
-    def grown(self, more: int, of: int) -> RatioEstimate:
+    def with_sessions(self, more: int, of: int) -> RatioEstimate:
         """Return the estimate with `more` sessions added for each `of` existing ones."""
         times = 1 + more / of
         return replace(
@@ -112,7 +114,7 @@ class RatioEstimate:
             turns=self.turns * times,
             clusters=round(self.clusters * times),
             effective_sessions=self.effective_sessions * times,
-            longest=self.longest * times,
+            sessions_if_all_longest=self.sessions_if_all_longest * times,
         )
 
 
@@ -123,9 +125,16 @@ def ratio_of(arm: PerCluster, *, words: bool = False) -> RatioEstimate:
     with np.errstate(divide="ignore", invalid="ignore"):
         square = float((arm[0] * np.where(arm[1] > 0, arm[0] / arm[1], 0.0)).sum()) / turns if turns else math.nan
     longest = turns / float(arm[1].max()) if turns else math.nan
-    effective_sessions = kish(arm[1]) if turns else 0.0
+    effective_sessions = effective_size(arm[1]) if turns else 0.0
     return RatioEstimate(
-        value, _spread(_parts(arm), clusters), turns, clusters, square, effective_sessions, longest, words
+        value,
+        _jackknife_variance(_jackknife_contributions(arm), clusters),
+        turns,
+        clusters,
+        square,
+        effective_sessions,
+        longest,
+        words,
     )
 
 
@@ -144,24 +153,26 @@ class ClusterTotals:
 
     @property
     def df_of_pairs(self) -> float:
-        return kish(self.base[1] + self.cand[1]) - 1
+        return effective_size(self.base[1] + self.cand[1]) - 1
 
     def variance_of_pairs(self, parts: Floats) -> float:
         """Return the variance of a difference, from the contribution of each pair to its error."""
-        return _spread(parts, int(np.count_nonzero(self.base[1] + self.cand[1])))
+        return _jackknife_variance(parts, int(np.count_nonzero(self.base[1] + self.cand[1])))
 
 
 def mean_difference(arms: ClusterTotals, margin: Margin, better: Better, how: Inference) -> Difference:
     """Return the log ratio of two means of positive amounts; open if the mean of a target is not positive."""
     base, cand = arms.ratios
     if arms.paired:
-        parts = _parts(arms.cand) / (cand.value or math.nan) - _parts(arms.base) / (base.value or math.nan)
+        parts = _jackknife_contributions(arms.cand) / (cand.value or math.nan) - _jackknife_contributions(arms.base) / (
+            base.value or math.nan
+        )
         within, df = arms.variance_of_pairs(parts), arms.df_of_pairs
     else:
         variances = base.log_variance, cand.log_variance
         within, df = sum(variances), differences.welch(variances, (base.effective_sessions, cand.effective_sessions))
-    se, clusters = math.sqrt(within + how.between), max(base.clusters, cand.clusters)
-    error = StandardError(se, df, clusters, how.between, assumed=how.between)
+    se, clusters = math.sqrt(within + how.run_variance), max(base.clusters, cand.clusters)
+    error = StandardError(se, df, clusters, how.run_variance, assumed=how.run_variance)
     return log_difference((base.value, cand.value), error, margin, better, how.level)
 
 
@@ -217,15 +228,17 @@ def rate_difference(
     if better == "higher":
         left = replace(arms, base=complement(arms.base), cand=complement(arms.cand))
         return mirrored(rate_difference(left, margin, level=level, error=error))
-    return points_difference(*arms.ratios, error or error_of_rates(arms), margin, level)
+    return points_difference(*arms.ratios, error or se_of_rates(arms), margin, level)
 
 
-def error_of_rates(arms: ClusterTotals) -> StandardError:
+def se_of_rates(arms: ClusterTotals) -> StandardError:
     """Return the standard error of the difference of two rates, from the contributions of sessions or pairs."""
     base, cand = arms.ratios
     clusters = max(base.clusters, cand.clusters)
     if arms.paired:
-        se = math.sqrt(arms.variance_of_pairs(_parts(arms.cand) - _parts(arms.base)))
+        se = math.sqrt(
+            arms.variance_of_pairs(_jackknife_contributions(arms.cand) - _jackknife_contributions(arms.base))
+        )
         return StandardError(se, arms.df_of_pairs, clusters)
     variances = base.variance, cand.variance
     df = differences.welch(variances, (base.effective_sessions, cand.effective_sessions))
@@ -276,13 +289,13 @@ def _more_to_pass(
     clusters, fixed = error.clusters, error.fixed
 
     def passes(more: int) -> bool:
-        one, other = base if error.alone else base.grown(more, clusters), cand.grown(more, clusters)
+        one, other = base if error.alone else base.with_sessions(more, clusters), cand.with_sessions(more, clusters)
         times = 1 + more / clusters
         now = math.sqrt(fixed + max(0.0, error.se**2 - fixed) / times)
         highs = _upper_bounds(one, other, now, error.df if fixed else error.df * times, level)
         return all(high + float(ndtri(differences.POWER)) * now < margin.points for high in highs)
 
-    most = differences.FAR * clusters
+    most = differences.MAX_SESSIONS_RATIO * clusters
     if not (math.isfinite(error.se) and clusters and passes(most)):
         return None
     more = bisect_left(range(1, most), True, key=passes) + 1
@@ -307,7 +320,7 @@ def newcombe(base: RatioEstimate, cand: RatioEstimate, level: float = LEVEL) -> 
     return -upper(cand, base), upper(base, cand)
 
 
-def _parts(arm: PerCluster) -> Floats:
+def _jackknife_contributions(arm: PerCluster) -> Floats:
     """Return the contribution of each cluster to the ratio's error, by the jackknife: (x − r·n) / (Σn − n)."""
     amounts, turns = arm
     total = turns.sum()
@@ -318,7 +331,7 @@ def _parts(arm: PerCluster) -> Floats:
     return parts
 
 
-def _spread(parts: Floats, clusters: int) -> float:
+def _jackknife_variance(parts: Floats, clusters: int) -> float:
     return (clusters - 1) / clusters * float((parts**2).sum()) if clusters > 1 else math.nan
 
 

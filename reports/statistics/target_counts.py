@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.statistics.counting import Floats, Integers
-from reports.statistics.quantiles import Sample, kish
+from reports.statistics.quantiles import Sample, effective_size
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def of_turns(turns: Integers | Floats, failed: int, completed_share: float = mat
     """Return the counts from the number of turns of each session."""
     n, sessions = int(turns.sum()), int(np.count_nonzero(turns))
     longest = n / float(turns.max()) if n else 0.0
-    return TargetCounts(n, sessions, failed, completed_share, kish(turns), longest)
+    return TargetCounts(n, sessions, failed, completed_share, effective_size(turns), longest)
 
 
 def of_sample(sample: Sample) -> TargetCounts:

@@ -32,8 +32,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.arms import TwoSamples, arm_draws
-from reports.statistics.autocorrelation import waits_by_order
+from reports.statistics.arms import TwoSamples, target_resamples
+from reports.statistics.autocorrelation import latencies_by_order
 from reports.statistics.bootstrap import variance
 from reports.statistics.counting import Floats, Integers, distinct
 from reports.statistics.differences import Better, Difference, Inference, Margin
@@ -41,8 +41,8 @@ from reports.statistics.quantiles import Sample, quantile, sample
 
 TRIM = 0.1
 """The share that is trimmed at either end."""
-WORST_MARGIN = 0.2
-LEAST_TURNS = 20
+WORST_STEP_MARGIN = 0.2
+MIN_TURNS = 20
 """The minimum number of turns of a step in each target."""
 
 
@@ -72,7 +72,7 @@ class StepMedian:
     p_worse: float
 
 
-def centre(base: StepLatencies, cand: StepLatencies, pairs: int) -> LogRatio:
+def typical_change(base: StepLatencies, cand: StepLatencies, pairs: int) -> LogRatio:
     """Return `ttfa_typical_change`, over all steps. It is undefined from 10 % failures on, for which the rate decides.
 
     The centre of each step is that of both targets together. The standard error treats it as fixed.
@@ -123,14 +123,16 @@ def worst_step(
         at = base.steps == step, cand.steps == step
         first, second = (sample(arm.values[here], arm.pairs[here]) for arm, here in zip((base, cand), at, strict=True))
         medians = [quantile(one.values, 0.5) for one in (first, second)]
-        if min(first.n, second.n) < LEAST_TURNS or not all(map(math.isfinite, medians)):
+        if min(first.n, second.n) < MIN_TURNS or not all(map(math.isfinite, medians)):
             continue
-        low, high = arm_draws(TwoSamples(first, second, (pairs, pairs), paired=True), (0.5,), draws=draws, rng=rng)
+        low, high = target_resamples(
+            TwoSamples(first, second, (pairs, pairs), paired=True), (0.5,), draws=draws, rng=rng
+        )
         with np.errstate(invalid="ignore"):
             drawn = (np.log(high) - np.log(low))[:, 0]
         change = LogRatio(math.log(medians[1] / medians[0]), math.sqrt(variance(drawn, 0.5)))
         if change.se > 0:
-            p_worse = float(stdtr(pairs - 1, (math.log1p(WORST_MARGIN) - change.d) / change.se))
+            p_worse = float(stdtr(pairs - 1, (math.log1p(WORST_STEP_MARGIN) - change.d) / change.se))
             found.append(StepMedian(int(step), change, p_worse))
     return sorted(found, key=lambda one: one.p_worse)
 
@@ -171,12 +173,12 @@ def slope_differences(
     """Compare quantiles of slopes; margins use `plus`. `run_sd` is not used, because it is relative to a value."""
     base, cand = (replace(arm, values=np.exp(np.clip(arm.values / K, -500, 500))) for arm in (arms.base, arms.cand))
     by_ratio = [(p, Margin(ratio=math.expm1(margin.plus / K))) for p, margin in asked]
-    differences = waits_by_order(replace(arms, base=base, cand=cand), by_ratio, better, replace(how, run_sd=0.0))
+    differences = latencies_by_order(replace(arms, base=base, cand=cand), by_ratio, better, replace(how, run_sd=0.0))
     return [
         replace(
             found, scale="slope", baseline=quantile(arms.base.values, p), candidate=quantile(arms.cand.values, p),
             d=K * found.d, low=K * found.low, high=K * found.high, se=K * found.se,
-            worse=found.worse.times(K), better=found.better.times(K),
+            worse=found.worse.scaled(K), better=found.better.scaled(K),
         )
         for found, (p, _) in zip(differences, asked, strict=True)
     ]  # fmt: skip

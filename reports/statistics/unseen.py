@@ -83,11 +83,11 @@ def sessions_without(points: float, level: float, longest: float = 1.0) -> int |
     return max(2, math.floor(longest * math.log(level) / math.log1p(-points)) + 1) if points < 1 else 2
 
 
-LONGEST = 4.0
+MAX_LENGTH_RATIO = 4.0
 """The turns of the longest session, relative to the mean, from which lengths matter."""
-FOUND = 0.1
+DEPENDENCE_ALPHA = 0.1
 """The type I error of the test of a correlation."""
-LEAST = 10
+MIN_SESSIONS = 10
 """The minimum number of sessions for the test."""
 
 
@@ -95,9 +95,9 @@ def differ_by_length(sessions: Integers) -> bool:
     """Return whether long sessions differ from short ones, and the longest matters. `sessions`: by ascending value."""
     turns = np.bincount(sessions)
     lengths = turns[turns > 0]
-    if lengths.size < LEAST or lengths.max() < LONGEST * lengths.mean():
+    if lengths.size < MIN_SESSIONS or lengths.max() < MAX_LENGTH_RATIO * lengths.mean():
         return False
     levels = np.bincount(sessions, weights=np.arange(sessions.size))[turns > 0] / lengths
     r = float(np.corrcoef(ranks(lengths), ranks(levels))[0, 1])
     t = abs(r) * math.sqrt((lengths.size - 2) / max(1e-12, 1 - r**2))
-    return bool(2 * stdtr(lengths.size - 2, -t) < FOUND)
+    return bool(2 * stdtr(lengths.size - 2, -t) < DEPENDENCE_ALPHA)

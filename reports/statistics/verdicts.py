@@ -41,7 +41,7 @@ class InconclusiveReason:
     unit: Counted = "session"
     needed: int = 0
     there: tuple[int, ...] = ()
-    arms: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     p: float | None = None
     effective_sessions: float = 0.0
     metric: str = ""
@@ -75,7 +75,7 @@ ORDERS: dict[Order, str] = {
     "bursts": "failures or slow turns of one target occurred in bursts",
 }
 OWN_DRIFT = "the type I error is up to 15 %, not 5 %"
-OWN_DRIFT_LOOKS = "the type I error is up to 20 %, not 5 %"
+OWN_DRIFT_INTERIM = "the type I error is up to 20 %, not 5 %"
 """The error rates if the true value is exactly on the margin, measured by `make benchmark-statistics` (own_drift)."""
 
 
@@ -123,7 +123,7 @@ def floor_reason(
     return None
 
 
-def unequal(sessions: int, effective_sessions: float, unit: str = "session") -> str:
+def unequal_reason(sessions: int, effective_sessions: float, unit: str = "session") -> str:
     """Return a sentence such as "60 sessions of unequal length count as 3.9"."""
     counted = f"{effective_sessions:,.0f}" if effective_sessions >= 10 else f"{effective_sessions:.1f}"
     return f"{sessions:,} {unit}s of unequal length count as {counted}"

@@ -18,7 +18,7 @@ from bench.units import NS_PER_MINUTE, NS_PER_S
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, distinct
-from reports.turns import Flags, place_of, values_of
+from reports.turns import Flags, position_of, values_of
 
 KINDS = (
     *("text_in", "cached_text_in", "audio_in", "cached_audio_in", "image_in", "cached_image_in"),
@@ -49,7 +49,7 @@ class UsageArrays:
         return _tokens(self.run, kind)
 
     @property
-    def wasted(self) -> tuple[Integers, Floats, Floats]:
+    def unplayed(self) -> tuple[Integers, Floats, Floats]:
         """The interrupted turns, the ns of audio that each received and did not play, and the tokens of this audio."""
         wasted_ns = floats(self.run.turns, "unplayed_audio_ns")
         stopped = np.flatnonzero(~np.isnan(wasted_ns))
@@ -82,7 +82,7 @@ def bills_of(run: RunFrames, targets: Sequence[str]) -> UsageArrays:
     return UsageArrays(
         run=run,
         unattributed=np.arange(session.size) >= len(turns),
-        target=np.r_[place_of(turns["target"], tuple(targets)), place_of(sessions["target"], tuple(targets))],
+        target=np.r_[position_of(turns["target"], tuple(targets)), position_of(sessions["target"], tuple(targets))],
         model=of_session[session],
         session=session,
         models=models,
@@ -228,7 +228,7 @@ class RunCost(JsonEntry, frozen=True, kw_only=True):
         return any(charge.prices and charge.prices.usd_per_minute for cost in self.targets for charge in cost.models)
 
     @property
-    def told(self) -> bool:
+    def is_known(self) -> bool:
         return any(cost.models for cost in self.targets)
 
     @property
@@ -287,7 +287,7 @@ def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[TargetCost]:
     turns, strays = (
         np.bincount(group[told & rows], minlength=size) for rows in (~bills.unattributed, bills.unattributed)
     )
-    wastes = _wastes(bills, group, prices)
+    wastes = _unplayed_audio(bills, group, prices)
     paid = told | (by_minute[group] & (lasted > 0))
     for place, label in enumerate(targets):
         here = range(place * models, (place + 1) * models)
@@ -333,8 +333,8 @@ def _cost(
     )
 
 
-def _wastes(bills: UsageArrays, group: Integers, prices: Sequence[Prices | None]) -> list[UnplayedAudio]:
-    (stopped, wasted_ns, tokens), size = bills.wasted, len(prices)
+def _unplayed_audio(bills: UsageArrays, group: Integers, prices: Sequence[Prices | None]) -> list[UnplayedAudio]:
+    (stopped, wasted_ns, tokens), size = bills.unplayed, len(prices)
     group, told = group[stopped], ~np.isnan(tokens)
     replies, with_tokens = (np.bincount(of, minlength=size) for of in (group, group[told]))
     seconds, sums = np.bincount(group, wasted_ns / NS_PER_S, size), _summed(tokens, group, size).round()

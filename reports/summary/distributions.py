@@ -33,7 +33,7 @@ class PercentileCurve:
     @property
     def solid_to(self) -> float:
         """The last percentile from the median on with enough turns and sessions for tables; 0 without one."""
-        return max((e.p for e in self.points if e.p >= 0.5 and not e.lacks), default=0.0)
+        return max((e.p for e in self.points if e.p >= 0.5 and not e.has_too_few), default=0.0)
 
 
 def curves(one: MetricSample, pools: Sequence[Pool]) -> list[PercentileCurve]:
@@ -48,7 +48,7 @@ def curve_of(target: str, colour: int, sample: Sample) -> PercentileCurve:
     return PercentileCurve(target, colour, sample.n, sample.failed, tuple(quantiles(sample, ps)))
 
 
-FEWEST = 5
+MIN_TURNS = 5
 """The minimum number of successful turns of a distribution; with fewer, the table of slow turns shows more."""
 BINS_LEAST, BINS_MOST = 8, 48
 
@@ -86,7 +86,7 @@ def histogram_of(one: MetricSample, pools: Sequence[Pool]) -> Histogram | None:
     """Return the distribution of a metric by target; None if no target has enough positive values."""
     samples = [(pool.target, one.of(pool.target, pool.steps)) for pool in pools]
     found = [(target, sample) for target, sample in samples if sample.n]
-    if max((_positive(sample).size for _, sample in found), default=0) < FEWEST:
+    if max((_positive(sample).size for _, sample in found), default=0) < MIN_TURNS:
         return None
     every = np.concatenate([_positive(sample) for _, sample in found])
     least, most = float(every.min()), float(every.max())

@@ -29,11 +29,11 @@ from reports.statistics.quantiles import Sample, quantile
 from reports.strata import MainMetric
 from reports.summary.run_validity import simulator_late_ms, validity_of
 from reports.turns import Pool
-from reports.uncertainty import why
+from reports.uncertainty import reason_text
 
 ERROR = 0.02
 """The maximum share of stationary runs with any suspected pool."""
-APART = 0.05
+MIN_DIFFERENCE = 0.05
 SESSIONS = 20
 """The minimum number of sessions of each half."""
 DRAWS, DRAWS_LEAST, WEIGHTS = 2000, 400, 20_000_000
@@ -66,17 +66,17 @@ def drifts(run: RunFrames, samples: MetricSamples) -> Iterable[PoolDrift]:
     for pool, arms in halves:
         one, target = samples[samples.mains[pool.stratum]], samples.turns.targets[pool.target]
         draws = len(halves) * max(DRAWS_LEAST, min(DRAWS, WEIGHTS // arms.clusters[0]))
-        how = Inference(ERROR / 2 / len(halves), draws=draws, seed=rng)
+        how = Inference(ERROR / 2 / len(halves), resamples=draws, seed=rng)
         (moved,) = quantile_differences(arms, [(0.5, Margin())], "lower", how)
         if math.isfinite(moved.d):
             ratio = math.exp(moved.d), math.exp(moved.low), math.exp(moved.high)  # open ends are 0 and inf
-            exact = usable and not why(run.inexact, target, one.metric.name)
-            apart = APART + late_ms / quantile(one.part(pool.target, pool.steps)[0], 0.5)
+            exact = usable and not reason_text(run.uncertain_metrics, target, one.metric.name)
+            apart = MIN_DIFFERENCE + late_ms / quantile(one.part(pool.target, pool.steps)[0], 0.5)
             suspected = exact and is_suspected(*ratio, apart)
             yield PoolDrift(one.metric.name, *pool.stratum, target, suspected, *ratio, label=pool.label)
 
 
-def is_suspected(ratio: float, low: float, high: float, apart: float = APART) -> bool:
+def is_suspected(ratio: float, low: float, high: float, apart: float = MIN_DIFFERENCE) -> bool:
     return (low > 1 or high < 1) and abs(ratio - 1) > apart
 
 
@@ -91,7 +91,7 @@ def relative_latencies(samples: MetricSamples, pool: Pool) -> tuple[Floats, Inte
     lost = one.not_started(pool.target, pool.steps)
     ascending, step = (
         np.append(ascending, np.full(lost.size, np.inf)),
-        np.append(turns.step[index], turns.lost.step[lost]),
+        np.append(turns.step[index], turns.not_started.step[lost]),
     )
     medians = np.full(len(turns.steps), np.nan)
     for place, rows in split(step):
@@ -101,8 +101,8 @@ def relative_latencies(samples: MetricSamples, pool: Pool) -> tuple[Floats, Inte
     if not relative.size or np.isnan(relative).any():
         return None
     order = order_of_values(relative)
-    sessions = np.append(turns.session[index], turns.lost.session[lost])[order]
-    at_ns = np.append(turns.column("start_utc_ns")[index], turns.lost.at_utc_ns[lost].astype(np.float64))[order]
+    sessions = np.append(turns.session[index], turns.not_started.session[lost])[order]
+    at_ns = np.append(turns.column("start_utc_ns")[index], turns.not_started.at_utc_ns[lost].astype(np.float64))[order]
     return relative[order], sessions, at_ns
 
 

@@ -23,15 +23,15 @@ from bench.untrusted.safe_io import JsonError, open_file, read_json
 from bench.untrusted.sanitize import escape_control, excerpt
 from reports.json_entries import Count, Known, Rounded, about
 from reports.runs import RunFrames, records, response_ids
-from reports.samples import HEARD, MetricSample, MetricSamples
+from reports.samples import VOICE_TO_VOICE, MetricSample, MetricSamples
 from reports.statistics.counting import Integers
 from reports.statistics.quantiles import rank
 from reports.strata import MainMetric, Stratum
 from reports.turns import TurnArrays, values_of
 
-LONGEST_TEXT = 200
+MAX_TEXT = 200
 COLUMNS = SCHEMAS["turns"].names
-MOST = 8
+MAX_TURNS = 8
 OF_SLOW = ["session_id", "service_session_id", "request_id", "region", "event_log"]
 OF_STEP, OF_STEPS = 3, 96
 """The number of turns of each step on each target, and the maximum over all steps: with many steps, fewer of each."""
@@ -81,10 +81,10 @@ def slowest_turns(
     turns, slowest, of_steps = samples.turns, list[TurnRanking](), list[TurnRanking]()
     for stratum in turns.strata:
         mine = turns.steps_in(stratum)[turns.step]
-        unheard = mine & np.isnan(turns.value(HEARD))
-        for one, which in ((samples[HEARD], mine), (samples[samples.mains[stratum]], unheard)):
+        unheard = mine & np.isnan(turns.value(VOICE_TO_VOICE))
+        for one, which in ((samples[VOICE_TO_VOICE], mine), (samples[samples.mains[stratum]], unheard)):
             falling: Integers = np.flatnonzero(np.isfinite(one.values) & which[one.index])[::-1]
-            slowest.append(TurnRanking(one, stratum, falling[:MOST]))
+            slowest.append(TurnRanking(one, stratum, falling[:MAX_TURNS]))
             group = turns.group[one.index[falling]]
             groups = np.unique(group)
             each = min(OF_STEP, OF_STEPS // max(1, groups.size))
@@ -135,7 +135,7 @@ def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) 
             created_ms=float(created[row]) / NS_PER_MS,
             network_rtt_ms=float(metrics["network_rtt"][row]),
             row=tuple(
-                (name, f"{value:g}" if isinstance(value, float) else excerpt(str(value), LONGEST_TEXT))
+                (name, f"{value:g}" if isinstance(value, float) else excerpt(str(value), MAX_TEXT))
                 for name in COLUMNS
                 if name in turn and (value := turn[name]) == value
             ),
@@ -153,7 +153,7 @@ Playing = tuple[int, int]
 """(start, end) in ns of the log's clock."""
 
 
-def stretches(log: Path, begin_ns: int, end_ns: int, bytes_per_s: int, buffer_ns: int) -> tuple[Playing, ...]:
+def playback_spans(log: Path, begin_ns: int, end_ns: int, bytes_per_s: int, buffer_ns: int) -> tuple[Playing, ...]:
     """Return the playback of the deltas from `begin_ns` to `end_ns`, split at stalls; () if no log has them."""
     found: list[Playing] = []
     began_ns, played = 0, 0
@@ -172,7 +172,7 @@ class _Event(msgspec.Struct):
     delta: str = ""
 
 
-class _CutAudio(msgspec.Struct):
+class _StrippedAudio(msgspec.Struct):
     bytes: int = 0
 
 
@@ -182,7 +182,7 @@ class _Line(msgspec.Struct):
     action: str
     at_ns: int
     event: _Event
-    audio: _CutAudio | None = None
+    audio: _StrippedAudio | None = None
 
 
 def _deltas(log: Path, begin_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
@@ -203,13 +203,13 @@ def _deltas(log: Path, begin_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
 BYTES_PER_S = {"pcm16": 48_000, "pcm16@8000": 16_000, "pcm16@16000": 32_000, "pcm16@48000": 96_000}
 BYTES_PER_S |= {"g711_ulaw": 8_000, "g711_alaw": 8_000}
 """The bytes per second of decoded audio, by the script's output format."""
-LONGEST_BUFFER_MS = 2_000
+MAX_BUFFER_MS = 2_000
 """The longest jitter buffer of a script."""
 AGREES_S = 0.001
-STEPS_MOST = 12
+MAX_STEPS = 12
 """The maximum number of steps of a run whose turns of each step are reported."""
 Role = Literal["median", "slowest", "second", "stall", "interrupted", "calls", "only"]
-TOLD_APART: dict[Role, str] = {"interrupted": "barge_in_yield", "calls": "function_voice_to_voice"}
+DISTINCT_OUTCOMES: dict[Role, str] = {"interrupted": "barge_in_yield", "calls": "function_voice_to_voice"}
 """Special roles of turns: the turn with the median of this metric is reported."""
 
 
@@ -269,20 +269,20 @@ def example_turns(run: RunFrames, heard: MetricSample) -> tuple[ExampleTurn, ...
     longest = int(places[stall_ms.argmax()]) if stall_ms.max() > 0 else -1
     if longest >= 0 and longest not in chosen.values():
         chosen["stall"] = longest
-    for role, metric in TOLD_APART.items():
+    for role, metric in DISTINCT_OUTCOMES.items():
         of = turns.value(metric)[places]
         known = places[np.isfinite(of)][np.argsort(of[np.isfinite(of)], kind="stable")]
         if known.size and (middle := int(known[rank(0.5, known.size) - 1])) not in chosen.values():
             chosen[role] = middle
-    return tuple(_talks(run, turns, chosen.items(), longest))
+    return tuple(_example_turns(run, turns, chosen.items(), longest))
 
 
-def talks_of_steps(run: RunFrames, heard: MetricSample) -> dict[str, tuple[ExampleTurn, ...]]:
+def example_turns_of_steps(run: RunFrames, heard: MetricSample) -> dict[str, tuple[ExampleTurn, ...]]:
     """Return, by step, the median and the slowest turn of each target; {} with one step, or more than STEPS_MOST."""
     turns = heard.turns
     places = heard.index[np.isfinite(heard.values)]
     steps = np.unique(turns.step[places])
-    if not 1 < steps.size <= STEPS_MOST:
+    if not 1 < steps.size <= MAX_STEPS:
         return {}
     chosen: list[tuple[Role, int]] = []
     for step in steps:
@@ -293,12 +293,12 @@ def talks_of_steps(run: RunFrames, heard: MetricSample) -> dict[str, tuple[Examp
                 chosen += [("median", int(mine[rank(0.5, mine.size) - 1])), ("slowest", int(mine[-1]))]
             else:
                 chosen.append(("only", int(mine[0])))
-    told = list(_talks(run, turns, chosen))
+    told = list(_example_turns(run, turns, chosen))
     named = [turns.steps[int(step)] for step in steps]
     return {step: tuple(talk for talk in told if talk.step == step) for step in named}
 
 
-def _talks(
+def _example_turns(
     run: RunFrames, turns: TurnArrays, chosen: Collection[tuple[Role, int]], longest: int = -1
 ) -> Iterable[ExampleTurn]:
     """Yield example turns. `chosen`: (role, index among the turns); `longest`: the index of the longest stall."""
@@ -334,7 +334,7 @@ def _talks(
         )
         last_s = _after_speech(turn, "last_audible")
         rate, buffer_ms = BYTES_PER_S.get(str(script.get("output_format"))), script.get("jitter_buffer_ms")
-        known = isinstance(buffer_ms, int | float) and 0 <= buffer_ms <= LONGEST_BUFFER_MS
+        known = isinstance(buffer_ms, int | float) and 0 <= buffer_ms <= MAX_BUFFER_MS
         buffer_s = buffer_ms / 1e3 if known else 0.0
         end_s = _end_s(talk, turn, rate, buffer_s) if np.isnan(last_s) else max(last_s, talk.wait_s)
         yield _placed(run, replace(talk, end_s=end_s), turn, rate, buffer_s)
@@ -362,7 +362,7 @@ def _placed(run: RunFrames, talk: ExampleTurn, turn: dict[str, Any], rate: int |
         return talk
     began_ns, buffer_ns = int(turn["start_ns"]), round(buffer_s * NS_PER_S)
     log = run.folder / talk.event_log
-    played = stretches(log, began_ns, began_ns + int(turn["ended_at_ns"]), rate, buffer_ns)
+    played = playback_spans(log, began_ns, began_ns + int(turn["ended_at_ns"]), rate, buffer_ns)
     speech_end_ns = began_ns + int(turn["speech_end_at_ns"])
     heard = tuple(((begin - speech_end_ns) / NS_PER_S, (end - speech_end_ns) / NS_PER_S) for begin, end in played)
     gaps_s = sum(after[0] - before[1] for before, after in pairwise(heard))

@@ -23,10 +23,10 @@ import pandas as pd
 from bench.units import NS_PER_S
 from reports.formatting import NBSP, count_step, format_number
 from reports.runs import RunFrames, hosts_of, sequence
-from reports.statistics.counting import ConcurrencySeries, Floats, Integers, call_course, distinct, load_changed
+from reports.statistics.counting import ConcurrencySeries, Floats, Integers, concurrency_series, distinct, load_changed
 from reports.turns import Flags, Pool, TurnArrays, measured_sessions
 
-SURE = 0.98
+CONFIDENCE = 0.98
 """The joint confidence of the intervals of two groups that are compared."""
 
 
@@ -49,7 +49,7 @@ class Grouping:
     """The groups of a key, and the group index of each measured turn, −1 for none. `compared`: None to compare none."""
 
     places: tuple[GroupBin, ...]
-    place: Integers
+    index: Integers
     lost: Integers
     """The group of each turn that did not start, −1 if it is unknown."""
     end: float
@@ -62,35 +62,35 @@ class Grouping:
     """For each of these sessions, whether it failed before it opened."""
 
     @property
-    def sure(self) -> float:
+    def confidence(self) -> float:
         """The confidence of intervals that must not overlap; for pairs it increases with their number."""
-        return SURE if self.compared == "ends" else 1 - (1 - SURE) / math.comb(len(self.places), 2)
+        return CONFIDENCE if self.compared == "ends" else 1 - (1 - CONFIDENCE) / math.comb(len(self.places), 2)
 
 
-MOST = 8
+MAX_LEVELS = 8
 """The maximum number of ranges of calls in progress, before they are merged."""
-THIN = 40
+MIN_LEVEL_TURNS = 40
 """The minimum number of turns of a range; a smaller one is merged with its neighbour."""
-ENDLESS_NS = np.iinfo(np.int64).max
+NEVER_NS = np.iinfo(np.int64).max
 
 
 def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     """Group by calls in progress. None if the load neither changed nor was planned to, or there is only one range."""
     target, begun = turns.targets[pool.target], turns.rows.size
-    own = np.append(turns.target, turns.lost.target) == pool.target
+    own = np.append(turns.target, turns.not_started.target) == pool.target
     if not own.any():
         return None
     started_ns = turns.frame["start_utc_ns"].to_numpy(dtype=np.int64)
-    counted_ns = (started_ns + np.nan_to_num(turns.origins_ns).astype(np.int64))[turns.rows]
+    counted_ns = (started_ns + np.nan_to_num(turns.measured_from_ns).astype(np.int64))[turns.rows]
     # a session is not in progress at its end
-    at_ns = np.append(counted_ns, turns.lost.at_utc_ns - 1)
-    course = _course(run, target)
+    at_ns = np.append(counted_ns, turns.not_started.at_utc_ns - 1)
+    course = _concurrency(run, target)
     stages = run.metadata.get("stages") or (run.metadata.get("arrivals") or {}).get("stages") or []
     planned = {level for stage in stages for level in (stage["from"], stage["to"])}
     if len(planned) < 2 and not load_changed(course.between(int(at_ns[own].min()), int(at_ns[own].max()))):
         return None
-    count, mine = np.maximum(course.at(at_ns), 1), np.append(turns.of(pool), turns.lost_in(pool))
-    step = count_step(int(count[mine].max(initial=1)), MOST)
+    count, mine = np.maximum(course.at(at_ns), 1), np.append(turns.of(pool), turns.not_started_in(pool))
+    step = count_step(int(count[mine].max(initial=1)), MAX_LEVELS)
     levels = merged(np.bincount((count[mine] - 1) // step)) if mine.any() else []
     if len(levels) < 2:
         return None
@@ -117,7 +117,7 @@ def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     )
 
 
-def _course(run: RunFrames, target: str) -> ConcurrencySeries:
+def _concurrency(run: RunFrames, target: str) -> ConcurrencySeries:
     """Return the calls of a target in progress.
 
     A session without a row, because the run was killed, is a call from its first turn without an end.
@@ -125,13 +125,13 @@ def _course(run: RunFrames, target: str) -> ConcurrencySeries:
     sessions = _columns(run.sessions, ["session_id", "start_utc_ns", "ended_at_ns"], target)
     starts_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64)
     length_ns = sessions["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan)
-    ends_ns = np.where(np.isnan(length_ns), ENDLESS_NS, starts_ns + np.nan_to_num(length_ns).astype(np.int64))
+    ends_ns = np.where(np.isnan(length_ns), NEVER_NS, starts_ns + np.nan_to_num(length_ns).astype(np.int64))
     if run.metadata.get("state") == "ended":
-        return call_course(starts_ns, ends_ns)
+        return concurrency_series(starts_ns, ends_ns)
     turns = _columns(run.turns, ["session_id", "start_utc_ns"], target)
     cut = turns[~turns["session_id"].isin(sessions["session_id"]).to_numpy()]
     cut_ns = cut.groupby("session_id", observed=True)["start_utc_ns"].min().to_numpy(dtype=np.int64)
-    return call_course(np.append(starts_ns, cut_ns), np.append(ends_ns, np.full_like(cut_ns, ENDLESS_NS)))
+    return concurrency_series(np.append(starts_ns, cut_ns), np.append(ends_ns, np.full_like(cut_ns, NEVER_NS)))
 
 
 def _columns(frame: pd.DataFrame, names: list[str], target: str) -> pd.DataFrame:
@@ -141,7 +141,7 @@ def _columns(frame: pd.DataFrame, names: list[str], target: str) -> pd.DataFrame
 def merged(turns: npt.NDArray[np.integer]) -> list[tuple[int, int]]:
     """Return (first, last) of each range of indices with turns. A small range is merged with its smaller neighbour."""
     ranges = [(place, place, int(turns[place])) for place in np.flatnonzero(turns).tolist()]
-    while len(ranges) > 1 and min(n for *_, n in ranges) < THIN:
+    while len(ranges) > 1 and min(n for *_, n in ranges) < MIN_LEVEL_TURNS:
         thin = min(range(len(ranges)), key=lambda at: ranges[at][2])
         beside = [at for at in (thin - 1, thin + 1) if 0 <= at < len(ranges)]
         low = min(thin, min(beside, key=lambda at: ranges[at][2]))
@@ -159,7 +159,7 @@ CONTEXTS = (2_000, 4_000, 8_000, 16_000, 32_000)
 
 def by_turn(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
     """Group by the turn's number in its session, those after the tenth together."""
-    number, lost = np.nan_to_num(turns.column("turn")), turns.lost.number
+    number, lost = np.nan_to_num(turns.column("turn")), turns.not_started.number
     most = int(min(NUMBERED + 1, max(number.max(initial=1), lost.max(initial=1))))
     places = tuple(GroupBin(str(n), n, n, n) for n in range(1, min(most, NUMBERED) + 1))
     if most > NUMBERED:
@@ -171,9 +171,9 @@ def by_turn(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
 def by_age(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
     """Group by the session's age at the turn's start, or at its end if the turn did not start, in AGES equal parts."""
     began_ns = measured_sessions(run, ["start_utc_ns"])["start_utc_ns"].to_numpy(dtype=np.int64)
-    lost_s = (turns.lost.at_utc_ns - began_ns[turns.lost.place]) / NS_PER_S
+    lost_s = (turns.not_started.at_utc_ns - began_ns[turns.not_started.position]) / NS_PER_S
     age_s = np.append(ages(turns, run.sessions), np.maximum(lost_s, 0.0))
-    age_s[~pool.steps[np.append(turns.step, turns.lost.step)]] = np.nan
+    age_s[~pool.steps[np.append(turns.step, turns.not_started.step)]] = np.nan
     end = max(1e-3, float(np.nanmax(age_s, initial=0.0)))
     place = np.where(np.isnan(age_s), -1, np.minimum(np.nan_to_num(age_s) / end * AGES, AGES - 1)).astype(np.int64)
     edges = np.linspace(0.0, end, AGES + 1).tolist()
@@ -195,7 +195,7 @@ def by_context(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None
     most = int(there[-1]) + 1
     ends = list(zip(names, pairwise((0, *CONTEXTS, math.inf)), strict=True))[:most]
     places = tuple(GroupBin(name, at, *edges) for at, (name, edges) in enumerate(ends, 1))
-    return Grouping(places, place, np.full_like(turns.lost.step, -1), end=most)
+    return Grouping(places, place, np.full_like(turns.not_started.step, -1), end=most)
 
 
 def by_host(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
@@ -206,21 +206,21 @@ def by_host(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     known = pd.Index(names)
     codes = known.get_indexer(pd.Index(turns.frame["host"].astype(object)))[turns.rows]
     of_session = known.get_indexer(pd.Index(measured_sessions(run, ["host"])["host"].astype(object)))
-    return _named(names, codes, of_session[turns.lost.place], every=True)
+    return _named(names, codes, of_session[turns.not_started.position], every=True)
 
 
-NOT_TOLD = "not reported"
+NOT_REPORTED = "not reported"
 
 
 def by_region(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     """Group by the region that the service reports; None if all sessions of the target have the same one."""
-    names = [*sequence(run.sessions, "region"), NOT_TOLD]
-    of_session = np.full(turns.sessions, NOT_TOLD, dtype=object)
-    of_session[turns.session_of_row] = run.sessions["region"].astype(object).fillna(NOT_TOLD)
+    names = [*sequence(run.sessions, "region"), NOT_REPORTED]
+    of_session = np.full(turns.sessions, NOT_REPORTED, dtype=object)
+    of_session[turns.session_of_row] = run.sessions["region"].astype(object).fillna(NOT_REPORTED)
     code = pd.Index(names).get_indexer(pd.Index(of_session))
-    begun, lost = code[turns.session], code[turns.lost.session]
-    lost[(lost == len(names) - 1) & ~np.isin(turns.lost.session, turns.session)] = -1
-    mine = np.append(begun[turns.of(pool)], lost[turns.lost_in(pool) & (lost >= 0)])
+    begun, lost = code[turns.session], code[turns.not_started.session]
+    lost[(lost == len(names) - 1) & ~np.isin(turns.not_started.session, turns.session)] = -1
+    mine = np.append(begun[turns.of(pool)], lost[turns.not_started_in(pool) & (lost >= 0)])
     there = distinct(mine)
     place = np.full(len(names) + 1, -1)  # the last one is for no region
     place[there] = np.arange(there.size)

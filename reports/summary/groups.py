@@ -15,13 +15,13 @@ from reports.json_entries import Count, Rounded, about
 from reports.runs import RunFrames
 from reports.samples import MetricSample, MetricSamples
 from reports.statistics.counting import dense_codes, distinct, split
-from reports.statistics.quantiles import CONFIDENCE, NOTHING, QuantileEstimate, quantiles
+from reports.statistics.quantiles import CONFIDENCE, NO_VALUES, QuantileEstimate, quantiles
 from reports.strata import MainMetric, Stratum
 from reports.summary.group_keys import KEYS, Compared, GroupBin, Grouping, ages
 from reports.summary.metrics import ShareEstimate, rate_of
 from reports.turns import FAILED, UNFINISHED, Pool, TurnArrays
 
-ALIKE = 0.9
+MAX_DIFFERENCE = 0.9
 """The correlation from which turn number and age are indistinguishable."""
 MATTERS, MATTERS_MS, MATTERS_POINTS = 0.1, 5.0, 0.01
 """The minimum difference of groups that is reported: a share of the lower latency and ms, or points of a rate."""
@@ -61,19 +61,19 @@ class GroupEntry(MainMetric, frozen=True, kw_only=True):
 class Group(GroupEntry, frozen=True, kw_only=True):
     """A group with its position on the axis of its key."""
 
-    place: GroupBin
+    bin: GroupBin
 
     def at(self, p: float) -> QuantileEstimate:
         return self.p50 if p == self.p50.p else self.p95
 
-    def told(self, p: float) -> bool:
+    def published(self, p: float) -> bool:
         """Return whether a quantile may be printed, by the rule for all metrics of turns."""
-        return self.at(p).bounded
+        return self.at(p).has_interval
 
     @property
     def quantiles(self) -> list[QuantileEstimate]:
         """The quantiles that may be printed."""
-        return [estimate for estimate in (self.p50, self.p95) if self.told(estimate.p)]
+        return [estimate for estimate in (self.p50, self.p95) if self.published(estimate.p)]
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,14 @@ class GroupedLatency:
     """The number of turns that did not start and have no known group."""
 
     @property
-    def told(self) -> tuple[Group, ...]:
+    def published(self) -> tuple[Group, ...]:
         """The groups whose median may be printed."""
-        return tuple(group for group in self.groups if group.told(0.5))
+        return tuple(group for group in self.groups if group.published(0.5))
 
     @property
     def tails(self) -> tuple[Group, ...]:
         """The groups whose p50 and p95 may be printed; empty if there is only one, which makes no line."""
-        tails = tuple(group for group in self.told if group.told(0.95))
+        tails = tuple(group for group in self.published if group.published(0.95))
         return tails if len(tails) > 1 else ()
 
     @property
@@ -122,23 +122,25 @@ class GroupDifference:
     high: Group
 
 
-def waits_by(run: RunFrames, samples: MetricSamples) -> tuple[tuple[GroupedLatency, ...], tuple[GroupDifference, ...]]:
+def latency_by(
+    run: RunFrames, samples: MetricSamples
+) -> tuple[tuple[GroupedLatency, ...], tuple[GroupDifference, ...]]:
     """Return the main metric of each pool by each applicable key, and the groups that differ significantly."""
     found, differing = [], []
     for by, key in KEYS.items():
         for pool in samples.turns.pools:
             if (places := key(run, samples.turns, pool)) is not None:
                 one = samples[samples.mains[pool.stratum]]
-                waits, *compared = _waits(by, one, pool, places)
+                waits, *compared = _latencies(by, one, pool, places)
                 found += [waits] if waits.groups else []
                 differing += [apart for of in compared for apart in group_differences(of)]
     return tuple(found), tuple(differing)
 
 
-def _waits(by: str, one: MetricSample, pool: Pool, places: Grouping) -> list[GroupedLatency]:
+def _latencies(by: str, one: MetricSample, pool: Pool, places: Grouping) -> list[GroupedLatency]:
     """Return the groups with intervals of CONFIDENCE; if groups are compared, also with those for a comparison."""
-    target, unplaced = one.turns.targets[pool.target], int((places.lost[one.turns.lost_in(pool)] < 0).sum())
-    confidences = [CONFIDENCE, places.sure] if places.compared else [CONFIDENCE]
+    target, unplaced = one.turns.targets[pool.target], int((places.lost[one.turns.not_started_in(pool)] < 0).sum())
+    confidences = [CONFIDENCE, places.confidence] if places.compared else [CONFIDENCE]
     groups = [*_groups(by, one, pool, places, confidences, unplaced)]
     known = (by, one.metric.name, target, pool.label, pool.target, pool.stratum, places.end, places.compared)
     return [
@@ -152,16 +154,16 @@ def _groups(
 ) -> Iterable[list[Group]]:
     """Yield each group, with intervals of each confidence."""
     turns = one.turns
-    mine, never_begun = np.flatnonzero(turns.of(pool)), np.flatnonzero(turns.lost_in(pool))
-    here_by = dict(split(places.place[mine] + 1))  # 0 is no group
-    samples, none = dict(one.by_group(pool.target, pool.steps, places.place, places.lost)), np.zeros(0, dtype=np.int64)
+    mine, never_begun = np.flatnonzero(turns.of(pool)), np.flatnonzero(turns.not_started_in(pool))
+    here_by = dict(split(places.index[mine] + 1))  # 0 is no group
+    samples, none = dict(one.by_group(pool.target, pool.steps, places.index, places.lost)), np.zeros(0, dtype=np.int64)
     for at, place in enumerate(places.places):
         here, lost = mine[here_by.get(at + 1, none)], never_begun[places.lost[never_begun] == at]
         if here.size or lost.size or places.every:
             ended = here[turns.kind[here] != UNFINISHED]
-            sessions = np.append(turns.session[ended], turns.lost.session[lost])
+            sessions = np.append(turns.session[ended], turns.not_started.session[lost])
             failed = np.append(turns.kind[ended] == FAILED, np.ones(lost.size, dtype=bool))
-            sample = samples.get(at, NOTHING)
+            sample = samples.get(at, NO_VALUES)
             packed_sample = replace(sample, sessions=dense_codes(sample.sessions)[0])
             never = places.unopened[places.began == at] if places.began is not None else None
             groups = []
@@ -175,9 +177,9 @@ def _groups(
                     name=place.name,
                     low=place.low,
                     high=place.high,
-                    place=place,
+                    bin=place,
                     turns=here.size,
-                    sessions=distinct(np.append(turns.session[here], turns.lost.session[lost])).size,
+                    sessions=distinct(np.append(turns.session[here], turns.not_started.session[lost])).size,
                     failed=rate_of(failed, sessions, confidence),
                     unopened=None if never is None else rate_of(never, np.arange(never.size), confidence),
                     n=sample.n,
@@ -195,7 +197,7 @@ def group_differences(waits: GroupedLatency) -> Iterable[GroupDifference]:
     ends = waits.compared == "ends" and waits.groups
     groups = (waits.groups[0], waits.groups[-1]) if ends else waits.groups
     for p in (0.95, 0.5):
-        known = [group for group in groups if group.told(p) and math.isfinite(group.at(p).value)]
+        known = [group for group in groups if group.published(p) and math.isfinite(group.at(p).value)]
         if len(known) > 1:
             low, high = (pick(known, key=lambda group: group.at(p).value) for pick in (min, max))
             near = max(MATTERS * low.at(p).value, MATTERS_MS)
@@ -210,10 +212,10 @@ def group_differences(waits: GroupedLatency) -> Iterable[GroupDifference]:
                 yield GroupDifference(waits, what, low, high)
 
 
-def one_thing(turns: TurnArrays, sessions: pd.DataFrame) -> bool:
+def same_grouping(turns: TurnArrays, sessions: pd.DataFrame) -> bool:
     """Return whether turn number and session age are so closely correlated that their effects cannot be separated."""
     number, age_s = turns.column("turn"), ages(turns, sessions)
     known = np.isfinite(number) & np.isfinite(age_s)
     if known.sum() < 3 or np.ptp(number[known]) == 0 or np.ptp(age_s[known]) == 0:
         return False
-    return float(np.corrcoef(number[known], age_s[known])[0, 1]) >= ALIKE
+    return float(np.corrcoef(number[known], age_s[known])[0, 1]) >= MAX_DIFFERENCE

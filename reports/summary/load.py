@@ -192,7 +192,7 @@ class Throttling(RateLimits, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Quota:
+class RateLimitSeries:
     """The limits of a run's targets; bins start at 0 and have equal duration."""
 
     targets: tuple[Throttling, ...]
@@ -208,11 +208,11 @@ class Quota:
         return any(one.any for one in self.targets)
 
     @property
-    def drawable(self) -> bool:
+    def is_plottable(self) -> bool:
         return any(one.counts.any() or one.remaining for one in self.targets)
 
 
-def quota_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length_s: float) -> Quota:
+def rate_limits_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length_s: float) -> RateLimitSeries:
     """Return the rate limits: totals from rows of turns and sessions, time series from the rows of seconds."""
     seconds = run.seconds[OF_SECOND]
     at_s = seconds["second"].to_numpy(dtype=np.float64) - started_utc_ns / NS_PER_S
@@ -244,7 +244,7 @@ def quota_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length
                 remaining=remaining,
             )
         )
-    return Quota(tuple(found), bin_s, length_s)
+    return RateLimitSeries(tuple(found), bin_s, length_s)
 
 
 def _remaining(seconds: pd.DataFrame, place: Integers, bins: int, bin_s: float) -> Iterable[RemainingLimit]:

@@ -17,7 +17,7 @@ from bench.run.histograms import MEASURED, HistogramKey
 from bench.run.metric_values import CARRIED, floats
 from bench.units import NS_PER_S
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
-from reports.rate_metrics import OF_COLUMNS, TRIALS, RateMetric
+from reports.rate_metrics import MIN_RATE_UNITS, OF_COLUMNS, RateMetric
 from reports.runs import RunFrames
 from reports.samples import MetricSample, MetricSamples, rate_counts, session_sample
 from reports.statistics.counting import Floats, Integers, dense_codes, distinct
@@ -25,8 +25,18 @@ from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample, q
 from reports.statistics.rates import ratio_of
 from reports.statistics.typical_change import theil_sen
 from reports.strata import NO_STRATUM, MainMetric
-from reports.turns import FAILED, UNFINISHED, Flags, Pool, TurnArrays, column_of, lost_of, place_of, session_codes
-from reports.uncertainty import UncertainMetric, why
+from reports.turns import (
+    FAILED,
+    UNFINISHED,
+    Flags,
+    Pool,
+    TurnArrays,
+    column_of,
+    not_started_of,
+    position_of,
+    session_codes,
+)
+from reports.uncertainty import UncertainMetric, reason_text
 
 ALL = "all"
 PS = (0.5, 0.9, 0.95, 0.99)
@@ -60,7 +70,7 @@ class MetricSummary(MainMetric, frozen=True, kw_only=True):
         return self.quantiles[PS.index(p)]
 
 
-def figures(
+def metric_summaries(
     sample: Sample,
     metric: str,
     target: str,
@@ -89,21 +99,21 @@ def figures(
         p99=p99,
         low=float(good[0]) if good.size else math.nan,
         high=float(good[-1]) if good.size else math.nan,
-        uncertain_because=why(uncertain, target, metric),
+        uncertain_because=reason_text(uncertain, target, metric),
     )
 
 
-def turn_figures(one: MetricSample, uncertain: Collection[UncertainMetric]) -> Iterable[MetricSummary]:
+def turn_metrics(one: MetricSample, uncertain: Collection[UncertainMetric]) -> Iterable[MetricSummary]:
     """Yield a metric of turns, for each of its pools, and for each step in them that has it."""
     for pool in one.pools():
         label, name = one.turns.targets[pool.target], one.metric.name
         part = one.part(pool.target, pool.steps)
-        yield figures(one.of(pool.target, pool.steps, part), name, label, uncertain, pool=pool)
+        yield metric_summaries(one.of(pool.target, pool.steps, part), name, label, uncertain, pool=pool)
         for step, of_step in one.by_step(pool.target, pool.steps, part):
-            yield figures(of_step, name, label, uncertain, one.turns.steps[step], pool)
+            yield metric_summaries(of_step, name, label, uncertain, one.turns.steps[step], pool)
 
 
-def session_figures(
+def session_metrics(
     sessions: pd.DataFrame, targets: Sequence[str], names: Sequence[str], uncertain: Collection[UncertainMetric] = ()
 ) -> Iterable[MetricSummary]:
     """Yield metrics of sessions, for each of the targets that have them."""
@@ -114,7 +124,7 @@ def session_figures(
         for label, rows in of_target.items():
             sample = session_sample(rows, name)
             if sample is not None:
-                yield figures(sample, name, label, uncertain)
+                yield metric_summaries(sample, name, label, uncertain)
 
 
 SLOPES = {"latency_slope": False, "latency_slope_uncached": True}
@@ -142,7 +152,7 @@ def slopes(samples: MetricSamples, uncertain: Collection[UncertainMetric]) -> It
         for name in SLOPES:
             sample = slope_sample(samples[samples.mains[pool.stratum]], pool.target, pool.steps, name)
             if sample.n:
-                yield figures(sample, name, turns.targets[pool.target], uncertain, pool=pool)
+                yield metric_summaries(sample, name, turns.targets[pool.target], uncertain, pool=pool)
 
 
 class ShareEstimate(JsonEntry, frozen=True):
@@ -171,7 +181,7 @@ class TurnRate(JsonEntry, frozen=True):
     @property
     def published(self) -> bool:
         """True if there are enough turns, or words, to print more than two counts."""
-        return self.total >= TRIALS
+        return self.total >= MIN_RATE_UNITS
 
 
 def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
@@ -188,15 +198,19 @@ def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
 def turn_rate(rate: RateMetric, target: str, events: Floats, of: Floats, sessions: Integers) -> TurnRate:
     """Return a rate from the events of each turn, the units that they are part of (`of`), and its session."""
     one = ratio_in(events, of, sessions, CONFIDENCE)
-    few = bool(rate.column) and one.total < TRIALS
+    few = bool(rate.column) and one.total < MIN_RATE_UNITS
     shown = (math.nan,) * 3 if few else (one.share, one.low, one.high)
-    return TurnRate(rate.name, target, one.count, one.total, rate.trials, distinct(sessions).size, *shown)
+    return TurnRate(rate.name, target, one.count, one.total, rate.units, distinct(sessions).size, *shown)
 
 
 def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[ShareEstimate]:
     """Yield the share of planned turns of each target that failed or did not start. `sessions`: the measured ones."""
     codes = session_codes(turns.frame, sessions)
-    ended, lost, target = turns.kind != UNFINISHED, lost_of(sessions), place_of(sessions["target"], turns.targets)
+    ended, lost, target = (
+        turns.kind != UNFINISHED,
+        not_started_of(sessions),
+        position_of(sessions["target"], turns.targets),
+    )
     for place in range(len(turns.targets)):
         mine, theirs = ended & (turns.target == place), target == place
         events = np.concatenate([(turns.kind[mine] == FAILED).astype(np.float64), lost[theirs]])
@@ -244,7 +258,7 @@ class TurnCounts(JsonEntry, frozen=True):
 
 def turn_counts(turns: TurnArrays) -> tuple[TurnCounts, ...]:
     counts = []
-    good, stall_count = turns.good, turns.value("stall_count")
+    good, stall_count = turns.succeeded, turns.value("stall_count")
     by_a_sound = turns.column("false_yield") > 0
     cancelled = (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows] & ~by_a_sound
     detection, splits, resent = (turns.value(name) for name in ("end_of_turn_delay", "vad_splits", "retransmits"))
@@ -268,7 +282,7 @@ def turn_counts(turns: TurnArrays) -> tuple[TurnCounts, ...]:
 
 
 PER_EVENT = ("delta_gap", "receive_delay", "timestamp_uncertainty", "send_delay", "start_delay", "event_loop_delay")
-HARNESS = ("timestamp_uncertainty", "receive_delay", "send_delay", "start_delay", "event_loop_delay")
+LOAD_GENERATOR = ("timestamp_uncertainty", "receive_delay", "send_delay", "start_delay", "event_loop_delay")
 
 
 class HistogramSummary(JsonEntry, frozen=True):

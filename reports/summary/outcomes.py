@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 from msgspec import field
 
-from bench.metrics import GOOD as GOOD_OUTCOMES
-from bench.metrics import SERVICE_SAID, is_throttled, outcome_class
+from bench.metrics import SERVICE_REPORTED, is_throttled, outcome_class
+from bench.metrics import SUCCESSFUL as GOOD_OUTCOMES
 from bench.remedies import remedy_of
 from reports.json_entries import Count, JsonEntry, Rounded, about
 from reports.statistics.counting import Integers
 from reports.summary.metrics import failure_rates
-from reports.turns import FAILED, UNFINISHED, TurnArrays, lost_of, place_of
+from reports.turns import FAILED, UNFINISHED, TurnArrays, not_started_of, position_of
 
-SAYING = ["outcome", "outcome_class", "detail"]
-OF_SESSION = ["session_id", "target", *SAYING, "turns_not_started"]
+WITH_MESSAGE = ["outcome", "outcome_class", "detail"]
+OF_SESSION = ["session_id", "target", *WITH_MESSAGE, "turns_not_started"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class OutcomeCount:
     outcome: str
     kind: str
     counts: tuple[int, ...]
-    said: str = ""
+    message: str = ""
     of_session: bool = False
 
 
@@ -60,7 +60,7 @@ class OutcomesEntry(JsonEntry, frozen=True, kw_only=True):
     failure_rate_high: Rounded
 
     @property
-    def unmet(self) -> int:
+    def failed_or_not_started(self) -> int:
         """The number of planned turns that failed or did not start."""
         return self.turns_failed + self.turns_not_started
 
@@ -77,13 +77,13 @@ class Outcomes:
 
     turns: tuple[OutcomeCount, ...]
     sessions: tuple[OutcomeCount, ...]
-    losses: tuple[OutcomeCount, ...]
+    not_started_turns: tuple[OutcomeCount, ...]
     """The outcomes of the sessions of turns that did not start; sessions interrupted by the end of the run have none.
     """
     targets: tuple[OutcomesEntry, ...]
 
     @property
-    def begun(self) -> int:
+    def started(self) -> int:
         return sum(one.turns_started for one in self.targets)
 
     @property
@@ -91,12 +91,12 @@ class Outcomes:
         return sum(one.turns_failed for one in self.targets)
 
     @property
-    def lost(self) -> int:
+    def not_started(self) -> int:
         return sum(one.turns_not_started for one in self.targets)
 
     @property
-    def unmet(self) -> int:
-        return sum(one.unmet for one in self.targets)
+    def failed_or_not_started(self) -> int:
+        return sum(one.failed_or_not_started for one in self.targets)
 
     @property
     def planned(self) -> int:
@@ -110,8 +110,8 @@ class Outcomes:
         """Return the failed outcomes that have a message, sessions first, each message once."""
         found: dict[str, OutcomeCount] = {}
         for ending in (*self.sessions, *self.turns):
-            if ending.kind == "failed" and ending.said:
-                found.setdefault(ending.said, ending)
+            if ending.kind == "failed" and ending.message:
+                found.setdefault(ending.message, ending)
         return list(found.values())
 
     def remedies(self) -> list[Remedy]:
@@ -119,7 +119,7 @@ class Outcomes:
         counted, said = Counter[str](), dict[str, str]()
         for ending in (*self.sessions, *self.turns):
             counted[ending.outcome] = max(counted[ending.outcome], sum(ending.counts))
-            said[ending.outcome] = ending.said or said.get(ending.outcome, "")
+            said[ending.outcome] = ending.message or said.get(ending.outcome, "")
         found: dict[str, list[str]] = {}
         for outcome, _ in counted.most_common():
             found.setdefault(remedy_of(outcome, said[outcome]), []).append(outcome)
@@ -139,12 +139,12 @@ def limited(endings: Mapping[str, int]) -> tuple[int, int]:
 
 def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame) -> Outcomes:
     """Count the outcomes of measured turns and sessions. `sessions` needs the columns OF_SESSION."""
-    size, of_session = len(turns.targets), place_of(sessions["target"], turns.targets)
-    outcome, names, lost = turns.frame["outcome"].cat, sessions["outcome"].cat, lost_of(sessions)
+    size, of_session = len(turns.targets), position_of(sessions["target"], turns.targets)
+    outcome, names, lost = turns.frame["outcome"].cat, sessions["outcome"].cat, not_started_of(sessions)
     codes, ends_as = outcome.codes.to_numpy()[turns.rows], names.codes.to_numpy()
-    labels, said = list(names.categories), said_of(turns.frame[SAYING].iloc[turns.rows])
+    labels, said = list(names.categories), message_of(turns.frame[WITH_MESSAGE].iloc[turns.rows])
     of_turns = _endings(list(outcome.categories), codes, turns.target, size, said)
-    of_sessions = _endings(labels, ends_as, of_session, size, said_of(sessions), of_session=True)
+    of_sessions = _endings(labels, ends_as, of_session, size, message_of(sessions), of_session=True)
     losses = _endings(labels, np.repeat(ends_as, lost), np.repeat(of_session, lost), size, {})
     with_failure, rates = _with_failure(turns, sessions, of_session, size), failure_rates(turns, sessions)
     targets = []
@@ -153,7 +153,9 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame) -> Outcomes:
         found = OutcomesEntry(
             turns=by_outcome(of_turns, place),
             sessions=by_outcome(of_sessions, place),
-            service_message={ending.outcome: ending.said for ending in endings if ending.said and ending.counts[place]},
+            service_message={
+                ending.outcome: ending.message for ending in endings if ending.message and ending.counts[place]
+            },
             turns_started=mine.size,
             turns_failed=int((mine == FAILED).sum()),
             turns_unfinished=int((mine == UNFINISHED).sum()),
@@ -169,7 +171,7 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame) -> Outcomes:
     return Outcomes(of_turns, of_sessions, losses, tuple(targets))
 
 
-def said_of(rows: pd.DataFrame) -> dict[str, str]:
+def message_of(rows: pd.DataFrame) -> dict[str, str]:
     """Return the most frequent `detail` of each failed outcome, preferring messages of the service. `rows`: SAYING."""
     failed = ((rows["outcome_class"] == "failed") & rows["detail"].notna()).to_numpy()
     if not failed.any():
@@ -177,7 +179,7 @@ def said_of(rows: pd.DataFrame) -> dict[str, str]:
     counted = rows.loc[failed, ["outcome", "detail"]].groupby(["outcome", "detail"], observed=True).size()
     counted = counted.sort_values(ascending=False, kind="stable")
     said: dict[str, str] = {}
-    for outcome, detail in sorted(counted.index, key=lambda pair: SERVICE_SAID not in str(pair[1])):
+    for outcome, detail in sorted(counted.index, key=lambda pair: SERVICE_REPORTED not in str(pair[1])):
         said.setdefault(str(outcome), str(detail))
     return said
 

@@ -27,13 +27,13 @@ from reports.statistics.quantiles import Sample, quantile, quantiles
 from reports.strata import Stratum
 from reports.summary.drift import relative_latencies
 from reports.summary.summary import Summary
-from reports.turns import FAILED, GOOD, Flags, Pool, place_of, values_of
+from reports.turns import FAILED, GOOD, Flags, Pool, position_of, values_of
 
 ERROR = 0.05
 """The maximum probability that a run without any change has a reported window."""
 TURNS, STRETCHES = 10, 3
 """The minimum number of turns in a window, and of windows in a run."""
-APART = 1.05
+MIN_DIFFERENCE = 1.05
 """The minimum ratio to the run's median that is reported, even if it is significant."""
 
 
@@ -65,9 +65,9 @@ def pool_series(summary: Summary) -> Iterable[PoolSeries]:
                 yield PoolSeries(answer.title, values, sessions, (at_ns - summary.window.started_utc_ns) / NS_PER_S)
 
 
-def lost_s(summary: Summary, lost: Integers) -> Floats:
+def not_started_s(summary: Summary, lost: Integers) -> Floats:
     """Return the ends of the sessions of these turns that did not start, in seconds after the start of the run."""
-    return (summary.turns.lost.at_utc_ns[lost] - summary.window.started_utc_ns) / NS_PER_S
+    return (summary.turns.not_started.at_utc_ns[lost] - summary.window.started_utc_ns) / NS_PER_S
 
 
 def slowest_window(found: Iterable[PoolSeries], bin_s: float) -> SlowWindow | None:
@@ -86,7 +86,7 @@ def slowest_window(found: Iterable[PoolSeries], bin_s: float) -> SlowWindow | No
     for series, begin_s, sample in windows:
         (p50,), median = quantiles(sample, (0.5,), confidence, unseen=False), quantile(series.values, 0.5)
         ratio = p50.value / median
-        if p50.low > median and APART <= ratio < math.inf:
+        if p50.low > median and MIN_DIFFERENCE <= ratio < math.inf:
             slow.append(SlowWindow(series.label, begin_s, ratio))
     return max(slow, key=lambda window: window.ratio, default=None)
 
@@ -122,7 +122,7 @@ class Panel:
     colour: int
     turns: int
     failed: int
-    lost: int
+    not_started: int
     bins: tuple[TimeBin, ...]
     failures_s: Floats
     dots: tuple[Floats, Floats] | None
@@ -140,7 +140,7 @@ class OverTime:
     """A run from its start to its end, one panel per target and stratum."""
 
     metrics: tuple[str, ...]
-    length_s: float
+    duration_s: float
     warmup_s: float
     bin_s: float
     low: float
@@ -152,7 +152,7 @@ class OverTime:
     """The slowest window, if its slowness is hardly due to chance."""
 
     @property
-    def drawable(self) -> bool:
+    def is_plottable(self) -> bool:
         """True if any turn has a value; with only failures there is no axis."""
         return any(bin_.turns > bin_.failed for panel in self.panels for bin_ in panel.bins)
 
@@ -161,14 +161,14 @@ def over_time(summary: Summary) -> OverTime | None:
     """Return the main metrics over the run, including the warm-up; None without any turn to plot."""
     at_s, pools = began_s(summary), []
     for pool in summary.turns.pools:
-        one, values = summary.samples[summary.mains[pool.stratum]], drawn(summary, pool)
-        lost = lost_s(summary, one.not_started(pool.target, pool.steps))
+        one, values = summary.samples[summary.mains[pool.stratum]], plotted(summary, pool)
+        lost = not_started_s(summary, one.not_started(pool.target, pool.steps))
         if lost.size or not np.isnan(values).all():
             pools.append((pool, values, lost))
     if not pools:
         return None
     ends_s = [float(times.max(initial=0.0)) for times in (at_s, *(lost for *_, lost in pools))]
-    length = max(summary.window.length_s, *ends_s, 1.0)
+    length = max(summary.window.duration_s, *ends_s, 1.0)
     finite = (values[np.isfinite(values)] for _, values, _ in pools)
     spans = [(float(waits.min()), float(waits.max())) for waits in finite if waits.size]
     ends = log_range([min(low for low, _ in spans), max(high for _, high in spans)] if spans else [])
@@ -196,17 +196,17 @@ def bin_length(length_s: float, turns: int) -> float:
     return time_step(length_s, max(12, min(60, turns // 80)))
 
 
-def drawn(summary: Summary, pool: Pool) -> Floats:
+def plotted(summary: Summary, pool: Pool) -> Floats:
     """Return the latency of each row of all turns, with the warm-up; +inf if failed, NaN if it is not plotted here."""
     turns, metric, step = summary.turns, summary.mains[pool.stratum], summary.turns.step_of_row
-    values = values_of(turns.frame, metric, turns.origins_ns)
+    values = values_of(turns.frame, metric, turns.measured_from_ns)
     kind = turns.frame["outcome_class"].cat.codes.to_numpy()
     # a row of a step without measured turns belongs to the pool of its own instant and turn type
     measured_from, turn_type = pool.stratum
     kinds = turns.frame["turn_type"]
     of_type = (kinds == turn_type) if turn_type else (kinds.isna() | (kinds == REGULAR))
     own = ((turns.frame["measured_from"] == measured_from) & of_type).to_numpy() | (len(turns.strata) == 1)
-    here = place_of(turns.frame["target"], turns.targets) == pool.target
+    here = position_of(turns.frame["target"], turns.targets) == pool.target
     mine = here & np.where(step < 0, own, np.append(pool.steps, False)[step])
     expected = mine & (np.append(summary.samples[metric].applies[pool.target], True)[step] | (step < 0))
     return np.where(expected & (kind == FAILED), np.inf, np.where(mine & (kind == GOOD), values, np.nan))
@@ -262,7 +262,7 @@ def active(summary: Summary) -> tuple[Floats, Floats]:
 
 IN_BIN = 12
 """The planned number of a step's turns in a bin: its median then has six on either side."""
-STEPS_MOST = 24
+MAX_STEPS = 24
 
 
 @dataclass(frozen=True)
@@ -279,32 +279,32 @@ class StepsOverTime:
     """The steps of a stratum, at most STEPS_MOST of them, on the targets that play them."""
 
     metric: str
-    length_s: float
+    duration_s: float
     bin_s: float
     low: float
     high: float
     steps: tuple[str, ...]
     targets: tuple[str, ...]
-    courses: tuple[StepSeries, ...]
+    series: tuple[StepSeries, ...]
 
 
 def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
     """Return the main metric of each step over the run; None if no step has a median in two bins."""
     turns, at_s = summary.turns, began_s(summary)
-    steps = np.flatnonzero(turns.steps_in(stratum))[:STEPS_MOST]
-    sizes = (turns.by_group(np.ones(turns.rows.size, dtype=bool)) + turns.lost_by_group)[:, steps]
+    steps = np.flatnonzero(turns.steps_in(stratum))[:MAX_STEPS]
+    sizes = (turns.by_group(np.ones(turns.rows.size, dtype=bool)) + turns.not_started_by_group)[:, steps]
     if not sizes.any():
         return None
-    length_s = max(summary.window.length_s, float(at_s.max(initial=0.0)), 1.0)
+    length_s = max(summary.window.duration_s, float(at_s.max(initial=0.0)), 1.0)
     bin_s = time_step(length_s, max(4, min(60, int(np.median(sizes[sizes > 0])) // IN_BIN)))
     courses: list[StepSeries] = []
     for pool in (pool for pool in turns.pools if pool.stratum == stratum):
         every = summary.samples[summary.mains[pool.stratum]].not_started(pool.target, pool.steps)
-        values = drawn(summary, pool)
+        values = plotted(summary, pool)
         for step in steps.tolist():
             rows = np.flatnonzero(~np.isnan(values) & (turns.step_of_row == step))
-            lost = every[turns.lost.step[every] == step]
-            times = np.append(at_s[rows], lost_s(summary, lost))
+            lost = every[turns.not_started.step[every] == step]
+            times = np.append(at_s[rows], not_started_s(summary, lost))
             waits = np.append(values[rows], np.full(lost.size, np.inf))
             known = tuple(bin_ for bin_ in bins_of(times, waits, bin_s) if not np.isnan(bin_.p50))
             courses += [StepSeries(turns.steps[step], pool.target, known)] if known else []

@@ -25,7 +25,7 @@ from reports.summary.targets import transcription_model
 from reports.turns import TurnArrays
 
 RunWord = Literal["VALID", "INVALID", "NO VERDICT"]
-WORDS: dict[ValidityStatus, RunWord] = {"valid": "VALID", "invalid": "INVALID", "no_verdict": "NO VERDICT"}
+TITLES: dict[ValidityStatus, RunWord] = {"valid": "VALID", "invalid": "INVALID", "no_verdict": "NO VERDICT"}
 """The word that screens print for a status."""
 
 
@@ -50,12 +50,12 @@ class RunValidity:
     not_judged: NoVerdict | None = None
 
     @property
-    def word(self) -> RunWord:
-        return WORDS[self.status]
+    def title(self) -> RunWord:
+        return TITLES[self.status]
 
     @property
-    def glyph(self) -> str:
-        return MARKS[self.word].glyph
+    def marker(self) -> str:
+        return MARKS[self.title].marker
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -73,14 +73,14 @@ def _not_judged(document: dict[str, Any], validity: Validity) -> NoVerdict:
     state = document.get("state")
     if state == "running" or state == "closing":
         return NoVerdict(state)
-    if taken := taken_by_warm_up(document):
+    if taken := within_warmup(document):
         return taken
     if note := next((check.note for check in validity.checks if check.result == "not_evaluated" and check.note), ""):
         return NoVerdict("unknown", note=note)
     return NoVerdict("killed" if state == "killed" else "nothing")
 
 
-def taken_by_warm_up(document: dict[str, Any]) -> NoVerdict | None:
+def within_warmup(document: dict[str, Any]) -> NoVerdict | None:
     """Return the reason that nothing was measured, if all turns were in the warm-up; None otherwise."""
     totals = document.get("totals") or {}
     turns = sum((totals.get("turns") or {}).values())
@@ -104,7 +104,7 @@ def busiest(seconds: pd.DataFrame) -> tuple[float, float]:
     return float(totals["sessions_active"].max()), float(max(rates))
 
 
-class HostTrust(JsonEntry, frozen=True):
+class HostAccuracy(JsonEntry, frozen=True):
     """A host that recorded a part of the run, with the accuracy of its timestamps and its clock; null: unknown."""
 
     name: str
@@ -149,19 +149,21 @@ def machines(run: RunFrames) -> Iterable[HostCpu]:
             yield HostCpu(str(entry.get("name")), int(watched.get("cores") or 0), other_programs=others, **shares)
 
 
-def hosts_in(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[HostTrust]:
+def hosts_in(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[HostAccuracy]:
     """Yield each host of a run, if there are several, in the order of their names. `sessions`: the measured ones."""
     entries = hosts_of(run.metadata)
     for entry in entries if len(entries) > 1 else ():
         name = str(entry.get("name"))
         mine = (turns.frame["host"] == name).to_numpy()[turns.rows]
         of_host = sessions[(sessions["host"] == name).to_numpy()]
-        yield HostTrust(
+        yield HostAccuracy(
             name=name,
             workers=int(entry.get("workers") or 0),
             sessions=len(of_host),
             turns=int(mine.sum()),
-            timestamp_uncertainty_p99_ms=_p99(turns.column("timestamp_uncertainty_ns")[mine & turns.good] / NS_PER_MS),
+            timestamp_uncertainty_p99_ms=_p99(
+                turns.column("timestamp_uncertainty_ns")[mine & turns.succeeded] / NS_PER_MS
+            ),
             start_delay_p99_ms=_p99(of_host["start_delay_ms"].to_numpy(dtype=np.float64)),
             event_loop_delay_p99_ms=_or_nan(entry.get("event_loop_delay_p99_ms")),
             send_delay_p99_ms=_or_nan(entry.get("send_delay_p99_ms")),
@@ -190,7 +192,7 @@ class DataNotes:
     turns: int
     left_out: int
     """The number of these that were in the warm-up; 0 if all were."""
-    filled: int
+    filled_in: int
     """The number of measured turns that may have had a filler first."""
     unattributed_commits: int
     """The number of commits that belong to no turn of the script."""
@@ -198,7 +200,7 @@ class DataNotes:
     """(target, model) of each model that responded, and of each that transcribed the caller's speech."""
 
 
-def noticed(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> DataNotes:
+def end_detection(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> DataNotes:
     """Return the notes on a run. `sessions`: the measured ones."""
     models: list[tuple[str, str]] = []
     filled = by_label(turns.frame["turn_type"].cat, lambda name: FILLER in name, False, np.bool_)
@@ -208,7 +210,7 @@ def noticed(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> DataNo
     return DataNotes(
         turns=len(run.turns),
         left_out=len(run.turns) - turns.rows.size if turns.rows.size else 0,
-        filled=int(filled[turns.rows].sum()),
+        filled_in=int(filled[turns.rows].sum()),
         unattributed_commits=int(np.nansum(sessions["unattributed_commits"].to_numpy(dtype=np.float64))),
         models=tuple(dict.fromkeys(models)),
     )
@@ -227,7 +229,7 @@ class Incident(JsonEntry, frozen=True):
 class Incidents:
     """The incidents whose texts are stored, in the order of their time, and the total number of each type."""
 
-    kept: tuple[Incident, ...]
+    listed: tuple[Incident, ...]
     counts: Mapping[str, int]
 
     @property
@@ -247,7 +249,7 @@ def late_ms(incident: Incident) -> float | None:
 
 def simulator_late_ms(document: Mapping[str, Any]) -> float:
     """Return the maximum lateness of latencies relative to the simulator's profile; 0 if no simulator was late."""
-    return max((late_ms(one) or 0.0 for one in incidents_of(document, 0).kept), default=0.0)
+    return max((late_ms(one) or 0.0 for one in incidents_of(document, 0).listed), default=0.0)
 
 
 def incidents_of(document: Mapping[str, Any], started_utc_ns: int) -> Incidents:

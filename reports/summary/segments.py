@@ -26,7 +26,7 @@ BANDS = ((0.5, 0.05, 10), (0.95, 0.015, 100))
 """(percentile, half-width, minimum number of turns) of the bands whose segments are reported."""
 SELF_STARTED = tuple(name for name in VAD_SEGMENTS if name != "request_sent")
 """The instants of a VAD turn whose response the service starts."""
-WHOLE = {pair for chain in (VAD_SEGMENTS, SELF_STARTED, MANUAL_SEGMENTS) for pair in pairwise(chain)}
+COMPLETE = {pair for chain in (VAD_SEGMENTS, SELF_STARTED, MANUAL_SEGMENTS) for pair in pairwise(chain)}
 
 
 class Segment(JsonEntry, frozen=True):
@@ -54,13 +54,13 @@ class Breakdown(JsonEntry, frozen=True):
     segments: tuple[Segment, ...]
 
     @property
-    def noticed(self) -> bool:
+    def has_end_detection(self) -> bool:
         """True if the service detected the end of speech; otherwise only the script knew it."""
         return self.segments[0].end == "speech_stopped"
 
     @property
-    def whole(self) -> bool:
-        return all((segment.begin, segment.end) in WHOLE for segment in self.segments)
+    def is_complete(self) -> bool:
+        return all((segment.begin, segment.end) in COMPLETE for segment in self.segments)
 
 
 class PercentileBand(Breakdown, frozen=True, kw_only=True):
@@ -73,7 +73,7 @@ def _whole(target: str, step: str, turn_type: str, turns: int, sums: Iterable[tu
     """Return a breakdown of `turns` turns, from each segment's instants and its sum."""
     parts = []
     for begin, end, ns in sums:
-        name = SEGMENT_NAMES[end] if (begin, end) in WHOLE else f"{SEGMENT_NAMES[begin]} → {SEGMENT_NAMES[end]}"
+        name = SEGMENT_NAMES[end] if (begin, end) in COMPLETE else f"{SEGMENT_NAMES[begin]} → {SEGMENT_NAMES[end]}"
         parts.append(Segment(begin, end, name, ns, ns / turns / NS_PER_MS))
     total_ns = sum(part.total_ns for part in parts)
     return Breakdown(target, step, turn_type, turns, total_ns, total_ns / turns / NS_PER_MS, tuple(parts))
@@ -90,7 +90,7 @@ class SegmentPattern(NamedTuple):
 
 def breakdowns(turns: TurnArrays) -> tuple[Breakdown, ...]:
     """Return, for each target, all steps together, then step by step if there are several."""
-    pieces = _summed(turns, list(_pieces(turns)))
+    pieces = _summed(turns, list(_segments(turns)))
     found: list[Breakdown] = []
     for target in turns.targets:
         mine = [piece for piece in pieces if piece.target == target]
@@ -101,7 +101,7 @@ def breakdowns(turns: TurnArrays) -> tuple[Breakdown, ...]:
 def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
     """Return the breakdowns around the percentiles BANDS of voice_to_voice, by target, turn type, and instants."""
     groups: dict[tuple[int, str, int], list[SegmentPattern]] = {}
-    for piece in _pieces(turns):
+    for piece in _segments(turns):
         turn_type = turns.strata[turns.stratum[piece.step]].turn_type
         groups.setdefault((piece.target, turn_type, piece.pattern), []).append(piece)
     waits_ns = turns.instant(VAD_SEGMENTS[-1]) - turns.instant(VAD_SEGMENTS[0])
@@ -121,7 +121,7 @@ def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
     )
 
 
-def _pieces(turns: TurnArrays) -> Iterable[SegmentPattern]:
+def _segments(turns: TurnArrays) -> Iterable[SegmentPattern]:
     """Yield the patterns in the order of targets and steps.
 
     Instants are read one after another: with a million turns, each needs 8 MB.
@@ -132,7 +132,7 @@ def _pieces(turns: TurnArrays) -> Iterable[SegmentPattern]:
     stopped, committed = (np.uint8(1 << VAD_SEGMENTS.index(name)) for name in ("speech_stopped", "committed"))
     pattern[pattern & stopped == 0] &= ~committed  # a commit by the script is no step of the service
     answered = turns.instant(VAD_SEGMENTS[-1]) >= turns.instant(VAD_SEGMENTS[0])  # otherwise the latency is absent
-    places = np.flatnonzero(turns.good & answered)
+    places = np.flatnonzero(turns.succeeded & answered)
     steps, patterns = len(turns.steps), 1 << len(VAD_SEGMENTS)
     kinds, kind = np.unique(turns.group[places] * patterns + patterns - 1 - pattern[places], return_inverse=True)
     for index, key in enumerate(kinds.tolist()):

@@ -12,27 +12,35 @@ from msgspec.structs import asdict
 from bench.run.metric_values import CARRIED
 from bench.units import NS_PER_S
 from reports.json_entries import Count, about
-from reports.runs import SESSION_METRICS, TURN_METRICS, RunFrames, called, labels_of
-from reports.samples import ANSWER_HEARD, HEARD, MetricSamples, sampled, samples_of
+from reports.runs import SESSION_METRICS, TURN_METRICS, RunFrames, labels_of, title_of
+from reports.samples import ANSWER_VOICE_TO_VOICE, VOICE_TO_VOICE, MetricSamples, sampled, samples_of
 from reports.statistics.counting import distinct
-from reports.statistics.power import Variability, spread_of
-from reports.statistics.quantiles import NOTHING
+from reports.statistics.power import Variability, variability_of
+from reports.statistics.quantiles import NO_VALUES
 from reports.strata import Stratum
 from reports.summary import metrics, run_validity
 from reports.summary.cost import RunCost, money_of
 from reports.summary.drift import PoolDrift, drifts
 from reports.summary.example_turns import SlowTurn, slowest_turns
-from reports.summary.groups import GroupDifference, GroupedLatency, waits_by
-from reports.summary.load import ArrivalSummary, Quota, arriving_of, quota_of
-from reports.summary.metrics import ALL, HARNESS, HistogramSummary, MetricSummary, Throughput, TurnCounts, TurnRate
+from reports.summary.groups import GroupDifference, GroupedLatency, latency_by
+from reports.summary.load import ArrivalSummary, RateLimitSeries, arriving_of, rate_limits_of
+from reports.summary.metrics import (
+    ALL,
+    LOAD_GENERATOR,
+    HistogramSummary,
+    MetricSummary,
+    Throughput,
+    TurnCounts,
+    TurnRate,
+)
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.summary.segments import Breakdown, PercentileBand, breakdowns, percentile_bands
 from reports.summary.targets import (
     Interleaving,
     TargetFacts,
     TargetsQuantile,
-    arms_differences,
-    arms_of,
+    differing_facts,
+    facts_of_targets,
     interleaving_of,
 )
 from reports.turns import FAILED, UNFINISHED, Pool, TurnArrays, measured_sessions
@@ -41,7 +49,7 @@ READ = "transcript_first"
 """The metric of readers of captions."""
 GREETING = "greeting"
 """The metric of callers of a service that speaks first."""
-DRAWN = ("ttfa", "ttft", HEARD, "response_total", "transcript_total")
+PLOTTED = ("ttfa", "ttft", VOICE_TO_VOICE, "response_total", "transcript_total")
 CONNECTING = tuple(metric.name for metric in SESSION_METRICS if metric.scope == "session")
 
 
@@ -55,7 +63,7 @@ class MainResult(MetricSummary, frozen=True, kw_only=True):
     turns_planned: Annotated[Count, about("planned turns, started or not, without unfinished ones")]
 
     @property
-    def unmet(self) -> int:
+    def failed_or_not_started(self) -> int:
         return self.turns_failed + self.turns_not_started
 
 
@@ -64,13 +72,13 @@ class RunPeriod:
     """The time of the run, in seconds."""
 
     started_utc_ns: int
-    length_s: float
+    duration_s: float
     warmup_s: float
     """The time before the first measured turn, if there was a warm-up; else 0."""
 
     @property
     def measured_s(self) -> float:
-        return max(0.0, self.length_s - self.warmup_s)
+        return max(0.0, self.duration_s - self.warmup_s)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -90,27 +98,27 @@ class Summary:
     setup: run_validity.PlaybackSetup
     metrics: tuple[MetricSummary, ...]
     """All metrics of turns, for each pool and step."""
-    drawn: tuple[str, ...]
+    plotted: tuple[str, ...]
     answers: tuple[MainResult, ...]
     """The main metrics, for each target and stratum."""
-    heard: tuple[MainResult, ...]
+    voice_to_voice: tuple[MainResult, ...]
     """voice_to_voice, if there are spoken turns and it is not their main metric."""
     answered: tuple[MainResult, ...]
     """answer_voice_to_voice, for scripts that set the minimum duration of an answer."""
-    read: tuple[MainResult, ...]
+    transcript_first: tuple[MainResult, ...]
     """transcript_first, for each target and stratum whose replies have a transcript."""
-    greeted: tuple[MainResult, ...]
+    greeting: tuple[MainResult, ...]
     """greeting, if services speak first; here a turn is a call."""
     differences: tuple[TargetsQuantile, ...]
-    spreads: tuple[tuple[MetricSummary, Variability], ...]
+    variability: tuple[tuple[MetricSummary, Variability], ...]
     """The variability of each main metric with more than one value, on which the size of a comparison depends."""
     drifts: tuple[PoolDrift, ...]
     """The later half of the turns relative to the earlier half, for pools with enough sessions."""
     slopes: tuple[MetricSummary, ...]
     """The growth of the main metrics with the conversation, for each stratum and target that reports its tokens."""
-    waits: tuple[GroupedLatency, ...]
+    grouped_latency: tuple[GroupedLatency, ...]
     """The main metrics of each target and stratum, by each key of `group_keys`."""
-    apart: tuple[GroupDifference, ...]
+    group_differences: tuple[GroupDifference, ...]
     """The groups that differ significantly: values of the whole run are then of a mixture."""
     breakdowns: tuple[Breakdown, ...]
     bands: tuple[PercentileBand, ...]
@@ -121,22 +129,22 @@ class Summary:
     outcomes: Outcomes
     rates: tuple[TurnRate, ...]
     counts: tuple[TurnCounts, ...]
-    connecting: tuple[MetricSummary, ...]
+    connect_phases: tuple[MetricSummary, ...]
     carried: tuple[MetricSummary, ...]
     events: tuple[HistogramSummary, ...]
-    harness: tuple[HistogramSummary, ...]
+    load_generator: tuple[HistogramSummary, ...]
     throughput: tuple[Throughput, ...]
-    hosts: tuple[run_validity.HostTrust, ...]
+    hosts: tuple[run_validity.HostAccuracy, ...]
     """The hosts that recorded the run, if there are several."""
     machines: tuple[run_validity.HostCpu, ...]
-    arms: tuple[TargetFacts, ...]
+    target_facts: tuple[TargetFacts, ...]
     interleaving: Interleaving | None
-    money: RunCost
-    quota: Quota
-    arriving: ArrivalSummary | None
+    cost: RunCost
+    rate_limits: RateLimitSeries
+    arrivals: ArrivalSummary | None
     """None in a closed loop."""
     incidents: run_validity.Incidents
-    noticed: run_validity.DataNotes
+    end_detection: run_validity.DataNotes
 
     @property
     def turns(self) -> TurnArrays:
@@ -158,11 +166,13 @@ class Summary:
 
     @property
     def called(self) -> str:
-        return called(self.scenario, self.labels)
+        return title_of(self.scenario, self.labels)
 
-    def waits_by(self, by: str) -> list[list[GroupedLatency]]:
+    def latency_by(self, by: str) -> list[list[GroupedLatency]]:
         """Return the grouped latencies by one key, a list for each stratum."""
-        of_strata = ([one for one in self.waits if (one.by, one.stratum) == (by, s)] for s in self.turns.strata)
+        of_strata = (
+            [one for one in self.grouped_latency if (one.by, one.stratum) == (by, s)] for s in self.turns.strata
+        )
         return [waits for waits in of_strata if waits]
 
 
@@ -173,15 +183,18 @@ def summarise(run: RunFrames) -> Summary:
     window, outcomes = window_of(run, turns, sessions), outcomes_of(turns, sessions)
     caller = _MainResults(run, samples, sessions, outcomes, {})
     turn_metrics = tuple(one for metric in TURN_METRICS for one in caller.metric(metric.name).figures)
-    answers, heard = tuple(caller.of(pool, mains[pool.stratum]) for pool in turns.pools), caller.of_others(HEARD)
+    answers, heard = (
+        tuple(caller.of(pool, mains[pool.stratum]) for pool in turns.pools),
+        caller.of_others(VOICE_TO_VOICE),
+    )
     defines_answers = any(script.get("answer_min_ms") for script in metadata.get("scripts") or [])
     pairs = zip(turns.pools, answers, strict=True)
     of_answers = ((one, samples[mains[pool.stratum]].of(pool.target, pool.steps)) for pool, one in pairs)
-    connecting = tuple(metrics.session_figures(sessions, targets, CONNECTING, run.inexact))
-    waits, apart = waits_by(run, samples)
+    connecting = tuple(metrics.session_metrics(sessions, targets, CONNECTING, run.uncertain_metrics))
+    waits, apart = latency_by(run, samples)
     slowest, slowest_of_steps = slowest_turns(run, samples, window.started_utc_ns)
     began_s = window.started_utc_ns / NS_PER_S
-    measured_from_s, ended_s = began_s + float(metadata.get("warmup_s") or 0.0), began_s + window.length_s
+    measured_from_s, ended_s = began_s + float(metadata.get("warmup_s") or 0.0), began_s + window.duration_s
     return Summary(
         run=run,
         samples=samples,
@@ -193,22 +206,24 @@ def summarise(run: RunFrames) -> Summary:
         validity=run_validity.validity_of(metadata),
         setup=run_validity.setup_of(metadata, turns),
         metrics=turn_metrics,
-        drawn=tuple(name for name in DRAWN if caller.metric(name).figures),
+        plotted=tuple(name for name in PLOTTED if caller.metric(name).figures),
         answers=answers,
-        heard=heard,
-        answered=caller.of_others(ANSWER_HEARD) if defines_answers else (),
-        read=caller.of_others(READ),
-        greeted=tuple(
-            _caller_wait(calls, calls.planned, calls.planned, calls.failed, 0, calls.planned)
+        voice_to_voice=heard,
+        answered=caller.of_others(ANSWER_VOICE_TO_VOICE) if defines_answers else (),
+        transcript_first=caller.of_others(READ),
+        greeting=tuple(
+            _main_result(calls, calls.planned, calls.planned, calls.failed, 0, calls.planned)
             for calls in connecting
             if calls.metric == GREETING
         ),
-        differences=tuple(arms_differences((*answers, *heard))),
-        spreads=tuple((one, spread_of(sample, one.p50, one.p95)) for one, sample in of_answers if sample.n > 1),
+        differences=tuple(differing_facts((*answers, *heard))),
+        variability=tuple(
+            (one, variability_of(sample, one.p50, one.p95)) for one, sample in of_answers if sample.n > 1
+        ),
         drifts=tuple(drifts(run, samples)),
-        slopes=tuple(metrics.slopes(samples, run.inexact)),
-        waits=waits,
-        apart=apart,
+        slopes=tuple(metrics.slopes(samples, run.uncertain_metrics)),
+        grouped_latency=waits,
+        group_differences=apart,
         breakdowns=breakdowns(turns),
         bands=percentile_bands(turns),
         slowest=slowest,
@@ -216,20 +231,20 @@ def summarise(run: RunFrames) -> Summary:
         outcomes=outcomes,
         rates=tuple(metrics.turn_rates(turns)),
         counts=tuple(metrics.turn_counts(turns)),
-        connecting=connecting,
-        carried=tuple(metrics.session_figures(sessions, targets, tuple(CARRIED))),
+        connect_phases=connecting,
+        carried=tuple(metrics.session_metrics(sessions, targets, tuple(CARRIED))),
         events=tuple(metrics.events(run, targets)),
-        harness=tuple(one for name in HARNESS if (one := metrics.distribution(run, name)).n),
+        load_generator=tuple(one for name in LOAD_GENERATOR if (one := metrics.distribution(run, name)).n),
         throughput=tuple(metrics.throughputs(run, targets)),
         hosts=tuple(run_validity.hosts_in(run, turns, sessions)),
         machines=tuple(run_validity.machines(run)),
-        arms=arms_of(metadata, sessions, targets),
+        target_facts=facts_of_targets(metadata, sessions, targets),
         interleaving=interleaving_of(metadata, sessions, len(targets)),
-        money=money_of(run, targets),
-        quota=quota_of(run, targets, window.started_utc_ns, window.length_s),
-        arriving=arriving_of(run, targets, measured_from_s, ended_s),
+        cost=money_of(run, targets),
+        rate_limits=rate_limits_of(run, targets, window.started_utc_ns, window.duration_s),
+        arrivals=arriving_of(run, targets, measured_from_s, ended_s),
         incidents=run_validity.incidents_of(metadata, window.started_utc_ns),
-        noticed=run_validity.noticed(run, turns, sessions),
+        end_detection=run_validity.end_detection(run, turns, sessions),
     )
 
 
@@ -254,9 +269,9 @@ class _MainResults:
         """Return a metric of turns; it has values if it applies to any turn, or is a main metric."""
         if name not in self.known:
             samples, main = self.samples, name in self.samples.mains.values()
-            one = samples[name] if main or name in DRAWN else sampled(samples.turns, name, samples.mains)
+            one = samples[name] if main or name in PLOTTED else sampled(samples.turns, name, samples.mains)
             pools = tuple(replace(pool, steps=pool.steps & one.applies[pool.target]) for pool in one.pools())
-            found = metrics.turn_figures(one, self.run.inexact) if main or one.applies.any() else ()
+            found = metrics.turn_metrics(one, self.run.uncertain_metrics) if main or one.applies.any() else ()
             self.known[name] = TurnMetric(pools, tuple(found))
         return self.known[name]
 
@@ -272,7 +287,7 @@ class _MainResults:
     def of(self, pool: Pool, metric: str) -> MainResult:
         """Return the result of all turns of a pool, with failed ones; for a `…voice_to_voice`, only of its steps."""
         turns, label = self.samples.turns, self.samples.turns.targets[pool.target]
-        if metric in (HEARD, ANSWER_HEARD):
+        if metric in (VOICE_TO_VOICE, ANSWER_VOICE_TO_VOICE):
             pool = replace(pool, steps=pool.steps & self.samples[metric].applies[pool.target])
         mine = turns.of(pool)
         alone = sum(other.target == pool.target for other in turns.pools) == 1
@@ -280,15 +295,17 @@ class _MainResults:
         ended, failed = (int((mine & kind).sum()) for kind in (turns.kind != UNFINISHED, turns.kind == FAILED))
         lost = self.outcomes.targets[pool.target].turns_not_started
         if turns.steps:  # if a turn of the run started, the steps of those that did not are known
-            lost = int(turns.lost_by_group[pool.target][pool.steps].sum())
+            lost = int(turns.not_started_by_group[pool.target][pool.steps].sum())
         of = label, pool.stratum, ALL
         known = (f for f in self.metric(metric).figures if (f.target, f.stratum, f.step) == of)
-        told = next(known, None) or metrics.figures(NOTHING, metric, label, self.run.inexact, pool=pool)
+        told = next(known, None) or metrics.metric_summaries(
+            NO_VALUES, metric, label, self.run.uncertain_metrics, pool=pool
+        )
         sessions = max(opened, distinct(turns.session[mine]).size)
-        return _caller_wait(told, int(mine.sum()), sessions, failed, lost, ended + lost)
+        return _main_result(told, int(mine.sum()), sessions, failed, lost, ended + lost)
 
 
-def _caller_wait(of: MetricSummary, turns: int, sessions: int, failed: int, lost: int, planned: int) -> MainResult:
+def _main_result(of: MetricSummary, turns: int, sessions: int, failed: int, lost: int, planned: int) -> MainResult:
     known = asdict(of) | {"turns": turns, "sessions": sessions}
     return MainResult(**known, turns_failed=failed, turns_not_started=lost, turns_planned=planned)
 

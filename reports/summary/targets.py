@@ -12,12 +12,12 @@ import pandas as pd
 from bench.units import NS_PER_MS
 from bench.untrusted.safe_io import JsonError, read_json
 from bench.untrusted.sanitize import escape_control
-from reports.formatting import count, join_words, plural, shortened
+from reports.formatting import count, excerpt, join_words, plural
 from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.strata import Stratum, Traits
 from reports.summary.metrics import MetricSummary
 
-TOLD = (0.5, 0.95)
+REPORTED = (0.5, 0.95)
 FAIR = 0.01
 """The maximum difference of failure rates, and the maximum share of throttling, of a fair comparison."""
 DEFLATE = "permessage-deflate"
@@ -75,15 +75,17 @@ class TargetsQuantile(JsonEntry, frozen=True):
         return [(target, ratio) for target, ratio in self.ratios.items() if target != self.baseline]
 
 
-def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[TargetFacts, ...]:
+def facts_of_targets(
+    document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]
+) -> tuple[TargetFacts, ...]:
     """Return the settings of each target, from the document and from what its sessions received."""
     known = {entry.get("name"): entry for entry in document.get("targets") or []}
     told = sessions[OF_FACTS]
     of = {label: told[(sessions["target"] == label).to_numpy()] for label in targets}
-    return tuple(_arm(label, known.get(label, {}), of[label]) for label in targets)
+    return tuple(_facts_of(label, known.get(label, {}), of[label]) for label in targets)
 
 
-def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> TargetFacts:
+def _facts_of(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> TargetFacts:
     there = sessions["effective_settings"].dropna()
     settings = [_parsed(str(text)) for text in there.iloc[:: max(1, -(-len(there) // SEEN))]]
     answers = sessions.loc[sessions["opened_at_ns"].notna(), "response_headers"]
@@ -99,12 +101,12 @@ def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> Target
         "dialect": str(entry.get("dialect") or ""),
         "model": join_words(_labels(sessions["model"])) or str(entry.get("model") or ""),
         "region": join_words(_labels(sessions["region"])) or str(entry.get("region") or ""),
-        "sign_in": _said(entry, "auth"),
-        "proxy": _said(entry, "proxy"),
+        "sign_in": _reported(entry, "auth"),
+        "proxy": _reported(entry, "proxy"),
         "compression": "" if "deflate" not in entry else taken if entry["deflate"] else "none",
         "voice": join_words(list(dict.fromkeys(filter(None, named)))),
         "turn_detection": "; ".join(dict.fromkeys(filter(None, map(_detection, settings)))),
-        "variant_settings": ", ".join(f"{name} {shortened(value, 60)}" for name, value in own.items()),
+        "variant_settings": ", ".join(f"{name} {excerpt(value, 60)}" for name, value in own.items()),
     }
     return TargetFacts(target=label, **{name: escape_control(said) for name, said in facts.items()})
 
@@ -157,7 +159,7 @@ def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, str]:
     return found
 
 
-def _said(entry: Mapping[str, Any], key: str) -> str:
+def _reported(entry: Mapping[str, Any], key: str) -> str:
     """Return a text of the document: `none` if its value is empty, an empty text if it has no such key."""
     return str(entry[key] or "none") if key in entry else ""
 
@@ -177,13 +179,13 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, arms: i
     return Interleaving(arms, len(whole), len(members) - len(whole), blocks, unopened, max_start_gap_ms)
 
 
-def arms_differences(answers: Iterable[MetricSummary]) -> Iterable[TargetsQuantile]:
+def differing_facts(answers: Iterable[MetricSummary]) -> Iterable[TargetsQuantile]:
     """Yield p50 and p95 of the metrics that are measured from one instant, if at least two targets report them."""
     groups: dict[tuple[str, Stratum], list[MetricSummary]] = {}
     for figures in answers:
         groups.setdefault((figures.metric, figures.stratum), []).append(figures)
     for (metric, stratum), group in groups.items():
-        for p in TOLD:
+        for p in REPORTED:
             values = {one.target: one.at(p).value for one in group if one.at(p).reported and one.at(p).value > 0}
             if len(values) > 1:
                 baseline = next(iter(values))

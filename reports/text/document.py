@@ -19,7 +19,7 @@ from reports.summary.groups import GroupEntry
 from reports.summary.load import ArrivalSummary, RateLimits
 from reports.summary.metrics import HistogramSummary, MetricSummary, Throughput, TurnCounts, TurnRate
 from reports.summary.outcomes import OutcomesEntry
-from reports.summary.run_validity import HostCpu, HostTrust, Incident, PlaybackSetup
+from reports.summary.run_validity import HostAccuracy, HostCpu, Incident, PlaybackSetup
 from reports.summary.segments import Breakdown, PercentileBand
 from reports.summary.summary import MainResult, Summary, summarise
 from reports.summary.targets import Interleaving, TargetFacts, TargetsQuantile
@@ -88,7 +88,7 @@ class SummaryDocument(JsonEntry, frozen=True, kw_only=True):
     groups: Annotated[
         list[GroupEntry], about("latencies of groups of turns; keys with the same value for all turns are excluded")
     ]
-    hosts: Annotated[tuple[HostTrust, ...], about("hosts that recorded the run; empty if there was only one")] = ()
+    hosts: Annotated[tuple[HostAccuracy, ...], about("hosts that recorded the run; empty if there was only one")] = ()
     machines: Annotated[tuple[HostCpu, ...], about("which programs used the CPU of each host")] = ()
     counts: list[TurnCounts]
     rates: Annotated[tuple[TurnRate, ...], about("rates of turns, by column; empty if no turn counts")] = ()
@@ -126,11 +126,11 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             simulated=summary.simulated,
             state=document.get("state"),
             started_utc_ns=window.started_utc_ns,
-            duration_s=window.length_s,
+            duration_s=window.duration_s,
             warmup_s=window.warmup_s,
             validity=RunValidityEntry(
                 *(validity.status, list(validity.reasons), verdict_reason(validity), validity.checks),
-                uncertain_metrics=summary.run.inexact,
+                uncertain_metrics=summary.run.uncertain_metrics,
             ),
             targets=list(summary.targets),
             main_metric=summary.main,
@@ -139,32 +139,32 @@ def summary_data(summary: Summary) -> dict[str, Any]:
                 setup.jitter_buffers_ms, setup.vad_chunks_ms, setup.detections, packetisation(setup)
             ),
             results=list(summary.answers),
-            voice_to_voice=list(summary.heard),
-            transcript_first=list(summary.read),
+            voice_to_voice=list(summary.voice_to_voice),
+            transcript_first=list(summary.transcript_first),
             turn_metrics=list(summary.metrics),
             segments=list(summary.breakdowns),
             segments_around=list(summary.bands),
             variability=[
-                VariabilityEntry(f.metric, *f.stratum, f.target, **vars(spread)) for f, spread in summary.spreads
+                VariabilityEntry(f.metric, *f.stratum, f.target, **vars(spread)) for f, spread in summary.variability
             ],
             drift=list(summary.drifts),
-            groups=[group for waits in summary.waits for group in waits.groups],
+            groups=[group for waits in summary.grouped_latency for group in waits.groups],
             hosts=summary.hosts,
             machines=summary.machines,
             counts=list(summary.counts),
             rates=summary.rates,
-            session_metrics=[*summary.connecting, *summary.slopes],
+            session_metrics=[*summary.connect_phases, *summary.slopes],
             event_metrics=list(summary.events),
-            load_generator=list(summary.harness),
+            load_generator=list(summary.load_generator),
             throughput=list(summary.throughput),
             outcomes=dict(zip(summary.targets, summary.outcomes.targets, strict=True)),
-            target_settings=list(summary.arms),
+            target_settings=list(summary.target_facts),
             interleaving=summary.interleaving,
             differences=list(summary.differences),
-            cost=summary.money,
-            rate_limits=list(summary.quota.targets),
-            arrivals=summary.arriving,
-            incidents=list(summary.incidents.kept),
+            cost=summary.cost,
+            rate_limits=list(summary.rate_limits.targets),
+            arrivals=summary.arrivals,
+            incidents=list(summary.incidents.listed),
             incident_counts=dict(summary.incidents.counts),
             slowest=list(summary.slowest),
             notices=notices(summary),

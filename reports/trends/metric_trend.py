@@ -10,12 +10,12 @@ from typing import Annotated
 import numpy as np
 
 from bench.units import NS_PER_S
-from reports.formatting import NONE, plural, shortened
+from reports.formatting import NONE, excerpt, plural
 from reports.json_entries import Count, JsonEntry, Rounded, about
 from reports.metric_spec import POINTS, MetricSpec
 from reports.sides.conditions import OF_LOAD, differing_between, group_of
 from reports.statistics import change_points
-from reports.statistics.change_points import ENOUGH, SIDE, ChangePoint
+from reports.statistics.change_points import ENOUGH, MIN_SIDE_RUNS, ChangePoint
 from reports.statistics.counting import Integers
 from reports.summary import drift
 from reports.trends.trend_point import RunValue, TrendPoint
@@ -88,7 +88,7 @@ def _phrase(key: str, text: str) -> str:
     name = key.removeprefix("load: ")
     if text == "1":
         name = name.replace("users", "user", 1).replace("processes", "process", 1)
-    return f"{text} {name}" if text.isdecimal() else f"{name} {shortened(text, CONDITION_LENGTH_MAX)}"
+    return f"{text} {name}" if text.isdecimal() else f"{name} {excerpt(text, CONDITION_LENGTH_MAX)}"
 
 
 class TrendChange(JsonEntry, frozen=True):
@@ -147,7 +147,8 @@ class MetricTrend:
         if len(self.compared) >= ENOUGH:
             return ""
         runs = plural(len(self.compared), "run")
-        return f"{runs} to compare; finding a change requires {ENOUGH}: {SIDE} before and {SIDE} after it"
+        sides = f"{MIN_SIDE_RUNS} before and {MIN_SIDE_RUNS} after it"
+        return f"{runs} to compare; finding a change requires {ENOUGH}: {sides}"
 
     def changes_at(self, point: TrendPoint) -> list[TrendChange]:
         """Return the change that begins with this run, if there is one."""
@@ -177,7 +178,7 @@ def _with_changes(trend: MetricTrend, searched: int) -> MetricTrend:
     values = np.array([math.log(run.value) if logs else run.value for run in runs])
     variances = np.array([run.variance for run in runs])
     days = days_of(np.array([point.started_utc_ns for point in points], dtype=np.int64))
-    min_change = math.log1p(drift.APART) if logs else POINTS
+    min_change = math.log1p(drift.MIN_DIFFERENCE) if logs else POINTS
     found = change_points.find_changes(values, variances, days, among=searched, min_change=min_change)
     starts = [0, *(change.at for change in found.changes)]
     level_values = change_points.remove_weekdays(values, days, found.weekdays)

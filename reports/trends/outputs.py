@@ -16,7 +16,7 @@ from reports.render.html import render_html
 from reports.statistics.change_points import LEVEL
 from reports.trends.metric_trend import TrendChange, TrendSegment
 from reports.trends.trend import Trend
-from reports.wording.verdicts import figure
+from reports.wording.verdicts import metric_text
 
 TREND_VERSION: Literal[2] = 2
 
@@ -102,7 +102,9 @@ def trend_data(trend: Trend) -> dict[str, Any]:
                 labels=dict(point.labels),
                 conditions=dict(point.conditions),
                 values=[
-                    TrendValue(figure(spec), one.value, one.low, one.high, math.isinf(one.value), one.missing_because)
+                    TrendValue(
+                        metric_text(spec), one.value, one.low, one.high, math.isinf(one.value), one.missing_because
+                    )
                     for spec, one in ((metric.spec, metric.values[place]) for metric in metrics)
                 ],
             )
@@ -110,8 +112,8 @@ def trend_data(trend: Trend) -> dict[str, Any]:
         ]
         found = [
             TrendMetric(
-                *metric.spec.asked,
-                title=figure(metric.spec),
+                *metric.spec.entry_fields,
+                title=metric_text(metric.spec),
                 unit=metric.spec.unit,
                 runs=len(metric.compared),
                 comparisons=metric.comparisons,

@@ -9,19 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.metrics import CATALOGUE
-from reports.formatting import NBSP, NONE, plural, shortened
+from reports.formatting import NBSP, NONE, excerpt, plural
 from reports.metric_spec import MetricSpec
 from reports.rate_metrics import RATES
 from reports.render import blocks as b
 from reports.render.html import render_html
 from reports.render.svg import plot_figure
-from reports.statistics.change_points import ENOUGH, SIDE, YEAR
+from reports.statistics.change_points import ENOUGH, MIN_SIDE_RUNS, YEAR
 from reports.trends import sentences
 from reports.trends.metric_trend import MetricTrend, RunSeries
 from reports.trends.plot import plot_over_time
 from reports.trends.trend import ScenarioTrend, Trend
 from reports.trends.trend_point import TrendPoint
-from reports.wording.verdicts import figure
+from reports.wording.verdicts import metric_text
 
 VALUES_MAX, VALUE_LENGTH_MAX = 8, 32
 """The maximum number of boxes of a filter, the last for all other values, and the maximum length of a value."""
@@ -63,7 +63,7 @@ def filters_of(points: Sequence[TrendPoint], without: Collection[str] = ()) -> F
             rest = len(runs) > VALUES_MAX and place >= VALUES_MAX - 1
             hidden = f"f{len(shown)}-{min(place, VALUES_MAX - 1)}"
             classes[name, value] = hidden
-            boxes[hidden] = OTHERS if rest else shortened(value or NONE, VALUE_LENGTH_MAX)
+            boxes[hidden] = OTHERS if rest else excerpt(value or NONE, VALUE_LENGTH_MAX)
         by_text = sorted(((text, hidden) for hidden, text in boxes.items()), key=lambda box: (box[0] == OTHERS, box[0]))
         shown.append(b.Filter(name, tuple(by_text)))
     return Filters(tuple(shown), classes)
@@ -71,8 +71,8 @@ def filters_of(points: Sequence[TrendPoint], without: Collection[str] = ()) -> F
 
 METHOD = {
     "change": "A point between two runs at which the level changed: the runs before and after it differ by more than "
-    f"runs of one level do, and by more than 5{NBSP}% (rates: one percentage point). It requires at least {SIDE} runs "
-    "before and after it.",
+    f"runs of one level do, and by more than 5{NBSP}% (rates: one percentage point). It requires at least "
+    f"{MIN_SIDE_RUNS} runs before and after it.",
     "correction": f"{YEAR} runs, and all metrics and series of the page, share one error probability: if nothing "
     f"changes, and the page is generated after each of these runs, at most 5{NBSP}% of pages ever have a mark, if the "
     "autocorrelation of neighbouring runs is at most 0.5. The intervals of changes are widened accordingly.",
@@ -112,7 +112,7 @@ def trend_page(trend: Trend, folder: Path) -> b.Page:
     return b.Page(
         title=f"{scenarios} · {plural(trend.runs, 'run')} over time",
         badges=list(_badges(trend)),
-        beside=f"{scenarios} · {plural(trend.runs, 'run')}, {sentences.period(trend)}",
+        notes=f"{scenarios} · {plural(trend.runs, 'run')}, {sentences.period(trend)}",
         headline=sentences.headline(trend),
         lead=[*b.note(more), *([b.Bullets(notes)] if notes else [])],
         answer=[_changes(trend, numbers)] if trend.changes else None,
@@ -179,7 +179,7 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
 
 def _title(spec: MetricSpec) -> b.Inline:
     """Return the name of a metric, linked to its definition."""
-    name = figure(spec)
+    name = metric_text(spec)
     return name if spec.metric in RATES else (b.Term(spec.metric), name.removeprefix(spec.metric))
 
 
@@ -211,7 +211,7 @@ def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters,
     """Return a table of each run and series, the newest first."""
     heads: list[b.Head] = [
         "run", b.Column("series", left=True), b.Column("began, UTC", left=True), b.Column("verdict", left=True),
-        *(b.Column(figure(spec), below=sentences.unit_text(spec)) for spec, _ in scenario.metrics),
+        *(b.Column(metric_text(spec), below=sentences.unit_text(spec)) for spec, _ in scenario.metrics),
     ]  # fmt: skip
     found = sorted(
         ((series, place, point) for series in scenario.series for place, point in enumerate(series.points)),
@@ -236,9 +236,9 @@ def _runs_of(scenario: ScenarioTrend, series: RunSeries) -> b.Block:
     """Return a table of a series for a terminal, the oldest run first; the last metrics are left out first."""
     metrics = scenario.of_series(series)
     order = [*range(len(metrics) + 2, 4, -1), 1, 4, 2]  # the name of a run contains its start
-    titles = (", ".join(filter(None, [figure(one.spec), sentences.unit_text(one.spec)])) for one in metrics)
+    titles = (", ".join(filter(None, [metric_text(one.spec), sentences.unit_text(one.spec)])) for one in metrics)
     heads = [
-        b.Column("run", least=RUN_NAME_MIN),
+        b.Column("run", min_width=RUN_NAME_MIN),
         b.Column("began, UTC", left=True),
         b.Column("verdict", left=True),
         *map(b.Column, titles),
@@ -252,13 +252,13 @@ def _runs_of(scenario: ScenarioTrend, series: RunSeries) -> b.Block:
         more = [b.Paragraph(f"↕ changed here: {sentences.changes_text(changes)}")] if changes else []
         cells = [point.name, *_facts(point), *(_value(metric, place) for metric in metrics)]
         rows.append(b.make_row(cells, more=more))
-    simulated = f"  {b.SIMULATED.glyph} {b.SIMULATED.word}" if series.simulated else ""
+    simulated = f"  {b.SIMULATED.marker} {b.SIMULATED.text}" if series.simulated else ""
     return b.table(columns, rows, caption=f"{series.scenario} · {series.name}{simulated}")
 
 
 def _facts(point: TrendPoint) -> b.Line:
     """Return the start of a run and its verdict; on a page with the reason."""
-    verdict = b.Cell(point.mark, point.reason, brief="", style=f"{b.MARKS[point.validity_word].ink}-ink")
+    verdict = b.Cell(point.marker, point.reason, brief="", style=f"{b.MARKS[point.validity_title].colour}-ink")
     return [sentences.day(point.started_utc_ns), verdict]
 
 

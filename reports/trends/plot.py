@@ -14,7 +14,7 @@ from reports.render.svg import WIDE, PixelScale, Plot, identity, linear_ticks, l
 from reports.trends.metric_trend import MetricTrend
 from reports.trends.sentences import change_sentence, change_size, number_text, value_text
 from reports.trends.trend_point import TrendPoint
-from reports.wording.verdicts import figure
+from reports.wording.verdicts import metric_text
 
 STEPS = (*(timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60, 180, 360, 720)),
          *(timedelta(days=days) for days in (1, 2, 7, 14)))  # fmt: skip
@@ -73,7 +73,7 @@ def plot_over_time(
         f"{one.series.name}: {plural(len(one.compared), 'run')} compared, {plural(len(one.changes), 'change')}"
         for one in metrics
     )
-    title, desc = f"{figure(metrics[0].spec)} over time", f"Horizontal: start of the runs, UTC. {counts}."
+    title, desc = f"{metric_text(metrics[0].spec)} over time", f"Horizontal: start of the runs, UTC. {counts}."
     named = [(numbers[metric.series.name], metric.series.name) for metric in metrics]
     top = 12 + LABEL_HEIGHT * min(LABEL_ROWS, changes)
     plot = Plot(WIDE, 300, named, left=60, right=20, top=top, title=title, desc=desc)
@@ -97,7 +97,7 @@ def plot_over_time(
     for metric in metrics:
         read: dict[int, str] = {}
         for point, run in zip(metric.series.points, metric.values, strict=True):
-            mark = f", {point.mark}" if point.excluded_because else ""  # such as 612 (590 – 640), ✕ INVALID
+            mark = f", {point.marker}" if point.excluded_because else ""  # such as 612 (590 – 640), ✕ INVALID
             read[point.started_utc_ns] = f"{value_text(run, metric.spec)}{mark}"
         lines.append((metric.series.name, read))
     plot.read_lines([(at, x(at / NS_PER_S), format_utc(at)) for at in started], lines)
@@ -139,7 +139,7 @@ def _runs(
         if math.isnan(run.value):
             continue
         at, value = places[place]
-        tip = f"{point.name}: {value_text(run, metric.spec)}, {point.excluded_because or point.mark}"
+        tip = f"{point.name}: {value_text(run, metric.spec)}, {point.excluded_because or point.marker}"
         with plot.among(classes(point)):
             if place in metric.compared:
                 if not math.isnan(run.low):

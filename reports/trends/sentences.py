@@ -12,13 +12,13 @@ from functools import partial
 from bench.units import NS_PER_S
 from reports.formatting import format_number, format_utc, percent, plural
 from reports.metric_spec import MetricSpec
-from reports.statistics.change_points import ENOUGH, SIDE
+from reports.statistics.change_points import ENOUGH, MIN_SIDE_RUNS
 from reports.trends.metric_trend import MetricTrend, TrendChange
 from reports.trends.trend import Trend
 from reports.trends.trend_point import RunValue
 from reports.wording import verdicts
 from reports.wording.cells import INFINITE, interval
-from reports.wording.verdicts import NOTHING, difference_interval, signed
+from reports.wording.verdicts import NO_DIFFERENCE, difference_interval, signed
 
 
 def unit_text(spec: MetricSpec) -> str:
@@ -29,7 +29,7 @@ def unit_text(spec: MetricSpec) -> str:
 def number_text(number: float, spec: MetricSpec) -> str:
     """Return a value without its unit, such as `612`, `∞`, or `n/a`; for a rate `0.8 %`."""
     if math.isnan(number):
-        return NOTHING
+        return NO_DIFFERENCE
     if math.isinf(number):
         return INFINITE
     return percent(number, 1) if spec.unit == "share" else format_number(number)
@@ -67,7 +67,7 @@ def change_text(change: TrendChange, spec: MetricSpec) -> str:
 
 def changes_text(found: Sequence[tuple[MetricTrend, TrendChange]]) -> str:
     """Return changes with their metrics, such as `ttfa p50 +12 % (+4 to +21 %), ttfa p95 +15 % (+2 to +30 %)`."""
-    return ", ".join(f"{verdicts.figure(one.spec)} {change_text(change, one.spec)}" for one, change in found)
+    return ", ".join(f"{verdicts.metric_text(one.spec)} {change_text(change, one.spec)}" for one, change in found)
 
 
 def change_sentence(metric: MetricTrend, change: TrendChange) -> str:
@@ -78,7 +78,7 @@ def change_sentence(metric: MetricTrend, change: TrendChange) -> str:
 
 def metric_name(metric: MetricTrend) -> str:
     """Return the name of a metric and its series, such as `ttfa p50 of sim`."""
-    return f"{verdicts.figure(metric.spec)} of {metric.series.name}"
+    return f"{verdicts.metric_text(metric.spec)} of {metric.series.name}"
 
 
 def headline(trend: Trend) -> str:
@@ -90,7 +90,8 @@ def headline(trend: Trend) -> str:
         return sentence if len(groups) == 1 else f"{plural(len(groups), 'change')}; the newest: {sentence}"
     if trend.comparisons:
         return f"No change found in {plural(trend.runs, 'run')}."
-    return f"Too few runs to find a change: {ENOUGH} comparable runs are required, {SIDE} before and {SIDE} after it."
+    sides = f"{MIN_SIDE_RUNS} before and {MIN_SIDE_RUNS} after it"
+    return f"Too few runs to find a change: {ENOUGH} comparable runs are required, {sides}."
 
 
 def day(utc_ns: int) -> str:
@@ -112,7 +113,7 @@ def notes(trend: Trend) -> list[str]:
 
 def excluded_notes(trend: Trend) -> Iterator[str]:
     """Yield the number of points that are not compared, by their validity."""
-    if marks := Counter(point.mark for point in trend.points if point.excluded_because):
+    if marks := Counter(point.marker for point in trend.points if point.excluded_because):
         counted = ", ".join(f"{number} {mark}" for mark, number in marks.items())
         yield f"{plural(marks.total(), 'entry is', 'entries are')} shown, but not compared: {counted}."
 
@@ -160,6 +161,6 @@ def few_runs_notes(trend: Trend) -> Iterator[str]:
             continue
         for metric in metrics:
             if metric.no_change_because and metric.compared:
-                few.append(f"{verdicts.figure(metric.spec)} of {name}: {len(metric.compared)} of {runs}")
+                few.append(f"{verdicts.metric_text(metric.spec)} of {name}: {len(metric.compared)} of {runs}")
     if few:
         yield f"Finding a change requires {ENOUGH} comparable runs. There are only: {'; '.join(few)}."

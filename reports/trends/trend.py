@@ -19,7 +19,7 @@ from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.metric_spec import MetricSpec
 from reports.notebook import frame_html
 from reports.runs import RunFrames
-from reports.samples import HEARD
+from reports.samples import VOICE_TO_VOICE
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.strata import NO_STRATUM, Stratum
@@ -31,7 +31,7 @@ MAIN_METRICS = ("ttfa", "ttft")
 HEADLINE = (0.5, 0.95)
 
 
-def trend_question(text: str) -> MetricSpec:
+def trend_spec(text: str) -> MetricSpec:
     """Parse a metric such as ttfa:p95, voice_to_voice:med, or failure_rate.
 
     Raise UsageError with the allowed statistics if a trend has no such metric.
@@ -45,11 +45,11 @@ def trend_question(text: str) -> MetricSpec:
     return MetricSpec(metric.name, statistic)
 
 
-def headline_questions(points: Sequence[TrendPoint]) -> list[MetricSpec]:
+def headline_specs(points: Sequence[TrendPoint]) -> list[MetricSpec]:
     """Return p50 and p95 of the callers' latencies, and the failure rate."""
     known = {key.metric for point in points for key in point.quantiles}
     main = next((name for name in MAIN_METRICS if name in known), MAIN_METRICS[0])
-    latencies = [main, HEARD] if HEARD in known else [main]
+    latencies = [main, VOICE_TO_VOICE] if VOICE_TO_VOICE in known else [main]
     return [
         *(MetricSpec(name, Quantile(p)) for name in latencies for p in HEADLINE),
         MetricSpec("failure_rate", Rate()),
@@ -227,7 +227,7 @@ def trend_of_points(
     runs = {name: [point for one in series for point in one.points] for name, series in by_scenario.items()}
     names = sorted(by_scenario, key=lambda name: -len(runs[name]))
     specs = {
-        name: dict.fromkeys(of_commonest_turns(one, runs[name]) for one in questions or headline_questions(runs[name]))
+        name: dict.fromkeys(of_commonest_turns(one, runs[name]) for one in questions or headline_specs(runs[name]))
         for name in names
     }
     every = [metric_trend(one, spec) for name, series in by_scenario.items() for one in series for spec in specs[name]]

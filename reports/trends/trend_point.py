@@ -19,7 +19,7 @@ from bench.untrusted.safe_io import JsonError
 from bench.untrusted.sanitize import escape_control
 from reports.formatting import NBSP, count, plural
 from reports.gate.baselines import StoredBaseline, read_file
-from reports.gate.stored_runs import each_once
+from reports.gate.stored_runs import without_duplicates
 from reports.json_entries import read_document
 from reports.metric_spec import MetricSpec
 from reports.render.blocks import with_marker
@@ -31,7 +31,7 @@ from reports.stored import PS, Baseline, StoredQuantiles
 from reports.strata import NO_STRATUM, Stratum
 from reports.summary.metrics import ALL, MetricSummary, TurnCounts, TurnRate
 from reports.summary.outcomes import OutcomesEntry, limited
-from reports.summary.run_validity import WORDS, validity_of
+from reports.summary.run_validity import TITLES, validity_of
 from reports.summary.summary import summarise
 from reports.summary.targets import FAIR, TargetFacts
 from reports.text.document import summary_json
@@ -117,17 +117,17 @@ class TrendPoint:
     @property
     def excluded_because(self) -> str:
         """The verdict and the reason, such as `INVALID: audio was sent late`; "" if its values are compared."""
-        return self.reason if self.validity == "valid" else f"{WORDS[self.validity]}: {self.reason}"
+        return self.reason if self.validity == "valid" else f"{TITLES[self.validity]}: {self.reason}"
 
     @property
-    def validity_word(self) -> str:
+    def validity_title(self) -> str:
         """The verdict: VALID, INVALID, NO VERDICT, or INVALID (throttled)."""
-        return "INVALID (throttled)" if self.validity == "valid" and self.reason else WORDS[self.validity]
+        return "INVALID (throttled)" if self.validity == "valid" and self.reason else TITLES[self.validity]
 
     @property
-    def mark(self) -> str:
+    def marker(self) -> str:
         """The verdict with its sign, such as `✓ VALID`."""
-        return with_marker(self.validity_word).replace(" ", NBSP, 1)
+        return with_marker(self.validity_title).replace(" ", NBSP, 1)
 
     def value(self, question: MetricSpec) -> RunValue:
         """Return the value of a metric in this run."""
@@ -244,7 +244,7 @@ def stored_points(folder: Path) -> tuple[list[TrendPoint], list[str]]:
             stored.append(StoredBaseline(path, read_file(path)))
         except UsageError as problem:
             notices.append(escape_control(str(problem)))
-    once, left_out = each_once(stored)
+    once, left_out = without_duplicates(stored)
     return [point_of_baseline(one.baseline) for one in once], [*notices, *left_out]
 
 

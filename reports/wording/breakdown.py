@@ -9,29 +9,29 @@ from bench.metrics import VAD_SEGMENTS
 from reports.formatting import format_ms_list, join_words, ms
 from reports.summary.metrics import ALL
 from reports.summary.run_validity import found_values
-from reports.summary.segments import WHOLE, Breakdown, Segment
+from reports.summary.segments import COMPLETE, Breakdown, Segment
 from reports.summary.summary import MainResult, Summary
 
 
-class SegmentWords(NamedTuple):
+class SegmentText(NamedTuple):
     """The names of a segment: in tables and legends, in a sentence, and if the instant before it is missing."""
 
     title: str
-    said: str
+    text: str
     until: str
 
 
 SPEECH_END, STOPPED, *_, AUDIBLE = VAD_SEGMENTS
 VAD = "end-of-turn detection (VAD)"
-WORDS = dict(zip(VAD_SEGMENTS, (
-    SegmentWords("end of speech", "", ""),
-    SegmentWords(VAD, VAD, "the time until the end of the turn is detected"),
-    SegmentWords("audio commit", "the audio commit", "the time until the audio is committed"),
-    SegmentWords("response request", "the response request", "the time until the response is requested"),
-    SegmentWords("response creation", "response creation", "the time until the response is created"),
-    SegmentWords("first audio delta", "the generation of the first audio by the service",
+SEGMENT_TEXTS = dict(zip(VAD_SEGMENTS, (
+    SegmentText("end of speech", "", ""),
+    SegmentText(VAD, VAD, "the time until the end of the turn is detected"),
+    SegmentText("audio commit", "the audio commit", "the time until the audio is committed"),
+    SegmentText("response request", "the response request", "the time until the response is requested"),
+    SegmentText("response creation", "response creation", "the time until the response is created"),
+    SegmentText("first audio delta", "the generation of the first audio by the service",
                  "the time until the first audio delta"),
-    SegmentWords("leading silence + jitter buffer", "leading silence and the jitter buffer",
+    SegmentText("leading silence + jitter buffer", "leading silence and the jitter buffer",
                  "the time until the first audible sample"),
 ), strict=True))  # fmt: skip
 """The names by the instant that ends the segment."""
@@ -40,15 +40,15 @@ SILENCE = "silence_duration_ms"
 
 def segment_title(segment: Segment) -> str:
     """Return the displayed name of a segment; for merged neighbours, both names."""
-    title = WORDS[segment.end].title
-    return title if _is_whole(segment) else f"{WORDS[segment.begin].title} → {title}"
+    title = SEGMENT_TEXTS[segment.end].title
+    return title if _is_whole(segment) else f"{SEGMENT_TEXTS[segment.begin].title} → {title}"
 
 
 def _is_whole(segment: Segment) -> bool:
-    return (segment.begin, segment.end) in WHOLE
+    return (segment.begin, segment.end) in COMPLETE
 
 
-class WaitPart(NamedTuple):
+class LatencyPart(NamedTuple):
     """A part of the latency, in ms, and its name."""
 
     size_ms: float
@@ -68,7 +68,7 @@ def largest_part(summary: Summary, answers: Sequence[MainResult]) -> str:
     return f"The largest part of the median is {what}: {join_words(each)}."
 
 
-def _largest(summary: Summary, answer: MainResult) -> WaitPart | None:
+def _largest(summary: Summary, answer: MainResult) -> LatencyPart | None:
     """Return the largest part of a target's typical turns; None if their parts are unknown."""
     rows: Sequence[Breakdown] = [band for band in summary.bands if band.p == 0.5]
     rows = [*_of(rows, answer)] or [*_of([row for row in summary.breakdowns if row.step == ALL], answer)]
@@ -93,15 +93,17 @@ def _of(rows: Iterable[Breakdown], answer: MainResult) -> Iterable[Breakdown]:
     stratum, several = answer.stratum, answer.title != answer.target
     for row in rows:
         same = (row.target, row.turn_type) == (answer.target, stratum.turn_type)
-        if same and (not several or not stratum.measured_from or row.noticed == (stratum.measured_from == SPEECH_END)):
+        if same and (
+            not several or not stratum.measured_from or row.has_end_detection == (stratum.measured_from == SPEECH_END)
+        ):
             yield row
 
 
-def _parts(segment: Segment, silence_ms: float | None) -> Iterable[WaitPart]:
+def _parts(segment: Segment, silence_ms: float | None) -> Iterable[LatencyPart]:
     """Yield a segment as a part; split end-of-turn detection into the configured silence and the rest."""
     if segment.end == STOPPED and silence_ms is not None and segment.mean_ms >= silence_ms:
-        yield WaitPart(silence_ms, f"your {SILENCE}")
-        yield WaitPart(segment.mean_ms - silence_ms, f"{VAD} after the {ms(silence_ms)} of {SILENCE}")
+        yield LatencyPart(silence_ms, f"your {SILENCE}")
+        yield LatencyPart(segment.mean_ms - silence_ms, f"{VAD} after the {ms(silence_ms)} of {SILENCE}")
     else:
-        words = WORDS[segment.end]
-        yield WaitPart(segment.mean_ms, words.said if _is_whole(segment) else words.until)
+        words = SEGMENT_TEXTS[segment.end]
+        yield LatencyPart(segment.mean_ms, words.text if _is_whole(segment) else words.until)

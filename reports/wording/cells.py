@@ -12,7 +12,7 @@ from bench.run.document import Check, CheckName
 from reports.formatting import (
     NBSP,
     NONE,
-    capital,
+    capitalize,
     count,
     format_duration,
     format_number,
@@ -21,11 +21,11 @@ from reports.formatting import (
     percent,
     plural,
 )
-from reports.rate_metrics import RATES, TRIALS
+from reports.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.render.blocks import MARKS, Cell, with_marker
-from reports.samples import ANSWER_HEARD, HEARD
+from reports.samples import ANSWER_VOICE_TO_VOICE, VOICE_TO_VOICE
 from reports.statistics.quantiles import QuantileEstimate
-from reports.strata import ORIGINS, Stratum, turn_type_words
+from reports.strata import MEASURED_FROM_TEXTS, Stratum, turn_type_text
 from reports.summary.example_turns import ExampleTurn, Role
 from reports.summary.metrics import ALL, MetricSummary, TurnCounts, TurnRate
 from reports.summary.segments import Breakdown, PercentileBand
@@ -34,7 +34,7 @@ from reports.wording import settings
 from reports.wording.breakdown import segment_title
 
 
-class CheckWords(NamedTuple):
+class CheckText(NamedTuple):
     """The texts for a validity check: its title, its failure, and the consequence of a failure."""
 
     title: str
@@ -44,16 +44,16 @@ class CheckWords(NamedTuple):
     """A text with a placeholder for the measured value."""
 
 
-CHECKS: dict[CheckName, CheckWords] = {
-    "timestamp_uncertainty": CheckWords("Timestamps are accurate", "timestamps are too uncertain",
+CHECKS: dict[CheckName, CheckText] = {
+    "timestamp_uncertainty": CheckText("Timestamps are accurate", "timestamps are too uncertain",
         "the load generator fell behind incoming data", "timestamps may be off by {}"),
-    "event_loop_delay": CheckWords("Event loop keeps up", "the event loop was delayed",
+    "event_loop_delay": CheckText("Event loop keeps up", "the event loop was delayed",
         "the load generator could not keep up", "event loop delayed by up to {}"),
-    "send_delay": CheckWords("Audio is sent on time", "audio was sent late",
+    "send_delay": CheckText("Audio is sent on time", "audio was sent late",
         "the load generator could not keep up", "audio sent up to {} late"),
-    "start_delay": CheckWords("Calls start on time", "calls started late",
+    "start_delay": CheckText("Calls start on time", "calls started late",
         "the load differed from the planned load", "calls started up to {} late"),
-    "missing_data": CheckWords("Data is complete", "data is missing", "data is missing", "{} of the turns missing"),
+    "missing_data": CheckText("Data is complete", "data is missing", "data is missing", "{} of the turns missing"),
 }  # fmt: skip
 SLOPE_OF_ALL = "latency_slope"
 KINDS = {"ttfa": "audio", "ttft": "text"}
@@ -66,7 +66,7 @@ COMPARABLE = (
 
 def run_badges(summary: Summary) -> list[str]:
     """Return `✓ VALID` and `◇ SIMULATED`: whether the values of a run may be used, and whether they are simulated."""
-    verdict = with_marker(summary.validity.word)
+    verdict = with_marker(summary.validity.title)
     return [verdict, "◇ SIMULATED"] if summary.simulated else [verdict]
 
 
@@ -74,7 +74,7 @@ def result(result: str) -> tuple[str, str]:
     """Return a check's result as screens print it (`✓ pass`, `✕ fail`, `– not evaluated`) and its style."""
     if result not in ("pass", "fail"):
         return f"– {result.replace('_', ' ')}", "soft"
-    return with_marker(result), MARKS[result].ink
+    return with_marker(result), MARKS[result].colour
 
 
 FAILED_TURNS = (
@@ -127,12 +127,12 @@ def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "
         lacks = f"no {'upper' if math.isfinite(estimate.low) else 'lower'} bound"
         why = f": {'long sessions differ' if estimate.by_length else failures or 'failures'}"
         needs = f"; needs {plural(estimate.required, 'session')}" if estimate.required else why
-        return Cell(f"{bound(estimate)}{format_number(estimate.told)}", f"{lacks}{needs}", lacks)
+        return Cell(f"{open_end_sign(estimate)}{format_number(estimate.reported_value)}", f"{lacks}{needs}", lacks)
     units = (n, noun or "turn") if estimate.status == "too_few_turns" else (estimate.sessions, "session")
     return Cell("n/a", shortfall_text(*units, estimate.required), f"needs {plural(estimate.required, units[1])}")
 
 
-def bound(estimate: QuantileEstimate) -> str:
+def open_end_sign(estimate: QuantileEstimate) -> str:
     """Return the sign before a percentile: `≥ ` without an upper bound, `≤ ` without a lower one, otherwise ""."""
     if estimate.status != "unbounded":
         return ""
@@ -141,10 +141,13 @@ def bound(estimate: QuantileEstimate) -> str:
 
 def failures(answer: MainResult) -> Cell:
     """Return the share of planned turns that failed or did not start, over the counts: `52.9 %`, `45 of 85`."""
-    return Cell(percent(answer.unmet, answer.turns_planned), f"{count(answer.unmet)} of {count(answer.turns_planned)}")
+    return Cell(
+        percent(answer.failed_or_not_started, answer.turns_planned),
+        f"{count(answer.failed_or_not_started)} of {count(answer.turns_planned)}",
+    )
 
 
-def reached(figures: MetricSummary) -> Cell:
+def completed_share(figures: MetricSummary) -> Cell:
     """Return the share of planned turns with the metric, and how many lack it: `71.2 %`, `115 failed, …`."""
     never = f", {count(figures.not_started)} not started" if figures.not_started else ""
     return Cell(percent(figures.completed_share, 1), f"{count(figures.failed)} failed{never}" if figures.failed else "")
@@ -160,7 +163,7 @@ def cause(summary: Summary) -> str:
         return "a check failed"
     first = summary.validity.failed[0]
     why = CHECKS[first.name].consequence
-    return f"{why}, and {check_in_words(first)}" if first.name == "timestamp_uncertainty" else why
+    return f"{why}, and {check_text(first)}" if first.name == "timestamp_uncertainty" else why
 
 
 def check_value(check: Check, value: float | None) -> str:
@@ -175,12 +178,12 @@ def check_values(check: Check) -> str:
     return f"{named} {check_value(check, check.value)}, limit {check_value(check, check.limit)}{note}"
 
 
-def check_in_words(check: Check) -> str:
+def check_text(check: Check) -> str:
     """Return a check in words, such as `ttfa may be off by 2.9 ms (p99; limit 3.8 ms)`."""
     said = CHECKS[check.name].value.format(check_value(check, check.value))
     if check.name == "timestamp_uncertainty" and check.note:
         said = said.replace("timestamps", check.note, 1)
-        for origin, named in ORIGINS.items():
+        for origin, named in MEASURED_FROM_TEXTS.items():
             said = said.replace(f"from {origin}", f"from {named}")
     p99 = "p99; " if check.unit == "ms" else ""
     return f"{said} ({p99}limit {check_value(check, check.limit)})"
@@ -208,12 +211,12 @@ class ResultRows(NamedTuple):
     end: str
     rows: Sequence[MainResult]
 
-    def apart(self, answer: MainResult) -> str:
+    def distinction(self, answer: MainResult) -> str:
         """Return how a row differs from its target's other rows (`with function calls`); `uncertain in this run`."""
         which = answer.title.removeprefix(answer.target).lstrip(" ·")
         if CATALOGUE[self.metric].begin == "measured_from":
             several = len({row.stratum.turn_type for row in self.rows}) > 1
-            which = answer.stratum.turn_type_words or (REGULAR if several else "")
+            which = answer.stratum.turn_type_text or (REGULAR if several else "")
         return " · ".join(filter(None, [which, "uncertain in this run" if answer.uncertain_because else ""]))
 
 
@@ -228,24 +231,24 @@ def tables(summary: Summary) -> list[ResultRows]:
     ends = {name: f"the first {kind} delta" for name, kind in KINDS.items()}
     heard = f"the first audible sample, {settings.player(summary.setup)}"
     answered = f"the first audible sample of the answer, {settings.player(summary.setup)}"
-    ends |= {READ: "the first words of the transcript", HEARD: heard}
+    ends |= {READ: "the first words of the transcript", VOICE_TO_VOICE: heard}
     every = [
-        ResultRows(rows[0].metric, ORIGINS[measured_from], ends[rows[0].metric], rows)
+        ResultRows(rows[0].metric, MEASURED_FROM_TEXTS[measured_from], ends[rows[0].metric], rows)
         for measured_from in dict.fromkeys(stratum.measured_from for stratum in strata)
-        for waits in (summary.answers, summary.read)
+        for waits in (summary.answers, summary.transcript_first)
         if (rows := [a for s in strata if s.measured_from == measured_from for a in waits if a.stratum == s])
     ]
     first = (
-        ResultRows(HEARD, ORIGINS["speech_end"], heard, summary.heard),
-        ResultRows(ANSWER_HEARD, ORIGINS["speech_end"], answered, summary.answered),
+        ResultRows(VOICE_TO_VOICE, MEASURED_FROM_TEXTS["speech_end"], heard, summary.voice_to_voice),
+        ResultRows(ANSWER_VOICE_TO_VOICE, MEASURED_FROM_TEXTS["speech_end"], answered, summary.answered),
     )
-    greeted = ResultRows(GREETING, "start of connecting", "the first audible sample of the greeting", summary.greeted)
+    greeted = ResultRows(GREETING, "start of connecting", "the first audible sample of the greeting", summary.greeting)
     return [answers for answers in (*first, *every, greeted) if answers.rows]
 
 
 def as_sentence(text: str) -> str:
     """Return a text with a capital letter and a full stop; "" for ""."""
-    return f"{capital(text)}." if text else ""
+    return f"{capitalize(text)}." if text else ""
 
 
 def metric_title(metric: str, stratum: Stratum) -> str:
@@ -255,7 +258,11 @@ def metric_title(metric: str, stratum: Stratum) -> str:
 
 def measured_from_text(metric: str, stratum: Stratum) -> str:
     """Return ` from end of speech`; "" for a metric with a fixed start."""
-    return f" {stratum.since}" if CATALOGUE[metric].begin == "measured_from" and stratum.since else ""
+    return (
+        f" {stratum.measured_from_text}"
+        if CATALOGUE[metric].begin == "measured_from" and stratum.measured_from_text
+        else ""
+    )
 
 
 def row_title(figures: MetricSummary) -> str:
@@ -269,7 +276,7 @@ def row_target(figures: MetricSummary) -> str:
     return f"{shown} · uncertain in this run" if figures.uncertain_because else shown
 
 
-def stalled(stalled: int, replies: int) -> str:
+def stalled_cell(stalled: int, replies: int) -> str:
     """Return `3 of 40 replies stalled while playing (7.5 %)`."""
     of = f"{count(stalled)} of {plural(replies, 'reply', 'replies')}"
     return f"{of} stalled while playing ({percent(stalled, replies)})"
@@ -277,14 +284,14 @@ def stalled(stalled: int, replies: int) -> str:
 
 def rate_events(rate: TurnRate) -> str:
     """Return `3 of 40` for a rate of turns, `12 of 400 words` for a rate of words."""
-    words = f"{NBSP}words" if RATES[rate.rate].words else ""
+    words = f"{NBSP}words" if RATES[rate.rate].description else ""
     return f"{count(rate.count)} of {count(rate.total)}{words}"
 
 
 def rate_cell(rate: TurnRate) -> Cell:
     """Return `92.5 %` over `79.6 to 98.4 %`; `n/a` over `needs 10 turns`."""
     if not rate.published:
-        return Cell("n/a", f"needs {TRIALS} {rate.unit}")
+        return Cell("n/a", f"needs {MIN_RATE_UNITS} {rate.unit}")
     return Cell(percent(rate.value, 1), interval(rate.low, rate.high, partial(percent, whole=1)))
 
 
@@ -312,14 +319,14 @@ def medians(summary: Summary, names: Sequence[str]) -> list[str]:
     for f in shown:
         cell, where = quantile_cell(f, 0.5), f" on {f.title}" if named else ""
         value = f"{cell.text} ({cell.below})" if cell.below else f"{cell.text}"
-        reached_by = f", completed by {reached(f).text}" if f.failed else ""
+        reached_by = f", completed by {completed_share(f).text}" if f.failed else ""
         said.append(f"{f.metric} p50{where} {value}, max {format_number(f.high)}{NBSP}{f.unit}{reached_by}")
     return said
 
 
 def slope_lines(summary: Summary) -> list[str]:
     """Return the published slopes over all input tokens: `latency_slope p50 on direct 12 ms/1k tokens (9.1 – 15)`."""
-    slopes = [f for f in summary.slopes if f.metric == SLOPE_OF_ALL and f.at(0.5).bounded]
+    slopes = [f for f in summary.slopes if f.metric == SLOPE_OF_ALL and f.at(0.5).has_interval]
     several = len({f.stratum for f in slopes}) > 1
     return [
         f"{f.metric} p50{f' on {f.title if several else f.target}' if len(slopes) > 1 else ''} "
@@ -367,7 +374,7 @@ ROLES: dict[Role, str] = {
 }
 
 
-def talk_name(talk: ExampleTurn) -> str:
+def example_name(talk: ExampleTurn) -> str:
     """Return why a turn is shown, such as `median turn, longest stall`."""
     return f"{ROLES[talk.role]}{', longest stall' if talk.longest_stall else ''}"
 
@@ -377,13 +384,13 @@ def breakdown_title(row: Breakdown) -> str:
     of = "all steps" if row.step == ALL else row.step
     if isinstance(row, PercentileBand):
         of = f"{'typical' if row.p == 0.5 else 'slow'} (p{row.p * 100:g})"
-    kind = f"{of}, {'VAD' if row.noticed else 'manual'} turns{'' if row.whole else ' (incomplete)'}"
-    return f"{kind}, {turn_type_words(row.turn_type)}" if row.turn_type else kind
+    kind = f"{of}, {'VAD' if row.has_end_detection else 'manual'} turns{'' if row.is_complete else ' (incomplete)'}"
+    return f"{kind}, {turn_type_text(row.turn_type)}" if row.turn_type else kind
 
 
 def breakdown(row: Breakdown, summary: Summary) -> str:
     """Return `end-of-turn detection (VAD) 319 · audio commit 4 · … · total 727 ms (mean of 40 turns)`."""
     parts = " · ".join(f"{segment_title(segment)} {format_number(segment.mean_ms)}" for segment in row.segments)
     where = f" on {row.target}" if len(summary.targets) > 1 else ""
-    of = f" {turn_type_words(row.turn_type)}" if row.turn_type else ""
+    of = f" {turn_type_text(row.turn_type)}" if row.turn_type else ""
     return f"{parts} · total {format_number(row.mean_ms)}{NBSP}ms (mean of {plural(row.turns, 'turn')}{of}{where})"

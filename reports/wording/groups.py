@@ -29,7 +29,7 @@ class GroupWording(NamedTuple):
 
     def of(self, group: Group) -> str:
         """Return the name of a group, such as `turn 3` or `11–20 calls in progress`."""
-        return (self.more if self.more and group.place.high > 1 else self.one).format(group.place.name)
+        return (self.more if self.more and group.bin.high > 1 else self.one).format(group.bin.name)
 
 
 OTHERWISE: dict[str, GroupWording] = {
@@ -47,16 +47,16 @@ OTHERWISE: dict[str, GroupWording] = {
 }
 
 
-def key_words(by: str) -> GroupWording:
+def key_text(by: str) -> GroupWording:
     """Return the names of a key; by default the key itself."""
     return OTHERWISE.get(by, GroupWording(by, f"By {by}", by))
 
 
-def waits_table(of: Sequence[GroupedLatency], targets: Sequence[str]) -> Table:
+def latency_table(of: Sequence[GroupedLatency], targets: Sequence[str]) -> Table:
     """Return a row for each group, in ms; all of them have one key and one metric."""
     opening = any(group.unopened is not None for waits in of for group in waits.groups)
     heads: list[Head] = [
-        Column(key_words(of[0].by).head, left=True),
+        Column(key_text(of[0].by).head, left=True),
         Column("target", left=True, leave_out=0 if len(of) > 1 else 1),
         Column("turns", leave_out=4),
         Column("sessions", leave_out=2),
@@ -69,9 +69,9 @@ def waits_table(of: Sequence[GroupedLatency], targets: Sequence[str]) -> Table:
     for waits, group in ((one, group) for one in of for group in one.groups):
         target = Cell(waits.target, target=targets.index(waits.target))
         quantiles = [cells.estimate_cell(group.at(p), group.n, group.failed.count, "") for p in (0.5, 0.95)]
-        shares = [share_cell(group.failed, lost_words(group))]
+        shares = [share_cell(group.failed, not_started_text(group))]
         shares += [share_cell(group.unopened)] if group.unopened is not None else []
-        rows.append([group.place.name, target, count(group.turns), count(group.sessions), *quantiles, *shares])
+        rows.append([group.bin.name, target, count(group.turns), count(group.sessions), *quantiles, *shares])
     return table(heads, rows)
 
 
@@ -80,7 +80,7 @@ def share_cell(rate: ShareEstimate, more: str = "") -> Cell:
     return Cell(percent(rate.count, rate.total), f"{count(rate.count)} of {count(rate.total)}{more}")
 
 
-def lost_words(group: Group) -> str:
+def not_started_text(group: Group) -> str:
     """Return how many turns of a group did not start, as the end of a sentence; "" if all did."""
     return f", {count(group.lost)} not started" if group.lost else ""
 
@@ -92,10 +92,10 @@ RATES = {
 }
 
 
-def apart_words(one: GroupDifference) -> str:
+def difference_text(one: GroupDifference) -> str:
     """Return a difference in words, such as `p95 of ttfa is 412 ms on red and 1,830 ms on blue`."""
-    named = key_words(one.of.by)
-    low, high = f"{named.where} {named.of(one.low)}", f"{named.where} {one.high.place.name}"
+    named = key_text(one.of.by)
+    low, high = f"{named.where} {named.of(one.low)}", f"{named.where} {one.high.bin.name}"
     if one.what in ("p95", "p50"):
         p = 0.95 if one.what == "p95" else 0.5
         times = format_ms_list(one.low.at(p).value, one.high.at(p).value)
@@ -105,7 +105,7 @@ def apart_words(one: GroupDifference) -> str:
     return f"{first} of the {RATES['unmet' if lost else one.what]} {low} and {second} {high}"
 
 
-def described(group: Group) -> str:
+def description(group: Group) -> str:
     """Return `p50 480 ms (462 to 501 ms), p95 902 ms (…), 240 turns of 24 sessions, 0.8 % failed`."""
     waits = []
     for estimate in group.quantiles:
@@ -113,27 +113,27 @@ def described(group: Group) -> str:
         said = "failed" if estimate.value == math.inf else f"{ms(estimate.value)} ({ends})"
         waits.append(f"p{estimate.p * 100:g} {said}")
     counted = f"{plural(group.turns, 'turn')} of {plural(group.sessions, 'session')}"
-    parts = [*waits, counted, f"{percent(group.failed.count, group.failed.total)} failed{lost_words(group)}"]
+    parts = [*waits, counted, f"{percent(group.failed.count, group.failed.total)} failed{not_started_text(group)}"]
     if group.unopened is not None and group.unopened.count:
         parts.append(f"{count(group.unopened.count)} of {count(group.unopened.total)} sessions did not open")
     return ", ".join(parts)
 
 
-def waits_blocks(of: Sequence[GroupedLatency], targets: Sequence[str]) -> list[Block]:
+def latency_blocks(of: Sequence[GroupedLatency], targets: Sequence[str]) -> list[Block]:
     """Return the title of the latencies, and their table."""
     what = f"{cells.metric_title(of[0].metric, of[0].stratum)}, in ms, with 95 % intervals over sessions."
-    unplaced = [Paragraph(said, "q gap")] if (said := unplaced_words(of)) else []
-    return [Paragraph(what, "q gap"), waits_table(of, targets), *unplaced]
+    unplaced = [Paragraph(said, "q gap")] if (said := ungrouped_text(of)) else []
+    return [Paragraph(what, "q gap"), latency_table(of, targets), *unplaced]
 
 
 def compared_blocks(summary: Summary, by: str) -> list[Block]:
     """Return the groups of a key if a value of the whole run would mix groups that differ; otherwise an empty list."""
-    pools = summary.waits_by(by)
+    pools = summary.latency_by(by)
     compared = any(waits.compared for of in pools for waits in of)
-    return [block for of in pools for block in waits_blocks(of, summary.targets)] if compared else []
+    return [block for of in pools for block in latency_blocks(of, summary.targets)] if compared else []
 
 
-def unplaced_words(of: Sequence[GroupedLatency]) -> str:
+def ungrouped_text(of: Sequence[GroupedLatency]) -> str:
     """Return `40 turns never began, and are in none of these groups (40 of west): …`; "" if there are none."""
     parts = [(one.unplaced, one.target) for one in of if one.unplaced]
     if not parts:
@@ -141,4 +141,4 @@ def unplaced_words(of: Sequence[GroupedLatency]) -> str:
     total = sum(number for number, _ in parts)
     each = f" ({join_words([f'{count(n)} of {target}' for n, target in parts])})" if len(of) > 1 else ""
     never = f"{plural(total, 'turn')} did not start and {'is' if total == 1 else 'are'} in none of these groups{each}"
-    return f"{never}: the {key_words(of[0].by).head} of a turn that did not start is unknown."
+    return f"{never}: the {key_text(of[0].by).head} of a turn that did not start is unknown."

@@ -20,9 +20,9 @@ from reports.summary.run_validity import DataNotes
 from reports.summary.summary import Summary
 from reports.summary.targets import FAIR
 from reports.wording import cells
-from reports.wording.groups import apart_words, key_words
+from reports.wording.groups import difference_text, key_text
 
-FAR_OFF_NS = NS_PER_S
+LARGE_UNCERTAINTY_NS = NS_PER_S
 """The clock offset from which on a notice reports it; hosts with NTP differ by about a hundredth of it."""
 FAILURES_DIFFER = f"Failure rates of the targets differ by more than 1{NBSP}point ({{}}): examine the failures first."
 NAMED = 3
@@ -33,9 +33,9 @@ DECIDED = ("regressed", "not_regressed")
 def notices(summary: Summary) -> list[str]:
     """Return the notices to read before the values: on the run, on its targets, and on misleading pooled values."""
     return [
-        *run_notices(summary.run, summary.noticed),
-        *filter(None, [inexact_line(summary.run, cells.main_metrics(summary))]),
-        *unfair(summary.outcomes, summary.targets),
+        *run_notices(summary.run, summary.end_detection),
+        *filter(None, [uncertain_line(summary.run, cells.main_metrics(summary))]),
+        *unfair_notices(summary.outcomes, summary.targets),
         *pooled_notices(summary),
     ]
 
@@ -43,20 +43,20 @@ def notices(summary: Summary) -> list[str]:
 def pooled_notices(summary: Summary) -> list[str]:
     """Return a notice for each value of the whole run that pools groups with certain differences."""
     said = []
-    for _, several in groupby(summary.apart, key=lambda one: (one.of.by, one.of.label)):
+    for _, several in groupby(summary.group_differences, key=lambda one: (one.of.by, one.of.label)):
         apart = list(several)
-        of, differences = apart[0].of, "; ".join(map(apart_words, apart))
-        alone = len({(one.by, one.label) for one in summary.waits if one.by == of.by}) == 1
+        of, differences = apart[0].of, "; ".join(map(difference_text, apart))
+        alone = len({(one.by, one.label) for one in summary.grouped_latency if one.by == of.by}) == 1
         if of.compared == "pairs":
             pooled = "Pooled" if alone else f"{of.label}: pooled"
-            places = f"{len(of.places)} {key_words(of.by).head}s"
+            places = f"{len(of.places)} {key_text(of.by).head}s"
             said.append(f"{pooled} over {places} that differ: {differences}.")
         else:
             said.append(f"{'' if alone else f'{of.label}: '}{differences}: results of the whole run combine both.")
     return said
 
 
-def unfair(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
+def unfair_notices(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
     """Yield why targets may not be comparable: their failure rates differ, or turns were throttled."""
     if len(targets) < 2:
         return
@@ -84,7 +84,7 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
     yield from _unknown(run.metadata)
     for host in hosts_of(run.metadata):
         ahead_ns = host.get("clock_offset_ns") or 0
-        if abs(ahead_ns) >= FAR_OFF_NS:
+        if abs(ahead_ns) >= LARGE_UNCERTAINTY_NS:
             apart = f"{format_duration(abs(ahead_ns) / NS_PER_S)} {'ahead of' if ahead_ns > 0 else 'behind'}"
             led = "that of the leader"
             corrected = "its seconds and phases are corrected, its own logs are not"
@@ -94,15 +94,15 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
     elif not run.finalized or run.metadata.get("state") == "killed":
         yield "This run did not end cleanly: the report covers the data written before it ended."
     stopped = str(run.metadata.get("stop_reason") or "")
-    if stopped and not stopped.startswith(ORDINARY_ENDS) and not decided(run):
+    if stopped and not stopped.startswith(ORDINARY_ENDS) and not decision_notices(run):
         yield f"This run ended early: {stopped.rstrip('.')}."
     yield from _retirements(run, known)
     if known.left_out:  # if no turn is left, the headline reports it
         are = "is" if known.left_out == 1 else "are"
         yield f"{known.left_out:,} of {plural(known.turns, 'turn')} {are} excluded as warm-up."
-    yield from _heard_alone(run)
-    if known.filled:
-        are = "1 turn is" if known.filled == 1 else f"{known.filled:,} turns are"
+    yield from _audio_only(run)
+    if known.filled_in:
+        are = "1 turn is" if known.filled_in == 1 else f"{known.filled_in:,} turns are"
         yield (
             f"{are} from sessions with fillers (interim_response): the first sound, and so ttfa and "
             "voice_to_voice, may belong to a filler; events do not distinguish them."
@@ -112,7 +112,7 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
         yield f"{made} not caused by a turn of the script: noise, sounds during silence, or the idle timeout."
 
 
-def _heard_alone(run: RunFrames) -> Iterable[str]:
+def _audio_only(run: RunFrames) -> Iterable[str]:
     """Yield a notice if a service has no events for turns, and another on messages that were ignored."""
     targets = [target for target in run.metadata.get("targets") or [] if target.get("full_duplex")]
     if targets:
@@ -136,16 +136,18 @@ def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
         retirement = retirement_of(services.get(target, ""), model)
         if retirement is not None and retirement.days_left(today) <= SOON_DAYS:
             whose = f"{target}: " if len(run.metadata.get("targets") or []) > 1 else ""
-            yield f"{whose}{model} {retirement.words(today)}, as of the day of this run."
+            yield f"{whose}{model} {retirement.text(today)}, as of the day of this run."
 
 
-def inexact_line(run: RunFrames, asked: Collection[str] | None = None) -> str:
+def uncertain_line(run: RunFrames, asked: Collection[str] | None = None) -> str:
     """Return that the timestamp uncertainty is too high for metrics, with the worst of them; "" if it is for none.
 
     `asked`: the metrics that matter to the reader; None for all.
     """
-    early = {one.metric for one in run.inexact if one.is_early}  # the headline reports these
-    stamped = [one for one in run.inexact if one.metric not in early and (asked is None or one.metric in asked)]
+    early = {one.metric for one in run.uncertain_metrics if one.is_early}  # the headline reports these
+    stamped = [
+        one for one in run.uncertain_metrics if one.metric not in early and (asked is None or one.metric in asked)
+    ]
     names = list(dict.fromkeys(one.metric for one in stamped))
     if not names:
         return ""
@@ -156,11 +158,11 @@ def inexact_line(run: RunFrames, asked: Collection[str] | None = None) -> str:
     on = f" on {worst.target}" if len(run.metadata.get("targets") or []) > 1 else ""
     return (
         f"Timestamp uncertainty is too high for {which}: {they} not compared, and thresholds on {them} allow for "
-        f"it: {worst.metric}{on} may be off {worst.off}."
+        f"it: {worst.metric}{on} may be off {worst.uncertainty_text}."
     )
 
 
-def decided(run: RunFrames) -> str:
+def decision_notices(run: RunFrames) -> str:
     """Return which interim analysis decided a run, from decision.json; "" if none did."""
     try:
         found = read_json(read_file(run.folder / "decision.json")) if run.metadata.get("sequential_plan") else {}

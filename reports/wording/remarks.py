@@ -30,20 +30,20 @@ from reports.runs import RunFrames
 from reports.statistics.quantiles import quantile
 from reports.summary.cost import RunCost, TargetCost, UnplayedAudio
 from reports.summary.drift import PoolDrift
-from reports.summary.load import ArrivalSummary, OfferedLoad, Quota
+from reports.summary.load import ArrivalSummary, OfferedLoad, RateLimitSeries
 from reports.summary.run_validity import HostCpu, Incident, Incidents, late_ms
 from reports.summary.summary import Summary
 from reports.summary.targets import Interleaving
-from reports.wording.cells import as_sentence, bound, interval
+from reports.wording.cells import as_sentence, interval, open_end_sign
 
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
 TRANSCRIPTION = "Input transcription is billed separately and is not included in this amount."
 STRAY = "A response to noise between turns, or one that ended after its turn, belongs to no turn but is billed."
-WASTE = (
+UNPLAYED = (
     "Audio of interrupted replies that was received but never played is billed: its share of the turn’s audio tokens "
     "is its share of the duration of the received audio."
 )
-WASTES = ("interrupted replies", "audio never played, s", "its tokens", "USD", "USD per interruption")
+UNPLAYED_REPLIES = ("interrupted replies", "audio never played, s", "its tokens", "USD", "USD per interruption")
 PER_REPLY = (
     "At equal prices, costs of targets differ because their replies differ in length, not because of their regions."
 )
@@ -67,7 +67,7 @@ def baseline_text(summary: Summary) -> list[str]:
         for metric, stratum in dict.fromkeys((one.metric, one.stratum) for one in found):
             strata = {one.stratum for one in found if one.metric == metric}
             mine = [one for one in found if (one.metric, one.stratum) == (metric, stratum)]
-            of = f"{metric}{f' of {stratum.turns_among(strata)}' if len(strata) > 1 else ''}"
+            of = f"{metric}{f' of {stratum.turns_text(strata)}' if len(strata) > 1 else ''}"
             parts.append(f"{of} {', '.join(f'p{one.p * 100:g} {change(one.others[place][1])}' for one in mine)}")
         told.append(f"{target} against {found[0].baseline}: {'; '.join(parts)}")
     return told
@@ -103,7 +103,7 @@ def _priced(money: RunCost) -> list[TargetCost]:
     return [cost for cost in money.targets if not math.isnan(cost.usd)]
 
 
-def wasted(waste: UnplayedAudio) -> list[str]:
+def unplayed_audio(waste: UnplayedAudio) -> list[str]:
     """Return the unplayed audio of one target's interrupted replies: the cells below WASTES."""
     amount = dollars(waste.usd) if waste.replies_priced else NONE
     return [
@@ -125,7 +125,7 @@ def cost(money: RunCost, *, simulated: bool = False) -> list[str]:
     silent = [f"{plural(money.turns_without_usage, 'turn')} without usage"] if money.turns_without_usage else []
     budget = [f"budget {usd(money.budget_usd)}"] if money.budget_usd is not None else []
     estimate = [f"estimated before the run: {_between(money.estimate_usd)}"] if money.estimate_usd is not None else []
-    told = [*amounts(money), *silent, *budget, *estimate] if money.told or budget else []
+    told = [*amounts(money), *silent, *budget, *estimate] if money.is_known or budget else []
     if not (told and simulated):
         return told
     if math.isnan(money.usd):
@@ -145,7 +145,7 @@ def _between(ends: tuple[float, float]) -> str:
     return f"{usd(ends[0]).removesuffix(f'{NBSP}USD')} to {usd(ends[1])}"
 
 
-def money_notes(found: RunCost, *, simulated: bool) -> Iterable[str]:
+def cost_notes(found: RunCost, *, simulated: bool) -> Iterable[str]:
     """Yield what the reader must know about the amounts, in sentences."""
     if simulated:
         yield WOULD
@@ -169,14 +169,14 @@ def money_notes(found: RunCost, *, simulated: bool) -> Iterable[str]:
         yield STRAY
     if (waste := found.unplayed_audio) is not None:
         untold = waste.replies - waste.replies_with_usage
-        yield f"{WASTE} The tokens of {plural(untold, 'reply', 'replies')} are unknown." if untold else WASTE
+        yield f"{UNPLAYED} The tokens of {plural(untold, 'reply', 'replies')} are unknown." if untold else UNPLAYED
     if found.input_transcription_extra:
         yield TRANSCRIPTION
     if found.turns_priced:
         yield "All turns of the run are included, also warm-up and failed turns."
 
 
-def limits_in_all(quota: Quota) -> str:
+def limits_in_all(quota: RateLimitSeries) -> str:
     """Return the throttling of all targets, such as `3 turns throttled, asked 4 times to wait (…), …`."""
     waits_s = sorted(wait for one in quota.targets for wait in one.waits_s)
     held_s = sum(one.start_delay_s for one in quota.targets if one.start_delay_s > 0)
@@ -209,9 +209,9 @@ def incident_kinds(found: Incidents) -> str:
 
 def incidents_that_matter(summary: Summary) -> Incidents:
     """Return all incidents except a simulator's lateness below 1 % of the shortest median; add the share."""
-    medians = [answer.at(0.5).value for answer in summary.answers if answer.at(0.5).bounded]
+    medians = [answer.at(0.5).value for answer in summary.answers if answer.at(0.5).has_interval]
     shortest, kept, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incidents.counts)
-    for one in summary.incidents.kept:
+    for one in summary.incidents.listed:
         late = late_ms(one) if math.isfinite(shortest) else None
         if late is None:
             kept.append(one)
@@ -226,8 +226,8 @@ def incidents_that_matter(summary: Summary) -> Incidents:
 def incident_lines(summary: Summary, most: int) -> list[str]:
     """Return the first incidents with time and worker; if there are more, also the number of each kind."""
     found = incidents_that_matter(summary)
-    times = [clock(one.at_s, long=summary.window.length_s > 180) for one in found.kept[:most]]
-    shown = zip(times, found.kept, strict=False)
+    times = [clock(one.at_s, long=summary.window.duration_s > 180) for one in found.listed[:most]]
+    shown = zip(times, found.listed, strict=False)
     first = [f"{at} worker {one.worker} {incident_kind(one.kind)}: {one.text}" for at, one in shown]
     return [*first, f"in total: {incident_kinds(found)}"] if found.total > len(first) else first
 
@@ -242,7 +242,7 @@ def auth_wait(summary: Summary) -> str:
     return f"{count(many)} of {plural(waited.size, 'session')} waited for a token (longest {longest})."
 
 
-def proxied(summary: Summary) -> tuple[str, ...]:
+def proxy_text(summary: Summary) -> tuple[str, ...]:
     """Return the targets with round trips that end at a proxy."""
     frame = summary.run.turns
     behind = frame.loc[(frame["rtt_scope"] == "proxy").to_numpy(), "target"].unique()
@@ -251,7 +251,7 @@ def proxied(summary: Summary) -> tuple[str, ...]:
 
 def round_trips(summary: Summary) -> str:
     """Return the far end of the measured round trips."""
-    behind = proxied(summary)
+    behind = proxy_text(summary)
     where = f"to the nearest TLS terminator; on {join_words(list(behind))} to the proxy, so there is no ttfa_minus_rtt"
     if not behind:
         where = "to the nearest TLS terminator"
@@ -263,7 +263,7 @@ def round_trips(summary: Summary) -> str:
 def compression(summary: Summary) -> list[str]:
     """Return the effect of compression on the audio, for targets with compression."""
     told = []
-    for arm in summary.arms:
+    for arm in summary.target_facts:
         total = {rate.metric: rate.total_bytes for rate in summary.throughput if rate.target == arm.target}
         said = [
             f"{format_number(wire / audio)} bytes on the wire per byte of audio {way}"
@@ -300,7 +300,7 @@ def machine(summary: Summary) -> str:
     return " ".join(f"On {host}: {said}." if len(told) > 1 else as_sentence(said) for host, said in told)
 
 
-WORTH_NAMING = 0.01
+MIN_SHARE = 0.01
 """The minimum share of the worst seconds that is mentioned."""
 
 
@@ -313,14 +313,14 @@ def _had_cores(one: HostCpu, summary: Summary) -> str:
     simulator = " (including the simulator, if it ran here)" if summary.simulated else ""
     shares = (one.this_run, one.other_programs, one.steal, one.total_max)
     own, others, stolen, most = (percent(share, 1) for share in shares)
-    worst = f" ({percent(one.steal_max, 1)} in its worst seconds)" if one.steal_max >= WORTH_NAMING else ""
+    worst = f" ({percent(one.steal_max, 1)} in its worst seconds)" if one.steal_max >= MIN_SHARE else ""
     return (
         f"{cores}; other programs used {others} of them{simulator}, this run {own}, the hypervisor "
         f"{stolen}{worst}; in the worst seconds, all together used {most}"
     )
 
 
-WAITS = ("service_time", "response_time")
+DELAYS = ("service_time", "response_time")
 OWN_SLOTS = (
     "Each of the {0} processes has its own slots: a call may have been blocked in one while another had a "
     "free slot. If the share of blocked calls matters, use one process, or more slots than the load needs."
@@ -355,7 +355,7 @@ def offered_load(frame: ArrivalSummary, one: OfferedLoad) -> str:
     return f"{offered if one.call_duration_s == one.call_duration_s else rate(one.per_s)}, {carried}{thought}"
 
 
-def asked(frame: ArrivalSummary) -> str:
+def requested_load(frame: ArrivalSummary) -> str:
     """Return the arrival pattern and rate, such as `poisson, 30/min`."""
     return frame.pattern if frame.per_s is None else f"{frame.pattern}, {rate(frame.per_s)}"
 
@@ -365,9 +365,9 @@ def arrivals(summary: Summary, frame: ArrivalSummary) -> list[str]:
     said = []
     for one in frame.targets:
         parts = [calls_counted(one), offered_load(frame, one)]
-        for figures in (f for f in summary.connecting if f.metric in WAITS and f.target == one.target):
-            shown = [e for e in map(figures.at, (0.5, 0.95)) if e.bounded]
-            told = [f"p{e.p * 100:g} {bound(e)}{ms(e.told)}" for e in shown]
+        for figures in (f for f in summary.connect_phases if f.metric in DELAYS and f.target == one.target):
+            shown = [e for e in map(figures.at, (0.5, 0.95)) if e.has_interval]
+            told = [f"p{e.p * 100:g} {open_end_sign(e)}{ms(e.reported_value)}" for e in shown]
             parts += [f"{figures.metric} {', '.join(told)}"] if told else []
         said += [f"{one.target}: {part}" if len(frame.targets) > 1 else part for part in parts]
     return said
@@ -391,7 +391,7 @@ def interleaved(one: Interleaving) -> str:
     return f"Interleaved: {many}{cut}{unopened}; {began}."
 
 
-def drift_said(found: Sequence[PoolDrift]) -> str:
+def drift_text(found: Sequence[PoolDrift]) -> str:
     """Return the drift of all pools and its result, such as `…: direct −1 % (−4 to +2 %). No drift …`."""
     if not found:
         return ""

@@ -9,41 +9,45 @@ from dataclasses import dataclass
 
 from bench.metrics import STARVED
 from bench.untrusted.sanitize import escape_control
-from reports.formatting import capital, count, format_ms_list, join_words, percent, plural, usd
-from reports.samples import HEARD
+from reports.formatting import capitalize, count, format_ms_list, join_words, percent, plural, usd
+from reports.samples import VOICE_TO_VOICE
 from reports.statistics.verdicts import turns_to_decide
 from reports.summary.outcomes import OutcomeCount
-from reports.summary.run_validity import taken_by_warm_up
+from reports.summary.run_validity import within_warmup
 from reports.summary.summary import MainResult, Summary
 from reports.wording import cells, remarks
 from reports.wording.breakdown import largest_part
-from reports.wording.notices import decided
-from reports.wording.validity import ended_as, remedy_line, verdict_reason, why_not_judged
+from reports.wording.notices import decision_notices
+from reports.wording.validity import end_state, no_verdict_reason, remedy_line, verdict_reason
 
 AFTER = {"speech_end": "the end of speech", "request_sent": "the request"}
 
 
 def main_answers(summary: Summary) -> Sequence[MainResult]:
     """Return the results that summarize a run: of voice_to_voice if any target has a median of it."""
-    return summary.heard if any(answer.at(0.5).bounded for answer in summary.heard) else summary.answers
+    return (
+        summary.voice_to_voice
+        if any(answer.at(0.5).has_interval for answer in summary.voice_to_voice)
+        else summary.answers
+    )
 
 
 def run_headline(summary: Summary) -> str:
     """Return a sentence for each kind of turns with a median; without any, the reason."""
     if summary.validity.status == "invalid":
         return f"Do not use these results: {cells.cause(summary)}."
-    if not summary.outcomes.begun:
+    if not summary.outcomes.started:
         sessions = summary.outcomes.opened
-        if taken := taken_by_warm_up(summary.run.metadata):
-            return f"Nothing was measured: {why_not_judged(taken)}."
+        if taken := within_warmup(summary.run.metadata):
+            return f"Nothing was measured: {no_verdict_reason(taken)}."
         if not sessions:
             return "This run contains no turns and no sessions."
         ends = {ending.outcome: sum(ending.counts) for ending in summary.outcomes.sessions}
-        return f"No turn started: {ended_as(ends)}."
+        return f"No turn started: {end_state(ends)}."
     medians = _with_medians(summary)
     several = len({answer.stratum for answer in main_answers(summary) if answer.turns}) > 1
     said = [_sentence(told, named=len(summary.targets) > 1, several=several) for told in medians]
-    lost = hopeless(summary)
+    lost = too_few_text(summary)
     begun = [answer for answer in main_answers(summary) if answer.turns and answer.target not in lost]
     said += [_no_median(begun)] if begun and not medians else []
     said += [f"{join_words(lost)}: no turn succeeded."] if lost else []
@@ -52,7 +56,7 @@ def run_headline(summary: Summary) -> str:
 
 def _with_medians(summary: Summary) -> list[list[MainResult]]:
     """Return the main results with a median, by stratum."""
-    told = [answer for answer in main_answers(summary) if answer.turns and answer.at(0.5).bounded]
+    told = [answer for answer in main_answers(summary) if answer.turns and answer.at(0.5).has_interval]
     strata = dict.fromkeys(answer.stratum for answer in told)
     return [[answer for answer in told if answer.stratum == stratum] for stratum in strata]
 
@@ -61,7 +65,7 @@ def _sentence(told: Sequence[MainResult], *, named: bool, several: bool) -> str:
     """Return `Callers hear the reply 0.70 s after they stop speaking (median voice_to_voice); p95 1.35 s`."""
     metric, stratum = told[0].metric, told[0].stratum
     lead, since = "Callers hear the reply", "they stop speaking"
-    if metric != HEARD:
+    if metric != VOICE_TO_VOICE:
         lead, since = f"The first {cells.KINDS[metric]} of the reply arrives", AFTER[stratum.measured_from]
     p50, *p95 = _quantiles(told, named=named)
     which = f" in {stratum.turns}" if several else ""
@@ -70,19 +74,19 @@ def _sentence(told: Sequence[MainResult], *, named: bool, several: bool) -> str:
 
 def _quantiles(told: Sequence[MainResult], *, named: bool) -> list[str]:
     """Return p50, and p95 if all have it, in one unit; for more than three targets, the lowest and the highest."""
-    ps = [p for p in (0.5, 0.95) if all(answer.at(p).bounded for answer in told)]
+    ps = [p for p in (0.5, 0.95) if all(answer.at(p).has_interval for answer in told)]
     shown = {p: told if len(told) <= 3 else _ends(told, p) for p in ps}
-    times = iter(format_ms_list(*(answer.at(p).told for p in ps for answer in shown[p])))
+    times = iter(format_ms_list(*(answer.at(p).reported_value for p in ps for answer in shown[p])))
     said = []
     for p in ps:
-        of = [(cells.bound(answer.at(p)), f" on {answer.target}" if named else "") for answer in shown[p]]
+        of = [(cells.open_end_sign(answer.at(p)), f" on {answer.target}" if named else "") for answer in shown[p]]
         parts = [f"{sign}{next(times)}{where}" for sign, where in of]
         said.append(" to ".join(parts) if len(told) > 3 else join_words(parts))
     return said
 
 
 def _ends(told: Sequence[MainResult], p: float) -> list[MainResult]:
-    ordered = sorted(told, key=lambda answer: answer.at(p).told)
+    ordered = sorted(told, key=lambda answer: answer.at(p).reported_value)
     return [ordered[0], ordered[-1]]
 
 
@@ -94,7 +98,7 @@ def _no_median(begun: Sequence[MainResult]) -> str:
     if any(a.at(0.5).status == "in_failures" for a in begun):
         return f"At least half of the turns failed: {count(failed)} of {count(turns)}."
     good = [end for a in begun for end in (a.low, a.high) if math.isfinite(end)]
-    if not good and any(answer.turns_planned > answer.unmet for answer in begun):
+    if not good and any(answer.turns_planned > answer.failed_or_not_started for answer in begun):
         return "There is no latency: no event marks the first output of the successful turns."
     if not good:
         cut = count(sum(a.turns for a in begun))
@@ -106,14 +110,14 @@ def _no_median(begun: Sequence[MainResult]) -> str:
 def largest_part_of(summary: Summary) -> str:
     """Return the largest part of the median voice_to_voice; "" if it is unknown."""
     medians = _with_medians(summary)
-    if summary.validity.status == "invalid" or len(medians) != 1 or medians[0][0].metric != HEARD:
+    if summary.validity.status == "invalid" or len(medians) != 1 or medians[0][0].metric != VOICE_TO_VOICE:
         return ""
     return largest_part(summary, medians[0] if len(medians[0]) <= 3 else _ends(medians[0], 0.5))
 
 
 def run_essentials(summary: Summary) -> str:
     """Return the run in one line: `✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD`."""
-    spent = [] if summary.simulated or math.isnan(summary.money.usd) else [usd(summary.money.usd)]
+    spent = [] if summary.simulated or math.isnan(summary.cost.usd) else [usd(summary.cost.usd)]
     if summary.validity.status == "invalid":
         said = [f"do not use these results: {cells.cause(summary)}"]
     else:
@@ -128,15 +132,15 @@ def run_essentials(summary: Summary) -> str:
 def _counted(summary: Summary) -> list[str]:
     """Return `412 turns, 3 failed` after targets without a success; without turns, `10 sessions connect_failed:401`."""
     found = summary.outcomes
-    if taken_by_warm_up(summary.run.metadata):
+    if within_warmup(summary.run.metadata):
         return ["nothing was measured"]
-    if not found.begun and found.sessions:
+    if not found.started and found.sessions:
         ends = [f"{plural(sum(ending.counts), 'session')} {ending.outcome}" for ending in found.sessions]
-        return [*ends, *([f"{plural(found.lost, 'turn')} not started"] if found.lost else [])]
-    unmet, lost = count(found.unmet), hopeless(summary)
-    failed = f"{unmet} of {count(found.planned)} planned" if found.lost else unmet
+        return [*ends, *([f"{plural(found.not_started, 'turn')} not started"] if found.not_started else [])]
+    unmet, lost = count(found.failed_or_not_started), too_few_text(summary)
+    failed = f"{unmet} of {count(found.planned)} planned" if found.not_started else unmet
     dead = [f"{join_words(lost)}: no turn succeeded"] if lost else []
-    return [*dead, f"{plural(found.begun, 'turn')}, {failed} failed"]
+    return [*dead, f"{plural(found.started, 'turn')}, {failed} failed"]
 
 
 EARLY_REMEDIES = {
@@ -151,32 +155,32 @@ NAMED = 3
 def run_second(summary: Summary) -> str:
     """Return the failures of a run, with counts."""
     outcomes = summary.outcomes
-    if not outcomes.begun:
+    if not outcomes.started:
         return ""
     cut, said = sum(one.turns_unfinished for one in outcomes.targets), _failures(summary)
     replies, silent = (sum(getattr(c, name) for c in summary.counts) for name in ("replies", "stalled"))
     if silent:
-        said.append(f"{cells.stalled(silent, replies)}.")
+        said.append(f"{cells.stalled_cell(silent, replies)}.")
     starved = sum(sum(ending.counts) for ending in outcomes.turns if ending.outcome == STARVED)
     if cut > starved:
-        said.append(f"{_were(cut - starved)} cut by the end of the run and excluded.")
+        said.append(f"{_outcomes_text(cut - starved)} cut by the end of the run and excluded.")
     if starved:
         why = "because the load generator was not running when a time limit expired: their outcome is unknown"
-        said.append(f"{_were(starved)} excluded, {why}.")
+        said.append(f"{_outcomes_text(starved)} excluded, {why}.")
     if summary.validity.status == "no_verdict":
         why = verdict_reason(summary.validity)
         said.append(f"No verdict: {why}. It is unknown whether the load generator kept up.")
     return " ".join(said)
 
 
-def _were(number: int) -> str:
+def _outcomes_text(number: int) -> str:
     return f"{count(number)} {'was' if number == 1 else 'were'}"
 
 
-def way_out(summary: Summary) -> str:
+def remedy(summary: Summary) -> str:
     """Return the remedy for the most frequent failure if most of the planned turns failed."""
     remedies, outcomes = summary.outcomes.remedies(), summary.outcomes
-    mostly = 2 * outcomes.unmet > outcomes.planned
+    mostly = 2 * outcomes.failed_or_not_started > outcomes.planned
     line = remedy_line(remedies[0]) if remedies and mostly else ""
     return f"How to fix {line}{'' if line.endswith('?') else '.'}" if line else ""
 
@@ -185,7 +189,7 @@ def way_out(summary: Summary) -> str:
 class LongerRun:
     """The run that a value with too few sessions needs. `command`: for a shell; "" if it is unknown."""
 
-    figure: str
+    percentile: str
     options: str
     command: str
 
@@ -194,10 +198,10 @@ def longer_runs(summary: Summary) -> list[LongerRun]:
     """Return the runs needed for a median and for p95, if this one is too short; none if it is invalid."""
     if summary.validity.status == "invalid":
         return []
-    told = [answer for answer in summary.answers if answer.at(0.5).bounded]
-    short = [] if decided(summary.run) else told or summary.answers
+    told = [answer for answer in summary.answers if answer.at(0.5).has_interval]
+    short = [] if decision_notices(summary.run) else told or summary.answers
     quantiles = (("a median", 0.5), ("p95", 0.95))
-    needed = [(name, max((_to_play(summary, answer, p) for answer in short), default=0)) for name, p in quantiles]
+    needed = [(name, max((_command_text(summary, answer, p) for answer in short), default=0)) for name, p in quantiles]
     return [_longer(summary, name, sessions) for name, sessions in needed if sessions]
 
 
@@ -205,21 +209,21 @@ def next_step(summary: Summary) -> str:
     """Return the next step in a sentence; "" for an invalid run, because its remedy is shown."""
     if summary.validity.status == "invalid":
         return ""
-    told = [answer for answer in summary.answers if answer.at(0.5).bounded]
-    plays = "; ".join(f"for {run.figure}, use {run.options} or more" for run in longer_runs(summary))
-    longer = f"{capital(plays)}. " if plays else ""
+    told = [answer for answer in summary.answers if answer.at(0.5).has_interval]
+    plays = "; ".join(f"for {run.percentile}, use {run.options} or more" for run in longer_runs(summary))
+    longer = f"{capitalize(plays)}. " if plays else ""
     if not told:
         return longer.rstrip()
     folder = summary.run.folder.resolve()
     run = escape_control(f"{folder.parent.name}/{folder.name}")
-    if len(summary.targets) > 1 and not decided(summary.run):
+    if len(summary.targets) > 1 and not decision_notices(summary.run):
         return f"{longer}`rtbench compare {run}` tests these differences; this report does not."
     if _tested(summary):
         return f"{longer}`rtbench compare {run} OTHER` compares it with another run."
     return f"{longer}`rtbench check {run} --thresholds FILE` tests thresholds; `rtbench compare` compares runs."
 
 
-def _to_play(summary: Summary, answer: MainResult, p: float) -> int:
+def _command_text(summary: Summary, answer: MainResult, p: float) -> int:
     """Return the sessions that a target needs for a percentile, as some have no such turn; 0 if it has enough."""
     estimate = answer.at(p)
     required = estimate.required if estimate.status == "too_few_sessions" else 0
@@ -273,17 +277,21 @@ def _command(summary: Summary, options: Mapping[str, str], sessions: int) -> str
 def _failures(summary: Summary) -> list[str]:
     """Return `112 of 170 planned turns failed (65.9 %; 6 of 24 on a), most often as closed:1006 (37); …`."""
     found = summary.outcomes
-    unmet, wanted, lost = found.unmet, found.planned, found.lost
+    unmet, wanted, lost = found.failed_or_not_started, found.planned, found.not_started
     if not wanted:
         return []
     if not unmet:
         return [f"None of the {plural(wanted, 'turn')} failed."]
     rows = zip(summary.targets, found.targets, strict=True)
-    mine = [f"{count(one.unmet)} of {count(one.turns_planned)} on {name}" for name, one in rows if one.unmet]
+    mine = [
+        f"{count(one.failed_or_not_started)} of {count(one.turns_planned)} on {name}"
+        for name, one in rows
+        if one.failed_or_not_started
+    ]
     where = f"; {join_words(mine)}" if len(summary.targets) > 1 and len(mine) <= NAMED else ""
     failed = [ending for ending in found.turns if ending.kind == "failed"]
     how = f", {_mostly(failed)}" if failed else ""
-    never = f"; {count(lost)} not started, their sessions ended {_mostly(found.losses)}" if lost else ""
+    never = f"; {count(lost)} not started, their sessions ended {_mostly(found.not_started_turns)}" if lost else ""
     of = f"{count(unmet)} of {plural(wanted, 'planned turn' if lost else 'turn')}"
     return [f"{of} failed ({percent(unmet, wanted)}{where}){how}{never}."]
 
@@ -294,16 +302,18 @@ def _mostly(endings: Sequence[OutcomeCount]) -> str:
     return f"most often as {most.outcome} ({count(sum(most.counts))})" if len(endings) > 1 else f"as {most.outcome}"
 
 
-def hopeless(summary: Summary) -> list[str]:
+def too_few_text(summary: Summary) -> list[str]:
     """Return the targets without a successful turn; empty if the run has only one target."""
     rows = zip(summary.targets, summary.outcomes.targets, strict=True)
-    bad = [name for name, one in rows if 0 < one.turns_planned == one.unmet and not one.turns_unfinished]
+    bad = [
+        name for name, one in rows if 0 < one.turns_planned == one.failed_or_not_started and not one.turns_unfinished
+    ]
     return bad if len(summary.targets) > 1 else []
 
 
 def early_replies(summary: Summary) -> list[str]:
     """Return for each target with too many replies before the end of the question that sentence and the remedy."""
-    early = {one.target: one for one in summary.run.inexact if one.is_early}
+    early = {one.target: one for one in summary.run.uncertain_metrics if one.is_early}
     targets = summary.run.metadata.get("targets") or []
     heard_alone = {str(entry.get("name")) for entry in targets if entry.get("full_duplex")}
     return [
@@ -320,7 +330,7 @@ SCRIPTS = 5
 def load_line(summary: Summary) -> str:
     """Return `8 users · 58 calls, 217 turns: text_turns 183, voice_turns 34 · 20 min measured · east and west`."""
     outcomes, frame = summary.outcomes, summary.turns.frame
-    played = f"{plural(outcomes.opened, 'call')}, {plural(outcomes.begun, 'turn')}"
+    played = f"{plural(outcomes.opened, 'call')}, {plural(outcomes.started, 'turn')}"
     scripts = frame["script"].iloc[summary.turns.rows].value_counts().items() if "script" in frame else ()
     named = [f"{name} {count(number)}" for name, number in scripts if number]
     more = [f"{len(named) - SCRIPTS} other scripts"] if len(named) > SCRIPTS else []
@@ -331,8 +341,8 @@ def load_line(summary: Summary) -> str:
 
 def _offered(summary: Summary) -> str:
     """Return the offered load, such as `8 users`, `poisson, 30/min`, `up to 20 users in stages`; "" if unknown."""
-    if summary.arriving is not None:
-        return remarks.asked(summary.arriving)
+    if summary.arrivals is not None:
+        return remarks.requested_load(summary.arrivals)
     settings = summary.run.metadata.get("settings") or {}
     users = settings.get("num_users")
     if settings.get("stages"):

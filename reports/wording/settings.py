@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from reports.formatting import NBSP, capital, format_number, join_words
+from reports.formatting import NBSP, capitalize, format_number, join_words
 from reports.render.blocks import Inline, Term
 from reports.summary.run_validity import PlaybackSetup, found_values
-from reports.wording.breakdown import AUDIBLE, STOPPED, WORDS
+from reports.wording.breakdown import AUDIBLE, SEGMENT_TEXTS, STOPPED
 
 GROWS = ("ttfa", "transcript_*", "response_total", "end_of_turn_delay", "voice_to_voice")
 """The metrics of VAD turns that are measured from the end of speech, and so contain its packetisation."""
@@ -37,7 +37,7 @@ def packetisation(setup: PlaybackSetup) -> str:
 
 def packetisation_note(setup: PlaybackSetup) -> Inline:
     """Return the same as a short note; "" without VAD turns."""
-    return (f"{capital(_chunk(setup))} ", Term("packetisation"), ".") if setup.vad_chunks_ms else ""
+    return (f"{capitalize(_chunk(setup))} ", Term("packetisation"), ".") if setup.vad_chunks_ms else ""
 
 
 def _chunk(setup: PlaybackSetup) -> str:
@@ -60,10 +60,10 @@ def contained(setup: PlaybackSetup) -> str:
     for eagerness in eager:
         set_ = "the service’s own eagerness" if eagerness == "None" else f"the eagerness {eagerness} that a script sets"
         waited_for.append(f"the delay of semantic_vad, by {set_}")
-    noticed = [f"{WORDS[STOPPED].title} contains {part}" for part in waited_for]
+    noticed = [f"{SEGMENT_TEXTS[STOPPED].title} contains {part}" for part in waited_for]
     buffered = _buffers(setup.jitter_buffers_ms) if setup.jitter_buffers_ms else "simulated player’s jitter buffer"
-    audible = f"{WORDS[AUDIBLE].title} is the {buffered} and the reply’s leading silence"
-    return " ".join(f"{capital(said)}." for said in (*noticed, audible))
+    audible = f"{SEGMENT_TEXTS[AUDIBLE].title} is the {buffered} and the reply’s leading silence"
+    return " ".join(f"{capitalize(said)}." for said in (*noticed, audible))
 
 
 def _buffers(values_ms: tuple[float, ...]) -> str:

@@ -15,7 +15,7 @@ from reports.formatting import NBSP, count, format_duration, join_words, percent
 from reports.json_entries import JsonEntry
 from reports.runs import RunFrames, hosts_of
 from reports.summary.outcomes import OutcomeCount, Remedy
-from reports.summary.run_validity import NoVerdict, RunValidity, busiest, taken_by_warm_up
+from reports.summary.run_validity import NoVerdict, RunValidity, busiest, within_warmup
 from reports.summary.summary import Summary
 from reports.wording.cells import CHECKS, as_sentence, check_values
 
@@ -63,7 +63,7 @@ def of_run(
     if verdict.status == "no_verdict":
         ended = document.get("state") == "ended"
         remedy = "run `rtbench report` to see how its turns ended" if ended else "run it again and let it finish"
-        remedy = "" if taken_by_warm_up(dict(document)) else remedy  # the reason contains the remedy
+        remedy = "" if within_warmup(dict(document)) else remedy  # the reason contains the remedy
         code = verdict.reasons[0] if verdict.reasons else "no_data"
         return (InvalidReason(code, f"{whose} has no verdict: {verdict_reason(verdict)}", remedy, folder),)
     failed: list[tuple[str, str, str]] = [
@@ -71,11 +71,11 @@ def of_run(
     ]
     broken = failed or [("no_data", verdict_reason(verdict), "")]
     return tuple(
-        InvalidReason(code, f"{whose} is {verdict.word}: {why}", remedy, folder) for code, why, remedy in broken
+        InvalidReason(code, f"{whose} is {verdict.title}: {why}", remedy, folder) for code, why, remedy in broken
     )
 
 
-def run_word(verdict: str, *, usable: bool) -> str:
+def run_status(verdict: str, *, usable: bool) -> str:
     """Return the verdict of a run, or INVALID COMPARISON if the run is VALID but not usable."""
     return "INVALID COMPARISON" if verdict == "VALID" and not usable else verdict
 
@@ -95,7 +95,7 @@ def remedies(causes: Iterable[InvalidReason]) -> str:
     return " ".join(map(as_sentence, known))
 
 
-def run_called(labels: Sequence[str], *, only: bool) -> str:
+def run_title(labels: Sequence[str], *, only: bool) -> str:
     """Return the name of a run: `the run`; `the run of new` if there are others."""
     return RUN if only else f"{RUN} of {join_words(list(labels))}"
 
@@ -118,13 +118,13 @@ def verdict_count(verdict: RunValidity) -> str:
 def verdict_reason(verdict: RunValidity) -> str:
     """Return `every check that applies passed`, `audio was sent late`, or `the run has not ended`."""
     if verdict.not_judged is not None:
-        return why_not_judged(verdict.not_judged)
+        return no_verdict_reason(verdict.not_judged)
     if verdict.status == "valid":
         return "every check that applies passed"
     return "; ".join(CHECKS[check.name].failure for check in verdict.failed) or "a check failed"
 
 
-def why_not_judged(found: NoVerdict) -> str:
+def no_verdict_reason(found: NoVerdict) -> str:
     """Return `the run has not ended`, or `the warm-up of 30 s took all 12 turns: …` with the remedy."""
     if found.kind == "unknown":
         return found.note
@@ -145,7 +145,7 @@ ABOVE_MEAN = 1.1
 """The factor by which the events of its busiest seconds may exceed the mean of the calibration."""
 
 
-def trusted(summary: Summary) -> list[str]:
+def trusted_load(summary: Summary) -> list[str]:
     """Return the accuracy of the machine's values in sentences; the name of a host keeps its letter case."""
     several = len(hosts_of(summary.run.metadata)) > 1
     return [f"{line}." if several else as_sentence(line) for line in trust(summary.run)]
@@ -265,14 +265,14 @@ def meaning(outcome: str) -> str:
     return MEANINGS.get(outcome) or FAMILIES.get(outcome.split(":")[0], "")
 
 
-def ending_words(ending: OutcomeCount) -> str:
+def ending_text(ending: OutcomeCount) -> str:
     """Return the meaning of an outcome, with the most frequent message of the service."""
     own = OF_SESSIONS.get(ending.outcome, "") if ending.of_session else ""
     told = own or meaning(ending.outcome)
-    return f"{told}: “{ending.said}”" if ending.said else told
+    return f"{told}: “{ending.message}”" if ending.message else told
 
 
-def ended_as(sessions: Mapping[str, int]) -> str:
+def end_state(sessions: Mapping[str, int]) -> str:
     """Return `3 sessions ended as connect_failed:401`; with several outcomes, the count of each."""
     ends = [f"{count(n)} × {outcome}" for outcome, n in sessions.items()] if len(sessions) > 1 else [*sessions]
     return f"{plural(sum(sessions.values()), 'session')} ended as {join_words(ends)}"

@@ -15,20 +15,20 @@ from reports.metric_spec import MetricSpec
 from reports.rate_metrics import RATES
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.differences import Difference, Margin, Scale
-from reports.statistics.verdicts import ORDERS, InconclusiveReason, unequal
+from reports.statistics.verdicts import ORDERS, InconclusiveReason, unequal_reason
 from reports.wording.cells import INFINITE, UNBOUNDED, interval
 
-NOTHING = "n/a"
+NO_DIFFERENCE = "n/a"
 """A value that is not shown."""
 NEAR = 0.05
 """The distance of a ratio from 1 above which an equivalent result is shown with its margin."""
 
 
-def figure(question: MetricSpec) -> str:
+def metric_text(question: MetricSpec) -> str:
     """Return the name of a metric, such as `ttfa p95 from end of speech, with function calls` or `failure_rate`."""
     if question.stratum is None:
         return question.name
-    since = question.stratum.since
+    since = question.stratum.measured_from_text
     if not since:
         return f"{question.name} of {question.stratum.turns}"
     begins = CATALOGUE[question.metric].begin if question.metric in CATALOGUE else ""
@@ -44,7 +44,7 @@ def as_share(d: float, scale: Scale, candidate: float = math.nan) -> float | Non
     return math.expm1(min(d, 300.0)) if scale == "ratio" else d
 
 
-SPREAD = f"{100 * RUN_SD:g}{NBSP}% for latencies and {100 * RATE_RUN_SD:g}{NBSP}% for rates"
+RUN_TO_RUN = f"{100 * RUN_SD:g}{NBSP}% for latencies and {100 * RATE_RUN_SD:g}{NBSP}% for rates"
 """The assumed run-to-run variation of an unchanged service."""
 
 
@@ -75,7 +75,7 @@ def signed(value: float | None, scale: Scale) -> str:
 def difference(found: Difference | None) -> str:
     """Return `+65 %` or `−0.55 points`; ∞ if the candidate's value is among failed turns; n/a if there is none."""
     if found is None or math.isnan(found.d):
-        return NOTHING
+        return NO_DIFFERENCE
     value = as_share(found.d, found.scale, found.candidate)
     if value is None:
         return INFINITE if found.d > 0 else f"was {INFINITE}"
@@ -137,7 +137,7 @@ NOUNS = {
 }  # fmt: skip
 
 
-def said(reason: InconclusiveReason | None) -> str:
+def verdict_text(reason: InconclusiveReason | None) -> str:
     """Return `too few turns to decide: p95 needs 400 per target, 96 on new`; "" if the interval shows the reason."""
     return ": ".join(filter(None, parts(reason)))
 
@@ -158,10 +158,10 @@ def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
                 about = f" (about {reason.about_sessions:,} sessions)" if reason.about_sessions else ""
                 return lead, f"{needs}{about}, this run has {reason.there[0]:,}"
             if reason.p is None:
-                return lead, f"{reason.needed} needed per target, {_lacking(reason)}"
-            return lead, f"{needs} per target, {_lacking(reason)}"
+                return lead, f"{reason.needed} needed per target, {_shortfall(reason)}"
+            return lead, f"{needs} per target, {_shortfall(reason)}"
         case "unequal":
-            return unequal(reason.there[0], reason.effective_sessions, reason.unit), f"{reason.needed} needed"
+            return unequal_reason(reason.there[0], reason.effective_sessions, reason.unit), f"{reason.needed} needed"
         case "none_seen" | "no_event":
             # with no failure in 100 sessions the rate may still be up to 2.95 %: about 299 sessions are needed
             noun = NOUNS.get(reason.metric, f"{reason.metric} turn")
@@ -170,7 +170,7 @@ def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
             bound = f"{shown} {may_be} {share(reason.upper)}{NBSP}%"
             return (bound, f"about {plural(reason.needed, 'session')} are needed") if reason.needed else ("", bound)
         case "no_turns":
-            return "", f"no {reason.metric} on {join_words(list(reason.arms))}"
+            return "", f"no {reason.metric} on {join_words(list(reason.targets))}"
         case "no_analysis":
             return "no interim analysis", f"{count(reason.there[0])} of {plural(reason.needed, 'pair')} ended"
         case "would_stay_inconclusive":
@@ -191,9 +191,9 @@ def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
     return "", texts[reason.kind]
 
 
-def _lacking(reason: InconclusiveReason) -> str:
+def _shortfall(reason: InconclusiveReason) -> str:
     """Return `96 on new` or `96 on old and 120 on new`; `96 measured` if equal, or unknown by target."""
-    if not reason.arms or len(set(reason.there)) == 1:
+    if not reason.targets or len(set(reason.there)) == 1:
         return f"{min(reason.there):,} measured"
-    both = zip(reason.there, reason.arms, strict=True)
+    both = zip(reason.there, reason.targets, strict=True)
     return " and ".join(f"{n:,} on {arm}" for n, arm in both if n < reason.needed)

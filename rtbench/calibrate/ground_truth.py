@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics import CATALOGUE, GOOD
+from bench.metrics import CATALOGUE, SUCCESSFUL
 from bench.plan.recordings import RATE_HZ, Pcm, SpeechSpan, encoded
 from bench.plan.script import Script
 from bench.protocol.audio import AudioFormat
@@ -74,7 +74,7 @@ LATE_NS = 100 * NS_PER_MS
 """The maximum gap before a frame that is only network delay; twice this gap and more is none."""
 NEAR_NS = NS_PER_S
 """A limit of distances: turns of a call are farther apart, and errors of values are smaller."""
-WIDEST_NS = NS_PER_MS // 2
+MAX_SPAN_NS = NS_PER_MS // 2
 """The maximum width of the interval that contains an event's instant."""
 COLUMNS = ("service_session_id", "response_id", "turn", "outcome", "measured_from", "audio", "vad_splits",
            "start_ns", "start_utc_ns", *(f"{name}_at_ns" for name in INSTANTS))  # fmt: skip
@@ -89,7 +89,7 @@ class ReceivedAudio:
 
     format: AudioFormat = INPUT
     ends: list[int] = field(default_factory=list)
-    came_ns: list[int | None] = field(default_factory=list)
+    received_ns: list[int | None] = field(default_factory=list)
     turns: dict[int, int] = field(default_factory=dict)
     """The number of a turn → the byte at which its audio begins."""
     started: list[tuple[int, int | None]] = field(default_factory=list)
@@ -99,7 +99,7 @@ class ReceivedAudio:
     def recorded_ns(self, end: float) -> int | None:
         """Return when a microphone had recorded all bytes before `end`; None if unknown, or if they were not sent."""
         place = bisect_left(self.ends, end)
-        came_ns = self.came_ns[place] if place < len(self.ends) else None
+        came_ns = self.received_ns[place] if place < len(self.ends) else None
         if came_ns is None:
             return None
         return came_ns - round((self.ends[place] - end) / self.format.bytes_per_s * NS_PER_S)
@@ -113,7 +113,7 @@ class AgentRecording(NamedTuple):
 
     format: AudioFormat
     speech: SpeechSpan
-    heard_bytes: int
+    received_bytes: int
 
     @classmethod
     def of(cls, pcm: Pcm, format: AudioFormat) -> AgentRecording:
@@ -131,10 +131,10 @@ class AgentCall:
     """The audio that an agent received and sent in one call, in which all speech of the caller is one recording."""
 
     recording: AgentRecording
-    heard: ReceivedAudio
-    begins: list[int] = field(default_factory=list)
+    received: ReceivedAudio
+    start_instants: list[int] = field(default_factory=list)
     """The bytes at which the recording begins."""
-    greeted: list[int | None] = field(default_factory=list)
+    greeting_sent: list[int | None] = field(default_factory=list)
     answered: list[int | None] = field(default_factory=list)
     """The instants at which the first audible sample of each greeting, or answer, is played; None if unknown."""
     cleared: list[int | None] = field(default_factory=list)
@@ -145,26 +145,26 @@ class AgentCall:
     due_ns: tuple[int, int] = (0, 0)
     """The same bounds if no frame had been late because of the network."""
 
-    def said(self, line: Mapping[str, Any], at_ns: int | None) -> None:
+    def speech_at(self, line: Mapping[str, Any], at_ns: int | None) -> None:
         """Apply a message that the agent sent at this instant."""
         if line.get("utterance") == "answer":
-            self.begins.append(line["speech_at_byte"] - self.recording.heard_bytes)
+            self.start_instants.append(line["speech_at_byte"] - self.recording.received_bytes)
             self.answered.append(None)
             self.opening = self.answered
         elif line.get("utterance") == "greeting":
-            self.greeted.append(None)
-            self.opening = self.greeted
+            self.greeting_sent.append(None)
+            self.opening = self.greeting_sent
         if line.get("audio_bytes"):
-            self._sounded(line)
+            self._audible_at(line)
         elif line["type"] in CLEARS:
             self.cleared.append(at_ns)
-            cleared_ns = line["send_start_ns"], _taken_ns(line)
+            cleared_ns = line["send_start_ns"], _received_ns(line)
             self.free_ns = _earlier(self.free_ns, cleared_ns)
             self.due_ns = _earlier(self.due_ns, cleared_ns)
 
-    def _sounded(self, line: Mapping[str, Any]) -> None:
+    def _audible_at(self, line: Mapping[str, Any]) -> None:
         """Apply an audio frame, which is played after all earlier frames."""
-        earliest, latest = line["send_start_ns"], _taken_ns(line)
+        earliest, latest = line["send_start_ns"], _received_ns(line)
         began = max(self.due_ns[0], earliest - _delay_ns(earliest - self.free_ns[1]))
         until = max(self.due_ns[1], latest - _delay_ns(latest - self.free_ns[0]))
         format, audible = self.recording.format, line.get("audible_at_byte")
@@ -173,22 +173,22 @@ class AgentCall:
         self.free_ns = max(self.free_ns[0], earliest) + length_ns, max(self.free_ns[1], latest) + length_ns
         plays_ns, latest = max(earliest, began), max(latest, until)
         if self.opening is not None and audible is not None:
-            known = latest - plays_ns <= WIDEST_NS
+            known = latest - plays_ns <= MAX_SPAN_NS
             self.opening[-1] = plays_ns + JITTER_NS + format.duration_ns(audible) if known else None
             self.opening = None
 
     def recorded_ns(self, begin: int, samples: int) -> int | None:
         """Return when this many samples (at 24 kHz) of the recording that begins at this byte had been recorded."""
-        return self.heard.recorded_ns(begin + samples * self.recording.format.bytes_per_s / RATE_HZ)
+        return self.received.recorded_ns(begin + samples * self.recording.format.bytes_per_s / RATE_HZ)
 
     def instants(self, seen: Mapping[str, int]) -> dict[str, int | None]:
         """Return the true instants of a turn, found by its measured ones, `seen`; other turns are farther away."""
         if "speech_end" not in seen:
-            greeted = _nearest(seen.get("first_audible"), self.greeted)
+            greeted = _nearest(seen.get("first_audible"), self.greeting_sent)
             return {"greeting_audible": greeted, "first_audible": greeted, "connect_start": seen.get("connect_start")}
         speech = self.recording.speech
-        begins = [(self.recorded_ns(begin, speech.begin + 1), begin) for begin in self.begins]
-        ends = [self.recorded_ns(begin, speech.end) for begin in self.begins]
+        begins = [(self.recorded_ns(begin, speech.begin + 1), begin) for begin in self.start_instants]
+        ends = [self.recorded_ns(begin, speech.end) for begin in self.start_instants]
         end_ns = _nearest(seen["speech_end"], ends)
         if end_ns is None:
             return {}
@@ -218,7 +218,7 @@ def _earlier(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
     return min(one[0], other[0]), min(one[1], other[1])
 
 
-def _taken_ns(line: Mapping[str, Any]) -> int:
+def _received_ns(line: Mapping[str, Any]) -> int:
     """Return the latest instant at which a message was sent, as far as the log knows."""
     return line["send_start_ns"] + NEAR_NS if line["send_end_ns"] is None else int(line["send_end_ns"])
 
@@ -278,11 +278,11 @@ def _sent(truth: GroundTruth, line: Mapping[str, Any]) -> None:
     truth.due_ns.append(line["due_ns"])
     truth.late_ns.append(line["send_start_ns"] - line["due_ns"])
     taken_ns = line["send_end_ns"]
-    at_ns = line["send_start_ns"] if taken_ns is not None and taken_ns - line["send_start_ns"] <= WIDEST_NS else None
+    at_ns = line["send_start_ns"] if taken_ns is not None and taken_ns - line["send_start_ns"] <= MAX_SPAN_NS else None
     truth.left_out += at_ns is None
     kind = KINDS.get(line["type"])
     if (call := truth.calls.get(line["session"])) is not None:
-        call.said(line, at_ns)
+        call.speech_at(line, at_ns)
     elif line["response"] is not None:
         if kind in OPENING:
             truth.replies[line["response"]].setdefault(OPENING[kind], at_ns)
@@ -295,7 +295,7 @@ def _sent(truth: GroundTruth, line: Mapping[str, Any]) -> None:
 
 
 def _received(truth: GroundTruth, line: Mapping[str, Any]) -> None:
-    at_ns = line["at_ns"] if line["at_ns"] - line["earliest_ns"] <= WIDEST_NS else None
+    at_ns = line["at_ns"] if line["at_ns"] - line["earliest_ns"] <= MAX_SPAN_NS else None
     truth.left_out += at_ns is None
     if GA.message_kinds.get(line["type"]) is MessageKind.REQUEST:
         if line["response"]:
@@ -307,7 +307,7 @@ def _received(truth: GroundTruth, line: Mapping[str, Any]) -> None:
     elif "to_byte" in line:
         heard = truth.inputs[line["session"]]
         heard.ends.append(line["to_byte"])
-        heard.came_ns.append(at_ns)
+        heard.received_ns.append(at_ns)
         turn, _, append = str(line["event_id"]).removeprefix("turn-").partition("-")
         if append == "append-1" and turn.isdigit():
             heard.turns[int(turn)] = line["from_byte"]
@@ -318,11 +318,11 @@ def true_instants(truth: GroundTruth, row: Mapping[str, Any], speech: SpeechSpan
     found: dict[str, int | None] = dict(truth.replies.get(row["response_id"], {}))
     heard = truth.inputs.get(row["service_session_id"])
     if speech is not None and heard is not None and row["turn"] in heard.turns:
-        found |= _spoken(heard, heard.turns[row["turn"]], speech)
+        found |= _speech_instants(heard, heard.turns[row["turn"]], speech)
     return {name: at_ns for name, at_ns in found.items() if at_ns is not None}
 
 
-def _spoken(heard: ReceivedAudio, begin: int, speech: SpeechSpan) -> dict[str, int | None]:
+def _speech_instants(heard: ReceivedAudio, begin: int, speech: SpeechSpan) -> dict[str, int | None]:
     """Return the instants of a voice turn. A sample counts as recorded at its end."""
     return {
         "speech_start": heard.recorded_ns(begin + INPUT.sample_bytes * (speech.begin + 1)),
@@ -359,7 +359,7 @@ def match_rows(
     instants_: Errors = defaultdict(list)
     unmatched = 0
     for row in rows:
-        if row["outcome"] in GOOD:
+        if row["outcome"] in SUCCESSFUL:
             seen = {n: row["start_ns"] + at_ns for n in INSTANTS if (at_ns := row[f"{n}_at_ns"]) is not None}
             # a greeting is measured from the start of connecting
             if row["measured_from"] is None and "first_audible" in seen:
@@ -387,12 +387,14 @@ def _measured(at_ns: Mapping[str, int], measured_from: str | None, names: Sequen
     return {name: at_ns[end] - at_ns[begin] for name, begin, end in ends if {begin, end} <= at_ns.keys()}
 
 
-def spreads(errors: Errors) -> dict[str, Percentiles]:
+def percentiles_of_errors(errors: Errors) -> dict[str, Percentiles]:
     """Return the percentiles of the absolute errors, in ms, by name."""
-    return {name: spread(np.abs(np.array(values, np.int64)) / NS_PER_MS) for name, values in errors.items() if values}
+    return {
+        name: percentiles(np.abs(np.array(values, np.int64)) / NS_PER_MS) for name, values in errors.items() if values
+    }
 
 
-def spread(values_ms: npt.NDArray[np.float64]) -> Percentiles:
+def percentiles(values_ms: npt.NDArray[np.float64]) -> Percentiles:
     """Return the percentiles of at least one value."""
     p50, p99, p999 = (float(np.quantile(values_ms, p, method="inverted_cdf")) for p in (0.5, 0.99, 0.999))
     return Percentiles(len(values_ms), p50, p99, p999, float(values_ms.max()))

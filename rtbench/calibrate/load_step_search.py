@@ -40,7 +40,7 @@ DIED: tuple[Outcome, str] = ("simulator_late", "the simulator died")
 """The outcome of a step with a dead simulator, which shows nothing about the load generator."""
 CAUSES = {"simulator_late": "the simulator", "machine_busy": "other programs"}
 """The cause that prevented a verdict on a step."""
-MOST = "--max-sessions"
+MAX_SESSIONS_OPTION = "--max-sessions"
 """The option that ended the steps if every load passed."""
 
 
@@ -56,7 +56,7 @@ def outcome_of(step: LoadStep, *, failed: str = "", workers: int = 1, died: bool
     """
     if died:
         return DIED
-    late, wrong = _simulator(step, workers), _wrong(step, failed)
+    late, wrong = _simulator(step, workers), _error_text(step, failed)
     if wrong and step.cpu is not None and step.cpu >= FULL:
         return "fail", f"{wrong}; the load generator used all of its CPU time"
     if (late or wrong) and step.background is not None and step.background > OTHERS:
@@ -77,7 +77,7 @@ def _simulator(step: LoadStep, workers: int) -> str:
     return ""
 
 
-def _wrong(step: LoadStep, failed: str) -> str:
+def _error_text(step: LoadStep, failed: str) -> str:
     """Return how the load generator failed; "" if it did not."""
     if step.open < OPEN_SHARE * step.sessions:
         return f"only {step.open} of {step.sessions} sessions were open"
@@ -148,7 +148,7 @@ def _cause(steps: Sequence[LoadStep]) -> str:
         return "an interruption"
     limit = _bracket(steps, has_passed).lowest_fail
     results = [step.result for step in steps if step.sessions == limit]
-    return CAUSES.get(results[-1], "") if results else MOST
+    return CAUSES.get(results[-1], "") if results else MAX_SESSIONS_OPTION
 
 
 def is_concluded(calibration: Calibration) -> bool:
@@ -202,7 +202,7 @@ def _answer(calibration: Calibration) -> str:
 
 def is_coarse(calibration: Calibration) -> bool:
     """Return whether a calibration is coarse: quick, or ended by --max-sessions."""
-    return calibration.quick or MOST in calibration.ended.values()
+    return calibration.quick or MAX_SESSIONS_OPTION in calibration.ended.values()
 
 
 def bytes_per_session(steps: Sequence[LoadStep]) -> float | None:
@@ -222,16 +222,16 @@ def result_of(step: LoadStep) -> LevelResult:
     return LevelResult(step.sessions, "pass" if has_passed(step) else None)
 
 
-def longest(grid: LoadGrid, seconds: Callable[[int], float]) -> float:
+def max_duration(grid: LoadGrid, seconds: Callable[[int], float]) -> float:
     """Return the maximum seconds of a search on a machine that carries its first load.
 
     `seconds`: the duration of a step as a function of its sessions.
     """
     first = min(grid.first, grid.max)
-    return max(_length(grid, capacity, seconds) for capacity in range(first, grid.max + 1, max(1, first // 4)))
+    return max(_duration(grid, capacity, seconds) for capacity in range(first, grid.max + 1, max(1, first // 4)))
 
 
-def _length(grid: LoadGrid, capacity: int, seconds: Callable[[int], float]) -> float:
+def _duration(grid: LoadGrid, capacity: int, seconds: Callable[[int], float]) -> float:
     """Return the seconds of a search on a machine that carries exactly this number of sessions."""
     results: list[LevelResult] = []
     while (step := next_level(grid, results)) is not None and not step.confirmation_run:

@@ -47,11 +47,11 @@ from rtbench.calibrate.ground_truth import (
     AgentRecording,
     GroundTruth,
     match_rows,
+    percentiles,
+    percentiles_of_errors,
     read_log,
-    spread,
-    spreads,
 )
-from rtbench.calibrate.load_step_search import DIED, has_passed, longest, outcome_of, result_of
+from rtbench.calibrate.load_step_search import DIED, has_passed, max_duration, outcome_of, result_of
 from rtbench.load_search import MAX_TRIES, LoadGrid, next_level
 from rtbench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
 
@@ -59,7 +59,7 @@ AROUND_S = 9
 """The seconds of a step beyond its load: to start, end the last turns, finalize, and read the run."""
 TURN_S: dict[SessionKind, float] = {"text": 1.2, "voice": 9.0, **dict.fromkeys(AGENTS, 12.0)}
 """The duration of a turn with a small reserve; with an agent of two turns, one of which is interrupted."""
-HARNESS = ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
+LOAD_GENERATOR = ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
 SESSION_COLUMNS = ["outcome", "turns_not_started"]
 Row = Mapping[str, Any]
 
@@ -81,7 +81,7 @@ class CalibrationPlan:
             pace = pace_of(self, kind, sessions)
             return pace.ramp_s + pace.steady_s + AROUND_S
 
-        return sum(longest(self.grid, partial(seconds, kind)) for kind in self.kinds) / 60
+        return sum(max_duration(self.grid, partial(seconds, kind)) for kind in self.kinds) / 60
 
 
 def plan_of(most: int, *, quick: bool, kinds: Sequence[SessionKind] = KINDS) -> CalibrationPlan:
@@ -124,7 +124,7 @@ def run_load_step(
     """Run one step in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="rtbench-calibrate-") as scratch:
         pace = pace_of(plan, kind, sessions)
-        run = play_load(kind, sessions, pace, cores, Path(scratch), tls=tls)
+        run = run_load(kind, sessions, pace, cores, Path(scratch), tls=tls)
         return load_step_entry(kind, sessions, run, cores.workers)
 
 
@@ -139,7 +139,7 @@ def load_step_entry(kind: SessionKind, sessions: int, played: FinishedRun, worke
         sessions=sessions,
         result=outcome,
         why=why,
-        cpu=played.used.harness,
+        cpu=played.used.load_generator,
         rss_bytes=played.peak_rss_bytes,
         simulator_cpu=played.used.simulator,
         background=played.used.others,
@@ -154,7 +154,7 @@ def load_step_entry(kind: SessionKind, sessions: int, played: FinishedRun, worke
     compared = [*rows, *(row for row in greetings if row not in rows)]
     errors = match_rows(compared, truth, {RECORDING.name: recording.speech}, COMPARED.get(kind, METRICS))
     seconds = _steady(files.read_table(played.folder, "seconds"), "second", played, 10**9)
-    lost = _lost(files.read_table(played.folder, "sessions", SESSION_COLUMNS))
+    lost = _not_started(files.read_table(played.folder, "sessions", SESSION_COLUMNS))
     validity = convert(document.get("validity") or {"status": "no_verdict"}, Validity)
     step = msgspec.structs.replace(
         step,
@@ -165,8 +165,8 @@ def load_step_entry(kind: SessionKind, sessions: int, played: FinishedRun, worke
         open=min((row["sessions_active"] for row in seconds[:-1]), default=0),
         validity=validity.status,
         events_per_s=_events_per_s(seconds),
-        errors=spreads(errors.metrics),
-        instants=spreads(errors.instants),
+        errors=percentiles_of_errors(errors.metrics),
+        instants=percentiles_of_errors(errors.instants),
         load_generator=load_generator_stats(hdr.read(files.histograms_path(played.folder))),
         us_per_event=_us_per_event(seconds),
         simulator_late_p99_ms=_late_p99_ms(truth, rows, played),
@@ -176,7 +176,7 @@ def load_step_entry(kind: SessionKind, sessions: int, played: FinishedRun, worke
     return msgspec.structs.replace(step, result=outcome, why=why)
 
 
-def _lost(sessions: pa.Table) -> int:
+def _not_started(sessions: pa.Table) -> int:
     """Return the number of sessions that failed at any time, plus the turns that they did not start."""
     failed = [row for row in sessions.to_pylist() if outcome_class(row["outcome"]) == "failed"]
     return sum(1 + row["turns_not_started"] for row in failed)
@@ -196,7 +196,7 @@ def _late_p99_ms(truth: GroundTruth, rows: Sequence[Row], played: FinishedRun) -
         return None
     apart_ns = rows[0]["start_utc_ns"] - rows[0]["start_ns"]
     late = truth.late_within(played.begin_utc_ns - apart_ns, played.end_utc_ns - apart_ns)
-    return spread(late / NS_PER_MS).p99 if len(late) else None
+    return percentiles(late / NS_PER_MS).p99 if len(late) else None
 
 
 def _failed_check(validity: Validity) -> str:
@@ -220,7 +220,7 @@ def _us_per_event(seconds: Sequence[Row]) -> float | None:
 def load_generator_stats(histograms: hdr.Histograms) -> dict[str, Percentiles]:
     """Return the load generator's own metrics over the whole run."""
     found = {}
-    for metric in HARNESS:
+    for metric in LOAD_GENERATOR:
         pooled = hdr.empty(metric)
         for key, histogram in histograms.items():
             if key.metric == metric:
@@ -245,10 +245,10 @@ from rtbench import RealtimeUser
 class Caller(RealtimeUser):
     script = "script.yaml"
 """
-PLAYED = f"audio: {json.dumps(str(RECORDING))}"
+COMPLETED = f"audio: {json.dumps(str(RECORDING))}"
 ANSWERED_THEN_INTERRUPTED = (
-    f"{{{PLAYED}, name: answer}}",
-    f"{{interrupt: {{{PLAYED}, after: 1}}, name: interruption}}",
+    f"{{{COMPLETED}, name: answer}}",
+    f"{{interrupt: {{{COMPLETED}, after: 1}}, name: interruption}}",
 )
 OF_AGENT = "{turn_detection: full_duplex}"
 OF_NAMELESS = "{turn_detection: full_duplex, extra: {id: '{uuid}'}}"
@@ -258,7 +258,7 @@ SCRIPTS: dict[SessionKind, tuple[str, Sequence[str]]] = {
     "text": ("{output: audio}", ["{text: Hello, name: answer}"] * STEPS),
     "voice": (
         "{output: audio, turn_detection: {type: server_vad, silence_duration_ms: 500}}",
-        [f"{{{PLAYED}, chunk_ms: {CHUNK_MS}, name: answer}}"] * STEPS,
+        [f"{{{COMPLETED}, chunk_ms: {CHUNK_MS}, name: answer}}"] * STEPS,
     ),
     **{kind: (OF_AGENT if WIRES[kind].clears else OF_NAMELESS, OF_CALL) for kind in AGENTS},
 }
@@ -295,7 +295,7 @@ class FinishedRun:
     died: str = ""
 
 
-def play_load(
+def run_load(
     kind: SessionKind, sessions: int, pace: LoadStepTiming, cores: CpuAssignment, scratch: Path, *, tls: bool
 ) -> FinishedRun:
     """Run a load in the empty folder `scratch`. Raise UsageError if a process does not start or is refused."""
@@ -303,8 +303,11 @@ def play_load(
     with ExitStack() as running:
         with pinned_to(cores.simulator):
             ready = running.enter_context(simulator(*_simulated(scratch, truth, cores.workers, tls=tls)))
-        with pinned_to(cores.harness):
-            words, environ = _words(kind, scenario, scratch, sessions, pace, ready), _environment(os.environ, scratch)
+        with pinned_to(cores.load_generator):
+            words, environ = (
+                _arguments(kind, scenario, scratch, sessions, pace, ready),
+                _environment(os.environ, scratch),
+            )
             run = running.enter_context(locust_run(words, environ, log=scratch / "harness.log", folder=scratch))
         return _watched(run, int(ready["pid"]), pace, cores, scratch, truth)
 
@@ -324,7 +327,7 @@ def _simulated(scratch: Path, truth: Path, workers: int, *, tls: bool) -> list[s
     return [*files, *several, *(["--tls"] if tls else [])]
 
 
-def _words(
+def _arguments(
     kind: SessionKind, scenario: Path, scratch: Path, sessions: int, pace: LoadStepTiming, ready: Mapping[str, Any]
 ) -> list[str]:
     """Return the command line of the run."""
@@ -349,15 +352,15 @@ def _watched(
     run: LocustRun, simulating: int, pace: LoadStepTiming, cores: CpuAssignment, scratch: Path, truth: Path
 ) -> FinishedRun:
     """Watch the run until it ends. Raise UsageError if it was refused."""
-    folder, process = run.begun(scratch / "runs"), run.process
-    steady_ns = run.began_ns(folder) + pace.ramp_s * NS_PER_S
+    folder, process = run.wait_for_folder(scratch / "runs"), run.process
+    steady_ns = run.started_ns(folder) + pace.ramp_s * NS_PER_S
     begin_ns = files.read_document(folder)["started_utc_ns"] + pace.ramp_s * NS_PER_S
     end_ns = begin_ns + pace.steady_s * NS_PER_S
     _sleep_until(steady_ns)
     first = read_cpu(process.pid, simulating, cores.used)
     _sleep_until(steady_ns + pace.steady_s * NS_PER_S)
     used, peak = cpu_usage(first, read_cpu(process.pid, simulating, cores.used)), peak_rss_bytes(process.pid)
-    died = run.ended(folder, END_S)
+    died = run.wait_for_end(folder, END_S)
     if process.returncode == USAGE_STATUS:
         raise UsageError(died)
     return FinishedRun(folder, truth, begin_ns, end_ns, used, peak, died)

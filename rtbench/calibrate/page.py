@@ -71,7 +71,7 @@ def _quantiles(spread: Percentiles | None) -> list[str]:
 
 
 LIMITS = {LIMIT_MS: "1 ms", EXACT_MS: "100 µs"}
-PICTURE = (
+CHART = (
     "p99 of |value − truth| of the metric with the largest error, over sessions; the truth is the simulator's. Hollow "
     "marks: loads that failed. Loads at which the simulator was late, or other programs used the CPU, are left out, "
     "because they show nothing about the load generator."
@@ -90,7 +90,7 @@ def calibration_page(calibration: Calibration) -> Page:
     loads = table(LOADS, [_load(step) for step in steps], caption=caption)
     rows = [row for named in ("errors", "instants") for row in _errors(steps, calibration.kinds, named)]
     errors = table(ERRORS, rows, caption="|value − truth|, ms")
-    drawn: list[Block] = [Paragraph(PICTURE), plot_figure(picture(steps, calibration.kinds))]
+    drawn: list[Block] = [Paragraph(CHART), plot_figure(chart(steps, calibration.kinds))]
     return Page(
         title=f"Calibration, {calibration.date_utc}",
         badges=[SIMULATED],
@@ -140,7 +140,7 @@ def _share(cores: float | None) -> str:
     return NONE if cores is None else f"{cores:.0%}"
 
 
-def picture(steps: Sequence[LoadStep], kinds: Sequence[SessionKind]) -> Plot:
+def chart(steps: Sequence[LoadStep], kinds: Sequence[SessionKind]) -> Plot:
     """Draw the error's p99 over sessions, both logarithmic, with the two limits."""
     shown = [step for step in steps if step.worst_p99_ms and step.result not in CAUSES]
     title = "Error of the values over sessions per process"

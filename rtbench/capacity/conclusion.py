@@ -30,7 +30,7 @@ from rtbench.capacity.search import (
     SearchPlan,
     SloEntry,
     grid_of,
-    least_time_s,
+    min_time_s,
     results_of,
     stop_reason,
     verdict_of,
@@ -121,7 +121,7 @@ def unit(by: LoadUnit, load: int) -> str:
     return f"{count(load)} {UNITS[by][load != 1]}"
 
 
-def _rough_words(plan: SearchPlan, rough: RoughEstimate) -> str:
+def _rough_text(plan: SearchPlan, rough: RoughEstimate) -> str:
     """Return `a rough estimate of the breaking point is between 8 and 16 calls, not verified`."""
     if rough.highest_pass is None:
         where = f"below {unit(plan.by, rough.lowest_fail or 0)}"
@@ -160,7 +160,7 @@ def _sentence(
     if edge is not None:
         parts.append(f"the breaking point is one of {edge.kind} ({edge.slo}: {edge.words})")
     if rough is not None and (ended != "max_reached" or holds is None):
-        parts.append(_rough_words(plan, rough))
+        parts.append(_rough_text(plan, rough))
     if holds is not None:
         parts.append(f"a longer run confirmed {count(holds)}" if held else "not confirmed by a longer run")
     if ended in REASONS:
@@ -184,7 +184,7 @@ def _notes(
         notes.append(f"no level failed up to --to {plan.max}: a higher --to finds the breaking point")
     if bracket.inconclusive:
         between = join_words([count(load) for load in bracket.inconclusive])
-        least_s = least_time_s(grid_of(plan))
+        least_s = min_time_s(grid_of(plan))
         longer = f" ({format_duration(least_s)} or more)" if plan.time_s < least_s else ""
         notes.append(f"inconclusive levels: {between}; a longer --max-time{longer} decides more levels")
     if not stable:
@@ -206,12 +206,12 @@ def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> list[str]:
         took = format_duration(before.duration_s)
         return [f"{name} passed for {took} and failed in the longer run: the service slows down under load, or drifts"]
     was, now = before.latency_p50, longer.latency_p50
-    if was.value and now.value and abs(now.value / was.value - 1) > DRIFT and _apart(was, now):
+    if was.value and now.value and abs(now.value / was.value - 1) > DRIFT and _differ(was, now):
         return [f"p50 of {name} was {was.value:.0f} ms, and {now.value:.0f} ms in the longer run: the service drifts"]
     return []
 
 
-def _apart(one: Interval, other: Interval) -> bool:
+def _differ(one: Interval, other: Interval) -> bool:
     """Return whether two intervals are disjoint; False if an end that decides this is unknown."""
     below = one.high is not None and other.low is not None and one.high < other.low
     return below or (other.high is not None and one.low is not None and other.high < one.low)
@@ -224,10 +224,10 @@ def breaking_point(level: LevelEntry) -> BreakingPoint:
     worst = max(shown or level.slo_violations, key=lambda share: share.low / share.allowed)
     kind: BreakingPointKind = "quota" if 2 * worst.throttled >= worst.failed else "failures"
     kind = "latency" if worst.slow > worst.failed else kind
-    return BreakingPoint(kind, worst.slo, _words(kind, worst, level.rate_limits_remaining))
+    return BreakingPoint(kind, worst.slo, _text(kind, worst, level.rate_limits_remaining))
 
 
-def _words(kind: BreakingPointKind, share: SloEntry, rate_limits_remaining: Mapping[str, float]) -> str:
+def _text(kind: BreakingPointKind, share: SloEntry, rate_limits_remaining: Mapping[str, float]) -> str:
     """Return `240 of 812 turns were too slow, 3 failed`; for a quota, also what was left of it."""
     turns = plural(share.turns, "turn").replace(NBSP, " ")
     counts = f"{share.slow:,} of {turns} were too slow, {share.failed:,} failed"

@@ -35,14 +35,14 @@ from reports.statistics.counting import Integers
 from reports.statistics.quantiles import quantiles
 from reports.statistics.rates import PerCluster, complement
 from reports.summary.cost import money_of
-from reports.summary.load import LIMITS, quota_of
+from reports.summary.load import LIMITS, rate_limits_of
 from reports.thresholds import Sign
-from reports.turns import Flags, lost_of
-from rtbench.capacity.level_run import ENDLESS_NS, FinishedLevel, LevelTask, LocustCommand, play_level, worker_count
+from reports.turns import Flags, not_started_of
+from rtbench.capacity.level_run import NO_LIMIT_NS, FinishedLevel, LevelTask, LocustCommand, run_level, worker_count
 from rtbench.capacity.search import (
     AFTER_RAMP_S,
+    ANALYSES,
     FUTILE_FROM,
-    LOOKS,
     Answer,
     Interval,
     LevelBudget,
@@ -50,7 +50,7 @@ from rtbench.capacity.search import (
     SearchPlan,
     SloEntry,
     alpha_per_analysis,
-    least_ramp_s,
+    min_ramp_s,
 )
 from rtbench.capacity.slo import (
     GIVEN_UP,
@@ -67,7 +67,7 @@ from rtbench.load_search import NextLevel
 BLOCKED_SHARE = 0.01
 """The share of blocked calls above which a level did not deliver its nominal load."""
 
-HOPELESS = "ended early, because its remaining time was unlikely to decide it"
+FUTILE_TEXT = "ended early, because its remaining time was unlikely to decide it"
 TIME_OVER = "the search's time ended before this level's run was finalized"
 CARRIED_SHARE = 0.9
 """The share of a level's calls that must be in progress for a pass, if the service delayed starts."""
@@ -86,14 +86,14 @@ class SearchConfig:
     locust: LocustCommand
     max_concurrent: int | None = None
     connect_rate: float | None = None
-    until_ns: int = ENDLESS_NS
+    until_ns: int = NO_LIMIT_NS
 
 
 def evaluate_level(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
     """Run a level and judge it. Raise UsageError if the first level of the search was refused."""
     began_ns = monotonic_ns()
     paced = step.load * 60 / search.connect_rate if search.connect_rate and search.plan.by == "concurrency" else 0
-    warm_s = max(least_ramp_s(given.load_s), paced) + AFTER_RAMP_S  # until all users have connected
+    warm_s = max(min_ramp_s(given.load_s), paced) + AFTER_RAMP_S  # until all users have connected
     if warm_s > given.load_s / 2:
         why = (
             f"{step.load:,} calls need {warm_s:.0f} s to connect at this rate of connections, but the level lasts "
@@ -101,7 +101,7 @@ def evaluate_level(search: SearchConfig, number: int, step: NextLevel, given: Le
         )
         return _silent(step, given, "load_generator", why)
     try:
-        level = _played(search, number, step, given, warm_s)
+        level = _run_level(search, number, step, given, warm_s)
     except UsageError as error:
         if number == 1:
             raise
@@ -109,19 +109,21 @@ def evaluate_level(search: SearchConfig, number: int, step: NextLevel, given: Le
     return msgspec.structs.replace(level, duration_s=(monotonic_ns() - began_ns) / NS_PER_S)
 
 
-def _played(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget, warm_s: float) -> LevelEntry:
-    parts = [(part * given.load_s - warm_s) / (given.load_s - warm_s) for part in LOOKS]
+def _run_level(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget, warm_s: float) -> LevelEntry:
+    parts = [(part * given.load_s - warm_s) / (given.load_s - warm_s) for part in ANALYSES]
     callers = step.load if search.plan.by == "concurrency" else math.inf
-    looking = _Looking(search.slos, alpha_per_analysis(given.error), parts, callers, step.confirmation_run, step.last)
+    looking = _LevelMonitor(
+        search.slos, alpha_per_analysis(given.error), parts, callers, step.confirmation_run, step.last
+    )
     name = f"{number:02d}-{'hold' if step.confirmation_run else 'level'}-{step.load}"
     ramp_s = warm_s - AFTER_RAMP_S
     task = LevelTask(name, step.load, given.load_s, ramp_s, search.max_concurrent, given.budget_usd)
-    run = play_level(search.locust, task, looking.is_clear, search.until_ns)
+    run = run_level(search.locust, task, looking.is_clear, search.until_ns)
     if run.died:
         if monotonic_ns() >= search.until_ns:
             return _silent(step, given, "inconclusive", TIME_OVER, run.folder.name)
         return _silent(step, given, "crashed", run.died, run.folder.name)
-    return _judged(search, step, given, run, looking)
+    return _evaluated(search, step, given, run, looking)
 
 
 def _silent(step: NextLevel, given: LevelBudget, answer: Answer, why: str, run: str = "") -> LevelEntry:
@@ -130,7 +132,7 @@ def _silent(step: NextLevel, given: LevelBudget, answer: Answer, why: str, run: 
 
 
 @dataclass
-class _Looking:
+class _LevelMonitor:
     """The interim analyses of a level while it runs. `answer`: their result; None if only the final analysis decides.
 
     `parts`: the part of the measured time that is over at each analysis, below 0 during the warm-up. `hold`: True for a
@@ -147,9 +149,9 @@ class _Looking:
 
     def is_clear(self, folder: Path, number: int) -> bool:
         """Return whether the level may end after this analysis: its answer is clear, or no answer is to be expected."""
-        side = side_of(folder)
+        side = target_of(folder)
         shown, allowed = interim_counts(side, self.slos), [slo.allowed for slo in self.slos]
-        answer = analysis_result(shown.complete, shown.known, allowed, self.errors[number], self.callers)
+        answer = analysis_result(shown.completed, shown.known, allowed, self.errors[number], self.callers)
         backed_off = partial(_backed_off, side, self.slos, self.errors[number], self.callers)
         if answer == "pass" and (self.hold or _drains(side) or backed_off()):
             answer = "inconclusive"
@@ -157,25 +159,29 @@ class _Looking:
             self.answer = answer
         elif not self.hold and self.parts[number] >= FUTILE_FROM:
             part, doubt = self.parts[number], GIVEN_UP_LAST if self.last else GIVEN_UP
-            if is_futile(shown.complete, shown.known, allowed, part, self.errors[-1], self.callers, doubt):
+            if is_futile(shown.completed, shown.known, allowed, part, self.errors[-1], self.callers, doubt):
                 self.answer = "inconclusive"
         return self.answer is not None
 
 
-def _judged(
-    search: SearchConfig, step: NextLevel, given: LevelBudget, run: FinishedLevel, looking: _Looking
+def _evaluated(
+    search: SearchConfig, step: NextLevel, given: LevelBudget, run: FinishedLevel, looking: _LevelMonitor
 ) -> LevelEntry:
     """Return the entry of a level whose run has ended."""
-    side = side_of(run.folder)
+    side = target_of(run.folder)
     check_opened(side.run)
     document, slos = side.run.metadata, search.slos
-    error = looking.errors[-1 if looking.answer is None else run.looks - 1]
+    error = looking.errors[-1 if looking.answer is None else run.analyses - 1]
     every = [violations(side, slo) for slo in slos]
-    shown = [violations(replace(side, clusters=completed_sessions(side)), slo) for slo in slos] if run.cut else every
+    shown = (
+        [violations(replace(side, clusters=completed_sessions(side)), slo) for slo in slos]
+        if run.was_stopped
+        else every
+    )
     answer = looking.answer or analysis_result(shown, every, [slo.allowed for slo in slos], error, looking.callers)
     calls, blocked_calls = in_progress(side.run), blocked(side.run)
     arrived = blocked_calls + len(side.run.sessions)
-    sure = _is_sure(answer, side, slos, error, looking.callers)
+    sure = _is_conclusive(answer, side, slos, error, looking.callers)
     ours = _ours(document, step.load if search.plan.by == "concurrency" else round(calls or 0), sure=sure)
     if not ours and answer != "fail" and blocked_calls > BLOCKED_SHARE * arrived:
         ours = f"{blocked_calls:,} of {arrived:,} calls found no free slot: raise --max-concurrent"
@@ -185,9 +191,9 @@ def _judged(
     if held:
         answer = "inconclusive"
     elif answer == "inconclusive":
-        held = next(filter(None, map(too_few, shown)), HOPELESS if looking.answer == "inconclusive" else "")
-    main = next(iter(side.mains.values()), ALWAYS)
-    latency_p50, latency_p95 = waits_of(side, search.plan.metric or main)
+        held = next(filter(None, map(too_few, shown)), FUTILE_TEXT if looking.answer == "inconclusive" else "")
+    main = next(iter(side.main_metrics.values()), ALWAYS)
+    latency_p50, latency_p95 = latencies_of(side, search.plan.metric or main)
     return LevelEntry(
         load=step.load,
         confirmation_run=step.confirmation_run,
@@ -197,7 +203,7 @@ def _judged(
         duration_s=0.0,
         error=given.error,
         sessions=side.sessions,
-        turns=int(side.here.sum()),
+        turns=int(side.turn_mask.sum()),
         in_progress=calls,
         slo_violations=shares_of(side, slos, error, looking.callers),
         latency_p50=latency_p50,
@@ -262,7 +268,7 @@ def _drains(side: ComparedTarget) -> str:
     return f"the service's limit of {limit} was being used up: at this rate it is exhausted in {left_s:.0f} s"
 
 
-def _is_sure(answer: Answer, side: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> bool:
+def _is_conclusive(answer: Answer, side: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> bool:
     """Return whether the answer is the same for every error of the timestamps within their uncertainty."""
     if answer not in ("pass", "fail"):
         return True
@@ -301,7 +307,7 @@ DRAIN_SECONDS, DRAINED_SHARE, DRAINS_S = 5, 0.05, 600.0
 The service reported it in at least DRAIN_SECONDS different seconds, more than DRAINED_SHARE of it was used, and nothing
 would be left within DRAINS_S seconds.
 """
-SHOWN = 0.05
+VALUES_ALPHA = 0.05
 """The error of a displayed interval, both ends together."""
 
 
@@ -311,7 +317,7 @@ class SessionCounts(NamedTuple):
     `complete`: of sessions that started before the oldest session still open; `known`: of all sessions.
     """
 
-    complete: Sequence[PerCluster]
+    completed: Sequence[PerCluster]
     known: Sequence[PerCluster]
 
 
@@ -321,7 +327,7 @@ def interim_counts(side: ComparedTarget, slos: Sequence[Slo]) -> SessionCounts:
     return SessionCounts([violations(whole, slo) for slo in slos], [violations(side, slo) for slo in slos])
 
 
-def side_of(folder: Path) -> ComparedTarget:
+def target_of(folder: Path) -> ComparedTarget:
     """Return the only target of a level's run."""
     (side,) = targets_of(load_for_report(folder))
     return side
@@ -365,7 +371,7 @@ def violations(side: ComparedTarget, slo: Slo, worse: float = 0.0) -> PerCluster
         return complement(counts) if threshold.sign in (">", ">=") else counts
     sample = side.sample(threshold.about)
     values, limit = sample.values, threshold.limit
-    assert limit is not None, f"{slo.written} is relative"
+    assert limit is not None, f"{slo.source_text} is relative"
     limit += worse if threshold.sign in (">", ">=") else -worse
     ways: dict[Sign, Flags] = {"<": values >= limit, "<=": values > limit, ">": values <= limit, ">=": values < limit}
     late = ways[threshold.sign]
@@ -390,7 +396,7 @@ def shares_of(side: ComparedTarget, slos: Sequence[Slo], error: float, callers: 
     # a limit of the service also ended sessions, and with them the turns that were not started
     sessions = side.session_rows
     limited = np.array([is_throttled(str(outcome)) for outcome in sessions["outcome"]], dtype=bool)
-    throttled = int(side.counts(THROTTLED)[0].sum()) + int(lost_of(sessions)[limited].sum())
+    throttled = int(side.counts(THROTTLED)[0].sum()) + int(not_started_of(sessions)[limited].sum())
     return [
         _share(side, slo, violation_share(violations(side, slo), error, len(slos), callers), throttled) for slo in slos
     ]
@@ -405,15 +411,15 @@ def _share(side: ComparedTarget, slo: Slo, share: ViolationShare, throttled: int
         failed = missing
     causes = {"slow": missing - failed, "failed": failed, "throttled": min(throttled, failed)}
     value = None if math.isnan(share.value) else share.value
-    return SloEntry(slo.written, slo.allowed, **share._asdict() | {"value": value} | causes)
+    return SloEntry(slo.source_text, slo.allowed, **share._asdict() | {"value": value} | causes)
 
 
-def waits_of(side: ComparedTarget, metric: str) -> tuple[Interval, Interval]:
+def latencies_of(side: ComparedTarget, metric: str) -> tuple[Interval, Interval]:
     """Return p50 and p95 of a metric with 95 % intervals; null if a report would not publish the percentile."""
     sample = side.sample(MetricSpec(metric, Quantile(0.5)))
     p50, p95 = (
-        interval(one.value, one.low, one.high) if one.bounded else Interval(None, None, None)
-        for one in quantiles(sample, [0.5, 0.95], 1 - SHOWN)
+        interval(one.value, one.low, one.high) if one.has_interval else Interval(None, None, None)
+        for one in quantiles(sample, [0.5, 0.95], 1 - VALUES_ALPHA)
     )
     return p50, p95
 
@@ -426,7 +432,7 @@ def interval(value: float, low: float, high: float) -> Interval:
 
 def failures_of(side: ComparedTarget) -> Interval:
     """Return the share of turns that failed or were not started, with its 95 % interval."""
-    share = violation_share(side.counts(FAILURES), SHOWN / 2, 1, math.inf)
+    share = violation_share(side.counts(FAILURES), VALUES_ALPHA / 2, 1, math.inf)
     return interval(share.value, share.low, share.high)
 
 
@@ -447,7 +453,7 @@ def callers_backing_off(run: RunFrames) -> float:
 def rate_limits_remaining(run: RunFrames, target: str) -> dict[str, float]:
     """Return the lowest remaining share of each limit that the service reported."""
     began_ns, ended_ns = int(run.metadata["started_utc_ns"]), int(run.metadata.get("ended_utc_ns") or 0)
-    quota = quota_of(run, [target], began_ns, max(0.0, (ended_ns - began_ns) / NS_PER_S))
+    quota = rate_limits_of(run, [target], began_ns, max(0.0, (ended_ns - began_ns) / NS_PER_S))
     return {left.limit: float(left.share.min()) for of in quota.targets for left in of.remaining}
 
 

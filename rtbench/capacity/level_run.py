@@ -21,21 +21,21 @@ from bench.run import folder as files
 from bench.target.options import ServiceOptions
 from bench.units import NS_PER_S
 from rtbench.capacity.conclusion import unit
-from rtbench.capacity.search import AFTER_RAMP_S, AROUND_S, LOOKS, LoadUnit, SearchPlan
-from rtbench.locust_run import environment_without, last_words, locust_run
+from rtbench.capacity.search import AFTER_RAMP_S, ANALYSES, AROUND_S, LoadUnit, SearchPlan
+from rtbench.locust_run import environment_without, last_lines, locust_run
 
 CALLS_PER_SLOT_S = 300
 """The seconds that each arriving call may last before the slots are full, if the user gives no number of slots."""
 POLL_S = 0.2
 END_S = 300.0
 """The time that a run may take for its last turns and to finalize, before it is killed."""
-ENDLESS_NS = 1 << 62
+NO_LIMIT_NS = 1 << 62
 """An instant that never comes."""
 CLOSE_S = 10.0
 """The seconds before the end of a search at which open turns are abandoned, so that the run is finalized in time."""
 GUARD_S = 60.0
 """The seconds after its planned end at which the run ends on its own, if the search does not end it."""
-FORECAST_S = 600.0
+DRY_RUN_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class LocustCommand:
     runs: Path
     options: Sequence[str] = ()
 
-    def words(self, task: LevelTask) -> list[str]:
+    def arguments(self, task: LevelTask) -> list[str]:
         """Return the command line of a level's run."""
         warm_s = task.ramp_s + AFTER_RAMP_S
         load: dict[str, object] = {"--run-time": f"{task.load_s + GUARD_S:.0f}s", "--warmup": f"{warm_s:.0f}s"}
@@ -87,12 +87,12 @@ class FinishedLevel:
 
     folder: Path
     died: str
-    looks: int
-    cut: bool = False
+    analyses: int
+    was_stopped: bool = False
 
 
-def play_level(
-    locust: LocustCommand, task: LevelTask, is_clear: Callable[[Path, int], bool], until_ns: int = ENDLESS_NS
+def run_level(
+    locust: LocustCommand, task: LevelTask, is_clear: Callable[[Path, int], bool], until_ns: int = NO_LIMIT_NS
 ) -> FinishedLevel:
     """Run a level. `is_clear`: a function of the folder and the number of the interim analysis (from 0).
 
@@ -103,15 +103,15 @@ def play_level(
     """
     log = locust.runs.with_name("logs") / f"{task.name}.log"
     log.parent.mkdir(exist_ok=True)
-    with locust_run(locust.words(task), _environ(locust.file), log=log) as run:
-        folder = run.begun(locust.runs, task.name)
+    with locust_run(locust.arguments(task), _environ(locust.file), log=log) as run:
+        folder = run.wait_for_folder(locust.runs, task.name)
         cut = False
         try:
             latest_ns = until_ns - int(AROUND_S * NS_PER_S)
-            looks = _watched(run.process, folder, run.began_ns(folder), task.load_s, is_clear, latest_ns)
+            looks = _watched(run.process, folder, run.started_ns(folder), task.load_s, is_clear, latest_ns)
         finally:
             cut = _stopped(run.process, folder, min(END_S, _left_s(until_ns) - CLOSE_S))
-            died = run.ended(folder, min(END_S, _left_s(until_ns)))
+            died = run.wait_for_end(folder, min(END_S, _left_s(until_ns)))
     return FinishedLevel(folder, died, looks, cut)
 
 
@@ -138,7 +138,7 @@ def _watched(
     The final analysis is not among them: it uses the run that has ended. `began_ns`: the start of the level;
     `latest_ns`: its latest end; both on CLOCK_MONOTONIC.
     """
-    for number, part in enumerate(LOOKS):
+    for number, part in enumerate(ANALYSES):
         due_ns = began_ns + int(part * load_s * NS_PER_S)
         until_ns = min(due_ns, latest_ns)
         while process.poll() is None and (left_s := _left_s(until_ns)) > 0:
@@ -147,7 +147,7 @@ def _watched(
             return number
         if part < 1 and is_clear(folder, number):
             return number + 1
-    return len(LOOKS) - 1
+    return len(ANALYSES) - 1
 
 
 def _stopped(process: subprocess.Popen[bytes], folder: Path, drain_s: float) -> bool:
@@ -189,7 +189,7 @@ class PreparedSearch:
     scenario: str
     connect_rate: float | None
     costs: tuple[str, ...]
-    lacking: Sequence[Mapping[str, Any] | None] = ()
+    missing_features: Sequence[Mapping[str, Any] | None] = ()
 
 
 def prepare_search(
@@ -201,9 +201,9 @@ def prepare_search(
         name = word.partition("=")[0]
         if name in own or name in ("-u", "-r", "-t"):
             raise UsageError(f"the search sets {name} for each level: leave it out after --")
-    words = [*service_options.words(), *options, *(["--yes"] if yes else [])]
+    words = [*service_options.arguments(), *options, *(["--yes"] if yes else [])]
     arrives = ["--arrival-rate", "1/min", "--max-concurrent", "1"] if plan.by == "arrival_rate" else []
-    forecast = _forecast(file, [*words, *arrives])
+    forecast = _dry_run(file, [*words, *arrives])
     if len(forecast["targets"]) != 1:
         labels = ", ".join(target["name"] for target in forecast["targets"])
         raise UsageError(f"capacity calls one target, but several are selected: {labels}; name one with --targets")
@@ -224,7 +224,7 @@ def prepare_search(
     )
 
 
-def calls_most(by: LoadUnit, most: int, time_s: float, session_s: float) -> float | None:
+def max_calls(by: LoadUnit, most: int, time_s: float, session_s: float) -> float | None:
     """Return the number of calls of a search that spends all of its time at its largest level; None if unknown."""
     if by == "arrival_rate":
         return most * time_s / 60
@@ -234,7 +234,7 @@ def calls_most(by: LoadUnit, most: int, time_s: float, session_s: float) -> floa
 def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
     """Return the estimated cost of a call, and of the whole search."""
     lines = [str(forecast["cost"])]
-    calls = calls_most(plan.by, plan.max, plan.time_s, forecast["session_s"])
+    calls = max_calls(plan.by, plan.max, plan.time_s, forecast["session_s"])
     if forecast["session_usd"] is not None and calls is not None:
         usd = dollars(calls * forecast["session_usd"][1])
         lines.append(
@@ -246,18 +246,18 @@ def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
     return lines
 
 
-def _forecast(file: str, words: Sequence[str]) -> dict[str, Any]:
+def _dry_run(file: str, words: Sequence[str]) -> dict[str, Any]:
     """Return the plan of a run, with the cost and length of a session. Raise UsageError if the run is impossible."""
     if not Path(file).is_file():
         raise UsageError(f"{file}: no such file")
     command = python_command("bench.load.runners.dry_run", "-f", locust_files(Path(file))[0], "--headless", *words)
     environ = child_environment(_environ(file))
     try:
-        process = subprocess.run(command, capture_output=True, text=True, env=environ, check=False, timeout=FORECAST_S)
+        process = subprocess.run(command, capture_output=True, text=True, env=environ, check=False, timeout=DRY_RUN_S)
     except subprocess.TimeoutExpired:
-        raise UsageError(f"{file} cannot be run: it was not planned within {FORECAST_S:.0f} s") from None
+        raise UsageError(f"{file} cannot be run: it was not planned within {DRY_RUN_S:.0f} s") from None
     lines = process.stdout.strip().splitlines()
     if process.returncode or not lines:
-        raise UsageError(f"{file} cannot be run: {last_words(process.stderr)}")
+        raise UsageError(f"{file} cannot be run: {last_lines(process.stderr)}")
     forecast: dict[str, Any] = json.loads(lines[-1])
     return forecast

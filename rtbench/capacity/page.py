@@ -15,14 +15,14 @@ from reports.render.svg import WIDE, PixelScale, Plot, Write, identity, linear_t
 from reports.wording.cells import as_sentence
 from rtbench.capacity.conclusion import UNITS, unit
 from rtbench.capacity.search import (
-    LEAST_S,
+    MIN_LEVEL_S,
     CapacityDocument,
     Interval,
     LevelEntry,
     SearchPlan,
     SloEntry,
     grid_of,
-    least_time_s,
+    min_time_s,
 )
 from rtbench.capacity.slo import slo_of
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
@@ -44,9 +44,9 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
     else:
         limits = f"from {count(plan.first)} up to {count(plan.max)}, to within {plan.precision:.0%}"
         asked = f"finds the highest number of {UNITS[plan.by][1]} at which {slos} {passes}, {limits}"
-    least_s = least_time_s(grid_of(plan))
+    least_s = min_time_s(grid_of(plan))
     quick = (
-        f"quick search: levels of {format_duration(LEAST_S)} until the time ends, for a rough estimate; "
+        f"quick search: levels of {format_duration(MIN_LEVEL_S)} until the time ends, for a rough estimate; "
         f"a verified answer needs {format_duration(least_s)} or more"
     )
     sure = f"the answer is wrong in at most {plan.error:.0%} of searches, over all levels and analyses together"
@@ -76,14 +76,14 @@ def level_lines(level: LevelEntry) -> list[str]:
     cells = [load, result, *counts, *waits, as_percent(level.failure_rate)]
     worst = max(level.slo_violations, key=lambda share: share.high / share.allowed, default=None)
     allowed = "" if worst is None or len(level.slo_violations) == 1 else f" of {_percents(worst.allowed)} %"
-    missed = NONE if worst is None else share_words(worst) + (allowed if worst.value is not None else "")
+    missed = NONE if worst is None else share_text(worst) + (allowed if worst.value is not None else "")
     line = (
         row(cells, HEADS) + missed.rjust(SHARE + 2) + format_duration(level.duration_s).replace(NBSP, " ").rjust(TOOK)
     )
     return [line, *_wrapped(level.why, "    ")]
 
 
-def share_words(share: SloEntry) -> str:
+def share_text(share: SloEntry) -> str:
     """Return a share with its bounds, such as `3.1 % (1.2 to 6.8 %)`."""
     if share.value is None:
         return NONE
@@ -115,7 +115,7 @@ HEIGHT, MAIN = 300, "the main metric"
 LEVELS = ("level", "result", "concurrency", "sessions", "turns", "p50, ms", "p95, ms", "failed, %",
           "rate limits left", "cost", "duration", "run")  # fmt: skip
 SHARES = ("SLO", "level", "SLO violations", "allowed", "turns", "slow", "failed", "throttled")
-WAITS = (
+LATENCIES = (
     "with 95 % intervals by session. Horizontal lines are the limits of the SLOs. Hollow marks: levels that did not "
     "pass. The breaking point is in the band between the highest level that passes and the lowest that fails."
 )
@@ -137,11 +137,11 @@ def capacity_page(capacity: CapacityDocument) -> Page:
     shown = table(LEVELS, [_level(level) for level in levels], caption="95 % intervals in brackets")
     slos = table(SHARES, _shares(levels))
     drawn = [level for level in levels if level.turns]
-    waits: list[Block] = [Paragraph(f"p50 and p95 of {plan.metric or MAIN}, {WAITS}")]
+    waits: list[Block] = [Paragraph(f"p50 and p95 of {plan.metric or MAIN}, {LATENCIES}")]
     failed: list[Block] = [Paragraph("The share of turns that failed or did not start.")]
     if drawn:
-        waits.append(svg.plot_figure(wait_picture(capacity, drawn)))
-        failed.append(svg.plot_figure(failure_picture(capacity, drawn)))
+        waits.append(svg.plot_figure(latency_chart(capacity, drawn)))
+        failed.append(svg.plot_figure(failure_chart(capacity, drawn)))
     return Page(
         title=f"Capacity, {capacity.date_utc}",
         badges=[SIMULATED] if capacity.simulated else [],
@@ -191,7 +191,7 @@ def _shares(levels: Sequence[LevelEntry]) -> list[Line]:
     every = [(share, level) for level in levels for share in level.slo_violations]
     slos = list(dict.fromkeys(share.slo for share, _ in every))
     return [
-        [share.slo, _named(level), share_words(share), percent(share.allowed, 1),
+        [share.slo, _named(level), share_text(share), percent(share.allowed, 1),
          *map(count, (share.turns, share.slow, share.failed, share.throttled))]
         for share, level in sorted(every, key=lambda one: slos.index(one[0].slo))
     ]  # fmt: skip
@@ -204,7 +204,7 @@ def _with_ends(interval: Interval, write: Write) -> str:
     return f"{write(interval.value)} ({low}–{high})"
 
 
-def wait_picture(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> Plot:
+def latency_chart(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> Plot:
     """Draw p50 and p95 over the load, both logarithmic, with their intervals and the limits of the objectives."""
     plan = capacity.plan
     plot = _frame([(0, "p50"), (1, "p95")], f"{plan.metric or MAIN} over {UNITS[plan.by][1]}", levels, capacity)
@@ -222,7 +222,7 @@ def wait_picture(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> Pl
     return plot
 
 
-def failure_picture(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> Plot:
+def failure_chart(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> Plot:
     """Draw the share of failed turns over the load."""
     plot = _frame([(0, "failed")], f"Failures over {UNITS[capacity.plan.by][1]}", levels, capacity)
     rates = [level.failure_rate for level in levels]
@@ -280,5 +280,5 @@ def _curve(
             tip = f"{count(level.load)}{which}, {level.result}: {_with_ends(at, write)}"
             across = x(level.load) + (6 if level.confirmation_run else 0)
             joined = level is later.get(level.load)
-            marks.append(LoadPoint(across, y.clip(at.value), level.result == "pass", tip, ends, joined=joined))
+            marks.append(LoadPoint(across, y.clip(at.value), level.result == "pass", tip, ends, is_connected=joined))
     draw_curve(plot, colour, marks)

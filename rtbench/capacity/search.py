@@ -176,13 +176,13 @@ RAMP_SHARE, RAMP_LEAST_S = 0.1, 5.0
 """The part of a level's time in which users start. Sessions that start in it (each user's first) do not count."""
 AFTER_RAMP_S = 1.0
 """The delay of the end of the warm-up: Locust starts users once per second."""
-LEAST_LOAD_S = 2 * (RAMP_LEAST_S + AFTER_RAMP_S)
+MIN_LOAD_S = 2 * (RAMP_LEAST_S + AFTER_RAMP_S)
 """The minimum time under load of a level: half of it is measured."""
-LEAST_S = LEAST_LOAD_S + AROUND_S
+MIN_LEVEL_S = MIN_LOAD_S + AROUND_S
 """The minimum time of a level."""
 ERROR = 0.05
 """The maximum probability that any result of a search is wrong."""
-LOOKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+ANALYSES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 """The interim analyses of a level, as parts of its time; the last is the final analysis."""
 FUTILE_FROM = 1 / 4
 """The part of a level's measured time from which on it ends if no verdict is to be expected."""
@@ -207,15 +207,15 @@ def grid_of(plan: SearchPlan) -> LoadGrid:
     return LoadGrid(plan.first, plan.max, plan.precision)
 
 
-def least_time_s(grid: LoadGrid) -> float:
+def min_time_s(grid: LoadGrid) -> float:
     """Return the time that a search needs to reach its end.
 
     A search with less time is a quick search: it runs levels of LEAST_S until its time is over.
     """
-    return (levels_left(grid, []) + CONFIRMATION_SHARES) * LEAST_S
+    return (levels_left(grid, []) + CONFIRMATION_SHARES) * MIN_LEVEL_S
 
 
-def least_ramp_s(load_s: float) -> float:
+def min_ramp_s(load_s: float) -> float:
     """Return the minimum time in which the users start."""
     return max(RAMP_LEAST_S, RAMP_SHARE * load_s)
 
@@ -248,13 +248,13 @@ def level_budget(plan: SearchPlan, levels: Sequence[LevelEntry], step: NextLevel
             left_s - _confirmation_s(levels, bracket_of(results_of(levels)).highest_pass), share(error, 1), usd
         )
     many = levels_left(grid_of(plan), results_of(levels))
-    return LevelBudget(min(left_s, max(share(left_s, many), LEAST_S)), share(error, many), usd)
+    return LevelBudget(min(left_s, max(share(left_s, many), MIN_LEVEL_S)), share(error, many), usd)
 
 
 def _confirmation_s(levels: Sequence[LevelEntry], load: int) -> float:
     """Return the time that the confirmation run of a load takes; 0 if the load did not pass."""
     passed = [level.duration_s for level in levels if level.load == load and level.result == "pass"]
-    return max(CONFIRMATION_SHARES * max(passed), LEAST_S) if passed else 0.0
+    return max(CONFIRMATION_SHARES * max(passed), MIN_LEVEL_S) if passed else 0.0
 
 
 def level_within(plan: SearchPlan, levels: Sequence[LevelEntry]) -> tuple[NextLevel, LevelBudget] | None:
@@ -265,7 +265,7 @@ def level_within(plan: SearchPlan, levels: Sequence[LevelEntry]) -> tuple[NextLe
     """
     known, grid = results_of(levels), grid_of(plan)
     step = next_level(grid, known)
-    if step is not None and not step.confirmation_run and plan.time_s < least_time_s(grid):
+    if step is not None and not step.confirmation_run and plan.time_s < min_time_s(grid):
         again = any(result.load == step.load and result.verdict is not None for result in known)
         step = step._replace(last=step.last or again)
     if step is not None and step.last and budget_exhausted(level_budget(plan, levels, step)):
@@ -283,7 +283,7 @@ def budget_exhausted(given: LevelBudget) -> Ended | None:
     """Return why a level does not run: no time or no money is left; None if it runs."""
     if given.budget_usd is not None and given.budget_usd <= 0:
         return "budget"
-    return "time" if given.load_s < LEAST_LOAD_S else None
+    return "time" if given.load_s < MIN_LOAD_S else None
 
 
 def run_levels(
@@ -309,4 +309,4 @@ def share(left: float, levels_left: int) -> float:
 
 def alpha_per_analysis(error: float) -> tuple[float, ...]:
     """Return the error of each analysis of a level. Together they are wrong with a probability of at most `error`."""
-    return tuple(error * (t**2 - before**2) for before, t in pairwise((0.0, *LOOKS)))
+    return tuple(error * (t**2 - before**2) for before, t in pairwise((0.0, *ANALYSES)))

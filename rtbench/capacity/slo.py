@@ -50,7 +50,7 @@ EXAMPLES = '"ttfa p(95)<800" or "failure_rate<1%"'
 class Slo:
     """An objective as it was written. `allowed`: the share of turns that may miss it, above 0 and below 1."""
 
-    written: str
+    source_text: str
     threshold: Threshold
     allowed: float
 
@@ -102,7 +102,7 @@ class ViolationShare(NamedTuple):
     deff: float = 1.0
 
 
-LEAST_BATCHES, MOST_BATCHES = 5, 10
+MIN_BATCHES, MAX_BATCHES = 5, 10
 ROUNDS = 5
 """The number of calls of every caller in a batch."""
 
@@ -132,7 +132,7 @@ def _ratios(missed: PerCluster, callers: float) -> list[RatioEstimate]:
 def _batched(missed: PerCluster, callers: float) -> PerCluster:
     """Return the counts by batches of consecutive sessions."""
     sessions = missed[0].size
-    count = min(MOST_BATCHES, max(LEAST_BATCHES, int(sessions / callers / ROUNDS)))
+    count = min(MAX_BATCHES, max(MIN_BATCHES, int(sessions / callers / ROUNDS)))
     batch = np.arange(sessions) * count // sessions
     events, turns = (np.bincount(batch, amounts, count).astype(np.float64) for amounts in missed)
     return events, turns

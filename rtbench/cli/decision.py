@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.errors import USAGE_STATUS, RtbenchError
 from bench.untrusted.sanitize import one_line
 from reports.formatting import NBSP
-from reports.looks.decide import look_at
+from reports.looks.decide import analyse_pairs
 from reports.looks.decision import decision_sentence
 from rtbench.cli.report import close_if_left
 
@@ -20,7 +20,7 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     try:
         close_if_left(folder)
-        decision = look_at(folder)
+        decision = analyse_pairs(folder)
     except RtbenchError as error:
         print(f"rtbench: {one_line(str(error))}", file=sys.stderr)
         sys.exit(USAGE_STATUS)

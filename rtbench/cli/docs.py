@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from bench import manual
-from bench.status_line import WIDEST, text_width
+from bench.status_line import MAX_WIDTH, text_width
 from bench.untrusted.sanitize import escape_control
 from rtbench.cli.report import wants_colour
 
@@ -82,7 +82,7 @@ def _show(text: str, *, markdown: bool) -> None:
 
     os.environ.setdefault("LESS", LESS_OPTIONS)
     console = Console(no_color=not wants_colour())
-    console.width = min(console.width, WIDEST)
+    console.width = min(console.width, MAX_WIDTH)
     with console.pager(styles=wants_colour()):
         console.print(Markdown(text, hyperlinks=False) if markdown else text, markup=False, highlight=False)
 

@@ -22,7 +22,7 @@ from bench.cpu import busy_reason, core_count, cpu_limit, cpu_times, load_averag
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, UsageError
 from bench.installation import EXAMPLES
 from bench.load.planning.command_line import COMMAND, program
-from bench.load.planning.cost_estimate import estimate_words, session_cost
+from bench.load.planning.cost_estimate import estimate_text, session_cost
 from bench.plan.script import load_script
 from bench.run.document import INTERRUPTED
 from bench.run.validity import LOAD_GENERATOR_CHECKS
@@ -65,7 +65,7 @@ SIMULATED = DemoLoad(("quickstart",), users=100, spawn_rate=10, sessions=100)
 Half of the calls are text calls and half are voice calls. Each has four turns, so a p95 needs 45 calls of each kind.
 """
 CALLS_PER_CORE, MIN_USERS, RAMP_S = 50, 30, 10
-WATCHED_S = 0.5
+OBSERVED_S = 0.5
 BILLED = DemoLoad(("voice_turns",), users=3, spawn_rate=1, sessions=6)
 """The load on a billed service: as many sessions as a median needs."""
 
@@ -88,7 +88,7 @@ def quick_run(
             print(fewer_at_a_time(load, spare), flush=True)
         options = "--url", str(ready["urls"]["ga"])
         load = replace(load, sessions=sessions or load.sessions)
-        return _looked(load, runs, without_proxies(os.environ), *options)
+        return _measure_delays(load, runs, without_proxies(os.environ), *options)
 
 
 def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
@@ -102,9 +102,9 @@ def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
     )
 
 
-def looked(summary: Summary) -> str:
+def measured_delays(summary: Summary) -> str:
     """Return the last lines of a quick run with uncertain values: the tool works, and why they are uncertain."""
-    turns, failed = summary.outcomes.begun, summary.outcomes.failed
+    turns, failed = summary.outcomes.started, summary.outcomes.failed
     how = f"{plural(failed, 'turn')} failed (see above)" if failed else "none failed"
     busy = any(busy_reason(asdict(machine)) for machine in summary.machines)
     why = "This machine was busy with other work" if busy else "This machine was too slow for this load"
@@ -124,18 +124,18 @@ def looked(summary: Summary) -> str:
 def _run_billed(load: DemoLoad, service_options: ServiceOptions, runs: Path, *, yes: bool) -> int:
     targets = resolve_targets(os.environ, service_options)
     called = " and ".join(target.public_url for target in targets)
-    what = f"{' and '.join(load.scenarios)}, {_much(load, targets)}"
+    what = f"{' and '.join(load.scenarios)}, {_amount(load, targets)}"
     print(f"This calls {called} with {what}: {_cost(load, targets)}.", flush=True)
-    if not yes and not _agreed():
+    if not yes and not _confirm():
         print("No call was made. Add --yes to skip this question, or --simulator to call the simulator.")
         return 0
-    return _looked(load, runs, os.environ, *service_options.words(), "--yes")
+    return _measure_delays(load, runs, os.environ, *service_options.arguments(), "--yes")
 
 
 def spare_cores() -> float:
     """Return the number of free cores, of those that this process may use."""
     begin = cpu_times()
-    time.sleep(WATCHED_S)
+    time.sleep(OBSERVED_S)
     end, cores = cpu_times(), min(core_count(), cpu_limit() or math.inf)
     if begin is None or end is None or end.all_s <= begin.all_s:
         return max(0.0, cores - (load_average() or 0.0))
@@ -148,7 +148,7 @@ def fitting_load(spare: float) -> DemoLoad:
     return replace(SIMULATED, users=users, spawn_rate=math.ceil(users / RAMP_S))
 
 
-def _looked(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
+def _measure_delays(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
     """Run the load; return the exit status.
 
     If the run reached its end and only the load generator's checks failed, return 0 (or FAILED_STATUS if a turn
@@ -163,13 +163,13 @@ def _looked(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: st
     checks, failed = summary.validity.failed, summary.outcomes.failed
     if not checks or {check.name for check in checks} - LOAD_GENERATOR_CHECKS.keys():
         return status
-    print(looked(summary), flush=True)
+    print(measured_delays(summary), flush=True)
     if summary.run.metadata.get("stop_reason") == INTERRUPTED:
         return INTERRUPTED_STATUS
     return FAILED_STATUS if failed else 0
 
 
-def _much(load: DemoLoad, targets: Sized) -> str:
+def _amount(load: DemoLoad, targets: Sized) -> str:
     """Return the number of sessions in words. With several targets, a user runs a pair: one session on each target."""
     if len(targets) == 1:
         return f"{load.sessions} sessions, {load.users} at a time"
@@ -180,12 +180,12 @@ def _cost(load: DemoLoad, targets: Iterable[Target]) -> str:
     """Return the estimated cost in words."""
     table = load_price_table(None)
     scripts = [load_script(EXAMPLES / "scripts" / f"{name}.yaml") for name in load.scenarios]
-    return estimate_words(
+    return estimate_text(
         [session_cost(target, scripts, table.models, table.as_of) for target in targets], load.sessions
     )
 
 
-def _agreed() -> bool:
+def _confirm() -> bool:
     if not sys.stdin.isatty():
         raise UsageError(
             "there is no terminal to confirm the cost: add --yes (make: YES=1) to call the deployment, "
@@ -201,13 +201,13 @@ def _locust(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: st
     with (
         tempfile.TemporaryDirectory() as scratch,
         locust_run(words, environment_without(environ, "LOCUST_") | called, folder=Path(scratch)) as run,
-        _handed_on(signal.SIGTERM, run.process),
+        _forward_output(signal.SIGTERM, run.process),
     ):
         return _wait(run.process)
 
 
 @contextmanager
-def _handed_on(number: signal.Signals, process: subprocess.Popen[bytes]) -> Iterator[None]:
+def _forward_output(number: signal.Signals, process: subprocess.Popen[bytes]) -> Iterator[None]:
     """Forward a signal of this process to another process, which then ends in order. Ctrl-C reaches both anyway."""
     before = signal.signal(number, lambda *_: process.send_signal(number))
     try:

@@ -33,17 +33,17 @@ def runs_folder() -> Path:
     return Path(os.environ.get("LOCUST_RUNS_DIR") or FOLDER)
 
 
-def run_named(name: str) -> Path:
+def run_with_name(name: str) -> Path:
     """Return the folder of a run, given its path or its name in the runs folder; for "", print and return the newest.
 
     Raise UsageError if there is none.
     """
     from bench.run.presence import file_status
-    from bench.run.run_list import chosen_run
+    from bench.run.run_list import resolve_run
 
     if name and file_status(Path(name)):
         return Path(name)
-    run = chosen_run(name, runs_folder())
+    run = resolve_run(name, runs_folder())
     if not name:
         print(f"rtbench: {escape_control(str(run))}, the newest run", file=sys.stderr)
     return run
@@ -61,7 +61,7 @@ def report(
     verdict. For several runs, the report of each is written, and the terminal shows them in one table; their data are
     not pooled.
     """
-    runs = [run_named(name) for name in names or [""]]
+    runs = [run_with_name(name) for name in names or [""]]
     if len(runs) > 1:
         _side_by_side(list(dict.fromkeys(runs)))
         return
@@ -71,7 +71,7 @@ def report(
     from reports.text.document import write_report
     from reports.wording.sentences import run_essentials
 
-    summary = summarised(runs[0])
+    summary = summarise(runs[0])
     page = run_page(summary)
     paths = write_report(summary, page)
     sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
@@ -89,13 +89,13 @@ def _side_by_side(runs: list[Path]) -> None:
         read_document(run)  # refuse a folder that is no run before anything is written
     rows, pages = [], list[Path]()
     for run in runs:
-        summary = summarised(run)
+        summary = summarise(run)
         pages.append(write_report(summary).html)
         rows += rows_of(summary)
     sys.stdout.write(several(rows, pages, text_width()))
 
 
-def summarised(run: Path) -> Summary:
+def summarise(run: Path) -> Summary:
     """Return the summary of a run. Finalize it first if the process that wrote it is gone."""
     from reports import runs
     from reports.summary.summary import summarise
@@ -113,7 +113,7 @@ def close_if_left(folder: Path) -> None:
     from bench.run.folder import read_document
 
     document = read_document(folder)
-    if not spool.is_kept(folder):
+    if not spool.is_stored(folder):
         return
     from bench.run import finalize
 
@@ -164,7 +164,7 @@ def export(
         raise UsageError("--metric needs --format hlog: rows contain every metric; leave --metric out")
     if metric is not None and metric not in CATALOGUE:
         raise UsageError(f"unknown metric {metric}: {see('metrics')} lists the metrics")
-    run = run_named(name)
+    run = run_with_name(name)
     close_if_left(run)
     if form is ReportFormat.HLOG:
         written = [export_log(run, out, metric, force=force)]

@@ -27,7 +27,7 @@ OF_LOCUST = (
     ("--processes", "", "N", "processes that share the users; -1: one per core"),
 )
 """The options of Locust that the help shows: name, short form, value, and purpose."""
-SHOWN = {
+DISPLAYED_OPTIONS = {
     LOAD: ("sessions", "arrival_rate", "max_concurrent", "stages", "warmup", "until_decided", "yes", "budget"),
     VERDICT: ("thresholds", "baseline", "on_inconclusive", "junit"),
     SERVICE: ("targets", "target_file", "url", "dialect", "api_key_env", "auth"),
@@ -37,7 +37,7 @@ SHOWN = {
 
 
 @cache
-def shown_parameters() -> list[Any]:
+def displayed_parameters() -> list[Any]:
     """Return the files and the most important options as Typer shows them; Typer parses none of them."""
     from bench.load.planning.run_options import OF_CHECK, RUN_OPTIONS
     from bench.target.options import OPTIONS
@@ -48,7 +48,7 @@ def shown_parameters() -> list[Any]:
     listed = [_parameter("files", files)]
     for flag, short, metavar, note in OF_LOCUST:
         listed.append(_option(flag, note, metavar, LOAD, *filter(None, [short])))
-    for panel, names in SHOWN.items():
+    for panel, names in DISPLAYED_OPTIONS.items():
         for name in names:
             option = flags[name]
             is_switch = "action" in getattr(option, "more", {}) and option.metavar is None
@@ -81,7 +81,7 @@ class ReadByLocust(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters that the help and shell completion show."""
-        return [*shown_parameters(), *super().get_params(ctx)]
+        return [*displayed_parameters(), *super().get_params(ctx)]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Keep the arguments as they are; print the help if they request it."""

@@ -21,16 +21,16 @@ def runs(
     as_json: Annotated[bool, typer.Option("--json", help="print the list as JSON")] = False,
 ) -> None:
     """List the runs of a folder, newest first: targets, sessions, verdict, size on disk, labels."""
-    from bench.run.run_list import kept_runs
+    from bench.run.run_list import list_runs
 
     if as_json:
         import msgspec
 
-        print(to_safe_json(msgspec.to_builtins(kept_runs(folder))))
+        print(to_safe_json(msgspec.to_builtins(list_runs(folder))))
     else:
         from rtbench.cli.runs_table import runs_text
 
-        sys.stdout.write(runs_text(kept_runs(folder), text_width(), colour=wants_colour()))
+        sys.stdout.write(runs_text(list_runs(folder), text_width(), colour=wants_colour()))
 
 
 def open_run(
@@ -45,9 +45,9 @@ def open_run(
     """
     from bench.run.finalize import is_under_way
     from bench.run.folder import read_document
-    from bench.run.run_list import chosen_run
+    from bench.run.run_list import resolve_run
 
-    path = chosen_run(run, runs_dir)
+    path = resolve_run(run, runs_dir)
     page = path / "report.html"
     if not page.exists():
         if is_under_way(path, read_document(path)):
@@ -55,9 +55,9 @@ def open_run(
                 f"{path} is in progress and has no report yet: run `rtbench report {path}` for the rows so far"
             )
         from reports.text.document import write_report
-        from rtbench.cli.report import summarised
+        from rtbench.cli.report import summarise
 
-        write_report(summarised(path))
+        write_report(summarise(path))
     import webbrowser
 
     webbrowser.open(page.resolve().as_uri())

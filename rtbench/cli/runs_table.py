@@ -9,19 +9,19 @@ from bench.run.document import ValidityStatus
 from bench.run.run_list import ListedRun, RunList
 from bench.units import NS_PER_S
 from bench.untrusted.sanitize import escape_control, one_line
-from reports.formatting import NONE, count, quantity, shortened
+from reports.formatting import NONE, count, excerpt, quantity
 from reports.render.blocks import Block, Cell, Column, Line, Paragraph, Row, make_row, table
 from reports.render.terminal import render_lines
 
 HEADS = (
-    Column("run", least=24),
+    Column("run", min_width=24),
     Column("started, UTC", left=True, leave_out=1),
     Column("targets", left=True, leave_out=2),
     "sessions",
     Column("verdict", left=True),
     "size",
 )
-TARGETS_MOST = 24
+MAX_TARGETS = 24
 
 
 def runs_text(kept: RunList, width: int = 100, *, colour: bool = False) -> str:
@@ -43,7 +43,7 @@ def _row(run: ListedRun) -> Row:
     cells: Line = [
         run.name,
         f"{datetime.fromtimestamp(run.started_utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M}",
-        shortened(escape_control(", ".join(run.targets)) or NONE, TARGETS_MOST),
+        excerpt(escape_control(", ".join(run.targets)) or NONE, MAX_TARGETS),
         NONE if run.sessions is None else count(run.sessions),
         _verdict(run),
         quantity(run.size_bytes),
@@ -56,11 +56,11 @@ def _verdict(run: ListedRun) -> Cell:
     simulated = " ◇ SIMULATED" if run.simulated else ""
     if run.under_way:
         return Cell(f"… in progress{simulated}")
-    word, style = WORDS[run.validity]
+    word, style = TITLES[run.validity]
     return Cell(f"{word}{simulated}", style=style)
 
 
-WORDS: dict[ValidityStatus, tuple[str, str]] = {
+TITLES: dict[ValidityStatus, tuple[str, str]] = {
     "valid": ("✓ VALID", "good"),
     "invalid": ("✕ INVALID", "bad"),
     "no_verdict": ("? NO VERDICT", "warn"),

@@ -50,7 +50,7 @@ def calibrate(
     warn if their load is higher. Exit status 4: there is no conclusion, because the simulator or other programs set
     the limit; 130: interrupted.
     """
-    from bench.cpu import allowed_cores, cores_of
+    from bench.cpu import allowed_cores, assign_cores
     from bench.run.calibration import KINDS, date_of, file_name, machine
     from rtbench.calibrate.load_step_search import calibration_of, conclusions, is_concluded
     from rtbench.calibrate.load_steps import plan_of
@@ -60,12 +60,12 @@ def calibrate(
     _check_descriptors(max_sessions)
     folders = _writable_folders(out)
     kinds = (agent,) if agent else KINDS
-    plan, cores, began = plan_of(max_sessions, quick=quick, kinds=kinds), cores_of(allowed_cores()), utc_ns()
+    plan, cores, began = plan_of(max_sessions, quick=quick, kinds=kinds), assign_cores(allowed_cores()), utc_ns()
     typer.echo(_opening(plan, cores, [folder / file_name(tls=tls, agent=agent) for folder in folders], tls=tls))
     steps: list[LoadStep] = []
     try:
         with terminable():
-            _climb(plan, cores, steps, tls=tls)
+            _run_steps(plan, cores, steps, tls=tls)
     except KeyboardInterrupt:
         typer.echo("\n".join(["", *error_lines(steps), "interrupted: there is no result, and nothing was saved"]))
         raise
@@ -74,7 +74,7 @@ def calibrate(
     if not is_concluded(found):
         raise typer.Exit(INVALID_STATUS)
     # saves to each folder if it can; the first folder decides the exit status
-    problems = [_problem(found, folder) for folder in folders]
+    problems = [_error_text(found, folder) for folder in folders]
     for problem in filter(None, problems):
         typer.echo(problem, err=True)
     raise typer.Exit(USAGE_STATUS if problems[0] else 0)
@@ -111,7 +111,7 @@ def _opening(plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path],
         "load generator and simulator share cores: errors are larger than with separate cores"
         if cores.shared
         else "load generator on core {}, simulator on {}".format(
-            *(", ".join(map(str, sorted(some))) for some in (cores.harness, cores.simulator))
+            *(", ".join(map(str, sorted(some))) for some in (cores.load_generator, cores.simulator))
         )
     )
     way = "over TLS" if tls else "without TLS (services use TLS: add --tls)"
@@ -125,7 +125,7 @@ def _opening(plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path],
     )
 
 
-def _climb(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep], *, tls: bool) -> None:
+def _run_steps(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep], *, tls: bool) -> None:
     """Run every load step, append it to `steps`, and print it."""
     from rtbench.calibrate.load_steps import run_load_step, run_load_steps
     from rtbench.calibrate.page import step_heads, step_lines
@@ -138,7 +138,7 @@ def _climb(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep], *
             typer.secho("\n".join(step_lines(step)), fg=SYMBOLS[step.result][1])
 
 
-def _problem(found: Calibration, folder: Path) -> str:
+def _error_text(found: Calibration, folder: Path) -> str:
     """Save data and page; return why that failed, or "".
 
     A coarse calibration does not replace a fuller one of the same machine; that is no failure.
@@ -166,8 +166,8 @@ def _problem(found: Calibration, folder: Path) -> str:
     return ""
 
 
-MOST_LEVEL = 100_000
-LEAST_PRECISION, MOST_PRECISION = 5, 100
+MAX_LEVEL = 100_000
+MIN_PRECISION, MAX_PRECISION = 5, 100
 """The limits of the precision, in percent."""
 
 
@@ -203,7 +203,7 @@ def capacity(
     first: Annotated[
         int, typer.Option("--from", min=1, help="The first level; it is doubled until a level fails.")
     ] = 1,
-    last: Annotated[int, typer.Option("--to", min=1, max=MOST_LEVEL, help="The highest level.")] = 256,
+    last: Annotated[int, typer.Option("--to", min=1, max=MAX_LEVEL, help="The highest level.")] = 256,
     max_time: Annotated[str, typer.Option(metavar="SPAN", help="Maximum duration of the search.")] = "30m",
     budget: Annotated[float | None, typer.Option(metavar="USD", help="Maximum cost of the search.")] = None,
     precision: Annotated[
@@ -248,7 +248,7 @@ def capacity(
     plan = _checked(
         SearchPlan(
             by=LOAD_UNITS[by],
-            slos=[each.written for each in slos],
+            slos=[each.source_text for each in slos],
             metric=quantiles[0] if quantiles else "",
             first=first,
             max=last,
@@ -266,7 +266,7 @@ def capacity(
     try:
         ready = prepare_search(service_options, locustfile, plan, folder / "levels", options or [], yes=yes)
         for each in slos:
-            refuse_unmeasurable(each.threshold, ready.lacking, f"--slo {quoted(each.written)}")
+            refuse_unmeasurable(each.threshold, ready.missing_features, f"--slo {quoted(each.source_text)}")
     except UsageError:
         with suppress(OSError):  # so that the next search can use the name; only empty folders are removed
             (folder / "levels").rmdir()
@@ -282,15 +282,15 @@ def _checked(plan: SearchPlan) -> SearchPlan:
     """Return the plan with the maximum number of levels. Raise UsageError if the plan is impossible."""
     import msgspec
 
-    from rtbench.capacity.search import LEAST_S, grid_of
+    from rtbench.capacity.search import MIN_LEVEL_S, grid_of
     from rtbench.load_search import levels_left
 
     if plan.first > plan.max:
         raise UsageError(f"--from {plan.first} is higher than --to {plan.max}")
     if plan.budget_usd is not None and not 0 < plan.budget_usd < float("inf"):
         raise UsageError("--budget must be more than 0 USD")
-    if plan.time_s < LEAST_S:
-        raise UsageError(f"--max-time {plan.time_s:g}s is too short for a level: use at least {LEAST_S:.0f} s")
+    if plan.time_s < MIN_LEVEL_S:
+        raise UsageError(f"--max-time {plan.time_s:g}s is too short for a level: use at least {MIN_LEVEL_S:.0f} s")
     return msgspec.structs.replace(plan, max_levels=levels_left(grid_of(plan), []))
 
 
@@ -306,8 +306,8 @@ def _span_s(text: str) -> float:
 def _precision(text: str) -> float:
     """Return the precision as a fraction of 1. Raise UsageError if it is no percentage within the limits."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", text.strip(), re.ASCII)
-    if match is None or not LEAST_PRECISION <= float(match[1]) <= MOST_PRECISION:
-        raise UsageError(f"--precision must be from {LEAST_PRECISION}% to {MOST_PRECISION}%, such as 10%, not {text}")
+    if match is None or not MIN_PRECISION <= float(match[1]) <= MAX_PRECISION:
+        raise UsageError(f"--precision must be from {MIN_PRECISION}% to {MAX_PRECISION}%, such as 10%, not {text}")
     return float(match[1]) / 100
 
 

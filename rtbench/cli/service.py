@@ -21,15 +21,15 @@ from bench.errors import UsageError
 from bench.status_line import text_width
 from bench.target.options import OPTIONS, ServiceOptions, TargetOption
 from bench.untrusted.sanitize import to_safe_json
-from rtbench.cli.report import run_named, wants_colour
+from rtbench.cli.report import run_with_name, wants_colour
 
 if TYPE_CHECKING:
-    from bench.doctor.diagnosis import Finding
+    from bench.doctor.diagnosis import CheckFinding
     from bench.run.replay import ReplayedSession
     from bench.target.target import Target
 
 FAILED_STATUS = 1
-WIDEST = 100
+MAX_WIDTH = 100
 COLOURS = {"pass": "green", "warning": "yellow", "fail": "red", "skipped": "bright_black"}
 PANEL = "The service and the connection to it"
 OF_COMMANDS = tuple(name for name in OPTIONS if name != "prices")
@@ -92,8 +92,8 @@ def doctor(
     from bench.transport.gevent_patch import patch
 
     patch()
-    from bench.doctor.diagnosis import Finding, any_failed
-    from bench.doctor.machine_checks import look_at_machine
+    from bench.doctor.diagnosis import CheckFinding, any_failed
+    from bench.doctor.machine_checks import check_machine
     from bench.doctor.service_checks import examine, examine_offline
     from bench.target.target_settings import load_price_table
     from bench.target.targets import ENDPOINT, TARGET_FILE, resolve_every_target, resolve_targets
@@ -107,7 +107,7 @@ def doctor(
         unnamed = str(error)
     prices = load_price_table(None).models
     told = (lambda _, findings: list(findings)) if as_json else _printed
-    machine = told("this machine", look_at_machine())
+    machine = told("this machine", check_machine())
     if offline:
         found = [told(target.label, examine_offline(target)) for target in targets]
     else:
@@ -116,21 +116,23 @@ def doctor(
         looks = [examine(target, prices, with_turn=turn) for target in targets]
         found = [told(title, look) for title, look in zip(titles, looks, strict=True)]
     if unnamed and not as_json:
-        _printed("no service", [Finding("service", "skipped", f"no target is named, so none was checked: {unnamed}")])
+        _printed(
+            "no service", [CheckFinding("service", "skipped", f"no target is named, so none was checked: {unnamed}")]
+        )
     failed = any(any_failed(findings) for findings in (machine, *found))
     if as_json:
         print(to_safe_json(_document(machine, targets, found, failed)))
     raise typer.Exit(FAILED_STATUS if failed else 0)
 
 
-def _printed(title: str, findings: Iterable[Finding]) -> list[Finding]:
+def _printed(title: str, findings: Iterable[CheckFinding]) -> list[CheckFinding]:
     """Print each finding as it arrives; return all findings."""
     from bench.doctor.diagnosis import STATE_WIDTH, lines
 
     typer.echo(f"\n{title}\n")
     printed = []
     for finding in findings:
-        first, *rest = lines(finding, min(WIDEST, shutil.get_terminal_size().columns))
+        first, *rest = lines(finding, min(MAX_WIDTH, shutil.get_terminal_size().columns))
         state = typer.style(first[:STATE_WIDTH], fg=COLOURS[finding.result])
         typer.echo("\n".join([state + first[STATE_WIDTH:], *rest]))
         printed.append(finding)
@@ -138,7 +140,7 @@ def _printed(title: str, findings: Iterable[Finding]) -> list[Finding]:
 
 
 def _document(
-    machine: list[Finding], targets: list[Target], found: list[list[Finding]], failed: bool
+    machine: list[CheckFinding], targets: list[Target], found: list[list[CheckFinding]], failed: bool
 ) -> dict[str, Any]:
     import msgspec
 
@@ -152,7 +154,7 @@ def _document(
     return document
 
 
-DEFAULT_WORDS = "Hello, what can you do?"
+DEFAULT_TEXT = "Hello, what can you do?"
 PROBE_OPTIONS = {"input_transcription": "--input-transcription", "turn_detection": "--manual-commit"}
 """The option that sets a setting, if the two names differ."""
 
@@ -160,7 +162,7 @@ PROBE_OPTIONS = {"input_transcription": "--input-transcription", "turn_detection
 @with_service_options()
 def probe(
     service_options: ServiceOptions,
-    text: Annotated[str | None, typer.Option(help=f"Send this text (default: {DEFAULT_WORDS})")] = None,
+    text: Annotated[str | None, typer.Option(help=f"Send this text (default: {DEFAULT_TEXT})")] = None,
     audio: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Send this recording instead; the service finds its end.")
     ] = None,
@@ -201,14 +203,14 @@ def probe(
         raise UsageError(f"a probe calls one target, but {len(targets)} are selected: {names}; name one with --targets")
     target = targets[0]
     session = {"voice": voice, "instructions": instructions, "input_transcription": input_transcription}
-    _refuse_said_twice(target, session | {"turn_detection": "none" if manual_commit else None})
+    _refuse_duplicates(target, session | {"turn_detection": "none" if manual_commit else None})
     if audio is not None:
         detection = "server_vad" if target.dialect.takes_requests else FULL_DUPLEX
         session["turn_detection"] = "none" if manual_commit else detection
     elif not target.dialect.takes_requests:
         raise UsageError(f"{target.label} accepts only speech: name a recording with --audio")
     given = {name: value for name, value in session.items() if value is not None}
-    script = script_of(target, audio or (DEFAULT_WORDS if text is None else text), given)
+    script = script_of(target, audio or (DEFAULT_TEXT if text is None else text), given)
     for option, path in (("--save-audio", save_audio), ("--event-log", event_log)):
         if path is not None:
             _refuse_unwritable(option, path)
@@ -239,7 +241,7 @@ def _refuse_mixture(text: str | None, audio: Path | None, *, manual_commit: bool
         raise UsageError("--record-audio needs --event-log: add it, or leave --record-audio out")
 
 
-def _refuse_said_twice(target: Target, session: dict[str, Any]) -> None:
+def _refuse_duplicates(target: Target, session: dict[str, Any]) -> None:
     """Raise UsageError if an option and the target set the same setting."""
     for name in target.session:
         if session.get(name) is not None:
@@ -281,7 +283,7 @@ def _event_log(name: str) -> Path:
 
     if name.endswith(".jsonl") or (file_status(Path(name)) and not is_folder(Path(name))):
         return Path(name)
-    run = run_named(name)
+    run = run_with_name(name)
     logs = sorted((run / "events").glob("*.jsonl"))
     if not logs:
         raise UsageError(f"{run} has no event logs: run it with --record-events 1%, or name a log (events/*.jsonl)")

@@ -22,7 +22,7 @@ from reports.formatting import NBSP, count, format_number
 from reports.render.terminal import coloured
 from reports.render.waterfall import Direction, WaterfallRow, folded, message, waterfall
 
-SAID = {
+TRANSCRIPTS = {
     EventKind.TEXT_DELTA: "text delta",
     EventKind.AUDIO_DELTA: "audio delta",
     EventKind.TRANSCRIPT_DELTA: "transcript delta",
@@ -37,13 +37,13 @@ MARKS: dict[str, tuple[Direction, str, str]] = {
     "first_audible": ("♪", "first audible sample", "good"),
 }
 """The instants that are not messages."""
-HEARD = ("first_audio", "first_audible")
+PLAYBACK = ("first_audio", "first_audible")
 Keyed = tuple[object, WaterfallRow]
 HEAD = 11
 """The width of the first column, in characters."""
-TOLD_HEADERS = ("x-", "apim-", "openai-")
-LONGEST_SETTING = 60
-HELD_TOGETHER = 40
+PRINTED_HEADERS = ("x-", "apim-", "openai-")
+MAX_SETTING = 60
+UNBREAKABLE = 40
 
 
 def opening_rows(replayed: ReplayedSession) -> list[WaterfallRow]:
@@ -65,29 +65,29 @@ def turn_rows(replayed: ReplayedSession) -> Iterator[tuple[TurnObservation, list
 
 def _rows(turn: TurnObservation, passages: Iterable[WireTransfer]) -> list[WaterfallRow]:
     zero_ns = turn.instants.get(turn.measured_from or "", turn.start_ns)
-    waits = {name: (at_ns - zero_ns) / NS_PER_MS for name, at_ns in _waits(turn.instants).items()}
+    waits = {name: (at_ns - zero_ns) / NS_PER_MS for name, at_ns in _latencies(turn.instants).items()}
     keyed = [
-        _waited(_keyed(passage, zero_ns), waits.get(_instant(passage, turn.instants)))
+        _latency(_keyed(passage, zero_ns), waits.get(_instant(passage, turn.instants)))
         for passage in _named_appends(passages, turn.instants.get("speech_end"))
     ]
     marks = [
-        _waited((None, message((turn.instants[name] - zero_ns) / NS_PER_MS, way, said, style=style)), waits.get(name))
+        _latency((None, message((turn.instants[name] - zero_ns) / NS_PER_MS, way, said, style=style)), waits.get(name))
         for name, (way, said, style) in MARKS.items()
         if name in turn.instants
     ]
     return folded([*keyed, *marks])
 
 
-def _waits(instants: Mapping[str, int]) -> dict[str, int]:
+def _latencies(instants: Mapping[str, int]) -> dict[str, int]:
     """Return the start of the wait for each instant: the milestone before it."""
     chain = VAD_SEGMENTS if "speech_stopped" in instants else MANUAL_SEGMENTS
     happened = [name for name in chain if name in instants]
     waits = {end: instants[begin] for begin, end in pairwise(happened)}
-    before = [instants[name] for name in happened if name not in HEARD]
+    before = [instants[name] for name in happened if name not in PLAYBACK]
     return waits | (dict.fromkeys(("first_text", "first_transcript"), before[-1]) if before else {})
 
 
-def _waited(keyed: Keyed, since_ms: float | None) -> Keyed:
+def _latency(keyed: Keyed, since_ms: float | None) -> Keyed:
     key, row = keyed
     return key, row if since_ms is None else replace(row, since_ms=since_ms)
 
@@ -95,7 +95,7 @@ def _waited(keyed: Keyed, since_ms: float | None) -> Keyed:
 def _instant(passage: WireTransfer, instants: Mapping[str, int]) -> str:
     """Return the instant that a message set; "" if it set none."""
     if passage.event is None:
-        name = "request_sent" if passage.act is MessageKind.REQUEST else ""
+        name = "request_sent" if passage.message_kind is MessageKind.REQUEST else ""
     else:
         name = ARRIVALS.get(passage.event.kind, "")
     return name if instants.get(name) == passage.at_ns else ""
@@ -105,7 +105,7 @@ def _named_appends(passages: Iterable[WireTransfer], speech_end_ns: int | None) 
     """Name the appends, and give those after the end of speech another name."""
     speaking = True
     for passage in passages:
-        if passage.act is not MessageKind.APPEND:
+        if passage.message_kind is not MessageKind.APPEND:
             yield passage
             continue
         yield replace(passage, name=APPENDED if speaking else APPENDED_LATER)
@@ -118,16 +118,16 @@ def _keyed(passage: WireTransfer, zero_ns: int) -> Keyed:
     if passage.event is None:
         return (passage.name if passage.audio_bytes else None), message(at_ms, "→", passage.name, passage.audio_bytes)
     event = passage.event
-    bad = event.kind in (EventKind.ERROR, EventKind.MALFORMED, EventKind.INPUT_NOT_TRANSCRIBED) or event.foreign
+    bad = event.kind in (EventKind.ERROR, EventKind.MALFORMED, EventKind.INPUT_NOT_TRANSCRIBED) or event.other_dialect
     soft = event.kind in (EventKind.NOTED, EventKind.RATE_LIMITS, EventKind.UNKNOWN)
-    row = message(at_ms, "←", _said(event), passage.audio_bytes, "bad" if bad else "soft" if soft else "")
+    row = message(at_ms, "←", _transcripts(event), passage.audio_bytes, "bad" if bad else "soft" if soft else "")
     if event.kind in DELTAS:  # deltas of one kind and response are one row
         return (event.kind, event.response_id), row
     return ((event.name, event.response_id) if event.name.endswith(".delta") else None), row
 
 
-def _said(event: ServerEvent) -> str:
-    name, more = SAID.get(event.kind, event.name), ""
+def _transcripts(event: ServerEvent) -> str:
+    name, more = TRANSCRIPTS.get(event.kind, event.name), ""
     if event.kind is EventKind.RESPONSE_DONE:
         more = f", {event.status or 'no status'}"
     elif event.kind is EventKind.ERROR and event.failure is not None:
@@ -138,7 +138,7 @@ def _said(event: ServerEvent) -> str:
             if limit.remaining is not None:
                 more += f", {count(limit.remaining)}{whole} {limit.name} left"
     elif event.kind is EventKind.UNKNOWN:
-        more = " (of the other dialect)" if event.foreign else " (unknown)"
+        more = " (of the other dialect)" if event.other_dialect else " (unknown)"
     return escape_control(name + more)
 
 
@@ -150,7 +150,7 @@ def session_text(
     `target`: the called target, if it is known.
     """
     yield from _opening(replayed, width, colour=colour, again=again)
-    asked = next((passage.name for passage in replayed.passages if passage.act is MessageKind.REQUEST), "")
+    asked = next((passage.name for passage in replayed.passages if passage.message_kind is MessageKind.REQUEST), "")
     origins = {"request_sent": asked, "speech_end": "the end of speech"}
     for turn, rows in turn_rows(replayed):
         measured_from = origins.get(turn.measured_from or "", "the start of the turn")
@@ -162,9 +162,9 @@ def session_text(
     yield from _named("settings", _settings(replayed.session.effective_settings), width)
     session = replayed.session
     if session.outcome != "ok":
-        told = [_told(session.outcome, session.detail), *_wait_asked(session.retry_after_ns)]
+        told = [_reported(session.outcome, session.detail), *_retry_after(session.retry_after_ns)]
         yield from _named("session", told, width)
-    yield from _named("hint", _given("", hint(replayed, target)), width)
+    yield from _named("hint", _stated("", hint(replayed, target)), width)
     if replayed.cut:
         yield from _named("note", ["the log ends before the end of the session"], width)
 
@@ -182,9 +182,9 @@ def _opening(replayed: ReplayedSession, width: int, *, colour: bool, again: bool
     session_id, run_id = about.get("session_id"), about.get("run_id")
     if session_id and run_id and session_id != run_id:  # a probe is not a session of a run
         yield from _named("log of", [f"session {session_id}", f"run {run_id}"], width)
-    yield from _named("target", _given("", about.get("url") or about.get("target")), width)
-    headers = [f"{name} {value}" for name, value in session.headers.items() if name.startswith(TOLD_HEADERS)]
-    yield from _named("service", [*_given("session ", session.service_session_id), *headers], width)
+    yield from _named("target", _stated("", about.get("url") or about.get("target")), width)
+    headers = [f"{name} {value}" for name, value in session.headers.items() if name.startswith(PRINTED_HEADERS)]
+    yield from _named("service", [*_stated("session ", session.service_session_id), *headers], width)
     metrics_ns = session.metrics_ns()
     left_out = {"session_duration", "start_delay"} | ({"auth_wait"} if not metrics_ns["auth_wait"] else set())
     connecting = {name: value for name, value in metrics_ns.items() if name not in left_out}
@@ -204,28 +204,28 @@ def _measured(turn: TurnObservation, width: int) -> Iterator[str]:
     if (error_ns := turn.timestamp_uncertainty_ns) is not None:  # the uncertainty of the arrival of the first delta
         stamps = [f"timestamp_uncertainty {format_number(error_ns / NS_PER_MS)} ms ({turn.receive_timestamp_source})"]
     parts = {
-        "outcome": [_told(turn.outcome, turn.detail), *_wait_asked(turn.retry_after_ns)],
-        "metrics": [*_times(turn.metrics_ns()), *_figures(turn), *proxied, *stamps],
+        "outcome": [_reported(turn.outcome, turn.detail), *_retry_after(turn.retry_after_ns)],
+        "metrics": [*_times(turn.metrics_ns()), *_values(turn), *proxied, *stamps],
         "breakdown": _segments(turn),
         "tokens": _tokens(turn),
-        "input text": _given("", turn.input_text),
-        "reply text": _given("", turn.reply_text),
-        "ids": [*_given("response ", turn.response_id), *_given("item ", turn.item_id)],
+        "input text": _stated("", turn.input_text),
+        "reply text": _stated("", turn.reply_text),
+        "ids": [*_stated("response ", turn.response_id), *_stated("item ", turn.item_id)],
     }
     for name, said in parts.items():
         yield from _named(name, said, width)
 
 
-def _told(outcome: str, detail: str) -> str:
+def _reported(outcome: str, detail: str) -> str:
     return f"{outcome}: {detail_text(outcome, detail)}" if detail else outcome
 
 
-def _wait_asked(retry_after_ns: int | None) -> list[str]:
+def _retry_after(retry_after_ns: int | None) -> list[str]:
     """Return the wait that the service requested when it throttled the call."""
     return [] if retry_after_ns is None else [f"retry after {_ms(retry_after_ns)} ms"]
 
 
-def _given(before: str, value: object) -> list[str]:
+def _stated(before: str, value: object) -> list[str]:
     """Return one part of a line, or none if there is no value."""
     return [f"{before}{value}"] if value else []
 
@@ -239,17 +239,17 @@ def _ms(ns: int) -> str:
     return format_number(ns / NS_PER_MS) if abs(ns) < 1000 * NS_PER_MS else f"{ns / NS_PER_MS:,.0f}".replace("-", "−")
 
 
-def _figures(turn: TurnObservation) -> list[str]:
+def _values(turn: TurnObservation) -> list[str]:
     """Return the metrics of a turn that are not times."""
     columns = (metric for metric in CATALOGUE.values() if metric.scope == "turn" and metric.column)
     return [
         f"{metric.name} {format_number(value)}{'' if metric.unit == 'n' else f' {metric.unit}'}"
         for metric in columns
-        if metric.unit != "ms" and (value := _figure(turn, metric)) is not None
+        if metric.unit != "ms" and (value := _value(turn, metric)) is not None
     ]
 
 
-def _figure(turn: TurnObservation, metric: Metric) -> float | None:
+def _value(turn: TurnObservation, metric: Metric) -> float | None:
     """Return a metric of a turn that is not a time: the value of its column, or its ratio to another column in %."""
     value, unless = getattr(turn, metric.column), metric.unless
     if value is None or (unless is not None and getattr(turn, unless[0]) == unless[1]):
@@ -297,7 +297,7 @@ def _settings(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
         elif value not in (None, "", []):
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             text = text.lower() if isinstance(value, bool) else text
-            text = text if len(text) <= LONGEST_SETTING else f"{text[: LONGEST_SETTING - 1]}…"
+            text = text if len(text) <= MAX_SETTING else f"{text[: MAX_SETTING - 1]}…"
             told.append(f"{prefix}{name} {text}")
     return told
 
@@ -308,7 +308,7 @@ def _settings(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
 def _named(name: str, parts: Iterable[str], width: int) -> Iterator[str]:
     """Yield `name   a · b · c`, with further lines indented under the first; yield no line if there are no parts."""
     # short parts are not broken across lines
-    text = f"{NBSP}· ".join(part.replace(" ", NBSP) if len(part) < HELD_TOGETHER else part for part in parts)
+    text = f"{NBSP}· ".join(part.replace(" ", NBSP) if len(part) < UNBREAKABLE else part for part in parts)
     for row, line in enumerate(_wrapped(text, width - HEAD) if text else []):
         yield f"{name if row == 0 else '':<{HEAD}}{line}"
 

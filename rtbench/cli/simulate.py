@@ -112,7 +112,7 @@ def simulate(
             document = ready_document(host, bound_port, ca, tokens_from, pids)
             if clients:
                 ws = document.urls["openai"].partition("/v1/")[0]
-                typer.echo("\n".join(to_paste(ws, document.ca, keyed=offer.authenticator.closed)))
+                typer.echo("\n".join(to_paste(ws, document.ca, keyed=offer.authenticator.requires_credentials)))
             _announce(document, chosen, seed, ready_file)
 
         try:
@@ -136,7 +136,7 @@ def _served(
 
     line = StatusLine(sys.stderr, os.environ)
     view = LiveView(line)
-    told = (lambda number, standing: view.told(number, standing, monotonic_ns())) if line.in_place else None
+    told = (lambda number, standing: view.update(number, standing, monotonic_ns())) if line.in_place else None
     try:
         if workers == 1:
             return [serve(offer, listener, ready, told=told)]
@@ -165,10 +165,10 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
     if path is not None:
         raise UsageError("give --profile or --from-run, not both")
     from reports.runs import load_frames
-    from reports.sides.named import parted
+    from reports.sides.named import split_name
     from rtbench.simulator_profile import simulator_profile
 
-    folder, target = parted(like)
+    folder, target = split_name(like)
     return simulator_profile(load_frames(folder), target, step)
 
 

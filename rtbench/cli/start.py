@@ -25,7 +25,7 @@ INTRODUCTION = (
     "line, in locust.conf (without the dashes), or by the environment variable at the end of its description."
 )
 INDENT = 28
-KEPT_PLACES = (
+KEPT_PATHS = (
     "voice_turns.py",
     "targets.schema.json",
     "scripts/voice_turns.yaml",
@@ -36,7 +36,7 @@ KEPT_PLACES = (
     "audio/goodbye.wav",
 )
 """The files that have the same path in the tool's `scenarios` and in the user's: documented commands work in both."""
-AGENT_PLACES = (
+AGENT_PATHS = (
     "agent.py",
     "targets.schema.json",
     "scripts/agent.yaml",
@@ -119,7 +119,7 @@ def extras_of(names: str) -> list[str]:
 def starter_files(ci: CiSystem, extras: Iterable[str] = ()) -> Mapping[Path, bytes]:
     """Return the contents of the files of a new folder."""
     own = {Path(WORKFLOWS[ci]): _starter(f"{ci}.yml"), Path("scenarios/ci.yaml"): _starter("first_ci.yaml")}
-    places = dict.fromkeys((*KEPT_PLACES, *(place for name in extras for place in EXTRAS[name])))
+    places = dict.fromkeys((*KEPT_PATHS, *(place for name in extras for place in EXTRAS[name])))
     return _copies("README.md", "targets.yaml", places) | own
 
 
@@ -128,7 +128,7 @@ def agent_files(ci: CiSystem) -> Mapping[Path, bytes]:
     workflow = _starter(f"{ci}.yml").replace(b"scripts/voice_turns.yaml", b"scripts/agent.yaml")
     workflow = workflow.replace(FIRST_CALLS, AGENT_CALLS)
     own = {Path(WORKFLOWS[ci]): workflow, Path("scenarios/ci.yaml"): _starter("agent_ci.yaml")}
-    return _copies("agent.md", "agent.yaml", AGENT_PLACES) | own
+    return _copies("agent.md", "agent.yaml", AGENT_PATHS) | own
 
 
 def _copies(readme: str, targets: str, scenarios: Iterable[str]) -> dict[Path, bytes]:
@@ -149,12 +149,12 @@ def write_starter(folder: Path, files: Mapping[Path, bytes]) -> dict[Path, bool]
     Raise UsageError if the folder cannot be written.
     """
     try:
-        return {path: _written(folder / path, content) for path, content in files.items()}
+        return {path: _write_files(folder / path, content) for path, content in files.items()}
     except OSError as error:
         raise UsageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
 
 
-def _written(path: Path, content: bytes) -> bool:
+def _write_files(path: Path, content: bytes) -> bool:
     """Write a file if the path does not exist, not even as a broken link; return whether it was written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

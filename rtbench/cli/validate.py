@@ -66,7 +66,7 @@ def _checked(path: Path, kind: FileKind | None) -> FileKind:
     root = parsed_yaml(path, text, "the file")
     kind = kind or _recognized(root, text)
     mistakes = Mistakes()
-    with mistakes.gathered():
+    with mistakes.gather():
         if kind is FileKind.script:
             script = load_script(path)
         elif kind is FileKind.targets:
@@ -74,11 +74,11 @@ def _checked(path: Path, kind: FileKind | None) -> FileKind:
         else:
             read_thresholds(path)
     if kind is FileKind.script and (judged := root.within("thresholds")):
-        with mistakes.gathered():
+        with mistakes.gather():
             for value, threshold in placed_thresholds(judged):
-                with mistakes.gathered():
+                with mistakes.gather():
                     try:
-                        refuse_unknown_step(threshold, [turn.name for turn in script.turns], threshold.written)
+                        refuse_unknown_step(threshold, [turn.name for turn in script.turns], threshold.source_text)
                     except UsageError as error:
                         raise value.error(str(error)) from None
     mistakes.refuse()
@@ -88,7 +88,7 @@ def _checked(path: Path, kind: FileKind | None) -> FileKind:
 def _recognized(root: YamlValue, text: str) -> FileKind:
     """Return the kind of a file, by its first line or its keys. Raise UsageError if neither identifies it."""
     from bench.plan.script import SCRIPT
-    from reports.thresholds import GATED
+    from reports.thresholds import THRESHOLD_METRICS
 
     first = text.partition("\n")[0]
     for kind in (FileKind.script, FileKind.targets):
@@ -98,11 +98,11 @@ def _recognized(root: YamlValue, text: str) -> FileKind:
     keys = set(content) if isinstance(content, dict) else set()
     if "targets" in keys:
         return FileKind.targets
-    if keys & SCRIPT.fields.keys() - {"thresholds", *GATED}:
+    if keys & SCRIPT.fields.keys() - {"thresholds", *THRESHOLD_METRICS}:
         return FileKind.script
-    if {key.partition("{")[0].strip() for key in keys} & GATED.keys():
+    if {key.partition("{")[0].strip() for key in keys} & THRESHOLD_METRICS.keys():
         return FileKind.thresholds
     raise UsageError(
-        f"{root.place}: unknown kind of file: a script has `steps`, targets have `targets`, and a "
+        f"{root.position}: unknown kind of file: a script has `steps`, targets have `targets`, and a "
         "thresholds file names metrics; use --as script, targets or thresholds"
     )

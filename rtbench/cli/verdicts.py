@@ -16,7 +16,7 @@ import typer
 from bench.errors import INVALID_STATUS, RtbenchError, UsageError
 from bench.status_line import text_width
 from bench.untrusted.sanitize import escape_control, to_safe_json
-from rtbench.cli.report import FOLDER, RunName, close_if_left, run_named, runs_folder, wants_colour
+from rtbench.cli.report import FOLDER, RunName, close_if_left, run_with_name, runs_folder, wants_colour
 
 if TYPE_CHECKING:
     from reports.gate import baselines
@@ -83,15 +83,15 @@ def compare(
     """
     if on_inconclusive is not None and not fail_on_regression:
         raise UsageError("--on-inconclusive needs --fail-on-regression: add it, or leave --on-inconclusive out")
-    from reports.comparisons.comparison import compare_targets, level_of
+    from reports.comparisons.comparison import compare_targets, confidence_of
     from reports.comparisons.document import write_comparison
     from reports.comparisons.page import comparison_page
     from reports.render.terminal import essentials, render_page
-    from reports.sides.named import parse_targets, parted
+    from reports.sides.named import parse_targets, split_name
 
-    level_of(confidence)  # raise an error before any folder is written to
-    sides = [_side_named(name) for name in names or [""]]
-    for folder in dict.fromkeys(parted(side)[0] for side in sides):
+    confidence_of(confidence)  # raise an error before any folder is written to
+    sides = [_target_with_name(name) for name in names or [""]]
+    for folder in dict.fromkeys(split_name(side)[0] for side in sides):
         close_if_left(folder)
     found = parse_targets(sides)
     comparison = compare_targets(found, confidence=confidence)
@@ -106,15 +106,15 @@ def compare(
         raise typer.Exit(INCONCLUSIVE_STATUS)
 
 
-def _side_named(name: str) -> str:
+def _target_with_name(name: str) -> str:
     """Return RUN or RUN:TARGET with the name of the run replaced by its folder."""
     from bench.run.presence import file_status
-    from reports.sides.named import parted
+    from reports.sides.named import split_name
 
-    folder, target = parted(name)
+    folder, target = split_name(name)
     if name and file_status(folder):
         return name
-    run = run_named(str(folder) if name else "")
+    run = run_with_name(str(folder) if name else "")
     return str(run) if target is None else f"{run}:{target}"
 
 
@@ -155,7 +155,7 @@ def sample_size(
     from reports.render.terminal import render_lines
     from reports.sample_size import power_spec, sample_size, sample_size_blocks
 
-    found = sample_size(_side_named(pilot), power_spec(metric, detect, margin, power, primary))
+    found = sample_size(_target_with_name(pilot), power_spec(metric, detect, margin, power, primary))
     if as_json:
         print(to_safe_json(to_json_data(found)))
     else:
@@ -191,10 +191,10 @@ def trend(
     Exit status 0: shown, with or without changes; 4: no run is valid. The last line is the path of the page.
     """
     from bench.run.presence import is_run
-    from reports.trends.trend import in_folders, trend_of, trend_question
+    from reports.trends.trend import in_folders, trend_of, trend_spec
 
     folders = folder or [runs_folder()]
-    questions = [trend_question(text) for text in metric or ()]
+    questions = [trend_spec(text) for text in metric or ()]
     runs, stored = in_folders(folders)
     found = trend_of(runs, stored, questions)
     if as_json:
@@ -264,12 +264,12 @@ def check(
         close_if_left(run)
         found = check_of(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)
     except RtbenchError as error:
-        tell_ci_of_refusal(str(error))
+        report_refusal_to_ci(str(error))
         refuse(str(error), run, junit)
         raise
     paths = write_check(found, run, junit)
     sys.stdout.write(render_page(check_page(found), text_width(), colour=wants_colour()))
-    tell_ci(found, paths.markdown)
+    report_to_ci(found, paths.markdown)
     sys.stdout.write(f"{escape_control(str(paths.markdown))}\n")
     if found.exit_status:
         raise typer.Exit(found.exit_status)
@@ -278,18 +278,18 @@ def check(
 def _whole_run(name: str) -> Path:
     """Return the folder of a run. Raise UsageError for RUN:TARGET, and if there is no run."""
     from bench.run.presence import file_status, is_folder
-    from reports.sides.named import parted
+    from reports.sides.named import split_name
 
-    whole, target = parted(name)
+    whole, target = split_name(name)
     if not file_status(Path(name)) and is_folder(whole):
         raise UsageError(
             f"check accepts only a whole run, {whole}; to check one target, write ttfa{{target:{target}}} in the "
             "thresholds"
         )
-    return run_named(name)
+    return run_with_name(name)
 
 
-def tell_ci_of_refusal(error: str) -> None:
+def report_refusal_to_ci(error: str) -> None:
     """Print the error as an annotation for the CI system that runs this, if any."""
     from reports.gate import ci
 
@@ -299,7 +299,7 @@ def tell_ci_of_refusal(error: str) -> None:
         sys.stdout.write(f"{ci.azure_command('task.logissue', {'type': 'error'}, error)}\n")
 
 
-def tell_ci(found: CheckResult, comment: Path) -> None:
+def report_to_ci(found: CheckResult, comment: Path) -> None:
     """Print annotations for the CI system that runs this, if any, and pass it the comment."""
     from reports.gate import ci
     from reports.gate.document import append_summary
@@ -322,7 +322,7 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
     from reports.runs import load_for_report
     from reports.sides.named import targets_of
 
-    run = run_named(name)
+    run = run_with_name(name)
     close_if_left(run)
     found = [baselines.baseline_of(side) for side in targets_of(load_for_report(run))]
     if not found:
@@ -361,9 +361,9 @@ def show(
 def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
     """Return a folder's baselines, and a line for each file that is none. Raise UsageError if it has no baselines."""
     from reports.gate import baselines
-    from reports.gate.stored_runs import each_once
+    from reports.gate.stored_runs import without_duplicates
 
-    found, notices = each_once(baselines.read_baselines(folder))
+    found, notices = without_duplicates(baselines.read_baselines(folder))
     if not found:
         raise UsageError(
             f"{folder} has no baselines: save one with `rtbench baseline save RUN --baselines-dir {folder}`"

@@ -179,8 +179,8 @@ def play_call(
         log=log,
         about=facts,
     )
-    timeline.tell(inputs.Connected({"opened": began_ns}, {}))
-    Session(script, LoggedTransport(transport, log), timeline, listening, lambda: False).play()
+    timeline.apply(inputs.Connected({"opened": began_ns}, {}))
+    Session(script, LoggedTransport(transport, log), timeline, listening, lambda: False).run()
     log.close()
-    assert log.problem is None
+    assert log.error is None
     return Call(timeline.session(), listening.turns, agent, began_ns)

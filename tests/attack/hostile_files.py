@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.errors import RtbenchError
 from bench.load.planning.load_model import load_recorded
-from bench.load.planning.stages import load_course
+from bench.load.planning.stages import load_schedule
 from bench.plan.conversation import load_history, load_image
 from bench.plan.random_choices import load_rows, load_think_times
 from bench.plan.recordings import load_pcm
@@ -89,7 +89,7 @@ READERS = {
     "history": Reader("history.jsonl", (SCRIPTS / "long_call.jsonl").read_bytes(), load_history),
     "think times": Reader("times.txt", b"# seconds\n1.5\n0.3\n2\n", load_think_times),
     "arrivals": Reader("calls.txt", b"0\n1.5\n2.25\n7\n", load_recorded),
-    "stages": Reader("stages.yaml", STAGES, load_course),
+    "stages": Reader("stages.yaml", STAGES, load_schedule),
     "image": Reader("a.png", png(8, 8), load_image),
     "WAV": Reader("a.wav", (ROOT / "scenarios" / "audio" / "goodbye.wav").read_bytes(), load_pcm),
 }

@@ -17,7 +17,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.steps import PauseStep
 from bench.protocol.audio import PCM16_48K
 from bench.run.replay import replay_log
-from bench.timeouts import MOST_EVENTS
+from bench.timeouts import MAX_EVENTS
 from reports.wording.validity import meaning
 from tests.attack.agent_calls import JITTER_MS, MEMORY_KB, STEPS, Call, play_call
 from tests.attack.agents import AFTER_UTTERANCE, AGENTS, VOICES, Actions, AgentVoice
@@ -33,7 +33,7 @@ def test_each_turn_with_a_hostile_agent_has_the_expected_outcome_and_no_invented
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = AGENTS[name]
-    monkeypatch.setattr(timeline, "MOST_EVENTS", MOST_EVENTS // 100)
+    monkeypatch.setattr(timeline, "MAX_EVENTS", MAX_EVENTS // 100)
     memory_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     voice = VOICES[agent.dialect]
     call = play_call(voice, agent.act(voice), STEPS[: agent.turns], tmp_path / "call.jsonl")

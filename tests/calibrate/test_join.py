@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.metrics import CATALOGUE
 from bench.plan.recordings import SpeechSpan
-from rtbench.calibrate.ground_truth import match_rows, parse_truth, spreads
+from rtbench.calibrate.ground_truth import match_rows, parse_truth, percentiles_of_errors
 from tests.calibrate.builders import appends, build_row, received, sent
 
 TYPED = [
@@ -142,7 +142,7 @@ def test_the_error_of_a_metric_is_the_difference_of_the_errors_of_its_instants(m
 
 
 def test_percentiles_of_errors_use_absolute_values() -> None:
-    found = spreads({"ttfa": [-3_000_000, 1_000_000, 2_000_000], "ttft": []})
+    found = percentiles_of_errors({"ttfa": [-3_000_000, 1_000_000, 2_000_000], "ttft": []})
 
     assert list(found) == ["ttfa"]
     assert (found["ttfa"].n, found["ttfa"].p50, found["ttfa"].high) == (3, 2.0, 3.0)

@@ -17,7 +17,7 @@ from tests.calibrate.builders import SESSION, build_row, received, sent
 
 CALL = "0a1b"
 FRAME_MS, FRAME_BYTES = 20, 160
-RECORDING = AgentRecording(G711_ULAW, SpeechSpan(2_400, 12_000), heard_bytes=4_160)
+RECORDING = AgentRecording(G711_ULAW, SpeechSpan(2_400, 12_000), received_bytes=4_160)
 """Speech from 100 to 500 ms; a detector classifies the first 520 ms as speech."""
 BEGINS_MS = (1_000, 5_000)
 """The times at which the caller plays the recording, in ms of the audio that it sends."""

@@ -11,7 +11,7 @@ from bench.plan.script import load_script
 from bench.run.calibration import AGENTS, KINDS, Outcome, SessionKind
 from bench.simulator.profile import load_profile
 from rtbench.calibrate import load_steps as climbing
-from rtbench.calibrate.load_step_search import longest
+from rtbench.calibrate.load_step_search import max_duration
 from rtbench.calibrate.load_steps import LoadStepTiming, pace_of, plan_of, run_load_steps
 from rtbench.load_search import LoadGrid
 from tests.calibrate.builders import build_step
@@ -59,9 +59,9 @@ def test_a_load_that_does_not_pass_is_tried_again_and_two_busy_steps_end_the_sea
 
 
 def test_the_maximum_duration_of_the_steps_is_computed_before_they_run() -> None:
-    assert longest(LoadGrid(100, 1600, precision=0.25), lambda _: 10) == 100
-    assert longest(LoadGrid(100, 1600, precision=3.0, factor=4), float) == 100 + 400 + 2 * 1600
-    assert longest(LoadGrid(100, 40), lambda sessions: sessions / 2) == 20
+    assert max_duration(LoadGrid(100, 1600, precision=0.25), lambda _: 10) == 100
+    assert max_duration(LoadGrid(100, 1600, precision=3.0, factor=4), float) == 100 + 400 + 2 * 1600
+    assert max_duration(LoadGrid(100, 40), lambda sessions: sessions / 2) == 20
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *AGENTS])
@@ -77,7 +77,7 @@ def test_each_kind_of_session_has_a_valid_script(kind: SessionKind, tmp_path: Pa
 @pytest.mark.parametrize("kind", AGENTS)
 def test_an_agent_is_called_by_its_own_url_and_dialect(kind: SessionKind, tmp_path: Path) -> None:
     ready = {"urls": {"ga": "ws://ga", f"agent_{kind}": f"ws://agent/{kind}"}, "ca": None}
-    words = climbing._words(kind, tmp_path / "scenario.py", tmp_path, 10, LoadStepTiming(5, 10), ready)
+    words = climbing._arguments(kind, tmp_path / "scenario.py", tmp_path, 10, LoadStepTiming(5, 10), ready)
 
     assert words[words.index("--url") : words.index("--url") + 4] == ["--url", f"ws://agent/{kind}", "--dialect", kind]
 

@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from bench.cpu import CpuAssignment, CpuReading, allowed_cores, cores_of, cpu_usage, peak_rss_bytes, read_cpu
+from bench.cpu import CpuAssignment, CpuReading, allowed_cores, assign_cores, cpu_usage, peak_rss_bytes, read_cpu
 
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
 
 
 def test_the_load_generator_and_the_simulator_have_separate_cores() -> None:
-    two, many = cores_of(frozenset({2, 5})), cores_of(frozenset(range(16)))
+    two, many = assign_cores(frozenset({2, 5})), assign_cores(frozenset(range(16)))
 
     assert two == CpuAssignment(frozenset({5}), frozenset({2}))
     assert many == CpuAssignment(frozenset({15}), frozenset({11, 12, 13, 14}))
@@ -23,9 +23,9 @@ def test_the_load_generator_and_the_simulator_have_separate_cores() -> None:
 
 
 def test_the_load_generator_and_the_simulator_share_a_single_core() -> None:
-    assert cores_of(frozenset({3})).shared
-    assert cores_of(frozenset()).shared
-    assert cores_of(frozenset()).workers == 1
+    assert assign_cores(frozenset({3})).shared
+    assert assign_cores(frozenset()).shared
+    assert assign_cores(frozenset()).workers == 1
 
 
 def test_cpu_usage_is_in_cores_and_the_remainder_belongs_to_others() -> None:
@@ -50,6 +50,6 @@ def test_the_cpu_time_of_a_process_is_measured() -> None:
         pass
     used = cpu_usage(first, read_cpu(os.getpid(), os.getpid(), cores))
 
-    assert used.harness is not None
-    assert used.harness > 0
+    assert used.load_generator is not None
+    assert used.load_generator > 0
     assert (peak_rss_bytes(os.getpid()) or 0) > 10**6

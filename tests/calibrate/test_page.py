@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 from bench.run.calibration import KINDS, Calibration, LoadStep
 from reports.render.html import render_html
 from rtbench.calibrate.load_step_search import calibration_of
-from rtbench.calibrate.page import calibration_page, error_lines, picture, step_heads, step_lines
+from rtbench.calibrate.page import calibration_page, chart, error_lines, step_heads, step_lines
 from tests.calibrate.builders import build_step, steps_of_both
 
 STEPS = [
@@ -77,7 +77,7 @@ def test_the_page_has_the_conclusion_one_chart_and_each_load() -> None:
 
 
 def test_the_chart_shows_the_evaluated_loads_and_both_limits() -> None:
-    drawn = ElementTree.fromstring(picture(STEPS, KINDS).svg())
+    drawn = ElementTree.fromstring(chart(STEPS, KINDS).svg())
     texts = [element.text for element in drawn.iter() if element.tag == "text"]
 
     assert {"1 ms", "100 µs", "sessions per process"} <= set(texts)
@@ -87,4 +87,4 @@ def test_the_chart_shows_the_evaluated_loads_and_both_limits() -> None:
 
 
 def test_a_chart_without_steps_is_drawn() -> None:
-    assert picture([], KINDS).svg()
+    assert chart([], KINDS).svg()

@@ -108,7 +108,7 @@ def step(scratch: Path, run: Run, workers: int = 1, **used: float) -> LoadStep:
     files.histograms_path(scratch).write_text(log, encoding="ascii")
     (scratch / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "validity": run.validity}))
     (scratch / "truth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in truth(run)))
-    usage = ProcessCpuUsage(**({"harness": 0.5, "simulator": 0.3, "others": 0.0} | used))
+    usage = ProcessCpuUsage(**({"load_generator": 0.5, "simulator": 0.3, "others": 0.0} | used))
     played = FinishedRun(scratch, scratch / "truth.jsonl", BEGIN_S * S, END_S * S, usage, 10**8, run.died)
     return load_step_entry("text", SESSIONS, played, workers)
 
@@ -188,7 +188,9 @@ def test_simulator_cpu_usage_is_relative_to_its_number_of_workers(tmp_path: Path
 
 
 def test_a_load_generator_at_full_cpu_is_detected(tmp_path: Path) -> None:
-    found = step(tmp_path, Run(validity={"status": "no_verdict"}, lates_ms=dict.fromkeys(TURNS, 50.0)), harness=0.99)
+    found = step(
+        tmp_path, Run(validity={"status": "no_verdict"}, lates_ms=dict.fromkeys(TURNS, 50.0)), load_generator=0.99
+    )
 
     assert (found.result, found.why) == ("fail", "the run has no verdict; the load generator used all of its CPU time")
 

@@ -14,10 +14,10 @@ import numpy as np
 from reports.statistics.counting import Floats
 from reports.statistics.rates import PerCluster
 from rtbench.capacity.search import (
+    ANALYSES,
     AROUND_S,
     ERROR,
     FUTILE_FROM,
-    LOOKS,
     Answer,
     LevelBudget,
     LevelEntry,
@@ -25,7 +25,7 @@ from rtbench.capacity.search import (
     SloEntry,
     alpha_per_analysis,
     grid_of,
-    least_ramp_s,
+    min_ramp_s,
     run_levels,
 )
 from rtbench.capacity.slo import GIVEN_UP, GIVEN_UP_LAST, analysis_result, is_futile, violation_share
@@ -83,7 +83,7 @@ class ModelService:
 
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         """Run a level. At an interim analysis, the last `load` sessions that began are not complete."""
-        measured_s = given.load_s - least_ramp_s(given.load_s)
+        measured_s = given.load_s - min_ramp_s(given.load_s)
         missed = self._missed(rng, step.load, int(step.load * measured_s / self.session_s))
 
         return level_result(step, given, ALLOWED, share_of(missed, self.turns, self.session_s, step.load, measured_s))
@@ -116,7 +116,7 @@ class PhasedService:
 
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         """Run a level. At an interim analysis, the last `load` sessions that began are not complete."""
-        ramp_s = least_ramp_s(given.load_s)
+        ramp_s = min_ramp_s(given.load_s)
         measured_s = given.load_s - ramp_s
         begins_s = np.arange(int(step.load * measured_s / self.session_s)) * self.session_s / step.load
         factors = self._factors(rng, self.at_s + ramp_s + begins_s)
@@ -159,10 +159,10 @@ def level_result(
     step: NextLevel, given: LevelBudget, allowed: float, shown: Callable[[float], tuple[PerCluster, PerCluster]]
 ) -> LevelEntry:
     """Evaluate a level at its interim analyses. `shown`: as `shown_of` returns it."""
-    ramp_s, errors = least_ramp_s(given.load_s), alpha_per_analysis(given.error)
+    ramp_s, errors = min_ramp_s(given.load_s), alpha_per_analysis(given.error)
     measured_s = given.load_s - ramp_s
     answer: Answer = "inconclusive"
-    for part, error in zip(LOOKS, errors, strict=True):
+    for part, error in zip(ANALYSES, errors, strict=True):
         after_s = measured_s if part == 1 else max(0.0, part * given.load_s - ramp_s)
         complete, known = shown(after_s)
         answer = analysis_result([complete], [known], [allowed], error, step.load)

@@ -10,12 +10,12 @@ import pytest
 
 from bench.errors import UsageError
 from rtbench.capacity import level_evaluation as playing
-from rtbench.capacity.level_evaluation import HOPELESS, SearchConfig, evaluate_level
+from rtbench.capacity.level_evaluation import FUTILE_TEXT, SearchConfig, evaluate_level
 from rtbench.capacity.level_run import FinishedLevel, LevelTask, LocustCommand
 from rtbench.capacity.search import (
+    ANALYSES,
     AROUND_S,
-    LEAST_LOAD_S,
-    LOOKS,
+    MIN_LOAD_S,
     Answer,
     LevelBudget,
     LevelEntry,
@@ -51,9 +51,9 @@ def evaluate(
         locust: LocustCommand, task: LevelTask, is_clear: Callable[[Path, int], bool], until_ns: int
     ) -> FinishedLevel:
         is_clear(folder, 3)
-        return FinishedLevel(folder, died, looks=4)
+        return FinishedLevel(folder, died, analyses=4)
 
-    monkeypatch.setattr(playing, "play_level", play)
+    monkeypatch.setattr(playing, "run_level", play)
     search = SearchConfig(build_plan(), [slo_of(slo)], LocustCommand("calls.py", "concurrency", tmp_path))
     return evaluate_level(search, 3, NextLevel(load, hold), given)
 
@@ -65,7 +65,7 @@ def test_a_level_has_the_result_of_its_run(
     level = evaluate(monkeypatch, tmp_path, Plan(sessions=300, turns=4, paired=True), slo)
 
     assert (level.result, level.error) == (answer, GIVEN.error)
-    assert level.why == (HOPELESS if answer == "inconclusive" else "")
+    assert level.why == (FUTILE_TEXT if answer == "inconclusive" else "")
     assert (level.sessions, level.turns, level.run) == (300, 1200, "run")
     assert level.simulated
 
@@ -78,7 +78,7 @@ def test_a_result_has_the_bounds_of_its_interim_analysis(monkeypatch: pytest.Mon
     assert (early.result, hold.result) == ("pass", "pass")
     assert early.slo_violations[0].high == pytest.approx(1 - alpha_per_analysis(GIVEN.error)[3] ** (1 / 300))
     assert hold.slo_violations[0].high == pytest.approx(
-        1 - alpha_per_analysis(GIVEN.error)[len(LOOKS) - 1] ** (1 / 300)
+        1 - alpha_per_analysis(GIVEN.error)[len(ANALYSES) - 1] ** (1 / 300)
     )
 
 
@@ -134,7 +134,7 @@ def test_more_calls_than_can_connect_in_time_are_a_limit_of_the_load_generator(t
     assert "40 calls need 81 s to connect at this rate of connections, but the level lasts 60 s" in level.why
 
 
-@pytest.mark.parametrize("load_s", [LEAST_LOAD_S, 30.0, 60.0, 3600.0])
+@pytest.mark.parametrize("load_s", [MIN_LOAD_S, 30.0, 60.0, 3600.0])
 def test_the_minimum_ramp_leaves_time_to_measure_in_a_level_of_any_duration(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, load_s: float
 ) -> None:
@@ -148,7 +148,7 @@ def test_a_refused_run_ends_the_search_only_if_it_is_the_first(monkeypatch: pyte
     def refuse(*_: Any) -> FinishedLevel:
         raise UsageError("raise it with `ulimit -n`")
 
-    monkeypatch.setattr(playing, "play_level", refuse)
+    monkeypatch.setattr(playing, "run_level", refuse)
     search = SearchConfig(build_plan(), [slo_of(GOOD)], LocustCommand("calls.py", "concurrency", tmp_path))
 
     with pytest.raises(UsageError, match="ulimit"):

@@ -158,13 +158,13 @@ def test_options_that_the_search_sets_for_each_level_are_refused(tmp_path: Path,
 def test_the_service_options_of_a_search_are_passed_to_its_runs(tmp_path: Path) -> None:
     options = ServiceOptions(targets=("west",), target_file=tmp_path / "t.yaml", max_message_mib=3)
 
-    assert options.words() == ["--targets", "west", "--target-file", str(tmp_path / "t.yaml"),
+    assert options.arguments() == ["--targets", "west", "--target-file", str(tmp_path / "t.yaml"),
                                       "--max-message-mib", "3"]  # fmt: skip
 
 
 def test_a_level_is_started_with_the_command_of_a_run(tmp_path: Path) -> None:
     task = LevelTask("03-level-8", 8, 60.0, 5.0, budget_usd=2.0)
-    words = LocustCommand("calls.py", "concurrency", tmp_path, ["--url", "ws://here"]).words(task)
+    words = LocustCommand("calls.py", "concurrency", tmp_path, ["--url", "ws://here"]).arguments(task)
 
     assert words[:2] == ["-f", "calls.py"]
     assert words[-2:] == ["--url", "ws://here"]
@@ -181,9 +181,9 @@ def test_a_level_is_started_with_the_command_of_a_run(tmp_path: Path) -> None:
 
 
 def test_a_level_of_arrivals_has_slots_for_long_calls(tmp_path: Path) -> None:
-    ample = " ".join(LocustCommand("calls.py", "arrival_rate", tmp_path).words(LevelTask("a", 30, 60.0, 5.0)))
+    ample = " ".join(LocustCommand("calls.py", "arrival_rate", tmp_path).arguments(LevelTask("a", 30, 60.0, 5.0)))
     given = " ".join(
-        LocustCommand("calls.py", "arrival_rate", tmp_path).words(LevelTask("a", 30, 60.0, 5.0, max_concurrent=12))
+        LocustCommand("calls.py", "arrival_rate", tmp_path).arguments(LevelTask("a", 30, 60.0, 5.0, max_concurrent=12))
     )
 
     assert "--arrival-rate 30/min --max-concurrent 150" in ample

@@ -21,19 +21,19 @@ from reports.sides.clusters import Clusters
 from reports.sides.compared_target import ComparedTarget
 from rtbench.capacity.level_evaluation import (
     _backed_off,
-    _Looking,
+    _LevelMonitor,
     check_opened,
     completed_sessions,
     exhausting_limit,
     failures_of,
     in_progress,
     interim_counts,
+    latencies_of,
     rate_limits_remaining,
     shares_of,
-    side_of,
+    target_of,
     usd_of,
     violations,
-    waits_of,
 )
 from rtbench.capacity.search import Interval
 from rtbench.capacity.slo import slo_of
@@ -137,7 +137,7 @@ def test_a_level_with_an_opened_a_throttled_or_no_refused_call_is_accepted(other
 
 def test_violations_are_counted_by_session(tmp_path: Path) -> None:
     folder = write(tmp_path / "run", Plan(sessions=40, turns=5, failed=0.05))
-    whole, turns = side_of(folder), load_frames(folder).turns
+    whole, turns = target_of(folder), load_frames(folder).turns
     late = ~(turns["ttfa_ms"].to_numpy() < 700) | (turns["outcome_class"] == "failed").to_numpy()
 
     events, counted = violations(whole, LATE)
@@ -149,7 +149,7 @@ def test_violations_are_counted_by_session(tmp_path: Path) -> None:
 
 
 def test_turns_that_did_not_start_violate_each_latency_slo(tmp_path: Path) -> None:
-    refusing = side_of(write(tmp_path / "run", Plan(sessions=71, turns=4, refused=29, median_ms=200)))
+    refusing = target_of(write(tmp_path / "run", Plan(sessions=71, turns=4, refused=29, median_ms=200)))
 
     late, counted = violations(refusing, slo_of("ttfa p(95)<5000"))
     (share,) = shares_of(refusing, [slo_of("ttfa p(95)<5000")], 0.01, 10)
@@ -163,7 +163,7 @@ def test_turns_that_did_not_start_violate_each_latency_slo(tmp_path: Path) -> No
 def test_violations_of_a_minimum_rate_are_the_turns_without_the_event(tmp_path: Path) -> None:
     write(tmp_path, Plan(sessions=20, turns=5))
     edit(tmp_path, "turns", lambda i, row: row | ({"yielded": i % 10 == 1} if row["turn"] == 2 else {}))
-    events, counted = violations(side_of(tmp_path), slo_of("yield_rate>90%"))
+    events, counted = violations(target_of(tmp_path), slo_of("yield_rate>90%"))
 
     assert (events.sum(), counted.sum()) == (10, 20)
 
@@ -174,7 +174,7 @@ def test_violation_shares_are_split_by_cause(tmp_path: Path) -> None:
     failed = int((turns["outcome_class"] == "failed").sum())
     throttled = int(turns["outcome"].astype(str).str.startswith("throttled").sum())
 
-    late, failures = shares_of(side_of(folder), [LATE, FAILED], 0.01, 4)
+    late, failures = shares_of(target_of(folder), [LATE, FAILED], 0.01, 4)
 
     assert (late.failed, failures.failed, failures.slow) == (failed, failed, 0)
     good = turns[turns["outcome_class"] == "success"]
@@ -186,19 +186,19 @@ def test_violation_shares_are_split_by_cause(tmp_path: Path) -> None:
 
 def test_a_run_in_progress_is_read_like_a_finished_run(tmp_path: Path) -> None:
     counts = interim_counts(
-        side_of(write_killed(tmp_path / "run", Plan(sessions=20, turns=4, paired=True))), [LATE, FAILED]
+        target_of(write_killed(tmp_path / "run", Plan(sessions=20, turns=4, paired=True))), [LATE, FAILED]
     )
 
     assert counts.known[0][1].sum() > 0
-    assert counts.known[0][1].sum() >= counts.complete[0][1].sum()
+    assert counts.known[0][1].sum() >= counts.completed[0][1].sum()
 
 
 def test_sessions_that_began_after_an_open_one_are_not_complete(tmp_path: Path) -> None:
     write(tmp_path, Plan(sessions=20, turns=4, paired=True))
     edit(tmp_path, "sessions", lambda _, row: row | {"outcome": "unfinished"} if row["pair"] == 7 else row)
-    counts = interim_counts(side_of(tmp_path), [LATE])
+    counts = interim_counts(target_of(tmp_path), [LATE])
 
-    assert [which[0][1].sum() for which in (counts.complete, counts.known)] == [7 * 4, 20 * 4]
+    assert [which[0][1].sum() for which in (counts.completed, counts.known)] == [7 * 4, 20 * 4]
 
 
 @pytest.mark.parametrize("drained", [False, True])
@@ -206,7 +206,7 @@ def test_a_passing_level_ends_early_unless_a_rate_limit_is_being_exhausted(tmp_p
     write(tmp_path, Plan(sessions=200, turns=5, paired=True))
     left = {"requests_limit": 200}
     edit(tmp_path, "seconds", lambda at, row: row | left | {"requests_remaining": 200 - 2 * at * drained})
-    looking = _Looking([slo_of("ttfa p(95)<60000")], [0.05], [0.5], math.inf, hold=False)
+    looking = _LevelMonitor([slo_of("ttfa p(95)<60000")], [0.05], [0.5], math.inf, hold=False)
 
     assert looking.is_clear(tmp_path, 0) is not drained
     assert looking.answer == (None if drained else "pass")
@@ -219,18 +219,18 @@ def test_a_level_does_not_pass_if_callers_in_back_off_could_have_changed_the_res
     write(tmp_path, Plan(sessions=200, turns=5, paired=True))
     edit(tmp_path, "seconds", lambda _, row: row | {"callers_backing_off": waiting})
     slos = [slo_of("ttfa p(95)<60000")]
-    looking = _Looking(slos, [0.05], [0.5], 1000.0, hold=False)
+    looking = _LevelMonitor(slos, [0.05], [0.5], 1000.0, hold=False)
 
     assert looking.is_clear(tmp_path, 0) is holds
-    why = _backed_off(side_of(tmp_path), slos, 0.05, 1000.0)
+    why = _backed_off(target_of(tmp_path), slos, 0.05, 1000.0)
     assert bool(why) is not holds
     assert holds or "on average 60 of 1,000 callers waited" in why
 
 
 def test_the_metrics_of_a_level_have_intervals(tmp_path: Path) -> None:
     plan = Plan(sessions=200, turns=5, limited=True, usage=True)
-    whole = side_of(write(tmp_path / "run", plan, prices=PRICES))
-    p50, p95 = waits_of(whole, "ttfa")
+    whole = target_of(write(tmp_path / "run", plan, prices=PRICES))
+    p50, p95 = latencies_of(whole, "ttfa")
     failures = failures_of(whole)
     values: list[Any] = [p50.low, p50.value, p50.high, p95.value]
 
@@ -244,8 +244,8 @@ def test_the_metrics_of_a_level_have_intervals(tmp_path: Path) -> None:
 
 
 def test_a_level_of_few_sessions_has_no_p95(tmp_path: Path) -> None:
-    few = side_of(write(tmp_path / "run", Plan(sessions=8, turns=4)))
-    p50, p95 = waits_of(few, "ttfa")
+    few = target_of(write(tmp_path / "run", Plan(sessions=8, turns=4)))
+    p50, p95 = latencies_of(few, "ttfa")
 
     assert p50.value is not None
     assert p95 == Interval(None, None, None)
@@ -266,7 +266,7 @@ def test_a_level_of_few_sessions_has_no_p95(tmp_path: Path) -> None:
 def test_exhaustion_of_a_rate_limit_is_predicted(
     tmp_path: Path, left: Callable[[Any], Any], seconds: float | None
 ) -> None:
-    side = side_of(write(tmp_path / "run", Plan(sessions=20, turns=4)))
+    side = target_of(write(tmp_path / "run", Plan(sessions=20, turns=4)))
     at_s = np.arange(41.0)
     second_rows = pd.DataFrame({"second": at_s, "target": side.name, "measured": True})
     second_rows = second_rows.assign(

@@ -16,7 +16,7 @@ from bench.clock import utc_ns
 from bench.run.document import SCHEMA_VERSION
 from bench.units import NS_PER_S
 from rtbench.capacity import level_run as playing
-from rtbench.capacity.level_run import LevelTask, LocustCommand, play_level
+from rtbench.capacity.level_run import LevelTask, LocustCommand, run_level
 
 
 class UnstoppableProcess:
@@ -58,13 +58,13 @@ class LevelRun:
     def __init__(self, folder: Path, clocks: SteppedClocks) -> None:
         self._folder, self._began_ns, self.process = folder, clocks.now_ns, UnstoppableProcess()
 
-    def begun(self, *_: object) -> Path:
+    def wait_for_folder(self, *_: object) -> Path:
         return self._folder
 
-    def began_ns(self, _: Path) -> int:
+    def started_ns(self, _: Path) -> int:
         return self._began_ns
 
-    def ended(self, *_: object) -> str:
+    def wait_for_end(self, *_: object) -> str:
         return ""
 
 
@@ -107,8 +107,8 @@ def test_a_wall_clock_step_does_not_move_the_interim_analyses_or_the_end_of_a_le
         return False
 
     task = LevelTask("01-level-4", 4, 160.0, 5.0)
-    played = play_level(LocustCommand("calls.py", "concurrency", tmp_path / "levels"), task, is_clear)
+    played = run_level(LocustCommand("calls.py", "concurrency", tmp_path / "levels"), task, is_clear)
 
     assert polled_s == pytest.approx([10.0, 20.0, 40.0, 80.0])
     assert clocks.now_ns / NS_PER_S - 1_000 == pytest.approx(160.0)
-    assert (played.looks, run.process.signals) == (4, [signal.SIGINT])
+    assert (played.analyses, run.process.signals) == (4, [signal.SIGINT])

@@ -6,7 +6,7 @@ import re
 
 from reports.render.html import render_html
 from rtbench.capacity.conclusion import conclude
-from rtbench.capacity.page import capacity_page, failure_picture, wait_picture
+from rtbench.capacity.page import capacity_page, failure_chart, latency_chart
 from rtbench.capacity.search import Answer, CapacityDocument, Interval, LevelEntry
 from tests.capacity.models import build_level, build_plan, build_share
 
@@ -40,7 +40,7 @@ def test_the_page_has_the_conclusion_and_each_level() -> None:
 
 
 def test_levels_that_did_not_pass_have_open_marks() -> None:
-    plot = wait_picture(searched(LEVELS), LEVELS)
+    plot = latency_chart(searched(LEVELS), LEVELS)
     marks = re.findall(r'class="mark( open)?', "".join(plot.parts))
 
     assert marks.count(" open") == 4  # p50 and p95 of two levels
@@ -50,7 +50,7 @@ def test_levels_that_did_not_pass_have_open_marks() -> None:
 def test_a_curve_has_one_point_for_a_load_that_was_run_twice() -> None:
     twice = [level(2, "pass", 300), level(4, "inconclusive", 400), level(4, "inconclusive", 500), level(8, "fail", 900)]
     drawn = [
-        part for part in wait_picture(searched(twice), twice).parts if part.startswith("<path") and "curve" in part
+        part for part in latency_chart(searched(twice), twice).parts if part.startswith("<path") and "curve" in part
     ]
 
     assert drawn[0].count("L") == 2
@@ -58,7 +58,7 @@ def test_a_curve_has_one_point_for_a_load_that_was_run_twice() -> None:
 
 def test_the_load_axis_has_each_whole_number_once() -> None:
     few = [level(load, "pass", 300) for load in (1, 2, 16)]
-    ticks = re.findall(r">(\d+)</text>", "".join(failure_picture(searched(few), few).parts))
+    ticks = re.findall(r">(\d+)</text>", "".join(failure_chart(searched(few), few).parts))
 
     assert "1" in ticks
     assert len(ticks) == len(set(ticks))
@@ -67,9 +67,9 @@ def test_the_load_axis_has_each_whole_number_once() -> None:
 def test_the_breaking_point_is_a_band_between_the_highest_pass_and_the_lowest_fail() -> None:
     known, unknown = searched(LEVELS), searched(LEVELS[:1])
 
-    assert 'class="band' in "".join(wait_picture(known, LEVELS).parts)
-    assert 'class="band' in "".join(failure_picture(known, LEVELS).parts)
-    assert 'class="band' not in "".join(wait_picture(unknown, LEVELS[:1]).parts)
+    assert 'class="band' in "".join(latency_chart(known, LEVELS).parts)
+    assert 'class="band' in "".join(failure_chart(known, LEVELS).parts)
+    assert 'class="band' not in "".join(latency_chart(unknown, LEVELS[:1]).parts)
 
 
 def test_a_search_without_levels_has_a_page() -> None:

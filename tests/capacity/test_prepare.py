@@ -10,7 +10,7 @@ import pytest
 from bench.errors import UsageError
 from bench.target.options import ServiceOptions
 from rtbench.capacity import level_run as playing
-from rtbench.capacity.level_run import PreparedSearch, calls_most, prepare_search
+from rtbench.capacity.level_run import PreparedSearch, max_calls, prepare_search
 from rtbench.capacity.search import SearchPlan
 from tests.capacity.models import build_plan
 
@@ -24,7 +24,7 @@ def searching(
 ) -> PreparedSearch:
     forecast = {"scenario": "calls", "targets": list(targets), "session_s": 20.0, "session_usd": [0.02, 0.25],
                 "cost": COST, "connect_rate": 30.0, "notices": ["the token is old"], "lacking": [None]}  # fmt: skip
-    monkeypatch.setattr(playing, "_forecast", lambda file, words: forecast)
+    monkeypatch.setattr(playing, "_dry_run", lambda file, words: forecast)
     return prepare_search(ServiceOptions(), "calls.py", plan or build_plan(), Path("levels"), ["--seed", "7"], yes=yes)
 
 
@@ -68,4 +68,4 @@ def test_several_targets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     [("concurrency", 20.0, 9000.0), ("concurrency", 0.0, None), ("arrival_rate", 20.0, 3000.0)],
 )
 def test_the_maximum_number_of_calls_follows_from_load_and_time(by: Any, session_s: float, calls: float | None) -> None:
-    assert calls_most(by, 100, 1800.0, session_s) == calls
+    assert max_calls(by, 100, 1800.0, session_s) == calls

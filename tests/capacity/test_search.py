@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtbench.capacity.search import (
+    ANALYSES,
     AROUND_S,
     ERROR,
-    LEAST_LOAD_S,
-    LOOKS,
+    MIN_LOAD_S,
     Answer,
     LevelBudget,
     LevelEntry,
     alpha_per_analysis,
     grid_of,
-    least_time_s,
     level_budget,
     level_within,
+    min_time_s,
     results_of,
     run_levels,
     stop_reason,
@@ -67,7 +67,7 @@ def test_levels_never_exceed_the_time_and_the_error_of_the_search(answers: list[
     levels: list = []
 
     def played(number: int, step: NextLevel, given: LevelBudget):  # type: ignore[no-untyped-def]
-        assert given.load_s >= LEAST_LOAD_S
+        assert given.load_s >= MIN_LOAD_S
         length_s = data.draw(st.floats(1.0, given.time_s))
         return build_level(
             step.load, answers[number], hold=step.confirmation_run, duration_s=length_s, error=given.error
@@ -85,7 +85,7 @@ def test_interim_analyses_spend_most_of_the_error_of_a_level_at_its_end() -> Non
 
     assert sum(errors) == pytest.approx(0.01)
     assert list(errors) == sorted(errors)
-    assert len(errors) == len(LOOKS)
+    assert len(errors) == len(ANALYSES)
     assert errors[-1] == pytest.approx(0.0075)
 
 
@@ -189,9 +189,9 @@ def test_a_search_ends_if_its_time_or_its_budget_is_spent(spent_s: float, usd: f
 
 def test_the_minimum_time_of_a_search_is_enough_for_each_of_its_levels() -> None:
     plan = build_plan(most=64)
-    least_s = least_time_s(grid_of(plan))
+    least_s = min_time_s(grid_of(plan))
 
     given = level_budget(build_plan(most=64, time_s=least_s), [], NextLevel(1, confirmation_run=False))
 
-    assert given.time_s == pytest.approx(LEAST_LOAD_S + AROUND_S)
+    assert given.time_s == pytest.approx(MIN_LOAD_S + AROUND_S)
     assert results_of([build_level(1, "pass")]) == [LevelResult(1, "pass")]

@@ -32,7 +32,7 @@ def test_an_slo_allows_a_share_of_violations(text: str, metric: str, allowed: fl
 
     assert slo.threshold.metric == metric
     assert slo.allowed == pytest.approx(allowed)
-    assert slo.written == text
+    assert slo.source_text == text
 
 
 def test_an_slo_may_be_written_as_in_a_thresholds_file() -> None:

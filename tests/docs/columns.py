@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.columns import IDENTITY, SECONDS, SESSION_MARKS, SESSIONS, TURN_MARKS, TURNS, ColumnGroup, InstantGroup
+from bench.columns import (
+    IDENTITY,
+    SECONDS,
+    SESSION_INSTANT_GROUPS,
+    SESSIONS,
+    TURN_INSTANT_GROUPS,
+    TURNS,
+    ColumnGroup,
+    InstantGroup,
+)
 from tests.made_page import listed, made_anew
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -25,8 +34,8 @@ def written(page: str) -> str:
             "columns of bounds": _columns(some for some in turns if some.audit),
             "columns of sessions": _columns(some for some in SESSIONS if some not in IDENTITY),
             "columns of seconds": _columns(SECONDS),
-            "instants of turns": _instants(TURN_MARKS),
-            "instants of sessions": _instants(SESSION_MARKS),
+            "instants of turns": _instants(TURN_INSTANT_GROUPS),
+            "instants of sessions": _instants(SESSION_INSTANT_GROUPS),
         },
     )
 
@@ -42,7 +51,7 @@ def _named(names: tuple[str, ...]) -> str:
 
 
 def _instants(instants: Iterable[InstantGroup]) -> str:
-    entries = ((_code(some.names) + STAMPS[some.stamp], some.sentence) for some in instants)
+    entries = ((_code(some.names) + STAMPS[some.timestamp_kind], some.sentence) for some in instants)
     return listed(entries)
 
 

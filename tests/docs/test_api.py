@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import rtbench
-from bench.columns import BOUNDS
+from bench.columns import UNCERTAINTY_COLUMNS
 from bench.run.folder import SCHEMAS, TableName
 from reports.api.run import Run
 from reports.runs import SESSION_METRICS, TURN_METRICS
@@ -119,7 +119,7 @@ def test_every_column_with_a_type_on_the_page_exists(loaded: list[Run]) -> None:
 @pytest.mark.parametrize("table", SCHEMAS)
 def test_integer_columns_are_int64_even_with_missing_values(loaded: list[Run], table: TableName) -> None:
     for run in loaded:
-        frame = getattr(run, table) if table != "turns" else run.turns.join(run.uncertainty[list(BOUNDS)])
+        frame = getattr(run, table) if table != "turns" else run.turns.join(run.uncertainty[list(UNCERTAINTY_COLUMNS)])
         numbers = [field.name for field in SCHEMAS[table] if str(field.type) == "int64"]
         assert {str(frame[name].dtype) for name in numbers} == {"Int64"}
 

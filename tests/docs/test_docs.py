@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from bench import manual
-from bench.metrics import CATALOGUE, GOOD, UNFINISHED
+from bench.metrics import CATALOGUE, SUCCESSFUL, UNFINISHED
 from bench.plan.script import load_script
 from bench.run.validity import ValidityData, evaluate_checks
 from bench.target import targets
@@ -51,7 +51,7 @@ def test_docs_metrics_defines_every_metric() -> None:
 
 
 def test_docs_metrics_defines_every_outcome() -> None:
-    families = {name.split(":")[0] for name in (*MEANINGS, *FAMILIES, *GOOD, *UNFINISHED)}
+    families = {name.split(":")[0] for name in (*MEANINGS, *FAMILIES, *SUCCESSFUL, *UNFINISHED)}
 
     assert not missing(families, "docs/metrics.md")
 

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from bench.doctor.diagnosis import remedy_of_agents
-from bench.doctor.service_findings import AudioPace, heard_answer, paced, spoke_first, unread
+from bench.doctor.service_findings import (
+    AudioPace,
+    check_answer,
+    check_pace,
+    check_spoken_greeting,
+    check_unread_messages,
+)
 from bench.metrics import INAUDIBLE, NO_AUDIO, NO_MESSAGE, NO_PAUSE, NOTHING_AUDIBLE
 from bench.observe.observation import TurnObservation
 from bench.protocol.audio import G711_ULAW, PCM16_16K
@@ -26,7 +32,7 @@ def pace(speed: float) -> AudioPace:
     measured, piece = AudioPace(), PCM16_16K.bytes_per_s // 50
     for begin_ms, count in ((0, 120), (9_000, 10)):
         for number in range(count):
-            measured.heard(AT_NS + begin_ms * MS + round(number * 20 * MS / speed), piece)
+            measured.add(AT_NS + begin_ms * MS + round(number * 20 * MS / speed), piece)
     return measured
 
 
@@ -53,41 +59,44 @@ def test_each_outcome_of_a_call_has_its_remedy(outcome: str, detail: str, expect
 
 
 def test_ignored_messages_are_counted_by_type_with_a_remedy() -> None:
-    assert list(unread(build_session(unknown_events={}))) == []
-    (found,) = unread(build_session(unknown_events={"media of another stream": 400, "ping": 2}))
+    assert list(check_unread_messages(build_session(unknown_events={}))) == []
+    (found,) = check_unread_messages(build_session(unknown_events={"media of another stream": 400, "ping": 2}))
 
     assert (found.result, found.message.rpartition(": ")[2]) == ("warning", "media of another stream 400, ping 2")
     assert "streamSid" in found.remedy
-    assert "streamSid" not in next(unread(build_session(unknown_events={"ping": 2}))).remedy
+    assert "streamSid" not in next(check_unread_messages(build_session(unknown_events={"ping": 2}))).remedy
 
 
 def test_an_agent_that_speaks_first_is_timed_and_one_that_waits_is_a_warning() -> None:
     spoken = build_session(instants={"connect_start": AT_NS, "greeting_audible": AT_NS + 400 * MS})
 
-    assert spoke_first(turn(), spoken).message == "the agent speaks first, 400 ms after the call started"
+    assert check_spoken_greeting(turn(), spoken).message == "the agent speaks first, 400 ms after the call started"
     unheard = turn("timeout:first_delta", detail=f"{NOTHING_AUDIBLE} {LIMIT}: {NO_MESSAGE}")
-    waits = spoke_first(unheard, build_session(instants={"connect_start": AT_NS}))
+    waits = check_spoken_greeting(unheard, build_session(instants={"connect_start": AT_NS}))
     assert waits.message == f"no audible audio within 12 s of the call: {NO_MESSAGE}"
     assert (waits.result, waits.remedy.startswith("remove `wait_for: greeting` from")) == ("warning", True)
-    assert spoke_first(turn("timeout:response"), build_session(instants={"connect_start": AT_NS})).result == "fail"
+    assert (
+        check_spoken_greeting(turn("timeout:response"), build_session(instants={"connect_start": AT_NS})).result
+        == "fail"
+    )
 
 
 def test_an_answer_is_reported_with_its_latency_and_a_missing_one_fails() -> None:
-    found = list(heard_answer(turn(), build_session(), pace(1.0), PCM16_16K))
+    found = list(check_answer(turn(), build_session(), pace(1.0), PCM16_16K))
 
     assert [(each.name, each.result) for each in found] == [("turn", "pass"), ("audio", "pass")]
     assert found[0].message == "answered: voice_to_voice 900 ms"
-    (failed,) = heard_answer(None, build_session(outcome="closed:1000"), AudioPace(), PCM16_16K)
+    (failed,) = check_answer(None, build_session(outcome="closed:1000"), AudioPace(), PCM16_16K)
     assert (failed.result, failed.message) == ("fail", "closed:1000")
 
 
 def test_messages_that_end_within_a_sample_are_a_warning_only_for_pcm() -> None:
     split = pace(1.0)
-    split.heard(AT_NS, 641)
-    found = list(heard_answer(turn(), build_session(), split, PCM16_16K))
+    split.add(AT_NS, 641)
+    found = list(check_answer(turn(), build_session(), split, PCM16_16K))
 
     assert (found[-1].name, found[-1].result, found[-1].message[-1]) == ("samples", "warning", "1")
-    assert len(list(heard_answer(turn(), build_session(), split, G711_ULAW))) == len(found) - 1
+    assert len(list(check_answer(turn(), build_session(), split, G711_ULAW))) == len(found) - 1
 
 
 @pytest.mark.parametrize("speed", [0.5, 1.0, 1.5])
@@ -102,6 +111,6 @@ PACES = [(1.5, "24,000 Hz"), (0.5, "8,000 Hz"), (3.02, "48,000 Hz"),
 
 @pytest.mark.parametrize(("speed", "rate"), PACES)
 def test_audio_at_the_pace_of_another_sample_rate_is_a_warning(speed: float | None, rate: str) -> None:
-    found = paced(speed, PCM16_16K)
+    found = check_pace(speed, PCM16_16K)
 
     assert (found.result == "warning", rate in found.remedy) == (bool(rate), True)

@@ -14,7 +14,7 @@ from bench.clock import Arrival
 from bench.doctor.diagnosis import (
     NO_KEY,
     REMEDIES,
-    Finding,
+    CheckFinding,
     FindingState,
     Refusal,
     any_failed,
@@ -23,7 +23,7 @@ from bench.doctor.diagnosis import (
     lines,
     printable_finding,
 )
-from bench.metrics import SERVICE_SAID, TEXT_SESSION, UNHEARD
+from bench.metrics import SERVICE_REPORTED, TEXT_SESSION, UNHEARD
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.protocol.base import Dialect
@@ -41,7 +41,7 @@ from tests.doctor.targets import HOST, KEY, build_target
 from tests.helpers import AT_NS, at, message
 
 ENTRA = EntraSignIn("https://cognitiveservices.azure.com/.default")
-SILENT = f"nothing came within the limit first_delta of 30 s; {SERVICE_SAID}"
+SILENT = f"nothing came within the limit first_delta of 30 s; {SERVICE_REPORTED}"
 
 
 @pytest.mark.parametrize(
@@ -175,32 +175,32 @@ TEXTS = st.lists(WORDS, max_size=40).map(" ".join)
 
 @given(STATES, TEXTS, TEXTS, st.integers(60, 100))
 def test_lines_fit_the_width_and_contain_each_word(state: FindingState, expected: str, remedy: str, width: int) -> None:
-    shown = list(lines(Finding("tls", state, expected, remedy), width))
+    shown = list(lines(CheckFinding("tls", state, expected, remedy), width))
 
     assert max(map(len, shown)) <= width
     assert " ".join(shown).replace("→", "").split() == [state, "tls", *expected.split(), *remedy.split()]
 
 
 def test_a_remedy_is_printed_below_its_finding() -> None:
-    assert list(lines(Finding("tcp", "fail", "nobody there", "go there"), 80)) == [
+    assert list(lines(CheckFinding("tcp", "fail", "nobody there", "go there"), 80)) == [
         "fail     tcp              nobody there",
         "                          → go there",
     ]
 
 
 def test_control_characters_of_a_service_s_text_are_escaped() -> None:
-    shown = printable_finding(Finding("upgrade", "fail", "no\x1b[2J", "a\nb"))
+    shown = printable_finding(CheckFinding("upgrade", "fail", "no\x1b[2J", "a\nb"))
 
     assert (shown.message, shown.remedy) == (r"no\x1b[2J", r"a\nb")
 
 
 @pytest.mark.parametrize(("state", "failed"), [("pass", False), ("warning", False), ("skipped", False), ("fail", True)])
 def test_only_a_failed_finding_counts_as_failed(state: FindingState, failed: bool) -> None:
-    assert any_failed([Finding("x", "pass", ""), Finding("x", state, "")]) is failed
+    assert any_failed([CheckFinding("x", "pass", ""), CheckFinding("x", state, "")]) is failed
 
 
 def test_the_json_of_a_finding_has_all_its_fields() -> None:
-    fields = asdict(Finding("dns", "pass", "found"))
+    fields = asdict(CheckFinding("dns", "pass", "found"))
 
     assert fields == {"name": "dns", "result": "pass", "message": "found", "remedy": ""}
 
@@ -217,7 +217,7 @@ def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Diale
     timeline = LoggedTimeline(SessionStart(AT_NS, 1, Timeouts()), spoken, log=log, about={"dialect": spoken.name})
     for data in heard:
         timeline.received(spoken.decode(data), ReceivedMessage(data, Arrival(at(1)), len(data)))
-    timeline.tell(inputs.SessionFailed(outcome, at(5), detail))
+    timeline.apply(inputs.SessionFailed(outcome, at(5), detail))
     log.close()
     return replay_log(log.path)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.cpu import Priority
-from bench.doctor.diagnosis import Finding
+from bench.doctor.diagnosis import CheckFinding
 from bench.doctor.machine_checks import (
     clock_resolution,
     installation,
@@ -19,11 +19,11 @@ from bench.doctor.machine_checks import (
     open_files,
     priority,
     processors,
-    stamps,
+    timestamps,
 )
 from bench.installation import tool_version
 
-FOUND: list[tuple[Callable[[], Finding], str, str, str]] = [
+FOUND: list[tuple[Callable[[], CheckFinding], str, str, str]] = [
     # (a finding; its result, its text, and its remedy)
     (lambda: installation(compiled=True), "pass", tool_version(), ""),
     (lambda: installation(compiled=False), "warning", tool_version(), "install a C compiler"),
@@ -52,7 +52,7 @@ FOUND: list[tuple[Callable[[], Finding], str, str, str]] = [
 
 @pytest.mark.parametrize(("look", "result", "expected", "remedy"), FOUND)
 def test_a_limit_of_the_machine_is_found_with_its_remedy(
-    look: Callable[[], Finding], result: str, expected: str, remedy: str
+    look: Callable[[], CheckFinding], result: str, expected: str, remedy: str
 ) -> None:
     found = look()
 
@@ -68,7 +68,7 @@ def test_a_wall_clock_step_of_more_than_5_ms_is_a_warning(moved_ms: float) -> No
 
 
 def test_kernel_timestamps_are_tested_on_a_local_connection() -> None:
-    found = stamps()
+    found = timestamps()
 
     assert found.name == "kernel timestamps"
     assert found.result in ("pass", "warning")

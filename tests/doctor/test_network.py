@@ -10,8 +10,8 @@ from typing import Literal
 
 import pytest
 
-from bench.doctor.diagnosis import Finding
-from bench.doctor.machine_checks import look_at_network
+from bench.doctor.diagnosis import CheckFinding
+from bench.doctor.machine_checks import check_network
 from bench.remedies import NO_PROXY
 from bench.target.options import ServiceOptions
 from bench.target.target import Target
@@ -33,8 +33,8 @@ def build_target(port: int, path: NetworkPath = DIRECTLY, *, tls: bool = False) 
     return replace(target, network_path=path)
 
 
-def findings_by_name(target: Target) -> dict[str, Finding]:
-    return {finding.name: finding for finding in look_at_network(target, ENOUGH)}
+def findings_by_name(target: Target) -> dict[str, CheckFinding]:
+    return {finding.name: finding for finding in check_network(target, ENOUGH)}
 
 
 def closed_port() -> int:

@@ -12,21 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.doctor.diagnosis import Finding
+from bench.doctor.diagnosis import CheckFinding
 from bench.doctor.service_checks import configuration
 from bench.doctor.service_findings import (
+    check_greeting,
+    check_rate_limits,
+    check_reply,
+    check_retirement,
     compression,
-    greeted,
-    limits_told,
-    refused,
-    replied,
-    retired,
+    explain_refusal,
     service_clock,
     settings_in,
 )
 from bench.observe.observation import SessionObservation
 from bench.pricing import TurnPricing
-from bench.protocol.base import SIMULATOR_MARK
+from bench.protocol.base import SIMULATOR_VALUE
 from bench.protocol.rate_limits import RateLimit
 from bench.target.credentials import Credential
 from bench.target.options import ServiceOptions
@@ -40,15 +40,15 @@ GREETED = SessionObservation("", "", 0, {"opened": 0, "session_created": 12_000_
 DECLINED = {"sec-websocket-extensions": ""}
 
 
-def at_a_clock(off_s: int, date: str | None = DATE) -> Finding:
+def at_a_clock(off_s: int, date: str | None = DATE) -> CheckFinding:
     return service_clock(date, (AT_S + off_s) * 1_000_000_000 + 500_000_000)
 
 
-def greeting(left_s: float) -> Finding:
-    return greeted({"model": "m", "expires_at": AT_S + left_s}, GREETED, AT_S)
+def greeting(left_s: float) -> CheckFinding:
+    return check_greeting({"model": "m", "expires_at": AT_S + left_s}, GREETED, AT_S)
 
 
-FOUND: list[tuple[Callable[[], Finding], str, str]] = [
+FOUND: list[tuple[Callable[[], CheckFinding], str, str]] = [
     # (a finding; its result, and its text)
     (lambda: at_a_clock(0), "pass", "agrees"),
     (lambda: at_a_clock(30), "pass", "30 s ahead"),
@@ -59,10 +59,10 @@ FOUND: list[tuple[Callable[[], Finding], str, str]] = [
     (lambda: greeting(120), "pass", "ends in at most 2 min"),
     (lambda: greeting(119), "pass", "ends in at most 119 s"),
     (lambda: greeting(0.6), "pass", "ends in at most 1 s"),
-    (lambda: limits_told((RateLimit("requests", 200, 199, 0.3), RateLimit("tokens", None, 5))), "pass",
+    (lambda: check_rate_limits((RateLimit("requests", 200, 199, 0.3), RateLimit("tokens", None, 5))), "pass",
      "requests: 199 of 200 left, reset in 0.3 s; tokens: 5 left"),
-    (lambda: limits_told(()), "skipped", ""),
-    (lambda: replied(build_observation(outcome="incomplete:max_output_tokens"), build_target(),
+    (lambda: check_rate_limits(()), "skipped", ""),
+    (lambda: check_reply(build_observation(outcome="incomplete:max_output_tokens"), build_target(),
                      TurnPricing("m", None, "")),
      "fail", "incomplete:max_output_tokens"),
     (lambda: compression(DECLINED, wanted=False), "pass", ""),
@@ -72,7 +72,9 @@ FOUND: list[tuple[Callable[[], Finding], str, str]] = [
 
 
 @pytest.mark.parametrize(("tell", "result", "expected"), FOUND)
-def test_settings_reported_by_a_service_are_findings(tell: Callable[[], Finding], result: str, expected: str) -> None:
+def test_settings_reported_by_a_service_are_findings(
+    tell: Callable[[], CheckFinding], result: str, expected: str
+) -> None:
     found = tell()
 
     assert (found.result, expected in found.message) == (result, True)
@@ -91,7 +93,7 @@ JSON = st.recursive(
 )
 def test_the_retirement_of_a_model_is_a_note_and_a_warning_in_the_last_60_days(days_before: int, state: str) -> None:
     today = date(2027, 1, 20) - timedelta(days=days_before)
-    (found,) = retired({"model": "gpt-realtime-2025-08-28"}, "openai", today)
+    (found,) = check_retirement({"model": "gpt-realtime-2025-08-28"}, "openai", today)
 
     assert (found.result, bool(found.remedy)) == (state, state == "warning")
     assert "gpt-realtime-2025-08-28" in found.message
@@ -104,11 +106,11 @@ def test_the_retirement_of_a_model_is_a_note_and_a_warning_in_the_last_60_days(d
         ({"model": "gpt-realtime-2.1"}, "openai"),
         ({"model": "gpt-realtime"}, "other"),
         ({}, "openai"),
-        ({"model": "gpt-realtime", SIMULATOR_MARK: True}, "openai"),
+        ({"model": "gpt-realtime", SIMULATOR_VALUE: True}, "openai"),
     ],
 )
 def test_a_model_without_a_known_retirement_date_has_no_finding(greeting: dict[str, Any], service: str) -> None:
-    assert list(retired(greeting, service, date(2027, 1, 1))) == []
+    assert list(check_retirement(greeting, service, date(2027, 1, 1))) == []
 
 
 FLAT = {
@@ -144,7 +146,7 @@ def test_any_settings_are_described_without_an_error(session: dict[str, Any]) ->
 def test_a_refusal_has_each_id_for_support_requests_once() -> None:
     headers = {"apim-request-id": "id-7", "x-request-id": "id-7", "x-ms-region": "Sweden Central", "retry-after": "9"}
     observed = SessionObservation("connect_failed:503", "HTTP 503: no", 0, {}, headers=headers)
-    found = refused("upgrade", observed, build_target(), {}, str)
+    found = explain_refusal("upgrade", observed, build_target(), {}, str)
 
     assert found.message == "connect_failed:503: HTTP 503: no; x-ms-region Sweden Central, apim-request-id id-7"
     assert "asks to wait 9 s" in found.remedy
@@ -156,7 +158,7 @@ def test_a_truncated_secret_is_hidden_before_the_ids(length: int) -> None:
     detail = f"1008: no such key: {secret[:length]}"
     observed = SessionObservation("closed:1008", detail, 0, {}, headers={"x-ms-region": "Sweden Central"})
 
-    found = refused("session", observed, build_target(), {}, Credential("api-key", secret).hide)
+    found = explain_refusal("session", observed, build_target(), {}, Credential("api-key", secret).redact)
 
     assert found.message == "closed:1008: no such key: ***; x-ms-region Sweden Central"
 

@@ -70,7 +70,7 @@ def _key(entry: tuple[str, Field[Any]]) -> str:
     key, field = entry
     if key == "count":
         return "`count`"
-    words = f", {' or '.join(field.shape.words)}" if isinstance(field.shape, Choice) else ""
+    words = f", {' or '.join(field.shape.keywords)}" if isinstance(field.shape, Choice) else ""
     shown = f"{field.default:g}" if isinstance(field.default, int | float) else field.default
     return f"`{key}`: {field.note}{words}" + ("" if shown is None else f" ({shown})")
 

@@ -29,7 +29,7 @@ class Actor(Caller):
     def scenario_name(cls) -> str:
         return "scenario"
 
-    def play_session(self, task: SessionTask) -> None:
+    def run_session(self, task: SessionTask) -> None:
         raise AssertionError("nothing is played here")
 
 

@@ -8,8 +8,8 @@ import pytest
 
 POLLS = (
     "start_scheduler.IDLE_SLEEP_S",
-    "start_scheduler.LONGEST_SLEEP_S",
-    "start_scheduler.TRIAL_POLL_S",
+    "start_scheduler.MAX_SLEEP_S",
+    "start_scheduler.PROBE_POLL_S",
     "live_run.POLL_S",
     "call.POLL_S",
 )

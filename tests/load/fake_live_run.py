@@ -21,11 +21,11 @@ from bench.load.execution.session_registry import LocustCallbacks
 from bench.load.execution.target_state import StartPacer, TargetState
 from bench.load.lifecycle import (
     AskMaster,
-    RunBegan,
     RunClosed,
     RunEvent,
     RunLifecycle,
     RunRefused,
+    RunStarted,
     RunState,
     SignInStarted,
     UsersStopped,
@@ -35,7 +35,7 @@ from bench.load.planning.load_model import CLOSED_LOOP, LoadModel
 from bench.load.planning.run_options import Options
 from bench.load.planning.run_plan import Concurrency, RunPlan
 from bench.load.planning.tasks import SessionTask, script
-from bench.load.planning.workload import load_scripts, plays_of_arms
+from bench.load.planning.workload import load_scripts, workloads_of_targets
 from bench.pricing import Prices
 from bench.run import folder as files
 from bench.run.spool import Spool
@@ -60,11 +60,11 @@ class SwitchingTransport(MemoryTransport):
     def __init__(self, service: Service) -> None:
         super().__init__(service, service.greeting(), VirtualClock(monotonic_ns()))
 
-    def listen(
+    def receive_until(
         self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
         gevent.sleep(0)
-        super().listen(until_ns, take, reply, sender)
+        super().receive_until(until_ns, take, reply, sender)
 
 
 def _set() -> Event:
@@ -132,7 +132,7 @@ class FakeRun:
             replace(HERE, label=label, prices=prices, auth=auth) for label in labels or ("here",)
         ]
         self.dialers = {target.label: FakeDialer() for target in self.targets} | dict(dialers or {})
-        plays = plays_of_arms(load_scripts([self.user]), self.targets)
+        plays = workloads_of_targets(load_scripts([self.user]), self.targets)
         keyring, options = Keyring(self.targets), replace(Options.of(parsed()), **given)
         targets = [
             TargetState(
@@ -145,7 +145,7 @@ class FakeRun:
         self.failures: list[Exception] = []
         """The failures that were reported to Locust."""
         self.lifecycle = RunLifecycle(leads=False)
-        for event in (SignInStarted(), RunBegan()):
+        for event in (SignInStarted(), RunStarted()):
             self.tell(event)
         callbacks = LocustCallbacks(
             self.lifecycle,
@@ -162,7 +162,7 @@ class FakeRun:
 
     def tell(self, event: RunEvent) -> None:
         """Handle an event as a worker does, and store its requests to the master."""
-        for action in self.lifecycle.tell(event):
+        for action in self.lifecycle.apply(event):
             if isinstance(action, AskMaster):
                 asked = action.request
                 if isinstance(asked, RunRefused):

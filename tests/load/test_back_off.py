@@ -18,10 +18,10 @@ from bench.clock import monotonic_ns
 from bench.errors import ConnectError
 from bench.load.execution import back_off, live_run, session_registry, start_scheduler
 from bench.load.execution.back_off import RefusedCall, due_ns, refusal_of
-from bench.load.execution.target_state import FIRST_WAIT_NS, LONGEST_WAIT_NS, MAX_INITIAL_FAILURES
+from bench.load.execution.target_state import FIRST_WAIT_NS, MAX_INITIAL_FAILURES, MAX_WAIT_NS
 from bench.load.lifecycle import ALL_DONE
 from bench.load.planning.load_model import Arrivals, LoadModel, RecordedArrivals
-from bench.timeouts import LONGEST_HOLD_NS
+from bench.timeouts import MAX_HOLD_NS
 from bench.units import NS_PER_S
 from tests.helpers import build_session
 from tests.load import fake_live_run
@@ -72,7 +72,7 @@ def calls_backed_off(run: FakeRun) -> int:
 
 @given(in_a_row=st.integers(1, 10_000), drawn=st.floats(0, 1))
 def test_back_off_doubles_up_to_a_limit_and_is_random_in_its_upper_half(in_a_row: int, drawn: float) -> None:
-    whole_ns = min(FIRST_WAIT_NS * 2 ** min(in_a_row - 1, 40), LONGEST_WAIT_NS)
+    whole_ns = min(FIRST_WAIT_NS * 2 ** min(in_a_row - 1, 40), MAX_WAIT_NS)
 
     wait_ns = due_ns([RefusedCall(500, 600, None)], in_a_row, drawn) - 500
 
@@ -83,8 +83,8 @@ def test_back_off_doubles_up_to_a_limit_and_is_random_in_its_upper_half(in_a_row
 def test_retry_after_counts_from_the_response_and_is_limited(asked_ns: int, drawn: float) -> None:
     due = due_ns([RefusedCall(0, 50, None), RefusedCall(0, 100, asked_ns)], 1, drawn)
 
-    assert due >= min(asked_ns, LONGEST_HOLD_NS) + 100
-    assert due <= max(min(asked_ns, LONGEST_HOLD_NS) + 100, FIRST_WAIT_NS // 2) + FIRST_WAIT_NS // 2
+    assert due >= min(asked_ns, MAX_HOLD_NS) + 100
+    assert due <= max(min(asked_ns, MAX_HOLD_NS) + 100, FIRST_WAIT_NS // 2) + FIRST_WAIT_NS // 2
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_a_refused_user_backs_off_exponentially(tmp_path: Path, clock: SkippingC
     whole_s = [min(2**number, 60) for number in range(19)]  # the maximum waits before all calls except the first two
     assert sum(whole_s) / 2 <= clock.waited_ns / NS_PER_S <= sum(whole_s) + 19 * back_off.POLL_S
     assert calls_backed_off(run) == 19
-    assert run.live.standing().calls_backed_off == 19
-    assert run.live.standing().callers_backing_off == 0
+    assert run.live.progress_report().calls_backed_off == 19
+    assert run.live.progress_report().callers_backing_off == 0
 
 
 def test_a_successful_call_resets_the_back_off(tmp_path: Path, clock: SkippingClock) -> None:

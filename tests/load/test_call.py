@@ -81,7 +81,7 @@ class SessionObserver(Listening):
         super().__init__()
         self.timeline = timeline
 
-    def note_opened(self) -> None:
+    def on_opened(self) -> None:
         self.opened += 1
 
     def session_ended(self) -> None:
@@ -112,16 +112,16 @@ class SimulatedCall(Call):
 
     def talk(self) -> None:
         """Run the call from its beginning to its end."""
-        self.begin()
+        self.start()
         if self.connect():
             if self.open():
                 for step in self.script.steps:
-                    if not self.perform(step):
+                    if not self.run_step(step):
                         break
             self._connected.close()
         self.end()
 
-    def begin_session(self, number: int, turns_started: int) -> RunListener:
+    def start_session(self, number: int, turns_started: int) -> RunListener:
         assert number == len(self.observers) + 1
         script, wanted = self.script, len(self.script.turns) - turns_started
         responds, renewable = script.service_responds, script.renewable
@@ -130,8 +130,8 @@ class SimulatedCall(Call):
         self.observers.append(SessionObserver(timeline))
         return cast(Any, self.observers[-1])
 
-    def has_place(self, *, waits: bool) -> bool:
-        if waits and not self.ending():
+    def has_step(self, *, waits: bool) -> bool:
+        if waits and not self.is_ending():
             self.clock.now_ns = max(self.clock.now_ns, self.place_ns)
         return self.clock.now_ns >= self.place_ns
 
@@ -142,10 +142,10 @@ class SimulatedCall(Call):
         )
         self.histories.append(len(script.history))
         transport = PatientTransport(self.services[-1], self.clock)
-        self._session = Session(script, transport, listener.timeline, listener, self.ending)
+        self._session = Session(script, transport, listener.timeline, listener, self.is_ending)
         return True
 
-    def ending(self) -> bool:
+    def is_ending(self) -> bool:
         return self.clock.now_ns > START_NS + self._ends_ns
 
     # The results.
@@ -397,7 +397,7 @@ def test_each_session_of_a_call_is_a_row_of_the_same_pair(tmp_path: Path) -> Non
     ]  # fmt: skip
     assert [row["intended_start_at_ns"] is None for row in sessions] == [False, True] * 2
     assert not any(row["turns_not_started"] for row in sessions)
-    standing = run.live.standing()
+    standing = run.live.progress_report()
     assert (standing.sessions_done, standing.sessions_over, standing.sessions_open) == (4, 2, 0)
     assert len([*(run.folder / "spool").rglob("*.jsonl"), *(run.folder / "events").rglob("*.jsonl")]) == 4
 

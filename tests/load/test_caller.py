@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.load.execution.call import StepRunner
-from bench.load.planning.tasks import MAX_REHEARSED, TaskRecorder, Turn, run_task
+from bench.load.planning.tasks import MAX_RECORDED_STEPS, TaskRecorder, Turn, run_task
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.plan import recordings
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.random_choices import SessionChoices
 from bench.plan.script import build_script, load_script
-from bench.plan.steps import MOST_KEPT, StepReader, StepRules, is_turn
+from bench.plan.steps import MAX_RETAINED, StepReader, StepRules, is_turn
 from bench.protocol.openai_ga import GA
 from bench.protocol.settings import SessionSettings, TurnDetection
 from bench.session import Session
@@ -91,7 +91,7 @@ class TaskRun:
         self, repertoire: CompiledScript, number: int = 0, seed: int = 1, service: Service | None = None
     ) -> None:
         self.repertoire, self.number, self.seed = repertoire, number, seed
-        self.script = repertoire.session(number, seed)
+        self.script = repertoire.prepare_session(number, seed)
         self.transport = GuardedTransport(service or Service())
         timeline = Timeline(
             SessionStart(self.transport.now_ns(), len(self.script.turns), self.script.limits), self.script.dialect
@@ -104,7 +104,7 @@ class TaskRun:
         """Run the session as a script; return what it sent."""
         self.session.open()
         for step in self.script.steps:
-            if not self.session.perform(step):
+            if not self.session.run_step(step):
                 break
         self.session.close()
         return self.transport.sent
@@ -113,7 +113,7 @@ class TaskRun:
         """Run the session as a task; return what it sent."""
         choices = SessionChoices(self.seed, self.number)
         stage = StepRunner(self.session, self.repertoire, self.script, StepReader(folder), choices)
-        self.listening.hear_turn = stage.turn_ended
+        self.listening.on_turn = stage.turn_ended
         self.session.open()
         run_task(Actor(), task, stage)
         self.session.close()
@@ -130,7 +130,7 @@ def test_a_rehearsal_of_an_endless_task_ends() -> None:
         while True:
             actor.text("Hello")
 
-    assert len(rehearse(task).steps) == MAX_REHEARSED
+    assert len(rehearse(task).steps) == MAX_RECORDED_STEPS
 
 
 def test_a_sound_belongs_to_a_reply_or_to_silence(tmp_path: Path) -> None:
@@ -182,18 +182,18 @@ def test_a_recording_is_read_once_for_turns_with_different_keys(tmp_path: Path, 
 def test_the_step_cache_has_a_maximum_size(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
     reader = StepReader(tmp_path)
-    asked = [f"order {number}" for number in range(2 * MOST_KEPT)]
+    asked = [f"order {number}" for number in range(2 * MAX_RETAINED)]
     steps = [weakref.ref(reader.read("audio", audio="a.wav", expected_reply=text)) for text in asked]
     gc.collect()
 
-    assert len([step for step in steps if step() is not None]) == MOST_KEPT
+    assert len([step for step in steps if step() is not None]) == MAX_RETAINED
 
 
 def test_a_repeated_step_stays_in_the_cache(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
     reader = StepReader(tmp_path)
     greeting = reader.read("audio", audio="a.wav")
-    for number in range(2 * MOST_KEPT):
+    for number in range(2 * MAX_RETAINED):
         reader.read("audio", audio="a.wav", expected_reply=f"order {number}")
         assert reader.read("audio", audio="a.wav") is greeting
 
@@ -466,10 +466,10 @@ def test_a_turn_without_references_is_released() -> None:
     choices = SessionChoices(1, 0)
     stage = StepRunner(run.session, run.repertoire, run.script, StepReader(HERE.parent), choices)
     run.session.open()
-    stage.take("text", text="One")
-    kept = stage.take("text", text="Two")
+    stage.run_or_record("text", text="One")
+    kept = stage.run_or_record("text", text="Two")
 
-    assert [*stage._asked.values()] == [kept]
+    assert [*stage._requested.values()] == [kept]
 
 
 def test_an_endless_task_may_end_its_rehearsal_with_a_sound(tmp_path: Path) -> None:
@@ -482,7 +482,9 @@ def test_an_endless_task_may_end_its_rehearsal_with_a_sound(tmp_path: Path) -> N
 
     rehearsal = rehearse(task, tmp_path, detects=True)
     assert not rehearsal.steps[-1].within_turn
-    assert build_script(HERE, {"session": {"turn_detection": "server_vad"}}, rehearsal.steps, whole=rehearsal.whole)
+    assert build_script(
+        HERE, {"session": {"turn_detection": "server_vad"}}, rehearsal.steps, whole=rehearsal.is_complete
+    )
 
 
 UNSEEN: dict[str, tuple[Callable[[Actor], object], str]] = {

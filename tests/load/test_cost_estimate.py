@@ -18,7 +18,7 @@ from bench.load.planning.cost_estimate import (
     SessionCost,
     below_estimate,
     estimate,
-    estimate_words,
+    estimate_text,
     session_cost,
     session_minutes,
     session_usage,
@@ -221,8 +221,8 @@ def test_a_turn_without_an_expected_declared_function_has_one_response(calls: tu
 def test_session_minutes_include_function_execution_and_preambles() -> None:
     made = agent(expecting("find"))
 
-    assert session_minutes(made, LOW) * 60 == pytest.approx(0.5 + LOW.spoken_s)
-    assert session_minutes(made, HIGH) * 60 == pytest.approx(0.5 + LOW.spoken_s + HIGH.spoken_s)
+    assert session_minutes(made, LOW) * 60 == pytest.approx(0.5 + LOW.speech_s)
+    assert session_minutes(made, HIGH) * 60 == pytest.approx(0.5 + LOW.speech_s + HIGH.speech_s)
 
 
 @settings(max_examples=30)
@@ -250,7 +250,7 @@ def test_the_simulator_s_usage_is_within_the_estimate(
         history=History(Path("h.jsonl"), "d2", (build_message("x" * 4_000),)) if history else None,
     )
     simulator = Simulator(GA, replace(default_profile(), functions=habits), seed, replies=[ANSWER])
-    talk = talked(CompiledScript(made, GA).session(0, 0), simulator)
+    talk = talked(CompiledScript(made, GA).prepare_session(0, 0), simulator)
 
     assert [(turn.outcome, turn.function_calls) for turn in talk.turns] == [("ok", expected)] * 2
     billed = sum((turn.usage for turn in talk.turns if turn.usage), TokenUsage())
@@ -323,12 +323,12 @@ def test_a_price_per_minute_covers_speech_pauses_and_replies() -> None:
     both = session_cost(target(prices=replace(REALTIME, usd_per_minute=0.6)), [made], {}, AS_OF).usd
     tokens = session_cost(target(), [made], TABLE, AS_OF).usd
 
-    assert usd == pytest.approx([0.01 * (spoken_s + 4 + 2 * each.spoken_s) for each in (LOW, HIGH)])
+    assert usd == pytest.approx([0.01 * (spoken_s + 4 + 2 * each.speech_s) for each in (LOW, HIGH)])
     assert both == pytest.approx([one + other for one, other in zip(tokens or (), usd or (), strict=True)])
 
 
 def priced(**changes: Any) -> SessionCost:
-    values: dict[str, Any] = {"target": "azure", "model": "gpt-realtime", "usd": (0.05, 0.1375), "spoken": True,
+    values: dict[str, Any] = {"target": "azure", "model": "gpt-realtime", "usd": (0.05, 0.1375), "has_audio": True,
                               "transcribed": False, "basis": "gpt-realtime, prices of 2026-11-01"}  # fmt: skip
     return SessionCost(**values | changes)
 
@@ -364,7 +364,7 @@ WORDS: dict[str, tuple[list[SessionCost], int | None, str]] = {
 
 @pytest.mark.parametrize(("quotes", "sessions", "words"), WORDS.values(), ids=WORDS)
 def test_an_estimate_is_formatted_as_text(quotes: list[SessionCost], sessions: int | None, words: str) -> None:
-    assert re.fullmatch(re.escape(words).replace("…", ".*"), estimate_words(quotes, sessions))
+    assert re.fullmatch(re.escape(words).replace("…", ".*"), estimate_text(quotes, sessions))
 
 
 def test_the_estimate_of_a_run_is_the_sum_over_sessions_and_targets() -> None:

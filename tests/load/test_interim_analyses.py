@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.load.runners.finalized_run import REPORT_S, holds_rows, longest_report_s, run_status, uncut, with_sentence
+from bench.load.runners.finalized_run import (
+    REPORT_S,
+    holds_rows,
+    longest_report_s,
+    missing_warmup_notice,
+    run_status,
+    with_sentence,
+)
 from bench.load.runners.interim_analyses import OverloadWatch
 from bench.run.spool import path_of
 from tests.load.fake_live_run import FakeRun
@@ -104,7 +111,7 @@ def test_the_time_limit_of_a_report_grows_with_its_rows(tmp_path: Path) -> None:
 def test_a_long_run_without_warmup_gives_a_notice_unless_warmup_is_0(
     length_s: float, warmup_s: float, settings: dict[str, str], expected: bool
 ) -> None:
-    found = uncut({"warmup_s": warmup_s, "settings": settings}, length_s)
+    found = missing_warmup_notice({"warmup_s": warmup_s, "settings": settings}, length_s)
 
     assert len(found) == expected
     assert all("--warmup" in notice for notice in found)

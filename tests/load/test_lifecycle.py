@@ -19,11 +19,11 @@ from bench.load.lifecycle import (
     MasterLost,
     ProcessQuitting,
     RunAction,
-    RunBegan,
     RunClosed,
     RunEvent,
     RunLifecycle,
     RunRefused,
+    RunStarted,
     RunState,
     Say,
     SetExitStatus,
@@ -37,7 +37,7 @@ from bench.load.lifecycle import (
 )
 from bench.run.document import GIVEN_UP, INTERRUPTED
 
-STARTED: tuple[RunEvent, ...] = (SignInStarted(), RunBegan())
+STARTED: tuple[RunEvent, ...] = (SignInStarted(), RunStarted())
 LOCUST_STOPS: tuple[RunEvent, ...] = (UsersStopping(), UsersStopped(), RunClosed())
 """The events of Locust's end of a test, for any cause."""
 QUITS: tuple[RunEvent, ...] = (ProcessQuitting(), *LOCUST_STOPS)
@@ -123,13 +123,13 @@ ENDS = {
         ),
     "the run time is over during the sign-in":
         End(
-            [SignInStarted(), *LOCUST_STOPS, RunBegan(), *QUITS],
+            [SignInStarted(), *LOCUST_STOPS, RunStarted(), *QUITS],
             [Say(not_started_text("")), SetExitStatus(USAGE_STATUS)],
             "",
         ),
     "a signal during the sign-in":
         End(
-            [SignInStarted(), SignalReceived(), SignalReceived(), RunBegan(), *QUITS],
+            [SignInStarted(), SignalReceived(), SignalReceived(), RunStarted(), *QUITS],
             [Say(not_started_text(INTERRUPTED)), SetExitStatus(INTERRUPTED_STATUS), StopTest()],
             INTERRUPTED,
         ),
@@ -250,7 +250,7 @@ WORKERS_ENDS = {
 
 
 def feed_events(lifecycle: RunLifecycle, events: Sequence[RunEvent]) -> list[RunAction]:
-    return [action for event in events for action in lifecycle.tell(event)]
+    return [action for event in events for action in lifecycle.apply(event)]
 
 
 @pytest.mark.parametrize("end", [*ENDS.values(), *WORKERS_ENDS.values()], ids=[*ENDS, *WORKERS_ENDS])
@@ -266,7 +266,7 @@ def test_a_signal_hurries_an_ending_run(first: RunEvent) -> None:
     lifecycle = RunLifecycle()
     feed_events(lifecycle, [*STARTED, first])
     hurried = lifecycle.is_hurried
-    lifecycle.tell(SignalReceived())
+    lifecycle.apply(SignalReceived())
 
     assert (hurried, lifecycle.is_hurried) == (False, True)
 
@@ -284,7 +284,7 @@ def test_once_the_budget_is_spent_no_session_and_no_response_starts(event: RunEv
     lifecycle = RunLifecycle(leads=leads)
     feed_events(lifecycle, STARTED)
     might_start = lifecycle.may_start, lifecycle.is_spent
-    lifecycle.tell(event)
+    lifecycle.apply(event)
 
     assert might_start == (True, False)
     assert (lifecycle.may_start, lifecycle.is_spent) == (False, True)
@@ -307,7 +307,7 @@ def test_a_run_that_did_not_begin_reports_what_it_waited_for(reason: str, why: s
 
 CAUSES = st.sampled_from(["one", "another", ALL_DONE])
 EVENTS: st.SearchStrategy[RunEvent] = st.one_of(
-    st.sampled_from([SignInStarted(), RunBegan(), SignalReceived(), MasterLost(), UsersStopped(), ProcessQuitting()]),
+    st.sampled_from([SignInStarted(), RunStarted(), SignalReceived(), MasterLost(), UsersStopped(), ProcessQuitting()]),
     st.builds(StopRequested, CAUSES, st.booleans()),
     st.builds(RunRefused, CAUSES, st.booleans()),
     st.builds(UsersStopping, CAUSES | st.just(""), st.booleans()),
@@ -321,7 +321,7 @@ AFTER_SIGN_IN = st.booleans().flatmap(lambda began: ORDERS.map(lambda order: [*S
 def test_only_a_run_that_began_is_drained_and_closed_exactly_once(leads: bool, events: list[RunEvent]) -> None:
     lifecycle, actions, began = RunLifecycle(leads=leads), list[RunAction](), False
     for event in (*events, *LOCUST_STOPS):
-        actions += lifecycle.tell(event)
+        actions += lifecycle.apply(event)
         began = began or lifecycle.state is RunState.RUNNING
 
     steps = [action for action in actions if isinstance(action, DrainSessions | CloseRun)]
@@ -335,7 +335,7 @@ def test_the_states_of_a_run_are_ordered_and_no_session_starts_after_running(
 ) -> None:
     lifecycle, states, places = RunLifecycle(leads=leads), list(RunState), [0]
     for event in events:
-        lifecycle.tell(event)
+        lifecycle.apply(event)
         places.append(states.index(lifecycle.state))
         assert not lifecycle.may_start or lifecycle.state is RunState.RUNNING
 
@@ -371,7 +371,7 @@ def test_a_run_is_hurried_only_by_a_second_cause_or_a_lost_master_and_stays_so(
     lifecycle = RunLifecycle(leads=leads)
     for event in events:
         before, was_hurried = lifecycle.state, lifecycle.is_hurried
-        lifecycle.tell(event)
+        lifecycle.apply(event)
         hurries = {
             SignalReceived: before in (RunState.DRAINING, RunState.CLOSING),
             MasterLost: before in (RunState.RUNNING, RunState.DRAINING, RunState.CLOSING),
@@ -383,6 +383,6 @@ def test_a_run_is_hurried_only_by_a_second_cause_or_a_lost_master_and_stays_so(
 def test_a_worker_prints_no_reason_and_stops_its_test_only_on_a_signal(events: list[RunEvent]) -> None:
     lifecycle = RunLifecycle(leads=False)
     for event in events:
-        actions = lifecycle.tell(event)
+        actions = lifecycle.apply(event)
         assert isinstance(event, SignalReceived) or StopTest() not in actions
         assert not [action for action in actions if isinstance(action, Say) and "ends early" in action.text]

@@ -161,7 +161,7 @@ def test_rows_of_sessions_are_written_only_to_their_spool(tmp_path: Path) -> Non
 def test_pairs_that_start_in_the_warmup_are_marked_and_excluded_from_latency(tmp_path: Path) -> None:
     run = FakeRun(tmp_path, "west", "east", warmup_s=3_600)
     run.play(2)
-    standing = run.live.standing()
+    standing = run.live.progress_report()
 
     assert {row["phase"] for table in ("sessions", "turns") for row in run.rows(table)} == {"warmup"}
     assert (standing.pairs_done, standing.turns_succeeded, standing.times_us) == (0, 8, {})
@@ -220,7 +220,7 @@ def test_a_failed_task_is_raised_after_the_other_session_of_its_pair_ended(tmp_p
 
     with pytest.raises(ValueError, match="no change"):
         run.play()
-    assert run.live.standing().pairs_done == 1
+    assert run.live.progress_report().pairs_done == 1
     outcomes = sorted(row["outcome"] for row in run.rows("sessions"))
     assert outcomes == ["failed:load_generator", "ok"]
 
@@ -255,7 +255,7 @@ def test_a_session_that_outlives_the_end_of_the_run_is_cut_and_counted(tmp_path:
 
     run = FakeRun(tmp_path, does=talk)
     user = gevent.spawn(run.play)
-    while not run.live.standing().turns_succeeded:
+    while not run.live.progress_report().turns_succeeded:
         gevent.sleep(0.01)
     run.end()
     cut = run.live.drain(0.01, "timeout:turn")
@@ -287,11 +287,11 @@ def test_a_retry_after_of_one_target_delays_the_other_target(tmp_path: Path) -> 
     run = FakeRun(tmp_path, "west", "east", dialers={"east": refusing})
     run.play()
     waiting = gevent.spawn(run.play)
-    while not run.live.standing().waiting_s:
+    while not run.live.progress_report().waiting_s:
         gevent.sleep(0)
 
-    assert 50 < run.live.standing().waiting_s <= 60
-    assert list(run.live.held_s()) in ([], ["east"])
+    assert 50 < run.live.progress_report().waiting_s <= 60
+    assert list(run.live.hold_s()) in ([], ["east"])
     assert [dialer.dialled for dialer in run.dialers.values()] == [1, 1]
     run.end()
     waiting.join()
@@ -302,7 +302,7 @@ def test_pairs_that_wait_for_their_start_at_the_end_are_not_counted_as_done(tmp_
     run = FakeRun(tmp_path, dialers={"here": refusing}, sessions=2)
     run.play()
     waiting = gevent.spawn(run.play)
-    while not run.live.standing().waiting_s:
+    while not run.live.progress_report().waiting_s:
         gevent.sleep(0)
     run.end()
     waiting.join()
@@ -329,7 +329,7 @@ def test_after_a_throttled_start_one_session_probes_before_the_others_start(tmp_
     here.unsupported_setting, here.answers = None, Event()
     users = [gevent.spawn(run.play) for _ in range(3)]
     wait_for(lambda: here.dialled == 2)
-    pacer = run.live.arms[0].pacer
+    pacer = run.live.target_states[0].pacer
     wait_for(lambda: monotonic_ns() > pacer.earliest_ns(0))  # the pace no longer delays the others
     for _ in range(100):
         gevent.sleep(0.001)
@@ -345,7 +345,7 @@ def test_after_a_throttled_start_one_session_probes_before_the_others_start(tmp_
 @pytest.mark.usefixtures("_short_waits")
 def test_a_session_whose_preparation_fails_frees_the_probe_for_the_next(tmp_path: Path) -> None:
     run = FakeRun(tmp_path)
-    run.live.arms[0].pacer.throttled("connection", 0, monotonic_ns(), None)
+    run.live.target_states[0].pacer.on_throttled("connection", 0, monotonic_ns(), None)
 
     with pytest.raises(KeyError):
         run.live.run_pair(type("Stranger", (), {}), run.task, Caller())
@@ -362,9 +362,9 @@ def test_a_throttled_last_turn_delays_the_next_session(tmp_path: Path) -> None:
     )
     run.play()
     waiting = gevent.spawn(run.play)
-    wait_for(lambda: run.live.standing().waiting_s > 0)
+    wait_for(lambda: run.live.progress_report().waiting_s > 0)
 
-    assert 50 < run.live.standing().waiting_s < 70  # the other clock is ahead of this one
+    assert 50 < run.live.progress_report().waiting_s < 70  # the other clock is ahead of this one
     assert run.dialers["here"].dialled == 1
     run.end()
     waiting.join()
@@ -420,7 +420,7 @@ def test_the_cost_of_a_reply_without_a_turn_is_counted_on_its_session(tmp_path: 
     first, second = (row["output_audio_tokens"] for row in run.rows("turns"))
     assert (session["output_audio_tokens"], second) == (2_000_000, 1_000_000)
     assert first < 1_000_000
-    assert 3 < run.live.standing().usd < 3.1
+    assert 3 < run.live.progress_report().usd < 3.1
 
 
 def test_a_budget_without_a_known_price_refuses_the_run(tmp_path: Path) -> None:
@@ -439,7 +439,7 @@ def test_prices_are_not_needed_without_a_budget(tmp_path: Path) -> None:
     run.play()
 
     assert (run.refused, run.stopped) == ([], [])
-    assert run.live.standing().turns_succeeded == 2
+    assert run.live.progress_report().turns_succeeded == 2
 
 
 class StopUser(Exception):  # noqa: N818  # as Locust calls it
@@ -505,7 +505,7 @@ def test_each_arrived_call_is_started_blocked_or_not_started(
     now_ns = monotonic_ns()
     load_model = arriving(*sorted(at_ms))
     run = FakeRun(tmp_path_factory.mktemp("calls"), load_model=load_model, began_ns=now_ns - NS_PER_S)
-    run.live.arms[0].pacer.hold(now_ns + held_ms * 10**6, now_ns)
+    run.live.target_states[0].pacer.hold(now_ns + held_ms * 10**6, now_ns)
     players = [gevent.spawn(run.play) for _ in range(users)]
     gevent.idle()
     if staffed:
@@ -529,7 +529,7 @@ def test_each_arrived_call_is_started_blocked_or_not_started(
 def test_the_intended_start_of_a_delayed_call_is_after_its_arrival(tmp_path: Path) -> None:
     run = FakeRun(tmp_path, load_model=arriving(0), began_ns=monotonic_ns() - NS_PER_S)
     until_ns = monotonic_ns() + NS_PER_S // 20
-    run.live.arms[0].pacer.hold(until_ns, monotonic_ns())
+    run.live.target_states[0].pacer.hold(until_ns, monotonic_ns())
     assert run.play()
 
     (row,) = run.rows("sessions")

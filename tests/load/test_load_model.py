@@ -28,7 +28,7 @@ from bench.load.planning.load_model import (
     with_scenario_defaults,
 )
 from bench.load.planning.run_options import Options
-from bench.load.planning.stages import LoadSchedule, LoadStage, load_course, rate_per_s
+from bench.load.planning.stages import LoadSchedule, LoadStage, load_schedule, rate_per_s
 from bench.units import NS_PER_S
 from tests.load.options import parsed
 
@@ -44,7 +44,7 @@ COURSES = st.builds(
 def read_schedule(folder: Path, text: str) -> LoadSchedule:
     path = folder / "stages.yaml"
     path.write_text(text)
-    return load_course(path)
+    return load_schedule(path)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_stages_of_arrival_rates_are_read(tmp_path: Path) -> None:
     )
 
     assert read == LoadSchedule("arrivals", 0.1, (LoadStage(60.0, 1.0), LoadStage(0.0, 0.0)))
-    assert (read.length_s, read.peak) == (60.0, 1.0)
+    assert (read.duration_s, read.peak) == (60.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_the_level_within_a_stage_is_between_its_ends(schedule: LoadSchedule, at
 
 @given(COURSES)
 def test_the_level_is_constant_after_the_last_stage(schedule: LoadSchedule) -> None:
-    assert schedule.level(schedule.length_s + 1) == schedule.stages[-1].target
+    assert schedule.level(schedule.duration_s + 1) == schedule.stages[-1].target
 
 
 # The load model, from options and from the scenario.
@@ -149,7 +149,7 @@ def stages(tmp_path: Path) -> tuple[str, str]:
 
 def test_the_default_is_a_closed_loop() -> None:
     assert load_model("--sessions", "9") == CLOSED_LOOP
-    assert (CLOSED_LOOP.users, CLOSED_LOOP.length_s, CLOSED_LOOP.changes) == (None, None, False)
+    assert (CLOSED_LOOP.users, CLOSED_LOOP.duration_s, CLOSED_LOOP.changes) == (None, None, False)
 
 
 def test_calls_at_an_arrival_rate_have_one_user_per_slot() -> None:
@@ -158,7 +158,7 @@ def test_calls_at_an_arrival_rate_have_one_user_per_slot() -> None:
     )
 
     assert arriving == LoadModel(Arrivals(5, 40, ArrivalPattern("gamma", 2.0), 0.5))
-    assert (arriving.users, arriving.length_s, arriving.changes) == (40, None, False)
+    assert (arriving.users, arriving.duration_s, arriving.changes) == (40, None, False)
 
 
 def test_calls_arrive_by_stages_or_by_a_file(stages: tuple[str, str], tmp_path: Path) -> None:
@@ -166,15 +166,15 @@ def test_calls_arrive_by_stages_or_by_a_file(stages: tuple[str, str], tmp_path: 
     (tmp_path / "calls.txt").write_text("1\n3\n")
     recorded = load_model("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-concurrent", "4")
 
-    assert (staged.length_s, staged.changes, staged.users) == (60.0, True, 4)
-    assert (recorded.length_s, recorded.changes, recorded.users) == (3.0, False, 4)
+    assert (staged.duration_s, staged.changes, staged.users) == (60.0, True, 4)
+    assert (recorded.duration_s, recorded.changes, recorded.users) == (3.0, False, 4)
 
 
 def test_stages_of_sessions_set_the_number_of_users(stages: tuple[str, str]) -> None:
     staged = load_model("--stages", stages[1])
 
-    assert staged == LoadModel(course=LoadSchedule("sessions", 0.0, (LoadStage(60.0, 30),)))
-    assert (staged.users, staged.length_s, staged.changes) == (30, 60.0, True)
+    assert staged == LoadModel(schedule=LoadSchedule("sessions", 0.0, (LoadStage(60.0, 30),)))
+    assert (staged.users, staged.duration_s, staged.changes) == (30, 60.0, True)
 
 
 def test_the_command_line_overrides_the_load_of_a_scenario(stages: tuple[str, str]) -> None:
@@ -240,11 +240,11 @@ def test_incompatible_options_are_refused_in_one_line(
 PATTERNS = st.sampled_from(
     [ArrivalPattern("poisson"), ArrivalPattern(CONSTANT), ArrivalPattern(GAMMA, 0.3), ArrivalPattern(GAMMA, 7.0)]
 )
-SHORT = COURSES.filter(lambda schedule: schedule.peak * schedule.length_s < 5_000)
+SHORT = COURSES.filter(lambda schedule: schedule.peak * schedule.duration_s < 5_000)
 
 
 def arrivals_of(pattern: ArrivalPattern, schedule: LoadSchedule, seed: int = 1) -> list[float]:
-    return list(Arrivals(seed, 1, pattern, course=schedule).instants_s())
+    return list(Arrivals(seed, 1, pattern, schedule=schedule).instants_s())
 
 
 def integral_of_rate(schedule: LoadSchedule, until_s: float) -> float:
@@ -291,7 +291,7 @@ def test_arrivals_of_a_schedule_are_ordered_and_within_it(
     instants = arrivals_of(pattern, schedule, seed)
 
     assert all(earlier <= later for earlier, later in pairwise(instants))
-    assert all(0 <= at_s <= schedule.length_s for at_s in instants)
+    assert all(0 <= at_s <= schedule.duration_s for at_s in instants)
 
 
 @given(SHORT)
@@ -303,7 +303,7 @@ def test_a_constant_pattern_follows_the_integral_of_the_rate(schedule: LoadSched
 
 @given(PATTERNS, SHORT, st.integers(1, 7))
 def test_processes_share_the_arrivals_evenly(pattern: ArrivalPattern, schedule: LoadSchedule, workers: int) -> None:
-    arrivals = Arrivals(1, 1, pattern, course=schedule)
+    arrivals = Arrivals(1, 1, pattern, schedule=schedule)
     shares = [list(arrivals.share_ns(worker, workers)) for worker in range(workers)]
     whole = [round((head_start(workers) + at_s) * NS_PER_S) for at_s in arrivals.instants_s()]
 
@@ -341,7 +341,7 @@ def test_seconds_in_an_arrivals_file_are_used_unchanged(tmp_path: Path) -> None:
     recorded = load_recorded(path)
 
     assert recorded.instants_s == (0.5, 2.0, 2.0, 10.0)
-    assert Arrivals(1, 1, recorded=recorded).length_s == 10.0
+    assert Arrivals(1, 1, recorded=recorded).duration_s == 10.0
     assert list(Arrivals(1, 1, recorded=recorded).instants_s()) == [0.5, 2.0, 2.0, 10.0]
 
 
@@ -387,7 +387,7 @@ def test_any_arrivals_file_is_read_or_refused(tmp_path_factory: pytest.TempPathF
 def test_an_unreadable_or_too_large_arrivals_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"calls\.txt cannot be read: No such file"):
         load_recorded(tmp_path / "calls.txt")
-    monkeypatch.setattr("bench.load.planning.load_model.MOST_BYTES", 3)
+    monkeypatch.setattr("bench.load.planning.load_model.MAX_BYTES", 3)
     (tmp_path / "calls.txt").write_text("0\n1\n2\n")
     with pytest.raises(UsageError, match="is larger than"):
         load_recorded(tmp_path / "calls.txt")

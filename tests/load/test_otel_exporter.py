@@ -21,7 +21,7 @@ from bench.errors import UsageError
 from bench.load.execution.progress import TARGET_COUNTS, VALUE, WAIT, LiveMetricKey
 from bench.load.runners import monitor
 from bench.load.runners.monitor import attributes_of, check_installed
-from bench.load.runners.otel_exporter import MOST_SCALE, ExportedProgress, ExportedRun, Instruments
+from bench.load.runners.otel_exporter import MAX_SCALE, ExportedProgress, ExportedRun, Instruments
 from tests.helpers import resolve_target
 
 RUN = ExportedRun("run-1", "talk", "1.0", {"sweden": {"gen_ai.request.model": "gpt-realtime"}})
@@ -43,12 +43,12 @@ def progress_update(worker: int = 0, **changes: Any) -> ExportedProgress:
 def points(*every: ExportedProgress) -> dict[str, list[tuple[dict[str, Any], Any]]]:
     """Return the (attributes, point) pairs of each metric after all of this progress was exported."""
     reader = InMemoryMetricReader(
-        preferred_aggregation={Histogram: ExponentialBucketHistogramAggregation(max_scale=MOST_SCALE)}
+        preferred_aggregation={Histogram: ExponentialBucketHistogramAggregation(max_scale=MAX_SCALE)}
     )
     provider = MeterProvider([reader], shutdown_on_exit=False)
     instruments = Instruments(provider.get_meter("rtbench"), RUN)
     for one in every:
-        instruments.take(one)
+        instruments.add(one)
     (resource,) = reader.get_metrics_data().resource_metrics
     provider.shutdown()
     metrics = [metric for scope in resource.scope_metrics for metric in scope.metrics]

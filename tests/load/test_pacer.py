@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.load.execution.pairs import WorkerSlot
-from bench.load.execution.target_state import LONGEST_WAIT_NS, Limited, StartPacer, earliest_ns, pacer_of
+from bench.load.execution.target_state import MAX_WAIT_NS, Limited, StartPacer, earliest_ns, pacer_of
 from bench.simulator.quota import MinuteQuota
-from bench.timeouts import LONGEST_HOLD_NS
+from bench.timeouts import MAX_HOLD_NS
 from bench.units import NS_PER_S
 
 MINUTE_NS = 60 * NS_PER_S
@@ -22,13 +22,13 @@ def starts(pacer: StartPacer, *arrivals: int) -> list[int]:
     taken = []
     for now_ns in arrivals:
         taken.append(earliest_ns([pacer], now_ns))
-        pacer.take(taken[-1])
+        pacer.acquire(taken[-1])
     return taken
 
 
 def after_a_wait(pacer: StartPacer, what: Limited = "connection") -> int:
     """Refuse a connection; return the instant at which the wait ends."""
-    pacer.throttled(what, 0, 0, None)
+    pacer.on_throttled(what, 0, 0, None)
     return pacer.earliest_ns(0)
 
 
@@ -43,7 +43,7 @@ PACED: dict[str, tuple[float | None, list[tuple[int, int, int | None]], list[int
     "starts after a wait keep their gap":
         (12, [(0, 0, 5 * NS_PER_S)], [1, 1], [5 * NS_PER_S, 10 * NS_PER_S]),
     "a retry-after of days is limited to ten minutes":
-        (None, [(0, 0, 10**6 * NS_PER_S)], [1], [LONGEST_HOLD_NS]),
+        (None, [(0, 0, 10**6 * NS_PER_S)], [1], [MAX_HOLD_NS]),
     "simultaneous refusals wait like one":
         (None, [(5, 10, None), (5, 20, None), (5, 30, None)], [40], [10 + NS_PER_S]),
     "a retry-after of zero waits for a second": (None, [(0, 10, 0)], [10], [10 + NS_PER_S]),
@@ -56,7 +56,7 @@ def test_pairs_start_at_their_rate_and_after_retry_after(
 ) -> None:
     pacer = StartPacer(rate)
     for refusal in refusals:
-        pacer.throttled("connection", *refusal)
+        pacer.on_throttled("connection", *refusal)
 
     assert starts(pacer, *arrivals) == started
 
@@ -64,7 +64,7 @@ def test_pairs_start_at_their_rate_and_after_retry_after(
 def test_waits_without_retry_after_double_up_to_a_minute() -> None:
     pacer, now_ns, waits = StartPacer(None), 0, []
     for _ in range(8):
-        pacer.throttled("connection", now_ns, now_ns, None)
+        pacer.on_throttled("connection", now_ns, now_ns, None)
         waits.append((pacer.earliest_ns(now_ns) - now_ns) // NS_PER_S)
         now_ns = pacer.earliest_ns(now_ns)
 
@@ -73,10 +73,10 @@ def test_waits_without_retry_after_double_up_to_a_minute() -> None:
 
 def test_a_connection_after_a_wait_resets_the_back_off() -> None:
     pacer = StartPacer(None)
-    pacer.throttled("connection", 0, 0, None)
-    pacer.throttled("connection", NS_PER_S, NS_PER_S, None)
-    pacer.passed("connection", 3 * NS_PER_S)
-    pacer.throttled("connection", 10 * NS_PER_S, 10 * NS_PER_S, None)
+    pacer.on_throttled("connection", 0, 0, None)
+    pacer.on_throttled("connection", NS_PER_S, NS_PER_S, None)
+    pacer.on_success("connection", 3 * NS_PER_S)
+    pacer.on_throttled("connection", 10 * NS_PER_S, 10 * NS_PER_S, None)
 
     assert starts(pacer, 10 * NS_PER_S) == [11 * NS_PER_S]
 
@@ -85,11 +85,11 @@ def test_a_connection_before_a_wait_does_not_reset_the_back_off() -> None:
     """They are reported when their sessions end, at any time."""
     pacer, now_ns, waits = StartPacer(None), 10 * NS_PER_S, []
     for _ in range(4):
-        pacer.throttled("connection", now_ns, now_ns, None)
+        pacer.on_throttled("connection", now_ns, now_ns, None)
         waits.append((pacer.earliest_ns(now_ns) - now_ns) // NS_PER_S)
         now_ns = pacer.earliest_ns(now_ns)
-        pacer.passed("connection", 5 * NS_PER_S)
-        pacer.passed("connection", now_ns - 1)
+        pacer.on_success("connection", 5 * NS_PER_S)
+        pacer.on_success("connection", now_ns - 1)
 
     assert waits == [1, 2, 4, 8]
 
@@ -115,7 +115,7 @@ def test_renewals_keep_the_rate_and_start_before_waiting_calls(
         assert booked_ns == waited_for_ns
         begun_ns.append(booked_ns)
         if not goes_on:
-            pacer.take(pacer.earliest_ns(now_ns))
+            pacer.acquire(pacer.earliest_ns(now_ns))
             begun_ns.append(pacer.earliest_ns(now_ns) - pacer.interval_ns)
 
     assert all(later - earlier >= pacer.interval_ns for earlier, later in pairwise(begun_ns))
@@ -125,7 +125,7 @@ def test_a_reserved_start_waits_for_the_retry_after() -> None:
     pacer = StartPacer(None)
     booked_ns = pacer.reserve(5)
     assert booked_ns == 5
-    pacer.throttled("connection", 6, 7, 9 * NS_PER_S)
+    pacer.on_throttled("connection", 6, 7, 9 * NS_PER_S)
 
     assert not pacer.is_due(booked_ns, 8)
     assert pacer.is_due(booked_ns, 7 + 9 * NS_PER_S)
@@ -134,10 +134,10 @@ def test_a_reserved_start_waits_for_the_retry_after() -> None:
 def test_no_start_is_reserved_during_a_probe() -> None:
     pacer = StartPacer(None)
     again_ns = after_a_wait(pacer)
-    pacer.take(again_ns)
+    pacer.acquire(again_ns)
     assert pacer.reserve(again_ns + 1) is None
 
-    pacer.passed("connection", again_ns)
+    pacer.on_success("connection", again_ns)
     assert pacer.reserve(again_ns + 1) is not None
 
 
@@ -148,34 +148,34 @@ def test_after_a_wait_one_session_probes_until_it_passes() -> None:
     pacer = StartPacer(None)
     again_ns = after_a_wait(pacer)
     assert not pacer.is_probing
-    pacer.take(again_ns)
+    pacer.acquire(again_ns)
 
     assert pacer.is_probing
-    pacer.passed("connection", again_ns)
+    pacer.on_success("connection", again_ns)
     assert not pacer.is_probing
 
 
 def test_a_probe_without_a_result_is_followed_by_another() -> None:
     pacer = StartPacer(None)
     again_ns = after_a_wait(pacer)
-    pacer.take(again_ns)
+    pacer.acquire(again_ns)
     pacer.ended(again_ns - 1)  # another one, from before the wait
     assert pacer.is_probing
 
     pacer.ended(again_ns)
     assert not pacer.is_probing
-    pacer.take(again_ns + NS_PER_S)
+    pacer.acquire(again_ns + NS_PER_S)
     assert pacer.is_probing
 
 
 def test_a_connection_does_not_end_a_probe_for_turns() -> None:
     pacer = StartPacer(None)
     again_ns = after_a_wait(pacer, "turn")
-    pacer.take(again_ns)
-    pacer.passed("connection", again_ns)
+    pacer.acquire(again_ns)
+    pacer.on_success("connection", again_ns)
 
     assert pacer.is_probing
-    pacer.passed("turn", again_ns)
+    pacer.on_success("turn", again_ns)
     assert not pacer.is_probing
 
 
@@ -183,8 +183,8 @@ def test_after_a_wait_the_gap_between_starts_shrinks_with_each_success() -> None
     pacer = StartPacer(None)
     now_ns, distances = after_a_wait(pacer), []
     for _ in range(3):
-        pacer.take(now_ns)
-        pacer.passed("connection", now_ns)
+        pacer.acquire(now_ns)
+        pacer.on_success("connection", now_ns)
         distances.append(pacer.earliest_ns(now_ns) - now_ns)
         now_ns += distances[-1]
 
@@ -194,13 +194,13 @@ def test_after_a_wait_the_gap_between_starts_shrinks_with_each_success() -> None
 def test_each_further_refusal_doubles_the_gap_between_starts_up_to_a_minute() -> None:
     pacer, now_ns, distances = StartPacer(None), 0, []
     for _ in range(8):
-        pacer.throttled("connection", now_ns, now_ns, NS_PER_S)
+        pacer.on_throttled("connection", now_ns, now_ns, NS_PER_S)
         now_ns = pacer.earliest_ns(now_ns)
-        pacer.take(now_ns)
+        pacer.acquire(now_ns)
         distances.append((pacer.earliest_ns(now_ns) - now_ns) // NS_PER_S)
 
     assert distances == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert LONGEST_WAIT_NS == 60 * NS_PER_S
+    assert MAX_WAIT_NS == 60 * NS_PER_S
 
 
 def refusals(allowance: MinuteQuota, arrivals: int) -> int:
@@ -208,14 +208,14 @@ def refusals(allowance: MinuteQuota, arrivals: int) -> int:
     pacer, refused, now_ns = StartPacer(None), 0, 0
     for _ in range(arrivals):
         now_ns = pacer.earliest_ns(now_ns)
-        pacer.take(now_ns)
+        pacer.acquire(now_ns)
         wait_ns = allowance.wait_ns(1, now_ns)
         refused += wait_ns > 0
         if wait_ns:
-            pacer.throttled("connection", now_ns, now_ns, wait_ns)
+            pacer.on_throttled("connection", now_ns, now_ns, wait_ns)
         else:
-            allowance.take(1, now_ns)
-            pacer.passed("connection", now_ns)
+            allowance.spend(1, now_ns)
+            pacer.on_success("connection", now_ns)
     return refused
 
 

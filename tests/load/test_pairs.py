@@ -30,7 +30,7 @@ def started(pacers: list[StartPacer], now_ns: int) -> int:
     """Return the start of the next pair."""
     start_ns = earliest_ns(pacers, now_ns)
     for pacer in pacers:
-        pacer.take(start_ns)
+        pacer.acquire(start_ns)
     return start_ns
 
 
@@ -111,7 +111,7 @@ def test_the_event_loop_polls_between_two_simultaneous_starts() -> None:
     begun: list[tuple[int, PairStart]] = []
 
     def start() -> None:
-        taken = starts.wait(monotonic_ns())
+        taken = starts.acquire(monotonic_ns())
         assert taken is not None
         begun.append((watch.polls, taken))
 
@@ -140,31 +140,33 @@ def session_with(outcome: str, **changes: Any) -> Any:
 
 def test_a_target_is_hopeless_after_ten_sessions_that_did_not_open() -> None:
     here = target_state()
-    may_continue = [here.note(session_with("connect_failed:tcp"), at(30)) for _ in range(MAX_INITIAL_FAILURES - 1)]
+    may_continue = [
+        here.count_session(session_with("connect_failed:tcp"), at(30)) for _ in range(MAX_INITIAL_FAILURES - 1)
+    ]
 
     assert all(may_continue)
-    assert not here.hopeless
-    here.note(session_with("timeout:tls"), at(30))
-    assert here.hopeless
+    assert not here.is_hopeless
+    here.count_session(session_with("timeout:tls"), at(30))
+    assert here.is_hopeless
 
 
 def test_a_target_with_one_opened_session_is_not_hopeless() -> None:
     here = target_state()
-    assert not here.note(build_session(), at(30))
+    assert not here.count_session(build_session(), at(30))
     for _ in range(MAX_INITIAL_FAILURES):
-        here.note(session_with("connect_failed:tcp"), at(30))
+        here.count_session(session_with("connect_failed:tcp"), at(30))
 
-    assert not here.hopeless
+    assert not here.is_hopeless
 
 
 @pytest.mark.parametrize(("outcome", "failed"), [("throttled:handshake", True), ("unfinished", False)])
 def test_a_target_with_throttled_or_unfinished_sessions_is_not_hopeless(outcome: str, failed: bool) -> None:
     here = target_state()
 
-    assert [here.note(session_with(outcome), at(30)) for _ in range(MAX_INITIAL_FAILURES)] == [
+    assert [here.count_session(session_with(outcome), at(30)) for _ in range(MAX_INITIAL_FAILURES)] == [
         failed
     ] * MAX_INITIAL_FAILURES
-    assert not here.hopeless
+    assert not here.is_hopeless
 
 
 HELD = {
@@ -178,7 +180,7 @@ HELD = {
 @pytest.mark.parametrize(("session", "starts_ns"), HELD.values(), ids=HELD)
 def test_a_throttled_handshake_delays_starts(session: Any, starts_ns: int) -> None:
     here = target_state()
-    here.note(session, at(30))
+    here.count_session(session, at(30))
 
     assert here.pacer.earliest_ns(at(40)) == starts_ns
 
@@ -198,9 +200,9 @@ def test_after_a_throttled_turn_starts_probe_until_a_turn_passes() -> None:
     here = target_state()
     here.turn_ended(turn("throttled:response"))
     again_ns = here.pacer.earliest_ns(at(30))
-    here.pacer.take(again_ns)
+    here.pacer.acquire(again_ns)
     for outcome in ("ok", "unfinished"):
-        here.pacer.passed("connection", again_ns)
+        here.pacer.on_success("connection", again_ns)
         here.turn_ended(turn(outcome, start_ns=again_ns - (outcome == "ok")))
         assert here.pacer.is_probing
 

@@ -68,7 +68,7 @@ def reported(*turns: Any, target: str = "sweden") -> ProgressReport:
     made = progress()
     for turn in turns:
         made.turn_ended(target, "talk", turn)
-    return made.standing(NOTHING)
+    return made.report(NOTHING)
 
 
 def waited(ms: float, **changes: Any) -> Any:
@@ -85,7 +85,7 @@ def test_a_session_is_open_from_its_opening_to_its_end() -> None:
     made.session_opened("sweden", build_session())
     made.session_ended("sweden", build_session(), opened=True)
 
-    standing = made.standing(NOTHING)
+    standing = made.report(NOTHING)
     assert (standing.sessions_open, standing.sessions_done, standing.sessions_refused) == (1, 1, 0)
 
 
@@ -95,7 +95,7 @@ def test_a_session_that_did_not_open_is_refused_or_throttled() -> None:
     made.session_ended("sweden", build_session(outcome="throttled:handshake"), opened=False)
     made.session_ended("sweden", build_session(outcome="unfinished"), opened=False)
 
-    standing = made.standing(NOTHING)
+    standing = made.report(NOTHING)
     assert (standing.sessions_open, standing.sessions_done) == (0, 3)
     assert (standing.sessions_refused, standing.throttled) == (1, 1)
 
@@ -111,11 +111,11 @@ def test_the_cost_of_a_response_is_counted_once() -> None:
     made, usage = progress(), TokenUsage(text_in=1_000_000)
     made.session_opened("sweden", build_session())
     made.spending.add("sweden", "gpt-realtime", usage)
-    before = made.standing(NOTHING).usd
+    before = made.report(NOTHING).usd
     made.turn_ended("sweden", "talk", build_observation(usage=usage))
     made.session_ended("sweden", build_session(stray_usage=usage), opened=True)
 
-    assert before == made.standing(NOTHING).usd == pytest.approx(PRICES.text_input)
+    assert before == made.report(NOTHING).usd == pytest.approx(PRICES.text_input)
 
 
 def test_prices_per_minute_accrue_while_sessions_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,20 +124,20 @@ def test_prices_per_minute_accrue_while_sessions_are_open(monkeypatch: pytest.Mo
     made = ProgressCounter(CostMeter({"gpt-realtime": by_minute}, {}))
     session = build_session()
     made.session_opened("sweden", session)
-    while_open = made.standing(NOTHING).usd
+    while_open = made.report(NOTHING).usd
     made.session_ended("sweden", session, opened=True)
 
     assert while_open == pytest.approx(0.5)
-    assert made.standing(NOTHING).usd == pytest.approx(2.0)
+    assert made.report(NOTHING).usd == pytest.approx(2.0)
 
 
 def test_a_report_has_the_latencies_of_successful_turns_since_the_last_report() -> None:
     made = progress()
     made.turn_ended("sweden", "talk", waited(500))
-    first = made.standing(NOTHING)
+    first = made.report(NOTHING)
     made.turn_ended("sweden", "talk", waited(700))
     made.turn_ended("sweden", "talk", waited(900, outcome="error:server_error"))
-    second = made.standing(NOTHING)
+    second = made.report(NOTHING)
 
     assert times_of(first)[TTFA] == [500_000]
     assert times_of(second)[TTFA] == [700_000]
@@ -160,7 +160,7 @@ def test_the_delay_of_a_process_is_the_maximum_over_its_targets() -> None:
         histograms.record(HistogramKey("send_delay", target), lag_us)
     histograms.record(HistogramKey("event_loop_delay", "all"), 400)
 
-    standing = progress().standing(histograms)
+    standing = progress().report(histograms)
     assert standing.send_delay_p99_ms == pytest.approx(9.0, rel=0.01)
     assert standing.event_loop_delay_p99_ms == pytest.approx(0.4, rel=0.01)
 
@@ -190,7 +190,7 @@ def test_each_target_has_separate_counts() -> None:
     made.session_opened("sweden", build_session())
     for target, outcome in (("sweden", "ok"), ("east", "ok"), ("east", "timeout:first_delta")):
         made.turn_ended(target, "talk", build_observation(outcome=outcome))
-    standing = made.standing(NOTHING, {"sweden": Traffic(5, 3, 900, 400), "west": Traffic(1, 1, 10, 10)})
+    standing = made.report(NOTHING, {"sweden": Traffic(5, 3, 900, 400), "west": Traffic(1, 1, 10, 10)})
 
     sweden, east = standing.targets["sweden"], standing.targets["east"]
     assert (sweden["sessions_open"], sweden["turns_succeeded"], sweden["events_received"]) == (1, 1, 5)
@@ -202,10 +202,10 @@ def test_each_target_has_separate_counts() -> None:
 def test_a_report_does_not_change_after_later_turns() -> None:
     made = progress()
     made.turn_ended("sweden", "talk", waited(500))
-    first = made.standing(NOTHING)
+    first = made.report(NOTHING)
     before = asdict(first)
     made.turn_ended("sweden", "talk", waited(500, outcome="error:server_error"))
-    made.standing(NOTHING)
+    made.report(NOTHING)
 
     assert asdict(first) == before
 
@@ -260,7 +260,7 @@ def test_any_split_over_processes_and_seconds_gives_the_same_totals(
         split.add(worker, left[worker].pop(0))
         left = {worker: reports for worker, reports in left.items() if reports}
 
-    assert split.waits() == alone.waits()
+    assert split.latencies() == alone.latencies()
     assert split.total.turns_succeeded == alone.total.turns_succeeded
     assert split.total.usd == pytest.approx(alone.total.usd)
 
@@ -272,7 +272,7 @@ def test_latencies_are_ordered_by_number_of_turns_and_grouped_by_metric() -> Non
         ProgressReport(times_us=of_step({"sweden": {TTFT: [1000], TTFA: [500_000] * 2}, "east": {TTFA: [700_000]}})),
     )
 
-    assert [(wait.name, wait.arm, wait.turns) for wait in tally.waits()] == [
+    assert [(wait.name, wait.target, wait.turns) for wait in tally.latencies()] == [
         ("ttfa", "east", 1), ("ttfa", "sweden", 2), ("ttft", "sweden", 1),
     ]  # fmt: skip
 
@@ -283,7 +283,7 @@ def waits(good: int, failed: int, key: LiveMetricKey | None = TTFA) -> list[Live
     tally, failures = LiveTotals(), {"sweden": [(key, failed)]} if failed else {}
     designed = designs({"sweden": times}, failures)
     tally.add(0, ProgressReport(times_us=of_step({"sweden": times}), failures=failures, targets=designed))
-    return tally.waits()
+    return tally.latencies()
 
 
 def rounded(value_ms: float | None) -> float | None:
@@ -320,12 +320,12 @@ def test_a_median_needs_as_many_sessions_as_in_a_report(sessions: int, turns: in
         for turn in range(1, turns + 1):
             made.turn_ended("sweden", "talk", waited(500, turn=turn))
     tally = LiveTotals()
-    tally.add(0, made.standing(NOTHING))
-    (wait, *_) = tally.waits()
+    tally.add(0, made.report(NOTHING))
+    (wait, *_) = tally.latencies()
     values = np.full(sessions * turns, 500.0)
     (report,) = quantiles(sample(values, np.repeat(np.arange(sessions), turns)), [0.5])
 
-    assert (wait.p50_ms is not None) == report.bounded == expected
+    assert (wait.p50_ms is not None) == report.has_interval == expected
     assert wait.lacking[0] == (0 if expected else report.required)
 
 
@@ -334,7 +334,7 @@ def test_targets_are_in_the_order_of_the_run() -> None:
     for target in ("new", "old"):
         made.turn_ended(target, "talk", waited(500))
     tally = LiveTotals(labels=["old", "new"])
-    tally.add(0, made.standing(NOTHING))
+    tally.add(0, made.report(NOTHING))
 
     assert [standing.target for standing in tally.targets(0)] == ["old", "new"]
 
@@ -344,11 +344,11 @@ def test_a_failed_turn_counts_for_the_metrics_of_other_turns_of_its_step() -> No
     made = progress()
     made.turn_ended("east", "talk", build_observation(**lost))
     made.turn_ended("east", "text", build_observation(**lost))
-    unknown = made.standing(NOTHING)
+    unknown = made.report(NOTHING)
     made.turn_ended("sweden", "talk", waited(500))
 
     assert failures_of(unknown) == {"east": {None: 2}}
-    assert failures_of(made.standing(NOTHING)) == {"east": {TTFA: 1, VALUE_OF_TTFA: 1, None: 1}}
+    assert failures_of(made.report(NOTHING)) == {"east": {TTFA: 1, VALUE_OF_TTFA: 1, None: 1}}
 
 
 def test_a_turn_that_failed_after_its_first_audio_has_no_latency() -> None:
@@ -367,13 +367,13 @@ def test_latencies_are_by_start_instant_and_a_failed_turn_counts_in_each() -> No
     spoken = {"speech_end": at(0), "first_transcript": at(300), "first_audio": at(800), "first_audible": at(900),
               "ended": at(950)}  # fmt: skip
     exact = dict.fromkeys(("first_transcript", "first_audio", "first_audible"), 0)
-    good = build_observation(instants=spoken, errors_ns=exact, widths_ns={"speech_end": 0})
+    good = build_observation(instants=spoken, uncertainties_ns=exact, widths_ns={"speech_end": 0})
     lost = build_observation(outcome="timeout:first_delta", instants={"speech_end": at(0), "ended": at(999)})
     tally = LiveTotals()
     tally.add(0, reported(*[good] * 9, lost))
     tally.add(1, reported(*[waited(200, step="ask")] * 6))
 
-    figures = tally.figures("sweden")
+    figures = tally.values("sweden")
     found_values = {wait.name: (wait.turns, wait.failed, rounded(wait.p50_ms)) for wait in figures}
     assert found_values == {
         "ttfa": (6, 0, 200),
@@ -565,4 +565,4 @@ def test_a_false_condition_is_counted_as_zero() -> None:
     made = progress()
     made.count(calls=1, calls_blocked=False)
 
-    assert msgspec.convert(json.loads(json.dumps(asdict(made.standing(NOTHING)))), ProgressReport).calls_blocked == 0
+    assert msgspec.convert(json.loads(json.dumps(asdict(made.report(NOTHING)))), ProgressReport).calls_blocked == 0

@@ -12,7 +12,14 @@ import pytest
 
 from bench.errors import UsageError
 from bench.load.planning import command_line, run_options
-from bench.load.planning.command_line import COMMAND, RunWords, locust_files, repeating_command, run_words, scenario_of
+from bench.load.planning.command_line import (
+    COMMAND,
+    RunArguments,
+    locust_files,
+    repeating_command,
+    run_arguments,
+    scenario_of,
+)
 from bench.load.planning.run_options import (
     LOOPBACK,
     Options,
@@ -210,10 +217,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def read(line: str, free: str) -> RunWords:
+def read(line: str, free: str) -> RunArguments:
     """Return the words of a command line. `free`: the words that no option takes, each of which occurs once."""
     words = line.split()
-    return run_words(words, {words.index(word) for word in free.split()})
+    return run_arguments(words, {words.index(word) for word in free.split()})
 
 
 def test_script_files_may_be_anywhere_and_other_words_keep_their_order() -> None:
@@ -226,11 +233,11 @@ def test_script_files_may_be_anywhere_and_other_words_keep_their_order() -> None
 
 
 def test_a_file_that_is_an_option_value_is_not_a_script() -> None:
-    assert run_words(["--thresholds", "mine.yaml", "mine.yaml"], {2}).others == ["--thresholds", "mine.yaml"]
+    assert run_arguments(["--thresholds", "mine.yaml", "mine.yaml"], {2}).others == ["--thresholds", "mine.yaml"]
 
 
 def test_a_file_that_is_named_twice_is_played_once() -> None:
-    assert run_words(["mine.yaml", "mine.yaml"], {0, 1}) == RunWords([Path("mine.yaml")], [])
+    assert run_arguments(["mine.yaml", "mine.yaml"], {0, 1}) == RunArguments([Path("mine.yaml")], [])
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from bench.cpu import Priority
 from bench.errors import UsageError
 from bench.load.planning import run_plan as planning
 from bench.load.planning.run_plan import (
-    MOST_OF_RUN,
+    MAX_SHARE_OF_RUN,
     Concurrency,
     RunPlan,
     WorkerHost,
@@ -247,9 +247,9 @@ def test_the_history_option_replaces_the_history_of_scripts(tmp_path: Path) -> N
     both, given = plan(tmp_path, "--url", THERE, *option, text=text), plan(tmp_path, "--url", THERE, *option)
 
     histories = [
-        play.session(0, 0).history
+        play.prepare_session(0, 0).history
         for run in (plain, own, both, given)
-        for plays in run.plays.values()
+        for plays in run.workloads.values()
         for play in plays.values()
     ]
     assert [len(history) for history in histories] == [0, 2, 2, 2]
@@ -286,7 +286,7 @@ def test_the_default_warmup_is_ramp_up_plus_one_session_in_long_runs_only(
 def test_a_default_warmup_never_exceeds_its_maximum_share_of_a_run(
     run_time_s: float | None, ramp_s: float, longest_s: float
 ) -> None:
-    assert 0 <= warmup_s(None, run_time_s, ramp_s, longest_s) <= MOST_OF_RUN * (run_time_s or 0)
+    assert 0 <= warmup_s(None, run_time_s, ramp_s, longest_s) <= MAX_SHARE_OF_RUN * (run_time_s or 0)
 
 
 def test_the_ramp_up_lasts_until_the_slowest_target_has_all_sessions_open() -> None:

@@ -52,7 +52,7 @@ CALLBACKS: dict[str, tuple[Callable[[RunListener], object], list[str]]] = {
     "a turn is recorded before anything acts on it":
         (lambda played: played.turn_ended(build_observation()), ["recorder", "arm", "dashboard", "progress"]),
     "a response is counted before anything acts on its cost":
-        (lambda played: played.paid(TokenUsage(text_in=1)), ["progress", "run"]),
+        (lambda played: played.usage_reported(TokenUsage(text_in=1)), ["progress", "run"]),
     "a session is recorded before anything acts on it":
         (lambda played: played.session_ended(), ["recorder", "progress", "run", "dashboard"]),
 }  # fmt: skip

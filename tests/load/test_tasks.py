@@ -14,7 +14,7 @@ from bench.errors import ScriptError, UsageError
 from bench.load.planning.tasks import (
     as_sessions,
     file_of,
-    rehearsed,
+    recorded_steps,
     script,
     script_path,
     tasks_of,
@@ -45,7 +45,7 @@ def module(path: Path, text: str) -> ModuleType:
 
 
 def rehearse(method: Callable[[Any], object], **given: Any) -> Script:
-    return rehearsed("Caller", method, Actor, given)
+    return recorded_steps("Caller", method, Actor, given)
 
 
 def test_a_repeated_function_becomes_one_session_task() -> None:
@@ -150,7 +150,7 @@ def test_a_user_whose_construction_fails_is_refused() -> None:
         raise OSError("no database")
 
     with pytest.raises(ScriptError, match="OSError: no database"):
-        rehearsed("Caller", order, make, {})
+        recorded_steps("Caller", order, make, {})
 
 
 def test_a_decorated_method_belongs_to_its_own_file(tmp_path: Path) -> None:

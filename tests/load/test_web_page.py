@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.load.planning.run_options import MOST_USERS, SHAPE, Options
+from bench.load.planning.run_options import MAX_USERS, SHAPE, Options
 from bench.load.runners.live_totals import LiveLatency, TargetProgress
-from bench.load.runners.web_ui import LOOPBACK_NAMES, as_asked, cross_site_reason, stats
+from bench.load.runners.web_ui import LOOPBACK_NAMES, cross_site_reason, requested_options, stats
 from bench.run.recorder import Traffic
 from tests.load.options import parsed
 
@@ -46,7 +46,7 @@ def test_a_target_row_has_its_traffic_cost_and_verdict() -> None:
 
 def test_an_empty_cell_has_the_number_of_missing_sessions() -> None:
     few = replace(WAIT, p50_ms=12.0, p95_ms=None, lacking=(0, 52))
-    (row,) = stats([replace(SWEDEN, waits=(few,))])[0]["data"]
+    (row,) = stats([replace(SWEDEN, latencies=(few,))])[0]["data"]
 
     assert (row["p50"], row["p95"]) == (12.0, "n/a (needs 52 sessions)")
 
@@ -63,7 +63,10 @@ def test_an_invalid_run_shows_its_remedy_on_both_tabs() -> None:
 def test_rows_sorted_by_name_keep_their_order() -> None:
     """Locust's page sorts rows by their names."""
     first, second = replace(WAIT, metric="ttfa"), WAIT
-    targets = [replace(SWEDEN, target="old", waits=(first, second)), replace(SWEDEN, target="new", waits=(first,))]
+    targets = [
+        replace(SWEDEN, target="old", latencies=(first, second)),
+        replace(SWEDEN, target="new", latencies=(first,)),
+    ]
     rows = sorted(stats(targets)[0]["data"], key=lambda row: row["name"])
 
     assert [row["figure"] for row in rows] == ["ttfa", "voice_to_voice", "ttfa"]
@@ -86,9 +89,9 @@ VALUES = st.one_of(st.text(max_size=12), NUMBERS, NUMBERS.map("{}h".format), NUM
 def test_any_form_is_accepted_or_refused(form: dict[str, str]) -> None:
     chosen = vars(parsed()) | {"num_users": None, "spawn_rate": None, "run_time": None}
     with suppress(UsageError):
-        asked = as_asked(form, chosen)
+        asked = requested_options(form, chosen)
         Options.of(asked)
-        assert asked.num_users is None or 1 <= asked.num_users <= MOST_USERS
+        assert asked.num_users is None or 1 <= asked.num_users <= MAX_USERS
 
 
 @pytest.mark.parametrize("measured_from", ["http://[::1", "http://[", "null", "", "//[x]", "http://localhost:80:90"])
@@ -103,7 +106,7 @@ def test_any_headers_are_accepted_or_refused(host: str, measured_from: str | Non
 
 def test_the_form_of_locust_s_page_is_accepted() -> None:
     chosen = vars(parsed()) | {"num_users": None, "spawn_rate": None, "run_time": None}
-    asked = as_asked({"user_count": "3", "spawn_rate": "1.5", "run_time": "1h20m", "sessions": ""}, chosen)
+    asked = requested_options({"user_count": "3", "spawn_rate": "1.5", "run_time": "1h20m", "sessions": ""}, chosen)
 
     assert isinstance(asked, argparse.Namespace)
     assert (asked.num_users, Options.of(asked).sessions) == (3, None)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.load.runners import worker_link
-from bench.load.runners.worker_link import LEAST_BYTES, ClockOffset, MasterLiveness, PartSender, best, offset_of
+from bench.load.runners.worker_link import MIN_BYTES, ClockOffset, MasterLiveness, PartSender, best, offset_of
 from bench.run.replica import CHUNK_BYTES, ChunkAck, PartChunk, PartSource, part_file
 
 TIMES = st.integers(0, 10**12)
@@ -29,8 +29,8 @@ def test_the_error_of_a_clock_offset_is_within_its_bound(
     answered_ns = received_ns + answering_ns
     offset = offset_of(sent_ns, received_ns, answered_ns, answered_ns - ahead_ns + back_ns)
 
-    assert abs(offset.ahead_ns - ahead_ns) <= offset.error_ns
-    assert offset.error_ns <= (there_ns + back_ns) // 2 + 1
+    assert abs(offset.ahead_ns - ahead_ns) <= offset.uncertainty_ns
+    assert offset.uncertainty_ns <= (there_ns + back_ns) // 2 + 1
 
 
 def test_the_best_clock_offset_has_the_smallest_bound() -> None:
@@ -44,9 +44,9 @@ def test_the_best_clock_offset_has_the_smallest_bound() -> None:
 def test_a_master_that_exceeds_the_patience_is_lost() -> None:
     line = MasterLiveness()
     line.patience_s = 3
-    polls = [line.is_cut() for _ in range(3)]
-    line.heard()
-    polls += [line.is_cut() for _ in range(4)]
+    polls = [line.is_lost() for _ in range(3)]
+    line.on_message()
+    polls += [line.is_lost() for _ in range(4)]
 
     assert polls == [False] * 6 + [True]
 
@@ -58,9 +58,9 @@ def test_a_master_that_releases_its_lock_is_lost_after_a_folder_move(tmp_path: P
     fcntl.flock(master, fcntl.LOCK_EX)
     line.tie(folder)
     folder.rename(tmp_path / "elsewhere")
-    assert not line.is_cut()
+    assert not line.is_lost()
     os.close(master)
-    assert line.is_cut()
+    assert line.is_lost()
 
 
 def test_a_worker_without_a_shared_lock_detects_only_silence(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_worker_without_a_shared_lock_detects_only_silence(tmp_path: Path) -> 
     line.tie(tmp_path)
     line.tie(None)
 
-    assert not line.is_cut()
+    assert not line.is_lost()
 
 
 # The sending of parts if receipts are late or missing.
@@ -90,7 +90,7 @@ def test_chunks_shrink_without_receipts_and_finish_returns_after_its_timeout(
     shipper = PartSender(source, sent.append)
 
     assert gevent.with_timeout(60, shipper.finish, 1.0, timeout_value=None) is False
-    assert source.chunk_bytes == LEAST_BYTES
+    assert source.chunk_bytes == MIN_BYTES
     assert all(chunk["offset"] == 0 for chunk in sent)
 
 
@@ -102,7 +102,7 @@ def test_giving_up_ends_the_wait_for_receipts(source: PartSource) -> None:
 
 
 def test_chunks_grow_again_with_receipts(source: PartSource) -> None:
-    source.chunk_bytes = LEAST_BYTES
+    source.chunk_bytes = MIN_BYTES
 
     def send(chunk: dict[str, Any]) -> None:
         taken = msgspec.convert(chunk, PartChunk, builtin_types=(bytes,))
@@ -112,4 +112,4 @@ def test_chunks_grow_again_with_receipts(source: PartSource) -> None:
     shipper = PartSender(source, send)
 
     assert gevent.with_timeout(60, shipper.finish, 1e6, timeout_value=None) is True
-    assert source.chunk_bytes > LEAST_BYTES
+    assert source.chunk_bytes > MIN_BYTES

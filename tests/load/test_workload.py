@@ -11,17 +11,17 @@ from typing import Any, ClassVar
 import pytest
 
 from bench.errors import ScriptError, UsageError
-from bench.load.planning.lacking import LACKS, _of_session, _of_turn, lacking
+from bench.load.planning.lacking import MISSING_FEATURES, _of_session, _of_turn, missing_features
 from bench.load.planning.run_plan import Concurrency, check_cost, check_descriptors, check_shares
-from bench.load.planning.tasks import MAX_REHEARSED, as_sessions, script
+from bench.load.planning.tasks import MAX_RECORDED_STEPS, as_sessions, script
 from bench.load.planning.workload import (
     encode_workload,
     load_scripts,
     longest_turn_s,
-    plays_of_arms,
     script_facts,
     script_notices,
     target_facts,
+    workloads_of_targets,
 )
 from bench.metrics import TURN_TYPES
 from bench.plan.compiled_script import CompiledScript
@@ -127,7 +127,7 @@ def test_targets_with_equal_settings_share_a_prepared_script(tmp_path: Path) -> 
     quick = replace(HERE, label="quick", session={"voice": "verse"}, session_source="targets.yaml:3")
     preview = replace(HERE, label="preview", dialect=PREVIEW)
     parts = load_scripts([actor("One", script(talk(tmp_path)))])
-    targets = plays_of_arms(parts, [HERE, replace(HERE, label="twin"), quick, preview])
+    targets = workloads_of_targets(parts, [HERE, replace(HERE, label="twin"), quick, preview])
 
     one, twin, varied, other = (next(play for play in plays.values()) for plays in targets.values())
     assert list(targets) == [HERE.label, "twin", "quick", "preview"]
@@ -140,7 +140,7 @@ def test_an_unsupported_setting_of_a_variant_is_refused_with_its_line(tmp_path: 
     warm = replace(HERE, session={"temperature": 0.8}, session_source="targets.yaml:3")
 
     with pytest.raises(UsageError, match=r"^targets\.yaml:3: talk: temperature needs the preview dialect"):
-        plays_of_arms(load_scripts([actor("One", script(talk(tmp_path)))]), [warm])
+        workloads_of_targets(load_scripts([actor("One", script(talk(tmp_path)))]), [warm])
 
 
 def test_the_longest_turn_is_the_longest_speech_plus_timeouts(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_an_endless_task_has_no_number_of_turns() -> None:
     (endless,), (ending,) = plays_of(actor("Endless", talk_on)), plays_of(actor("Ending", pay))
 
     assert (endless.script.turns_planned, ending.script.turns_planned) == (None, 1)
-    assert len(endless.script.steps) == MAX_REHEARSED
+    assert len(endless.script.steps) == MAX_RECORDED_STEPS
 
 
 # Notices before a run about values that its turns and sessions cannot have.
@@ -236,7 +236,7 @@ TALK = {
 def scripts_lacking(folder: Path, text: str, *, arrives: bool = False) -> Any:
     plays = encode_workload(load_scripts([actor("One", script(talk(folder, text)))]), GA)
     (repertoire,) = plays.values()
-    return lacking(repertoire, arrives=arrives)
+    return missing_features(repertoire, arrives=arrives)
 
 
 @pytest.mark.parametrize("talk", TALK.values(), ids=TALK)
@@ -255,8 +255,8 @@ def test_instants_reported_as_lacking_are_never_observed(talk: Any) -> None:
 def test_names_of_lacking_data_are_row_columns() -> None:
     known = {*SCHEMAS["turns"].names, *(f"turn_type:{name}" for name in TURN_TYPES), "gaps_ns"}
 
-    for lack in LACKS:
-        assert {name if name in known else f"{name}_at_ns" for name in lack.names} <= known, lack.why
+    for lack in MISSING_FEATURES:
+        assert {name if name in known else f"{name}_at_ns" for name in lack.names} <= known, lack.reason
 
 
 def test_each_turn_of_a_script_lists_its_lacking_data(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_a_python_task_has_no_list_of_lacking_data(tmp_path: Path) -> None:
 
     (repertoire,) = encode_workload(load_scripts([actor("One", order)]), GA).values()
 
-    assert lacking(repertoire, arrives=False) is None
+    assert missing_features(repertoire, arrives=False) is None
 
 
 # The description of targets and scripts in run.json, before the first session.

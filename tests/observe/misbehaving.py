@@ -56,18 +56,18 @@ def played(
     now_ns = AT_NS
     for place, data in enumerate(came):
         now_ns += gaps_ms[place % len(gaps_ms)] * MS
-        if timeline.facts.ready and timeline.turns.all_over and not timeline.over and left:
+        if timeline.facts.is_ready and timeline.turns.are_all_over and not timeline.is_over and left:
             number, output = left.pop(0)
-            timeline.tell(
+            timeline.apply(
                 inputs.TurnStarted(
                     now_ns, build_turn(number, wants_audio=output == "audio", transcription_due=output == "audio")
                 )
             )
-            timeline.tell(inputs.Sent("input_audio_buffer.append", now_ns, 99, audio_bytes=480))
-            timeline.tell(inputs.Sent("response.create", now_ns, 99))
+            timeline.apply(inputs.Sent("input_audio_buffer.append", now_ns, 99, audio_bytes=480))
+            timeline.apply(inputs.Sent("response.create", now_ns, 99))
         message = ReceivedMessage(data, Arrival(now_ns, place % 3 * MS), len(data))
         timeline.received(dialect.decode(data), message)
-        if timeline.turns.all_over:
+        if timeline.turns.are_all_over:
             taken += timeline.pop_turns(now_ns)
     end(timeline, now_ns + 1)
     taken += timeline.pop_turns(now_ns + 1)
@@ -142,9 +142,9 @@ def spoil(came: list[bytes], random: Random, *ways: str) -> None:
 
 
 ENDS: tuple[Callable[[Timeline, int], None], ...] = (
-    lambda timeline, now_ns: timeline.tell(inputs.SessionFailed("unfinished", now_ns)),
-    lambda timeline, now_ns: timeline.tell(inputs.ConnectionClosed(1006, now_ns, "")),
-    lambda timeline, now_ns: timeline.tell(inputs.ConnectionClosed(1000, now_ns, "bye")),
+    lambda timeline, now_ns: timeline.apply(inputs.SessionFailed("unfinished", now_ns)),
+    lambda timeline, now_ns: timeline.apply(inputs.ConnectionClosed(1006, now_ns, "")),
+    lambda timeline, now_ns: timeline.apply(inputs.ConnectionClosed(1000, now_ns, "bye")),
 )
 
 

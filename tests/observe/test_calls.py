@@ -46,7 +46,7 @@ def called(talk: Talk, at_ms: float = 100, response_id: str = "r1", *call_ids: s
 
 def answer_call(talk: Talk, at_ms: float, *call_ids: str, wrong: str = "") -> None:
     for call_id in call_ids:
-        talk.timeline.tell(inputs.FunctionOutputSent(call_id, at(at_ms), wrong))
+        talk.timeline.apply(inputs.FunctionOutputSent(call_id, at(at_ms), wrong))
     talk.send(at_ms + 1, "response.create")
 
 
@@ -59,7 +59,7 @@ def test_a_turn_with_a_function_call_ends_with_the_response_to_its_output() -> N
     talk = Talk()
     talk.ask(0, functions=True, jitter_buffer_ns=50 * MS)
     called(talk)
-    assert not talk.timeline.turns.all_over
+    assert not talk.timeline.turns.are_all_over
     assert [work.call.name for work in talk.work(116, CallFunction)] == ["function_c1"]
     assert not talk.work(117, CallFunction), "each is made once"
     assert talk.deadline() == (at(300_000), "timeout:turn", f"{NOT_OVER} within the limit turn of 300 s"), (
@@ -99,9 +99,9 @@ def test_function_execution_counts_from_the_last_call_to_the_last_output() -> No
     talk = Talk()
     talk.ask(0, functions=True)
     called(talk, 100, "r1", "c1", "c2")
-    talk.timeline.tell(inputs.FunctionOutputSent("c1", at(118)))
+    talk.timeline.apply(inputs.FunctionOutputSent("c1", at(118)))
     assert not talk.work(118, RequestContinuation)
-    talk.timeline.tell(inputs.FunctionOutputSent("c2", at(300)))
+    talk.timeline.apply(inputs.FunctionOutputSent("c2", at(300)))
     assert talk.work(300, RequestContinuation)
     talk.send(301, "response.create")
     turn = final_response(talk, 900)
@@ -173,7 +173,7 @@ def test_the_response_after_a_function_call_has_the_whole_timeout_again() -> Non
     talk = Talk(first_delta=30, next_delta=10)
     talk.ask(0, functions=True)
     called(talk)
-    talk.timeline.tell(inputs.FunctionOutputSent("c1", at(50_000)))
+    talk.timeline.apply(inputs.FunctionOutputSent("c1", at(50_000)))
     talk.send(50_000, "response.create")
 
     assert talk.deadline()[:2] == (at(80_000), "timeout:first_delta")
@@ -245,11 +245,11 @@ def test_the_first_delta_timeout_applies_between_two_items() -> None:
 
 
 def test_too_many_function_calls_in_one_response_end_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench.observe.turn_parts, "MOST_CALLS", 3)
+    monkeypatch.setattr(bench.observe.turn_parts, "MAX_CALLS", 3)
     talk = Talk(wanted=1)
     talk.ask(0, functions=True)
     talk.hear(1, created("r1"), *(function_call_done("r1", f"c{number}") for number in range(3)))
-    assert not talk.timeline.over
+    assert not talk.timeline.is_over
     talk.hear(2, function_call_done("r1", "c3"))
     assert (talk.only().outcome, talk.timeline.session().outcome) == ("limit_exceeded:calls", "limit_exceeded:calls")
 
@@ -280,7 +280,7 @@ def talk_with_filler(*, service_responds: bool = False) -> Talk:
 @pytest.mark.parametrize("service_responds", [False, True])
 def test_a_filler_during_a_function_is_played_and_is_not_the_answer(service_responds: bool) -> None:
     talk = talk_with_filler(service_responds=service_responds)
-    assert not talk.timeline.turns.all_over
+    assert not talk.timeline.turns.are_all_over
     assert not talk.work(601, RequestContinuation), "the function runs"
     answer_call(talk, 2_000, "c1")
     turn = final_response(talk, 2_500)
@@ -298,7 +298,7 @@ def test_the_answer_is_requested_when_the_filler_is_over() -> None:
     talk.ask(0, functions=True)
     called(talk)
     talk.hear(400, created("rf"), audio("rf", "item_f"))
-    talk.timeline.tell(inputs.FunctionOutputSent("c1", at(500)))
+    talk.timeline.apply(inputs.FunctionOutputSent("c1", at(500)))
     assert not talk.work(501, RequestContinuation)
     talk.hear(700, done("rf", status="cancelled", reason="turn_detected"))
     assert talk.work(700, RequestContinuation)
@@ -313,7 +313,7 @@ def test_a_filler_that_does_not_end_times_out_after_next_delta() -> None:
     called(talk)
     talk.hear(400, created("rf"), audio("rf", "item_f"))
     assert talk.timeline.next_deadline_ns == at(300_000), "the function runs"
-    talk.timeline.tell(inputs.FunctionOutputSent("c1", at(5_000)))
+    talk.timeline.apply(inputs.FunctionOutputSent("c1", at(5_000)))
     assert talk.timeline.next_deadline_ns == at(7_000)
     talk.hear(6_000, audio("rf", "item_f"))
     talk.timeline.expire(at(8_000))

@@ -40,9 +40,9 @@ PLAN = TurnPlan(
 def accepted_call() -> Timeline:
     """Return the timeline of a call that was just accepted. Its caller waits for a greeting."""
     timeline = Timeline(SessionStart(AT_NS, 1, Timeouts(), service_responds=True), GPT_LIVE, reply_format="g711_ulaw")
-    timeline.tell(inputs.Connected({"opened": at(10)}, {}))
+    timeline.apply(inputs.Connected({"opened": at(10)}, {}))
     receive(timeline, READY_MS, f'{{"type":"{STARTED}","session":{{"id":"s"}}}}'.encode())
-    timeline.tell(inputs.TurnStarted(at(READY_MS), PLAN))
+    timeline.apply(inputs.TurnStarted(at(READY_MS), PLAN))
     return timeline
 
 
@@ -71,7 +71,7 @@ def test_a_greeting_begins_at_its_first_audible_sample(behind: str, level_db: fl
     frame, place = divmod(begin, 8 * FRAME_MS)
     heard_ms = READY_MS + (frame + 1) * FRAME_MS + place / 8 + JITTER_MS
     off_ns = abs(timeline.session().metrics_ns()["greeting"] - heard_ms * NS_PER_MS)
-    bound_ns = timeline.session().errors_ns["greeting_audible"]
+    bound_ns = timeline.session().uncertainties_ns["greeting_audible"]
     assert (turn.outcome, turn.measured_from) == ("ok", None)
     assert off_ns <= bound_ns + 1
     assert (bound_ns == 0) is (behind == "silence")
@@ -96,14 +96,14 @@ def test_an_interrupted_reply_is_silent_after_its_last_sound(behind: str, level_
     interrupted_ms = READY_MS + (begin + end) / 2 / 8
     timeline = Timeline(SessionStart(AT_NS, 2, Timeouts(), service_responds=True), GPT_LIVE, reply_format="g711_ulaw")
     receive(timeline, READY_MS, f'{{"type":"{STARTED}","session":{{"id":"s"}}}}'.encode())
-    timeline.tell(inputs.TurnStarted(at(READY_MS), PLAN))
+    timeline.apply(inputs.TurnStarted(at(READY_MS), PLAN))
     samples = sent.samples[: end + 8_000 * 2]
     half = (begin + end) // 2 // (8 * FRAME_MS) * 8 * FRAME_MS
     hear(timeline, samples[:half])
-    timeline.tell(inputs.InterruptionAwaited("speech"))
+    timeline.apply(inputs.InterruptionAwaited("speech"))
     spoken = replace(PLAN, number=2, event_prefix="turn-2-", vad=True, greeting=False)
-    timeline.tell(inputs.TurnStarted(at(interrupted_ms), spoken))
-    timeline.tell(inputs.Sent("session.input_audio.append", at(interrupted_ms), 9, instants={"speech_start": 0}))
+    timeline.apply(inputs.TurnStarted(at(interrupted_ms), spoken))
+    timeline.apply(inputs.Sent("session.input_audio.append", at(interrupted_ms), 9, instants={"speech_start": 0}))
     hear(timeline, samples[half:], after_ms=half / 8)
     (turn,) = timeline.pop_turns(at(60_000))
 
@@ -140,15 +140,15 @@ def ended(frames: Iterable[bytes], *, spoken: bool = True, before: Iterable[byte
     """Return a turn with a frame every 20 ms, before and after the end of its speech. Then its deadlines pass."""
     limits = Timeouts(first_delta=12, response=20, turn=60)
     timeline = Timeline(SessionStart(AT_NS, 1, limits, service_responds=True), DIALECTS["pcm"], reply_format=FORMAT)
-    timeline.tell(inputs.Connected({"opened": AT_NS}, {}))
+    timeline.apply(inputs.Connected({"opened": AT_NS}, {}))
     facts = {"vad": spoken, "greeting": not spoken, "has_turn_events": False, "service_responds": True}
-    timeline.tell(inputs.TurnStarted(AT_NS, build_turn(reply_format=FORMAT, speech_format=FORMAT, **facts)))
+    timeline.apply(inputs.TurnStarted(AT_NS, build_turn(reply_format=FORMAT, speech_format=FORMAT, **facts)))
     place = itertools.count(1)
     for frame in before:
         take_frame(timeline, next(place), frame)
     if spoken:
         at_ns = at(next(place) * FRAME_MS)
-        timeline.tell(inputs.Sent("audio", at_ns, 99, audio_bytes=640, instants={"speech_end": 0}))
+        timeline.apply(inputs.Sent("audio", at_ns, 99, audio_bytes=640, instants={"speech_end": 0}))
     for frame in frames:
         take_frame(timeline, next(place), frame)
     timeline.expire(AT_NS + 100 * S)

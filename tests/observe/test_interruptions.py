@@ -11,7 +11,7 @@ from bench.observe import inputs
 from bench.observe.inputs import CancelResponse, RetrieveItem, TruncateItem
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger
 from bench.protocol.openai_ga import GA
-from bench.untrusted.values import LONGEST_TEXT
+from bench.untrusted.values import MAX_TEXT_CHARACTERS
 from tests.helpers import (
     LOUD,
     MS,
@@ -58,7 +58,7 @@ def playing(kind: InterruptionKind = "speech", *, seconds: int = 4, whole: bool 
     """Return a talk with seconds of a reply, received at 100 ms, played from 150 ms. `whole`: the response is done."""
     talk = Talk(service_responds=True)
     talk.ask(0, jitter_buffer_ns=50 * MS)
-    talk.timeline.tell(inputs.InterruptionAwaited(kind, verify))
+    talk.timeline.apply(inputs.InterruptionAwaited(kind, verify))
     talk.hear(100, created("r1"), message("response.output_item.added", response_id="r1", item={"id": "item_a"}))
     talk.hear(100, *[audio() for _ in range(seconds)])
     if whole:
@@ -107,7 +107,7 @@ def test_a_reply_that_speech_interrupts_is_silent_when_the_service_detects_speec
 
 def test_a_reply_that_was_received_completely_is_still_interrupted() -> None:
     talk = playing(whole=True)
-    assert not talk.timeline.turns.all_over, "it is still played"
+    assert not talk.timeline.turns.are_all_over, "it is still played"
     interrupts(talk, 1_000)
     talk.hear(1_080, speech_started("item_b"))
     talk.send(1_080, "conversation.item.truncate")
@@ -170,7 +170,7 @@ def test_the_interrupting_turn_has_its_own_turn_type_and_its_own_answer() -> Non
 
 def test_a_client_that_interrupts_stops_playback_at_once_and_truncates_the_item() -> None:
     talk = playing("client")
-    talk.timeline.tell(inputs.ClientInterrupted(at(1_000)))
+    talk.timeline.apply(inputs.ClientInterrupted(at(1_000)))
     assert talk.work(1_000, CancelResponse) == [CancelResponse("turn-1-cancel")]
     talk.send(1_000, "response.cancel")
     assert talk.work(1_000, CancelResponse) == []
@@ -187,8 +187,8 @@ def test_a_client_that_interrupts_stops_playback_at_once_and_truncates_the_item(
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_cancel_or_truncate_that_arrives_too_late_fails_no_turn(whole: bool) -> None:
     talk = playing("client", whole=whole)
-    talk.timeline.tell(inputs.ClientInterrupted(at(1_000)))
-    works = talk.timeline.work(at(1_000), at(1_000))
+    talk.timeline.apply(inputs.ClientInterrupted(at(1_000)))
+    works = talk.timeline.actions(at(1_000), at(1_000))
     if not whole:
         assert next(works) == CancelResponse("turn-1-cancel")
         talk.send(1_000, "response.cancel")
@@ -239,7 +239,7 @@ def test_a_sound_that_stops_a_reply_within_a_second_is_a_false_yield(heard_ms: f
 def test_false_yield_of_a_sound_is_recorded_even_if_speech_interrupts_the_reply_later() -> None:
     talk = playing("backchannel", whole=True)
     talk.send(500, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
-    talk.timeline.tell(inputs.InterruptionAwaited("speech"))
+    talk.timeline.apply(inputs.InterruptionAwaited("speech"))
     interrupts(talk, 2_000)
     talk.hear(2_080, speech_started("item_b"))
     (turn, *_) = talk.take(100_000)
@@ -250,7 +250,7 @@ def test_false_yield_of_a_sound_is_recorded_even_if_speech_interrupts_the_reply_
 def test_the_last_of_two_sounds_sets_barge_in_and_the_interruption() -> None:
     talk = playing("noise", whole=True)
     talk.send(500, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
-    talk.timeline.tell(inputs.InterruptionAwaited("talking_to_others"))
+    talk.timeline.apply(inputs.InterruptionAwaited("talking_to_others"))
     talk.send(2_000, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
     talk.hear(2_100, speech_started("item_b"))
     (turn,) = talk.take(100_000)
@@ -262,7 +262,7 @@ def test_a_late_detection_of_the_turn_s_own_speech_interrupts_nothing() -> None:
     talk = playing(whole=True)
     talk.hear(500, speech_started("item_late"))
 
-    assert talk.timeline.turns.interruptible
+    assert talk.timeline.turns.is_interruptible
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def transcribes(talk: Talk, at_ms: float, words: str, response_id: str = "r1") -
 def test_a_cue_word_is_found_after_any_length_and_the_stored_text_is_limited() -> None:
     talk = playing()
     for place in range(5):
-        transcribes(talk, 200 + place, "blah " * (LONGEST_TEXT // 8))
+        transcribes(talk, 200 + place, "blah " * (MAX_TEXT_CHARACTERS // 8))
         assert cue_ns(talk, InterruptTrigger(word="parcel")) is None
     transcribes(talk, 299, "Your Par")
     assert cue_ns(talk, InterruptTrigger(word="parcel")) is None
@@ -307,7 +307,7 @@ def test_a_cue_word_is_found_after_any_length_and_the_stored_text_is_limited() -
     (turn,) = talk.timeline.turns.all
 
     assert cue_ns(talk, InterruptTrigger(word="parcel")) == at(300)
-    assert len(turn.reply.words()) == LONGEST_TEXT
+    assert len(turn.reply.full_text()) == MAX_TEXT_CHARACTERS
 
 
 def test_a_cue_word_in_the_reply_to_a_pause_does_not_interrupt_the_later_reply() -> None:
@@ -320,7 +320,7 @@ def test_a_cue_word_in_the_reply_to_a_pause_does_not_interrupt_the_later_reply()
     talk.hear(500, done("r1"))
     talk.hear(700, speech_started("item_2"))
     talk.end_speech(1_000)
-    talk.timeline.tell(inputs.InterruptionAwaited("client"))
+    talk.timeline.apply(inputs.InterruptionAwaited("client"))
     assert cue_ns(talk, InterruptTrigger(word="parcel")) is None
 
     hears(talk, 1_500, "item_2")
@@ -332,9 +332,9 @@ def test_a_cue_word_in_the_reply_to_a_pause_does_not_interrupt_the_later_reply()
 def test_an_interrupted_turn_still_waits_for_its_transcription() -> None:
     talk = Talk(service_responds=True)
     talk.ask(0, audio_bytes=4_800, transcription_due=True)
-    talk.timeline.tell(inputs.InterruptionAwaited("client"))
+    talk.timeline.apply(inputs.InterruptionAwaited("client"))
     talk.hear(50, committed("item_1"), created("r1"), audio())
-    talk.timeline.tell(inputs.ClientInterrupted(at(500)))
+    talk.timeline.apply(inputs.ClientInterrupted(at(500)))
     talk.hear(510, done("r1", **CANCELLED))
     assert talk.take(511) == []
     talk.hear(600, not_transcribed("item_1"))
@@ -391,9 +391,9 @@ def test_a_truncation_is_correct_if_the_item_holds_at_most_what_was_played(
 ) -> None:
     talk = truncated_talk(heard_ms)
     assert talk.take(1_102) == [], "it is not known what the service keeps"
-    assert waits.cut_checks(talk.timeline, at(1_102)) == at(1_080 + 5_000)
+    assert waits.until_truncations_verified(talk.timeline, at(1_102)) == at(1_080 + 5_000)
     talk.hear(1_150, shown)
-    assert waits.cut_checks(talk.timeline, at(1_151)) is None
+    assert waits.until_truncations_verified(talk.timeline, at(1_151)) is None
     turn = talk.only(1_151)
 
     assert (turn.outcome, turn.truncation_correct) == ("interrupted", right)
@@ -412,14 +412,14 @@ def test_a_refused_truncation_is_incorrect_and_is_not_verified() -> None:
 def test_a_truncation_without_an_answer_in_time_is_incorrect(says_cut: bool) -> None:
     talk = truncated_talk() if says_cut else interrupted_talk()
     assert talk.take(6_079) == []
-    assert waits.cut_checks(talk.timeline, at(6_080)) is None
+    assert waits.until_truncations_verified(talk.timeline, at(6_080)) is None
 
     assert talk.only(6_080).truncation_correct is False
 
 
 def test_a_truncation_that_is_open_at_the_session_s_end_is_neither_correct_nor_incorrect() -> None:
     talk = truncated_talk()
-    talk.timeline.tell(inputs.ConnectionClosed(1006, at(1_110)))
+    talk.timeline.apply(inputs.ConnectionClosed(1006, at(1_110)))
 
     assert talk.take(1_111)[0].truncation_correct is None
 
@@ -430,7 +430,7 @@ def test_all_truncated_items_of_a_reply_must_be_correct() -> None:
     talk.hear(120, added, audio("item_b"), done("r1"))
     interrupts(talk, 1_000)
     talk.hear(1_080, speech_started("item_c"))
-    for work in talk.timeline.work(at(1_080), at(1_080)):
+    for work in talk.timeline.actions(at(1_080), at(1_080)):
         if isinstance(work, TruncateItem):
             talk.send(1_081, "conversation.item.truncate", item=work.item_id, played_ms=work.played_ms)
     talk.hear(1_100, truncated("item_b"), truncated("item_a"))
@@ -472,7 +472,7 @@ def test_truncation_correct_is_none_without_verification_or_without_a_truncation
 
 def test_an_item_is_retrieved_when_its_response_is_over() -> None:
     talk = playing("client", verify=True)
-    talk.timeline.tell(inputs.ClientInterrupted(at(1_000)))
+    talk.timeline.apply(inputs.ClientInterrupted(at(1_000)))
     talk.send(1_000, "response.cancel")
     talk.send(1_001, "conversation.item.truncate", item="item_a", played_ms=850)
     talk.hear(1_010, truncated())

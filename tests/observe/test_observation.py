@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from bench.columns import SESSION_INSTANTS, TURN_INSTANTS
 from bench.metrics import (
     CATALOGUE,
-    GOOD,
     MANUAL_SEGMENTS,
     SEGMENT_NAMES,
+    SUCCESSFUL,
     VAD_SEGMENTS,
     Metric,
     outcome_class,
@@ -273,7 +273,7 @@ def test_segments_add_up_to_voice_to_voice_even_with_missing_or_negative_parts(
 )  # fmt: skip
 def test_every_outcome_has_its_class(outcome: str, kind: str) -> None:
     assert outcome_class(outcome) == kind
-    assert (outcome in GOOD) == (kind == "success")
+    assert (outcome in SUCCESSFUL) == (kind == "success")
 
 
 def test_the_turn_timeout_is_derived_from_the_response_timeouts_unless_it_is_set() -> None:

@@ -49,7 +49,7 @@ def marks(samples: Samples, cuts: Sequence[int] = (), rate_hz: int = 8_000) -> l
     """Return the begins and ends of sounds as sample numbers. The detector receives the stream in pieces."""
     ear, found = OnsetDetector(rate_hz), list[tuple[str, int]]()
     for begin, end in pairwise([0, *sorted(cuts), len(samples)]):
-        found += [(mark.what, end - mark.back) for mark in ear.hear(samples[begin:end]) if mark.what != "sounds"]
+        found += [(mark.what, end - mark.back) for mark in ear.add(samples[begin:end]) if mark.what != "sounds"]
     return found
 
 
@@ -142,7 +142,7 @@ def test_the_uncertainty_of_a_voice_near_the_stream_s_start_includes_the_start(
 
 
 def test_a_frame_shorter_than_a_block_yields_no_sound() -> None:
-    assert OnsetDetector(8_000).hear(np.full(39, 9_000, np.int16)) == list[SoundChange]()
+    assert OnsetDetector(8_000).add(np.full(39, 9_000, np.int16)) == list[SoundChange]()
 
 
 FORMATS = (G711_ULAW, G711_ALAW, PCM16_8K, PCM16_16K, PCM16, PCM16_48K)
@@ -265,7 +265,7 @@ def replies(detector: ReplyDetector, came: Iterable[tuple[int, Samples]]) -> lis
     for at_ms, samples in came:
         arrival = Arrival(AT_NS + at_ms * MS)
         found += [(event.kind, came.at_ns) for event, came in detector.ended_by(arrival.at_ns)]
-        events = detector.listened(PCM.decode(BinaryMessage(PCM16_8K.encode(samples))), arrival)
+        events = detector.detect_replies(PCM.decode(BinaryMessage(PCM16_8K.encode(samples))), arrival)
         found += [(event.kind, came.at_ns) for event, came in detector.events_in(events, arrival) if event.response_id]
     kinds = {EventKind.AUDIO_DELTA, EventKind.RESPONSE_DONE}
     detected = [(kind, (at_ns - AT_NS) // MS) for kind, at_ns in found if kind in kinds]

@@ -185,7 +185,7 @@ def test_the_true_playback_is_within_the_uncertainties(
         <= measured.stall_duration_uncertainty_ns
     )
     if measured.first_audible_ns is not None and true.first_audible_ns is not None:
-        assert 0 <= measured.first_audible_ns - true.first_audible_ns <= measured.audible_error_ns
+        assert 0 <= measured.first_audible_ns - true.first_audible_ns <= measured.audible_uncertainty_ns
 
 
 def test_a_late_delta_that_causes_no_stall_does_not_raise_the_uncertainty() -> None:
@@ -193,7 +193,7 @@ def test_a_late_delta_that_causes_no_stall_does_not_raise_the_uncertainty() -> N
     player.add(AT_NS, 100 * 48, StrippedAudio(None), 2 * MS)
     player.add(AT_NS + 60 * MS, 100 * 48, StrippedAudio(0), 40 * MS)
 
-    assert (player.audible_error_ns, player.stall_duration_uncertainty_ns) == (2 * MS, 2 * MS)
+    assert (player.audible_uncertainty_ns, player.stall_duration_uncertainty_ns) == (2 * MS, 2 * MS)
 
 
 def test_the_uncertainty_of_a_stall_is_that_of_the_delta_that_ended_it() -> None:
@@ -201,4 +201,4 @@ def test_the_uncertainty_of_a_stall_is_that_of_the_delta_that_ended_it() -> None
     player.add(AT_NS, 10 * 48, StrippedAudio(None), 2 * MS)
     player.add(AT_NS + 60 * MS, 100 * 48, StrippedAudio(0), 40 * MS)
 
-    assert (player.audible_error_ns, player.stall_duration_uncertainty_ns) == (40 * MS, 40 * MS)
+    assert (player.audible_uncertainty_ns, player.stall_duration_uncertainty_ns) == (40 * MS, 40 * MS)

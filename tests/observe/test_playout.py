@@ -15,7 +15,7 @@ from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply import Reply
-from bench.observe.reply_detector import GAP_NS, KNOWN_NS, MOST_MARKS, SILENCE_NS, PlayoutQueue, ReplyDetector
+from bench.observe.reply_detector import GAP_NS, KNOWN_NS, MAX_MARKERS, SILENCE_NS, PlayoutQueue, ReplyDetector
 from bench.observe.timeline import Timeline
 from bench.plan.recordings import to_pcm16
 from bench.plan.turn_plan import TurnPlan
@@ -23,7 +23,7 @@ from bench.protocol.agents import ACS, PCM
 from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
 from bench.protocol.base import BinaryMessage
 from bench.protocol.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio
-from bench.timeouts import LONGEST_HOLD_NS, Timeouts
+from bench.timeouts import MAX_HOLD_NS, Timeouts
 from bench.transport.received import MatchedDelta, ReceivedMessage
 from bench.units import NEVER_NS, NS_PER_MS
 from benchmarks import onsets
@@ -52,7 +52,7 @@ def detector_after(*messages: tuple[int, bytes]) -> ReplyDetector:
 def detected_events(detector: ReplyDetector, events: Sequence[ServerEvent], at_ms: int) -> list[tuple[EventKind, str]]:
     """Return the type and status of the detector's events at an instant, without transcripts."""
     arrival = Arrival(at_ms * MS)
-    pairs = detector.events_in(detector.listened(events, arrival), arrival)
+    pairs = detector.events_in(detector.detect_replies(events, arrival), arrival)
     return [(event.kind, event.status) for event, _ in pairs if event.kind is not EventKind.TRANSCRIPT_DONE]
 
 
@@ -84,13 +84,13 @@ def test_cleared_marks_count_as_played_and_later_audio_is_played_at_once() -> No
 
 def test_the_queue_overflows_with_too_many_waiting_marks_or_too_much_audio() -> None:
     played, waiting, ahead = PlayoutQueue(), PlayoutQueue(), PlayoutQueue()
-    for number in range(3 * MOST_MARKS):
+    for number in range(3 * MAX_MARKERS):
         played.mark(number, str(number))
     waiting.play(0, 1)
-    for number in range(MOST_MARKS + 1):
+    for number in range(MAX_MARKERS + 1):
         waiting.mark(0, str(number))
 
-    ahead.play(0, LONGEST_HOLD_NS + 1)
+    ahead.play(0, MAX_HOLD_NS + 1)
 
     assert (played.overflow, waiting.overflow) == (None, ("marks", "1000 marks wait for what was not played yet"))
     assert ahead.overflow == ("audio", "600 s of audio are queued for playback")
@@ -174,13 +174,13 @@ def test_a_cleared_reply_during_the_caller_s_pause_is_not_the_answer(said_ms: Se
         vad=True,
         has_turn_events=False,
     )
-    timeline.tell(inputs.TurnStarted(at(0), plan))
+    timeline.apply(inputs.TurnStarted(at(0), plan))
 
     def hear(at_ms: float, message: bytes) -> None:
         timeline.received(ACS.decode(message), ReceivedMessage(message, Arrival(at(at_ms)), len(message)))
 
     def send(at_ms: float, moment: str) -> None:
-        timeline.tell(inputs.Sent("AudioData", at(at_ms), 9, audio_bytes=640, instants={moment: 0}))
+        timeline.apply(inputs.Sent("AudioData", at(at_ms), 9, audio_bytes=640, instants={moment: 0}))
 
     def audio(data: bytes) -> bytes:
         return f'{{"kind":"AudioData","audioData":{{"data":"{base64.b64encode(data).decode()}"}}}}'.encode()
@@ -207,7 +207,9 @@ def test_audio_that_continues_after_a_clear_without_a_pause_belongs_to_the_cance
     events = list[ServerEvent]()
     for at_ms in (*late, *again):
         arrival = Arrival(at_ms * MS)
-        events += [event for event, _ in detector.events_in(detector.listened(PCM.decode(LOUD), arrival), arrival)]
+        events += [
+            event for event, _ in detector.events_in(detector.detect_replies(PCM.decode(LOUD), arrival), arrival)
+        ]
 
     replies = [event.response_id for event in events if event.kind is EventKind.AUDIO_DELTA]
     assert replies == ["heard-1"] * len(late) + ["heard-2"] * len(again)
@@ -259,16 +261,16 @@ def test_the_uncertainty_of_a_voice_s_begin_holds_if_frames_arrive_late(
     detector, reply = ReplyDetector(G711_ULAW, SILENCE_NS, pauses=True), Reply(G711_ULAW, JITTER_NS)
     for event, at_ms in zip(frames, came_ms, strict=True):
         arrival = Arrival(at_ms * MS)
-        for found, came in detector.events_in(detector.listened([event], arrival), arrival):
+        for found, came in detector.events_in(detector.detect_replies([event], arrival), arrival):
             if found.response_id == "heard-1" and isinstance(found.payload, StrippedAudio):
-                delta = MatchedDelta(found, came.at_ns, came.error_ns, 0, found.payload_bytes, 0)
+                delta = MatchedDelta(found, came.at_ns, came.uncertainty_ns, 0, found.payload_bytes, 0)
                 reply.received_deltas([delta])
                 reply.on_sound(delta)
 
     size = G711_ULAW.rate_hz * FRAME_MS // 1_000
     heard_ms = max(came_ms[begin // size], begin // size * FRAME_MS) + begin % size / 8
     off_ms = (reply.all_instants()["first_audible"] - JITTER_NS) / NS_PER_MS - heard_ms
-    assert abs(off_ms) <= reply.all_errors_ns()["first_audible"] / NS_PER_MS + 0.001
+    assert abs(off_ms) <= reply.all_uncertainties_ns()["first_audible"] / NS_PER_MS + 0.001
 
 
 @pytest.mark.parametrize("behind", [("white noise", 20), ("music", 10), ("comfort noise, −50 dBFS", -50)])
@@ -284,7 +286,7 @@ def test_constant_noise_is_no_voice_after_late_frames(behind: tuple[str, float],
         arrival = Arrival(at_ms * MS)
         if number == cleared:
             detected_events(detector, [ServerEvent(EventKind.CLEARED, "clear")], at_ms)
-        listened = detector.listened([event], arrival)
+        listened = detector.detect_replies([event], arrival)
         list(detector.events_in(listened, arrival))
         if number >= cleared:
             sounds += [number for each in listened if isinstance(each.payload, StrippedAudio) and each.payload.until]
@@ -300,7 +302,7 @@ def test_silence_that_arrives_before_a_voice_is_not_part_of_its_reply() -> None:
     deltas = list[ServerEvent]()
     for number in range(3_000, 3_010):
         arrival = Arrival((number * FRAME_MS - 200) * MS)
-        found = detector.events_in(detector.listened(PCM.decode(LOUD), arrival), arrival)
+        found = detector.events_in(detector.detect_replies(PCM.decode(LOUD), arrival), arrival)
         deltas += [event for event, _ in found if event.response_id]
 
     assert len(deltas) == 10
@@ -410,10 +412,10 @@ def test_slightly_slow_frames_add_no_uncertainty_in_ten_minutes() -> None:
     found = list[tuple[ServerEvent, Arrival]]()
     for number, at_ns in enumerate(evenly(20_200_000, count + 10)):
         arrival = Arrival(at_ns, error_ns)
-        events = detector.listened(PCM.decode(BinaryMessage(loud if number >= count else silent)), arrival)
+        events = detector.detect_replies(PCM.decode(BinaryMessage(loud if number >= count else silent)), arrival)
         found += [(event, came) for event, came in detector.events_in(events, arrival) if event.response_id]
 
     (first, came), *_ = found
     assert came.at_ns == GAP_NS * 10 + count * 20_200_000
     assert isinstance(first.payload, StrippedAudio)
-    assert first.payload.place == PlayoutPosition(waits_ns=0, error_ns=error_ns, uneven_ns=0)
+    assert first.payload.place == PlayoutPosition(delay_ns=0, uncertainty_ns=error_ns, uneven_ns=0)

@@ -219,8 +219,8 @@ def test_a_judge_function_that_raises_does_not_lose_the_turn() -> None:
     transport = MemoryTransport(service := Service(), service.greeting())
     session, _, listening = seated(build_script(replace(say(), judge=judge)), transport)
     with pytest.raises(ZeroDivisionError):
-        session.play()
-    session.abandon("failed:load_generator", "ZeroDivisionError")
+        session.run()
+    session.abort("failed:load_generator", "ZeroDivisionError")
 
     assert [(turn.outcome, turn.quality.task_success) for turn in listening.turns] == [("ok", None)]
 

@@ -66,7 +66,7 @@ def events_of(
     pairs = list[tuple[ServerEvent, Arrival]]()
     for at_ms, event in messages:
         arrival = Arrival(at_ms * MS)
-        pairs += detector.events_in(detector.listened([event], arrival), arrival)
+        pairs += detector.events_in(detector.detect_replies([event], arrival), arrival)
     return [(event, came.at_ns // MS) for event, came in pairs]
 
 
@@ -182,12 +182,14 @@ def test_the_replay_of_a_log_without_audio_finds_the_same_replies(pattern: list[
     )
     for number, loud in enumerate(pattern):
         arrival = Arrival((number * DELTA_MS + late_ms * (number > len(pattern) // 2)) * MS)
-        events = live.listened([LOUD if loud else SILENT], arrival)
+        events = live.detect_replies([LOUD if loud else SILENT], arrival)
         logged.append((events, arrival))
         replies += live.events_in(events, arrival)
 
     again = [
-        pair for events, arrival in logged for pair in replayed.events_in(replayed.listened(events, arrival), arrival)
+        pair
+        for events, arrival in logged
+        for pair in replayed.events_in(replayed.detect_replies(events, arrival), arrival)
     ]
     assert again == replies
 
@@ -221,7 +223,7 @@ def sounded(dialect: Dialect, messages: Sequence[bytes]) -> tuple[int, int, int]
     detector, places, over, total = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True), list[int](), 0, 0
     for number, message in enumerate(messages):
         arrival = Arrival(AT_NS + number * 20 * MS)
-        (event,) = events = detector.listened(dialect.decode(message), arrival)
+        (event,) = events = detector.detect_replies(dialect.decode(message), arrival)
         found = [each.kind for each, _ in detector.events_in(events, arrival)]
         over += found.count(EventKind.RESPONSE_DONE)
         assert isinstance(event.payload, StrippedAudio)
@@ -254,7 +256,7 @@ def test_a_clear_also_drops_half_a_sample() -> None:
         *(event for _ in range(50) for event in PCM.decode(BinaryMessage(faint))),
     ]
     for number, event in enumerate(events):
-        (found,) = detector.listened([event], Arrival(AT_NS + number * 20 * MS))
+        (found,) = detector.detect_replies([event], Arrival(AT_NS + number * 20 * MS))
         assert not isinstance(found.payload, StrippedAudio) or found.payload.until is None
 
 
@@ -273,8 +275,8 @@ def reply_in(moved: Sequence[int], log: Path, *, record_audio: bool) -> TurnObse
     timeline = LoggedTimeline(
         SessionStart(AT_NS, 1, Timeouts(), service_responds=False), GA, log=event_log, about=about
     )
-    timeline.tell(inputs.TurnStarted(at(0), TurnPlan(1, "", "turn-1-", "turn-1-request", reply_format="pcm16")))
-    timeline.tell(inputs.Sent("response.create", at(0), 9))
+    timeline.apply(inputs.TurnStarted(at(0), TurnPlan(1, "", "turn-1-", "turn-1-request", reply_format="pcm16")))
+    timeline.apply(inputs.Sent("response.create", at(0), 9))
 
     def receive(at_ms: float, message: bytes) -> None:
         timeline.received(GA.decode(message), ReceivedMessage(message, Arrival(at(at_ms)), len(message)))
@@ -286,7 +288,7 @@ def reply_in(moved: Sequence[int], log: Path, *, record_audio: bool) -> TurnObse
             receive(20 + number, delta_of(piece, item))
     receive(60, b'{"type":"response.done","response":{"id":"r","status":"completed","output":[]}}')
     (turn,) = timeline.pop_turns(at(60_000))
-    timeline.tell(inputs.ScriptFinished(at(60_000)))
+    timeline.apply(inputs.ScriptFinished(at(60_000)))
     event_log.close()
     return turn
 

@@ -101,7 +101,7 @@ def test_the_timestamp_source_is_mixed_if_only_one_of_two_timestamps_came() -> N
 def test_a_turn_without_a_request_has_no_send_timestamp_source() -> None:
     talk = Talk()
     talk.begin(0)
-    talk.timeline.tell(inputs.SessionFailed("unfinished", at(1)))
+    talk.timeline.apply(inputs.SessionFailed("unfinished", at(1)))
 
     assert talk.only().send_timestamp_source is None
 
@@ -116,7 +116,7 @@ def test_a_timeout_counts_from_the_kernel_timestamp(limit: str) -> None:
         ask(talk, 100)
     talk.transmit(130, 1)
     talk.timeline.expire(at(1_129))
-    in_time = talk.timeline.turns.all_over
+    in_time = talk.timeline.turns.are_all_over
     talk.timeline.expire(at(5_000))
     turn = talk.only()
 

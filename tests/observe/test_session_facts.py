@@ -49,7 +49,7 @@ def silent(*, service_responds: bool = True) -> Talk:
         talk.send(1_510, "response.create")
     answers(talk, 1_600)
     talk.only(2_500)
-    talk.timeline.tell(inputs.SoundStarted(jitter_buffer_ns=50 * MS))
+    talk.timeline.apply(inputs.SoundStarted(jitter_buffer_ns=50 * MS))
     talk.send(10_000, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
     talk.send(10_400, "input_audio_buffer.append", audio_bytes=4_800, instants={"sound_end": 0})
     return talk
@@ -63,7 +63,7 @@ def detect_the_sound(talk: Talk) -> None:
 
 def then_speaks(talk: Talk) -> bool | None:
     """Send the next turn, which is answered and ends well. Return its `false_reply`."""
-    talk.timeline.tell(inputs.SoundEnded())
+    talk.timeline.apply(inputs.SoundEnded())
     speaks(talk, 2, 20_000, 21_000)
     hears(talk, 21_500, "item_2")
     if not talk.service_responds:
@@ -77,13 +77,13 @@ def then_speaks(talk: Talk) -> bool | None:
 def test_a_false_reply_belongs_to_no_turn_and_is_recorded_with_the_next_turn() -> None:
     talk = silent()
     detect_the_sound(talk)
-    assert waits.quiet(talk.timeline, 0) is not None
+    assert waits.until_service_idle(talk.timeline, 0) is not None
     talk.hear(11_000, created("rs"))
     talk.hear(11_300, audio(2, "rs"))
     talk.hear(11_400, done("rs", usage=usage(audio_out=20)))
 
     assert talk.timeline.playback_ends_ns == at(11_300) + 50 * MS + 2 * S, "the caller hears it"
-    assert waits.quiet(talk.timeline, 0) is None
+    assert waits.until_service_idle(talk.timeline, 0) is None
     assert then_speaks(talk) is True
     session = talk.timeline.session()
     assert (session.unattributed_commits, session.turns_started) == (1, 2)
@@ -133,8 +133,8 @@ def test_one_reply_to_any_of_several_sounds_is_a_false_reply(order: tuple[bool, 
     for number, replied in enumerate(order):
         if replied:
             talk.hear(11_000 + number, created("rs"), audio(1, "rs"), done("rs"))
-        talk.timeline.tell(inputs.SoundEnded())
-        talk.timeline.tell(inputs.SoundStarted())
+        talk.timeline.apply(inputs.SoundEnded())
+        talk.timeline.apply(inputs.SoundStarted())
 
     assert then_speaks(talk) is any(order)
 

@@ -24,7 +24,7 @@ from bench.protocol.base import Dialect
 from bench.protocol.events import EMPTY, TokenUsage
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.timeouts import MOST_ITEMS, Timeouts
+from bench.timeouts import MAX_ITEMS, Timeouts
 from bench.transport.interface import CloseCause
 from bench.transport.received import MatchedDelta, ReceivedMessage
 from tests.examples import thorough
@@ -112,7 +112,7 @@ def test_the_outcome_of_a_turn_follows_from_its_events(
     turn = talk.only(60)
     assert turn.outcome.startswith(outcome) if outcome.endswith(":") else turn.outcome == outcome
     assert after_ms(turn, "ended") == 50
-    assert talk.timeline.over is ends_session
+    assert talk.timeline.is_over is ends_session
     if ends_session:
         session = talk.timeline.session()
         assert (session.outcome, session.turns_not_started, session.turns_ended) == (outcome, 1, 1)
@@ -133,7 +133,7 @@ def test_a_fatal_error_ends_the_open_turn_even_without_an_event_id(code: str | N
     talk.hear(50, error(code, None, type_))
 
     assert [turn.outcome for turn in talk.take(60)] == [outcome]
-    assert not talk.timeline.over
+    assert not talk.timeline.is_over
 
 
 @pytest.mark.parametrize("event_id", [None, "", "turn-2-item", "turn-10-item", "an unknown event ID"])
@@ -144,7 +144,7 @@ def test_another_error_is_counted_on_the_session_and_fails_no_turn(event_id: str
     talk.hear(20, *reply(GA, "r1"))
 
     assert talk.only().outcome == "ok"
-    talk.timeline.tell(inputs.ScriptFinished(at(30)))
+    talk.timeline.apply(inputs.ScriptFinished(at(30)))
     assert (talk.timeline.session().outcome, talk.timeline.session().service_errors) == ("ok", 1)
 
 
@@ -153,7 +153,7 @@ def test_an_error_that_names_an_ended_turn_is_only_counted() -> None:
     talk.ask(0, audio_bytes=4_800, transcription_due=True)  # it awaits its transcript, so it is not delivered yet
     talk.hear(20, *reply(GA, "r1"))
     talk.hear(30, error("invalid_value", "turn-1-append-1"))
-    talk.timeline.tell(inputs.ScriptFinished(at(40)))
+    talk.timeline.apply(inputs.ScriptFinished(at(40)))
 
     assert talk.only().outcome == "ok"
     assert talk.timeline.session().service_errors == 1
@@ -185,7 +185,7 @@ def test_a_turn_times_out_at_the_deadline_of_its_stage(came: list[tuple[int, byt
     assert talk.deadline()[:2] == (at(due_ms), f"timeout:{stage}")
 
     talk.timeline.expire(at(due_ms) - 1)
-    assert not talk.timeline.turns.all_over
+    assert not talk.timeline.turns.are_all_over
     talk.timeline.expire(at(due_ms))
 
     turn = talk.only()
@@ -235,7 +235,7 @@ def test_a_turn_times_out_only_if_the_next_event_certainly_came_after_the_deadli
     talk = Talk(wanted=2, first_delta=60 if expects else 2)
     talk.ask(0)
     if expects:
-        talk.timeline.tell(inputs.EventExpected("response_created", at(2_000)))
+        talk.timeline.apply(inputs.EventExpected("response_created", at(2_000)))
     talk.hear(3_000, created("r1"), delta(GA, "audio", "r1"), error_ns=round(error_ms * MS), kernel=kernel)
     talk.hear(3_100, done("r1"))
 
@@ -275,7 +275,7 @@ def test_events_that_do_not_extend_a_timeout_do_not_prevent_it(gap_ms: int) -> N
 def test_a_reply_that_was_played_to_its_end_is_ok_whatever_arrives_next() -> None:
     talk = Talk(wanted=1)
     talk.ask(0)
-    talk.timeline.tell(inputs.InterruptionAwaited("client"))
+    talk.timeline.apply(inputs.InterruptionAwaited("client"))
     talk.hear(10, created("r1"), delta(GA, "audio", "r1", base64_of(96_000)), done("r1"))
     played_ns = talk.timeline.next_deadline_ns
     talk.hear(10_000, message("rate_limits.updated", rate_limits=[]), error_ns=9_000 * MS)
@@ -292,7 +292,7 @@ def test_a_timeout_precedes_a_connection_end_only_if_the_end_certainly_came_late
 ) -> None:
     talk = Talk(wanted=1, first_delta=2)
     talk.ask(0)
-    talk.timeline.tell(inputs.ConnectionClosed(1006, at(3_000), uncertainty_ns=round(error_ms * MS)))
+    talk.timeline.apply(inputs.ConnectionClosed(1006, at(3_000), uncertainty_ns=round(error_ms * MS)))
 
     assert talk.only().outcome == outcome
 
@@ -302,9 +302,9 @@ CAUSES: dict[str, tuple[str, Callable[[Talk, float], None]]] = {
     "error": ("failed:y", lambda talk, t: talk.hear(t, error("y", "turn-1-item"))),
     "protocol_error:json": ("protocol_error:json", lambda talk, t: talk.hear(t, b"]")),
     "session_expired": ("session_expired", lambda talk, t: talk.hear(t, error("session_expired"))),
-    "closed:1006": ("closed:1006", lambda talk, t: talk.timeline.tell(inputs.ConnectionClosed(1006, at(t), ""))),
+    "closed:1006": ("closed:1006", lambda talk, t: talk.timeline.apply(inputs.ConnectionClosed(1006, at(t), ""))),
     "timeout": ("timeout:first_delta", lambda talk, t: talk.timeline.expire(at(40_000))),
-    "unfinished": ("unfinished", lambda talk, t: talk.timeline.tell(inputs.SessionFailed("unfinished", at(t)))),
+    "unfinished": ("unfinished", lambda talk, t: talk.timeline.apply(inputs.SessionFailed("unfinished", at(t)))),
 }
 
 
@@ -315,7 +315,7 @@ def test_the_first_terminal_cause_sets_the_outcome(first: str, second: str) -> N
     talk.ask(0)
     CAUSES[first][1](talk, 10)
     CAUSES[second][1](talk, 20)
-    talk.timeline.tell(inputs.SessionFailed("unfinished", at(50_000)))
+    talk.timeline.apply(inputs.SessionFailed("unfinished", at(50_000)))
 
     assert talk.only().outcome == CAUSES[first][0]
     assert talk.timeline.session().turns_ended == 1
@@ -341,7 +341,7 @@ def test_a_connection_that_closes_during_a_turn_ends_the_turn_and_the_session(
     talk = Talk(wanted=5)
     talk.ask(0)
     talk.hear(10, created("r1"), delta(GA, "audio", "r1"))
-    talk.timeline.tell(inputs.ConnectionClosed(code, at(20), **closing))
+    talk.timeline.apply(inputs.ConnectionClosed(code, at(20), **closing))
 
     turn, session = talk.only(), talk.timeline.session()
     assert (turn.outcome, after_ms(turn, "ended"), turn.audio_deltas) == (outcome, 20, 1)
@@ -357,11 +357,11 @@ def audio_of_items(count: int) -> list[bytes]:
 
 ENDLESS: dict[str, tuple[dict[str, int], list[bytes], bytes]] = {
     # (limits, the messages of a turn that just meets them, the message that exceeds one)
-    "events": ({"MOST_EVENTS": 100}, [created("r1")] * 100, created("one more")),
-    "bytes": ({"MOST_BYTES": 11 * len(delta(GA, "audio", "r2"))}, [delta(GA, "audio", "r2")] * 11, done("r2")),
-    "items": ({}, [created("r1"), *audio_of_items(MOST_ITEMS)],
+    "events": ({"MAX_EVENTS": 100}, [created("r1")] * 100, created("one more")),
+    "bytes": ({"MAX_BYTES": 11 * len(delta(GA, "audio", "r2"))}, [delta(GA, "audio", "r2")] * 11, done("r2")),
+    "items": ({}, [created("r1"), *audio_of_items(MAX_ITEMS)],
               message("response.output_audio.delta", response_id="r1", item_id="one more", delta=LOUD)),
-    "responses": ({"MOST_RESPONSES": 5},
+    "responses": ({"MAX_RESPONSES": 5},
                   [event for n in range(5) for event in (created(f"x{n}"), done(f"x{n}"))], done("x")),
 }  # fmt: skip
 
@@ -377,7 +377,7 @@ def test_exceeding_a_per_turn_limit_ends_the_session(name: str, monkeypatch: pyt
     assert talk.only(2).outcome == "ok"  # the limit applies to each turn anew
     talk.ask(3, 2)
     talk.hear(4, *most)
-    assert not talk.timeline.over
+    assert not talk.timeline.is_over
     talk.hear(5, more)
 
     assert talk.timeline.session().outcome == f"limit_exceeded:{name}"
@@ -460,7 +460,7 @@ def test_an_error_and_a_close_right_after_the_upgrade_are_a_refused_connection(
 ) -> None:
     talk = Talk(wanted=3, ready=False)
     talk.hear(10, *greeting, error(code))
-    talk.timeline.tell(inputs.ConnectionClosed(3000, at(11), "invalid_request_error"))
+    talk.timeline.apply(inputs.ConnectionClosed(3000, at(11), "invalid_request_error"))
 
     session = talk.timeline.session()
     assert (session.outcome, session.close_code, session.turns_not_started, session.turns_started) == (
@@ -484,7 +484,7 @@ def test_an_error_before_session_updated_fails_the_session_only_if_it_names_the_
 ) -> None:
     talk = Talk(ready=False)
     talk.hear(0, session_created(), *came)
-    talk.timeline.tell(inputs.ConnectionClosed(1006, at(5_000), ""))
+    talk.timeline.apply(inputs.ConnectionClosed(1006, at(5_000), ""))
 
     assert talk.timeline.session().outcome == outcome
 
@@ -494,8 +494,8 @@ def test_a_session_whose_script_was_played_is_ok_even_with_failed_turns() -> Non
     talk.ask(0)
     talk.hear(10, created("r1"), failed("x"))
     talk.take(11)
-    talk.timeline.tell(inputs.ScriptFinished(at(12)))
-    talk.timeline.tell(inputs.ConnectionClosed(1000, at(13), ""))
+    talk.timeline.apply(inputs.ScriptFinished(at(12)))
+    talk.timeline.apply(inputs.ConnectionClosed(1000, at(13), ""))
 
     session = talk.timeline.session()
     assert (session.outcome, session.turns_ended, session.turns_succeeded, session.turns_not_started) == ("ok", 1, 0, 0)
@@ -505,13 +505,13 @@ def test_a_session_whose_script_was_played_is_ok_even_with_failed_turns() -> Non
 def test_a_session_has_the_instants_headers_and_settings_that_were_reported() -> None:
     talk = Talk(ready=False)
     instants = {"dns_done": at(41), "opened": at(49)}
-    talk.timeline.tell(inputs.Connected(instants, {"x-ms-region": "here"}, 40 * MS))  # 40 ms: the wait for a token
+    talk.timeline.apply(inputs.Connected(instants, {"x-ms-region": "here"}, 40 * MS))  # 40 ms: the wait for a token
     talk.hear(50, session_created())
-    ready_before = talk.timeline.facts.ready
+    ready_before = talk.timeline.facts.is_ready
     talk.send(51, "session.update", wire_bytes=300)
     talk.hear(60, session_updated(), message("x.y"), message("x.y"), message("z"))
-    assert (ready_before, talk.timeline.facts.ready) == (False, True)
-    talk.timeline.tell(inputs.ScriptFinished(at(70)))
+    assert (ready_before, talk.timeline.facts.is_ready) == (False, True)
+    talk.timeline.apply(inputs.ScriptFinished(at(70)))
 
     session = talk.timeline.session()
     assert (session.service_session_id, session.effective_settings["voice"]) == ("sess_1", "alloy")
@@ -525,9 +525,9 @@ def test_a_session_has_the_instants_headers_and_settings_that_were_reported() ->
 
 def test_connecting_starts_after_the_wait_for_a_token() -> None:
     talk = Talk(ready=False)
-    talk.timeline.tell(inputs.Connected({"dns_done": at(41), "opened": at(49)}, {}, 40 * MS))
+    talk.timeline.apply(inputs.Connected({"dns_done": at(41), "opened": at(49)}, {}, 40 * MS))
     talk.hear(50, session_created())
-    talk.timeline.tell(inputs.ScriptFinished(at(60)))
+    talk.timeline.apply(inputs.ScriptFinished(at(60)))
 
     session = talk.timeline.session()
     metrics = {"auth_wait": 40, "connect_dns": 1, "connect_total": 9, "session_ready": 10, "session_duration": 20}
@@ -551,7 +551,7 @@ def test_a_session_has_its_first_reply_and_the_caller_s_time_before_it(output: s
     talk.ask(2_000, 2, wants_audio=output == "audio")
     talk.hear(2_100, *reply(GA, "r2", output))
     talk.take(2_200)
-    talk.timeline.tell(inputs.ScriptFinished(at(3_000)))
+    talk.timeline.apply(inputs.ScriptFinished(at(3_000)))
 
     session = talk.timeline.session()
     assert session.instants["first_reply"] == talk.taken[0].instants[f"first_{output}"] == at(950)
@@ -568,7 +568,7 @@ def test_a_session_whose_first_turn_failed_has_no_first_reply() -> None:
     talk.ask(20, 2)
     talk.hear(30, *reply(GA, "r2"))
     talk.take(40)
-    talk.timeline.tell(inputs.ScriptFinished(at(50)))
+    talk.timeline.apply(inputs.ScriptFinished(at(50)))
 
     session = talk.timeline.session()
     assert session.turns_succeeded == 1
@@ -667,7 +667,7 @@ def test_a_turn_without_a_due_transcription_is_delivered_at_once(plan: dict[str,
     talk.ask(0, audio_bytes=audio_bytes, **plan)
     talk.hear(10, committed("item_1"), *reply(GA, "r1"))
 
-    assert waits.late_words(talk.timeline, at(11)) is None
+    assert waits.until_late_transcripts(talk.timeline, at(11)) is None
     assert len(talk.take(11)) == 1
     assert talk.take(12) == []
 
@@ -677,7 +677,7 @@ def test_a_transcription_that_never_comes_delays_a_turn_for_five_seconds() -> No
     talk.ask(0, audio_bytes=4_800, transcription_due=True)
     talk.hear(10, committed("item_1"), *reply(GA, "r1"))
 
-    assert waits.late_words(talk.timeline, at(11)) == at(5_010)
+    assert waits.until_late_transcripts(talk.timeline, at(11)) == at(5_010)
     assert talk.take(5_009) == []
     assert len(talk.take(5_010)) == 1
 
@@ -689,7 +689,7 @@ def test_a_response_belongs_to_the_oldest_request_even_if_its_turn_has_ended() -
     talk.take(11)
     talk.ask(20, 2)
     talk.hear(30, *reply(GA, "r1"))
-    assert not talk.timeline.turns.all_over
+    assert not talk.timeline.turns.are_all_over
     talk.hear(40, *reply(GA, "r2", deltas=2))
 
     second = talk.only()
@@ -730,7 +730,7 @@ def test_an_unrequested_response_belongs_to_no_turn() -> None:
     talk.hear(0, *reply(GA, "greeting"))
     talk.begin(10)
     talk.hear(20, *reply(GA, "another"))
-    assert not talk.timeline.turns.all_over
+    assert not talk.timeline.turns.are_all_over
     talk.send(30, "response.create")
     talk.hear(40, *reply(GA, "r1"))
 
@@ -851,7 +851,7 @@ def test_a_turn_has_the_source_of_its_timestamps(kernel: list[bool], source: str
     talk.ask(0)
     for at_ms, is_kernel in enumerate(kernel, 1):
         talk.hear(at_ms, delta(GA, "audio", "r1"), kernel=is_kernel)
-    talk.timeline.tell(inputs.SessionFailed("unfinished", at(3)))
+    talk.timeline.apply(inputs.SessionFailed("unfinished", at(3)))
 
     turn = talk.only()
     assert (turn.receive_timestamp_source, turn.timestamp_uncertainty_max_ns) == (source, 0)
@@ -868,7 +868,7 @@ def test_bytes_and_events_between_turns_are_counted_on_the_session() -> None:
     talk.hear(3, message("rate_limits.updated"))
     turn = talk.only()
     talk.send(4, "input_audio_buffer.clear", wire_bytes=20)
-    talk.timeline.tell(inputs.ScriptFinished(at(5)))
+    talk.timeline.apply(inputs.ScriptFinished(at(5)))
 
     session = talk.timeline.session()
     assert turn.wire_bytes_received == sum(map(len, came))
@@ -895,7 +895,7 @@ def test_every_turn_has_one_outcome_and_its_own_response_for_any_corrupted_messa
 
 
 def finish(timeline: Timeline, now_ns: int) -> None:
-    timeline.tell(inputs.ScriptFinished(now_ns))
+    timeline.apply(inputs.ScriptFinished(now_ns))
 
 
 def test_a_duplicated_message_does_not_change_the_responses_of_turns() -> None:
@@ -947,20 +947,20 @@ def test_each_instant_has_the_uncertainty_of_its_event() -> None:
         talk.hear(at_ms, delta(GA, "audio", "r1"), error_ns=error_ns)
     talk.hear(50, done("r1"), error_ns=5)
 
-    assert talk.only().errors_ns == {
+    assert talk.only().uncertainties_ns == {
         "response_created": 1, "first_audio": 2, "answer_audio": 2, "last_audio": 4, "response_done": 5,
     }  # fmt: skip
 
 
 def test_a_session_has_the_uncertainties_of_its_greeting_and_its_settings() -> None:
     timeline = Timeline(SessionStart(at(0), 1, Timeouts()), GA)
-    timeline.tell(inputs.Connected({"opened": at(5)}, {}, uncertainties_ns={"opened": 3}))
+    timeline.apply(inputs.Connected({"opened": at(5)}, {}, uncertainties_ns={"opened": 3}))
     for data, error_ns in ((session_created(), 4), (session_updated(), 5), (session_updated(), 9)):
         timeline.received(GA.decode(data), ReceivedMessage(data, Arrival(at(6), error_ns), len(data)))
-    timeline.tell(inputs.Sent("session.update", at(7), 1, 11))
+    timeline.apply(inputs.Sent("session.update", at(7), 1, 11))
 
     session = timeline.session()
-    assert session.errors_ns == {"opened": 3, "session_created": 4, "session_updated": 5}
+    assert session.uncertainties_ns == {"opened": 3, "session_created": 4, "session_updated": 5}
     assert session.widths_ns == {"update_sent": 11}
 
 
@@ -988,15 +988,15 @@ def test_batched_deltas_have_the_same_effect_as_single_ones(
     for talk in (together, single):
         talk.ask(0, wants_audio=True)
         talk.hear(50, created("r1"), delta(dialect, "transcript", "r1"), delta(dialect, "audio", "r1", LOUD))
-        talk.timeline._most_events = talk.timeline.facts.events + most
-        talk.timeline._most_bytes = talk.timeline.facts.wire_bytes_received + much
+        talk.timeline._max_events = talk.timeline.facts.events + most
+        talk.timeline._max_bytes = talk.timeline.facts.wire_bytes_received + much
     at_ms = 50
     for run in runs:
         at_ms = tell_run(together, single, run, at_ms)
         assert together.timeline.next_deadline_ns == single.timeline.next_deadline_ns
     for talk in (together, single):
         talk.hear(at_ms + 1, done("r1"))
-        talk.timeline.tell(inputs.ScriptFinished(at(at_ms + 2)))
+        talk.timeline.apply(inputs.ScriptFinished(at(at_ms + 2)))
         talk.take(100_000_000)
 
     assert together.taken == single.taken
@@ -1030,7 +1030,7 @@ def test_deltas_can_be_matched_when_audio_is_audible_and_nothing_else_is_awaited
         delta(GA, "audio", "r1"),
     ):
         talk.hear(50, data)
-        ready.append(talk.timeline.turns.streaming)
+        ready.append(talk.timeline.turns.is_streaming)
     (event,) = GA.decode(delta(GA, "audio", "r1"))
     (other,) = GA.decode(delta(GA, "audio", "r2"))
 
@@ -1038,7 +1038,7 @@ def test_deltas_can_be_matched_when_audio_is_audible_and_nothing_else_is_awaited
     assert talk.timeline.may_match(event)
     assert not talk.timeline.may_match(other)
     talk.hear(60, done("r1"))
-    assert not talk.timeline.turns.streaming
+    assert not talk.timeline.turns.is_streaming
 
 
 SAID = "; the service reported: overloaded: No."
@@ -1068,7 +1068,7 @@ def test_an_error_during_a_response_is_added_to_a_detail_that_names_no_cause(
     talk = Talk(next_delta=1)
     answering(talk)
     talk.timeline.expire(end.at_ns)
-    talk.timeline.tell(end)
+    talk.timeline.apply(end)
 
     turn, session = talk.only(), talk.timeline.session()
     assert (turn.outcome, turn.detail) == (session.outcome, session.detail) == (outcome, detail)
@@ -1077,7 +1077,7 @@ def test_an_error_during_a_response_is_added_to_a_detail_that_names_no_cause(
 def test_an_error_before_the_session_is_ready_is_added_to_the_detail() -> None:
     talk = Talk(ready=False)
     talk.hear(10, session_created(), error("overloaded"))
-    talk.timeline.tell(
+    talk.timeline.apply(
         inputs.SessionFailed(
             "timeout:session", at(10_000), "session.updated was not received within the timeout `session`"
         )

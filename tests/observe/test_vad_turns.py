@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from bench import session as waits
 from bench.metrics import CATALOGUE
 from bench.observe import inputs
-from bench.observe.inputs import DeliverTurn, MeasureNetwork, Pay, RequestResponse, SessionStart
+from bench.observe.inputs import DeliverTurn, MeasureNetwork, ReportUsage, RequestResponse, SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.protocol.events import TokenUsage
@@ -57,7 +57,7 @@ SPENT = usage(audio_out=0)
 
 def misses_expected_event(talk: Talk) -> bool:
     """Return whether the current turn still misses an event that its script expects."""
-    return waits.expected_events(talk.timeline, 0) is not None
+    return waits.until_expected_events(talk.timeline, 0) is not None
 
 
 def vad(**limits: Any) -> Talk:
@@ -94,7 +94,7 @@ def test_the_response_may_be_created_before_the_commit_is_reported() -> None:
     talk.hear(1_900, delta(GA, "audio", "r1"), done("r1"))
 
     assert (talk.only().outcome, talk.taken[0].response_id) == ("ok", "r1")
-    assert waits.quiet(talk.timeline, 0) is None
+    assert waits.until_service_idle(talk.timeline, 0) is None
 
 
 # Deadlines.
@@ -126,7 +126,7 @@ def test_each_stage_of_a_voice_turn_has_its_timeout(came: list[tuple[int, bytes]
         talk.hear(at_ms, data)
     assert talk.deadline()[:2] == (at(due_ms), f"timeout:{stage}")
     talk.timeline.expire(at(due_ms) - 1)
-    assert not talk.timeline.turns.all_over
+    assert not talk.timeline.turns.are_all_over
 
     talk.timeline.expire(at(due_ms + 70))
     assert (talk.only().outcome, after_ms(talk.taken[0], "ended")) == (f"timeout:{stage}", due_ms)
@@ -141,7 +141,7 @@ def test_a_timeout_during_the_caller_s_speech_takes_effect_at_the_end_of_speech(
     talk.hear(900, created("r1"), delta(GA, "audio", "r1"))
     assert talk.deadline() is None
     talk.timeline.expire(at(4_900))
-    assert not talk.timeline.turns.all_over
+    assert not talk.timeline.turns.are_all_over
     talk.end_speech(5_000)
     talk.timeline.expire(at(5_100))
 
@@ -184,10 +184,10 @@ def test_a_reply_to_a_pause_that_is_cancelled_fails_the_turn_and_later_events_ar
     instants = dict(first.instants)
     assert (first.outcome, after_ms(first, "ended")) == ("cancelled:turn_detected", 920)
     assert "speech_end" not in instants
-    assert waits.quiet(talk.timeline, 0) is not None
+    assert waits.until_service_idle(talk.timeline, 0) is not None
     hears(talk, 1_500, "item_2")
     answers(talk, 1_600, "r2")
-    assert waits.quiet(talk.timeline, 0) is None
+    assert waits.until_service_idle(talk.timeline, 0) is None
     speaks(talk, 2, 3_000, 4_000)
     hears(talk, 4_500, "item_2b")
     answers(talk, 4_600, "r3")
@@ -205,12 +205,12 @@ def test_after_a_reply_to_a_pause_the_next_reply_counts(done_ms: int) -> None:
     transcript = message("response.output_audio_transcript.done", response_id="r1", transcript="What?")
     talk.hear(840, part_done(GA, "audio", "r1"), transcript)
     talk.hear(850, *[done("r1")] * (done_ms == 850))
-    assert not talk.timeline.turns.all_over
+    assert not talk.timeline.turns.are_all_over
     talk.hear(900, speech_started("item_2"))
     talk.end_speech(1_400)
     talk.hear(1_900, speech_stopped("item_2"))
     talk.hear(1_903, *[done("r1")] * (done_ms == 1_903))
-    assert not talk.timeline.turns.all_over
+    assert not talk.timeline.turns.are_all_over
     talk.hear(1_905, committed("item_2"))
     talk.hear(1_950, created("r2"))
     talk.hear(2_200, delta(GA, "audio", "r2", base64_of(4_800)))
@@ -279,7 +279,7 @@ def test_the_reply_to_a_pause_counts_if_the_service_refuses_the_next_response() 
     assert (turn.outcome, turn.response_id, turn.vad_splits) == ("ok", "r1", 1)
     assert "voice_to_voice" not in turn.metrics_ns()
     assert turn.cut_off
-    assert (talk.timeline.session().service_errors, waits.quiet(talk.timeline, 0)) == (1, None)
+    assert (talk.timeline.session().service_errors, waits.until_service_idle(talk.timeline, 0)) == (1, None)
 
 
 def test_a_reply_that_begins_in_a_pause_may_end_after_the_speech() -> None:
@@ -349,7 +349,7 @@ def test_without_create_response_an_unrequested_response_does_not_count() -> Non
     hears(talk, 1_500)
     talk.hear(1_600, *reply(GA, "somebody_s"))
 
-    assert not talk.timeline.turns.all_over
+    assert not talk.timeline.turns.are_all_over
     assert talk.deadline()[:2] == (at(31_500), "timeout:first_delta")
 
 
@@ -420,7 +420,7 @@ def test_a_turn_has_input_transcribed_only_if_its_last_commit_was_transcribed() 
     talk.hear(900, speech_started("item_2"))
     talk.end_speech(1_400)
     hears(talk, 1_900, "item_2")
-    talk.timeline.tell(inputs.SessionFailed("unfinished", at(2_000)))
+    talk.timeline.apply(inputs.SessionFailed("unfinished", at(2_000)))
 
     turn = talk.only()
     assert (turn.input_text, "input_transcribed" in turn.instants) == ("Hello", False)
@@ -435,7 +435,7 @@ def test_an_expectation_that_is_not_met_in_time_fails_the_turn_but_not_the_sessi
 ) -> None:
     talk = vad()
     speaks(talk)
-    talk.timeline.tell(inputs.EventExpected("speech_stopped", at(2_000)))
+    talk.timeline.apply(inputs.EventExpected("speech_stopped", at(2_000)))
     assert misses_expected_event(talk)
     assert talk.deadline()[:2] == (at(2_000), "failed:missing_speech_stopped")
     hears(talk, noticed_ms)
@@ -446,13 +446,13 @@ def test_an_expectation_that_is_not_met_in_time_fails_the_turn_but_not_the_sessi
     assert (turn.outcome, after_ms(turn, "ended")) == (
         ("failed:missing_speech_stopped", 2_000) if missing else ("ok", 2_500)
     )
-    assert not talk.timeline.over
+    assert not talk.timeline.is_over
 
 
 def test_a_turn_that_is_done_without_the_expected_event_fails_at_once() -> None:
     talk = vad()
     talk.ask(0)
-    talk.timeline.tell(inputs.EventExpected("transcript_delta", at(60_000)))
+    talk.timeline.apply(inputs.EventExpected("transcript_delta", at(60_000)))
     talk.hear(100, delta(GA, "audio", "r1"), done("r1"))
 
     turn = talk.only()
@@ -464,7 +464,7 @@ def test_the_reply_to_a_pause_can_meet_an_expectation() -> None:
     split(talk)
     talk.hear(890, speech_started("item_2"))
     talk.end_speech(900)
-    talk.timeline.tell(inputs.EventExpected("transcript_done", at(1_200)))
+    talk.timeline.apply(inputs.EventExpected("transcript_done", at(1_200)))
     talk.hear(1_000, part_done(GA, "transcript", "r1"))
     talk.hear(1_100, done("r1"))
     assert misses_expected_event(talk) is False
@@ -476,12 +476,12 @@ def test_the_reply_to_a_pause_can_meet_an_expectation() -> None:
 
 def test_an_expectation_for_a_past_event_or_an_ended_turn_has_no_effect() -> None:
     talk, came = vad(), vad()
-    talk.timeline.tell(inputs.EventExpected("audio_delta", at(1)))
+    talk.timeline.apply(inputs.EventExpected("audio_delta", at(1)))
     talk.ask(10)
     talk.hear(20, *reply(GA, "r1"))
-    talk.timeline.tell(inputs.EventExpected("text_delta", at(30)))
+    talk.timeline.apply(inputs.EventExpected("text_delta", at(30)))
     speaks(came)
-    came.timeline.tell(inputs.EventExpected("speech_started", at(1_001)))
+    came.timeline.apply(inputs.EventExpected("speech_started", at(1_001)))
 
     assert (misses_expected_event(talk), talk.deadline()) == (False, None)
     assert talk.only().outcome == "ok"
@@ -496,7 +496,7 @@ def test_the_service_is_quiet_when_all_speech_is_committed_and_answered() -> Non
     for at_ms, data in ((0, speech_started("x")), (100, speech_stopped("x")), (105, committed("x")),
                         (150, created("r")), (200, delta(GA, "audio", "r")), (300, done("r"))):  # fmt: skip
         talk.hear(at_ms, data)
-        busy.append(waits.quiet(talk.timeline, 0))
+        busy.append(waits.until_service_idle(talk.timeline, 0))
 
     assert busy == [at(2_000), at(2_100), at(2_105), at(2_150), at(2_200), None]
 
@@ -526,10 +526,10 @@ def test_network_metrics_are_measured_at_each_turn_s_end_and_retransmits_since_t
         asked.append(bool(talk.work(1_000 * number - 1, MeasureNetwork)))
         talk.ask(1_000 * number, number)
         talk.hear(1_000 * number + 10, *reply(GA, f"r{number}"))
-        works = talk.timeline.work(at(1_000 * number + 20), at(1_000 * number + 20))
-        asked.append(isinstance(next(works), Pay) and isinstance(next(works), MeasureNetwork))
+        works = talk.timeline.actions(at(1_000 * number + 20), at(1_000 * number + 20))
+        asked.append(isinstance(next(works), ReportUsage) and isinstance(next(works), MeasureNetwork))
         if network is not None:
-            talk.timeline.tell(inputs.NetworkMeasured(*network))
+            talk.timeline.apply(inputs.NetworkMeasured(*network))
         talk.taken += [work.turn for work in works if isinstance(work, DeliverTurn)]
 
     assert asked == [False, True] * 3
@@ -567,24 +567,24 @@ def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
     else:  # a client that sends has waited until now
         timeline.expire(at(now_ms))
         assert timeline.next_deadline_ns > at(now_ms)
-    begins = step in ("begin", "type") and timeline.turns.all_over and not timeline.over
+    begins = step in ("begin", "type") and timeline.turns.are_all_over and not timeline.is_over
     if begins and step == "begin":
         talk.begin_speech(now_ms, number, transcription_due=True)
     elif begins:
-        timeline.tell(inputs.TurnStarted(at(now_ms), build_turn(number)))
+        timeline.apply(inputs.TurnStarted(at(now_ms), build_turn(number)))
         talk.send(now_ms, "response.create")
-    elif step == "end" and not timeline.turns.all_over:
+    elif step == "end" and not timeline.turns.are_all_over:
         talk.end_speech(now_ms)
     elif step == "ask" and talk.work(now_ms, RequestResponse):
         talk.send(now_ms, "response.create")
         assert not talk.work(now_ms, RequestResponse)
     elif step == "expect":
-        timeline.tell(inputs.EventExpected("audio_delta", at(now_ms + 900)))
+        timeline.apply(inputs.EventExpected("audio_delta", at(now_ms + 900)))
     elif step == "take":
         talk.take(now_ms)
     elif step == "give up":
-        timeline.tell(inputs.StoppedWaiting())
-        assert waits.quiet(timeline, 0) is None or not talk.service_responds
+        timeline.apply(inputs.StoppedWaiting())
+        assert waits.until_service_idle(timeline, 0) is None or not talk.service_responds
     return begins
 
 
@@ -598,8 +598,8 @@ def test_every_turn_ends_once_and_every_token_is_counted_once_for_any_vad_behavi
     for step, gap_ms in steps:
         now_ms += gap_ms
         begun += perform(talk, step, now_ms, begun + 1)
-        assert timeline.turns.due(timeline.limits) is None or timeline.turns.all_over is False
-    timeline.tell(inputs.SessionFailed("unfinished", at(now_ms)))
+        assert timeline.turns.pop_timed_out(timeline.limits) is None or timeline.turns.are_all_over is False
+    timeline.apply(inputs.SessionFailed("unfinished", at(now_ms)))
     talk.take(now_ms)
 
     session = timeline.session()
@@ -625,7 +625,7 @@ class Anxious(Timeline):
 
     @property
     def next_deadline_ns(self) -> int:
-        due = self.turns.due(self.limits)
+        due = self.turns.pop_timed_out(self.limits)
         return due[0] if due else 1 << 62
 
 
@@ -649,7 +649,7 @@ def test_a_lazily_computed_deadline_is_never_missed(
         assert due is None or talk.timeline.next_deadline_ns <= due[0]
 
     for each in (talk, anxious):
-        each.timeline.tell(inputs.SessionFailed("unfinished", at(now_ms)))
+        each.timeline.apply(inputs.SessionFailed("unfinished", at(now_ms)))
         each.take(now_ms)
     assert talk.taken == anxious.taken
     assert talk.timeline.session() == anxious.timeline.session()
@@ -682,7 +682,7 @@ def test_vad_instants_have_the_uncertainties_of_their_events() -> None:
 
     turn = talk.only()
     names = ("speech_started", "speech_stopped", "committed")
-    assert [turn.errors_ns[name] for name in names] == [1, 4, 5]
+    assert [turn.uncertainties_ns[name] for name in names] == [1, 4, 5]
     assert turn.widths_ns == {"speech_start": 7, "speech_end": 7}
     assert turn.bound_ns(CATALOGUE["end_of_turn_delay"]) == 4 + 7
 
@@ -693,10 +693,10 @@ def test_an_instant_that_was_withdrawn_has_no_uncertainty() -> None:
     talk.hear(60, speech_started("item_1"), error_ns=1)
     hears(talk, 500)
     answers(talk, 550)  # The VAD took a pause for the end. The end of the remaining speech is still missing.
-    talk.timeline.tell(inputs.SessionFailed("unfinished", at(1_000)))
+    talk.timeline.apply(inputs.SessionFailed("unfinished", at(1_000)))
 
     turn = talk.only()
-    assert set(turn.errors_ns) == {"speech_started"}
+    assert set(turn.uncertainties_ns) == {"speech_started"}
 
 
 ACTIVE = error("conversation_already_has_active_response")
@@ -739,10 +739,10 @@ def came(turn: TurnObservation) -> dict[str, float | None]:
 def test_an_idle_prompt_belongs_to_no_turn() -> None:
     talk = vad()
     talk.hear(10, idle_timeout("idle"), committed("idle"))
-    assert waits.quiet(talk.timeline, 0) is not None
+    assert waits.until_service_idle(talk.timeline, 0) is not None
     answers(talk, 100, "r0")
 
-    assert (waits.quiet(talk.timeline, 0), talk.timeline.session().unattributed_commits) == (None, 1)
+    assert (waits.until_service_idle(talk.timeline, 0), talk.timeline.session().unattributed_commits) == (None, 1)
 
 
 def test_an_idle_prompt_just_after_a_turn_begins_does_not_belong_to_the_turn() -> None:
@@ -778,7 +778,7 @@ def test_noise_after_a_text_turn_does_not_belong_to_the_turn() -> None:
     hears(talk, 300, "noise")
     talk.hear(310, error("conversation_already_has_active_response"))
     talk.hear(400, *reply(GA, "r1"))
-    talk.timeline.tell(inputs.ScriptFinished(at(500)))
+    talk.timeline.apply(inputs.ScriptFinished(at(500)))
 
     turn = talk.only()
     assert (turn.outcome, turn.response_id, turn.item_id) == ("ok", "r1", "")
@@ -820,7 +820,7 @@ def test_noise_during_a_reply_does_not_change_the_turn_s_instants(commits_ms: in
     turn = talk.only()
     assert (turn.outcome, turn.response_id, turn.item_id, turn.vad_splits) == ("ok", "r1", "item_1", 0)
     assert came(turn) == OWN
-    assert (talk.timeline.session().unattributed_commits, waits.quiet(talk.timeline, 0)) == (1, None)
+    assert (talk.timeline.session().unattributed_commits, waits.until_service_idle(talk.timeline, 0)) == (1, None)
 
 
 def test_speech_that_begins_after_the_turn_s_end_by_audio_clock_is_not_the_turn_s() -> None:
@@ -961,7 +961,7 @@ def test_one_response_may_reply_to_two_commits() -> None:
     answers(talk, 1_500)
 
     assert (talk.only().outcome, talk.taken[0].response_id, talk.taken[0].vad_splits) == ("ok", "r1", 1)
-    assert waits.quiet(talk.timeline, 0) is None
+    assert waits.until_service_idle(talk.timeline, 0) is None
 
 
 # Noise before the speech.
@@ -980,7 +980,7 @@ def test_noise_that_the_speech_continues_belongs_to_the_turn(heard_ms: int) -> N
     turn = talk.only()
     assert (turn.outcome, turn.item_id, turn.response_id, turn.vad_splits) == ("ok", "item_1", "r1", 0)
     assert (after_ms(turn, "committed"), turn.metrics_ns()["end_of_turn_delay"]) == (1_405, 300 * MS)
-    assert (talk.timeline.session().unattributed_commits, waits.quiet(talk.timeline, 0)) == (0, None)
+    assert (talk.timeline.session().unattributed_commits, waits.until_service_idle(talk.timeline, 0)) == (0, None)
 
 
 def test_noise_that_ends_before_the_speech_is_not_the_turn_s_even_if_reported_later() -> None:
@@ -1006,7 +1006,7 @@ def test_noise_that_ends_before_the_speech_is_not_the_turn_s_even_if_reported_la
 def test_a_response_to_noise_before_the_turn_never_becomes_the_turn_s(ends_ms: int) -> None:
     talk = vad()
     talk.hear(10, speech_started("noise"), speech_stopped("noise"), committed("noise"))
-    talk.timeline.tell(inputs.StoppedWaiting())
+    talk.timeline.apply(inputs.StoppedWaiting())
     begins(talk, 20_000)
     talk.hear(20_050, created("r0"))  # after the client stopped waiting
     talk.hear(20_060, speech_started("item_1"))
@@ -1038,7 +1038,7 @@ def test_a_request_that_is_refused_after_its_turn_failed_awaits_no_response() ->
     talk.hear(5, error("input_audio_buffer_commit_empty", "turn-1-commit"))
     talk.take(6)
     talk.hear(7, error("server_is_tired", "turn-1-response"))
-    assert waits.quiet(talk.timeline, 0) is None
+    assert waits.until_service_idle(talk.timeline, 0) is None
     talk.ask(100, 2)
     talk.hear(200, *reply(GA, "r2"))
 
@@ -1093,10 +1093,10 @@ def test_a_response_after_an_anonymous_error_is_not_the_next_turn_s(came_before_
     talk.ask(0)
     talk.hear(10, error("server_error"))
     # the request may have been refused, or its response may still come
-    assert waits.quiet(talk.timeline, 0) is not None
+    assert waits.until_service_idle(talk.timeline, 0) is not None
     if came_before_next:
         talk.hear(500, *reply(GA, "r1"))
-        assert waits.quiet(talk.timeline, 0) is None
+        assert waits.until_service_idle(talk.timeline, 0) is None
     talk.ask(1_000, 2)
     talk.hear(1_200, *reply(GA, "r2"))
 
@@ -1129,7 +1129,7 @@ def test_a_vad_service_that_omits_response_ids_is_measured(has_items: bool) -> N
         ends(talk, begin_ms + 1_000)
         for at_ms, data in without_ids(begin_ms + 1_300, item_id=item_id):
             talk.hear(at_ms, data)
-        assert waits.quiet(talk.timeline, 0) is None
+        assert waits.until_service_idle(talk.timeline, 0) is None
 
         turn = talk.only(begin_ms + 2_000)
         assert (turn.outcome, turn.vad_splits, turn.audio_deltas) == ("ok", 0, 1)
@@ -1143,7 +1143,7 @@ def test_a_reply_to_noise_without_response_ids_is_not_awaited_between_turns() ->
     for at_ms, data in without_ids(500):
         talk.hear(at_ms, data)
 
-    assert waits.quiet(talk.timeline, 0) is None
+    assert waits.until_service_idle(talk.timeline, 0) is None
 
 
 # Responses out of band.

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.plan.conversation import JPEG, MOST_BYTES, PNG, jpeg_size, load_history, load_image, png_size, read_once
+from bench.plan.conversation import JPEG, MAX_BYTES, PNG, jpeg_size, load_history, load_image, png_size, read_once
 from bench.protocol.settings import Message
 from tests.helpers import build_message, png
 
@@ -87,7 +87,7 @@ def test_an_image_becomes_a_data_url_with_the_contents_of_its_file(kind: str, da
         (png(4, 4)[:-12], "is truncated or damaged"),
         (png(4, 0), "is truncated or damaged"),
         (jpeg(4, 4)[:-2], "is truncated or damaged"),
-        (bytes(MOST_BYTES + 1), "is larger than 4 MiB"),
+        (bytes(MAX_BYTES + 1), "is larger than 4 MiB"),
     ],
 )
 def test_an_image_that_services_do_not_accept_is_refused(data: bytes, words: str, tmp_path: Path) -> None:

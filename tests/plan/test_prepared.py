@@ -69,7 +69,7 @@ def build_wav(
 
 
 def prepared(script: Script, dialect: Dialect = GA) -> PreparedScript:
-    return CompiledScript(script, dialect).session(0, 0)
+    return CompiledScript(script, dialect).prepare_session(0, 0)
 
 
 def prepared_turn(step: Step, **session: Any) -> PreparedTurn:
@@ -125,7 +125,7 @@ def test_a_paced_wav_is_sent_in_chunks_and_then_committed() -> None:
     (commit,) = turn.inputs
     assert (commit.name, commit.duration_ns, commit.audio_bytes) == ("input_audio_buffer.commit", None, 0)
     assert decoded(commit.data)["type"] == "input_audio_buffer.commit"
-    assert (turn.plan.audio, turn.between) == ("a.wav", ())
+    assert (turn.plan.audio, turn.silence_chunks) == ("a.wav", ())
     assert turn.request is not None
 
 
@@ -178,8 +178,8 @@ def test_an_open_microphone_sends_silence_between_turns(format: AudioFormatName,
     script = prepared(build_script(build_wav(chunk_ms=chunk_ms), turn_detection=VAD, input_format=format))
     wire = FORMATS[format]
 
-    (message,) = script.between
-    assert script.turns[0].between == script.between
+    (message,) = script.silence_chunks
+    assert script.turns[0].silence_chunks == script.silence_chunks
     assert message.duration_ns == chunk_ms * MS
     assert message.audio_bytes == wire.bytes_per_s * chunk_ms // 1_000
     assert np.abs(wire.decode(audio_of([message])).astype(int)).max() <= 8  # A-law has no zero
@@ -189,17 +189,17 @@ def test_an_open_microphone_sends_silence_between_turns(format: AudioFormatName,
 def test_a_vad_session_without_recordings_also_sends_silence() -> None:
     script = prepared(build_script(TextTurn("b", name="a"), turn_detection=VAD))
 
-    assert [message.duration_ns for message in script.between] == [100 * MS]
-    assert prepared(build_script(build_wav())).between == ()
+    assert [message.duration_ns for message in script.silence_chunks] == [100 * MS]
+    assert prepared(build_script(build_wav())).silence_chunks == ()
 
 
 def test_background_noise_continues_between_turns_in_whole_chunks() -> None:
     noise = BackgroundNoise(build_pcm(30_000, name="noise"), 20)
     script = prepared(build_script(build_wav(chunk_ms=30), turn_detection=VAD, background=noise))
 
-    assert len(script.between) == 5_000 // 30
-    assert {message.duration_ns for message in script.between} == {30 * MS}
-    assert any(audio_of(script.between))
+    assert len(script.silence_chunks) == 5_000 // 30
+    assert {message.duration_ns for message in script.silence_chunks} == {30 * MS}
+    assert any(audio_of(script.silence_chunks))
 
 
 # The start and the end of speech.
@@ -260,7 +260,7 @@ def test_the_last_pause_of_a_recording_is_searched_for_once(monkeypatch: pytest.
         searches.append(speech)
         return speech
 
-    monkeypatch.setattr("bench.plan.prepared.last_stretch", noted)
+    monkeypatch.setattr("bench.plan.prepared.last_phrase", noted)
     step = build_wav()
     repertoire = CompiledScript(build_script(step, turn_detection=VAD), GA)
     for number in range(5):
@@ -272,7 +272,7 @@ def test_the_last_pause_of_a_recording_is_searched_for_once(monkeypatch: pytest.
 def test_only_the_speech_of_the_script_s_own_turns_is_cached() -> None:
     step = build_wav()
     repertoire = CompiledScript(build_script(RequestTurn(PLAIN, name="ask"), step), GA)
-    cached = repertoire.session(0, 0).turns[1].speech
+    cached = repertoire.prepare_session(0, 0).turns[1].speech
 
     assert repertoire.step(step, 2, SessionChoices(0, 0)).speech is cached
     assert (
@@ -317,7 +317,7 @@ def test_event_ids_are_unique_and_begin_with_the_prefix_of_their_turn() -> None:
 
 def update_of(script: PreparedScript) -> ClientMessage:
     """Return the only message that sets up the session."""
-    (update,) = (step for step in script.set_up if isinstance(step, ClientMessage))
+    (update,) = (step for step in script.setup_messages if isinstance(step, ClientMessage))
     return update
 
 
@@ -404,7 +404,9 @@ def test_an_image_is_refused_with_its_position_in_a_dialect_without_images(
     path.write_text(f"steps:\n{steps}\n")
     script = load_script(path)
 
-    assert b"input_image" in b"".join(message.data for message in messages_of(CompiledScript(script, GA).session(0, 0)))
+    assert b"input_image" in b"".join(
+        message.data for message in messages_of(CompiledScript(script, GA).prepare_session(0, 0))
+    )
     with pytest.raises(ScriptError) as refused:
         CompiledScript(script, PREVIEW)
     assert str(refused.value) == (
@@ -457,7 +459,7 @@ def test_sessions_use_the_rows_of_variables_in_a_cycle() -> None:
     script = build_script(TextTurn("I am ${name}.", name="a"), variables=rows("Ann", "Bob"), instructions="${name}")
     repertoire = CompiledScript(script, GA)
 
-    sessions = [repertoire.session(number, seed=1) for number in range(3)]
+    sessions = [repertoire.prepare_session(number, seed=1) for number in range(3)]
     texts = [decoded(session.turns[0].inputs[0].data)["item"]["content"][0]["text"] for session in sessions]
     assert texts == ["I am Ann.", "I am Bob.", "I am Ann."]
     assert [decoded(update_of(session).data)["session"]["instructions"] for session in sessions] == [
@@ -472,9 +474,9 @@ def test_a_recording_is_chosen_by_seed_and_session() -> None:
     recordings = tuple(build_pcm(2_400, name=name) for name in "abcd")
     script = build_script(AudioTurn(recordings, name="words"), AudioTurn(recordings, name="words"))
 
-    chosen = [[t.plan.audio for t in CompiledScript(script, GA).session(n, 7).turns] for n in range(40)]
-    again = [[t.plan.audio for t in CompiledScript(script, GA).session(n, 7).turns] for n in range(40)]
-    others = [[t.plan.audio for t in CompiledScript(script, GA).session(n, 8).turns] for n in range(40)]
+    chosen = [[t.plan.audio for t in CompiledScript(script, GA).prepare_session(n, 7).turns] for n in range(40)]
+    again = [[t.plan.audio for t in CompiledScript(script, GA).prepare_session(n, 7).turns] for n in range(40)]
+    others = [[t.plan.audio for t in CompiledScript(script, GA).prepare_session(n, 8).turns] for n in range(40)]
     assert chosen == again != others
     assert {name for turn in zip(*chosen, strict=True) for name in turn} == {"a.wav", "b.wav", "c.wav", "d.wav"}
     assert any(first != second for first, second in chosen)
@@ -491,17 +493,17 @@ def pauses_ns(script: PreparedScript) -> list[int]:
 def test_pauses_depend_only_on_seed_and_session() -> None:
     script = build_script(build_wav(), PauseStep(LOG_NORMAL), PauseStep(7e-09), build_wav(), PauseStep(FROM_FILE))
     first, other_arm = CompiledScript(script, GA), CompiledScript(script, PREVIEW)
-    sessions = [pauses_ns(first.session(number, 7)) for number in range(40)]
+    sessions = [pauses_ns(first.prepare_session(number, 7)) for number in range(40)]
 
-    assert [pauses_ns(other_arm.session(number, 7)) for number in reversed(range(40))] == sessions[::-1]
-    assert [pauses_ns(first.session(number, 8)) for number in range(40)] != sessions
+    assert [pauses_ns(other_arm.prepare_session(number, 7)) for number in reversed(range(40))] == sessions[::-1]
+    assert [pauses_ns(first.prepare_session(number, 8)) for number in range(40)] != sessions
     assert len({drawn for drawn, _, _ in sessions}) == 40
     assert {fixed for _, fixed, _ in sessions} == {7}
     assert {taken for _, _, taken in sessions} == {500_000_000, 1_000_000_000, 4_000_000_000}
 
 
 def test_pauses_are_drawn_with_a_random_stream_of_their_own() -> None:
-    (drawn_ns,) = pauses_ns(CompiledScript(build_script(build_wav(), PauseStep(LOG_NORMAL)), GA).session(3, 7))
+    (drawn_ns,) = pauses_ns(CompiledScript(build_script(build_wav(), PauseStep(LOG_NORMAL)), GA).prepare_session(3, 7))
     # for recordings; for the order of a pair
     of_others = (np.random.default_rng(words) for words in ([7, 3], [7, 3, ORDERS]))
 
@@ -516,7 +518,7 @@ def test_drawn_pauses_do_not_change_recordings_or_variables(length: ThinkTime) -
     paused = build_script(spoken, PauseStep(length), spoken, PauseStep(length), variables=rows)
 
     for number in range(20):
-        before, after = (CompiledScript(script, GA).session(number, 7) for script in (without, paused))
+        before, after = (CompiledScript(script, GA).prepare_session(number, 7) for script in (without, paused))
         assert after.turns == before.turns
         assert after.variables_row == before.variables_row
 
@@ -524,12 +526,12 @@ def test_drawn_pauses_do_not_change_recordings_or_variables(length: ThinkTime) -
 def test_without_random_choices_all_sessions_share_one_object() -> None:
     repertoire = CompiledScript(build_script(build_wav()), GA)
 
-    assert repertoire.session(0, 1) is repertoire.session(99, 2)
+    assert repertoire.prepare_session(0, 1) is repertoire.prepare_session(99, 2)
 
 
 def test_open_microphones_of_simultaneous_sessions_have_different_phases() -> None:
     repertoire = CompiledScript(build_script(build_wav(chunk_ms=20), turn_detection=VAD), GA)
-    phases_ns = [repertoire.session(number, 0).phase_ns for number in range(50)]
+    phases_ns = [repertoire.prepare_session(number, 0).phase_ns for number in range(50)]
 
     assert phases_ns[0] == 0
     assert all(0 <= phase_ns < 20_000_000 for phase_ns in phases_ns)
@@ -541,7 +543,7 @@ def test_open_microphones_of_simultaneous_sessions_have_different_phases() -> No
 def test_a_session_without_an_open_microphone_has_phase_zero() -> None:
     repertoire = CompiledScript(build_script(build_wav()), GA)
 
-    assert repertoire.session(7, 0).phase_ns == 0
+    assert repertoire.prepare_session(7, 0).phase_ns == 0
 
 
 # The microphone: which chunk is due when, to the nanosecond, for any polls and any speech.
@@ -556,7 +558,7 @@ def recorded(name: str, duration_ms: float = 100) -> ClientMessage:
 
 def taken(microphone: Microphone, count: int) -> list[tuple[str, float]]:
     """Return the names of the next chunks and when they are due, in ms after the microphone was opened."""
-    return [(message.name, (due_ns - AT_NS) / MS) for message, due_ns in (microphone.take() for _ in range(count))]
+    return [(message.name, (due_ns - AT_NS) / MS) for message, due_ns in (microphone.pop_due() for _ in range(count))]
 
 
 QUIET, NOISE = recorded("quiet"), recorded("noise", 20)
@@ -621,13 +623,13 @@ def test_the_microphone_does_not_drift_over_any_number_of_turns(
     microphone.open(AT_NS)
     for pause, speech, after, hushed_after in turns:
         for _ in range(pause):
-            message, due_ns = microphone.take()
+            message, due_ns = microphone.pop_due()
             sent_ns += message.duration_ns or 0
             assert due_ns == sent_ns
         microphone.speak(speech, after)
         spoken = 0
         while microphone.speaking and spoken < hushed_after:
-            message, due_ns = microphone.take()
+            message, due_ns = microphone.pop_due()
             sent_ns += message.duration_ns or 0
             spoken += 1
             assert due_ns == sent_ns

@@ -14,7 +14,7 @@ from bench.plan.script import build_script, load_script, unfilled_names
 from bench.plan.script_keys import SESSION
 from bench.plan.steps import (
     EXPECTED_EVENTS,
-    UNTOLD,
+    NO_TURN_AFTER,
     StepRules,
     step_of,
 )
@@ -81,7 +81,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     ],
 )
 def test_a_value_in_a_message_is_on_one_line_with_its_type(data: object, shown: str) -> None:
-    assert PythonValue("x", data, Path()).shown() == shown
+    assert PythonValue("x", data, Path()).displayed() == shown
 
 
 def test_variables_in_a_text_must_exist(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ SENSELESS: dict[str, tuple[list[Step], str, str]] = {
      "steps: [{text: Book it., expected_calls: book}]", UNKNOWN),
     "a sound after the last turn": ([say("Hi"), sound(kind="talking_to_others", during="silence")],
      f"steps: [{{text: Hi}}, {{sound: {{audio: {AUDIO / 'uh_huh.wav'}, kind: talking_to_others, during: silence}}}}]",
-     UNTOLD),
+     NO_TURN_AFTER),
     "one name for a text turn and a voice turn": (
         [say("Hi"), step_of("audio", AUDIO, audio="uh_huh.wav", name="hi")],
         f"steps: [{{text: Hi, name: hi}}, {{audio: {AUDIO / 'uh_huh.wav'}, name: hi}}]",

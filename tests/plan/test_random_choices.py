@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bench.errors import ScriptError, UsageError
 from bench.plan.random_choices import (
-    LONGEST_S,
+    MAX_PAUSE_S,
     LogNormalTimes,
     RecordedTimes,
     ThinkTime,
@@ -24,10 +24,10 @@ from bench.plan.random_choices import (
     load_think_times,
     names_in,
 )
-from bench.yaml_file import MOST_BYTES
+from bench.yaml_file import MAX_BYTES
 
-TIMES_S = st.floats(0, LONGEST_S)
-MEDIANS_S = st.floats(0.001, LONGEST_S)
+TIMES_S = st.floats(0, MAX_PAUSE_S)
+MEDIANS_S = st.floats(0.001, MAX_PAUSE_S)
 SIGMAS = st.floats(0, 2)
 
 
@@ -81,7 +81,7 @@ def test_an_error_in_a_think_time_file_names_its_line(tmp_path: Path, text: str,
 
 def test_an_unreadable_or_too_large_think_time_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes(b"1\n# \xe9\n")
-    (tmp_path / "large.txt").write_bytes(b"1\n" * (MOST_BYTES // 2 + 1))
+    (tmp_path / "large.txt").write_bytes(b"1\n" * (MAX_BYTES // 2 + 1))
 
     for name, problem in (
         ("none.txt", "no such file"),
@@ -113,7 +113,7 @@ def test_each_line_of_a_file_is_equally_likely() -> None:
 
 @given(median_s=MEDIANS_S, sigma=SIGMAS, share=st.floats(0, 1), seed=st.integers(0, 1 << 40))
 def test_no_drawn_pause_exceeds_the_maximum(median_s: float, sigma: float, share: float, seed: int) -> None:
-    most_s = median_s + share * (LONGEST_S - median_s)
+    most_s = median_s + share * (MAX_PAUSE_S - median_s)
     times = LogNormalTimes(median_s, sigma, most_s)
 
     assert all(0 < seconds <= most_s for seconds in draws(times, 20, seed))
@@ -128,7 +128,7 @@ def test_log_normal_times_have_the_given_median_and_sigma() -> None:
     assert np.std(np.log(drawn)) == pytest.approx(0.5, rel=0.01)
 
 
-@pytest.mark.parametrize(("sigma", "most_s"), [(0.0, 5.0), (0.5, LONGEST_S), (0.8, 3.0), (1.5, 2.0), (2.0, 60.0)])
+@pytest.mark.parametrize(("sigma", "most_s"), [(0.0, 5.0), (0.5, MAX_PAUSE_S), (0.8, 3.0), (1.5, 2.0), (2.0, 60.0)])
 def test_the_mean_of_log_normal_times_is_that_of_the_draws(sigma: float, most_s: float) -> None:
     times = LogNormalTimes(2.0, sigma, most_s)
 

@@ -20,7 +20,7 @@ from bench.plan.recordings import (
     chunks,
     encoded,
     find_speech,
-    last_stretch,
+    last_phrase,
     load_pcm,
     mixed,
     noise_alone,
@@ -419,7 +419,7 @@ def test_the_position_of_speech_does_not_depend_on_its_level(scale: float) -> No
 
 
 def last_of(recording: Samples) -> SpeechSpan:
-    return last_stretch(recording, find_speech(recording, RATE_HZ), RATE_HZ)
+    return last_phrase(recording, find_speech(recording, RATE_HZ), RATE_HZ)
 
 
 @given(
@@ -461,7 +461,7 @@ def test_sound_far_below_the_level_of_speech_is_a_pause(murmur: float, begin_ms:
 def test_the_last_stretch_ends_at_the_end_of_the_speech(samples: list[int]) -> None:
     recording = np.array(samples, np.int16)
     speech = find_speech(recording, RATE_HZ)
-    last = last_stretch(recording, speech, RATE_HZ)
+    last = last_phrase(recording, speech, RATE_HZ)
 
     assert speech.begin <= last.begin < last.end == speech.end
 

@@ -12,7 +12,7 @@ import pytest
 
 from bench.errors import ScriptError, UsageError
 from bench.plan.random_choices import LogNormalTimes, RecordedTimes
-from bench.plan.script import Script, load_script, varied
+from bench.plan.script import Script, load_script, with_target_settings
 from bench.plan.steps import EXPECTED_EVENTS, PauseStep
 from bench.plan.turns import AudioTurn, RequestTurn, TextTurn
 from bench.protocol.events import EventKind
@@ -266,7 +266,7 @@ def script_of(folder: Path, text: str) -> Script:
 
 
 def variant(script: Script, **session: Any) -> Script:
-    return varied(script, session, "targets.yaml:7")
+    return with_target_settings(script, session, "targets.yaml:7")
 
 
 def test_a_variant_without_settings_is_the_script_itself(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_an_error_in_a_script_is_reported_with_its_line(script: Path, text: str,
     with pytest.raises(ScriptError) as caught:
         load_script(write(script, text))
 
-    assert words in caught.value.problem
+    assert words in caught.value.error_text
     assert caught.value.line == line
     place = f"{script}:{line}:{caught.value.column}: " if caught.value.column else f"{script}:{line}: "
     assert str(caught.value).startswith(place if line else f"{script}: ")

@@ -33,12 +33,12 @@ LOUD = base64.b64encode(b"\x00" * 160).decode()
 
 def written_by(*messages: ClientMessage | None, provider: TelephonyProvider = PROVIDER) -> list[dict[str, Any]]:
     """Return the messages as one call sends them, in this order."""
-    words = provider.words(CALL_ID)
-    return [json.loads(words.written(message.act, message.data)) for message in messages if message is not None]
+    words = provider.codec(CALL_ID)
+    return [json.loads(words.encode(message.kind, message.data)) for message in messages if message is not None]
 
 
 def opening(**extra: Any) -> list[ClientMessage]:
-    steps = TWILIO.set_up(SessionSettings(turn_detection=DUPLEX, extra=extra), "e")
+    steps = TWILIO.setup_messages(SessionSettings(turn_detection=DUPLEX, extra=extra), "e")
     return [step for step in steps if isinstance(step, ClientMessage)]
 
 
@@ -76,8 +76,8 @@ def test_media_messages_are_numbered_and_have_the_time_of_their_audio() -> None:
 
 
 def test_marks_are_returned_and_a_call_ends_with_stop() -> None:
-    words = PROVIDER.words(CALL_ID)
-    mark, stop = written_by(words.played("said-1"), words.goodbye())
+    words = PROVIDER.codec(CALL_ID)
+    mark, stop = written_by(words.acknowledge("said-1"), words.goodbye())
 
     assert (mark["event"], mark["mark"], mark["streamSid"]) == ("mark", {"name": "said-1"}, STREAM)
     assert (stop["event"], stop["stop"]["callSid"]) == ("stop", f"CA{CALL_ID}")
@@ -86,7 +86,7 @@ def test_marks_are_returned_and_a_call_ends_with_stop() -> None:
 @given(name=st.text() | st.lists(st.sampled_from(["{number}", "{uuid}", "\\", '"', "\0", "ä"])).map("".join))
 def test_a_returned_mark_has_the_name_that_the_agent_gave_it(name: str) -> None:
     event = event_of(msgspec.json.encode({"event": "mark", "streamSid": STREAM, "mark": {"name": name}}), TWILIO)
-    (returned,) = written_by(PROVIDER.words(CALL_ID).played(event.text))
+    (returned,) = written_by(PROVIDER.codec(CALL_ID).acknowledge(event.text))
 
     assert returned["mark"]["name"] == name
 
@@ -94,9 +94,9 @@ def test_a_returned_mark_has_the_name_that_the_agent_gave_it(name: str) -> None:
 @pytest.mark.parametrize("name", ["media", "mark", "clear"])
 @pytest.mark.parametrize("of", [{}, {"streamSid": "MZ1"}, {"streamSid": f"CA{CALL_ID}"}, {"stream_sid": STREAM}])
 def test_messages_of_another_stream_are_dropped_and_counted(name: str, of: dict[str, str]) -> None:
-    words = PROVIDER.words(CALL_ID)
-    (mine,) = words.heard(TWILIO.decode(msgspec.json.encode({"event": name, "streamSid": STREAM})))
-    (other,) = words.heard(TWILIO.decode(msgspec.json.encode({"event": name} | of)))
+    words = PROVIDER.codec(CALL_ID)
+    (mine,) = words.decode(TWILIO.decode(msgspec.json.encode({"event": name, "streamSid": STREAM})))
+    (other,) = words.decode(TWILIO.decode(msgspec.json.encode({"event": name} | of)))
 
     assert mine.kind in (EventKind.AUDIO_DELTA, EventKind.MARKED, EventKind.CLEARED)
     assert (other.kind, other.name) == (EventKind.UNKNOWN, f"{name} of another stream")
@@ -140,9 +140,9 @@ def test_a_cue_that_an_agent_does_not_report_is_refused(dialect: Dialect, cue: d
 def test_only_single_dtmf_keys_can_be_sent_to_a_phone_agent() -> None:
     settings = SessionSettings(turn_detection=DUPLEX)
 
-    assert TWILIO.refuses_event({"type": "dtmf", "digit": "#"}, settings) == ""
-    assert "press a key with" in TWILIO.refuses_event({"type": "dtmf", "digit": "12"}, settings)
-    assert "press a key with" in TWILIO.refuses_event({"type": "clear"}, settings)
+    assert TWILIO.unsupported_event({"type": "dtmf", "digit": "#"}, settings) == ""
+    assert "press a key with" in TWILIO.unsupported_event({"type": "dtmf", "digit": "12"}, settings)
+    assert "press a key with" in TWILIO.unsupported_event({"type": "clear"}, settings)
 
 
 def test_custom_parameters_are_strings_and_audio_is_mu_law() -> None:
@@ -152,7 +152,7 @@ def test_custom_parameters_are_strings_and_audio_is_mu_law() -> None:
     assert number is not None
     assert number.setting == ("extra", "retries")
     assert rate is not None
-    assert rate.problem == "input_format must be one of g711_ulaw, not pcm16"
+    assert rate.reason == "input_format must be one of g711_ulaw, not pcm16"
     assert (PROVIDER.frame_ms, next(iter(TWILIO.input_formats.values()))) == (20, G711_ULAW)
     assert TWILIO.message_kinds["media"] is MessageKind.APPEND
 
@@ -165,7 +165,7 @@ SAID = base64.b64encode(b"\x01\x02" * 320).decode()
 def test_the_first_acs_message_describes_the_audio_format(name: AudioFormatName | None, rate: int, length: int) -> None:
     settings = SessionSettings(turn_detection=DUPLEX, input_format=name, output_format=name)
     assert ACS.unsupported_setting(settings) is None
-    (metadata,) = ACS.set_up(settings, "e")
+    (metadata,) = ACS.setup_messages(settings, "e")
 
     assert isinstance(metadata, ClientMessage)
     metadata_body = {"subscriptionId": CALL_ID, "encoding": "PCM", "sampleRate": rate, "channels": 1, "length": length}
@@ -174,8 +174,8 @@ def test_the_first_acs_message_describes_the_audio_format(name: AudioFormatName 
 
 def test_acs_audio_has_its_time_and_whether_it_is_silence() -> None:
     audio = [ACS.append(bytes(640), "e"), ACS.append(b"\x01" * 640, "e")]
-    words = OF_ACS.words(CALL_ID)
-    written = [words.written(message.act, message.data) for message in (*audio, *[audio[0]] * 3_000 * 61)]
+    words = OF_ACS.codec(CALL_ID)
+    written = [words.encode(message.kind, message.data) for message in (*audio, *[audio[0]] * 3_000 * 61)]
     silent, loud, late = (json.loads(written[place]) for place in (0, 1, -1))
 
     assert (silent["kind"], silent["audioData"]["silent"], loud["audioData"]["silent"]) == ("AudioData", True, False)
@@ -209,7 +209,7 @@ def test_acs_audio_has_one_sample_rate_in_both_directions() -> None:
     refused = ACS.unsupported_setting(settings)
 
     assert refused is not None
-    assert refused.problem.startswith("output_format must equal input_format")
+    assert refused.reason.startswith("output_format must equal input_format")
 
 
 OF_PCM = PCM.provider
@@ -226,18 +226,19 @@ def test_pcm_audio_is_sent_and_received_unchanged() -> None:
 
 
 def test_the_pcm_dialect_first_sends_only_the_script_s_message() -> None:
-    assert PCM.set_up(SessionSettings(turn_detection=DUPLEX), "e") == ()
-    (first,) = PCM.set_up(SessionSettings(turn_detection=DUPLEX, extra={"id": "call-{uuid}", "rate": 16_000}), "e")
+    assert PCM.setup_messages(SessionSettings(turn_detection=DUPLEX), "e") == ()
+    settings = SessionSettings(turn_detection=DUPLEX, extra={"id": "call-{uuid}", "rate": 16_000})
+    (first,) = PCM.setup_messages(settings, "e")
 
     assert isinstance(first, ClientMessage)
-    written = OF_PCM.words("c0ffee").written(first.act, first.data)
+    written = OF_PCM.codec("c0ffee").encode(first.kind, first.data)
     assert json.loads(written) == {"id": "call-c0ffee", "rate": 16_000}
 
 
 def test_pcm_audio_that_contains_a_placeholder_is_unchanged() -> None:
     sent = PCM.append(b"..{uuid}", "e")
 
-    assert OF_PCM.words("c0ffee").written(sent.act, sent.data) is sent.data
+    assert OF_PCM.codec("c0ffee").encode(sent.kind, sent.data) is sent.data
 
 
 @pytest.mark.parametrize("name", ["input_format", "output_format"])
@@ -262,7 +263,7 @@ def test_settings_that_agents_do_not_receive_are_refused(settings: dict[str, Any
     refused = PCM.unsupported_setting(SessionSettings(**settings))
 
     assert refused is not None
-    assert refused.problem.startswith(words)
+    assert refused.reason.startswith(words)
 
 
 @given(message=st.binary(max_size=400) | st.binary(max_size=400).map(BinaryMessage))

@@ -60,16 +60,16 @@ def _text(data: bytes) -> str:
 
 def questions(case: Case, pcm: bytes = SPOKEN, *, only_audio: bool = False) -> Iterator[dict[str, Any]]:
     """Yield the questions to a package: how it reads each message of a call, and how it writes audio and `clear`."""
-    dialect, words = case.dialect, cast("TelephonyProvider", case.dialect.provider).words(CALL_ID)
+    dialect, words = case.dialect, cast("TelephonyProvider", case.dialect.provider).codec(CALL_ID)
     samples = np.frombuffer(pcm, "<i2")
     of = case.format.name
     detection = TurnDetection(type=FULL_DUPLEX)
     duplex = SessionSettings(turn_detection=detection, input_format=of, output_format=of, extra=case.extra)
-    opening = [step for step in dialect.set_up(duplex, "e") if isinstance(step, ClientMessage)]
+    opening = [step for step in dialect.setup_messages(duplex, "e") if isinstance(step, ClientMessage)]
     keys = [] if dialect is PCM else [dialect.raw({"type": "dtmf", "digit": "5"}, "e")]
-    end = [closing for closing in (words.played("said-1"), words.goodbye()) if closing is not None]
+    end = [closing for closing in (words.acknowledge("said-1"), words.goodbye()) if closing is not None]
     audio = dialect.append(case.format.encode(samples), "e")
-    wire = [shown(words.written(each.act, each.data)) for each in (*opening, audio, *keys, *end)]
+    wire = [shown(words.encode(each.kind, each.data)) for each in (*opening, audio, *keys, *end)]
     if not only_audio and dialect is TWILIO:
         yield case.named | {"open": wire[:2]}
     received = [wire[len(opening)]] if only_audio else wire

@@ -23,8 +23,8 @@ from bench.protocol.audio import (
     alaw,
     audible_sample,
     by_name,
-    chosen,
     decoded_audible,
+    resolve_format,
     ulaw,
 )
 from bench.protocol.openai import FORMATS, RATED_FORMATS
@@ -112,8 +112,8 @@ def test_every_format_has_its_bytes_per_second() -> None:
 def test_the_default_format_is_the_first_one() -> None:
     formats = by_name(PCM16_16K, PCM16)
 
-    assert chosen(formats, None) is PCM16_16K
-    assert chosen(formats, "pcm16") is PCM16
+    assert resolve_format(formats, None) is PCM16_16K
+    assert resolve_format(formats, "pcm16") is PCM16
 
 
 PCM, ULAW = FORMATS["pcm16"], FORMATS["g711_ulaw"]

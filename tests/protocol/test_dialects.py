@@ -50,7 +50,7 @@ def decoded(message: ClientMessage) -> dict[str, Any]:
 
 def set_up(dialect: Dialect, settings: SessionSettings, event_id: str) -> dict[str, Any]:
     """Return the only message that sets up a session."""
-    (update,) = (step for step in dialect.set_up(settings, event_id) if isinstance(step, ClientMessage))
+    (update,) = (step for step in dialect.setup_messages(settings, event_id) if isinstance(step, ClientMessage))
     return decoded(update)
 
 
@@ -178,7 +178,7 @@ def test_an_output_sample_rate_that_preview_does_not_support_is_refused() -> Non
 
     assert refused is not None
     assert refused.setting == ("output_format",)
-    assert "not pcm16@16000" in refused.problem
+    assert "not pcm16@16000" in refused.reason
     assert GA.unsupported_setting(SessionSettings(output_format="pcm16@16000")) is None
 
 
@@ -236,12 +236,12 @@ def test_the_other_client_events_are_the_same_in_all_dialects() -> None:
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_settings_are_sent_after_session_created_and_acknowledged_by_session_updated(dialect: Dialect) -> None:
-    greeting, update, taken = dialect.set_up(SessionSettings(), "e")
+    greeting, update, taken = dialect.setup_messages(SessionSettings(), "e")
 
     assert isinstance(greeting, AwaitedEvent)
     assert isinstance(update, ClientMessage)
     assert isinstance(taken, AwaitedEvent)
-    assert (greeting.kind, update.act, taken.kind) == (
+    assert (greeting.kind, update.kind, taken.kind) == (
         EventKind.SESSION_CREATED,
         MessageKind.SET_UP,
         EventKind.SESSION_UPDATED,
@@ -252,7 +252,7 @@ def test_settings_are_sent_after_session_created_and_acknowledged_by_session_upd
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_every_message_name_maps_to_its_message_kind(dialect: Dialect) -> None:
     sent = [
-        *(step for step in dialect.set_up(SessionSettings(), "e") if isinstance(step, ClientMessage)),
+        *(step for step in dialect.setup_messages(SessionSettings(), "e") if isinstance(step, ClientMessage)),
         dialect.message(build_message("Hello"), "e"),
         dialect.append(b"", "e"),
         dialect.commit("e"),
@@ -264,7 +264,7 @@ def test_every_message_name_maps_to_its_message_kind(dialect: Dialect) -> None:
     ]
 
     acts = [act for act in MessageKind if act is not MessageKind.RAW]  # RAW is a message with a name from the script
-    assert [dialect.message_kinds[message.name] for message in sent] == [message.act for message in sent] == acts
+    assert [dialect.message_kinds[message.name] for message in sent] == [message.kind for message in sent] == acts
     assert len(dialect.message_kinds) == len(acts)
 
 
@@ -273,7 +273,7 @@ def test_a_message_without_its_audio_decodes_to_the_same_events(dialect: Dialect
     append, other = dialect.append(bytes(300), "e1"), dialect.message(build_message("Hello"), "e2")
     for data in (delta(dialect, "audio", "resp_1"), delta(OTHER[dialect], "audio", "resp_1")):
         whole, stored = (event_of(each, dialect) for each in (data, dialect.without_audio(data)))
-        assert (stored.kind, stored.name, stored.foreign) == (whole.kind, whole.name, whole.foreign)
+        assert (stored.kind, stored.name, stored.other_dialect) == (whole.kind, whole.name, whole.other_dialect)
         assert (stored.response_id, stored.item_id, stored.payload) == (whole.response_id, whole.item_id, EMPTY)
 
     assert decoded(replace(append, data=dialect.without_audio(append.data))) == {"type": append.name, "event_id": "e1"}
@@ -296,7 +296,7 @@ def conflict(dialect: Dialect, settings: SessionSettings) -> tuple[tuple[str, ..
         return None
     above, *place = refused.setting
     assert above == "extra"
-    refused_key, remedy = refused.problem.removeprefix("extra must not set ").split(", which this tool relies on: ")
+    refused_key, remedy = refused.reason.removeprefix("extra must not set ").split(", which this tool relies on: ")
     assert refused_key == ".".join(place)
     return tuple(place), remedy
 
@@ -336,7 +336,7 @@ def test_preview_supports_voice_objects_and_custom_detectors_through_extra() -> 
 
 @pytest.mark.parametrize(
     ("dialect", "path", "remedy"),
-    [(GA, *kept) for kept in GA.kept.items()] + [(PREVIEW, *kept) for kept in PREVIEW.kept.items()],
+    [(GA, *kept) for kept in GA.stored.items()] + [(PREVIEW, *kept) for kept in PREVIEW.stored.items()],
 )
 def test_extra_must_not_set_keys_that_the_tool_relies_on_or_their_parents(
     dialect: Dialect, path: tuple[str, ...], remedy: str
@@ -379,7 +379,7 @@ SHELLED = {
 
 def refusal(dialect: Dialect, **settings: Any) -> str:
     refused = dialect.unsupported_setting(SessionSettings(**settings))
-    return "" if refused is None else refused.problem
+    return "" if refused is None else refused.reason
 
 
 def test_xai_receives_voice_and_turn_detection_at_the_top_level() -> None:
@@ -539,7 +539,7 @@ def test_an_out_of_band_response_has_its_input_and_its_identifying_name(
 )
 def test_reasoning_and_truncation_are_session_settings(truncation: Any) -> None:
     settings = SessionSettings(reasoning={"effort": "low"}, truncation=truncation, max_output_tokens="inf")
-    (update,) = (step for step in GA.set_up(settings, "e") if isinstance(step, ClientMessage))
+    (update,) = (step for step in GA.setup_messages(settings, "e") if isinstance(step, ClientMessage))
     session = read_as(realtime.SessionUpdateEvent, update).session
 
     assert session.reasoning.effort == "low"

@@ -26,7 +26,7 @@ from bench.protocol.events import (
 )
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
-from bench.protocol.rate_limits import LONGEST_S, RateLimit, limits_in, rate_limits, wait_in, wait_of
+from bench.protocol.rate_limits import MAX_WAIT_S, RateLimit, limits_in, rate_limits, wait_in, wait_of
 from tests.examples import thorough
 from tests.helpers import (
     FAMILIES,
@@ -78,8 +78,13 @@ def test_a_delta_of_the_other_dialect_is_unknown_and_marked_as_foreign(
     if (dialect, family) == (XAI, "text"):  # xAI uses both spellings of text
         assert foreign.kind is kind
         return
-    assert (event.kind, event.foreign, event.response_id, event.item_id) == (kind, False, "resp_1", "item_of_resp_1")
-    assert (foreign.kind, foreign.foreign) == (EventKind.UNKNOWN, True)
+    assert (event.kind, event.other_dialect, event.response_id, event.item_id) == (
+        kind,
+        False,
+        "resp_1",
+        "item_of_resp_1",
+    )
+    assert (foreign.kind, foreign.other_dialect) == (EventKind.UNKNOWN, True)
     assert foreign.name == f"{FAMILIES[OTHER[dialect]][family]}.delta"
     assert event_of(part_done(dialect, family, "resp_1"), dialect).kind is closing
 
@@ -98,7 +103,7 @@ def test_a_delta_of_the_other_dialect_is_unknown_and_marked_as_foreign(
 def test_an_event_name_has_its_kind(name: str, kind: EventKind, dialect: Dialect) -> None:
     event = event_of(message(name), dialect)
 
-    assert (event.kind, event.name, event.foreign) == (kind, name, False)
+    assert (event.kind, event.name, event.other_dialect) == (kind, name, False)
 
 
 @pytest.mark.parametrize(
@@ -482,7 +487,7 @@ def test_a_wait_in_hours_minutes_and_seconds_is_read(hours: int, minutes: int, m
 def test_any_text_gives_no_wait_or_a_limited_one(text: str) -> None:
     wait_ns = wait_in(text)
 
-    assert wait_ns is None or 0 <= wait_ns <= LONGEST_S * S
+    assert wait_ns is None or 0 <= wait_ns <= MAX_WAIT_S * S
 
 
 # The pause that headers request.
@@ -525,7 +530,7 @@ def test_the_wait_is_read_from_the_headers_of_a_refusal(headers: dict[str, str],
 def test_any_headers_give_no_wait_or_a_limited_one(headers: dict[str, str]) -> None:
     wait_ns = wait_of(headers)
 
-    assert wait_ns is None or 0 <= wait_ns <= LONGEST_S * S
+    assert wait_ns is None or 0 <= wait_ns <= MAX_WAIT_S * S
 
 
 # The remaining quota.

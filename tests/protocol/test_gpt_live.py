@@ -49,7 +49,7 @@ def test_a_session_is_started_with_the_messages_of_the_official_sdk() -> None:
         {"turn_detection": "full_duplex", "model": "gpt-live-1.1", "voice": "cedar", "instructions": "Be brief.",
          "input_format": "g711_ulaw", "output_format": "g711_ulaw", "extra": {"store": False}}
     )  # fmt: skip
-    start, awaited = GPT_LIVE.set_up(settings, "e1")
+    start, awaited = GPT_LIVE.setup_messages(settings, "e1")
 
     assert isinstance(start, ClientMessage)
     body = msgspec.json.decode(start.data)
@@ -109,7 +109,7 @@ def test_settings_that_gpt_live_does_not_support_are_refused(settings: dict[str,
     refused = GPT_LIVE.unsupported_setting(settings_of(settings))
 
     assert refused is not None
-    assert refused.problem.startswith(words)
+    assert refused.reason.startswith(words)
 
 
 def test_a_session_may_delegate_to_its_client() -> None:
@@ -122,8 +122,8 @@ def test_an_update_that_delegates_to_a_backend_is_refused() -> None:
     update = {"type": "session.update", "session": {"delegation": {"type": "responses"}}}
     settings = settings_of({"turn_detection": "full_duplex"})
 
-    assert GPT_LIVE.refuses_event(update, settings).startswith("must not set delegation to responses: the tokens")
-    assert GPT_LIVE.refuses_event({"type": "session.update", "session": {"delegation": None}}, settings) == ""
+    assert GPT_LIVE.unsupported_event(update, settings).startswith("must not set delegation to responses: the tokens")
+    assert GPT_LIVE.unsupported_event({"type": "session.update", "session": {"delegation": None}}, settings) == ""
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_turn_with_a_delegation_fails_and_its_detail_explains_it(delegation: o
     started = msgspec.json.encode({"type": "session.started", "session": {"id": "live_1"}})
     delegated = msgspec.json.encode({"type": "session.delegation.created", "delegation": delegation, "offset_ms": 5})
     timeline.received(GPT_LIVE.decode(started), ReceivedMessage(started, Arrival(at(5)), len(started)))
-    timeline.tell(inputs.TurnStarted(at(10), build_turn(has_turn_events=False, vad=True, service_responds=True)))
+    timeline.apply(inputs.TurnStarted(at(10), build_turn(has_turn_events=False, vad=True, service_responds=True)))
     timeline.received(GPT_LIVE.decode(delegated), ReceivedMessage(delegated, Arrival(at(20)), len(delegated)))
     (turn,) = timeline.pop_turns(at(40))
 
@@ -174,7 +174,7 @@ def test_other_dialects_refuse_settings_specific_to_gpt_live() -> None:
             for settings in ({"turn_detection": "full_duplex"}, {"model": "gpt-live-1"}):
                 refused = dialect.unsupported_setting(settings_of(settings))
                 assert refused is not None
-                assert "needs the GPT-Live dialect" in refused.problem
+                assert "needs the GPT-Live dialect" in refused.reason
 
 
 @given(name=st.sampled_from([*event_names(), "x"]), fields=st.dictionaries(

@@ -44,7 +44,7 @@ def settings_of(given: Any) -> SessionSettings:
 
 
 def written_session(**settings: Any) -> dict[str, Any]:
-    steps = VOICE_LIVE.set_up(settings_of(settings), "e1")
+    steps = VOICE_LIVE.setup_messages(settings_of(settings), "e1")
     (update,) = (msgspec.json.decode(step.data) for step in steps if isinstance(step, ClientMessage))
     session: dict[str, Any] = update["session"]
     return session
@@ -84,7 +84,7 @@ def test_other_dialects_refuse_settings_specific_to_voice_live(setting: str, cal
         assert refused is not None
         assert refused.setting[0] == setting
         problem = f"{called} needs the Voice Live dialect; {title} does not support it"
-        assert refused.problem == f"{problem}: remove it, or use --dialect voice-live"
+        assert refused.reason == f"{problem}: remove it, or use --dialect voice-live"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_unsupported_and_unmeasured_settings_are_refused(settings: dict[str, Any
     refused = VOICE_LIVE.unsupported_setting(settings_of(settings))
 
     assert refused is not None
-    assert refused.problem.startswith(words)
+    assert refused.reason.startswith(words)
 
 
 @pytest.mark.parametrize("name", [str(kind.value) for kind in ServerEventType])

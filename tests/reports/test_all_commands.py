@@ -172,7 +172,7 @@ def logged(path: Path, about: dict[str, Any]) -> ReplayedSession:
     timeline = LoggedTimeline(
         SessionStart(5_000_000_000, 1, Timeouts(), service_responds=True), GA, log=log, about=facts
     )
-    timeline.tell(inputs.ScriptFinished(6_000_000_000))
+    timeline.apply(inputs.ScriptFinished(6_000_000_000))
     log.close()
     return replay_log(path)
 

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rtbench
-from bench.columns import BOUNDS
+from bench.columns import UNCERTAINTY_COLUMNS
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS, STORED
 from reports.comparisons.comparison import compare_targets
@@ -33,7 +33,7 @@ from reports.summary.summary import summarise
 from reports.text.document import summary_json
 from reports.thresholds import read_thresholds
 from reports.turns import target_labels
-from reports.uncertainty import why
+from reports.uncertainty import reason_text
 from tests.reports import shared, synthetic
 from tests.reports.edited import edit
 from tests.reports.shared import write_summary
@@ -134,7 +134,7 @@ def test_an_unusable_value_has_a_reason_and_keeps_its_status(tmp_path: Path) -> 
     assert tail == ["too_few_sessions", False, False, f"needs 2,160 sessions; {median[3]}"]
     assert free == ["reported", True, True, ""]
     assert uncertain[:3] == ["reported", True, False]
-    assert uncertain[3] == why(inexact.inexact, "sim", "ttfa")
+    assert uncertain[3] == reason_text(inexact.uncertain_metrics, "sim", "ttfa")
     for frame in (invalid.rates(), rtbench.check(invalid, {"ttfa": "med<5000"}).to_frame()):
         assert frame["published"].all()
         assert not frame["usable"].any()
@@ -587,9 +587,9 @@ def test_uncertainties_are_read_on_demand_with_one_row_per_turn(tmp_path: Path) 
     bounds = pa.Table.from_pandas(stored, STORED["turns"]["uncertainty"], preserve_index=False)
     pq.write_table(bounds, folder / "uncertainty.parquet")
     run = rtbench.load(folder)
-    assert not set(run.turns.columns) & set(BOUNDS)
-    assert run.uncertainty.columns.tolist() == ["session_id", "turn", *BOUNDS]
-    assert set(BOUNDS) == {
+    assert not set(run.turns.columns) & set(UNCERTAINTY_COLUMNS)
+    assert run.uncertainty.columns.tolist() == ["session_id", "turn", *UNCERTAINTY_COLUMNS]
+    assert set(UNCERTAINTY_COLUMNS) == {
         field.name for field in SCHEMAS["turns"] if re.fullmatch(r"(?!timestamp_).*_uncertainty_ns", field.name)
     }
     pd.testing.assert_frame_equal(run.uncertainty[["session_id", "turn"]], run.turns[["session_id", "turn"]])

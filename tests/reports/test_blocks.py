@@ -94,7 +94,7 @@ def test_text_is_escaped_in_every_html_block(block: Block) -> None:
 def test_text_is_escaped_in_every_part_of_a_page() -> None:
     section = Section("here", EVIL, EVIL, [Paragraph(EVIL)])
     page = page_html(
-        Page(EVIL, [Badge("ok", EVIL, EVIL, EVIL)], EVIL, [Paragraph(EVIL)], [section], beside=EVIL, footer=EVIL)
+        Page(EVIL, [Badge("ok", EVIL, EVIL, EVIL)], EVIL, [Paragraph(EVIL)], [section], notes=EVIL, footer=EVIL)
     )
 
     assert page.count("&lt;i&gt;&amp;") == 11
@@ -177,7 +177,7 @@ def test_text_is_escaped_in_every_markdown_block(block: Block) -> None:
 
 EMPTY: list[Block] = [Paragraph(""), Bullets([]), table(["a"], []), Details("b", [Bullets([]), table(["c"], [])])]
 PRICED: list[list[Any]] = [["direct", "4,000", Cell(f"986{NBSP}ms", style="struck"), ("✕ ", Strong("broken"))]]
-NUMBERS = [table(["p", Column("drawn", drawn=True)], [["p50", "<svg>"]])]
+NUMBERS = [table(["p", Column("drawn", plotted=True)], [["p50", "<svg>"]])]
 GROWING = Figure("<svg>", "Lines.", "Waits", [["1 s"]], [Paragraph("They grow."), ReadingGuide("Red: bad.")], NUMBERS)
 SPANNED = [make_row(["a", Cell("b", columns=2)], ids=[("session", Code("s1"))]), make_row(["c", "d", "e"])]
 POURED: dict[str, tuple[list[Block], str]] = {
@@ -228,9 +228,7 @@ def test_markdown_shows_the_answer_and_folds_the_other_sections() -> None:
         Section("how", "Definitions", "What do words mean?", [Definitions([("p50", "The median.")])]),
     ]
     badges = [Badge("ok", "✓", "VALID", "2 checks passed"), Badge("sim", "◇", "SIMULATED", "")]
-    page = Page(
-        "", badges, "It is quick.", [Banner(["First.", "Second."])], sections, beside="voice", footer="The end."
-    )
+    page = Page("", badges, "It is quick.", [Banner(["First.", "Second."])], sections, notes="voice", footer="The end.")
 
     assert render_markdown(page) == (
         "### ✓ It is quick.\n**✓ VALID** 2 checks passed · **◇ SIMULATED** · voice\n\nFirst.\n\nSecond.\n\nAll.\n\n"
@@ -240,14 +238,14 @@ def test_markdown_shows_the_answer_and_folds_the_other_sections() -> None:
 
 
 def test_the_name_of_a_variant_is_kept_when_a_label_is_shortened() -> None:
-    assert formatting.shortened("sweden.quick_vad", 12) == "s….quick_vad"
-    assert formatting.shortened("my-resource.openai.azure.com", 12) == "my-resource…"
-    assert formatting.shortened("order_status", 12) == "order_status"
+    assert formatting.excerpt("sweden.quick_vad", 12) == "s….quick_vad"
+    assert formatting.excerpt("my-resource.openai.azure.com", 12) == "my-resource…"
+    assert formatting.excerpt("order_status", 12) == "order_status"
 
 
 @given(st.text("ab._-", max_size=40), st.integers(2, 30))
 def test_a_label_is_shortened_to_the_given_length(label: str, length: int) -> None:
-    assert len(formatting.shortened(label, length)) == min(len(label), length)
+    assert len(formatting.excerpt(label, length)) == min(len(label), length)
 
 
 @pytest.mark.parametrize(("ratio", "text"), [(1.3, "+30 %"), (0.96, "−4 %"), (1.004, "0 %"), (12, "+1,100 %")])

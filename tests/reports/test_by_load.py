@@ -24,7 +24,7 @@ from reports.run_report import metric_sections
 from reports.run_report.caller_sections import by_load as section
 from reports.runs import load_for_report
 from reports.samples import session_sample
-from reports.summary.group_keys import THIN, GroupBin, merged
+from reports.summary.group_keys import MIN_LEVEL_TURNS, GroupBin, merged
 from reports.summary.groups import Group, GroupDifference, GroupedLatency, group_differences
 from reports.summary.load import call_bins
 from reports.summary.metrics import ShareEstimate
@@ -56,7 +56,7 @@ def counted(summary: Summary, target: str) -> list[int]:
 
 
 def by_load(summary: Summary) -> list[GroupedLatency]:
-    return [waits for of in summary.waits_by("calls") for waits in of]
+    return [waits for of in summary.latency_by("calls") for waits in of]
 
 
 def only(summary: Summary) -> GroupedLatency:
@@ -70,7 +70,7 @@ def test_each_turn_is_assigned_to_the_calls_in_progress_at_its_start() -> None:
     assert [one.label for one in by_load(summary)] == ["direct", "gateway"]
     for one, answer in zip(by_load(summary), summary.answers, strict=True):
         calls = np.array(counted(summary, one.label))
-        turns = [int(((calls >= level.place.low) & (calls <= level.place.high)).sum()) for level in one.groups]
+        turns = [int(((calls >= level.bin.low) & (calls <= level.bin.high)).sum()) for level in one.groups]
         assert [level.turns for level in one.groups] == turns
         assert sum(turns) == answer.turns
         assert sum(level.n for level in one.groups) == answer.n
@@ -80,11 +80,11 @@ def test_each_turn_is_assigned_to_the_calls_in_progress_at_its_start() -> None:
 @pytest.mark.parametrize(
     ("turns", "ranges"),
     [
-        ([THIN, THIN], [(0, 0), (1, 1)]),
-        ([THIN - 1, 1, THIN], [(0, 1), (2, 2)]),
-        ([THIN, 0, 0, THIN], [(0, 0), (3, 3)]),
-        ([2 * THIN, 5, 4, 3 * THIN], [(0, 2), (3, 3)]),
-        ([0, 5, 0, THIN, 0], [(1, 3)]),
+        ([MIN_LEVEL_TURNS, MIN_LEVEL_TURNS], [(0, 0), (1, 1)]),
+        ([MIN_LEVEL_TURNS - 1, 1, MIN_LEVEL_TURNS], [(0, 1), (2, 2)]),
+        ([MIN_LEVEL_TURNS, 0, 0, MIN_LEVEL_TURNS], [(0, 0), (3, 3)]),
+        ([2 * MIN_LEVEL_TURNS, 5, 4, 3 * MIN_LEVEL_TURNS], [(0, 2), (3, 3)]),
+        ([0, 5, 0, MIN_LEVEL_TURNS, 0], [(1, 3)]),
         ([], []),
     ],
 )
@@ -128,7 +128,7 @@ def test_small_differences_between_load_levels_cause_no_notice() -> None:
     assert moved(1.09) == []
     assert [found.what for found in moved(1.11)] == ["p50"]
     (found,) = moved(0.8)
-    assert found.low.place == near.place
+    assert found.low.bin == near.bin
 
 
 def test_failures_and_refusals_that_rise_with_the_load_cause_a_notice() -> None:
@@ -137,10 +137,10 @@ def test_failures_and_refusals_that_rise_with_the_load_cause_a_notice() -> None:
     none, many = ShareEstimate(0, 28, 0.0, 0.0, 0.1), ShareEstimate(30, 100, 0.3, 0.2, 0.4)
     few = structs.replace(one.groups[0], failed=ShareEstimate(1, 200, 0.005, 0.0, 0.03), unopened=none)
     last = structs.replace(
-        few, place=GroupBin("36–40", 38, 36, 40), failed=ShareEstimate(120, 1000, 0.12, 0.1, 0.14), unopened=many
+        few, bin=GroupBin("36–40", 38, 36, 40), failed=ShareEstimate(120, 1000, 0.12, 0.1, 0.14), unopened=many
     )
     found = tuple(group_differences(replace(one, groups=(few, last))))
-    (notice,) = pooled_notices(replace(summary, apart=found, waits=(one,)))
+    (notice,) = pooled_notices(replace(summary, group_differences=found, grouped_latency=(one,)))
 
     assert notice.replace("\xa0", " ") == (
         "0.5 % of the turns failed with 1–10 calls in progress and 12 % with 36–40; "
@@ -164,7 +164,7 @@ def test_calls_of_the_warm_up_count_as_in_progress_but_not_as_results() -> None:
     rows = rtbench.load(summary.run.folder).turns.query("target == 'direct'")
     calls = np.array(counted(summary, "direct"))[rows["measured"].to_numpy()]
 
-    turns = [((calls >= level.place.low) & (calls <= level.place.high)).sum() for level in by_load(summary)[0].groups]
+    turns = [((calls >= level.bin.low) & (calls <= level.bin.high)).sum() for level in by_load(summary)[0].groups]
     assert [level.turns for level in by_load(summary)[0].groups] == turns
     assert sum(turns) < len(rows)
 
@@ -176,7 +176,7 @@ def test_a_call_cut_by_a_kill_counts_as_in_progress_from_its_first_turn(tmp_path
     tables["sessions"] = tables["sessions"].slice(0, sessions)  # the sessions of the last users had not ended
     cut, whole = only(summarise(load_for_report(killed(tmp_path, tables)))), only(summary_of(plan))
 
-    assert cut.groups[-1].place.name == whole.groups[-1].place.name == "36–40"
+    assert cut.groups[-1].bin.name == whole.groups[-1].bin.name == "36–40"
     assert cut.groups[-1].turns == pytest.approx(whole.groups[-1].turns, rel=0.1)
 
 
@@ -228,21 +228,21 @@ def text(words: str) -> str:
 
 def test_arrived_calls_are_counted_by_their_outcome(tmp_path: Path) -> None:
     summary = build(tmp_path, Plan(sessions=120, turns=2, seconds=100, refused=5), blocked=9)
-    assert summary.arriving is not None
-    (one,) = summary.arriving.targets
+    assert summary.arrivals is not None
+    (one,) = summary.arrivals.targets
 
     assert (one.offered, one.blocked, one.started, one.connect_failed) == (one.started + 9, 9, 125, 5)
     assert one.completed == 120
     bins = call_bins(summary.run)
     assert (bins.calls.sum(), bins.blocked.sum()) == (one.offered, 9)
     assert one.start_delay_p50_ms == pytest.approx(3.0)
-    printed = text(arrivals(summary, summary.arriving)[0])
+    printed = text(arrivals(summary, summary.arrivals)[0])
     assert printed.startswith("134 calls arrived, 125 started, 9 blocked (6.7 %), ")
     assert printed.endswith("5 failed to connect, 120 completed")
 
 
 def test_a_call_that_continues_in_another_session_is_one_call(tmp_path: Path) -> None:
-    whole = build(tmp_path / "whole").arriving
+    whole = build(tmp_path / "whole").arrivals
     build(tmp_path / "halves")
     sessions = pq.read_table(tmp_path / "halves" / "sessions.parquet").to_pylist()
     halves = []
@@ -253,7 +253,7 @@ def test_a_call_that_continues_in_another_session_is_one_call(tmp_path: Path) ->
         rest = {"call_arrival_at_ns": None, "ended_at_ns": row["ended_at_ns"] - half_ns}
         halves.append(row | started | rest | {"session_id": f"{row['session_id']}.2"})
     pq.write_table(pa.Table.from_pylist(halves, SCHEMAS["sessions"]), tmp_path / "halves" / "sessions.parquet")
-    found = summarise(load_for_report(tmp_path / "halves")).arriving
+    found = summarise(load_for_report(tmp_path / "halves")).arrivals
 
     assert whole is not None
     assert found is not None
@@ -268,24 +268,24 @@ def test_a_call_that_continues_in_another_session_is_one_call(tmp_path: Path) ->
 
 def test_erlangs_are_mean_calls_in_progress(tmp_path: Path) -> None:
     summary = build(tmp_path)
-    assert summary.arriving is not None
-    (one,) = summary.arriving.targets
+    assert summary.arrivals is not None
+    (one,) = summary.arrivals.targets
     sessions = rtbench.load(tmp_path).sessions
     lasted_s = sessions["session_duration_ms"].to_numpy() / 1000
 
-    assert one.duration_s == pytest.approx(summary.window.length_s - 1)
+    assert one.duration_s == pytest.approx(summary.window.duration_s - 1)
     assert one.call_duration_s == pytest.approx(lasted_s.mean())
     assert one.offered_erlangs == pytest.approx(lasted_s.sum() / one.duration_s)
     # some calls began before the first arrival
     assert one.carried_erlangs == pytest.approx(one.offered_erlangs, rel=0.1)
-    assert "carried" in text(arrivals(summary, summary.arriving)[1])
+    assert "carried" in text(arrivals(summary, summary.arrivals)[1])
 
 
 def test_a_load_that_ends_by_itself_is_offered_until_its_end(tmp_path: Path) -> None:
     summary = build(tmp_path, arrivals=ARRIVALS | {"duration_s": 30.0, "per_s": None, "pattern": "calls.txt"})
-    assert summary.arriving is not None
+    assert summary.arrivals is not None
 
-    assert summary.arriving.targets[0].duration_s == 30.0
+    assert summary.arrivals.targets[0].duration_s == 30.0
     assert "Calls.txt." in text(section_html(metric_sections.arriving(summary)))
 
 
@@ -303,9 +303,9 @@ def test_think_times_are_printed_with_the_load(tmp_path: Path) -> None:
     synthetic.write(tmp_path / "first", PLAN)
     scripts = [script | {"think_s": 12.0} for script in rtbench.load(tmp_path / "first").metadata["scripts"]]
     summary = build(tmp_path / "run", scripts=scripts)
-    assert summary.arriving
+    assert summary.arrivals
 
-    assert text(arrivals(summary, summary.arriving)[1]).endswith("; callers pause for 12 s per call")
+    assert text(arrivals(summary, summary.arrivals)[1]).endswith("; callers pause for 12 s per call")
 
 
 @pytest.mark.parametrize(

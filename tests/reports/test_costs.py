@@ -16,15 +16,15 @@ import pytest
 import rtbench
 from bench.columns import token_column
 from bench.pricing import Prices, cost_usd
-from bench.run.recorder import SIMULATOR_WAS_LATE
+from bench.run.recorder import SIMULATOR_OVERLOADED
 from reports.json_entries import to_json_data
 from reports.run_report import caller_sections, context_sections
-from reports.run_report.context_sections import money
+from reports.run_report.context_sections import costs
 from reports.runs import RunFrames, load_for_report
 from reports.summary.cost import KINDS, RunCost, money_of
 from reports.summary.summary import Summary, summarise
 from reports.turns import target_labels
-from reports.wording.remarks import cost, incident_lines, limits_in_all, money_notes, round_trips
+from reports.wording.remarks import cost, cost_notes, incident_lines, limits_in_all, round_trips
 from tests.reports import synthetic
 from tests.reports.edited import edit, edited
 from tests.reports.forms import run_forms, run_text, section_html, section_markdown
@@ -47,7 +47,7 @@ class Priced:
         return load_for_report(self.folder)
 
     @cached_property
-    def money(self) -> RunCost:
+    def cost(self) -> RunCost:
         return money_of(self.run, target_labels(self.run))
 
     @cached_property
@@ -75,13 +75,13 @@ def rewrite(folder: Path, name: str, change: Any) -> Priced:
 
 
 def said(summary: Summary | Priced) -> str:
-    notes = money_notes(summary.money, simulated=summary.simulated)
-    return " ".join([*cost(summary.money), *notes]).replace(NBSP, " ")
+    notes = cost_notes(summary.cost, simulated=summary.simulated)
+    return " ".join([*cost(summary.cost), *notes]).replace(NBSP, " ")
 
 
 def test_the_cost_equals_that_of_the_rows(tmp_path: Path) -> None:
     """The expected cost is computed turn by turn, not from sums of columns."""
-    found = build(tmp_path).money
+    found = build(tmp_path).cost
     prices = Prices(**PRICES["models"]["gpt-realtime"])  # type: ignore[index]
     rows = [
         row for row in pq.read_table(tmp_path / "turns.parquet").to_pylist() if row["input_text_tokens"] is not None
@@ -110,9 +110,9 @@ def astray(folder: Path, of: Callable[[int, Any], bool], **changes: Any) -> Pric
 
 
 def test_responses_that_belong_to_no_turn_are_included_in_the_cost(tmp_path: Path) -> None:
-    before = build(tmp_path).money
+    before = build(tmp_path).cost
     summary = astray(tmp_path, lambda index, _: index in (1, 2, 3))
-    sweden, eastus2 = summary.money.targets
+    sweden, eastus2 = summary.cost.targets
 
     assert (sweden.unattributed_sessions, eastus2.unattributed_sessions) == (1, 2)
     assert sweden.usd == pytest.approx(before.targets[0].usd + STRAY_USD)
@@ -124,7 +124,7 @@ def test_responses_that_belong_to_no_turn_are_included_in_the_cost(tmp_path: Pat
     )
     assert "0.22 USD of it for responses that belong to no turn (3 sessions)" in said(summary)
     assert "belongs to no turn but is billed" in said(summary)
-    document = to_json_data(summary.money)
+    document = to_json_data(summary.cost)
     assert (document["unattributed_usd"], document["unattributed_sessions"]) == (pytest.approx(3 * STRAY_USD), 3)
     assert document["targets"][0]["models"][0]["unattributed_tokens"] == {kind: STRAY.get(kind, 0) for kind in KINDS}
 
@@ -132,7 +132,7 @@ def test_responses_that_belong_to_no_turn_are_included_in_the_cost(tmp_path: Pat
 def test_a_run_with_only_unattributed_responses_has_their_cost(tmp_path: Path) -> None:
     build(tmp_path, Plan())
     summary = astray(tmp_path, lambda index, _: index == 0)
-    found = summary.money
+    found = summary.cost
 
     assert (found.turns, found.turns_without_usage, found.unattributed_sessions) == (0, 40, 1)
     assert found.usd == pytest.approx(STRAY_USD)
@@ -143,11 +143,11 @@ def test_a_run_with_only_unattributed_responses_has_their_cost(tmp_path: Path) -
 
 
 def test_unattributed_responses_without_a_price_are_in_no_amount(tmp_path: Path) -> None:
-    before = build(tmp_path).money
+    before = build(tmp_path).cost
     summary = astray(tmp_path, lambda index, _: index == 0, model="gpt-x")
-    one = summary.money.targets[0]
+    one = summary.cost.targets[0]
 
-    assert summary.money.models_without_price == ("gpt-x",)
+    assert summary.cost.models_without_price == ("gpt-x",)
     assert (one.unattributed_usd, one.unattributed_sessions) == (0, 0)
     assert one.usd < before.targets[0].usd
     assert "belong to no turn" not in said(summary)
@@ -166,14 +166,14 @@ def interrupted(folder: Path, plan: Plan, of: Callable[[int], bool], **changes: 
 
 def test_the_cost_of_unplayed_audio_is_its_share_of_the_audio_tokens(tmp_path: Path) -> None:
     summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3).summary
-    waste = summary.money.unplayed_audio
+    waste = summary.cost.unplayed_audio
 
     assert waste is not None
     assert (waste.replies, waste.replies_with_usage, waste.replies_priced) == (3, 3, 3)
     assert (waste.seconds, waste.audio_tokens) == (9.0, 180)
     assert waste.usd == pytest.approx(3 * WASTED_USD)
     assert waste.usd_per_reply == pytest.approx(WASTED_USD)
-    unpriced = rewrite(tmp_path, "sessions", lambda _, row: row | {"model": "gpt-x"}).money.unplayed_audio
+    unpriced = rewrite(tmp_path, "sessions", lambda _, row: row | {"model": "gpt-x"}).cost.unplayed_audio
     assert unpriced is not None
     assert (unpriced.audio_tokens, unpriced.replies_priced, unpriced.usd) == (180, 0, 0)
 
@@ -183,7 +183,7 @@ def test_unplayed_audio_with_unknown_tokens_is_counted_but_in_no_amount(column: 
     """The service reported no tokens, or the run has an older version."""
     nothing = {token_column(kind): None for kind in KINDS} if column.endswith("tokens") else {column: None}
     summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3, **nothing)
-    waste = summary.money.unplayed_audio
+    waste = summary.cost.unplayed_audio
 
     assert waste is not None
     assert (waste.replies, waste.replies_with_usage, waste.seconds, waste.audio_tokens, waste.usd) == (3, 0, 9.0, 0, 0)
@@ -194,7 +194,7 @@ def test_unplayed_audio_with_unknown_tokens_is_counted_but_in_no_amount(column: 
 
 def test_the_cost_per_minute_counts_minutes_of_open_sessions(tmp_path: Path) -> None:
     """The minutes are those of sessions with a priced turn, from the open connection to the end."""
-    one = build(tmp_path, Plan(usage=True, refused=3)).money.targets[0]
+    one = build(tmp_path, Plan(usage=True, refused=3)).cost.targets[0]
     sessions = rtbench.load(tmp_path).sessions.iloc[:10]
     minutes = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).sum() / 60e9
 
@@ -218,14 +218,14 @@ def test_a_target_with_a_price_per_minute_pays_for_every_open_session(tmp_path: 
     plan = Plan(sessions=20, refused=3, targets=("live",))
     targets = [synthetic.target_keys(plan)["targets"][0] | {"prices": BY_MINUTE}]
     summary = build(tmp_path, plan, targets=targets).summary
-    one = summary.money.targets[0]
+    one = summary.cost.targets[0]
 
     assert one.usd == pytest.approx(0.05 * cost_text(tmp_path, "live"))
     assert (one.usd_per_minute, one.turns_without_usage) == (pytest.approx(0.05), 0)
     assert one.sessions == 20
-    assert one.turns == one.turns_priced == summary.outcomes.begun
+    assert one.turns == one.turns_priced == summary.outcomes.started
     assert "no readable token counts" not in said(summary)
-    assert to_json_data(summary.money)["targets"][0]["models"][0]["prices"]["usd_per_minute"] == 0.05
+    assert to_json_data(summary.cost)["targets"][0]["models"][0]["prices"]["usd_per_minute"] == 0.05
 
 
 def test_image_tokens_are_shown_and_priced_if_there_are_any(tmp_path: Path) -> None:
@@ -234,14 +234,14 @@ def test_image_tokens_are_shown_and_priced_if_there_are_any(tmp_path: Path) -> N
     summary = rewrite(tmp_path, "turns", lambda _, row: row | images).summary
     usd = 40 * (600 * 5 + 400 * 0.5) / 1e6
 
-    assert summary.money.usd == pytest.approx(before.money.usd + usd)
-    assert "| image in |" in section_markdown(money(summary))
-    assert "image in" not in section_markdown(money(before))
+    assert summary.cost.usd == pytest.approx(before.cost.usd + usd)
+    assert "| image in |" in section_markdown(costs(summary))
+    assert "image in" not in section_markdown(costs(before))
 
 
 def test_a_target_s_own_prices_override_the_table() -> None:
     targets = synthetic.target_keys(TWO)["targets"]
-    found = summary_with_prices(targets=[targets[0] | {"prices": OWN}, targets[1]]).money
+    found = summary_with_prices(targets=[targets[0] | {"prices": OWN}, targets[1]]).cost
 
     assert [cost.models[0].source for cost in found.targets] == ["own", "table"]
     tokens = found.targets[0].tokens("text_in", "audio_in", "text_out", "audio_out")
@@ -253,20 +253,20 @@ def test_a_model_without_a_price_is_never_counted_as_free(tmp_path: Path) -> Non
     summary = rewrite(
         tmp_path, "sessions", lambda _, row: row | ({"model": "gpt-x"} if row["target"] == "eastus2" else {})
     )
-    found = summary.money
+    found = summary.cost
 
     assert math.isnan(found.targets[1].usd)
     assert found.usd == found.targets[0].usd
     assert found.models_without_price == ("gpt-x",)
     assert f"no price for gpt-x ({found.targets[1].turns} turns)" in said(summary)
     assert "not included in amounts" in said(summary)
-    assert to_json_data(summary.money)["targets"][1]["usd"] is None
+    assert to_json_data(summary.cost)["targets"][1]["usd"] is None
 
 
 def test_one_target_may_answer_with_two_models(tmp_path: Path) -> None:
     build(tmp_path, Plan(usage=True))
     summary = rewrite(tmp_path, "sessions", lambda index, row: row | ({"model": "gpt-x"} if index < 5 else {}))
-    (one,) = summary.money.targets
+    (one,) = summary.cost.targets
 
     assert sorted((charge.model, charge.turns) for charge in one.models) == [
         ("gpt-realtime-2025-08-28", 20),
@@ -278,17 +278,17 @@ def test_one_target_may_answer_with_two_models(tmp_path: Path) -> None:
 def test_a_run_without_usage_shows_no_cost() -> None:
     summary = summary_with_prices(Plan())
 
-    assert money(summary) is None
-    assert cost(summary.money) == []
+    assert costs(summary) is None
+    assert cost(summary.cost) == []
     assert "cost " not in run_text(summary)
-    assert to_json_data(summary.money)["usd"] is None
+    assert to_json_data(summary.cost)["usd"] is None
 
 
 def test_cached_tokens_without_a_kind_count_as_text_first(tmp_path: Path) -> None:
     build(tmp_path, Plan(sessions=1, turns=1, usage=True))
     kindless = {"input_cached_text_tokens": None, "input_cached_audio_tokens": None, "input_cached_tokens": 45}
     summary = rewrite(tmp_path, "turns", lambda _, row: row | kindless)
-    one = summary.money.targets[0]
+    one = summary.cost.targets[0]
 
     assert (one.tokens("text_in"), one.tokens("cached_text_in"), one.tokens("cached_audio_in")) == (40, 40, 5)
 
@@ -307,23 +307,23 @@ def test_throttled_turns_and_the_requested_waits_are_counted(tmp_path: Path) -> 
     summary = summary_in(tmp_path, LIMITED, start_delays_s={"a": 48.2, "b": 0})
     turns = rtbench.load(tmp_path).turns
     mine = turns[(turns["target"] == "a") & (turns["outcome"] == "throttled:response")]
-    one = summary.quota.targets[0]
+    one = summary.rate_limits.targets[0]
 
     assert (one.throttled_turns, one.throttled_sessions, one.start_delay_s) == (len(mine), 0, 48.2)
     assert len(one.waits_s) == len(mine) > 1
     assert one.waits_s[-1] == mine["retry_after_ns"].max() / 1e9
-    both = sum(one.throttled_turns for one in summary.quota.targets)
-    printed = limits_in_all(summary.quota).replace(NBSP, " ")
+    both = sum(one.throttled_turns for one in summary.rate_limits.targets)
+    printed = limits_in_all(summary.rate_limits).replace(NBSP, " ")
     assert printed.startswith(f"{both} turns throttled, Retry-After received {both} times")
-    assert f">{len(mine)}</td>" in section_html(context_sections.quota(summary))
+    assert f">{len(mine)}</td>" in section_html(context_sections.rate_limits(summary))
     assert "starts delayed by 48 s in total" in printed
 
 
 def test_calls_delayed_after_refused_ones_are_counted(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path, Plan(sessions=20, turns=2, seconds=50))
-    none = edited(folder, lambda _, row: row | {"calls_backed_off": 0}, "seconds").quota
+    none = edited(folder, lambda _, row: row | {"calls_backed_off": 0}, "seconds").rate_limits
     assert (none.targets[0].calls_backed_off, none.any) == (0, False)
-    delayed = edited(folder, lambda at, row: row | {"calls_backed_off": int(at < 3)}, "seconds").quota
+    delayed = edited(folder, lambda at, row: row | {"calls_backed_off": int(at < 3)}, "seconds").rate_limits
 
     assert (delayed.targets[0].calls_backed_off, delayed.any) == (3, True)
     assert limits_in_all(delayed).replace(NBSP, " ") == "3 calls delayed after failures to connect"
@@ -334,14 +334,14 @@ def test_a_throttled_session_is_counted(tmp_path: Path) -> None:
     throttled = {"outcome": "throttled:handshake", "retry_after_ns": 20 * 10**9}
     summary = edited(refused, lambda _, row: row | ({} if row["outcome"] == "ok" else throttled), "sessions")
 
-    printed = limits_in_all(summary.quota).replace(NBSP, " ")
+    printed = limits_in_all(summary.rate_limits).replace(NBSP, " ")
     assert printed == "2 sessions throttled, Retry-After received 2 times (p50 20 s, longest 20 s)"
-    assert "Did the service limit the rate?" in section_html(context_sections.quota(summary))
+    assert "Did the service limit the rate?" in section_html(context_sections.rate_limits(summary))
 
 
 def test_the_remaining_rate_limit_is_the_minimum_of_each_bin(tmp_path: Path) -> None:
     summary = summary_in(tmp_path, LIMITED)
-    one = summary.quota.targets[0]
+    one = summary.rate_limits.targets[0]
     tokens = next(part for part in one.remaining if part.limit == "tokens")
     seconds = rtbench.load(tmp_path).seconds
     share = seconds["tokens_remaining"] / seconds["tokens_limit"]
@@ -376,7 +376,7 @@ def test_behind_a_proxy_there_is_no_ttfa_minus_rtt() -> None:
 
 
 @pytest.mark.parametrize(("late_ms", "shown"), [(5.1, False), (6.3, True)])
-@pytest.mark.parametrize("text", [SIMULATOR_WAS_LATE, "{}: the simulator was late: p99 ≤ {:.1f} ms since it listens"])
+@pytest.mark.parametrize("text", [SIMULATOR_OVERLOADED, "{}: the simulator was late: p99 ≤ {:.1f} ms since it listens"])
 def test_a_late_simulator_is_noted_if_the_delay_matters(late_ms: float, shown: bool, text: str) -> None:
     """The limit is 1 % of the shortest median, which is 540 ms here."""
     late = {"at_utc_ns": synthetic.BEGAN_NS, "worker": 0, "kind": "simulator_late", "text": text.format("sim", late_ms)}
@@ -390,4 +390,4 @@ def test_a_late_simulator_is_noted_if_the_delay_matters(late_ms: float, shown: b
         assert ("of the shortest median" in printed) == shown
         assert "do not trust" not in printed
         assert ("simulator late" in printed) == shown
-    assert len(summary.incidents.kept) == 1
+    assert len(summary.incidents.listed) == 1

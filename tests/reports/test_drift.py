@@ -16,7 +16,7 @@ from reports.runs import load_for_report
 from reports.samples import samples_of
 from reports.summary.drift import PoolDrift, drifts, is_suspected
 from reports.summary.summary import Summary, summarise
-from reports.wording.remarks import drift_said
+from reports.wording.remarks import drift_text
 from tests.examples import trials
 from tests.reports import synthetic
 from tests.reports.edited import slowed
@@ -114,7 +114,7 @@ def test_too_few_sessions_give_no_statement_about_drift(tmp_path: Path) -> None:
     summary = build(tmp_path, Plan(sessions=19))
 
     assert summary.drifts == ()
-    assert drift_said(summary.drifts) == ""
+    assert drift_text(summary.drifts) == ""
     assert "drift is suspected" not in section_html(metric_sections.time(summary))
 
 

@@ -170,7 +170,7 @@ def run_of(label: str) -> str:
 
 def comparison_of(label: str) -> str:
     checks = (replace(CHECKS[0], name=label, texts=(label, label)),)
-    return compared(sides=invented_targets(label, "gateway"), notices=(label,), checks=checks)
+    return compared(targets=invented_targets(label, "gateway"), notices=(label,), checks=checks)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rtbench
-from bench.columns import BOUNDS
+from bench.columns import UNCERTAINTY_COLUMNS
 from bench.errors import UsageError
 from bench.run import folder as run_folder
 from bench.run import histograms as hdr
@@ -57,7 +57,7 @@ def test_an_exported_table_reads_back_with_its_types_and_metrics(
 
     assert found.schema.equals(export_schema(table))
     assert written.count == len(found) == len(frame)
-    of_frame = [name for name in found.column_names if table != "turns" or name not in BOUNDS]
+    of_frame = [name for name in found.column_names if table != "turns" or name not in UNCERTAINTY_COLUMNS]
     assert of_frame == [name for name in frame.columns if name not in ("start", "measured")]
     assert found.select(SCHEMAS[table].names).equals(run_folder.read_table(run.folder, table))
     for name in set(found.column_names) - set(SCHEMAS[table].names):

@@ -23,13 +23,13 @@ from bench.run.histograms import Histograms
 from reports.formatting import NBSP
 from reports.run_report import metric_sections
 from reports.run_report.bar_charts import segment_bars as draw
-from reports.run_report.caller_sections import along as section
-from reports.run_report.charts import wait_lines
+from reports.run_report.caller_sections import along_session as section
+from reports.run_report.charts import latency_lines
 from reports.runs import RunFrames, session_frame, turn_frame
-from reports.samples import HEARD
+from reports.samples import VOICE_TO_VOICE
 from reports.statistics.quantiles import Sample, shortfall
 from reports.summary.distributions import BINS_MOST, CURVE, PUBLISHED, Histogram, curves, histogram_of
-from reports.summary.groups import GroupedLatency, one_thing
+from reports.summary.groups import GroupedLatency, same_grouping
 from reports.summary.metrics import ALL
 from reports.summary.over_time import DOTS, over_time, steps_over_time
 from reports.summary.segments import Breakdown, PercentileBand, Segment, breakdowns, percentile_bands
@@ -51,7 +51,7 @@ def test_curves_contain_the_percentiles_of_the_tables() -> None:
     for curve, answer in zip(found, summary.answers, strict=True):
         assert (curve.n, curve.failed) == (answer.n, answer.failed)
         named = {e.p: e for e in curve.points}
-        assert all(named[e.p] == e for e in answer.quantiles if e.p in named and not e.lacks)
+        assert all(named[e.p] == e for e in answer.quantiles if e.p in named and not e.has_too_few)
         assert [e.value for e in curve.points] == sorted(e.value for e in curve.points)
 
 
@@ -149,8 +149,8 @@ def test_each_step_has_the_median_of_each_time_bin_and_target() -> None:
     at_s = (turns["start_utc_ns"] - summary.window.started_utc_ns) / 1e9
 
     assert set(frame.steps) == set(STEPS)
-    assert {(course.step, course.target) for course in frame.courses} == {(step, t) for step in STEPS for t in (0, 1)}
-    for course in frame.courses:
+    assert {(course.step, course.target) for course in frame.series} == {(step, t) for step in STEPS for t in (0, 1)}
+    for course in frame.series:
         mine = (turns["step"] == course.step) & (turns["target"] == summary.targets[course.target])
         for bin_ in course.bins:
             inside = mine & (at_s >= bin_.begin_s) & (at_s < bin_.begin_s + frame.bin_s)
@@ -171,7 +171,7 @@ LONG = Plan(sessions=60, turns=14, targets=("direct", "gateway"), failed=0.02, s
 
 
 def waits(summary: Summary, by: str, measured_from: str = "speech_end") -> list[GroupedLatency]:
-    return next(of for of in summary.waits_by(by) if of[0].stratum.measured_from == measured_from)
+    return next(of for of in summary.latency_by(by) if of[0].stratum.measured_from == measured_from)
 
 
 @pytest.mark.parametrize("by", ["turn", "age"])
@@ -182,7 +182,7 @@ def test_each_turn_is_in_one_group(by: str) -> None:
         assert sum(group.n for group in one.groups) == answer.n
         assert sum(group.turns for group in one.groups) == answer.turns
         assert sum(group.failed.count for group in one.groups) == answer.failed
-        assert [group.place for group in one.groups] == list(one.places)
+        assert [group.bin for group in one.groups] == list(one.places)
 
 
 def test_turns_after_the_tenth_form_one_group() -> None:
@@ -195,8 +195,8 @@ def test_turns_after_the_tenth_form_one_group() -> None:
 def test_for_a_fixed_script_turn_number_and_session_age_are_reported_as_one() -> None:
     fixed, alone = summary_of(LONG), summary_of(Plan(sessions=20, turns=1))
 
-    assert one_thing(fixed.turns, fixed.run.sessions)
-    assert not one_thing(alone.turns, alone.run.sessions)
+    assert same_grouping(fixed.turns, fixed.run.sessions)
+    assert not same_grouping(alone.turns, alone.run.sessions)
     assert "show which of the two matters" not in str(section(alone))
     assert "show which of the two matters" in str(section(fixed))
 
@@ -204,14 +204,14 @@ def test_for_a_fixed_script_turn_number_and_session_age_are_reported_as_one() ->
 def test_groups_with_half_as_many_turns_have_their_number_below_the_axis() -> None:
     (first, *others) = waits(summary_of(replace(LONG, turns=10)), "turn")
     fewer = tuple(
-        structs.replace(group, n=12, turns=12) if group.place.name == "10" else group for group in first.groups
+        structs.replace(group, n=12, turns=12) if group.bin.name == "10" else group for group in first.groups
     )
     thinned = replace(first, groups=fewer)
 
     assert not first.thinned
-    assert ">turns<" not in wait_lines([first, *others], 524).svg()
+    assert ">turns<" not in latency_lines([first, *others], 524).svg()
     assert thinned.thinned
-    drawn = wait_lines([thinned, *others], 524).svg()
+    drawn = latency_lines([thinned, *others], 524).svg()
     assert drawn.count(">turns<") == 2
     assert ">12<" in drawn
 
@@ -219,7 +219,7 @@ def test_groups_with_half_as_many_turns_have_their_number_below_the_axis() -> No
 def test_a_quantile_of_a_group_needs_as_many_turns_as_one_of_all() -> None:
     for group in waits(summary_of(LONG), "turn")[0].groups:
         for p in (0.5, 0.95):
-            assert group.told(p) == (shortfall(p, group.n, group.sessions) is None)
+            assert group.published(p) == (shortfall(p, group.n, group.sessions) is None)
 
 
 VAD = {
@@ -276,7 +276,7 @@ def test_turns_with_different_instants_have_separate_breakdowns() -> None:
     rows = breakdowns_of(VAD, VAD, {name: at for name, at in VAD.items() if name != "committed"}, MANUAL)
 
     assert [row.turns for row in rows] == [2, 1, 1]
-    assert [row.noticed for row in rows] == [True, True, False]
+    assert [row.has_end_detection for row in rows] == [True, True, False]
 
 
 def test_a_negative_segment_is_kept_and_drawn_to_the_left() -> None:
@@ -327,7 +327,7 @@ def test_the_means_of_segments_add_up_to_the_mean_of_voice_to_voice(tmp_path: Pa
     assert sum(row.turns for row in rows if row.step == ALL) == len(spoken)
     for row in rows:
         mine = spoken[spoken["target"] == row.target]
-        mine = mine[mine["speech_stopped_at_ns"].notna() == row.noticed]
+        mine = mine[mine["speech_stopped_at_ns"].notna() == row.has_end_detection]
         mine = mine if row.step == ALL else mine[mine["step"] == row.step]
         exact = int((mine["first_audible_at_ns"] - mine["speech_end_at_ns"]).sum())
         assert (row.turns, row.total_ns) == (len(mine), exact)
@@ -421,7 +421,7 @@ def test_the_largest_segment_of_several_targets_is_named_if_it_is_the_same() -> 
 
 
 def histogram_for(summary: Summary) -> Histogram:
-    found = histogram_of(summary.samples[HEARD], list(summary.samples[HEARD].pools()))
+    found = histogram_of(summary.samples[VOICE_TO_VOICE], list(summary.samples[VOICE_TO_VOICE].pools()))
     assert found is not None
     return found
 
@@ -438,7 +438,7 @@ def test_a_histogram_counts_every_turn_once_in_common_bins() -> None:
 
 def test_a_histogram_of_equal_values_has_one_bin_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
     summary = summary_of(Plan())
-    one = summary.samples[HEARD]
+    one = summary.samples[VOICE_TO_VOICE]
     equal = Sample(np.full(20, 640.0), np.arange(20))
     monkeypatch.setattr(type(one), "of", lambda *_: equal)
     found = histogram_of(one, list(one.pools()))

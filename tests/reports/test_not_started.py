@@ -22,7 +22,7 @@ from reports.summary.groups import GroupedLatency
 from reports.summary.over_time import over_time, pool_series, steps_over_time
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
-from reports.turns import lost_of, turns_not_started
+from reports.turns import not_started_of, turns_not_started
 from reports.wording.sentences import run_essentials, run_headline, run_second
 from tests.reports import shared, synthetic
 from tests.reports.edited import Row, edit
@@ -149,7 +149,7 @@ def test_turns_not_started_belong_to_the_instant_of_other_turns_with_their_numbe
         ("dead", "request_sent"): 60,
         ("dead", "speech_end"): 60,
     }
-    assert [answer.turns_not_started for answer in summary.heard if answer.target == "dead"] == [60]
+    assert [answer.turns_not_started for answer in summary.voice_to_voice if answer.target == "dead"] == [60]
 
 
 def test_turns_that_no_session_started_are_assigned_to_the_commonest_step(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_turns_that_no_session_started_are_assigned_to_the_commonest_step(tmp_pa
     edit(tmp_path, "sessions", lambda _, row: row | cut)
     summary = summarise(load_for_report(tmp_path))
 
-    assert sum(answer.turns_not_started for answer in summary.answers) == summary.outcomes.lost == 60
+    assert sum(answer.turns_not_started for answer in summary.answers) == summary.outcomes.not_started == 60
 
 
 @given(st.data())
@@ -174,10 +174,10 @@ def test_every_turn_not_started_has_one_step_of_its_target_and_session(data: st.
     target, session = sessions["target"].to_numpy(dtype=np.int64), np.arange(len(sessions))
     found = turns_not_started(begun, sessions.assign(start_utc_ns=5, ended_at_ns=None), target, session)
 
-    assert np.bincount(found.session, minlength=session.size).tolist() == lost_of(sessions).tolist()
+    assert np.bincount(found.session, minlength=session.size).tolist() == not_started_of(sessions).tolist()
     assert found.target.tolist() == target[found.session].tolist()
     assert set(found.step) <= set(begun["step"])
-    assert sessions["turns_not_started"].to_numpy()[found.place].all()
+    assert sessions["turns_not_started"].to_numpy()[found.position].all()
     assert set(found.at_utc_ns) <= {5}
 
 
@@ -195,7 +195,7 @@ def test_a_turn_not_started_has_the_step_its_own_target_had_at_that_number() -> 
         (9, 1, 1),  # The third turn did not start in any session either.
     ]
     assert found.number.tolist() == [1, 2, 2, 3]
-    assert found.place.tolist() == [0, 1, 2, 2]
+    assert found.position.tolist() == [0, 1, 2, 2]
 
 
 def test_turns_not_started_of_a_renewed_session_follow_those_of_its_call() -> None:
@@ -265,7 +265,7 @@ def broken_run(folder: Path) -> Summary:
 
 
 def only_waits(summary: Summary, by: str) -> GroupedLatency:
-    ((waits,),) = summary.waits_by(by)
+    ((waits,),) = summary.latency_by(by)
     return waits
 
 
@@ -304,7 +304,7 @@ def test_a_turn_not_started_is_assigned_to_the_load_and_age_at_its_session_s_end
     load, age = only_waits(broken_run, "calls"), only_waits(broken_run, "age")
     ended_s = ENDED_NS / 1e9
 
-    (where,) = (group.place for group in age.groups if group.lost)
+    (where,) = (group.bin for group in age.groups if group.lost)
     assert where.low <= ended_s < where.high
     sessions = broken_run.run.sessions
     starts_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64)
@@ -312,7 +312,7 @@ def test_a_turn_not_started_is_assigned_to_the_load_and_age_at_its_session_s_end
     blue = [is_blue(name) for name in sessions["session_id"].astype(str)]
     calls = np.array([np.sum((starts_ns < end) & (ends_ns >= end)) for end in ends_ns[blue]])
     for group in load.groups:
-        assert group.lost == 8 * np.sum((calls >= group.place.low) & (calls <= group.place.high))
+        assert group.lost == 8 * np.sum((calls >= group.bin.low) & (calls <= group.bin.high))
     assert load.groups[-1].lost
 
 
@@ -323,7 +323,7 @@ def test_the_region_of_a_session_that_never_opened_is_unknown(tmp_path: Path) ->
         return row | {"region": None if row["outcome"] != "ok" else ("East US 2", "Sweden Central")[number % 2]}
 
     waits = only_waits(summarise(load_for_report(edit(made, "sessions", region))), "region")
-    assert [(group.place.name, group.lost) for group in waits.groups] == [("East US 2", 0), ("Sweden Central", 0)]
+    assert [(group.bin.name, group.lost) for group in waits.groups] == [("East US 2", 0), ("Sweden Central", 0)]
     assert waits.unplaced == 40
 
 
@@ -332,16 +332,16 @@ def test_turns_not_started_count_as_failures_in_the_plot_over_time(broken_run: S
     assert frame is not None
     (panel,) = frame.panels
 
-    assert (panel.turns, panel.failed, panel.lost) == (
+    assert (panel.turns, panel.failed, panel.not_started) == (
         answer.turns_planned,
-        answer.unmet,
+        answer.failed_or_not_started,
         answer.turns_not_started,
     )
     assert sum(bin_.turns for bin_ in panel.bins) == answer.turns_planned
-    assert sum(bin_.failed for bin_ in panel.bins) == answer.unmet
+    assert sum(bin_.failed for bin_ in panel.bins) == answer.failed_or_not_started
     by_step = steps_over_time(broken_run, broken_run.turns.strata[0])
     assert by_step is not None
-    assert sum(bin_.turns for course in by_step.courses for bin_ in course.bins) > answer.turns
+    assert sum(bin_.turns for course in by_step.series for bin_ in course.bins) > answer.turns
     assert [course.values.size for course in pool_series(broken_run)] in ([], [answer.n])
 
 

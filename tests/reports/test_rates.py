@@ -21,8 +21,8 @@ from reports.gate.absolute import limit_results
 from reports.gate.baselines import baseline_of
 from reports.gate.check import check_of
 from reports.json_entries import to_json_data
-from reports.looks.plan import planned
-from reports.metric_spec import MetricSpec, better_of
+from reports.looks.plan import plan_analyses
+from reports.metric_spec import MetricSpec, better_direction
 from reports.rate_metrics import OF_COLUMNS, RATES
 from reports.run_report import caller_sections
 from reports.runs import load_for_report, load_frames
@@ -72,7 +72,7 @@ def write(folder: Path, share: float = 0.9, plan: Plan = PLAN) -> str:
 
 def test_every_rate_of_a_column_counts_flags_or_errors() -> None:
     types = {field.name: str(field.type) for field in SCHEMAS["turns"]}
-    assert all(types[rate.column] == ("int64" if rate.words else "bool") for rate in OF_COLUMNS)
+    assert all(types[rate.column] == ("int64" if rate.description else "bool") for rate in OF_COLUMNS)
     assert all(rate.sentence.endswith(".") for rate in RATES.values())
 
 
@@ -90,9 +90,11 @@ def test_only_turns_with_a_value_are_counted(compared_targets: tuple[ComparedTar
 
 
 def test_a_turn_with_unknown_words_does_not_count_for_a_word_error_rate(tmp_path: Path) -> None:
-    rate = next(one for one in OF_COLUMNS if one.words)
+    rate = next(one for one in OF_COLUMNS if one.description)
     name = run(tmp_path, PLAN)
-    edit(tmp_path, "turns", lambda index, row: row | {rate.column: 1, rate.words: 4 if row["turn"] == 1 else None})
+    edit(
+        tmp_path, "turns", lambda index, row: row | {rate.column: 1, rate.description: 4 if row["turn"] == 1 else None}
+    )
     west, _ = parse_targets([name])
 
     (reported,) = (one for one in summarise(load_frames(name)).rates if one.target == "west")
@@ -175,14 +177,14 @@ def test_a_margin_of_a_higher_is_better_rate_is_written_with_a_minus() -> None:
     threshold = parse("yield_rate", "rate>-1pt")
 
     assert (threshold.margin, threshold.limit) == (POINT, None)
-    assert better_of(threshold.question) == "higher"
+    assert better_direction(threshold.question) == "higher"
 
 
 def test_the_interval_of_the_failure_rate_is_wider_with_refused_sessions() -> None:
     summary = summary_of(Plan(sessions=40, turns=10, targets=("a", "b"), failed=0.05, refused=3))
     widths = []
     for one in summary.outcomes.targets:
-        assert one.failure_rate == one.unmet / one.turns_planned
+        assert one.failure_rate == one.failed_or_not_started / one.turns_planned
         assert 0 < one.failure_rate_low < one.failure_rate < one.failure_rate_high < 1
         widths.append(one.failure_rate_high - one.failure_rate_low)
 
@@ -310,7 +312,7 @@ def test_a_run_is_throttled_if_more_than_one_percent_of_its_ended_turns_were(
     folder = cut_run(tmp_path, throttled, 300)
     (entry,) = points_of_run(folder)
 
-    assert entry.validity_word == use
+    assert entry.validity_title == use
     assert rtbench.check(folder, {"ttfa": "p(50)<5000"}).exit_status == (0 if use == "VALID" else 4)
 
 
@@ -385,7 +387,7 @@ def test_a_run_with_short_conversations_has_no_slopes(tmp_path: Path) -> None:
     short = edited(tmp_path, growing(50))
 
     assert short.slopes == ()
-    assert "context" not in {waits.by for waits in short.waits}
+    assert "context" not in {waits.by for waits in short.grouped_latency}
     for summary in (short, summary_of(Plan(sessions=20, turns=5))):
         assert caller_sections.context(summary) is None
 
@@ -417,4 +419,4 @@ def test_slopes_are_not_stored_not_planned_and_not_in_interim_analyses(folder: P
     file = tmp_path / "gates.yaml"
     file.write_text('latency_slope: ["med<+10ms"]\n')
     with pytest.raises(UsageError, match="interim analyses cannot decide on a slope"):
-        planned({"thresholds": str(file), "metric": "ttfa", "pairs": 100, "every": 20, "scripts": []})
+        plan_analyses({"thresholds": str(file), "metric": "ttfa", "pairs": 100, "every": 20, "scripts": []})

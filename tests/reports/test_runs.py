@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import rtbench
-from bench.columns import BOUNDS
+from bench.columns import UNCERTAINTY_COLUMNS
 from bench.errors import UsageError
 from bench.run import folder as run_folder
 from bench.run.document import SCHEMA_VERSION
@@ -134,8 +134,8 @@ def test_a_table_does_not_depend_on_how_many_columns_are_read_at_once(
     monkeypatch.setattr("reports.runs.TOGETHER", together)
 
     run = rtbench.load(tmp_path)
-    pd.testing.assert_frame_equal(run.turns, every.drop(columns=list(BOUNDS)))
-    pd.testing.assert_frame_equal(run.uncertainty[list(BOUNDS)], every[list(BOUNDS)])
+    pd.testing.assert_frame_equal(run.turns, every.drop(columns=list(UNCERTAINTY_COLUMNS)))
+    pd.testing.assert_frame_equal(run.uncertainty[list(UNCERTAINTY_COLUMNS)], every[list(UNCERTAINTY_COLUMNS)])
 
 
 def test_a_killed_run_is_read_up_to_its_last_complete_batch(tmp_path: Path) -> None:
@@ -239,8 +239,8 @@ def test_the_stored_paired_run_has_two_targets_in_pairs_and_voice_to_voice() -> 
     assert summary.targets == ("east", "west")
     assert summary.interleaving is not None
     assert summary.interleaving.pairs == 8
-    assert [answer.turns for answer in summary.heard] == [8, 8]
-    assert summary.money.usd > 0
+    assert [answer.turns for answer in summary.voice_to_voice] == [8, 8]
+    assert summary.cost.usd > 0
 
 
 @pytest.mark.parametrize(

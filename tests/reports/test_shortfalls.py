@@ -164,10 +164,10 @@ def test_a_run_ended_by_a_file_of_stages_is_advised_a_number_of_sessions() -> No
 def test_a_curve_is_solid_up_to_the_last_percentile_the_table_reports(sessions: int, turns: int) -> None:
     """A curve once continued with its interval beyond a p95 for which the table requires more sessions."""
     summary = summary_of(Plan(sessions=sessions, turns=turns))
-    for name in summary.drawn:
+    for name in summary.plotted:
         for curve in curves(summary.samples[name], list(summary.samples[name].pools())):
             published = [point for point in curve.points if point.p in PUBLISHED and point.p >= 0.5]
-            assert all((point.p <= curve.solid_to) == (not point.lacks) for point in published)
+            assert all((point.p <= curve.solid_to) == (not point.has_too_few) for point in published)
 
 
 OPEN = QuantileEstimate(0.95, 1450.0, 1210.0, math.inf, 3.0, "unbounded", 60, 40, 40.0)

@@ -24,12 +24,12 @@ from bench.run import folder as run_folder
 from bench.run import replay
 from bench.run.spool import path_of
 from reports.run_report import speech_timeline
-from reports.run_report.caller_sections import hearing
+from reports.run_report.caller_sections import speech_detection
 from reports.runs import load_for_report, response_ids
-from reports.samples import HEARD
-from reports.summary.example_turns import ExampleTurn, example_turns, stretches, talks_of_steps
+from reports.samples import VOICE_TO_VOICE
+from reports.summary.example_turns import ExampleTurn, example_turns, example_turns_of_steps, playback_spans
 from reports.summary.summary import Summary, summarise
-from reports.wording.cells import talk_name
+from reports.wording.cells import example_name
 from tests.reports import synthetic
 from tests.reports.edited import edit
 from tests.reports.shared import summary_in, summary_of
@@ -54,7 +54,7 @@ TALK = ExampleTurn(
 
 
 def turns_drawn(summary: Summary) -> tuple[ExampleTurn, ...]:
-    return example_turns(summary.run, summary.samples[HEARD])
+    return example_turns(summary.run, summary.samples[VOICE_TO_VOICE])
 
 
 def test_the_median_the_two_slowest_and_the_longest_stall_are_drawn(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_the_median_the_two_slowest_and_the_longest_stall_are_drawn(tmp_path: Pa
     good = rtbench.load(tmp_path).turns.query("outcome_class == 'success'")
     waits = sorted(good["voice_to_voice_ms"])
 
-    roles = [talk_name(talk) for talk in found]
+    roles = [example_name(talk) for talk in found]
     assert roles == ["median turn", "slowest", "second slowest", "longest stall"]
     assert [1e3 * talk.wait_s for talk in found[:3]] == pytest.approx(
         [waits[math.ceil(len(waits) / 2) - 1], waits[-1], waits[-2]]
@@ -72,12 +72,12 @@ def test_the_median_the_two_slowest_and_the_longest_stall_are_drawn(tmp_path: Pa
 
 def test_the_median_and_the_slowest_turn_of_each_step_and_target_are_drawn(tmp_path: Path) -> None:
     summary = summary_in(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), failed=0.1))
-    found = talks_of_steps(summary.run, summary.samples[HEARD])
+    found = example_turns_of_steps(summary.run, summary.samples[VOICE_TO_VOICE])
     good = rtbench.load(tmp_path).turns.query("outcome_class == 'success'")
 
     assert set(found) == set(good["step"])
     for step, talks_ in found.items():
-        assert [(talk.target, talk_name(talk)) for talk in talks_] == [
+        assert [(talk.target, example_name(talk)) for talk in talks_] == [
             (target, role) for target in ("a", "b") for role in ("median turn", "slowest")
         ]
         waits = sorted(good[(good["step"] == step) & (good["target"] == "b")]["voice_to_voice_ms"])
@@ -114,7 +114,7 @@ def test_new_rows_of_an_unfinished_run_do_not_change_the_example_turns(tmp_path:
         stream.write_batch(rows.set_column(rows.schema.get_field_index("session_id"), "session_id", others))
 
     assert all(talk.end_s > talk.wait_s for talk in expected)
-    assert example_turns(before.run, before.samples[HEARD]) == expected
+    assert example_turns(before.run, before.samples[VOICE_TO_VOICE]) == expected
     assert response_ids(before.run, [3, 1]) == ["resp_0000003", "resp_0000001"]
     assert all(names)
 
@@ -123,7 +123,7 @@ def test_text_turns_and_failures_have_no_speech_timeline() -> None:
     assert turns_drawn(summary_of(Plan(text=True))) == ()
     assert turns_drawn(summary_of(Plan(kinds=("typed",)))) == ()
     assert turns_drawn(summary_of(Plan(failed=1.0))) == ()
-    assert hearing(summary_of(Plan(text=True))) is None
+    assert speech_detection(summary_of(Plan(text=True))) is None
 
 
 @pytest.mark.parametrize("buffer_ms", [1e308, 2_001, -1])
@@ -145,7 +145,7 @@ def test_an_unknown_audio_format_leaves_the_reply_s_end_unknown(tmp_path: Path) 
 
     assert math.isnan(median.end_s)
     assert "length unknown" in speech_timeline.speech([median]).svg()
-    assert "its end is unknown" in speech_timeline.talk_numbers(median)
+    assert "its end is unknown" in speech_timeline.turn_numbers(median)
 
 
 @pytest.mark.parametrize(("wait_s", "end_s", "broken"), [(1.0, 19.0, False), (1.0, 25.0, True), (31.0, 40.0, True)])
@@ -226,7 +226,7 @@ def test_the_gaps_found_in_a_log_equal_the_stalls_of_the_player(
         player.add(at_ns, 48 * length_ms, msgspec.Raw(b'""'))
         lines.append(delta(at_ns, 48 * length_ms, name))
     log = write(tmp_path_factory.mktemp("log") / "s.jsonl", lines)
-    found = stretches(log, 10**12, at_ns, 48_000, BUFFER_NS)
+    found = playback_spans(log, 10**12, at_ns, 48_000, BUFFER_NS)
 
     assert sum(after[0] - before[1] for before, after in pairwise(found)) == player.stall_duration_ns
     assert len(found) - 1 == player.stall_count
@@ -236,8 +236,8 @@ def test_the_gaps_found_in_a_log_equal_the_stalls_of_the_player(
 def test_only_deltas_within_the_turn_count(tmp_path: Path) -> None:
     log = write(tmp_path / "s.jsonl", [delta(at, 4_800) for at in (100 * MS, 900 * MS, 5_000 * MS)])
 
-    assert stretches(log, 800 * MS, 1_000 * MS, 48_000, BUFFER_NS) == ((960 * MS, 1_060 * MS),)
-    assert stretches(log, 0, 50 * MS, 48_000, BUFFER_NS) == ()
+    assert playback_spans(log, 800 * MS, 1_000 * MS, 48_000, BUFFER_NS) == ((960 * MS, 1_060 * MS),)
+    assert playback_spans(log, 0, 50 * MS, 48_000, BUFFER_NS) == ()
 
 
 def test_recorded_audio_counts_with_its_decoded_size(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_recorded_audio_counts_with_its_decoded_size(tmp_path: Path) -> None:
         lines.append(msgspec.json.encode(replay.LoggedMessage(at_ns=place, wire_bytes=1, event=raw)))
     log = write(tmp_path / "s.jsonl", lines)
 
-    assert stretches(log, 0, 10, 48_000, 0) == ((0, (3 * 4_800 + 3) * 10**9 // 48_000),)
+    assert playback_spans(log, 0, 10, 48_000, 0) == ((0, (3 * 4_800 + 3) * 10**9 // 48_000),)
 
 
 @pytest.mark.parametrize(
@@ -257,8 +257,8 @@ def test_recorded_audio_counts_with_its_decoded_size(tmp_path: Path) -> None:
 def test_an_unreadable_log_gives_no_gaps(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "s.jsonl").write_bytes(content)
 
-    assert stretches(tmp_path / "s.jsonl", 0, 10, 48_000, 0) == ()
-    assert stretches(tmp_path / "absent.jsonl", 0, 10, 48_000, 0) == ()
+    assert playback_spans(tmp_path / "s.jsonl", 0, 10, 48_000, 0) == ()
+    assert playback_spans(tmp_path / "absent.jsonl", 0, 10, 48_000, 0) == ()
 
 
 def run_with_stall(folder: Path, stall_ms: int) -> None:
@@ -276,7 +276,7 @@ def test_a_stall_is_drawn_at_its_position_in_the_log(tmp_path: Path) -> None:
     run_with_stall(tmp_path, 300)
     (talk,) = turns_drawn(summarise(rtbench.load(tmp_path)))
 
-    assert talk_name(talk) == "median turn, longest stall"
+    assert example_name(talk) == "median turn, longest stall"
     assert len(talk.heard) == 2
     (_, stopped), (again, end) = talk.heard
     assert again - stopped == pytest.approx(0.3)
@@ -289,7 +289,7 @@ def test_the_gaps_of_a_stored_log_are_found() -> None:
     turn = run.turns[(run.turns["session_id"] == log.stem) & run.turns["ttfa_ms"].notna()]
     row = turn.iloc[0]
     begin_ns = int(row["start_ns"])
-    found = stretches(log, begin_ns, begin_ns + int(row["ended_at_ns"]), 48_000, 0)
+    found = playback_spans(log, begin_ns, begin_ns + int(row["ended_at_ns"]), 48_000, 0)
 
     assert found[0][0] == begin_ns + int(row["first_audio_at_ns"])
     assert sum(end - begin for begin, end in found) == pytest.approx(

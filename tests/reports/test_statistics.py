@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reports.statistics.quantiles import (
     Sample,
     design_effect,
-    kish,
+    effective_size,
     nearer,
     quantile,
     quantiles,
@@ -22,7 +22,7 @@ from reports.statistics.quantiles import (
     sessions_needed,
     shortfall,
     sizes_of,
-    smallest,
+    smallest_publishable,
     turns_to_publish,
 )
 
@@ -128,7 +128,7 @@ def test_intervals_have_nominal_coverage_if_sessions_differ() -> None:
 
 @pytest.mark.parametrize(("p", "turns"), [(0.5, 6), (0.9, 36), (0.95, 72), (0.99, 368)])
 def test_a_finite_interval_needs_the_published_number_of_independent_turns(p: float, turns: int) -> None:
-    assert math.ceil(smallest(p)) == turns
+    assert math.ceil(smallest_publishable(p)) == turns
 
 
 @pytest.mark.parametrize(("p", "turns"), [(0.9, 50), (0.95, 100), (0.99, 500), (0.999, 5000)])
@@ -234,7 +234,7 @@ def test_shortfall_agrees_with_the_status_in_the_report(p: float, sessions: int,
     elif found is not None:
         assert not estimate.reported
     else:
-        assert estimate.bounded
+        assert estimate.has_interval
 
 
 def test_one_session_with_half_of_the_turns_leaves_four_effective_sessions() -> None:
@@ -244,14 +244,14 @@ def test_one_session_with_half_of_the_turns_leaves_four_effective_sessions() -> 
     waits = 600 * np.exp(0.3 * np.repeat(own, turns) + 0.4 * within)
     (p50,) = quantiles(sample(waits, np.repeat(np.arange(60), turns)), (0.5,))
 
-    assert p50.effective_sessions == kish(turns) == pytest.approx(3.93, abs=0.01)
+    assert p50.effective_sessions == effective_size(turns) == pytest.approx(3.93, abs=0.01)
     assert (p50.status, p50.required) == ("too_few_sessions", 92)
 
 
 @given(st.integers(2, 40), st.integers(1, 30))
 def test_sessions_of_equal_length_are_all_effective(sessions: int, turns: int) -> None:
-    assert kish(np.full(sessions, turns)) == pytest.approx(sessions)
-    assert kish(np.zeros(sessions)) == 0
+    assert effective_size(np.full(sessions, turns)) == pytest.approx(sessions)
+    assert effective_size(np.zeros(sessions)) == 0
 
 
 def test_whether_a_median_is_reported_does_not_depend_on_its_values() -> None:
@@ -259,7 +259,7 @@ def test_whether_a_median_is_reported_does_not_depend_on_its_values() -> None:
     found = [quantiles(lognormal(120, seed, icc=0.8, per_session=20), (0.5,))[0] for seed in range(40)]
 
     assert {e.status for e in found} == {"reported", "unbounded"}
-    assert all(e.told == (e.low if e.status == "unbounded" else e.value) for e in found)
+    assert all(e.reported_value == (e.low if e.status == "unbounded" else e.value) for e in found)
     assert {quantiles(lognormal(100, seed, icc=0.8, per_session=20), (0.5,))[0].status for seed in range(20)} == {
         "too_few_sessions"
     }

@@ -27,12 +27,12 @@ from reports.runs import RunFrames, load_for_report, session_frame, turn_frame
 from reports.sides.fairness import notices_on
 from reports.sides.named import parse_targets
 from reports.statistics.quantiles import quantile
-from reports.summary.outcomes import OutcomeCount, Outcomes, said_of
-from reports.summary.run_validity import noticed
+from reports.summary.outcomes import OutcomeCount, Outcomes, message_of
+from reports.summary.run_validity import end_detection
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
 from reports.turns import measured_turns
-from reports.wording.notices import decided, notices, run_notices
+from reports.wording.notices import decision_notices, notices, run_notices
 from reports.wording.remarks import auth_wait, interleaved
 from reports.wording.validity import remedy_line, verdict_reason
 from tests.reports import synthetic
@@ -52,7 +52,7 @@ def loaded_run(plan: Plan = SMALL, **changes: Any) -> RunFrames:
 def notices_of_run(plan: Plan = SMALL, **changes: Any) -> list[str]:
     """Return the notices of the summary of such a run."""
     run = loaded_run(plan, **changes)
-    return list(run_notices(run, noticed(run, measured_turns(run), run.sessions)))
+    return list(run_notices(run, end_detection(run, measured_turns(run), run.sessions)))
 
 
 def test_values_equal_those_of_the_rows(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_values_equal_those_of_the_rows(tmp_path: Path) -> None:
     found = figures(summary, "ttfa", "b")
     assert found.n == 100
     assert found.failed == int((mine["outcome"] != "ok").sum()) > 0
-    published = [estimate for estimate in found.quantiles if not estimate.lacks]
+    published = [estimate for estimate in found.quantiles if not estimate.has_too_few]
     assert {e.p: e.value for e in published} == {0.5: quantile(np.sort(endless), 0.5)}
     assert found.high == mine.loc[mine["outcome"] == "ok", "ttfa_ms"].max()
     assert sum(f.n for f in summary.metrics if (f.metric, f.target) == ("ttfa", "b") and f.step != "all") == 100
@@ -90,7 +90,7 @@ def test_failed_turns_do_not_count_for_metrics_that_are_no_latency() -> None:
 
     speed = figures(summary, "audio_speed")
     assert speed.failed > 0
-    assert speed.n == summary.outcomes.begun - speed.failed
+    assert speed.n == summary.outcomes.started - speed.failed
     assert math.isfinite(speed.p50.value)
     assert not any(estimate.in_failures for estimate in speed.quantiles)
 
@@ -112,9 +112,9 @@ def test_outcomes_add_up_to_started_turns_and_turns_not_started_are_separate() -
     (of_target,) = outcomes.targets
 
     assert of_target.sessions_with_failure == len(bad)
-    assert sum(ending.counts[0] for ending in outcomes.turns) == outcomes.begun == 80
+    assert sum(ending.counts[0] for ending in outcomes.turns) == outcomes.started == 80
     assert sum(ending.counts[0] for ending in outcomes.sessions) == outcomes.opened == 22
-    assert (outcomes.lost, outcomes.planned) == (8, 85)
+    assert (outcomes.not_started, outcomes.planned) == (8, 85)
     assert of_target.failure_rate == (of_target.turns_failed + 8) / 85
     assert [ending.kind for ending in outcomes.turns] == sorted(
         (ending.kind for ending in outcomes.turns), key=["success", "failed", "unfinished"].index
@@ -123,7 +123,7 @@ def test_outcomes_add_up_to_started_turns_and_turns_not_started_are_separate() -
 
 def test_sessions_that_never_opened_are_infinite_connect_times() -> None:
     summary = summary_of(Plan(sessions=20, refused=4))
-    found = {f.metric: f for f in summary.connecting}
+    found = {f.metric: f for f in summary.connect_phases}
 
     assert (found["connect_tcp"].failed, found["connect_tcp"].n) == (0, 24)
     assert (found["connect_total"].failed, found["connect_total"].n) == (4, 24)
@@ -136,7 +136,7 @@ def test_event_metrics_and_throughput_come_from_histograms() -> None:
     gaps = [d for d in summary.events if d.metric == "delta_gap"]
     assert [(d.target, d.n, d.negative) for d in gaps] == [("a", 300, 2), ("b", 300, 2)]
     assert all(20 < d.p50 < d.p90 < d.p99 <= d.high < 400 for d in gaps)
-    assert {d.metric for d in summary.harness} == {
+    assert {d.metric for d in summary.load_generator} == {
         "timestamp_uncertainty",
         "receive_delay",
         "send_delay",
@@ -163,7 +163,7 @@ def test_a_killed_run_has_no_verdict(tmp_path: Path) -> None:
     summary = summarise(load_for_report(synthetic.write_killed(tmp_path, Plan(sessions=20))))
 
     assert (summary.validity.status, verdict_reason(summary.validity)) == ("no_verdict", "the run has not ended")
-    assert summary.window.length_s > 0
+    assert summary.window.duration_s > 0
     assert any("in progress" in notice for notice in notices(summary))
 
 
@@ -254,7 +254,7 @@ def test_a_run_decided_by_interim_analysis_did_not_end_early(
     tmp_path.joinpath("decision.json").write_text(json.dumps(decision))
     summary = summary_in(tmp_path, Plan(), stop_reason="whatever; stopped at a look", sequential_plan={"pairs": 200})
 
-    assert decided(summary.run) == f"{how} by interim analysis\u00a03 of 4, 150\u00a0pairs. {outcome}"
+    assert decision_notices(summary.run) == f"{how} by interim analysis\u00a03 of 4, 150\u00a0pairs. {outcome}"
     assert not any("ended early" in notice for notice in notices(summary))
 
 
@@ -263,7 +263,7 @@ def test_a_run_without_a_decision_has_a_notice_with_the_cause_of_its_end(tmp_pat
     tmp_path.joinpath("decision.json").write_text(written)
     summary = summary_in(tmp_path, Plan(), stop_reason="interrupted", sequential_plan={"pairs": 200})
 
-    assert decided(summary.run) == ""
+    assert decision_notices(summary.run) == ""
     assert "This run ended early: interrupted." in notices(summary)
 
 
@@ -327,17 +327,17 @@ def rows(*details: str | None, outcome: str = "timeout:next_delta", kind: str = 
 
 
 def test_the_most_common_detail_of_an_outcome_is_quoted() -> None:
-    assert said_of(rows("a", "b", "b", None)) == {"timeout:next_delta": "b"}
+    assert message_of(rows("a", "b", "b", None)) == {"timeout:next_delta": "b"}
 
 
 def test_a_detail_with_the_service_s_message_is_preferred_to_a_more_common_one() -> None:
     details = [f"{SILENCE}; the service reported: overloaded: request {number}" for number in (1, 2)]
 
-    assert said_of(rows(SILENCE, SILENCE, SILENCE, *details)) == {"timeout:next_delta": details[0]}
+    assert message_of(rows(SILENCE, SILENCE, SILENCE, *details)) == {"timeout:next_delta": details[0]}
 
 
 def test_details_of_turns_that_did_not_fail_are_not_quoted() -> None:
-    assert said_of(rows("the run ended", outcome="unfinished", kind="unfinished")) == {}
+    assert message_of(rows("the run ended", outcome="unfinished", kind="unfinished")) == {}
 
 
 def ending(outcome: str, count: int) -> OutcomeCount:
@@ -406,7 +406,7 @@ def summaries(folders: tuple[Path, Path]) -> tuple[Summary, Summary]:
 def test_connect_metrics_exclude_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
     whole, measured = summaries
 
-    assert whole.connecting == measured.connecting
+    assert whole.connect_phases == measured.connect_phases
 
 
 def test_auth_waits_exclude_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
@@ -431,7 +431,7 @@ def test_pairs_are_counted_like_in_a_comparison(summaries: tuple[Summary, Summar
     assert whole.interleaving == measured.interleaving
     assert whole.interleaving.pairs == sides[0].sessions == len(whole.sessions) / 2
     assert interleaved(whole.interleaving) in notices_on(sides)
-    assert whole.arms == measured.arms
+    assert whole.target_facts == measured.target_facts
 
 
 def test_load_generator_health_excludes_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
@@ -453,10 +453,10 @@ def test_throughput_excludes_the_warm_up(summaries: tuple[Summary, Summary]) -> 
 def test_cost_and_rate_limits_include_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
     whole, measured = summaries
 
-    assert whole.money.usd > measured.money.usd
-    assert whole.quota.throttled >= measured.quota.throttled
-    assert sum(one.counts.sum() for one in whole.quota.targets) > sum(
-        one.counts.sum() for one in measured.quota.targets
+    assert whole.cost.usd > measured.cost.usd
+    assert whole.rate_limits.throttled >= measured.rate_limits.throttled
+    assert sum(one.counts.sum() for one in whole.rate_limits.targets) > sum(
+        one.counts.sum() for one in measured.rate_limits.targets
     )
 
 

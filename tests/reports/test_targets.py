@@ -21,16 +21,16 @@ from reports.runs import load_for_report
 from reports.sides.clusters import by_session
 from reports.sides.named import parse_targets
 from reports.statistics.quantiles import quantile, sample
-from reports.summary.group_keys import NOT_TOLD
+from reports.summary.group_keys import NOT_REPORTED
 from reports.summary.groups import Group
-from reports.summary.run_validity import noticed
+from reports.summary.run_validity import end_detection
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
 from reports.turns import measured_turns
 from reports.wording import remarks
 from reports.wording.notices import notices, run_notices
 from reports.wording.sentences import next_step
-from reports.wording.validity import trusted
+from reports.wording.validity import trusted_load
 from tests.reports import shared, synthetic
 from tests.reports.edited import Row, edit, edited
 from tests.reports.forms import run_text
@@ -131,14 +131,14 @@ def test_preview_settings_are_read(tmp_path: Path) -> None:
     preview = '{"voice": "ash", "turn_detection": null}'
     summary = edited(tmp_path, lambda _, row: row | {"effective_settings": preview}, "sessions")
 
-    assert (summary.arms[0].voice, summary.arms[0].turn_detection) == ("ash", "none")
+    assert (summary.target_facts[0].voice, summary.target_facts[0].turn_detection) == ("ash", "none")
 
 
 def test_compression_that_the_service_declined_is_reported(tmp_path: Path) -> None:
     write(tmp_path, TWO, everywhere={"deflate": True})
     summary = edited(tmp_path, lambda index, row: row | ({"response_headers": None} if index < 200 else {}), "sessions")
 
-    (sweden, *_), (settings, *_) = summary.arms, summary_data(summary)["target_settings"]
+    (sweden, *_), (settings, *_) = summary.target_facts, summary_data(summary)["target_settings"]
     assert settings["compression"] == sweden.compression
     assert (
         settings["compression"].replace(NBSP, " ").startswith("permessage-deflate in 20 of 120 sessions; else the serv")
@@ -184,7 +184,7 @@ def pooling(summary: Summary) -> list[str]:
 
 
 def waits_by_host(summary: Summary) -> tuple[Group, ...]:
-    ((waits,),) = summary.waits_by("host")
+    ((waits,),) = summary.latency_by("host")
     assert waits.metric == "ttfa"
     return waits.groups
 
@@ -193,7 +193,7 @@ def test_each_host_has_the_values_of_its_own_rows(different_hosts: Summary) -> N
     turns = rtbench.load(different_hosts.run.folder).turns
     for host in different_hosts.hosts:
         mine = turns[(turns["host"] == host.name) & (turns["outcome_class"] == "success")]
-        (wait,) = (group for group in waits_by_host(different_hosts) if group.place.name == host.name)
+        (wait,) = (group for group in waits_by_host(different_hosts) if group.bin.name == host.name)
         values = sample(mine["ttfa_ms"].to_numpy(), mine["turn"].to_numpy(dtype="int64")).values
         assert (wait.turns, wait.sessions, wait.n) == (360, 60, 360)
         assert wait.p50.value == pytest.approx(quantile(values, 0.5))
@@ -238,14 +238,14 @@ def test_an_uncertain_metric_names_its_host(tmp_path: Path) -> None:
     verdict = {"status": "valid", "uncertain_metrics": [entry]}
     summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, validity=verdict)))
     assert summary.answers[0].uncertain_because.endswith("on red")
-    assert [one.host for one in summary.run.inexact] == ["red"]
+    assert [one.host for one in summary.run.uncertain_metrics] == ["red"]
 
 
 def test_a_sentence_that_begins_with_a_host_keeps_its_case(tmp_path: Path) -> None:
     cited = {"sessions": 0, "events_per_s": 0, "kind": "voice", "date": "2026-11-20", "stale": [], "ended": ""}
     hosts = [{"name": name, "calibration": cited} for name in ("inworld", "throttled-eu")]
     folder = synthetic.write(tmp_path / "run", PLAN, hosts=hosts)
-    lines = trusted(summarise(load_for_report(folder)))
+    lines = trusted_load(summarise(load_for_report(folder)))
 
     assert all(line.startswith(("inworld: ", "throttled-eu: ")) for line in lines)
 
@@ -257,7 +257,9 @@ def test_a_large_clock_offset_causes_a_notice(tmp_path: Path) -> None:
     ]
     plain = summary_of(PLAN)
     of_hosts = replace(plain.run, metadata=plain.run.metadata | {"hosts": hosts})
-    (notice,) = [n for n in run_notices(of_hosts, noticed(of_hosts, plain.turns, plain.run.sessions)) if "clock" in n]
+    (notice,) = [
+        n for n in run_notices(of_hosts, end_detection(of_hosts, plain.turns, plain.run.sessions)) if "clock" in n
+    ]
     assert " ".join(notice.split()).startswith("The clock of red was 90 s behind that of the leader")
 
 
@@ -290,13 +292,13 @@ def answered_by_two_regions(tmp_path_factory: pytest.TempPathFactory) -> Summary
 
 
 def test_each_region_has_its_own_latencies_and_every_turn_is_in_one(answered_by_two_regions: Summary) -> None:
-    ((waits,),) = answered_by_two_regions.waits_by("region")
+    ((waits,),) = answered_by_two_regions.latency_by("region")
 
-    assert [group.place.name for group in waits.groups] == ["East US 2", "Sweden Central", NOT_TOLD]
+    assert [group.bin.name for group in waits.groups] == ["East US 2", "Sweden Central", NOT_REPORTED]
     assert sum(group.turns for group in waits.groups) == PLAN_OF_REGIONS.sessions * PLAN_OF_REGIONS.turns
     east, sweden, _ = waits.groups
     assert 350 < sweden.p50.value - east.p50.value < 450
 
 
 def test_a_target_with_one_region_has_no_breakdown_by_region() -> None:
-    assert not summary_of(PLAN_OF_REGIONS).waits_by("region")
+    assert not summary_of(PLAN_OF_REGIONS).latency_by("region")

@@ -190,7 +190,9 @@ SEVERAL = table(
         ),
     ],
 )
-NAMED = table([Column("run", least=8), "p50"], [["20261124T041700Z-calls", "986"], ["20261125T041700Z-calls", "991"]])
+NAMED = table(
+    [Column("run", min_width=8), "p50"], [["20261124T041700Z-calls", "986"], ["20261125T041700Z-calls", "991"]]
+)
 EVERY: dict[str, Block] = {
     "a paragraph": Paragraph(f"Callers wait 986{NBSP}ms for " + "words " * 30, "bold"),
     "a name": Fact("note", ["a text of some words", "another of some more words"] * 4, "bad"),
@@ -237,7 +239,7 @@ def test_a_fact_without_texts_is_omitted() -> None:
 
 def test_badges_move_to_their_own_line_if_there_is_no_room() -> None:
     badges = [Badge("ok", "✓", "VALID", ""), Badge("sim", "◇", "SIMULATED", "")]
-    page = Page("", badges, "Valid.", (), (), beside="200 pairs")
+    page = Page("", badges, "Valid.", (), (), notes="200 pairs")
 
     assert render_page(page, 40) == "200 pairs        ✓ VALID     ◇ SIMULATED\nValid.\n"
     assert render_page(page, 30) == "200 pairs\n✓ VALID     ◇ SIMULATED\nValid.\n"
@@ -264,7 +266,7 @@ def test_a_first_cell_without_room_is_printed_above_its_row() -> None:
 
 
 def test_the_first_column_is_shortened_in_the_middle_if_no_layout_fits() -> None:
-    lines = render_lines([[table([Column("run", least=5), "p50"], [["abcdefghij", "123456"]])]], 16).splitlines()
+    lines = render_lines([[table([Column("run", min_width=5), "p50"], [["abcdefghij", "123456"]])]], 16).splitlines()
 
     assert lines[1] == "  abc…ij  123456"
 
@@ -272,7 +274,7 @@ def test_the_first_column_is_shortened_in_the_middle_if_no_layout_fits() -> None
 def test_names_are_shortened_if_rows_remain_different() -> None:
     """The names begin with the same day and end with the same scenario. The difference is in between."""
     names = [f"20261124T0{minute}1700Z-text_turns" for minute in range(4)]
-    cut = table([Column("run", least=16), "p50"], [[name, "391 (372–415)"] for name in names])
+    cut = table([Column("run", min_width=16), "p50"], [[name, "391 (372–415)"] for name in names])
     lines = render_lines([[cut]], 36).splitlines()[1:]
 
     assert len(lines) == len(set(lines)) == len(names)
@@ -281,7 +283,7 @@ def test_names_are_shortened_if_rows_remain_different() -> None:
 
 def test_names_that_cannot_be_shortened_uniquely_are_printed_above_their_rows() -> None:
     names = [f"{sort}-20261124T0417-{end}" for sort in ("vad_one", "vad_two") for end in ("of_night", "of_fight")]
-    uncut = table([Column("run", least=4), "p50"], [[name, "391 (372–415)"] for name in names])
+    uncut = table([Column("run", min_width=4), "p50"], [[name, "391 (372–415)"] for name in names])
     lines = render_lines([[uncut]], 22).splitlines()[1:]
 
     assert len(lines) == 2 * len(names)

@@ -21,7 +21,7 @@ from reports.json_entries import to_json_data
 from reports.run_report import caller_sections
 from reports.runs import RunFrames, session_frame, turn_frame
 from reports.strata import Stratum, in_order
-from reports.summary.run_validity import noticed
+from reports.summary.run_validity import end_detection
 from reports.summary.summary import Summary
 from reports.turns import TurnArrays, measured_turns
 from reports.wording import settings
@@ -123,7 +123,7 @@ def test_with_only_audible_instants_voice_to_voice_is_first_and_greetings_are_sh
     terminal = run_text(summary)
 
     assert set(summary.mains.values()) == {"voice_to_voice"}
-    assert (len(summary.answers), summary.heard) == (1, ())
+    assert (len(summary.answers), summary.voice_to_voice) == (1, ())
     assert run_headline(summary).startswith("Callers hear the reply ")
     assert re.findall("^(.+) from .*, to the first audible", terminal, re.MULTILINE) == ["voice_to_voice", "greeting"]
     assert "ttfa" not in terminal
@@ -164,7 +164,7 @@ def test_request_ack_is_listed_after_network_rtt_and_ignores_failures() -> None:
     found = figures(summary, "request_ack")
 
     assert found.failed > 0
-    assert {estimate.value for estimate in found.quantiles if not estimate.lacks} == {21}
+    assert {estimate.value for estimate in found.quantiles if not estimate.has_too_few} == {21}
     page = section_html(caller_sections.network(summary)).rpartition("<table>")[2]
     assert page.index("network_rtt") < page.index("request_ack") < page.index("ttfa_minus_rtt")
 
@@ -322,13 +322,13 @@ def test_a_service_without_turn_events_is_named_in_one_line(heard_alone: tuple[s
     changed = replace(run, metadata=run.metadata | {"targets": targets})
     printed = [
         notice
-        for notice in run_notices(changed, noticed(changed, measured_turns(changed), changed.sessions))
+        for notice in run_notices(changed, end_detection(changed, measured_turns(changed), changed.sessions))
         if "events for turns" in notice
     ]
 
     unread = [
         line
-        for line in run_notices(changed, noticed(changed, measured_turns(changed), changed.sessions))
+        for line in run_notices(changed, end_detection(changed, measured_turns(changed), changed.sessions))
         if "ignored" in line
     ]
     assert [line.endswith("were ignored: conversation.item.added 3.") for line in unread] == [True] * len(printed)

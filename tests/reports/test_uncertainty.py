@@ -27,8 +27,8 @@ from reports.gate.baselines import baseline_of
 from reports.gate.check import check_of
 from reports.gate.report import check_page
 from reports.gate.results import CheckResult, compared_result
-from reports.gate.sentences import interval_text, limit_text, undecided
-from reports.looks.decide import look_at
+from reports.gate.sentences import inconclusive_text, interval_text, limit_text
+from reports.looks.decide import analyse_pairs
 from reports.metric_comparison import MetricComparison
 from reports.metric_spec import MetricSpec
 from reports.render.markdown import render_markdown
@@ -47,9 +47,9 @@ from reports.summary.summary import summarise
 from reports.uncertainty import UncertainMetric
 from reports.wording import verdicts
 from reports.wording.cells import interval
-from reports.wording.notices import inexact_line, notices
+from reports.wording.notices import notices, uncertain_line
 from reports.wording.remarks import drift_suspected
-from reports.wording.verdicts import said
+from reports.wording.verdicts import verdict_text
 from tests.reports import shared, synthetic
 from tests.reports.comparisons.build import quick, two
 from tests.reports.edited import edit
@@ -83,15 +83,15 @@ def plain(text: str) -> str:
 
 
 def test_an_uncertain_metric_states_its_uncertainty_and_its_limit() -> None:
-    assert plain(UncertainMetric("sim", "response_total", 31.0, 20.0, "ms").why) == WHY
-    assert "off by an unknown amount" in UncertainMetric("sim", "audio_speed", None, 0.04, "×").why
+    assert plain(UncertainMetric("sim", "response_total", 31.0, 20.0, "ms").reason_text) == WHY
+    assert "off by an unknown amount" in UncertainMetric("sim", "audio_speed", None, 0.04, "×").reason_text
 
 
 def test_only_the_target_with_the_uncertain_metric_is_marked() -> None:
     found = summary_of(replace(LATE, targets=("direct", "gateway")))
 
     assert {one.target for one in found.metrics if one.uncertain_because} == {"gateway"}
-    assert NOTE.replace("total may", "total on gateway may") == plain(inexact_line(found.run))
+    assert NOTE.replace("total may", "total on gateway may") == plain(uncertain_line(found.run))
     assert not any("uncertainty" in notice for notice in notices(found))
 
 
@@ -100,7 +100,7 @@ def test_a_comparison_of_an_uncertain_metric_is_inconclusive_with_the_reason() -
     found = next(one for one in comparison.findings if one.question.metric == "response_total")
 
     assert (found.verdict.name, found.difference) == ("inconclusive", None)
-    assert plain(said(found.verdict.reason)) == f"{WHY} on sim (other)"
+    assert plain(verdict_text(found.verdict.reason)) == f"{WHY} on sim (other)"
     assert comparison.exit_status == 1  # ttfa is exact, and regressed
 
 
@@ -113,7 +113,7 @@ def test_a_threshold_on_an_uncertain_metric_is_inconclusive(tmp_path: Path, limi
     (item,) = found.thresholds
     row = flat(item)
     assert (row.result, row.value, row.low, row.high) == ("inconclusive", None, None, None)
-    assert plain(undecided(item)) == f"response_total p50 of sim: {WHY}"
+    assert plain(inconclusive_text(item)) == f"response_total p50 of sim: {WHY}"
     assert found.exit_status == 3
 
 
@@ -148,10 +148,10 @@ def test_an_interim_analysis_does_not_decide_by_an_uncertain_metric(tmp_path: Pa
     gates = {"response_total": ["p(50)<+0.1%"]}
     late = replace(TWO, inexact=("response_total",))
 
-    assert look_at(planned_run(tmp_path / "exact", gates)).exit_status == 1
-    found = look_at(planned_run(tmp_path / "late", gates, late))
-    assert (found.exit_status, found.course.rulings[0].verdict) == (3, "inconclusive")
-    assert WHY in plain(said(found.course.rulings[0].reason))
+    assert analyse_pairs(planned_run(tmp_path / "exact", gates)).exit_status == 1
+    found = analyse_pairs(planned_run(tmp_path / "late", gates, late))
+    assert (found.exit_status, found.result.decisions[0].verdict) == (3, "inconclusive")
+    assert WHY in plain(verdict_text(found.result.decisions[0].reason))
 
 
 def test_no_sample_size_is_planned_with_an_uncertain_metric(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_compare_and_check_report_an_unusable_run_in_the_same_words(
     assert reason.replace(NBSP, " ").startswith(begins)
     assert headline.startswith(reason)
     assert [
-        f"{page.badges[0].glyph} {page.badges[0].word}" for page in (check_page(check), comparison_page(comparison))
+        f"{page.badges[0].marker} {page.badges[0].text}" for page in (check_page(check), comparison_page(comparison))
     ] == [mark] * 2
     assert (comparison.exit_status, check.exit_status) == (4, 4)
 
@@ -347,13 +347,16 @@ def check_same_text(
     finding = MetricComparison(question, "new", difference, UNUSABLE_ENOUGH, verdict=Verdict("not_regressed"))
     compared, item = row(finding, 1), compared_result("as written", finding)
 
-    assert (plain_of_words_of_differences(compared.told), plain_of_words_of_differences(compared.margin_text)) == (
+    assert (
+        plain_of_words_of_differences(compared.change_text),
+        plain_of_words_of_differences(compared.margin_text),
+    ) == (
         f"{difference_text} ({ends})",
         margin,
     )
     assert plain_of_words_of_differences(interval_text(item)) == f"{difference_text} ({ends})"
     assert plain_of_words_of_differences(limit_text(item)).replace("+", "").removeprefix("−") == margin
-    assert item.title == verdicts.figure(question)
+    assert item.title == verdicts.metric_text(question)
 
 
 @pytest.mark.parametrize(
@@ -382,7 +385,7 @@ def test_a_drift_is_printed_like_other_differences(low: float, high: float, text
 def test_a_metric_with_a_fixed_start_instant_names_measured_from_as_a_group_of_turns() -> None:
     question = MetricSpec("voice_to_voice", Quantile(0.5), Margin(0.1), stratum=Stratum("request_sent"))
 
-    assert verdicts.figure(question) == "voice_to_voice p50 of turns from request sent"
+    assert verdicts.metric_text(question) == "voice_to_voice p50 of turns from request sent"
 
 
 def test_a_latency_of_zero_and_an_infinite_baseline_are_printed_differently() -> None:

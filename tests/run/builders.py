@@ -57,7 +57,7 @@ def play(recorder: Recorder, sessions: int = 3, worker: int = 0) -> None:
         record = recorder.session(labels(number, worker=worker))
         record.connected({})
         for turn, outcome in enumerate(["ok", "ok", "failed:x", "unfinished"][: number + 2], 1):
-            record.turn_began()
+            record.turn_started()
             data = delta(GA, "audio", f"r{turn}")
             arrival = Arrival(at(10 * turn), 5_000)
             record.received(GA.decode(data), ReceivedMessage(data, arrival, len(data)), arrival.at_ns + 70_000)

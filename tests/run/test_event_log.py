@@ -29,7 +29,7 @@ from tests.helpers import AT_NS, at, build_message, build_turn, created, delta, 
 from tests.memory_transport import MemoryTransport
 
 SECRET = "0123456789abcdef-KEY"
-HIDE = Credential("api-key", SECRET).hide
+HIDE = Credential("api-key", SECRET).redact
 QUIET, LOUD = bytes(4_800), bytes(960) + b"\x00\x40" * 1_920
 
 
@@ -52,7 +52,7 @@ class Logged:
 
     def send(self, name: str, data: bytes, audio_bytes: int = 0) -> None:
         self.transport.send(data)
-        self.timeline.tell(inputs.Sent(name, at(1), len(data), audio_bytes=audio_bytes))
+        self.timeline.apply(inputs.Sent(name, at(1), len(data), audio_bytes=audio_bytes))
 
     def lines(self, what: str = "") -> list[dict[str, Any]]:
         self.log.close()
@@ -63,7 +63,7 @@ class Logged:
 def test_a_sent_event_is_logged_once(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
     logged.send("conversation.item.create", GA.message(build_message("hello"), "turn-1-item").data)
-    logged.timeline.tell(inputs.Sent("response.create", at(2), 9, 5))
+    logged.timeline.apply(inputs.Sent("response.create", at(2), 9, 5))
 
     item, request = logged.lines("sent")
     assert item["event"]["item"]["content"][0]["text"] == "hello"
@@ -103,7 +103,7 @@ def test_audio_is_removed_unless_record_audio_is_set(tmp_path: Path, record_audi
 
 def test_a_logged_delta_has_the_size_and_first_audible_byte_of_its_audio(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
-    logged.timeline.tell(inputs.TurnStarted(at(0), build_turn()))
+    logged.timeline.apply(inputs.TurnStarted(at(0), build_turn()))
     logged.receive(audio(QUIET), audio(LOUD), delta(GA, "audio", "r1", "abc"))
 
     assert [line["audio"] for line in logged.lines("received")] == [
@@ -120,9 +120,9 @@ def test_matched_and_decoded_deltas_give_the_same_log(tmp_path: Path, record_aud
     came = [audio(LOUD), delta(GA, "transcript", "r1", "hello"), audio(QUIET)]
     understood, matched = (Logged(tmp_path / name, record_audio=record_audio) for name in ("understood", "matched"))
     for logged in (understood, matched):
-        logged.timeline._most_events = most
-        logged.timeline.tell(inputs.TurnStarted(at(0), build_turn()))
-        logged.timeline.tell(inputs.Sent("response.create", at(0), 1))
+        logged.timeline._max_events = most
+        logged.timeline.apply(inputs.TurnStarted(at(0), build_turn()))
+        logged.timeline.apply(inputs.Sent("response.create", at(0), 1))
         logged.receive(created("r1"), audio(LOUD), delta(GA, "transcript", "r1"))
     understood.receive(*came)
     deltas = []
@@ -147,10 +147,10 @@ def test_matched_and_decoded_deltas_give_the_same_log(tmp_path: Path, record_aud
 def test_a_secret_quoted_by_the_service_is_never_written(tmp_path: Path, quoted: str) -> None:
     logged = Logged(tmp_path / "s.jsonl", hide=HIDE)
     plain = json.loads(f'"{quoted}"')
-    logged.timeline.tell(inputs.Connected({}, {"x-note": plain, "set-cookie": "session=1", "x-ms-region": "here"}))
+    logged.timeline.apply(inputs.Connected({}, {"x-note": plain, "set-cookie": "session=1", "x-ms-region": "here"}))
     logged.receive(error("odd").replace(b"No.", quoted.encode()), b"{" + plain.encode())
-    logged.timeline.tell(inputs.ConnectionClosed(1008, at(2), plain))
-    logged.timeline.tell(inputs.SessionFailed("failed:x", at(3), plain))
+    logged.timeline.apply(inputs.ConnectionClosed(1008, at(2), plain))
+    logged.timeline.apply(inputs.SessionFailed("failed:x", at(3), plain))
 
     text = "".join(json.dumps(line, ensure_ascii=False) for line in logged.lines())
     assert SECRET[:12] not in text
@@ -171,15 +171,15 @@ def test_only_external_inputs_are_logged(tmp_path: Path) -> None:
     logged.timeline.expire(at(1))
     logged.timeline.pop_turns(at(1))
     logged.receive(b"{")
-    logged.timeline.tell(inputs.ConnectionClosed(1006, at(2), ""))
+    logged.timeline.apply(inputs.ConnectionClosed(1006, at(2), ""))
 
     assert [line["action"] for line in logged.lines()] == ["session", "received", "closed"]
 
 
 def test_the_log_is_flushed_at_the_end_of_a_turn(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
-    logged.timeline.tell(inputs.TurnStarted(at(0), build_turn()))
-    logged.timeline.tell(inputs.Sent("response.create", at(0), 9))
+    logged.timeline.apply(inputs.TurnStarted(at(0), build_turn()))
+    logged.timeline.apply(inputs.Sent("response.create", at(0), 9))
     logged.receive(created("r1"), audio(LOUD), done("r1"))
     assert len(logged.path.read_bytes().splitlines()) == 1  # the header of the log
     (turn,) = logged.timeline.pop_turns(at(2))
@@ -194,20 +194,20 @@ def test_a_full_disk_is_reported_once_and_does_not_affect_the_session(
 ) -> None:
     logged = Logged(Path("/dev/full"))
     for _ in range(3):
-        logged.timeline.tell(inputs.TurnStarted(at(0), build_turn()))
-        logged.timeline.tell(inputs.SessionFailed("unfinished", at(1)))
+        logged.timeline.apply(inputs.TurnStarted(at(0), build_turn()))
+        logged.timeline.apply(inputs.SessionFailed("unfinished", at(1)))
         assert len(logged.timeline.pop_turns(at(1))) == 1
     logged.log.close()
 
-    assert logged.log.problem is not None
-    assert "No space left" in logged.log.problem
+    assert logged.log.error is not None
+    assert "No space left" in logged.log.error
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_log_ends_at_its_maximum_size_with_one_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(event_log, "MOST_BYTES", 2 << 20)
+    monkeypatch.setattr(event_log, "MAX_BYTES", 2 << 20)
     logged = Logged(tmp_path / "s.jsonl")
     for _ in range(30):
         logged.receive(message("no.such.event", words="x" * 100_000))
@@ -215,7 +215,7 @@ def test_a_log_ends_at_its_maximum_size_with_one_message(
 
     assert capsys.readouterr().err == f"rtbench: {logged.path} is full at 2 MiB; this event log ends here\n"
     assert logged.path.stat().st_size <= 2 << 20
-    assert logged.log.problem is None, "other logs go on"
+    assert logged.log.error is None, "other logs go on"
     assert replay_log(logged.path).cut
 
 
@@ -225,7 +225,7 @@ def test_a_log_that_cannot_be_created_is_reported_once(tmp_path: Path, capsys: p
     logged.receive(session_created())
     logged.log.close()
 
-    assert logged.log.problem is not None
+    assert logged.log.error is not None
     assert capsys.readouterr().err.count("\n") == 1
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.columns import BOUNDS, TURN_KEYS
+from bench.columns import TURN_KEYS, UNCERTAINTY_COLUMNS
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run import lock
@@ -42,8 +42,8 @@ def test_uncertainties_are_in_a_separate_file_with_one_row_per_turn(
     _, folder = finished_and_closed
     turns, bounds = (pq.read_table(folder / f"{name}.parquet") for name in ("turns", "uncertainty"))
 
-    assert set(BOUNDS).isdisjoint(turns.column_names)
-    assert bounds.column_names == [*TURN_KEYS, *BOUNDS]
+    assert set(UNCERTAINTY_COLUMNS).isdisjoint(turns.column_names)
+    assert bounds.column_names == [*TURN_KEYS, *UNCERTAINTY_COLUMNS]
     assert bounds.select([*TURN_KEYS]).equals(turns.select([*TURN_KEYS]))
     assert bounds["first_audio_uncertainty_ns"].null_count < len(bounds)
     assert not files.no_uncertainty(folder)
@@ -87,8 +87,8 @@ def test_lost_uncertainties_are_null_and_other_columns_are_unchanged(
     rows = files.read_table(folder, "turns")
     batches = files.stored_batches(folder, "turns", rows.column_names, 2)
 
-    assert rows.drop_columns([*BOUNDS]).equals(before.drop_columns([*BOUNDS]))
-    assert {rows[name].null_count for name in BOUNDS} == {len(rows)}
+    assert rows.drop_columns([*UNCERTAINTY_COLUMNS]).equals(before.drop_columns([*UNCERTAINTY_COLUMNS]))
+    assert {rows[name].null_count for name in UNCERTAINTY_COLUMNS} == {len(rows)}
     assert pa.Table.from_batches(batches) == rows
     assert files.no_uncertainty(folder).startswith(why)
 
@@ -112,7 +112,7 @@ def test_turns_read_in_batches_have_their_own_uncertainties(
 ) -> None:
     folder = Path(shutil.copytree(finished_and_closed[1], tmp_path / "cut"))
     bounds = pq.read_table(folder / "uncertainty.parquet")
-    place = bounds.schema.get_field_index(BOUNDS[0])
+    place = bounds.schema.get_field_index(UNCERTAINTY_COLUMNS[0])
     told_apart = bounds.set_column(place, bounds.field(place), pa.array(range(len(bounds)), pa.int64()))
     pq.write_table(told_apart, folder / "uncertainty.parquet", row_group_size=2)
     whole = files.read_table(folder, "turns")
@@ -329,7 +329,7 @@ def test_open_turns_of_a_killed_run_are_counted_as_missing(tmp_path: Path) -> No
     folder, (recorder,) = build_run(tmp_path)
     record = recorder.session(labels(0))
     for turn in range(1, 26):
-        record.turn_began()
+        record.turn_started()
         if turn <= 21:
             record.turn_ended(build_observation(turn=turn, start_ns=turn * 10 * S))
     recorder.end_second()
@@ -480,7 +480,7 @@ def test_the_validity_follows_from_the_recorded_delays(
     folder, (recorder,) = build_run(tmp_path, chunk_ms=chunk_ms)
     record = recorder.session(labels(1))
     record.sent(1, 1, lag_ns)
-    record.turn_ended(build_observation(errors_ns={"first_audio": error_ns}))
+    record.turn_ended(build_observation(uncertainties_ns={"first_audio": error_ns}))
     recorder.close()
     verdict = finalize(folder)["validity"]
 
@@ -524,8 +524,8 @@ def test_delays_of_a_process_in_the_warmup_are_not_checked(tmp_path: Path, monke
 def test_uncertainties_in_the_warmup_are_not_checked(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     warm = RowContext("w0-1", "simulator", "s", "s", phase="warmup")
-    recorder.session(warm).turn_ended(build_observation(errors_ns={"first_audio": S}))
-    recorder.session(labels(2)).turn_ended(build_observation(errors_ns={"first_audio": 0}))
+    recorder.session(warm).turn_ended(build_observation(uncertainties_ns={"first_audio": S}))
+    recorder.session(labels(2)).turn_ended(build_observation(uncertainties_ns={"first_audio": 0}))
     recorder.close()
 
     assert finalize(folder)["validity"]["status"] == "valid"
@@ -543,9 +543,11 @@ def test_turns_of_the_warmup_are_counted(tmp_path: Path) -> None:
 def test_the_limit_of_a_target_follows_from_its_own_latency(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     late = {"request_sent": at(0), "first_audio": at(2_000), "ended": at(2_500)}
-    recorder.session(labels(1, "slow")).turn_ended(build_observation(instants=late, errors_ns={"first_audio": 19 * MS}))
+    recorder.session(labels(1, "slow")).turn_ended(
+        build_observation(instants=late, uncertainties_ns={"first_audio": 19 * MS})
+    )
     recorder.session(labels(2, "fast")).turn_ended(
-        build_observation(errors_ns={"first_audio": 6 * MS}, widths_ns={"request_sent": 0})
+        build_observation(uncertainties_ns={"first_audio": 6 * MS}, widths_ns={"request_sent": 0})
     )
     recorder.close()
 

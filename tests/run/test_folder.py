@@ -185,7 +185,7 @@ def run_on(parent: Path, *names: str) -> Path:
     for number, name in enumerate(names):
         recorder = Recorder(Spool(folder, number), RUN_BEGAN_NS, host=named_host() | {"name": name, "niceness": number})
         record = recorder.session(labels(0, worker=number))
-        record.turn_began()
+        record.turn_started()
         record.turn_ended(build_observation())
         record.session_ended(build_session())
         for _ in range(100):

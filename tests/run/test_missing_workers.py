@@ -129,7 +129,7 @@ def test_the_slots_of_a_worker_include_those_of_workers_lost_earlier() -> None:
     assert load_of(document(), 1, [0, 1, 2], 9).slots == 3
     assert load_of(document(), 2, [0, 1, 2], 9).slots == 4
     both = document(interleaved=True, targets=[{}, {}], concurrency=14, settings={"sessions": 10}, arrivals={"x": 1})
-    assert load_of(both, 1, [0, 2], 9) == WorkerLoad(0, 9, 6, arms=2, pairs=4, turns=2, peers=frozenset({0, 2}))
+    assert load_of(both, 1, [0, 2], 9) == WorkerLoad(0, 9, 6, targets=2, pairs=4, turns=2, peers=frozenset({0, 2}))
     assert load_of(document(scripts=[{"turns": None}]), 1, [], 9).turns is None
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.run import folder as files
-from bench.run.rows import CUT, DETAIL_CHARACTERS, FOREIGN, TextSanitizer
+from bench.run.rows import DETAIL_CHARACTERS, TRUNCATED, UNTRUSTED, TextSanitizer
 from bench.target.credentials import Credential, redacted
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, Plan
@@ -93,22 +93,22 @@ def words() -> TextSanitizer:
     return TextSanitizer(lambda text: redacted(text, SECRETS))
 
 
-@given(st.sampled_from([*sorted(FOREIGN), "step"]), st.lists(TEXTS, max_size=6))
+@given(st.sampled_from([*sorted(UNTRUSTED), "step"]), st.lists(TEXTS, max_size=6))
 def test_cleaning_a_column_equals_cleaning_each_text(column: str, texts: list[str | None]) -> None:
-    one_by_one = [None if text is None else words().cleaned(column, text) for text in texts]
+    one_by_one = [None if text is None else words().clean(column, text) for text in texts]
 
-    assert list(words().cleaned_column(column, texts)) == one_by_one
+    assert list(words().clean_column(column, texts)) == one_by_one
 
 
 def test_only_external_texts_are_truncated() -> None:
     long = "x" * (DETAIL_CHARACTERS + 1)
 
-    for column in CUT:
-        assert words().cleaned_column(column, [None, "short", long]) == [None, "short", long[:-1]]
-    assert words().cleaned_column("step", [long]) == [long]
+    for column in TRUNCATED:
+        assert words().clean_column(column, [None, "short", long]) == [None, "short", long[:-1]]
+    assert words().clean_column("step", [long]) == [long]
 
 
 def test_only_the_texts_of_a_row_are_cleaned() -> None:
     row = {"detail": "of-ours-1\n", "turn": 7, "step": "of-ours-1"}
 
-    assert words().cleaned_row(row) == row | {"detail": "***\\n"}
+    assert words().clean_row(row) == row | {"detail": "***\\n"}

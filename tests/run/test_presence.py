@@ -12,7 +12,7 @@ import pytest
 from bench.errors import UsageError
 from bench.run.merging.merge import run_folders_of
 from bench.run.presence import is_folder, is_run
-from bench.run.run_list import kept_runs, newest_run
+from bench.run.run_list import list_runs, newest_run
 from reports.trends.trend import in_folders
 from rtbench.cli.app import main
 from tests.command_line import call
@@ -44,7 +44,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_an_unreadable_folder_hides_no_run_and_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock(home / "runs" / "two", monkeypatch)
-    kept = kept_runs(home / "runs")
+    kept = list_runs(home / "runs")
 
     assert [each.name for each in kept.runs] == ["one"]
     assert kept.notices == [f"{home / 'runs' / 'two' / 'run.json'} {REFUSED}"]
@@ -134,7 +134,7 @@ def test_a_run_in_an_unlistable_folder_is_under_way_while_its_writer_runs(
 
     monkeypatch.setattr(os, "open", refused)
 
-    assert {each.name: each.under_way for each in kept_runs(home / "runs").runs} == {
+    assert {each.name: each.under_way for each in list_runs(home / "runs").runs} == {
         "one": False,
         "two": False,
         "live": True,

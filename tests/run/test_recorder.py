@@ -16,7 +16,7 @@ from bench.clock import Arrival, utc_ns
 from bench.columns import TOKENS, TURNS, names_of, token_column
 from bench.metrics import CATALOGUE
 from bench.observe.observation import SessionObservation, TurnObservation, TurnScore
-from bench.protocol.base import SIMULATOR_MARK
+from bench.protocol.base import SIMULATOR_VALUE
 from bench.protocol.events import UNREAD, TokenUsage
 from bench.protocol.openai_ga import GA
 from bench.run import folder as files
@@ -187,7 +187,7 @@ def test_a_row_has_only_columns_of_its_table() -> None:
 
 def test_missing_values_of_a_turn_are_null() -> None:
     turn = build_observation(instants={"ended": at(5)}, usage=None, gaps_ns=(), response_id="", item_id="",
-                             widths_ns={}, errors_ns={}, kernel_stamps=0, audio_speed=None,
+                             widths_ns={}, uncertainties_ns={}, kernel_stamps=0, audio_speed=None,
                              stall_duration_ns=None, stall_count=None, network_rtt_ns=None, retransmits=None,
                              rtt_scope=None, send_timestamp_source=None, transmit_delay_ns=None)  # fmt: skip
     row = present(row_of(turn))
@@ -245,7 +245,7 @@ def test_a_secret_is_removed_only_from_texts_of_the_service(tmp_path: Path) -> N
     folder = tmp_path / SECRET
     folder.mkdir()
     prepare(folder)
-    recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=Credential("x", SECRET).hide, transcripts=True)
+    recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=Credential("x", SECRET).redact, transcripts=True)
     labels = RowContext(SECRET, SECRET, SECRET, SECRET, phase=SECRET)
     record = recorder.session(labels)
     texts = {"response_id": SECRET, "item_id": SECRET, "detail": SECRET, "outcome": f"failed:{SECRET}"}
@@ -269,7 +269,7 @@ def test_a_secret_is_removed_only_from_texts_of_the_service(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("secret", ['a "quoted" secret', "a\\secret\\of\\backslashes", "a secret of Zürich"])
 def test_a_secret_with_json_escapes_is_removed_from_json_columns(folder: Path, secret: str) -> None:
-    recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=Credential("x", secret).hide)
+    recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=Credential("x", secret).redact)
     settings = {"model": "m", "tools": [{"note": f"so {secret}"}], secret: 1}
     recorder.session(LABELS).session_ended(
         build_session(headers={"x-echo": f"so {secret}"}, effective_settings=settings)
@@ -324,7 +324,7 @@ def test_an_error_in_a_row_of_seconds_affects_no_other_row(
     folder: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = recorder.session(LABELS)
-    record.turn_began()
+    record.turn_started()
     with monkeypatch.context() as broken:
         broken.setattr("bench.run.recorder.time.process_time", lambda: 1 / 0)
         recorder.end_second()
@@ -424,7 +424,7 @@ def test_the_send_delay_of_paced_chunks_is_counted(folder: Path, recorder: Recor
 
 def test_a_row_of_a_second_has_only_the_counts_of_that_second(folder: Path, recorder: Recorder) -> None:
     record, other = recorder.session(LABELS), recorder.session(LABELS)
-    record.turn_began()
+    record.turn_started()
     receive(record, session_created(), lag_ns=1)
     receive(record, delta(GA, "audio", "r1", base64_of(480)), lag_ns=9_000)
     receive(record, delta(GA, "audio", "r1", "abc"))
@@ -515,7 +515,7 @@ def test_a_late_simulator_is_an_incident_once_and_again_if_it_is_much_later(fold
 def test_a_simulator_behind_a_gateway_is_detected_by_its_session(folder: Path, recorder: Recorder) -> None:
     record = recorder.session(LABELS)
     record.connected({"server": "a gateway"})
-    receive(record, message("session.created", session={"id": "sess_1", SIMULATOR_MARK: True}))
+    receive(record, message("session.created", session={"id": "sess_1", SIMULATOR_VALUE: True}))
     record.turn_ended(build_observation())
     record.session_ended(build_session())
     recorder.flush()

@@ -97,21 +97,21 @@ def receive(data: bytes, error_ns: int, kernel: bool) -> Tell:
 
 
 def put(name: str, audio_bytes: int, moments: dict[str, int], late: bool, ticket: int = 0, aside: str = "") -> Tell:
-    return lambda timeline, now_ns: timeline.tell(
+    return lambda timeline, now_ns: timeline.apply(
         inputs.Sent(name, now_ns, 99, 7, ticket, audio_bytes=audio_bytes, instants=moments, late=late, untracked=aside)
     )
 
 
 def transmit(ticket: int, acknowledged: bool, ago_ns: int = 0) -> Tell:
-    return lambda timeline, now_ns: timeline.tell(inputs.Transmitted(ticket, now_ns - ago_ns, acknowledged))
+    return lambda timeline, now_ns: timeline.apply(inputs.Transmitted(ticket, now_ns - ago_ns, acknowledged))
 
 
 def begin(changes: dict[str, Any]) -> Tell:
-    def tell(timeline: Timeline, now_ns: int) -> None:
-        if timeline.turns.all_over:
-            timeline.tell(inputs.TurnStarted(now_ns, build_turn(timeline.session().turns_started + 1, **changes)))
+    def apply(timeline: Timeline, now_ns: int) -> None:
+        if timeline.turns.are_all_over:
+            timeline.apply(inputs.TurnStarted(now_ns, build_turn(timeline.session().turns_started + 1, **changes)))
 
-    return tell
+    return apply
 
 
 BEGINS = st.fixed_dictionaries(
@@ -139,30 +139,34 @@ SENDS = st.builds(
 TRANSMITS = st.builds(transmit, st.integers(0, 3), st.booleans(), st.sampled_from([0, 5_000, 60 * MS]))
 OTHERS: st.SearchStrategy[Tell] = st.one_of(
     st.builds(
-        lambda kind: lambda timeline, now_ns: timeline.tell(inputs.EventExpected(kind.name.lower(), now_ns + 500 * MS)),
+        lambda kind: (
+            lambda timeline, now_ns: timeline.apply(inputs.EventExpected(kind.name.lower(), now_ns + 500 * MS))
+        ),
         st.sampled_from([*ARRIVALS]),
     ),
     st.sampled_from([TcpInfo(5, 4, 1), TcpInfo(6, 4, 3, "proxy")]).map(
-        lambda network: lambda timeline, now_ns: timeline.tell(inputs.NetworkMeasured(*network))
+        lambda network: lambda timeline, now_ns: timeline.apply(inputs.NetworkMeasured(*network))
     ),
     st.just(lambda timeline, now_ns: timeline.expire(now_ns)),
     st.just(lambda timeline, now_ns: timeline.pop_turns(now_ns)),
     st.just(lambda timeline, now_ns: timeline.pop_turns(now_ns, {1: lambda turn: turn.reply_text})),
-    st.just(lambda timeline, now_ns: timeline.tell(inputs.StoppedWaiting())),
+    st.just(lambda timeline, now_ns: timeline.apply(inputs.StoppedWaiting())),
     st.sampled_from([inputs.ContinuesCall(AT_NS), inputs.ContinuesCall(), inputs.ReplacedBySession()]).map(
-        lambda item: lambda timeline, now_ns: timeline.tell(item)
+        lambda item: lambda timeline, now_ns: timeline.apply(item)
     ),
-    st.just(lambda timeline, now_ns: timeline.tell(inputs.HistoryStarted(now_ns, 1))),
+    st.just(lambda timeline, now_ns: timeline.apply(inputs.HistoryStarted(now_ns, 1))),
     st.sampled_from([(0, {"x-ms-region": "here"}), (40 * MS, {"retry-after": "7"})]).map(
-        lambda facts: lambda timeline, now_ns: timeline.tell(inputs.Connected({"tcp_done": now_ns}, facts[1], facts[0]))
+        lambda facts: (
+            lambda timeline, now_ns: timeline.apply(inputs.Connected({"tcp_done": now_ns}, facts[1], facts[0]))
+        )
     ),
 )
 ENDS: list[Tell] = [
-    lambda timeline, now_ns: timeline.tell(inputs.SessionFailed("unfinished", now_ns, "the run ended")),
-    lambda timeline, now_ns: timeline.tell(inputs.SessionFailed("throttled:handshake", now_ns, "429")),
-    lambda timeline, now_ns: timeline.tell(inputs.ConnectionClosed(1006, now_ns, "")),
-    lambda timeline, now_ns: timeline.tell(inputs.ConnectionClosed(1001, now_ns, "maximum duration")),
-    lambda timeline, now_ns: timeline.tell(inputs.ScriptFinished(now_ns)),
+    lambda timeline, now_ns: timeline.apply(inputs.SessionFailed("unfinished", now_ns, "the run ended")),
+    lambda timeline, now_ns: timeline.apply(inputs.SessionFailed("throttled:handshake", now_ns, "429")),
+    lambda timeline, now_ns: timeline.apply(inputs.ConnectionClosed(1006, now_ns, "")),
+    lambda timeline, now_ns: timeline.apply(inputs.ConnectionClosed(1001, now_ns, "maximum duration")),
+    lambda timeline, now_ns: timeline.apply(inputs.ScriptFinished(now_ns)),
 ]
 ANYTHING: st.SearchStrategy[Tell] = st.one_of(BEGINS, RECEIVES, RECEIVES, SENDS, TRANSMITS, OTHERS)
 
@@ -203,7 +207,7 @@ def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
         receives(transcribed(item)),
         receives(done(response, usage=usage(audio_out=3))),
         OTHERS,
-        st.just(lambda timeline, now_ns: timeline.tell(inputs.NetworkMeasured(6, 4, now_ns % 9))),
+        st.just(lambda timeline, now_ns: timeline.apply(inputs.NetworkMeasured(6, 4, now_ns % 9))),
         st.just(lambda timeline, now_ns: timeline.pop_turns(now_ns)),
     ]
 
@@ -238,7 +242,7 @@ def test_a_replayed_log_gives_the_same_observations(
     log.close()
 
     again = replay_log(path)
-    assert log.problem is None
+    assert log.error is None
     assert not again.cut
     assert list(again.turns) == live.taken
     assert again.session == live.session()
@@ -260,7 +264,7 @@ def logged(path: Path, script: PreparedScript, *, record_audio: bool = False) ->
         log=log,
         about=facts,
     )
-    Session(script, LoggedTransport(transport, log), timeline, listening, lambda: False).play()
+    Session(script, LoggedTransport(transport, log), timeline, listening, lambda: False).run()
     log.close()
     return listening.turns, timeline.session()
 
@@ -412,7 +416,7 @@ def test_each_type_of_input_is_logged_and_replayed(kind: type[inputs.Input], tmp
     )
     log = EventLog(tmp_path / "log.jsonl", hide=str, record_audio=False)
     live = LoggedTimeline(SessionStart(AT_NS, 1, LIMITS), GA, log=log, about=ABOUT)
-    live.tell(example)
+    live.apply(example)
     log.close()
     _, *written = (tmp_path / "log.jsonl").read_text().splitlines()
 

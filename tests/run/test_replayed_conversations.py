@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.metrics import GOOD
+from bench.metrics import SUCCESSFUL
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
@@ -71,7 +71,7 @@ def test_matched_deltas_of_a_conversation_are_processed_in_batches() -> None:
         build_script(say(), say()),
         BatchCountingTimeline(),
     )
-    seated(script, transport, counting)[0].play()
+    seated(script, transport, counting)[0].run()
 
     assert [turn.outcome for turn in counting.turns] == ["ok", "ok"]
     assert transport.matched == sum(counting.handed) > 0
@@ -99,7 +99,7 @@ def outcome(conversation: Conversation, kind: type[PatientTransport]) -> tuple[o
     )
     ends_ns = START_NS + conversation.ends_ns
     session, timeline, _ = seated(script, kind(conversation.service, clock), listening, lambda: clock.now_ns > ends_ns)
-    session.play()
+    session.run()
     counts = listening.wire_received, listening.wire_sent, listening.lags_ns, listening.paid_for, listening.began
     return listening.turns, timeline.session(), counts, len(listening.events)
 
@@ -122,7 +122,7 @@ def logged(folder: Path, conversation: Conversation, record_audio: bool, kind: t
         timeline,
         listening,
         lambda: clock.now_ns > START_NS + conversation.ends_ns,
-    ).play()
+    ).run()
     log.close()
 
     again = replay_log(folder / "talk.jsonl")
@@ -147,9 +147,9 @@ class RecordingTimeline(Timeline):
     def _note(self, at_ns: int, told: Told) -> None:
         self.told.append((max(at_ns, self.told[-1][0]), told))
 
-    def tell(self, noted: inputs.AnyInput) -> None:
-        self._note(getattr(noted, "at_ns", 0), lambda timeline: timeline.tell(noted))
-        super().tell(noted)
+    def apply(self, noted: inputs.AnyInput) -> None:
+        self._note(getattr(noted, "at_ns", 0), lambda timeline: timeline.apply(noted))
+        super().apply(noted)
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> None:
         self._note(message.arrival.at_ns, lambda timeline: timeline.received(events, message))
@@ -185,14 +185,14 @@ def check_cut(talk: Talked, told: list[tuple[int, Told]], after_ns: int, end: Ca
         tell(again)
         turns += again.pop_delivered()
     end_ns = told[-1][0] + after_ns
-    again.tell(end(end_ns))
+    again.apply(end(end_ns))
     for kind in (
         inputs.ConnectionClosed(1006, end_ns),
         inputs.ScriptFinished(end_ns),
     ):  # later inputs change nothing
-        over = again.over
+        over = again.is_over
         ended = again.session().outcome
-        again.tell(kind)
+        again.apply(kind)
         assert not over or again.session().outcome == ended
     turns += again.pop_turns(end_ns)
 
@@ -200,7 +200,7 @@ def check_cut(talk: Talked, told: list[tuple[int, Told]], after_ns: int, end: Ca
     assert session.outcome
     assert sorted(turn.turn for turn in turns) == list(range(1, session.turns_started + 1))
     assert session.turns_started == session.turns_ended
-    assert session.turns_succeeded == sum(turn.outcome in GOOD for turn in turns)
+    assert session.turns_succeeded == sum(turn.outcome in SUCCESSFUL for turn in turns)
     assert again.pop_turns(NEVER_NS) == []
     for turn in turns:
         assert turn.outcome

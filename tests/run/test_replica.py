@@ -44,7 +44,7 @@ def copy(source: PartSource, copied: PartReplica) -> int:
     """Copy once without loss; return the number of chunks."""
     chunks = 0
     for chunk in source.chunks():
-        source.note(copied.take(chunk))
+        source.add(copied.receive(chunk))
         chunks += 1
     return chunks
 
@@ -69,11 +69,11 @@ def test_the_final_facts_of_a_worker_are_copied_after_its_rows(tmp_path: Path) -
     append(source_folder, "turns.arrows", b"first")
     part_file(source_folder, WORKER, FACTS).write_text("not done")
     chunks = source.chunks()
-    source.note(copied.take(next(chunks)))
+    source.add(copied.receive(next(chunks)))
     append(source_folder, "turns.arrows", b" and last")
     part_file(source_folder, WORKER, FACTS).write_text("done")
     for chunk in chunks:
-        source.note(copied.take(chunk))
+        source.add(copied.receive(chunk))
 
     assert content(copy_folder)[FACTS] == b"not done"
     copy(source, copied)
@@ -104,14 +104,14 @@ def test_the_copy_is_equal_with_lost_duplicate_and_late_chunks(
                 late.append(chunk)
             if fate < 0.3:
                 break
-            receipt = copied.take(chunk)
+            receipt = copied.receive(chunk)
             if late and chance.random() < 0.5:
-                copied.take(late.pop(chance.randrange(len(late))))
+                copied.receive(late.pop(chance.randrange(len(late))))
             if fate < 0.5:
                 break  # the receipt is lost
-            source.note(receipt)
+            source.add(receipt)
     for chunk in late:
-        copied.take(chunk)
+        copied.receive(chunk)
     copy(source, copied)
 
     assert content(copy_folder) == content(source_folder)
@@ -125,7 +125,7 @@ def test_a_restarted_worker_receives_the_size_of_the_copy(tmp_path: Path) -> Non
     append(source_folder, "turns.arrows", b", and more")
     chunk = next(PartSource(source_folder, WORKER, KEY).chunks())
 
-    assert copied.take(chunk) == ChunkAck("turns.arrows", 0, len(b"some rows, and more"))
+    assert copied.receive(chunk) == ChunkAck("turns.arrows", 0, len(b"some rows, and more"))
     assert content(copy_folder) == content(source_folder)
 
 
@@ -151,14 +151,14 @@ def test_an_invalid_chunk_is_refused_and_nothing_is_written(tmp_path: Path, chun
     copy_folder = folders(tmp_path)[1]
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(BadChunkError):
-        PartReplica(copy_folder, WORKER, KEY).take(chunk)
+        PartReplica(copy_folder, WORKER, KEY).receive(chunk)
 
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_chunk_beyond_the_end_of_the_copy_is_discarded_and_acknowledged(tmp_path: Path) -> None:
     copy_folder = folders(tmp_path)[1]
-    receipt = PartReplica(copy_folder, WORKER, KEY).take(
+    receipt = PartReplica(copy_folder, WORKER, KEY).receive(
         PartChunk.sealed(KEY, "turns.arrows", 0, 500, 0, packed(b"later"))
     )
 
@@ -181,7 +181,7 @@ def test_a_modified_chunk_is_refused_and_nothing_is_written(forged: dict[str, An
     copy_folder = folders(tmp_path)[1]
     whole = PartChunk.sealed(KEY, "turns.arrows", 0, 0, 0, packed(b"some rows"))
     with pytest.raises(BadChunkError, match="differs from what its worker sent"):
-        PartReplica(copy_folder, WORKER, KEY).take(msgspec.structs.replace(whole, **forged))
+        PartReplica(copy_folder, WORKER, KEY).receive(msgspec.structs.replace(whole, **forged))
 
     assert content(copy_folder) == {}
 
@@ -200,6 +200,6 @@ def test_a_modified_chunk_is_refused_and_nothing_is_written(forged: dict[str, An
 def test_any_chunk_is_accepted_or_refused(tmp_path_factory: pytest.TempPathFactory, chunk: PartChunk) -> None:
     copy_folder = folders(tmp_path_factory.mktemp("replica"))[1]
     try:
-        PartReplica(copy_folder, WORKER, KEY).take(msgspec.convert(msgspec.to_builtins(chunk), PartChunk))
+        PartReplica(copy_folder, WORKER, KEY).receive(msgspec.convert(msgspec.to_builtins(chunk), PartChunk))
     except BadChunkError:
         assert content(copy_folder) == {}

@@ -10,7 +10,7 @@ import pytest
 from bench.errors import UsageError
 from bench.run import folder as files
 from bench.run.document import SCHEMA_VERSION
-from bench.run.run_list import chosen_run, kept_runs, newest_run
+from bench.run.run_list import list_runs, newest_run, resolve_run
 from rtbench.cli.app import main
 from rtbench.cli.report import report
 from rtbench.cli.runs_table import runs_text
@@ -23,7 +23,7 @@ def test_runs_are_listed_newest_first_with_their_facts(tmp_path: Path) -> None:
     run(tmp_path / "new", 2, validity={"status": "invalid"})
     (tmp_path / "notes").mkdir()
     (tmp_path / "file").write_text("run.json")
-    new, old = kept_runs(tmp_path).runs
+    new, old = list_runs(tmp_path).runs
 
     assert (new.name, new.validity, old.name, old.validity) == ("new", "invalid", "old", "valid")
     assert (old.labels, old.targets, old.sessions) == ({"commit": "1a2b3c"}, ["sim"], 10)
@@ -35,7 +35,7 @@ def test_the_table_has_verdict_labels_and_size_and_fits_the_width(tmp_path: Path
     run(tmp_path / "20261120T091400Z-voice_turns", labels={"commit": "1a2b3c", "branch": "main"})
     run(tmp_path / "20261122T091400Z-voice_turns", 2, validity={"status": "no_verdict"}, simulated=False)
     for width in (100, 70):
-        head, new, old, labels = runs_text(kept_runs(tmp_path), width).splitlines()
+        head, new, old, labels = runs_text(list_runs(tmp_path), width).splitlines()
 
         assert max(map(len, (head, new, old, labels))) <= width
         assert "? NO VERDICT" in new
@@ -43,7 +43,7 @@ def test_the_table_has_verdict_labels_and_size_and_fits_the_width(tmp_path: Path
         assert "✓ VALID ◇ SIMULATED" in old
         assert old.endswith("B")
         assert labels.split() == ["commit=1a2b3c", "·", "branch=main"]
-    assert "2026-11-20 09:14" in runs_text(kept_runs(tmp_path), 100)
+    assert "2026-11-20 09:14" in runs_text(list_runs(tmp_path), 100)
 
 
 def test_a_damaged_document_hides_no_other_run(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_damaged_document_hides_no_other_run(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text(text)
-    listed = kept_runs(tmp_path)
+    listed = list_runs(tmp_path)
 
     assert [each.name for each in listed.runs] == ["good"]
     assert len(listed.notices) == 3
@@ -65,22 +65,22 @@ def test_a_damaged_document_hides_no_other_run(tmp_path: Path) -> None:
 def test_control_characters_of_a_document_are_not_printed(tmp_path: Path) -> None:
     run(tmp_path / "run", labels={"a": "\x1b[2J"}, targets=[{"name": "\x1b]0;x\x07"}])
 
-    assert "\x1b" not in runs_text(kept_runs(tmp_path))
+    assert "\x1b" not in runs_text(list_runs(tmp_path))
     assert "\x1b" not in rtbench("runs", tmp_path, "--json").stdout
 
 
 def test_a_folder_without_runs_is_reported_and_a_missing_one_is_an_error(tmp_path: Path) -> None:
     assert "".join(rtbench("runs", tmp_path).stdout.split()) == f"{tmp_path}hasnoruns"  # the text may be wrapped
     with pytest.raises(UsageError, match=r"no runs in .*nowhere \(No such file"):
-        kept_runs(tmp_path / "nowhere")
+        list_runs(tmp_path / "nowhere")
 
 
 def test_a_run_is_found_by_its_name_and_by_its_folder(tmp_path: Path) -> None:
     folder = run(tmp_path / "one")
 
-    assert chosen_run("one", tmp_path) == chosen_run(str(folder), Path("elsewhere")) == folder
+    assert resolve_run("one", tmp_path) == resolve_run(str(folder), Path("elsewhere")) == folder
     with pytest.raises(UsageError, match="there is no run two"):
-        chosen_run("two", tmp_path)
+        resolve_run("two", tmp_path)
 
 
 def test_the_newest_run_is_not_one_that_is_under_way(tmp_path: Path) -> None:

@@ -52,8 +52,8 @@ def test_a_worker_that_runs_and_is_not_done_is_unfinished(
     (part,) = parts(run_folder(tmp_path, 0, ends=ends))
     monkeypatch.setattr("bench.run.worker_part.is_alive", lambda pid: pid == os.getpid() and lives)
 
-    assert (part.begun, part.alive) == (True, lives)
-    assert part.unfinished is (lives and not ends)
+    assert (part.has_started, part.is_alive) == (True, lives)
+    assert part.is_unfinished is (lives and not ends)
 
 
 def test_a_part_without_facts_has_not_begun_and_is_not_done(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_part_without_facts_has_not_begun_and_is_not_done(tmp_path: Path) -> N
     Spool(folder, 0).stream("turns.arrows").close()
     (part,) = parts(folder)
 
-    assert (part.begun, part.facts.done, part.alive) == (False, False, False)
+    assert (part.has_started, part.facts.done, part.is_alive) == (False, False, False)
     assert (list(part.batches("turns", files.SCHEMAS["turns"])), part.transcript()) == ([], None)
     assert not list(part.histograms().items())
 

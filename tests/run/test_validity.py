@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.columns import TURN_ARRIVALS, TURN_SENDS
-from bench.metrics import CATALOGUE, HEADLINE, Slack, bound_ns
+from bench.metrics import CATALOGUE, HEADLINE, Slack, uncertainty_ns
 from bench.run import metric_values, validity_data
 from bench.run.document import Check
 from bench.run.finalize import finalize
@@ -332,12 +332,12 @@ def bound_of(name: str, **row: Any) -> float:
 def test_the_true_value_is_within_the_bound(begin: Slack, end: Slack, data: Any) -> None:
     began, ended = (data.draw(st.integers(-earlier, later)) for earlier, later in (begin, end))
 
-    assert abs(ended - began) <= bound_ns(begin, end)
+    assert abs(ended - began) <= uncertainty_ns(begin, end)
 
 
 def test_the_bound_is_tight() -> None:
-    assert bound_ns((0, 9), (30, 0)) == 39  # the request left later, the answer came earlier
-    assert bound_ns((50, 0), (30, 0)) == 50
+    assert uncertainty_ns((0, 9), (30, 0)) == 39  # the request left later, the answer came earlier
+    assert uncertainty_ns((50, 0), (30, 0)) == 50
 
 
 @given(st.dictionaries(NAMES, st.tuples(OFFSETS, st.none() | OFFSETS)))
@@ -345,7 +345,9 @@ def test_the_bound_of_a_turn_equals_that_of_its_row(instants: dict[str, tuple[in
     errors = {name: slack for name, (_, slack) in instants.items() if name in TURN_ARRIVALS and slack is not None}
     widths = {name: slack for name, (_, slack) in instants.items() if name in TURN_SENDS and slack is not None}
     turn = build_observation(
-        instants={name: AT_NS + after for name, (after, _) in instants.items()}, errors_ns=errors, widths_ns=widths
+        instants={name: AT_NS + after for name, (after, _) in instants.items()},
+        uncertainties_ns=errors,
+        widths_ns=widths,
     )
     row = table(row_of(turn) | {"timestamp_uncertainty_ns": None})
 
@@ -365,7 +367,7 @@ def test_each_metric_that_depends_on_an_arrival_has_a_bound() -> None:
 
 def test_an_unknown_send_uncertainty_gives_an_unknown_bound() -> None:
     typed = {"request_sent_at_ns": 0, "first_audio_at_ns": 500 * MS, "first_audio_uncertainty_ns": MS}
-    turn = build_observation(errors_ns={"first_audio": MS}, widths_ns={})
+    turn = build_observation(uncertainties_ns={"first_audio": MS}, widths_ns={})
 
     assert np.isnan(bound_of("ttfa", **typed))
     assert np.isnan(bound_of("ttfa", speech_end_at_ns=0, first_audio_at_ns=500 * MS, first_audio_uncertainty_ns=MS))
@@ -400,7 +402,7 @@ def test_more_than_one_percent_of_unknown_bounds_give_no_verdict(tmp_path: Path)
     folder, (recorder,) = build_run(tmp_path)
     for number in range(100):
         widths_ns = {"request_sent": 0} if number > 1 else {}
-        recorder.session(labels(number)).turn_ended(build_observation(errors_ns=EXACT, widths_ns=widths_ns))
+        recorder.session(labels(number)).turn_ended(build_observation(uncertainties_ns=EXACT, widths_ns=widths_ns))
     recorder.close()
     verdict = finalize(folder)["validity"]
 
@@ -415,10 +417,10 @@ def test_turns_measured_from_different_instants_have_separate_bounds(tmp_path: P
     folder, (recorder,) = build_run(tmp_path)
     for number in range(20):
         late = {"first_audio": 6 * MS}
-        typed = build_observation(errors_ns=EXACT | late, widths_ns={"request_sent": 0})
+        typed = build_observation(uncertainties_ns=EXACT | late, widths_ns={"request_sent": 0})
         spoken = build_observation(
             instants={"speech_end": AT_NS, "first_audio": AT_NS + 900 * MS},
-            errors_ns=late,
+            uncertainties_ns=late,
             widths_ns={"speech_end": 0},
         )
         recorder.session(labels(number)).turn_ended(typed if number % 2 else spoken)
@@ -437,7 +439,7 @@ def test_transcripts_that_share_reads_make_a_run_invalid(tmp_path: Path, end: An
     for number in range(100):
         shared = {"first_transcript": 30 * MS} if number % 10 == 0 else {}
         recorder.session(labels(number)).turn_ended(
-            build_observation(errors_ns=EXACT | shared, widths_ns={"request_sent": 0})
+            build_observation(uncertainties_ns=EXACT | shared, widths_ns={"request_sent": 0})
         )
     recorder.close()
     end(folder)
@@ -452,15 +454,15 @@ def test_transcripts_that_share_reads_make_a_run_invalid(tmp_path: Path, end: An
     ]
 
 
-EXACT_TURN = build_observation(errors_ns=EXACT)
+EXACT_TURN = build_observation(uncertainties_ns=EXACT)
 HEARD = {"speech_end": at(0), "first_audible": at(1_000), "ended": at(2_000)}
-LATE = {"errors_ns": {"first_audible": 99 * MS}, "widths_ns": {"speech_end": 0}}
-FAILED = build_observation(outcome="failed:x", errors_ns=EXACT | {"first_audio": 99 * MS})
-UNREADY = build_session(errors_ns={"session_created": 9 * MS, "opened": 0})
+LATE = {"uncertainties_ns": {"first_audible": 99 * MS}, "widths_ns": {"speech_end": 0}}
+FAILED = build_observation(outcome="failed:x", uncertainties_ns=EXACT | {"first_audio": 99 * MS})
+UNREADY = build_session(uncertainties_ns={"session_created": 9 * MS, "opened": 0})
 INEXACT_RUNS: dict[str, tuple[list[Any], list[Any], bool, list[str]]] = {
     # (turns, sessions; whether the run is valid, the uncertain metrics)
     "an uncertain response end leaves the run valid":
-        ([build_observation(errors_ns=EXACT | {"response_done": 99 * MS})], [], True, ["response_total"]),
+        ([build_observation(uncertainties_ns=EXACT | {"response_done": 99 * MS})], [], True, ["response_total"]),
     # The load generator is not the bottleneck if a voice cannot be distinguished from the noise behind it.
     "an onset in noise does not make a run invalid":
         ([build_observation(instants=HEARD, onset_uncertainty_ns=99 * MS, **LATE)], [], True, ["voice_to_voice"]),

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.protocol.audio import AudioFormatName
-from bench.protocol.base import SIMULATOR_MARK
+from bench.protocol.base import SIMULATOR_VALUE
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import ga_format
 from bench.simulator.answering.response_plan import AUDIO_ANSWER_TEXT_TOKENS
@@ -63,10 +63,10 @@ def error_of(events: list[dict[str, Any]]) -> dict[str, Any]:
 def test_a_session_is_marked_as_simulated_and_accepts_its_own_mark(dialect: WireDialect) -> None:
     behaviour = build_behaviour(dialect)
     kind = {"type": "realtime"} if dialect.names is GA else {}
-    update = {"type": "session.update", "session": {**kind, SIMULATOR_MARK: True, "instructions": "Hum."}}
+    update = {"type": "session.update", "session": {**kind, SIMULATOR_VALUE: True, "instructions": "Hum."}}
     created, updated = drain(behaviour) + answers(behaviour, update)
 
-    assert created["session"][SIMULATOR_MARK] is updated["session"][SIMULATOR_MARK] is True
+    assert created["session"][SIMULATOR_VALUE] is updated["session"][SIMULATOR_VALUE] is True
     assert updated["session"]["instructions"] == "Hum."
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.answering.function_calls import arguments, unfit_arguments
+from bench.simulator.answering.function_calls import arguments, invalid_arguments
 from bench.simulator.answering.lifecycle import AFTER_CALL_NS
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.delay import LogNormal
@@ -374,7 +374,7 @@ def test_arguments_match_their_schema_with_only_the_required_properties(schema: 
 
 @given(schema=SCHEMAS)
 def test_unfit_arguments_lack_a_required_property_and_have_an_undeclared_one(schema: dict[str, Any]) -> None:
-    values = unfit_arguments(schema, np.random.default_rng(1))
+    values = invalid_arguments(schema, np.random.default_rng(1))
 
     assert values["undeclared"] is True
     assert [name for name in schema["required"] if name not in values] == schema["required"][:1]

@@ -56,9 +56,9 @@ def play_call(folder: Path, delegates: float) -> tuple[list[TurnObservation], Se
     path, service = folder / "call.yaml", Service(delegates)
     path.write_text(SCRIPT)
     session, timeline, listening = seated(
-        CompiledScript(load_script(path), GPT_LIVE).session(0, 0), LiveTransport(service)
+        CompiledScript(load_script(path), GPT_LIVE).prepare_session(0, 0), LiveTransport(service)
     )
-    session.play()
+    session.run()
     return listening.turns, timeline.session(), service.said
 
 

@@ -21,7 +21,7 @@ def test_a_quota_starts_full_and_refills_evenly() -> None:
     allowance = MinuteQuota(6)
     for _ in range(6):
         assert allowance.wait_ns(1, AT_NS) == 0
-        allowance.take(1, AT_NS)
+        allowance.spend(1, AT_NS)
 
     assert allowance.wait_ns(1, AT_NS) == 10 * SECOND
     assert allowance.wait_ns(2, AT_NS) == 20 * SECOND
@@ -42,7 +42,7 @@ def test_the_returned_wait_is_minimal_and_usage_never_exceeds_the_limit(
             assert allowance.wait_ns(units, now_ns + wait_ns - 1) > 0
         now_ns += wait_ns
         assert allowance.wait_ns(units, now_ns) == 0
-        allowance.take(units, now_ns)
+        allowance.spend(units, now_ns)
         taken += units
         assert 0 <= allowance.remaining(now_ns) <= limit - units
         assert taken <= limit + (now_ns - AT_NS) * limit / MINUTE_NS + 0.001
@@ -52,7 +52,7 @@ def test_a_request_above_the_limit_uses_the_whole_quota() -> None:
     allowance = MinuteQuota(10)
 
     assert allowance.wait_ns(25, AT_NS) == 0
-    allowance.take(25, AT_NS)
+    allowance.spend(25, AT_NS)
     assert allowance.wait_ns(1, AT_NS) == 96 * SECOND
     assert allowance.used(AT_NS) == 25
     assert allowance.remaining(AT_NS) == 0

@@ -235,6 +235,6 @@ def test_audio_after_the_silence_stays_in_the_buffer() -> None:
     stream = InputAudio()
 
     speech_in(sound(300, 260), [1 << 20], stream=stream)
-    stream.take_heard()
+    stream.mark_committed()
 
     assert stream.buffered_ms == 60

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.clock import enable_stamps, monotonic_ns
+from bench.clock import enable_timestamps, monotonic_ns
 from bench.simulator.behaviour import Behaviour, SimulatedSession
 from bench.simulator.server_events import ArrivalSpan
 from bench.simulator.serving import stream
@@ -59,7 +59,7 @@ def with_pair(check: Callable[[Pair], Awaitable[None]]) -> None:
             sock, _ = listener.accept()
         peer.setblocking(False)
         sock.setblocking(False)
-        enable_stamps(sock)
+        enable_timestamps(sock)
         loop = asyncio.get_running_loop()
         stream = ServerStream(loop, sock, None, lambda *read: pair.received.append(read), lambda: pair.ended.set())
         pair = Pair(stream, peer)
@@ -119,7 +119,7 @@ def test_received_data_has_its_arrival_time(pieces: list[bytes]) -> None:
 
 
 def test_a_peer_that_does_not_read_is_disconnected_at_the_backlog_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "MOST_BACKLOG", 10_000_000)
+    monkeypatch.setattr(stream, "MAX_BACKLOG", 10_000_000)
 
     async def check(pair: Pair) -> None:
         for _ in range(20):
@@ -149,7 +149,7 @@ def test_due_entries_are_taken_once_at_their_last_planned_time(
     last = dict(plans)
     due = {entry: due_ns for entry, due_ns in last.items() if due_ns is not None and due_ns <= now_ns}
 
-    taken = list(planned(*plans).take(now_ns))
+    taken = list(planned(*plans).pop(now_ns))
 
     assert sorted(taken) == sorted(due)
     assert [due[entry] for entry in taken] == sorted(due.values())
@@ -169,14 +169,14 @@ def test_an_entry_planned_again_during_a_take_is_taken_again() -> None:
     timetable = planned(("a", 1), ("b", 5))
 
     taken = []
-    for entry in timetable.take(5):
+    for entry in timetable.pop(5):
         taken.append(entry)
         if taken == ["a"]:
             timetable.plan("a", 3)
             timetable.plan("b", 9)
 
     assert taken == ["a", "a"]
-    assert list(timetable.take(9)) == ["b"]
+    assert list(timetable.pop(9)) == ["b"]
 
 
 @dataclass(eq=False)

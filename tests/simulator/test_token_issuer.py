@@ -121,7 +121,7 @@ def test_a_token_is_valid_until_its_stated_expiry(life_s: float, now_s: float, l
     then_s = now_s + later * life_s
 
     assert now_s + life_s <= issued.expires_s < now_s + life_s + 1
-    assert tokens.living(issued.token, then_s) == (1 if then_s < issued.expires_s else None)
+    assert tokens.valid_token(issued.token, then_s) == (1 if then_s < issued.expires_s else None)
 
 
 def test_tokens_issued_at_one_time_differ_and_are_numbered() -> None:

@@ -228,7 +228,7 @@ def test_transcripts_of_the_profile_are_used_in_order() -> None:
 def test_the_word_error_rate_is_that_of_the_profile(words: int, percent: int) -> None:
     text = " ".join(["word"] * words)
     asr = SimulatedAsr(TranscriptSettings((text,), percent / 100))
-    transcripts = [asr.heard(1_000) for _ in range(100)]
+    transcripts = [asr.transcribe(1_000) for _ in range(100)]
 
     assert sum(word_errors(text, each)[1] for each in transcripts) == words * percent
     assert max(word_errors(text, each)[1] for each in transcripts) <= words * percent / 100 + 1

@@ -22,7 +22,7 @@ def ending(folder: Path, code: str, **document: object) -> str:
     """Return the description of the end of a run that executes this code and leaves this document."""
     (folder / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION} | document))
     (folder / "harness.log").write_text("something\nrtbench: no\n")
-    return LocustRun(subprocess.Popen([sys.executable, "-c", code]), folder / "harness.log").ended(folder, 60.0)
+    return LocustRun(subprocess.Popen([sys.executable, "-c", code]), folder / "harness.log").wait_for_end(folder, 60.0)
 
 
 def test_a_finished_run_has_no_problem_if_it_has_a_validity(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_run_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "run.json").write_text("{}")
     monkeypatch.setattr(started, "python_command", lambda *_: [sys.executable, "-c", ENDLESS])
     with locust_run([], {}, log=tmp_path / "log") as run:
-        output = run.ended(tmp_path, 0.01)
+        output = run.wait_for_end(tmp_path, 0.01)
 
     assert output == "the run did not end within 0 s after its planned end"
     assert run.process.returncode == -signal.SIGKILL
@@ -64,7 +64,7 @@ def test_a_run_that_does_not_begin_reports_its_last_line(
     (tmp_path / "20261120T091400Z-another" / "run.txt").touch()
     monkeypatch.setattr(started, "python_command", lambda *_: [sys.executable, "-c", code])
     with locust_run([], {}, log=tmp_path / "log") as run, pytest.raises(UsageError) as refused:
-        run.begun(tmp_path, name)
+        run.wait_for_folder(tmp_path, name)
 
     assert str(refused.value) == expected
 

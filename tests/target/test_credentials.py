@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.target.credentials import SHORTEST_SECRET, Credential, cleaned, redacted
+from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean, redacted
 
 SECRET = "s3cr3t"
 
@@ -22,7 +22,7 @@ def test_a_header_has_the_scheme_before_the_secret_and_only_the_secret_is_hidden
     credential = Credential("Authorization", "a-long-secret", "Bearer")
 
     assert credential.header() == ("Authorization", "Bearer a-long-secret")
-    assert credential.hide("Bearer tokens: a-long-secret is wrong") == "Bearer tokens: *** is wrong"
+    assert credential.redact("Bearer tokens: a-long-secret is wrong") == "Bearer tokens: *** is wrong"
 
 
 def test_printing_shows_the_header_s_name_and_no_secret() -> None:
@@ -56,7 +56,7 @@ def test_a_credential_cannot_be_pickled(protocol: int) -> None:
     ],
 )
 def test_whitespace_and_quotes_around_a_key_are_removed(text: str, key: str) -> None:
-    assert cleaned(text, "KEY") == key
+    assert clean(text, "KEY") == key
 
 
 HIDDEN = {
@@ -68,7 +68,7 @@ HIDDEN = {
 
 @pytest.mark.parametrize(("secret", "text", "shown"), HIDDEN.values(), ids=HIDDEN)
 def test_a_secret_is_hidden_in_external_texts(secret: str, text: str, shown: str) -> None:
-    assert Credential("api-key", secret).hide(text) == shown
+    assert Credential("api-key", secret).redact(text) == shown
 
 
 @pytest.mark.parametrize("secrets", list(permutations(["sk-12345678", "sk-12345678-and-more"])))
@@ -81,32 +81,32 @@ def test_a_secret_that_begins_with_another_one_is_hidden_completely(secrets: Seq
 @pytest.mark.parametrize("text", ["k\ney", "k ey", "k\x00ey", "k\x7fey", "kéy", "k\udc80ey", "k\r\nX-Evil: 1"])
 def test_a_key_with_invalid_header_characters_is_refused_and_not_quoted(text: str) -> None:
     with pytest.raises(UsageError, match=r"^KEY contains a space, a line break or a non-ASCII character") as caught:
-        cleaned(text, "KEY")
+        clean(text, "KEY")
     assert text not in str(caught.value)
 
 
-SECRETS = st.text("ab.", min_size=SHORTEST_SECRET, max_size=30)
+SECRETS = st.text("ab.", min_size=MIN_SECRET_CHARACTERS, max_size=30)
 """Texts of few characters, so that they repeat themselves and overlap with the text around them."""
 
 
 @given(secret=SECRETS, before=st.text("ab. ", max_size=20), after=st.text("ab. ", max_size=20))
 def test_a_secret_within_a_text_is_hidden(secret: str, before: str, after: str) -> None:
-    assert secret not in Credential("api-key", secret).hide(before + secret + after)
+    assert secret not in Credential("api-key", secret).redact(before + secret + after)
 
 
 @given(secret=SECRETS, before=st.text("ab. ", max_size=20), data=st.data())
 def test_a_truncated_secret_at_the_end_of_a_text_is_hidden(secret: str, before: str, data: st.DataObject) -> None:
-    length = data.draw(st.integers(SHORTEST_SECRET, len(secret)))
+    length = data.draw(st.integers(MIN_SECRET_CHARACTERS, len(secret)))
 
-    hidden = Credential("api-key", secret).hide(before + secret[:length])
-    assert not any(hidden.endswith(secret[:left]) for left in range(SHORTEST_SECRET, len(secret) + 1))
+    hidden = Credential("api-key", secret).redact(before + secret[:length])
+    assert not any(hidden.endswith(secret[:left]) for left in range(MIN_SECRET_CHARACTERS, len(secret) + 1))
 
 
 @given(secret=SECRETS, text=st.text("ab. ", max_size=60))
 def test_a_text_without_the_beginning_of_the_secret_is_unchanged(secret: str, text: str) -> None:
-    hidden = Credential("api-key", secret).hide(text)
+    hidden = Credential("api-key", secret).redact(text)
 
-    assert hidden == text or secret[:SHORTEST_SECRET] in text
+    assert hidden == text or secret[:MIN_SECRET_CHARACTERS] in text
 
 
 def test_a_long_token_that_does_not_occur_needs_one_search() -> None:
@@ -119,5 +119,5 @@ def test_a_long_token_that_does_not_occur_needs_one_search() -> None:
 
     text = Text("a service's words")
 
-    assert Credential("Authorization", "x" * 2_000, "Bearer").hide(text) is text
-    assert looked_for == ["x" * SHORTEST_SECRET]
+    assert Credential("Authorization", "x" * 2_000, "Bearer").redact(text) is text
+    assert looked_for == ["x" * MIN_SECRET_CHARACTERS]

@@ -95,14 +95,14 @@ def test_options_passed_on_by_a_command_are_parsed_by_a_run(name: str) -> None:
     given = replace(ServiceOptions(), **{name: option.words[-1] if option.words else EXAMPLES[option.kind]})
 
     assert given != ServiceOptions()
-    assert parsed_options(*given.words()) == given
+    assert parsed_options(*given.arguments()) == given
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "1025"])
 def test_an_invalid_message_size_is_passed_on_and_refused(size: str) -> None:
     given = parsed_options(f"--max-message-mib={size}")
 
-    assert parsed_options(*given.words()) == given
+    assert parsed_options(*given.arguments()) == given
     with pytest.raises(UsageError, match=r"--max-message-mib must be a whole number of MiB from 1 to 1024, not -?\d+"):
         resolve_targets({}, given)
 

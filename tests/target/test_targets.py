@@ -160,7 +160,7 @@ def test_values_of_variables_in_headers_are_secret(tmp_path: Path) -> None:
     target = the_one(tmp_path, URL, "headers: {X-Key: 'Bearer ${MY_KEY}', X-Plain: hello, user-agent: mine}")
 
     assert dict(target.headers) == {"X-Key": f"Bearer {SECRET}", "X-Plain": "hello", "user-agent": "mine"}
-    assert [secret.hide(f"no {SECRET}, hello") for secret in target.secrets] == ["no ***, hello"]
+    assert [secret.redact(f"no {SECRET}, hello") for secret in target.secrets] == ["no ***, hello"]
     assert SECRET not in repr(target)
 
 

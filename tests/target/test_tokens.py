@@ -18,7 +18,7 @@ from bench.target import tokens
 from bench.target.credentials import Credential
 from bench.target.identity import SignInError, Token
 from bench.target.target import Auth, EntraSignIn, Target
-from bench.target.tokens import LONGEST_SESSION_NS, Keyring, NoteIncident, closed_on_failure, ignore
+from bench.target.tokens import MAX_SESSION_NS, Keyring, NoteIncident, closed_on_failure, ignore
 from bench.transport.interface import NetworkPath, Proxy
 from bench.units import NS_PER_S
 
@@ -67,7 +67,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "SHORTEST_PAUSE_S", 0.02)
+    monkeypatch.setattr(tokens, "MIN_PAUSE_S", 0.02)
     monkeypatch.setattr(tokens, "MARGIN_S", 0.05)
 
 
@@ -129,13 +129,13 @@ def test_an_unchanged_token_is_requested_again_after_half_of_its_remaining_life(
     keyring = open_keyring(TARGET, fetch=issuer)
 
     until(lambda: issuer.asked >= 4)
-    assert len(keyring._sign_ins[ENTRA].tokens) == 1
+    assert len(keyring._renewers[ENTRA].tokens) == 1
 
 
 def test_each_failed_renewal_and_the_recovery_are_reported_once(
     open_keyring: Opening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "LONGEST_OUTAGE_BACKOFF_S", 0.02)
+    monkeypatch.setattr(tokens, "MAX_OUTAGE_BACKOFF_S", 0.02)
     issuer, incidents = Issuer(life_s=0.3), Incidents()
     open_keyring(TARGET, fetch=issuer, incident=incidents)
     issuer.problem = "the endpoint is down"
@@ -151,7 +151,7 @@ def test_each_failed_renewal_and_the_recovery_are_reported_once(
 
 def test_the_pause_after_failures_doubles_and_leaves_time_before_the_token_ends(open_keyring: Opening) -> None:
     keyring = open_keyring(TARGET, fetch=Issuer(life_s=1_000))
-    sign_in = keyring._sign_ins[ENTRA]
+    sign_in = keyring._renewers[ENTRA]
     pauses = []
     for sign_in._failures in range(1, 12):
         pauses.append(sign_in._pause_s())
@@ -163,7 +163,7 @@ def test_without_a_valid_token_a_waiting_call_fails_with_the_reason(open_keyring
     issuer = Issuer(life_s=0.2)
     keyring = open_keyring(TARGET, fetch=issuer)
     issuer.problem = "the endpoint is down"
-    until(lambda: keyring._sign_ins[ENTRA]._living() is None and keyring._sign_ins[ENTRA]._failures > 0)
+    until(lambda: keyring._renewers[ENTRA]._living() is None and keyring._renewers[ENTRA]._failures > 0)
 
     with pytest.raises(ConnectError) as caught:
         keyring.header(TARGET, 0.05)
@@ -171,25 +171,25 @@ def test_without_a_valid_token_a_waiting_call_fails_with_the_reason(open_keyring
 
 
 def test_a_waiting_call_gets_the_next_token(open_keyring: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "LONGEST_OUTAGE_BACKOFF_S", 0.02)
+    monkeypatch.setattr(tokens, "MAX_OUTAGE_BACKOFF_S", 0.02)
     issuer = Issuer(life_s=0.2)
     keyring = open_keyring(TARGET, fetch=issuer)
     issuer.problem = "the endpoint is down"
-    until(lambda: keyring._sign_ins[ENTRA]._living() is None)
+    until(lambda: keyring._renewers[ENTRA]._living() is None)
     got: list[tuple[str, str] | None] = []
     waiting = threading.Thread(target=lambda: got.append(keyring.header(TARGET, GUARD_S)))
     waiting.start()
-    until(lambda: keyring.waiting == 1)
+    until(lambda: keyring.waiter_count == 1)
     issuer.life_s, issuer.problem = 1_000.0, ""
     waiting.join(GUARD_S)
 
-    assert keyring.waiting == 0
+    assert keyring.waiter_count == 0
     assert got == [("Authorization", f"Bearer secret-token-{issuer.asked}")]
 
 
 def test_a_renewal_that_hangs_is_a_failure(open_keyring: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "FETCH_LIMIT_S", 0.2)
-    monkeypatch.setattr(tokens, "LONGEST_OUTAGE_BACKOFF_S", 0.02)
+    monkeypatch.setattr(tokens, "MAX_OUTAGE_BACKOFF_S", 0.02)
     issuer, incidents = Issuer(life_s=0.3), Incidents()
     keyring = open_keyring(TARGET, fetch=issuer, incident=incidents)
     issuer.hangs.clear()
@@ -214,7 +214,7 @@ def test_a_first_token_that_never_comes_is_a_usage_error(monkeypatch: pytest.Mon
 def test_a_call_without_a_token_has_the_time_since_the_last_request(open_keyring: Opening) -> None:
     issuer = Issuer(life_s=0.2)
     keyring = open_keyring(TARGET, fetch=issuer)
-    sign_in = keyring._sign_ins[ENTRA]
+    sign_in = keyring._renewers[ENTRA]
     issuer.hangs.clear()
     until(lambda: sign_in._living() is None and issuer.asked > 1)
 
@@ -226,7 +226,7 @@ def test_a_call_without_a_token_has_the_time_since_the_last_request(open_keyring
 def test_an_error_in_the_incident_callback_does_not_end_renewals(
     open_keyring: Opening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "LONGEST_OUTAGE_BACKOFF_S", 0.02)
+    monkeypatch.setattr(tokens, "MAX_OUTAGE_BACKOFF_S", 0.02)
 
     def broken(kind: str, text: str) -> None:
         raise BrokenPipeError
@@ -295,7 +295,7 @@ def test_each_secret_of_each_target_is_hidden(open_keyring: Opening) -> None:
     in_base64 = base64.b64encode(b"someone:password-of-proxy").decode()
     text = f"the-key-itself, team header-secret, password-of-proxy, {in_base64}, secret-token-1, rtbench/1"
 
-    assert keyring.hide(text) == "***, team ***, ***, ***, ***, rtbench/1"
+    assert keyring.redact(text) == "***, team ***, ***, ***, ***, rtbench/1"
 
 
 def test_each_spelling_of_proxy_credentials_is_hidden() -> None:
@@ -304,7 +304,7 @@ def test_each_spelling_of_proxy_credentials_is_hidden() -> None:
     keyring = Keyring([with_password, by_token])
     basic = base64.b64encode(b"a-token-as-user:").decode()
 
-    assert keyring.hide(f"p@ss/word:x, p%40ss%2Fword%3Ax, a-token-as-user, {basic}") == "***, ***, ***, ***"
+    assert keyring.redact(f"p@ss/word:x, p%40ss%2Fword%3Ax, a-token-as-user, {basic}") == "***, ***, ***, ***"
 
 
 @pytest.mark.parametrize("url", ["http://ann:pass@proxy:1/", "wss://token@host", "http://a:b@c@proxy"])
@@ -312,7 +312,7 @@ def test_user_info_of_urls_is_hidden(url: str) -> None:
     host = url.rpartition("@")[2]
 
     assert (
-        Keyring([TARGET]).hide(f"cannot use '{url}' (a@b)")
+        Keyring([TARGET]).redact(f"cannot use '{url}' (a@b)")
         == f"cannot use '{url.partition(':')[0]}://***@{host}' (a@b)"
     )
 
@@ -323,7 +323,7 @@ def test_with_a_sign_in_passwords_of_environment_proxies_are_hidden(
     monkeypatch.setenv("https_proxy", "http://ann:no/url:at%20all@proxy")
     keyring = open_keyring(TARGET, fetch=Issuer())
 
-    assert keyring.hide("Failed to parse: no/url:at%20all, no/url:at all") == "Failed to parse: ***, ***"
+    assert keyring.redact("Failed to parse: no/url:at%20all, no/url:at all") == "Failed to parse: ***, ***"
 
 
 def test_each_token_that_a_session_may_have_used_is_hidden(
@@ -331,15 +331,15 @@ def test_each_token_that_a_session_may_have_used_is_hidden(
 ) -> None:
     issuer = Issuer(life_s=1_000)
     keyring = open_keyring(TARGET, fetch=issuer)
-    sign_in = keyring._sign_ins[ENTRA]
+    sign_in = keyring._renewers[ENTRA]
     for _ in range(50):
         issuer.life_s += 1
         sign_in._renew()
 
     text = " ".join(f"secret-token-{number}" for number in range(issuer.asked, 0, -1))
-    assert "secret-token" not in keyring.hide(text)
+    assert "secret-token" not in keyring.redact(text)
 
-    later_ns = monotonic_ns() + LONGEST_SESSION_NS + 2_000 * NS_PER_S
+    later_ns = monotonic_ns() + MAX_SESSION_NS + 2_000 * NS_PER_S
     monkeypatch.setattr(tokens, "monotonic_ns", lambda: later_ns)
     issuer.life_s = 10_000
     sign_in._renew()
@@ -351,4 +351,4 @@ def test_a_text_without_secrets_is_unchanged(text: str) -> None:
     assume("://" not in text)
     keyring = Keyring([build_target(Credential("api-key", "\0-no-text-of-hypothesis-has-this"))])
 
-    assert keyring.hide(text) == text
+    assert keyring.redact(text) == text

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.transport.parser import HttpResponse, read_answer, refusal, service_words, unchunked
+from bench.transport.parser import HttpResponse, read_response, refusal, service_message, unchunked
 from tests.examples import thorough
 
 BODY = b'{"error":{"code":"429","message":"Slow down."}}'
 
 
 def answered(*headers: str, body: bytes = BODY, status_line: str = "HTTP/1.1 429 Too Many Requests") -> HttpResponse:
-    answer = read_answer("\r\n".join([status_line, *headers]).encode() + b"\r\n\r\n" + body)
+    answer = read_response("\r\n".join([status_line, *headers]).encode() + b"\r\n\r\n" + body)
     assert answer is not None
     return answer
 
@@ -35,7 +35,7 @@ def test_a_response_head_is_parsed() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"HTTP/1.1 429 Too Many\r\n", b"SSH-2.0-OpenSSH_9.6\r\n\r\n", b"\r\n\r\n"])
 def test_an_incomplete_or_invalid_head_is_no_response(data: bytes) -> None:
-    assert read_answer(data) is None
+    assert read_response(data) is None
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_an_incomplete_or_invalid_head_is_no_response(data: bytes) -> None:
 def test_a_body_is_complete_if_its_length_or_its_last_chunk_has_arrived(
     headers: tuple[str, ...], body: bytes, whole: bool
 ) -> None:
-    assert answered(*headers, body=body).whole == whole
+    assert answered(*headers, body=body).is_complete == whole
 
 
 @pytest.mark.parametrize("coding", ["chunked", "Chunked", "gzip, chunked"])
@@ -83,7 +83,10 @@ def test_truncated_chunks_give_the_part_that_arrived(parts: list[bytes], cut: in
 @thorough
 @given(st.binary(max_size=80))
 def test_any_bytes_are_a_response_or_none(data: bytes) -> None:
-    for answer in (read_answer(data), read_answer(b"HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\n\r\n" + data)):
+    for answer in (
+        read_response(data),
+        read_response(b"HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\n\r\n" + data),
+    ):
         assert answer is None or str(refusal(answer)).encode()
 
 
@@ -102,11 +105,11 @@ def test_any_bytes_are_a_response_or_none(data: bytes) -> None:
     ],
 )
 def test_a_body_is_quoted(body: bytes, words: str) -> None:
-    assert service_words(body) == words
+    assert service_message(body) == words
 
 
 @pytest.mark.parametrize(
     "body", [b'{"error": {"message": "\\ud800"}}', b"\xed\xa0\x80", pytest.param(b"[" * 100_000, id="deep")]
 )
 def test_the_message_of_any_body_can_be_encoded(body: bytes) -> None:
-    assert isinstance(service_words(body).encode(), bytes)
+    assert isinstance(service_message(body).encode(), bytes)

@@ -310,7 +310,7 @@ def test_a_proxy_that_does_not_answer_times_out() -> None:
 class Drip:
     """A stream whose reads return an answer in parts, and then None."""
 
-    failure, problem = 0, ""
+    failure, error_text = 0, ""
 
     def __init__(self, parts: list[bytes]) -> None:
         self.parts = parts
@@ -352,7 +352,7 @@ def test_the_time_of_this_process_does_not_count_towards_the_proxy_timeout() -> 
         def read(self, until_ns: int) -> SocketRead | None:
             limits_ns.append(until_ns)
             came = super().read(until_ns)
-            return None if came is None else came._replace(stamp_ns=monotonic_ns() - 10_000 * MS)
+            return None if came is None else came._replace(timestamp_ns=monotonic_ns() - 10_000 * MS)
 
     tunnel(Slow([bytes([5, 0]), ANSWERS["socks5"][2:]]), Proxy("socks5", "proxy.test", 1), "service.test", 443, 5)  # type: ignore[arg-type]
 

@@ -38,7 +38,7 @@ def use_resolver(monkeypatch: pytest.MonkeyPatch, resolve: Callable[[str], objec
         return real(host, port, *rest)
 
     monkeypatch.setattr(names, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(names, "MOST_LOOKUPS", threads)
+    monkeypatch.setattr(names, "MAX_LOOKUPS", threads)
     resolver = names.Resolver()
     monkeypatch.setattr(names.Resolver, "of_hub", lambda: resolver)
 
@@ -144,7 +144,7 @@ def test_a_slow_lookup_times_out_without_waiting_for_its_thread(
     free.set()
 
     assert (caught.value.outcome, "slow.test" in caught.value.detail) == ("timeout:dns", True)
-    assert found.began_ns <= found.done_ns
+    assert found.started_ns <= found.done_ns
 
 
 def test_a_lookup_that_finished_while_this_process_was_suspended_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from bench.clock import Arrival, SendTime, enable_stamps, monotonic_ns
+from bench.clock import Arrival, SendTime, enable_timestamps, monotonic_ns
 from bench.protocol.base import Dialect
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import DELTAS, StrippedAudio
@@ -105,7 +105,7 @@ def understood(dialect: Dialect, wire: bytes, *, complete: bool) -> list[tuple[A
     frames, taken = leading_texts(SocketRead(wire, AT_NS, EMPTY_NS, True, complete))
     assert taken == len(wire)
     return [
-        (event.kind, event.name, event.response_id, event.item_id, event.payload_bytes, frame.arrival.error_ns,
+        (event.kind, event.name, event.response_id, event.item_id, event.payload_bytes, frame.arrival.uncertainty_ns,
          frame.wire_bytes)
         for frame in frames
         for event in dialect.decode(frame.data)
@@ -115,8 +115,8 @@ def understood(dialect: Dialect, wire: bytes, *, complete: bool) -> list[tuple[A
 def matched_events(deltas: list[MatchedDelta]) -> list[tuple[Any, ...]]:
     assert all(one.at_ns == AT_NS for one in deltas)
     return [
-        (one.event.kind, one.event.name, one.event.response_id, one.event.item_id, one.payload_bytes, one.error_ns,
-         one.wire_bytes)
+        (one.event.kind, one.event.name, one.event.response_id, one.event.item_id, one.payload_bytes,
+         one.uncertainty_ns, one.wire_bytes)
         for one in deltas
     ]  # fmt: skip
 
@@ -129,7 +129,7 @@ class Reply:
     def __init__(self) -> None:
         self.matched: list[MatchedDelta] = []
 
-    def take_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+    def on_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         self.matched += deltas
 
 
@@ -137,7 +137,7 @@ def reader_of(dialect: Dialect, *messages: bytes) -> reader.MessageReader:
     made = reader.MessageReader()
     for message in messages:
         (event,) = dialect.decode(message)
-        if event.kind in DELTAS and not event.foreign:
+        if event.kind in DELTAS and not event.other_dialect:
             made.add_template(message, event)
     return made
 
@@ -145,7 +145,7 @@ def reader_of(dialect: Dialect, *messages: bytes) -> reader.MessageReader:
 @MATCHES
 def test_templates_of_many_items_are_dropped_and_learned_again() -> None:
     ga = REALTIME["ga"]
-    messages = [delta(ga, "audio", f"r{number}") for number in range(2 * reader.MOST_KNOWN)]
+    messages = [delta(ga, "audio", f"r{number}") for number in range(2 * reader.MAX_TEMPLATES)]
     made, reply = reader_of(ga, *messages), Reply()
     made.expect(plain=True)
     made.begin(reply)
@@ -153,7 +153,7 @@ def test_templates_of_many_items_are_dropped_and_learned_again() -> None:
     made.read(read(text(messages[-1])))
     made.end()
 
-    assert [one.event.response_id for one in reply.matched] == [f"r{2 * reader.MOST_KNOWN - 1}"]
+    assert [one.event.response_id for one in reply.matched] == [f"r{2 * reader.MAX_TEMPLATES - 1}"]
 
 
 @MATCHES
@@ -294,7 +294,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         socket.create_connection(listening.getsockname()) as ours,
     ):
         ours.setblocking(False)
-        enable_stamps(ours)
+        enable_timestamps(ours)
         theirs, _ = listening.accept()
         with theirs:
             theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -357,7 +357,7 @@ def test_a_read_has_its_timestamp_and_its_deltas_are_matched() -> None:
             came = soon(made, 0, matcher)
             assert came is not None
             assert came.data == b"hello"
-            if came.kernel:
+            if came.is_kernel:
                 break
 
         before_ns = monotonic_ns()
@@ -365,7 +365,7 @@ def test_a_read_has_its_timestamp_and_its_deltas_are_matched() -> None:
         assert soon(made, 0, matcher) is None
         (delta,) = matcher.hand_out()
         assert before_ns <= delta.at_ns <= monotonic_ns()
-        assert (delta.at_ns, delta.error_ns, delta.payload_bytes) == (made.stamped_ns, 0, 3_000)
+        assert (delta.at_ns, delta.uncertainty_ns, delta.payload_bytes) == (made.stamped_ns, 0, 3_000)
         assert 0 <= delta.lag_ns <= monotonic_ns() - delta.at_ns
 
         matcher.ready = False
@@ -396,7 +396,7 @@ def test_a_socket_without_kernel_timestamps_does_not_match_deltas(kind: type[rea
         came = soon(socket_reader(kind, ours), 0, matcher)
 
     assert came is not None
-    assert (came.data, came.kernel) == (text(known), False)
+    assert (came.data, came.is_kernel) == (text(known), False)
 
 
 @EACH_SOCKET
@@ -430,8 +430,8 @@ def test_the_empty_instant_is_the_latest_of_drain_poll_and_snapshot(
         came = soon(made, polled_ns, polls=None if looked_ns is None else POLLS)
 
     assert came is not None
-    assert (came.empty_ns, came.complete, made.drained) == (empty_ns, True, True)
-    assert before_ns <= made.drained_ns <= came.stamp_ns
+    assert (came.empty_ns, came.is_complete, made.drained) == (empty_ns, True, True)
+    assert before_ns <= made.drained_ns <= came.timestamp_ns
 
 
 @EACH_SOCKET
@@ -477,7 +477,7 @@ def test_timestamps_never_decrease(
         came = soon(made)
 
     assert came is not None
-    assert came.stamp_ns == made.stamped_ns == ahead_ns
+    assert came.timestamp_ns == made.stamped_ns == ahead_ns
 
 
 @EACH_SOCKET
@@ -492,7 +492,7 @@ def test_a_read_that_fills_the_buffer_may_be_incomplete(kind: type[reader.Socket
         came = soon(made)
 
     assert came is not None
-    assert (len(came.data), came.complete) == (READ_BYTES, False)
+    assert (len(came.data), came.is_complete) == (READ_BYTES, False)
     assert (made.drained, made.drained_ns) == (False, 5)
 
 
@@ -525,7 +525,9 @@ def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, 
 class FlowingStream(FakeStream):
     """A stream that delivers all its reads while a client listens."""
 
-    def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
+    def receive_until(
+        self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
+    ) -> bool:
         while (came := self.read(until_ns)) is not None:
             if pass_on(self.sieve.sift(came), self.sieve, take):
                 return True
@@ -601,7 +603,7 @@ class Hearer(Reply):
         self.texts: list[bytes] = []
         self.count = 0
 
-    def take_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+    def on_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         self.count += len(deltas)
         for event, at_ns, error_ns, _, payload_bytes, wire_bytes, data in deltas:
             self.heard.append((event.kind, event.response_id, payload_bytes, at_ns, error_ns, True, wire_bytes))
@@ -648,18 +650,18 @@ def test_messages_and_deltas_do_not_depend_on_how_bytes_are_split_and_carried(
         for place, part in enumerate(cut(b"".join(wire), [*edges, *places]), 1):
             complete, kernel = states[place % len(states)]
             stream.reads.append(read(part, place, complete=complete, kernel=kernel))
-        reads = {one.stamp_ns: one for one in stream.reads}
+        reads = {one.timestamp_ns: one for one in stream.reads}
         hearer = Hearer()
         while stream.reads:
-            transport.listen(FAR_NS, hearer.take, None if kind is None else hearer)
+            transport.receive_until(FAR_NS, hearer.take, None if kind is None else hearer)
         received.append(hearer.heard)
         assert len(hearer.texts) == len(wanted)
         if kind is None or keeps_texts:
             assert hearer.texts == wanted
         for _, _, _, at_ns, error_ns, kernel, _ in hearer.heard:
             came = reads[at_ns]
-            assert kernel is came.kernel
-            assert error_ns == came.stamp_ns - came.empty_ns or (error_ns == 0 and came.complete)
+            assert kernel is came.is_kernel
+            assert error_ns == came.timestamp_ns - came.empty_ns or (error_ns == 0 and came.is_complete)
 
     assert all(one == received[0] for one in received)
 
@@ -678,7 +680,7 @@ def test_deltas_are_matched_over_plain_and_tls_but_not_compressed_connections(
     stream.reads += [read(part, place) for place, part in enumerate(reads, 1)]
     hearer = Hearer()
     while stream.reads:
-        transport.listen(FAR_NS, hearer.take, hearer)
+        transport.receive_until(FAR_NS, hearer.take, hearer)
 
     assert len(hearer.heard) == 3
     assert hearer.count == (0 if carried == "compressed" else 3)

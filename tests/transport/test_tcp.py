@@ -30,7 +30,7 @@ import pytest
 from websockets.server import ServerProtocol
 from websockets.sync.server import Server, ServerConnection, serve
 
-from bench.clock import APART_NS, Arrival, monotonic_ns
+from bench.clock import MAX_CLOCK_GAP_NS, Arrival, monotonic_ns
 from bench.errors import ConnectError
 from bench.protocol.openai_ga import GA
 from bench.simulator.serving.certificates import loopback_tls
@@ -43,7 +43,7 @@ from bench.transport.interface import ConnectTimings, TcpInfo
 from bench.transport.names import Lookup, look_up
 from bench.transport.received import READ_BYTES, MatchedDelta, ReceivedMessage, SocketRead
 from bench.transport.tcp import ByteStream, TcpStream
-from bench.transport.tls import CUT, TlsStream, tls_context
+from bench.transport.tls import TRUNCATED, TlsStream, tls_context
 from bench.transport.websocket import WebSocket, open_websocket
 from bench.units import NEVER_NS
 from tests.helpers import MS, delta, receive
@@ -199,7 +199,7 @@ def _tcp_of(stream: Any) -> TcpStream:
 def wait_until_there(stream: Any) -> int:
     """Wait, without reading, until bytes are in the socket, and a little longer. Return an instant after that."""
     assert select.select([_tcp_of(stream)._sock.fileno()], [], [], GUARD_S)[0]
-    until_ns = monotonic_ns() + 50 * APART_NS
+    until_ns = monotonic_ns() + 50 * MAX_CLOCK_GAP_NS
     while (now_ns := monotonic_ns()) < until_ns:
         pass
     return now_ns
@@ -213,7 +213,7 @@ def stamped(stream: ByteStream, peer: Peer) -> tuple[SocketRead, int, int]:
         read = stream.read(far_ns())
         assert read is not None
         assert read.data == b"hello"
-        if read.kernel:
+        if read.is_kernel:
             return read, before_ns, there_ns
     pytest.fail("the kernel never stamped a read")
 
@@ -229,8 +229,8 @@ def test_a_wait_until_an_instant_ignores_data_that_arrived_later(linked: Linked)
     peer.send(b"b")
     wait_until_there(stream)
 
-    assert stream.heard_ns >= first.stamp_ns - 1
-    assert stream.read(first.stamp_ns - 1) is None
+    assert stream.watermark_ns >= first.timestamp_ns - 1
+    assert stream.read(first.timestamp_ns - 1) is None
     assert read_all(stream, 1)[0] == b"b"
 
 
@@ -257,10 +257,10 @@ def test_other_greenlets_run_if_the_loop_was_blocked_for_long(plain: Linked, mon
     ran: list[int] = []
     gevent.spawn(ran.append, 1)
     monkeypatch.setattr(tcp, "SHARE_NS", 1 << 62)
-    stream.rest()
+    stream.yield_to_loop()
     assert ran == []
     monkeypatch.setattr(tcp, "SHARE_NS", 0)
-    stream.rest()
+    stream.yield_to_loop()
     assert ran == [1]
 
 
@@ -268,9 +268,9 @@ def test_a_read_has_the_kernel_timestamp_of_its_arrival(linked: Linked) -> None:
     stream, peer = linked
     read, before_ns, there_ns = stamped(stream, peer)
 
-    assert before_ns <= read.stamp_ns <= there_ns - 50 * APART_NS + APART_NS
-    assert read.empty_ns <= read.stamp_ns
-    assert read.complete
+    assert before_ns <= read.timestamp_ns <= there_ns - 50 * MAX_CLOCK_GAP_NS + MAX_CLOCK_GAP_NS
+    assert read.empty_ns <= read.timestamp_ns
+    assert read.is_complete
 
 
 @LINUX
@@ -283,9 +283,9 @@ def test_the_empty_instant_of_a_read_is_not_after_its_arrival(linked: Linked) ->
         read = stream.read(far_ns())  # it waits in the loop, or the data are there already
         sent_ns, _, _ = peer.report()
         assert read is not None
-        assert read.empty_ns <= read.stamp_ns
-        assert sent_ns <= read.stamp_ns
-        assert read.stamp_ns <= monotonic_ns()
+        assert read.empty_ns <= read.timestamp_ns
+        assert sent_ns <= read.timestamp_ns
+        assert read.timestamp_ns <= monotonic_ns()
         assert asked_ns <= sent_ns
 
 
@@ -345,15 +345,15 @@ def _note(heard: list[int], fd: int, _: int) -> None:
 def test_without_kernel_timestamps_a_read_has_the_clock_after_it(
     monkeypatch: pytest.MonkeyPatch, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
-    monkeypatch.setattr("bench.transport.tcp.enable_stamps", lambda sock: False)
+    monkeypatch.setattr("bench.transport.tcp.enable_timestamps", lambda sock: False)
     with connected(False, certificate) as (stream, peer):
         peer.send(b"x")
         there_ns = wait_until_there(stream)
         read = stream.read(far_ns())
 
         assert read is not None
-        assert (read.kernel, read.complete) == (False, True)
-        assert there_ns <= read.stamp_ns <= monotonic_ns()
+        assert (read.is_kernel, read.is_complete) == (False, True)
+        assert there_ns <= read.timestamp_ns <= monotonic_ns()
 
 
 # Bytes.
@@ -369,9 +369,9 @@ def test_all_bytes_arrive_and_the_last_read_is_complete(linked: Linked) -> None:
 
     assert came == data
     assert len(reads) > 1
-    assert reads[-1].complete
+    assert reads[-1].is_complete
     for before, after in itertools.pairwise(reads):  # the timestamp of one segment may be converted twice
-        assert before.stamp_ns <= after.stamp_ns + APART_NS
+        assert before.timestamp_ns <= after.timestamp_ns + MAX_CLOCK_GAP_NS
 
 
 def test_a_read_that_fills_the_buffer_is_not_complete(plain: Linked) -> None:
@@ -381,7 +381,7 @@ def test_a_read_that_fills_the_buffer_is_not_complete(plain: Linked) -> None:
     _, reads = read_all(stream, len(data))
     peer.report()
 
-    assert all(read.complete == (len(read.data) < READ_BYTES) for read in reads)
+    assert all(read.is_complete == (len(read.data) < READ_BYTES) for read in reads)
 
 
 def test_a_read_that_ends_within_a_tls_record_is_not_complete(certificate: tuple[ssl.SSLContext, Path]) -> None:
@@ -417,7 +417,7 @@ def test_a_read_that_ends_within_a_tls_record_is_not_complete(certificate: tuple
             stream.close()
             peer.end()
 
-    assert [(part.data, part.complete) for part in parts if part] == [(b"first", False), (b"second", True)]
+    assert [(part.data, part.is_complete) for part in parts if part] == [(b"first", False), (b"second", True)]
 
 
 def test_written_data_arrive_and_the_send_time_is_within_the_call(linked: Linked) -> None:
@@ -492,11 +492,11 @@ def test_a_reset_connection_ends_the_session_when_it_receives_sends_or_offers(
         peer.do(_reset)
         while transport.closed is None:
             if how == "hears":
-                transport.listen(far_ns(), lambda message: True)
+                transport.receive_until(far_ns(), lambda message: True)
             elif how == "says":
                 transport.send(b"{}")
-            elif transport.offer(b"{}") is None:  # the kernel reports a reset once: `finish` must remember it
-                transport.finish()
+            elif transport.try_send(b"{}") is None:  # the kernel reports a reset once: `finish` must remember it
+                transport.flush()
 
     assert (transport.closed.code, transport.closed.cause) == (1006, "reset")
     assert transport.closed.reason.endswith(("reset by peer", "Broken pipe"))
@@ -678,7 +678,7 @@ def test_a_peer_that_resets_the_tls_handshake_is_reported(certificate: tuple[ssl
         error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], context, ENOUGH, ConnectTimings()))
         peer.end()
 
-    assert (error.outcome, error.detail) == ("connect_failed:tls", f"127.0.0.1: {CUT}: Connection reset by peer")
+    assert (error.outcome, error.detail) == ("connect_failed:tls", f"127.0.0.1: {TRUNCATED}: Connection reset by peer")
 
 
 def test_a_peer_that_resets_the_upgrade_is_reported() -> None:
@@ -845,7 +845,7 @@ class Reply:
         self.streaming = True
         self.matched: list[MatchedDelta] = []
 
-    def take_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
+    def on_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         self.matched += deltas
 
 
@@ -856,16 +856,16 @@ def test_an_open_reply_is_polled_and_each_arrival_is_bounded_by_the_last_check(
 ) -> None:
     with connected(tls, certificate) as (stream, peer):
         first, _, _ = stamped(stream, peer)
-        looked_ns = first.stamp_ns
+        looked_ns = first.timestamp_ns
         for _ in range(20):
             came: list[SocketRead] = []
             peer.order(lambda sock: sock.sendall(b"x"))
-            assert stream.listen(far_ns(), lambda read: came.append(read) or True, polled=True)  # noqa: B023
+            assert stream.receive_until(far_ns(), lambda read: came.append(read) or True, polled=True)  # noqa: B023
             sent_ns, _, _ = peer.report()
             (read,) = came
             assert read.data == b"x"
-            assert looked_ns <= read.empty_ns <= read.stamp_ns
-            assert sent_ns <= read.stamp_ns <= monotonic_ns()
+            assert looked_ns <= read.empty_ns <= read.timestamp_ns
+            assert sent_ns <= read.timestamp_ns <= monotonic_ns()
             looked_ns = read.empty_ns
         poller = Poller.of_hub()
         assert poller is not None
@@ -881,12 +881,12 @@ def test_a_listener_without_an_open_reply_is_not_polled(linked: Linked) -> None:
     stream, peer = linked
     while not poller._on_readable:  # a deadline in the past starts no polling
         # It receives at most TLS messages that follow the handshake.
-        stream.listen(monotonic_ns() + MS, lambda read: True, polled=True)
+        stream.receive_until(monotonic_ns() + MS, lambda read: True, polled=True)
     assert len(poller._on_readable) == 1
     came: list[bytes] = []
     peer.order(lambda sock: sock.sendall(b"x"))
     while b"".join(came) != b"x":
-        stream.listen(far_ns(), lambda read: came.append(read.data) or True)
+        stream.receive_until(far_ns(), lambda read: came.append(read.data) or True)
     assert not poller._on_readable
     peer.report()
 
@@ -911,7 +911,7 @@ def test_without_a_poller_an_open_reply_is_read_at_once(
     with connected(False, certificate) as (stream, peer):
         came: list[bytes] = []
         peer.order(lambda sock: sock.sendall(b"x"))
-        assert stream.listen(far_ns(), lambda read: came.append(read.data) or True, polled=True)
+        assert stream.receive_until(far_ns(), lambda read: came.append(read.data) or True, polled=True)
         peer.report()
 
     assert came == [b"x"]
@@ -928,7 +928,7 @@ def test_a_session_that_is_woken_first_checks_the_other_sockets(
     if comes:
         peer.send(b"x")
     until_ns = far_ns() if comes else monotonic_ns() + MS
-    assert stream.listen(until_ns, lambda read: bool(done.append("read") or True)) is comes
+    assert stream.receive_until(until_ns, lambda read: bool(done.append("read") or True)) is comes
 
     assert done == (["check", "read", "check"] if comes else ["check"])
 
@@ -939,11 +939,11 @@ def test_listening_until_a_past_instant_returns_all_data_that_arrived_before_it(
     peer.send(b"x")
     passed_ns = wait_until_there(stream)
     came: list[bytes] = []
-    while stream.listen(passed_ns, lambda read: came.append(read.data) or True):
+    while stream.receive_until(passed_ns, lambda read: came.append(read.data) or True):
         pass
 
     assert b"".join(came) == b"x"
-    assert stream.heard_ns >= passed_ns
+    assert stream.watermark_ns >= passed_ns
 
 
 @LINUX
@@ -968,10 +968,10 @@ def test_deltas_over_a_real_connection_are_matched_and_other_messages_are_passed
         while sent < 40 or (not reply.matched and sent < 2_000):  # the kernel enables timestamps with a delay
             assert transport.send(known, stamped=True) is not None
             sent += 1
-            transport.listen(monotonic_ns() + MS, lambda message: came.append(message.data) or True, reply)
+            transport.receive_until(monotonic_ns() + MS, lambda message: came.append(message.data) or True, reply)
         assert transport.send(b"{}") is not None
         while b"{}" not in came:
-            transport.listen(far_ns(), lambda message: came.append(message.data) or True, reply)
+            transport.receive_until(far_ns(), lambda message: came.append(message.data) or True, reply)
         transport.close()
 
     assert came.count(known) + len(reply.matched) == sent
@@ -993,7 +993,7 @@ def found_when_the_wait_ends(linked: Linked, take: Callable[[SocketRead], bool])
 
     blocked = gevent.spawn(hold_up)
     try:
-        return stream.listen(until_ns, take)
+        return stream.receive_until(until_ns, take)
     finally:
         blocked.get()
 
@@ -1019,7 +1019,7 @@ def test_an_error_raised_while_taking_a_read_is_propagated_to_the_listener(linke
     stream, peer = linked
     peer.order(lambda sock: sock.sendall(b"x"))
     with pytest.raises(ValueError, match="no room"):
-        stream.listen(far_ns(), refuse)
+        stream.receive_until(far_ns(), refuse)
     peer.report()
 
 
@@ -1036,7 +1036,7 @@ class Pacing:
         assert self.due_ns is not None
         assert monotonic_ns() >= self.due_ns
         self.due_ns += 2 * MS
-        assert self._stream.offer(self._left.pop(0).encode()) is not None
+        assert self._stream.try_write(self._left.pop(0).encode()) is not None
         return not self._left
 
 
@@ -1045,10 +1045,10 @@ def test_due_data_are_sent_while_a_listener_waits(linked: Linked) -> None:
     pacing = Pacing(stream, "abcdefgh")
     peer.order(lambda sock: b"".join(iter(lambda: sock.recv(1), b"h")))
 
-    assert stream.listen(far_ns(), lambda read: False, pacing)
+    assert stream.receive_until(far_ns(), lambda read: False, pacing)
     assert pacing.calls == 8
     assert peer.report()[2] == b"abcdefg"
-    assert not stream.listen(monotonic_ns() + MS, lambda read: False)
+    assert not stream.receive_until(monotonic_ns() + MS, lambda read: False)
 
 
 @KINDS
@@ -1063,7 +1063,7 @@ def test_a_closed_connection_leaves_no_reference_cycles(tls: bool, certificate: 
             transport.send(b"{}")
             pacing = Pacing(transport._stream, "")
             pacing.due_ns = far_ns()
-            transport.listen(far_ns(), lambda message: True, Reply(), pacing)
+            transport.receive_until(far_ns(), lambda message: True, Reply(), pacing)
             gone = [weakref.ref(one) for one in (transport, transport._stream, pacing)]
             transport.close()
             del transport, pacing
@@ -1076,7 +1076,7 @@ def test_an_error_raised_while_sending_is_propagated_to_the_listener(linked: Lin
     stream, _ = linked
     pacing = Pacing(stream, "")
     with pytest.raises(IndexError):
-        stream.listen(far_ns(), lambda read: False, pacing)
+        stream.receive_until(far_ns(), lambda read: False, pacing)
 
 
 @KINDS
@@ -1086,13 +1086,13 @@ def test_data_that_a_peer_does_not_accept_at_once_are_finished_in_order(
 ) -> None:
     with connected(tls, certificate) as (stream, peer):
         offered, before_ns = 0, monotonic_ns()
-        while stream.offer(b"%06d" % offered * 10_000) is not None:
+        while stream.try_write(b"%06d" % offered * 10_000) is not None:
             offered += 1
         size = (offered + 1) * 60_000 + len(between)
         peer.order(lambda sock: _received(sock, size))
         if between:
             stream.write(between)
-        handed = stream.finish()
+        handed = stream.flush()
         came = peer.report()[2]
 
         assert came == b"".join(b"%06d" % number * 10_000 for number in range(offered + 1)) + between
@@ -1130,16 +1130,18 @@ def test_data_are_received_while_a_write_waits_for_a_peer_that_only_sends(
         peer.order(speak_first)
         handed = stream.write(sent)
         written_ns = monotonic_ns()
-        assert stream.heard_ns < written_ns
+        assert stream.watermark_ns < written_ns
         came, reads = read_all(stream, len(sent))
         spoken_ns, _, received = peer.report()
 
     assert (came, received) == (sent, sent)
     assert handed.at_ns <= written_ns
-    assert spoken_ns - APART_NS <= reads[0].stamp_ns <= written_ns  # not the instant at which it was delivered
+    assert (
+        spoken_ns - MAX_CLOCK_GAP_NS <= reads[0].timestamp_ns <= written_ns
+    )  # not the instant at which it was delivered
     assert reads[0].empty_ns >= first.empty_ns
     for before, after in itertools.pairwise(reads):
-        assert before.stamp_ns <= after.stamp_ns + APART_NS
+        assert before.timestamp_ns <= after.timestamp_ns + MAX_CLOCK_GAP_NS
 
 
 @pytest.mark.parametrize("passes", ["the first", "all"])
@@ -1155,10 +1157,12 @@ def test_data_received_while_a_write_waited_are_passed_on_first(plain: Linked, p
     held_ns = [read.empty_ns for read in stream._held]
     came: list[bytes] = []
 
-    assert stream.heard_ns == held_ns[0]
+    assert stream.watermark_ns == held_ns[0]
     assert stream.read(held_ns[0]) is None
     while len(came) < 3:
-        assert stream.listen(far_ns(), lambda read: came.append(read.data) or passes == "the first" or len(came) == 3)
+        assert stream.receive_until(
+            far_ns(), lambda read: came.append(read.data) or passes == "the first" or len(came) == 3
+        )
     assert came == [b"a", b"b", b"c"]
     assert (len(stream._held), stream._held_bytes) == (0, 0)
 
@@ -1173,15 +1177,15 @@ def test_held_data_are_passed_on_only_up_to_the_given_instant(plain: Linked) -> 
     _, until_ns = (read.empty_ns for read in stream._held)
     came: list[bytes] = []
 
-    assert not stream.listen(until_ns, lambda read: bool(came.append(read.data)))
+    assert not stream.receive_until(until_ns, lambda read: bool(came.append(read.data)))
     assert came == [b"a"]
-    assert stream.heard_ns >= until_ns
+    assert stream.watermark_ns >= until_ns
 
 
 def test_the_data_held_while_a_write_waits_are_limited(plain: Linked, monkeypatch: pytest.MonkeyPatch) -> None:
     stream, peer = plain
     assert isinstance(stream, TcpStream)
-    monkeypatch.setattr(tcp, "MOST_HELD_BYTES", 100_000)
+    monkeypatch.setattr(tcp, "MAX_HELD_BYTES", 100_000)
     stopped = threading.Event()
 
     def flood(sock: Any) -> None:
@@ -1225,7 +1229,7 @@ def test_a_tls_error_is_named_in_the_close_reason(certificate: tuple[ssl.SSLCont
         # not a record of this session
         peer.do(lambda sock: os.write(sock.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32)))
         while transport.closed is None:
-            transport.listen(far_ns(), lambda message: True)
+            transport.receive_until(far_ns(), lambda message: True)
 
     assert (transport.closed.code, transport.closed.cause) == (1006, "")
     assert transport.closed.reason.startswith("TLS: ")
@@ -1239,7 +1243,7 @@ def test_close_waits_at_most_for_the_goodbye_limit(
     monkeypatch.setattr(tcp, "SEND_LIMIT_NS", NEVER_NS // 2)
     monkeypatch.setattr(websocket, "GOODBYE_NS", MS)
     with connected_websocket(tls, certificate) as (transport, _), gevent.Timeout(GUARD_S):
-        assert transport.offer(TOO_MUCH) is None
+        assert transport.try_send(TOO_MUCH) is None
         transport.close()
 
     assert transport.closed is not None
@@ -1248,10 +1252,10 @@ def test_close_waits_at_most_for_the_goodbye_limit(
 def test_data_offered_to_a_closed_peer_fail_when_they_are_finished(linked: Linked) -> None:
     stream, peer = linked
     peer.do(_reset)
-    while stream.offer(b"hello") is not None:
+    while stream.try_write(b"hello") is not None:
         pass
     with pytest.raises(OSError, match=r"reset|Broken"):
-        stream.finish()
+        stream.flush()
 
 
 @KINDS
@@ -1262,11 +1266,11 @@ def test_a_connection_that_is_reset_while_listening_has_ended(
     with connected(tls, certificate) as (stream, peer):
         peer.order(lambda sock: sock.sendall(b"x"))
         while not came:
-            stream.listen(far_ns(), lambda read: came.append(read) or True)
+            stream.receive_until(far_ns(), lambda read: came.append(read) or True)
         peer.report()
         peer.order(_reset)
         while came[-1].data:
-            stream.listen(far_ns(), lambda read: came.append(read) or True)
+            stream.receive_until(far_ns(), lambda read: came.append(read) or True)
         peer.report()
 
     assert [read.data for read in came] == [b"x", b""]

@@ -114,13 +114,13 @@ def test_decrypted_bytes_belong_to_the_read_that_ends_their_record(
             assert (left is None) == (sent == len(opened))
             if left is not None:
                 opened += left.data
-                assert left[1:] == read(part, number, complete=left.complete)[1:]
-                assert left.complete <= complete
+                assert left[1:] == read(part, number, complete=left.is_complete)[1:]
+                assert left.is_complete <= complete
                 if not last or at <= ends[-1]:
-                    assert left.complete == (complete and at in ends)
+                    assert left.is_complete == (complete and at in ends)
             assert opened == b"".join(bytes([size % 251]) * size for size in sizes)[:sent]
             if end:
-                assert (end.data, end.stamp_ns, ended) == (b"", read(part, number).stamp_ns, True)
+                assert (end.data, end.timestamp_ns, ended) == (b"", read(part, number).timestamp_ns, True)
         assert noting.decrypter.ended == (how != "")
         came.append(noting.heard)
 
@@ -136,7 +136,7 @@ def test_a_tls_error_is_stored_and_data_before_it_are_kept(kind: Any, contexts: 
 
     assert (left.data, results, ended, later) == (b"last words", True, True, None)
     assert "MAC" in reason
-    assert (end.data, end.stamp_ns) == (b"", left.stamp_ns)
+    assert (end.data, end.timestamp_ns) == (b"", left.timestamp_ns)
     assert answer, "the alert"
 
 

@@ -34,7 +34,7 @@ from bench.transport.tx_timestamps import (
     TIMESTAMPING,
     TxReport,
     TxTimestamps,
-    read_stamp_answer,
+    read_tx_report,
 )
 from tests.examples import thorough
 from tests.transport.test_tcp import KINDS, connected
@@ -70,9 +70,9 @@ def answered(kind: int, place: int, realtime_ns: int = WALL_NS) -> Ancillary:
     )
 )
 def test_any_message_of_the_error_queue_can_be_read(ancillary: Ancillary) -> None:
-    answer = read_stamp_answer(ancillary)
+    answer = read_tx_report(ancillary)
 
-    assert answer is None or (answer.kind in (SENT, ACKNOWLEDGED) and 0 <= answer.place < PLACES)
+    assert answer is None or (answer.kind in (SENT, ACKNOWLEDGED) and 0 <= answer.position < PLACES)
 
 
 @thorough
@@ -89,7 +89,7 @@ def test_a_timestamp_report_is_found_in_any_order_among_other_messages(
 ) -> None:
     ancillary = data.draw(st.permutations([timestamp(realtime_ns), word(kind, place, family=family), *others]))
 
-    assert read_stamp_answer(ancillary) == TxReport(kind, place, realtime_ns)
+    assert read_tx_report(ancillary) == TxReport(kind, place, realtime_ns)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_timestamp_report_is_found_in_any_order_among_other_messages(
     ids=["nothing", "no-word", "no-stamp", "other-kind", "other-origin", "short-stamp", "short-word"],
 )
 def test_other_messages_of_the_error_queue_are_no_report(ancillary: Ancillary) -> None:
-    assert read_stamp_answer(ancillary) is None
+    assert read_tx_report(ancillary) is None
 
 
 # The message of an answer.
@@ -163,8 +163,8 @@ def test_a_send_has_reports_of_its_transmission_and_its_acknowledgement() -> Non
     sock.answers += [answered(SENT, 7, WALL_NS - 300), answered(ACKNOWLEDGED, 7, WALL_NS - 100)]
 
     assert owed
-    assert timestamps.take() == [TxTimestamp(ticket, NOW_NS - 300, False), TxTimestamp(ticket, NOW_NS - 100, True)]
-    assert timestamps.take() == []
+    assert timestamps.pop() == [TxTimestamp(ticket, NOW_NS - 300, False), TxTimestamp(ticket, NOW_NS - 100, True)]
+    assert timestamps.pop() == []
     assert not timestamps.owed
 
 
@@ -191,7 +191,7 @@ def test_every_report_is_assigned_to_its_send_for_any_number_of_bytes(
                 sent, acknowledged = data.draw(st.booleans()), data.draw(st.booleans())
                 kinds = [SENT] * sent + [ACKNOWLEDGED] * acknowledged
                 sock.answers += [answered(kind, (written - 1) % PLACES) for kind in kinds]
-                assert timestamps.take() == [
+                assert timestamps.pop() == [
                     TxTimestamp(timestamps.ticket, NOW_NS, kind == ACKNOWLEDGED) for kind in kinds
                 ]
 
@@ -221,7 +221,7 @@ def test_each_plausible_report_is_returned_once(
         timestamps.send(b"1234", stamped=True)
     sock.answers += [answered(kind, place, WALL_NS + sum(after)) for kind, place, *after in answers]
 
-    assert timestamps.take() == [TxTimestamp(ticket, NOW_NS + after, acked) for ticket, after, acked in expected]
+    assert timestamps.pop() == [TxTimestamp(ticket, NOW_NS + after, acked) for ticket, after, acked in expected]
     assert not timestamps.owed
 
 
@@ -257,7 +257,7 @@ def test_without_kernel_support_a_send_has_no_ticket(platform: str, monkeypatch:
 
     assert not timestamps.enabled
     assert timestamps.send(b"1234", stamped=True) == 4
-    assert (timestamps.ticket, timestamps.owed, timestamps.take()) == (0, False, [])
+    assert (timestamps.ticket, timestamps.owed, timestamps.pop()) == (0, False, [])
 
 
 # Real sockets.
@@ -289,7 +289,7 @@ def reports_of(timestamps: TxTimestamps, sock: socket.socket, answers: int) -> l
     poll.register(sock, 0)  # poll always reports errors
     while len(reports) < answers:
         assert poll.poll(GUARD_S * 1_000), "the kernel owes an answer"
-        reports += timestamps.take()
+        reports += timestamps.pop()
     return reports
 
 

@@ -30,7 +30,7 @@ from bench.transport.interface import ConnectTimings, PacedSender, TcpInfo, TxTi
 from bench.transport.parser import frame_bytes
 from bench.transport.received import ReceivedMessage, SocketRead
 from bench.transport.tcp import TakeRead
-from bench.transport.websocket import GOODBYE_NS, LONGEST_REFUSAL, WebSocket, client_protocol
+from bench.transport.websocket import GOODBYE_NS, MAX_REFUSAL_BYTES, WebSocket, client_protocol
 from bench.units import NEVER_NS
 from tests.examples import thorough
 from tests.helpers import Listening, build_script, receive, say, session_created, session_updated
@@ -59,27 +59,29 @@ class FakeStream:
         self.closed = 0
         self.broken = self.full = False
         self.rests = self.attempts = 0
-        self.heard_ns = self.failure = 0
+        self.watermark_ns = self.failure = 0
         self._answer, self._tail, self._ends = answer, tail, ends
         self.server = ServerProtocol()
         self.sieve = Sieve()
 
     def read(self, until_ns: int) -> SocketRead | None:
         read = self.reads.popleft() if self.reads else None
-        self.heard_ns = until_ns if read is None else read.stamp_ns - 1
+        self.watermark_ns = until_ns if read is None else read.timestamp_ns - 1
         return read
 
-    def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
+    def receive_until(
+        self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
+    ) -> bool:
         while (read := self.read(until_ns)) is not None:
             if take(read):
                 return True
         return False
 
     @property
-    def problem(self) -> str:
+    def error_text(self) -> str:
         return os.strerror(self.failure) if self.failure else ""
 
-    def rest(self) -> None:
+    def yield_to_loop(self) -> None:
         self.rests += 1
 
     def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
@@ -93,10 +95,10 @@ class FakeStream:
             self.server.receive_data(data)
         return SendTime(77, 3)
 
-    def offer(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
+    def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
         return None if self.broken or self.full else self.write(data, stamped=stamped)
 
-    def finish(self) -> SendTime:
+    def flush(self) -> SendTime:
         return self.write(b"")
 
     def transmitted(self) -> list[TxTimestamp]:
@@ -196,7 +198,7 @@ def test_the_upgrade_may_be_split_anywhere_and_include_the_first_messages(places
 
     first, second = received(socket)
     assert (first.data, first.wire_bytes) == (b"first", 7)
-    assert (second.data, second.wire_bytes, second.arrival.error_ns) == (b"second", 8, 0)
+    assert (second.data, second.wire_bytes, second.arrival.uncertainty_ns) == (b"second", 8, 0)
 
 
 # Timestamps.
@@ -228,7 +230,7 @@ def test_a_message_has_the_timestamp_of_the_read_that_ended_it(
     stream.reads += reads
 
     arrivals = [message.arrival for message in received(socket)]
-    assert [(arrival.at_ns, arrival.error_ns, arrival.kernel) for arrival in arrivals] == [
+    assert [(arrival.at_ns, arrival.uncertainty_ns, arrival.is_kernel) for arrival in arrivals] == [
         (STAMP_NS + place * 100_000, error_ns, kernel) for place, error_ns, kernel in timestamps
     ]
 
@@ -299,7 +301,7 @@ def test_an_invalid_frame_ends_the_session_with_protocol_error() -> None:
     reserved_opcode = b"\x83\x01x"
     stream.reads += [read(text(session_created())), read(text(session_updated())), read(reserved_opcode)]
     timeline = Timeline(SessionStart(0, 2, script.limits), script.dialect)
-    Session(script, socket, timeline, Listening(), lambda: False).play()
+    Session(script, socket, timeline, Listening(), lambda: False).run()
 
     assert timeline.session().outcome.partition(":")[0] == "protocol_error"
 
@@ -320,7 +322,7 @@ def test_a_message_above_the_limit_ends_the_session_as_soon_as_it_is_detected(na
     greeting = [text(session_created()), text(session_updated())]
     stream.reads += [read(part, place) for place, part in enumerate([*greeting, *oversize(name)])]
     timeline = Timeline(SessionStart(0, 2, script.limits), script.dialect)
-    Session(script, socket, timeline, Listening(), lambda: False).play()
+    Session(script, socket, timeline, Listening(), lambda: False).run()
 
     session = timeline.session()
     assert (session.outcome, session.close_code) == ("protocol_error:too_large", 1009)
@@ -341,7 +343,7 @@ def test_messages_are_delivered_in_batches_of_64() -> None:
     stream.reads += [read(b"".join(text(b"%d" % number) for number in range(150)) + close_frame(1000))]
 
     came = [receive(socket, FAR_NS)]
-    assert (socket.closed, socket.heard_ns, stream.rests) == (None, EMPTY_NS - 1, 0)
+    assert (socket.closed, socket.watermark_ns, stream.rests) == (None, EMPTY_NS - 1, 0)
     while len(came) < 3:
         came.append(receive(socket, FAR_NS))
     assert [len(handful) for handful in came] == [64, 64, 22]
@@ -401,13 +403,13 @@ def test_messages_before_a_broken_connection_are_delivered(
 def test_an_offered_message_is_sent_at_once_or_by_finish() -> None:
     socket, stream = opened()
     stream.written = b""
-    taken = socket.offer(b"{}")
+    taken = socket.try_send(b"{}")
     stream.full = True
 
     assert taken is not None
     assert (taken.wire_bytes, len(stream.written)) == (8, 8)
-    assert socket.offer(b"[1]") is None
-    finished = socket.finish()
+    assert socket.try_send(b"[1]") is None
+    finished = socket.flush()
     assert finished is not None
     assert finished.wire_bytes == 9
 
@@ -416,12 +418,12 @@ def test_a_message_offered_to_a_broken_connection_ends_it_at_finish() -> None:
     socket, stream = opened()
     stream.broken = True
 
-    assert socket.offer(b"{}") is None
+    assert socket.try_send(b"{}") is None
     assert socket.closed is None
-    assert socket.finish() is None
+    assert socket.flush() is None
     assert socket.closed is not None
     assert socket.closed.code == 1006
-    assert (socket.offer(b"{}"), socket.finish()) == (None, None)
+    assert (socket.try_send(b"{}"), socket.flush()) == (None, None)
 
 
 def test_after_a_failed_write_no_ping_is_answered() -> None:
@@ -638,7 +640,7 @@ def test_an_endless_refusal_is_read_up_to_a_limit() -> None:
     with pytest.raises(ConnectError, match="connect_failed:403"):
         opened(stream)
 
-    assert len(stream.reads) > 100 - LONGEST_REFUSAL / 1_000 - 1
+    assert len(stream.reads) > 100 - MAX_REFUSAL_BYTES / 1_000 - 1
 
 
 def test_header_values_beyond_ascii_can_be_encoded() -> None:
@@ -732,7 +734,7 @@ def test_the_last_message_of_a_complete_read_is_exact_even_if_compressed() -> No
     first, second, third = wire(stream, [b"A" * 300, b"B" * 300, b"C" * 300])
     stream.reads += [read(first), read(second + third[:1], 1), read(third[1:], 2)]
 
-    exact = [message.arrival.error_ns == 0 for message in received(socket)]
+    exact = [message.arrival.uncertainty_ns == 0 for message in received(socket)]
     assert exact == [True, False, True]
 
 

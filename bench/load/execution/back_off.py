@@ -19,12 +19,12 @@ from typing import NamedTuple
 import gevent
 
 from bench.clock import monotonic_ns
-from bench.dial import HARNESS_FAULT
-from bench.load.execution.target_state import FIRST_WAIT_NS, LONGEST_WAIT_NS
+from bench.dial import LOAD_GENERATOR_FAULT
+from bench.load.execution.target_state import FIRST_WAIT_NS, MAX_WAIT_NS
 from bench.load.planning.tasks import Caller
 from bench.metrics import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation
-from bench.timeouts import LONGEST_HOLD_NS
+from bench.timeouts import MAX_HOLD_NS
 from bench.units import NS_PER_S
 
 POLL_S = 0.25
@@ -36,7 +36,7 @@ class RefusedCall(NamedTuple):
 
     start_ns: int
     ended_ns: int
-    asked_ns: int | None
+    retry_after_ns: int | None
 
 
 def refusal_of(session: SessionObservation, now_ns: int, *, begun: bool) -> RefusedCall | None:
@@ -46,7 +46,7 @@ def refusal_of(session: SessionObservation, now_ns: int, *, begun: bool) -> Refu
     session of the target was opened. Before that, a few refusals end the run, and should do so soon; only a wait that
     the service requests counts.
     """
-    if outcome_class(session.outcome) != "failed" or session.turns_succeeded or session.outcome == HARNESS_FAULT:
+    if outcome_class(session.outcome) != "failed" or session.turns_succeeded or session.outcome == LOAD_GENERATOR_FAULT:
         return None
     if is_throttled(session.outcome) or not (begun or session.retry_after_ns):
         return None
@@ -59,10 +59,12 @@ def due_ns(refusals: Iterable[RefusedCall], in_a_row: int, drawn: float) -> int:
     `in_a_row`: the number of refusals since a call got through, including this one. `drawn`: a random number from 0 to
     1.
     """
-    wait_ns = min(FIRST_WAIT_NS << min(in_a_row - 1, LONGEST_WAIT_NS.bit_length()), LONGEST_WAIT_NS)
+    wait_ns = min(FIRST_WAIT_NS << min(in_a_row - 1, MAX_WAIT_NS.bit_length()), MAX_WAIT_NS)
     jitter_ns = int(wait_ns // 2 * drawn)
     due = [refused.start_ns + wait_ns // 2 for refused in refusals]
-    due += [refused.ended_ns + min(refused.asked_ns, LONGEST_HOLD_NS) for refused in refusals if refused.asked_ns]
+    due += [
+        refused.ended_ns + min(refused.retry_after_ns, MAX_HOLD_NS) for refused in refusals if refused.retry_after_ns
+    ]
     return max(due) + jitter_ns
 
 
@@ -86,7 +88,7 @@ class BackOff:
         self._refused: dict[int, _Refused] = {}
         """Callers by identity, because users may define equality."""
 
-    def note(self, caller: Caller, refusals: Iterable[RefusedCall]) -> None:
+    def on_call_ended(self, caller: Caller, refusals: Iterable[RefusedCall]) -> None:
         """Record the refusals among the calls that a caller started together; none: the calls got through."""
         several = list(refusals)
         if not several:

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import gevent
 
 from bench.clock import monotonic_ns
-from bench.dial import HARNESS_FAULT, Cut, connect
+from bench.dial import LOAD_GENERATOR_FAULT, RunEnded, connect
 from bench.load.execution.back_off import RefusedCall
 from bench.load.execution.pairs import Pair
 from bench.load.execution.session_registry import RunListener, SessionRegistry
@@ -36,8 +36,8 @@ POLL_S = 0.05
 class CallAssignment:
     """The assignment of a call of a pair: a script and a target. `leaving` returns True if its user must leave."""
 
-    arm: TargetState
-    repertoire: CompiledScript
+    target_state: TargetState
+    compiled_script: CompiledScript
     script: PreparedScript
     pair: Pair
     seed: int
@@ -57,19 +57,19 @@ class CallTranscript:
         self._open: dict[int, list[SaidItem]] = {}
         """The items of turns that are still open, by turn number."""
 
-    def note_step(self, step: PreparedStep) -> None:
+    def add_step(self, step: PreparedStep) -> None:
         """Add a step that is about to run. Out-of-band turns are not part of the conversation."""
-        said = step.said if isinstance(step, PreparedTurn | PreparedEvent) else None
+        said = step.item if isinstance(step, PreparedTurn | PreparedEvent) else None
         apart = isinstance(step, PreparedTurn) and step.plan.out_of_band
         self._parts.append([] if said is None or apart else [said])
         if isinstance(step, PreparedTurn) and not apart:
             self._open[step.plan.number] = self._parts[-1]
 
-    def take_back(self) -> None:
+    def drop_step(self) -> None:
         part = self._parts.pop()
         self._open = {number: other for number, other in self._open.items() if other is not part}
 
-    def note_turn(self, turn: TurnObservation, outputs: dict[str, FunctionOutput]) -> None:
+    def add_turn(self, turn: TurnObservation, outputs: dict[str, FunctionOutput]) -> None:
         """Add the transcripts of a turn that has ended. Remove the results of its function calls from `outputs`."""
         part = self._open.pop(turn.turn, [])  # a turn out of band is not kept
         if turn.input_text:
@@ -90,35 +90,35 @@ class Call:
 
     def __init__(self, sessions: SessionRegistry, assignment: CallAssignment) -> None:
         self._sessions, self._assignment, self._script = sessions, assignment, assignment.script
-        self._transcript = CallTranscript(self._script.said_before)
+        self._transcript = CallTranscript(self._script.history_items)
         self._number = self._turns_started = 0
-        self.hear_turn: Callable[[TurnObservation], None] | None = None
+        self.on_turn: Callable[[TurnObservation], None] | None = None
         """The receiver of each turn that has ended, for a task in Python that may read its results."""
         self._session: Session | None = None
         """None until it is connected."""
         self.refusal: RefusedCall | None = None
         """The refusal of the call's last session, after the call has ended."""
 
-    def play(self) -> Exception | None:
+    def run(self) -> Exception | None:
         """Run the call from its connection to its end. Return its task's exception for Locust, or a fault."""
-        self.begin()
+        self.start()
         self._sessions.active.add(gevent.getcurrent())
         try:
             if not self.connect():
                 return None
-            word = self._play_steps() if self.open() else None
+            word = self._run_steps() if self.open() else None
             if self._session is not None:  # None if the next session did not connect
                 self._session.close()
-        except Cut as cut:
-            self._abandon(cut)
+        except RunEnded as cut:
+            self._abort(cut)
             return None
         except gevent.GreenletExit:
-            self._abandon(Cut())
+            self._abort(RunEnded())
             raise
         except Exception as error:
             # A fault of ours, or of a user's task, which may raise anything. The open turn and the session end as
             # `failed:load_generator`, so that no sample is missing; Locust shows the error.
-            self._abandon(Cut(HARNESS_FAULT, f"{type(error).__name__}: {error}"))
+            self._abort(RunEnded(LOAD_GENERATOR_FAULT, f"{type(error).__name__}: {error}"))
             return error  # the caller of this method passes it to Locust
         finally:
             self._sessions.active.remove(gevent.getcurrent())
@@ -128,73 +128,76 @@ class Call:
     def end(self) -> None:
         self._listener.session_ended()
         self.refusal = self._listener.refusal
-        self.hear_turn = self._session = None  # reference cycles would wait for the garbage collector
+        self.on_turn = self._session = None  # reference cycles would wait for the garbage collector
 
-    def _play_steps(self) -> Exception | None:
+    def _run_steps(self) -> Exception | None:
         """Run the steps of a script or of a task. Return the task's exception for Locust, if any."""
         assignment = self._assignment
-        script = assignment.repertoire.script
+        script = assignment.compiled_script.script
         if script.task is None:
             for step in self._script.steps:
-                if not self.perform(step):
+                if not self.run_step(step):
                     break
             return None
         choices = SessionChoices(assignment.seed, assignment.pair.of_script)
-        player = StepRunner(self, assignment.repertoire, self._script, script.reader, choices)
-        self.hear_turn = player.turn_ended
+        player = StepRunner(self, assignment.compiled_script, self._script, script.reader, choices)
+        self.on_turn = player.turn_ended
         return run_task(assignment.user, script.task, player)
 
     # Steps.
 
-    def perform(self, step: PreparedStep) -> bool:
+    def run_step(self, step: PreparedStep) -> bool:
         """Run one step, as `Session.perform` does. If a renewal is due before it, continue in another session."""
         if not self._script.renewable:
-            return self._connected.perform(step)
+            return self._connected.run_step(step)
         if not step.within_turn:
-            self._connected.await_quiet(settled=step.plays_turn)
+            self._connected.wait_until_idle(settled=step.is_turn)
             if self._may_renew() and not self._renew():
                 return False
         begun = self._listener.timeline.facts.turns_started
-        if self._play_noted(step):
+        if self._run_recorded(step):
             return True
-        if step.plays_turn and self._listener.timeline.facts.turns_started == begun and self._may_renew():
-            self._transcript.take_back()  # the session had ended before the caller's first sound
-            return self._renew() and (self._play_noted(step) or self._renewal_is_due)
+        if step.is_turn and self._listener.timeline.facts.turns_started == begun and self._may_renew():
+            self._transcript.drop_step()  # the session had ended before the caller's first sound
+            return self._renew() and (self._run_recorded(step) or self._renewal_is_due)
         return self._renewal_is_due
 
-    def _play_noted(self, step: PreparedStep) -> bool:
-        self._transcript.note_step(step)
-        return self._connected.perform(step)
+    def _run_recorded(self, step: PreparedStep) -> bool:
+        self._transcript.add_step(step)
+        return self._connected.run_step(step)
 
-    def await_turn(self) -> None:
-        self._connected.await_turn()
+    def wait_for_turn(self) -> None:
+        self._connected.wait_for_turn()
 
     # Sessions of the call.
 
-    def begin(self) -> None:
+    def start(self) -> None:
         self._number += 1
         self._booked_ns: int | None = None
         """The start that is reserved for the next session, among the starts of its target."""
-        self._listener = self.begin_session(self._number, self._turns_started)
-        self._listener.hear_turn = self._hear
+        self._listener = self.start_session(self._number, self._turns_started)
+        self._listener.on_turn = self._on_turn
 
-    def begin_session(self, number: int, turns_started: int) -> RunListener:
+    def start_session(self, number: int, turns_started: int) -> RunListener:
         """Start the record of a session.
 
         `number`: that of the session in the call, from 1. `turns_started`: the turns in the sessions before it.
         """
         assignment, script = self._assignment, self._script
-        labels, wanted = assignment.labels, max(0, (assignment.repertoire.script.turns_planned or 0) - turns_started)
+        labels, wanted = (
+            assignment.labels,
+            max(0, (assignment.compiled_script.script.turns_planned or 0) - turns_started),
+        )
         if number > 1:
             labels = replace(labels, session_id=f"{labels.session_id}.{number}")
-            return self._sessions.begin(assignment.arm, script, labels, wanted)
+            return self._sessions.start(assignment.target_state, script, labels, wanted)
         planned = {"intended_ns": assignment.pair.intended_ns, "called_ns": assignment.pair.called_ns}
-        return self._sessions.begin(assignment.arm, script, labels, wanted, **planned)
+        return self._sessions.start(assignment.target_state, script, labels, wanted, **planned)
 
-    def _hear(self, turn: TurnObservation) -> None:
-        self._transcript.note_turn(turn, self._connected.outputs)
-        if self.hear_turn is not None:
-            self.hear_turn(turn)
+    def _on_turn(self, turn: TurnObservation) -> None:
+        self._transcript.add_turn(turn, self._connected.function_outputs)
+        if self.on_turn is not None:
+            self.on_turn(turn)
 
     @property
     def _connected(self) -> Session:
@@ -204,24 +207,24 @@ class Call:
     def connect(self) -> bool:
         """Connect the current session. Return False if there is no connection."""
         listener, script = self._listener, self._script
-        transport = connect(self._assignment.arm.dialer, script.limits, listener.timeline, listener.connected)
+        transport = connect(self._assignment.target_state.dialer, script.limits, listener.timeline, listener.connected)
         if transport is None:
             return False
         transport = LoggedTransport(transport, listener.log) if listener.log else transport
-        self._session = Session(script, transport, listener.timeline, listener, self.ending)
+        self._session = Session(script, transport, listener.timeline, listener, self.is_ending)
         return True
 
     def open(self) -> bool:
         """Open the connected session. Return False if it does not get ready."""
         self._connected.open()
-        self._listener.note_opened()
-        return not self._listener.timeline.over
+        self._listener.on_opened()
+        return not self._listener.timeline.is_over
 
-    def _abandon(self, cut: Cut) -> None:
+    def _abort(self, cut: RunEnded) -> None:
         if self._session is not None:
-            self._session.abandon(cut.outcome, cut.detail)
+            self._session.abort(cut.outcome, cut.detail)
 
-    def ending(self) -> bool:
+    def is_ending(self) -> bool:
         return self._sessions.ending or self._assignment.leaving()
 
     # Renewal of the session.
@@ -230,40 +233,40 @@ class Call:
     def _renewal_is_due(self) -> bool:
         timeline, after_ns = self._listener.timeline, self._script.renew_after_ns or 0
         is_old = False
-        if timeline.facts.turns_started and not timeline.over:
+        if timeline.facts.turns_started and not timeline.is_over:
             is_old = self._connected.now_ns - timeline.facts.start_ns >= after_ns
-        return (is_old or timeline.facts.outcome == "renewed") and not self.ending()
+        return (is_old or timeline.facts.outcome == "renewed") and not self.is_ending()
 
     def _may_renew(self) -> bool:
         """Return whether to continue in another session now.
 
         A session that is still open continues until the next one may start.
         """
-        return self._renewal_is_due and self.has_place(waits=self._listener.timeline.over)
+        return self._renewal_is_due and self.has_step(waits=self._listener.timeline.is_over)
 
-    def has_place(self, *, waits: bool) -> bool:
+    def has_step(self, *, waits: bool) -> bool:
         """Return whether the next session may start now. `waits`: wait for its start, unless the call must end."""
-        pacer = self._assignment.arm.pacer
+        pacer = self._assignment.target_state.pacer
         while True:
             now_ns = monotonic_ns()
             if self._booked_ns is None:
                 self._booked_ns = pacer.reserve(now_ns)
             if self._booked_ns is not None and pacer.is_due(self._booked_ns, now_ns):
                 return True
-            if not waits or self.ending():
+            if not waits or self.is_ending():
                 return False
             gevent.sleep(POLL_S)
 
     def _renew(self) -> bool:
         """Continue in another session, which gets the conversation so far. Return False if it does not get ready."""
         before = self._listener.timeline
-        before.tell(inputs.ReplacedBySession())
+        before.apply(inputs.ReplacedBySession())
         self._turns_started += before.facts.turns_started
         self._connected.close()
         self._listener.session_ended()
         self._session = None
-        self.begin()
-        self._listener.timeline.tell(inputs.ContinuesCall(before.turns.heard_ns))
+        self.start()
+        self._listener.timeline.apply(inputs.ContinuesCall(before.turns.played_until_ns))
         self._script = self._script.after(self._transcript.items)
         return self.connect() and self.open()
 
@@ -286,23 +289,23 @@ class StepRunner(CallSteps):
         self._call, self._repertoire, self._choices = call, repertoire, choices
         variables = repertoire.script.variables
         self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW
-        self._asked: WeakValueDictionary[int, Turn] = WeakValueDictionary()
+        self._requested: WeakValueDictionary[int, Turn] = WeakValueDictionary()
         """The turns that the task still references, by number; no others are kept."""
 
-    def play(self, step: Step) -> None:
-        if not self._call.perform(self._repertoire.step(step, self.turns, self._choices, self._row)):
+    def run(self, step: Step) -> None:
+        if not self._call.run_step(self._repertoire.step(step, self.turns, self._choices, self._row)):
             raise SessionEnded
 
     def taken_turn(self) -> Turn:
-        turn = self._asked[self.turns] = Turn(self.turns, self._await_turn)
+        turn = self._requested[self.turns] = Turn(self.turns, self._wait_for_turn)
         return turn
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        if (asked := self._asked.pop(turn.turn, None)) is not None:
-            asked.hear(turn)
+        if (asked := self._requested.pop(turn.turn, None)) is not None:
+            asked.set_observation(turn)
 
-    def _await_turn(self) -> None:
+    def _wait_for_turn(self) -> None:
         """Wait until all turns and their late results are complete. Raises SessionEnded if the run ends before."""
-        self._call.await_turn()
-        if self._asked:
+        self._call.wait_for_turn()
+        if self._requested:
             raise SessionEnded

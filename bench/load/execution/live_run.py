@@ -18,7 +18,7 @@ import numpy as np
 from greenlet import greenlet
 
 from bench.clock import monotonic_ns, utc_ns
-from bench.dial import Cut
+from bench.dial import RunEnded
 from bench.load.execution.back_off import BackOff
 from bench.load.execution.call import Call, CallAssignment
 from bench.load.execution.pairs import Pair, PairCounter, WorkerSlot, is_sampled, order
@@ -39,8 +39,8 @@ from bench.transport.names import warm_up
 from bench.units import NS_PER_S
 
 POLL_S = 0.05
-CUT_S = 5.0
-LONGEST_S = 0.001
+ABORT_WAIT_S = 5.0
+MAX_PAUSE_S = 0.001
 """The maximum time of consecutive callbacks, such as those of opening sessions, before the loop polls its sockets."""
 NEW_OBJECTS, LOOKS = 2_000, 100
 """Thresholds of the garbage collector.
@@ -49,7 +49,7 @@ The first is the number of new objects before a search for cycles, which takes 1
 searches before a search of all objects seen so far, which may take 100 ms. All sessions wait meanwhile. Sessions leave
 no cycles.
 """
-BEAT_NS = 10_000_000
+HEARTBEAT_NS = 10_000_000
 TICK_S = 0.5
 BACK_OFF = 2
 """A component of the seed, so that waits after refused calls are drawn independently."""
@@ -68,25 +68,25 @@ class LiveRun:
         spool: Spool,
         callbacks: LocustCallbacks,
     ) -> None:
-        self.arms, self._options, self._slot = arms, plan.options, slot
+        self.target_states, self._options, self._slot = arms, plan.options, slot
         self.session_pause_s = 0.0 if plan.load_model.arrivals else plan.options.session_pause_s
         """The pause of a user after each session, in seconds."""
-        self._scenarios = {user: user.scenario_name() for user, _ in arms[0].plays}
+        self._scenarios = {user: user.scenario_name() for user, _ in arms[0].workload}
         self._keyring, self._callbacks = keyring, callbacks
-        clock = {"clock_offset_ns": slot.ahead_ns, "clock_offset_uncertainty_ns": slot.ahead_error_ns}
+        clock = {"clock_offset_ns": slot.ahead_ns, "clock_offset_uncertainty_ns": slot.ahead_uncertainty_ns}
         self.recorder = Recorder(
             spool,
             slot.started_utc_ns,
-            hide=keyring.hide,
+            hide=keyring.redact,
             transcripts=plan.options.record_transcripts,
-            warm_until_ns=slot.began_ns + int(slot.warmup_s * NS_PER_S),
+            warm_until_ns=slot.started_ns + int(slot.warmup_s * NS_PER_S),
             ahead_ns=slot.ahead_ns,
-            host=plan.host_facts | ({} if slot.ahead_error_ns is None else clock),
+            host=plan.host_facts | ({} if slot.ahead_uncertainty_ns is None else clock),
         )
         terms = {target.label: target.terms for target in plan.targets}
         self._progress = ProgressCounter(CostMeter(plan.prices.models, terms))
         self.sessions = SessionRegistry(
-            spool, self.recorder, self._progress, plan.options, callbacks, arms=len(arms), hide=keyring.hide
+            spool, self.recorder, self._progress, plan.options, callbacks, arms=len(arms), hide=keyring.redact
         )
         self._labels = [arm.label for arm in arms]
         self._left = math.inf if plan.sessions is None else slot.share(plan.sessions)
@@ -97,7 +97,7 @@ class LiveRun:
         """The number of calls that arrived, were not blocked, and have not started their sessions."""
         self._starts = StartScheduler(arms, lambda: self.sessions.ending)
         self._numbers = PairCounter(slot)
-        self._line = self._call_line(plan.load_model.arrivals)
+        self._dispatcher = self._make_dispatcher(plan.load_model.arrivals)
         self._back_off = BackOff(
             np.random.default_rng([plan.options.seed, slot.worker, BACK_OFF]).random,
             waits=self._caller_waits,
@@ -119,11 +119,11 @@ class LiveRun:
         for Locust, or a fault.
         """
         called_ns = None
-        if self._line is None:
+        if self._dispatcher is None:
             if not self._back_off.wait(caller):
                 return False
         else:
-            called_ns = self._line.next_call(caller)
+            called_ns = self._dispatcher.next_call(caller)
             if called_ns is None:
                 return False
         if self.sessions.ending or self._left == 0:
@@ -131,9 +131,9 @@ class LiveRun:
         self._left -= 1
         self._open += 1
         try:
-            start = self._starts.wait(called_ns or monotonic_ns())
+            start = self._starts.acquire(called_ns or monotonic_ns())
             if start is not None:
-                self._play_started(start, called_ns, user, task, caller)
+                self._run_started(start, called_ns, user, task, caller)
             else:
                 self._left += 1  # it did not start
         finally:
@@ -143,11 +143,11 @@ class LiveRun:
 
     def _stop_if_done(self) -> None:
         """End the run if no pair is in progress and none will start."""
-        over = self._left == 0 or (self._line is not None and self._line.is_over)
+        over = self._left == 0 or (self._dispatcher is not None and self._dispatcher.is_over)
         if over and not self._open:
             self._callbacks.tell(StopRequested(ALL_DONE))
 
-    def _play_started(
+    def _run_started(
         self, start: PairStart, called_ns: int | None, user: type, task: SessionTask, caller: Caller
     ) -> None:
         """Run a pair, whose sessions start one after the other. Raises the first error, with notes of the others."""
@@ -156,34 +156,39 @@ class LiveRun:
                 self._waiting_calls -= 1
                 if start.intended_ns > called_ns:
                     self.recorder.count_calls(self._labels, calls_delayed=1)
-            script = self.arms[0].plays[user, task].script.name
+            script = self.target_states[0].workload[user, task].script.name
             pair = self._numbers.next(script, start.intended_ns, monotonic_ns(), called_ns)
-            calls = [Call(self.sessions, each) for each in self._assigned(pair, user, task, caller)]
+            calls = [Call(self.sessions, each) for each in self._assignments(pair, user, task, caller)]
             try:
                 if len(calls) == 1:
-                    words = [calls[0].play()]
+                    words = [calls[0].run()]
                 else:  # the hub starts them in this order
-                    beside = [gevent.spawn(call.play) for call in calls]
+                    beside = [gevent.spawn(call.run) for call in calls]
                     try:
                         words = [session.get() for session in beside]
                     finally:
                         gevent.killall(beside, block=False)  # if their user was killed
                 if called_ns is None:
-                    self._back_off.note(caller, [call.refusal for call in calls if call.refusal is not None])
+                    self._back_off.on_call_ended(caller, [call.refusal for call in calls if call.refusal is not None])
                 raise_all([word for word in words if isinstance(word, Exception)])
             finally:
                 self._progress.count(pairs_done=pair.phase == MEASURED)
         finally:
             self._starts.ended(start)
 
-    def _assigned(self, pair: Pair, user: Any, task: SessionTask, caller: Caller) -> list[CallAssignment]:
+    def _assignments(self, pair: Pair, user: Any, task: SessionTask, caller: Caller) -> list[CallAssignment]:
         """Return the calls of a pair, in the order of their starts."""
-        arms, seed, users, assigned = self.arms, self._options.seed, caller.doubles(len(self.arms)), []
+        arms, seed, users, assigned = (
+            self.target_states,
+            self._options.seed,
+            caller.doubles(len(self.target_states)),
+            [],
+        )
         for number in order(len(arms), seed, pair.number):
             arm = arms[number]
-            repertoire = arm.plays[user, task]
+            repertoire = arm.workload[user, task]
             started = pair.number // self._slot.workers * len(arms) + number
-            script = repertoire.session(pair.of_script, seed)
+            script = repertoire.prepare_session(pair.of_script, seed)
             labels = RowContext(
                 session_id=f"w{self._slot.worker}-{started:06d}",
                 target=arm.label,
@@ -202,13 +207,13 @@ class LiveRun:
 
     # Calls.
 
-    def _call_line(self, arrivals: Arrivals | None) -> CallDispatcher | None:
+    def _make_dispatcher(self, arrivals: Arrivals | None) -> CallDispatcher | None:
         """Return the dispatcher of this process's calls; None in a closed loop."""
         if arrivals is None:
             return None
         slot = self._slot
         return CallDispatcher(
-            (slot.began_ns + after_ns for after_ns in arrivals.share_ns(slot.worker, slot.workers)),
+            (slot.started_ns + after_ns for after_ns in arrivals.share_ns(slot.worker, slot.workers)),
             self._left,
             arrived=self._call_arrived,
             ended=self._stop_if_done,
@@ -226,25 +231,25 @@ class LiveRun:
         self._progress.count(calls_backed_off=begins, callers_backing_off=1 if begins else -1)
 
     def expect_users(self, count: int) -> None:
-        if self._line is not None:
-            self._line.expect_users(count)
+        if self._dispatcher is not None:
+            self._dispatcher.expect_users(count)
 
     # Results.
 
-    def standing(self) -> ProgressReport:
+    def progress_report(self) -> ProgressReport:
         """Return the next progress report of this process."""
-        return self._progress.standing(
+        return self._progress.report(
             self.recorder.histograms,
             self.recorder.traffic,
             waiting_s=self._starts.waiting_s,
-            tokenless=self._keyring.waiting,
+            tokenless=self._keyring.waiter_count,
             simulated=self.recorder.simulated,
         )
 
-    def held_s(self) -> dict[str, float]:
+    def hold_s(self) -> dict[str, float]:
         """Return for how many seconds the services have delayed starts so far, by the target's label."""
         now_ns = monotonic_ns()
-        held = {arm.label: arm.pacer.held_ns(now_ns) / NS_PER_S for arm in self.arms}
+        held = {arm.label: arm.pacer.held_ns(now_ns) / NS_PER_S for arm in self.target_states}
         return {label: round(held_s, 1) for label, held_s in held.items() if held_s}
 
     # The end.
@@ -266,16 +271,16 @@ class LiveRun:
             else (outcome, f"the session was still open {longest_s:g} s after the end of the run")
         )
         for session in late:  # after gevent.kill, Locust would treat the user as dead
-            gevent.get_hub().loop.run_callback(greenlet.throw, session, Cut(*why))
-        until_ns = monotonic_ns() + int(CUT_S * NS_PER_S)
+            gevent.get_hub().loop.run_callback(greenlet.throw, session, RunEnded(*why))
+        until_ns = monotonic_ns() + int(ABORT_WAIT_S * NS_PER_S)
         while self.active and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
         return 0 if lifecycle.is_hurried else len(late)
 
     def close(self) -> None:
         """Write the last rows and counts."""
-        if self._line is not None:
-            self._line.close()
+        if self._dispatcher is not None:
+            self._dispatcher.close()
             self.recorder.count_calls(self._labels, calls_not_started=self._waiting_calls)
         self._keyring.close()
         self.flusher.close()
@@ -299,7 +304,7 @@ def _warm_up() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS, LOOKS)
-    gevent.setswitchinterval(LONGEST_S)
+    gevent.setswitchinterval(MAX_PAUSE_S)
 
 
 def unwritable(error: OSError) -> str:
@@ -314,18 +319,18 @@ class Flusher:
 
     def __init__(self, recorder: Recorder, tell: Callable[[RunEvent], None]) -> None:
         self._recorder, self._tell = recorder, tell
-        self.problem: str | None = None
-        self._greenlets = [gevent.spawn(work) for work in (self._beat, self._tick, self._keep_histograms)]
+        self.error: str | None = None
+        self._greenlets = [gevent.spawn(work) for work in (self._send_heartbeats, self._tick, self._store_histograms)]
 
-    def _beat(self) -> None:
+    def _send_heartbeats(self) -> None:
         """Run a 10 ms timer on a fixed schedule and record its delay. After a stall, all missed beats are late."""
-        due_ns = monotonic_ns() + BEAT_NS
+        due_ns = monotonic_ns() + HEARTBEAT_NS
         while True:
             gevent.sleep(max(0, due_ns - monotonic_ns()) / NS_PER_S)
             now_ns = monotonic_ns()
             while due_ns <= now_ns:
                 self._recorder.event_loop_delay(now_ns - due_ns)
-                due_ns += BEAT_NS
+                due_ns += HEARTBEAT_NS
 
     def _tick(self) -> None:
         """Write rows to disk within a second, and a row of `seconds` at the end of each second of UTC."""
@@ -338,7 +343,7 @@ class Flusher:
                 self._recorder.end_second()
             self._guarded(self._recorder.flush)
 
-    def _keep_histograms(self) -> None:
+    def _store_histograms(self) -> None:
         """Write histograms to disk within ten seconds, one slice at a time."""
 
         def write() -> None:
@@ -360,8 +365,8 @@ class Flusher:
             # An unexpected value must not end the greenlet that saves all the others. No data is lost yet: rows stay in
             # memory, the run ends in order with the reason, and `close` tries once more.
             problem = f"cannot record the run: {type(error).__name__}: {error}"
-        if self.problem is None:
-            self.problem = problem
+        if self.error is None:
+            self.error = problem
             self._tell(StopRequested(problem))
 
     def close(self) -> None:
@@ -371,8 +376,8 @@ class Flusher:
             self._recorder.close()
         # as in _guarded, but there is no later attempt, so lost data is counted and reported
         except Exception as error:
-            if isinstance(error, FileNotFoundError) and self.problem is not None:
+            if isinstance(error, FileNotFoundError) and self.error is not None:
                 return  # it was reported that the folder is gone
             rows = self._recorder.unwritten_rows
-            self.problem = f"cannot write the run folder: {error}; {rows} rows were not written"
-            print(f"rtbench: {self.problem}", file=sys.stderr)
+            self.error = f"cannot write the run folder: {error}; {rows} rows were not written"
+            print(f"rtbench: {self.error}", file=sys.stderr)

@@ -31,12 +31,12 @@ class WorkerSlot:
     """
 
     started_utc_ns: int
-    began_ns: int
+    started_ns: int
     warmup_s: float = 0.0
     worker: int = 0
     workers: int = 1
     ahead_ns: int = 0
-    ahead_error_ns: int | None = None
+    ahead_uncertainty_ns: int | None = None
 
     def numbered(self, number: int) -> int:
         """Convert a number from 0 in this process into a number over all processes, which take turns."""
@@ -79,8 +79,8 @@ class PairCounter:
         return Pair(
             slot.numbered(number),
             slot.numbered(of_script),
-            block_of(now_ns, slot.began_ns),
-            phase_of(now_ns, slot.began_ns, slot.warmup_s),
+            block_of(now_ns, slot.started_ns),
+            phase_of(now_ns, slot.started_ns, slot.warmup_s),
             intended_ns,
             called_ns,
         )

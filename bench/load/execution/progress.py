@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Final, Literal, NamedTuple
 
 from bench.clock import monotonic_ns
-from bench.metrics import CATALOGUE, FIRST_DELTAS, HEADLINE, ORIGINS, OutcomeClass, is_throttled, outcome_class
+from bench.metrics import CATALOGUE, FIRST_DELTAS, HEADLINE, MEASURED_FROM, OutcomeClass, is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.pricing import Prices, PricingTerms, TurnPricing, dollars, tariff_of
 from bench.protocol.events import TokenUsage
@@ -44,7 +44,7 @@ JUDGED = {
         (CATALOGUE[name], LiveMetricKey(VALUE, name, measured_from), LiveMetricKey(BOUND, name, measured_from))
         for name in HEADLINE
     )
-    for measured_from in ORIGINS
+    for measured_from in MEASURED_FROM
 }
 """The headline metrics of turns by `measured_from`, with the keys of their values and uncertainties."""
 
@@ -171,9 +171,9 @@ class ProgressCounter:
             self._count_at(arm, turns_failed=1)
             self.count(throttled=is_throttled(turn.outcome))
         if measured:
-            self._note_measured(arm, (script, turn.step), kind, turn)
+            self._add_measured(arm, (script, turn.step), kind, turn)
 
-    def _note_measured(self, arm: str, step: StepKey, kind: OutcomeClass, turn: TurnObservation) -> None:
+    def _add_measured(self, arm: str, step: StepKey, kind: OutcomeClass, turn: TurnObservation) -> None:
         """Count a measured turn: its timestamps, its times if it succeeded, its failure by step.
 
         The first delta that a failed turn waited for may be known only from a later turn of its step.
@@ -187,12 +187,12 @@ class ProgressCounter:
         self.count(turns_stamped=source is not None, turns_user_stamped=source not in (None, "kernel"))
         if wait is not None:
             self._awaited[step] = wait[0]
-        name = turn_step(step[0], self._steps.counted(*step), turn.turn_type, None)
+        name = turn_step(step[0], self._steps.count(*step), turn.turn_type, None)
         outcomes, word = self._outcomes.setdefault(arm, {}).setdefault(name, {}), turn.outcome.partition(":")[0]
         outcomes[word] = outcomes.get(word, 0) + 1
         if kind == "success":
             times_us = self._times_us.setdefault(arm, {}).setdefault(name, {})
-            self._headlines[step].update(_note_times(times_us, wait, turn))
+            self._headlines[step].update(_add_times(times_us, wait, turn))
         elif kind == "failed":
             self._failed[arm, step] += 1
 
@@ -205,7 +205,7 @@ class ProgressCounter:
             for label in self._of_targets.keys() | traffic.keys()
         }
 
-    def standing(
+    def report(
         self,
         histograms: Histograms,
         traffic: Mapping[str, Traffic] = NOTHING_SENT,
@@ -240,7 +240,7 @@ class ProgressCounter:
         )
 
 
-def _note_times(
+def _add_times(
     times_us: dict[LiveMetricKey, list[int]], wait: tuple[LiveMetricKey, int] | None, turn: TurnObservation
 ) -> list[LiveMetricKey]:
     """Record the times of a successful turn. Return the keys of its headline metrics.

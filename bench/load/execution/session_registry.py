@@ -62,10 +62,10 @@ class SessionRegistry:
         arms: int,
         hide: Callable[[str], str],
     ) -> None:
-        self._spool, self._recorder, self._options, self._arms = spool, recorder, options, arms
-        self.progress, self.callbacks, self.hide = progress, callbacks, hide
+        self._spool, self._recorder, self._options, self._target_states = spool, recorder, options, arms
+        self.progress, self.callbacks, self.redact = progress, callbacks, hide
         self.active: set[gevent.Greenlet] = set()
-        self.log_broke = False
+        self.on_log_error = False
         """True if an event log could not be written, which was reported. No event log is written after it."""
 
     @property
@@ -73,16 +73,16 @@ class SessionRegistry:
         """True if no session and no turn may start any more."""
         return not self.callbacks.lifecycle.may_start
 
-    def begin(
+    def start(
         self, arm: TargetState, script: PreparedScript, labels: RowContext, turns_planned: int, **planned: int | None
     ) -> RunListener:
         """Start the record of a session, with an event log if one is planned. `planned`: the planned start."""
         log = None
-        if self.log_broke:
+        if self.on_log_error:
             labels = replace(labels, event_log=False)
         if labels.event_log:
             path = self._spool.events / f"{labels.session_id}.jsonl"
-            log = EventLog(path, hide=self.hide, record_audio=self._options.record_audio)
+            log = EventLog(path, hide=self.redact, record_audio=self._options.record_audio)
         record = self._recorder.session(labels)
         start = SessionStart(
             monotonic_ns(),
@@ -109,14 +109,14 @@ class SessionRegistry:
         elif why := over_budget(budget_usd, spending.usd_at(monotonic_ns())):
             self.callbacks.tell(StopRequested(why, spent=True))
 
-    def note_ended(self, arm: TargetState, session: SessionObservation) -> ConnectError | None:
+    def on_session_ended(self, arm: TargetState, session: SessionObservation) -> ConnectError | None:
         """Process a session that has ended. Return the error if it failed to open."""
-        hopeless, hide = arm.hopeless, self.hide  # the outcome, too, contains a code from the service
-        if not arm.note(session, monotonic_ns()):
+        hopeless, hide = arm.is_hopeless, self.redact  # the outcome, too, contains a code from the service
+        if not arm.count_session(session, monotonic_ns()):
             return None
         error = ConnectError(hide(session.outcome), escape_control(hide(detail_text(session.outcome, session.detail))))
-        if arm.hopeless and not hopeless:
-            where = f" to {arm.label}" if self._arms > 1 else ""
+        if arm.is_hopeless and not hopeless:
+            where = f" to {arm.label}" if self._target_states > 1 else ""
             failed = f"{MAX_INITIAL_FAILURES} sessions{where} failed to open and none succeeded; the last: {error}"
             self.callbacks.tell(StopRequested(failed))
         return error
@@ -134,8 +134,8 @@ class RunListener:
         log: EventLog | None = None,
     ) -> None:
         self.timeline, self.log = timeline, log
-        self._record, self._arm, self._sessions = record, arm, sessions
-        self.hear_turn: Callable[[TurnObservation], None] | None = None
+        self._record, self._target_state, self._sessions = record, arm, sessions
+        self.on_turn: Callable[[TurnObservation], None] | None = None
         """The receiver of each turn, before all others, for the call that the session belongs to."""
         self.refusal: RefusedCall | None = None
         """The refusal of the session, after it has ended; None if it was not refused."""
@@ -153,34 +153,34 @@ class RunListener:
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
         self._record.sent(wire_bytes, audio_bytes, lag_ns)
 
-    def turn_began(self) -> None:
-        self._record.turn_began()
+    def turn_started(self) -> None:
+        self._record.turn_started()
 
-    def note_opened(self) -> None:
+    def on_opened(self) -> None:
         """Report, once, that the service has accepted the session's settings, if it has."""
-        if not self._opened and self.timeline.facts.ready:
+        if not self._opened and self.timeline.facts.is_ready:
             self._opened = True
             session = self.timeline.session()
-            self._sessions.progress.session_opened(self._arm.label, session)
-            self._arm.pacer.passed("connection", session.start_ns)
+            self._sessions.progress.session_opened(self._target_state.label, session)
+            self._target_state.pacer.on_success("connection", session.start_ns)
 
     def turn_ended(self, turn: TurnObservation) -> None:
         """Report a turn to its record, the pacer of starts, Locust's dashboard and the progress."""
-        self.note_opened()  # unknown before, if the start is pipelined
-        if self.hear_turn is not None:
-            self.hear_turn(turn)
+        self.on_opened()  # unknown before, if the start is pipelined
+        if self.on_turn is not None:
+            self.on_turn(turn)
         sessions, labels = self._sessions, self._record.labels
         self._record.turn_ended(turn)  # first, so that it is recorded even if something below fails
-        self._arm.turn_ended(turn)
-        show_turn(sessions.callbacks.fire, labels.script, turn, sessions.hide)
+        self._target_state.turn_ended(turn)
+        show_turn(sessions.callbacks.fire, labels.script, turn, sessions.redact)
         measured = self._record.phase == MEASURED
-        sessions.progress.turn_ended(self._arm.label, labels.script, turn, measured=measured)
+        sessions.progress.turn_ended(self._target_state.label, labels.script, turn, measured=measured)
 
-    def paid(self, usage: TokenUsage) -> None:
-        self._sessions.progress.spending.add(self._arm.label, self.timeline.facts.model, usage)
+    def usage_reported(self, usage: TokenUsage) -> None:
+        self._sessions.progress.spending.add(self._target_state.label, self.timeline.facts.model, usage)
         self._sessions.enforce_budget()
 
-    def may_ask(self) -> bool:
+    def may_request(self) -> bool:
         return not self._sessions.callbacks.lifecycle.is_spent
 
     def session_ended(self) -> None:
@@ -188,17 +188,17 @@ class RunListener:
         if self._ended:
             return
         self._ended = True
-        self.note_opened()
+        self.on_opened()
         session, sessions = self.timeline.session(), self._sessions
         self._record.session_ended(session)
-        sessions.progress.session_ended(self._arm.label, session, opened=was_opened(session))
-        problem = sessions.note_ended(self._arm, session)
-        self.refusal = refusal_of(session, monotonic_ns(), begun=self._arm.opened > 0)
-        show_session(sessions.callbacks.fire, self._arm.label, self._record.labels.script, session, problem)
+        sessions.progress.session_ended(self._target_state.label, session, opened=was_opened(session))
+        problem = sessions.on_session_ended(self._target_state, session)
+        self.refusal = refusal_of(session, monotonic_ns(), begun=self._target_state.opened > 0)
+        show_session(sessions.callbacks.fire, self._target_state.label, self._record.labels.script, session, problem)
         if self.log is not None:
             self.log.close()
-            sessions.log_broke |= self.log.problem is not None
-        self.hear_turn = None  # a reference cycle would wait for the garbage collector
+            sessions.on_log_error |= self.log.error is not None
+        self.on_turn = None  # a reference cycle would wait for the garbage collector
 
 
 # Locust's statistics are only a dashboard, because results come from the run folder. They have an entry per turn, per

@@ -21,9 +21,9 @@ from bench.load.planning.tasks import Caller
 from bench.transport.event_loop import LoopMonitor
 from bench.units import NS_PER_S
 
-TRIAL_POLL_S = 0.05
+PROBE_POLL_S = 0.05
 TURN_S = 0.001
-LONGEST_SLEEP_S, IDLE_SLEEP_S = 0.5, 0.25
+MAX_SLEEP_S, IDLE_SLEEP_S = 0.5, 0.25
 """The maximum sleeps of a waiting pair and of idle users.
 
 Meanwhile the run may end, a service may request a longer wait, or an idle user may have to leave.
@@ -41,42 +41,42 @@ class StartScheduler:
     """The scheduler that lets the pairs of one process start one by one. `ending` returns True if no more may start."""
 
     def __init__(self, arms: Sequence[TargetState], ending: Callable[[], bool]) -> None:
-        self._arms, self._ending = arms, ending
-        self._door = BoundedSemaphore()
+        self._target_states, self._ending = arms, ending
+        self._start_lock = BoundedSemaphore()
         """The lock of the pair that starts next."""
         self._due_ns = 0
         """The instant at which that pair may start."""
         self._polls = 0
         """The number of polls of the loop at the start of the last pair."""
 
-    def wait(self, asked_ns: int) -> PairStart | None:
+    def acquire(self, asked_ns: int) -> PairStart | None:
         """Wait until a pair may start, in order of arrival. Return None if the run ended meanwhile.
 
         The intended start is the requested one (`asked_ns`), or the first after it that the pacers allow.
         """
         # One by one, so that the pacers know this start before the next pair asks.
-        with self._door:
+        with self._start_lock:
             due_ns = monotonic_ns()
             while not self._ending():
                 if any(pacer.is_probing for pacer in self._pacers):
-                    gevent.sleep(TRIAL_POLL_S)
+                    gevent.sleep(PROBE_POLL_S)
                     asked_ns = due_ns = monotonic_ns()
                     continue
                 intended_ns, due_ns = earliest_ns(self._pacers, asked_ns), earliest_ns(self._pacers, due_ns)
                 if due_ns > monotonic_ns():
                     self._due_ns = due_ns
                     try:
-                        gevent.sleep(min(max(0, due_ns - monotonic_ns()) / NS_PER_S, LONGEST_SLEEP_S))
+                        gevent.sleep(min(max(0, due_ns - monotonic_ns()) / NS_PER_S, MAX_SLEEP_S))
                     finally:
                         self._due_ns = 0
                     continue
                 for pacer in self._pacers:
-                    pacer.take(due_ns)
-                self._let_the_loop_turn()
+                    pacer.acquire(due_ns)
+                self._yield_to_loop()
                 return PairStart(intended_ns, due_ns)
         return None
 
-    def _let_the_loop_turn(self) -> None:
+    def _yield_to_loop(self) -> None:
         """Wait until the loop has polled its sockets since the last start: opening takes a millisecond or more."""
         watch = LoopMonitor.of_hub()
         while watch.polls == self._polls:
@@ -90,7 +90,7 @@ class StartScheduler:
 
     @property
     def _pacers(self) -> list[StartPacer]:
-        return [arm.pacer for arm in self._arms]
+        return [arm.pacer for arm in self._target_states]
 
     @property
     def waiting_s(self) -> float:
@@ -119,21 +119,21 @@ class CallDispatcher:
         self._idle: deque[tuple[Caller, AsyncResult]] = deque()
         self._early: deque[int] = deque()
         """Calls that arrived before all users were there, and wait for them."""
-        self._came: dict[int, Caller] = {}
+        self._arrived_calls: dict[int, Caller] = {}
         """Users by identity, because users may define equality."""
         self._users = math.inf
         """The number of users; infinite until it is known."""
         self._exhausted = False
-        self._on_their_way = 0
+        self._expected_users = 0
         """The number of calls that went to users who have not woken up yet."""
         gevent.spawn(self._take_calls)
-        gevent.spawn(self._see_off)
+        gevent.spawn(self._dismiss)
 
     def next_call(self, user: Caller) -> int | None:
         """Wait for a call and return when it arrived. Return None if the run ends or the user must leave."""
         if self._ending() or user.is_leaving():
             return None
-        self._came[id(user)] = user
+        self._arrived_calls[id(user)] = user
         if self._early:
             self._arrived(False)
             early_ns = self._early.popleft()
@@ -147,12 +147,12 @@ class CallDispatcher:
             if place in self._idle:  # the user was killed
                 self._idle.remove(place)
             elif place[1].value is not None:
-                self._on_their_way -= 1
+                self._expected_users -= 1
         return called_ns
 
     @property
     def is_over(self) -> bool:
-        return self._exhausted and not self._early and not self._on_their_way
+        return self._exhausted and not self._early and not self._expected_users
 
     def close(self) -> None:
         """Count the calls that still wait for users, because the run is over."""
@@ -171,7 +171,7 @@ class CallDispatcher:
 
     @property
     def _is_staffed(self) -> bool:
-        return len(self._came) >= self._users
+        return len(self._arrived_calls) >= self._users
 
     def _block_early(self) -> None:
         while self._early and self._is_staffed:
@@ -186,7 +186,7 @@ class CallDispatcher:
             if self._idle:
                 _, waiting = self._idle.popleft()  # the user who has been idle longest
                 self._arrived(False)
-                self._on_their_way += 1
+                self._expected_users += 1
                 waiting.set(called_ns)
             elif self._is_staffed:
                 self._block()
@@ -208,7 +208,7 @@ class CallDispatcher:
         self._left += 1  # a blocked call is not one of the requested sessions
         self._arrived(True)
 
-    def _see_off(self) -> None:
+    def _dismiss(self) -> None:
         """Release idle users who must leave, and all idle users if the run ends."""
         ending = False
         while not ending:

@@ -17,10 +17,10 @@ from bench.load.planning.workload import Workload
 from bench.metrics import is_throttled, outcome_class
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.target.tokens import Keyring
-from bench.timeouts import LONGEST_HOLD_NS
+from bench.timeouts import MAX_HOLD_NS
 from bench.units import NS_PER_S
 
-FIRST_WAIT_NS, LONGEST_WAIT_NS = NS_PER_S, 60 * NS_PER_S
+FIRST_WAIT_NS, MAX_WAIT_NS = NS_PER_S, 60 * NS_PER_S
 """The first and the longest wait if a service refuses for a limit and requests no wait. Each doubles the one before.
 
 No wait is shorter than the first, whatever the service requests. The interval between later starts has the same limits.
@@ -44,7 +44,7 @@ class StartPacer:
         """The kind of the last refusal."""
         self._waits = self._distance_ns = 0
         self._half_open = False
-        self._trial_ns: int | None = None
+        self._probe_ns: int | None = None
         """The start of the session that runs alone to probe whether the service accepts requests again."""
 
     def earliest_ns(self, now_ns: int) -> int:
@@ -60,36 +60,36 @@ class StartPacer:
     @property
     def is_probing(self) -> bool:
         """True if no session may start until the probing session has got through or has ended."""
-        return self._trial_ns is not None
+        return self._probe_ns is not None
 
-    def take(self, start_ns: int) -> None:
+    def acquire(self, start_ns: int) -> None:
         """Take the start at this instant. The next start is at least an interval later, if there is one."""
-        self._keep_apart(start_ns)
+        self._space_out(start_ns)
         if self._half_open:
-            self._trial_ns = start_ns
+            self._probe_ns = start_ns
 
     def reserve(self, now_ns: int) -> int | None:
         """Take the next possible start, ahead of waiting pairs, and return it; None during a probe."""
         if self.is_probing:
             return None
         start_ns = self.slot_ns(self.earliest_ns(now_ns))
-        self._keep_apart(start_ns)
+        self._space_out(start_ns)
         return start_ns
 
     def is_due(self, booked_ns: int, now_ns: int) -> bool:
         """Return whether a reserved start is due. The service may have requested a wait since."""
         return now_ns >= max(booked_ns, self._held_until_ns)
 
-    def _keep_apart(self, start_ns: int) -> None:
+    def _space_out(self, start_ns: int) -> None:
         if apart_ns := max(self.interval_ns, self._distance_ns):
             self._next_ns = start_ns + apart_ns
 
     def ended(self, start_ns: int) -> None:
         """Record the end of the session with this start. If it was an inconclusive probe, the next start is a probe."""
-        if start_ns == self._trial_ns:
-            self._trial_ns = None
+        if start_ns == self._probe_ns:
+            self._probe_ns = None
 
-    def throttled(self, what: Limited, began_ns: int, now_ns: int, asked_ns: int | None) -> None:
+    def on_throttled(self, what: Limited, began_ns: int, now_ns: int, asked_ns: int | None) -> None:
         """Hold starts, because a request that began at `began_ns` was refused at `now_ns` for a limit.
 
         `asked_ns`: the wait that the service requested; None if it requested none.
@@ -98,17 +98,17 @@ class StartPacer:
         first = began_ns >= self._held_until_ns
         if asked_ns is None and not first:
             return
-        wait_ns = min(FIRST_WAIT_NS << self._waits, LONGEST_WAIT_NS) if asked_ns is None else asked_ns
+        wait_ns = min(FIRST_WAIT_NS << self._waits, MAX_WAIT_NS) if asked_ns is None else asked_ns
         self._waits = min(self._waits + (asked_ns is None), 6)
         if first:
-            self._distance_ns = min(max(FIRST_WAIT_NS, 2 * self._distance_ns), LONGEST_WAIT_NS)
-        self._refused, self._half_open, self._trial_ns = what, True, None
-        self.hold(now_ns + min(max(wait_ns, FIRST_WAIT_NS), LONGEST_HOLD_NS), now_ns)
+            self._distance_ns = min(max(FIRST_WAIT_NS, 2 * self._distance_ns), MAX_WAIT_NS)
+        self._refused, self._half_open, self._probe_ns = what, True, None
+        self.hold(now_ns + min(max(wait_ns, FIRST_WAIT_NS), MAX_HOLD_NS), now_ns)
 
-    def passed(self, what: Limited, began_ns: int) -> None:
+    def on_success(self, what: Limited, began_ns: int) -> None:
         """Resume starts if the success is of the kind that was refused, and began after the wait."""
         if what == self._refused and began_ns >= self._held_until_ns:
-            self._waits, self._half_open, self._trial_ns = 0, False, None
+            self._waits, self._half_open, self._probe_ns = 0, False, None
             self._distance_ns = self._distance_ns * 9 // 10
 
     def hold(self, until_ns: int, now_ns: int) -> None:
@@ -137,14 +137,14 @@ class TargetState:
     """The state of one target in a process. `plays`: its workload; `pacer`: paces the starts of its sessions."""
 
     def __init__(self, label: str, plays: Workload, dialer: Dialer, pacer: StartPacer) -> None:
-        self.label, self.plays, self.dialer, self.pacer = label, plays, dialer, pacer
+        self.label, self.workload, self.dialer, self.pacer = label, plays, dialer, pacer
         self.opened = self._failed = 0
 
     @property
-    def hopeless(self) -> bool:
+    def is_hopeless(self) -> bool:
         return self._failed >= MAX_INITIAL_FAILURES and not self.opened
 
-    def note(self, session: SessionObservation, now_ns: int) -> bool:
+    def count_session(self, session: SessionObservation, now_ns: int) -> bool:
         """Count a session that is over. Return whether it failed to open.
 
         Throttled sessions do not make the target `hopeless`.
@@ -154,15 +154,15 @@ class TargetState:
         self.opened += opened
         self._failed += failed and not throttled
         if throttled and not opened:
-            self.pacer.throttled("connection", session.start_ns, now_ns, session.retry_after_ns)
+            self.pacer.on_throttled("connection", session.start_ns, now_ns, session.retry_after_ns)
         return failed
 
     def turn_ended(self, turn: TurnObservation) -> None:
         """Report a turn's end to the pacer. The quota is the deployment's, so a wait holds other sessions, too."""
         if is_throttled(turn.outcome):
-            self.pacer.throttled("turn", turn.start_ns, turn.instants["ended"], turn.retry_after_ns)
+            self.pacer.on_throttled("turn", turn.start_ns, turn.instants["ended"], turn.retry_after_ns)
         elif outcome_class(turn.outcome) != "unfinished":
-            self.pacer.passed("turn", turn.start_ns)
+            self.pacer.on_success("turn", turn.start_ns)
 
 
 def was_opened(session: SessionObservation) -> bool:
@@ -170,10 +170,10 @@ def was_opened(session: SessionObservation) -> bool:
     return "session_updated" in session.instants
 
 
-def arms_of(plan: RunPlan, keyring: Keyring, slot: WorkerSlot) -> list[TargetState]:
+def target_states(plan: RunPlan, keyring: Keyring, slot: WorkerSlot) -> list[TargetState]:
     """Return the states of a run's targets in one of its processes. Raises UsageError for unusable certificates."""
     return [
-        TargetState(target.label, plan.plays[target.label], Dialer(target, keyring), pacer_of(rate, slot))
+        TargetState(target.label, plan.workloads[target.label], Dialer(target, keyring), pacer_of(rate, slot))
         for target, rate in zip(plan.targets, plan.connect_rates, strict=True)
     ]
 
@@ -182,4 +182,4 @@ def pacer_of(per_minute: float | None, slot: WorkerSlot) -> StartPacer:
     """Return a pacer of a worker's share of `per_minute` (None: no limit), with even starts over all workers."""
     if not per_minute or slot.workers == 1:
         return StartPacer(per_minute)
-    return StartPacer(per_minute / slot.workers, slot.began_ns + int(slot.worker * 60 * NS_PER_S / per_minute))
+    return StartPacer(per_minute / slot.workers, slot.started_ns + int(slot.worker * 60 * NS_PER_S / per_minute))

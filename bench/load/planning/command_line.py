@@ -21,17 +21,17 @@ OF_SCRIPTS = Path(__file__).parents[1] / "rtbench_scripts.py"
 SCRIPT_SUFFIXES, LOCUST_SUFFIX = (".yaml", ".yml"), ".py"
 EXAMPLE = "rtbench run mine.yaml -u 4 --sessions 40"
 NO_FILE = f"name a script to run: {EXAMPLE} (`rtbench init` writes an example)"
-MOST_NAMED = 3
+MAX_NAMED = 3
 
 
-class RunWords(NamedTuple):
+class RunArguments(NamedTuple):
     """The command line of `rtbench run`: the Locust files, then the scripts; and the other words, in order."""
 
     files: list[Path]
     others: list[str]
 
 
-def run_words(words: Sequence[str], free: Collection[int]) -> RunWords:
+def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
     """Parse a command line. `free`: the positions of the words that are neither options nor values of options.
 
     A free word is left to Locust if no such file exists and its suffix is not that of a script or Locust file. It may
@@ -54,7 +54,7 @@ def run_words(words: Sequence[str], free: Collection[int]) -> RunWords:
         if path.suffix not in suffixes:
             raise UsageError(f"{path} is not a script or a Locust file: use a file that ends in .yaml or .py")
     ordered = sorted(dict.fromkeys(files.values()), key=lambda path: path.suffix in SCRIPT_SUFFIXES)
-    return RunWords(ordered, [word for place, word in enumerate(words) if place not in files])
+    return RunArguments(ordered, [word for place, word in enumerate(words) if place not in files])
 
 
 def locust_files(*paths: Path) -> tuple[str, dict[str, str]]:
@@ -66,8 +66,8 @@ def locust_files(*paths: Path) -> tuple[str, dict[str, str]]:
 
 def scenario_of(scripts: Sequence[Path]) -> str:
     names = [path.stem for path in scripts]
-    if len(names) > MOST_NAMED:
-        names = [*names[: MOST_NAMED - 1], f"{len(names) - MOST_NAMED + 1}_more"]
+    if len(names) > MAX_NAMED:
+        names = [*names[: MAX_NAMED - 1], f"{len(names) - MAX_NAMED + 1}_more"]
     return "_and_".join(names)
 
 

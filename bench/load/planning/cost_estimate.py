@@ -48,7 +48,7 @@ CALLER_TOKENS_PER_S, REPLY_TOKENS_PER_S = 10, 20
 REPLY_TEXT_SHARE = 3 / 8
 """Tokens of text per token of audio, in a spoken reply."""
 DEFAULT_INSTRUCTIONS_TOKENS = 150
-LONGEST_PIXELS, SHORTEST_PIXELS, TILE_PIXELS = 2_048, 768, 512
+MAX_PIXELS, MIN_PIXELS, TILE_PIXELS = 2_048, 768, 512
 """Limits of an image: it is scaled to fit a square of the first, then its shorter side to the second, then tiled."""
 IMAGE_TOKENS, TILE_TOKENS = 85, 170
 NO_TOKENS = TokenUsage()
@@ -66,16 +66,20 @@ class CostAssumptions:
     the other, and gets the longest of the possible outputs.
     """
 
-    spoken_s: float
+    speech_s: float
     written: int
-    called: int
+    function_calls: int
     cached: bool
     whole_recordings: bool
     calls_freely: bool
 
 
-LOW = CostAssumptions(spoken_s=3.0, written=30, called=0, cached=True, whole_recordings=False, calls_freely=False)
-HIGH = CostAssumptions(spoken_s=20.0, written=150, called=150, cached=False, whole_recordings=True, calls_freely=True)
+LOW = CostAssumptions(
+    speech_s=3.0, written=30, function_calls=0, cached=True, whole_recordings=False, calls_freely=False
+)
+HIGH = CostAssumptions(
+    speech_s=20.0, written=150, function_calls=150, cached=False, whole_recordings=True, calls_freely=True
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class SessionCost:
     model: str
     usd: tuple[float, float] | None
     basis: str
-    spoken: bool
+    has_audio: bool
     transcribed: bool
 
 
@@ -109,7 +113,7 @@ def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str
         model,
         usd,
         f"prices of the target {target.label}" if target.prices else f"{named}, prices of {as_of}",
-        spoken=any(_is_spoken(turn, script.session) for script in scripts for turn in script.turns),
+        has_audio=any(_is_spoken(turn, script.session) for script in scripts for turn in script.turns),
         transcribed=any(script.session.input_transcription for script in scripts),
     )
 
@@ -122,7 +126,7 @@ def estimate(quotes: Collection[SessionCost], sessions: int) -> tuple[float, flo
     return sessions * sum(low for low, _ in ranges), sessions * sum(high for _, high in ranges)
 
 
-def estimate_words(quotes: Collection[SessionCost], sessions: int | None) -> str:
+def estimate_text(quotes: Collection[SessionCost], sessions: int | None) -> str:
     """Return the estimate as a sentence, which names targets without a price.
 
     `sessions`: with each target, None for no limit.
@@ -138,8 +142,8 @@ def estimate_words(quotes: Collection[SessionCost], sessions: int | None) -> str
     words = f"about {dollars(usd[0])} to {dollars(usd[1])} USD for {many}{arms} ({basis})"
     are = "is" if len(unknown) == 1 else "are"
     without = f"; {_listed(quote.target for quote in unknown)} {are} not included, because {_no_price(unknown)}"
-    spoken = any(quote.spoken for quote in known)
-    replies = f"{LOW.spoken_s:.0f} to {HIGH.spoken_s:.0f} s" if spoken else f"{LOW.written} to {HIGH.written} tokens"
+    spoken = any(quote.has_audio for quote in known)
+    replies = f"{LOW.speech_s:.0f} to {HIGH.speech_s:.0f} s" if spoken else f"{LOW.written} to {HIGH.written} tokens"
     apart = "; transcription is not included" if any(quote.transcribed for quote in known) else ""
     return f"{words}; replies of {replies} are assumed{apart}{without if unknown else ''}"
 
@@ -180,7 +184,7 @@ def session_minutes(script: Script, assumed: CostAssumptions) -> float:
         rounds = _rounds(turn, script, assumed)
         took_s += sum(max(functions[call.name].mean_delay_s for call in calls) for calls in rounds)
         if _is_spoken(turn, script.session):
-            took_s += assumed.spoken_s + len(rounds) * assumed.calls_freely * LOW.spoken_s
+            took_s += assumed.speech_s + len(rounds) * assumed.calls_freely * LOW.speech_s
     return took_s / S_PER_MINUTE
 
 
@@ -198,7 +202,9 @@ def session_usage(script: Script, assumed: CostAssumptions) -> TokenUsage:
         before = _reply(step, script.session, LOW) if assumed.calls_freely else NO_TOKENS
         for calls in _rounds(step, script, assumed):
             # The tokens of the arguments, if the script has them. The next response reads the outputs.
-            written = (max(_text(msgspec.json.encode(call.arguments).decode()), assumed.called) for call in calls)
+            written = (
+                max(_text(msgspec.json.encode(call.arguments).decode()), assumed.function_calls) for call in calls
+            )
             talk.respond(step, script.session, before + TokenUsage(text_out=sum(written)))
             talk.held += TokenUsage(text_in=sum(_returned(functions[call.name], assumed) for call in calls))
         talk.respond(step, script.session, _reply(step, script.session, assumed))
@@ -251,7 +257,7 @@ def _rounds(turn: ScriptTurn, script: Script, assumed: CostAssumptions) -> Seque
 def _returned(function: ScriptFunction, assumed: CostAssumptions) -> int:
     """Return the tokens of a function's output. The output of a Python function is unknown in advance."""
     if function.compute is not None:
-        return assumed.called
+        return assumed.function_calls
     each = [_text(function.output({}, number)) for number in range(len(function.returns))]
     return max(each) if assumed.calls_freely else min(each)
 
@@ -265,8 +271,8 @@ def _image_tokens(image: Image | None) -> int:
     """Return the tokens of an image by its size, as GPT-4o counts them; other models may count differently."""
     if image is None:
         return 0
-    within = min(1, LONGEST_PIXELS / max(image.width, image.height))
-    scale = within * min(1, SHORTEST_PIXELS / (within * min(image.width, image.height)))
+    within = min(1, MAX_PIXELS / max(image.width, image.height))
+    scale = within * min(1, MIN_PIXELS / (within * min(image.width, image.height)))
     across, down = (-(-round(pixels * scale) // TILE_PIXELS) for pixels in (image.width, image.height))
     return IMAGE_TOKENS + TILE_TOKENS * max(1, across) * max(1, down)
 
@@ -297,7 +303,7 @@ def _reply(turn: ScriptTurn, session: SessionSettings, assumed: CostAssumptions)
     most = None if cap == "inf" else cap
     if not _is_spoken(turn, session):
         return TokenUsage(text_out=assumed.written if most is None else min(assumed.written, most))
-    audio = assumed.spoken_s * REPLY_TOKENS_PER_S
+    audio = assumed.speech_s * REPLY_TOKENS_PER_S
     if most is not None:
         audio = min(audio, most / (1 + REPLY_TEXT_SHARE))
     return TokenUsage(text_out=round(audio * REPLY_TEXT_SHARE), audio_out=round(audio))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.columns import TURN_INSTANTS
-from bench.observe.turn_observation import HEARD, UNTOLD
+from bench.observe.turn_observation import RECEIVED, UNREPORTED
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedEvent, PreparedInterruption, PreparedScript, PreparedSound, PreparedTurn
 
@@ -21,7 +21,7 @@ UNNAMED = "the service sends no turn events, so only audio is measured"
 
 
 @dataclass(frozen=True)
-class Lack:
+class MissingFeature:
     """The names of instants and columns that a turn lacks if `holds` returns True; `why` is text that names the cause.
 
     `turn_type:` followed by a name of `bench.metrics.TURN_TYPES` means turns of that type.
@@ -29,12 +29,12 @@ class Lack:
 
     names: Sequence[str]
     holds: Callable[[PreparedScript, PreparedTurn], bool]
-    why: str
+    reason: str
 
 
 def _interrupts(script: PreparedScript) -> bool:
     return any(
-        isinstance(step, PreparedInterruption) or (step.plays_turn and step.interrupts is not None)
+        isinstance(step, PreparedInterruption) or (step.is_turn and step.interrupts is not None)
         for step in script.steps
     )
 
@@ -54,56 +54,56 @@ OF_BARGE_IN = (
     *("overlap_ns", "truncate_sent", "truncated", "turn_type:after_truncation"),
 )
 
-LACKS = (
-    Lack(SPOKEN, lambda _, turn: turn.kind != "audio", "the script has no voice turn (`audio`)"),
-    Lack(
+MISSING_FEATURES = (
+    MissingFeature(SPOKEN, lambda _, turn: turn.kind != "audio", "the script has no voice turn (`audio`)"),
+    MissingFeature(
         ("speech_started", "speech_stopped", "vad_splits", "cut_off"),
         lambda _, turn: not turn.plan.vad and turn.plan.has_turn_events,
         "the service detects no turns (`turn_detection`)",
     ),
-    Lack(
+    MissingFeature(
         (*SAID, "audio_speed", "stall_duration_ns", "stall_count", "preamble"),
         lambda _, turn: not turn.plan.wants_audio,
         "replies are text (`output`)",
     ),
-    Lack(
+    MissingFeature(
         ("input_transcribed", "input_word_errors", "input_words"),
         lambda _, turn: not turn.plan.transcription_due,
         "the caller's speech is not transcribed (`input_transcription`)",
     ),
-    Lack(
+    MissingFeature(
         ("input_word_errors", "input_words"),
         lambda _, turn: not turn.plan.reference.words,
         "the script has no `transcript` of the caller's speech",
     ),
-    Lack(
+    MissingFeature(
         ("reply_word_errors", "reply_words"),
         lambda _, turn: not turn.plan.reference.reply,
         "the script has no `expected_reply`",
     ),
-    Lack(
+    MissingFeature(
         ("task_success",),
         lambda _, turn: not turn.plan.reference.has_task and turn.judge is None,
         "the script has no `success` condition",
     ),
-    Lack(OF_CALLS, lambda _, turn: not turn.plan.functions, "the session has no functions (`tools`)"),
-    Lack(
+    MissingFeature(OF_CALLS, lambda _, turn: not turn.plan.functions, "the session has no functions (`tools`)"),
+    MissingFeature(
         OF_BARGE_IN,
         lambda script, _: not _interrupts(script) and not _sounds(script),
         "the script has no `interrupt` step",
     ),
-    Lack(
+    MissingFeature(
         ("yielded", "truncation_correct", "turn_type:after_interruption"),
         lambda script, _: not _interrupts(script),
         "the script has no `interrupt` step",
     ),
-    Lack(
+    MissingFeature(
         ("false_yield", "false_reply"),
         lambda script, _: not _sounds(script),
         "the script has no `sound` step",
     ),
-    Lack(
-        tuple(name for name in (*TURN_INSTANTS, *UNTOLD) if name not in HEARD),
+    MissingFeature(
+        tuple(name for name in (*TURN_INSTANTS, *UNREPORTED) if name not in RECEIVED),
         lambda _, turn: not turn.plan.has_turn_events,
         UNNAMED,
     ),
@@ -111,7 +111,7 @@ LACKS = (
 """The reasons, in the order of the search: the first one that applies is given."""
 
 
-def lacking(repertoire: CompiledScript, *, arrives: bool) -> dict[str, Any] | None:
+def missing_features(repertoire: CompiledScript, *, arrives: bool) -> dict[str, Any] | None:
     """Return the names that a script's turns and sessions lack, with reasons; None if nothing is known.
 
     `turns` has each turn's `step` and what it `lacks`; `session` has what sessions lack. `arrives`: True if calls
@@ -119,8 +119,8 @@ def lacking(repertoire: CompiledScript, *, arrives: bool) -> dict[str, Any] | No
     """
     if repertoire.script.task is not None:
         return None
-    script = repertoire.session(0, 0)
-    if any(isinstance(step, PreparedEvent) and step.said is None for step in script.steps):
+    script = repertoire.prepare_session(0, 0)
+    if any(isinstance(step, PreparedEvent) and step.item is None for step in script.steps):
         return None
     turns = [{"step": turn.plan.step, "lacks": dict(_of_turn(script, turn))} for turn in script.turns]
     return {"name": script.name, "turns": turns, "session": dict(_of_session(script, arrives=arrives))}
@@ -128,9 +128,9 @@ def lacking(repertoire: CompiledScript, *, arrives: bool) -> dict[str, Any] | No
 
 def _of_turn(script: PreparedScript, turn: PreparedTurn) -> Iterator[tuple[str, str]]:
     """Yield each name and reason. The first reason of `LACKS` comes last, because the last one counts."""
-    for lack in reversed(LACKS):
+    for lack in reversed(MISSING_FEATURES):
         if lack.holds(script, turn):
-            yield from ((name, lack.why) for name in lack.names)
+            yield from ((name, lack.reason) for name in lack.names)
 
 
 def _of_session(script: PreparedScript, *, arrives: bool) -> Iterator[tuple[str, str]]:

@@ -25,22 +25,22 @@ import numpy as np
 
 from bench.errors import ScriptError, UsageError
 from bench.load.planning.run_options import Options
-from bench.load.planning.stages import LoadSchedule, load_course
+from bench.load.planning.stages import LoadSchedule, load_schedule
 from bench.load.planning.tasks import file_of
 from bench.units import NS_PER_S
 
 POISSON, CONSTANT, GAMMA = "poisson", "constant", "gamma"
 PATTERNS = "poisson, constant, gamma:SHAPE, or a file of instants"
-LEAST_SHAPE, MOST_SHAPE = 0.01, 10_000.0
+MIN_SHAPE, MAX_SHAPE = 0.01, 10_000.0
 ARRIVALS = 3
 """A component of the seed, so that arrivals, orders and choices of recordings are drawn independently."""
-DRAWN_AT_ONCE = 256
+SAMPLES_PER_BATCH = 256
 HEAD_START_S, WORKERS_HEAD_START_S = 1.0, 3.0
 """Seconds from the start of a run to the first possible arrival, with one and with several processes.
 
 Users and processes are ready by then.
 """
-MOST_BYTES = 64 << 20
+MAX_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class ArrivalPattern:
 
     def _gaps(self, generator: np.random.Generator) -> Any:
         if self.name == CONSTANT:
-            return np.ones(DRAWN_AT_ONCE)
+            return np.ones(SAMPLES_PER_BATCH)
         if self.shape is None:
-            return generator.standard_exponential(DRAWN_AT_ONCE)
-        return generator.standard_gamma(self.shape, DRAWN_AT_ONCE) / self.shape
+            return generator.standard_exponential(SAMPLES_PER_BATCH)
+        return generator.standard_gamma(self.shape, SAMPLES_PER_BATCH) / self.shape
 
 
 def pattern_of(text: str) -> ArrivalPattern | None:
@@ -85,9 +85,9 @@ def pattern_of(text: str) -> ArrivalPattern | None:
         number = float(shape)
     except ValueError:
         number = math.nan
-    if not LEAST_SHAPE <= number <= MOST_SHAPE:
+    if not MIN_SHAPE <= number <= MAX_SHAPE:
         raise UsageError(
-            f"--arrival-pattern gamma:SHAPE must have a shape from {LEAST_SHAPE:g} to {MOST_SHAPE:g}, such as "
+            f"--arrival-pattern gamma:SHAPE must have a shape from {MIN_SHAPE:g} to {MAX_SHAPE:g}, such as "
             f"gamma:0.5 for bursts, not {text!r:.100}"
         )
     return ArrivalPattern(GAMMA, number)
@@ -110,22 +110,22 @@ class Arrivals:
     slots: int
     pattern: ArrivalPattern = ArrivalPattern(POISSON)
     per_s: float | None = None
-    course: LoadSchedule | None = None
+    schedule: LoadSchedule | None = None
     recorded: RecordedArrivals | None = None
 
     @property
-    def length_s(self) -> float | None:
+    def duration_s(self) -> float | None:
         """The time during which calls arrive, in seconds; None if it has no end."""
         if self.recorded is not None:
             return self.recorded.instants_s[-1]
-        return self.course.length_s if self.course else None
+        return self.schedule.duration_s if self.schedule else None
 
     def instants_s(self) -> Iterator[float]:
         """Yield the instants of the calls, in seconds from the first instant at which a call may arrive."""
         if self.recorded is not None:
             return iter(self.recorded.instants_s)
         sums, per_s = self.pattern.sums(self.seed), self.per_s or 0.0
-        return arrival_instants(sums, self.course) if self.course else (total / per_s for total in sums)
+        return arrival_instants(sums, self.schedule) if self.schedule else (total / per_s for total in sums)
 
     def share_ns(self, worker: int, workers: int) -> Iterator[int]:
         """Yield the instants of the calls of one process, in ns after the start of the run."""
@@ -136,15 +136,15 @@ class Arrivals:
         return {
             "pattern": str(self.recorded.path.name if self.recorded else self.pattern),
             "per_s": self.per_s,
-            "stages": None if self.course is None else course_facts(self.course),
+            "stages": None if self.schedule is None else schedule_facts(self.schedule),
             "digest": self.recorded.digest if self.recorded else None,
             "max_concurrent": self.slots,
             "started_utc_ns": started_utc_ns + round(head_start(workers) * NS_PER_S),
-            "duration_s": self.length_s,
+            "duration_s": self.duration_s,
         }
 
 
-def course_facts(course: LoadSchedule) -> list[dict[str, float]]:
+def schedule_facts(course: LoadSchedule) -> list[dict[str, float]]:
     """Return the entry of a load schedule in run.json: each stage with its first and last level."""
     return [{"duration_s": duration_s, "from": first, "to": last} for _, duration_s, first, last in course.parts()]
 
@@ -179,12 +179,12 @@ def load_recorded(path: Path) -> RecordedArrivals:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise UsageError(f"--arrival-pattern {path} cannot be read: {why}; it is one of {PATTERNS}") from None
-    if len(content) > MOST_BYTES:
-        raise UsageError(f"--arrival-pattern {path} is larger than {MOST_BYTES >> 20} MiB")
+    if len(content) > MAX_BYTES:
+        raise UsageError(f"--arrival-pattern {path} is larger than {MAX_BYTES >> 20} MiB")
     instants: list[float] = []
     kind: str | None = None
     for number, line in enumerate(content.decode("utf-8-sig", "replace").splitlines(), 1):
@@ -230,25 +230,25 @@ class LoadModel:
     """The load model: an open loop of `arrivals`, or a closed loop, whose number of users may follow a `course`."""
 
     arrivals: Arrivals | None = None
-    course: LoadSchedule | None = None
+    schedule: LoadSchedule | None = None
 
     @property
-    def length_s(self) -> float | None:
+    def duration_s(self) -> float | None:
         """The duration that the load model sets, in seconds; None if it sets none."""
-        limited = self.arrivals or self.course
-        return limited.length_s if limited else None
+        limited = self.arrivals or self.schedule
+        return limited.duration_s if limited else None
 
     @property
     def users(self) -> int | None:
         """The maximum number of users; None if --users sets it."""
         if self.arrivals is not None:
             return self.arrivals.slots
-        return None if self.course is None else round(self.course.peak)
+        return None if self.schedule is None else round(self.schedule.peak)
 
     @property
     def changes(self) -> bool:
         """True if the planned load changes during the run."""
-        return self.course is not None or (self.arrivals is not None and self.arrivals.course is not None)
+        return self.schedule is not None or (self.arrivals is not None and self.arrivals.schedule is not None)
 
 
 CLOSED_LOOP = LoadModel()
@@ -275,9 +275,9 @@ def with_scenario_defaults(parsed: Any, user_classes: Collection[Any]) -> Namesp
 
 def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) -> LoadModel:
     """Return the load model of the options. `parsed`: those of Locust. Raises UsageError for invalid combinations."""
-    course = load_course(options.stages) if options.stages else None
+    course = load_schedule(options.stages) if options.stages else None
     if course is not None and getattr(parsed, "run_time", None):
-        raise UsageError(f"{options.stages} sets the duration of the run, {course.length_s:g} s: omit --run-time")
+        raise UsageError(f"{options.stages} sets the duration of the run, {course.duration_s:g} s: omit --run-time")
     given = options.arrival_pattern or POISSON
     pattern, recorded = pattern_of(given), None
     if pattern is None:
@@ -322,4 +322,4 @@ def _closed_loop(options: Options, course: LoadSchedule | None, parsed: Any) -> 
     users = getattr(parsed, "num_users", None)
     if course is not None and users not in (None, round(course.peak)):
         raise UsageError(f"--users {users} contradicts --stages, which set the number of sessions: omit --users")
-    return LoadModel(course=course)
+    return LoadModel(schedule=course)

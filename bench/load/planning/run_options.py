@@ -14,15 +14,15 @@ from typing import Any, NoReturn, Protocol
 
 from bench.cpu import core_count
 from bench.errors import USAGE_STATUS, UsageError
-from bench.load.planning.stages import A_SPAN, MOST_PER_S, RATES, rate_per_s, span_s
+from bench.load.planning.stages import A_SPAN, MAX_PER_S, RATES, rate_per_s, span_s
 from bench.target.options import OPTION, OPTIONS, ServiceOptions
 
 INTERIM_EVERY = 50
-MOST_PAIRS = 500
+MAX_PAIRS = 500
 """The default number of pairs of a run that ends when its comparison is decided."""
-MOST, MOST_USERS, MOST_S = 1_000_000_000, 10_000_000, 366 * 86_400
+MAX_COUNT, MAX_USERS, MAX_DURATION_S = 1_000_000_000, 10_000_000, 366 * 86_400
 """Upper limits of numbers, users and seconds. Larger ones are typing errors, and some break later arithmetic."""
-LEAST_TIMEOUT_S = 10.0
+MIN_TIMEOUT_S = 10.0
 MOST_SEED = (1 << 63) - 1
 LOOPBACK = "127.0.0.1"
 
@@ -68,7 +68,7 @@ def _rate(value: object, option: str) -> float | None:
         return None
     per_s = rate_per_s(str(value))
     if not per_s:
-        raise UsageError(f"{option} must be {RATES}, up to {MOST_PER_S:,.0f}/s, not {value!s:.100}")
+        raise UsageError(f"{option} must be {RATES}, up to {MAX_PER_S:,.0f}/s, not {value!s:.100}")
     return per_s
 
 
@@ -112,7 +112,7 @@ def _share(value: object, option: str) -> Fraction:
     return share
 
 
-def _whole(value: object, option: str, least: int, most: int = MOST, otherwise: int | None = None) -> int | None:
+def _whole(value: object, option: str, least: int, most: int = MAX_COUNT, otherwise: int | None = None) -> int | None:
     """Return a whole number from `least` to `most`; `otherwise` if no value is given."""
     if value in (None, ""):
         return otherwise
@@ -127,7 +127,7 @@ def _seconds(value: object, option: str) -> float | None:
     if value in (None, ""):
         return None
     seconds = span_s(str(value).strip())
-    if seconds is None or seconds > MOST_S:
+    if seconds is None or seconds > MAX_DURATION_S:
         raise UsageError(f"{option} must be {A_SPAN}, up to a year, not {value!s:.100}")
     return seconds
 
@@ -140,16 +140,16 @@ def _number(value: object, option: str, otherwise: float | None = None) -> float
         number = float(str(value))
     except ValueError:
         number = math.nan
-    if not 0 <= number <= MOST:
-        raise UsageError(f"{option} must be a number from 0 to {MOST:,}, not {value!s:.100}")
+    if not 0 <= number <= MAX_COUNT:
+        raise UsageError(f"{option} must be a number from 0 to {MAX_COUNT:,}, not {value!s:.100}")
     return number
 
 
 def _timeout(value: object, option: str) -> float:
     """Return a duration of at least the time that a worker needs to end, in seconds."""
     seconds = _seconds(value, option)
-    if seconds is None or seconds < LEAST_TIMEOUT_S:
-        raise UsageError(f"{option} must be {LEAST_TIMEOUT_S:g} s or more, not {value!s:.100}")
+    if seconds is None or seconds < MIN_TIMEOUT_S:
+        raise UsageError(f"{option} must be {MIN_TIMEOUT_S:g} s or more, not {value!s:.100}")
     return seconds
 
 
@@ -225,7 +225,7 @@ class Options:
     max_concurrent: int | None = valued(
         "N",
         "maximum concurrent calls; more are blocked and counted",
-        partial(_whole, least=1, most=MOST_USERS),
+        partial(_whole, least=1, most=MAX_USERS),
         shapes=True,
     )
     stages: Path | None = valued(
@@ -318,9 +318,9 @@ class Options:
     yes: bool = switch("allow more than 20 sessions with a host that is not loopback")
 
     @property
-    def asked_sessions(self) -> int | None:
+    def requested_sessions(self) -> int | None:
         """The number of sessions with each target that these options set; None for no limit."""
-        return self.sessions or (MOST_PAIRS if self.until_decided else None)
+        return self.sessions or (MAX_PAIRS if self.until_decided else None)
 
     @staticmethod
     def of(parsed: Any) -> Options:
@@ -432,4 +432,4 @@ def worker_timeout_s(parsed: Any) -> float:
 
 def users_of(value: object) -> int | None:
     """Return the number of users; None if no value is given. Raises UsageError if it is invalid."""
-    return _whole(value, "the number of users", 1, MOST_USERS)
+    return _whole(value, "the number of users", 1, MAX_USERS)

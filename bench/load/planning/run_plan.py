@@ -14,19 +14,19 @@ import msgspec
 from bench.cpu import Priority, available_priority, core_count, niceness
 from bench.errors import UsageError
 from bench.installation import tool_version
-from bench.load.planning.cost_estimate import SessionCost, below_estimate, estimate, estimate_words, session_cost
-from bench.load.planning.lacking import lacking
-from bench.load.planning.load_model import CLOSED_LOOP, LoadModel, course_facts, load_model_of, with_scenario_defaults
+from bench.load.planning.cost_estimate import SessionCost, below_estimate, estimate, estimate_text, session_cost
+from bench.load.planning.lacking import missing_features
+from bench.load.planning.load_model import CLOSED_LOOP, LoadModel, load_model_of, schedule_facts, with_scenario_defaults
 from bench.load.planning.run_options import Environment, Options
 from bench.load.planning.workload import (
     Workload,
     load_scripts,
     longest_turn_s,
-    plays_of_arms,
     script_facts,
     script_notices,
     target_facts,
     with_history,
+    workloads_of_targets,
 )
 from bench.plan.conversation import load_history
 from bench.plan.script import Script
@@ -40,8 +40,8 @@ SEVERAL = "bench"
 """The scenario's name if there are several."""
 LONG_RUN_S = 600.0
 """The minimum run time for a warm-up by default."""
-LEAST_S = 60.0
-MOST_OF_RUN = 0.5
+MIN_STEADY_S = 60.0
+MAX_SHARE_OF_RUN = 0.5
 """The maximum share of the run that a default warm-up excludes."""
 
 
@@ -57,7 +57,7 @@ class RunPlan:
 
     options: Options
     targets: tuple[Target, ...]
-    plays: Mapping[str, Workload]
+    workloads: Mapping[str, Workload]
     sessions: int | None
     prices: PriceTable
     concurrency: Concurrency
@@ -70,18 +70,18 @@ class RunPlan:
     @property
     def scripts(self) -> list[Script]:
         """The scripts, with the settings that each target's sessions use."""
-        return [repertoire.script for plays in self.plays.values() for repertoire in plays.values()]
+        return [repertoire.script for plays in self.workloads.values() for repertoire in plays.values()]
 
     @property
-    def lacking(self) -> list[dict[str, Any] | None]:
+    def missing_features(self) -> list[dict[str, Any] | None]:
         """The names that each script's turns and sessions lack, at each target; None for a script if unknown."""
         arrives = self.load_model.arrivals is not None
-        known = {id(one): one for plays in self.plays.values() for one in plays.values()}
-        return [lacking(repertoire, arrives=arrives) for repertoire in known.values()]
+        known = {id(one): one for plays in self.workloads.values() for one in plays.values()}
+        return [missing_features(repertoire, arrives=arrives) for repertoire in known.values()]
 
     @property
     def user_classes(self) -> set[Any]:
-        return {user for plays in self.plays.values() for user, _ in plays}
+        return {user for plays in self.workloads.values() for user, _ in plays}
 
     @property
     def scenario(self) -> str:
@@ -103,18 +103,18 @@ class RunPlan:
     @property
     def chunk_ms(self) -> float | None:
         """The duration of the shortest audio chunk, in ms; None if no audio is sent in chunks."""
-        return min((fact["chunk_ms"] for fact in script_facts(self.plays) if fact["chunk_ms"]), default=None)
+        return min((fact["chunk_ms"] for fact in script_facts(self.workloads) if fact["chunk_ms"]), default=None)
 
     @property
     def kind(self) -> SessionKind:
-        return kind_of(self.plays, self.targets)
+        return kind_of(self.workloads, self.targets)
 
     @property
-    def quotes(self) -> list[SessionCost]:
+    def session_costs(self) -> list[SessionCost]:
         """The estimated cost of a session of each target."""
         scripts = {
             label: list({each.script.name: each.script for each in plays.values()}.values())
-            for label, plays in self.plays.items()
+            for label, plays in self.workloads.items()
         }
         return [
             session_cost(target, scripts[target.label], self.prices.models, self.prices.as_of)
@@ -125,13 +125,13 @@ class RunPlan:
     def notices(self) -> list[str]:
         """The notices to show before the run. They include the estimated cost if a target is not on this machine."""
         notices = list(dict.fromkeys(notice for target in self.targets for notice in target.notices))
-        if self.sessions is not None and self.options.asked_sessions is None:
+        if self.sessions is not None and self.options.requested_sessions is None:
             capped = f"sessions may cost money, so at most {self.sessions} are opened"
             notices.append(f"{capped}: add --yes for more")
         notices += script_notices(self.scripts)
         if not all(target.loopback for target in self.targets):
-            notices.append(estimate_words(self.quotes, self.sessions))
-        if below := below_estimate(self.options.budget_usd, self.quotes, self.sessions):
+            notices.append(estimate_text(self.session_costs, self.sessions))
+        if below := below_estimate(self.options.budget_usd, self.session_costs, self.sessions):
             notices.append(below)
         notices += self.hosts_advice or process_advice(self.concurrency, self.calibration, core_count())
         if self.priority and self.priority.hindrance:
@@ -154,15 +154,15 @@ class RunPlan:
         self, run_id: str, started_utc_ns: int, settings: Mapping[str, Any], workers: int
     ) -> dict[str, Any]:
         """Return run.json as it is before the first session. `settings`: Locust's parsed options, including ours."""
-        arrivals, course = self.load_model.arrivals, self.load_model.course
-        usd = None if self.sessions is None else estimate(self.quotes, self.sessions)
+        arrivals, course = self.load_model.arrivals, self.load_model.schedule
+        usd = None if self.sessions is None else estimate(self.session_costs, self.sessions)
         document = opening_document(
             run_id,
             self.scenario,
             started_utc_ns,
             {**settings, **self.public_settings},
             [target_facts(*of) for of in zip(self.targets, self.connect_rates, strict=True)],
-            script_facts(self.plays),
+            script_facts(self.workloads),
             workers,
             self.notices,
         )
@@ -171,9 +171,9 @@ class RunPlan:
             "interleaved": len(self.targets) > 1,
             "warmup_s": self.warmup_s,
             "calibration": self.calibration,
-            "concurrency": self.concurrency.users * self.concurrency.arms,
+            "concurrency": self.concurrency.users * self.concurrency.targets,
             **({} if arrivals is None else {"arrivals": arrivals.facts(started_utc_ns, workers)}),
-            **({} if course is None else {"stages": course_facts(course)}),
+            **({} if course is None else {"stages": schedule_facts(course)}),
             **({"part_of": self.options.part_of} if self.options.part_of else {}),
             "niceness": self._niceness,
             "prices": {
@@ -233,9 +233,9 @@ def plan_run(environment: Environment) -> RunPlan:
     targets = tuple(resolve_targets(os.environ, options.service_options))
     if options.until_decided:
         check_two(targets)
-    plays = plays_of_arms(scripts, targets)
+    plays = workloads_of_targets(scripts, targets)
     users = load_model.users or peak_users(parsed, environment.shape_class)
-    sessions = check_cost(targets, users, options.asked_sessions, yes=options.yes)
+    sessions = check_cost(targets, users, options.requested_sessions, yes=options.yes)
     tls = any(target.tls for target in targets)
     return RunPlan(
         options,
@@ -263,7 +263,7 @@ def _warmup_s(
     By default, a load that changes has no warm-up.
     """
     parsed = environment.parsed_options
-    length_s = load_model.length_s or (None if environment.shape_class else getattr(parsed, "run_time", None))
+    length_s = load_model.duration_s or (None if environment.shape_class else getattr(parsed, "run_time", None))
     if options.warmup_s and length_s and options.warmup_s >= length_s:
         raise UsageError(
             f"--warmup {options.warmup_s:g} s leaves nothing to measure, because the run lasts only {length_s:g} s"
@@ -291,7 +291,7 @@ def warmup_s(given_s: float | None, run_time_s: float | None, ramp_up_s: float, 
         return given_s
     if run_time_s is None or run_time_s < LONG_RUN_S:
         return 0.0
-    return min(max(LEAST_S, ramp_up_s + session_s), MOST_OF_RUN * run_time_s)
+    return min(max(MIN_STEADY_S, ramp_up_s + session_s), MAX_SHARE_OF_RUN * run_time_s)
 
 
 def ramp_up_s(users: int, spawn_rate: float, per_minute: Iterable[float | None]) -> float:
@@ -333,17 +333,17 @@ class Concurrency:
     """The concurrent users, each with a session at each of `arms` targets, and the processes that share them."""
 
     users: int
-    arms: int
+    targets: int
     processes: int
 
     @property
     def per_process(self) -> int:
         """The maximum number of open sessions in a process. Locust distributes users evenly."""
-        return -(-self.users // self.processes) * self.arms
+        return -(-self.users // self.processes) * self.targets
 
     def processes_for(self, sessions: int) -> int | None:
         """Return the least number of processes with at most `sessions` sessions each; None if one user has more."""
-        users_each = sessions // self.arms
+        users_each = sessions // self.targets
         return -(-self.users // users_each) if users_each else None
 
 

@@ -21,8 +21,8 @@ from typing import Literal, NamedTuple
 from bench.validation import Field, OneOrMore, Schema, StructOf, Validator
 from bench.yaml_file import LocatedValue, read_yaml
 
-MOST_PER_S = 10_000.0
-MOST_SESSIONS = 1_000_000
+MAX_PER_S = 10_000.0
+MAX_SESSIONS = 1_000_000
 PER_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
 RATE = r"(\d+(?:\.\d+)?) ?/ ?(s|min|h)"
 RATES = "an arrival rate, such as 30/min, 2/s or 100/h"
@@ -56,7 +56,7 @@ class LoadSchedule:
     stages: tuple[LoadStage, ...]
 
     @property
-    def length_s(self) -> float:
+    def duration_s(self) -> float:
         return sum(stage.duration_s for stage in self.stages)
 
     @property
@@ -86,7 +86,7 @@ def rate_per_s(text: str) -> float | None:
     """Return a rate in calls per second, from a text as in RATES; None if the text is no rate or exceeds MOST_PER_S."""
     match = re.fullmatch(RATE, text.strip(), re.ASCII)
     per_s = float(match[1]) / PER_S[match[2]] if match else -1.0
-    return per_s if 0 <= per_s <= MOST_PER_S else None
+    return per_s if 0 <= per_s <= MAX_PER_S else None
 
 
 def span_s(text: str) -> float | None:
@@ -103,7 +103,7 @@ class LevelValidator(Validator[LoadLevel]):
 
     def read(self, value: LocatedValue) -> LoadLevel:
         content = value.content()
-        if isinstance(content, int) and not isinstance(content, bool) and 0 <= content <= MOST_SESSIONS:
+        if isinstance(content, int) and not isinstance(content, bool) and 0 <= content <= MAX_SESSIONS:
             return LoadLevel("sessions", content)
         per_s = rate_per_s(content) if isinstance(content, str) else None
         if per_s is None:
@@ -111,7 +111,7 @@ class LevelValidator(Validator[LoadLevel]):
         return LoadLevel("arrivals", per_s)
 
     def schema(self) -> Schema:
-        sessions = {"type": "integer", "minimum": 0, "maximum": MOST_SESSIONS}
+        sessions = {"type": "integer", "minimum": 0, "maximum": MAX_SESSIONS}
         return {"oneOf": [sessions, {"type": "string", "pattern": f"^{RATE}$"}]}
 
 
@@ -146,7 +146,7 @@ FILE: StructOf[tuple[LoadLevel, tuple[tuple[float, LoadLevel], ...]]] = StructOf
 )
 
 
-def load_course(path: Path) -> LoadSchedule:
+def load_schedule(path: Path) -> LoadSchedule:
     """Read the stages of a file. Raises ScriptError with the line."""
     value = read_yaml(path, "the file")
     start, stages = FILE.read(value)
@@ -156,7 +156,7 @@ def load_course(path: Path) -> LoadSchedule:
         raise value.refuse("must have either arrival rates, such as 30/min, or numbers of sessions, not both")
     staged = tuple(LoadStage(duration_s, target.value) for duration_s, target in stages)
     course = LoadSchedule(kinds.pop(), start.value, staged)
-    if not course.length_s:
+    if not course.duration_s:
         raise value.refuse("has a total duration of 0: set the duration of a stage")
     if not course.peak:
         raise value.refuse("has only stages with load 0: set the target of a stage")

@@ -27,7 +27,7 @@ from bench.plan.steps import KINDS, StepReader, StepRules, is_turn
 from bench.plan.turns import Step
 from bench.units import NS_PER_MS
 
-MAX_REHEARSED = 100
+MAX_RECORDED_STEPS = 100
 """The maximum number of recorded steps, because a task may continue as long as its session does."""
 
 Wavs = str | Path | Sequence[str | Path]
@@ -45,7 +45,7 @@ class SessionTask:
 
     def __call__(self, user: Any) -> None:
         """Run the session of the task. Locust calls this."""
-        user.play_session(self)
+        user.run_session(self)
 
 
 def script(path: str | Path) -> SessionTask:
@@ -81,7 +81,7 @@ def script_path(user_class: type, task: SessionTask, path: Path) -> Path:
     return (Path(inspect.getfile(owners[-1])).parent / path).resolve()
 
 
-def rehearsed(name: str, method: Task, user: Callable[[], Caller], settings: Mapping[str, Any]) -> Script:
+def recorded_steps(name: str, method: Task, user: Callable[[], Caller], settings: Mapping[str, Any]) -> Script:
     """Rehearse a task and return the script of its steps.
 
     `user` makes a user. `settings`: the keys of a script's file, without `steps`. The `digest` covers the file of the
@@ -98,11 +98,11 @@ def rehearsed(name: str, method: Task, user: Callable[[], Caller], settings: Map
     except Exception as error:  # the user's code may raise anything
         problem = f"{name} fails in its rehearsal (a dry run without a service): {type(error).__name__}: {error}"
         raise ScriptError(path, _line(error, path), problem) from error
-    if not any(step.plays_turn for step in rehearsal.steps):
+    if not any(step.is_turn for step in rehearsal.steps):
         line = inspect.unwrap(method).__code__.co_firstlineno
         raise ScriptError(path, line, f"{name} has no turn: it needs a text, audio, request_response or wait_for")
     try:
-        built = build_script(path, settings, rehearsal.steps, whole=rehearsal.whole)
+        built = build_script(path, settings, rehearsal.steps, whole=rehearsal.is_complete)
     except UsageError as error:
         raise ScriptError(path, None, f"{name}: {error}") from error
     played = {key: value for key, value in settings.items() if key != JUDGED}
@@ -242,7 +242,7 @@ class Caller:
     def _take(self, verb: str, **given: Any) -> Turn | None:
         if self._call is None:
             raise UsageError(f"there is no session here: call {', '.join(kind.verb for kind in KINDS)} inside a @task")
-        return self._call.take(verb, **given)
+        return self._call.run_or_record(verb, **given)
 
 
 class CallSteps(ABC):
@@ -253,7 +253,7 @@ class CallSteps(ABC):
         self.turns = 0
         """The number of turns so far."""
 
-    def take(self, verb: str, *, name: str = "", success: Any = None, **given: Any) -> Turn | None:
+    def run_or_record(self, verb: str, *, name: str = "", success: Any = None, **given: Any) -> Turn | None:
         """Run a step. Return its turn if it is one. Raises UsageError for a step that a script does not allow."""
         judge = (lambda turn: success(Turn(turn.turn, observation=turn))) if callable(success) else None
         step = self._reader.read(verb, name=name or None, success=None if judge else success, **given)
@@ -263,11 +263,11 @@ class CallSteps(ABC):
             step, turn = replace(step, name=name or f"turn_{self.turns}", judge=judge), self.taken_turn()
         for key, problem in self._rules.problems(step):
             raise UsageError(f"{key} {problem}")
-        self.play(step)
+        self.run(step)
         return turn
 
     @abstractmethod
-    def play(self, step: Step) -> None:
+    def run(self, step: Step) -> None:
         """Run a step. Raises SessionEnded if the session takes no more steps."""
 
     @abstractmethod
@@ -283,13 +283,13 @@ class TaskRecorder(CallSteps):
         self.steps: list[Step] = []
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         """True if the task has reached its end within MAX_REHEARSED steps."""
-        return len(self.steps) < MAX_REHEARSED
+        return len(self.steps) < MAX_RECORDED_STEPS
 
-    def play(self, step: Step) -> None:
+    def run(self, step: Step) -> None:
         self.steps.append(step)
-        if not self.whole:
+        if not self.is_complete:
             raise SessionEnded
 
     def taken_turn(self) -> Turn:
@@ -330,7 +330,7 @@ class Turn:
         self.number = number
         self._wait, self._observation = wait, observation
 
-    def hear(self, turn: TurnObservation) -> None:
+    def set_observation(self, turn: TurnObservation) -> None:
         """Set the results of the turn."""
         self._observation = turn
 

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from bench.errors import ScriptError, UsageError
-from bench.load.planning.tasks import SessionTask, of_class, rehearsed, script_path, tasks_of
+from bench.load.planning.tasks import SessionTask, of_class, recorded_steps, script_path, tasks_of
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.conversation import History
-from bench.plan.script import Script, Task, load_script, unfilled_names, varied
+from bench.plan.script import Script, Task, load_script, unfilled_names, with_target_settings
 from bench.protocol.base import Dialect
 from bench.target.target import Auth, EntraSignIn, Target
 from bench.units import NS_PER_MS
@@ -37,7 +37,7 @@ def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scr
     loaded: dict[Path, Script] = {}
     scripts = {}
     for user in user_classes:
-        if not hasattr(user, "play_session"):
+        if not hasattr(user, "run_session"):
             continue  # a plain Locust user in the same file
         tasks = tasks_of(user)
         given = ", ".join(user.settings())
@@ -51,7 +51,7 @@ def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scr
                 scripts[user, task] = loaded[path]
             else:
                 name = user.__name__ if len(tasks) == 1 else f"{user.__name__}.{task.does.__name__}"
-                scripts[user, task] = _rehearsed(user, name, task.does, environment)
+                scripts[user, task] = _recorded_script(user, name, task.does, environment)
     seen: dict[str, Script] = {}
     for script in scripts.values():
         other = seen.setdefault(script.name, script)
@@ -61,9 +61,9 @@ def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scr
     return scripts
 
 
-def _rehearsed(user: Any, name: str, method: Task, environment: object) -> Script:
+def _recorded_script(user: Any, name: str, method: Task, environment: object) -> Script:
     try:
-        return rehearsed(name, method, lambda: user(environment), user.settings())
+        return recorded_steps(name, method, lambda: user(environment), user.settings())
     except ScriptError:
         raise
     except UsageError as error:
@@ -79,7 +79,7 @@ def with_history(scripts: Scripts, history: History) -> Scripts:
     return {key: changed[script.name] for key, script in scripts.items()}
 
 
-def plays_of_arms(scripts: Scripts, targets: Iterable[Target]) -> dict[str, Workload]:
+def workloads_of_targets(scripts: Scripts, targets: Iterable[Target]) -> dict[str, Workload]:
     """Prepare the workload of each target, by its label. Raises UsageError for unsuitable settings."""
     prepared: dict[tuple[Dialect, bytes], Workload] = {}
     arms = {}
@@ -104,11 +104,11 @@ def encode_workload(
 
 def _prepared(user: type, script: Script, dialect: Dialect, session: Mapping[str, Any], source: str) -> CompiledScript:
     try:
-        return CompiledScript(varied(script, session, source), dialect)
+        return CompiledScript(with_target_settings(script, session, source), dialect)
     except ScriptError as error:
         if session:
-            raise UsageError(f"{source}: {script.name}: {error.problem}") from error
-        raise error if script.task is None else of_class(user, error.problem) from error
+            raise UsageError(f"{source}: {script.name}: {error.error_text}") from error
+        raise error if script.task is None else of_class(user, error.error_text) from error
 
 
 def longest_turn_s(scripts: Iterable[Script]) -> float:
@@ -150,7 +150,7 @@ def script_facts(arms: Mapping[str, Workload]) -> list[dict[str, Any]]:
 
 
 def _facts(target: str, scenario: str, repertoire: CompiledScript) -> dict[str, Any]:
-    script, session, first = repertoire.script, repertoire.script.session, repertoire.session(0, 0)
+    script, session, first = repertoire.script, repertoire.script.session, repertoire.prepare_session(0, 0)
     full_duplex, detection = not repertoire.dialect.has_turn_events, session.turn_detection
     return {
         "target": target,
@@ -163,7 +163,7 @@ def _facts(target: str, scenario: str, repertoire: CompiledScript) -> dict[str, 
         "chunk_ms": min((turn.chunk_ns // NS_PER_MS for turn in first.turns if turn.chunk_ns), default=None),
         "output": "audio" if any(turn.plan.wants_audio for turn in first.turns) else "text",
         "turn_detection": detection.type if detection else "none",
-        "turn_detection_settings": detection.given if detection else None,
+        "turn_detection_settings": detection.explicit if detection else None,
         "input_format": first.input_format.name,
         "output_format": first.output_format.name,
         "extra": session.extra,

@@ -27,14 +27,14 @@ from bench.installation import KILLED_S, child_environment, last_line, python_co
 from bench.units import NS_PER_S
 
 ANSWER_S = 120.0
-LONGEST_S, AGAIN_S = 600.0, 1.0
+MAX_CHILD_S, AGAIN_S = 600.0, 1.0
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """Environment variables that limit a child to one core, so that the other cores are free for the load."""
 TIMED_OUT = 124
 """The same status as timeout(1)."""
 
 
-def child_answer(called: Sequence[str], *, late: str, failed: str) -> Any:
+def child_output(called: Sequence[str], *, late: str, failed: str) -> Any:
     """Return the JSON that a command prints. Raises UsageError if it fails or takes longer than ANSWER_S.
 
     The error is the last line of its stderr, `failed` if there is none, or `late` if it takes too long.
@@ -77,7 +77,7 @@ def run_child(called: Sequence[str], longest_s: float, late: str, **variables: s
         return subprocess.CompletedProcess(called, TIMED_OUT, "", late)
 
 
-def output_of(command: Sequence[str], longest_s: float = LONGEST_S) -> str:
+def output_of(command: Sequence[str], longest_s: float = MAX_CHILD_S) -> str:
     """Return what a command prints. Other greenlets run meanwhile.
 
     If this greenlet is killed, the command is killed, too. Raises OSError with the last line of its stderr if it fails,

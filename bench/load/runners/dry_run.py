@@ -25,14 +25,14 @@ from locust.env import Environment
 from locust.main import get_locustfiles_locally, merge_locustfiles_content
 
 from bench.errors import USAGE_STATUS, RtbenchError
-from bench.load.planning.cost_estimate import estimate, estimate_words
+from bench.load.planning.cost_estimate import estimate, estimate_text
 from bench.load.planning.run_plan import RunPlan, plan_run, session_s
 from bench.load.runners import locust_events
 from bench.untrusted.sanitize import one_line
 
 
-def forecast(plan: RunPlan) -> dict[str, Any]:
-    quotes = plan.quotes
+def dry_run(plan: RunPlan) -> dict[str, Any]:
+    quotes = plan.session_costs
     return {
         "scenario": plan.scenario,
         "targets": [
@@ -40,9 +40,9 @@ def forecast(plan: RunPlan) -> dict[str, Any]:
         ],
         "session_s": session_s(plan.scripts),
         "session_usd": estimate(quotes, 1),
-        "cost": estimate_words(quotes, None),
+        "cost": estimate_text(quotes, None),
         "connect_rate": min((rate for rate in plan.connect_rates if rate), default=None),
-        "lacking": plan.lacking,
+        "lacking": plan.missing_features,
         "notices": [notice for target in plan.targets for notice in target.notices],
     }
 
@@ -54,7 +54,7 @@ def main() -> None:
     chosen = [classes[name] for name in options.user_classes if name in classes] or list(classes.values())
     environment: Any = Environment(user_classes=chosen, parsed_options=options, shape_class=shape)
     try:
-        print(json.dumps(forecast(plan_run(environment))))
+        print(json.dumps(dry_run(plan_run(environment))))
     except RtbenchError as error:
         print(f"rtbench: {one_line(str(error))}", file=sys.stderr)
         sys.exit(USAGE_STATUS)

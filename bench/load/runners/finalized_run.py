@@ -56,9 +56,9 @@ def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
         ],
         "baseline": baseline,
         "targets": [target.label for target in plan.targets],
-        "lacking": plan.lacking,
+        "lacking": plan.missing_features,
     }
-    thresholds: Thresholds = children.child_answer(
+    thresholds: Thresholds = children.child_output(
         [*python_command("reports.gate"), json.dumps(asked)],
         late=f"the thresholds were not read within {children.ANSWER_S:.0f} s",
         failed="the thresholds could not be read",
@@ -83,7 +83,7 @@ class FinalizedRun:
     """The summary to print, and the exit status of the run; None for Locust's own status."""
 
     summary: str
-    problem: str
+    error: str
     status: int | None
 
 
@@ -93,7 +93,7 @@ def finalize_run(
     """Close, decide and report a run. `check_options`: those of `rtbench check`; None for no check."""
     document |= {"state": "closing", "ended_utc_ns": utc_ns(), "stop_reason": stopped}
     length_s = (document["ended_utc_ns"] - document["started_utc_ns"]) / NS_PER_S
-    document["notices"] = [*document["notices"], *uncut(document, length_s)]
+    document["notices"] = [*document["notices"], *missing_warmup_notice(document, length_s)]
     with contextlib.suppress(OSError):  # a full disk was reported before; the document from the start still exists
         files.write_document(folder, document)
     longest_s = longest_report_s(folder)
@@ -159,7 +159,7 @@ def with_sentence(summary: str, decided: str, width: int) -> str:
     return "\n".join([*lines[:-2], *wrapped, *lines[-2:]])
 
 
-def uncut(document: Mapping[str, Any], length_s: float) -> list[str]:
+def missing_warmup_notice(document: Mapping[str, Any], length_s: float) -> list[str]:
     """Return the notice of a long run without warm-up, if its duration was not known before."""
     if length_s < LONG_RUN_S or document["warmup_s"] or "warmup" in document["settings"]:
         return []
@@ -173,4 +173,4 @@ def holds_rows(folder: Path) -> bool:
     """Return whether a run without a report has rows that can be reported once the disk has space."""
     tables: tuple[files.TableName, ...] = ("turns", "sessions")
     spooled = any(len(batch) for table in tables for batch in files.spooled_batches(folder, table))
-    return spooled or not spool.is_kept(folder)
+    return spooled or not spool.is_stored(folder)

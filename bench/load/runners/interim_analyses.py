@@ -23,9 +23,9 @@ from bench.load.runners import children
 from bench.load.runners.children import ANSWER_S
 from bench.run.validity import MORE_PROCESSES
 
-LEAST_PAIRS, LEAST_TURNS = 10, 200
+MIN_PAIRS, MIN_TURNS = 10, 200
 """The turns are those of both targets together."""
-MOST_OF_PLAN = 0.1
+MAX_OF_PLAN = 0.1
 PLAN, ANALYSIS = python_command("reports.looks", "plan"), python_command("reports.looks", "look")
 
 SequentialPlan = Mapping[str, Any]
@@ -69,7 +69,7 @@ def sequential_plan(
         "thresholds": str(options.thresholds) if options.thresholds else None,
         "of_scripts": thresholds or {},
     }
-    plan: SequentialPlan = children.child_answer(
+    plan: SequentialPlan = children.child_output(
         [*PLAN, json.dumps(asked)],
         late=f"planning interim analyses took over {ANSWER_S:.0f} s",
         failed="the interim analyses could not be planned",
@@ -77,7 +77,7 @@ def sequential_plan(
     return plan
 
 
-def plan_words(plan: SequentialPlan) -> str:
+def plan_text(plan: SequentialPlan) -> str:
     """Return a line that states what decides the run."""
     gates = "; ".join(f"{metric} {', '.join(texts)}" for metric, texts in plan["primary_metrics"].items())
     looks = plan["analyses"]
@@ -95,7 +95,7 @@ class OverloadWatch:
     """
 
     def __init__(self, pairs: int, *, say: Callable[[str], None], give_up: Callable[[str], None]) -> None:
-        self._most = max(LEAST_PAIRS, math.ceil(pairs * MOST_OF_PLAN - 1e-9))
+        self._most = max(MIN_PAIRS, math.ceil(pairs * MAX_OF_PLAN - 1e-9))
         self._say, self._give_up = say, give_up
         self._since: int | None = None
         self._given_up = False
@@ -116,7 +116,7 @@ class OverloadWatch:
                 f"the load generator is overloaded ({late}), so interim analyses are suspended; the run ends if this "
                 f"lasts for {self._most} pairs: {MORE_PROCESSES}"
             )
-        if pairs - self._since >= self._most and turns >= LEAST_TURNS and not self._given_up:
+        if pairs - self._since >= self._most and turns >= MIN_TURNS and not self._given_up:
             self._given_up = True
             self._give_up(f"the load generator was overloaded for {pairs - self._since} pairs in a row ({late})")
         return True
@@ -146,15 +146,15 @@ class InterimAnalyses:
     ) -> None:
         self._folder, self._sizes, self._command = folder, list(plan["analyses"]), command
         self._stop, self._say = stop, say
-        self._known = self._tried = self._held = 0
-        self._lateness = OverloadWatch(self._sizes[-1], say=say, give_up=give_up)
-        self._late, self._ended, self._trouble = False, False, ""
-        self._looking: gevent.Greenlet | None = None
+        self._known = self._tried = self._results = 0
+        self._overload = OverloadWatch(self._sizes[-1], say=say, give_up=give_up)
+        self._late, self._ended, self._error = False, False, ""
+        self._running: gevent.Greenlet | None = None
 
     @property
-    def standing(self) -> tuple[int, int]:
+    def progress(self) -> tuple[int, int]:
         """The number of analyses made and planned, also after the run was decided."""
-        return self._held, len(self._sizes)
+        return self._results, len(self._sizes)
 
     def consider(self, pairs: int, turns: int = 0, late: str = "") -> None:
         """Start an analysis if one is due by the pairs of the previous call, whose rows are on the disk by now.
@@ -162,23 +162,23 @@ class InterimAnalyses:
         `pairs`, `turns`: those that have ended. `late`: why the load generator is overloaded; then no analysis starts.
         """
         known, self._known = self._known, pairs
-        self._late = self._lateness.consider(late, pairs, turns)
+        self._late = self._overload.consider(late, pairs, turns)
         if self._late or self._ended:
             return
-        if not self._looking and is_due(self._sizes, self._held, known, self._tried):
+        if not self._running and is_due(self._sizes, self._results, known, self._tried):
             self._tried = known
-            self._looking = gevent.spawn(self._look)
+            self._running = gevent.spawn(self._start_analysis)
 
-    def _look(self) -> None:
+    def _start_analysis(self) -> None:
         try:
             lines = children.output_of([*self._command, str(self._folder)]).strip().splitlines()
             said: dict[str, Any] = json.loads(lines[-1] if lines else "")
-            self._held = max(self._held, int(said["analysis"]))
+            self._results = max(self._results, int(said["analysis"]))
         except (OSError, ValueError, KeyError) as error:
             trouble = f"an interim analysis failed: {error}"
             # repeats are not shown; the run continues, and the next analysis replaces this one
-            if trouble != self._trouble:
-                self._trouble = trouble
+            if trouble != self._error:
+                self._error = trouble
                 self._say(trouble)
             return
         if said["stopped"] and not self._late:  # else the next analysis comes to the same result
@@ -186,5 +186,5 @@ class InterimAnalyses:
 
     def end(self) -> None:
         self._ended = True
-        if self._looking is not None:
-            self._looking.kill()
+        if self._running is not None:
+            self._running.kill()

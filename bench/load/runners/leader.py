@@ -15,19 +15,19 @@ from locust.argument_parser import get_parser
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import INTERRUPTED_STATUS, INVALID_STATUS, USAGE_STATUS, UsageError
 from bench.load.execution.pairs import WorkerSlot
-from bench.load.execution.target_state import TargetState, arms_of
-from bench.load.lifecycle import RunBegan, RunState, StopRequested
+from bench.load.execution.target_state import TargetState, target_states
+from bench.load.lifecycle import RunStarted, RunState, StopRequested
 from bench.load.planning.command_line import repeating_command
 from bench.load.planning.load_model import load_model_of, with_scenario_defaults
-from bench.load.planning.run_options import MOST_PAIRS, Environment, Options, is_command
+from bench.load.planning.run_options import MAX_PAIRS, Environment, Options, is_command
 from bench.load.planning.run_plan import RunPlan, check_two
 from bench.load.planning.stages import LoadSchedule
 from bench.load.runners import finalized_run
-from bench.load.runners.interim_analyses import InterimAnalyses, SequentialPlan, plan_words, scripts_of, sequential_plan
+from bench.load.runners.interim_analyses import InterimAnalyses, SequentialPlan, plan_text, scripts_of, sequential_plan
 from bench.load.runners.live_totals import TargetProgress
 from bench.load.runners.monitor import RunMonitor, Telemetry, check_installed
 from bench.load.runners.role import ProcessRole
-from bench.load.runners.web_ui import add_tabs, check_port, open_words, restrict_handlers
+from bench.load.runners.web_ui import add_tabs, check_port, open_text, restrict_handlers
 from bench.run import folder as files
 from bench.run import lock
 from bench.run.document import GIVEN_UP, INTERRUPTED
@@ -41,17 +41,17 @@ class StagesShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
 
     def __init__(self, course: LoadSchedule) -> None:
         super().__init__()
-        self._course = course
+        self._schedule = course
 
     def tick(self) -> tuple[int, float] | None:
         """Return the current number of users, and how many users may start or stop per second; None at the end."""
         at_s = self.get_run_time()
-        if at_s >= self._course.length_s:
+        if at_s >= self._schedule.duration_s:
             return None
-        return math.ceil(self._course.level(at_s)), max(1.0, self._course.peak)
+        return math.ceil(self._schedule.level(at_s)), max(1.0, self._schedule.peak)
 
 
-MOST_SPAWNED_PER_S = 100
+MAX_SPAWNED_PER_S = 100
 """The maximum number of users that a process spawns per second. Locust warns about more."""
 
 
@@ -77,10 +77,12 @@ class Leader(ProcessRole):
             check_installed()
         parsed = self._parsed
         if is_command(parsed) and parsed.spawn_rate is None:
-            parsed.spawn_rate = min(parsed.num_users or 1, MOST_SPAWNED_PER_S)
+            parsed.spawn_rate = min(parsed.num_users or 1, MAX_SPAWNED_PER_S)
         self.prepare()
         plan = self._planned
-        ends = plan.options.asked_sessions or plan.options.budget_usd or plan.load_model.length_s or parsed.run_time
+        ends = (
+            plan.options.requested_sessions or plan.options.budget_usd or plan.load_model.duration_s or parsed.run_time
+        )
         if is_command(parsed) and not ends and self._environment.shape_class is None:  # only a signal ends it
             raise UsageError("this run has no end: add --sessions 40 (total calls) or -t 2m (duration)")
         self._set_users()
@@ -90,7 +92,7 @@ class Leader(ProcessRole):
         if web_ui is not None:
             restrict_handlers(web_ui, vars(parsed), self._check)
             add_tabs(web_ui, parsed.web_base_path, self._targets, self._report)
-            if opened := open_words(web_ui):
+            if opened := open_text(web_ui):
                 self.say(opened)
 
     def _set_users(self) -> None:
@@ -98,25 +100,29 @@ class Leader(ProcessRole):
         load_model = self._planned.load_model
         if load_model.users is None:
             return
-        if load_model.course is not None and self._environment.shape_class is not None:
+        if load_model.schedule is not None and self._environment.shape_class is not None:
             raise UsageError(
                 "--stages and the load shape of the Locust file both set the number of sessions: omit one of them"
             )
         self._parsed.num_users = load_model.users
-        if load_model.course is not None:
-            self._environment.shape_class = shape = StagesShape(load_model.course)
+        if load_model.schedule is not None:
+            self._environment.shape_class = shape = StagesShape(load_model.schedule)
             shape.runner = self._runner
         else:
-            self._parsed.spawn_rate = min(load_model.users, MOST_SPAWNED_PER_S * self._planned.concurrency.processes)
+            self._parsed.spawn_rate = min(load_model.users, MAX_SPAWNED_PER_S * self._planned.concurrency.processes)
 
     def _plan(self) -> RunPlan:
         plan, self._decision = super()._plan(), None
         self._thresholds = finalized_run.read_thresholds(plan, self._parsed)
         self._check_options = finalized_run.check_options(self._parsed, self._thresholds)
         if plan.options.until_decided:
-            pairs = plan.sessions or MOST_PAIRS
+            pairs = plan.sessions or MAX_PAIRS
             self._decision = sequential_plan(
-                plan.options, pairs, scripts_of(plan.plays), lacking=plan.lacking, thresholds=self._thresholds
+                plan.options,
+                pairs,
+                scripts_of(plan.workloads),
+                lacking=plan.missing_features,
+                thresholds=self._thresholds,
             )
         return plan
 
@@ -143,11 +149,11 @@ class Leader(ProcessRole):
         keyring = self._signed_in()  # before the folder is made, so that a refused sign-in leaves none
         if keyring is not None:
             with closed_on_failure(keyring):
-                self._begin(keyring)
+                self._start_load(keyring)
 
-    def _begin(self, keyring: Keyring) -> None:
+    def _start_load(self, keyring: Keyring) -> None:
         slot = WorkerSlot(utc_ns(), monotonic_ns(), self._planned.warmup_s, workers=self._workers)
-        arms = arms_of(self._planned, keyring, slot)
+        arms = target_states(self._planned, keyring, slot)
         folder = files.create(self._planned.options.runs_dir, self._planned.scenario, slot.started_utc_ns)
         lock.hold(folder)
         settings = vars(self._parsed)
@@ -162,26 +168,26 @@ class Leader(ProcessRole):
             document["command"] = command
         files.write_document(folder, document)
         self._run.document, self._run.folder = document, folder
-        self.tell(RunBegan())
-        decided = () if self._decision is None else (plan_words(self._decision), *self._decision.get("notices", ()))
+        self.apply(RunStarted())
+        decided = () if self._decision is None else (plan_text(self._decision), *self._decision.get("notices", ()))
         for line in (*self._planned.notices, *decided):
             self.say(line)
         self._run.monitor = self._new_monitor(folder)
-        self._let_play(folder, slot, arms, keyring)
+        self._start_users(folder, slot, arms, keyring)
 
     @abstractmethod
-    def _let_play(self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring) -> None:
+    def _start_users(self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring) -> None:
         """Start the users' sessions, in this process or in workers."""
 
     def _new_monitor(self, folder: Path) -> RunMonitor:
         def stop(reason: str) -> None:
-            self.tell(StopRequested(reason))
+            self.apply(StopRequested(reason))
 
         plan = self._decision
         return RunMonitor(
             self._planned,
             self._screen,
-            run_time_s=self._parsed.run_time or self._planned.load_model.length_s,
+            run_time_s=self._parsed.run_time or self._planned.load_model.duration_s,
             looks=None
             if plan is None
             else InterimAnalyses(folder, plan, stop=stop, give_up=lambda why: stop(GIVEN_UP + why), say=self.say),
@@ -190,11 +196,11 @@ class Leader(ProcessRole):
 
     # During the run.
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         monitor = self._run.monitor
         if monitor is not None:
-            self._keep_budget(monitor)
-            monitor.look(self._state)
+            self._enforce_budget(monitor)
+            monitor.poll(self._state)
 
     def _targets(self) -> list[TargetProgress]:
         """Return the progress of each target, of the current or last run."""
@@ -205,9 +211,9 @@ class Leader(ProcessRole):
         page = self._run.folder and self._run.folder / "report.html"
         return page if page and self._run.summary and page.exists() else None
 
-    def _keep_budget(self, monitor: RunMonitor) -> None:
+    def _enforce_budget(self, monitor: RunMonitor) -> None:
         if self._state is RunState.RUNNING and (why := monitor.over_budget()):
-            self.tell(StopRequested(why, spent=True))
+            self.apply(StopRequested(why, spent=True))
 
     # The end.
 
@@ -222,7 +228,7 @@ class Leader(ProcessRole):
         if self._environment.web_ui is not None:
             self._environment.web_ui.stop()
 
-    def _why_stopped(self) -> str:
+    def _stop_reason(self) -> str:
         """Return `INTERRUPTED` if a user ends a run with interim analyses early; else "".
 
         Such a run is not decided, because the user may have seen values and stopped because of them.
@@ -240,11 +246,11 @@ class Leader(ProcessRole):
         run, folder, reason = self._run, self._run.folder, self._run.lifecycle.reason
         if folder is None:
             return
-        self._look()
+        self._poll()
         if run.monitor is not None:
             run.monitor.close()
-            self._note_delays(run.monitor)
-        self._note_absent_workers(folder)
+            self._record_delays(run.monitor)
+        self._record_absent_workers(folder)
         if run.lifecycle.problem:
             run.document["refused"] = run.lifecycle.problem
         if reason.startswith(GIVEN_UP):
@@ -253,10 +259,10 @@ class Leader(ProcessRole):
         stopped = reason or "its time was over, or its users were stopped"
         closed = finalized_run.finalize_run(folder, run.document, stopped, self._check_options if judged else None)
         run.summary = closed.summary
-        if closed.problem and not folder.exists():
+        if closed.error and not folder.exists():
             self.say(f"the run folder {folder} no longer exists: no report can be made")
-        elif closed.problem:
-            self.say(closed.problem)
+        elif closed.error:
+            self.say(closed.error)
             if finalized_run.holds_rows(folder):
                 self.say(f"the recorded data is in {folder}; after the problem is solved: rtbench report {folder}")
             else:
@@ -277,27 +283,27 @@ class Leader(ProcessRole):
                 self.say(f"to try again: rtbench upload {folder} URL")  # on a line of its own, which is not truncated
                 self._environment.process_exit_code = USAGE_STATUS
 
-    def _note_delays(self, monitor: RunMonitor) -> None:
+    def _record_delays(self, monitor: RunMonitor) -> None:
         """Report how long the service delayed starts, and how many calls were delayed after refused calls."""
         if held_s := monitor.held_s:
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
             self.say(f"starts were delayed at the request of the service: {longest} in total")
             self._run.document["start_delays_s"] = held_s
-        if calls := monitor.tally.total.calls_backed_off:  # the rows of seconds contain their number
+        if calls := monitor.totals.total.calls_backed_off:  # the rows of seconds contain their number
             self.say(f"{calls} calls were delayed after failed connections (back-off)")
 
-    def _note_absent_workers(self, folder: Path) -> None:
+    def _record_absent_workers(self, folder: Path) -> None:
         """Report workers that never started, because the run is then not the requested one.
 
         Do nothing if an error was reported before.
         """
         workers = int(self._run.document["workers"])
-        absent = workers - sum(part.begun for part in parts(folder)) - self._unheard(folder)
+        absent = workers - sum(part.has_started for part in parts(folder)) - self._silent_workers(folder)
         if absent and self._environment.process_exit_code != USAGE_STATUS:
             self.say(f"the run ended before {absent} of its {workers} workers started; these opened no session")
             self._environment.process_exit_code = USAGE_STATUS
 
-    def _unheard(self, folder: Path) -> int:
+    def _silent_workers(self, folder: Path) -> int:
         """Return the number of workers that may have started, but from which no data arrived."""
         return 0
 
@@ -305,14 +311,14 @@ class Leader(ProcessRole):
 class Standalone(Leader):
     """The role of a single process: it leads runs, and its users play sessions."""
 
-    def _let_play(self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring) -> None:
+    def _start_users(self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring) -> None:
         self._go_live(folder, slot, arms, keyring)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         monitor, live = self._run.monitor, self._run.live
         if monitor is not None and live is not None:
-            monitor.heard(0, live.standing(), live.held_s())
-        super()._look()
+            monitor.on_report(0, live.progress_report(), live.hold_s())
+        super()._poll()
 
     def _drain_sessions(self) -> None:
         live = self._run.live

@@ -21,7 +21,7 @@ from bench.load.execution.progress import (
     LiveMetricKey,
     ProgressReport,
 )
-from bench.metrics import CATALOGUE, FIRST_DELTAS, HEADLINE, LEAST_SESSIONS, ORIGINS, sessions_to_publish
+from bench.metrics import CATALOGUE, FIRST_DELTAS, HEADLINE, MEASURED_FROM, MIN_EFFECTIVE_SESSIONS, sessions_to_publish
 from bench.run.document import Check, Validity, ValidityStatus
 from bench.run.histograms import SPEECH_END, empty, quantile, record_values
 from bench.run.recorder import Traffic
@@ -30,12 +30,12 @@ from bench.units import NS_PER_S, US_PER_MS
 
 OK = "OK"
 """The health of a load generator that keeps up."""
-LIVE_FIGURES = ("ttfa", "ttft", "transcript_first", "voice_to_voice")
+LIVE_VALUES = ("ttfa", "ttft", "transcript_first", "voice_to_voice")
 """The headline metrics that live views show."""
 EXPORTED = frozenset(
     LiveMetricKey(WAIT if metric in FIRST_DELTAS.values() else VALUE, metric, measured_from)
-    for metric in LIVE_FIGURES
-    for measured_from in ORIGINS
+    for metric in LIVE_VALUES
+    for measured_from in MEASURED_FROM
 )
 """The keys of LIVE_FIGURES that telemetry exports. A first delta is exported as `wait`, and not as `value` again."""
 RATE_REPORTS = 6
@@ -52,7 +52,7 @@ class LiveLatency:
     quantile is None if a report would not publish it, because there are too few sessions.
     """
 
-    arm: str
+    target: str
     metric: str
     measured_from: str
     turns: int
@@ -86,7 +86,7 @@ class TargetProgress:
     sessions_open: int
     turns_succeeded: int
     turns_failed: int
-    waits: tuple[LiveLatency, ...]
+    latencies: tuple[LiveLatency, ...]
     rates: Traffic
     usd: float | None
     unpriced: int
@@ -106,14 +106,14 @@ class LiveTotals:
 
     def __init__(self, chunk_ms: float | None = None, labels: Sequence[str] = ()) -> None:
         self._chunk_ms, self._labels = chunk_ms, list(labels)
-        self._heard: dict[int, deque[tuple[int, ProgressReport]]] = {}
+        self._reports: dict[int, deque[tuple[int, ProgressReport]]] = {}
         """The last reports of each process, without their times, and the instants of their arrival."""
         self._times: dict[tuple[str, LiveMetricKey], Any] = {}
         """Histograms of the times of turns that did not fail, by target and key."""
 
     def add(self, worker: int, standing: ProgressReport, heard_ns: int = 0) -> None:
         """Add a process's report. `heard_ns`: when it arrived."""
-        heard = self._heard.setdefault(worker, deque(maxlen=RATE_REPORTS))
+        heard = self._reports.setdefault(worker, deque(maxlen=RATE_REPORTS))
         heard.append((heard_ns, replace(standing, times_us={})))
         for arm, steps in standing.times_us.items():
             for key, values_us in (of_key for times in steps.values() for of_key in times):
@@ -124,11 +124,11 @@ class LiveTotals:
 
     def last(self, worker: int) -> ProgressReport | None:
         """Return a process's last report, without its times; None if there is none."""
-        return self._heard[worker][-1][1] if worker in self._heard else None
+        return self._reports[worker][-1][1] if worker in self._reports else None
 
     @property
     def _last(self) -> list[ProgressReport]:
-        return [heard[-1][1] for heard in self._heard.values()]
+        return [heard[-1][1] for heard in self._reports.values()]
 
     @property
     def total(self) -> ProgressReport:
@@ -152,7 +152,7 @@ class LiveTotals:
         )
 
     def targets(self, now_ns: int) -> list[TargetProgress]:
-        total, judged = self.total, self._judged()
+        total, judged = self.total, self._with_verdict()
         failed = _first_failed(judged)
         places = {label: place for place, label in enumerate(self._labels)}
         return [
@@ -161,11 +161,11 @@ class LiveTotals:
                 int(counts["sessions_open"]),
                 int(counts["turns_succeeded"]),
                 int(counts["turns_failed"]),
-                tuple(self.figures(label)),
+                tuple(self.values(label)),
                 self._rates(label, now_ns),
                 None if counts["unpriced"] and not counts["usd"] else counts["usd"],
                 int(counts["unpriced"]),
-                _health(self._judged(label)),
+                _health(self._with_verdict(label)),
                 # The punctuality of session starts is judged only at the end.
                 f"INVALID: {_over(failed)}" if failed else _NOT_FAILED[judged.status],
                 judged.status,
@@ -178,7 +178,7 @@ class LiveTotals:
     def _rates(self, label: str, now_ns: int) -> Traffic:
         """Return the traffic on the wire, per second."""
         rates: defaultdict[str, float] = defaultdict(float)
-        for heard in self._heard.values():
+        for heard in self._reports.values():
             (since_ns, first), (until_ns, last) = heard[0], heard[-1]
             if until_ns == since_ns or now_ns - until_ns > SILENT_NS:
                 continue
@@ -189,7 +189,7 @@ class LiveTotals:
 
     # Latency.
 
-    def figures(self, arm: str) -> list[LiveLatency]:
+    def values(self, arm: str) -> list[LiveLatency]:
         """Return the latency of a target, by each of LIVE_FIGURES and `measured_from`.
 
         Until a turn of a step has had a value of a metric, the step's failed turns count only in its first-delta
@@ -198,12 +198,12 @@ class LiveTotals:
         good, failed = self._turns()
         keys = [
             [LiveMetricKey(role, metric, measured_from) for role in (WAIT, VALUE)]
-            for metric, measured_from in product(LIVE_FIGURES, ORIGINS)
+            for metric, measured_from in product(LIVE_VALUES, MEASURED_FROM)
         ]
         known = [next((key for key in roles if (good + failed)[arm, key]), None) for roles in keys]
-        return [self._wait(arm, key, good[arm, key], failed[arm, key]) for key in known if key is not None]
+        return [self._latency(arm, key, good[arm, key], failed[arm, key]) for key in known if key is not None]
 
-    def waits(self) -> list[LiveLatency]:
+    def latencies(self) -> list[LiveLatency]:
         """Return the latency of the first delta, sorted by metric (that of most turns first), then by target."""
         good, failed = self._turns()
         places = [place for place in good + failed if place[1].role == WAIT]
@@ -211,7 +211,7 @@ class LiveTotals:
         for place in places:
             turns[place[1]] += good[place] + failed[place]
         places.sort(key=lambda place: (-turns[place[1]], place[1], place[0]))
-        return [self._wait(*place, good[place], failed[place]) for place in places]
+        return [self._latency(*place, good[place], failed[place]) for place in places]
 
     def _turns(self) -> tuple[Counter[tuple[str, LiveMetricKey]], Counter[tuple[str, LiveMetricKey]]]:
         """Return the numbers of successful and of failed turns, by target and key.
@@ -231,7 +231,7 @@ class LiveTotals:
                     failed[arm, key] += turns
         return good, failed
 
-    def _wait(self, arm: str, key: LiveMetricKey, good: int, failed: int) -> LiveLatency:
+    def _latency(self, arm: str, key: LiveMetricKey, good: int, failed: int) -> LiveLatency:
         turns, lacking, quantiles_ms = good + failed, [], []
         for p in (0.5, 0.95):
             lacking.append(self._lacking(arm, p, turns))
@@ -256,7 +256,7 @@ class LiveTotals:
         of_arm = [standing.targets.get(arm, {}) for standing in self._last]
         sessions, measured, squares = (sum(counts.get(name, 0) for counts in of_arm) for name in DESIGN)
         if not (sessions and squares and turns):
-            return LEAST_SESSIONS
+            return MIN_EFFECTIVE_SESSIONS
         share = min(1.0, turns / measured)
         needs = sessions_to_publish(p, turns, sessions * share, measured**2 / squares * share)
         return needs if sessions * share < needs else 0
@@ -265,18 +265,18 @@ class LiveTotals:
 
     def health(self) -> str:
         """Return OK, or why the load generator is overloaded; empty if there is no data to judge yet."""
-        return _health(self._judged())
+        return _health(self._with_verdict())
 
-    def late(self) -> str:
+    def overload_text(self) -> str:
         """Return why the load generator is overloaded now, as `send_delay 14.2 ms > 10 ms`; empty if it keeps up."""
-        failed = _first_failed(self._judged())
+        failed = _first_failed(self._with_verdict())
         return _over(failed) if failed else ""
 
-    def _judged(self, target: str | None = None) -> Validity:
+    def _with_verdict(self, target: str | None = None) -> Validity:
         """Return the validity by the values of a target; None: of all targets."""
         total, metrics = self.total, []
         for arm in sorted({arm for arm, _ in self._times} if target is None else {target}):
-            for name, measured_from in product(HEADLINE, ORIGINS):
+            for name, measured_from in product(HEADLINE, MEASURED_FROM):
                 bound_ms = self._quantile_ms(arm, LiveMetricKey(BOUND, name, measured_from), 0.99)
                 p50_ms = self._quantile_ms(arm, LiveMetricKey(VALUE, name, measured_from), 0.5)
                 if bound_ms is not None:

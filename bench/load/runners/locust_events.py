@@ -51,12 +51,12 @@ def _on_init(environment: Any, **_: Any) -> None:
             role.say(str(each))
         role.give_up()
     gevent.get_hub().loop.update_now()  # Locust measures `-t` from the last time at which its loop read the clock
-    role.take_the_screen()
+    role.use_terminal()
     for name in ("test_start", "spawning_complete", "test_stopping", "test_stop", "quitting", "quit"):
         getattr(environment.events, name).add_listener(getattr(role, f"on_{name}"))
 
 
-def say_in_a_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def report_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print the error of a port in use as one line. Show all other exceptions as Python does."""
     if not isinstance(error, RPCError) or BIND_FAILURE not in str(error):
         sys.__excepthook__(kind, error, trace)
@@ -71,7 +71,7 @@ def register() -> None:
     if hasattr(events, REGISTERED):
         return
     setattr(events, REGISTERED, True)
-    sys.excepthook = say_in_a_line
+    sys.excepthook = report_error
     messages.accept_workers_only()  # before a master exists
     worker_link.tie_forks()  # otherwise a worker searches for a dead master for minutes
     for listener in (add_options, stay_on_loopback, fork_for_allowed_cores):

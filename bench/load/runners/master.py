@@ -19,7 +19,7 @@ from locust import runners
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import UsageError
-from bench.load.execution.live_run import CUT_S, unwritable
+from bench.load.execution.live_run import ABORT_WAIT_S, unwritable
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.target_state import TargetState
 from bench.load.lifecycle import ALL_DONE, RunRefused, RunState, StopRequested
@@ -27,7 +27,7 @@ from bench.load.planning.run_options import Environment
 from bench.load.planning.run_plan import WorkerHost, hosts_advice
 from bench.load.runners import messages
 from bench.load.runners.leader import Leader
-from bench.load.runners.messages import PartMessage, Pong, WorkerHello, WorkerProgress
+from bench.load.runners.messages import PartMessage, Pong, WorkerHello, WorkerProgressMessage
 from bench.load.runners.worker_link import EXCHANGES, ClockOffset, best, offset_of
 from bench.run import folder as files
 from bench.run import spool
@@ -40,7 +40,7 @@ from bench.units import NS_PER_S
 WORKERS_START_NS = 10 * NS_PER_S
 WORKERS_BEGIN_S = 5.0
 """The seconds for which the master waits for workers on its host without data, which may be about to open sessions."""
-LAST_IS_MISSING = "the last worker went missing"
+NO_WORKER_LEFT = "the last worker went missing"
 
 
 class Master(Leader):
@@ -52,7 +52,7 @@ class Master(Leader):
         """The workers whose sessions are done."""
         self._drained: set[str] = set()
         """The workers that finished draining. If one has recorded no data by then, none will come."""
-        self._here: dict[str, WorkerHello] = {}
+        self._hellos: dict[str, WorkerHello] = {}
         """The workers that can receive a request to quit, with the facts about their hosts."""
         self._members: dict[str, int] = {}
         """The workers of the current run, with their numbers."""
@@ -67,8 +67,8 @@ class Master(Leader):
             (messages.PONG, self._on_pong),
             (messages.STOP, self._on_stop_requested),
             (messages.DRAINED, lambda client, _: self._drained.add(client)),
-            (messages.REFUSED, lambda _, refused: self.tell(refused)),
-            (messages.STANDING, self._on_standing),
+            (messages.REFUSED, lambda _, refused: self.apply(refused)),
+            (messages.STANDING, self._on_progress),
             (messages.CHUNK, self._on_chunk),
         ):
             messages.subscribe(environment.runner, kind, take)
@@ -86,7 +86,7 @@ class Master(Leader):
         processes = self._parsed.processes
         if processes:
             until_ns = monotonic_ns() + WORKERS_START_NS
-            while len(self._here) < processes and monotonic_ns() < until_ns:
+            while len(self._hellos) < processes and monotonic_ns() < until_ns:
                 gevent.sleep(0.05)
             self._runner.quit()
         super().give_up()
@@ -94,9 +94,9 @@ class Master(Leader):
     def open(self) -> None:
         super().open()
         runners.HEARTBEAT_LIVENESS = math.ceil(self._planned.options.worker_timeout_s)  # in heartbeats, one per second
-        self._await_workers()
+        self._wait_for_workers()
 
-    def _await_workers(self) -> None:
+    def _wait_for_workers(self) -> None:
         """Wait for the expected workers, if Locust's wait for them is limited. Raises UsageError if they are late."""
         wanted, longest_s = int(self._parsed.expect_workers or 0), self._parsed.expect_workers_max_wait
         if not longest_s:
@@ -112,17 +112,17 @@ class Master(Leader):
                 raise UsageError(f"{came} (--expect-workers-max-wait): can they reach this master, at {where}?")
             gevent.sleep(0.05)
 
-    def _begin(self, keyring: Keyring) -> None:
+    def _start_load(self, keyring: Keyring) -> None:
         self._planned = replace(self._planned, hosts_advice=self._advice())
-        super()._begin(keyring)
+        super()._start_load(keyring)
 
     def _advice(self) -> tuple[str, ...]:
         """Return the notices about the hosts of the workers; none if all are on this host."""
         plan, by_name = self._planned, defaultdict[str, list[WorkerHello]](list)
         way = messages.trust_key(plan.kind, tls=any(target.tls for target in plan.targets))
         for client in self._present():
-            if client in self._here:
-                by_name[self._here[client]["host"]].append(self._here[client])
+            if client in self._hellos:
+                by_name[self._hellos[client]["host"]].append(self._hellos[client])
         if list(by_name) == [host_name()]:
             return ()
         hosts = [
@@ -137,13 +137,13 @@ class Master(Leader):
         vars(self._parsed).update(self._given)
         super()._start()
 
-    def _let_play(self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring) -> None:
+    def _start_users(self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring) -> None:
         """Hand the run to the connected workers. Workers that connect later take no part."""
         keyring.close()  # the workers sign in themselves
         present = sorted(self._present(), key=self._runner.get_worker_index)
         self._members = {client: number for number, client in enumerate(present)}
         clocks = {client: best(self._exchanges[client]) for client in present}
-        hosts = [self._here[client]["host"] if client in self._here else "" for client in present]
+        hosts = [self._hellos[client]["host"] if client in self._hellos else "" for client in present]
         remote = [{"worker": number, "host": host} for number, host in enumerate(hosts) if host != host_name()]
         self._run.document["remote"] = remote
         files.write_document(folder, self._run.document)  # the process that closes the run needs their list
@@ -168,7 +168,7 @@ class Master(Leader):
 
     def _on_worker_here(self, client: str, data: WorkerHello) -> None:
         # only the first message counts: at that time, only the worker knew its ID
-        self._here.setdefault(client, data)
+        self._hellos.setdefault(client, data)
         self._ping(client)
 
     def _ping(self, client: str) -> None:
@@ -183,52 +183,52 @@ class Master(Leader):
     def _on_stop_requested(self, client: str, request: StopRequested) -> None:
         if request.reason == ALL_DONE:  # its share of the sessions
             self._done.add(client)
-            self._end_without_players()
+            self._end_without_workers()
         else:
-            self.tell(request)
+            self.apply(request)
 
-    def _look(self) -> None:
-        super()._look()
+    def _poll(self) -> None:
+        super()._poll()
         if self._state is RunState.RUNNING:
-            self._end_without_players()
+            self._end_without_workers()
 
-    def _end_without_players(self) -> None:
+    def _end_without_workers(self) -> None:
         """End the run if no worker has sessions left. Since the last one finished, others may have gone missing."""
         if self._done and self._done.issuperset(self._members.keys() & self._present()):
-            self.tell(StopRequested(ALL_DONE))
+            self.apply(StopRequested(ALL_DONE))
         elif self._has_lost_all:
-            self.tell(StopRequested(LAST_IS_MISSING))
+            self.apply(StopRequested(NO_WORKER_LEFT))
 
     @property
     def _has_lost_all(self) -> bool:
         return bool(self._members) and self._members.keys().isdisjoint(self._present())
 
-    def _on_standing(self, client: str, data: WorkerProgress) -> None:
+    def _on_progress(self, client: str, data: WorkerProgressMessage) -> None:
         monitor, number = self._run.monitor, self._members.get(client)
-        self._note_alive(client)
+        self._set_alive(client)
         if monitor is not None and number is not None:
-            monitor.heard(number, data["standing"], data["held_s"])
-            self._keep_budget(monitor)
+            monitor.on_report(number, data["standing"], data["held_s"])
+            self._enforce_budget(monitor)
 
     def _on_chunk(self, client: str, data: PartMessage) -> None:
         """Store a chunk that a worker of this run recorded on another host. Acknowledge how much has arrived."""
         folder, number = self._run.folder, self._members.get(client)
-        if folder is None or number is None or data["run_id"] != folder.name or not spool.is_kept(folder):
+        if folder is None or number is None or data["run_id"] != folder.name or not spool.is_stored(folder):
             return
-        self._note_alive(client)
+        self._set_alive(client)
         if number not in self._replicas:
-            self._replicas[number] = PartReplica(folder, number, self._here[client]["key"])
+            self._replicas[number] = PartReplica(folder, number, self._hellos[client]["key"])
         try:
-            receipt = self._replicas[number].take(data["chunk"])
+            receipt = self._replicas[number].receive(data["chunk"])
         except BadChunkError:
             messages.IGNORED.count += 1
         except OSError as error:
             self._disk_is_full = True
-            self.tell(RunRefused(unwritable(error)))
+            self.apply(RunRefused(unwritable(error)))
         else:
             self._runner.send_message(messages.RECEIPT, msgspec.to_builtins(receipt), client)
 
-    def _note_alive(self, client: str) -> None:
+    def _set_alive(self, client: str) -> None:
         """Count every message as a sign of life: on a slow link, heartbeats queue behind shipped data."""
         node = self._runner.clients.get(client)
         if node is not None:
@@ -236,17 +236,17 @@ class Master(Leader):
 
     # The end.
 
-    def _why_stopped(self) -> str:
-        return LAST_IS_MISSING if self._has_lost_all else super()._why_stopped()
+    def _stop_reason(self) -> str:
+        return NO_WORKER_LEFT if self._has_lost_all else super()._stop_reason()
 
     def _drain_sessions(self) -> None:
         """Ask the workers to end. Wait until each has flushed its last row and shipped it."""
         folder = self._run.folder
-        if folder is None or not spool.is_kept(folder):
+        if folder is None or not spool.is_stored(folder):
             return
         self._runner.send_message(messages.DRAIN, {"spent": self._run.lifecycle.is_spent})
         began_ns = over_ns = monotonic_ns()
-        longest_ns = int((self._longest_s + CUT_S) * NS_PER_S)
+        longest_ns = int((self._longest_s + ABORT_WAIT_S) * NS_PER_S)
         while awaited := self._awaited(folder, (monotonic_ns() - began_ns) / NS_PER_S):
             if any(map(self._plays, awaited)):
                 over_ns = min(monotonic_ns(), began_ns + longest_ns)
@@ -274,17 +274,17 @@ class Master(Leader):
             elif part is None:
                 awaits = client in present and waited_s < WORKERS_BEGIN_S
             else:
-                awaits = part.unfinished
+                awaits = part.is_unfinished
             if awaits and client not in self._drained:
                 awaited.add(number)
         return awaited
 
     def _plays(self, number: int) -> bool:
         """Return whether a worker has open sessions, by its last report; True if there is none."""
-        told = None if self._run.monitor is None else self._run.monitor.tally.last(number)
+        told = None if self._run.monitor is None else self._run.monitor.totals.last(number)
         return told is None or told.sessions_open > 0
 
-    def _unheard(self, folder: Path) -> int:
+    def _silent_workers(self, folder: Path) -> int:
         """Return the number of workers on other hosts without data that did not confirm that they have drained.
 
         A worker that confirmed it has recorded no data. It is removed from `remote` of run.json.

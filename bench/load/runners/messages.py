@@ -56,7 +56,7 @@ Pong: TypeAlias = tuple[int, int, int]
 """The instants at which a ping was sent (the master's clock), received and answered (the worker's clock)."""
 
 
-class WorkerProgress(TypedDict):
+class WorkerProgressMessage(TypedDict):
     """A worker's progress, and how long its starts were delayed, by the target's label."""
 
     standing: ProgressReport
@@ -76,7 +76,7 @@ OF_WORKERS: dict[str, Any] = {
     STOP: StopRequested,
     DRAINED: dict,
     REFUSED: RunRefused,
-    STANDING: WorkerProgress,
+    STANDING: WorkerProgressMessage,
     CHUNK: PartMessage,
 }
 """The content of workers' messages."""
@@ -142,7 +142,7 @@ _hear, _handle = rpc.Server.recv_from_client, MasterRunner.handle_message
 
 def accept_workers_only() -> None:
     """Make the masters of this process accept only messages of workers. Call this before one exists."""
-    rpc.Server.recv_from_client, MasterRunner.handle_message = _heard, _handled
+    rpc.Server.recv_from_client, MasterRunner.handle_message = _receive, _handled
 
 
 def subscribe(runner: Any, kind: str, take: Callable[[str, Any], None]) -> None:
@@ -159,7 +159,7 @@ def subscribe(runner: Any, kind: str, take: Callable[[str, Any], None]) -> None:
     runner.register_message(kind, heard)
 
 
-def _heard(server: Any) -> tuple[str, Message]:
+def _receive(server: Any) -> tuple[str, Message]:
     """Return the next valid message. Replaces Locust's function."""
     while True:
         try:

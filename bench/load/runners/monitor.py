@@ -31,16 +31,14 @@ from bench.target.target import Target
 from bench.units import NS_PER_S
 from bench.untrusted.sanitize import one_line
 
-MOST_LINES = 1_000
+MAX_LINES = 1_000
 """The maximum number of lines that wait for the child. Further lines are dropped."""
-SEND_REST_S = 10.0
+FLUSH_S = 10.0
 """The maximum time in seconds in which the child may send the remaining metrics after the run."""
 PROVIDERS = {"azure": "azure.ai.openai", "openai": "openai"}
 NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 BEHIND = "the process that sends metrics was too slow: some metrics were not sent"
-CUT = (
-    f"the process that sends metrics was still running {SEND_REST_S:g} s after the run: the last metrics were not sent"
-)
+CUT = f"the process that sends metrics was still running {FLUSH_S:g} s after the run: the last metrics were not sent"
 
 
 def check_installed() -> None:
@@ -57,8 +55,8 @@ class Telemetry:
     """The connection to the child that exports one run. `say` prints the child's messages."""
 
     def __init__(self, run_id: str, planned: RunPlan, say: Callable[[str], None]) -> None:
-        self._say, self._behind = say, False
-        self._lines: Queue[bytes | None] = Queue(MOST_LINES)
+        self._say, self._backlog = say, False
+        self._lines: Queue[bytes | None] = Queue(MAX_LINES)
         self._child = Popen(
             python_command("bench.load.runners.otel_exporter"),
             stdin=PIPE,
@@ -69,25 +67,25 @@ class Telemetry:
         )
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, self._child.pid, LOWERED)
-        self._writes, self._hears = gevent.spawn(self._write), gevent.spawn(self._hear)
+        self._writer, self._reader = gevent.spawn(self._write), gevent.spawn(self._read)
         targets = {target.label: attributes_of(target) for target in planned.targets}
         self._put({"run_id": run_id, "scenario": planned.scenario, "version": tool_version(), "targets": targets})
 
-    def tell(self, worker: int, standing: ProgressReport) -> None:
+    def export(self, worker: int, standing: ProgressReport) -> None:
         self._put(vars(standing) | {"worker": worker})
 
-    def tell_overload(self, *, late: bool) -> None:
+    def export_overload(self, *, late: bool) -> None:
         """Report whether the run would be invalid now."""
         self._put({"late": late})
 
     def _put(self, told: Mapping[str, Any]) -> None:
-        if self._writes.dead:  # the child has ended, and has printed why
+        if self._writer.dead:  # the child has ended, and has printed why
             return
         try:
             self._lines.put_nowait(msgspec.json.encode(told) + b"\n")
         except Full:
-            if not self._behind:
-                self._behind = True
+            if not self._backlog:
+                self._backlog = True
                 self._say(BEHIND)
 
     def _write(self) -> None:
@@ -98,25 +96,25 @@ class Telemetry:
         with contextlib.suppress(OSError):
             self._child.stdin.close()
 
-    def _hear(self) -> None:
+    def _read(self) -> None:
         for line in self._child.stderr:
             if text := line.decode(errors="replace").strip():
                 self._say(f"telemetry: {one_line(text)}")
 
     def close(self) -> None:
         """Let the child send the remaining metrics. Kill it if that takes too long."""
-        with contextlib.suppress(Full), gevent.Timeout(SEND_REST_S, Full):
-            if not self._writes.dead:
+        with contextlib.suppress(Full), gevent.Timeout(FLUSH_S, Full):
+            if not self._writer.dead:
                 self._lines.put(None)
-        with gevent.Timeout(SEND_REST_S, False):
+        with gevent.Timeout(FLUSH_S, False):
             self._child.wait()
         if self._child.poll() is None:
             self._child.kill()
             self._say(CUT)
             with gevent.Timeout(KILLED_S, False):
                 self._child.wait()
-        gevent.joinall([self._hears], timeout=1)
-        gevent.killall([self._writes, self._hears])
+        gevent.joinall([self._reader], timeout=1)
+        gevent.killall([self._writer, self._reader])
 
 
 def attributes_of(target: Target) -> dict[str, str]:
@@ -132,7 +130,7 @@ def attributes_of(target: Target) -> dict[str, str]:
 
 OVER_S = 1.0
 """A run that ends at most this many seconds before its planned end is not early."""
-TELL_NS = 5 * NS_PER_S
+EXPORT_PERIOD_NS = 5 * NS_PER_S
 
 
 class RunMonitor:
@@ -148,36 +146,36 @@ class RunMonitor:
         telemetry: Telemetry | None = None,
     ) -> None:
         self._planned, self._view, self._run_time_s = planned, view, run_time_s
-        self._looks, self._telemetry = looks, telemetry
-        self.tally = LiveTotals(planned.chunk_ms, [target.label for target in planned.targets])
+        self._analyses, self._telemetry = looks, telemetry
+        self.totals = LiveTotals(planned.chunk_ms, [target.label for target in planned.targets])
         self._sessions = None if planned.sessions is None else planned.sessions * len(planned.targets)
         """The planned sessions of all targets together."""
         self._held_s: dict[int, dict[str, float]] = {}
-        self._began_ns = self._told_ns = monotonic_ns()
+        self._started_ns = self._exported_ns = monotonic_ns()
         self._targets: list[TargetProgress] = []
         self._targets_ns = 0
 
-    def heard(self, worker: int, standing: ProgressReport, held_s: dict[str, float]) -> None:
-        self.tally.add(worker, standing, monotonic_ns())
+    def on_report(self, worker: int, standing: ProgressReport, held_s: dict[str, float]) -> None:
+        self.totals.add(worker, standing, monotonic_ns())
         self._held_s[worker] = held_s
         if self._telemetry is not None:
-            self._telemetry.tell(worker, standing)
+            self._telemetry.export(worker, standing)
 
     def over_budget(self) -> str:
         """Return the notice that the processes have spent the budget together; "" if they have not."""
-        return over_budget(self._planned.options.budget_usd, self.tally.total.usd)
+        return over_budget(self._planned.options.budget_usd, self.totals.total.usd)
 
-    def look(self, state: RunState = RunState.RUNNING) -> None:
+    def poll(self, state: RunState = RunState.RUNNING) -> None:
         """Export whether the load generator keeps up, start an interim analysis, and draw the line, each if it is due.
 
         This is called once a second.
         """
-        now_ns, total, elapsed_s = monotonic_ns(), self.tally.total, self._elapsed_s
-        if self._telemetry is not None and now_ns >= self._told_ns + TELL_NS:
-            self._told_ns = now_ns
-            self._telemetry.tell_overload(late=bool(self.tally.late()))
-        if self._looks is not None and state is RunState.RUNNING:
-            self._looks.consider(total.pairs_done, total.turns_stamped, self.tally.late())
+        now_ns, total, elapsed_s = monotonic_ns(), self.totals.total, self._elapsed_s
+        if self._telemetry is not None and now_ns >= self._exported_ns + EXPORT_PERIOD_NS:
+            self._exported_ns = now_ns
+            self._telemetry.export_overload(late=bool(self.totals.overload_text()))
+        if self._analyses is not None and state is RunState.RUNNING:
+            self._analyses.consider(total.pairs_done, total.turns_stamped, self.totals.overload_text())
         if self._view is None:
             return
         moment = RunPhase(
@@ -186,14 +184,14 @@ class RunMonitor:
             None if state in ENDINGS else left_s(elapsed_s, self._run_time_s, self._sessions, total.sessions_over),
             self._sessions,
             self._planned.options.budget_usd,
-            self._looks.standing if self._looks is not None else None,
+            self._analyses.progress if self._analyses is not None else None,
         )
-        self._view.show(self.tally, moment, now_ns)
+        self._view.show(self.totals, moment, now_ns)
 
     def close(self) -> None:
         """Stop the interim analyses, because all data of the run decides it now. Send the last metrics."""
-        if self._looks is not None:
-            self._looks.end()
+        if self._analyses is not None:
+            self._analyses.end()
         if self._telemetry is not None:
             self._telemetry.close()
 
@@ -202,14 +200,14 @@ class RunMonitor:
         """True if the run ended before its run time, or, without a run time, before its planned sessions."""
         if self._run_time_s is not None:
             return self._elapsed_s < self._run_time_s - OVER_S
-        return self._sessions is not None and self.tally.total.sessions_over < self._sessions
+        return self._sessions is not None and self.totals.total.sessions_over < self._sessions
 
     @property
     def targets(self) -> list[TargetProgress]:
         """The progress of each target. It is computed at most once a second, however often it is read."""
         now_ns = monotonic_ns()
         if now_ns >= self._targets_ns + NS_PER_S:
-            self._targets, self._targets_ns = self.tally.targets(now_ns), now_ns
+            self._targets, self._targets_ns = self.totals.targets(now_ns), now_ns
         return self._targets
 
     @property
@@ -222,4 +220,4 @@ class RunMonitor:
 
     @property
     def _elapsed_s(self) -> float:
-        return (monotonic_ns() - self._began_ns) / NS_PER_S
+        return (monotonic_ns() - self._started_ns) / NS_PER_S

@@ -30,7 +30,7 @@ from bench.units import US_PER_S
 AGGREGATION, INTERVAL = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "OTEL_METRIC_EXPORT_INTERVAL"
 """Standard variables that replace the defaults of this module."""
 USUAL_INTERVAL_MS = 5_000
-MOST_SCALE = 8
+MAX_SCALE = 8
 """The finest buckets that Prometheus accepts: 0.27 % wide."""
 NOT_TAKEN = (
     "no metrics reach the collector: check that it listens at OTEL_EXPORTER_OTLP_ENDPOINT for OTLP over HTTP; "
@@ -70,7 +70,7 @@ class Instruments:
             "s",
             "Time from the request to the first delta of successful turns.",
         )
-        self._wait = meter.create_histogram(
+        self._latency = meter.create_histogram(
             "rtbench.turn.latency", "s", "Latency of successful turns, by metric and origin."
         )
         self._turns = meter.create_counter("rtbench.turns", "{turn}", "Measured turns that ended, by outcome.")
@@ -82,13 +82,13 @@ class Instruments:
             "rtbench.load_generator.overloaded", "", "1 if the run would be invalid if it ended now, else 0."
         )
 
-    def take(self, told: ExportedProgress) -> None:
+    def add(self, told: ExportedProgress) -> None:
         if told.late is not None:
             self._late.set(int(told.late))
             return
         before = self._before.get(told.worker, ExportedProgress())
         self._before[told.worker] = told
-        self._take_counts(told, before)
+        self._add_counts(told, before)
         for label, steps in told.outcomes.items():
             for step, outcomes in steps.items():
                 of_step = self._of(label, told.simulated) | {"rtbench.step": step}
@@ -98,12 +98,12 @@ class Instruments:
                     self._turns.add(count - last.get(outcome, 0), of_step | kind)
         for label, timed in told.times_us.items():
             for step, times in timed.items():
-                self._take_times(self._of(label, told.simulated) | {"rtbench.step": step}, times)
+                self._add_times(self._of(label, told.simulated) | {"rtbench.step": step}, times)
 
     def _of(self, label: str, simulated: bool) -> dict[str, Any]:
         return {"rtbench.target": label, "rtbench.simulated": simulated} | dict(self._run.targets.get(label, {}))
 
-    def _take_counts(self, told: ExportedProgress, before: ExportedProgress) -> None:
+    def _add_counts(self, told: ExportedProgress, before: ExportedProgress) -> None:
         for label, counts in told.targets.items():
             if not any(counts.values()):  # it is not known yet whether the service is simulated
                 continue
@@ -118,14 +118,14 @@ class Instruments:
                 attributes,
             )
 
-    def _take_times(self, attributes: Attributes, times: Iterable[tuple[LiveMetricKey, list[int]]]) -> None:
+    def _add_times(self, attributes: Attributes, times: Iterable[tuple[LiveMetricKey, list[int]]]) -> None:
         for key, values_us in times:
             if key not in EXPORTED:
                 continue
             of_wait = {**attributes, "rtbench.metric": key.metric, "rtbench.measured_from": key.measured_from}
             for value_us in values_us:
                 wait_s = value_us / US_PER_S
-                self._wait.record(wait_s, of_wait)
+                self._latency.record(wait_s, of_wait)
                 if key.measured_from == "request_sent" and key.metric in FIRST_DELTAS.values():
                     self._first_chunk.record(wait_s, attributes)
 
@@ -135,13 +135,13 @@ class WarnOnceExporter(OTLPMetricExporter):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self._said = False
+        self._has_warned = False
 
     def export(self, *given: Any, **settings: Any) -> MetricExportResult:
         """Send metrics over OTLP."""
         result = super().export(*given, **settings)
-        if result is not MetricExportResult.SUCCESS and not self._said:
-            self._said = True
+        if result is not MetricExportResult.SUCCESS and not self._has_warned:
+            self._has_warned = True
             print(NOT_TAKEN, file=sys.stderr, flush=True)
         return result
 
@@ -151,7 +151,7 @@ def provider_of(run: ExportedRun, environ: Mapping[str, str]) -> MeterProvider:
 
     It sends times as exponential histograms, unless the environment sets another aggregation.
     """
-    finest = {Histogram: ExponentialBucketHistogramAggregation(max_scale=MOST_SCALE)}
+    finest = {Histogram: ExponentialBucketHistogramAggregation(max_scale=MAX_SCALE)}
     exporter = WarnOnceExporter(preferred_aggregation=None if AGGREGATION in environ else finest)
     interval_ms = None if INTERVAL in environ else USUAL_INTERVAL_MS
     about = {
@@ -173,7 +173,7 @@ def send_metrics(lines: Iterable[bytes], environ: Mapping[str, str]) -> None:
     instruments = Instruments(provider.get_meter("rtbench", run.version), run)
     decoder = msgspec.json.Decoder(ExportedProgress)
     for line in told:
-        instruments.take(decoder.decode(line))
+        instruments.add(decoder.decode(line))
     provider.shutdown()
 
 

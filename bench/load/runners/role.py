@@ -22,7 +22,7 @@ import gevent
 from bench.cpu import niceness, set_niceness
 from bench.errors import USAGE_STATUS, RtbenchError
 from bench.load import lifecycle
-from bench.load.execution.live_run import CUT_S, LiveRun, unwritable
+from bench.load.execution.live_run import ABORT_WAIT_S, LiveRun, unwritable
 from bench.load.execution.pairs import WorkerSlot
 from bench.load.execution.session_registry import LocustCallbacks
 from bench.load.execution.target_state import TargetState
@@ -115,7 +115,7 @@ class ProcessRole(ABC):
     def _plan(self) -> RunPlan:
         return plan_run(self._environment)
 
-    def take_the_screen(self) -> None:
+    def use_terminal(self) -> None:
         """If the process ends with its run, show the run's progress in place of Locust's tables, with Locust's log."""
         if not self._ends_itself:
             return
@@ -141,7 +141,7 @@ class ProcessRole(ABC):
         except OSError as error:
             self._refuse_start(unwritable(error))
         else:
-            gevent.spawn(self._look_each_second, self._run)
+            gevent.spawn(self._poll_each_second, self._run)
 
     def on_spawning_complete(self, **_: Any) -> None:
         """Count the users after Locust has spawned them.
@@ -161,15 +161,15 @@ class ProcessRole(ABC):
         gevent.spawn(count_users)
 
     def on_test_stopping(self, **_: Any) -> None:
-        self.tell(lifecycle.UsersStopping(self._why_stopped()))
-        self._await_steps()
+        self.apply(lifecycle.UsersStopping(self._stop_reason()))
+        self._run_steps()
 
     def on_test_stop(self, **_: Any) -> None:
-        self.tell(lifecycle.UsersStopped())
-        self._await_steps()
+        self.apply(lifecycle.UsersStopped())
+        self._run_steps()
 
     def on_quitting(self, **_: Any) -> None:
-        self.tell(lifecycle.ProcessQuitting())
+        self.apply(lifecycle.ProcessQuitting())
         self._end_run()
 
     def on_quit(self, **_: Any) -> None:
@@ -177,17 +177,17 @@ class ProcessRole(ABC):
             print(self._run.summary, flush=True)
 
     def _on_signal(self) -> None:
-        self.tell(lifecycle.SignalReceived())
+        self.apply(lifecycle.SignalReceived())
 
-    def _why_stopped(self) -> str:
+    def _stop_reason(self) -> str:
         """Return why Locust stops the test, if neither the run nor a signal is the reason; empty if unknown."""
         return ""
 
     # The lifecycle.
 
-    def tell(self, event: RunEvent) -> None:
+    def apply(self, event: RunEvent) -> None:
         """Pass an event to the run's lifecycle, and execute the resulting actions. This never blocks."""
-        for action in self._run.lifecycle.tell(event):
+        for action in self._run.lifecycle.apply(event):
             self._do(action)
 
     def _do(self, action: RunAction) -> None:
@@ -220,15 +220,15 @@ class ProcessRole(ABC):
 
         self._run.last_step = gevent.spawn(take_step)
 
-    def _await_steps(self) -> None:
+    def _run_steps(self) -> None:
         if self._run.last_step is not None:
             self._run.last_step.get()
 
     def _end_run(self, *, spent: bool = False) -> None:
         """End the run, whichever of its events Locust left out. Return when it is over."""
-        self.tell(lifecycle.UsersStopping(spent=spent))
-        self.tell(lifecycle.UsersStopped())
-        self._await_steps()
+        self.apply(lifecycle.UsersStopping(spent=spent))
+        self.apply(lifecycle.UsersStopped())
+        self._run_steps()
 
     # The start.
 
@@ -238,12 +238,12 @@ class ProcessRole(ABC):
 
     def _refuse_start(self, problem: str) -> None:
         """End a run that cannot start, before it has users."""
-        self.tell(lifecycle.RunRefused(problem))
+        self.apply(lifecycle.RunRefused(problem))
 
     def _signed_in(self) -> Keyring | None:
         """Fetch all tokens; return None if the run ended meanwhile. Raises UsageError if a sign-in is refused."""
         keyring = Keyring(self._planned.targets, incident=self._incident)
-        self.tell(lifecycle.SignInStarted())
+        self.apply(lifecycle.SignInStarted())
         sign_in(keyring, self.say)
         if self._state is RunState.SIGNING_IN:
             return keyring
@@ -261,19 +261,19 @@ class ProcessRole(ABC):
         """Start the users' sessions, at the requested priority."""
         if self._planned.priority:
             set_niceness(self._planned.priority.niceness)
-        callbacks = LocustCallbacks(self._run.lifecycle, self.tell, self._environment.events.request.fire)
+        callbacks = LocustCallbacks(self._run.lifecycle, self.apply, self._environment.events.request.fire)
         self._run.live = LiveRun(self._planned, slot, arms, keyring, Spool(folder, slot.worker, run_id), callbacks)
 
     # During the run.
 
     @abstractmethod
-    def _look(self) -> None:
+    def _poll(self) -> None:
         """Check the progress of the run. Called each second until the run is over."""
 
-    def _look_each_second(self, run: CurrentRun) -> None:
+    def _poll_each_second(self, run: CurrentRun) -> None:
         gevent.sleep(LOOK_S)
         while self._run is run and run.lifecycle.state is not RunState.REPORTED:
-            self._look()
+            self._poll()
             gevent.sleep(LOOK_S)
 
     # The end.
@@ -281,7 +281,7 @@ class ProcessRole(ABC):
     def _drain(self) -> None:
         self._drain_sessions()
         if self._all_drain:
-            self._environment.stop_timeout = CUT_S  # the remaining users have had their time
+            self._environment.stop_timeout = ABORT_WAIT_S  # the remaining users have had their time
 
     def _drain_sessions(self) -> None:
         if self._run.live is None:
@@ -299,7 +299,7 @@ class ProcessRole(ABC):
             failed = False
         finally:
             self._view.clear()
-            self.tell(lifecycle.RunClosed(failed))
+            self.apply(lifecycle.RunClosed(failed))
         if self._run.summary and not self._ends_itself:
             print(self._run.summary, flush=True)
 
@@ -307,12 +307,12 @@ class ProcessRole(ABC):
         live = self._run.live
         if live is None:
             return
-        self._look()
+        self._poll()
         self._view.clear()  # if closing fails, a message follows
         live.close()
         if niceness() < self._niceness:  # the report needs no priority
             set_niceness(self._niceness)
-        if live.flusher.problem:
+        if live.flusher.error:
             self._environment.process_exit_code = USAGE_STATUS
 
     # Locust's mode.

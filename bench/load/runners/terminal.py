@@ -35,7 +35,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
-MAX_ARMS = 4
+MAX_TARGETS = 4
 """The maximum number of targets with values of their own in the line."""
 HELD_S = 1.0
 """The minimum delay of starts that is shown, in seconds."""
@@ -102,7 +102,7 @@ def _parts(tally: LiveTotals, moment: RunPhase) -> Iterator[StatusPart]:
         yield StatusPart(6, (f"turns {ended} ok {good}", f"{ended} ok {good}"))
     if total.throttled:
         yield StatusPart(4, (f"{total.throttled} throttled",), "bad")
-    yield from _waits(tally.waits())
+    yield from _latencies(tally.latencies())
     yield from _money(total, moment.budget_usd)
     if health == OK:
         yield StatusPart(11, ("load generator OK",))
@@ -124,7 +124,7 @@ def _sessions(total: ProgressReport, planned: int | None) -> Iterator[StatusPart
         yield StatusPart(4, (f"{total.callers_backing_off} backing off",), "bad")
 
 
-def _waits(waits: Iterable[LiveLatency]) -> Iterator[StatusPart]:
+def _latencies(waits: Iterable[LiveLatency]) -> Iterator[StatusPart]:
     """Yield the latency of most turns, then the others if there is room. Skip metrics with too few sessions."""
     groups = [list(group) for _, group in groupby(waits, lambda wait: wait.name)]
     told = [every for every in groups if any(wait.p50_ms is not None for wait in every)]
@@ -144,18 +144,18 @@ def _several(rank: int, waits: list[LiveLatency]) -> StatusPart:
     """Return the p50 of several targets, and their p95 if one of them has it."""
     both = any(wait.p95_ms is not None for wait in waits)
     arms = [
-        re.sub(r"[^!-~]", "_", wait.arm)
+        re.sub(r"[^!-~]", "_", wait.target)
         + f" {milliseconds(wait.p50_ms)}"
         + (f"/{milliseconds(wait.p95_ms)}" if both else "")
         for wait in waits
     ]
     every, *fewer = (
         _in_ms(", ".join(arms[:count]) + (f" +{len(arms) - count}" if len(arms) > count else ""))
-        for count in range(min(MAX_ARMS, len(arms)), 0, -1)
+        for count in range(min(MAX_TARGETS, len(arms)), 0, -1)
     )
     what = "p50/p95" if both else "p50"
     forms = f"{waits[0].name} {what} {every}", f"{waits[0].metric} {every}", every
-    return StatusPart(rank, forms, cut=tuple(fewer))
+    return StatusPart(rank, forms, shorter_forms=tuple(fewer))
 
 
 def _money(total: ProgressReport, budget_usd: float | None) -> Iterator[StatusPart]:
@@ -181,7 +181,7 @@ class TerminalView(StatusLine):
     def show(self, tally: LiveTotals, moment: RunPhase, now_ns: int) -> None:
         """Draw the line if it is due: at a new phase; twice a second in place, every 10 s in a log."""
         every_ns = REDRAW_NS if self.in_place else PLAIN_NS
-        if (moment.phase == self._phase and now_ns < self._shown_ns + every_ns) or not self.takes():
+        if (moment.phase == self._phase and now_ns < self._shown_ns + every_ns) or not self.fits():
             return
         self._phase, self._shown_ns = moment.phase, now_ns
         if self.in_place:

@@ -58,7 +58,7 @@ def restrict_handlers(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[A
         request.form = ImmutableMultiDict(shape)
         try:
             check_picked(request.form, web_ui.environment)
-            check(as_asked(request.form, chosen))
+            check(requested_options(request.form, chosen))
         except UsageError as error:  # before Locust sets anything, because its settings stay for the next run
             return jsonify({"success": False, "message": str(error)})
         return None
@@ -88,7 +88,7 @@ def check_picked(form: ImmutableMultiDict[str, str], environment: Any) -> None:
             raise UsageError(f"{name}: {unknown:.100} does not exist; there are {', '.join(sorted(there))}")
 
 
-def as_asked(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
+def requested_options(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
     """Return the options as Locust would set them from a form. Numbers may be text.
 
     Raises UsageError for an invalid number of users.
@@ -133,7 +133,7 @@ def check_port(host: str, port: int) -> None:
         raise UsageError(f"the web UI cannot listen on port {port}: {why}; set another port with --web-port") from None
 
 
-def open_words(web_ui: Any) -> str:
+def open_text(web_ui: Any) -> str:
     """Return the warning if others than this machine can use the web UI without a login; else ""."""
     if web_ui.web_login or web_ui.host in LOOPBACK_NAMES:
         return ""
@@ -173,8 +173,8 @@ def _cost(target: TargetProgress) -> str:
     return ("no price known" if target.usd is None else f"{dollars(target.usd)} USD") + unpriced
 
 
-WAIT_COLUMNS: dict[str, tuple[str, Callable[[TargetProgress, LiveLatency], object]]] = {
-    "target": ("target", lambda _, wait: wait.arm),
+LATENCY_COLUMNS: dict[str, tuple[str, Callable[[TargetProgress, LiveLatency], object]]] = {
+    "target": ("target", lambda _, wait: wait.target),
     "figure": ("metric", lambda _, wait: wait.metric),
     "measured_from": ("measured from", lambda _, wait: wait.started_by),
     "p50": ("p50, ms", lambda _, wait: _cell(wait.p50_ms, wait.lacking[:1])),
@@ -201,9 +201,9 @@ SESSION_COLUMNS: dict[str, tuple[str, Callable[[TargetProgress], object]]] = {
 
 def stats(targets: Sequence[TargetProgress]) -> list[dict[str, Any]]:
     """Return the rows of both tables in the format of the page. The page sorts by `name`, and does not show it."""
-    shown = [(target, wait) for target in targets for wait in target.waits]
+    shown = [(target, wait) for target in targets for wait in target.latencies]
     waits = [
-        {"name": f"{place:04}"} | {key: cell(target, wait) for key, (_, cell) in WAIT_COLUMNS.items()}
+        {"name": f"{place:04}"} | {key: cell(target, wait) for key, (_, cell) in LATENCY_COLUMNS.items()}
         for place, (target, wait) in enumerate(shown)
     ]
     sessions = [
@@ -240,7 +240,7 @@ def add_tabs(
         "extended_tabs": [{"key": key, "title": title} for key, title in TABS.items()],
         "extended_tables": [
             {"key": key, "structure": [{"key": column, "title": head} for column, (head, _) in columns.items()]}
-            for key, columns in ((WAITS, WAIT_COLUMNS), (SESSIONS, SESSION_COLUMNS))
+            for key, columns in ((WAITS, LATENCY_COLUMNS), (SESSIONS, SESSION_COLUMNS))
         ],
     }
     pages = Blueprint("realtime", __name__, url_prefix=base_path)

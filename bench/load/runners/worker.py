@@ -17,10 +17,10 @@ from locust import runners
 
 from bench.clock import monotonic_ns, utc_ns
 from bench.errors import USAGE_STATUS, UsageError
-from bench.load.execution.live_run import CUT_S
+from bench.load.execution.live_run import ABORT_WAIT_S
 from bench.load.execution.pairs import WorkerSlot
-from bench.load.execution.target_state import arms_of
-from bench.load.lifecycle import AskMaster, MasterLost, RunAction, RunBegan, RunRefused, RunState
+from bench.load.execution.target_state import target_states
+from bench.load.lifecycle import AskMaster, MasterLost, RunAction, RunRefused, RunStarted, RunState
 from bench.load.planning.run_options import Environment, worker_timeout_s
 from bench.load.runners import messages, worker_link
 from bench.load.runners.role import LOOK_S, ProcessRole
@@ -31,7 +31,7 @@ from bench.run.provenance import host_name
 from bench.run.replica import PartSource, new_key
 from bench.target.tokens import closed_on_failure
 
-LEAVE_S = CUT_S
+LEAVE_S = ABORT_WAIT_S
 """A worker without messages from its master ends this many seconds before the master treats it as missing."""
 
 
@@ -43,7 +43,7 @@ class Worker(ProcessRole):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         parsed = environment.parsed_options
-        self._given = messages.secret_options(parsed)
+        self._assigned = messages.secret_options(parsed)
         self._yes = bool(getattr(parsed, "yes", False))
         """True if this process itself got --yes.
 
@@ -51,7 +51,7 @@ class Worker(ProcessRole):
         """
         self._number, self._shares = 0, True
         """This worker's number in the run, and whether it writes into its master's folder."""
-        self._shipper: PartSender | None = None
+        self._part_sender: PartSender | None = None
         """None if this worker shares that folder."""
         self._master = worker_link.MasterLiveness()
         runner = environment.runner
@@ -65,7 +65,7 @@ class Worker(ProcessRole):
         """Start to watch the master, which starts everything else."""
         self._master.patience_s = worker_timeout_s(self._parsed) - LEAVE_S
         runners.MASTER_HEARTBEAT_TIMEOUT = math.inf  # otherwise Locust would wait for open turns first
-        self._environment.events.heartbeat_received.add_listener(lambda **_: self._master.heard())
+        self._environment.events.heartbeat_received.add_listener(lambda **_: self._master.on_message())
         self._watching = gevent.spawn(self._watch_master)
 
     def on_quitting(self, **words: Any) -> None:
@@ -73,7 +73,7 @@ class Worker(ProcessRole):
         super().on_quitting(**words)
 
     def _start(self) -> None:
-        self._shipper = None
+        self._part_sender = None
         handed = self._parsed.rtbench_run
         if handed is None:
             return  # its master could not start the run, and has reported it
@@ -82,17 +82,17 @@ class Worker(ProcessRole):
             return
         self._number = handed["members"][self._runner.client_id]
         self._shares = spool.is_reached(Path(handed["folder"]), handed["host"])
-        self._take_part(handed)
+        self._join_run(handed)
 
     def _refuse_start(self, problem: str) -> None:
         """End the run for all processes: without this worker, it is not the requested run."""
         super()._refuse_start(problem if self._shares else f"{problem} (worker {self._number}, on {host_name()})")
 
-    def _take_part(self, handed: dict[str, Any]) -> None:
+    def _join_run(self, handed: dict[str, Any]) -> None:
         """Join a run that the master hands over. Raises UsageError if this worker cannot play it."""
         self._master.patience_s = worker_timeout_s(self._parsed) - LEAVE_S  # the options are the master's now
         worker_link.outlive_parent()  # recorded data must reach the disk
-        self._take_own_secrets()
+        self._use_own_secrets()
         if not self._shares:
             self._parsed.yes = self._yes
         self.prepare()
@@ -108,30 +108,30 @@ class Worker(ProcessRole):
         folder, keyring = Path(handed["folder"]), self._signed_in()
         if keyring is None:
             return
-        self.tell(RunBegan())
-        if self._shares and not (spool.is_kept(folder) and files.read_document(folder)["state"] == "running"):
+        self.apply(RunStarted())
+        if self._shares and not (spool.is_stored(folder) and files.read_document(folder)["state"] == "running"):
             keyring.close()  # after the master closes the run, further data would be in none of its files
             return
         with closed_on_failure(keyring):
             slot = self._slot(handed)
             self._run.folder = folder if self._shares else self._own_folder(handed, slot)
             self._master.tie(folder if self._shares else None)
-            arms = arms_of(self._planned, keyring, slot)
+            arms = target_states(self._planned, keyring, slot)
             self._go_live(self._run.folder, slot, arms, keyring, run_id=handed["run_id"])
 
-    def _take_own_secrets(self) -> None:
+    def _use_own_secrets(self) -> None:
         """Fill in the options that the master does not send, from this process's own.
 
         Raises UsageError if they are missing.
         """
         for name in messages.MAY_HOLD_SECRETS:
             if getattr(self._parsed, name, None) == messages.NOT_SENT:
-                if not self._given[name]:
+                if not self._assigned[name]:
                     raise UsageError(
                         f"set --{name} on this worker as well: it may contain a password, so the master does not "
                         "send it"
                     )
-                setattr(self._parsed, name, self._given[name])
+                setattr(self._parsed, name, self._assigned[name])
 
     def _slot(self, handed: dict[str, Any]) -> WorkerSlot:
         """Return this worker's slot, by its own clocks: CLOCK_MONOTONIC differs between hosts."""
@@ -150,40 +150,40 @@ class Worker(ProcessRole):
         document = plan.opening_document(run_id, slot.started_utc_ns, vars(self._parsed), slot.workers)
         files.write_document(folder, document)
         source = PartSource(folder, self._number, self._key)
-        self._shipper = PartSender(source, lambda chunk: send(messages.CHUNK, {"run_id": run_id, "chunk": chunk}))
+        self._part_sender = PartSender(source, lambda chunk: send(messages.CHUNK, {"run_id": run_id, "chunk": chunk}))
         return folder
 
     # During the run.
 
     def _on_receipt(self, msg: Any, **_: Any) -> None:
-        self._master.heard()
-        if self._shipper is not None:
-            self._shipper.receipt(msg.data)
+        self._master.on_message()
+        if self._part_sender is not None:
+            self._part_sender.receipt(msg.data)
 
     def _on_ping(self, msg: Any, **_: Any) -> None:
         self._runner.send_message(messages.PONG, [msg.data["sent_ns"], utc_ns(), utc_ns()])
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         if (live := self._run.live) is not None:
-            report = {"standing": asdict(live.standing()), "held_s": live.held_s()}
+            report = {"standing": asdict(live.progress_report()), "held_s": live.hold_s()}
             self._runner.send_message(messages.STANDING, report)
 
     def _watch_master(self) -> None:
         """Check each second that the master lives, from the start of this process to its end. Then end the worker."""
-        while not self._master.is_cut():
+        while not self._master.is_lost():
             gevent.sleep(LOOK_S)
         gevent.sleep(LOOK_S)  # the request to quit may have been its last message
         run = self._run
-        self._environment.stop_timeout = CUT_S
-        if self._shipper is not None:
-            self._shipper.give_up()
+        self._environment.stop_timeout = ABORT_WAIT_S
+        if self._part_sender is not None:
+            self._part_sender.give_up()
         named, where = "this worker", ""
         if run.live is not None and run.folder is not None:
             named = f"worker {self._number}"
-            if self._shipper is None:
+            if self._part_sender is None:
                 kept = f"its data is in {run.folder}: rtbench report {run.folder}"
                 where = f"; {kept if run.folder.exists() else f'{run.folder} no longer exists'}"
-            self.tell(MasterLost())
+            self.apply(MasterLost())
         self.say(f"{named} ends, because its master is missing{where}")
         self._runner.quit()
 
@@ -210,11 +210,11 @@ class Worker(ProcessRole):
     def _close_run(self) -> None:
         """Ship the remaining data. Remove this worker's folder if all data arrived."""
         super()._close_run()
-        shipper, folder = self._shipper, self._run.folder
+        shipper, folder = self._part_sender, self._run.folder
         if shipper is None or folder is None:
             return
         arrived = shipper.finish(messages.WORKERS_CLOSE_S - LEAVE_S)  # receipts arrive meanwhile
-        self._shipper = None
+        self._part_sender = None
         if arrived:
             shutil.rmtree(folder, ignore_errors=True)
             return

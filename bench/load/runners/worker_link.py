@@ -71,10 +71,10 @@ class MasterLiveness:
             os.close(self._locked)
         self._locked = None if folder is None else os.open(folder, os.O_RDONLY)
 
-    def heard(self) -> None:
+    def on_message(self) -> None:
         self._silent_s = 0
 
-    def is_cut(self) -> bool:
+    def is_lost(self) -> bool:
         """Return whether the master is missing. Call this once a second.
 
         Silence is counted in calls, so that a process that was suspended does not treat its master as missing.
@@ -92,7 +92,7 @@ class ClockOffset(NamedTuple):
     """The time by which a clock is ahead of the master's, and the uncertainty."""
 
     ahead_ns: int
-    error_ns: int
+    uncertainty_ns: int
 
 
 def offset_of(sent_ns: int, received_ns: int, answered_ns: int, returned_ns: int) -> ClockOffset:
@@ -102,13 +102,13 @@ def offset_of(sent_ns: int, received_ns: int, answered_ns: int, returned_ns: int
 
 def best(offsets: Iterable[ClockOffset]) -> ClockOffset | None:
     """Return the offset with the smallest uncertainty; None if there are no offsets."""
-    return min(offsets, key=lambda offset: offset.error_ns, default=None)
+    return min(offsets, key=lambda offset: offset.uncertainty_ns, default=None)
 
 
 EVERY_S = 1.0
 AGAIN_S = 5.0
 """The wait for a receipt, in seconds. Then the chunk is sent again."""
-LEAST_BYTES = 4 << 10
+MIN_BYTES = 4 << 10
 """The minimum size of a chunk, for a slow link: other messages queue behind it."""
 
 
@@ -117,35 +117,35 @@ class PartSender:
 
     def __init__(self, source: PartSource, send: Callable[[dict[str, Any]], None]) -> None:
         self._source, self._send = source, send
-        self._awaited: tuple[PartChunk, AsyncResult] | None = None
+        self._unacknowledged: tuple[PartChunk, AsyncResult] | None = None
         self._given_up = False
-        self._shipping = gevent.spawn(self._ship_on)
+        self._greenlet = gevent.spawn(self._send_next)
 
     def receipt(self, data: dict[str, Any]) -> None:
         """Process a receipt: how much of a file the master has."""
         receipt = msgspec.convert(data, ChunkAck)
-        if self._awaited is not None:
-            chunk, result = self._awaited
+        if self._unacknowledged is not None:
+            chunk, result = self._unacknowledged
             if (receipt.name, receipt.version) == (chunk.name, chunk.version):
                 result.set(receipt)
 
     def finish(self, longest_s: float) -> bool:
         """Ship the rest after the last write. Return False if the master did not get all of it within `longest_s`."""
-        self._shipping.kill()
-        return self._ship(monotonic_ns() + int(longest_s * NS_PER_S))
+        self._greenlet.kill()
+        return self._send_chunk(monotonic_ns() + int(longest_s * NS_PER_S))
 
     def give_up(self) -> None:
         """Stop waiting for receipts, because the master is missing."""
         self._given_up = True
-        if self._awaited is not None:
-            self._awaited[1].set(None)
+        if self._unacknowledged is not None:
+            self._unacknowledged[1].set(None)
 
-    def _ship_on(self) -> None:
+    def _send_next(self) -> None:
         while True:
-            self._ship(None)
+            self._send_chunk(None)
             gevent.sleep(EVERY_S)
 
-    def _ship(self, until_ns: int | None) -> bool:
+    def _send_chunk(self, until_ns: int | None) -> bool:
         """Ship the current data. Return whether all of it arrived before `until_ns`; None for no limit."""
         for chunk in self._source.chunks():
             left_s = AGAIN_S if until_ns is None else min(AGAIN_S, (until_ns - monotonic_ns()) / NS_PER_S)
@@ -154,21 +154,21 @@ class PartSender:
             receipt = self._sent(chunk, left_s)
             if receipt is None:
                 # the chunk may still be on its way
-                self._source.chunk_bytes = max(LEAST_BYTES, self._source.chunk_bytes // 4)
+                self._source.chunk_bytes = max(MIN_BYTES, self._source.chunk_bytes // 4)
             else:
                 self._source.chunk_bytes = min(CHUNK_BYTES, 2 * self._source.chunk_bytes)
-                self._source.note(receipt)
+                self._source.add(receipt)
         return True
 
     def _sent(self, chunk: PartChunk, longest_s: float) -> ChunkAck | None:
         """Send a chunk. Return its receipt, or None if none came within `longest_s`."""
         result = AsyncResult()
-        self._awaited = chunk, result
+        self._unacknowledged = chunk, result
         self._send(msgspec.to_builtins(chunk, builtin_types=(bytes,)))
         try:
             receipt: ChunkAck | None = result.get(timeout=longest_s)
         except gevent.Timeout:
             return None
         finally:
-            self._awaited = None
+            self._unacknowledged = None
         return receipt

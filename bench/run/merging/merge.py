@@ -81,7 +81,7 @@ def _merged_in_place(parts: Sequence[SourceRun], fresh: Path, out: Path) -> dict
     while True:
         sound = [part for part in parts if part not in [damage.part for damage in damages]]
         if not sound:
-            raise UsageError(f"no part can be read: {damages[0].part.folder}: {damages[0].why}")
+            raise UsageError(f"no part can be read: {damages[0].part.folder}: {damages[0].reason}")
         try:
             document = _merged(sound, damages, fresh, out.name)
         except DamagedPartError as damage:
@@ -96,21 +96,24 @@ def _merged(
     parts: Sequence[SourceRun], damages: Sequence[DamagedPartError], folder: Path, run_id: str
 ) -> dict[str, Any]:
     ordered = sorted(parts, key=lambda part: (part.document["started_utc_ns"], part.host, str(part.folder)))
-    _take(ordered)
+    _add_part(ordered)
     missing = {run: _missing([part for part in ordered if part.run == run]) for run in {part.run for part in ordered}}
     ended = {part.run for part in ordered if part.was_ended}
     for part in ordered:
-        part.complete = part.run in ended and not missing[part.run]
+        part.is_complete = part.run in ended and not missing[part.run]
     firsts = _first_workers(ordered, missing)
-    used = [part for part in ordered if part.taken]
+    used = [part for part in ordered if part.added_workers]
     started_utc_ns = min(part.document["started_utc_ns"] for part in used)
     pairs = [
-        first_starts(part.extent.pairs[number] for number in part.taken & part.extent.pairs.keys()) for part in used
+        first_starts(part.extent.pairs[number] for number in part.added_workers & part.extent.pairs.keys())
+        for part in used
     ]
     for part, numbering in zip(used, numbered_by_start(pairs, started_utc_ns), strict=True):
-        part.numbering = RunNumbering(run_id, {number: firsts[part.run] + number for number in part.taken}, numbering)
+        part.numbering = RunNumbering(
+            run_id, {number: firsts[part.run] + number for number in part.added_workers}, numbering
+        )
     leading = _leading(ordered)
-    documents = [part.document | {"state": "ended" if part.complete else "killed"} for part in leading]
+    documents = [part.document | {"state": "ended" if part.is_complete else "killed"} for part in leading]
     left_out = [(damage.part.name, _left_out(damage, firsts.keys())) for damage in damages]
     entries = [
         _entry(part, document, firsts[part.run], used) for part, document in zip(leading, documents, strict=True)
@@ -140,7 +143,7 @@ def _merged(
     return merge_parts(folder, document, used, lambda *_: unknown)
 
 
-def _take(parts: Sequence[SourceRun]) -> None:
+def _add_part(parts: Sequence[SourceRun]) -> None:
     """Set the workers that are taken from each folder: a worker's own folder replaces what its master has of it.
 
     Raise UsageError if two folders hold the same worker in any other way.
@@ -157,8 +160,8 @@ def _take(parts: Sequence[SourceRun]) -> None:
                     f"{owner.folder} and {part.folder} both contain worker {number} of run {part.run[1]}: name "
                     "only one of them"
                 )
-        part.taken = frozenset(taken)
-        if not (part.taken >= part.held or part.taken <= part.workers.keys()):
+        part.added_workers = frozenset(taken)
+        if not (part.added_workers >= part.held or part.added_workers <= part.workers.keys()):
             raise UsageError(
                 f"{part.folder} contains all of run {part.run[1]}: merge it without the folders of its workers"
             )
@@ -174,7 +177,7 @@ def _missing(parts: Sequence[SourceRun]) -> dict[int, dict[str, Any]]:
         for number, entry in part.missing.items():
             entries.setdefault(number, entry)
     for part in parts:
-        for number in part.taken:
+        for number in part.added_workers:
             entries.pop(number, None)
             if number in part.missing:
                 entries[number] = part.missing[number]
@@ -206,7 +209,7 @@ def _leading(parts: Sequence[SourceRun]) -> list[SourceRun]:
 
 
 def _entry(part: SourceRun, document: Document, offset: int, parts: Sequence[SourceRun]) -> dict[str, Any]:
-    mine = [(each, number) for each in parts if each.run == part.run for number in each.taken]
+    mine = [(each, number) for each in parts if each.run == part.run for number in each.added_workers]
     rows = sum((each.extent.rows[number] for each, number in mine), Counter[str]())
     validity = part.document["validity"]
     return (
@@ -230,7 +233,7 @@ def _left_out(damage: DamagedPartError, known: Collection[RunKey]) -> dict[str, 
         table: 0 if damage.part.run in known else sum(totals[table].values()) if table in totals else None
         for table in ("sessions", "turns")
     }
-    return _common_entry(damage.part, damage.part.document) | lost | {"excluded_because": damage.why}
+    return _common_entry(damage.part, damage.part.document) | lost | {"excluded_because": damage.reason}
 
 
 def _common_entry(part: SourceRun, document: Document) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class DamagedPartError(Exception):
 
     def __init__(self, part: SourceRun, why: str) -> None:
         super().__init__(why)
-        self.part, self.why = part, why
+        self.part, self.reason = part, why
 
 
 class RunExtent(NamedTuple):
@@ -62,8 +62,8 @@ class SourceRun:
     """
 
     numbering: RunNumbering
-    taken: frozenset[int]
-    complete: bool
+    added_workers: frozenset[int]
+    is_complete: bool
     """True if the run ended by itself and no worker of it is missing in all given folders together."""
 
     def __init__(self, folder: Path) -> None:
@@ -132,7 +132,7 @@ class SourceRun:
         }
         hosts = recorded_by(mine, self.document, self.histograms()) if mine else self.document["hosts"]
         return PartFacts(
-            done=self.complete,
+            done=self.is_complete,
             simulated=any(each.simulated for each in facts) or bool(self.document.get("simulated")),
             hosts=cast("list[HostEntry]", hosts),
             timestamp_fallbacks=sum(each.timestamp_fallbacks for each in facts),
@@ -152,11 +152,15 @@ class SourceRun:
     @property
     def _taken_workers(self) -> list[WorkerPart]:
         """The part of each taken worker; empty if only the sum of all is known."""
-        return [self.workers[number] for number in sorted(self.taken)] if self.taken <= self.workers.keys() else []
+        return (
+            [self.workers[number] for number in sorted(self.added_workers)]
+            if self.added_workers <= self.workers.keys()
+            else []
+        )
 
     def batches(self, table: str, _schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Yield the rows of the taken workers, with every column, renumbered."""
-        mine = pa.array(sorted(self.taken), pa.int64())
+        mine = pa.array(sorted(self.added_workers), pa.int64())
         for batch in self._batches(cast("files.TableName", table)):
             rows = batch.filter(pc.is_in(batch["worker"], mine))
             if len(rows):
@@ -182,7 +186,7 @@ class SourceRun:
             with open_file(path) as lines:
                 for line in lines:
                     row = read_json(line)
-                    if worker_of(str(row["session_id"])) in self.taken:
+                    if worker_of(str(row["session_id"])) in self.added_workers:
                         yield self.numbering.line(row)
         except OSError as error:
             raise DamagedPartError(self, f"its {TRANSCRIPT} cannot be read: {error.strerror}") from None
@@ -210,7 +214,7 @@ class SourceRun:
         """
         own, uncopied = self.folder / spool.EVENTS, 0
         for log in sorted(own.glob("*.jsonl")):
-            if worker_of(log.stem) not in self.taken:
+            if worker_of(log.stem) not in self.added_workers:
                 continue
             if own.is_symlink() or not is_regular(log):
                 uncopied += 1
@@ -227,11 +231,11 @@ class SourceRun:
                 shutil.copyfileobj(old, new)
         return uncopied
 
-    def keep_documents(self, folder: Path) -> None:
+    def copy_documents(self, folder: Path) -> None:
         """Write the facts and histograms of each taken worker to a run folder, under its new number."""
         for part in self._taken_workers:
             facts = replace(part.facts, incidents=self._incidents(part.facts))
-            part.keep_documents(folder, self.numbering.workers[part.worker], facts)
+            part.copy_documents(folder, self.numbering.workers[part.worker], facts)
 
     # The size of the run.
 

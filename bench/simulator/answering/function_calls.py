@@ -17,12 +17,12 @@ import msgspec
 import numpy as np
 
 from bench.simulator.conversation.items import LETTERS_PER_TEXT_TOKEN, ConversationItem
-from bench.simulator.profile import FunctionCalls, drawn
+from bench.simulator.profile import FunctionCalls, is_drawn
 from bench.simulator.server_events import Json, RejectedError
 
-DEEPEST = 16  # levels of nested schemas; a schema may refer to itself
-MOST_VALUES = 500
-MOST_LETTERS = 1000
+MAX_DEPTH = 16  # levels of nested schemas; a schema may refer to itself
+MAX_VALUES = 500
+MAX_LETTERS = 1000
 
 
 def arguments(parameters: Any, rng: np.random.Generator) -> Json:
@@ -31,7 +31,7 @@ def arguments(parameters: Any, rng: np.random.Generator) -> Json:
     return _Sample(schema, rng).object(schema, 0)
 
 
-def unfit_arguments(parameters: Any, rng: np.random.Generator) -> Json:
+def invalid_arguments(parameters: Any, rng: np.random.Generator) -> Json:
     """Return invalid arguments: without the first required one, and with an undeclared one."""
     fit = arguments(parameters, rng)
     return dict(list(fit.items())[1:]) | {"undeclared": True}
@@ -42,7 +42,7 @@ class _Sample:
 
     def __init__(self, root: Json, rng: np.random.Generator) -> None:
         self._root, self._rng = root, rng
-        self._left = MOST_VALUES
+        self._left = MAX_VALUES
 
     def object(self, schema: Json, depth: int) -> Json:
         properties, required = schema.get("properties"), schema.get("required")
@@ -53,7 +53,7 @@ class _Sample:
 
     def value(self, schema: Any, depth: int) -> Any:
         self._left -= 1
-        if not isinstance(schema, dict) or depth > DEEPEST or self._left < 0:
+        if not isinstance(schema, dict) or depth > MAX_DEPTH or self._left < 0:
             return None
         for key in ("const", "example", "default"):
             if key in schema:
@@ -82,8 +82,8 @@ class _Sample:
         match next((name for name in types if name != "null"), None) if isinstance(types, list) else types:
             case "string":
                 text = f"simulated {self._rng.integers(1000)}"
-                text = text.ljust(min(_limit(schema, "minLength", 0), MOST_LETTERS), ".")
-                return text[: max(_limit(schema, "maxLength", MOST_LETTERS), 0)]
+                text = text.ljust(min(_limit(schema, "minLength", 0), MAX_LETTERS), ".")
+                return text[: max(_limit(schema, "maxLength", MAX_LETTERS), 0)]
             case "integer":
                 return self._whole(schema)
             case "number":
@@ -150,7 +150,7 @@ def calls_of(
     calls = tools.choice == "required"
     if tools.functions and tools.choice == "auto":
         rounds = _rounds(read)
-        calls = drawn(habits.share, rng) if rounds == 0 else rounds is not None and rounds < habits.rounds
+        calls = is_drawn(habits.share, rng) if rounds == 0 else rounds is not None and rounds < habits.rounds
     if not tools.functions or not calls:
         return []
     least, most = habits.parallel if tools.parallel else (1, 1)
@@ -178,11 +178,11 @@ def _rounds(read: Sequence[ConversationItem]) -> int | None:
 
 def _call(function: Json, declared: set[str], habits: FunctionCalls, rng: np.random.Generator) -> GeneratedCall:
     name = function["name"]
-    if drawn(habits.wrong_name, rng):
+    if is_drawn(habits.wrong_name, rng):
         name = f"undeclared_{name}"
         while name in declared:
             name += "_"
-    make = unfit_arguments if drawn(habits.wrong_arguments, rng) else arguments
+    make = invalid_arguments if is_drawn(habits.wrong_arguments, rng) else arguments
     text = msgspec.json.encode(make(function.get("parameters"), rng)).decode()
     size = LETTERS_PER_TEXT_TOKEN
     tokens = tuple(text[begin : begin + size] for begin in range(0, len(text), size))

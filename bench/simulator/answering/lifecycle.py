@@ -44,7 +44,7 @@ from bench.simulator.conversation.items import (
     read_parts,
     sum_of,
 )
-from bench.simulator.profile import Profile, drawn
+from bench.simulator.profile import Profile, is_drawn
 from bench.simulator.quota import ResponseSlots, ServiceQuota
 from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.server_events import GA, Json, Outbox, OutboxStep, OutgoingEvent, PlannedSeries, RejectedError
@@ -97,10 +97,10 @@ class ActiveResponse:
             return
         for item in self.items:
             yield from item.steps()
-            cut = self.plan.cut and item is self.items[-1]
+            cut = self.plan.is_truncated and item is self.items[-1]
             closing = item.closing("incomplete" if cut else "completed")
             yield from ((item.schedule.done_ns, render) for render in closing)
-        finished = ("incomplete", CAPPED) if self.plan.cut else ("completed", None)
+        finished = ("incomplete", CAPPED) if self.plan.is_truncated else ("completed", None)
         yield self.plan.done_ns, partial(self._finished, *finished)
 
     def ended(self, at_ns: int, status: str, details: Json) -> Iterator[OutboxStep]:
@@ -137,7 +137,7 @@ class ActiveResponse:
             "conversation_id": self.writer.conversation.id if self.writer.conversation else None,
             "metadata": self.metadata,
             "usage": None,
-            **self._spoken(),
+            **self._spoken_output(),
             "max_output_tokens": self.output.max_output_tokens,
         }
 
@@ -161,7 +161,7 @@ class ActiveResponse:
         """Return the tokens of the output so far."""
         return sum_of(item.tokens for item in self.items)
 
-    def _spoken(self) -> Json:
+    def _spoken_output(self) -> Json:
         """Return the output settings, in the names of the dialect."""
         if self.writer.names is GA:
             spoken = {"format": ga_format(RATED_FORMATS[self.output.format]), "voice": self.output.voice}
@@ -205,7 +205,7 @@ class Composer:
             else:
                 items = self.reader.response_input(own, self.session.input.format)
         except ContextExceededError as error:
-            failure = error.shown
+            failure = error.message
         parts = read_parts(preface, items)
         context = self._history.read(parts)
         failure = failure or self.quota.respond(context.tokens.sum, self.session.model, at_ns)
@@ -218,9 +218,9 @@ class Composer:
             self._history.remember(parts)
         calls = calls_of(tools, items, self.profile.functions, self.rng)
         commented = self.profile.functions.preamble if calls else self.profile.preamble.share
-        commentary = self._shortest if drawn(commented, self.rng) else None
+        commentary = self._shortest if is_drawn(commented, self.rng) else None
         content = ResponseContent(output.audio, commentary, reply, calls, self._shortest)
-        plan = self._planner.response(content, self._asked(wanted, context, at_ns))
+        plan = self._planner.response(content, self._requested(wanted, context, at_ns))
         plan = capped(plan, output.format, float(output.max_output_tokens))
         self.servers.occupy(plan.done_ns)
         return self._response(wanted, output, plan, context, None, in_band)
@@ -240,7 +240,7 @@ class Composer:
         plan = self._planner.filler(self._shortest, at_ns)
         return self._response({}, self.session.output({}), plan, NOTHING, None, in_band=True)
 
-    def _asked(self, wanted: Json, context: ContextUsage, at_ns: int) -> ResponseRequest:
+    def _requested(self, wanted: Json, context: ContextUsage, at_ns: int) -> ResponseRequest:
         begin_ns = self.servers.begin_ns(at_ns)
         reading_ns = self.profile.context_latency.ns(context.tokens.sum, context.cached.sum)
         reasoning = self.profile.reasoning_ms.get(self.session.effort(wanted))
@@ -283,7 +283,7 @@ class ResponseManager:
         self._composer, self._outbox, self._profile = composer, composer.outbox, composer.profile
         self._active: ActiveResponse | None = None  # the conversation's last response
         self._answers: dict[str, tuple[ActiveResponse, PlannedSeries]] = {}
-        self._spent = {"requests": 0, "tokens": 0}
+        self._used_tokens = {"requests": 0, "tokens": 0}
 
     @property
     def active(self) -> ActiveResponse | None:
@@ -334,18 +334,18 @@ class ResponseManager:
         self._answers = {key: entry for key, entry in self._answers.items() if not entry[0].done}
         steps = chain(answer.steps(), self._after_done(answer, answer.plan.done_ns))
         self._answers[answer.id] = answer, self._outbox.plan(steps)
-        self._spent["requests"] += 1
-        self._spent["tokens"] += answer.context.tokens.sum
+        self._used_tokens["requests"] += 1
+        self._used_tokens["tokens"] += answer.context.tokens.sum
         if self._profile.rate_limits_updated in ("after_created", "both"):
             self._outbox.plan([self._limits_step(answer.plan.created_ns)])
 
     def _after_done(self, answer: ActiveResponse, done_ns: int) -> list[OutboxStep]:
-        steps: list[OutboxStep] = [(done_ns, partial(self._notice_done, answer))]
+        steps: list[OutboxStep] = [(done_ns, partial(self._on_done, answer))]
         if self._profile.rate_limits_updated in ("after_done", "both"):
             steps.append(self._limits_step(done_ns))
         return steps
 
-    def _notice_done(self, answer: ActiveResponse, done_ns: int) -> None:
+    def _on_done(self, answer: ActiveResponse, done_ns: int) -> None:
         self._composer.quota.spend(answer.output_tokens().sum, done_ns)
         if not answer.in_band:
             return
@@ -368,8 +368,8 @@ class ResponseManager:
             {
                 "name": name,
                 "limit": limit,
-                "remaining": max(0, limit - self._spent[name]),
-                "reset_seconds": round(60 * self._spent[name] / limit, 3),
+                "remaining": max(0, limit - self._used_tokens[name]),
+                "reset_seconds": round(60 * self._used_tokens[name] / limit, 3),
             }
             for name, limit in RATE_LIMITS.items()
         ]

@@ -53,7 +53,7 @@ class OutputItem(ABC):
     ) -> None:
         self.item, self.schedule = item, schedule
         self._output_index, self._writer = output_index, writer
-        self._place: Json = {"item_id": item.id, "output_index": output_index}
+        self._position: Json = {"item_id": item.id, "output_index": output_index}
 
     def steps(self) -> Iterator[OutboxStep]:
         yield from ((self.schedule.opening_ns, render) for render in self._opening())
@@ -181,7 +181,7 @@ class MessageItem(OutputItem):
         return {"type": "audio", "transcript": words} if self._with_audio else {"type": "text", "text": words}
 
     def _part_event(self, event_type: str, fields: Json, due_ns: int) -> OutgoingEvent:
-        return self._writer.event(event_type, self._place | {"content_index": 0} | fields, due_ns)
+        return self._writer.event(event_type, self._position | {"content_index": 0} | fields, due_ns)
 
 
 class FunctionCallItem(OutputItem):
@@ -231,4 +231,4 @@ class FunctionCallItem(OutputItem):
 
     def _arguments_event(self, name: str, fields: Json, due_ns: int) -> OutgoingEvent:
         event_type = f"response.function_call_arguments.{name}"
-        return self._writer.event(event_type, self._place | {"call_id": self._call_id} | fields, due_ns)
+        return self._writer.event(event_type, self._position | {"call_id": self._call_id} | fields, due_ns)

@@ -161,7 +161,7 @@ class ResponsePlan:
     created_ns: int
     parts: Sequence[PlannedPart]
     done_ns: int
-    cut: bool = False
+    is_truncated: bool = False
 
 
 class Planner:
@@ -174,7 +174,7 @@ class Planner:
         else:
             delay = self._delays.first_audio if content.audio else self._delays.first_text
         thinking_ns = asked.reading_ns + (asked.reasoning_ns if content.commentary is None else 0)
-        first_ns = max(asked.earliest_ns, asked.at_ns + self._drawn_ns(delay, asked, thinking_ns))
+        first_ns = max(asked.earliest_ns, asked.at_ns + self._random_ns(delay, asked, thinking_ns))
         may_fill = content.audio and content.commentary is None
         if may_fill and asked.late_ns is not None and first_ns > asked.at_ns + asked.late_ns:
             filler_ns = max(asked.earliest_ns, asked.at_ns + asked.late_ns)
@@ -188,7 +188,7 @@ class Planner:
         commentary = self._message(content.audio, content.commentary, COMMENTARY, created_ns, first_ns)
         closed_ns = commentary.schedule.done_ns
         pause = self._delays.function_named if content.calls else self._delays.answer_pause
-        first_ns = closed_ns + self._drawn_ns(pause, asked, asked.reasoning_ns)
+        first_ns = closed_ns + self._random_ns(pause, asked, asked.reasoning_ns)
         return self._completed(content, created_ns, [commentary], closed_ns, first_ns)
 
     def filler(self, reply: RecordedReply, at_ns: int) -> ResponsePlan:
@@ -198,11 +198,11 @@ class Planner:
 
     def failure(self, asked: ResponseRequest) -> ResponsePlan:
         """Return the plan of a response that fails right after its creation."""
-        created_ns = max(asked.earliest_ns, asked.at_ns + self._drawn_ns(self._delays.response_created, asked))
+        created_ns = max(asked.earliest_ns, asked.at_ns + self._random_ns(self._delays.response_created, asked))
         return ResponsePlan(created_ns, (), created_ns + self._delays.response_done.draw_ns(self._rng))
 
     def _created_ns(self, asked: ResponseRequest, first_ns: int) -> int:
-        drawn_ns = self._drawn_ns(self._delays.response_created, asked)
+        drawn_ns = self._random_ns(self._delays.response_created, asked)
         return max(asked.earliest_ns, min(first_ns, asked.at_ns + drawn_ns))
 
     def _completed(
@@ -218,7 +218,7 @@ class Planner:
             parts, first_ns = [*parts, PlannedCall(call, schedule)], schedule.done_ns + token_ns
         return ResponsePlan(created_ns, parts, first_ns - token_ns + self._delays.response_done.draw_ns(self._rng))
 
-    def _drawn_ns(self, delay: Delay, asked: ResponseRequest, further_ns: int = 0) -> int:
+    def _random_ns(self, delay: Delay, asked: ResponseRequest, further_ns: int = 0) -> int:
         return int((delay.draw_ns(self._rng) + further_ns) * asked.slowness)
 
     def _message(
@@ -246,16 +246,16 @@ def capped(plan: ResponsePlan, format: AudioFormatName, cap: float) -> ResponseP
                 overhead = 0 if blocks else AUDIO_ANSWER_TEXT_TOKENS
                 tokens = part.reply.blocks["pcm16"][blocks].audio_ms // TOKEN_MS + overhead
             if tokens > left:
-                last = _cut_part(part, format, number, blocks, int(left) - overhead)
+                last = _truncated_part(part, format, number, blocks, int(left) - overhead)
                 # The time between the end of the last part and the end of the response stays the same.
                 done_ns = last.schedule.done_ns + plan.done_ns - plan.parts[-1].schedule.done_ns
-                return replace(plan, parts=[*plan.parts[:place], last], done_ns=done_ns, cut=True)
+                return replace(plan, parts=[*plan.parts[:place], last], done_ns=done_ns, is_truncated=True)
             blocks += delta.audio
             left -= tokens
     return plan
 
 
-def _cut_part(part: PlannedPart, format: AudioFormatName, number: int, block: int, left: int) -> PlannedPart:
+def _truncated_part(part: PlannedPart, format: AudioFormatName, number: int, block: int, left: int) -> PlannedPart:
     """Return the part without its deltas from `number` on, except the first `left` tokens of its audio `block`.
 
     The time between its last delta and its end stays the same.

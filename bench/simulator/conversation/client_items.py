@@ -21,7 +21,7 @@ from bench.simulator.session.checks import CheckTable, EventPath, SettingCheck
 from bench.simulator.session.session_schema import function_name
 
 IMAGE_TOKENS = {"low": 85, "high": 765, "auto": 765}  # by detail: an assumption, as for an image of 1024 × 1024
-MOST_AUDIO_BYTES = 15 << 20  # per event
+MAX_AUDIO_BYTES = 15 << 20  # per event
 ID = checks.short(32)
 
 
@@ -32,7 +32,7 @@ def audio_bytes(value: Any, place: EventPath) -> bytes:
     except ValueError as error:  # binascii.Error, or characters outside ASCII
         problem = f"Invalid '{place.path}'. Expected base64-encoded audio bytes."
         raise RejectedError("invalid_value", problem, place.path) from error
-    if len(audio) > MOST_AUDIO_BYTES:
+    if len(audio) > MAX_AUDIO_BYTES:
         problem = (
             f"Invalid '{place.path}': audio too long. Expected at most 15 MiB, but got {len(audio)} bytes instead."
         )
@@ -57,21 +57,21 @@ def part(table: CheckTable, *required: str) -> SettingCheck:
     return checks.shape({**dict.fromkeys(TYPED_PART, checks.ignored), "type": checks.anything, **table}, *required)
 
 
-WRITTEN = part({"text": checks.text}, "text")
-HEARD = part({"audio": audio_bytes, "transcript": checks.text}, "audio")
-SEEN = part({"image_url": image_url, "detail": checks.choice(*IMAGE_TOKENS)}, "image_url")
-SPOKEN = part({"transcript": checks.text, "audio": checks.text}, "transcript")  # its audio is not stored
+TEXT_PART = part({"text": checks.text}, "text")
+AUDIO_PART = part({"audio": audio_bytes, "transcript": checks.text}, "audio")
+IMAGE_PART = part({"image_url": image_url, "detail": checks.choice(*IMAGE_TOKENS)}, "image_url")
+SPOKEN_PART = part({"transcript": checks.text, "audio": checks.text}, "transcript")  # its audio is not stored
 
 PARTS: Mapping[WireNames, Mapping[str, SettingCheck]] = {
     GA: {
-        "user": checks.by_type({"input_text": WRITTEN, "input_audio": HEARD, "input_image": SEEN}),
-        "assistant": checks.by_type({"output_text": WRITTEN, "output_audio": SPOKEN}),
-        "system": checks.by_type({"input_text": WRITTEN}),
+        "user": checks.by_type({"input_text": TEXT_PART, "input_audio": AUDIO_PART, "input_image": IMAGE_PART}),
+        "assistant": checks.by_type({"output_text": TEXT_PART, "output_audio": SPOKEN_PART}),
+        "system": checks.by_type({"input_text": TEXT_PART}),
     },
     PREVIEW: {
-        "user": checks.by_type({"input_text": WRITTEN, "input_audio": HEARD}),
-        "assistant": checks.by_type({"text": WRITTEN}),  # a client cannot create audio of the assistant
-        "system": checks.by_type({"input_text": WRITTEN}),
+        "user": checks.by_type({"input_text": TEXT_PART, "input_audio": AUDIO_PART}),
+        "assistant": checks.by_type({"text": TEXT_PART}),  # a client cannot create audio of the assistant
+        "system": checks.by_type({"input_text": TEXT_PART}),
     },
 }
 
@@ -133,7 +133,7 @@ def _items(parts: Mapping[str, SettingCheck], *, flat_message: bool, flat_calls:
 
 
 REFERENCE = checks.shape({"type": checks.anything, "id": checks.text}, "id")
-COSTLY = ("call_id", "name", "arguments", "output")
+MODEL_INPUT_KEYS = ("call_id", "name", "arguments", "output")
 """The keys of a function call, or of its output, that the model reads."""
 
 ITEMS = {
@@ -180,5 +180,5 @@ class ItemReader:
             described["call_id"] = self._ids.new("call")  # a function call may omit the id, its output may not
         if described["type"].startswith("function_call"):
             described |= {"object": "realtime.item", "status": "completed"}
-        tokens = TokenCounts(sum(text_tokens(described.get(key) or "") for key in COSTLY))
+        tokens = TokenCounts(sum(text_tokens(described.get(key) or "") for key in MODEL_INPUT_KEYS))
         return ConversationItem(described["id"], described, tokens)

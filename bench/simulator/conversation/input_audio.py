@@ -79,7 +79,7 @@ class InputAudio:
     def __init__(self, min_speech_ms: int = 0) -> None:
         self._min_speech_ms = min_speech_ms
         self.end = StreamPosition(0, 0)
-        self._buffer_begin = self._heard = self.end  # position of detection at the last start or end of speech
+        self._buffer_begin = self._received_bytes = self.end  # position of detection at the last start or end of speech
         self._forget()
 
     @property
@@ -95,9 +95,9 @@ class InputAudio:
         self._buffer_begin = self.end
         self._forget()
 
-    def take_heard(self) -> None:
+    def mark_committed(self) -> None:
         """Remove the audio up to the last end of speech from the buffer, because it was committed."""
-        self._buffer_begin = self._heard
+        self._buffer_begin = self._received_bytes
 
     def append(self, audio: bytes, heard: InputSettings) -> Iterator[SpeechEdge]:
         """Append `audio`. If turns are detected, yield the edges of speech in it."""
@@ -114,9 +114,9 @@ class InputAudio:
         samples = heard.format.decode(waiting[:whole])
         for active in active_frames(samples, frame_samples, heard.detection.threshold):
             frame, self._frame_end = self._frame_end, self._frame_end.after(frame_bytes, heard.format)
-            edge = self._active_edge(frame) if active else self._quiet_edge()
+            edge = self._active_edge(frame) if active else self._end_edge()
             if edge:
-                self._heard = self._frame_end
+                self._received_bytes = self._frame_end
                 yield edge
 
     def _forget(self) -> None:
@@ -140,7 +140,7 @@ class InputAudio:
         self._speaking = True
         return self._edge(True, self._begin, self._begin)
 
-    def _quiet_edge(self) -> SpeechEdge | None:
+    def _end_edge(self) -> SpeechEdge | None:
         """Count an inactive frame. Return the end of speech if it is detected now."""
         self._run = 0
         self._quiet += 1

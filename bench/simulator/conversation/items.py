@@ -211,7 +211,7 @@ class ContextExceededError(Exception):
 
     def __init__(self, tokens: int, limit_tokens: int) -> None:
         message = f"The conversation has {tokens} tokens, and the model's context has room for {limit_tokens}."
-        self.shown = {"type": "invalid_request_error", "code": "context_length_exceeded", "message": message}
+        self.message = {"type": "invalid_request_error", "code": "context_length_exceeded", "message": message}
 
 
 ReadPart = tuple[object, TokenCounts]  # identity and tokens, in the order of reading

@@ -130,7 +130,7 @@ def _frame(head: int, body: bytes) -> bytes:
     return bytes([head]) + whole_frame(body)[1:]
 
 
-ENDLESS_NS = 20 * NS_PER_MS
+NEVER_NS = 20 * NS_PER_MS
 INPUTS = ("input_audio_buffer.append", "conversation.item.create")
 PLACE_OF_EVENT = {
     "session.created": "session",
@@ -163,14 +163,14 @@ class FaultInjector:
         self, faults: Sequence[Fault], connection: int, begun_ns: int, rng: Rng, noted: Callable[[InjectedFault], None]
     ) -> None:
         self._faults = [each for each in enumerate(faults) if each[1].sessions.holds(connection)]
-        self._connection, self._begun_ns, self._rng, self._noted = connection, begun_ns, rng, noted
+        self._connection, self._started_ns, self._rng, self._noted = connection, begun_ns, rng, noted
         self._actions: Iterator[FaultAction] = iter(())
-        self._struck: dict[tuple[int, int], int] = {}  # number of injections, by fault and response
+        self._injections: dict[tuple[int, int], int] = {}  # number of injections, by fault and response
         self._released_ns = 0  # events that are due earlier become due then
         self.session_id: str | None = None
         self._responses = 0
-        self._response: _StruckResponse | None = None
-        self._asked = False  # True if input for the next response has arrived
+        self._response: _FaultyResponse | None = None
+        self._requested = False  # True if input for the next response has arrived
 
     def end(self) -> None:
         """Clear all references. No method may be called after this."""
@@ -180,21 +180,21 @@ class FaultInjector:
 
     def at(self, place: str, now_ns: int) -> Iterator[FaultAction]:
         """Yield the effects of the faults at this place on the connection."""
-        for fault in self._striking(place, now_ns):
+        for fault in self._selected(place, now_ns):
             yield from to_connection(fault)
 
     def refusal(self, openai: bool, now_ns: int) -> RefusedUpgrade | PostUpgradeRefusal | None:
         """Return the refusal of an upgrade, at OpenAI's address or at Azure's; None if it is not refused."""
         others = AZURE if openai else OPENAI
-        striking = self._striking(
+        striking = self._selected(
             "upgrade", now_ns, lambda fault: fault.refusal is not None and fault.kind not in others
         )
         return next((fault.refusal for fault in striking), None)
 
     def received(self, event_type: str, now_ns: int) -> None:
         """Record a client event. The faults at the place `input` are among the next actions."""
-        if event_type in INPUTS and not self._asked:
-            self._asked = True
+        if event_type in INPUTS and not self._requested:
+            self._requested = True
             self._actions = chain(self._actions, self.at("input", now_ns))
 
     def released(self, now_ns: int) -> None:
@@ -220,37 +220,37 @@ class FaultInjector:
     def _of(self, event: OutgoingEvent, now_ns: int) -> Iterator[FaultAction]:
         if event.type == "response.created":
             self._responses += 1
-            self._response, self._asked = _StruckResponse(event.response_id or ""), False
+            self._response, self._requested = _FaultyResponse(event.response_id or ""), False
         response = self._response if self._response and self._response.id == event.response_id else None
         place = response.place(event) if response else PLACE_OF_EVENT.get(event.type)
         faults: list[Fault] = []
         if place:
-            faults += self._striking(place, now_ns, lambda fault: fault.kind != "bad_base64" or event.audio_bytes > 0)
+            faults += self._selected(place, now_ns, lambda fault: fault.kind != "bad_base64" or event.audio_bytes > 0)
         actions = _struck(event, faults)
         return response.passed(event, faults, actions) if response else actions
 
     # Selection of the faults
 
-    def _striking(
+    def _selected(
         self, place: str, now_ns: int, fits: Callable[[Fault], bool] = lambda fault: fault.refusal is None
     ) -> Iterator[Fault]:
         """Yield the faults to inject at this place, among those that fit."""
         for number, fault in self._faults:
-            if fault.at != place or not fits(fault) or not self._strikes(number, fault, now_ns):
+            if fault.at != place or not fits(fault) or not self._selects(number, fault, now_ns):
                 continue
             key = number, self._response_of(fault.at)
-            self._struck[key] = self._struck.get(key, 0) + 1
-            if self._struck[key] == 1:
+            self._injections[key] = self._injections.get(key, 0) + 1
+            if self._injections[key] == 1:
                 response_id = self._response.id if self._response else None
                 self._noted(InjectedFault(fault, self._connection, now_ns, self.session_id, response_id))
             yield fault
 
-    def _strikes(self, number: int, fault: Fault, now_ns: int) -> bool:
+    def _selects(self, number: int, fault: Fault, now_ns: int) -> bool:
         response = self._response_of(fault.at)
-        times = self._struck.get((number, response), 0)
+        times = self._injections.get((number, response), 0)
         if times:
             return times < fault.count
-        if not fault.during_s.holds((now_ns - self._begun_ns) / NS_PER_S):
+        if not fault.during_s.holds((now_ns - self._started_ns) / NS_PER_S):
             return False
         if response and not fault.responses.holds(response):
             return False
@@ -285,7 +285,7 @@ def _another(event_type: str, fields: Json, event: OutgoingEvent) -> DeliverEven
     return DeliverEvent(OutgoingEvent(event.due_ns, event_type, body, event.response_id))
 
 
-class _StruckResponse:
+class _FaultyResponse:
     """A response, and the effects of faults on its remaining events."""
 
     def __init__(self, response_id: str) -> None:
@@ -338,7 +338,7 @@ class _StruckResponse:
         if "endless" in kinds:
             self._over = True
             while True:
-                yield StallConnection(ENDLESS_NS)
+                yield StallConnection(NEVER_NS)
                 yield DeliverEvent(event)
 
 

@@ -62,7 +62,7 @@ class RangeValidator(Validator[IndexRange]):
 
     def read(self, value: LocatedValue) -> IndexRange:
         match = _RANGE.fullmatch(str(value.content()))
-        if match is None or (self.whole and (value.written or "").find(".") >= 0):
+        if match is None or (self.whole and (value.source_text or "").find(".") >= 0):
             raise value.type_error(self._allowed)
         first = float(match[1])
         last = float(match[3]) if match[3] else None if match[2] else first

@@ -63,7 +63,7 @@ class ServerConfig:
 class ServerState:
     """The state that all connections of a server share."""
 
-    offer: ServerConfig
+    config: ServerConfig
     loop: asyncio.AbstractEventLoop
     quota: ServiceQuota
     new_session: Callable[[AcceptedUpgrade], SimulatedSession]
@@ -101,29 +101,29 @@ class Connection:
     """One client's connection, until its socket is closed. Then it calls `ended` once."""
 
     def __init__(self, shared: ServerState, sock: socket.socket, ended: Callable[[Connection], None]) -> None:
-        self._shared, self._ended, self._truth = shared, ended, shared.offer.truth
-        extensions = [ServerPerMessageDeflateFactory()] if shared.offer.deflate else None
+        self._state, self._ended, self._truth = shared, ended, shared.config.truth
+        extensions = [ServerPerMessageDeflateFactory()] if shared.config.deflate else None
         self._protocol = _SimulatedProtocol(shared.lateness, max_size=MAX_MESSAGE_BYTES, extensions=extensions)
         self._framed: Callable[[bytes], bytes] = whole_frame
         self._behaviour: SimulatedSession | None = None
         self._fragments: list[bytes] = []
         self._binary = False  # True if the fragments are a binary message
-        self._events_per_segment = shared.offer.profile.events_per_segment
+        self._events_per_segment = shared.config.profile.events_per_segment
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._still = False  # True while nothing is sent
+        self._stalled = False  # True while nothing is sent
         self._overdue_ns: int | None = None  # instant of an expiry that a stall delays
         self._injector = shared.injector()
-        on_hello = partial(self._strike, "tls") if self._injector else None
-        self._stream = ServerStream(shared.loop, sock, shared.offer.tls, self._received, self._gone, on_hello)
-        self._strike("tcp")
+        on_hello = partial(self._inject, "tls") if self._injector else None
+        self._stream = ServerStream(shared.loop, sock, shared.config.tls, self._received, self._on_closed, on_hello)
+        self._inject("tcp")
 
     def close(self, code: int, reason: str = "") -> None:
         """Start the closing handshake. A connection that is not open, or is stalled, ends at once."""
-        if self._protocol.state is not State.OPEN or self._still:
+        if self._protocol.state is not State.OPEN or self._stalled:
             self._stream.end()
             return
         self._protocol.send_close(code, reason)
-        self._timers["close"] = self._shared.loop.call_later(CLOSE_LIMIT_S, self._stream.end)
+        self._timers["close"] = self._state.loop.call_later(CLOSE_LIMIT_S, self._stream.end)
         self._flush()
 
     # Input
@@ -131,11 +131,11 @@ class Connection:
     def _received(self, data: bytes, arrival: ArrivalSpan) -> None:
         self._protocol.receive_data(data)
         events = self._protocol.events_received()
-        own_stamp = arrival.stamped and not self._protocol.reader.buffer  # the timestamp is that of the last event
+        own_stamp = arrival.is_kernel and not self._protocol.reader.buffer  # the timestamp is that of the last event
         last = arrival._replace(since_ns=arrival.at_ns) if own_stamp else arrival
         for event in events:
             if isinstance(event, Request):
-                self._strike("upgrade", partial(self._upgrade, event, arrival.at_ns))
+                self._inject("upgrade", partial(self._upgrade, event, arrival.at_ns))
             elif isinstance(event, Frame):
                 self._frame(event, last if event is events[-1] else arrival)
         self._flush()
@@ -146,13 +146,13 @@ class Connection:
             return
         verdict = self._verdict(request, at_ns)
         if isinstance(verdict, RefusedUpgrade):
-            self._shared.refused(verdict, at_ns)
+            self._state.refused(verdict, at_ns)
             response = self._protocol.reject(verdict.status, verdict.body)
             del response.headers["Content-Type"]
             response.headers.update({"Content-Type": "application/json", **verdict.headers})
         else:
             response = self._protocol.accept(request)
-            response.headers.update(self._shared.quota.headers(at_ns))
+            response.headers.update(self._state.quota.headers(at_ns))
         self._protocol.send_response(response)
         # The protocol object is not open if the upgrade was refused, or if the request was no upgrade.
         if isinstance(verdict, AcceptedUpgrade) and self._protocol.state is State.OPEN:
@@ -161,37 +161,37 @@ class Connection:
     def _verdict(self, request: Request, at_ns: int) -> AcceptedUpgrade | RefusedUpgrade:
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
         refusal = self._injector.refusal(is_openai(request.path), at_ns) if self._injector else None
-        verdict = admit(request.path, headers, self._shared.offer.authenticator, utc_ns() / NS_PER_S, refusal)
+        verdict = admit(request.path, headers, self._state.config.authenticator, utc_ns() / NS_PER_S, refusal)
         if isinstance(verdict, RefusedUpgrade) or verdict.complaint:
             return verdict
-        wait_ns = self._shared.quota.connect(at_ns)
+        wait_ns = self._state.quota.connect(at_ns)
         return refusals.throttled(wait_ns) if wait_ns else verdict
 
     def _open(self, accepted: AcceptedUpgrade, at_ns: int) -> None:
         if accepted.complaint:
             complaint = accepted.complaint
-            self._shared.refused(complaint, at_ns)
+            self._state.refused(complaint, at_ns)
             error = error_fields(complaint.code, complaint.message)
             self._protocol.send_text(event_bytes("error", Ids(uuid.uuid4().hex[:12]).event(), error))
             self.close(complaint.close_code, complaint.close_reason)
             return
         if self._protocol.extensions:
             self._framed = self._compressed
-        self._behaviour = self._shared.new_session(accepted)
+        self._behaviour = self._state.new_session(accepted)
         self._session_id = self._behaviour.ids.session
         if self._injector:
             self._injector.session_id = self._session_id
-        if self._truth and self._shared.offer.authenticator.tokens:
+        if self._truth and self._state.config.authenticator.tokens:
             self._truth.opened(self._session_id, accepted.token, at_ns)
         opened_ns = monotonic_ns()
         self._behaviour.open(opened_ns)
-        expires_ns = opened_ns + int(self._shared.offer.profile.max_session_s * NS_PER_S)
-        self._timers["expiry"] = self._shared.loop.call_at(expires_ns / NS_PER_S, self._expire, expires_ns)
+        expires_ns = opened_ns + int(self._state.config.profile.max_session_s * NS_PER_S)
+        self._timers["expiry"] = self._state.loop.call_at(expires_ns / NS_PER_S, self._expire, expires_ns)
         self._ping_later()
 
     def _frame(self, frame: Frame, arrival: ArrivalSpan) -> None:
         at_ns = arrival.at_ns
-        if self._still or self._behaviour is None or frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
+        if self._stalled or self._behaviour is None or frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
             return  # the protocol object answers control frames
         if frame.opcode is not Opcode.CONT:
             self._binary = frame.opcode is Opcode.BINARY
@@ -221,10 +221,10 @@ class Connection:
         else:
             for events in zip(due) if self._events_per_segment == 1 else grouped_writes(due, self._events_per_segment):
                 self._send(events)
-        self._shared.plan(self, self._behaviour.next_due_ns())
+        self._state.plan(self, self._behaviour.next_due_ns())
 
     def _sends(self) -> bool:
-        return self._protocol.state is State.OPEN and not self._still
+        return self._protocol.state is State.OPEN and not self._stalled
 
     def _send(self, events: Sequence[OutgoingEvent], frame: bytes | None = None) -> None:
         """Send events in one write, so in one TCP segment if they fit. `frame`: the bytes of a single event."""
@@ -233,7 +233,7 @@ class Connection:
         handed_ns = monotonic_ns()
         taken_ns = monotonic_ns() if self._stream.write(data) else None
         for event, frame in zip(events, frames, strict=True):
-            self._shared.lateness.add(handed_ns - event.due_ns)
+            self._state.lateness.add(handed_ns - event.due_ns)
             if self._truth:
                 self._truth.sent(self._session_id, event, handed_ns, taken_ns, len(frame))
 
@@ -243,16 +243,16 @@ class Connection:
 
     # Faults
 
-    def thawed(self, now_ns: int) -> None:
+    def end_stall(self, now_ns: int) -> None:
         """Make events that were not sent before `now_ns` due at `now_ns`."""
         if self._injector:
             self._injector.released(now_ns)
 
-    def _strike(self, place: str, go_on: Callable[[], None] | None = None) -> None:
+    def _inject(self, place: str, go_on: Callable[[], None] | None = None) -> None:
         """Inject the faults of a place, and continue with `go_on`: now, later, or never."""
         for action in self._injector.at(place, monotonic_ns()) if self._injector else ():
             self._do(action, go_on)
-            if self._still:
+            if self._stalled:
                 return
         if go_on:
             go_on()
@@ -267,35 +267,35 @@ class Connection:
             case EndResponse(response_id, status, details) if self._behaviour:
                 self._behaviour.end_response(response_id, monotonic_ns(), status, details)
             case StallConnection(None):
-                self._still = True
-                self._stream.turn_deaf()
+                self._stalled = True
+                self._stream.ignore_input()
             case StallConnection(int(for_ns)):
-                self._still = True
+                self._stalled = True
                 self._stream.pause()
-                self._timers["rest"] = self._shared.loop.call_later(for_ns / NS_PER_S, self._move_on, go_on)
+                self._timers["rest"] = self._state.loop.call_later(for_ns / NS_PER_S, self._move_on, go_on)
             case Fault(kind="freeze", duration_s=float(duration_s)):
-                self._shared.freeze(duration_s)
+                self._state.freeze(duration_s)
             case Fault(kind="session_expired"):
                 self._expire(monotonic_ns())
             case Fault(kind="close", code=int(code)) if code != ABNORMAL:
                 self.close(code)
             case Fault(kind=kind):  # no close frame, and no more events
-                self._still = True
-                self._stream.turn_deaf()
+                self._stalled = True
+                self._stream.ignore_input()
                 ends = {"reset": self._stream.reset, "tls_alert": self._stream.fail_tls}
                 ends.get(kind, self._stream.finish)()
 
     def _move_on(self, go_on: Callable[[], None] | None) -> None:
-        self._still = False
+        self._stalled = False
         self._stream.resume()
         if go_on:
             go_on()
             self._flush()
         now_ns = monotonic_ns()
-        self.thawed(now_ns)
+        self.end_stall(now_ns)
         self.send_due(now_ns)
         self._flush()
-        if self._overdue_ns is not None and not self._still:
+        if self._overdue_ns is not None and not self._stalled:
             self._expire(self._overdue_ns)
 
     def _ping(self) -> None:
@@ -305,23 +305,23 @@ class Connection:
             self._ping_later()
 
     def _ping_later(self) -> None:
-        self._timers["ping"] = self._shared.loop.call_later(self._shared.offer.profile.ping_interval_s, self._ping)
+        self._timers["ping"] = self._state.loop.call_later(self._state.config.profile.ping_interval_s, self._ping)
 
     def _expire(self, due_ns: int) -> None:
         """End a session that has reached its maximum duration, as the service does. A stall delays this."""
         if self._behaviour is None or self._protocol.state is not State.OPEN:
             return
-        if self._still:
+        if self._stalled:
             self._overdue_ns = due_ns
             return
-        reason = refusals.EXPIRED_REASON.format(minutes=self._shared.offer.profile.max_session_s / 60)
+        reason = refusals.EXPIRED_REASON.format(minutes=self._state.config.profile.max_session_s / 60)
         body = event_bytes("error", self._behaviour.ids.event(), error_fields(refusals.SESSION_EXPIRED, reason))
         self._send((OutgoingEvent(due_ns, "error", body),))
         self.close(refusals.GOING_AWAY, reason)
 
     def _flush(self) -> None:
         """Write the output of the protocol object: the upgrade's response, pongs, close frames, and the end (b"")."""
-        if self._still:
+        if self._stalled:
             return
         for data in self._protocol.data_to_send():
             if data:
@@ -329,8 +329,8 @@ class Connection:
             else:
                 self._stream.finish()
 
-    def _gone(self) -> None:
-        self._shared.plan(self, None)
+    def _on_closed(self) -> None:
+        self._state.plan(self, None)
         for timer in self._timers.values():
             timer.cancel()
         self._ended(self)

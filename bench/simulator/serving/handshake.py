@@ -55,7 +55,7 @@ class TokenIssuer:
         issued = self._issued[token] = IssuedToken(number, token, expires_s)
         return issued
 
-    def living(self, token: str, now_s: float) -> int | None:
+    def valid_token(self, token: str, now_s: float) -> int | None:
         """Return the number of `token`; None if it has expired, or was never issued."""
         issued = self._issued.get(token)
         return issued.number if issued is not None and now_s < issued.expires_s else None
@@ -98,7 +98,7 @@ class Authenticator:
     tokens: TokenIssuer | None = None
 
     @property
-    def closed(self) -> bool:
+    def requires_credentials(self) -> bool:
         return self.key is not None or self.tokens is not None
 
 
@@ -214,7 +214,7 @@ def _credentials(
     authenticator: Authenticator, headers: Mapping[str, str], query: Mapping[str, str], now_s: float
 ) -> tuple[RefusedUpgrade | None, int | None]:
     """Return the refusal of a client's credentials, if any, and the number of its token."""
-    if not authenticator.closed:
+    if not authenticator.requires_credentials:
         return None, None
     scheme, space, credentials = headers.get("authorization", "").partition(" ")
     bearer = credentials if space and scheme.lower() == "bearer" else None
@@ -226,5 +226,5 @@ def _credentials(
             return None, None
     if authenticator.tokens is None or bearer is None:
         return refusals.BAD_KEY, None
-    token = authenticator.tokens.living(bearer, now_s)
+    token = authenticator.tokens.valid_token(bearer, now_s)
     return refusals.DEAD_TOKEN if token is None else None, token

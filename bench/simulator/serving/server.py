@@ -29,7 +29,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 
-from bench.clock import enable_stamps, monotonic_ns, utc_ns
+from bench.clock import enable_timestamps, monotonic_ns, utc_ns
 from bench.errors import UsageError
 from bench.protocol.audio import AudioFormatName
 from bench.simulator.agent_behaviour import WIRES, AgentBehaviour
@@ -43,7 +43,7 @@ from bench.simulator.refusals import GOING_AWAY, PostUpgradeRefusal, RefusedUpgr
 from bench.simulator.server_events import GA, GPT_LIVE, Ids
 from bench.simulator.serving.connection import Connection, ServerConfig, ServerState
 from bench.simulator.serving.handshake import AcceptedUpgrade
-from bench.simulator.serving.token_issuer import served
+from bench.simulator.serving.token_issuer import handle_request
 from bench.units import NS_PER_S
 
 BACKLOG = 1024
@@ -79,7 +79,7 @@ class Server:
     def __init__(
         self, offer: ServerConfig, listener: socket.socket, loop: asyncio.AbstractEventLoop, worker: ServerWorker
     ) -> None:
-        self._offer, self._listener, self._loop, self._worker = offer, listener, loop, worker
+        self._config, self._listener, self._loop, self._worker = offer, listener, loop, worker
         self.connections: set[Connection] = set()
         self._quota, self._servers = (
             ServiceQuota(offer.profile.quota),
@@ -87,16 +87,16 @@ class Server:
         )
         self._address = listener.getsockname()[:2]
         self._stopping = False
-        self._begun_ns = monotonic_ns()
-        self._came = 0  # number of connections
-        self.sessions = self.refused = self.struck = 0
+        self._started_ns = monotonic_ns()
+        self._connection_count = 0  # number of connections
+        self.sessions = self.refused = self.faults = 0
         self.lateness = LatenessCounts()
         self._shared = ServerState(
-            offer=offer,
+            config=offer,
             loop=loop,
             quota=self._quota,
             new_session=self._new_session,
-            refused=self._note_refusal,
+            refused=self._on_refusal,
             plan=SenderTimer(loop).plan,
             lateness=self.lateness,
             injector=self._new_injector,
@@ -117,7 +117,7 @@ class Server:
             await asyncio.sleep(0.01)
 
     @property
-    def standing(self) -> ServerProgress:
+    def progress(self) -> ServerProgress:
         late_p99_ms = self.lateness.quantile_ms(0.99)
         return ServerProgress(
             self._servers.sessions, self.sessions, self._servers.responses, self.lateness.count, late_p99_ms
@@ -134,7 +134,7 @@ class Server:
             return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        enable_stamps(sock)
+        enable_timestamps(sock)
         self.connections.add(Connection(self._shared, sock, self.connections.discard))
 
     def _stop_listening(self) -> None:
@@ -144,18 +144,18 @@ class Server:
 
     def _plan_absence(self, fault: Fault) -> None:
         if fault.during_s.first:
-            self._loop.call_later(fault.during_s.first, self._leave, fault)
+            self._loop.call_later(fault.during_s.first, self._stop_listening_for_fault, fault)
         else:
-            self._leave(fault)  # before any client can connect
+            self._stop_listening_for_fault(fault)  # before any client can connect
         if fault.during_s.last is not None:
-            self._loop.call_later(fault.during_s.last, self._return)
+            self._loop.call_later(fault.during_s.last, self._listen_again)
 
-    def _leave(self, fault: Fault) -> None:
+    def _stop_listening_for_fault(self, fault: Fault) -> None:
         """Stop listening, so that TCP refuses connections."""
         self._stop_listening()
-        self._note_fault(InjectedFault(fault, self._came, monotonic_ns(), None, None))
+        self._on_fault(InjectedFault(fault, self._connection_count, monotonic_ns(), None, None))
 
-    def _return(self) -> None:
+    def _listen_again(self) -> None:
         if not self._stopping:
             self._listener = _listening(self._address, self._listener.family, shared=self._worker.count > 1)
             self._loop.add_reader(self._listener, self._accept)
@@ -165,30 +165,30 @@ class Server:
             self._loop.add_reader(self._listener, self._accept)
 
     def _new_injector(self) -> FaultInjector | None:
-        self._came += 1
-        faults, number = self._offer.profile.faults, self._came
+        self._connection_count += 1
+        faults, number = self._config.profile.faults, self._connection_count
         if not faults:
             return None
-        seeds = self._worker.seeds(self._offer.seed, number)
+        seeds = self._worker.seeds(self._config.seed, number)
 
         def rng(fault: int, response: int) -> np.random.Generator:
             return np.random.default_rng([*seeds, fault, response])
 
-        return FaultInjector(faults, number, self._begun_ns, rng, self._note_fault)
+        return FaultInjector(faults, number, self._started_ns, rng, self._on_fault)
 
     def _freeze(self, duration_s: float) -> None:
         time.sleep(duration_s)
         for connection in self.connections:
-            connection.thawed(monotonic_ns())
+            connection.end_stall(monotonic_ns())
 
     def _new_session(self, accepted: AcceptedUpgrade) -> SimulatedSession:
         self.sessions += 1
         what = (
             accepted.model,
-            int(utc_ns() / NS_PER_S + self._offer.profile.max_session_s),
-            self._offer.profile,
-            self._offer.replies,
-            np.random.default_rng(self._worker.seeds(self._offer.seed, self.sessions)),
+            int(utc_ns() / NS_PER_S + self._config.profile.max_session_s),
+            self._config.profile,
+            self._config.replies,
+            np.random.default_rng(self._worker.seeds(self._config.seed, self.sessions)),
             Ids(self._worker.id_tag(self.sessions)),
         )
         if accepted.wire:
@@ -196,21 +196,21 @@ class Server:
             return AgentBehaviour(wire, *what[2:], self._servers)
         if accepted.dialect is GPT_LIVE:
             return GptLiveBehaviour(*what)
-        dialect, formats = accepted.dialect, self._offer.profile.formats
+        dialect, formats = accepted.dialect, self._config.profile.formats
         if formats and dialect.names is GA:
             dialect = dialect._replace(formats=formats)
         return Behaviour(dialect, *what, self._quota, self._servers)
 
-    def _note_fault(self, struck: InjectedFault) -> None:
-        self.struck += 1
-        if self._offer.truth:
-            self._offer.truth.struck(struck)
+    def _on_fault(self, struck: InjectedFault) -> None:
+        self.faults += 1
+        if self._config.truth:
+            self._config.truth.struck(struck)
 
-    def _note_refusal(self, refusal: RefusedUpgrade | PostUpgradeRefusal, at_ns: int) -> None:
+    def _on_refusal(self, refusal: RefusedUpgrade | PostUpgradeRefusal, at_ns: int) -> None:
         self.refused += 1
-        if self._offer.truth:
+        if self._config.truth:
             status = refusal.status if isinstance(refusal, RefusedUpgrade) else refusal.close_code
-            self._offer.truth.refused(status, refusal.code, at_ns)
+            self._config.truth.refused(status, refusal.code, at_ns)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -250,13 +250,13 @@ def serve(
 
     async def run() -> ServedCounts:
         loop = asyncio.get_running_loop()
-        stopped = _told_to_stop(loop, stop)
+        stopped = _stop_requested(loop, stop)
         server = Server(offer, listener, loop, mine)
         gc.collect()
         gc.freeze()  # the replies never become garbage
         # with hundreds of sessions a collection takes 10 ms or more; ended sessions clear their references
         gc.disable()
-        async with served(offer.identity, listener.family) as endpoint:
+        async with handle_request(offer.identity, listener.family) as endpoint:
             begun_s = time.process_time()
             ready(endpoint, [os.getpid()])
             while not stopped.is_set():
@@ -265,12 +265,12 @@ def serve(
                 if offer.truth:
                     offer.truth.flush()
                 if told:
-                    told(mine.number, server.standing)
+                    told(mine.number, server.progress)
                 if not server.connections:
                     gc.collect()
         await server.stop()
         tally = ServedCounts(
-            server.sessions, server.refused, server.struck, time.process_time() - begun_s, server.lateness
+            server.sessions, server.refused, server.faults, time.process_time() - begun_s, server.lateness
         )
         if offer.truth:
             offer.truth.ended(tally)
@@ -280,7 +280,7 @@ def serve(
         return runner.run(run())
 
 
-def _told_to_stop(loop: asyncio.AbstractEventLoop, stop: int | None) -> asyncio.Event:
+def _stop_requested(loop: asyncio.AbstractEventLoop, stop: int | None) -> asyncio.Event:
     """Return an event that a signal sets, or input on the descriptor `stop`."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -336,7 +336,7 @@ class Timetable(Generic[Who]):
         """Return the instant of the next check. It may belong to a removed sender, so that none is due then."""
         return self._heap[0][0] if self._heap else None
 
-    def take(self, now_ns: int) -> Iterator[Who]:
+    def pop(self, now_ns: int) -> Iterator[Who]:
         """Yield the due senders, by instant. A sender that is planned again meanwhile, and is due, comes again."""
         heap, due = self._heap, self._due_ns
         while heap and heap[0][0] <= now_ns:
@@ -354,22 +354,22 @@ class SenderTimer:
         self._timetable: Timetable[Sender] = Timetable()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
-        self._ringing = False
+        self._running = False
 
     def plan(self, sender: Sender, due_ns: int | None) -> None:
         self._timetable.plan(sender, due_ns)
-        if not self._ringing:
+        if not self._running:
             self._set()
 
-    def _ring(self) -> None:
+    def _run_due(self) -> None:
         self._timer = None
-        self._ringing = True
+        self._running = True
         now_ns = monotonic_ns()
         try:
-            for sender in self._timetable.take(now_ns):
+            for sender in self._timetable.pop(now_ns):
                 sender.send_due(now_ns)
         finally:  # if a sender raises, the loop reports it, and the timer is set for the others
-            self._ringing = False
+            self._running = False
             self._set()
 
     def _set(self) -> None:
@@ -379,4 +379,4 @@ class SenderTimer:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_ns = due_ns
-        self._timer = self._loop.call_at(due_ns / NS_PER_S, self._ring)
+        self._timer = self._loop.call_at(due_ns / NS_PER_S, self._run_due)

@@ -17,7 +17,7 @@ from bench.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
 from bench.simulator.server_events import ArrivalSpan
 
 READ_BYTES = 65_536
-MOST_BACKLOG = 64 << 20
+MAX_BACKLOG = 64 << 20
 """The most bytes that wait for a peer that does not read: minutes of audio. Above this its connection is ended."""
 LINGER_S = 5.0  # longest wait for the peer's close after ours
 
@@ -47,7 +47,7 @@ class ServerStream:
         self._loop, self._sock, self._on_data, self._on_end = loop, sock, on_data, on_end
         self._tls = _Tls(tls) if tls else None
         self._on_hello = on_hello if tls else None
-        self._paused = self._deaf = False
+        self._paused = self._ignores_input = False
         self._backlog = bytearray()
         self._finishing = False
         self._shut = False
@@ -83,18 +83,18 @@ class ServerStream:
             self._paused = False
             self._loop.add_reader(self._sock, self._readable)
 
-    def turn_deaf(self) -> None:
+    def ignore_input(self) -> None:
         """Ignore all further input except its end."""
-        self._deaf = True
+        self._ignores_input = True
 
     def reset(self) -> None:
         """Reset the TCP connection, after the caller has finished."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        self.turn_deaf()
+        self.ignore_input()
         self._loop.call_soon(self.end)
 
     def fail_tls(self) -> None:
-        self.turn_deaf()
+        self.ignore_input()
         self._tls = None
         self.write(TLS_HANDSHAKE_FAILURE)
         self.finish()
@@ -126,7 +126,7 @@ class ServerStream:
         if not data:
             self.end()
             return
-        if self._deaf:
+        if self._ignores_input:
             return
         stamp_ns = arrival_ns(ancillary)
         at_ns = monotonic_ns() if stamp_ns is None else stamp_ns
@@ -150,16 +150,16 @@ class ServerStream:
     def _send(self, data: bytes) -> bool:
         if self._backlog:
             self._backlog += data
-            if len(self._backlog) > MOST_BACKLOG:
+            if len(self._backlog) > MAX_BACKLOG:
                 self._loop.call_soon(self.end)  # not at once: the caller has not finished
             return False
-        sent = self._taken(data) if data else 0
+        sent = self._on_sent(data) if data else 0
         if sent < len(data):
             self._backlog += data[sent:]
             self._loop.add_writer(self._sock, self._writable)
         return not self._backlog
 
-    def _taken(self, data: bytes | bytearray) -> int:
+    def _on_sent(self, data: bytes | bytearray) -> int:
         """Return the number of bytes that the kernel takes now."""
         try:
             return self._sock.send(data)
@@ -170,7 +170,7 @@ class ServerStream:
             return 0
 
     def _writable(self) -> None:
-        del self._backlog[: self._taken(self._backlog)]
+        del self._backlog[: self._on_sent(self._backlog)]
         if not self._backlog:
             self._loop.remove_writer(self._sock)
             self._shut_when_sent()

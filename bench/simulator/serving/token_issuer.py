@@ -22,7 +22,7 @@ import numpy as np
 from bench.clock import utc_ns
 from bench.protocol.base import SIMULATOR_HEADER
 from bench.simulator.faults.kinds import IDENTITY, Fault
-from bench.simulator.profile import drawn
+from bench.simulator.profile import is_drawn
 from bench.simulator.serving.handshake import TokenIssuer
 from bench.units import NS_PER_S
 
@@ -56,14 +56,14 @@ class IdentityEndpoint:
         path, _, query_text = target.partition("?")
         query = {name: values[0] for name, values in parse_qs(query_text).items()}
         if method != "GET" or path != PATH:
-            return _problem(404, "unknown method or path")
+            return _error_text(404, "unknown method or path")
         if not hmac.compare_digest(headers.get("x-identity-header", "").encode(), self.secret.encode()):
-            return _problem(401, "X-IDENTITY-HEADER is missing or wrong")
+            return _error_text(401, "X-IDENTITY-HEADER is missing or wrong")
         if query.get("api-version") != API_VERSION or "resource" not in query:
-            return _problem(400, f"api-version={API_VERSION} and resource=… are required")
-        faults = {fault.kind: fault for place, fault in enumerate(self._faults) if self._strikes(place, fault)}
+            return _error_text(400, f"api-version={API_VERSION} and resource=… are required")
+        faults = {fault.kind: fault for place, fault in enumerate(self._faults) if self._selects(place, fault)}
         if "identity_500" in faults:
-            return _problem(500, "out of order")
+            return _error_text(500, "out of order")
         if "identity_garbage" in faults:
             return TokenAnswer(200, "<html>not what was asked for</html>")
         slow = faults.get("identity_slow")
@@ -77,17 +77,17 @@ class IdentityEndpoint:
         }
         return TokenAnswer(200, json.dumps(fields), delay_s)
 
-    def _strikes(self, place: int, fault: Fault) -> bool:
+    def _selects(self, place: int, fault: Fault) -> bool:
         rng = np.random.default_rng([self._seed, place, self._requests])
-        return fault.requests.holds(self._requests) and drawn(fault.share, rng)
+        return fault.requests.holds(self._requests) and is_drawn(fault.share, rng)
 
 
-def _problem(status: int, message: str) -> TokenAnswer:
+def _error_text(status: int, message: str) -> TokenAnswer:
     return TokenAnswer(status, json.dumps({"statusCode": status, "message": message}))
 
 
 @contextlib.asynccontextmanager
-async def served(identity: IdentityEndpoint | None, family: socket.AddressFamily) -> AsyncIterator[str | None]:
+async def handle_request(identity: IdentityEndpoint | None, family: socket.AddressFamily) -> AsyncIterator[str | None]:
     """Answer requests on a free loopback port within the block, one per connection. Yield the URL, or None."""
     if identity is None:
         yield None

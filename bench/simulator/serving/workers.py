@@ -79,7 +79,7 @@ def serve_by_workers(
         while len(served) < count:
             heard: list[Any] = wait([pipe for pipe in workers if pipe not in served])
             for pipe in heard:
-                said = _said(pipe, workers[pipe])
+                said = _reported(pipe, workers[pipe])
                 if said == READY:
                     listening += 1
                     if listening == count:
@@ -114,7 +114,7 @@ def _forked(
     return ours, process
 
 
-def _said(pipe: Connection, process: ForkProcess) -> Any:
+def _reported(pipe: Connection, process: ForkProcess) -> Any:
     try:
         return pipe.recv()
     except (EOFError, ConnectionResetError):

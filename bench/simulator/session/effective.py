@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.protocol.audio import AudioFormat, AudioFormatName
-from bench.protocol.base import SIMULATOR_MARK
+from bench.protocol.base import SIMULATOR_VALUE
 from bench.simulator.server_events import Json, RejectedError
 from bench.simulator.session.checks import CheckTable, EventPath, accepted, ignored, missing
 from bench.units import NS_PER_MS
@@ -92,7 +92,7 @@ def flat_session(session_id: str, model: str, expires_at_s: int, detection: Json
     return {
         "id": session_id,
         "object": "realtime.session",
-        SIMULATOR_MARK: True,
+        SIMULATOR_VALUE: True,
         "model": model,
         "expires_at": expires_at_s,
         "modalities": ["audio", "text"],
@@ -160,7 +160,7 @@ class EffectiveSession:
             if kind in GA_TYPES and kind != self.form.type:
                 problem = f"Passing a {kind} session update event to a {self.form.type} session is not allowed."
                 raise RejectedError("invalid_parameter", problem)
-        table = {SIMULATOR_MARK: ignored, **self.form.table}  # some clients send the mark back
+        table = {SIMULATOR_VALUE: ignored, **self.form.table}  # some clients send the mark back
         updated = self.form.settled(accepted(table, self.shown, wanted, place), wanted)
         if has_spoken and self.form.output(updated, {}).voice != self.output({}).voice:
             problem = "Cannot update a conversation's voice if assistant audio is present."

@@ -14,7 +14,7 @@ from functools import cache, partial
 from typing import Any
 
 from bench.protocol.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFormat
-from bench.protocol.base import SIMULATOR_MARK
+from bench.protocol.base import SIMULATOR_VALUE
 from bench.protocol.openai import FORMATS, RATED_FORMATS
 from bench.protocol.openai_ga import ga_format
 from bench.simulator.server_events import GA, QWEN, VOICE_LIVE, XAI, Json, RejectedError, WireDialect
@@ -38,7 +38,7 @@ def ga_session(session_id: str, model: str, expires_at_s: int, own: AudioFormat 
     return {
         "type": "realtime",
         "object": "realtime.session",
-        SIMULATOR_MARK: True,
+        SIMULATOR_VALUE: True,
         "id": session_id,
         "model": model,
         "output_modalities": ["audio"],
@@ -62,14 +62,14 @@ def ga_session(session_id: str, model: str, expires_at_s: int, own: AudioFormat 
 
 def preview_transcription(session_id: str, model: str, expires_at_s: int) -> Json:
     shown = preview_session(session_id, model, expires_at_s)
-    kept = ("id", SIMULATOR_MARK, "expires_at", "turn_detection")
+    kept = ("id", SIMULATOR_VALUE, "expires_at", "turn_detection")
     heard = [key for key in shown if key.startswith("input_audio_")]
     return {"object": TRANSCRIPTION_OBJECT} | {key: shown[key] for key in (*kept, *heard)}
 
 
 def ga_transcription(session_id: str, model: str, expires_at_s: int) -> Json:
     shown = ga_session(session_id, model, expires_at_s)
-    kept = {key: shown[key] for key in ("id", SIMULATOR_MARK, "expires_at")}
+    kept = {key: shown[key] for key in ("id", SIMULATOR_VALUE, "expires_at")}
     heard = {"audio": {"input": shown["audio"]["input"]}}
     return {"type": "transcription", "object": TRANSCRIPTION_OBJECT} | kept | heard
 

@@ -170,16 +170,16 @@ def opened_session(session_id: str, model: str, expires_at_s: int) -> Json:
     }
 
 
-def heard(session: Json) -> InputSettings:
+def input_settings(session: Json) -> InputSettings:
     format = session["input_audio_format"]
     return effective.flat_input(
         session, PCM[session["input_audio_sampling_rate"]] if format == "pcm16" else FORMATS[format]
     )
 
 
-def spoken(session: Json, response: Json) -> OutputSettings:
+def output_settings(session: Json, response: Json) -> OutputSettings:
     output = effective.flat_output(session, response)
     return replace(output, format=RATED.get(output.format, output.format), counts_images=True)
 
 
-FORM = SessionForm(opened_session, SESSION, heard, spoken, RESPONSE)
+FORM = SessionForm(opened_session, SESSION, input_settings, output_settings, RESPONSE)

@@ -61,7 +61,7 @@ cdef enum:
 
 cdef long long LONG_NS = 500_000_000
 """The age of the first matched delta from which deltas are due. They are also due if there are `MANY`."""
-cdef long long ABSURD_LAG_NS = clock.ABSURD_LAG_NS, APART_NS = clock.APART_NS
+cdef long long ABSURD_LAG_NS = clock.MAX_LAG_NS, APART_NS = clock.MAX_CLOCK_GAP_NS
 cdef int TRIES = clock.TRIES, SO_TIMESTAMPNS = clock.SO_TIMESTAMPNS
 cdef long long NO_STAMP = -1
 

@@ -61,13 +61,13 @@ class Decrypter(Sieve):
 
     def sift(self, read: SocketRead) -> SocketRead | None:
         data, left = b"" if self.ended else self._opened(read.data), None
-        complete = read.complete and not self._header
+        complete = read.is_complete and not self._header
         if data:
             self.heard = True
-            left = self.matcher.sift(read._replace(data=data, complete=complete))
+            left = self.matcher.sift(read._replace(data=data, is_complete=complete))
         self.wakes = self.ended or bool(self._outgoing.pending)
         if self.wakes:
-            self._last = read._replace(data=b"", complete=complete)
+            self._last = read._replace(data=b"", is_complete=complete)
         return left
 
     def end(self) -> SocketRead:

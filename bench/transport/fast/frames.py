@@ -18,7 +18,7 @@ FINAL_TEXT, FINAL_BINARY = 0x81, 0x82
 """FIN, no reserved bits, opcode 1 or 2 (RFC 6455 §5.2)."""
 SHORT, TWO_BYTES, EIGHT_BYTES, MASKED = 126, 126, 127, 0x80
 SHORT_HEADER, LONG_HEADER, MASK_BYTES = 2, 4, 4
-LONGEST = 0xFFFF
+MAX_LENGTH = 0xFFFF
 
 
 def leading_texts(read: SocketRead) -> tuple[list[ReceivedMessage], int]:
@@ -55,7 +55,7 @@ def masked_frame(payload: bytes, mask: bytes) -> bytes:
     length, first = len(payload), FINAL_BINARY if type(payload) is BinaryMessage else FINAL_TEXT
     if length < SHORT:
         header = struct.pack("!BB", first, MASKED | length)
-    elif length <= LONGEST:
+    elif length <= MAX_LENGTH:
         header = struct.pack("!BBH", first, MASKED | TWO_BYTES, length)
     else:
         header = struct.pack("!BBQ", first, MASKED | EIGHT_BYTES, length)

@@ -41,7 +41,7 @@ __all__ = ["COMPILED", "Decrypter", "MessageReader", "Sieve", "SocketReader", "T
 _EVENT_ID = re.compile(rb'(.*?"event_id"\s*:\s*")[^"\\]*(".*)', re.DOTALL)
 _KEY = re.compile(rb'"delta"\s*:\s*"$')
 _END = re.compile(rb'"\s*\}\s*')
-MOST_KNOWN = 32
+MAX_TEMPLATES = 32
 """The maximum number of templates: two for each open item, and a few of complete items."""
 
 
@@ -88,7 +88,7 @@ class MessageReader(TemplateMatcher):
         # Deltas of one kind and item differ only in the event id and the payload, so one template is enough.
         if self._learned.get(event.kind) == ids:
             return
-        if self._known == MOST_KNOWN:  # every message is compared with each
+        if self._known == MAX_TEMPLATES:  # every message is compared with each
             self._forget()
         self._learned[event.kind] = ids
         self._known += 1
@@ -100,7 +100,7 @@ class MessageReader(TemplateMatcher):
     def hand_on(self) -> None:
         """Pass on the matched deltas, before any later message."""
         if self.count and self._reply is not None:
-            self._reply.take_deltas(self.hand_out())
+            self._reply.on_deltas(self.hand_out())
 
     def read(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
         """Return the messages that a read completes, without deltas that match. Return the read if it has other data.

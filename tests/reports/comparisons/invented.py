@@ -121,7 +121,7 @@ def comparison(*candidates: str, checks: tuple[FairnessCheckEntry, ...] = CHECKS
     named = candidates or ("gateway",)
     found = sorted((f for name in named for f in findings(name)), key=lambda f: not f.question.primary)
     parts: dict[str, Any] = {
-        "sides": invented_targets("direct", *named),
+        "targets": invented_targets("direct", *named),
         "findings": tuple(found),
         "checks": checks,
         "method": Method("pairs", 60, 10_000, 7, 0.95, 3),
@@ -161,7 +161,7 @@ def decision(
     plan = SequentialPlan(250, LOOKS, {"ttfa": ("p(95)<+20%",), "failure_rate": ("rate<+1pt",)}, 0.05, "a t^2", 300)
     course = SequentialResult(done, reason, rulings if done else ())
     run, targets = invented_targets("direct", "gateway")[0].run, ("direct", "gateway")
-    ruled = zip(gates, course.rulings, strict=False)
+    ruled = zip(gates, course.decisions, strict=False)
     found = tuple(_found(gate, ruling) for gate, ruling in ruled)
     return Decision(run, targets, plan, gates, course, pairs, 7, True, (), found)
 
@@ -182,7 +182,7 @@ def _found(gate: MetricSpec, ruling: MetricDecision) -> MetricComparison:
         arms,
         unit="pair",
         verdict=verdict,
-        look=ruling.look + 1,
+        analysis=ruling.analysis + 1,
         baseline="direct",
         peers=True,
     )
@@ -194,8 +194,8 @@ PAGES: dict[str, dict[str, Any]] = {
     "nothing": {"findings": (), "checks": ()},
     "ungated": {"findings": findings()[3:]},
     "rates alone": {"findings": (finding("failure_rate", None, "equivalent", points(0, 0, 0, 0), primary=True),)},
-    "few turns": {"sides": invented_targets("direct", "gateway", sessions=2)},
-    "all failed": {"sides": invented_targets("direct", "gateway", failed=1.0)},
+    "few turns": {"targets": invented_targets("direct", "gateway", sessions=2)},
+    "all failed": {"targets": invented_targets("direct", "gateway", failed=1.0)},
     "notices": {"notices": ("2 pairs were not whole and do not count.",), "simulated": False},
 }
 """The changes to the comparison for each type of page."""

@@ -23,8 +23,8 @@ from reports.metric_spec import MetricSpec
 from reports.runs import load_for_report
 from reports.sides.compared_target import ComparedTarget
 from reports.sides.fairness import checks_of, notices_on
-from reports.sides.mix import ComparedSides, changed_shares
-from reports.sides.named import parse_targets, parted, targets_of
+from reports.sides.mix import ComparedTargets, changed_shares
+from reports.sides.named import parse_targets, split_name, targets_of
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate
@@ -139,7 +139,7 @@ def test_the_failure_rate_counts_failed_and_not_started_turns_of_planned_ones() 
     outcomes = summarise(side.run).outcomes
     events, wanted = side.counts(FAILURES)
 
-    assert events.sum() == outcomes.unmet
+    assert events.sum() == outcomes.failed_or_not_started
     assert wanted.sum() == outcomes.planned
     refused = side.clusters.of_row[(side.session_rows["turns_started"] == 0).to_numpy()]
     assert events[refused].tolist() == wanted[refused].tolist() == [5, 5, 5]
@@ -212,7 +212,7 @@ P50 = MetricSpec("ttfa", Quantile(0.5), Margin(ratio=0.1))
 
 def test_a_candidate_with_more_turns_of_a_slow_step_has_not_regressed() -> None:
     base, cand = two(MIXED_OF_MIXES, MORE_SLOW)
-    (found,) = measured(base, cand, [P50], Inference(draws=DRAWS))
+    (found,) = measured(base, cand, [P50], Inference(resamples=DRAWS))
     assert found.difference is not None
 
     plain = cand.sample(P50)
@@ -242,14 +242,14 @@ def test_shares_that_differ_by_chance_are_weighted_without_a_notice() -> None:
     base, cand = two(MIXED_OF_MIXES, replace(MIXED_OF_MIXES, seed=11))
 
     assert changed_shares(base, cand) == []
-    assert ComparedSides(base, cand).arms(P50, (base.sample(P50), cand.sample(P50))).steps is not None
+    assert ComparedTargets(base, cand).targets(P50, (base.sample(P50), cand.sample(P50))).steps is not None
 
 
 @pytest.mark.parametrize("made", [two, targets, lambda: two(Plan(sessions=60, turns=3, refused=4))])
 def test_equal_sequences_of_steps_are_not_weighted(made: Callable[[], tuple[ComparedTarget, ...]]) -> None:
     base, cand = made()
 
-    assert ComparedSides(base, cand).arms(P50, (base.sample(P50), cand.sample(P50))).steps is None
+    assert ComparedTargets(base, cand).targets(P50, (base.sample(P50), cand.sample(P50))).steps is None
     assert changed_shares(base, cand) == []
 
 
@@ -258,14 +258,14 @@ def test_metrics_of_one_step_or_of_sessions_are_not_weighted() -> None:
 
     for question in (replace(P50, step=STEPS[2]), replace(P50, metric="session_ready")):
         samples = base.sample(question), cand.sample(question)
-        assert ComparedSides(base, cand).arms(question, samples).steps is None
+        assert ComparedTargets(base, cand).targets(question, samples).steps is None
 
 
 def test_the_step_of_each_value_is_assigned_correctly() -> None:
     """Each step has other latencies, so the values of a step must be those of its own sample."""
     base, cand = two(replace(MIXED_OF_MIXES, refused=5), MORE_SLOW)
     samples = base.sample(P50), cand.sample(P50)
-    samples_of_both = ComparedSides(base, cand).arms(P50, samples)
+    samples_of_both = ComparedTargets(base, cand).targets(P50, samples)
     assert samples_of_both.steps is not None
 
     for side, sample, steps in zip((base, cand), samples, samples_of_both.steps, strict=True):
@@ -300,14 +300,14 @@ def test_a_folder_and_a_target_may_contain_colons(tmp_path: Path) -> None:
     sides = parse_targets([f"{folder}:host:1", f"{folder}:host:2"])
 
     assert [side.name for side in sides] == ["host:1", "host:2"]
-    assert parted(f"{folder}:host:1")[0] == folder
-    assert parted(str(folder))[0] == folder
+    assert split_name(f"{folder}:host:1")[0] == folder
+    assert split_name(str(folder))[0] == folder
 
 
 @given(st.text("ab:. é", min_size=1))
 def test_the_run_of_a_target_with_any_name_is_found(target: str) -> None:
     with TemporaryDirectory() as folder:
-        assert parted(f"{folder}:{target}")[0] == Path(folder)
+        assert split_name(f"{folder}:{target}")[0] == Path(folder)
 
 
 def test_a_run_without_target_names_can_be_compared(tmp_path: Path) -> None:

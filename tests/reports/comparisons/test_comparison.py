@@ -358,7 +358,7 @@ def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
 
 
 def test_interim_analyses_are_ignored_with_a_notice_if_the_targets_are_swapped(tight: Comparison) -> None:
-    found = quick(filtered_by(tight.sides[::-1]))
+    found = quick(filtered_by(tight.targets[::-1]))
 
     assert found.decision is None
     assert any("was ended by interim analyses" in notice for notice in found.notices)

@@ -84,7 +84,7 @@ GONE = replace(ratio(100, 100, 1, 1), baseline=math.inf, d=-math.inf, low=-math.
 
 
 FEW = replace(finding("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30)),
-              arms=(TargetCounts(3000, 300, 22), TargetCounts(440, 44, 11)))  # fmt: skip
+              targets=(TargetCounts(3000, 300, 22), TargetCounts(440, 44, 11)))  # fmt: skip
 
 
 NAMED = {one.question.name: one for one in findings()}
@@ -98,21 +98,21 @@ ROWS: dict[str, tuple[MetricComparison, dict[str, Any]]] = {
     # (a finding, the texts and positions in its row)
     "an informational metric of one instant has a note":
         (finding("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), stratum=Stratum("speech_end")),
-         {"beside": "from end of speech, secondary"}),
+         {"note": "from end of speech, secondary"}),
     "sessions": (replace(findings()[3], unit="session"),
-                 {"why": "slower; needs about 460 sessions per target"}),
+                 {"reason": "slower; needs about 460 sessions per target"}),
     "a drifting target has a note": (replace(SURE, difference=replace(NEAR, order="drift"),
                                      verdict=replace(SURE.verdict, provisional=True)),
                              {"verdict": "≈ equivalent (provisional)"}),
     "a baseline among failed turns has a note":
         (finding("ttfa", 0.99, "inconclusive", GONE),
-         {"measured": "∞ → 100 ms", "told": "was ∞ (unbounded)"}),
+         {"measured": "∞ → 100 ms", "change_text": "was ∞ (unbounded)"}),
     "a quantile of too few turns is not shown":
-        (FEW, {"told": "n/a (needs 198 sessions)", "measured": "1,180 → n/a", "d": math.nan}),
+        (FEW, {"change_text": "n/a (needs 198 sessions)", "measured": "1,180 → n/a", "d": math.nan}),
     "an equivalent result far from zero shows its margin":
-        (within(500, 645, 1.2, 1.35, Margin(0.4)), {"judged": "≈ equivalent (slower, within 40 %)"}),
+        (within(500, 645, 1.2, 1.35, Margin(0.4)), {"verdict_text": "≈ equivalent (slower, within 40 %)"}),
     "an equivalent result near zero does not show its margin":
-        (within(500, 510, 0.98, 1.05, Margin(0.4)), {"judged": "≈ equivalent"}),
+        (within(500, 510, 0.98, 1.05, Margin(0.4)), {"verdict_text": "≈ equivalent"}),
     "a margin in ms counts if it is the wider one":
         (within(100, 101, 0.9, 1.1, Margin(0.1, plus=30)),
          {"margin": math.log(1.3), "margin_text": "10 % and 30 ms"}),
@@ -138,9 +138,9 @@ def test_another_confidence_level_changes_all_texts_about_it() -> None:
     found = panels(replace(made, method=structs.replace(made.method, confidence=0.99)))
 
     assert "difference (98 % interval)" in texts(drawn(found[0]))
-    assert "98 % interval of the difference, so each end is a one-sided 99 % bound" in forest.reading(found).replace(
-        NBSP, " "
-    )
+    assert "98 % interval of the difference, so each end is a one-sided 99 % bound" in forest.reading_guide(
+        found
+    ).replace(NBSP, " ")
 
 
 bounds = st.floats(-3, 3) | st.sampled_from([-math.inf, math.inf])
@@ -203,13 +203,13 @@ def test_the_percentile_grid_ends_with_at_least_twenty_turns_beyond(n: int) -> N
 def test_the_plotted_differences_equal_those_of_the_verdicts() -> None:
     made = comparison()
     (drawn,) = shift_in(made).ratios
-    base, cand = (side.sample(shift_in(made).question) for side in made.sides)
+    base, cand = (side.sample(shift_in(made).question) for side in made.targets)
 
     for p, difference in zip(drawn.ps, drawn.differences, strict=True):
         assert difference.d == pytest.approx(math.log(quantile(cand.values, p) / quantile(base.values, p)))
         assert difference.low <= difference.d <= difference.high
     alone = quantile_differences(
-        TwoSamples(base, cand, (60, 60), paired=True), [(0.5, Margin())], "lower", Inference(draws=4000, seed=1)
+        TwoSamples(base, cand, (60, 60), paired=True), [(0.5, Margin())], "lower", Inference(resamples=4000, seed=1)
     )[0]
     middle = drawn.at(0.5)
     assert middle is not None
@@ -241,8 +241,8 @@ def test_any_differences_can_be_drawn(found: list[float]) -> None:
 def test_the_spoken_text_names_intervals_without_a_bound() -> None:
     endless = replace(ratio(1, 1, 1, 1), d=math.inf, low=0.2, high=math.inf)
 
-    assert forest.spoken(endless).replace(NBSP, " ") == "failed (from +22 %, no upper bound)"
-    assert forest.spoken(replace(endless, d=math.nan)) == "failed in both"
+    assert forest.in_words(endless).replace(NBSP, " ") == "failed (from +22 %, no upper bound)"
+    assert forest.in_words(replace(endless, d=math.nan)) == "failed in both"
 
 
 def cells(made: Decision) -> list[list[str]]:
@@ -272,8 +272,8 @@ def test_an_analysis_without_an_estimate_has_a_dash() -> None:
     absent, untested = untestable(BECAUSE_OF["drift"]), untestable(BECAUSE_OF["drift"], 0.3)
     made = decision(
         analyses=(
-            analysis_at(0, absent, analysis_at(0).seen[1]),
-            analysis_at(1, untested, analysis_at(1).seen[1]),
+            analysis_at(0, absent, analysis_at(0).statistics[1]),
+            analysis_at(1, untested, analysis_at(1).statistics[1]),
             analysis_at(2),
         )
     )

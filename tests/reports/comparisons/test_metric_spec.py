@@ -16,7 +16,7 @@ from reports.sides import fairness
 from reports.sides.compared_target import ComparedTarget
 from reports.sides.conditions import differing_between, workload
 from reports.sides.fairness import FairnessCheckEntry, checks_of, notices_on, refuse_other_definitions
-from reports.sides.metric_specs import by_stratum, default_questions
+from reports.sides.metric_specs import by_stratum, default_specs
 from reports.sides.named import filtered_by, parse_targets, targets_of
 from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate
@@ -44,7 +44,7 @@ def test_a_quantile_s_margin_is_its_own_or_that_of_the_next_higher_one() -> None
 
 
 def test_the_primary_metrics_are_median_p95_and_failure_rate() -> None:
-    asked = list(default_questions(two()))
+    asked = list(default_specs(two()))
     primary = [(one.name, one.margin.ratio, one.margin.points) for one in asked if one.primary]
 
     assert primary == [("ttfa p50", 0.1, 0), ("ttfa p95", 0.2, 0), ("failure_rate", 0, 0.01)]
@@ -53,19 +53,19 @@ def test_the_primary_metrics_are_median_p95_and_failure_rate() -> None:
 
 
 def test_a_metric_that_only_one_target_has_is_not_compared() -> None:
-    asked = list(default_questions(two(RUN, Plan(sessions=20, turns=5, kinds=("typed",)))))
+    asked = list(default_specs(two(RUN, Plan(sessions=20, turns=5, kinds=("typed",)))))
 
     assert not any(one.metric == "input_transcript" for one in asked)
 
 
 def test_throttle_rate_is_compared_if_turns_were_throttled() -> None:
-    asked = list(default_questions(two(RUN, Plan(sessions=40, turns=5, failed=0.2))))
+    asked = list(default_specs(two(RUN, Plan(sessions=40, turns=5, failed=0.2))))
 
     assert "throttle_rate" in [one.name for one in asked]
 
 
 def test_turns_measured_from_different_instants_are_compared_separately() -> None:
-    asked = list(default_questions(targets(MIXED)))
+    asked = list(default_specs(targets(MIXED)))
     of_main = {(one.p, one.stratum, one.primary) for one in asked if one.metric == "ttfa"}
 
     assert {(0.5, REQUESTED, True), (0.95, REQUESTED, True), (0.5, SPEECH_END, False)} <= of_main
@@ -77,7 +77,7 @@ def test_turns_measured_from_different_instants_are_compared_separately() -> Non
 
 def test_targets_without_a_common_instant_are_gated_by_voice_to_voice() -> None:
     vad, manual = Plan(sessions=20, turns=5), Plan(sessions=20, turns=5, kinds=("manual",))
-    asked = list(default_questions(two(vad, manual)))
+    asked = list(default_specs(two(vad, manual)))
 
     assert [one.name for one in asked if one.primary] == ["voice_to_voice p50", "voice_to_voice p95", "failure_rate"]
     assert not any(one.metric in ("ttfa", "response_total") for one in asked)
@@ -99,7 +99,7 @@ def test_primary_metrics_keep_all_instants_of_the_baseline() -> None:
     both, vad = Plan(sessions=20, turns=5, kinds=("vad", "manual")), Plan(sessions=20, turns=5)
     sides = two(both, vad)
     wait = MetricSpec("ttfa", Quantile(0.5), margin_of(0.5))
-    primary = [(one.p, one.stratum) for one in default_questions(sides) if one.primary and one.metric == "ttfa"]
+    primary = [(one.p, one.stratum) for one in default_specs(sides) if one.primary and one.metric == "ttfa"]
 
     assert [one.stratum for one in by_stratum(replace(wait, primary=True), sides)] == [SPEECH_END, REQUESTED]
     assert [one.stratum for one in by_stratum(wait, sides)] == [SPEECH_END]
@@ -136,7 +136,7 @@ def two_with_turn_type(*names: str, turns: tuple[int, ...] = (3,)) -> tuple[Comp
 
 
 def test_turn_types_are_compared_separately_and_omit_an_instant_common_to_all() -> None:
-    asked = list(default_questions(two_with_turn_type("one", "other")))
+    asked = list(default_specs(two_with_turn_type("one", "other")))
 
     assert [(q.metric, q.stratum, q.primary) for q in asked if q.metric == "ttfa" and q.p == 0.5] == [
         ("ttfa", PLAIN, True), ("ttfa", CALLS, False),
@@ -151,7 +151,7 @@ def test_a_turn_type_that_the_candidate_lacks_stays_a_primary_metric() -> None:
 
     assert [one.stratum for one in by_stratum(replace(wait, primary=True), sides)] == [PLAIN, CALLS]
     assert [one.stratum for one in by_stratum(wait, sides)] == [PLAIN]
-    primary = [one.stratum for one in default_questions(sides) if one.primary and one.p == 0.95]
+    primary = [one.stratum for one in default_specs(sides) if one.primary and one.p == 0.95]
     assert primary == [PLAIN, CALLS]
     words = {f.question.stratum: f.verdict.name for f in quick(sides).primary if f.question.p == 0.95}
     assert words[CALLS] == "inconclusive"
@@ -160,7 +160,7 @@ def test_a_turn_type_that_the_candidate_lacks_stays_a_primary_metric() -> None:
 def test_a_turn_type_with_few_baseline_turns_is_not_primary(tmp_path: Path) -> None:
     run(tmp_path)
     edit(tmp_path, "turns", lambda i, row: row | ({"turn_type": "after_truncation"} if i < 39 else {}))
-    asked = list(default_questions(filtered_by([*targets_of(load_for_report(tmp_path)), two()[1]])))
+    asked = list(default_specs(filtered_by([*targets_of(load_for_report(tmp_path)), two()[1]])))
 
     assert {question.stratum for question in asked if question.primary and question.kind == "quantile"} == {PLAIN}
 

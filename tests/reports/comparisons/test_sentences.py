@@ -26,7 +26,7 @@ from reports.statistics.rates import ClusterTotals, rate_difference
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, InconclusiveReason, Verdict, too_few
 from reports.wording.validity import InvalidReason
-from reports.wording.verdicts import said as said_of_unseen
+from reports.wording.verdicts import verdict_text as said_of_unseen
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
 from tests.reports.comparisons.invented import comparison, finding, points, ratio
@@ -121,7 +121,7 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
         [tail("inconclusive", ENDLESS, reason=IN_FAILURES)],
         "Inconclusive on gateway: ttfa p95: the quantile is infinite: too many turns failed.", None),
     "a metric that one target lacks": (
-        [tail("inconclusive", None, reason=InconclusiveReason("no_turns", arms=("gateway",), metric="ttfa"))],
+        [tail("inconclusive", None, reason=InconclusiveReason("no_turns", targets=("gateway",), metric="ttfa"))],
         "Inconclusive on gateway: no ttfa on gateway.", ""),
     "the number of sessions that would decide": (
         [replace(tail("inconclusive", OPEN, more=260), unit="session")], None,

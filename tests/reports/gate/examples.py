@@ -95,7 +95,7 @@ def limited(
     (asked,) = thresholds(threshold)
     assert asked.limit is not None
     estimate, limit = ThresholdEstimate(*ends, *ends[1:], counts), Limit(asked.sign, asked.limit)
-    one = ThresholdResult(asked.written, "sim", asked.about, result, reason, limit=limit, estimate=estimate)
+    one = ThresholdResult(asked.source_text, "sim", asked.about, result, reason, limit=limit, estimate=estimate)
     return replace(one, **changes)
 
 

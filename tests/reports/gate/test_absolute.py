@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtri
 
 from bench.errors import UsageError
-from reports.gate.absolute import judge_limit, limit_results
+from reports.gate.absolute import evaluate_limit, limit_results
 from reports.gate.check import check_of
 from reports.gate.plan import planned_thresholds
 from reports.gate.results import OnInconclusive, ThresholdResult, compared_result
@@ -61,15 +61,15 @@ def test_a_limit_above_the_interval_passes_below_it_fails_and_within_it_is_incon
     figure = estimate_quantile(turns(40, 25), 0.95, 40)
 
     assert figure.lower < figure.value == 950 < figure.upper
-    assert judge_limit(figure, "<", figure.upper + 1) == ("pass", None)
-    assert judge_limit(figure, "<", figure.lower - 1) == ("fail", None)
-    assert judge_limit(figure, "<", 950)[0] == "inconclusive"
+    assert evaluate_limit(figure, "<", figure.upper + 1) == ("pass", None)
+    assert evaluate_limit(figure, "<", figure.lower - 1) == ("fail", None)
+    assert evaluate_limit(figure, "<", 950)[0] == "inconclusive"
 
 
 def test_a_value_equal_to_the_limit_passes_only_with_an_inclusive_operator() -> None:
     figure = ThresholdEstimate(5.0, 5.0, 5.0, 5.0, 5.0, TargetCounts(400, 40, 0))
 
-    assert [judge_limit(figure, sign, 5.0)[0] for sign in ("<", "<=", ">", ">=")] == ["fail", "pass", "fail", "pass"]  # type: ignore[arg-type]
+    assert [evaluate_limit(figure, sign, 5.0)[0] for sign in ("<", "<=", ">", ">=")] == ["fail", "pass", "fail", "pass"]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -87,31 +87,31 @@ def test_below_the_minimum_sample_size_every_threshold_is_inconclusive(
     figure = estimate_quantile(turns(sessions, each), p, sessions)
 
     for limit in (1e9, 1e-9):
-        result, reason = judge_limit(figure, "<", limit)
-        assert (result, verdicts.said(reason)) == ("inconclusive", message)
+        result, reason = evaluate_limit(figure, "<", limit)
+        assert (result, verdicts.verdict_text(reason)) == ("inconclusive", message)
 
 
 def test_a_session_metric_below_the_minimum_names_the_sessions_needed() -> None:
     figure = estimate_quantile(turns(100, 1), 0.95, 100, "session")
 
-    assert verdicts.said(figure.reason) == "too few sessions to decide: p95 needs 400, this run has 100"
+    assert verdicts.verdict_text(figure.reason) == "too few sessions to decide: p95 needs 400, this run has 100"
 
 
 def test_a_quantile_among_failed_turns_fails_every_limit() -> None:
     figure = estimate_quantile(turns(40, 25, failed=200), 0.95, 40)
 
     assert (figure.value, figure.counts.failed) == (math.inf, 200)
-    assert judge_limit(figure, "<", 1e9) == ("fail", None)
+    assert evaluate_limit(figure, "<", 1e9) == ("fail", None)
 
 
 def test_without_values_or_successes_a_threshold_is_not_evaluated() -> None:
     nothing = estimate_quantile(turns(0, 0), 0.5, 0)
     hopeless = estimate_quantile(turns(5, 2, failed=10), 0.5, 5)
 
-    assert judge_limit(nothing, "<", 1.0)[0] == "not_evaluated"
-    assert judge_limit(hopeless, "<", 1.0)[0] == "not_evaluated"
-    assert judge_limit(estimate_rate((np.zeros(0), np.zeros(0))), "<", 1.0)[0] == "not_evaluated"
-    assert judge_limit(estimate_mean((np.zeros(3), np.zeros(3))), "<", 1.0)[0] == "not_evaluated"
+    assert evaluate_limit(nothing, "<", 1.0)[0] == "not_evaluated"
+    assert evaluate_limit(hopeless, "<", 1.0)[0] == "not_evaluated"
+    assert evaluate_limit(estimate_rate((np.zeros(0), np.zeros(0))), "<", 1.0)[0] == "not_evaluated"
+    assert evaluate_limit(estimate_mean((np.zeros(3), np.zeros(3))), "<", 1.0)[0] == "not_evaluated"
 
 
 def test_the_interval_of_a_rate_is_the_wider_one_of_student_t_and_wilson() -> None:
@@ -144,7 +144,7 @@ def test_a_limit_equal_to_the_truth_passes_in_few_runs_and_fails_in_few_runs(p: 
     for _ in range(400):
         level = math.sqrt(0.3) * draws.normal(size=100)[sessions] + math.sqrt(0.7) * draws.normal(size=1000)
         results.append(
-            judge_limit(estimate_quantile(sample(600 * np.exp(0.5 * level), sessions), p, 100), "<", truth)[0]
+            evaluate_limit(estimate_quantile(sample(600 * np.exp(0.5 * level), sessions), p, 100), "<", truth)[0]
         )
 
     assert results.count("pass") < 40
@@ -366,7 +366,7 @@ def test_of_a_quantile_with_too_few_turns_only_the_other_target_s_value_is_shown
     difference = replace(found.difference, baseline=2_500.0, candidate=math.inf)  # type: ignore[type-var]
     asked = replace(found.question, statistic=Quantile(0.99))
     finding = replace(
-        found, question=asked, difference=difference, verdict=Verdict("inconclusive"), arms=(first, second)
+        found, question=asked, difference=difference, verdict=Verdict("inconclusive"), targets=(first, second)
     )
     few = flat(compared_result("ttfa: p(99)<+20%", finding))
 

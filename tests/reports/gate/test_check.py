@@ -10,7 +10,7 @@ import pytest
 from bench.errors import UsageError
 from bench.run import folder as run_folder
 from reports.gate.check import check_of
-from reports.gate.relative import ASSUMED, BaselineResult, judged
+from reports.gate.relative import ASSUMED, BaselineResult, results_of
 from reports.gate.sentences import interval_text, reason, value_text
 from reports.metric_comparison import MeasuredDifference
 from reports.metric_spec import MetricSpec
@@ -206,9 +206,9 @@ def test_each_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_holm_corrects_over_all_relative_thresholds() -> None:
-    assert [one.result for one in judged([answer(0.04)])] == ["fail"]
-    assert [one.result for one in judged([answer(0.04), answer(0.03)])] == ["inconclusive", "inconclusive"]
-    assert [one.result for one in judged([answer(0.04), answer(0.02)])] == ["fail", "fail"]
+    assert [one.result for one in results_of([answer(0.04)])] == ["fail"]
+    assert [one.result for one in results_of([answer(0.04), answer(0.03)])] == ["inconclusive", "inconclusive"]
+    assert [one.result for one in results_of([answer(0.04), answer(0.02)])] == ["fail", "fail"]
 
 
 def test_an_invalid_baseline_makes_the_check_invalid(tmp_path: Path) -> None:

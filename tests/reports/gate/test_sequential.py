@@ -36,7 +36,7 @@ def test_a_sequential_run_is_checked_by_its_interim_analyses(gates: dict[str, li
     decision, found = decision_of(sequential_run(gates)), check_of(sequential_run(gates))
 
     assert found.exit_status == decision.exit_status == status
-    assert examples.verdicts(found) == [ruling.verdict for ruling in decision.course.rulings]
+    assert examples.verdicts(found) == [ruling.verdict for ruling in decision.result.decisions]
     for item, gate in zip(map(flat, found.thresholds), decision_data(decision)["primary_metrics"], strict=True):
         shown = math.log1p if gate["scale"] == "ratio" else float
         for name, value in (("low", item.low), ("high", item.high), ("corrected", item.corrected)):

@@ -15,7 +15,7 @@ from bench.metrics import CATALOGUE, SLOPE
 from reports.measurable import refuse_unmeasurable
 from reports.statistics.differences import Margin
 from reports.strata import Stratum
-from reports.thresholds import GATED, parse, read_thresholds
+from reports.thresholds import THRESHOLD_METRICS, parse, read_thresholds
 
 ROOT = Path(__file__).parents[3]
 
@@ -64,7 +64,7 @@ def test_a_filter_names_a_step_and_a_target() -> None:
     found = parse("ttfa{step:greeting, target:gateway}", "med<500")
 
     assert (found.metric, found.step, found.target) == ("ttfa", "greeting", "gateway")
-    assert found.written == "ttfa{step:greeting,target:gateway}: med<500"
+    assert found.source_text == "ttfa{step:greeting,target:gateway}: med<500"
 
 
 @pytest.mark.parametrize(
@@ -127,14 +127,14 @@ numbers = st.decimals(min_value="0.001", max_value="0.999", places=3).map(str)
 
 
 @given(
-    st.sampled_from(sorted(name for name in GATED if not GATED[name].signed)),
+    st.sampled_from(sorted(name for name in THRESHOLD_METRICS if not THRESHOLD_METRICS[name].signed)),
     st.decimals(min_value="0.1", max_value="99.9", places=1),
     numbers,
     st.booleans(),
     st.booleans(),
 )
 def test_a_printed_threshold_reads_back(name: str, p: object, number: str, relative: bool, equal: bool) -> None:
-    of = GATED[name]
+    of = THRESHOLD_METRICS[name]
     relative = relative and of.better != "neither"
     aggregate = "rate" if of.unit == "share" else f"p({p})"
     sign = (">" if of.better == "higher" else "<") + "=" * equal
@@ -144,7 +144,7 @@ def test_a_printed_threshold_reads_back(name: str, p: object, number: str, relat
     found = parse(name, f"{aggregate} {sign} {before}{number}{unit}")
 
     assert (found.metric, found.sign, found.limit is None) == (name, sign, relative)
-    assert parse(*found.written.split(": ", 1)) == found
+    assert parse(*found.source_text.split(": ", 1)) == found
     if relative:
         assert found.question.primary
     else:
@@ -184,7 +184,7 @@ def test_a_metric_has_one_threshold_or_a_list(tmp_path: Path) -> None:
         tmp_path, 'ttfa:\n  - "p(95)<800"\n  - med<500 # ms\nttfa{step:greeting}: [p(50)<+5%]\nfailure_rate: rate<1%\n'
     )
 
-    assert [found.written for found in read_thresholds(path)] == [
+    assert [found.source_text for found in read_thresholds(path)] == [
         "ttfa: p(95)<800",
         "ttfa: med<500",
         "ttfa{step:greeting}: p(50)<+5%",
@@ -233,7 +233,7 @@ def test_a_threshold_may_be_on_one_turn_type() -> None:
     )
 
     assert (plain.about.stratum, both.about.stratum) == (Stratum(), Stratum(turn_type="function_calls+filler"))
-    assert both.written == "ttfa{turn_type:function_calls+filler}: p(95)<800"
+    assert both.source_text == "ttfa{turn_type:function_calls+filler}: p(95)<800"
     assert parse("failure_rate{turn_type:function_calls}", "rate<1%").about.stratum == Stratum(
         turn_type="function_calls"
     )
@@ -242,7 +242,7 @@ def test_a_threshold_may_be_on_one_turn_type() -> None:
 def test_a_threshold_names_the_instant_that_its_latency_is_measured_from() -> None:
     found = parse("ttfa{measured_from:speech_end}", "med<300")
 
-    assert (found.measured_from, found.written) == ("speech_end", "ttfa{measured_from:speech_end}: med<300")
+    assert (found.measured_from, found.source_text) == ("speech_end", "ttfa{measured_from:speech_end}: med<300")
 
 
 SILENT = {"speech_end": "it has no spoken turn (`play`)", "turn_type:function_calls": "the session has no functions "

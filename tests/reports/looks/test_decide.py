@@ -21,11 +21,11 @@ from bench.errors import UsageError
 from bench.run.folder import SCHEMAS
 from bench.run.spool import path_of
 from bench.run.worker_part import rows_of
-from reports.looks.__main__ import look
-from reports.looks.analysis import AnalysisSchedule, SequentialResult, run_looks
-from reports.looks.decide import decision_of, end_of, look_at
+from reports.looks.__main__ import analyse
+from reports.looks.analysis import AnalysisSchedule, SequentialResult, run_analyses
+from reports.looks.decide import analyse_pairs, decision_of, end_of
 from reports.looks.decision import Decision, decision_sentence
-from reports.statistics.group_sequential import critical_values, distance, spread_of_level
+from reports.statistics.group_sequential import bound_distance, critical_values, distance
 from reports.statistics.interim import InterimStatistic, by_se, untestable
 from reports.statistics.verdicts import NOT_AFTER_HOLM, InconclusiveReason, too_few
 from reports.strata import Stratum
@@ -51,7 +51,7 @@ def without(pair: int, target: str = "west") -> Callable[[int, Row], Row | None]
 
 
 def analysed_pairs(decision: Decision) -> list[int]:
-    return [analysis.pairs for analysis in decision.course.looks]
+    return [analysis.pairs for analysis in decision.result.analyses]
 
 
 RUNNING, ENDED = {"state": "running"}, dict[str, Any]()
@@ -84,7 +84,7 @@ COUNTED: dict[str, tuple[dict[str, list[str]], dict[str, Any], Callable[[int, Ro
 def test_an_interim_analysis_takes_place_when_its_pairs_are_complete(
     tmp_path: Path, gates: Any, document: dict[str, Any], change: Any, pairs: int, done: list[int]
 ) -> None:
-    found = look_at(edit(planned_run(tmp_path, gates, **document), "sessions", change))
+    found = analyse_pairs(edit(planned_run(tmp_path, gates, **document), "sessions", change))
 
     assert (found.pairs, analysed_pairs(found)) == (pairs, done)
     if document == RUNNING:
@@ -95,10 +95,10 @@ def test_an_interim_analysis_takes_place_when_its_pairs_are_complete(
 def test_an_interim_analysis_uses_the_first_pairs_by_number(tmp_path: Path) -> None:
     whole = decided(UNDECIDED)
     part = planned_run(tmp_path / "part", UNDECIDED, state="running")
-    found = look_at(edit(part, "sessions", lambda _, row: None if 40 <= row["pair"] < 100 else row))
+    found = analyse_pairs(edit(part, "sessions", lambda _, row: None if 40 <= row["pair"] < 100 else row))
 
     assert analysed_pairs(found) == [40]
-    assert found.course.looks[0].seen[0].z == whole.course.looks[0].seen[0].z
+    assert found.result.analyses[0].statistics[0].z == whole.result.analyses[0].statistics[0].z
 
 
 def test_a_growing_spool_is_analysed(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_growing_spool_is_analysed(tmp_path: Path) -> None:
         with pa.ipc.new_stream(path_of(folder, 0, rows_of(name)), SCHEMAS[name]) as stream:
             stream.write_table(table)
 
-    assert analysed_pairs(look_at(folder)) == analysed_pairs(decided(UNDECIDED))
+    assert analysed_pairs(analyse_pairs(folder)) == analysed_pairs(decided(UNDECIDED))
 
 
 @pytest.mark.parametrize(
@@ -133,9 +133,9 @@ def test_a_run_ended_by_its_budget_makes_its_last_analysis_the_final_one() -> No
     hand = decided({}, stop_reason="interrupted", sequential_plan=plan)
 
     assert analysed_pairs(budget) == analysed_pairs(hand) == [100]
-    assert (budget.course.reason, hand.course.reason) == ("final_analysis", "stopped_by_user")
-    assert budget.course.looks[0].c == pytest.approx(1.645, abs=0.001)
-    assert hand.course.looks[0].c > 2.7
+    assert (budget.result.reason, hand.result.reason) == ("final_analysis", "stopped_by_user")
+    assert budget.result.analyses[0].c == pytest.approx(1.645, abs=0.001)
+    assert hand.result.analyses[0].c > 2.7
     assert "The run ended at 120 of 400 pairs" in decision_sentence(budget)
 
 
@@ -178,7 +178,7 @@ def throttling(folder: Path, after: int, before: int = 120) -> Path:
 
 def test_an_interim_analysis_of_a_throttled_run_ends_the_run_at_once(tmp_path: Path) -> None:
     folder = throttling(planned_run(tmp_path, UNDECIDED, state="running", validity=None), 30, 33)
-    found = look_at(folder)
+    found = analyse_pairs(folder)
     written = json.loads((folder / "decision.json").read_text())
 
     assert (analysed_pairs(found), found.stopped, found.exit_status) == ([40], True, 4)
@@ -192,17 +192,17 @@ def test_a_run_that_an_interim_analysis_found_invalid_stays_invalid(tmp_path: Pa
     """Five turns of the candidate are throttled: 1.25 % at the first analysis, 0.4 % of all."""
     chosen = lambda row: (row["target"], row["turn"]) == ("west", 1) and row["pair"] < 5  # noqa: E731
     throttled = {"outcome": "throttled:response"}
-    found = look_at(
+    found = analyse_pairs(
         edit(planned_run(tmp_path, UNDECIDED), "turns", lambda _, row: row | (throttled if chosen(row) else {}))
     )
 
-    assert (found.course.reason, found.exit_status, analysed_pairs(found)) == ("invalid", 4, [40])
+    assert (found.result.reason, found.exit_status, analysed_pairs(found)) == ("invalid", 4, [40])
 
 
 def test_throttling_after_the_decision_is_found_at_the_end(tmp_path: Path) -> None:
-    found = look_at(throttling(planned_run(tmp_path, LOOSE), 100))
+    found = analyse_pairs(throttling(planned_run(tmp_path, LOOSE), 100))
 
-    assert (found.course.reason, found.exit_status) == ("not_regressed", 4)
+    assert (found.result.reason, found.exit_status) == ("not_regressed", 4)
     assert "Stopped at" not in decision_sentence(found)
 
 
@@ -217,7 +217,7 @@ def test_different_workloads_end_the_run_at_the_first_interim_analysis() -> None
 def test_an_unfinished_run_is_not_invalid_because_its_validity_was_not_checked_yet() -> None:
     found = decided(LOOSE, state="running", validity=None)
 
-    assert (found.course.reason, found.exit_status, found.invalid) == ("not_regressed", 0, ())
+    assert (found.result.reason, found.exit_status, found.invalid) == ("not_regressed", 0, ())
 
 
 @pytest.mark.parametrize(("target", "why"), [("east", "east is the baseline"), ("north", "there is no target north")])
@@ -229,24 +229,27 @@ def test_a_primary_metric_for_another_target_than_the_candidate_is_refused(targe
 def test_degrees_of_freedom_count_only_pairs_with_a_value(tmp_path: Path) -> None:
     folder = edit(planned_run(tmp_path, UNDECIDED), "turns", lambda _, row: row if row["pair"] >= 10 else None)
 
-    assert look_at(folder).course.looks[0].seen[0].df == 29
+    assert analyse_pairs(folder).result.analyses[0].statistics[0].df == 29
 
 
 def test_primary_metrics_may_be_means_or_higher_is_better() -> None:
     found = decided({"audio_speed": ["avg>-20%", "p(50)>-20%"]})
 
-    assert (found.exit_status, [gate.name for gate in found.gates]) == (0, ["audio_speed mean", "audio_speed p50"])
-    assert all(abs(ruling.d) < 0.05 and ruling.low < ruling.d < ruling.high for ruling in found.course.rulings)
+    assert (found.exit_status, [gate.name for gate in found.primary_metrics]) == (
+        0,
+        ["audio_speed mean", "audio_speed p50"],
+    )
+    assert all(abs(ruling.d) < 0.05 and ruling.low < ruling.d < ruling.high for ruling in found.result.decisions)
 
 
 def test_turns_of_two_instants_are_two_primary_metrics() -> None:
     found = decided({"ttfa": ["p(50)<+60%"]}, Plan(**(vars(TWO) | {"kinds": ("vad", "typed")})))
 
-    assert [gate.stratum for gate in found.gates] == [Stratum("speech_end"), Stratum("request_sent")]
+    assert [gate.stratum for gate in found.primary_metrics] == [Stratum("speech_end"), Stratum("request_sent")]
 
 
 def test_the_load_process_learns_whether_the_run_may_end(tmp_path: Path) -> None:
-    answer = look(str(planned_run(tmp_path, TIGHT)))
+    answer = analyse(str(planned_run(tmp_path, TIGHT)))
 
     assert (answer["stopped"], answer["pairs"]) == (True, 40 * answer["analysis"])
     assert answer["sentence"].startswith("west is slower than east")
@@ -257,7 +260,7 @@ def test_an_undecided_unfinished_run_is_inconclusive_despite_on_inconclusive(tmp
         planned_run(tmp_path, UNDECIDED, state="running", validity=None), "sessions", lambda _, row: first(50, row)
     )
 
-    assert look_at(waiting).course.reason == "pending"
+    assert analyse_pairs(waiting).result.reason == "pending"
     assert exit_status(waiting) == exit_status(waiting, on_inconclusive=OnInconclusive.PASS) == 3
 
 
@@ -304,8 +307,8 @@ def test_a_margin_of_two_parts_must_be_exceeded_in_both() -> None:
 def test_a_duplicated_primary_metric_is_computed_once_and_counted_twice() -> None:
     found = decided({"ttfa": ["p(50)<+60%", "med<+60%"]})
 
-    assert [ruling.verdict for ruling in found.course.rulings] == ["not_regressed"] * 2
-    assert found.course.looks[0].seen[0] is found.course.looks[0].seen[1]
+    assert [ruling.verdict for ruling in found.result.decisions] == ["not_regressed"] * 2
+    assert found.result.analyses[0].statistics[0] is found.result.analyses[0].statistics[1]
 
 
 SIZES = tuple(range(50, 550, 50))
@@ -324,7 +327,7 @@ def course(
     statistics: Sequence[Sequence[InterimStatistic]], *, end: str = "", sizes: tuple[int, ...] = SIZES
 ) -> SequentialResult:
     schedule = AnalysisSchedule(sizes[-1], sizes, len(statistics[0]))
-    return run_looks(schedule, lambda pairs: statistics[sizes.index(pairs)], len(statistics), end)  # type: ignore[arg-type]
+    return run_analyses(schedule, lambda pairs: statistics[sizes.index(pairs)], len(statistics), end)  # type: ignore[arg-type]
 
 
 def critical(k: int, gates: int = 1) -> float:
@@ -335,8 +338,8 @@ def critical(k: int, gates: int = 1) -> float:
 def test_a_statistic_far_beyond_its_margin_ends_the_run_at_once() -> None:
     found = course([[at(4.0), at(0.0)], [at(9.0), at(9.0)]])
 
-    assert (found.reason, len(found.looks), found.stopped) == ("regressed", 1, True)
-    assert [ruling.verdict for ruling in found.rulings] == ["regressed", "inconclusive"]
+    assert (found.reason, len(found.analyses), found.stopped) == ("regressed", 1, True)
+    assert [ruling.verdict for ruling in found.decisions] == ["regressed", "inconclusive"]
 
 
 def test_the_first_regressed_metric_must_reach_the_bound_of_all_metrics() -> None:
@@ -344,21 +347,21 @@ def test_the_first_regressed_metric_must_reach_the_bound_of_all_metrics() -> Non
     found = course([[at(between), at(0.0), at(0.0)]], end="by hand")
 
     assert found.reason == "stopped_by_user"
-    assert found.rulings[0].reason == NOT_AFTER_HOLM
+    assert found.decisions[0].reason == NOT_AFTER_HOLM
 
 
 def test_further_regressed_metrics_follow_from_holm_s_step_down() -> None:
     second, third = critical(1, 2) + 0.01, critical(1) - 0.01
     found = course([[at(third), at(second), at(5.0)]])
 
-    assert [ruling.verdict for ruling in found.rulings] == ["inconclusive", "regressed", "regressed"]
+    assert [ruling.verdict for ruling in found.decisions] == ["inconclusive", "regressed", "regressed"]
 
 
 def test_the_corrected_estimate_of_a_regressed_metric_uses_the_bound_of_all_metrics() -> None:
     """With three primary metrics that is the bound of all of them. It is larger than the bound of one."""
     z, shares = critical(2, 3) + 0.1, [0.1, 0.2]
     found = course([[at(1.0), at(0.0), at(0.0)], [at(z), at(0.0), at(0.0)]])
-    (regressed, *_) = found.rulings
+    (regressed, *_) = found.decisions
     family, alone = ([critical(k, gates) for k in (1, 2)] for gates in (3, 1))
 
     assert regressed.verdict == "regressed"
@@ -369,16 +372,16 @@ def test_the_corrected_estimate_of_a_regressed_metric_uses_the_bound_of_all_metr
 def test_a_run_passes_when_every_metric_has_passed_at_any_analysis() -> None:
     found = course([[at(-3.5), at(-1.0)], [at(-1.0), at(-3.5)]])
 
-    assert (found.reason, len(found.looks)) == ("not_regressed", 2)
-    assert [ruling.look for ruling in found.rulings] == [0, 1]
-    assert found.looks[1].seen[0].z == pytest.approx(-1.0)
+    assert (found.reason, len(found.analyses)) == ("not_regressed", 2)
+    assert [ruling.analysis for ruling in found.decisions] == [0, 1]
+    assert found.analyses[1].statistics[0].z == pytest.approx(-1.0)
 
 
 def test_a_metric_that_passed_may_regress_at_a_later_analysis() -> None:
     found = course([[at(-3.5), at(0.0)], [at(6.0), at(0.0)]])
 
     assert found.reason == "regressed"
-    assert (found.rulings[0].verdict, found.rulings[0].look) == ("regressed", 1)
+    assert (found.decisions[0].verdict, found.decisions[0].analysis) == ("regressed", 1)
 
 
 @pytest.mark.parametrize("z", [9.0, 0.0, -9.0])
@@ -389,15 +392,21 @@ def test_an_interim_analysis_of_an_invalid_comparison_ends_the_run(z: float) -> 
         asked.append(pairs)
         return pairs == 100
 
-    found = run_looks(AnalysisSchedule(500, SIZES, 1), lambda pairs: [at(z if pairs == 100 else 0.0)], 3, unfit=unfit)
+    found = run_analyses(
+        AnalysisSchedule(500, SIZES, 1), lambda pairs: [at(z if pairs == 100 else 0.0)], 3, unfit=unfit
+    )
 
-    assert (found.reason, found.stopped, [analysis.pairs for analysis in found.looks]) == ("invalid", True, [50, 100])
+    assert (found.reason, found.stopped, [analysis.pairs for analysis in found.analyses]) == (
+        "invalid",
+        True,
+        [50, 100],
+    )
     assert asked == [50, 100]
 
 
 def test_a_decided_run_is_not_analysed_again() -> None:
     assert (
-        run_looks(AnalysisSchedule(500, SIZES, 1), lambda _: [at(9.0)], 3, unfit=lambda pairs: pairs > 50).reason
+        run_analyses(AnalysisSchedule(500, SIZES, 1), lambda _: [at(9.0)], 3, unfit=lambda pairs: pairs > 50).reason
         == "regressed"
     )
 
@@ -410,7 +419,7 @@ def test_a_run_continues_while_nothing_is_decided() -> None:
 
 
 def course_of_nothing(end: str = "") -> SequentialResult:
-    return run_looks(AnalysisSchedule(500, SIZES, 1), lambda pairs: [], 0, end)  # type: ignore[arg-type]
+    return run_analyses(AnalysisSchedule(500, SIZES, 1), lambda pairs: [], 0, end)  # type: ignore[arg-type]
 
 
 def test_a_run_that_ended_before_its_first_analysis_has_the_reason_no_analysis() -> None:
@@ -422,8 +431,8 @@ def test_a_run_stops_for_futility_if_it_would_stay_inconclusive() -> None:
     found = course([[at(0.0)] for _ in range(9)])
 
     assert found.reason == "futility"
-    assert 2 <= len(found.looks) < 9
-    assert found.rulings[0].reason == InconclusiveReason("would_stay_inconclusive", needed=500)
+    assert 2 <= len(found.analyses) < 9
+    assert found.decisions[0].reason == InconclusiveReason("would_stay_inconclusive", needed=500)
 
 
 def test_a_metric_that_cannot_be_tested_yet_does_not_end_the_run() -> None:
@@ -431,15 +440,15 @@ def test_a_metric_that_cannot_be_tested_yet_does_not_end_the_run() -> None:
     found = course([[at(-5.0), few]] * 4)
 
     assert found.reason == "pending"
-    assert found.rulings[1].verdict == "inconclusive"
-    assert found.rulings[1].reason == few.untested
-    assert math.isinf(found.rulings[1].low)
+    assert found.decisions[1].verdict == "inconclusive"
+    assert found.decisions[1].reason == few.untested
+    assert math.isinf(found.decisions[1].low)
 
 
 def test_the_last_analysis_is_final() -> None:
     found = course([[at(-1.0)], [at(-1.5)]], sizes=(250, 500))
 
-    assert (found.reason, found.rulings[0].verdict) == ("final_analysis", "inconclusive")
+    assert (found.reason, found.decisions[0].verdict) == ("final_analysis", "inconclusive")
 
 
 def test_an_end_independent_of_the_data_gives_the_last_analysis_the_remaining_error() -> None:
@@ -465,7 +474,7 @@ def test_the_printed_interval_agrees_with_the_verdict(seed: int, better: int) ->
     drift = np.random.default_rng(seed).normal(0, 6)
     steps = np.random.default_rng([seed, 1]).normal(drift / 10, math.sqrt(0.1), 10)
     z = np.cumsum(steps) / np.sqrt(np.arange(1, 11) / 10)
-    found = course([[at(float(one), better=better)] for one in z]).rulings[0]
+    found = course([[at(float(one), better=better)] for one in z]).decisions[0]
     bad_side = found.low if better == 1 else -found.high
     good_side = found.high if better == 1 else -found.low
 
@@ -477,17 +486,17 @@ def test_the_printed_interval_agrees_with_the_verdict(seed: int, better: int) ->
 
 @given(st.floats(-5, 5), st.floats(0.001, 2), st.integers(19, 400), st.sampled_from([1, -1]))
 def test_at_the_first_analysis_the_estimate_is_not_corrected(d: float, se: float, df: int, better: int) -> None:
-    found = run_looks(AnalysisSchedule(500, SIZES, 1), lambda _: [by_se(d, better * d - MARGIN, se, df, better)], 1)
+    found = run_analyses(AnalysisSchedule(500, SIZES, 1), lambda _: [by_se(d, better * d - MARGIN, se, df, better)], 1)
 
-    assert found.rulings[0].corrected == pytest.approx(d, abs=1e-9)
+    assert found.decisions[0].corrected == pytest.approx(d, abs=1e-9)
 
 
 def test_the_estimate_of_a_first_analysis_of_twenty_pairs_is_not_corrected() -> None:
     """With few pairs t is wider than normal, and its normal deviate is not the distance in standard errors."""
     double, margin = math.log(2.0), math.log(1.1)
-    found = run_looks(
+    found = run_analyses(
         AnalysisSchedule(200, (20, 200), 1), lambda _: [by_se(double, double - margin, 0.08, 19)], 1
-    ).rulings[0]
+    ).decisions[0]
 
     assert found.verdict == "regressed"
     assert math.expm1(found.corrected) == pytest.approx(1.0)
@@ -497,7 +506,7 @@ def test_a_rate_that_passes_by_a_wider_bound_than_its_standard_error_is_not_corr
     waits = by_se(0.0, -0.01, 0.002, DF)
     rate = InterimStatistic(0.0, -0.01, 0.002, DF, lambda c: -0.01 + 0.004 * c)
     open_ = [by_se(0.0, -0.01, 0.01, DF)]
-    moved, uncorrected = (course([open_, open_, [one]], sizes=(50, 100, 150)).rulings[0] for one in (waits, rate))
+    moved, uncorrected = (course([open_, open_, [one]], sizes=(50, 100, 150)).decisions[0] for one in (waits, rate))
 
     assert (moved.verdict, uncorrected.verdict) == ("not_regressed", "not_regressed")
     assert moved.corrected > 0.0
@@ -516,7 +525,7 @@ def test_a_corrected_estimate_is_within_its_interval(
 ) -> None:
     """The excesses are in standard errors. Their sequence may be very unlikely."""
     seen = [[by_se(better * (MARGIN + one * se), one * se, se, df, better)] for one in excesses]
-    found = course(seen, end=end).rulings[0]
+    found = course(seen, end=end).decisions[0]
 
     assert found.low - 1e-9 <= found.corrected <= found.high + 1e-9
 
@@ -533,7 +542,7 @@ def test_half_of_the_corrected_estimates_exceed_the_truth_with_estimated_errors(
             excess, se = float(mine.mean()), float(mine.std(ddof=1)) / math.sqrt(size)
             return [by_se(MARGIN + excess, excess, se, size - 1)]
 
-        above += run_looks(AnalysisSchedule(100, sizes, 1), see, 4).rulings[0].corrected > MARGIN + drift / 10
+        above += run_analyses(AnalysisSchedule(100, sizes, 1), see, 4).decisions[0].corrected > MARGIN + drift / 10
 
     assert abs(above - 200) <= 30
 
@@ -549,7 +558,7 @@ def test_a_rate_that_can_no_longer_pass_stops_for_futility_even_without_failures
     none = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: 1 - 0.5 ** ((1 + c) / 50) - 0.01)
 
     found = course([[none]], sizes=(50, 100))
-    assert (found.reason, found.rulings[0].verdict) == ("futility", "inconclusive")
+    assert (found.reason, found.decisions[0].verdict) == ("futility", "inconclusive")
     assert course([[none]]).reason == "pending"
 
 
@@ -560,33 +569,35 @@ def test_the_upper_bound_of_a_rate_decides_whether_it_passes() -> None:
     assert course([[few]]).reason == "pending"
     found = course([[few], [enough]])
     assert found.reason == "not_regressed"
-    assert (found.rulings[0].low, found.rulings[0].high) == pytest.approx((0.0, 0.008))
-    assert found.rulings[0].corrected == 0.0
+    assert (found.decisions[0].low, found.decisions[0].high) == pytest.approx((0.0, 0.008))
+    assert found.decisions[0].corrected == 0.0
 
 
 def test_bounds_use_the_critical_value_of_their_analysis() -> None:
     found = course([[at(-1.0)], [at(-3.2)]])
-    half = spread_of_level(critical(2), DF) * 0.05
+    half = bound_distance(critical(2), DF) * 0.05
 
-    assert found.rulings[0].high == pytest.approx(MARGIN - 3.2 * 0.05 + half)
-    assert found.rulings[0].corrected > found.rulings[0].d  # towards the margin
+    assert found.decisions[0].high == pytest.approx(MARGIN - 3.2 * 0.05 + half)
+    assert found.decisions[0].corrected > found.decisions[0].d  # towards the margin
 
 
 def test_a_drift_of_one_target_prevents_futility_and_makes_the_analysis_provisional() -> None:
     drifting = replace(at(0.0), order="drift")
     found = course([[drifting] for _ in range(9)])
 
-    assert (found.reason, len(found.looks)) == ("pending", 9)
-    assert found.rulings[0].provisional
-    assert course([[drifting], [at(9.0)]]).rulings[0].provisional
-    assert not course([[at(9.0)]]).rulings[0].provisional
+    assert (found.reason, len(found.analyses)) == ("pending", 9)
+    assert found.decisions[0].provisional
+    assert course([[drifting], [at(9.0)]]).decisions[0].provisional
+    assert not course([[at(9.0)]]).decisions[0].provisional
 
 
 def test_failures_of_only_one_target_fail_the_run(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     chosen = lambda row: row["target"] == "west" and rng.random() < 0.15  # noqa: E731
     folder = planned_run(tmp_path, {"failure_rate": ["rate<+1pt"]})
-    found = look_at(edit(folder, "turns", lambda _, row: row | ({"outcome": "error:server"} if chosen(row) else {})))
+    found = analyse_pairs(
+        edit(folder, "turns", lambda _, row: row | ({"outcome": "error:server"} if chosen(row) else {}))
+    )
 
     assert (found.exit_status, found.used) == (1, 40)
     assert decision_sentence(found).startswith("west is worse than east: 1")

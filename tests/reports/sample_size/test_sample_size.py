@@ -17,7 +17,7 @@ from reports.json_entries import to_json_data
 from reports.render.terminal import render_lines
 from reports.runs import load_for_report
 from reports.sample_size import SampleSize, power_spec, sample_size_blocks, sample_size_of
-from reports.sides.named import parted
+from reports.sides.named import split_name
 from reports.statistic_types.quantile import margin_of
 from rtbench.cli.verdicts import sample_size as command
 from tests.docs.schemas import schemas
@@ -53,7 +53,7 @@ def size_of(
     gates: int = 3,
 ) -> SampleSize:
     asked = power_spec(metric, detect, margin, power, gates)
-    where, target = parted(folder)
+    where, target = split_name(folder)
     return sample_size_of(loaded(where), asked, target, str(folder))
 
 

@@ -10,18 +10,18 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.gate.absolute import judge_limit
+from reports.gate.absolute import evaluate_limit
 from reports.statistic_types.quantile import estimate_quantile
 from reports.statistics.arms import TwoSamples
 from reports.statistics.autocorrelation import (
-    are_alike,
     cluster_levels,
+    have_same_distribution,
     is_autocorrelated,
     kolmogorov_distance,
+    latencies_by_order,
     mean_by_order,
     part_of,
     rate_by_order,
-    waits_by_order,
 )
 from reports.statistics.by_session import with_equal_weights
 from reports.statistics.counting import Floats, Integers, ranks
@@ -103,9 +103,9 @@ def decided(drifts_apart: bool, repetitions: int = 60) -> tuple[float, float]:
         shared = slow(rng, PAIRS)
         base = sample_of(drifting(rng, shared))
         cand = sample_of(1.1 * drifting(rng, slow(rng, PAIRS) if drifts_apart else shared))
-        for place, method in enumerate((quantile_differences, waits_by_order)):
+        for place, method in enumerate((quantile_differences, latencies_by_order)):
             samples = TwoSamples(base, cand, (PAIRS, PAIRS), paired=True)
-            (difference,) = method(samples, [(0.5, Margin(ratio=0.1))], "lower", Inference(draws=400, seed=rng))
+            (difference,) = method(samples, [(0.5, Margin(ratio=0.1))], "lower", Inference(resamples=400, seed=rng))
             found[place] += difference.worse.low > 0 or difference.worse.high < 0
     return float(found[0] / repetitions), float(found[1] / repetitions)
 
@@ -126,21 +126,21 @@ def test_a_drift_common_to_both_targets_does_not_change_decisions() -> None:
 
 def test_without_autocorrelation_the_difference_is_the_usual_one() -> None:
     base, cand = (sample_of(waits(np.random.default_rng(seed), PAIRS)) for seed in (4, 5))
-    samples, how = TwoSamples(base, cand, (PAIRS, PAIRS), paired=True), Inference(draws=300, seed=6)
+    samples, how = TwoSamples(base, cand, (PAIRS, PAIRS), paired=True), Inference(resamples=300, seed=6)
     asked = [(0.5, Margin(ratio=0.1)), (0.95, Margin(ratio=0.2))]
 
-    assert waits_by_order(samples, asked, "lower", how) == quantile_differences(samples, asked, "lower", how)
+    assert latencies_by_order(samples, asked, "lower", how) == quantile_differences(samples, asked, "lower", how)
 
 
 @pytest.mark.parametrize("paired", [False, True])
 def test_with_autocorrelation_the_difference_is_computed_over_quarters(paired: bool) -> None:
     rng = np.random.default_rng(7)
     base, cand = sample_of(waits(rng, PAIRS)), sample_of(drifting(rng, np.linspace(-0.4, 0.4, PAIRS)))
-    (found,) = waits_by_order(
+    (found,) = latencies_by_order(
         TwoSamples(base, cand, (PAIRS, PAIRS), paired=paired),
         [(0.5, Margin())],
         "lower",
-        Inference(draws=400, seed=rng),
+        Inference(resamples=400, seed=rng),
     )
 
     assert found.order
@@ -198,7 +198,10 @@ def test_only_the_quantile_with_bursts_is_computed_over_parts_of_the_run(p: floa
     asked = [(0.5, Margin()), (p, Margin())]
     samples = TwoSamples(sample(base, code), tail, (300, 300), paired=True)
 
-    assert [one.order for one in waits_by_order(samples, asked, "lower", Inference(draws=500))] == [None, "bursts"]
+    assert [one.order for one in latencies_by_order(samples, asked, "lower", Inference(resamples=500))] == [
+        None,
+        "bursts",
+    ]
 
 
 def test_the_order_of_failures_does_not_change_the_difference() -> None:
@@ -217,7 +220,7 @@ def test_the_order_of_failures_does_not_change_the_difference() -> None:
 def test_independent_samples_of_one_service_are_not_alike(n: int) -> None:
     rng = np.random.default_rng(n)
 
-    assert not any(are_alike(rng.lognormal(5, 0.3, n), rng.lognormal(5, 0.3, n)) for _ in range(300))
+    assert not any(have_same_distribution(rng.lognormal(5, 0.3, n), rng.lognormal(5, 0.3, n)) for _ in range(300))
 
 
 @pytest.mark.parametrize("n", [40, 160, 1000])
@@ -225,7 +228,7 @@ def test_the_same_delays_with_machine_noise_are_alike(n: int) -> None:
     rng = np.random.default_rng(n)
     delays = rng.lognormal(5, 0.3, n)
 
-    assert all(are_alike(delays, rng.permutation(delays + rng.gamma(1, 0.3, n))) for _ in range(50))
+    assert all(have_same_distribution(delays, rng.permutation(delays + rng.gamma(1, 0.3, n))) for _ in range(50))
 
 
 def test_the_distance_is_kolmogorov_s() -> None:
@@ -236,8 +239,8 @@ def test_the_distance_is_kolmogorov_s() -> None:
 def test_few_values_are_never_alike() -> None:
     values = np.arange(19.0)
 
-    assert not are_alike(values, values)
-    assert not are_alike(np.array([]), np.array([]))
+    assert not have_same_distribution(values, values)
+    assert not have_same_distribution(np.array([]), np.array([]))
 
 
 @pytest.mark.parametrize("slope", [0.6, -0.6])
@@ -297,6 +300,6 @@ def test_a_threshold_on_such_a_quantile_also_states_it_with_equal_weights() -> N
     one = sampled(heavy(400), 0.6)
     figure = estimate_quantile(one, 0.95, 400)
 
-    assert judge_limit(figure, "<", figure.value * 1.5)[0] == "inconclusive"
+    assert evaluate_limit(figure, "<", figure.value * 1.5)[0] == "inconclusive"
     assert figure.by_session == with_equal_weights(one.values, one.sessions, 0.95, 0.95)
     assert estimate_quantile(sampled(np.full(400, 10), 0.6), 0.95, 400).by_session is None

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.statistics import bootstrap
-from reports.statistics.arms import TwoSamples, arm_draws
-from reports.statistics.bootstrap import quantile_draws, seed_of, weights
+from reports.statistics.arms import TwoSamples, target_resamples
+from reports.statistics.bootstrap import resampled_quantiles, seed_of, weights
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantile, sample
@@ -37,7 +37,7 @@ def plain(of: Sample, clusters: int, draws: int, seed: int) -> Floats:
 @given(turns, st.integers(8, 12), st.integers(0, 1000))
 def test_bootstrap_draws_equal_plain_resampling(drawn: list[tuple[float, int]], clusters: int, seed: int) -> None:
     of = build_sample(drawn)
-    found = quantile_draws(of, PS, clusters=clusters, draws=40, rng=np.random.default_rng(seed))
+    found = resampled_quantiles(of, PS, clusters=clusters, draws=40, rng=np.random.default_rng(seed))
 
     np.testing.assert_array_equal(found, plain(of, clusters, 40, seed))
 
@@ -48,7 +48,7 @@ def test_a_window_smaller_than_the_sample_changes_nothing(unequal: bool) -> None
     of = sample_of(rng.lognormal(6, 0.5, (400, 25)))
     if unequal:
         of = sample(of.values, np.minimum(rng.integers(0, 400, of.n), rng.integers(0, 400, of.n)))
-    found = quantile_draws(of, PS, clusters=400, draws=100, rng=np.random.default_rng(6))
+    found = resampled_quantiles(of, PS, clusters=400, draws=100, rng=np.random.default_rng(6))
 
     np.testing.assert_array_equal(found, plain(of, 400, 100, 6))
 
@@ -56,31 +56,37 @@ def test_a_window_smaller_than_the_sample_changes_nothing(unequal: bool) -> None
 def test_resamples_outside_the_window_are_counted_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "REACH", 0.3)
     of = sample_of(waits(np.random.default_rng(7), 60))
-    found = quantile_draws(of, PS, clusters=60, draws=200, rng=np.random.default_rng(8))
+    found = resampled_quantiles(of, PS, clusters=60, draws=200, rng=np.random.default_rng(8))
 
     np.testing.assert_array_equal(found, plain(of, 60, 200, 8))
 
 
 def test_the_result_does_not_depend_on_the_portion_size(monkeypatch: pytest.MonkeyPatch) -> None:
     of = sample_of(waits(np.random.default_rng(1), 50))
-    whole = quantile_draws(of, PS, clusters=50, draws=300, rng=np.random.default_rng(2))
+    whole = resampled_quantiles(of, PS, clusters=50, draws=300, rng=np.random.default_rng(2))
     monkeypatch.setattr(bootstrap, "CELLS_AT_ONCE", 5_000)
 
-    np.testing.assert_array_equal(quantile_draws(of, PS, clusters=50, draws=300, rng=np.random.default_rng(2)), whole)
+    np.testing.assert_array_equal(
+        resampled_quantiles(of, PS, clusters=50, draws=300, rng=np.random.default_rng(2)), whole
+    )
 
 
 def test_counts_too_large_for_single_precision_are_counted_in_double(monkeypatch: pytest.MonkeyPatch) -> None:
     of = sample_of(waits(np.random.default_rng(1), 50))
-    whole = quantile_draws(of, PS, clusters=50, draws=50, rng=np.random.default_rng(2))
+    whole = resampled_quantiles(of, PS, clusters=50, draws=50, rng=np.random.default_rng(2))
     monkeypatch.setattr(bootstrap, "EXACT", 1)
 
-    np.testing.assert_array_equal(quantile_draws(of, PS, clusters=50, draws=50, rng=np.random.default_rng(2)), whole)
+    np.testing.assert_array_equal(
+        resampled_quantiles(of, PS, clusters=50, draws=50, rng=np.random.default_rng(2)), whole
+    )
 
 
 def test_both_targets_of_pairs_are_resampled_with_the_same_draws() -> None:
     base = sample_of(waits(np.random.default_rng(3), 40))
     slower = Sample(base.values * 2, base.sessions)
-    one, other = arm_draws(TwoSamples(base, slower, (40, 40), paired=True), PS, draws=200, rng=np.random.default_rng(4))
+    one, other = target_resamples(
+        TwoSamples(base, slower, (40, 40), paired=True), PS, draws=200, rng=np.random.default_rng(4)
+    )
 
     np.testing.assert_array_equal(other, 2 * one)
     np.testing.assert_array_equal(one, plain(base, 40, 200, 4))
@@ -88,7 +94,7 @@ def test_both_targets_of_pairs_are_resampled_with_the_same_draws() -> None:
 
 def test_a_resample_without_a_turn_has_no_quantile() -> None:
     of = sample(np.array([1.0, 2.0]), np.array([0, 0]))
-    found = quantile_draws(of, [0.5], clusters=3, draws=500, rng=np.random.default_rng(1))[:, 0]
+    found = resampled_quantiles(of, [0.5], clusters=3, draws=500, rng=np.random.default_rng(1))[:, 0]
 
     assert np.isnan(found).mean() == pytest.approx((2 / 3) ** 3, abs=0.07)
     assert set(found[~np.isnan(found)]) == {1.0}
@@ -98,7 +104,7 @@ def test_a_resample_without_a_turn_has_no_quantile() -> None:
 def test_an_empty_sample_has_no_quantile_in_any_resample(clusters: int) -> None:
     empty = sample(np.zeros(0), np.zeros(0, dtype=np.int64))
 
-    assert np.isnan(quantile_draws(empty, PS, clusters=clusters, draws=7, rng=np.random.default_rng(1))).all()
+    assert np.isnan(resampled_quantiles(empty, PS, clusters=clusters, draws=7, rng=np.random.default_rng(1))).all()
 
 
 def test_the_seed_depends_on_the_run_ids_and_fits_into_json() -> None:
@@ -150,7 +156,7 @@ def test_weighted_resamples_equal_plain_weighted_quantiles(
 ) -> None:
     samples = arms_of(seed, (sessions, turns, 0.5), (sessions if paired else sessions + 3, turns, slow), paired=paired)
 
-    found = arm_draws(samples, MIX_PS, draws=40, rng=np.random.default_rng(seed))[1]
+    found = target_resamples(samples, MIX_PS, draws=40, rng=np.random.default_rng(seed))[1]
 
     rng = np.random.default_rng(seed)
     first = np.concatenate(list(weights(samples.clusters[0], 40, rng, portion=40)))
@@ -170,7 +176,9 @@ def test_equal_shares_of_steps_change_nothing(paired: bool) -> None:
     plain = TwoSamples(first, second, (60, 60), paired)
     mixed = TwoSamples(first, second, (60, 60), paired, (steps[orders[0]], steps[orders[1]]))
 
-    usual, found = (arm_draws(samples, MIX_PS, draws=200, rng=np.random.default_rng(1)) for samples in (plain, mixed))
+    usual, found = (
+        target_resamples(samples, MIX_PS, draws=200, rng=np.random.default_rng(1)) for samples in (plain, mixed)
+    )
 
     assert [found[0].tolist(), found[1].tolist()] == [usual[0].tolist(), usual[1].tolist()]
     assert [mixed.values(p) for p in MIX_PS] == [plain.values(p) for p in MIX_PS]

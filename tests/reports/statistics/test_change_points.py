@@ -13,9 +13,9 @@ from hypothesis.extra.numpy import arrays
 
 from reports.statistics.change_points import (
     ENOUGH,
-    SIDE,
+    MIN_SIDE_RUNS,
     ChangePoints,
-    _marked,
+    _mark_change,
     autocorrelation,
     find_changes,
     levels,
@@ -66,7 +66,7 @@ def test_a_history_without_a_change_rarely_has_a_change_point(runs: int, alike: 
 def test_without_autocorrelation_a_fifth_of_similar_nights_would_have_a_change_point() -> None:
     rng = np.random.default_rng(20261122)
     made = [nights(rng, 80, 0.1, 0.6) for _ in range(100)]
-    plain = [_marked(one - one.mean(), np.zeros(80), 0.0, 1, LEAST) for one in made]
+    plain = [_mark_change(one - one.mean(), np.zeros(80), 0.0, 1, LEAST) for one in made]
 
     assert sum(map(bool, plain)) >= 20 > sum(bool(marks(one)) for one in made)
 
@@ -132,7 +132,7 @@ def test_change_points_keep_a_distance_from_each_other_and_from_the_ends(values:
     found = marks(values)
     edges = [0, *found, values.size]
 
-    assert all(later - earlier >= SIDE for earlier, later in pairwise(edges) if found)
+    assert all(later - earlier >= MIN_SIDE_RUNS for earlier, later in pairwise(edges) if found)
     assert not found or values.size >= ENOUGH
 
 
@@ -145,8 +145,8 @@ def test_change_points_do_not_depend_on_the_level(values: Floats, by: float) -> 
 def test_every_position_with_five_runs_on_either_side_is_compared(runs: int) -> None:
     found = {tuple(row) for row in windows(runs).tolist()}
 
-    assert all(0 <= first <= at - SIDE and at + SIDE <= end <= runs for first, at, end in found)
-    assert found >= {(0, at, at + SIDE) for at in range(SIDE, runs - SIDE + 1)}
+    assert all(0 <= first <= at - MIN_SIDE_RUNS and at + MIN_SIDE_RUNS <= end <= runs for first, at, end in found)
+    assert found >= {(0, at, at + MIN_SIDE_RUNS) for at in range(MIN_SIDE_RUNS, runs - MIN_SIDE_RUNS + 1)}
 
 
 @given(st.integers(1, 130))

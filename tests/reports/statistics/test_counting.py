@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from reports.statistics.counting import (
     ConcurrencySeries,
-    call_course,
+    concurrency_series,
     dense_codes,
     distinct,
     load_changed,
@@ -76,7 +76,7 @@ def at_random(rng: np.random.Generator, calls: float, length_s: float, seconds: 
     """Return the calls in progress with a constant arrival rate, observed in the steady state."""
     starts = rng.uniform(-5 * length_s, seconds, rng.poisson(calls / length_s * (seconds + 5 * length_s)))
     ends = starts + length_s * rng.lognormal(-0.08, 0.4, starts.size)
-    course = call_course((starts * S).astype(np.int64), (ends * S).astype(np.int64))
+    course = concurrency_series((starts * S).astype(np.int64), (ends * S).astype(np.int64))
     return course.between(0, int(seconds * S))
 
 
@@ -85,7 +85,7 @@ def test_calls_in_progress_are_those_that_began_and_have_not_ended() -> None:
     starts = rng.integers(0, 1000, 200)
     ends = starts + rng.integers(0, 200, 200)
     instants = np.arange(-5, 1300)
-    course = call_course(starts, ends)
+    course = concurrency_series(starts, ends)
 
     one_by_one = [int(((starts <= at) & (ends > at)).sum()) for at in instants]
     assert course.at(instants).tolist() == one_by_one
@@ -94,7 +94,7 @@ def test_calls_in_progress_are_those_that_began_and_have_not_ended() -> None:
 def test_a_part_of_a_series_has_the_same_calls_in_progress() -> None:
     rng = np.random.default_rng(20261122)
     starts = rng.integers(0, 1000, 50)
-    course = call_course(starts, starts + 150)
+    course = concurrency_series(starts, starts + 150)
     part = course.between(303, 777)
 
     assert (part.at_ns[0], part.at_ns[-1]) == (303, 777)
@@ -102,7 +102,7 @@ def test_a_part_of_a_series_has_the_same_calls_in_progress() -> None:
 
 
 def test_without_calls_nothing_is_in_progress() -> None:
-    nothing = call_course(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+    nothing = concurrency_series(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
 
     assert nothing.at(np.array([5])).tolist() == [0]
     assert not load_changed(nothing.between(0, 10 * S))

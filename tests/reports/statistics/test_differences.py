@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from reports.statistics.arms import TwoSamples, arm_draws
-from reports.statistics.bootstrap import quantile_draws
+from reports.statistics.arms import TwoSamples, target_resamples
+from reports.statistics.bootstrap import resampled_quantiles
 from reports.statistics.differences import (
     Better,
     Difference,
@@ -52,7 +52,7 @@ def difference(
     samples = [side if isinstance(side, Sample) else sample_of(side) for side in (base, cand)]
     counts = [int(side.sessions.max(initial=-1)) + 1 for side in samples]
     pair = TwoSamples(samples[0], samples[1], (counts[0], counts[1]), paired)
-    how = Inference(**{"draws": 2000, "seed": seed, **options})
+    how = Inference(**{"resamples": 2000, "seed": seed, **options})
     (found,) = quantile_differences(pair, [(p, margin)], better, how)
     return found
 
@@ -60,8 +60,8 @@ def difference(
 def test_p_values_may_be_smaller_than_the_number_of_resamples_allows() -> None:
     """Otherwise, with Holm's correction over many primary metrics, none could fail."""
     base, cand = build_arms(40, slower=3.0)
-    found = difference(base, cand, draws=500)
-    nearer = difference(base, cand / 1.5, draws=500)
+    found = difference(base, cand, resamples=500)
+    nearer = difference(base, cand / 1.5, resamples=500)
 
     assert found.worse.p < nearer.worse.p < 1e-5
     assert found.better.p == pytest.approx(1, abs=1e-3)
@@ -72,7 +72,7 @@ def test_the_interval_is_the_expanded_percentile_interval() -> None:
     found = difference(base, cand[:40])
     rng = np.random.default_rng(1)
     logs = [
-        np.log(quantile_draws(sample_of(side), [0.5], clusters=len(side), draws=2000, rng=rng)[:, 0])
+        np.log(resampled_quantiles(sample_of(side), [0.5], clusters=len(side), draws=2000, rng=rng)[:, 0])
         for side in (base, cand[:40])
     ]
     vb, vc = (log.var(ddof=1) for log in logs)
@@ -95,7 +95,7 @@ def test_the_interval_is_the_expanded_percentile_interval() -> None:
 def test_the_interval_of_pairs_resamples_pairs_and_has_pairs_minus_one_degrees_of_freedom() -> None:
     base, cand = build_arms(30)
     found = difference(base, cand, paired=True)
-    one, other = arm_draws(
+    one, other = target_resamples(
         TwoSamples(sample_of(base), sample_of(cand), (30, 30), paired=True),
         [0.5],
         draws=2000,
@@ -256,7 +256,7 @@ def test_sessions_without_a_value_are_drawn_and_do_not_count() -> None:
         TwoSamples(sample_of(base), shifted, (40, 80), paired=False),
         [(0.5, TEN)],
         "lower",
-        Inference(draws=1000, seed=1),
+        Inference(resamples=1000, seed=1),
     )
 
     assert 39 <= found.df <= 78
@@ -309,7 +309,7 @@ def test_several_quantiles_use_the_same_resamples() -> None:
         TwoSamples(sample_of(base), sample_of(cand), (60, 60), paired=True),
         [(0.5, TEN), (0.9, Margin(ratio=0.15))],
         "lower",
-        Inference(draws=2000, seed=1),
+        Inference(resamples=2000, seed=1),
     )
 
     assert both[0] == difference(base, cand, paired=True)
@@ -358,7 +358,7 @@ def test_equal_targets_rarely_differ(paired: bool) -> None:
             TwoSamples(sample_of(waits(rng, 60)), sample_of(waits(rng, 60)), (60, 60), paired=paired),
             [(0.5, Margin()), (0.95, Margin())],
             "lower",
-            Inference(draws=150, seed=rng),
+            Inference(resamples=150, seed=rng),
         )
         worse += [difference.worse.low > 0 for difference in found]
 

@@ -14,14 +14,14 @@ from reports.statistics.group_sequential import (
     UNKNOWN,
     ConditionalPower,
     above,
-    chances,
+    analysis_sizes,
+    bound_distance,
+    conditional_power,
     critical_values,
     distance,
-    first_look,
-    futile,
-    look_sizes,
+    first_analysis,
+    is_futile,
     pairs_needed,
-    spread_of_level,
     z_of,
 )
 
@@ -85,7 +85,7 @@ def test_a_smaller_error_raises_every_critical_value(steps: list[int], a: float)
 def test_analyses_are_equally_spaced_up_to_the_maximum(
     most: int, every: int, first: int, sizes: tuple[int, ...]
 ) -> None:
-    assert look_sizes(most, every, first) == sizes
+    assert analysis_sizes(most, every, first) == sizes
 
 
 @pytest.mark.parametrize(
@@ -99,12 +99,12 @@ def test_the_pairs_that_a_quantile_needs_depend_on_the_values_per_session(
 
 
 def test_the_first_analysis_is_when_every_metric_can_be_tested_rounded_up() -> None:
-    assert [first_look(needed) for needed in ([20], [20, 51], [100])] == [50, 100, 100]
+    assert [first_analysis(needed) for needed in ([20], [20, 51], [100])] == [50, 100, 100]
 
 
 @given(st.floats(-6, 6), st.integers(2, 500))
 def test_a_critical_value_and_its_standard_errors_agree(c: float, df: int) -> None:
-    assert z_of(spread_of_level(c, df), 1.0, df) == pytest.approx(c, abs=1e-6)
+    assert z_of(bound_distance(c, df), 1.0, df) == pytest.approx(c, abs=1e-6)
 
 
 def test_few_pairs_reduce_the_z_value_of_a_difference() -> None:
@@ -123,14 +123,14 @@ def test_conditional_power_equals_that_of_simulated_paths() -> None:
         side: at + (at / t + side / math.sqrt(t)) * (1 - t) + math.sqrt(1 - t) * rng.normal(size=200_000)
         for side in (-1, 1)
     }
-    found = chances(z, t, c_pass, c_red)
+    found = conditional_power(z, t, c_pass, c_red)
 
     assert found.passing == pytest.approx((ends[-1] <= -c_pass).mean(), abs=0.004)
     assert found.red == pytest.approx((ends[1] >= c_red).mean(), abs=0.004)
 
 
 def test_conditional_power_is_symmetric() -> None:
-    one, other = chances(0.7, 0.4, 2.0, 2.0), chances(-0.7, 0.4, 2.0, 2.0)
+    one, other = conditional_power(0.7, 0.4, 2.0, 2.0), conditional_power(-0.7, 0.4, 2.0, 2.0)
 
     assert (one.passing, one.red) == pytest.approx((other.red, other.passing))
 
@@ -138,12 +138,12 @@ def test_conditional_power_is_symmetric() -> None:
 def test_a_run_stops_for_futility_only_if_no_decision_is_likely() -> None:
     never, maybe = ConditionalPower(0.05, 0.05), ConditionalPower(0.5, 0.05)
 
-    assert futile([never], [never, maybe])
-    assert not futile([maybe], [maybe, never])
-    assert not futile([never], [never, ConditionalPower(0.01, 0.4)])
-    assert not futile([UNKNOWN], [UNKNOWN])
-    assert not futile([], [never])
-    assert group_sequential.HOPELESS == 0.1
+    assert is_futile([never], [never, maybe])
+    assert not is_futile([maybe], [maybe, never])
+    assert not is_futile([never], [never, ConditionalPower(0.01, 0.4)])
+    assert not is_futile([UNKNOWN], [UNKNOWN])
+    assert not is_futile([], [never])
+    assert group_sequential.FUTILITY_POWER == 0.1
 
 
 SHARES = [k / 8 for k in range(1, 9)]
@@ -194,6 +194,6 @@ def test_half_of_the_corrected_estimates_exceed_the_truth(drift: float) -> None:
 
 @given(st.floats(-1, 1), st.floats(0.01, 0.5), st.integers(20, 500), st.floats(1.7, 3.5))
 def test_the_interval_excludes_zero_if_z_exceeds_the_critical_value(d: float, se: float, df: int, c: float) -> None:
-    low = d - spread_of_level(c, df) * se
+    low = d - bound_distance(c, df) * se
 
     assert (low > 0) == (z_of(d, se, df) > c) or abs(z_of(d, se, df) - c) < 1e-6

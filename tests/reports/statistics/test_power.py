@@ -21,7 +21,7 @@ from reports.statistics.power import (
     distance_of,
     pilot_of_quantile,
     pilot_of_rate,
-    spread_of,
+    variability_of,
 )
 from reports.statistics.quantiles import Sample, quantiles, sample
 
@@ -142,7 +142,7 @@ def test_sessions_that_differ_less_than_by_chance_have_no_variance_component() -
 
 
 def spread(of: Sample) -> Variability:
-    return spread_of(of, *quantiles(of, (0.5, 0.95)))
+    return variability_of(of, *quantiles(of, (0.5, 0.95)))
 
 
 @pytest.mark.parametrize("codes", [[], [0], [0, 0, 0], [0, 1, 2]])

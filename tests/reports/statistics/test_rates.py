@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.on_the_margin import failing
 from reports.statistic_types.rate import estimate_rate
 from reports.statistics.differences import Inference, Margin, StandardError
-from reports.statistics.quantiles import fails_together, kish, quantiles, sample, upper_with_unseen
+from reports.statistics.quantiles import effective_size, fail_together, quantiles, sample, upper_with_unseen
 from reports.statistics.rates import (
     ClusterTotals,
     PerCluster,
@@ -54,7 +54,7 @@ def test_the_variance_of_a_ratio_is_that_of_its_sessions_residuals() -> None:
 
     assert found.value == pytest.approx(0.15)
     assert found.variance == pytest.approx(2 / 3 * ((residuals / np.array([30, 30, 20])) ** 2).sum())
-    assert (found.effective_sessions, found.longest) == (pytest.approx(40**2 / 600), 2)
+    assert (found.effective_sessions, found.sessions_if_all_longest) == (pytest.approx(40**2 / 600), 2)
     assert (found.turns, found.clusters) == (40, 3)
     assert found.deff == pytest.approx(found.variance * 40 / (0.15 * 0.85))
 
@@ -85,7 +85,7 @@ def test_the_difference_of_paired_means_excludes_what_pairs_have_in_common() -> 
     found = mean_difference(ClusterTotals(base, cand, paired=True), Margin(), "lower", Inference())
 
     assert found.se == pytest.approx(0, abs=1e-9)
-    assert found.df == pytest.approx(kish(base[1]) - 1)
+    assert found.df == pytest.approx(effective_size(base[1]) - 1)
     assert mean_difference(ClusterTotals(base, cand, paired=False), Margin(), "lower", Inference()).se > 0.03
 
 
@@ -273,7 +273,7 @@ def test_the_suggested_sessions_bring_the_bound_of_a_passing_rate_below_the_marg
     found = rate_difference(ClusterTotals(base, cand, paired=paired), POINT)
     if found.more_sessions is None or found.d > POINT.points:
         return
-    one, other = (ratio_of(totals).grown(found.more_sessions, sessions) for totals in (base, cand))
+    one, other = (ratio_of(totals).with_sessions(found.more_sessions, sessions) for totals in (base, cand))
     times = 1 + found.more_sessions / sessions
 
     assert found.worse.high > 0
@@ -375,7 +375,7 @@ def test_failed_whole_sessions_widen_the_interval_and_single_failed_turns_do_not
 
     for one, together in ((of_whole, True), (of_single, False)):
         (usual,), (found,) = quantiles(one, [0.95], unseen=False), quantiles(one, [0.95])
-        assert fails_together(one, np.full(100, 10)) == together
+        assert fail_together(one, np.full(100, 10)) == together
         assert found.low == usual.low
         assert (found.high > usual.high) == together
 

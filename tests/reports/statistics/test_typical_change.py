@@ -16,10 +16,10 @@ from reports.statistics.differences import Difference, Inference, Margin
 from reports.statistics.quantiles import Sample
 from reports.statistics.typical_change import (
     StepLatencies,
-    centre,
     slope_differences,
     theil_sen,
     trimmed_mean,
+    typical_change,
     worst_step,
 )
 from reports.statistics.verdicts import holm
@@ -40,7 +40,7 @@ def waits(pairs: int, seed: int, change: float = 0.0, worse: int | None = None, 
 def test_an_equal_change_in_every_step_is_the_typical_change() -> None:
     base = waits(60, 1)
     slower = StepLatencies(base.values * 1.3, base.steps, base.pairs)
-    found = centre(base, slower, 60)
+    found = typical_change(base, slower, 60)
 
     assert found.d == pytest.approx(math.log(1.3), abs=0.01)
     assert found.se < 0.01  # apart from the change, the pairs are identical
@@ -48,28 +48,28 @@ def test_an_equal_change_in_every_step_is_the_typical_change() -> None:
 
 @pytest.mark.parametrize("worse", [0, 9])
 def test_one_slower_step_has_the_same_effect_at_any_position(worse: int) -> None:
-    found = centre(waits(3_000, 1), waits(3_000, 2, math.log(1.5), worse), 3_000)
+    found = typical_change(waits(3_000, 1), waits(3_000, 2, math.log(1.5), worse), 3_000)
 
     assert math.expm1(found.d) == pytest.approx(0.04, abs=0.012)
 
 
 def test_swapped_targets_mirror_the_typical_change() -> None:
     one, other = waits(50, 1), waits(50, 2, 0.2)
-    there, back = centre(one, other, 50), centre(other, one, 50)
+    there, back = typical_change(one, other, 50), typical_change(other, one, 50)
 
     assert (there.d, there.se) == pytest.approx((-back.d, back.se))
 
 
 def test_the_standard_error_equals_the_observed_standard_deviation() -> None:
-    found = [centre(waits(60, 2 * seed), waits(60, 2 * seed + 1), 60) for seed in range(150)]
+    found = [typical_change(waits(60, 2 * seed), waits(60, 2 * seed + 1), 60) for seed in range(150)]
     scatter = float(np.std([one.d for one in found]))
 
     assert np.mean([one.se for one in found]) == pytest.approx(scatter, rel=0.2)
 
 
 def test_few_failures_are_trimmed_and_many_make_the_change_undefined() -> None:
-    assert math.isfinite(centre(waits(100, 1), waits(100, 2, failed=0.05), 100).d)
-    assert math.isnan(centre(waits(100, 1), waits(100, 2, failed=0.3), 100).d)
+    assert math.isfinite(typical_change(waits(100, 1), waits(100, 2, failed=0.05), 100).d)
+    assert math.isnan(typical_change(waits(100, 1), waits(100, 2, failed=0.3), 100).d)
 
 
 def test_negative_latencies_are_trimmed_like_the_smallest_values() -> None:
@@ -79,8 +79,8 @@ def test_negative_latencies_are_trimmed_like_the_smallest_values() -> None:
         StepLatencies(np.where(early, value, cand.values), cand.steps, cand.pairs) for value in (-40.0, 1e-9)
     )
 
-    assert centre(base, outran, 100).d == pytest.approx(centre(base, least, 100).d)
-    assert math.isnan(centre(base, StepLatencies(-cand.values, cand.steps, cand.pairs), 100).d)
+    assert typical_change(base, outran, 100).d == pytest.approx(typical_change(base, least, 100).d)
+    assert math.isnan(typical_change(base, StepLatencies(-cand.values, cand.steps, cand.pairs), 100).d)
 
 
 def test_a_trimmed_mean_counts_values_at_its_edges_in_part() -> None:
@@ -164,7 +164,7 @@ def differ(base: Sample, cand: Sample, plus: float = 10.0) -> Difference:
         TwoSamples(base, cand, (60, 60), paired=False),
         [(0.5, Margin(plus=plus))],
         "lower",
-        Inference(draws=500, seed=2),
+        Inference(resamples=500, seed=2),
     )
     return found
 

@@ -20,7 +20,7 @@ from reports.statistics.baselines import (
     rate_against_stored,
     stored_quantile,
 )
-from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds, at_twice_the_spread
+from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds, at_twice_the_run_sd
 from reports.statistics.rates import RatioEstimate
 from reports.statistics.verdicts import (
     IN_FAILURES,
@@ -33,7 +33,7 @@ from reports.statistics.verdicts import (
     too_few,
     verdicts,
 )
-from reports.wording.verdicts import said
+from reports.wording.verdicts import verdict_text
 from tests.reports.statistics.samples import Floats, sample_of, waits
 
 p_values = st.lists(st.floats(0, 1), max_size=12)
@@ -168,7 +168,7 @@ def test_a_metric_that_a_target_lacks_is_inconclusive() -> None:
 
 
 def text_of_reason(*counts: Any, **labels: Any) -> str:
-    return said(floor_reason(*counts, **labels))
+    return verdict_text(floor_reason(*counts, **labels))
 
 
 def test_the_minimum_sample_size_is_in_sessions_and_then_in_turns() -> None:
@@ -259,15 +259,15 @@ def test_for_a_higher_is_better_metric_less_is_worse_than_stored() -> None:
 
 
 def test_a_candidate_among_failed_turns_is_worse_only_if_all_its_resamples_are() -> None:
-    surely = against(runs(0.0), d=math.inf, variance=0.0, endless=1.0)
-    uncertain = against(runs(0.0), d=math.inf, endless=0.6)
+    surely = against(runs(0.0), d=math.inf, variance=0.0, infinite_share=1.0)
+    uncertain = against(runs(0.0), d=math.inf, infinite_share=0.6)
 
     assert (surely.low, surely.worse.low, surely.worse.p, surely.better.p) == (math.inf, math.inf, 0, 1)
     assert (uncertain.worse.low, uncertain.worse.high, uncertain.worse.p) == (-math.inf, math.inf, 1)
 
 
 def test_a_candidate_next_to_its_failed_turns_does_not_pass() -> None:
-    near, edge = against(runs(0.0), d=-0.2), against(runs(0.0), d=-0.2, endless=0.1)
+    near, edge = against(runs(0.0), d=-0.2), against(runs(0.0), d=-0.2, infinite_share=0.1)
 
     assert near.worse.high < 0
     assert (edge.worse.low, edge.worse.high) == (near.worse.low, math.inf)
@@ -279,7 +279,7 @@ def test_stored_quantiles_among_failed_turns_never_make_a_candidate_worse(broken
     found = against([broken, *runs(0.0, 0.0, 0.0, 0.0)])
 
     assert (found.worse.low, found.worse.p) == (-math.inf, 1)
-    both = against([broken, *runs(0.0)], d=math.inf, variance=0.0, endless=1.0)
+    both = against([broken, *runs(0.0)], d=math.inf, variance=0.0, infinite_share=1.0)
     assert (both.worse.low, both.worse.high) == (-math.inf, math.inf)
 
 
@@ -293,9 +293,9 @@ def test_a_stored_quantile_has_its_log_its_variance_and_its_infinite_share() -> 
     assert edge is not None
     assert found.log_q == pytest.approx(LOG, abs=0.1)
     assert math.sqrt(found.variance) == pytest.approx(0.03, abs=0.01)
-    assert found.endless == 0
+    assert found.infinite_share == 0
     assert math.isfinite(edge.variance)
-    assert 0.2 < edge.endless < 0.7
+    assert 0.2 < edge.infinite_share < 0.7
 
 
 @pytest.mark.parametrize("values", [np.full((4, 3), -1.0), np.zeros((0, 3))])
@@ -379,8 +379,8 @@ def test_doubled_run_to_run_variation_widens_bounds_and_p_values() -> None:
         POINT,
         how=Inference(run_sd=2 * RUN_SD, rate_run_sd=2 * RATE_RUN_SD),
     )
-    twice = at_twice_the_spread(found)
+    twice = at_twice_the_run_sd(found)
 
     assert (twice.se, twice.df, twice.assumed) == pytest.approx((doubled.se, doubled.df, doubled.assumed))
     assert (twice.worse.low, twice.worse.p) == pytest.approx((doubled.worse.low, doubled.worse.p), rel=0.05)
-    assert at_twice_the_spread(against(runs(0.0), run_sd=0.0)).se == against(runs(0.0), run_sd=0.0).se
+    assert at_twice_the_run_sd(against(runs(0.0), run_sd=0.0)).se == against(runs(0.0), run_sd=0.0).se

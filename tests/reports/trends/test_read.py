@@ -50,7 +50,7 @@ def test_a_point_has_the_values_of_the_report(tmp_path: Path) -> None:
     assert direct.rates["failure_rate"].low < direct.rates["failure_rate"].value < direct.rates["failure_rate"].high
     assert direct.labels == {"commit": "1a2b"}
     assert direct.report == folder / "report.html"
-    assert (direct.mark, direct.excluded_because, direct.simulated) == ("✓\u00a0VALID", "", True)
+    assert (direct.marker, direct.excluded_because, direct.simulated) == ("✓\u00a0VALID", "", True)
 
 
 def test_the_conditions_of_a_point_are_those_of_a_check_against_stored_runs() -> None:
@@ -81,7 +81,7 @@ def test_invalid_and_throttled_runs_have_a_reason_why_they_are_excluded(tmp_path
 
     assert invalid.excluded_because == "INVALID: audio was sent late"
     assert "of turns or sessions were throttled (limit 1" in throttled.excluded_because
-    assert (throttled.mark, unjudged.mark) == ("?\u00a0INVALID (throttled)", "?\u00a0NO VERDICT")
+    assert (throttled.marker, unjudged.marker) == ("?\u00a0INVALID (throttled)", "?\u00a0NO VERDICT")
     assert unjudged.excluded_because
 
 

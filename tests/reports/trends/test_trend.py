@@ -33,7 +33,7 @@ from reports.trends.sentences import (
 from reports.trends.trend import (
     Trend,
     trend_of_points,
-    trend_question,
+    trend_spec,
 )
 from reports.trends.trend_point import MetricKey, RunValue, TrendPoint
 from tests.reports.synthetic import BEGAN_NS
@@ -41,7 +41,7 @@ from tests.reports.trends.examples import DAY_NS, TYPED, entry, invalid, nights,
 
 
 def first(entries: Sequence[TrendPoint], metric: str = "ttfa:p50") -> MetricTrend:
-    return trend_of_points(entries, [trend_question(metric)]).metrics[0]
+    return trend_of_points(entries, [trend_spec(metric)]).metrics[0]
 
 
 def p50_of(of: TrendPoint) -> float:
@@ -54,7 +54,7 @@ def marks(trend: Trend) -> list[str]:
 
 def test_a_change_point_is_between_two_runs_and_lists_changed_conditions() -> None:
     runs = [*stepped(15, 0), *stepped(15, 15, conditions={"model": "gpt-realtime-2"})[15:]]
-    ((metric, change),) = trend_of_points(runs, [trend_question("ttfa:p50")]).changes
+    ((metric, change),) = trend_of_points(runs, [trend_spec("ttfa:p50")]).changes
 
     assert (change.last_run, change.first_run) == ("run-014", "run-015")
     assert 0 < change.low < change.change < change.high
@@ -85,7 +85,7 @@ def test_a_value_without_a_ratio_is_not_compared(one: RunValue) -> None:
 
 
 def test_five_runs_on_either_side_are_enough_for_a_large_change() -> None:
-    assert marks(trend_of_points(stepped(5, 5, 3.0), [trend_question("ttfa:p50")])) == ["run-005"]
+    assert marks(trend_of_points(stepped(5, 5, 3.0), [trend_spec("ttfa:p50")])) == ["run-005"]
 
 
 def test_slower_weekends_do_not_hide_a_change_and_are_noted_once() -> None:
@@ -127,7 +127,7 @@ def test_all_metrics_of_all_series_share_one_error_rate() -> None:
     runs = [*nights([600.0] * 12), *nights([600.0] * 12, target="other")]
 
     assert trend_of_points(runs).comparisons == 6 * number_of_comparisons(12)
-    assert trend_of_points(runs, [trend_question("failure_rate")]).comparisons == 2 * number_of_comparisons(12)
+    assert trend_of_points(runs, [trend_spec("failure_rate")]).comparisons == 2 * number_of_comparisons(12)
 
 
 def test_each_series_is_searched_separately() -> None:
@@ -138,7 +138,7 @@ def test_each_series_is_searched_separately() -> None:
 
 def test_a_rate_changes_in_percentage_points() -> None:
     runs = [entry(number, failures=0.001 * (number % 3) + (0.06 if number >= 12 else 0)) for number in range(24)]
-    ((metric, change),) = trend_of_points(runs, [trend_question("failure_rate")]).changes
+    ((metric, change),) = trend_of_points(runs, [trend_spec("failure_rate")]).changes
 
     assert change_size(change, metric.spec) == "+5.99\u00a0points"
 
@@ -146,7 +146,7 @@ def test_a_rate_changes_in_percentage_points() -> None:
 def test_a_rise_of_the_failure_rate_below_one_point_is_no_change() -> None:
     runs = [entry(number, failures=0.009 if number >= 12 else 0) for number in range(24)]
 
-    assert not trend_of_points(runs, [trend_question("failure_rate")]).changes
+    assert not trend_of_points(runs, [trend_spec("failure_rate")]).changes
 
 
 def test_the_default_metrics_are_latencies_and_the_failure_rate() -> None:
@@ -187,7 +187,7 @@ def test_a_change_suppressed_by_autocorrelation_causes_a_notice() -> None:
         for at in range(1, 40):
             level[at] = 0.75 * level[at - 1] + rng.normal(0, 0.07)
         runs = [entry(n, 600 * math.exp(by)) for n, by in enumerate(level)]
-        found += unmarked_notes(trend_of_points(runs, [trend_question("ttfa:p50")]))
+        found += unmarked_notes(trend_of_points(runs, [trend_spec("ttfa:p50")]))
 
     assert found
     assert all(
@@ -207,16 +207,11 @@ def test_a_change_suppressed_by_autocorrelation_causes_a_notice() -> None:
 )
 def test_an_unknown_metric_is_refused_with_what_is_allowed(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        trend_question(text)
+        trend_spec(text)
 
 
 def test_a_metric_without_a_quantile_means_its_median() -> None:
-    assert (
-        trend_question("ttfa")
-        == trend_question("ttfa:med")
-        == trend_question("ttfa:p50")
-        == trend_question("ttfa:p(50)")
-    )
+    assert trend_spec("ttfa") == trend_spec("ttfa:med") == trend_spec("ttfa:p50") == trend_spec("ttfa:p(50)")
 
 
 @given(st.lists(st.integers(1, 14), min_size=1, max_size=4), st.integers(0, 6))

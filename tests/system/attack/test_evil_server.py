@@ -24,7 +24,7 @@ from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.timeouts import Timeouts
 from bench.transport import tcp
-from bench.untrusted.values import LONGEST_ID, LONGEST_TEXT
+from bench.untrusted.values import MAX_ID_CHARACTERS, MAX_TEXT_CHARACTERS
 from reports.wording.validity import meaning
 from tests.helpers import build_script, resolve_target, say
 from tests.played_session import LONG, hang_guard, played, rows, short_at
@@ -87,8 +87,8 @@ def test_a_hostile_server_gives_one_outcome_and_affects_no_other_session(
     assert [row["outcome"] for row in rows(tmp_path / "attacked", "sessions")] == [session.outcome]
     kept = rows(tmp_path / "attacked", "turns")
     assert [row["outcome"] for row in kept] == [turn.outcome for turn in turns]
-    assert all(len(row[column] or "") <= LONGEST_ID for row in kept for column in ("response_id", "item_id"))
-    assert all(len(turn.reply_text) <= LONGEST_TEXT for turn in turns)
+    assert all(len(row[column] or "") <= MAX_ID_CHARACTERS for row in kept for column in ("response_id", "item_id"))
+    assert all(len(turn.reply_text) <= MAX_TEXT_CHARACTERS for turn in turns)
     assert {turn.outcome for _, of_one in neighbours for turn in of_one} == {"ok"}
     assert {one.outcome for one, _ in neighbours} == {"ok"}
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_kb < MEMORY_KB

@@ -30,4 +30,4 @@ def test_the_cpu_time_of_an_ended_process_is_unknown() -> None:
     child.wait()
 
     assert peak_rss_bytes(child.pid) is None
-    assert read_cpu(child.pid, child.pid, allowed_cores()).harness_s is None
+    assert read_cpu(child.pid, child.pid, allowed_cores()).load_generator_s is None

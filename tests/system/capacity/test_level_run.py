@@ -15,7 +15,7 @@ from bench.run.document import SCHEMA_VERSION
 from bench.units import NS_PER_S
 from rtbench import locust_run
 from rtbench.capacity import level_run as playing
-from rtbench.capacity.level_run import LevelTask, LocustCommand, play_level
+from rtbench.capacity.level_run import LevelTask, LocustCommand, run_level
 from tests.capacity.test_level_run import folder_of
 
 DEAF = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); signal.pause()"
@@ -53,9 +53,9 @@ def test_a_run_that_never_ends_is_killed_when_the_search_is_over(
     deaf = DEAF.replace("print(flush=True)", write)  # after it ignores signals, because it may be interrupted at once
     monkeypatch.setattr(locust_run, "python_command", lambda *_: [sys.executable, "-c", deaf])
     task = LevelTask("01-level-4", 4, 60.0, 5.0)
-    played = play_level(
+    played = run_level(
         LocustCommand("calls.py", "concurrency", runs), task, lambda *_: False, monotonic_ns() + NS_PER_S
     )
 
-    assert (played.folder, played.looks) == (folder, 0)
+    assert (played.folder, played.analyses) == (folder, 0)
     assert "did not end" in played.died

@@ -9,7 +9,7 @@ import site
 
 import pytest
 
-from bench.cpu import allowed_cores, cores_of
+from bench.cpu import allowed_cores, assign_cores
 from bench.run.calibration import LoadStep, SessionKind
 from rtbench.calibrate.ground_truth import METRICS, OF_CALLS
 from rtbench.calibrate.load_steps import CalibrationPlan, LoadStepTiming, run_load_step
@@ -71,7 +71,7 @@ def played_step(kind: SessionKind) -> LoadStep:
     """Run a step; repeat it with more time if the machine was so busy that no turn began."""
     for steady_s in (PACES[kind].steady_s * times for times in (1, 2, 4)):
         plan = CalibrationPlan(LoadGrid(SESSIONS, SESSIONS), LoadStepTiming(PACES[kind].ramp_s, steady_s), steady_s)
-        step = run_load_step(kind, SESSIONS, plan, cores_of(allowed_cores()), tls=kind == "voice")
+        step = run_load_step(kind, SESSIONS, plan, assign_cores(allowed_cores()), tls=kind == "voice")
         if step.turns:
             break
     return step

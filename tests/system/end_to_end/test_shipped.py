@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 
-from bench.metrics import GOOD
+from bench.metrics import SUCCESSFUL
 from bench.run import folder as files
 from bench.run.calibration import AGENTS
 from tests.simulator_process import ROOT, quick_simulator, running_simulator
@@ -55,7 +55,7 @@ def test_shipped_scenarios_run_and_finish_their_turns_after_an_interrupt(tmp_pat
         assert "Traceback" not in output + errors, name
         assert Path(output.splitlines()[-1]) == folder / "report.html", name
         assert len(turns) == totals["turns_started"] >= least, name
-        assert {turn["outcome"] for turn in turns} <= GOOD, name
+        assert {turn["outcome"] for turn in turns} <= SUCCESSFUL, name
         assert set(totals["sessions"]) <= {"ok", "unfinished"}, name
         if scenario == "agent":
             assert all(turn["first_audible_at_ns"] is not None for turn in turns[:GREETED_AND_ANSWERED]), name

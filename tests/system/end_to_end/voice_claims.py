@@ -6,7 +6,7 @@ import json
 from functools import partial
 from pathlib import Path
 
-from bench.clock import APART_NS
+from bench.clock import MAX_CLOCK_GAP_NS
 from bench.plan.recordings import load_pcm
 from bench.protocol.openai import FORMATS
 from bench.run import folder as files
@@ -97,7 +97,7 @@ def instants_are_between_cause_and_effect_in_the_truth_log(run: VoiceRun) -> Non
         assert bounds.keys() >= (NOTICED if vad else {"request_sent"}) | (HEARD if row["audio_deltas"] else set())
         for name, (low_ns, high_ns) in bounds.items():
             # Each of the two processes converts timestamps to another clock.
-            apart_ns = APART_NS if name in SENT else 0
+            apart_ns = MAX_CLOCK_GAP_NS if name in SENT else 0
             assert low_ns <= happened[name] <= high_ns + apart_ns, (row["script"], row["step"], name)
 
 

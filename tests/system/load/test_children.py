@@ -16,7 +16,7 @@ from bench.load.execution.progress import ProgressReport
 from bench.load.runners import monitor
 from bench.load.runners.children import output_of
 from bench.load.runners.finalized_run import finalize_run, holds_rows
-from bench.load.runners.monitor import BEHIND, MOST_LINES, Telemetry
+from bench.load.runners.monitor import BEHIND, MAX_LINES, Telemetry
 from bench.run.document import SCHEMA_VERSION
 from tests.load.fake_live_run import FakeRun
 from tests.simulator_process import ROOT
@@ -80,7 +80,7 @@ def test_a_report_that_exceeds_its_time_is_killed_and_rows_are_kept(
     closed = finalize_run(run.folder, document, "all sessions are done")
 
     assert (closed.summary, closed.status) == ("", USAGE_STATUS)
-    assert closed.problem.endswith(f"was stopped; all rows are saved; run it again: rtbench report {run.folder}")
+    assert closed.error.endswith(f"was stopped; all rows are saved; run it again: rtbench report {run.folder}")
     assert holds_rows(run.folder)
 
 
@@ -95,8 +95,8 @@ def made(said: list[str], *command: str) -> Telemetry:
 def test_a_child_that_does_not_read_blocks_nothing_and_is_reported_once() -> None:
     output: list[str] = []
     stuck = made(output, "sleep", "1000")
-    for _ in range(2 * MOST_LINES):
-        stuck.tell(0, ProgressReport())
+    for _ in range(2 * MAX_LINES):
+        stuck.export(0, ProgressReport())
     stuck._child.kill()
     stuck.close()
 
@@ -107,8 +107,8 @@ def test_output_of_a_child_is_printed_and_its_end_is_ignored() -> None:
     output: list[str] = []
     ended = made(output, "sh", "-c", "echo no more metrics >&2")
     ended._child.wait()
-    for _ in range(2 * MOST_LINES):
-        ended.tell(0, ProgressReport())
+    for _ in range(2 * MAX_LINES):
+        ended.export(0, ProgressReport())
         gevent.sleep(0)
     ended.close()
 

@@ -23,7 +23,7 @@ from bench.load.runners.interim_analyses import (
     InterimAnalyses,
     SequentialPlan,
     is_due,
-    plan_words,
+    plan_text,
     scripts_of,
     sequential_plan,
 )
@@ -216,11 +216,11 @@ def test_the_plan_of_interim_analyses_is_one_line() -> None:
         "analyses": [50, 100, 150],
     }
 
-    assert plan_words(plan) == (
+    assert plan_text(plan) == (
         "the run ends when these thresholds are decided: ttfa p(50)<+10%, p(95)<+20%; failure_rate rate<+1pt; "
         "interim analyses at 50, 100 … 150 pairs"
     )
-    assert plan_words(plan | {"analyses": [20]}).endswith("interim analyses at 20 pairs")
+    assert plan_text(plan | {"analyses": [20]}).endswith("interim analyses at 20 pairs")
 
 
 # The times of interim analyses.
@@ -268,7 +268,7 @@ class RecordedAnalyses:
         """Run one second for each number of pairs, and wait for any interim analysis that was started."""
         for each in pairs:
             self.looks.consider(each)
-            looking = self.looks._looking
+            looking = self.looks._running
             if looking is not None:
                 looking.join()
 
@@ -281,7 +281,7 @@ def test_a_deciding_interim_analysis_ends_the_run_with_its_sentence(tmp_path: Pa
     analyses.looks.end()
 
     assert (analyses.stopped, analyses.messages) == (["not_regressed"], [])
-    assert analyses.looks.standing == (1, 3)
+    assert analyses.looks.progress == (1, 3)
 
 
 def test_an_undecided_interim_analysis_is_followed_by_the_next(tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_an_undecided_interim_analysis_is_followed_by_the_next(tmp_path: Path) -
     analyses.consider(49, 50, 51, 60, 99, 100, 101, 150, 151)
 
     assert analyses.stopped == []
-    assert analyses.looks.standing == (2, 3)
+    assert analyses.looks.progress == (2, 3)
     assert (tmp_path / "count").read_text() == "xx"
 
 
@@ -303,7 +303,7 @@ def test_an_interim_analysis_with_a_missing_pair_is_repeated_after_the_next_pair
     analyses.consider(51, 51)
 
     assert (tmp_path / "count").read_text() == "xx"
-    assert analyses.looks.standing == (0, 3)
+    assert analyses.looks.progress == (0, 3)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_no_interim_analysis_runs_while_the_load_generator_is_overloaded(tmp_pat
     analyses = RecordedAnalyses(tmp_path, printing(stopped=True, sentence="done", analysis=1, pairs=50))
     for pairs in (49, 50, 51):
         analyses.looks.consider(pairs, late="send_delay 14.2 ms > 10 ms")
-    assert (analyses.looks._looking, analyses.stopped, len(analyses.messages)) == (None, [], 1)
+    assert (analyses.looks._running, analyses.stopped, len(analyses.messages)) == (None, [], 1)
     analyses.consider(52, 53)
 
     assert analyses.stopped == ["done"]
@@ -361,6 +361,6 @@ def test_an_interim_analysis_runs_at_low_priority(tmp_path: Path) -> None:
 
 def test_until_decided_has_a_default_maximum_of_pairs() -> None:
     options = Options.of(parsed())
-    assert options.asked_sessions is None
-    assert replace(options, until_decided=True).asked_sessions == 500
-    assert replace(options, until_decided=True, sessions=80).asked_sessions == 80
+    assert options.requested_sessions is None
+    assert replace(options, until_decided=True).requested_sessions == 500
+    assert replace(options, until_decided=True, sessions=80).requested_sessions == 80

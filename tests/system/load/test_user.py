@@ -268,10 +268,10 @@ def test_the_callers_of_the_quickstart_alternate_between_text_and_voice_calls() 
 from locust.env import Environment
 from scenarios.quickstart import QuickstartCaller
 played = []
-RealtimeUser.play_session = lambda user, task: played.append(task.__name__)
+RealtimeUser.run_session = lambda user, task: played.append(task.__name__)
 callers = [QuickstartCaller(Environment()) for _ in range(3)]
 for at in (0, 0, 1, 2, 0, 1):
-    callers[at].play_session(QuickstartCaller.tasks[0])
+    callers[at].run_session(QuickstartCaller.tasks[0])
 print(json.dumps(played))
 """)
 

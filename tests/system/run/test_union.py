@@ -60,7 +60,7 @@ def recorded(folder: Path, worker: int, host: str, patch: pytest.MonkeyPatch) ->
             pair = 3 * (2 * flush + number) + worker
             record = recorder.session(RowContext(name, "simulator", "voice", "voice_turns", pair=pair, block=0))
             for turn in range(1, 4):
-                record.turn_began()
+                record.turn_started()
                 record.turn_ended(build_observation(turn=turn, start_ns=(flush * 10 + turn) * S))
             record.session_ended(build_session(turns_planned=3, turns_started=3))
             recorder.event_loop_delay((worker + 1) * MS)

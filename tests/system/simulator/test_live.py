@@ -53,8 +53,8 @@ def test_lateness_is_shown_in_red() -> None:
 def test_the_event_rate_covers_the_time_since_the_last_line() -> None:
     with terminal(160) as (reads, stream):
         view = LiveView(StatusLine(stream, {}))
-        view.told(0, BUSY, 10 * S)
-        view.told(0, ServerProgress(3, 12, 40, 2_400, 0.3), 12 * S)
+        view.update(0, BUSY, 10 * S)
+        view.update(0, ServerProgress(3, 12, 40, 2_400, 0.3), 12 * S)
         text = screen(reads)
 
     assert "200 events/s" in text.split("\r")[-1]
@@ -64,7 +64,7 @@ def test_the_line_is_drawn_at_most_twice_a_second() -> None:
     with terminal(160) as (reads, stream):
         view = LiveView(StatusLine(stream, {}))
         for tenth in range(10):
-            view.told(tenth % 2, BUSY, 10 * S + tenth * S // 10)
+            view.update(tenth % 2, BUSY, 10 * S + tenth * S // 10)
         text = screen(reads)
 
     assert text.count("\r") == 2

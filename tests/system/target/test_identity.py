@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.simulator.serving.certificates import loopback_tls
-from bench.target.identity import SignInError, proxies_of, public_claims, read_token, shown_reason, sign_in_error
+from bench.target.identity import SignInError, proxies_of, public_claims, public_reason, read_token, sign_in_error
 from bench.target.target import EntraSignIn
 from bench.transport.interface import Proxy
 from tests import forked
@@ -75,13 +75,13 @@ def test_an_error_of_a_credential_chain_is_one_line_with_each_reason() -> None:
 
 @given(st.text())
 def test_a_reason_is_one_short_line(text: str) -> None:
-    assert len(shown_reason(text, 50)) <= 50
-    assert "\n" not in shown_reason(text, 50)
+    assert len(public_reason(text, 50)) <= 50
+    assert "\n" not in public_reason(text, 50)
 
 
 def test_a_reason_contains_no_response_and_no_token() -> None:
     jwt = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0.eyJhdWQiOiJodHRwczovL2NvZ25pdGl2ZX.c2lnbmF0dXJl"
-    reason = shown_reason(f'Unexpected response "{{"token": "x"}}", {jwt}\nContent: y', 200)
+    reason = public_reason(f'Unexpected response "{{"token": "x"}}", {jwt}\nContent: y', 200)
 
     assert reason == 'Unexpected response "{…}", *** {…}'
 
@@ -122,7 +122,7 @@ def test_a_sign_in_uses_the_proxy_of_the_target_except_for_managed_identities(
 def test_a_refusal_by_an_identity_endpoint_is_not_reported_as_missing(words: str, expected: str) -> None:
     text = "App Service managed identity configuration not found in environment. Token request error: (invalid_scope) "
 
-    assert shown_reason(text + words, 200) == f"App Service managed identity {expected}"
+    assert public_reason(text + words, 200) == f"App Service managed identity {expected}"
 
 
 # The real code of azure-identity, in a process that first patches the standard library.
