@@ -140,8 +140,8 @@ class Worker(ProcessRole):
             return WorkerSlot(**given)
         ahead_ns, error_ns = handed["clocks"].get(self._runner.client_id, (0, None))
         since_ns = utc_ns() - ahead_ns - given["started_utc_ns"]
-        clock = {"ahead_ns": ahead_ns, "ahead_error_ns": error_ns}
-        return WorkerSlot(**given | {"began_ns": monotonic_ns() - since_ns} | clock)
+        clock = {"ahead_ns": ahead_ns, "ahead_uncertainty_ns": error_ns}
+        return WorkerSlot(**given | {"started_ns": monotonic_ns() - since_ns} | clock)
 
     def _own_folder(self, handed: dict[str, Any], slot: WorkerSlot) -> Path:
         """Make a folder for this worker's data, which `rtbench merge` can read, and start to ship it."""
