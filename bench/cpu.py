@@ -298,21 +298,21 @@ class ProcessCpuUsage(NamedTuple):
     others: float | None
 
 
-def read_cpu(harness: int, simulator: int, cores: frozenset[int]) -> CpuReading:
+def read_cpu(load_generator: int, simulator: int, cores: frozenset[int]) -> CpuReading:
     """Read the CPU time of two processes, by their ids, and of everything that ran on the cores."""
-    return CpuReading(monotonic_ns(), _process_s(harness), _process_s(simulator), _busy_s(cores))
+    return CpuReading(monotonic_ns(), _process_s(load_generator), _process_s(simulator), _busy_s(cores))
 
 
 def cpu_usage(begin: CpuReading, end: CpuReading) -> ProcessCpuUsage:
     seconds = (end.at_ns - begin.at_ns) / NS_PER_S
-    harness, simulator, busy = (
+    load_generator, simulator, busy = (
         None if was is None or now is None else (now - was) / seconds
         for was, now in zip(begin[1:], end[1:], strict=True)
     )
     others = None
-    if harness is not None and simulator is not None and busy is not None:
-        others = max(0.0, busy - harness - simulator)
-    return ProcessCpuUsage(harness, simulator, others)
+    if load_generator is not None and simulator is not None and busy is not None:
+        others = max(0.0, busy - load_generator - simulator)
+    return ProcessCpuUsage(load_generator, simulator, others)
 
 
 def peak_rss_bytes(process: int) -> int | None:

@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Final, Literal
 
-Scope = Literal["turn", "session", "event", "harness"]
+Scope = Literal["turn", "session", "event", "load_generator"]
 Better = Literal["lower", "higher", "neither"]
 
 DEFINITIONS_VERSION = 1
@@ -182,11 +182,11 @@ CATALOGUE: dict[str, Metric] = {
         Metric("latency_slope", SLOPE, "session", "lower", "How much longer the main metric becomes with each 1,000 input tokens of the conversation: Theil and Sen's slope over the successful turns of a session. Only for sessions whose conversation grows by 1,000 tokens or more, in at least four turns."),
         Metric("latency_slope_uncached", SLOPE, "session", "lower", "latency_slope with each 1,000 input tokens that were not cached."),
         Metric("session_duration", "ms", "session", "neither", "From the start of connecting to the end of the session.", "connect_start", "ended"),
-        Metric("receive_delay", "ms", "harness", "lower", "From the kernel's receive timestamp to the instant at which this process handled the event: the error of a clock in the process, which kernel timestamps do not have."),
-        Metric("event_loop_delay", "ms", "harness", "lower", "How late a 10 ms timer of the event loop ran."),
-        Metric("send_delay", "ms", "harness", "lower", "How late a paced audio chunk was handed to the kernel, relative to the instant at which it was due."),
-        Metric("start_delay", "ms", "harness", "lower", "How late a session began: from its planned start to the start of connecting, without the wait for a token.", "intended_start", "connect_start", less="auth_wait_ns"),
-        Metric("timestamp_uncertainty", "ms", "harness", "lower", "The maximum error of an event's arrival timestamp: 0 when the event ended a read that emptied the socket, else the time since the socket was last known to be empty."),
+        Metric("receive_delay", "ms", "load_generator", "lower", "From the kernel's receive timestamp to the instant at which this process handled the event: the error of a clock in the process, which kernel timestamps do not have."),
+        Metric("event_loop_delay", "ms", "load_generator", "lower", "How late a 10 ms timer of the event loop ran."),
+        Metric("send_delay", "ms", "load_generator", "lower", "How late a paced audio chunk was handed to the kernel, relative to the instant at which it was due."),
+        Metric("start_delay", "ms", "load_generator", "lower", "How late a session began: from its planned start to the start of connecting, without the wait for a token.", "intended_start", "connect_start", less="auth_wait_ns"),
+        Metric("timestamp_uncertainty", "ms", "load_generator", "lower", "The maximum error of an event's arrival timestamp: 0 when the event ended a read that emptied the socket, else the time since the socket was last known to be empty."),
         Metric("wire_sent", BYTES_PER_S, "session", "higher", "Bytes of WebSocket frames sent per second, per session and per target; before TLS, handshake excluded."),
         Metric("wire_received", BYTES_PER_S, "session", "higher", "Bytes of WebSocket frames received per second, per session and per target; before TLS, handshake excluded."),
         Metric("audio_sent", BYTES_PER_S, "session", "higher", "Decoded audio sent per second, per session and per target."),

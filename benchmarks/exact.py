@@ -63,7 +63,7 @@ class Situation:
     lasts_s: int
     profile: str = PROFILE
     meanwhile: Callable[[subprocess.Popen[str]], None] | None = None
-    beside: Callable[[], AbstractContextManager[None]] = nullcontext
+    crowding: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def main() -> None:
@@ -80,7 +80,7 @@ def metric(situation: Situation) -> None:
         scenario = write_scenario(scratch, script=situation.script)
         with pinned_to(cores.simulator):
             simulator = running_simulator("--ground-truth", str(truth_log), "--profile", str(scratch / "profile.yaml"))
-            with simulator as ready, pinned_to(cores.load_generator), situation.beside():
+            with simulator as ready, pinned_to(cores.load_generator), situation.crowding():
                 callers = str(situation.callers)
                 load = ("-u", callers, "-r", callers, "-t", f"{situation.lasts_s}s", "--url", ready.urls["ga"])
                 folder, _, _ = run_locust(scenario, scratch / "runs", *load, meanwhile=situation.meanwhile)
@@ -161,7 +161,7 @@ SITUATIONS = (
     Situation("nothing in its way", TALK, 20, 20),
     Situation("stopped reader, typed", TYPE, 40, 25, meanwhile=stop_and_go),
     Situation("stopped reader, spoken", TALK, 40, 25, meanwhile=stop_and_go),
-    Situation("crowded core", TALK, 30, 25, beside=lambda: crowd(2)),
+    Situation("crowded core", TALK, 30, 25, crowding=lambda: crowd(2)),
     Situation("burst", TYPE, 400, 20, COINCIDING),
 )
 

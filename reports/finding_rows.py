@@ -141,8 +141,8 @@ class FindingRow:
     @property
     def note(self) -> str:
         """The text below the name if there is little room, such as `from end of speech, not gated`."""
-        beside = ", ".join(filter(None, (self.turns_text, "" if self.finding.question.primary else "secondary")))
-        return beside if len(beside) <= ROOM else excerpt(self.turns_text, ROOM)
+        text = ", ".join(filter(None, (self.turns_text, "" if self.finding.question.primary else "secondary")))
+        return text if len(text) <= ROOM else excerpt(self.turns_text, ROOM)
 
     @property
     def change_text(self) -> str:

@@ -42,7 +42,9 @@ from reports.rate_metrics import OF_COLUMNS
 from reports.uncertainty import UncertainMetric, uncertain_metrics_of
 
 TURN_METRICS = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
-SESSION_METRICS = tuple(m for m in CATALOGUE.values() if m.scope in ("session", "harness") and (m.end or m.column))
+SESSION_METRICS = tuple(
+    m for m in CATALOGUE.values() if m.scope in ("session", "load_generator") and (m.end or m.column)
+)
 
 REPORTED = (
     *("session_id", "target", "phase", "outcome", "detail", "script", "step", "turn", "measured_from", "turn_type"),

@@ -637,12 +637,12 @@ def build_session(**changes: Any) -> SessionObservation:
     return SessionObservation(**values | changes)
 
 
-NOBODY = ("", "", None, "", None, None, None, "", "", 0, "", True)
+NO_IDENTITY = ("", "", None, "", None, None, None, "", "", 0, "", True)
 
 
 def row_of(turn: TurnObservation, utc_offset_ns: int = 0) -> dict[str, Any]:
     """Return the columns of a turn's row, without those that identify it."""
-    columns = turn_columns([turn_row(NOBODY, turn, utc_offset_ns)], TextSanitizer(str))
+    columns = turn_columns([turn_row(NO_IDENTITY, turn, utc_offset_ns)], TextSanitizer(str))
     return {name: value for name, (value,) in columns.items() if name not in IDENTITY}
 
 

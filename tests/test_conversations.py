@@ -422,8 +422,8 @@ def next_loud_instant(talk: Talked, since_ns: int) -> list[int]:
 
 def test_a_late_vad_reply_to_a_sound_counts_as_a_false_reply() -> None:
     slow = TurnDetection(silence_duration_ms=6_000)
-    aside = SoundStep(SoundSettings(audio=recording(sound(20, 900, 20)), kind="talking_to_others", during="silence"))
-    talk = converse(speak(30, 1_500, 50), aside, say(), turn_detection=slow)
+    murmur = SoundStep(SoundSettings(audio=recording(sound(20, 900, 20)), kind="talking_to_others", during="silence"))
+    talk = converse(speak(30, 1_500, 50), murmur, say(), turn_detection=slow)
 
     assert [(turn.outcome, turn.false_reply) for turn in talk.turns] == [("ok", None), ("ok", True)]
 

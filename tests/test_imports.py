@@ -447,8 +447,8 @@ ARRAYS = {"Floats"}
 
 NOUNLESS = {
     *("By", "From", "It", "Of", "So", "Such", "That", "These"),
-    *("No", "Nobody", "Not", "Nothing"),
-    *("They", "Those", "To", "Who", "Whoever", "Whose", "With"),
+    *("No", "Nobody", "Not", "Nothing"),  # codespell:ignore
+    *("They", "Those", "To", "Who", "Whoever", "Whose", "With"),  # codespell:ignore
 }
 
 NANOSECONDS = 1_000_000_000
@@ -589,12 +589,12 @@ def test_the_summary_contains_no_english_sentences() -> None:
 
 def texts(module: ast.Module) -> Iterator[ast.Constant]:
     """Yield the string constants of a module, except docstrings and descriptions of fields."""
-    beside: set[int] = set()
+    docstrings: set[int] = set()
     for node in ast.walk(module):
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if docstring or (isinstance(node, ast.Call) and last_name(node) == "about"):
-            beside |= {id(inner) for inner in ast.walk(node)}
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in beside:
+            docstrings |= {id(inner) for inner in ast.walk(node)}
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
             yield node
 
 

@@ -174,7 +174,7 @@ CASES = {
     "what was asked for, where none is named": (None, PricingTerms("gpt-realtime"), "gpt-realtime"),
     "another model is no reason for the other's price": ("gpt-next", PricingTerms("gpt-realtime"), None),
     "a deployment's name that is no model's": (None, PricingTerms("voice"), None),
-    "nobody names any": (None, PricingTerms(), None),
+    "no source names any": (None, PricingTerms(), None),
     "a service with tiers of its own": ("gpt-realtime", PricingTerms("gpt-realtime", listed=False), None),
     "own prices": ("gpt-next", PricingTerms("voice", FLAT), "own"),
     "own prices without a name": (None, PricingTerms(None, FLAT), "own"),

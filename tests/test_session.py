@@ -676,7 +676,7 @@ def test_a_script_s_event_keeps_its_event_id() -> None:
 def test_a_response_requested_by_a_script_s_event_belongs_to_no_turn() -> None:
     service = Service(turns=[
         lambda _: spoken(reply(GA, "mine")),
-        lambda _: spoken(reply(GA, "aside", deltas=9), first_ns=310 * MS),
+        lambda _: spoken(reply(GA, "out_of_band", deltas=9), first_ns=310 * MS),
         lambda _: spoken(reply(GA, "next")),
     ])  # fmt: skip
     played = Played(build_script(say(), ask_aside(conversation="none"), say("later")), service)

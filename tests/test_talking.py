@@ -677,12 +677,14 @@ SPOKEN = st.builds(
     AudioTurn, st.tuples(PCMS), name=st.just("speak"), chunk_ms=st.sampled_from([50, 100, 200]), transcript=st.just(()),
     speech=st.none(), paced=st.just(True),
 )  # fmt: skip
-ASIDE = {"conversation": "none", "output": "text"}
-TYPED = st.sampled_from([say(), say(output="text"), respond(), respond(**ASIDE), respond(**ASIDE, input=())])
-BESIDE: st.SearchStrategy[Step] = st.sampled_from([
+OUT_OF_BAND = {"conversation": "none", "output": "text"}
+TYPED = st.sampled_from(
+    [say(), say(output="text"), respond(), respond(**OUT_OF_BAND), respond(**OUT_OF_BAND, input=())]
+)
+UNTRACKED_STEPS: st.SearchStrategy[Step] = st.sampled_from([
     MessageStep(build_message("Be brief.", "system")),
     MessageStep(build_message("I am.", "assistant")),
-    SendStep({"type": "conversation.item.retrieve", "item_id": "nobody"}),
+    SendStep({"type": "conversation.item.retrieve", "item_id": "unknown"}),
     SendStep({"type": "response.create", "response": {"conversation": "none", "input": []}}),
 ])  # fmt: skip
 STARTS = st.fixed_dictionaries({"history": st.sampled_from([0, 0, 1, 5]), "pipelined": st.booleans()})
@@ -739,7 +741,7 @@ UNASKED = [
     error("model_not_found"), error(None, type_="server_error"), error("odd", "turn-1-1-truncate"),
     error("odd", "turn-1-cancel"), error("odd", "turn-1-1-retrieve"), error("odd", "turn-1-output-1"),
     message("rate_limits.updated", rate_limits=[{"name": "tokens", "limit": 6_000, "remaining": 12}]),
-    message("nobody.knows"), b"{", b"[]", idle_timeout("item_x"), created("r_x"), done("r_x", usage=usage(audio_out=3)),
+    message("unknown.event"), b"{", b"[]", idle_timeout("item_x"), created("r_x"), done("r_x", usage=usage(audio_out=3)),
     committed("item_x"), speech_started("item_x", audio_start_ms=900), speech_stopped("item_x", audio_end_ms=1_500),
     transcribed("item_x"),
 ]  # fmt: skip
@@ -779,7 +781,7 @@ def conversations(draw: st.DrawFn) -> Conversation:
     """Return a conversation with steps of any type and a service with arbitrary faults."""
     dialect, detection = draw(st.sampled_from(FIRST_OF_FAMILIES)), draw(DETECTIONS)
     within = [INTERRUPTIONS, INTERRUPTIONS, IN_SILENCE] if detection else []
-    kinds = st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES, EXPECTATIONS, BESIDE, *within)
+    kinds = st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES, EXPECTATIONS, UNTRACKED_STEPS, *within)
     steps = playable(draw(st.lists(kinds, min_size=1, max_size=6)))
     assume(sayable(steps, dialect))
     delay_s = draw(st.sampled_from([None, None, 0.0, 0.15, 2.0]))
@@ -829,7 +831,7 @@ def test_every_conversation_ends_and_every_turn_has_one_outcome(held: Conversati
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
-    steps=st.lists(st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES, BESIDE), min_size=1, max_size=5),
+    steps=st.lists(st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES, UNTRACKED_STEPS), min_size=1, max_size=5),
     start=STARTS,
     dialect=st.sampled_from(FIRST_OF_FAMILIES),
     detection=DETECTIONS,

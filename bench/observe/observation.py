@@ -309,7 +309,7 @@ class SessionObservation(msgspec.Struct, frozen=True):
     def metrics_ns(self) -> dict[str, int]:
         """Return every time metric of the session, including the delays that the load generator added."""
         column = {"auth_wait_ns": self.auth_wait_ns, "caller_time_ns": self.caller_time_ns}.get
-        return times_ns("session", self.instants, column) | times_ns("harness", self.instants, column)
+        return times_ns("session", self.instants, column) | times_ns("load_generator", self.instants, column)
 
 
 def model_of(settings: Mapping[str, Any]) -> str | None:

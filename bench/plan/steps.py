@@ -432,8 +432,8 @@ def step_of(verb: str, folder: Path = Path(), **given: Any) -> Step:
     """
     table, given = STEP_TABLES[verb], {name: value for name, value in given.items() if value is not None}
     if verb not in given:
-        beside = {name for name in given if name in table.fields}
-        under = {name: given.pop(name) for name in given.keys() - beside}
+        of_step = {name for name in given if name in table.fields}
+        under = {name: given.pop(name) for name in given.keys() - of_step}
         given = {verb: under} | given
     return table.read(PythonValue(verb, given, folder))
 

@@ -129,7 +129,7 @@ def record_rows(read: files.ReadRows, histograms: Histograms) -> None:
     sessions = [(HistogramKey("", target, ALL, phase or MEASURED), mine) for (target, phase), mine in of_sessions]
     tables: Sequence[tuple[files.TableName, Sequence[Scope], KeyedValues]] = (
         ("turns", ("turn",), list(_good_turns(read))),
-        ("sessions", ("session", "harness"), sessions),
+        ("sessions", ("session", "load_generator"), sessions),
     )
     for table, scopes, places in tables:
         for metric in (CATALOGUE[name] for name in FROM_ROWS if CATALOGUE[name].scope in scopes):

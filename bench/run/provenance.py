@@ -139,8 +139,8 @@ def recorded_by(parts: Sequence[PartLike], document: Mapping[str, Any], histogra
 
 def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:
     writer, host = document.get("writer") or {}, document.get("host") or {}
-    beside = {key: document[key] for key in ("calibration", "niceness") if key in document}
-    return {"name": slug(str(writer.get("host") or "")) or "localhost"} | dict(host) | beside | NO_CLOCK
+    extra = {key: document[key] for key in ("calibration", "niceness") if key in document}
+    return {"name": slug(str(writer.get("host") or "")) or "localhost"} | dict(host) | extra | NO_CLOCK
 
 
 def _measure_lateness(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _measure_lateness(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | None]:
-    """Return HARNESS of one host: of the sum of its own parts, and of its entries in parts of several hosts."""
+    """Return LOAD_GENERATOR of one host: of the sum of its own parts, and of its entries in parts of several hosts."""
     total, entries = Histograms(), []
     for part, hosts in by_part:
         mine = [host for host in hosts if host["name"] == name]
@@ -173,5 +173,5 @@ def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | N
 
 
 def p99s_ms(histograms: Histograms) -> dict[str, float | None]:
-    """Return HARNESS of the processes with these histograms."""
+    """Return LOAD_GENERATOR of the processes with these histograms."""
     return {key: worst_p99_ms(histograms, metric) for metric, key in LOAD_GENERATOR.items()}

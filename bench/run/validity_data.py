@@ -99,7 +99,7 @@ def load_validity_data(read: files.ReadRows, histograms: Histograms, document: d
 def _of_host(
     read: files.ReadRows, document: dict[str, Any], exact: Sequence[MetricUncertainty], facts: Mapping[str, Any]
 ) -> ValidityData:
-    """Return the data of one host by its entry of run.json, or of all together by their HARNESS alone."""
+    """Return the data of one host by its entry of run.json, or of all together by their LOAD_GENERATOR alone."""
     host = facts["name"]
     turns = _rows(read, "turns", COLUMNS, host)
     counted = is_measured(turns)
@@ -274,8 +274,8 @@ def bound_columns(metric: Metric) -> list[str]:
         *(f"{name}_uncertainty_ns" for name in (metric.end, *metric.begins) if name in arrivals),
         *(f"{name}_uncertainty_ns" for name in metric.begins if name in sends),
     ]
-    beside = ["request_sent_at_ns"] if metric.begin == ORIGIN else []
-    return [*slack, *beside]
+    starts = ["request_sent_at_ns"] if metric.begin == ORIGIN else []
+    return [*slack, *starts]
 
 
 def row_bounds(rows: pa.Table, metric: Metric) -> Floats:

@@ -102,11 +102,11 @@ NOT_TOKENS: dict[str, Field[float]] = {
 class PricesValidator(Validator[T]):
     """Prices of tokens, of minutes, or of both: with prices of minutes, those of tokens are 0 if left out.
 
-    `beside`: further keys, which `build` takes.
+    `extra_keys`: further keys, which `build` takes.
     """
 
     build: Callable[..., T]
-    beside: Mapping[str, Field[Any]] = field(default_factory=dict)
+    extra_keys: Mapping[str, Field[Any]] = field(default_factory=dict)
 
     def read(self, value: LocatedValue) -> T:
         entries = value.content()
@@ -118,11 +118,11 @@ class PricesValidator(Validator[T]):
         return {"if": {"required": [PER_MINUTE_OF_SESSION]}, "then": by_minute, "else": of_tokens}
 
     def _table(self, *, by_minute: bool) -> StructOf[T]:
-        of_tokens, beside = OF_TOKENS, NOT_TOKENS
+        of_tokens, extra_keys = OF_TOKENS, NOT_TOKENS
         if by_minute:
             of_tokens = {name: replace(each, required=False, default=0.0) for name, each in OF_TOKENS.items()}
-            beside = beside | {PER_MINUTE_OF_SESSION: replace(beside[PER_MINUTE_OF_SESSION], required=True)}
-        return StructOf({**of_tokens, **beside, **self.beside}, self.build, nothing=False)
+            extra_keys = extra_keys | {PER_MINUTE_OF_SESSION: replace(extra_keys[PER_MINUTE_OF_SESSION], required=True)}
+        return StructOf({**of_tokens, **extra_keys, **self.extra_keys}, self.build, nothing=False)
 
 
 PRICES = OrStruct(String("the name of a model of the price table, or a table of prices"), PricesValidator(Prices))

@@ -111,11 +111,11 @@ def comparison_page(comparison: Comparison) -> b.Page:
     )
     judged = [check for check in comparison.checks if check.result != "informational"]
     if comparison.failed_checks:  # an unfair comparison has no verdict
-        beside = f"{len(comparison.failed_checks)} of {plural(len(judged), 'check')} failed"
-        badges = [_badge(sentences.unusable_status(comparison), beside)]
+        note = f"{len(comparison.failed_checks)} of {plural(len(judged), 'check')} failed"
+        badges = [_badge(sentences.unusable_status(comparison), note)]
     else:
-        beside = f"{plural(len(judged), 'check')} passed" if judged else "nothing was checked"
-        badges = [_verdict_badge(comparison), _badge("VALID COMPARISON", beside)]
+        note = f"{plural(len(judged), 'check')} passed" if judged else "nothing was checked"
+        badges = [_verdict_badge(comparison), _badge("VALID COMPARISON", note)]
     badges += [b.SIMULATED] if comparison.simulated else []
     if not comparison.failed_checks and any(finding.verdict.provisional for finding in comparison.primary):
         badges.append(_badge("inconclusive", "", "PROVISIONAL"))
@@ -162,20 +162,20 @@ def _lead(comparison: Comparison) -> list[b.Block]:
     ]
 
 
-def _badge(word: str, beside: str, shown: str = "") -> b.Badge:
+def _badge(word: str, note: str, shown: str = "") -> b.Badge:
     """Return a badge. `shown`: the name of a verdict on screens, if it differs from its word."""
-    return b.Badge(b.MARKS[word].badge, b.MARKS[word].marker, (shown or word).upper(), beside)
+    return b.Badge(b.MARKS[word].badge, b.MARKS[word].marker, (shown or word).upper(), note)
 
 
 def _verdict_badge(comparison: Comparison) -> b.Badge:
     """Return the verdict of the interim analyses, if there were any; else of the primary metrics."""
     if (decision := comparison.decision) is not None:
-        beside = f"analysis {len(decision.result.analyses)} of {len(decision.plan.analyses)}"
+        note = f"analysis {len(decision.result.analyses)} of {len(decision.plan.analyses)}"
         if decision.invalid:
-            return _badge(sentences.unusable_status(comparison), beside)
+            return _badge(sentences.unusable_status(comparison), note)
         if decision.result.reason == "pending":
-            return _badge("PENDING", beside)
-        return _badge(decision.verdict, beside, verdict_title(comparison))
+            return _badge("PENDING", note)
+        return _badge(decision.verdict, note, verdict_title(comparison))
     primary, word = comparison.primary, overall(comparison.primary)
     if word is None:
         return _badge("NO VERDICT", "no primary metric")

@@ -365,14 +365,18 @@ class VerdictMarker(NamedTuple):
     colour: str
 
 
-GOOD, BAD, UNSURE = VerdictMarker("✓", "ok", "good"), VerdictMarker("✕", "no", "bad"), VerdictMarker("?", "hm", "warn")
+GOOD, BAD, UNDECIDED = (
+    VerdictMarker("✓", "ok", "good"),
+    VerdictMarker("✕", "no", "bad"),
+    VerdictMarker("?", "hm", "warn"),
+)
 MARKS = {
     # of a compared metric
     **{"regressed": BAD, "improved": VerdictMarker("+", "in", "good"), "not_regressed": GOOD},
-    **{"equivalent": VerdictMarker("≈", "eq", "good"), "inconclusive": UNSURE},
+    **{"equivalent": VerdictMarker("≈", "eq", "good"), "inconclusive": UNDECIDED},
     # of a run, of a comparison
-    **{"VALID": GOOD, "INVALID": BAD, "NO VERDICT": UNSURE, "INVALID (throttled)": UNSURE},
-    **{"VALID COMPARISON": GOOD, "INVALID COMPARISON": BAD, "PENDING": UNSURE},
+    **{"VALID": GOOD, "INVALID": BAD, "NO VERDICT": UNDECIDED, "INVALID (throttled)": UNDECIDED},
+    **{"VALID COMPARISON": GOOD, "INVALID COMPARISON": BAD, "PENDING": UNDECIDED},
     # of a threshold, of a check
     **{"pass": GOOD, "fail": BAD, "not_evaluated": BAD},
 }

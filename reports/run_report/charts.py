@@ -86,8 +86,8 @@ def _meets_failed_band(plot: Plot, curve: PercentileCurve, x: PixelScale, *, hal
         return
     text = f"{excerpt(curve.target, 12 if half else 18)} {percent(curve.failed, curve.n)} failed"
     lift = 5 if of == 1 else 5 + 15 * max(0, 1 - row)
-    beside, anchor = (4, "end") if at > (plot.x0 + plot.x1) / 2 else (-4, "start")
-    plot.text(at + beside, plot.y1 - lift, text, f"lab {colour_class(curve.colour, 't')}", anchor)
+    offset, anchor = (4, "end") if at > (plot.x0 + plot.x1) / 2 else (-4, "start")
+    plot.text(at + offset, plot.y1 - lift, text, f"lab {colour_class(curve.colour, 't')}", anchor)
 
 
 def _read(estimate: QuantileEstimate, curve: PercentileCurve) -> str:
@@ -193,8 +193,8 @@ def _shares(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale) -> None:
         kinds.append(opened)
     most = max((rate.high for kind in kinds for rates in kind for _, rate in rates if rate.total), default=1.0)
     y = PixelScale(identity, 0.0, most, plot.y0, plot.y1)
-    beside = "; open marks: sessions that did not open" if len(kinds) > 1 else ""
-    plot.text(plot.x0, plot.y1 - 8, f"failed turns{beside}", "lab")
+    offset = "; open marks: sessions that did not open" if len(kinds) > 1 else ""
+    plot.text(plot.x0, plot.y1 - 8, f"failed turns{offset}", "lab")
     plot.y_axis(y, linear_ticks(0.0, most, 3), lambda share: percent(share, 1) if share else "0")
     slots = len(kinds) * len(of)
     for kind, of_pools in enumerate(kinds):

@@ -276,8 +276,8 @@ def arrivals(frame: CallBins) -> Plot:
             if blocked:
                 plot.rect(left, y(calls), wide, y(calls - blocked) - y(calls), "failcell")
             stops.append((left + right) / 2)
-            beside = f" · {count(blocked)} blocked" if blocked else ""
-            said.append(f"from {clock(place * frame.bin_s, long=long)} · {count(calls)} calls{beside}")
+            blocked_text = f" · {count(blocked)} blocked" if blocked else ""
+            said.append(f"from {clock(place * frame.bin_s, long=long)} · {count(calls)} calls{blocked_text}")
     plot.line(plot.x0, plot.y0, plot.x1, plot.y0, "axis")
     plot.run_axis(x)
     plot.readout(stops, said)

@@ -143,8 +143,8 @@ def merged(turns: npt.NDArray[np.integer]) -> list[tuple[int, int]]:
     ranges = [(place, place, int(turns[place])) for place in np.flatnonzero(turns).tolist()]
     while len(ranges) > 1 and min(n for *_, n in ranges) < MIN_LEVEL_TURNS:
         thin = min(range(len(ranges)), key=lambda at: ranges[at][2])
-        beside = [at for at in (thin - 1, thin + 1) if 0 <= at < len(ranges)]
-        low = min(thin, min(beside, key=lambda at: ranges[at][2]))
+        neighbours = [at for at in (thin - 1, thin + 1) if 0 <= at < len(ranges)]
+        low = min(thin, min(neighbours, key=lambda at: ranges[at][2]))
         (first, _, n), (_, last, more) = ranges[low : low + 2]
         ranges[low : low + 2] = [(first, last, n + more)]
     return [(first, last) for first, last, _ in ranges]

@@ -326,8 +326,8 @@ def distribution(run: RunFrames, metric: str, target: str | None = None, step: s
     mine = (key for key in keys if target is None or list(key[:3]) == wanted)
     n, (p50, p90, p95, p99), high = histogram_quantiles(run, metric, mine, PS)
     of = metric, CATALOGUE[metric].unit, ALL if target is None else target, step
-    beside = run.histograms.out_of_range[metric], run.histograms.negative[metric]
-    return HistogramSummary(*of, n, p50, p90, p95, p99, high, *beside)
+    outside = run.histograms.out_of_range[metric], run.histograms.negative[metric]
+    return HistogramSummary(*of, n, p50, p90, p95, p99, high, *outside)
 
 
 def histogram_quantiles(

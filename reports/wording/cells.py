@@ -340,8 +340,8 @@ def detection(counts: TurnCounts) -> list[str]:
     faults = []
     if counts.turns_split:
         commits = "commit" if counts.splits == 1 else "commits"
-        beside = f" ({count(counts.splits)} extra {commits})" if counts.splits else ""
-        faults.append(f"{plural(counts.turns_split, 'turn')} cut at a pause{beside}")
+        extra = f" ({count(counts.splits)} extra {commits})" if counts.splits else ""
+        faults.append(f"{plural(counts.turns_split, 'turn')} cut at a pause{extra}")
     if counts.end_detected_early:
         early = f"{count(counts.end_detected_early)} of {plural(counts.end_detected, 'turn')}"
         faults.append(f"end of speech detected too early in {early}")

@@ -308,7 +308,7 @@ def run_load(
                 _arguments(kind, scenario, scratch, sessions, pace, ready),
                 _environment(os.environ, scratch),
             )
-            run = running.enter_context(locust_run(words, environ, log=scratch / "harness.log", folder=scratch))
+            run = running.enter_context(locust_run(words, environ, log=scratch / "locust.log", folder=scratch))
         return _watched(run, int(ready["pid"]), pace, cores, scratch, truth)
 
 

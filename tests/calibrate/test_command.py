@@ -51,7 +51,7 @@ def test_a_calibration_with_an_agent_is_saved_in_a_separate_file(
 ) -> None:
     calibrate(monkeypatch, tmp_path, play=passing_to_600_sessions)
     result = calibrate(monkeypatch, tmp_path, "--agent", "twilio", play=passing_to_600_sessions)
-    saved, beside = (
+    saved, agent = (
         load_calibration(tmp_path / "rtbench" / file_name(tls=False, agent=agent)) for agent in ("twilio", "")
     )
 
@@ -60,8 +60,8 @@ def test_a_calibration_with_an_agent_is_saved_in_a_separate_file(
     assert result.output.splitlines()[-1] == "trust this machine up to 566 sessions per process"
     assert saved is not None
     assert {step.kind for step in saved.steps} == {"twilio"}
-    assert beside is not None
-    assert {step.kind for step in beside.steps} == {"text", "voice"}
+    assert agent is not None
+    assert {step.kind for step in agent.steps} == {"text", "voice"}
     assert "<svg" in (tmp_path / "rtbench" / file_name(tls=False, agent="twilio")).with_suffix(".html").read_text()
 
 

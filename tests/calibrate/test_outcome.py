@@ -54,12 +54,12 @@ OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
     "a simulator has a core for each of its processes": ({"simulator_cpu": 1.9}, {"workers": 4}, ("pass", "")),
     "and no more": ({"simulator_cpu": 3.9}, {"workers": 4},
                     ("simulator_late", "the simulator was overloaded: it used 98% of its cores")),
-    "a simulator that died judges nobody whatever was wrong":
+    "a simulator that died gives no result whatever was wrong":
         ({"cpu": 1.0, "background": 0.9, "failed": 900, "open": 3}, {"died": True},
          ("simulator_late", "the simulator died")),
-    "a simulator that knows the truth of no turn judges nobody":
+    "a simulator that knows the truth of no turn gives no result":
         ({"errors": {}, "unmatched": 1000}, {}, ("simulator_late", "the simulator has no ground truth for any turn")),
-    "what the system does not tell blames nobody": (UNKNOWN, {}, ("pass", "")),
+    "what the system does not tell blames no program": (UNKNOWN, {}, ("pass", "")),
     "what is wrong is wrong even so": (UNKNOWN | {"validity": "invalid"}, {}, ("fail", "the run has no verdict")),
 }  # fmt: skip
 

@@ -116,11 +116,11 @@ def sessions_of(*ended: tuple[str, str]) -> RunFrames:
     return cast(RunFrames, SimpleNamespace(sessions=frame, metadata=document))
 
 
-NOBODY = ("connect_failed:tcp", "127.0.0.1:1: Connection refused")
+REFUSED_TCP = ("connect_failed:tcp", "127.0.0.1:1: Connection refused")
 
 
 def test_a_level_without_an_open_call_is_an_error_with_a_remedy() -> None:
-    refused = sessions_of(("connect_failed:dns", ""), *[NOBODY] * 9)
+    refused = sessions_of(("connect_failed:dns", ""), *[REFUSED_TCP] * 9)
 
     with pytest.raises(UsageError) as raised:
         check_opened(refused)
@@ -132,7 +132,7 @@ def test_a_level_without_an_open_call_is_an_error_with_a_remedy() -> None:
 
 @pytest.mark.parametrize("other", [("ok", ""), ("throttled:handshake", ""), None], ids=["opened", "throttled", "none"])
 def test_a_level_with_an_opened_a_throttled_or_no_refused_call_is_accepted(other: Any) -> None:
-    check_opened(sessions_of(*([NOBODY, other] if other else [("unfinished", "")])))
+    check_opened(sessions_of(*([REFUSED_TCP, other] if other else [("unfinished", "")])))
 
 
 def test_violations_are_counted_by_session(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ STEPS = {
     "interruption": "the caller speaks into a reply, which is cancelled and cut",
     "function call": "a function is called, its output answered",
     "cancel": "the client cancels a reply",
-    "invalid event": "an event that nobody knows is an error, and the session goes on",
+    "invalid event": "an unknown event is an error, and the session goes on",
 }
 """The steps, each with its condition for a pass."""
 

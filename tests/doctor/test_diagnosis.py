@@ -182,8 +182,8 @@ def test_lines_fit_the_width_and_contain_each_word(state: FindingState, expected
 
 
 def test_a_remedy_is_printed_below_its_finding() -> None:
-    assert list(lines(CheckFinding("tcp", "fail", "nobody there", "go there"), 80)) == [
-        "fail     tcp              nobody there",
+    assert list(lines(CheckFinding("tcp", "fail", "no server", "go there"), 80)) == [
+        "fail     tcp              no server",
         "                          → go there",
     ]
 

@@ -27,7 +27,7 @@ from tests.helpers import build_session
 from tests.load import fake_live_run
 from tests.load.fake_live_run import Caller, FakeDialer, FakeRun
 
-NOBODY = ConnectError("connect_failed:tcp", "nobody listens")
+NO_SERVER = ConnectError("connect_failed:tcp", "no server listens")
 BUSY = ConnectError("connect_failed:503", "busy", {"retry-after": "7"})
 
 
@@ -109,7 +109,7 @@ def test_a_call_without_a_successful_turn_is_refused_if_the_service_caused_it(
 
 
 def test_a_refused_user_backs_off_exponentially(tmp_path: Path, clock: SkippingClock) -> None:
-    run = FakeRun(tmp_path, dialers={"here": Answers(None, NOBODY)}, settings={})
+    run = FakeRun(tmp_path, dialers={"here": Answers(None, NO_SERVER)}, settings={})
     run.play(21)
 
     whole_s = [min(2**number, 60) for number in range(19)]  # the maximum waits before all calls except the first two
@@ -120,7 +120,7 @@ def test_a_refused_user_backs_off_exponentially(tmp_path: Path, clock: SkippingC
 
 
 def test_a_successful_call_resets_the_back_off(tmp_path: Path, clock: SkippingClock) -> None:
-    run = FakeRun(tmp_path, dialers={"here": Answers(None, *[NOBODY] * 9, None, NOBODY, None)})
+    run = FakeRun(tmp_path, dialers={"here": Answers(None, *[NO_SERVER] * 9, None, NO_SERVER, None)})
     run.play(11)
     before_ns = clock.waited_ns
     assert before_ns > 60 * NS_PER_S
@@ -142,7 +142,7 @@ def test_a_user_waits_for_the_retry_after_of_the_service(tmp_path: Path, clock: 
 def test_the_sessions_of_a_pair_back_off_together_and_their_start_delay_excludes_it(
     tmp_path: Path, clock: SkippingClock
 ) -> None:
-    dialers = {"east": Answers(None, NOBODY), "west": Answers(None)}
+    dialers = {"east": Answers(None, NO_SERVER), "west": Answers(None)}
     run = FakeRun(tmp_path, "west", "east", dialers=dialers)
     run.play(16)
 
@@ -157,7 +157,7 @@ def test_the_sessions_of_a_pair_back_off_together_and_their_start_delay_excludes
 
 
 def test_users_do_not_back_off_before_the_first_session_has_opened(tmp_path: Path, clock: SkippingClock) -> None:
-    run = FakeRun(tmp_path, dialers={"here": Answers(NOBODY)})
+    run = FakeRun(tmp_path, dialers={"here": Answers(NO_SERVER)})
     run.play(MAX_INITIAL_FAILURES)
 
     assert len(run.stopped) == 1
@@ -165,7 +165,7 @@ def test_users_do_not_back_off_before_the_first_session_has_opened(tmp_path: Pat
 
 
 def test_the_end_of_the_run_ends_a_back_off_and_its_call_is_counted(tmp_path: Path, clock: SkippingClock) -> None:
-    run = FakeRun(tmp_path, dialers={"here": Answers(None, *[NOBODY] * 20)})
+    run = FakeRun(tmp_path, dialers={"here": Answers(None, *[NO_SERVER] * 20)})
     clock.on_wait = run.end
 
     assert not run.play(3)
@@ -174,7 +174,7 @@ def test_the_end_of_the_run_ends_a_back_off_and_its_call_is_counted(tmp_path: Pa
 
 
 def test_a_user_in_back_off_does_not_delay_the_end_of_the_run(tmp_path: Path, clock: SkippingClock) -> None:
-    run = FakeRun(tmp_path, dialers={"here": Answers(None, NOBODY, None)}, sessions=3)
+    run = FakeRun(tmp_path, dialers={"here": Answers(None, NO_SERVER, None)}, sessions=3)
     clock.on_wait = run.play
 
     assert not run.play(3)
@@ -185,7 +185,7 @@ def test_a_user_in_back_off_does_not_delay_the_end_of_the_run(tmp_path: Path, cl
 def test_arriving_calls_do_not_back_off_after_a_refused_call(tmp_path: Path, clock: SkippingClock) -> None:
     recorded = RecordedArrivals(Path("calls.txt"), "", tuple(number / 1000 for number in range(12)))
     model, began_ns = LoadModel(Arrivals(1, 1, recorded=recorded)), monotonic_ns() - 2 * NS_PER_S
-    run = FakeRun(tmp_path, dialers={"here": Answers(None, NOBODY)}, load_model=model, began_ns=began_ns)
+    run = FakeRun(tmp_path, dialers={"here": Answers(None, NO_SERVER)}, load_model=model, began_ns=began_ns)
     gevent.idle()
     run.play(12)
 

@@ -78,8 +78,8 @@ def test_each_later_response_reads_the_history_and_messages() -> None:
 
 
 def test_an_out_of_band_response_reads_only_its_own_input() -> None:
-    aside = respond(conversation="none", input=(build_message("x" * 40),))
-    usage = session_usage(script(aside, say()), HIGH)
+    out_of_band = respond(conversation="none", input=(build_message("x" * 40),))
+    usage = session_usage(script(out_of_band, say()), HIGH)
 
     assert usage.text_in == (4 + 10) + session_usage(script(say()), HIGH).text_in
 

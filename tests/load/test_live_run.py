@@ -410,8 +410,8 @@ def test_a_budget_spent_within_a_turn_ends_the_turn_after_that_response(tmp_path
 
 def test_the_cost_of_a_reply_without_a_turn_is_counted_on_its_session(tmp_path: Path) -> None:
     def answered_twice(response_id: str) -> Iterable[PeerAnswer]:
-        beside = done("beside", usage=usage(audio_out=2_000_000))
-        return [*spoken(reply(GA, response_id)), *spoken([created("beside"), beside])]
+        untracked = done("untracked", usage=usage(audio_out=2_000_000))
+        return [*spoken(reply(GA, response_id)), *spoken([created("untracked"), untracked])]
 
     run = FakeRun(tmp_path, dialers={"here": FakeDialer(lambda: Service(turns=[answered_twice, costly]))})
     run.play()

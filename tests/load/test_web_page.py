@@ -40,7 +40,7 @@ def test_a_target_row_has_its_traffic_cost_and_verdict() -> None:
     (row,) = stats([replace(SWEDEN, usd=None, unpriced=3, health="")])[1]["data"]
 
     assert (row["turns"], row["failed"], row["eventsin"], row["bytesout"]) == (120, 7, 900, "9 kB/s")
-    assert (row["usd"], row["harness"]) == ("no price known (3 unpriced)", "no verdict yet")
+    assert (row["usd"], row["load_generator"]) == ("no price known (3 unpriced)", "no verdict yet")
     assert row["verdict"] == "✓ VALID so far"
 
 

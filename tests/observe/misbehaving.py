@@ -117,7 +117,7 @@ def whole_log(random: Random) -> tuple[Dialect, list[str], list[bytes]]:
 
 JUNK = (
     b"", b"{}", b"{", b"null", error(None), error("x", "turn-1-item"), error("y", "turn-2-response"),
-    error("rate_limit_exceeded", "turn-1-response"), message("nobody.knows"), done("r9", "incomplete"),
+    error("rate_limit_exceeded", "turn-1-response"), message("unknown.event"), done("r9", "incomplete"),
     failed("x"), created("r9"), delta(GA, "audio", "r9"), done("r2", "cancelled", reason="z"),
 )  # fmt: skip
 

@@ -199,10 +199,10 @@ def test_a_metric_names_instants_and_columns_that_a_row_has(metric: Metric) -> N
     instants = {
         "turn": {*TURN_INSTANTS, "measured_from"},
         "session": {*SESSION_INSTANTS},
-        "harness": {*SESSION_INSTANTS},
+        "load_generator": {*SESSION_INSTANTS},
     }
     sessions = {*SCHEMAS["sessions"].names}
-    columns = {"turn": {*SCHEMAS["turns"].names}, "session": sessions, "harness": sessions}
+    columns = {"turn": {*SCHEMAS["turns"].names}, "session": sessions, "load_generator": sessions}
 
     assert {metric.begin, metric.end} - {""} <= instants.get(metric.scope, set())
     assert {metric.column, metric.less} - {""} <= columns.get(metric.scope, set())

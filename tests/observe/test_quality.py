@@ -235,7 +235,7 @@ def test_rows_contain_scores_but_no_words() -> None:
 
 def test_the_judge_function_is_called_only_for_successful_turns() -> None:
     def judge() -> object:
-        raise AssertionError("nobody asks")
+        raise AssertionError("no judge may be called")
 
     assert is_done("ok", lambda: "yes") is True
     assert is_done("ok", lambda: None) is False

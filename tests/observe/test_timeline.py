@@ -216,7 +216,7 @@ def test_an_event_that_arrives_after_a_deadline_does_not_prevent_the_timeout(lat
     assert ("first_audio" in turn.instants) == (outcome == "ok")
 
 
-UNSURE: dict[str, tuple[float, bool, bool, str]] = {
+UNCERTAIN: dict[str, tuple[float, bool, bool, str]] = {
     # (uncertainty in ms of an arrival at 3 s, whether its timestamp is the kernel's, whether the script expects an
     # event by 2 s, outcome). The first delta is due at 2 s.
     "it certainly arrived after the deadline": (999, True, False, "timeout:first_delta"),
@@ -228,7 +228,7 @@ UNSURE: dict[str, tuple[float, bool, bool, str]] = {
 }
 
 
-@pytest.mark.parametrize(("error_ms", "kernel", "expects", "outcome"), UNSURE.values(), ids=UNSURE)
+@pytest.mark.parametrize(("error_ms", "kernel", "expects", "outcome"), UNCERTAIN.values(), ids=UNCERTAIN)
 def test_a_turn_times_out_only_if_the_next_event_certainly_came_after_the_deadline(
     error_ms: float, kernel: bool, expects: bool, outcome: str
 ) -> None:
@@ -374,7 +374,7 @@ def test_exceeding_a_per_turn_limit_ends_the_session(name: str, monkeypatch: pyt
     talk = Talk(wanted=2)
     talk.ask(0)
     talk.hear(1, *reply(GA, "r0", deltas=1)[:-1])
-    assert talk.only(2).outcome == "ok"  # the limit applies to each turn anew
+    assert talk.only(2).outcome == "ok"  # the limit applies to each turn separately
     talk.ask(3, 2)
     talk.hear(4, *most)
     assert not talk.timeline.is_over

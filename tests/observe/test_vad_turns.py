@@ -547,7 +547,7 @@ EVENTS = [
     *(data for n in (1, 2, 3) for data in (created(f"r{n}"), delta(GA, "audio", f"r{n}", LOUD),
                                            done(f"r{n}", usage=SPENT), done(f"r{n}", **CANCELLED))),
     idle_timeout("item_3"), error("conversation_already_has_active_response"), error("x", "turn-1-append-1"),
-    error("rate_limit_exceeded"), message("nobody.knows"),
+    error("rate_limit_exceeded"), message("unknown.event"),
 ]  # fmt: skip
 STEPS = st.one_of(
     st.sampled_from(EVENTS),

@@ -381,7 +381,7 @@ FOUND: dict[str, tuple[Samples, float, float]] = {
     "a short word far from others is speech":
         (joined(quiet(50), spoken(50), quiet(400), spoken(300), quiet(50)), 50, 800),
     "the level of speech is that of its loudest part": (joined(quiet(100), MURMUR, quiet(100)), 100, 1_700),
-    "a short sound beside speech is part of it":
+    "a short sound near speech is part of it":
         (joined(quiet(100), spoken(300), quiet(200), spoken(10), quiet(100)), 100, 610),
     "a recording with only clicks is speech":
         (joined(quiet(100), spoken(10), quiet(1_000), spoken(10), quiet(100)), 100, 1_120),

@@ -203,9 +203,7 @@ def test_for_a_fixed_script_turn_number_and_session_age_are_reported_as_one() ->
 
 def test_groups_with_half_as_many_turns_have_their_number_below_the_axis() -> None:
     (first, *others) = waits(summary_of(replace(LONG, turns=10)), "turn")
-    fewer = tuple(
-        structs.replace(group, n=12, turns=12) if group.bin.name == "10" else group for group in first.groups
-    )
+    fewer = tuple(structs.replace(group, n=12, turns=12) if group.bin.name == "10" else group for group in first.groups)
     thinned = replace(first, groups=fewer)
 
     assert not first.thinned
@@ -243,8 +241,8 @@ def breakdowns_of(*turns: dict[str, int], outcome: str = "ok") -> list[Breakdown
         for n, instants in enumerate(turns)
     ]
     frame = turn_frame(pa.Table.from_pylist(rows, schema=SCHEMAS["turns"]))
-    nobody = session_frame(SCHEMAS["sessions"].empty_table())
-    found = breakdowns(measured_turns(RunFrames(Path(), {}, frame, nobody, nobody, Histograms(), True)))
+    no_sessions = session_frame(SCHEMAS["sessions"].empty_table())
+    found = breakdowns(measured_turns(RunFrames(Path(), {}, frame, no_sessions, no_sessions, Histograms(), True)))
     return [row for row in found if row.step == ALL]
 
 

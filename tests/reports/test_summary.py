@@ -290,8 +290,8 @@ def test_equal_step_names_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
 def run_of(rows: list[dict[str, Any]]) -> RunFrames:
     known = {"session_id": "s1", "target": "sim", "outcome": "ok", "measured_from": "request_sent", "turn": 1}
     turns = turn_frame(pa.Table.from_pylist([known | row for row in rows], schema=SCHEMAS["turns"]))
-    nobody = session_frame(SCHEMAS["sessions"].empty_table())
-    return RunFrames(Path("run"), {}, turns, nobody, pd.DataFrame(), Histograms(), finalized=True)
+    no_sessions = session_frame(SCHEMAS["sessions"].empty_table())
+    return RunFrames(Path("run"), {}, turns, no_sessions, pd.DataFrame(), Histograms(), finalized=True)
 
 
 def test_the_most_common_step_labels_are_kept_and_the_others_are_combined() -> None:

@@ -38,8 +38,8 @@ def origins_of(*rows: dict[str, Any]) -> tuple[TurnArrays, list[tuple[str, str]]
     """Return the turns of these rows, and for each its step and its measured_from."""
     known = [{"session_id": "s", "target": "t", "turn": n + 1} | row for n, row in enumerate(rows)]
     frame = turn_frame(pa.Table.from_pylist(known, schema=SCHEMAS["turns"]))
-    nobody = session_frame(SCHEMAS["sessions"].empty_table())
-    turns = measured_turns(RunFrames(Path(), {}, frame, nobody, nobody, Histograms(), True))
+    no_sessions = session_frame(SCHEMAS["sessions"].empty_table())
+    turns = measured_turns(RunFrames(Path(), {}, frame, no_sessions, no_sessions, Histograms(), True))
     return turns, [(turns.steps[step], turns.strata[turns.stratum[step]].measured_from) for step in turns.step]
 
 

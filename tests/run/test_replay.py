@@ -83,7 +83,7 @@ SERVICE_MESSAGES = [
     error("rate_limit_exceeded", words="Please try again in 1m26.4s."),
     done("r2", "failed", error={"code": "rate_limit_exceeded", "message": "Please try again in 250ms."}),
     message("rate_limits.updated", rate_limits=[{"name": "tokens", "limit": 6000, "remaining": "12"}]),
-    message("nobody.knows"), b'{"type": "nobody.knows", "field": "\\ud83d"}', b"{", b"\xff", b"[]",
+    message("unknown.event"), b'{"type": "unknown.event", "field": "\\ud83d"}', b"{", b"\xff", b"[]",
     b'{\n "type": "later" }',
 ]  # fmt: skip
 
@@ -96,9 +96,13 @@ def receive(data: bytes, error_ns: int, kernel: bool) -> Tell:
     )
 
 
-def put(name: str, audio_bytes: int, moments: dict[str, int], late: bool, ticket: int = 0, aside: str = "") -> Tell:
+def put(
+    name: str, audio_bytes: int, moments: dict[str, int], late: bool, ticket: int = 0, out_of_band: str = ""
+) -> Tell:
     return lambda timeline, now_ns: timeline.apply(
-        inputs.Sent(name, now_ns, 99, 7, ticket, audio_bytes=audio_bytes, instants=moments, late=late, untracked=aside)
+        inputs.Sent(
+            name, now_ns, 99, 7, ticket, audio_bytes=audio_bytes, instants=moments, late=late, untracked=out_of_band
+        )
     )
 
 

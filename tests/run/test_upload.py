@@ -49,7 +49,7 @@ def never(_: float) -> None:
 
 
 def no_token(_: EntraSignIn, __: int) -> Token:
-    raise AssertionError("nobody was to sign in")
+    raise AssertionError("no sign-in is expected")
 
 
 def test_each_file_of_a_run_is_uploaded_as_a_block_blob_and_run_json_is_last(run: Path) -> None:

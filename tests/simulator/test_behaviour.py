@@ -148,9 +148,9 @@ def test_a_second_response_is_refused_while_one_is_active() -> None:
 
 
 def test_an_out_of_band_response_runs_in_parallel_and_adds_no_conversation_item() -> None:
-    aside = create(conversation="none", metadata={"topic": "aside"})
+    out_of_band = create(conversation="none", metadata={"topic": "out_of_band"})
 
-    events = answers(build_behaviour(), CREATE, aside)
+    events = answers(build_behaviour(), CREATE, out_of_band)
 
     done = {event["response"]["id"]: event["response"] for event in events if event["type"] == "response.done"}
     (out_of_band,) = [response for response in done.values() if response["metadata"]]

@@ -95,9 +95,9 @@ def test_tools_count_as_input_tokens() -> None:
 def test_a_response_with_its_own_input_reads_only_that_and_does_not_change_the_cache() -> None:
     behaviour = build_behaviour(cache=EXACT)
     first = usage(behaviour, text(400), written())
-    aside = written(conversation="none", metadata={"topic": "aside"}, input=[text(40)["item"]])
+    out_of_band = written(conversation="none", metadata={"topic": "out_of_band"}, input=[text(40)["item"]])
 
-    own = usage(behaviour, aside)
+    own = usage(behaviour, out_of_band)
     second = usage(behaviour, text(4), written())
 
     assert own["input_tokens"] == 1 + 10
@@ -342,8 +342,8 @@ def spoken(behaviour: Behaviour, message: dict[str, Any] = CREATE) -> str:
 
 def input_tokens(behaviour: Behaviour) -> int:
     """Return the input tokens of a response that adds nothing to the conversation."""
-    aside = {"type": "response.create", "response": {"conversation": "none"}}
-    tokens: int = done(answers(behaviour, aside))["usage"]["input_tokens"]
+    out_of_band = {"type": "response.create", "response": {"conversation": "none"}}
+    tokens: int = done(answers(behaviour, out_of_band))["usage"]["input_tokens"]
     return tokens
 
 

@@ -37,7 +37,7 @@ ITEMS: list[tuple[tuple[WireDialect, ...], Any, Verdict]] = [
     (EVERYWHERE, message("user", text(), object="thing"), ("invalid_value", "item.object")),
     (EVERYWHERE, message("user", text(), odd=1), ("unknown_parameter", "item.odd")),
     (EVERYWHERE, message("user"), ("empty_array", "item.content")),
-    (EVERYWHERE, message("nobody", text()), ("invalid_value", "item.role")),
+    (EVERYWHERE, message("unknown", text()), ("invalid_value", "item.role")),
     (EVERYWHERE, {"type": "message", "role": "user"}, ("missing_required_parameter", "item.content")),
     (EVERYWHERE, message("user", {"type": "input_text"}), ("missing_required_parameter", "item.content[0].text")),
     (EVERYWHERE, message("user", text() | {"odd": 1}), ("unknown_parameter", "item.content[0].odd")),
@@ -162,7 +162,7 @@ RESPONSES: list[tuple[tuple[WireDialect, ...], dict[str, Any], Verdict]] = [
      ("missing_required_parameter", "response.input[0].content[0].text")),
     (EVERYWHERE, {"input": [message("user")]}, ("empty_array", "response.input[0].content")),
     (EVERYWHERE, {"input": [{"type": "item_reference", "id": "nowhere"}]}, ("invalid_value", "response.input[0].id")),
-    (IN_GA, {"audio": {"output": {"voice": "nobody"}}}, ("invalid_value", "response.audio.output.voice")),
+    (IN_GA, {"audio": {"output": {"voice": "unknown"}}}, ("invalid_value", "response.audio.output.voice")),
     (IN_GA, {"audio": {"output": {"format": {"type": "audio/pcm", "rate": 8000}}}},
      ("integer_below_min_value", "response.audio.output.format.rate")),
 ]  # fmt: skip

@@ -99,7 +99,7 @@ def test_settings_of_the_sdk_are_accepted_and_returned() -> None:
 @pytest.mark.parametrize(
     ("session", "code", "param"),
     [
-        ({"voice": "nobody"}, "invalid_value", "session.voice"),
+        ({"voice": "unknown"}, "invalid_value", "session.voice"),
         ({"voice": {"type": "azure-odd", "name": "x"}}, "invalid_value", "session.voice.type"),
         ({"voice": {"type": "azure-standard"}}, "missing_required_parameter", "session.voice.name"),
         ({"voice": STANDARD | {"speed": 1}}, "unknown_parameter", "session.voice.speed"),

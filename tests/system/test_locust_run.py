@@ -21,8 +21,8 @@ ENDLESS = "import signal; signal.pause()"
 def ending(folder: Path, code: str, **document: object) -> str:
     """Return the description of the end of a run that executes this code and leaves this document."""
     (folder / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION} | document))
-    (folder / "harness.log").write_text("something\nrtbench: no\n")
-    return LocustRun(subprocess.Popen([sys.executable, "-c", code]), folder / "harness.log").wait_for_end(folder, 60.0)
+    (folder / "locust.log").write_text("something\nrtbench: no\n")
+    return LocustRun(subprocess.Popen([sys.executable, "-c", code]), folder / "locust.log").wait_for_end(folder, 60.0)
 
 
 def test_a_finished_run_has_no_problem_if_it_has_a_validity(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def without_hint(lines: list[str]) -> list[str]:
 
 
 def test_a_failed_turn_is_shown_with_the_message_of_the_service(simulator: Ready) -> None:
-    shown = rtbench("probe", *target(simulator), "--voice", "nobody")
+    shown = rtbench("probe", *target(simulator), "--voice", "unknown")
 
     assert shown.returncode == 1
     assert "← error, invalid_value" in shown.stdout

@@ -163,11 +163,11 @@ class LiveRun:
                 if len(calls) == 1:
                     words = [calls[0].run()]
                 else:  # the hub starts them in this order
-                    beside = [gevent.spawn(call.run) for call in calls]
+                    others = [gevent.spawn(call.run) for call in calls]
                     try:
-                        words = [session.get() for session in beside]
+                        words = [session.get() for session in others]
                     finally:
-                        gevent.killall(beside, block=False)  # if their user was killed
+                        gevent.killall(others, block=False)  # if their user was killed
                 if called_ns is None:
                     self._back_off.on_call_ended(caller, [call.refusal for call in calls if call.refusal is not None])
                 raise_all([word for word in words if isinstance(word, Exception)])

@@ -193,7 +193,7 @@ SESSION_COLUMNS: dict[str, tuple[str, Callable[[TargetProgress], object]]] = {
     "bytesin": ("received", lambda target: _bytes(target.rates.bytes_received)),
     "bytesout": ("sent", lambda target: _bytes(target.rates.bytes_sent)),
     "usd": ("cost", _cost),
-    "harness": ("load generator", lambda target: target.health or "no verdict yet"),
+    "load_generator": ("load generator", lambda target: target.health or "no verdict yet"),
     "verdict": ("validity so far", _validity),
 }
 """The tables' columns: keys, which the page rewrites unless they are plain words, with their titles and cells."""

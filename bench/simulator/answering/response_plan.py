@@ -62,8 +62,8 @@ def audio_schedule(
     ahead = _spread(lead, text_ns, first_ns)
     # No text delta is at the instant of the first audio, because it would be sent before the audio.
     half_ns = (audio[-1].due_ns - first_ns) // (2 * len(reply.tokens))
-    beside = _spread(len(reply.tokens) - lead, first_ns + half_ns, audio[-1].due_ns)
-    return _message(profile, after_ns, sorted(ahead + beside + audio), rng)
+    during = _spread(len(reply.tokens) - lead, first_ns + half_ns, audio[-1].due_ns)
+    return _message(profile, after_ns, sorted(ahead + during + audio), rng)
 
 
 def text_schedule(

@@ -173,7 +173,9 @@ def test_the_bounds_of_a_metric_that_drifts_are_widened_by_quarters_of_the_run()
     assert math.log(figures[1].upper / figures[1].lower) > 3 * math.log(figures[0].upper / figures[0].lower)
 
 
-LACKING = [{"name": "mine", "session": {}, "turns": [{"step": "greeting", "lacks": {"speech_end": "nobody speaks"}}]}]
+LACKING = [
+    {"name": "mine", "session": {}, "turns": [{"step": "greeting", "lacks": {"speech_end": "no caller speaks"}}]}
+]
 
 
 def asked(folder: Path, text: str, **more: Any) -> dict[str, Any]:
@@ -188,7 +190,7 @@ def asked(folder: Path, text: str, **more: Any) -> dict[str, Any]:
         ("ttfaa: p(50)<1s", {}, "ci.yaml:1:1: there is no m"),
         ("ttfa{step:greting}: p(50)<1s", {}, "there is no step"),
         ("ttfa{target:west}: p(50)<1s", {}, "the run has no target west"),
-        ("voice_to_voice: p(50)<1s", {}, "can never be evaluated, because nobody speaks"),
+        ("voice_to_voice: p(50)<1s", {}, "can never be evaluated, because no caller speaks"),
         ("ttfa: p(50)<+10%", {}, "is relative, but there is no baseline"),
     ],
 )

@@ -97,7 +97,7 @@ def test_a_linked_folder_is_not_written_to(run: Path, tmp_path: Path, names: tup
     mine = tmp_path / "mine"
     for name in names:
         (mine / name).mkdir(parents=True)
-        (mine / name / "kept").write_text("of somebody else")
+        (mine / name / "kept").write_text("of another user")
         (run / name).symlink_to(mine / name)
     before = sorted(mine.rglob("*"))
 
@@ -117,7 +117,7 @@ def test_a_linked_folder_is_not_written_to(run: Path, tmp_path: Path, names: tup
 def test_a_link_with_the_name_of_a_temporary_file_is_not_followed(tmp_path: Path, state: str) -> None:
     """A file is first written as NAME.new. A killed command may leave one, and any author of the folder a link."""
     mine = tmp_path / "mine"
-    mine.write_text("of somebody else")
+    mine.write_text("of another user")
     runs = tmp_path / "runs"
     run = synthetic.write(runs / "run", PLAN) if state == "ended" else build_part(runs, "run")
     (run / "export").mkdir()
@@ -136,7 +136,7 @@ def test_a_link_with_the_name_of_a_temporary_file_is_not_followed(tmp_path: Path
         output_of("export", run, "--format", "hlog"),
     ]
 
-    assert mine.read_text() == "of somebody else"
+    assert mine.read_text() == "of another user"
     assert "Traceback" not in "".join(output)
     assert (run / "report.html").is_file()
     assert {path.name for path in (run / "export").iterdir() if not path.is_symlink()} >= {"turns.csv", LOG}

@@ -49,7 +49,7 @@ def test_after_a_throttled_handshake_no_session_starts_before_the_retry_after(
 
     for at_ns, asked_ns in zip(ended_ns(throttled), throttled["retry_after_ns"], strict=True):
         begun = sessions["start_ns"].between(at_ns + 1, at_ns + asked_ns - 1)
-        assert begun.sum() < CALLERS - TAKEN, "who was on the way may begin until the answer is read, and nobody again"
+        assert begun.sum() < CALLERS - TAKEN, "only calls on the way may start until the answer is read"
 
 
 ENDLESS = """

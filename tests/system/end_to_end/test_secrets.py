@@ -59,7 +59,7 @@ def test_a_token_quoted_by_the_service_is_hidden_in_each_file_and_on_the_screen(
     assert with_tokens(folder) == []
 
 
-KEY = "a key/that+nobody may see".replace(" ", "-")
+KEY = "a key/that+no file may contain".replace(" ", "-")
 WAYS = {
     "basic": "url: '{url}', auth: basic, api_key_env: USER_AND_KEY",
     "query": "url: '{url}&apiKey=${{THE_KEY}}'",

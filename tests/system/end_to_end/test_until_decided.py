@@ -17,7 +17,7 @@ MOST = 200
 THRESHOLDS = 'ttfa: ["p(50)<+10%", "p(95)<9000"]\n'
 
 
-HARNESS = """
+OVERLOAD = """
 from bench.load.runners.live_totals import LiveTotals
 from bench.observe import turn_observation
 
@@ -37,7 +37,7 @@ def decided(
     plan = ("--thresholds", str(folder / "ci.yaml"), "--interim-every", "20", "--sessions", str(MOST))
     load = ("-u", "4", "-r", "4", "--targets", "fast,slow", "--target-file", names, "--until-decided")
     scenario = write_scenario(folder, turns=3)
-    scenario.write_text(scenario.read_text() + HARNESS)
+    scenario.write_text(scenario.read_text() + OVERLOAD)
     ended = run_locust(scenario, folder / "runs", *load, *plan, *options, **environment)
     run = only_run(folder / "runs")
     assert "Traceback" not in ended.stderr

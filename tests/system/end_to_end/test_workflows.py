@@ -374,7 +374,7 @@ def test_the_action_runs_checks_comments_and_fails_by_the_verdict(ready: Workpla
     comment = next(step["run"] for step in ACTION["runs"]["steps"] if step.get("name") == "Comment")
     own = {"NUMBER": "7", "ARTIFACT": "latency", "FOLDER": str(kept), "RUN": str(run), "GITHUB_REPOSITORY": "o/r"}
     recording_stub(ready, "gh", answer="4711")
-    assert ready.run(comment, **own).returncode == 0, "a later run writes the same comment anew"
+    assert ready.run(comment, **own).returncode == 0, "a later run writes the same comment again"
     assert recorded_calls(gh)[-1][2:5] == ["--method", "PATCH", "repos/o/r/issues/comments/4711"]
     recording_stub(ready, "gh", status=1)
     refused = ready.run(comment, **own)
@@ -383,7 +383,7 @@ def test_the_action_runs_checks_comments_and_fails_by_the_verdict(ready: Workpla
 
 def test_a_run_that_does_not_begin_fails_with_its_error_and_is_not_checked(ready: Workplace) -> None:
     gh = recording_stub(ready, "gh")
-    output = act(ready, scenario="ci/call.py", targets="nobody")
+    output = act(ready, scenario="ci/call.py", targets="unknown")
 
     assert [*output.steps] == ["Install", "Measure"]
     assert output.status

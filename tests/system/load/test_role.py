@@ -81,7 +81,7 @@ heartbeat.kill()
 quitting = gevent.spawn(alone.on_quitting)
 gevent.idle()
 gevent.idle()
-assert not quitting.dead, "nobody waits for the close"
+assert not quitting.dead, "the close is not awaited"
 goes_on.set()
 quitting.join()
 assert alone._environment.process_exit_code == (2 if how == "fails" else 4), alone._environment.process_exit_code

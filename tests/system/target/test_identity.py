@@ -51,7 +51,7 @@ def test_claims_of_any_token_are_strings(secret: str) -> None:
 
 
 def test_claims_are_read_from_a_jwt() -> None:
-    claims = {"aud": "x", "tid": "t", "oid": "o", "exp": 7, "name": "Somebody"}
+    claims = {"aud": "x", "tid": "t", "oid": "o", "exp": 7, "name": "A user"}
     part = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
 
     assert public_claims(f"head.{part}.sign") == {"aud": "x", "tid": "t", "oid": "o", "exp": "7"}
