@@ -741,7 +741,8 @@ UNASKED = [
     error("model_not_found"), error(None, type_="server_error"), error("odd", "turn-1-1-truncate"),
     error("odd", "turn-1-cancel"), error("odd", "turn-1-1-retrieve"), error("odd", "turn-1-output-1"),
     message("rate_limits.updated", rate_limits=[{"name": "tokens", "limit": 6_000, "remaining": 12}]),
-    message("unknown.event"), b"{", b"[]", idle_timeout("item_x"), created("r_x"), done("r_x", usage=usage(audio_out=3)),
+    message("unknown.event"), b"{", b"[]", idle_timeout("item_x"), created("r_x"),
+    done("r_x", usage=usage(audio_out=3)),
     committed("item_x"), speech_started("item_x", audio_start_ms=900), speech_stopped("item_x", audio_end_ms=1_500),
     transcribed("item_x"),
 ]  # fmt: skip

@@ -225,7 +225,7 @@ TURNS = st.one_of(
     st.tuples(st.sampled_from([{"text": "I am ${name}"}, {"text": "Look!", "image": "a.png"}]), LABELS, RESPONSES),
     st.tuples(st.sampled_from(["a.wav", "b.wav", ["a.wav", "b.wav"]]).map(lambda wavs: {"audio": wavs}), OF_SPOKEN,
               st.fixed_dictionaries({}, optional={"chunk_ms": st.integers(20, 200), "paced": st.booleans()})),
-    st.tuples(st.builds(lambda response, out_of_band: {"request_response": response | out_of_band}, RESPONSES, ASIDES), LABELS),
+    st.tuples(st.builds(lambda response, extra: {"request_response": response | extra}, RESPONSES, ASIDES), LABELS),
 ).map(lambda parts: {key: value for part in parts for key, value in part.items()})  # fmt: skip
 PAUSES: list[Step] = [{"pause": 0.3}, {"pause": {"median": 2, "sigma": 0.5}}, {"pause": {"file": "think_times.txt"}}]
 OTHERS: list[Step] = [

@@ -177,5 +177,5 @@ def test_workers_without_a_sign_in_at_the_end_of_the_run_are_reported(tmp_path: 
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, **keyless(ready))
 
     assert ended.returncode == 2
-    assert "the run ended before 1 of its 2 workers began" in ended.stderr
+    assert "the run ended before 1 of its 2 workers started" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -21,9 +21,9 @@ OVERLOAD = """
 from bench.load.runners.live_totals import LiveTotals
 from bench.observe import turn_observation
 
-LiveTotals.late = lambda tally: ""  # whatever this machine does otherwise
-errors_ns, widths_ns = turn_observation._errors_ns, turn_observation._widths_ns
-turn_observation._errors_ns = lambda turn: dict.fromkeys(errors_ns(turn), 0)  # and stamps are exact, too
+LiveTotals.overload_text = lambda totals: ""  # whatever this machine does otherwise
+errors_ns, widths_ns = turn_observation._uncertainties_ns, turn_observation._widths_ns
+turn_observation._uncertainties_ns = lambda turn: dict.fromkeys(errors_ns(turn), 0)  # and stamps are exact, too
 turn_observation._widths_ns = lambda turn: dict.fromkeys(widths_ns(turn), 0)
 """
 

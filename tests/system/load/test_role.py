@@ -27,7 +27,7 @@ master._run, master._members, master._longest_s = CurrentRun(folder=folder), {"a
 master._replicas, master._drained, master._disk_is_full = {0: None}, set(), False
 module.messages.WORKERS_CLOSE_S = 0.0
 (folder / "spool").mkdir()
-assert spool.is_kept(folder)
+assert spool.is_stored(folder)
 master._drain_sessions()
 assert sent == [("rtbench_drain", {"spent": False})], sent
 spool.remove(folder)
@@ -45,7 +45,7 @@ from gevent.event import Event
 from bench.load.runners import leader
 from bench.load.runners.finalized_run import FinalizedRun
 from bench.load.runners.role import CurrentRun
-from bench.load.lifecycle import RunBegan, RunState, SignInStarted
+from bench.load.lifecycle import RunStarted, RunState, SignInStarted
 
 how, closing, goes_on, closed = sys.argv[1], Event(), Event(), []
 
@@ -65,9 +65,9 @@ alone._parsed = SimpleNamespace(headless=how != "web", autostart=False, autoquit
 alone._runner = SimpleNamespace(quit=int, stop=int)
 alone._run = CurrentRun(folder=Path("run"), document={"workers": 0})
 alone._view, alone._upload = SimpleNamespace(say=print, clear=int), None
-alone._look, alone._longest_s = lambda: None, 0.0
-for event in (SignInStarted(), RunBegan()):
-    alone.tell(event)
+alone._poll, alone._longest_s = lambda: None, 0.0
+for event in (SignInStarted(), RunStarted()):
+    alone.apply(event)
 """
 """A program with an open run, whose finalization waits for `goes_on`."""
 
@@ -106,8 +106,8 @@ STARTED_AGAIN = (
 starts = []
 def start():
     starts.append(list(closed))
-    alone.tell(SignInStarted())
-    alone.tell(RunBegan())
+    alone.apply(SignInStarted())
+    alone.apply(RunStarted())
 alone._start = start
 first = alone._run
 stop = gevent.spawn(lambda: (alone.on_test_stopping(), alone.on_test_stop()))
@@ -170,7 +170,7 @@ STOPPED_ALREADY = (
     + """
 from bench.load.lifecycle import StopRequested
 goes_on.set()
-alone.tell(StopRequested("decided"))
+alone.apply(StopRequested("decided"))
 with gevent.Timeout(60):
     while alone._run.lifecycle.state is not RunState.REPORTED:
         gevent.sleep(0)
@@ -215,7 +215,7 @@ from types import SimpleNamespace
 import gevent
 from bench.load.runners import worker as module
 from bench.load.runners.role import CurrentRun
-from bench.load.lifecycle import RunBegan, RunClosed, RunLifecycle, SignInStarted, UsersStopped
+from bench.load.lifecycle import RunStarted, RunClosed, RunLifecycle, SignInStarted, UsersStopped
 
 worker, quits = module.Worker.__new__(module.Worker), []
 def quit():
@@ -225,8 +225,8 @@ worker._runner = SimpleNamespace(quit=quit)
 worker._drain = worker._close = lambda: None
 worker._run = CurrentRun(RunLifecycle(leads=False))
 waits = sys.argv[1] == "waits"
-for event in (SignInStarted(), RunBegan(), *([UsersStopped(), RunClosed()] if waits else [])):
-    worker.tell(event)
+for event in (SignInStarted(), RunStarted(), *([UsersStopped(), RunClosed()] if waits else [])):
+    worker.apply(event)
 gevent.spawn(worker._on_signal)
 gevent.idle()
 gevent.idle()
@@ -253,7 +253,7 @@ import gevent
 from locust.runners import WorkerNodes
 from bench.load.runners import master as module
 from bench.load.runners.role import CurrentRun
-from bench.load.lifecycle import RunBegan, SignInStarted
+from bench.load.lifecycle import RunStarted, SignInStarted
 from bench.load.execution.progress import ProgressReport
 from bench.run.replica import PartReplica
 
@@ -263,16 +263,16 @@ master = module.Master.__new__(module.Master)
 master._runner = SimpleNamespace(clients=nodes, send_message=lambda kind, data: None, quit=int)
 master._parsed = SimpleNamespace(headless=True)
 open_ones = 1 if how == "plays on" else 0
-tally = SimpleNamespace(last=lambda number: ProgressReport(sessions_open=open_ones))
-monitor = SimpleNamespace(tally=tally)
+totals = SimpleNamespace(last=lambda number: ProgressReport(sessions_open=open_ones))
+monitor = SimpleNamespace(totals=totals)
 master._run, master._members, master._longest_s = CurrentRun(folder=folder, monitor=monitor), {"far": 7}, 1e9
 master._view = SimpleNamespace(say=said.append)
 master._replicas, master._drained = {7: PartReplica(folder, 7, b"key")}, set()
 master._disk_is_full = how == "disk is full"
 module.messages.WORKERS_CLOSE_S = 0.3
 (folder / "spool").mkdir()
-for event in (SignInStarted(), RunBegan()):
-    master.tell(event)
+for event in (SignInStarted(), RunStarted()):
+    master.apply(event)
 ended = gevent.with_timeout(3.0, master.on_test_stopping, timeout_value="still draining")
 print(ended, *said, master._run.lifecycle.reason)
 """
@@ -314,7 +314,7 @@ worker._parsed, worker._run = SimpleNamespace(rtbench_run=handed), CurrentRun(Ru
 worker._runner = SimpleNamespace(client_id="me", send_message=lambda *message: sent.append(message))
 def take_part(handed):
     raise OSError(28, "No space left on device")
-worker._take_part = take_part
+worker._join_run = take_part
 worker.on_test_start()
 assert (said, worker._run.lifecycle.state) == ([], RunState.REPORTED), said
 ((kind, request),) = sent
@@ -339,7 +339,7 @@ import gevent
 from locust.runners import WorkerNodes
 from bench.load.runners import master as module
 from bench.load.runners.role import CurrentRun
-from bench.load.lifecycle import RunBegan, SignInStarted, StopRequested
+from bench.load.lifecycle import RunStarted, SignInStarted, StopRequested
 
 sent = []
 master = module.Master.__new__(module.Master)
@@ -347,9 +347,9 @@ master._runner = SimpleNamespace(clients=WorkerNodes(), send_message=lambda *mes
 master._runner.quit = gevent.event.Event().wait  # until the run is closed
 master._parsed, master._view = SimpleNamespace(headless=True), SimpleNamespace(say=print)
 master._run, master._members, master._longest_s = CurrentRun(folder="run"), {}, 0.0
-module.spool.is_kept, module.parts = lambda folder: True, lambda folder: []
-for event in (SignInStarted(), RunBegan()):
-    master.tell(event)
+module.spool.is_stored, module.parts = lambda folder: True, lambda folder: []
+for event in (SignInStarted(), RunStarted()):
+    master.apply(event)
 master._on_stop_requested("one", StopRequested("the budget of 1.00 USD is spent: 1.01 USD", spent=True))
 master._run.last_step.join()
 assert sent == [("rtbench_drain", {"spent": True})], sent

@@ -197,7 +197,7 @@ assert len(headers) == 1, "several tokens"
 assert set_state("")["asked"] == "1", set_state("")
 answered = ring.answered_by(one)
 assert 3500 < answered.seconds_left < 3601, answered.seconds_left
-assert ring.hide(headers.pop()[1]) == "Bearer ***"
+assert ring.redact(headers.pop()[1]) == "Bearer ***"
 print(answered.credential, answered.scope, answered.claims)
 """,
             endpoint.environment,
@@ -242,7 +242,7 @@ from bench.target import tokens
 one = target("managed_identity")
 ring = keyring(one)
 set_state("fault=slow")
-renewing = gevent.spawn(ring._sign_ins[one.auth]._renew)
+renewing = gevent.spawn(ring._renewers[one.auth]._renew)
 until(lambda: set_state("")["asked"] == "2")
 beats = 0
 while beats < 20:
