@@ -307,12 +307,12 @@ class DeltaPaths(RuleBasedStateMachine):
     def await_interruption(self, kind: InterruptionKind, verify: bool) -> None:
         self._tell(lambda _: inputs.InterruptionAwaited(kind, verify))
 
-    @precondition(lambda self: self.within_turn and self.timeline.turns.interruptible)
+    @precondition(lambda self: self.within_turn and self.timeline.turns.is_interruptible)
     @rule()
     def interrupt(self) -> None:
         self._tell(inputs.ClientInterrupted)
 
-    @precondition(lambda self: self.within_turn and self.timeline.turns.interruptible)
+    @precondition(lambda self: self.within_turn and self.timeline.turns.is_interruptible)
     @rule(
         cue=st.sampled_from(
             [
@@ -334,12 +334,12 @@ class DeltaPaths(RuleBasedStateMachine):
     def await_end(self) -> None:
         self.ends = True
 
-    @precondition(lambda self: self.timeline.turns.all_over)
+    @precondition(lambda self: self.timeline.turns.are_all_over)
     @rule()
     def give_up(self) -> None:
         self._tell(lambda _: inputs.StoppedWaiting())
 
-    @precondition(lambda self: not self.timeline.over)
+    @precondition(lambda self: not self.timeline.is_over)
     @rule(code=st.sampled_from([1000, 1006, 1011]), closes=SELDOM)
     def close(self, code: int, closes: bool) -> None:
         if closes:
