@@ -112,7 +112,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     def _give_up(self, error: UsageError) -> NoReturn:
         """End this user and the run. GreenletExit is the only exception that Locust shows without a traceback."""
         named = at_its_line(error, file_of(type(self)), type(self).__name__)
-        self.environment.rtbench.tell(RunRefused(str(named)))
+        self.environment.rtbench.apply(RunRefused(str(named)))
         raise GreenletExit
 
     def run_session(self, task: SessionTask) -> None:
