@@ -160,7 +160,10 @@ StageEntry = TypedDict("StageEntry", {"duration_s": float, "from": float, "to": 
 
 
 class ArrivalsEntry(TypedDict):
-    """The arrivals of calls. `pattern`: poisson, constant, gamma:SHAPE, or the name of the file with the arrival times."""
+    """The arrivals of calls.
+
+    `pattern`: poisson, constant, gamma:SHAPE, or the name of the file with the arrival times.
+    """
 
     pattern: str
     per_s: float | None

@@ -130,7 +130,10 @@ class LoggedTransport:
 
 
 class LoggedTimeline(Timeline):
-    """A timeline that logs each input before it applies it. `about`: the description of the session in the first line."""
+    """A timeline that logs each input before it applies it.
+
+    `about`: the description of the session in the first line.
+    """
 
     def __init__(
         self, start: inputs.SessionStart, dialect: Dialect, *, log: EventLog, about: Mapping[str, Any]

@@ -240,7 +240,8 @@ def read_table(
     folder: Path, table: TableName, columns: list[str] | None = None, *, dictionaries: Collection[str] = ()
 ) -> pa.Table:
     """Read a table, from the spool if the run is not finalized. `dictionaries`: text columns that stay
-    dictionary-encoded."""
+    dictionary-encoded.
+    """
     path = folder / f"{table}.parquet"
     schema = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
     if path.exists():

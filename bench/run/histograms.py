@@ -74,7 +74,8 @@ def turn_step(script: str, label: str, turn_type: str | None, measured_from: str
 
 class StepLabels:
     """The choice of the labels under which turns are counted. Each worker uses the first labels of a script that it
-    meets."""
+    meets.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, set[str]] = {}
@@ -108,7 +109,10 @@ class Histograms:
             self.out_of_range[key.metric] += 1
 
     def recorder(self, key: HistogramKey) -> Callable[[int], None]:
-        """Return a function that does the same as `record` for one key. Use it for values that occur with every event."""
+        """Return a function that does the same as `record` for one key.
+
+        Use it for values that occur with every event.
+        """
         waiting = self._waiting[key]
 
         def record(value: int) -> None:

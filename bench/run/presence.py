@@ -40,7 +40,8 @@ def is_run(folder: Path) -> bool:
 
 def run_folders(folder: Path) -> list[Path]:
     """Return the folders in `folder` that are runs, or may be runs. Raise UsageError if it is no folder, or cannot be
-    read."""
+    read.
+    """
     try:
         return [path for path in folder.iterdir() if _may_be_run(path)]
     except OSError as error:

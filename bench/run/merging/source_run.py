@@ -179,7 +179,8 @@ class SourceRun:
 
     def transcript(self) -> Iterator[bytes] | None:
         """Return the lines of the taken workers' transcripts, with the sessions' new names; None if the run has no
-        transcripts."""
+        transcripts.
+        """
         return self._lines(path) if (path := self.folder / TRANSCRIPT).exists() else None
 
     def _lines(self, path: Path) -> Iterator[bytes]:
