@@ -150,7 +150,7 @@ class LoggedTimeline(Timeline):
         super().apply(told)
 
     def _line(self, told: inputs.AnyInput) -> inputs.AnyInput:
-        """Return the form of an input for the log: without secrets, and with the content of the message that was sent."""
+        """Return the form of an input for the log: without secrets, and with the content of the sent message."""
         hide = self._log.redact
         match told:
             case inputs.Connected():

@@ -318,7 +318,9 @@ def _side_by_side(batches: Iterator[pa.RecordBatch], others: Iterator[pa.RecordB
 
 
 def _by_file(table: TableName, schema: pa.Schema) -> tuple[pa.Schema, pa.Schema]:
-    """Split the columns of a table into those of its main file, and those of the file with the uncertainties of turns."""
+    """Split the columns of a table into those of its main file, and those of the file with the uncertainties of
+    turns.
+    """
     uncertainties = set(UNCERTAINTY_COLUMNS if table == "turns" else ()).intersection(schema.names)
     own = [field for field in schema if field.name not in uncertainties]
     return pa.schema(own), pa.schema([field for field in schema if field.name in uncertainties])

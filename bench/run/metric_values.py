@@ -71,7 +71,9 @@ def bytes_per_s(sessions: Rows, metric: str) -> Floats:
 
 
 def measured_from_ns(rows: Rows) -> Floats:
-    """Return the instant from which latency is measured, which the column `measured_from` names; NaN if that is empty."""
+    """Return the instant from which latency is measured, which the column `measured_from` names; NaN if that is
+    empty.
+    """
     values = np.full(len(rows), np.nan)
     for name in MEASURED_FROM:
         named = _is(rows, ORIGIN, name)

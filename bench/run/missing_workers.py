@@ -85,7 +85,7 @@ def unknown_turns(record: KnownWork, load: WorkerLoad, shortest_ns: int | None, 
 
 
 def unknown_calls(record: KnownWork, of_peers: Collection[int]) -> int | None:
-    """Return the maximum number of calls of a worker beyond those that it reported; None if no peer has complete data."""
+    """Return the maximum number of a worker's calls beyond those that it reported; None if no peer is complete."""
     return max(0, max(of_peers) + 1 - record.calls) if of_peers else None
 
 

@@ -145,7 +145,7 @@ def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _measure_lateness(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return one entry for a host: the sums of its workers and of their CPU use, and the first value of each other key."""
+    """Return one entry for a host: the sums of its workers and CPU use, and the first value of each other key."""
     host: dict[str, Any] = {}
     for entry in entries:
         host |= {key: value for key, value in entry.items() if host.get(key) is None}

@@ -242,7 +242,7 @@ def _settings(settings: Documents) -> dict[str, Any]:
 
 
 def _targets(documents: Documents) -> list[dict[str, Any]]:
-    """Return the leader's targets, with the sum of all parts' connection rates, and without keys that differ otherwise."""
+    """Return the leader's targets, with the sum of all connection rates, without keys that differ otherwise."""
     by_label: dict[str, list[Document]] = {}
     for document in documents:
         for target in document.get("targets") or []:
