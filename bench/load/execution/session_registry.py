@@ -1,4 +1,6 @@
-"""The sessions of one process: their records, and the decision by their results whether the run continues."""
+"""The sessions of one process: their records, and the decision whether the run continues, which depends on their
+results.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ Fire = Callable[..., None]
 
 @dataclass(frozen=True)
 class LocustCallbacks:
-    """The connection between sessions and their run. Sessions only read the lifecycle.
+    """The connection between sessions and their run. Sessions can read the state of the lifecycle, but not change it.
 
     `tell` passes an event to the lifecycle and executes the resulting actions. `fire` adds an entry to Locust's
     dashboard.
@@ -66,7 +68,7 @@ class SessionRegistry:
         self.progress, self.callbacks, self.redact = progress, callbacks, hide
         self.active: set[gevent.Greenlet] = set()
         self.on_log_error = False
-        """True if an event log could not be written, which was reported. No event log is written after it."""
+        """True if an event log could not be written. This was reported, and no event log is written any more."""
 
     @property
     def ending(self) -> bool:
@@ -123,7 +125,7 @@ class SessionRegistry:
 
 
 class RunListener:
-    """A `bench.session_io.Listener` that passes on the events of a session, to its record first."""
+    """A `bench.session_io.SessionListener` that passes on the events of a session, to the session's record first."""
 
     def __init__(
         self,
@@ -136,7 +138,8 @@ class RunListener:
         self.timeline, self.log = timeline, log
         self._record, self._target_state, self._sessions = record, arm, sessions
         self.on_turn: Callable[[TurnObservation], None] | None = None
-        """The receiver of each turn, before all others, for the call that the session belongs to."""
+        """The receiver of each turn, which gets the turn before all others. The call to which the session belongs sets
+        it."""
         self.refusal: RefusedCall | None = None
         """The refusal of the session, after it has ended; None if it was not refused."""
         self._opened = self._ended = False
