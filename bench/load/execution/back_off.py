@@ -89,7 +89,7 @@ class BackOff:
         """Callers by identity, because users may define equality."""
 
     def on_call_ended(self, caller: Caller, refusals: Iterable[RefusedCall]) -> None:
-        """Record the refusals among the calls that a caller started together. If there are none, the calls got through."""
+        """Record the refusals among the calls that a caller started together. None: they got through."""
         several = list(refusals)
         if not several:
             self._refused.pop(id(caller), None)

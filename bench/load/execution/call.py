@@ -251,7 +251,7 @@ class Call:
         return self._renewal_is_due and self.has_step(waits=self._listener.timeline.is_over)
 
     def has_step(self, *, waits: bool) -> bool:
-        """Return whether the next session may start now. `waits`: True to wait until it may, unless the call must end."""
+        """Return whether the next session may start now. `waits`: True to wait for it, unless the call must end."""
         pacer = self._assignment.target_state.pacer
         while True:
             now_ns = monotonic_ns()

@@ -318,7 +318,7 @@ def unwritable(error: OSError) -> str:
 
 
 class Flusher:
-    """The greenlets that flush a recorder. `tell` is called with the request to end the run if rows cannot be written."""
+    """The greenlets that flush a recorder. `tell` gets the request to end the run if rows cannot be written."""
 
     def __init__(self, recorder: Recorder, tell: Callable[[RunEvent], None]) -> None:
         self._recorder, self._tell = recorder, tell

@@ -66,7 +66,7 @@ class StartPacer:
         return self._probe_ns is not None
 
     def acquire(self, start_ns: int) -> None:
-        """Take the start at this instant. If starts have an interval, the next start is at least this interval later."""
+        """Take the start at this instant. The next start is at least an interval later, if there is one."""
         self._space_out(start_ns)
         if self._half_open:
             self._probe_ns = start_ns
