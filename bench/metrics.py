@@ -58,8 +58,8 @@ class Metric:
     `begin` and `end` name the instants. `less` names a column in ns that is subtracted from their difference. `column`
     names the column that contains the metric itself or, for a percentage, a part of the column `of`. If `begin` did not
     happen, another instant may replace it (`begins`). `unless`: a column, and the value at which the metric is absent.
-    `waits`: if the metric is the time between two instants, a failed turn counts as an endless wait. `signed`: values
-    may be negative, as slopes may.
+    `is_latency`: if the metric is the time between two instants, a failed turn counts as an endless wait. `signed`:
+    values may be negative, as slopes may.
     """
 
     name: str

@@ -47,9 +47,11 @@ class Prices:
 
 @dataclass(frozen=True)
 class PricingTerms:
-    """The facts about a target's prices before it responds: the requested model or deployment, and prices of its own.
+    """The facts about a target's prices that are known before it responds: the requested model or deployment, and the
+    target's
+    own prices.
 
-    `listed`: true if the price table contains its service's prices.
+    `listed`: True if the price table contains the prices of the target's service.
     """
 
     requested_model: str | None = None

@@ -1,4 +1,4 @@
-"""The remedies for outcomes, for any service. `rtbench doctor`, which knows the target, gives more. Pure.
+"""The remedies for outcomes, for any service. `rtbench doctor` knows the target, and so has more specific ones. Pure.
 
 The outcomes: docs/metrics.md, "Outcomes".
 """
@@ -173,7 +173,9 @@ REPORTED = {
 
 
 def remedy_of(outcome: str, words: str = "") -> str:
-    """Return what to do about an outcome; "" if it is no failure, or no remedy is known. `words`: its detail."""
+    """Return what to do about an outcome; "" if it is no failure, or no remedy is known. `words`: the detail of the
+    outcome.
+    """
     kind, _, cause = outcome.partition(":")
     if outcome_class(outcome) != "failed":
         return ""

@@ -54,7 +54,7 @@ def about(run_id: str, labels: RowContext, script: PreparedScript) -> dict[str, 
 
 
 class EventLog:
-    """The log file of one session, up to MAX_BYTES. It never raises: `problem` is the failure that ended the log."""
+    """The log file of one session, up to MAX_BYTES. It never raises: `error` is the failure that ended the log."""
 
     def __init__(self, path: Path, *, hide: Callable[[str], str], record_audio: bool) -> None:
         self.path, self.redact, self.record_audio = path, hide, record_audio

@@ -81,11 +81,10 @@ NO_BYTES = b""
 
 @dataclass(frozen=True)
 class WireTransfer:
-    """A message on the wire: its time, its direction, and its content. Sizes are of decoded audio, and of frames with
-    headers.
+    """A message on the wire: its time, name and size. Sizes are of decoded audio, and of frames with headers.
 
-    `event`: the service's event, None for our own message. `act`: the purpose of our own message. If a message has
-    several events, the first one has its bytes.
+    `event`: the service's event, None for our own message. `message_kind`: the purpose of our own message. If a message
+    has several events, the first one has its bytes.
     """
 
     at_ns: int

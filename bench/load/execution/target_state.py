@@ -138,7 +138,9 @@ MAX_INITIAL_FAILURES = 10
 
 
 class TargetState:
-    """The state of one target in a process. `plays`: its workload; `pacer`: paces the starts of its sessions."""
+    """The state of one target in a process. `plays`: the target's workload. `pacer`: the pacer of the starts of its
+    sessions.
+    """
 
     def __init__(self, label: str, plays: Workload, dialer: Dialer, pacer: StartPacer) -> None:
         self.label, self.workload, self.dialer, self.pacer = label, plays, dialer, pacer
@@ -151,7 +153,7 @@ class TargetState:
     def count_session(self, session: SessionObservation, now_ns: int) -> bool:
         """Count a session that is over. Return whether it failed to open.
 
-        Throttled sessions do not make the target `hopeless`.
+        Throttled sessions do not count for `is_hopeless`.
         """
         opened, throttled = was_opened(session), is_throttled(session.outcome)
         failed = not opened and outcome_class(session.outcome) == "failed"

@@ -25,7 +25,7 @@ MAX_NAMED = 3
 
 
 class RunArguments(NamedTuple):
-    """The parsed command line of `rtbench run`: the Locust files and the scripts, and all other words in their order."""
+    """The parsed command line of `rtbench run`: the Locust files, the scripts, and all other words in their order."""
 
     files: list[Path]
     others: list[str]

@@ -229,7 +229,7 @@ IN_SCENARIO = ("arrival_rate", "arrival_pattern", "max_concurrent", "stages")
 
 @dataclass(frozen=True)
 class LoadModel:
-    """The load model: an open loop with `arrivals`, or a closed loop, in which a `course` may change the number of
+    """The load model: an open loop with `arrivals`, or a closed loop, in which a `schedule` may change the number of
     users.
     """
 

@@ -332,7 +332,7 @@ OFF = "values may have errors over 1 ms, and the run may be INVALID"
 
 @dataclass(frozen=True)
 class Concurrency:
-    """The concurrent users, each with a session at each of `arms` targets, and the processes that share them."""
+    """The concurrent users, each with one session at each of `targets` targets, and the processes that share the users."""
 
     users: int
     targets: int

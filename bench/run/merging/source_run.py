@@ -1,6 +1,7 @@
 """A finalized run as a part of a merged run: its rows, histograms and facts, with new numbers.
 
-Only the workers in `taken` become a part, because a worker's own folder replaces the data that its master received.
+Only the workers in `added_workers` become a part, because a worker's own folder replaces the data that its master
+received.
 """
 
 from __future__ import annotations
@@ -55,10 +56,10 @@ class RunExtent(NamedTuple):
 
 
 class SourceRun:
-    """A run in its folder, of which the workers in `taken` become a part of another run.
+    """A run in its folder, of which the workers in `added_workers` become a part of another run.
 
-    Call `finalize` before anything else is read; set `taken`, `numbering` and `complete` before rows are read. Raises
-    UsageError if the folder is no run, or has another format. Reading raises DamagedPartError.
+    Call `finalize` before anything else is read; set `added_workers`, `numbering` and `is_complete` before rows are
+    read. Raises UsageError if the folder is no run, or has another format. Reading raises DamagedPartError.
     """
 
     numbering: RunNumbering
