@@ -31,7 +31,7 @@ TRANSPORTS: Mapping[str, OpenTransport] = {"ws": open_websocket, "wss": open_web
 
 
 class RunEnded(GreenletExit):  # type: ignore[misc]  # greenlet is not typed
-    """The exception that is raised in a session when the run ends. The session's user lives on until Locust stops it."""
+    """An exception in a session that the end of the run ends. The session's user lives on until Locust stops it."""
 
     def __init__(self, outcome: str = "unfinished", detail: str = "the run ended") -> None:
         super().__init__(outcome, detail)

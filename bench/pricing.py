@@ -109,7 +109,7 @@ def audio_out_usd(prices: Prices, tokens: float) -> float:
 
 
 def prices_of(table: Mapping[str, Prices], model: str) -> Prices | None:
-    """Return the prices of a model by its name, otherwise by its name without the date of its version.
+    """Return the prices of a model by its name, or, if the table does not have it, by its name without the date.
 
     Return None if the table has neither: a newer model with a similar name is another model.
     """

@@ -169,7 +169,7 @@ REPORTED = {
     "connect_failed:tls": {"; ": "see its message, which says what to do about the certificate"},
     "throttled": {"insufficient_quota": NO_CREDIT},
 }
-"""Remedies by the outcome, or by its part before the colon, and by a text in its detail."""
+"""Remedies by two keys: the outcome, or its part before the colon; and a text that occurs in its detail."""
 
 
 def remedy_of(outcome: str, words: str = "") -> str:

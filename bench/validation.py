@@ -333,7 +333,10 @@ def _or_null(schema: Schema) -> Schema:
 
 
 def one_of_tables(key: str, tables: Mapping[str, Schema]) -> Schema:
-    """Return the schema of a mapping in which the value of a key selects the table; errors are those of that table."""
+    """Return the schema of a mapping in which the value of a key selects the table.
+
+    Errors are those of the selected table.
+    """
     chosen = [
         {"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": schema}
         for name, schema in tables.items()
@@ -351,9 +354,10 @@ class InvalidCombinationError(Exception):
 
 @dataclass(frozen=True)
 class StructOf(Validator[T]):
-    """A mapping with the keys of `fields`, and no others. `build` makes the result.
+    """A mapping with the keys of `fields`, and no others. `build` makes the result, and may raise
+    InvalidCombinationError.
 
-    `build` may raise InvalidCombinationError. `nothing`: whether a null has the meaning of an empty mapping.
+    `nothing`: True if a null has the meaning of an empty mapping.
     """
 
     fields: Mapping[str, Field[Any]]

@@ -152,7 +152,9 @@ def machine() -> dict[str, Any]:
 
 
 def _cores() -> str:
-    """Return the cores that this process may use: 4, or 2of4 if a container is limited to the CPU time of two."""
+    """Return a text for the cores that this process may use: 4, or 2of4 if a container is limited to the CPU time of
+    two.
+    """
     limit = cpu_limit()
     return str(core_count()) if limit is None else f"{limit:g}of{core_count()}"
 

@@ -160,7 +160,9 @@ class Recorder:
                 setattr(second, name, getattr(second, name) + count)
 
     def back_off(self, targets: Collection[str], *, begins: bool) -> None:
-        """Count the start or the end of a call's back-off, which follows a refusal of its caller's last call."""
+        """Count the start or the end of the back-off of a call, which is delayed because its caller's last call was
+        refused.
+        """
         self.count_calls(targets, calls_backed_off=begins)
         for label in targets:
             self._targets[label].backing_off += 1 if begins else -1

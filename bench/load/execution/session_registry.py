@@ -213,7 +213,10 @@ class TurnError(Exception):
 
 
 def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[str], str]) -> None:
-    """Show a turn, with the time to its first delta or else to its end. Skip a turn that the end of the run cut."""
+    """Show a turn, with the time to its first delta, or to its end if there was no delta.
+
+    Skip a turn that the end of the run ended.
+    """
     kind = outcome_class(turn.outcome)
     if kind == "unfinished":
         return
@@ -225,9 +228,9 @@ def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[st
 
 
 def show_session(fire: Fire, target: str, script: str, session: SessionObservation, error: ConnectError | None) -> None:
-    """Show a connect, and a session's turns that did not start.
+    """Show a connect, and the turns of a session that did not start.
 
-    So a run whose turns never started ends like a run whose turns failed.
+    Because these turns count as failed, a run whose turns never started ends like a run whose turns failed.
     """
     waited_ns = session.metrics_ns().get("connect_total")
     if waited_ns is not None or error is not None:

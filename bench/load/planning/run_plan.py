@@ -332,7 +332,7 @@ OFF = "values may have errors over 1 ms, and the run may be INVALID"
 
 @dataclass(frozen=True)
 class Concurrency:
-    """The concurrent users, each with one session at each of `targets` targets, and the processes that share the users."""
+    """The concurrent users, each with one session at each of `targets` targets, and the processes that share them."""
 
     users: int
     targets: int

@@ -96,7 +96,7 @@ def encode_workload(
 ) -> Workload:
     """Prepare every script's messages. Raises UsageError for unsuitable settings.
 
-    `session`: settings that replace the scripts' settings; `source`: where they come from, for errors.
+    `session`: settings that replace the scripts' settings. `source`: the origin of these settings, for errors.
     """
     prepared: dict[str, CompiledScript] = {}
     for (user, _), script in scripts.items():

@@ -54,7 +54,7 @@ def run_command(
 
 
 def too_long(again: str, longest_s: float) -> str:
-    """Return the error for a child that took too long. `again`: the command with which a user repeats it."""
+    """Return the error for a child that took too long. `again`: the command with which a user can repeat its work."""
     return (
         f"`{again}` took longer than {longest_s / 60:.0f} min and was stopped; all rows are saved; run it again: "
         f"{again}"
@@ -62,7 +62,9 @@ def too_long(again: str, longest_s: float) -> str:
 
 
 def run_child(called: Sequence[str], longest_s: float, late: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run one of our modules, for a terminal as wide as ours. End it after `longest_s`; `late` is then its stderr."""
+    """Run one of our modules, with the width of our terminal. End it after `longest_s`; its stderr is then the text
+    `late`.
+    """
     terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
     try:
         return subprocess.run(

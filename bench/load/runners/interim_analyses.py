@@ -30,7 +30,8 @@ MAX_OF_PLAN = 0.1
 PLAN, ANALYSIS = python_command("reports.looks", "plan"), python_command("reports.looks", "look")
 
 SequentialPlan = Mapping[str, Any]
-"""`pairs`, `analyses` (sizes), `primary_metrics` (metric → thresholds), `level`, `spending`, `draws`; as in run.json.
+"""The plan of interim analyses, with the keys of run.json: `pairs`, `analyses` (the number of pairs at each),
+`primary_metrics` (metric → thresholds), `level`, `spending`, `draws`.
 
 `notices`: notices to show before the run, if there are any.
 """
@@ -125,7 +126,10 @@ class OverloadWatch:
 
 
 def is_due(looks: Sequence[int], held: int, pairs: int, tried: int) -> bool:
-    """Return whether an analysis is due. `tried`: the pairs at the last attempt. The last analysis is after the run."""
+    """Return whether an analysis is due during the run; the last one is made after the run.
+
+    `tried`: the number of pairs at the last attempt.
+    """
     return held < len(looks) - 1 and pairs >= looks[held] and pairs > tried
 
 

@@ -281,7 +281,9 @@ class LiveTotals:
         return _over(failed) if failed else ""
 
     def _with_verdict(self, target: str | None = None) -> Validity:
-        """Return the validity by the values of a target; None: of all targets."""
+        """Return the validity of the run if it ended now, judged by the values of a target, or of all targets if it is
+        None.
+        """
         total, metrics = self.total, []
         for arm in sorted({arm for arm, _ in self._times} if target is None else {target}):
             for name, measured_from in product(HEADLINE, MEASURED_FROM):

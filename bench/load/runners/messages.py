@@ -40,7 +40,7 @@ MAY_HOLD_SECRETS = ("proxy", "url")
 WORKERS_CLOSE_S = 30.0
 """The seconds after their last session for which the master waits for the data of its workers."""
 FIRST = ("client_ready", "locustfile")
-"""The messages of Locust's workers before their master knows them."""
+"""The kinds of messages that Locust's workers send before their master knows them."""
 
 
 class WorkerHello(TypedDict):
@@ -194,5 +194,5 @@ def _handled(runner: Any, client: str, message: Message) -> None:
         _handle(runner, client, message)
     except Exception:
         # The content does not fit the kind: Locust's handlers use it unchecked and may raise anything. It is ignored,
-        # as in `_heard`.
+        # as in `_receive`.
         IGNORED.count += 1

@@ -57,7 +57,7 @@ class CurrentRun:
 
 
 class ProcessRole(ABC):
-    """The part that one process has in runs. Its role determines how a run starts and ends, and where progress is sent."""
+    """The part that one process has in runs. Its role determines how a run starts and ends, and who gets progress."""
 
     _leads = True
     """True if this process decides when a run ends."""
