@@ -101,7 +101,7 @@ class UsersStopping:
 
 @dataclass(frozen=True)
 class UsersStopped:
-    """Locust has stopped the users, or ends the run without stopping them."""
+    """Locust has stopped the users, or skips this step."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ NO_SETTINGS: Mapping[str, Any] = {}
 
 Scripts = Mapping[tuple[Any, SessionTask], Script]
 Workload = Mapping[tuple[Any, SessionTask], CompiledScript]
-"""The script of each task together with its compiled form, by user class and task."""
+"""Scripts: the script of each task. Workload: the compiled script of each task. The keys are the user class and the
+task."""
 
 
 def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scripts:
