@@ -31,9 +31,9 @@ identity that all rows of a session share. `own`: the code that makes the row co
 
 @dataclass(frozen=True)
 class ColumnGroup:
-    """Columns that one sentence, in Markdown, describes.
+    """Columns that share one description, a sentence in Markdown.
 
-    `audit`: they contain the uncertainty of other columns, and are stored in a file of their own.
+    `audit`: True if they contain the uncertainty of other columns; such columns are stored in a file of their own.
     """
 
     names: tuple[str, ...]
@@ -45,7 +45,7 @@ class ColumnGroup:
 
 @dataclass(frozen=True)
 class InstantGroup:
-    """Instants that one sentence, in Markdown, describes. Their columns are named `<name>_at_ns`."""
+    """Instants that share one description, a sentence in Markdown. Their columns are named `<name>_at_ns`."""
 
     names: tuple[str, ...]
     timestamp_kind: InstantSource

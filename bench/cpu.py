@@ -20,7 +20,9 @@ CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 BUSY = 0.7
 """The share of all cores' time in use from which on a process sometimes waits for a core."""
 STOLEN = 0.02
-"""The share of all cores' time, taken by the hypervisor, that counts as a cause of delays; twice that in a time window.
+"""The share of all cores' time, taken by the hypervisor, that counts as a cause of delays. In one time window, the
+limit
+is twice as high.
 """
 OTHERS = "other programs use this machine's CPU: stop them, or measure on a machine that runs nothing else"
 HYPERVISOR = "the hypervisor gave CPU time of this machine to others (steal): measure on a machine with dedicated cores"
@@ -45,11 +47,11 @@ def cpu_limit() -> float | None:
 
 
 class CpuUsage(TypedDict):
-    """Use of the cores of a machine, as shares of the time of all of them; null if the system does not report it.
+    """The use of a machine's cores, as shares of the time of all cores; null if the system does not report it.
 
-    `all_programs`: all programs, with this run and the kernel. `total_max`, `steal_max`: the shares in the worst time
-    window of some seconds: of all users together, and of the hypervisor. The load is the average over one minute, at
-    the start and at the end.
+    `all_programs`: the share of all programs, with this run and the kernel. `total_max`, `steal_max`: the shares of all
+    users together, and of the hypervisor, in the worst time window of some seconds. The load is the average over one
+    minute, at the start and at the end.
     """
 
     cores: int
@@ -121,9 +123,9 @@ def _larger(*values: float | None) -> float | None:
 
 
 def shares(begin: CpuTimes, end: CpuTimes) -> tuple[float, float, float | None, float]:
-    """Return the shares of all cores' time between two instants.
+    """Return four shares of all cores' time between two instants.
 
-    They are those of this process, of all programs, of the hypervisor (None if unknown), and of all users together.
+    The shares are of this process, of all programs, of the hypervisor (None if unknown), and of all users together.
     """
     all_s, programs_s = end.all_s - begin.all_s, end.taken_s - begin.taken_s
     known = begin.stolen_s is not None and end.stolen_s is not None
@@ -149,7 +151,7 @@ def merge_cpu_usage(watched: Sequence[CpuUsage]) -> CpuUsage | None:
 
 
 def busy_reason(processors: Mapping[str, Any] | None) -> str:
-    """Return who made this process wait for a core, and what to do; "" if no such cause is known."""
+    """Return a text about who made this process wait for a core, and what to do; "" if no such cause is known."""
     if processors is None:
         return ""
     own, programs, taken, stolen, stolen_most = (
@@ -186,8 +188,8 @@ The second contains a line such as `/autogroup-812 nice 0`.
 class Priority(NamedTuple):
     """The priority that a process gets if it asks for more.
 
-    `niceness`: the niceness that it gets. `hindrance`: the reason why that has no or little effect, or "". `remedy`:
-    what to do.
+    `niceness`: the niceness that it gets. `hindrance`: the reason why this niceness has little or no effect; "" if it
+    has an effect. `remedy`: what to do about the hindrance.
     """
 
     niceness: int
@@ -206,7 +208,9 @@ def set_niceness(value: int) -> None:
 
 
 def available_priority() -> Priority:
-    """Return the priority that this process gets if it asks: set it, read it, and restore the old one."""
+    """Return the priority that this process gets if it asks for more. Set the priority, read it, and restore the old
+    one.
+    """
     before = niceness()
     try:
         set_niceness(min(RAISED, before))

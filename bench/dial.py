@@ -1,4 +1,6 @@
-"""The one way to connect to a target: the session's timeline gets the result, even if an unexpected error occurs."""
+"""Connecting to a target. All sessions connect here, so the session's timeline gets the result even after an unexpected
+error.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ TRANSPORTS: Mapping[str, OpenTransport] = {"ws": open_websocket, "wss": open_web
 
 
 class RunEnded(GreenletExit):  # type: ignore[misc]  # greenlet is not typed
-    """An exception in a session that the end of the run ends. Its user lives on until Locust stops it."""
+    """An exception in a session that the end of the run ends. The session's user lives on until Locust stops it."""
 
     def __init__(self, outcome: str = "unfinished", detail: str = "the run ended") -> None:
         super().__init__(outcome, detail)

@@ -23,7 +23,9 @@ DEFINITIONS_VERSION = 1
 """
 
 MEASURED_FROM = ("request_sent", "speech_end")
-"""The instants from which latency is measured: the first that a turn has. The column `measured_from` has its name."""
+"""The instants from which latency can be measured. The first one that a turn has counts; the column `measured_from`
+contains its name.
+"""
 ORIGIN = "measured_from"
 """The `begin` of metrics that are measured from the instant in the column of this name."""
 REGULAR = "regular"
@@ -39,7 +41,7 @@ SLOPE: Final = "ms/1k tokens"
 BYTES_PER_S: Final = "B/s"
 """The unit of the rates of a session in one direction. The same rates are reported for each second of a run."""
 FIRST_DELTAS = {"first_audio": "ttfa", "first_text": "ttft"}
-"""The instants that a caller waits for, and the metric of each. The first that a turn has counts."""
+"""The instants for which a caller waits, and the metric of each. The first one that a turn has counts."""
 CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened")
 """The phases of connecting, in the order in which they end.
 
@@ -58,8 +60,8 @@ class Metric:
     `begin` and `end` name the instants. `less` names a column in ns that is subtracted from their difference. `column`
     names the column that contains the metric itself or, for a percentage, a part of the column `of`. If `begin` did not
     happen, another instant may replace it (`begins`). `unless`: a column, and the value at which the metric is absent.
-    `waits`: if the metric is the time between two instants, a failed turn counts as an endless wait. `signed`: values
-    may be negative, as slopes may.
+    `is_latency`: if the metric is the time between two instants, a failed turn counts as an endless wait. `signed`:
+    values may be negative, as slopes may.
     """
 
     name: str
@@ -262,8 +264,8 @@ MIN_TURNS_BEYOND = 5
 ALIKE, INDEPENDENT = 0.5, 3.6
 """Assumptions for the publication of a tail.
 
-ALIKE: the correlation inside a session. INDEPENDENT: the number of independent turns beyond a quantile that give it a
-bound: p^n ≤ 2.5 % at n(1−p) ≈ 3.7.
+ALIKE: the assumed correlation of the turns of a session. INDEPENDENT: the number of independent turns beyond a quantile
+that are needed to bound the quantile: p^n ≤ 2.5 % at n(1−p) ≈ 3.7.
 """
 MIN_EFFECTIVE_SESSIONS = 6
 """The minimum effective number of sessions (Kish). With fewer, the largest of their medians is no bound: 2^−6 < 2.5 %.
@@ -308,7 +310,7 @@ ONLY_FILLERS = "only fillers (each shorter than answer_min_ms) were received"
 TEXT_SESSION = "the session is a text session"
 ACCEPT_HEADER = "Sec-WebSocket-Accept"
 LOOKUPS_FULL = "name lookups are open in this process, and none has ended"
-"""A text of this tool in details, from which the cause is recognized."""
+"""A text that this tool writes into details of outcomes. Remedies recognize the cause by it."""
 SERVICE_REPORTED = "the service reported: "
 """The text before the service's own message, in a detail that begins with a text of this tool."""
 

@@ -11,7 +11,10 @@ from datetime import date
 from bench.pricing import undated
 
 SOON_DAYS = 60
-"""The days before a retirement in which a run says little about future models; Azure's notices are as early."""
+"""The number of days before a retirement from which on a run says little about future models. Azure sends its notices
+as
+early.
+"""
 
 OPENAI_PAGE = "developers.openai.com/api/docs/deprecations"
 AZURE_SCHEDULE = "Microsoft's retirement schedule of Foundry models, July 2026"
@@ -65,7 +68,9 @@ RETIREMENTS = {
         ("gpt-realtime-2.1-mini", "2027-06-25", AZURE_SCHEDULE),
     ),
 }
-"""Retirements by service, as targets name services, and by model. A version without an entry retires with its model."""
+"""Retirements by service, as targets name services, and by model. A version of a model that has no entry of its own
+retires with its model.
+"""
 
 
 def retirement_of(service: str, model: str) -> Retirement | None:

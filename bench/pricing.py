@@ -47,9 +47,11 @@ class Prices:
 
 @dataclass(frozen=True)
 class PricingTerms:
-    """The facts about a target's prices before it responds: the requested model or deployment, and prices of its own.
+    """The facts about a target's prices that are known before it responds: the requested model or deployment, and the
+    target's
+    own prices.
 
-    `listed`: true if the price table contains its service's prices.
+    `listed`: True if the price table contains the prices of the target's service.
     """
 
     requested_model: str | None = None
@@ -107,7 +109,7 @@ def audio_out_usd(prices: Prices, tokens: float) -> float:
 
 
 def prices_of(table: Mapping[str, Prices], model: str) -> Prices | None:
-    """Return the prices of a model by its name, otherwise by its name without the date of its version.
+    """Return the prices of a model by its name, or, if the table does not have it, by its name without the date.
 
     Return None if the table has neither: a newer model with a similar name is another model.
     """

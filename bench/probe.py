@@ -1,4 +1,4 @@
-"""A session with one turn, as sessions of a run are played, with a log of every event."""
+"""A probe: a session with one turn, which is played like a session of a run, with a log of every event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The remedies for outcomes, for any service. `rtbench doctor`, which knows the target, gives more. Pure.
+"""The remedies for outcomes, for any service. `rtbench doctor` knows the target, and so has more specific ones. Pure.
 
 The outcomes: docs/metrics.md, "Outcomes".
 """
@@ -169,11 +169,13 @@ REPORTED = {
     "connect_failed:tls": {"; ": "see its message, which says what to do about the certificate"},
     "throttled": {"insufficient_quota": NO_CREDIT},
 }
-"""Remedies by the outcome, or by its part before the colon, and by a text in its detail."""
+"""Remedies by two keys: the outcome, or its part before the colon; and a text that occurs in its detail."""
 
 
 def remedy_of(outcome: str, words: str = "") -> str:
-    """Return what to do about an outcome; "" if it is no failure, or no remedy is known. `words`: its detail."""
+    """Return what to do about an outcome; "" if it is no failure, or no remedy is known. `words`: the detail of the
+    outcome.
+    """
     kind, _, cause = outcome.partition(":")
     if outcome_class(outcome) != "failed":
         return ""

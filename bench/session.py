@@ -1,4 +1,4 @@
-"""The playback of a session's script: what is sent when, and what the session waits for before.
+"""The playback of a session's script: when each message is sent, and what the session waits for before it.
 
 Turn 1 begins after the service has greeted the session and accepted its settings, or at once if the start is pipelined.
 Within a turn nothing waits for an acknowledgement, because some services send none.
@@ -7,9 +7,9 @@ If the service detects turns, the caller's microphone is open from the first tur
 silence while no one speaks. The caller listens to a reply to its end before the next turn. If the VAD took a pause for
 the end of a turn, the session lets the service finish its response before the next turn.
 
-A wait is a function that returns an instant; or None if the awaited event has come, or will not come. The session
-sleeps until that instant, and calls the function again after each message. Events that end a wait go to the timeline,
-and not to the wait.
+A wait is a function that returns an instant, or None if the awaited event has come or will not come. The session sleeps
+until that instant, and calls the function again after each message. Events that end a wait go to the timeline, and not
+to the wait.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def until_session_event(kind: EventKind) -> WaitCondition:
 
 
 def until_history_acked(sent_ns: int) -> WaitCondition:
-    """Return a wait for the acknowledgements of the whole history. It ends if none comes for UNACKNOWLEDGED_NS."""
+    """Return a wait for the acknowledgements of the whole history. It ends if none comes for HISTORY_ACK_TIMEOUT_NS."""
 
     def wait(timeline: Timeline, _: int) -> int | None:
         facts = timeline.facts
@@ -112,14 +112,14 @@ def until_history_acked(sent_ns: int) -> WaitCondition:
 
 
 def until_service_idle(timeline: Timeline, _: int) -> int | None:
-    """Return the end of the wait for pending work of the service: the limit `next_delta` after the last arrival."""
+    """Return the end of the wait for pending work of the service: the last arrival plus the limit `next_delta`."""
     if timeline.is_over or not timeline.owners.has_pending_work:
         return None
     return timeline.arrived_ns + int(timeline.limits.next_delta * NS_PER_S)
 
 
 def with_deadline(wait: WaitCondition, longest_ns: int) -> WaitCondition:
-    """Return the same wait with an instant at which it ends at the latest."""
+    """Return a wait that is the same, but ends at this instant at the latest."""
 
     def shorter(timeline: Timeline, now_ns: int) -> int | None:
         until_ns = wait(timeline, now_ns)
@@ -135,8 +135,8 @@ ENDING_POLL_NS = 250_000_000
 class Session:
     """One session, from the open transport to its close. `ending()` returns whether no new turn may begin.
 
-    `play` runs all of it. `open`, `perform` for each step, and `close` are its parts, for a caller that chooses the
-    steps during the session.
+    `run` plays all of the session. A caller that chooses the steps during the session uses `open`, `run_step` for each
+    step, and `close` instead.
     """
 
     def __init__(
@@ -256,13 +256,13 @@ class Session:
             self._wait_unless_ending(until_instant(self._timeline.playback_ends_ns))
 
     def _wait_for_service(self) -> None:
-        """Wait for the service's pending work for turns that are over, and give it up if it takes too long."""
+        """Wait for the service's pending work for turns that are over. If it takes too long, wait no longer."""
         longest_ns = self.now_ns + int(self._script.limits.response * NS_PER_S)
         if not self._wait_unless_ending(with_deadline(until_service_idle, longest_ns)):
             self._timeline.apply(inputs.StoppedWaiting())
 
     def send_turn(self, turn: PreparedTurn) -> None:
-        """Send a turn: its speech, each chunk when it is due, and then all else."""
+        """Send a turn: first its speech, each chunk when it is due, and then all other messages."""
         if turn.interrupts is not None and not self._wait_for_trigger("speech", turn.interrupts, verify=turn.verifies):
             self.wait_until_idle(settled=True)  # the reply was over before the cue
         if self._timeline.is_over:
@@ -297,7 +297,9 @@ class Session:
         self._io.run_actions()
 
     def send_sound(self, sound: PreparedSound) -> None:
-        """Send a sound that is not a turn: at its cue in the reply, unless that is over before, or in silence."""
+        """Send a sound that is not a turn. It is sent at its cue in the reply, unless the reply is over before, or in
+        silence.
+        """
         if sound.trigger is None:
             self._send_sound_in_silence(sound)
         elif self._wait_for_trigger(sound.kind, sound.trigger):
@@ -321,7 +323,7 @@ class Session:
         self._timeline.apply(inputs.SoundEnded())
 
     def _wait_for_trigger(self, kind: InterruptionKind, cue: InterruptTrigger, *, verify: bool = False) -> bool:
-        """Wait until the reply is to be interrupted. Return False if it is over before."""
+        """Wait until the reply is to be interrupted. Return False if the reply is over before."""
         self._timeline.apply(inputs.InterruptionAwaited(kind, verify))
         self._wait(until_trigger(cue))
         return self._timeline.turns.is_interruptible

@@ -119,7 +119,7 @@ class SessionListener(Protocol):
         return
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
-        """Note that a message was handed to the kernel, `lag_ns` after it was due if it was paced."""
+        """Note that a message was handed to the kernel. `lag_ns`: how long after it was due, if it was paced."""
         return
 
     def turn_started(self) -> None:
@@ -134,7 +134,7 @@ class SessionListener(Protocol):
         return
 
     def may_request(self) -> bool:
-        """Return whether the open turn may request another response: not after the run's budget is spent."""
+        """Return whether the open turn may request another response; False after the run's budget is used up."""
         return True
 
 
@@ -156,7 +156,7 @@ class SessionIO:
         self._judges: dict[int, SuccessPredicate] = {}
         """Functions, by the numbers of turns, that decide whether a turn has done its task."""
         self._opening: ClientMessage | None = None
-        """The first chunk of that turn, until it is sent."""
+        """The first chunk of the last turn that was started, until it is sent."""
         self.streaming = False
         """True if only the end of a reply is awaited."""
         self._wake_ns = 0
@@ -195,7 +195,9 @@ class SessionIO:
         return timeline.next_deadline_ns if self.microphone.speaking and not timeline.is_over else None
 
     def until_speech_sent(self, timeline: Timeline, now_ns: int) -> int | None:
-        """Return the same for a turn's speech. Return None if the turn is over before its speech."""
+        """Return the next deadline while the microphone has speech of a turn to record, else None, also if the turn is
+        over.
+        """
         return (
             None if self._opening is None and timeline.turns.are_all_over else self.until_sound_sent(timeline, now_ns)
         )
@@ -387,7 +389,7 @@ class SessionIO:
                     self._request_continuation()
 
     def _request_continuation(self) -> None:
-        """Request the next response. If the run's budget is spent, end the session as unfinished."""
+        """Request the next response. If the run's budget is used up, end the session as unfinished."""
         if self._listener.may_request():
             self.send(self._script.dialect.request(*self.functions.next_request()))
         else:

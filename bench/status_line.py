@@ -28,7 +28,7 @@ def text_width() -> int:
 
 @dataclass(frozen=True)
 class StatusPart:
-    """A part of the line: forms of one text, each shorter than the last, and then incomplete ones (`cut`).
+    """A part of the line: forms of one text, each shorter than the last, and then incomplete ones (`shorter_forms`).
 
     If the line is too long, forms are shortened first, beginning at the part of the highest `rank`; then whole parts
     are removed. Problems therefore have low ranks, and stay longer than good news.
@@ -96,7 +96,7 @@ class StatusLine:
         self._drawn = True
 
     def write(self, text: str) -> None:
-        """Write text in the place of the line, which comes back when it is due next."""
+        """Write text in the place of the line. The line is drawn again when it is due next."""
         self.clear()
         self._put(text)
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from bench.units import NS_PER_S
 
 MAX_ROUNDS, MAX_CALLS = 50, 1_000
-"""The maximum number of responses of a turn that call functions, and of these calls. A caller would hang up before."""
+"""The maximum number of responses of a turn that call functions, and the maximum number of these calls. A real caller
+would hang up earlier.
+"""
 MAX_RESPONSES = 1_000
-"""The maximum number of responses since a turn began, with fillers and those of no turn.
+"""The maximum number of responses since a turn began, including fillers and responses that belong to no turn.
 
-With one per second it is a quarter of an hour of talk.
+With one response per second, this is a quarter of an hour of talk.
 """
 MAX_ITEMS = 1_000
 """The maximum number of items with audio in one reply: with one for each sentence, an hour of talk."""

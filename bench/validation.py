@@ -40,7 +40,7 @@ class Validator(ABC, Generic[T]):
 
 @dataclass(frozen=True)
 class String(Validator[str]):
-    """A string. `allowed`: its form in words; `blank`: whether it may be empty or only white space."""
+    """A string. `allowed`: a description of its form in words. `blank`: True if it may be empty or only white space."""
 
     allowed: str = "a string"
     blank: bool = False
@@ -98,7 +98,7 @@ class Date(Validator[date]):
 
 @dataclass(frozen=True)
 class Number(Validator[float]):
-    """A number from `least` to `most`, both included. `unit`: in words, as in `of seconds`."""
+    """A number from `minimum` to `maximum`, both included. `unit`: the unit in words, such as `of seconds`."""
 
     minimum: float
     maximum: float
@@ -210,7 +210,7 @@ class ListOf(Validator[tuple[T, ...]]):
 class MapOf(Validator[dict[str, T]]):
     """A mapping of names that match `pattern` to values of one form.
 
-    It has from `least` to `most` entries. `allowed` describes all of this in words.
+    It has from `minimum` to `maximum` entries. `allowed` describes all of this in words.
     """
 
     pattern: str
@@ -301,8 +301,8 @@ class Converted(Validator[T]):
 class Field(Generic[T]):
     """The value at a key of a table. `note`: a description in one line. `default`: the meaning of an absent key.
 
-    `nothing`: whether a null has the meaning of an absent key. `quiet`: errors do not quote the value, because it may
-    be a secret.
+    `nothing`: True if a null has the meaning of an absent key. `is_hidden`: True if errors must not quote the value,
+    because it may be a secret.
     """
 
     shape: Validator[T]
@@ -324,7 +324,7 @@ class Field(Generic[T]):
 
 
 def _or_null(schema: Schema) -> Schema:
-    """Return the schema of such a value or a null, with the errors that the value alone would have."""
+    """Return the schema of a value with this schema, or a null. Errors are those that the schema alone would have."""
     if "enum" in schema:
         return schema | {"enum": [*schema["enum"], None]}
     if isinstance(schema.get("type"), str):
@@ -333,7 +333,10 @@ def _or_null(schema: Schema) -> Schema:
 
 
 def one_of_tables(key: str, tables: Mapping[str, Schema]) -> Schema:
-    """Return the schema of a mapping in which the value of a key selects the table; errors are those of that table."""
+    """Return the schema of a mapping in which the value of a key selects the table.
+
+    Errors are those of the selected table.
+    """
     chosen = [
         {"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": schema}
         for name, schema in tables.items()
@@ -351,9 +354,10 @@ class InvalidCombinationError(Exception):
 
 @dataclass(frozen=True)
 class StructOf(Validator[T]):
-    """A mapping with the keys of `fields`, and no others. `build` makes the result.
+    """A mapping with the keys of `fields`, and no others. `build` makes the result, and may raise
+    InvalidCombinationError.
 
-    `build` may raise InvalidCombinationError. `nothing`: whether a null has the meaning of an empty mapping.
+    `nothing`: True if a null has the meaning of an empty mapping.
     """
 
     fields: Mapping[str, Field[Any]]
@@ -421,7 +425,9 @@ def field_key(
 
 
 def field_keys(table: StructOf[Any]) -> Any:
-    """Return a field of such a dataclass for the several keys of a table, which are among the keys of the dataclass."""
+    """Return a field of a dataclass (see `field_key`) for several keys of a table, which are among the keys of the
+    dataclass.
+    """
     return field(default=table.build(), metadata={ENTRIES: table})
 
 

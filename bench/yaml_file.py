@@ -34,7 +34,9 @@ TABLE = "a table (`key: value`)"
 
 @dataclass(frozen=True)
 class LocatedValue(ABC):
-    """A value and its position. `name`: its name in errors, such as its key; `quiet`: errors do not quote it."""
+    """A value and its position. `name`: its name in errors, such as its key. `is_hidden`: True if errors must not quote
+    it.
+    """
 
     name: str
     is_hidden: bool = field(default=False, kw_only=True)
@@ -47,7 +49,9 @@ class LocatedValue(ABC):
     @property
     @abstractmethod
     def position(self) -> str:
-        """The position FILE:LINE:COLUMN of its key, or of the value itself if it has none; "" outside of files."""
+        """The position FILE:LINE:COLUMN of the value's key, or of the value itself if it has no key; "" outside of
+        files.
+        """
 
     @property
     @abstractmethod
@@ -148,7 +152,9 @@ class PythonValue(LocatedValue):
 
 @dataclass(frozen=True)
 class YamlValue(LocatedValue):
-    """A node of a file. `mark`: the node whose start is the position of errors; its key if it has one."""
+    """A node of a file. `mark`: the node at whose start errors are reported; this is the key of the node, if it has
+    one.
+    """
 
     path: Path
     node: Node

@@ -62,7 +62,9 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class StopRequested:
-    """A part of the run requests its end. `spent`: open turns get no further response."""
+    """A part of the run requests its end. `spent`: True if the budget is used up, so open turns get no further
+    response.
+    """
 
     reason: str
     spent: bool = False
@@ -88,7 +90,10 @@ class MasterLost:
 
 @dataclass(frozen=True)
 class UsersStopping:
-    """Locust stops the users, or a master lets its worker drain. `reason`: empty if unknown; `spent`: as above."""
+    """Locust stops the users, or a master lets its worker drain.
+
+    `reason`: why; empty if unknown. `spent`: as in `StopRequested`.
+    """
 
     reason: str = ""
     spent: bool = False
@@ -96,17 +101,17 @@ class UsersStopping:
 
 @dataclass(frozen=True)
 class UsersStopped:
-    """Locust has stopped the users, or skips that."""
+    """Locust has stopped the users, or skips this step."""
 
 
 @dataclass(frozen=True)
 class ProcessQuitting:
-    """Locust ends the process. If the run has not ended, a signal that Locust handles is the cause."""
+    """Locust ends the process. If the run has not ended by then, the cause is a signal that Locust handles itself."""
 
 
 @dataclass(frozen=True)
 class RunClosed:
-    """`CloseRun` was executed. `failed`: it raised an exception."""
+    """The action `CloseRun` was executed. `failed`: True if it raised an exception."""
 
     failed: bool = False
 
@@ -159,7 +164,9 @@ RunActions: TypeAlias = tuple[RunAction, ...]
 
 
 class RunLifecycle:
-    """The lifecycle of one run in one process. `leads`: True if this process decides when it ends; not in a worker."""
+    """The lifecycle of one run in one process. `leads`: True if this process decides when the run ends; False in a
+    worker.
+    """
 
     def __init__(self, *, leads: bool = True) -> None:
         self._leads = leads
@@ -169,7 +176,7 @@ class RunLifecycle:
         self.problem = ""
         """The first problem that the user must fix."""
         self.is_spent = False
-        """True if open turns get no further response."""
+        """True if the budget is used up, so open turns get no further response."""
         self.is_hurried = False
         """True if open turns are aborted."""
 
@@ -195,7 +202,7 @@ class RunLifecycle:
             case SignalReceived():
                 return (*self._end(INTERRUPTED), StopTest())
             case MasterLost() if self.state not in NOT_STARTED:
-                self.is_hurried = True  # open turns cost money that no master counts
+                self.is_hurried = True  # open turns cost money that no master counts any more
                 ended = self._end(MASTER_IS_MISSING) if self.state is RunState.RUNNING else ()
                 return (SetExitStatus(USAGE_STATUS), *ended)
             case UsersStopping(reason, spent):
@@ -215,7 +222,7 @@ class RunLifecycle:
         return ()
 
     def _stop_requested(self, request: StopRequested) -> RunActions:
-        if self.state in NOT_STARTED:  # from an earlier run
+        if self.state in NOT_STARTED:  # such an event comes from an earlier run
             return ()
         self.is_spent = self.is_spent or request.spent
         if not self._leads:

@@ -3,7 +3,8 @@
 A calibration states up to which load this machine's values can be trusted. There is one file for each kind of machine
 and of connection (plain or TLS; an agent's service) in `$XDG_STATE_HOME/rtbench`, by default `~/.local/state/rtbench`:
 `calibration-<processor>-<cores>-<kernel>[-<agent>][-tls].json`. So the pods of a node pool share one file. A later
-calibration replaces it, unless it is coarser. A run cites the best match, and states what has changed since.
+calibration replaces the file, unless the later one is coarser. A run cites the calibration that fits best, and states
+what has changed on the machine since then.
 """
 
 from __future__ import annotations
@@ -33,11 +34,15 @@ LIMIT_MS, EXACT_MS = 1.0, 0.1
 """The limits of the p99 error: up to `LIMIT_MS` a value is trusted, up to `EXACT_MS` it is called exact."""
 
 SessionKind = Literal["text", "voice", AgentName]
-"""The kind of sessions: text turns; speech, too, as from a microphone; or calls of an agent in its dialect."""
+"""The kind of sessions: text turns only; turns with speech as from a microphone, too; or calls of an agent in its
+dialect."""
 AGENTS: tuple[AgentName, ...] = get_args(AgentName)
 KINDS: tuple[SessionKind, ...] = ("text", "voice")
 Outcome = Literal["pass", "fail", "simulator_late", "machine_busy"]
-"""The result of a step. `simulator_late` and `machine_busy` (other programs took CPU time) do not judge rtbench."""
+"""The result of a step.
+
+`simulator_late` and `machine_busy` (other programs took CPU time) mean that the step says nothing about rtbench.
+"""
 
 CHANGES = {
     "rtbench": "with another version of rtbench",
@@ -60,13 +65,14 @@ class Percentiles(msgspec.Struct, frozen=True):
 
 
 class LoadStep(msgspec.Struct, frozen=True):
-    """The results of one load step: of its steady part, except `load_generator`, which is of the whole run.
+    """The results of one load step. They cover its steady part, except `load_generator`, which covers the whole run.
 
-    `turns`: started, or not started because their session failed; these are among `failed`. `unmatched`: successful
-    turns that the ground truth lacks; `open`: the smallest number of open sessions. `errors`: |measured − true| of each
-    metric, and `instants` of the instants it is computed from. `cpu`: the load generator's share of one core;
-    `background`: the share of the used cores that other programs took. `rss_bytes`: the load generator's peak memory.
-    `left_out`: events for which the simulator has no instants. A run that died has no values.
+    `turns`: the number of turns that started, or that did not because their session failed; `failed` includes the
+    latter. `unmatched`: the number of successful turns that the ground truth lacks. `open`: the smallest number of open
+    sessions. `errors`: percentiles of |measured − true| for each metric; `instants`: the same for the instants from
+    which metrics are computed. `cpu`: the load generator's share of one core. `background`: the share of the used cores
+    that other programs took. `rss_bytes`: the load generator's peak memory. `left_out`: the number of events for which
+    the simulator has no instants. If the run of a step died, the step has no values.
     """
 
     kind: SessionKind
@@ -102,17 +108,21 @@ class LoadStep(msgspec.Struct, frozen=True):
 
 
 class TrustedLoad(msgspec.Struct, frozen=True):
-    """The largest load up to which every step passed: sessions of a process, and their events per second together."""
+    """The largest load up to which every step passed: the sessions of one process, and the events per second of these
+    sessions together.
+    """
 
     sessions: int
     events_per_s: float
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """A calibration file. `trusted`, `exact`: the loads up to which the p99 error is within 1 ms, and within 100 µs.
+    """The content of a calibration file. `trusted`, `exact`: the loads up to which the p99 error is at most 1 ms, and
+    100 µs.
 
-    These and `ended`, what other than the load generator kept the load from being raised, are by the kind of sessions.
-    `quick`: made of few and short steps. `agent`: how the agent was called, if it was one.
+    `ended`: the reason why the load was not raised further, if the load generator was not the limit. `trusted`, `exact`
+    and `ended` have one entry for each kind of sessions. `quick`: true if the calibration has few and short steps.
+    `agent`: the dialect of the calls, if an agent was called.
     """
 
     schema: int
@@ -142,7 +152,9 @@ def machine() -> dict[str, Any]:
 
 
 def _cores() -> str:
-    """Return the cores that this process may use: 4, or 2of4 if a container is limited to the CPU time of two."""
+    """Return a text for the cores that this process may use: 4, or 2of4 if a container is limited to the CPU time of
+    two.
+    """
     limit = cpu_limit()
     return str(core_count()) if limit is None else f"{limit:g}of{core_count()}"
 
@@ -160,7 +172,10 @@ def state_folder(environ: Mapping[str, str]) -> Path | None:
 
 
 def file_name(*, tls: bool, kernel: str = "", agent: str | None = None) -> str:
-    """Return the file name of this machine's calibration, made of what it depends on: machines may share a home."""
+    """Return the file name of this machine's calibration.
+
+    The name contains all that a calibration depends on, because several machines may share a home folder.
+    """
     facts = host()
     parts = (facts["cpu"] or facts["machine"], _cores(), facts["kernel"])
     cpu, cores, own = (re.sub(r"[^A-Za-z0-9.-]+", "_", part).strip("_")[:MAX_LETTERS] for part in parts)
@@ -191,7 +206,7 @@ def save_calibration(calibration: Calibration, folder: Path | None) -> Path:
 
 
 def load_calibration(path: Path) -> Calibration | None:
-    """Read a calibration; return None if there is none that this version can read: a run does not depend on it."""
+    """Read a calibration; return None if no file can be read by this version. A run does not need a calibration."""
     try:
         calibration: Calibration = read_json(read_file(path), Calibration)
     except (OSError, JsonError):
@@ -200,9 +215,9 @@ def load_calibration(path: Path) -> Calibration | None:
 
 
 def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, Any] | None:
-    """Return the entry in run.json for this machine's calibration of such sessions; None if there is none.
+    """Return the entry in run.json for this machine's calibration of such sessions; None if there is no calibration.
 
-    If there is none for the run's way (plain or TLS), the one for the other way is cited, as `stale`.
+    If none was made with the run's kind of connection (plain or TLS), the one for the other kind is cited, as `stale`.
     """
     if folder is None:
         return None
@@ -233,7 +248,10 @@ def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, 
 
 
 def at_least(ended: str) -> str:
-    """Return the text before a number of sessions that is only a lower bound because something else ended the steps."""
+    """Return the text before a number of sessions, such as "at least", if the number is only a lower bound.
+
+    It is a lower bound if something other than the load generator ended the steps (`ended` is the reason).
+    """
     return "at least " if ended else ""
 
 

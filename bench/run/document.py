@@ -25,7 +25,10 @@ GIVEN_UP = "do not use these results: "
 INTERRUPTED = "interrupted"
 """The stop reason after a signal; also after a manual stop of a run with --until-decided."""
 ORDINARY_ENDS = ("all sessions are done", "its time was over, or its users were stopped", "killed: ")
-"""Starts of stop reasons that need no remark: the run reached its planned end, or was killed, which has a notice."""
+"""The starts of stop reasons that need no remark: the run reached its planned end, or was killed, for which run.json
+has
+a separate notice.
+"""
 
 
 class TargetEntry(TypedDict):
@@ -105,7 +108,7 @@ class MachineEntry(TypedDict):
 
 
 class CalibrationEntry(TypedDict):
-    """The part of this machine's calibration for such sessions."""
+    """The part of this machine's calibration that concerns the kind of sessions of the run."""
 
     date: str
     kind: Literal["text", "voice", AgentName]
@@ -153,11 +156,14 @@ class SequentialPlanEntry(TypedDict):
 
 
 StageEntry = TypedDict("StageEntry", {"duration_s": float, "from": float, "to": float})
-"""A stage: calls per second, or sessions, at its start and at its end."""
+"""A stage of a load profile: its duration, and the calls per second, or the sessions, at its start and at its end."""
 
 
 class ArrivalsEntry(TypedDict):
-    """Arriving calls. `pattern`: poisson, constant, gamma:SHAPE, or the file of their arrival times."""
+    """The arrivals of calls.
+
+    `pattern`: poisson, constant, gamma:SHAPE, or the name of the file with the arrival times.
+    """
 
     pattern: str
     per_s: float | None
@@ -199,9 +205,9 @@ ValidityStatus = Literal["valid", "invalid", "no_verdict"]
 
 
 class Check(Struct, frozen=True):
-    """A check of validity: a value, its limit, and what to do if the value is over it.
+    """A check of validity: a value, its limit, and what to do if the value is over the limit.
 
-    `result` is `not_evaluated` if the check does not apply or has no data; `note` then states which.
+    `result` is `not_evaluated` if the check does not apply or has no data; `note` then states which of the two.
     """
 
     name: CheckName
@@ -214,14 +220,14 @@ class Check(Struct, frozen=True):
 
     @property
     def used(self) -> float:
-        """The used share of the limit."""
+        """The value as a share of the limit."""
         return self.value / self.limit if self.value is not None and self.limit else 0.0
 
 
 class UncertainMetric(TypedDict):
-    """A metric that is uncertain in this run: p99 of its uncertainty is over the limit; null: it has no bound.
+    """A metric that is uncertain in this run: the p99 of its uncertainty is over the limit, or null if it has no bound.
 
-    With the `reason` `early_replies`, `value` is the share of replies that started before the end of the question.
+    If the `reason` is `early_replies`, `value` is the share of replies that started before the end of the question.
     """
 
     target: str
@@ -236,7 +242,7 @@ class UncertainMetric(TypedDict):
 class Validity(Struct, frozen=True):
     """The verdict on whether the values of a run may be used, with the reasons.
 
-    `reasons`: of an invalid run the checks that failed; of one without a verdict the checks that have no data, or
+    `reasons`: for an invalid run, the checks that failed; for a run without a verdict, the checks that have no data, or
     `no_data` if nothing was measured.
     """
 
@@ -247,10 +253,12 @@ class Validity(Struct, frozen=True):
 
 
 class PartEntry(TypedDict):
-    """A run that another was merged from. `worker_offset` was added to its worker numbers and to session names.
+    """A run that was merged into this one. `worker_offset`: the number that was added to the worker numbers of that
+    run, also
+    in the names of its sessions.
 
-    `excluded_because`: why none of its rows is in the run, null if they are; `sessions` and `turns` then count what is
-    missing, null if unknown.
+    `excluded_because`: the reason why none of its rows is in the merged run; null if the rows are in it. If it is set,
+    `sessions` and `turns` are the numbers that are missing, null if unknown.
     """
 
     run_id: str
@@ -279,9 +287,9 @@ class RemoteWorkerEntry(TypedDict):
 
 
 class MissingWorkerEntry(TypedDict):
-    """A worker whose data is incomplete. `turns`, `calls`: the maximum number that is in no row; null: no bound.
+    """A worker whose data is incomplete. `turns`, `calls`: the maximum number without a row; null if there is no bound.
 
-    `since_utc_ns`: its last report in this folder; `why`: what of its part is damaged.
+    `since_utc_ns`: the time of the worker's last report in this folder. `why`: the damage to its part of the run.
     """
 
     worker: Count

@@ -1,10 +1,11 @@
 """An event log: all inputs of a session's timeline, as JSON lines, so that they can be replayed.
 
-Logging an event costs as much as all other work on it. So a run logs a sample of its sessions, chosen by their numbers
-and the same in every run.
+To log an event costs as much as all other work on the event. So a run logs only a sample of its sessions. The sample
+depends on the numbers of the sessions, and is the same in every run.
 
 Audio is stripped unless it is recorded: the simulated player needs only a delta's size and the position of its first
-audible sample. What `hide` removes is never written, nor are request headers. `bench.run.replay` reads logs.
+audible sample. The secrets that `hide` removes are never written, and neither are request headers. `bench.run.replay`
+reads the logs.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from bench.transport.received import MatchedDelta, ReceivedMessage
 BUFFER_BYTES = 1 << 16
 QUOTED = 300
 MAX_BYTES = 1 << 30
-"""The maximum size of the log of one session: an hour with all audio takes half of that."""
+"""The maximum size of the log of one session. The log of an hour with all audio takes half of it."""
 NO_MESSAGE = b""
 
 
@@ -53,13 +54,14 @@ def about(run_id: str, labels: RowContext, script: PreparedScript) -> dict[str, 
 
 
 class EventLog:
-    """The log file of one session, up to MOST_BYTES. It never raises: `problem` is the failure that ended the log."""
+    """The log file of one session, up to MAX_BYTES. It never raises: `error` is the failure that ended the log."""
 
     def __init__(self, path: Path, *, hide: Callable[[str], str], record_audio: bool) -> None:
         self.path, self.redact, self.record_audio = path, hide, record_audio
         self.error: str | None = None
         self.outgoing = NO_MESSAGE
-        """The message that is being sent: a `LoggedTransport` sets it, for the line that its timeline writes."""
+        """The message that is being sent. A `LoggedTransport` sets it, and the timeline's line for the send contains
+        it."""
         self._file: BinaryIO | None = None
         self._left = MAX_BYTES
         self._guarded(self._open)
@@ -128,7 +130,10 @@ class LoggedTransport:
 
 
 class LoggedTimeline(Timeline):
-    """A timeline that logs each input before it applies it. `about`: as in the first line."""
+    """A timeline that logs each input before it applies it.
+
+    `about`: the description of the session in the first line.
+    """
 
     def __init__(
         self, start: inputs.SessionStart, dialect: Dialect, *, log: EventLog, about: Mapping[str, Any]
@@ -145,7 +150,7 @@ class LoggedTimeline(Timeline):
         super().apply(told)
 
     def _line(self, told: inputs.AnyInput) -> inputs.AnyInput:
-        """Return the logged form of an input: without secrets, and with the content of what was sent."""
+        """Return the form of an input for the log: without secrets, and with the content of the sent message."""
         hide = self._log.redact
         match told:
             case inputs.Connected():
@@ -192,7 +197,7 @@ class LoggedTimeline(Timeline):
 
 
 def strip_audio(event: ServerEvent, audio: AudioFormat) -> LoggedAudio:
-    """Return what the simulated player needs of an audio delta; of a retrieved item, how much audio it has."""
+    """Return what the simulated player needs of an audio delta; for a retrieved item, return the size of its audio."""
     if event.kind is EventKind.ITEM_RETRIEVED:
         return LoggedAudio(event.payload_bytes)
     if isinstance(event.payload, StrippedAudio):

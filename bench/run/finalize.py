@@ -1,8 +1,8 @@
-"""The finalizing of a run: merges its workers' parts into Parquet and exact histograms, and adds the verdict to
+"""The finalizing of a run: it merges the workers' parts into Parquet and exact histograms, and adds the verdict to
 run.json.
 
-A run that ended normally and one that was killed are finalized in the same way. No part is removed before all of it is
-stored elsewhere.
+A run that ended normally and one that was killed are finalized in the same way. A part is removed only when all of its
+data is stored elsewhere.
 """
 
 from __future__ import annotations
@@ -50,11 +50,14 @@ CLOSED = ("ended", "killed")
 SUMMED = ("unknown_events", "incident_counts")
 RATED = ["target", "phase", *RATED_INSTANTS, *CARRIED.values()]
 PER_SECOND, PER_SESSION = "run", "session"
-"""The `step` of a rate's histogram: one value per second of the run, or one per session."""
+"""The `step` of a rate's histogram, which has either one value for each second of the run, or one for each session."""
 
 
 def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
-    """Return whether the caller may finalize a run: no other process can write to it. Writers do that in a child."""
+    """Return whether the caller may finalize a run, because no other process can write to it.
+
+    The process that wrote a run finalizes it in a child process; the child is allowed to do so.
+    """
     if document.get("state") in CLOSED:
         return True
     writer = document.get("writer") or {}
@@ -69,7 +72,7 @@ def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
 
 
 def is_under_way(folder: Path, document: dict[str, Any]) -> bool:
-    """Return whether a process on this host may still write to a run; false if its writer is on another host."""
+    """Return whether a process on this host may still write to a run; False if the run's writer is on another host."""
     here = (document.get("writer") or {}).get("host") == socket.gethostname()
     return here and not writer_is_gone(folder, document)
 
@@ -91,7 +94,7 @@ def finalize(folder: Path) -> dict[str, Any]:
 def missing_of(document: Mapping[str, Any], parts: Sequence[WorkerPart], ends_utc_ns: int) -> list[MissingWorker]:
     """Return the workers of a run whose data is incomplete after reading: disconnected, killed, or damaged.
 
-    `ends_utc_ns`: when the run ended, if its document does not state when it began to stop.
+    `ends_utc_ns`: the end of the run, which is used if its document does not state when the run began to stop.
     """
     here = {part.worker for part in parts}
     unheard = {each["worker"]: str(each["host"]) for each in document.get("remote") or [] if each["worker"] not in here}
@@ -117,14 +120,14 @@ def merge_parts(
 ) -> dict[str, Any]:
     """Write the final files of a run into its folder, from its parts; return the new run.json.
 
-    Parts are read one after another, batch by batch, so that memory does not grow with the run. `missing` returns the
-    entries of `missing_workers`, given the rows and when the run ended (UTC), after all parts were read.
+    Parts are read one after another, batch by batch, so that memory does not grow with the run. `missing` is called
+    after all parts were read, with the rows and the end of the run (UTC). It returns the entries of `missing_workers`.
     """
     facts = [part.facts for part in parts]
     cut = not (facts and all(each.done for each in facts))
     killed = cut or document.get("state") == "running"  # a live master first sets the state to "closing"
     sessions = (rows for part in parts for rows in part.batches("sessions", files.SCHEMAS["sessions"]))
-    # also from the rows: the facts of a killed worker may be older than its first simulated session
+    # the rows are checked, too: the facts of a killed worker may be older than its first simulated session
     simulated = any(each.simulated for each in facts) or any(pc.any(rows["simulated"]).as_py() for rows in sessions)
     for table in files.SCHEMAS:
         _to_parquet(folder, table, parts, simulated=simulated)
@@ -148,7 +151,7 @@ def merge_parts(
         "incidents": sorted(itertools.chain(*(each.incidents for each in facts)), key=itemgetter("at_utc_ns")),
     }
     document["validity"] = to_builtins(evaluate_checks(*load_validity_data(read, histograms, document)))
-    # only such a run may have to be split by part later
+    # only such a run (incomplete, merged, or of several hosts) may have to be split by part later
     if document["missing_workers"] or "parts" in document or len(document["hosts"]) > 1:
         for part in parts:
             part.copy_documents(folder)
@@ -160,7 +163,7 @@ def merge_parts(
 
 
 def _missing(read: files.ReadRows, lost: Sequence[MissingWorker]) -> list[dict[str, Any]]:
-    """Return the entries of workers whose data is incomplete; rows are read only if there are any."""
+    """Return the entries of workers whose data is incomplete; read no rows if there is no such worker."""
     if not lost:
         return []
     turns, sessions, seconds = read("turns", OF_TURNS), read("sessions", OF_SESSIONS), read("seconds", OF_SECONDS)
@@ -197,13 +200,13 @@ def _join_transcripts(folder: Path, parts: Sequence[PartLike]) -> None:
 
 
 def _add_rates(read: files.ReadRows, histograms: Histograms) -> None:
-    """Record bytes per second, both ways: of the run (all workers together), and of each session."""
+    """Record bytes per second in both directions: for the run (all workers together), and for each session."""
     seconds = read("seconds", files.SCHEMAS["seconds"].names).to_pandas()
-    # a second of which less was recorded has no meaningful rate
+    # a second of which less than half was recorded has no meaningful rate
     seconds = seconds[seconds["duration_ns"] >= NS_PER_S // 2]
     sessions = read("sessions", RATED).to_pandas()
     phases = sessions["phase"].fillna(MEASURED)
-    # each worker's rate is by its own duration; the rates are then summed over workers
+    # the rate of each worker uses the worker's own duration; then the rates of all workers are summed
     columns = list(CARRIED.values())
     own = seconds.groupby(["target", "phase", "second", "worker"])[[*columns, "duration_ns"]].sum()
     together = own[columns].div(own["duration_ns"] / NS_PER_S, axis=0).groupby(["target", "phase", "second"]).sum()
@@ -232,7 +235,7 @@ def _totals(read: files.ReadRows, facts: Sequence[PartFacts], histograms: Histog
         "sessions": _counted(sessions["outcome"]),
         "turns": _counted(turns["outcome"]),
         "turns_planned": pc.sum(sessions["turns_planned"]).as_py() or 0,
-        # after a kill either count may be behind the other
+        # after a kill either of the two counts may be behind the other
         "turns_started": max(pc.sum(begun).as_py() or 0, len(turns)),
         "warmup_turns": pc.sum(pc.equal(turns["phase"], WARMUP)).as_py() or 0,
         "turns_not_started": pc.sum(sessions["turns_not_started"]).as_py() or 0,

@@ -1,13 +1,14 @@
-"""The files of a run folder: names, schemas and reading. The only interface from measuring to analysis.
+"""The files of a run folder: names, schemas and reading. This module is the only interface from measuring to analysis.
 
 `docs/run-folder.md` describes the files. `uncertainty.parquet` has a row for each row of `turns.parquet`, with the
 uncertainty of its instants, and is read only on request. While the run is active, `spool/` holds a part of each worker.
-A killed run leaves its spool; reading uses whichever exists. Instants are columns `<name>_at_ns`, relative to the row's
-`start_ns` (CLOCK_MONOTONIC); they are stored once, and metrics are derived on reading.
+If a run is killed, its spool remains; readers use the spool or the final files, whichever exists. Instants are columns
+`<name>_at_ns`, relative to the row's `start_ns` (CLOCK_MONOTONIC). Only instants are stored; metrics are derived from
+them on reading.
 
 A folder may come from another person, and a table of a few kilobytes can hold a billion rows. Tables of this tool have
-at least 20 bytes a row, and are 30 times as large in memory. A table with far more is rejected before it is read, and
-so is a column with another type than in our schema.
+at least 20 bytes a row, and are 30 times as large in memory. A table that is much more compressed is rejected before it
+is read, and so is a column with another type than in our schema.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ from bench.units import NS_PER_S
 from bench.untrusted.safe_io import JsonError, open_file, read_file, read_json, replace_text
 
 ANY_ROWS, BYTES_PER_ROW = 100_000, 4
-"""The rows that any file may have, and the bytes of it that allow one more."""
+"""The number of rows that a file of any size may have, and the number of its bytes that allow one more row."""
 ANY_BYTES, GROWTH = 256 << 20, 200
-"""The bytes that any column may take in memory, and how many more each byte of the file allows."""
+"""The number of bytes that any column may take in memory, and the number that each byte of the file adds to this limit.
+"""
 ENCODINGS = frozenset({"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BIT_PACKED"})
 """Encodings whose decoded size is known. Others can encode a text as a copy of the text before it."""
 
@@ -51,8 +53,9 @@ def open_rows(
 ) -> Iterator[pq.ParquetFile]:
     """Open a file of rows that has the columns of `schema`. `dictionaries`: text columns that stay dictionary-encoded.
 
-    `rows`: the number of rows of a file that must match this one: it may have as many, however small it is. Raise
-    OSError if it is no regular file, pyarrow.ArrowException if it is no Parquet, or no such table.
+    `rows`: the number of rows of another file that belongs to this one. This file may have as many rows, even if it is
+    very small. Raise OSError if it is no regular file, and pyarrow.ArrowException if it is no Parquet file, or no such
+    table.
     """
     with open_file(path) as opened:
         size = os.fstat(opened.fileno()).st_size
@@ -101,7 +104,8 @@ def _is_of_size(
 ) -> bool:
     """Return whether a column takes at most `most` bytes in memory. Raise pyarrow.ArrowInvalid if that is unknown.
 
-    A text that is stored once is in memory as often as rows have it: the texts are read only if that may be too much.
+    A text that the file stores once is in memory once for each row that has it. Therefore the texts are read, but only
+    if such copies may take too much memory.
     """
     if other := {encoding for chunk in chunks for encoding in chunk.encodings} - ENCODINGS:
         raise pa.ArrowInvalid(f"the column {name} of {path.name} has the unsupported encoding {min(other)}")
@@ -121,11 +125,11 @@ def _is_of_size(
 
 
 BLOCK_NS = 120 * NS_PER_S
-"""The duration of a block of a run: the pairs of a block started under similar conditions."""
+"""The duration of a block of a run. Pairs of sessions in one block started under similar conditions."""
 TableName = Literal["turns", "sessions", "seconds"]
 ReadRows = Callable[[TableName, list[str]], pa.Table]
 SMALL_BYTES = 4 << 20
-"""Up to this size a table is read at once: some twenty thousand turns in Parquet."""
+"""The size up to which a table is read at once: some twenty thousand turns in Parquet."""
 
 TYPES: dict[ColumnKind, pa.DataType] = {
     "label": pa.string(),
@@ -152,8 +156,11 @@ STORED: dict[TableName, dict[str, pa.Schema]] = {
     "sessions": {"sessions": SCHEMAS["sessions"]},
     "seconds": {"seconds": SCHEMAS["seconds"]},
 }
-"""The Parquet files of each table, written from the same batches. The file with the table's name appears last, so the
-other exists if it does; the spool has complete rows, so no crash separates a row from its uncertainty."""
+"""The Parquet files of each table; all files of a table are written from the same batches.
+
+The file with the table's name appears last, so if it exists, the other one exists, too. Rows in the spool are complete.
+Therefore a crash cannot separate a row from its uncertainty.
+"""
 
 
 def create(parent: Path, scenario: str, started_utc_ns: int) -> Path:
@@ -232,7 +239,9 @@ def spooled_batches(folder: Path, table: TableName) -> Iterator[pa.RecordBatch]:
 def read_table(
     folder: Path, table: TableName, columns: list[str] | None = None, *, dictionaries: Collection[str] = ()
 ) -> pa.Table:
-    """Read a table, from the spool if the run is not finalized. `dictionaries`: text columns that stay encoded."""
+    """Read a table, from the spool if the run is not finalized. `dictionaries`: text columns that stay
+    dictionary-encoded.
+    """
     path = folder / f"{table}.parquet"
     schema = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
     if path.exists():
@@ -242,7 +251,10 @@ def read_table(
 
 
 def row_reader(folder: Path) -> ReadRows:
-    """Return a reader of columns for callers that go through a run metric by metric: a small table is read once."""
+    """Return a reader of columns, for callers that read the same run for one metric after another.
+
+    A small table is read only once.
+    """
     small: dict[TableName, pa.Table] = {}
 
     def read(table: TableName, columns: list[str]) -> pa.Table:
@@ -260,7 +272,7 @@ def row_reader(folder: Path) -> ReadRows:
 def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Collection[str]) -> pa.Table:
     """Read columns from Parquet; uncertainties are null if they are unknown.
 
-    One thread reads them: several take 60 MB more for a million turns, and are hardly faster.
+    The file is read by one thread: several threads take 60 MB more for a million turns, and are hardly faster.
     """
     own, uncertainties = _by_file(table, schema)
     with open_rows(folder / f"{table}.parquet", own, dictionaries) as file:
@@ -294,7 +306,7 @@ def stored_batches(folder: Path, table: TableName, columns: Sequence[str], most:
 
 
 def _side_by_side(batches: Iterator[pa.RecordBatch], others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Join columns of the same rows. The batch sizes of the two may differ."""
+    """Join the columns of two sequences of batches that have the same rows. The batch sizes of the two may differ."""
     held: pa.Table | None = None
     for batch in batches:
         while held is None or len(held) < len(batch):
@@ -306,21 +318,23 @@ def _side_by_side(batches: Iterator[pa.RecordBatch], others: Iterator[pa.RecordB
 
 
 def _by_file(table: TableName, schema: pa.Schema) -> tuple[pa.Schema, pa.Schema]:
-    """Split columns into those of the table's own file and the uncertainties of turns, which have another file."""
+    """Split the columns of a table into those of its main file, and those of the file with the uncertainties of
+    turns.
+    """
     uncertainties = set(UNCERTAINTY_COLUMNS if table == "turns" else ()).intersection(schema.names)
     own = [field for field in schema if field.name not in uncertainties]
     return pa.schema(own), pa.schema([field for field in schema if field.name in uncertainties])
 
 
 def no_uncertainty(folder: Path) -> str:
-    """Return why the timestamp uncertainty of a finalized run's turns is unknown; empty if it is known."""
+    """Return the reason why the timestamp uncertainty of a finalized run's turns is unknown; "" if it is known."""
     files = tuple(folder / name for name in ("turns.parquet", BOUNDS_FILE))
     stats = [file.stat() if file.exists() else None for file in files]
     seen = tuple(stat and (stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
     return _unfit_uncertainty(*files, seen) if stats[0] else ""
 
 
-@lru_cache(8)  # a reader that goes through a table metric by metric calls it for each
+@lru_cache(8)  # a reader that reads a table for one metric after another calls this function each time
 def _unfit_uncertainty(turns: Path, uncertainty: Path, _: object) -> str:
     keys = pa.schema([SCHEMAS["turns"].field(name) for name in TURN_KEYS])
     with open_rows(turns, keys) as file:
@@ -347,7 +361,11 @@ def read_values(folder: Path, table: TableName, column: str, places: Sequence[in
 
 
 def grouped(batches: Iterable[pa.RecordBatch], rows: int = 50_000) -> Iterator[pa.Table]:
-    """Join small batches: large ones suit Parquet better, and a column of a batch keeps all of it in memory."""
+    """Join small batches into tables of about `rows` rows.
+
+    Parquet works better with large batches. Besides, a column of a small batch keeps the memory of the whole batch in
+    use.
+    """
     held: list[pa.RecordBatch] = []
     for batch in batches:
         held.append(batch)

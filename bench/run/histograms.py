@@ -1,8 +1,9 @@
 """HDR histograms by metric, target, step and phase: recording, encoding, decoding and merging.
 
-Times are recorded in microseconds from 1 µs to 10 min, rates in bytes per second from 1 B/s to 10 GB/s, both with three
-significant digits; histograms of one metric add up exactly. The file is a standard HdrHistogram log (format 1.2) with
-`Tag=metric|target|step|phase`. The package's own log writer supports no tags, so the lines are written here.
+Times are recorded in microseconds from 1 µs to 10 min, rates in bytes per second from 1 B/s to 10 GB/s. Both have three
+significant digits. All histograms of one metric have the same range, so merging them is exact. The file is a standard
+HdrHistogram log (format 1.2) with `Tag=metric|target|step|phase`. The log writer of the hdrh package supports no tags,
+so this module writes the lines itself.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from bench.untrusted.sanitize import excerpt
 
 DIGITS = 3
 COOKIE_BYTES, MAX_UNPACKED = 8, 64 << 20
-"""The bytes before the packed data in a payload, and the maximum unpacked size; ours unpack to 200 KB."""
+"""The number of bytes before the packed data in a payload, and the maximum unpacked size. Our histograms unpack to 200
+KB."""
 ENOUGH = 1024
 """The number of buffered values that are counted together, which takes 0.1 ms."""
 MAX_TIME_US = 600_000_000
@@ -36,9 +38,9 @@ FASTEST_BYTES_PER_S = 10_000_000_000
 ALL = "all"
 """The step of a metric that has no steps."""
 MEASURED, WARMUP = "measurement", "warmup"
-"""Phases of a run; results are of the measured one."""
+"""The phases of a run. Results are computed from the measured phase."""
 SPEECH_END = "speech_end"
-"""The `measured_from` of turns to which the service responds by itself."""
+"""The `measured_from` of turns in which the service detects the end of the speech, and responds without a request."""
 MAX_STEPS, OTHER_STEP = 32, "other"
 """The maximum number of labels of a script that histograms and reports show separately; all others share OTHER_STEP.
 
@@ -62,13 +64,18 @@ class HistogramKey(NamedTuple):
 
 
 def turn_step(script: str, label: str, turn_type: str | None, measured_from: str | None) -> str:
-    """Return `<script>.<step>`, with `.<turn_type>`, and `.speech_end` if latency counts from that: no pooling."""
+    """Return `<script>.<step>`, with `.<turn_type>` if there is one, and `.speech_end` if latency is measured from it.
+
+    So turns of different types are never pooled.
+    """
     apart = [turn_type] if turn_type and turn_type != REGULAR else []
     return ".".join([f"{script}.{label}", *apart, *([SPEECH_END] if measured_from == SPEECH_END else [])])
 
 
 class StepLabels:
-    """The choice of labels that turns are counted under: each worker keeps a script's first labels that it meets."""
+    """The choice of the labels under which turns are counted. Each worker uses the first labels of a script that it
+    meets.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, set[str]] = {}
@@ -82,9 +89,10 @@ class StepLabels:
 
 
 class Histograms:
-    """A set of histograms, each allocated at its first value (172 kB, 0.7 µs a record).
+    """A set of histograms. Each is allocated at its first value (172 kB); to record a value takes 0.7 µs.
 
-    Values of every event are buffered until there are enough, or until a reader asks, and are counted together.
+    Values that occur with every event are buffered. They are counted together when there are enough of them, or when a
+    reader asks.
     """
 
     def __init__(self) -> None:
@@ -101,7 +109,10 @@ class Histograms:
             self.out_of_range[key.metric] += 1
 
     def recorder(self, key: HistogramKey) -> Callable[[int], None]:
-        """Return `record` for one key, for values of every event."""
+        """Return a function that does the same as `record` for one key.
+
+        Use it for values that occur with every event.
+        """
         waiting = self._waiting[key]
 
         def record(value: int) -> None:
@@ -112,7 +123,7 @@ class Histograms:
         return record
 
     def record_several(self, key: HistogramKey, values: Iterable[int]) -> None:
-        """Count values that come together, as `recorder` does one after another."""
+        """Count several values that are known at the same time, as if the function from `recorder` counted each."""
         waiting = self._waiting[key]
         waiting.extend(values)
         if len(waiting) >= ENOUGH:
@@ -154,7 +165,7 @@ class Histograms:
                 del counts[metric]
 
     def merge(self, other: Histograms) -> None:
-        """Add another set's counts; exact, because ranges and digits are equal."""
+        """Add the counts of another set. The sum is exact, because ranges and digits of both sets are equal."""
         for key, histogram in other.items():
             self._histogram(key).add(histogram)
         self.out_of_range.update(other.out_of_range)
@@ -169,10 +180,10 @@ class Histograms:
 
 
 def record_values(histogram: HdrHistogram, values: npt.NDArray[np.int64]) -> int:
-    """Count many values ≥ 0 as `record_value` does one; return how many are out of range.
+    """Count many values ≥ 0, as `record_value` does with one value; return how many are out of range.
 
-    The index of a value's count is that of `HdrHistogram._counts_index_for`: the bucket is that of its highest bit, and
-    within the bucket its `sub_bucket_half_count_magnitude` + 1 highest bits count.
+    The index of a value's count is computed as in `HdrHistogram._counts_index_for`: the highest bit of the value
+    selects the bucket, and its `sub_bucket_half_count_magnitude` + 1 highest bits select the count within the bucket.
     """
     half = histogram.sub_bucket_half_count_magnitude
     bits = np.frexp((values | histogram.sub_bucket_mask).astype(np.float64))[1].astype(np.int64)
@@ -194,7 +205,7 @@ def empty(metric: str) -> HdrHistogram:
 
 
 def _range(metric: str) -> tuple[int, int, int]:
-    """Return the smallest and the largest value of a metric's histograms, and their digits."""
+    """Return the smallest and the largest value of a metric's histograms, and their number of significant digits."""
     rate = metric in CATALOGUE and CATALOGUE[metric].unit == BYTES_PER_S
     return 1, FASTEST_BYTES_PER_S if rate else MAX_TIME_US, DIGITS
 
@@ -211,7 +222,7 @@ def header(started_utc_ns: int, *, simulated: bool) -> str:
 
 
 def read(path: Path) -> Histograms:
-    """Read the histograms of a log, without an incomplete last line. Raise UsageError if it is no such log."""
+    """Read the histograms of a log; ignore an incomplete last line. Raise UsageError if the file is no such log."""
     try:
         return decode(read_file(path), str(path))
     except OSError as error:
@@ -219,7 +230,7 @@ def read(path: Path) -> Histograms:
 
 
 def decode(log: bytes, name: str) -> Histograms:
-    """Read the histograms of a log's bytes as `read` does; errors name the log `name`."""
+    """Read the histograms from the bytes of a log, as `read` does. Error messages call the log `name`."""
     histograms = Histograms()
     try:
         lines = log.decode("ascii").splitlines(keepends=True)
@@ -248,7 +259,7 @@ def _unreadable(name: str, error: Exception) -> UsageError:
 
 
 def distribution(histogram: HdrHistogram) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return (highest value, count) of each non-empty bucket, ascending: quantiles are computed from these."""
+    """Return (highest value, count) of each non-empty bucket, ascending. Quantiles are computed from these pairs."""
     counts = np.frombuffer(histogram.counts, dtype=np.uint64, count=histogram.counts_len).astype(np.int64)
     held = np.flatnonzero(counts)
     tops = [histogram.get_highest_equivalent_value(histogram.get_value_from_index(int(index))) for index in held]
@@ -262,7 +273,7 @@ def worst_p99_ms(histograms: Histograms, metric: str) -> float | None:
 
 
 def quantile(histogram: HdrHistogram, p: float) -> int | None:
-    """Return the inverse CDF: the smallest bucket's top x with F(x) ≥ p; None if nothing was recorded."""
+    """Return the inverse CDF: the highest value x of the first bucket with F(x) ≥ p; None if nothing was recorded."""
     counts = np.frombuffer(histogram.counts, dtype=np.uint64, count=histogram.counts_len).astype(np.int64)
     ranks = np.cumsum(counts)
     if not ranks[-1]:

@@ -1,6 +1,6 @@
-"""The check that rows are those of one run, because a folder may come from another person. Pure.
+"""The check that the rows of a run folder belong together, because a folder may come from another person. Pure.
 
-Each session and each turn occurs once, no required value is missing, and no count or duration is below 0.
+Each session and each turn must occur once, no required value may be missing, and no count or duration may be below 0.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from bench.run.folder import SCHEMAS, TableName
 from bench.untrusted.sanitize import excerpt
 
 IN_EACH_ROW = ("session_id", "target", "outcome", "start_utc_ns", "ended_at_ns", "second", "duration_ns")
-"""The columns that are null in no row of any table."""
+"""The columns that must not be null in any row of any table."""
 REPORTED_BY_SERVICE = ("requests_limit", "requests_remaining", "tokens_limit", "tokens_remaining", "close_code")
-"""Columns of whole numbers that contain a service's report, which may have any value."""
+"""The columns of whole numbers that come from a report of the service, and so may have any value."""
 Codes = npt.NDArray[np.integer[Any]]
 
 
@@ -39,10 +39,11 @@ def wrong_column(table: TableName, rows: pa.Table | pa.RecordBatch) -> str:
 
 
 def repeated(sessions: Codes, id_of: Callable[[int], object], turns: Codes, numbers: npt.NDArray[np.float64]) -> str:
-    """Return which session or turn has two rows; "" if none has.
+    """Return a description of the session or turn that has two rows; "" if there is none.
 
-    `sessions`: for each row of sessions a code of its id, which `id_of` decodes. `turns`, `numbers`: for each row of
-    turns a code of its session, and its own number in the session; NaN if it has none.
+    `sessions`: for each row of the sessions table, a code of the session's id; `id_of` decodes the code. `turns`,
+    `numbers`: for each row of the turns table, the code of its session, and the number of the turn in the session, NaN
+    if it has no number.
     """
     if (twice := np.flatnonzero(np.bincount(sessions) > 1)).size:
         return f"it has session {excerpt(str(id_of(int(twice[0]))))} twice"

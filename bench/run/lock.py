@@ -1,6 +1,6 @@
-"""The lock of a run's folder: its writer holds it as long as the writer lives.
+"""The lock of a run's folder. The process that writes the run holds the lock as long as it lives.
 
-A PID does not show whether the writer lives: the next process, or the next container, may have the same one.
+A PID does not show whether the writer lives: the next process, or the next container, may have the same PID.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ def hold(folder: Path) -> None:
 
 
 def is_held(folder: Path) -> bool | None:
-    """Return whether a process holds the lock of a run's folder; None if that is unknown: there are no locks, or the
-    folder cannot be listed, though the files in it can be read.
+    """Return whether a process holds the lock of a run's folder.
+
+    Return None if that is unknown: the file system has no locks, or the folder cannot be opened, although its files can
+    be read.
     """
     try:
         file = os.open(folder, os.O_RDONLY)

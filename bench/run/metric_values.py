@@ -1,7 +1,8 @@
-"""Metrics of stored rows, computed column by column (`Metric.value_ns` for a complete table), and their histograms.
+"""Metrics of stored rows, computed column by column (as `Metric.value_ns`, but for a complete table), and their
+histograms.
 
-Histograms of the times of turns and sessions are made only from a run's rows: so they are complete whenever the rows
-are, and cost nothing while the run is active.
+Histograms of the times of turns and sessions are made only from a run's rows. So they are complete whenever the rows
+are complete, and they cost nothing while the run is active.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ from bench.run.worker_part import PartLike
 from bench.units import NS_PER_S, NS_PER_US
 
 CARRIED = {f"{kind}_{way}": f"{kind}_bytes_{way}" for kind in ("wire", "audio") for way in ("sent", "received")}
-"""Metrics of bytes per second, and the column that counts their bytes."""
+"""The metrics in bytes per second, each with the column that counts its bytes."""
 RATED_INSTANTS = ("opened_at_ns", "session_updated_at_ns", "ended_at_ns")
 Floats = npt.NDArray[np.float64]
 Rows: TypeAlias = pd.DataFrame | pa.Table
 
 
 def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> Floats:
-    """Compute a metric's nanoseconds, or the values of its column; NaN if it is absent. `rows` has `metric.columns`.
+    """Compute a metric for each row: nanoseconds, or the values of the metric's column; NaN if it is absent.
 
-    `origins_ns`: the result of `measured_from_ns` for these rows, if several metrics are computed of them.
+    `rows` has the columns `metric.columns`. `origins_ns`: the result of `measured_from_ns` for these rows; pass it if
+    several metrics of the same rows are computed.
     """
     if metric.column:
         values = floats(rows, metric.column)
@@ -55,7 +57,10 @@ def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> F
 
 
 def bytes_per_s(sessions: Rows, metric: str) -> Floats:
-    """Compute each session's bytes per second (CARRIED), from the upgrade to its end; NaN if it never opened."""
+    """Compute each session's bytes per second, from the upgrade to the session's end; NaN if it never opened.
+
+    `metric` is a key of CARRIED.
+    """
     upgraded, updated, ended = (floats(sessions, name) for name in RATED_INSTANTS)
     lasted_s = (ended - upgraded) / NS_PER_S
     opened = ~np.isnan(updated) & (lasted_s > 0)
@@ -66,7 +71,9 @@ def bytes_per_s(sessions: Rows, metric: str) -> Floats:
 
 
 def measured_from_ns(rows: Rows) -> Floats:
-    """Return the instant that latency counts from, by the row's `measured_from`; NaN if that is empty."""
+    """Return the instant from which latency is measured, which the column `measured_from` names; NaN if that is
+    empty.
+    """
     values = np.full(len(rows), np.nan)
     for name in MEASURED_FROM:
         named = _is(rows, ORIGIN, name)
@@ -95,23 +102,23 @@ def _is(rows: Rows, column: str, value: object) -> npt.NDArray[np.bool_]:
 
 
 def first_ns(rows: pa.Table, names: tuple[str, ...]) -> Any:
-    """Return the first of these instants that each row of an Arrow table has."""
+    """Return, for each row of an Arrow table, the first of the instants `names` that the row has."""
     return pc.coalesce(*(rows[f"{name}_at_ns"] for name in names))
 
 
 FROM_ROWS = tuple(name for name, metric in CATALOGUE.items() if metric.unit == "ms" and (metric.begin or metric.column))
-"""The times in rows: of turns, of sessions, and of the load generator."""
+"""The metrics that are times and come from rows: of turns, of sessions, and of the load generator."""
 
 Integers = npt.NDArray[np.int64]
 KeyedValues = Sequence[tuple[HistogramKey, Integers]]
-"""The rows that are counted under each key, which has no metric yet; a key may occur twice."""
+"""Keys, each with the indexes of the rows that are counted under it. The key has no metric yet, and may occur twice."""
 
 
 def all_histograms(read: files.ReadRows, parts: Iterable[PartLike]) -> Histograms:
-    """Return the histograms of all parts and of the rows, with what was counted out of range.
+    """Return the histograms of all parts and of the rows, including the counts of out-of-range values.
 
-    A part that is a finalized run also has the histograms of its rows and rates: these are made again. Raise UsageError
-    if the histograms of a part cannot be read.
+    If a part is a finalized run, it also has histograms of its rows and rates. They are not used, but made again. Raise
+    UsageError if the histograms of a part cannot be read.
     """
     total = Histograms()
     for part in parts:
@@ -133,7 +140,7 @@ def record_rows(read: files.ReadRows, histograms: Histograms) -> None:
     )
     for table, scopes, places in tables:
         for metric in (CATALOGUE[name] for name in FROM_ROWS if CATALOGUE[name].scope in scopes):
-            # one metric at a time, so that a million turns fit into memory
+            # one metric after another, so that the values of a million turns fit into memory
             values = values_ns(read(table, list(metric.columns)), metric)
             there, values_us = ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // NS_PER_US
             for key, mine in places:
@@ -141,7 +148,7 @@ def record_rows(read: files.ReadRows, histograms: Histograms) -> None:
 
 
 def _good_turns(read: files.ReadRows) -> Iterator[tuple[HistogramKey, Integers]]:
-    """Yield the indexes of successful turns, by the key that they are counted under."""
+    """Yield the indexes of successful turns, with the key under which they are counted."""
     names = ["worker", "target", "phase", "script", "step", "turn_type", "measured_from"]
     rows = read("turns", [*names, "outcome"])
     good = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(SUCCESSFUL))).to_numpy())

@@ -1,8 +1,9 @@
-"""Upper bounds of what missing workers did: what was not recorded is unknown, and counted at its bound. Pure.
+"""Upper bounds of the work that missing workers did and that was not recorded. Pure.
 
-A worker that stopped reporting may have continued until the run's end. In each of its slots sessions follow one
-another, so it started no more turns there than fit into that time. The only assumption is that no turn, from its start
-to the start of the next one, was shorter than the shortest that the run recorded.
+The number of unrecorded turns is unknown, so its upper bound is counted. A worker that stopped reporting may have
+continued until the run's end. In each of its slots, sessions follow one another, so it started no more turns in a slot
+than fit into that time. The only assumption is that the time from the start of a turn to the start of the next one was
+never shorter than the shortest such time that the run recorded.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ OF_SECONDS = ["second", "duration_ns", "worker", "target", "calls_offered", "ses
 class WorkerLoad(NamedTuple):
     """The work of a worker, by the plan of its run.
 
-    `slots`: the maximum of its concurrent sessions, 0 if unknown; `arms`: the number of slots of a pair. `pairs`,
-    `turns`: the maximum of its pairs, and of the turns of a session; None without a limit. `peers`: the workers of its
-    run, if calls arrive: calls go to workers in rotation, so it had at most one call more than any other. The run lasts
-    from `started_utc_ns` to `ends_utc_ns`, when it began to stop.
+    `slots`: the maximum number of its concurrent sessions, 0 if unknown. `targets`: the number of slots of a pair.
+    `pairs`: the maximum number of its pairs; `turns`: the maximum number of turns of a session; None without a limit.
+    `peers`: the workers of its run, if calls arrive. Calls go to workers in rotation, so this worker had at most one
+    call more than any other. The run lasts from `started_utc_ns` to `ends_utc_ns`, when it began to stop.
     """
 
     started_utc_ns: int
@@ -45,7 +46,10 @@ class WorkerLoad(NamedTuple):
 
 
 class MissingWorker(NamedTuple):
-    """A worker whose data is incomplete. `rows`: how many it reported to have written; `why`: what is damaged."""
+    """A worker whose data is incomplete.
+
+    `rows`: the number of rows of each table that the worker reported to have written. `why`: the damage to its data.
+    """
 
     worker: int
     host: str
@@ -55,7 +59,7 @@ class MissingWorker(NamedTuple):
 
 
 class KnownWork(NamedTuple):
-    """The known work of a missing worker: the rows of its turns, and the counts of its last report."""
+    """The known work of a missing worker: its turns that have rows, and the counts in its last report."""
 
     turns: int = 0
     turns_started: int = 0
@@ -66,8 +70,8 @@ class KnownWork(NamedTuple):
 def unknown_turns(record: KnownWork, load: WorkerLoad, shortest_ns: int | None, calls: int | None = None) -> int | None:
     """Return the maximum number of turns that a worker started and that have no row; None without a bound.
 
-    `shortest_ns`: the minimum time from the start of a turn to that of the next one in its slot, None if unknown;
-    `calls`: the maximum number of calls that arrived at it.
+    `shortest_ns`: the minimum time from the start of a turn to the start of the next one in the same slot, None if
+    unknown. `calls`: the maximum number of calls that arrived at the worker.
     """
     silent_ns = max(0, load.ends_utc_ns - record.until_utc_ns)
     bounds = []
@@ -81,15 +85,15 @@ def unknown_turns(record: KnownWork, load: WorkerLoad, shortest_ns: int | None, 
 
 
 def unknown_calls(record: KnownWork, of_peers: Collection[int]) -> int | None:
-    """Return how many calls a worker had at most beyond those it reported; None if no peer has complete data."""
+    """Return the maximum number of a worker's calls beyond those that it reported; None if no peer is complete."""
     return max(0, max(of_peers) + 1 - record.calls) if of_peers else None
 
 
 def shortest_turn_ns(turns: pd.DataFrame, sessions: pd.DataFrame) -> int | None:
     """Return the shortest time between the starts of two consecutive turns of a slot; None if there are none.
 
-    They are in one session, or the last of one and the first of the next: the time that one takes to end and one to
-    start.
+    Two such turns are in one session, or the first is the last turn of a session, and the second is the first turn of
+    the next session. In that case the time to end the one session and to start the other is included.
     """
     begins = turns.sort_values(["session_id", "start_ns"]).groupby("session_id")["start_ns"]
     shortest = [begins.diff().min()]
@@ -104,7 +108,10 @@ def shortest_turn_ns(turns: pd.DataFrame, sessions: pd.DataFrame) -> int | None:
 def missing_entries(
     lost: Sequence[MissingWorker], turns: pd.DataFrame, sessions: pd.DataFrame, seconds: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """Return the entries of run.json for missing workers (`MissingWorkerEntry`). Columns: OF_TURNS and so on."""
+    """Return the entries of run.json for missing workers (`MissingWorkerEntry`).
+
+    The tables need the columns OF_TURNS, OF_SESSIONS and OF_SECONDS.
+    """
     if not lost:
         return []
     shortest_ns, told = shortest_turn_ns(turns, sessions), _reported(turns, seconds)
@@ -135,7 +142,8 @@ def missing_entries(
 def _reported(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, KnownWork]:
     counts = turns["worker"].value_counts()
     rows: dict[int, int] = dict(zip(counts.index.tolist(), counts.tolist(), strict=True))
-    calls = seconds.groupby(["worker", "target"])["calls_offered"].sum()  # each target has the calls of all targets
+    # each target's row counts the calls of all targets
+    calls = seconds.groupby(["worker", "target"])["calls_offered"].sum()
     begun = seconds.groupby("worker")["turns_started"].sum()
     # the end of a second is at least half of its duration after its start
     ends_ns = seconds["second"].astype(np.int64) * NS_PER_S + seconds["duration_ns"].astype(np.int64) // 2
@@ -148,7 +156,7 @@ def _reported(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, KnownWork
 
 
 def _calls_of_peers(one: MissingWorker, lost: Sequence[MissingWorker], told: Mapping[int, KnownWork]) -> list[int]:
-    """Return the calls of each other worker whose record reaches the run's end."""
+    """Return the number of calls of each other worker whose data reaches the run's end."""
     cut, ends_ns = {other.worker for other in lost}, one.load.ends_utc_ns
     peers = (one.load.peers or frozenset()) - {one.worker}
     known = [(told[peer], ends_ns if peer in cut else ends_ns - NS_PER_S) for peer in peers if peer in told]
@@ -156,7 +164,10 @@ def _calls_of_peers(one: MissingWorker, lost: Sequence[MissingWorker], told: Map
 
 
 def load_of(document: Mapping[str, Any], lost: int, peers: Iterable[int], ends_utc_ns: int) -> WorkerLoad:
-    """Return the planned work of each of `lost` workers; users of workers lost before may have moved to it."""
+    """Return the planned work of each of the `lost` missing workers.
+
+    The users of workers that were lost earlier may have moved to this worker, so it is counted with their slots.
+    """
     workers = max(1, int(document.get("workers") or 1))
     arms = len(document.get("targets") or [None]) if document.get("interleaved") else 1
     users = -(-int(document.get("concurrency") or 0) // arms)

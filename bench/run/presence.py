@@ -1,4 +1,6 @@
-"""Checks of which files, folders and runs exist. What may exist but cannot be seen is an error, not an absence."""
+"""Checks of which files, folders and runs exist. If the system does not permit a check, that is an error: the file may
+exist.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from pathlib import Path
 from bench.errors import UsageError
 
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
-"""Errors that mean that there is no such file. After all others, such as EACCES, its existence is unknown."""
+"""The errors that mean that there is no such file. After any other error, such as EACCES, the file may exist."""
 
 
 def file_status(path: Path) -> os.stat_result | None:
@@ -37,7 +39,9 @@ def is_run(folder: Path) -> bool:
 
 
 def run_folders(folder: Path) -> list[Path]:
-    """Return the runs in a folder, and what may be runs. Raise UsageError if it is no folder, or cannot be read."""
+    """Return the folders in `folder` that are runs, or may be runs. Raise UsageError if it is no folder, or cannot be
+    read.
+    """
     try:
         return [path for path in folder.iterdir() if _may_be_run(path)]
     except OSError as error:

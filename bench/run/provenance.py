@@ -1,6 +1,6 @@
 """The origin of a run: the part of run.json that is known when a run starts, and its hosts.
 
-Hosts have one `HostEntry` (of `bench.run.document`) each.
+Each host has one `HostEntry` (of `bench.run.document`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PACKAGES = ("locust", "gevent", "websockets", "msgspec", "hdrhistogram", "pyarro
 STORED_SETTINGS = frozenset(
     {
         *("targets", "target_file", "url", "dialect", "api_key_env", "auth", "ca_file", "client_cert", "client_key"),
-        # of the URL and the proxy, the public forms are stored
+        # of the URL and the proxy, only the public forms are stored, without secrets
         *("proxy", "resolve", "compression", "max_message_mib"),
         *("sessions", "connect_rate", "session_pause", "prices", "budget", "seed"),
         *("arrival_rate", "arrival_pattern", "max_concurrent", "stages", "part_of"),
@@ -39,7 +39,8 @@ STORED_SETTINGS = frozenset(
         *("expect_workers", "exit_code_on_error", "loglevel", "only_summary", "csv_prefix", "html_file", "json_file"),
     }
 )
-"""The options that are stored: ours, and those of Locust that shape a load. All others may hold a secret."""
+"""The options that are stored in run.json: ours, and those of Locust that shape a load. All others may hold a secret.
+"""
 
 
 def opening_document(
@@ -74,7 +75,7 @@ def opening_document(
 
 
 def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the effective options that are set, of those that are stored."""
+    """Return those options of the run that may be stored (STORED_SETTINGS) and that are set."""
     return {
         name: value
         for name, value in sorted(settings.items())
@@ -92,13 +93,13 @@ NO_CLOCK = {"clock_offset_ns": None, "clock_offset_uncertainty_ns": None}
 
 
 def named_host() -> dict[str, Any]:
-    """Return the machine with its name, as `hosts` of run.json has it."""
+    """Return the facts about this machine with its name: an entry of `hosts` in run.json."""
     return {"name": host_name()} | host() | NO_CLOCK
 
 
 @cache
 def host() -> dict[str, Any]:
-    """Return the machine and the packages that affect the values."""
+    """Return the facts about this machine and about the packages that affect the values."""
     return {
         "kernel": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
@@ -126,7 +127,7 @@ LOAD_GENERATOR = {"event_loop_delay": "event_loop_delay_p99_ms", "send_delay": "
 def recorded_by(parts: Sequence[PartLike], document: Mapping[str, Any], histograms: Histograms) -> list[dict[str, Any]]:
     """Return the hosts that recorded a run, from all of its parts and the sum of their histograms.
 
-    A part with damaged facts has an unknown host; it counts for the host that led the run.
+    If the facts of a part are damaged, its host is unknown; then the part counts for the host that led the run.
     """
     by_part: list[RecordedPart] = [(part, [*part.facts.hosts] or [leader_of(document)]) for part in parts]
     by_name: dict[str, list[Mapping[str, Any]]] = {}
@@ -144,7 +145,7 @@ def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _measure_lateness(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return one entry for a host: the sum of workers and of their CPU use, and the first value of all else."""
+    """Return one entry for a host: the sums of its workers and CPU use, and the first value of each other key."""
     host: dict[str, Any] = {}
     for entry in entries:
         host |= {key: value for key, value in entry.items() if host.get(key) is None}
@@ -155,7 +156,11 @@ def _measure_lateness(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | None]:
-    """Return LOAD_GENERATOR of one host: of the sum of its own parts, and of its entries in parts of several hosts."""
+    """Return «LOAD_GENERATOR¦HARNESS¦the p99s» of LOAD_GENERATOR for one host, in ms: the larger of two values.
+
+    One is computed from the sum of the parts that only this host recorded. The other is the largest in the host's
+    entries in parts that several hosts recorded.
+    """
     total, entries = Histograms(), []
     for part, hosts in by_part:
         mine = [host for host in hosts if host["name"] == name]
@@ -173,5 +178,5 @@ def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | N
 
 
 def p99s_ms(histograms: Histograms) -> dict[str, float | None]:
-    """Return LOAD_GENERATOR of the processes with these histograms."""
+    """Return «LOAD_GENERATOR¦HARNESS¦the p99s» of LOAD_GENERATOR, in ms, for the processes that recorded these histograms."""
     return {key: worst_p99_ms(histograms, metric) for metric, key in LOAD_GENERATOR.items()}

@@ -1,8 +1,9 @@
 """The recorder of a worker process in a run: rows of observations, and histograms of events and of the load generator.
 
-The times of turns and sessions are in rows, which become histograms when they are read (`bench.run.metric_values`). A
-recorder knows the catalogue of metrics and its worker's spool, and never accesses a socket. Rows are in the spool
-within a second (`flush`), histograms within ten (`histogram_slices`), even if the process is killed later.
+Rows contain the times of turns and sessions; histograms of these times are made when the rows are read
+(`bench.run.metric_values`). A recorder knows the catalogue of metrics and its worker's spool, and never accesses a
+socket. Rows are in the spool within a second (`flush`), histograms within ten seconds (`histogram_slices`), even if the
+process is killed later.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ from bench.units import NS_PER_S, NS_PER_US
 from bench.untrusted.sanitize import escape_control
 
 AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = EventKind.AUDIO_DELTA, EventKind.SESSION_CREATED, EventKind.RATE_LIMITS
-"""Kinds that are compared at every event: local names, because access to an attribute of an enumeration is slow."""
+"""Kinds of events that are compared at every event. They are local names, because to access an attribute of an
+enumeration
+is slow.
+"""
 UNKNOWN_NAMES = 200
 SIMULATOR_OVERLOADED = "{}: the simulator sent 99 % of its events at most {:.1f} ms late"
 INCIDENTS = 100
@@ -45,7 +49,7 @@ INCIDENTS = 100
 
 @dataclass(frozen=True)
 class RowContext:
-    """The identity of a session in each of its rows."""
+    """The values that identify a session; each of its rows contains them."""
 
     session_id: str
     target: str
@@ -59,7 +63,7 @@ class RowContext:
 
 
 class Traffic(NamedTuple):
-    """The counts of one target's traffic, both ways."""
+    """The counts of one target's traffic, in both directions."""
 
     events_received: int = 0
     events_sent: int = 0
@@ -72,7 +76,7 @@ NO_TRAFFIC = Traffic()
 
 @dataclass
 class _Target:
-    """The counts of one target in this process. `past`: the traffic of past seconds."""
+    """The counts of one target in this process. `past`: the traffic up to the end of the last recorded second."""
 
     second: SecondCounts = field(default_factory=SecondCounts)
     active: int = 0
@@ -94,11 +98,13 @@ class _Target:
 
 
 class Recorder:
-    """The recorder of one process in a run, into its spool. `hide` removes secrets from the service's messages.
+    """The recorder of one process in a run, which writes into its spool. `hide` removes secrets from the service's
+    messages.
 
-    `transcripts`: also store transcripts. `warm_until_ns`: the instant of CLOCK_MONOTONIC from which the run is
-    measured; sessions state their own phase, because it depends on their start. `host`: the facts about this machine,
-    as in `named_host`, and more. `ahead_ns`: by how much its UTC is ahead of the run's.
+    `transcripts`: true if transcripts are stored, too. `warm_until_ns`: the instant of CLOCK_MONOTONIC at which the
+    warm-up ends; sessions state their own phase, because the phase depends on the session's start. `host`: the facts
+    about this machine, with at least those of `named_host`. `ahead_ns`: how far this machine's UTC is ahead of the
+    run's.
     """
 
     def __init__(
@@ -144,17 +150,19 @@ class Recorder:
         self._facts = PartFacts(pid=os.getpid(), out_of_range=counts[0], negative=counts[1])
         self._write_facts(done=False)
 
-    # Per session.
+    # Methods for sessions.
 
     def count_calls(self, targets: Iterable[str], **counts: int) -> None:
-        """Count calls in columns of these names, for each of their targets."""
+        """Add these numbers of calls to the columns of the same names, for each of the calls' targets."""
         for label in targets:
             second = self._targets[label].second
             for name, count in counts.items():
                 setattr(second, name, getattr(second, name) + count)
 
     def back_off(self, targets: Collection[str], *, begins: bool) -> None:
-        """Count the start or the end of a call's back-off, which follows a refusal of its caller's last call."""
+        """Count the start or the end of the back-off of a call, which is delayed because its caller's last call was
+        refused.
+        """
         self.count_calls(targets, calls_backed_off=begins)
         for label in targets:
             self._targets[label].backing_off += 1 if begins else -1
@@ -166,10 +174,13 @@ class Recorder:
         target.active += 1
         return SessionRecorder(self, labels, target)
 
-    # Rare calls.
+    # Methods that are called rarely.
 
     def incident(self, kind: str, text: str) -> None:
-        """Record an incident that may explain results, such as a failed sign-in (`kind`): all count, 100 are stored."""
+        """Record an incident that may explain results; `kind` is, for example, a failed sign-in.
+
+        All incidents are counted, and 100 are stored.
+        """
         facts = self._facts
         facts.incident_counts[kind] = facts.incident_counts.get(kind, 0) + 1
         if len(facts.incidents) < INCIDENTS:
@@ -177,12 +188,14 @@ class Recorder:
             facts.incidents.append({"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": shown})
 
     def _refused(self, table: files.TableName, column: str, row: Mapping[str, Any], why: str) -> None:
-        """Record an incident for a value that its row cannot hold, such as one beyond 64 bits: all else is stored."""
+        """Record an incident for a value that its row cannot hold, such as one beyond 64 bits. The rest of the row is
+        stored.
+        """
         of = f" of session {row['session_id']}" if "session_id" in row else ""
         self.incident("value_dropped", f"{column} in {table}{of}, null there: {why}")
 
     def event_loop_delay(self, delay_ns: int) -> None:
-        """Record the delay of a 10 ms timer."""
+        """Record by how much a 10 ms timer of the event loop was late."""
         self._record_event_loop_delay[self._phase(monotonic_ns())](max(0, delay_ns) // NS_PER_US)
         self._event_loop_delay_max_ns = max(self._event_loop_delay_max_ns, delay_ns)
 
@@ -226,7 +239,9 @@ class Recorder:
         self._event_loop_delay_max_ns = 0
 
     def flush(self) -> None:
-        """Write rows into the spool. Raise OSError if it accepts no more; they are kept for the next attempt."""
+        """Write rows into the spool. Raise OSError if the spool accepts no more; the rows stay buffered for the next
+        attempt.
+        """
         for table in self._tables.values():
             table.flush()
         if self._transcript is not None:
@@ -239,7 +254,7 @@ class Recorder:
 
     @property
     def simulated(self) -> bool:
-        """True if anything so far was measured against the simulator."""
+        """True if any session so far was measured against the simulator."""
         return any(target.simulated for target in self._targets.values())
 
     @property
@@ -294,10 +309,10 @@ class SessionRecorder:
         )
 
     def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
-        """Record the headers of the service's response, with any status, and an agent's id of the call."""
+        """Record the headers of the service's response, with any status, and the id that an agent gave the call."""
         self.service_session_id = call_id
         self._set_simulated(headers, {})
-        # much later than at the last incident
+        # much later than at the last incident that was recorded
         if (late_ms := simulator_late_ms(headers)) > 2 * self.target.simulator_late_ms:
             self.target.simulator_late_ms = late_ms
             self._recorder.incident("simulator_late", SIMULATOR_OVERLOADED.format(self.labels.target, late_ms))
@@ -377,7 +392,7 @@ class SessionRecorder:
         recorder._tables["sessions"].append(recorder._words.clean_row(row))
 
     def _identity(self) -> tuple[Any, ...]:
-        """Return the values of IDENTITY, with the current state of whether the service is simulated."""
+        """Return the values of the columns IDENTITY, including whether the service is known to be simulated by now."""
         recorder, labels = self._recorder, self.labels
         return (
             *(recorder._run_id, labels.session_id, self.service_session_id or None, labels.target),

@@ -1,10 +1,10 @@
-"""The replay of an event log: the observations of the live session, and its messages.
+"""The replay of an event log: it returns the observations of the live session, and its messages.
 
-It lacks headers and settings that are never written, and secrets in the service's messages.
+The replay lacks headers and settings, which are never written, and secrets in the service's messages.
 
-The first line of a log is the session's; then there is one for each input of its timeline, in order. An instant is
-absolute CLOCK_MONOTONIC nanoseconds. Fields that have their default are left out of a line, and a field that a reader
-does not know is skipped; a change that an older reader would misread raises `SCHEMA_VERSION`.
+The first line of a log describes the session; then there is one line for each input of its timeline, in order. An
+instant is in absolute CLOCK_MONOTONIC nanoseconds. Fields that have their default are left out of a line, and a reader
+skips a field that it does not know. A change that an older reader would misread raises `SCHEMA_VERSION`.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ SCHEMA_VERSION = 6
 
 
 class LogHeader(SessionStart, frozen=True, kw_only=True, tag="session"):
-    """The first line: the session, and the parameters of its timeline. `about["dialect"]` is always there.
+    """The first line: the session, and the parameters of its timeline.
 
-    `about`: run, session, target, script, dialect and formats, of a probe its URL; `output_format` is the format of the
-    audio in which replies are detected.
+    `about`: the run, session, target, script, dialect and formats, and the URL if the session is a probe;
+    `about["dialect"]` is always present. `output_format`: the format of the audio in which replies are detected.
     """
 
     schema: int
@@ -45,7 +45,9 @@ class LogHeader(SessionStart, frozen=True, kw_only=True, tag="session"):
 
 
 class LoggedAudio(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A delta's stripped audio: its decoded size, -1 if it is no base64, and the rest as in `StrippedAudio`."""
+    """The data of a delta whose audio was stripped: its decoded size, -1 if it is no base64, and the fields of
+    `StrippedAudio`.
+    """
 
     bytes: int
     audible: int | None = None
@@ -56,9 +58,9 @@ class LoggedAudio(msgspec.Struct, frozen=True, omit_defaults=True):
 class LoggedMessage(Input, frozen=True, tag="received"):
     """A message of the server, which arrived up to `uncertainty_ns` before its timestamp, in frames of `wire_bytes`.
 
-    `event`: the message, with all events in it. `audio`: replaces its audio if that was stripped. `unreadable`: why
-    there is no event; `text` is then the start of the message. `unknown`: the name under which an agent's message is
-    counted that is unknown or not for this call.
+    `event`: the message, with all events in it. `audio`: the replacement for its audio, if that was stripped.
+    `unreadable`: the reason why there is no event; `text` is then the start of the message. `unknown`: if the message
+    of an agent is unknown, or not for this call, the name under which it is counted.
     """
 
     at_ns: int
@@ -79,10 +81,10 @@ NO_BYTES = b""
 
 @dataclass(frozen=True)
 class WireTransfer:
-    """A message on the wire: when, which way, and what it was; audio decoded, frames with their headers.
+    """A message on the wire: its time, name and size. Sizes are of decoded audio, and of frames with headers.
 
-    `event`: the service's event, None for our own; `act`: the purpose of ours. If a message has several events, the
-    first one has its bytes.
+    `event`: the service's event, None for our own message. `message_kind`: the purpose of our own message. If a message
+    has several events, the first one has its bytes.
     """
 
     at_ns: int
@@ -95,7 +97,10 @@ class WireTransfer:
 
 @dataclass(frozen=True)
 class ReplayedSession:
-    """A replayed session. `cut`: the log ends before the session does, which counts as unfinished there."""
+    """A replayed session. `cut`: true if the log ends before the session does; the session then counts as unfinished at
+    the
+    end of the log.
+    """
 
     opened: LogHeader
     session: SessionObservation
@@ -105,7 +110,7 @@ class ReplayedSession:
 
 
 def replay_log(path: Path) -> ReplayedSession:
-    """Read and replay a log. Raise UsageError if a file is no log, has another version, or is damaged."""
+    """Read and replay a log. Raise UsageError if the file is no log, has another version, or is damaged."""
     try:
         with path.open("rb") as file:
             return _replayed(path, file)
@@ -165,7 +170,7 @@ def _events(line: LoggedMessage, dialect: Dialect) -> Sequence[ServerEvent]:
     return [msgspec.structs.replace(event, **cut) if event.kind in WITH_AUDIO else event for event in events]
 
 
-# The file.
+# Reading the file.
 
 
 def _replayed(path: Path, file: Iterator[bytes]) -> ReplayedSession:

@@ -1,9 +1,10 @@
 """The copy of a worker's part of a run on the host of its master, in chunks that may be lost, repeated or reordered.
 
-A chunk states at which byte of which file it starts, so the copy adds only what it lacks; it acknowledges its size, and
-the worker continues from there. Streams (rows, transcripts, event logs) only grow. Documents (histograms, facts) are
-replaced as a whole, and numbered: the facts that say that a worker is done are read before its streams but sent after
-them, so they arrive after all data that they count. This module is independent of how chunks travel.
+Each chunk states its file and the byte of the file at which it starts. So the copy adds only the bytes that it lacks,
+and acknowledges its new size; the worker continues from there. Streams (rows, transcripts, event logs) only grow.
+Documents (histograms, facts) are replaced as a whole, and numbered. The facts may report that a worker is done. The
+worker reads them before its streams but sends them after the streams, so they arrive after all data that they count.
+This module is independent of how chunks travel.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from bench.run.worker_part import FACTS, HISTOGRAMS, TRANSCRIPT, rows_of
 from bench.untrusted.safe_io import replace_text
 
 CHUNK_BYTES = 128 << 10
-"""The maximum size of a chunk before compression, which takes a worker one or two milliseconds."""
+"""The maximum size of a chunk before compression. To make such a chunk takes a worker one or two milliseconds."""
 STREAMS = (*(rows_of(table) for table in SCHEMAS), TRANSCRIPT)
 DOCUMENTS = (HISTOGRAMS, FACTS)
 """The documents in the order in which they are sent. The facts are last, because they may state that the worker is
@@ -33,14 +34,15 @@ MAX_DOCUMENT_BYTES = 64 << 20
 EVENT_LOG = re.compile(rf"{EVENTS}/w\d{{1,9}}-\d{{1,12}}\.jsonl", re.ASCII)
 KEY_BYTES = 32
 OF_STREAM = 0
-"""The version of streams."""
+"""The version number in chunks of streams, which have no versions."""
 NO_DOCUMENT = 0, b""
 
 
 class PartChunk(msgspec.Struct, frozen=True):
-    """A piece of a file: `data` (zlib) starts at byte `offset` of it. `total`: the size of a document, else 0.
+    """A piece of a file: `data` (zlib) starts at byte `offset` of the file. `total`: the size of a document, 0 for a
+    stream.
 
-    `seal`: a hash of all else under a key that its worker made and sent only to its master.
+    `seal`: a hash of all other fields, under a key that the worker made and sent only to its master.
     """
 
     name: str
@@ -55,7 +57,7 @@ class PartChunk(msgspec.Struct, frozen=True):
         return PartChunk(name, version, offset, total, data, _seal(key, (name, version, offset, total), data))
 
     def is_sealed(self, key: bytes) -> bool:
-        """Return whether it is unchanged since the worker with this key sent it."""
+        """Return whether the chunk is unchanged since the worker with this key sent it."""
         seal = _seal(key, (self.name, self.version, self.offset, self.total), self.data)
         return hmac.compare_digest(seal, self.seal)
 
@@ -69,7 +71,7 @@ class ChunkAck(msgspec.Struct, frozen=True):
 
 
 class BadChunkError(ValueError):
-    """A chunk that no worker of ours sends."""
+    """A chunk that none of our workers can have sent."""
 
 
 def new_key() -> bytes:
@@ -81,20 +83,25 @@ def _seal(key: bytes, place: tuple[str, int, int, int], data: bytes) -> bytes:
 
 
 class PartSource:
-    """The files of worker number `worker` in a folder of its own host, and how much of them the copy has."""
+    """The files of worker number `worker` in a folder of its own host, with the number of bytes of each that the copy
+    has.
+    """
 
     def __init__(self, folder: Path, worker: int, key: bytes) -> None:
         self._folder, self._worker, self._key = folder, worker, key
         self.chunk_bytes = CHUNK_BYTES
         self._copied: dict[str, int] = {}
-        """The number of bytes of each stream, and of the version of each document, that the copy has."""
+        """For each stream, the number of its bytes that the copy has; for each document, the same for the current
+        version."""
         self._documents: dict[str, tuple[int, bytes]] = {}
         """The last version of each document that was read, and its bytes."""
 
     def chunks(self) -> Iterator[PartChunk]:
-        """Yield the current data that the copy lacks; pass the receipt of each chunk to `note` before the next one."""
+        """Yield the current data that the copy lacks. The caller passes the receipt of each chunk to `add` before the
+        next one.
+        """
         for name in DOCUMENTS:
-            # before the streams: facts that report `done` must not arrive before the rows that they count
+            # before the streams, because facts that report `done` must not arrive before the rows that they count
             self._read(name)
         logs = sorted((self._folder / EVENTS).glob("*.jsonl"))
         for name in (*STREAMS, *(f"{EVENTS}/{log.name}" for log in logs)):
@@ -105,7 +112,7 @@ class PartSource:
                 yield chunk
 
     def add(self, receipt: ChunkAck) -> None:
-        # otherwise the document was read again meanwhile, and the copy has nothing of the new version
+        # otherwise the document was read again in the meantime, and the copy has nothing of the new version
         if receipt.version in (OF_STREAM, self._documents.get(receipt.name, NO_DOCUMENT)[0]):
             self._copied[receipt.name] = receipt.size
 
@@ -145,7 +152,9 @@ class PartReplica:
         """The version of each document that is in transfer, and its bytes so far."""
 
     def receive(self, chunk: PartChunk) -> ChunkAck:
-        """Store the new data of a chunk. Raise BadChunkError if no worker of ours sends such a chunk."""
+        """Store the data of a chunk that the copy lacks. Raise BadChunkError if none of our workers can have sent the
+        chunk.
+        """
         if not chunk.is_sealed(self._key):
             raise BadChunkError("it differs from what its worker sent")
         unpacking = zlib.decompressobj()
@@ -166,13 +175,13 @@ class PartReplica:
         path.parent.mkdir(exist_ok=True)
         with path.open("ab") as file:
             size = file.tell()
-            # only the missing data: a chunk may arrive twice, or after the loss of one before it
+            # only the missing data, because a chunk may arrive twice, or after an earlier chunk was lost
             if 0 <= chunk.offset <= size < chunk.offset + len(data):
                 try:
                     file.write(data[size - chunk.offset :])
                     file.flush()
                 except OSError:
-                    # a part of a chunk would prevent the complete one from being appended
+                    # if a part of a chunk stayed in the file, the complete chunk could not be appended later
                     file.truncate(size)
                     raise
                 size = chunk.offset + len(data)

@@ -1,9 +1,9 @@
 """Rows of turns, sessions and seconds, and the sanitizing of messages for them. Pure.
 
-Rows and messages contain no secrets, and audio only on request. A row holds the columns of `bench.columns` that turns,
-sessions and seconds fill. Hundreds of turns end per second, so the row of one is a tuple in the order of
-`TURN_COLUMNS`. Columns of `seconds` are counted as events happen. `hide` removes secrets from texts. Columns of JSON
-are cleaned before they are dumped; the caller that stores a row cleans its other texts (`TextSanitizer`).
+Rows and messages contain no secrets, and audio only on request. The columns of each table are in `bench.columns`.
+Hundreds of turns end per second, so the row of a turn is a tuple in the order of `TURN_COLUMNS`. Columns of `seconds`
+are counted as events happen. `hide` is a function that removes secrets from texts. Columns of JSON are cleaned before
+they are dumped; the caller that stores a row cleans its other texts (`TextSanitizer`).
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ from bench.untrusted.sanitize import escape_control
 Hide = Callable[[str], str]
 HIDDEN_SETTINGS = frozenset({"client_secret"})
 MAX_SENT_CHARACTERS = 4096
-"""A longer client event is left out, unless only its audio makes it long and audio is recorded."""
+"""The length up to which a client event is recorded. A longer one is recorded only if its audio alone makes it long,
+and
+audio is recorded.
+"""
 LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 
 
 def sent_event(message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bool) -> msgspec.Raw:
-    """Return a client event as JSON; NO_JSON if it is long."""
+    """Return a client event as JSON; NO_JSON if it is too long (MAX_SENT_CHARACTERS)."""
     without_audio = dialect.without_audio(message) if message else message
     if not message or len(without_audio) > MAX_SENT_CHARACTERS:
         return NO_JSON
@@ -43,38 +46,46 @@ def sent_event(message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bo
 def received_events(
     events: Sequence[ServerEvent], message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bool
 ) -> msgspec.Raw:
-    """Return a server's message as JSON; if its audio is stripped, the ids stay."""
+    """Return a server's message as JSON. If its audio is stripped, its ids remain."""
     if record_audio or not any(
         event.kind in WITH_AUDIO or event.other_dialect or is_unknown_of_agent(event, dialect) for event in events
     ):
         return clean(message, hide)
     try:
         cut = dialect.without_audio(message)
-    except UNREADABLE:  # in a part of the message that decoding skips
+    except UNREADABLE:  # the unreadable text is in a part of the message that decoding skips
         cut = dialect.without_audio(message.decode("utf-8", "replace").encode())
     return clean(cut, hide)
 
 
 def is_unknown_of_agent(event: ServerEvent, dialect: Dialect) -> bool:
-    """Return whether an event is unknown or of another call with an agent; it may contain audio all the same."""
+    """Return whether an agent's event is unknown, or belongs to another call. Such an event may contain audio, too."""
     return event.kind is EventKind.UNKNOWN and dialect.provider is not None
 
 
 def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
-    """Return JSON on one line, unchanged unless it has a secret; a binary message as JSON of one key, in base64."""
+    """Return JSON on one line, unchanged unless it contains a secret.
+
+    A binary message becomes JSON with one key, whose value is the message in base64.
+    """
     if isinstance(raw, BinaryMessage):
         return msgspec.Raw(msgspec.json.encode({BINARY: bytes(raw)}))
     try:
         value = msgspec.json.decode(raw)
         shown = without_secrets(value, hide)
         raw = raw if shown == value else msgspec.json.encode(shown)
-    except UNREADABLE:  # in a part of the message that decoding skips; otherwise it would be no event
+    # the unreadable text is in a part of the message that decoding skips; otherwise there would be no event
+    except UNREADABLE:
         raw = hide(raw.decode("utf-8", "replace")).encode()
     return msgspec.Raw(raw.translate(LINE_BREAKS))
 
 
 def without_secrets(value: Any, hide: Hide) -> Any:
-    """Return a decoded JSON value without secrets: in dumped JSON, a secret with a quotation mark would not match."""
+    """Return a decoded JSON value without secrets.
+
+    The value is cleaned before it is dumped: dumping escapes the quotation marks of a secret, so the secret would not
+    match.
+    """
     match value:
         case str():
             return hide(value)
@@ -89,7 +100,9 @@ UNTRUSTED = frozenset({
     "outcome", "detail", "close_reason", "service_session_id", "response_id", "answer_response_id", "item_id",
     "model", "region", "request_id", "input_text", "reply_text",
 })  # fmt: skip
-"""Columns with texts of a service, or of an exception in a user's code; all others are ours, and are not changed."""
+"""Columns with texts of a service, or of an exception in a user's code. The texts of all other columns are our own, and
+are not changed.
+"""
 SPOKEN = frozenset({"input_text", "reply_text"})
 """The columns of transcripts, which are not escaped: JSON holds them."""
 TRUNCATED = frozenset({"detail", "close_reason"})
@@ -103,7 +116,7 @@ class TextSanitizer:
         self._redact = hide
 
     def clean(self, column: str, text: str) -> str:
-        """Remove secrets, and only then escape and truncate: a truncated or escaped secret would not match."""
+        """Remove secrets, then escape and truncate. In another order, a truncated or escaped secret would not match."""
         text = text.encode("utf-8", "replace").decode()
         shown = self._redact(text) if column in UNTRUSTED else text
         shown = escape_control(shown) if column in UNTRUSTED - SPOKEN else shown
@@ -113,7 +126,10 @@ class TextSanitizer:
         return {column: self.clean(column, value) if isinstance(value, str) else value for column, value in row.items()}
 
     def clean_column(self, column: str, texts: Sequence[str | None]) -> Sequence[str | None]:
-        """Clean each text as `cleaned` does; all joined first, because there is rarely anything to clean."""
+        """Clean each text of a column as `clean` does.
+
+        First all texts are checked as one joined text, because there is rarely anything to clean.
+        """
         together = " ".join(filter(None, texts))
         if not together or self.clean(column, together) == together:
             return texts
@@ -127,7 +143,7 @@ SESSION_VALUES, SESSION_OR_NULL = names_of(SESSIONS, "same"), names_of(SESSIONS,
 
 
 IDENTITY = names_of(TURNS, "identity")
-"""The columns that identify the session of a row, in the order of `turn_row`'s argument."""
+"""The columns that identify the session of a row, in the order of the argument `identity` of `turn_row`."""
 TEXTS = tuple(name for some in TURNS if some.kind in ("label", "text") for name in some.names)
 TURN_COLUMNS = (
     *IDENTITY,
@@ -164,14 +180,17 @@ _token_counts = attrgetter(*TOKENS)
 
 
 def turn_columns(rows: Sequence[tuple[Any, ...]], words: TextSanitizer) -> dict[str, Sequence[Any]]:
-    """Return the columns of turns' rows, empty texts as null; cleaning them together takes half as long."""
+    """Return the columns of several rows from `turn_row`. Empty texts become null.
+
+    Rows are cleaned together, because that takes half as long as one by one.
+    """
     columns: dict[str, Sequence[Any]] = dict(zip(TURN_COLUMNS, zip(*rows, strict=True), strict=True))
     columns |= {name: [text or None for text in columns[name]] for name in OR_NULL}
     return columns | {name: words.clean_column(name, columns[name]) for name in TEXTS}
 
 
 def _longest_gaps(gaps_ns: Sequence[int]) -> tuple[int | None, int | None]:
-    """Return the longest gap, and the shortest that 95 % of the gaps do not exceed."""
+    """Return the longest gap, and the smallest gap that at least 95 % of the gaps do not exceed."""
     if not gaps_ns:
         return None, None
     gaps = sorted(gaps_ns)
@@ -206,7 +225,7 @@ def transcript_line(session_id: str, service_session_id: str, turn: TurnObservat
 
 
 def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = str) -> dict[str, Any]:
-    """Return the columns of `sessions` that a session itself provides."""
+    """Return the columns of `sessions` that come from the session's own observation."""
     row: dict[str, Any] = {
         "start_utc_ns": session.start_ns + utc_offset_ns,
         "unknown_events": sum(session.unknown_events.values()),
@@ -256,7 +275,9 @@ class SecondCounts:
     tokens_remaining: int | None = None
 
     def add(self, limits: Iterable[RateLimit]) -> None:
-        """Record the service's limits: the last value of each, and the smallest of what remains."""
+        """Record the limits that the service reported: the last value of each limit, and the smallest remaining
+        amount.
+        """
         for limit in limits:
             if limit.name in LIMITED:
                 most, remaining = f"{limit.name}_limit", f"{limit.name}_remaining"

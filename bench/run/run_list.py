@@ -48,9 +48,9 @@ class _Document(msgspec.Struct):
 
 
 class ListedRun(msgspec.Struct, frozen=True):
-    """A run, named by its folder. Counts that are made on finalizing are null before.
+    """A run, named by its folder. Counts that are made when the run is finalized are null before that.
 
-    `under_way`: whether a process may still write to it; null if only another host can know.
+    `under_way`: true if a process may still write to the run; null if only another host can know that.
     """
 
     name: str
@@ -68,7 +68,7 @@ class ListedRun(msgspec.Struct, frozen=True):
 
 
 class RunList(msgspec.Struct, frozen=True):
-    """The runs of a folder, newest first; `notices`: the folders that are damaged or cannot be read, and why."""
+    """The runs of a folder, newest first. `notices`: the folders that are damaged or cannot be read, and why."""
 
     schema: Literal[2]
     folder: str
@@ -96,7 +96,10 @@ def _readable(folder: Path, problems: list[str]) -> Iterator[tuple[Path, dict[st
 
 
 def resolve_run(name: str, folder: Path) -> Path:
-    """Return a run's folder by its path, or its name in `folder`; "": the newest. Raise UsageError if there is none."""
+    """Return the folder of a run, from its path or from its name in `folder`. If `name` is "", return the newest run.
+
+    Raise UsageError if there is no such run.
+    """
     if not name:
         return newest_run(folder)
     for path in (Path(name), folder / name):
@@ -106,7 +109,10 @@ def resolve_run(name: str, folder: Path) -> Path:
 
 
 def newest_run(folder: Path) -> Path:
-    """Return the last started run that has ended, of the readable ones. Raise UsageError if there is none."""
+    """Return the run that started last, of the runs that have ended and can be read.
+
+    Raise UsageError if there is none.
+    """
     problems: list[str] = []
     began = {
         path: (read.started_utc_ns, path.name)

@@ -1,17 +1,19 @@
-"""The spool: the parts of a run's workers until it is finalized; files in `spool/`, each with its worker's number.
+"""The spool: the parts of a run's workers until the run is finalized. Its files are in `spool/`, with their worker's
+number.
 
     turns-0.arrows sessions-0.arrows seconds-0.arrows   rows, as Arrow IPC streams
     transcripts-0.jsonl                                 transcripts
     histograms-0.hlog worker-0.json                     histograms and counts
 
-A part (`bench.run.worker_part`) is made of streams, which only grow, and of documents, which are replaced as a whole.
+A part (`bench.run.worker_part`) consists of streams, which only grow, and of documents, which are replaced as a whole.
 Rows are buffered in memory until they are flushed in batches; a stream is readable up to its last complete batch. A
 write that fails (a full disk) leaves the stream unchanged and the rows in memory, so the next attempt continues where
-the last successful one ended. Workers on other hosts write the same into a local folder, whose files are copied
-(`bench.run.replica`).
+the last successful one ended. Workers on other hosts write the same files into a local folder, from which they are
+copied (`bench.run.replica`).
 
-Event logs are written to their final place, the run folder's `events/`. A run of several hosts, an incomplete one, and
-a merged one store each worker's documents in `workers/`: their sum cannot be split again.
+Event logs are written to their final place, the folder `events/` of the run folder. The documents of all workers are
+summed when a run is finalized, and the sum cannot be split again. Therefore a run of several hosts, an incomplete run,
+and a merged run also store the documents of each worker, in `workers/`.
 """
 
 from __future__ import annotations
@@ -37,18 +39,20 @@ OF_WORKER = re.compile(r"\w+-(\d{1,9})\.\w+", re.ASCII)
 
 
 class Spool:
-    """The writer of worker number `worker`'s part, from 0. `run_id`: the run's name, if it is not the folder's."""
+    """The writer of the part of worker number `worker`, from 0. `run_id`: the id of the run, if it is not the folder's
+    name.
+    """
 
     def __init__(self, folder: Path, worker: int, run_id: str = "") -> None:
         self._folder, self.run_id, self.worker = folder, run_id or folder.name, worker
         self.events = folder / EVENTS
 
     def stream(self, name: str) -> AppendFile:
-        """Return a new stream; a name has only one. Raise OSError if it cannot be created."""
+        """Create and return a stream; call this once for each name. Raise OSError if the stream cannot be created."""
         return AppendFile(path_of(self._folder, self.worker, name))
 
     def replace(self, name: str, text: str) -> None:
-        """Replace the document of this name. Raise OSError, and keep the old one, if that fails."""
+        """Replace the document of this name. If that fails, keep the old one, and raise OSError."""
         replace_text(path_of(self._folder, self.worker, name), text)
 
 
@@ -64,7 +68,7 @@ def prepare(folder: Path) -> None:
 
 def is_stored(folder: Path) -> bool:
     """Return whether the run folder still holds its workers' parts, because it was not finalized."""
-    return (folder / SPOOL).is_dir() and not (folder / SPOOL).is_symlink()  # a link leads out of the run folder
+    return (folder / SPOOL).is_dir() and not (folder / SPOOL).is_symlink()  # a link would lead out of the run folder
 
 
 def remove(folder: Path) -> None:
@@ -80,7 +84,7 @@ def store(folder: Path, worker: int, name: str, data: bytes) -> None:
     """Store a worker's document in a finalized run folder."""
     path = path_of(folder, worker, name, WORKERS)
     if path.parent.is_symlink():
-        path.parent.unlink()  # the link leads out of the run folder
+        path.parent.unlink()  # the link would lead out of the run folder
     path.parent.mkdir(exist_ok=True)
     fresh = fresh_beside(path)
     fresh.write_bytes(data)
@@ -88,19 +92,21 @@ def store(folder: Path, worker: int, name: str, data: bytes) -> None:
 
 
 def is_reached(folder: Path, host: str) -> bool:
-    """Return whether a worker here can write to the spool of a master on `host`: both are on one machine."""
+    """Return whether a worker in this process can write to the spool of a master on `host`: both are on one machine."""
     return host == socket.gethostname() and folder.is_dir()
 
 
 BATCH_ROWS = 200
 Columns = Mapping[str, Sequence[Any]]
-"""The values of each column, one for each row; a missing column is null."""
+"""The values of each column, one value for each row. All values of a missing column are null."""
 ValueRefused = Callable[[str, Mapping[str, Any], str], None]
-"""The callback for a value that its column cannot hold: the column, the row, and why."""
+"""The callback for a value that its column cannot hold. Its arguments are the column, the row, and the reason."""
 
 
 class BatchWriter:
-    """The writer of one table, in batches. `refused` is called for values that a column cannot hold: null there."""
+    """The writer of one table, in batches. A value that its column cannot hold is stored as null; `refused` is called
+    for it.
+    """
 
     def __init__(
         self,
@@ -116,10 +122,10 @@ class BatchWriter:
         self._rows: list[Any] = []
         self._sealed = deque([(0, schema.serialize().to_pybytes())])
         self.written = 0
-        self._batch({}, 1)  # the first batch imports pandas, which takes 0.2 s: better now than between two events
+        self._batch({}, 1)  # the first batch imports pandas, which takes 0.2 s and should not happen between two events
 
     def append(self, row: Any) -> None:
-        """Add a row. Every 200th completes a batch (1.5 ms), so that no flush blocks the event loop for longer."""
+        """Add a row. Every 200th row completes a batch (1.5 ms), so that no flush blocks the event loop for longer."""
         self._rows.append(row)
         if len(self._rows) == BATCH_ROWS:
             self._seal()
@@ -129,13 +135,15 @@ class BatchWriter:
         return sum(rows for rows, _ in self._sealed) + len(self._rows)
 
     def flush(self) -> None:
-        """Write the buffered rows, 200 rows a batch. Raise OSError, and keep them, if the stream accepts no more."""
+        """Write the buffered rows, in batches of 200. If the stream accepts no more, keep them, and raise OSError."""
         while self._sealed or self._rows:
-            if not self._sealed:  # only if it is empty; otherwise every flush on a full disk would make another batch
+            # only if no batch waits; otherwise every flush on a full disk would make another batch
+            if not self._sealed:
                 self._seal()
             rows, data = self._sealed[0]
             self._stream.append(data)
-            self._sealed.popleft()  # only now, so that after a failure the next attempt writes it again
+            # only after the write, so that after a failure the next attempt writes the batch again
+            self._sealed.popleft()
             self.written += rows
 
     def _seal(self) -> None:
@@ -145,18 +153,22 @@ class BatchWriter:
         self._rows = []
 
     def close(self) -> None:
-        """Close the stream; `len` still counts rows that could not be written."""
+        """Close the stream. After that, `len` still returns the number of rows that could not be written."""
         self._stream.close()
 
     def _batch(self, columns: Columns, rows: int) -> pa.RecordBatch:
-        """Return a batch. The columns of a type are converted together, as a call costs as much as a hundred values."""
+        """Return a batch. Columns of the same type are converted together, because one conversion costs as much as a
+        hundred
+        values.
+        """
         nulls = (None,) * rows
         arrays: dict[str, pa.Array] = {}
         for kind, names in self._by_type.items():
             values = [columns.get(name, nulls) for name in names]
             try:
                 together = pa.array(list(chain.from_iterable(values)), kind)
-            except Exception:  # from Arrow, or from Python for a large integer: one of the columns is the cause
+            # raised by Arrow, or by Python for a large integer: a value of one of the columns is the cause
+            except Exception:
                 arrays |= {name: self._column(name, kind, columns, rows) for name in names}
             else:
                 arrays |= {name: together.slice(place * rows, rows) for place, name in enumerate(names)}
@@ -166,7 +178,8 @@ class BatchWriter:
         values = columns.get(name, (None,) * rows)
         try:
             return pa.array(values, kind)
-        except Exception:  # as above; value by value, so that only unusable values are null, and reported
+        # as above; the values are converted one by one, so that only unusable ones become null and are reported
+        except Exception:
             held: list[Any] = []
             for place, value in enumerate(values):
                 try:

@@ -1,7 +1,9 @@
-"""The upload of a run folder, each file by an HTTPS PUT: to a container of Azure Blob Storage, or any such server.
+"""The upload of a run folder, each file by an HTTPS PUT, to a container of Azure Blob Storage or to any server that
+accepts PUT.
 
-A file becomes a block blob by one request (Put Blob: up to 5,000 MiB), which needs a header that other servers ignore.
-A URL with a signature (SAS) is authorized by it; to Azure without one, this machine's identity signs in.
+A file becomes a block blob by one request (Put Blob: up to 5,000 MiB). This request needs a header that other servers
+ignore. If the URL has a signature (SAS), the signature authorizes the request. If it has none and the storage is
+Azure's, the identity of this machine signs in.
 """
 
 from __future__ import annotations
@@ -30,19 +32,26 @@ from bench.untrusted.safe_io import is_regular, open_file
 from bench.untrusted.sanitize import escape_control, slug
 
 URL_VARIABLE = "LOCUST_UPLOAD"
-"""The variable with the destination, Locust's for `--upload`: in a variable no process list shows a signature."""
+"""The environment variable with the destination, which Locust has for `--upload`. In a variable, no process list shows
+the
+signature of the URL.
+"""
 BLOB_HOSTS = {
     ".blob.core.windows.net": None,
     ".blob.storage.azure.net": None,
     ".blob.core.usgovcloudapi.net": "login.microsoftonline.us",
     ".blob.core.chinacloudapi.cn": "login.chinacloudapi.cn",
 }
-"""The end of a storage account's host → the sign-in host of its cloud; None for azure-identity's default."""
+"""The last part of a storage account's host name, with the sign-in host of its cloud; None for azure-identity's
+default."""
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 SERVICE_VERSION = "2021-08-06"
-"""The version of the storage service, which accepts no token without it (2017-11-09 or later)."""
+"""The version of the storage service's API. The service accepts a token only with a version of 2017-11-09 or later."""
 TRIES, FIRST_PAUSE_S, LIMIT_S = 4, 1.0, 60.0
-"""The pause doubles from try to try; the limit is for each step of a connection, not for a complete file."""
+"""The number of tries, the pause after the first one, and a time limit.
+
+The pause doubles from try to try. The limit is for each step of a connection, not for the transfer of a complete file.
+"""
 SIGN_IN_RETRIES = 2
 MIN_LIFE_NS = 60 * NS_PER_S
 MAX_NAMED = 5
@@ -57,7 +66,9 @@ REMEDIES = {
 
 @dataclass(frozen=True)
 class Destination:
-    """The destination of files. `query` may be a signature, which is never stored or displayed."""
+    """The destination of files. `query`: the query of the URL; it may be a signature, so it is never stored or
+    displayed.
+    """
 
     address: str
     """The URL without the query, and without a slash at its end."""
@@ -70,7 +81,10 @@ class Destination:
 
 
 def destination_of(url: str, source: str) -> Destination:
-    """Parse the URL. Raise UsageError, which calls it `source` and never quotes its query."""
+    """Parse the URL of a destination.
+
+    Raise UsageError for an invalid URL. The message calls the URL `source`, and never quotes its query.
+    """
     parts = split_url(url, "upload", source)
     host = parts.hostname or ""
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
@@ -100,7 +114,10 @@ class Uploaded(NamedTuple):
 
 
 class Uploader:
-    """The uploader of files to one destination. `fetch` signs in, `wait` sleeps the seconds until the next try."""
+    """The uploader of files to one destination. `fetch`: a function that gets a token. `wait`: a function that sleeps
+    for a
+    number of seconds, until the next try.
+    """
 
     def __init__(
         self, destination: Destination, *, fetch: Fetch = fetch_token, wait: Callable[[float], None] = sleep
@@ -111,10 +128,10 @@ class Uploader:
         self._opener = build_opener(ProxyHandler({} if direct else None))
 
     def upload(self, folder: Path) -> Uploaded:
-        """Upload all files of a run, run.json last: if that is there, the rest is.
+        """Upload all files of a run. run.json is the last one, so if it has arrived, all others have, too.
 
         Links and special files are left out, because a link can lead to any file of this machine. Raise UsageError if
-        the folder is no run, or one under way, and if a file does not arrive.
+        the folder is no run or an active one, and if a file does not arrive.
         """
         document = files.read_document(folder)
         if (folder / "run.json").is_symlink():
@@ -123,7 +140,7 @@ class Uploader:
             )
         if is_under_way(folder, document):
             raise UsageError(f"the run of {folder} is still in progress: upload it when it has ended")
-        # with the nanoseconds of its start, because independent machines may start in the same second
+        # the name contains the nanoseconds of the start, because independent machines may start in the same second
         there = f"{folder.name}-{int(document['started_utc_ns']) % NS_PER_S:09d}"
         regular, left_out = files_of(folder)
         for path in regular:
@@ -163,7 +180,7 @@ class Uploader:
         )
 
     def _signed(self) -> dict[str, str]:
-        """Return the headers that sign in, with a token that is valid for a while. Raise SignInError."""
+        """Return the headers that sign in, with a token that stays valid for a while. Raise SignInError."""
         entra = self._destination.sign_in
         if entra is None:
             return {}
@@ -173,7 +190,9 @@ class Uploader:
 
 
 def files_of(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the regular files of a run folder, its document last, and the names of other entries except folders."""
+    """Return the regular files of a run folder, run.json last, and the names of all other entries that are no
+    folders.
+    """
     document = folder / "run.json"
     regular: list[Path] = []
     left_out: list[Path] = []
@@ -186,7 +205,10 @@ def files_of(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _response(error: HTTPError) -> str:
-    """Return the response by its HTTP status and Azure's error name: a body could quote the request."""
+    """Return a description of an error response: its HTTP status and Azure's error name.
+
+    Its body is not included, because it could quote the request.
+    """
     named = slug(error.headers.get("x-ms-error-code") or "")
     words = " ".join(part for part in (str(error.code), named or responses.get(error.code, "")) if part)
     return f"{words} ({REMEDIES[error.code]})" if error.code in REMEDIES else words

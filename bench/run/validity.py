@@ -17,24 +17,33 @@ from bench.run.document import Check, CheckName, UncertainMetric, Validity
 
 MAX_UNCERTAINTY_MS = 1.0
 MAX_UNCERTAINTY_SHARE = 0.01
-"""`timestamp_uncertainty`: p99 at most 1 ms, or 1 % of the median, for each target, metric, and instant that it is
-measured from."""
+"""The limit of `timestamp_uncertainty`, as a share of the median.
+
+The p99 of the uncertainty may be 1 ms, or 1 % of the median if that is more. The check is made for each target, metric,
+and instant from which the metric is measured.
+"""
 MAX_LOOP_DELAY_MS = 5.0
 MAX_LOOP_DELAY_SHARE = 0.05
-"""`event_loop_delay`, if timestamps come from user space: p99 at most 5 ms, or 5 % of the lowest median latency of a
-first delta."""
+"""The limit of `event_loop_delay`, which is checked if timestamps come from user space.
+
+The p99 of the delay may be 5 ms, or 5 % of the lowest median latency of a first delta if that is more.
+"""
 MAX_USER_TIMESTAMPS_SHARE = 0.01
 MAX_CHUNK_SHARE = 0.1
-"""`send_delay`: p99 at most a tenth of the chunk."""
+"""The limit of `send_delay`: its p99 may be a tenth of the duration of a chunk."""
 MAX_START_DELAY_MS = 5.0
 MAX_START_DELAY_SHARE = 0.05
-"""`start_delay`, in an open loop: p99 at most 5 ms, or 5 % of the median service time."""
+"""The limit of `start_delay` in an open loop: its p99 may be 5 ms, or 5 % of the median service time if that is more.
+"""
 MAX_MISSING_PERCENT = 1.0
-"""`missing_data`, if parts of a merged run could not be read, workers are missing, or processes did not run when a
-timeout ended: the share of turns whose end is unknown."""
+"""The limit of `missing_data`: the share of turns whose end is unknown.
+
+The end of a turn is unknown if a part of a merged run could not be read, if a worker is missing, or if a process did
+not run when a timeout ended.
+"""
 
 MAX_EARLY_PERCENT = 1.0
-"""The limit of replies that start before their question ends: with more, latencies may be of another question."""
+"""The limit of replies that start before their question ends. With more, latencies may belong to another question."""
 EARLY_REPLIES: Final = "early_replies"
 
 MERGE_MISSING = "merge the missing data when it is available, or repeat the run"
@@ -43,9 +52,11 @@ MORE_PROCESSES = "lower the load, free a core of the machine, or use more --proc
 
 @dataclass(frozen=True)
 class MetricUncertainty:
-    """The uncertainty of one metric of one target: p99 of its bounds, and its median, in its unit; None if unknown.
+    """The uncertainty of one metric of one target: the p99 of its bounds, and the metric's median, in the metric's
+    unit.
 
-    Neither targets nor `measured_from` are pooled: a slow one would give a fast one its limit.
+    Both are None if unknown. Neither targets nor values of `measured_from` are pooled, because the limit depends on the
+    median: a slow target would raise the limit of a fast one.
     """
 
     target: str
@@ -54,15 +65,16 @@ class MetricUncertainty:
     p50: float | None
     unit: str = "ms"
     host: str = ""
-    """The host of these rows; empty for those of all hosts."""
+    """The host that recorded these rows; empty for the rows of all hosts together."""
     timestamps_p99: float | None = None
-    """p99 of the timestamps' uncertainty alone, if it includes that of a start detected in the audio."""
+    """The p99 of the timestamps' uncertainty alone, if the uncertainty includes the detection of a start in the audio.
+    """
     measured_from: str = ""
     """The instant that latency is measured from (`bench.metrics.MEASURED_FROM`); empty if the metric has only one."""
 
     @property
     def limit(self) -> float:
-        """The largest permitted uncertainty: 1 % of the median, and of times 1 ms at least."""
+        """The largest permitted uncertainty: 1 % of the median; if the metric is a time, at least 1 ms."""
         return max(MAX_UNCERTAINTY_MS if self.unit != "×" else 0.0, MAX_UNCERTAINTY_SHARE * abs(self.p50 or 0.0))
 
     @property
@@ -71,7 +83,7 @@ class MetricUncertainty:
 
     @property
     def exact(self) -> bool:
-        """True if it is within its limit; an unknown uncertainty counts as within."""
+        """True if the uncertainty is within its limit, or unknown."""
         return self.bound_p99 is None or self.bound_p99 <= self.limit
 
 
@@ -86,11 +98,12 @@ class EarlyReplies:
 
 @dataclass(frozen=True)
 class ValidityData:
-    """The data that the checks evaluate, all in ms; None if there was none of the kind.
+    """The data that the checks evaluate. Times are in ms; a value is None if there is no such data.
 
-    `metrics` are of the measured phase, by target; `user_stamps_share` is the share of turns with a timestamp that did
-    not come from the kernel, `chunk` the shortest paced chunk, `paced_audio` whether any was sent. `start_delay_p99` is
-    of calls that arrived, and so is `service_time_p50`.
+    `metrics`: the uncertainties of metrics in the measured phase, by target. `user_stamps_share`: the share of turns
+    with a timestamp that did not come from the kernel. `chunk`: the duration of the shortest paced chunk.
+    `paced_audio`: true if any paced chunk was sent. `start_delay_p99` and `service_time_p50` are computed only from
+    calls that arrived.
     """
 
     metrics: tuple[MetricUncertainty, ...]
@@ -102,25 +115,31 @@ class ValidityData:
     start_delay_p99: float | None = None
     service_time_p50: float | None = None
     host: str = ""
-    """The host of these processes and rows; empty for those of all hosts."""
+    """The host of these processes and rows; empty for all hosts together."""
     missing_share: float | None = None
-    """The maximum share of missing turns, with parts that were not merged and missing workers. NaN: unknown."""
+    """The maximum share of turns that are missing, because parts were not merged or workers are missing. NaN if
+    unknown."""
     starved_share: float = 0.0
     """The share of measured turns without a known outcome, because their process did not run when a timeout ended."""
     busy_reason: str = ""
-    """Programs that used the machine's cores, with what to do; empty if none used many, or if that is unknown."""
+    """A text that names the programs that used the machine's cores, and what to do.
+
+    It is empty if no program used many cores, or if that is unknown.
+    """
     failed: tuple[Check, ...] = ()
     """Checks that failed in the runs from which this one was merged."""
     early: tuple[EarlyReplies, ...] = ()
-    """Targets with replies that started too early."""
+    """The targets with replies that started too early."""
     refused: str = ""
     """The problem that the user has to correct first, such as a worker of another version."""
 
 
 def evaluate_checks(pooled: ValidityData, *hosts: ValidityData) -> Validity:
-    """Evaluate a run: `pooled` as a whole, and each of several `hosts`.
+    """Evaluate a run: `pooled` is the data of the whole run, and `hosts` is the data of each host, if there are
+    several.
 
-    A check passes if it does for the whole run, for every host, and for every part: pooling hides no uncertain host.
+    A check passes only if it passes for the whole run, for every host, and for every part. So the pooled data cannot
+    hide a host with a large uncertainty.
     """
     strata = (pooled, *hosts)
     checks = [_worst(of_check) for of_check in zip(*map(_checks, strata), strict=True)]
@@ -151,12 +170,17 @@ def _checks(evidence: ValidityData) -> list[Check]:
 
 
 def _worst(checks: Sequence[Check]) -> Check:
-    """Return the check that failed, else the one that is nearest to its limit; the first of several."""
+    """Return the check that failed; if none failed, the check that is nearest to its limit. Of several, return the
+    first.
+    """
     return max(checks, key=lambda check: (check.result == "fail", check.result != "not_evaluated", check.used))
 
 
 def _missing_data(evidence: ValidityData) -> list[Check]:
-    """Return the check on turns whose end is unknown, missing and starved ones, if there are any."""
+    """Return the check on turns whose end is unknown, if there are any: missing turns, and turns of a process that did
+    not run
+    when a timeout ended.
+    """
     missing, starved = evidence.missing_share, evidence.starved_share
     if missing is None and not starved:
         return []
@@ -172,7 +196,9 @@ def _missing_data(evidence: ValidityData) -> list[Check]:
 
 
 def uncertain_metrics(metrics: Iterable[MetricUncertainty], early: Iterable[EarlyReplies]) -> list[UncertainMetric]:
-    """Return the uncertain metrics of each target and host, by their worst turns or because of early replies."""
+    """Return the uncertain metrics of each target and host, because of their worst turns or because of early
+    replies.
+    """
     worst: dict[tuple[str, ...], MetricUncertainty] = {}
     for one in metrics:
         key = (one.host, one.target, one.metric)
@@ -195,7 +221,7 @@ def uncertain_metrics(metrics: Iterable[MetricUncertainty], early: Iterable[Earl
 
 
 def _entry(exactness: MetricUncertainty) -> UncertainMetric:
-    """Return an entry of run.json; an uncertainty without a bound is null."""
+    """Return the entry in run.json for the uncertainty of a metric; an uncertainty without a bound is null."""
     bound = exactness.bound_p99
     entry: UncertainMetric = {
         "target": exactness.target,

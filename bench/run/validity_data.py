@@ -1,7 +1,7 @@
 """The data that the validity checks evaluate, from a run's rows and histograms: delays and uncertainties.
 
-The uncertainty of a metric of stored rows is `bench.metrics.uncertainty_ns` for a complete table, in the metric's unit;
-NaN if it is unknown.
+The uncertainty of a metric is computed as in `bench.metrics.uncertainty_ns`, but for a complete table, and in the
+metric's unit; NaN if it is unknown.
 """
 
 from __future__ import annotations
@@ -55,12 +55,18 @@ BY_COLUMN = {
     "overlap": STOPPED,
     "audio_speed": SPEED,
 }
-"""Metrics that are no difference of two instants, and the columns of their uncertainty. `stall_count` goes with
-`stall_duration`; how much audio came after a reply was stopped depends only on the order of events."""
+"""Metrics that are not the difference of two instants, each with the columns from which its uncertainty is computed.
+
+`stall_count` is exact if `stall_duration` is. The amount of audio after a reply was stopped depends only on the order
+of events.
+"""
 
 
 class MaskedRows(NamedTuple):
-    """A target's measured rows on a host, "" for all hosts together, and the successful ones of them."""
+    """Masks of the rows of a target on a host: its measured rows, and those of them that are successful.
+
+    The host is "" for all hosts together.
+    """
 
     host: str
     target: str
@@ -69,7 +75,10 @@ class MaskedRows(NamedTuple):
 
 
 def load_validity_data(read: files.ReadRows, histograms: Histograms, document: dict[str, Any]) -> list[ValidityData]:
-    """Return the data of the validity checks, from the measured phase: of the run, then of each of several hosts."""
+    """Return the data of the validity checks, from the measured phase.
+
+    The first item is the data of the whole run. If there are several hosts, the data of each host follows.
+    """
     every_host = document.get("hosts") or []
     hosts = every_host if len(every_host) > 1 else []
     exact = defaultdict[str, list[MetricUncertainty]](list)
@@ -99,7 +108,9 @@ def load_validity_data(read: files.ReadRows, histograms: Histograms, document: d
 def _of_host(
     read: files.ReadRows, document: dict[str, Any], exact: Sequence[MetricUncertainty], facts: Mapping[str, Any]
 ) -> ValidityData:
-    """Return the data of one host by its entry of run.json, or of all together by their LOAD_GENERATOR alone."""
+    """Return the data of one host from its entry in run.json, or of all hosts together from their «LOAD_GENERATOR¦HARNESS¦p99s of
+  »  LOAD_GENERATOR.
+    """
     host = facts["name"]
     turns = _rows(read, "turns", COLUMNS, host)
     counted = is_measured(turns)
@@ -123,7 +134,7 @@ def _of_host(
 def _missing_share(
     read: files.ReadRows, document: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
 ) -> float | None:
-    """Return the maximum share of missing turns, with parts that were left out and missing workers."""
+    """Return the maximum share of turns that are missing, because parts were left out or workers are missing."""
     missing = [part["turns"] for part in parts if part["excluded_because"]]
     missing += [worker["turns"] for worker in document.get("missing_workers") or []]
     if not missing:
@@ -134,8 +145,9 @@ def _missing_share(
 def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator[EarlyReplies]:
     """Count, for each target, the replies of measured successful turns that started before their question had ended.
 
-    If replies are detected in the audio, an early one may be the answer to the question before, so each counts
-    (`cut_off`). Events identify the question of a reply: so for other services only the replies that count are checked.
+    If a service sends no events about replies, replies are detected in the audio. An early reply may then be the answer
+    to the question before, so every early reply counts (`cut_off`). For other services, events identify the question of
+    a reply, so only the reply to the turn's own question is checked.
     """
     heard_alone = {target.get("name") for target in document.get("targets") or [] if target.get("full_duplex")}
     waits = [metric for metric in CATALOGUE.values() if metric.scope == "turn" and metric.is_answer_wait]
@@ -160,14 +172,16 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
 
 
 def _starved_share(read: files.ReadRows) -> float:
-    """Return the share of measured turns without a known outcome, as their process did not run when a timeout ended."""
+    """Return the share of measured turns without a known outcome, because their process did not run when a timeout
+    ended.
+    """
     turns = read("turns", ["phase", "outcome"])
     outcomes = turns["outcome"].filter(is_measured(turns))
     return (pc.sum(pc.equal(outcomes, STARVED)).as_py() or 0) / max(1, len(outcomes))
 
 
 def is_measured(rows: pa.Table) -> Any:
-    """Return a mask of the rows of the measured phase, which includes those without a phase."""
+    """Return a mask of the rows of the measured phase. Rows without a phase count as measured."""
     return pc.fill_null(pc.equal(rows["phase"], "measurement"), True)
 
 
@@ -179,7 +193,9 @@ def _rows(read: files.ReadRows, table: files.TableName, columns: list[str], host
 
 
 def _starts(read: files.ReadRows, host: str) -> pa.Table:
-    """Return the measured sessions that were calls, with the columns of `start_delay` and `service_time`."""
+    """Return the measured sessions that belong to calls that arrived, with the columns of `start_delay` and
+    `service_time`.
+    """
     needed = [*CATALOGUE["start_delay"].columns, *CATALOGUE["service_time"].columns]
     rows = _rows(read, "sessions", list(dict.fromkeys(["phase", "call_arrival_at_ns", *needed])), host)
     return rows.filter(pc.and_(is_measured(rows), pc.is_valid(rows["call_arrival_at_ns"])))
@@ -193,10 +209,10 @@ def _quantile_ms(sessions: pa.Table, name: str, p: float) -> float | None:
 def metric_uncertainties(read: files.ReadRows, hosts: Sequence[str] = ("",)) -> Iterator[MetricUncertainty]:
     """Compute the bounds and the median of successful turns, for each target and each metric that depends on arrivals.
 
-    Turns that count from different instants are not pooled. If no turn of a target succeeded, the bounds are those of
-    all that have the metric. A metric without rows or any known bound is left out; if one bound in a hundred is
-    unknown, p99 is unknown. Many rows are read metric by metric, so that a million turns fit. `hosts`: "" for the rows
-    of all together.
+    Turns that are measured from different instants are not pooled. If no turn of a target succeeded, the bounds of all
+    turns that have the metric are used. A metric without rows or without any known bound is left out. If one bound in a
+    hundred is unknown, the p99 is unknown. If there are many rows, they are read for one metric after another, so that
+    a million turns fit into memory. `hosts`: the names of hosts; "" means the rows of all hosts together.
     """
     for scope, table in TABLES.items():
         places = list(_positions(read, table, hosts))
@@ -209,7 +225,7 @@ def metric_uncertainties(read: files.ReadRows, hosts: Sequence[str] = ("",)) -> 
 
 
 def worst_bound(folder: Path, metric: Metric, target: str) -> float:
-    """Return the maximum uncertainty of a target's measured rows, in the metric's unit; inf without a known bound."""
+    """Return the maximum uncertainty of a target's measured rows, in the metric's unit; inf if a bound is unknown."""
     if not bound_columns(metric):
         return 0.0
     read = partial(files.read_table, folder)
@@ -245,7 +261,7 @@ def _of_metric(
         if (counted & known).any():
             median = quantile_or_none(values[good & there & known], 0.5)
             rank = math.ceil(0.99 * int(counted.sum()))
-            known_slack = np.sort(slack[counted & known])  # unknown ones may be larger than any known one
+            known_slack = np.sort(slack[counted & known])  # an unknown bound may be larger than any known one
             p99 = float(known_slack[rank - 1]) if rank <= known_slack.size else None
             of_stamps = None
             if p99 is not None and (found := onset_ms[counted & known]).any():
@@ -261,12 +277,15 @@ def _values_with_bounds(read: files.ReadRows, metric: Metric) -> tuple[Floats, F
 
 
 def quantile_or_none(values: Floats, p: float) -> float | None:
-    """Return the smallest value that a share p of all does not exceed; None if there are none."""
+    """Return the smallest value that at least a share p of all values does not exceed; None if there are no values."""
     return float(np.quantile(values, p, method="inverted_cdf")) if values.size else None
 
 
 def bound_columns(metric: Metric) -> list[str]:
-    """Return the columns that `row_bounds` needs of a metric; none if it depends on no timestamp, so has no bound."""
+    """Return the columns from which `row_bounds` computes the bounds of a metric.
+
+    The result is empty if the metric depends on no timestamp, and so has no bound.
+    """
     if metric.column:
         return list(BY_COLUMN.get(metric.name, ()))
     arrivals, sends = ARRIVALS[metric.scope], SENDS[metric.scope]
@@ -302,7 +321,10 @@ def _uncertainty(rows: pa.Table, instant: str, inexact: Collection[str]) -> Floa
 
 
 def _of_speed(first: Floats, last: Floats, first_error: Floats, last_error: Floats, speed: Floats) -> Floats:
-    """Bound a speed s over d: the true span is d − last_error to d + first_error; inf if that may be 0."""
+    """Bound the error of a speed s that is measured over the time from `first` to `last`.
+
+    With d = last − first, the true time is between d − last_error and d + first_error. The bound is inf if it may be 0.
+    """
     span = last - first
     with np.errstate(divide="ignore", invalid="ignore"):
         slower, faster = first_error / (span + first_error), last_error / (span - last_error)

@@ -1,6 +1,7 @@
-"""A worker's part of a run: complete by itself; the parts of all workers are the complete run.
+"""A worker's part of a run. Each part is complete without the others; the parts of all workers are the complete run.
 
-It is made of the streams and documents of a spool (`bench.run.spool`), which a recorder writes and `WorkerPart` reads.
+A part consists of the streams and documents of a spool (`bench.run.spool`). A recorder writes them, and `WorkerPart`
+reads them.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ def rows_of(table: str) -> str:
 
 
 class PartFacts(msgspec.Struct):
-    """The counts of a worker that are not in rows and histograms, and whether it is done: its last row is written.
+    """The counts of a worker that are not in rows and histograms, and whether the worker is done (has written its last
+    row).
 
-    Counts are by name; `out_of_range` and `negative` are of values that no histogram holds, by metric. `hosts`: the
-    machine that recorded it; none if the facts are damaged.
+    Counts are by name. `out_of_range` and `negative`: the numbers of values that no histogram holds, by metric.
+    `hosts`: the machine that recorded the part; empty if the facts are damaged.
     """
 
     done: bool = False
@@ -63,16 +65,18 @@ class PartLike(Protocol):
         """Yield the transcripts, a JSON line per turn; return None if they were not recorded."""
 
     def histograms(self) -> Histograms:
-        """Return the histograms of events and of the load generator; others are made of rows, and are optional here."""
+        """Return the histograms of events and of the load generator. Other histograms are made of rows, and are
+        optional here.
+        """
 
     def copy_documents(self, folder: Path) -> None:
         """Store each worker's histograms and facts in a run folder, if they are known separately."""
 
 
 class WorkerPart:
-    """The record of worker number `worker`, from 0, up to its last append, as far as it can be read.
+    """The record of worker number `worker`, from 0, up to its last append, as far as the record can be read.
 
-    `damage`: what is unreadable, by the name of the stream or document, as far as it was read.
+    `damage`: for each stream or document that was read, by its name, what is unreadable in it.
     """
 
     def __init__(self, folder: Path, worker: int, place: str = spool.SPOOL) -> None:
@@ -81,12 +85,12 @@ class WorkerPart:
 
     @cached_property
     def has_started(self) -> bool:
-        """True if the worker has started to record: it writes its facts first."""
+        """True if the worker has started to record. It writes its facts before anything else."""
         return self._read(FACTS) is not None
 
     @cached_property
     def facts(self) -> PartFacts:
-        """The last facts that the worker wrote; those of an unfinished worker if they are missing or damaged."""
+        """The last facts that the worker wrote. If they are missing or damaged, the facts of an unfinished worker."""
         data = self._read(FACTS)
         if data is None:
             return PartFacts()
@@ -98,7 +102,7 @@ class WorkerPart:
 
     @property
     def host(self) -> str:
-        """The machine that recorded it; empty if that is unknown."""
+        """The machine that recorded the part; empty if that is unknown."""
         return next((host["name"] for host in self.facts.hosts), "")
 
     @property
@@ -107,7 +111,7 @@ class WorkerPart:
 
     @property
     def is_unfinished(self) -> bool:
-        """True if its worker still has something to write; one that died has not."""
+        """True if the part's worker still has something to write. A worker that died has not."""
         return not self.facts.done and self.is_alive
 
     @property
@@ -116,7 +120,9 @@ class WorkerPart:
         return "; ".join(f"{name}: {why}" for name, why in sorted(self.damage.items()))
 
     def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a table in complete batches, up to the last complete one of a damaged or truncated file."""
+        """Yield the rows of a table in complete batches. A damaged or truncated file ends after its last complete
+        batch.
+        """
         name, count = rows_of(table), 0
         if (file := self._open(name)) is not None:
             with file:
@@ -127,7 +133,7 @@ class WorkerPart:
                             yield with_columns_of(batch, schema)
                             count += len(batch)
                 except (pa.ArrowException, OSError, TypeError, ValueError) as error:
-                    # otherwise it was killed during a write
+                    # otherwise the worker was killed during a write
                     if self.facts.done or not isinstance(error, pa.ArrowInvalid):
                         self._set_damage(name, error)
         # a stream that lacks batches may still end with a complete one
@@ -141,7 +147,9 @@ class WorkerPart:
             return file.seek(0, os.SEEK_END)
 
     def transcript(self) -> Iterator[bytes] | None:
-        """Yield the transcripts, a JSON line per turn, without a truncated line; return None if not recorded."""
+        """Yield the transcripts, a JSON line per turn, without a truncated last line; return None if none were
+        recorded.
+        """
         file = self._open(TRANSCRIPT)
         if file is None:
             return None
@@ -149,7 +157,7 @@ class WorkerPart:
         return self._complete_lines()
 
     def histograms(self) -> Histograms:
-        """Return the last histograms that its worker wrote; none if they cannot be read."""
+        """Return the last histograms that the worker wrote; return no histograms if they cannot be read."""
         if (data := self._read(HISTOGRAMS)) is not None:
             try:
                 return decode(data, f"{HISTOGRAMS} of worker {self.worker}")
@@ -165,7 +173,7 @@ class WorkerPart:
             spool.store(folder, worker, HISTOGRAMS, data)
 
     def _complete_lines(self) -> Iterator[bytes]:
-        # opened when it is read, so that no unread file stays open
+        # the file is opened when it is read, so that no unread file stays open
         if (file := self._open(TRANSCRIPT)) is not None:
             with file:
                 yield from (line for line in file if line.endswith(b"\n"))
@@ -207,5 +215,8 @@ def with_columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def parts(folder: Path, place: str = spool.SPOOL) -> Sequence[WorkerPart]:
-    """Return the part of each worker that has written any; in `spool.WORKERS` those stored in a finalized run."""
+    """Return the part of each worker that has written anything.
+
+    If `place` is `spool.WORKERS`, return the parts that are stored in a finalized run.
+    """
     return [WorkerPart(folder, worker, place) for worker in spool.workers_in(folder, place)]

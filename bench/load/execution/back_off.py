@@ -56,8 +56,8 @@ def refusal_of(session: SessionObservation, now_ns: int, *, begun: bool) -> Refu
 def due_ns(refusals: Iterable[RefusedCall], in_a_row: int, drawn: float) -> int:
     """Return when the caller of these calls, which started together, may call again.
 
-    `in_a_row`: the number of refusals since a call got through, including this one. `drawn`: a random number from 0 to
-    1.
+    `in_a_row`: the number of refusals since the caller's last call that got through, including this one. `drawn`: a
+    random number from 0 to 1.
     """
     wait_ns = min(FIRST_WAIT_NS << min(in_a_row - 1, MAX_WAIT_NS.bit_length()), MAX_WAIT_NS)
     jitter_ns = int(wait_ns // 2 * drawn)
@@ -79,8 +79,8 @@ class _Refused(NamedTuple):
 class BackOff:
     """The waits of the callers of one process after refusals. `draw` returns random numbers from 0 to 1.
 
-    `waits` is called with True when a caller starts to wait, then with False. `ending` returns True if no call may
-    start.
+    `waits` is called with True when a caller starts to wait, and with False when the wait ends. `ending` returns True
+    if no call may start.
     """
 
     def __init__(self, draw: Callable[[], float], *, waits: Callable[[bool], None], ending: Callable[[], bool]) -> None:
@@ -89,7 +89,7 @@ class BackOff:
         """Callers by identity, because users may define equality."""
 
     def on_call_ended(self, caller: Caller, refusals: Iterable[RefusedCall]) -> None:
-        """Record the refusals among the calls that a caller started together; none: the calls got through."""
+        """Record the refusals among the calls that a caller started together. None: they got through."""
         several = list(refusals)
         if not several:
             self._refused.pop(id(caller), None)

@@ -34,7 +34,9 @@ POLL_S = 0.05
 
 @dataclass(frozen=True)
 class CallAssignment:
-    """The assignment of a call of a pair: a script and a target. `leaving` returns True if its user must leave."""
+    """The assignment of one call of a pair: a script and a target. `leaving` returns True if the call's user must
+    leave.
+    """
 
     target_state: TargetState
     compiled_script: CompiledScript
@@ -47,9 +49,9 @@ class CallAssignment:
 
 
 class CallTranscript:
-    """The conversation of a call, in the order of its steps, as items that another session can be given.
+    """The conversation of a call, in the order of its steps, as items with which another session can begin.
 
-    It starts with the items `before` the call. It contains speech as transcripts.
+    It starts with the items `before` the call. Speech is in it as transcripts.
     """
 
     def __init__(self, before: Sequence[SaidItem]) -> None:
@@ -71,7 +73,7 @@ class CallTranscript:
 
     def add_turn(self, turn: TurnObservation, outputs: dict[str, FunctionOutput]) -> None:
         """Add the transcripts of a turn that has ended. Remove the results of its function calls from `outputs`."""
-        part = self._open.pop(turn.turn, [])  # a turn out of band is not kept
+        part = self._open.pop(turn.turn, [])  # an out-of-band turn has no items
         if turn.input_text:
             part.append(Message(role="user", text=turn.input_text))
         for replied in turn.reply_parts:
@@ -93,9 +95,10 @@ class Call:
         self._transcript = CallTranscript(self._script.history_items)
         self._number = self._turns_started = 0
         self.on_turn: Callable[[TurnObservation], None] | None = None
-        """The receiver of each turn that has ended, for a task in Python that may read its results."""
+        """The receiver of each turn that has ended. It is set for a task in Python, which may read the results of the
+        turn."""
         self._session: Session | None = None
-        """None until it is connected."""
+        """The current session; None until it is connected."""
         self.refusal: RefusedCall | None = None
         """The refusal of the call's last session, after the call has ended."""
 
@@ -147,7 +150,9 @@ class Call:
     # Steps.
 
     def run_step(self, step: PreparedStep) -> bool:
-        """Run one step, as `Session.perform` does. If a renewal is due before it, continue in another session."""
+        """Run one step, as `Session.run_step` does. If a renewal of the session is due, first continue in another
+        session.
+        """
         if not self._script.renewable:
             return self._connected.run_step(step)
         if not step.within_turn:
@@ -174,14 +179,15 @@ class Call:
     def start(self) -> None:
         self._number += 1
         self._booked_ns: int | None = None
-        """The start that is reserved for the next session, among the starts of its target."""
+        """The start that is reserved for the next session with the pacer of the target."""
         self._listener = self.start_session(self._number, self._turns_started)
         self._listener.on_turn = self._on_turn
 
     def start_session(self, number: int, turns_started: int) -> RunListener:
         """Start the record of a session.
 
-        `number`: that of the session in the call, from 1. `turns_started`: the turns in the sessions before it.
+        `number`: the number of the session in the call, from 1. `turns_started`: the number of turns in the sessions
+        before it.
         """
         assignment, script = self._assignment, self._script
         labels, wanted = (
@@ -245,7 +251,7 @@ class Call:
         return self._renewal_is_due and self.has_step(waits=self._listener.timeline.is_over)
 
     def has_step(self, *, waits: bool) -> bool:
-        """Return whether the next session may start now. `waits`: wait for its start, unless the call must end."""
+        """Return whether the next session may start now. `waits`: True to wait for it, unless the call must end."""
         pacer = self._assignment.target_state.pacer
         while True:
             now_ns = monotonic_ns()
@@ -272,7 +278,7 @@ class Call:
 
 
 class StepRunner(CallSteps):
-    """The steps of a task in a session, which run like those of a script (see `CompiledScript`).
+    """The runner of a task's steps in a session. They run like the steps of a script (see `CompiledScript`).
 
     A step that the rehearsal did not reach is prepared just before it runs.
     """

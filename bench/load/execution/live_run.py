@@ -1,7 +1,7 @@
 """A run in one process: its targets, its recorder, and the pairs of sessions that its users play.
 
-It is made when Locust starts a test, and closed when Locust stops the test. During the run, it writes a recorder's rows
-and histograms to disk, and measures the delay of the event loop.
+The object is made when Locust starts a test, and closed when Locust stops the test. During the run, it writes a
+recorder's rows and histograms to disk, and measures the delay of the event loop.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ MAX_PAUSE_S = 0.001
 NEW_OBJECTS, LOOKS = 2_000, 100
 """Thresholds of the garbage collector.
 
-The first is the number of new objects before a search for cycles, which takes 1 ms. The second is the number of
-searches before a search of all objects seen so far, which may take 100 ms. All sessions wait meanwhile. Sessions leave
-no cycles.
+The first is the number of new objects before a search for cycles among them, which takes 1 ms. The second is the number
+of such searches before a search of all objects seen so far, which may take 100 ms. All sessions wait during a search.
+Sessions leave no cycles.
 """
 HEARTBEAT_NS = 10_000_000
 TICK_S = 0.5
@@ -135,7 +135,7 @@ class LiveRun:
             if start is not None:
                 self._run_started(start, called_ns, user, task, caller)
             else:
-                self._left += 1  # it did not start
+                self._left += 1  # the pair did not start
         finally:
             self._open -= 1
             self._stop_if_done()
@@ -162,12 +162,12 @@ class LiveRun:
             try:
                 if len(calls) == 1:
                     words = [calls[0].run()]
-                else:  # the hub starts them in this order
+                else:  # the hub starts the greenlets in this order
                     others = [gevent.spawn(call.run) for call in calls]
                     try:
                         words = [session.get() for session in others]
                     finally:
-                        gevent.killall(others, block=False)  # if their user was killed
+                        gevent.killall(others, block=False)  # has an effect only if their user was killed
                 if called_ns is None:
                     self._back_off.on_call_ended(caller, [call.refusal for call in calls if call.refusal is not None])
                 raise_all([word for word in words if isinstance(word, Exception)])
@@ -247,7 +247,7 @@ class LiveRun:
         )
 
     def hold_s(self) -> dict[str, float]:
-        """Return for how many seconds the services have delayed starts so far, by the target's label."""
+        """Return, by the target's label, for how many seconds the service has delayed starts so far."""
         now_ns = monotonic_ns()
         held = {arm.label: arm.pacer.held_ns(now_ns) / NS_PER_S for arm in self.target_states}
         return {label: round(held_s, 1) for label, held_s in held.items() if held_s}
@@ -259,7 +259,10 @@ class LiveRun:
         return len(self.sessions.active)
 
     def drain(self, longest_s: float, outcome: str = "unfinished") -> int:
-        """Wait for open turns, at most `longest_s`. Then cut the others with this outcome, and return their number."""
+        """Wait for open turns, at most `longest_s`. Then end the sessions that still have one with this outcome, and
+        return
+        their number.
+        """
         lifecycle = self._callbacks.lifecycle
         until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
         while self.active and not lifecycle.is_hurried and monotonic_ns() < until_ns:
@@ -377,7 +380,7 @@ class Flusher:
         # as in _guarded, but there is no later attempt, so lost data is counted and reported
         except Exception as error:
             if isinstance(error, FileNotFoundError) and self.error is not None:
-                return  # it was reported that the folder is gone
+                return  # an earlier message already reported that the folder is gone
             rows = self._recorder.unwritten_rows
             self.error = f"cannot write the run folder: {error}; {rows} rows were not written"
             print(f"rtbench: {self.error}", file=sys.stderr)

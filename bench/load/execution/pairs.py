@@ -1,4 +1,5 @@
-"""The numbers and the order of the sessions of a process: permuted pairs, one session with each target. Pure.
+"""The numbers and the order of the sessions of a process. Sessions are in pairs, one with each target, in random order.
+Pure.
 
 The sessions of a pair start together, and differ only in what is compared: the pair's number determines their
 recordings, their variables and their order. In a run with one target, a pair is one session.
@@ -25,9 +26,9 @@ ORDERS = 1
 class WorkerSlot:
     """The place of this process in a run: its number `worker`, from 0, of `workers` processes.
 
-    The run started at `started_utc_ns`, which is `began_ns` of CLOCK_MONOTONIC, the clock that its processes share.
-    Pairs that start within `warmup_s` after it are not measured. `ahead_ns`: the offset of this host's UTC ahead of the
-    master's, with the uncertainty `ahead_error_ns`, which is None if the clocks were not compared.
+    The run started at `started_utc_ns`. On CLOCK_MONOTONIC, which the processes of a host share, this was `started_ns`.
+    Pairs that start within `warmup_s` after it are not measured. `ahead_ns`: how far this host's UTC is ahead of the
+    master's. `ahead_uncertainty_ns`: the uncertainty of `ahead_ns`; None if the clocks were not compared.
     """
 
     started_utc_ns: int
@@ -39,11 +40,14 @@ class WorkerSlot:
     ahead_uncertainty_ns: int | None = None
 
     def numbered(self, number: int) -> int:
-        """Convert a number from 0 in this process into a number over all processes, which take turns."""
+        """Convert a number from 0 in this process into a number over all processes. Consecutive numbers go to the
+        processes in
+        turn.
+        """
         return number * self.workers + self.worker
 
     def share(self, sessions: int) -> int:
-        """Return this worker's number of these sessions."""
+        """Return how many of these sessions this worker plays."""
         return sessions // self.workers + (self.worker % self.workers < sessions % self.workers)
 
 
@@ -51,9 +55,9 @@ class WorkerSlot:
 class Pair:
     """A pair of sessions.
 
-    `number`: from 0, over all processes. `of_script`: the same, among the pairs of its script. `block` (two minutes)
-    and `phase` depend on the start of the pair. `intended_ns`: the intended start. `called_ns`: when its call arrived;
-    None in a closed loop.
+    `number`: the number of the pair over all processes, from 0. `of_script`: its number among the pairs of its script.
+    `block` (of two minutes) and `phase` depend on the start of the pair. `intended_ns`: the intended start.
+    `called_ns`: the instant at which its call arrived; None in a closed loop.
     """
 
     number: int

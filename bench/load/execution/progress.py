@@ -24,11 +24,11 @@ from bench.units import NS_PER_MINUTE, NS_PER_US
 
 LiveRole = Literal["wait", "value", "bound"]
 WAIT: Final = "wait"
-"""The role of the latency of the first delta."""
+"""The role of times that are the latency of the first delta."""
 VALUE: Final = "value"
-"""The role of a headline metric whose uncertainty is known."""
+"""The role of times that are a headline metric with a known uncertainty."""
 BOUND: Final = "bound"
-"""The role of that uncertainty."""
+"""The role of times that are the uncertainty of a headline metric."""
 
 
 class LiveMetricKey(NamedTuple):
@@ -49,11 +49,11 @@ JUDGED = {
 """The headline metrics of turns by `measured_from`, with the keys of their values and uncertainties."""
 
 Times = dict[str, dict[str, list[tuple[LiveMetricKey, list[int]]]]]
-"""Microseconds, by target and step, each key once."""
+"""Times in microseconds, by target and step. Within a step, each key occurs once, with its times."""
 StepKey = tuple[str, str]
 """The name of a script and of a step in it."""
 Failures = dict[str, list[tuple[LiveMetricKey | None, int]]]
-"""Failed turns by target, each key once.
+"""The failed turns of each target. Each key occurs once, with its number of turns.
 
 A turn counts once with the first delta that it waited for (None if no turn of its step has received one yet), and once
 with each headline metric that other turns of its step have.
@@ -64,25 +64,27 @@ Outcomes = dict[str, dict[str, dict[str, int]]]
 
 @dataclass(frozen=True)
 class ProgressReport:
-    """The report of one process, in plain data: `msgspec.convert(asdict(standing), ProgressReport)` returns the same.
+    """The report of one process, in plain data, so that `msgspec.convert(asdict(report), ProgressReport)` returns an
+    equal
+    report.
 
     Current values are `sessions_open`, `callers_backing_off` (callers who wait after a refused call), `tokenless`
-    (sessions that wait for a token), and `waiting_s` (the remaining delay of starts). `times_us` contains turns that
-    ended since the previous report. All other values are cumulative. Latency and its uncertainty come only from
-    measured turns.
+    (sessions that wait for a token), and `waiting_s` (the remaining delay of starts). `times_us` contains the times of
+    turns that ended since the previous report. All other values are cumulative. Latency and its uncertainty come only
+    from measured turns.
     """
 
     calls: int = 0
     calls_blocked: int = 0
     """Calls that found no free slot."""
     calls_backed_off: int = 0
-    """Calls that were delayed because their caller's last one was refused."""
+    """Calls that were delayed because the last call of their caller was refused."""
     callers_backing_off: int = 0
     sessions_open: int = 0
     tokenless: int = 0
     sessions_done: int = 0
     sessions_renewed: int = 0
-    """Sessions that are done and were replaced by another session of their call."""
+    """Sessions that have ended and were replaced by another session of the same call."""
     sessions_refused: int = 0
     """Sessions that failed before they were open and were not throttled. They are included in `sessions_done`."""
     pairs_done: int = 0
@@ -116,7 +118,10 @@ NOTHING_SENT: Mapping[str, Traffic] = {}
 COUNTS = tuple(each.name for each in fields(ProgressReport) if each.type == "int")
 """The counts, which are summed over processes."""
 DESIGN = ("sessions_measured", "turns_measured", "turns_squared")
-"""Measured sessions with a turn that ended, these turns, and the sum of the squared numbers of turns per session."""
+"""The number of measured sessions with a turn that ended, the number of these turns, and the sum of the squared numbers
+of
+turns per session.
+"""
 TARGET_COUNTS = ("sessions_open", "turns_succeeded", "turns_failed", *DESIGN, *Traffic._fields, "usd", "unpriced")
 """The values per target. Bytes are those on the wire."""
 
@@ -275,7 +280,10 @@ def _wait_us(turn: TurnObservation) -> tuple[LiveMetricKey, int] | None:
 
 
 class CostMeter:
-    """The cost of a process: responses when they are done, and minutes as they pass. `terms`: by the target's label."""
+    """The cost of a process. Responses are added when they are done, and minutes as they pass. `terms`: the pricing
+    terms of
+    each target, by its label.
+    """
 
     def __init__(self, table: Mapping[str, Prices], terms: Mapping[str, PricingTerms]) -> None:
         self._table, self._terms = table, terms
@@ -291,7 +299,7 @@ class CostMeter:
         self.unknown_models: set[str] = set()
 
     def add(self, target: str, model: str | None, usage: TokenUsage) -> None:
-        """Add a response that is done. `model`: as reported by the session, None if it reported none."""
+        """Add a response that is done. `model`: the model that the session reported; None if it reported none."""
         tariff = self._tariff(target, model)
         if tariff.prices is not None and not tariff.prices.of_tokens:
             return

@@ -1,4 +1,6 @@
-"""The sessions of one process: their records, and the decision by their results whether the run continues."""
+"""The sessions of one process: their records, and the decision whether the run continues, which depends on their
+results.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ Fire = Callable[..., None]
 
 @dataclass(frozen=True)
 class LocustCallbacks:
-    """The connection between sessions and their run. Sessions only read the lifecycle.
+    """The connection between sessions and their run. Sessions can read the state of the lifecycle, but not change it.
 
     `tell` passes an event to the lifecycle and executes the resulting actions. `fire` adds an entry to Locust's
     dashboard.
@@ -66,7 +68,7 @@ class SessionRegistry:
         self.progress, self.callbacks, self.redact = progress, callbacks, hide
         self.active: set[gevent.Greenlet] = set()
         self.on_log_error = False
-        """True if an event log could not be written, which was reported. No event log is written after it."""
+        """True if an event log could not be written. This was reported, and no event log is written any more."""
 
     @property
     def ending(self) -> bool:
@@ -123,7 +125,7 @@ class SessionRegistry:
 
 
 class RunListener:
-    """A `bench.session_io.Listener` that passes on the events of a session, to its record first."""
+    """A `bench.session_io.SessionListener` that passes on the events of a session, to the session's record first."""
 
     def __init__(
         self,
@@ -136,7 +138,8 @@ class RunListener:
         self.timeline, self.log = timeline, log
         self._record, self._target_state, self._sessions = record, arm, sessions
         self.on_turn: Callable[[TurnObservation], None] | None = None
-        """The receiver of each turn, before all others, for the call that the session belongs to."""
+        """The receiver of each turn, which gets the turn before all others. The call to which the session belongs sets
+        it."""
         self.refusal: RefusedCall | None = None
         """The refusal of the session, after it has ended; None if it was not refused."""
         self._opened = self._ended = False
@@ -210,7 +213,10 @@ class TurnError(Exception):
 
 
 def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[str], str]) -> None:
-    """Show a turn, with the time to its first delta or else to its end. Skip a turn that the end of the run cut."""
+    """Show a turn, with the time to its first delta, or to its end if there was no delta.
+
+    Skip a turn that the end of the run ended.
+    """
     kind = outcome_class(turn.outcome)
     if kind == "unfinished":
         return
@@ -222,9 +228,9 @@ def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[st
 
 
 def show_session(fire: Fire, target: str, script: str, session: SessionObservation, error: ConnectError | None) -> None:
-    """Show a connect, and a session's turns that did not start.
+    """Show a connect, and the turns of a session that did not start.
 
-    So a run whose turns never started ends like a run whose turns failed.
+    Because these turns count as failed, a run whose turns never started ends like a run whose turns failed.
     """
     waited_ns = session.metrics_ns().get("connect_total")
     if waited_ns is not None or error is not None:

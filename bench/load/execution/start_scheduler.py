@@ -24,35 +24,40 @@ from bench.units import NS_PER_S
 PROBE_POLL_S = 0.05
 TURN_S = 0.001
 MAX_SLEEP_S, IDLE_SLEEP_S = 0.5, 0.25
-"""The maximum sleeps of a waiting pair and of idle users.
+"""The longest sleep of a waiting pair, and of idle users.
 
-Meanwhile the run may end, a service may request a longer wait, or an idle user may have to leave.
+The sleeps are limited because, during a sleep, the run may end, a service may request a longer wait, or an idle user
+may have to leave.
 """
 
 
 class PairStart(NamedTuple):
-    """The start of a pair: the intended instant, and the instant under which the pacers know it, which may be later."""
+    """The start of a pair: the intended instant, and the instant that the pacers have recorded for it, which may be
+    later.
+    """
 
     intended_ns: int
     taken_ns: int
 
 
 class StartScheduler:
-    """The scheduler that lets the pairs of one process start one by one. `ending` returns True if no more may start."""
+    """The scheduler that lets the pairs of one process start one by one. `ending` returns True if no more pairs may
+    start.
+    """
 
     def __init__(self, arms: Sequence[TargetState], ending: Callable[[], bool]) -> None:
         self._target_states, self._ending = arms, ending
         self._start_lock = BoundedSemaphore()
         """The lock of the pair that starts next."""
         self._due_ns = 0
-        """The instant at which that pair may start."""
+        """The instant at which the next pair may start."""
         self._polls = 0
         """The number of polls of the loop at the start of the last pair."""
 
     def acquire(self, asked_ns: int) -> PairStart | None:
-        """Wait until a pair may start, in order of arrival. Return None if the run ended meanwhile.
+        """Wait until a pair may start, in order of arrival. Return None if the run ends before.
 
-        The intended start is the requested one (`asked_ns`), or the first after it that the pacers allow.
+        The intended start is the requested instant (`asked_ns`), or the first instant after it that the pacers allow.
         """
         # One by one, so that the pacers know this start before the next pair asks.
         with self._start_lock:
@@ -77,7 +82,9 @@ class StartScheduler:
         return None
 
     def _yield_to_loop(self) -> None:
-        """Wait until the loop has polled its sockets since the last start: opening takes a millisecond or more."""
+        """Wait until the loop has polled its sockets since the last start, because to open a session takes a
+        millisecond or more.
+        """
         watch = LoopMonitor.of_hub()
         while watch.polls == self._polls:
             gevent.sleep(TURN_S)
@@ -100,9 +107,9 @@ class StartScheduler:
 class CallDispatcher:
     """The dispatcher that distributes the calls of one process to its users.
 
-    `instants_ns`: when calls arrive, by CLOCK_MONOTONIC, in order. `most`: the maximum number of calls to distribute.
-    `arrived` is called for each call, with True if it is blocked. `ended` is called when no more calls can come.
-    `ending` returns True if the run ends.
+    `instants_ns`: the instants at which calls arrive, by CLOCK_MONOTONIC, in order. `most`: the maximum number of calls
+    to distribute. `arrived` is called for each call, with True if the call is blocked. `ended` is called when no more
+    calls can come. `ending` returns True if the run ends.
     """
 
     def __init__(
@@ -118,7 +125,7 @@ class CallDispatcher:
         self._arrived, self._ended, self._ending = arrived, ended, ending
         self._idle: deque[tuple[Caller, AsyncResult]] = deque()
         self._early: deque[int] = deque()
-        """Calls that arrived before all users were there, and wait for them."""
+        """Calls that arrived before all users were ready, and that wait for them."""
         self._arrived_calls: dict[int, Caller] = {}
         """Users by identity, because users may define equality."""
         self._users = math.inf
@@ -161,7 +168,8 @@ class CallDispatcher:
             self._arrived(False)
 
     def expect_users(self, count: int) -> None:
-        """Block calls that find no idle user, and calls that already wait, when this many users are there.
+        """Set the number of users. When this many are ready, block the calls that find no idle user, and the calls that
+        still wait.
 
         Before that, no call is blocked: on a busy machine, a user who was made but does not run yet is a free slot.
         """

@@ -21,7 +21,9 @@ from bench.timeouts import MAX_HOLD_NS
 from bench.units import NS_PER_S
 
 FIRST_WAIT_NS, MAX_WAIT_NS = NS_PER_S, 60 * NS_PER_S
-"""The first and the longest wait if a service refuses for a limit and requests no wait. Each doubles the one before.
+"""The first and the longest wait if a service refuses for a limit and requests no wait. Each wait is twice as long as
+the
+one before.
 
 No wait is shorter than the first, whatever the service requests. The interval between later starts has the same limits.
 """
@@ -31,9 +33,10 @@ Limited = Literal["connection", "turn"]
 
 
 class StartPacer:
-    """The pacer of a target's starts in this process: `per_minute`, evenly spaced; None for no limit.
+    """The pacer of a target's starts in this process: at most `per_minute`, evenly spaced; None for no limit.
 
-    `phase_ns`: an instant that is a whole number of intervals from all starts, so that processes take turns; None: any.
+    `phase_ns`: an instant from which every start is a whole number of intervals away, so that processes take turns;
+    None if starts may be at any instant.
     """
 
     def __init__(self, per_minute: float | None, phase_ns: int | None = None) -> None:
@@ -94,7 +97,8 @@ class StartPacer:
 
         `asked_ns`: the wait that the service requested; None if it requested none.
         """
-        # not one of several requests that began before the first of them was refused
+        # True for a request that began after the last wait, False for one of several requests that were refused
+        # together
         first = began_ns >= self._held_until_ns
         if asked_ns is None and not first:
             return
@@ -106,7 +110,7 @@ class StartPacer:
         self.hold(now_ns + min(max(wait_ns, FIRST_WAIT_NS), MAX_HOLD_NS), now_ns)
 
     def on_success(self, what: Limited, began_ns: int) -> None:
-        """Resume starts if the success is of the kind that was refused, and began after the wait."""
+        """Resume starts if the successful request is of the kind that was refused, and began after the wait."""
         if what == self._refused and began_ns >= self._held_until_ns:
             self._waits, self._half_open, self._probe_ns = 0, False, None
             self._distance_ns = self._distance_ns * 9 // 10
@@ -134,7 +138,9 @@ MAX_INITIAL_FAILURES = 10
 
 
 class TargetState:
-    """The state of one target in a process. `plays`: its workload; `pacer`: paces the starts of its sessions."""
+    """The state of one target in a process. `plays`: the target's workload. `pacer`: the pacer of the starts of its
+    sessions.
+    """
 
     def __init__(self, label: str, plays: Workload, dialer: Dialer, pacer: StartPacer) -> None:
         self.label, self.workload, self.dialer, self.pacer = label, plays, dialer, pacer
@@ -147,7 +153,7 @@ class TargetState:
     def count_session(self, session: SessionObservation, now_ns: int) -> bool:
         """Count a session that is over. Return whether it failed to open.
 
-        Throttled sessions do not make the target `hopeless`.
+        Throttled sessions do not count for `is_hopeless`.
         """
         opened, throttled = was_opened(session), is_throttled(session.outcome)
         failed = not opened and outcome_class(session.outcome) == "failed"
@@ -158,7 +164,10 @@ class TargetState:
         return failed
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        """Report a turn's end to the pacer. The quota is the deployment's, so a wait holds other sessions, too."""
+        """Report a turn's end to the pacer. Turns share the deployment's quota with connections, so a wait also holds
+        the starts
+        of other sessions.
+        """
         if is_throttled(turn.outcome):
             self.pacer.on_throttled("turn", turn.start_ns, turn.instants["ended"], turn.retry_after_ns)
         elif outcome_class(turn.outcome) != "unfinished":

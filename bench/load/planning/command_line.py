@@ -17,7 +17,7 @@ from bench.run.provenance import public_settings
 SCRIPTS = "RTBENCH_SCRIPTS"
 """The environment variable with the paths of a run's YAML scripts, as a JSON list."""
 OF_SCRIPTS = Path(__file__).parents[1] / "rtbench_scripts.py"
-"""The Locust file that runs the YAML scripts."""
+"""The Locust file for runs of YAML scripts."""
 SCRIPT_SUFFIXES, LOCUST_SUFFIX = (".yaml", ".yml"), ".py"
 EXAMPLE = "rtbench run mine.yaml -u 4 --sessions 40"
 NO_FILE = f"name a script to run: {EXAMPLE} (`rtbench init` writes an example)"
@@ -25,7 +25,7 @@ MAX_NAMED = 3
 
 
 class RunArguments(NamedTuple):
-    """The command line of `rtbench run`: the Locust files, then the scripts; and the other words, in order."""
+    """The parsed command line of `rtbench run`: the Locust files, the scripts, and all other words in their order."""
 
     files: list[Path]
     others: list[str]
@@ -58,7 +58,10 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
 
 
 def locust_files(*paths: Path) -> tuple[str, dict[str, str]]:
-    """Return the value of `locust -f` for these scripts and Locust files, and the environment variables for it."""
+    """Return the value of the option `-f` of `locust` for these scripts and Locust files, and the environment variables
+    that
+    the Locust files need.
+    """
     scripts = [str(path.resolve()) for path in paths if path.suffix in SCRIPT_SUFFIXES]
     files = [path for path in paths if path.suffix not in SCRIPT_SUFFIXES] + [OF_SCRIPTS] * bool(scripts)
     return ",".join(map(str, files)), ({SCRIPTS: json.dumps(scripts)} if scripts else {})
@@ -113,7 +116,9 @@ def repeating_command(
 
 
 def program(name: str) -> str:
-    """Return how to start a program of this installation: its name if the shell finds that name, else its path."""
+    """Return the word that starts a program of this installation: its name if the shell finds it by that name, else its
+    path.
+    """
     path = Path(sys.executable).with_name(name)
     if shutil.which(name) or not path.exists():
         return name

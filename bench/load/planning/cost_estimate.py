@@ -60,10 +60,10 @@ PADDING_MS, SILENCE_MS = 300, {"server_vad": 500, "semantic_vad": 8000}
 class CostAssumptions:
     """The assumptions for one bound of an estimate.
 
-    `spoken_s`, `written`: the length of a reply, in seconds of audio and in tokens of text. `called`: the minimum
-    number of tokens of a call's arguments, and the tokens of a function's output that is unknown in advance.
-    `calls_freely`: the model makes calls that are optional. It speaks briefly before each call, makes one call after
-    the other, and gets the longest of the possible outputs.
+    `speech_s`, `written`: the length of a reply, in seconds of audio and in tokens of text. `function_calls`: the
+    minimum number of tokens of a call's arguments, which is also the number of tokens of a function's output that is
+    unknown in advance. `calls_freely`: True if the model makes calls that are optional. It then speaks briefly before
+    each call, makes one call after the other, and gets the longest of the possible outputs.
     """
 
     speech_s: float
@@ -84,10 +84,10 @@ HIGH = CostAssumptions(
 
 @dataclass(frozen=True)
 class SessionCost:
-    """The estimated cost of one session of a target: `usd` is (from, to), or None if no price is known.
+    """The estimated cost of one session of a target. `usd`: (from, to), or None if no price is known.
 
-    `target`: its label. `basis`: the model and prices of the estimate, as text. `transcribed`: True if speech is also
-    transcribed, which the estimate does not include. `spoken`: True if some replies are audio.
+    `target`: the target's label. `basis`: the model and prices of the estimate, as text. `transcribed`: True if speech
+    is also transcribed, which the estimate does not include. `has_audio`: True if some replies are audio.
     """
 
     target: str
@@ -215,7 +215,8 @@ def session_usage(script: Script, assumed: CostAssumptions) -> TokenUsage:
 class _Conversation:
     """The tokens that a session has read and written so far.
 
-    `held`: the whole conversation. `known`: the input that may come from the cache, if `cached`.
+    `held`: the tokens of the whole conversation. `known`: the input that may come from the cache, which is used if
+    `cached` is True.
     """
 
     cached: bool
@@ -224,7 +225,7 @@ class _Conversation:
     total: TokenUsage = NO_TOKENS
 
     def respond(self, turn: ScriptTurn, session: SessionSettings, written: TokenUsage) -> None:
-        """Add a response of a turn. It reads the whole conversation, or its own input if it has one."""
+        """Add a response of a turn. The response reads the whole conversation, or its own input if it has one."""
         own_input = turn.response.input
         given = turn.response.instructions or session.instructions
         tokens = DEFAULT_INSTRUCTIONS_TOKENS if given is None else _text(given)

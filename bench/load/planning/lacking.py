@@ -22,9 +22,9 @@ UNNAMED = "the service sends no turn events, so only audio is measured"
 
 @dataclass(frozen=True)
 class MissingFeature:
-    """The names of instants and columns that a turn lacks if `holds` returns True; `why` is text that names the cause.
+    """Names of instants and columns that a turn lacks if `holds` returns True. `reason`: a text that states the cause.
 
-    `turn_type:` followed by a name of `bench.metrics.TURN_TYPES` means turns of that type.
+    The name `turn_type:`, followed by a name of `bench.metrics.TURN_TYPES`, means that there are no turns of that type.
     """
 
     names: Sequence[str]
@@ -112,10 +112,10 @@ MISSING_FEATURES = (
 
 
 def missing_features(repertoire: CompiledScript, *, arrives: bool) -> dict[str, Any] | None:
-    """Return the names that a script's turns and sessions lack, with reasons; None if nothing is known.
+    """Return the names of what a script's turns and sessions lack, with the reasons; None if nothing is known.
 
-    `turns` has each turn's `step` and what it `lacks`; `session` has what sessions lack. `arrives`: True if calls
-    arrive (open loop).
+    The entry `turns` has the `step` of each turn and the names that it lacks. The entry `session` has the names that
+    sessions lack. `arrives`: True if calls arrive (open loop).
     """
     if repertoire.script.task is not None:
         return None
@@ -127,7 +127,10 @@ def missing_features(repertoire: CompiledScript, *, arrives: bool) -> dict[str, 
 
 
 def _of_turn(script: PreparedScript, turn: PreparedTurn) -> Iterator[tuple[str, str]]:
-    """Yield each name and reason. The first reason of `LACKS` comes last, because the last one counts."""
+    """Yield each name that a turn lacks, with the reason.
+
+    If a name has several reasons, the first one in `MISSING_FEATURES` comes last, because the caller uses the last one.
+    """
     for lack in reversed(MISSING_FEATURES):
         if lack.holds(script, turn):
             yield from ((name, lack.reason) for name in lack.names)

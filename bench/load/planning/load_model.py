@@ -47,7 +47,7 @@ MAX_BYTES = 64 << 20
 class ArrivalPattern:
     """The distribution of gaps between calls.
 
-    `shape`: that of the gamma distribution; the squared coefficient of variation is 1/shape.
+    `shape`: the shape of the gamma distribution. The squared coefficient of variation of the gaps is 1/shape.
     """
 
     name: str
@@ -95,7 +95,9 @@ def pattern_of(text: str) -> ArrivalPattern | None:
 
 @dataclass(frozen=True)
 class RecordedArrivals:
-    """Recorded instants of calls, in seconds from the first instant or 0. `digest`: SHA-256 of their file, hex."""
+    """Recorded instants of calls, in seconds from the first instant or from 0. `digest`: the SHA-256 of their file, in
+    hex.
+    """
 
     path: Path
     digest: str
@@ -227,7 +229,9 @@ IN_SCENARIO = ("arrival_rate", "arrival_pattern", "max_concurrent", "stages")
 
 @dataclass(frozen=True)
 class LoadModel:
-    """The load model: an open loop of `arrivals`, or a closed loop, whose number of users may follow a `course`."""
+    """The load model: an open loop with `arrivals`, or a closed loop, in which a `schedule` may change the number of
+    users.
+    """
 
     arrivals: Arrivals | None = None
     schedule: LoadSchedule | None = None
@@ -274,7 +278,9 @@ def with_scenario_defaults(parsed: Any, user_classes: Collection[Any]) -> Namesp
 
 
 def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) -> LoadModel:
-    """Return the load model of the options. `parsed`: those of Locust. Raises UsageError for invalid combinations."""
+    """Return the load model of the options. `parsed`: Locust's parsed options. Raises UsageError for invalid
+    combinations.
+    """
     course = load_schedule(options.stages) if options.stages else None
     if course is not None and getattr(parsed, "run_time", None):
         raise UsageError(f"{options.stages} sets the duration of the run, {course.duration_s:g} s: omit --run-time")

@@ -133,7 +133,7 @@ def _seconds(value: object, option: str) -> float | None:
 
 
 def _number(value: object, option: str, otherwise: float | None = None) -> float | None:
-    """Return a number from 0 to MOST; `otherwise` if no value is given."""
+    """Return a number from 0 to MAX_COUNT; `otherwise` if no value is given."""
     if value in (None, ""):
         return otherwise
     try:
@@ -146,7 +146,7 @@ def _number(value: object, option: str, otherwise: float | None = None) -> float
 
 
 def _timeout(value: object, option: str) -> float:
-    """Return a duration of at least the time that a worker needs to end, in seconds."""
+    """Return a duration in seconds. Raises UsageError if a worker needs more time than this to end."""
     seconds = _seconds(value, option)
     if seconds is None or seconds < MIN_TIMEOUT_S:
         raise UsageError(f"{option} must be {MIN_TIMEOUT_S:g} s or more, not {value!s:.100}")
@@ -158,9 +158,10 @@ def _timeout(value: object, option: str) -> float:
 
 @dataclass(frozen=True)
 class RunOption:
-    """An option of a run. `note`: its help text. `metavar`: the name of its value, None for a switch.
+    """An option of a run. `note`: its help text. `metavar`: the name of its value in the help, None for a switch.
 
-    `read`: the reader of its value. `shapes`: True if it shapes the load. `more`: further arguments for the parser.
+    `read`: the function that reads its value. `shapes`: True if the option shapes the load. `more`: further arguments
+    for the parser.
     """
 
     metavar: str | None
@@ -201,7 +202,9 @@ def switch(note: str, *, shapes: bool = False) -> Any:
 
 @dataclass(frozen=True)
 class Options:
-    """The values of this tool's options, one field each. `service_options`: those of the services and their prices."""
+    """The values of this tool's options, one field each. `service_options`: the options of the services and their
+    prices.
+    """
 
     service_options: ServiceOptions
     sessions: int | None = valued(
@@ -312,7 +315,7 @@ class Options:
     )
     """The time without a message after which a master treats a worker as missing.
 
-    By then, a worker that has lost its master has ended.
+    A worker that has lost its master ends earlier than that.
     """
     priority: bool = switch("run the load processes at a higher priority (niceness -10)")
     yes: bool = switch("allow more than 20 sessions with a host that is not loopback")

@@ -49,10 +49,10 @@ MAX_SHARE_OF_RUN = 0.5
 class RunPlan:
     """A planned run.
 
-    `plays`: the workload of each target, by its label. `sessions`: with each target, None for no limit. `calibration`:
-    this machine's calibration for such sessions, as run.json cites it, None if there is none. `warmup_s`: see
-    `warmup_s`. `priority`: the priority of the processes that play sessions, None if none was requested.
-    `hosts_advice`: a master's notices about the hosts of its workers.
+    `plays`: the workload of each target, by the target's label. `sessions`: the number of sessions with each target,
+    None for no limit. `calibration`: this machine's calibration for such sessions, as run.json cites it, None if there
+    is none. `warmup_s`: see the function `warmup_s`. `priority`: the priority of the processes that play sessions, None
+    if none was requested. `hosts_advice`: a master's notices about the hosts of its workers.
     """
 
     options: Options
@@ -74,7 +74,9 @@ class RunPlan:
 
     @property
     def missing_features(self) -> list[dict[str, Any] | None]:
-        """The names that each script's turns and sessions lack, at each target; None for a script if unknown."""
+        """The names of what each script's turns and sessions lack, at each target; None for a script if that is
+        unknown.
+        """
         arrives = self.load_model.arrivals is not None
         known = {id(one): one for plays in self.workloads.values() for one in plays.values()}
         return [missing_features(repertoire, arrives=arrives) for repertoire in known.values()]
@@ -282,7 +284,7 @@ def _warmup_s(
 
 
 def warmup_s(given_s: float | None, run_time_s: float | None, ramp_up_s: float, session_s: float) -> float:
-    """Return the warm-up in seconds: as given; by default, of a long run, the ramp-up and one session.
+    """Return the warm-up in seconds: the given one, or else, for a long run, the ramp-up and one session.
 
     The default is at least a minute and at most half of the run. `run_time_s`: how long the run will last. If it is
     None, there is no warm-up by default.
@@ -304,9 +306,9 @@ def ramp_up_s(users: int, spawn_rate: float, per_minute: Iterable[float | None])
 
 
 def session_s(scripts: Iterable[Script]) -> float:
-    """Return the longest session's speech and pauses in seconds.
+    """Return the seconds of speech and pauses in the longest session.
 
-    A random pause counts with its mean, and a sound in silence with its wait.
+    A random pause counts with its mean, and a sound in silence with the wait before it.
     """
     return max((script.lasts_s for script in scripts), default=0.0)
 
@@ -325,12 +327,12 @@ def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list
 MANY_SESSIONS = 20
 SPARE_DESCRIPTORS = 128
 OFF = "values may have errors over 1 ms, and the run may be INVALID"
-"""The consequence of more sessions in a process than the calibration allows."""
+"""The text about what happens if a process has more sessions than the calibration allows."""
 
 
 @dataclass(frozen=True)
 class Concurrency:
-    """The concurrent users, each with a session at each of `arms` targets, and the processes that share them."""
+    """The concurrent users, each with one session at each of `targets` targets, and the processes that share them."""
 
     users: int
     targets: int
@@ -342,7 +344,9 @@ class Concurrency:
         return -(-self.users // self.processes) * self.targets
 
     def processes_for(self, sessions: int) -> int | None:
-        """Return the least number of processes with at most `sessions` sessions each; None if one user has more."""
+        """Return the minimum number of processes so that each has at most `sessions` sessions; None if one user alone
+        has more.
+        """
         users_each = sessions // self.targets
         return -(-self.users // users_each) if users_each else None
 
@@ -434,7 +438,9 @@ def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, y
 
 
 def check_shares(concurrency: Concurrency, sessions: int | None) -> None:
-    """Raise UsageError if a process would get no user or no session: it would never finish its share."""
+    """Raise UsageError if a process would get no user or no session, because such a process would never finish its
+    share.
+    """
     processes = concurrency.processes
     if sessions is not None and processes > concurrency.users:
         needs = f"need at least {processes} users and sessions"

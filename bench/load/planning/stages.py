@@ -83,14 +83,14 @@ class LoadSchedule:
 
 
 def rate_per_s(text: str) -> float | None:
-    """Return a rate in calls per second, from a text as in RATES; None if the text is no rate or exceeds MOST_PER_S."""
+    """Return a rate in calls per second, from a text as RATES describes; None if it is no rate or exceeds MAX_PER_S."""
     match = re.fullmatch(RATE, text.strip(), re.ASCII)
     per_s = float(match[1]) / PER_S[match[2]] if match else -1.0
     return per_s if 0 <= per_s <= MAX_PER_S else None
 
 
 def span_s(text: str) -> float | None:
-    """Return a duration in seconds, from a text as in A_SPAN; None if the text is no duration."""
+    """Return a duration in seconds, from a text as A_SPAN describes; None if the text is no duration."""
     match = re.fullmatch(SPAN, text, re.ASCII)
     if not text or match is None:
         return None

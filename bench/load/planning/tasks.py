@@ -34,7 +34,7 @@ Wavs = str | Path | Sequence[str | Path]
 
 
 class SessionTask:
-    """A task that is one session. `does`: the path of a script, or a function of the user."""
+    """A task that is one session. `does`: the path of a script, or a method of the user's class."""
 
     def __init__(self, does: Path | Task) -> None:
         self.does = does
@@ -57,7 +57,7 @@ def script(path: str | Path) -> SessionTask:
 
 
 def as_sessions(tasks: Iterable[Any]) -> list[Any]:
-    """Return the tasks that Locust collected, with each function as a session. TaskSets stay: see `tasks_of`."""
+    """Return the tasks that Locust collected, each function as a session. A TaskSet stays as it is: see `tasks_of`."""
     sessions: dict[Any, SessionTask] = {}
     return [
         task if isinstance(task, SessionTask | type) else sessions.setdefault(task, SessionTask(task)) for task in tasks
@@ -150,11 +150,13 @@ class Caller:
     _copies: Sequence[Caller] = ()
 
     def is_leaving(self) -> bool:
-        """Return whether the user must stop: then its sessions end after the open turn."""
+        """Return whether the user must stop. Its sessions then end after the open turn."""
         return False
 
     def doubles(self, arms: int) -> Sequence[Caller]:
-        """Return the users who run this user's tasks, one per target: itself for the first, copies for the others."""
+        """Return the users who run this user's tasks, one per target: the user itself for the first target, copies for
+        the others.
+        """
         self._copies = [*self._copies, *(copy.copy(self) for _ in range(arms - 1 - len(self._copies)))]
         return [self, *self._copies]
 
@@ -284,7 +286,7 @@ class TaskRecorder(CallSteps):
 
     @property
     def is_complete(self) -> bool:
-        """True if the task has reached its end within MAX_REHEARSED steps."""
+        """True if the task has reached its end within MAX_RECORDED_STEPS steps."""
         return len(self.steps) < MAX_RECORDED_STEPS
 
     def run(self, step: Step) -> None:
@@ -304,7 +306,7 @@ def run_task(user: Caller, task: Callable[[Any], object], call: CallSteps) -> Ex
     except SessionEnded:
         return None
     except Exception as error:  # Locust's exceptions for this have no common base
-        if is_locust_word(error):  # it is raised again after the session is closed
+        if is_locust_word(error):  # the exception is raised again after the session is closed
             return error
         raise
     finally:
@@ -320,8 +322,8 @@ def is_locust_word(error: Exception) -> bool:
 class Turn:
     """A turn of a task. It may still be open while the task continues; reading its results waits for its end.
 
-    `number`: that of the turn in its session, from 1. `wait` waits for its end; None in a rehearsal, which has no
-    replies.
+    `number`: the number of the turn in its session, from 1. `wait` waits for the end of the turn. It is None in a
+    rehearsal, which has no replies.
     """
 
     def __init__(

@@ -25,7 +25,8 @@ NO_SETTINGS: Mapping[str, Any] = {}
 
 Scripts = Mapping[tuple[Any, SessionTask], Script]
 Workload = Mapping[tuple[Any, SessionTask], CompiledScript]
-"""The scripts and the compiled scripts, both by user class and task."""
+"""Scripts: the script of each task. Workload: the compiled script of each task. The keys are the user class and the
+task."""
 
 
 def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scripts:
@@ -94,7 +95,10 @@ def workloads_of_targets(scripts: Scripts, targets: Iterable[Target]) -> dict[st
 def encode_workload(
     scripts: Scripts, dialect: Dialect, session: Mapping[str, Any] = NO_SETTINGS, source: str = ""
 ) -> Workload:
-    """Prepare every script's messages. `session`, from `source`, replaces the scripts' settings. Raises UsageError."""
+    """Prepare every script's messages. Raises UsageError for unsuitable settings.
+
+    `session`: settings that replace the scripts' settings. `source`: the origin of these settings, for errors.
+    """
     prepared: dict[str, CompiledScript] = {}
     for (user, _), script in scripts.items():
         if script.name not in prepared:
@@ -114,7 +118,7 @@ def _prepared(user: type, script: Script, dialect: Dialect, session: Mapping[str
 def longest_turn_s(scripts: Iterable[Script]) -> float:
     """Return the maximum time of an open turn in seconds, by its speech and timeout.
 
-    The end of a run waits no longer for it.
+    At the end of a run, this is the longest wait for an open turn.
     """
     longest_s = (
         max((pcm.seconds for turn in script.turns for pcm in turn.recordings), default=0.0) + script.timeouts.turn

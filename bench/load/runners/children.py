@@ -1,4 +1,4 @@
-"""The child processes of a run: commands before and after it, and commands that run during its sessions.
+"""The child processes of a run: commands before and after its sessions, and commands during its sessions.
 
 During sessions, `posix_spawn` starts a child: gevent's `Popen` forks, and a fork of a process of 400 MB delays the
 event loop by 20 to 30 ms. Before and after the sessions, `subprocess` is good enough.
@@ -31,7 +31,7 @@ MAX_CHILD_S, AGAIN_S = 600.0, 1.0
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """Environment variables that limit a child to one core, so that the other cores are free for the load."""
 TIMED_OUT = 124
-"""The same status as timeout(1)."""
+"""The exit status of a command that took too long, as timeout(1) has it."""
 
 
 def child_output(called: Sequence[str], *, late: str, failed: str) -> Any:
@@ -39,7 +39,8 @@ def child_output(called: Sequence[str], *, late: str, failed: str) -> Any:
 
     The error is the last line of its stderr, `failed` if there is none, or `late` if it takes too long.
     """
-    ended = run_child(called, ANSWER_S, f"{late}: is the machine busy?", FORCE_COLOR="")  # its error is quoted
+    # the message quotes the child's error, so the error must not contain colours
+    ended = run_child(called, ANSWER_S, f"{late}: is the machine busy?", FORCE_COLOR="")
     if ended.returncode != 0:
         raise UsageError(last_line(ended.stderr, failed))
     return json.loads(ended.stdout)
@@ -53,7 +54,7 @@ def run_command(
 
 
 def too_long(again: str, longest_s: float) -> str:
-    """Return the error for a child that took too long. `again`: the command with which a user repeats it."""
+    """Return the error for a child that took too long. `again`: the command with which a user can repeat its work."""
     return (
         f"`{again}` took longer than {longest_s / 60:.0f} min and was stopped; all rows are saved; run it again: "
         f"{again}"
@@ -61,7 +62,9 @@ def too_long(again: str, longest_s: float) -> str:
 
 
 def run_child(called: Sequence[str], longest_s: float, late: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run one of our modules, for a terminal as wide as ours. End it after `longest_s`; `late` is then its stderr."""
+    """Run one of our modules, with the width of our terminal. End it after `longest_s`; its stderr is then the text
+    `late`.
+    """
     terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
     try:
         return subprocess.run(
@@ -84,7 +87,7 @@ def output_of(command: Sequence[str], longest_s: float = MAX_CHILD_S) -> str:
     or if it takes longer than `longest_s`.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, Path(os.devnull).open("rb") as nothing:
-        # gevent does so only after the start of the child, which may have ended by then
+        # gevent installs its handler only after the start of the child, which may have ended by then
         gevent.get_hub().loop.install_sigchld()
         streams = [(os.POSIX_SPAWN_DUP2, file.fileno(), place) for place, file in enumerate((nothing, output, errors))]
         environment = child_environment(os.environ) | ONE_THREAD

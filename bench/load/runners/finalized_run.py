@@ -1,7 +1,7 @@
-"""The end of a run: closing, decision, report and check. Its thresholds are read before it starts.
+"""The end of a run: closing, decision, report and check.
 
-Child processes do all of this; this process has no knowledge of thresholds. They are read before the run, so that an
-error in them costs no session. They are stored in run.json for `rtbench check`.
+Child processes do all of this, so this process does not interpret thresholds. They are read before the run starts, so
+that an error in them costs no session. They are stored in run.json for `rtbench check`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from bench.status_line import text_width
 from bench.units import NS_PER_S
 
 REPORT_S, SPOOLED_BYTES_PER_S = 600, 200_000
-"""The maximum time of a child in seconds for a run without rows, and the bytes of spool that add a second each.
+"""The maximum time of a child in seconds for a run without rows, and the number of bytes of the spool that add one
+second.
 
 A turn takes about 1 kB.
 """
@@ -80,7 +81,7 @@ def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
 
 @dataclass(frozen=True)
 class FinalizedRun:
-    """The summary to print, and the exit status of the run; None for Locust's own status."""
+    """The summary to print, and the exit status of the run; the status is None if Locust's own counts."""
 
     summary: str
     error: str
@@ -160,7 +161,7 @@ def with_sentence(summary: str, decided: str, width: int) -> str:
 
 
 def missing_warmup_notice(document: Mapping[str, Any], length_s: float) -> list[str]:
-    """Return the notice of a long run without warm-up, if its duration was not known before."""
+    """Return a notice if a long run had no warm-up, because its duration was not known before the start."""
     if length_s < LONG_RUN_S or document["warmup_s"] or "warmup" in document["settings"]:
         return []
     return [

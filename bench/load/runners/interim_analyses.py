@@ -24,21 +24,23 @@ from bench.load.runners.children import ANSWER_S
 from bench.run.validity import MORE_PROCESSES
 
 MIN_PAIRS, MIN_TURNS = 10, 200
-"""The turns are those of both targets together."""
+"""The minimum number of pairs during an overload, and of turns of both targets together, before a run is ended as
+invalid."""
 MAX_OF_PLAN = 0.1
 PLAN, ANALYSIS = python_command("reports.looks", "plan"), python_command("reports.looks", "look")
 
 SequentialPlan = Mapping[str, Any]
-"""`pairs`, `analyses` (sizes), `primary_metrics` (metric → thresholds), `level`, `spending`, `draws`; as in run.json.
+"""The plan of interim analyses, with the keys of run.json: `pairs`, `analyses` (the number of pairs at each),
+`primary_metrics` (metric → thresholds), `level`, `spending`, `draws`.
 
 `notices`: notices to show before the run, if there are any.
 """
 
 
 def scripts_of(plays: Mapping[str, Workload]) -> list[dict[str, Any]]:
-    """Return the scripts of each target as in run.json, with the `steps`: the name of each turn.
+    """Return the scripts of each target as in run.json. `steps` of a script: the name of each turn.
 
-    `steps` is None if a method makes up the steps.
+    `steps` is None if a method chooses the steps during the session.
     """
     scripts = {each.script.name: each.script for arm in plays.values() for each in arm.values()}
     labels = {name: None if of.task else [turn.name for turn in of.turns] for name, of in scripts.items()}
@@ -55,8 +57,8 @@ def sequential_plan(
 ) -> SequentialPlan:
     """Return the plan of a run. Raises UsageError for thresholds that cannot be used.
 
-    `scripts`: from `scripts_of`. `lacking`: what their turns and sessions can never have. `thresholds`: those of the
-    scripts; a file of thresholds replaces them.
+    `scripts`: the result of `scripts_of`. `lacking`: what turns and sessions of these scripts can never have.
+    `thresholds`: the thresholds of the scripts; a file of thresholds replaces them.
     """
     by_name = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
     asked = {
@@ -103,7 +105,8 @@ class OverloadWatch:
     def consider(self, late: str, pairs: int, turns: int) -> bool:
         """Return whether the load generator is overloaded.
 
-        `late`: the failed check, empty if none failed. `pairs`, `turns`: those that have ended.
+        `late`: the failed check, empty if none failed. `pairs`, `turns`: the numbers of pairs and turns that have
+        ended.
         """
         if not late:
             if self._since is not None:
@@ -123,12 +126,15 @@ class OverloadWatch:
 
 
 def is_due(looks: Sequence[int], held: int, pairs: int, tried: int) -> bool:
-    """Return whether an analysis is due. `tried`: the pairs at the last attempt. The last analysis is after the run."""
+    """Return whether an analysis is due during the run; the last one is made after the run.
+
+    `tried`: the number of pairs at the last attempt.
+    """
     return held < len(looks) - 1 and pairs >= looks[held] and pairs > tried
 
 
 class InterimAnalyses:
-    """Interim analyses during a run, one at a time.
+    """The interim analyses during a run, which are made one at a time.
 
     `stop` ends the run, with the reason. `give_up` ends it as invalid, with the cause. `say` prints a notice of a
     problem.
@@ -157,9 +163,12 @@ class InterimAnalyses:
         return self._results, len(self._sizes)
 
     def consider(self, pairs: int, turns: int = 0, late: str = "") -> None:
-        """Start an analysis if one is due by the pairs of the previous call, whose rows are on the disk by now.
+        """Start an analysis if the number of pairs in the previous call makes one due. The rows of these pairs are on
+        the disk by
+        now.
 
-        `pairs`, `turns`: those that have ended. `late`: why the load generator is overloaded; then no analysis starts.
+        `pairs`, `turns`: the numbers of pairs and turns that have ended. `late`: why the load generator is overloaded;
+        if it is not empty, no analysis starts.
         """
         known, self._known = self._known, pairs
         self._late = self._overload.consider(late, pairs, turns)

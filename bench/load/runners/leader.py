@@ -231,7 +231,7 @@ class Leader(ProcessRole):
     def _stop_reason(self) -> str:
         """Return `INTERRUPTED` if a user ends a run with interim analyses early; else "".
 
-        Such a run is not decided, because the user may have seen values and stopped because of them.
+        An interrupted run gets no decision, because the user may have seen values and stopped because of them.
         """
         monitor = self._run.monitor
         is_cut = monitor is not None and "sequential_plan" in self._run.document and monitor.is_early
@@ -293,7 +293,7 @@ class Leader(ProcessRole):
             self.say(f"{calls} calls were delayed after failed connections (back-off)")
 
     def _record_absent_workers(self, folder: Path) -> None:
-        """Report workers that never started, because the run is then not the requested one.
+        """Report workers that never started: without them, the run is not the requested one.
 
         Do nothing if an error was reported before.
         """

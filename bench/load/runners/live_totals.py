@@ -37,7 +37,10 @@ EXPORTED = frozenset(
     for metric in LIVE_VALUES
     for measured_from in MEASURED_FROM
 )
-"""The keys of LIVE_FIGURES that telemetry exports. A first delta is exported as `wait`, and not as `value` again."""
+"""The keys of LIVE_VALUES that telemetry exports. The latency of a first delta is exported with the role `wait`, and
+not
+again with the role `value`.
+"""
 RATE_REPORTS = 6
 """The number of reports over which rates are computed. Reports come once a second."""
 SILENT_NS = 5 * NS_PER_S
@@ -76,10 +79,12 @@ class LiveLatency:
 
 @dataclass(frozen=True)
 class TargetProgress:
-    """The progress of one target. Rates are those of the last seconds, of all processes that reported in them.
+    """The progress of one target. Rates are averages over the last seconds, summed over all processes that reported in
+    them.
 
-    `waits`: the latency by each of LIVE_FIGURES and `measured_from`. `usd` is None if no cost is known. `health` is
-    that of this target's values, and `verdict` that of all targets together, if the run ended now.
+    `latencies`: the latency by each of LIVE_VALUES and `measured_from`. `usd`: None if no cost is known. `health`: the
+    health of the load generator, judged by this target's values. `verdict`: the verdict on all targets together if the
+    run ended now.
     """
 
     target: str
@@ -100,8 +105,8 @@ class TargetProgress:
 class LiveTotals:
     """The sum of the progress reports of all processes.
 
-    `chunk_ms`: the duration of the shortest audio chunk, None if no audio is paced. `labels`: those of the targets, in
-    the order of the run.
+    `chunk_ms`: the duration of the shortest audio chunk, None if no audio is paced. `labels`: the labels of the
+    targets, in the order of the run.
     """
 
     def __init__(self, chunk_ms: float | None = None, labels: Sequence[str] = ()) -> None:
@@ -190,7 +195,7 @@ class LiveTotals:
     # Latency.
 
     def values(self, arm: str) -> list[LiveLatency]:
-        """Return the latency of a target, by each of LIVE_FIGURES and `measured_from`.
+        """Return the latency of a target, by each of LIVE_VALUES and `measured_from`.
 
         Until a turn of a step has had a value of a metric, the step's failed turns count only in its first-delta
         latency.
@@ -204,7 +209,10 @@ class LiveTotals:
         return [self._latency(arm, key, good[arm, key], failed[arm, key]) for key in known if key is not None]
 
     def latencies(self) -> list[LiveLatency]:
-        """Return the latency of the first delta, sorted by metric (that of most turns first), then by target."""
+        """Return the latencies of the first delta. The metric with the most turns comes first; within a metric, they
+        are sorted
+        by target.
+        """
         good, failed = self._turns()
         places = [place for place in good + failed if place[1].role == WAIT]
         turns: Counter[LiveMetricKey] = Counter()
@@ -273,7 +281,9 @@ class LiveTotals:
         return _over(failed) if failed else ""
 
     def _with_verdict(self, target: str | None = None) -> Validity:
-        """Return the validity by the values of a target; None: of all targets."""
+        """Return the validity of the run if it ended now, judged by the values of a target, or of all targets if it is
+        None.
+        """
         total, metrics = self.total, []
         for arm in sorted({arm for arm, _ in self._times} if target is None else {target}):
             for name, measured_from in product(HEADLINE, MEASURED_FROM):

@@ -57,7 +57,7 @@ def _on_init(environment: Any, **_: Any) -> None:
 
 
 def report_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print the error of a port in use as one line. Show all other exceptions as Python does."""
+    """Print one line if the error is that a port is in use. Show any other exception as Python does."""
     if not isinstance(error, RPCError) or BIND_FAILURE not in str(error):
         sys.__excepthook__(kind, error, trace)
         return

@@ -39,7 +39,10 @@ from bench.units import NS_PER_S
 
 WORKERS_START_NS = 10 * NS_PER_S
 WORKERS_BEGIN_S = 5.0
-"""The seconds for which the master waits for workers on its host without data, which may be about to open sessions."""
+"""The time in seconds for which the master waits for workers on its host that have recorded no data yet. They may be
+about
+to open sessions.
+"""
 NO_WORKER_LEFT = "the last worker went missing"
 
 
@@ -193,7 +196,10 @@ class Master(Leader):
             self._end_without_workers()
 
     def _end_without_workers(self) -> None:
-        """End the run if no worker has sessions left. Since the last one finished, others may have gone missing."""
+        """End the run if no worker has sessions left. This is checked each second, because a worker may go missing
+        after the
+        others have finished.
+        """
         if self._done and self._done.issuperset(self._members.keys() & self._present()):
             self.apply(StopRequested(ALL_DONE))
         elif self._has_lost_all:

@@ -1,8 +1,8 @@
 """The messages between a master and its workers over Locust's connection, and a filter for everything else on the port.
 
-Anyone who reaches a master's port can send anything. Locust's listener would end at the first message that it cannot
-decode, and the run with it. Here a message is accepted only if it can be decoded, its sender is the one that it names,
-and its content fits its kind. All others are ignored and counted.
+Anyone who reaches a master's port can send anything. Locust's listener, and so the run, would end at the first message
+that it cannot decode. Here a message is accepted only if it can be decoded, if it names its true sender, and if its
+content fits its kind. All others are ignored and counted.
 """
 
 from __future__ import annotations
@@ -40,11 +40,14 @@ MAY_HOLD_SECRETS = ("proxy", "url")
 WORKERS_CLOSE_S = 30.0
 """The seconds after their last session for which the master waits for the data of its workers."""
 FIRST = ("client_ready", "locustfile")
-"""The messages of Locust's workers before their master knows them."""
+"""The kinds of messages that Locust's workers send before their master knows them."""
 
 
 class WorkerHello(TypedDict):
-    """A worker that can receive a request to quit: the facts about its host, and the key of its chunks' seals."""
+    """The first report of a worker that can receive a request to quit: the facts about its host, and the key of its
+    chunks'
+    seals.
+    """
 
     host: str
     cores: int
@@ -57,7 +60,7 @@ Pong: TypeAlias = tuple[int, int, int]
 
 
 class WorkerProgressMessage(TypedDict):
-    """A worker's progress, and how long its starts were delayed, by the target's label."""
+    """A worker's progress, and the time for which its starts were delayed, by the target's label."""
 
     standing: ProgressReport
     held_s: dict[str, float]
@@ -191,5 +194,5 @@ def _handled(runner: Any, client: str, message: Message) -> None:
         _handle(runner, client, message)
     except Exception:
         # The content does not fit the kind: Locust's handlers use it unchecked and may raise anything. It is ignored,
-        # as in `_heard`.
+        # as in `_receive`.
         IGNORED.count += 1

@@ -134,7 +134,10 @@ EXPORT_PERIOD_NS = 5 * NS_PER_S
 
 
 class RunMonitor:
-    """The monitor of a run, in the process that leads it. `view`, `looks`, `telemetry`: None if there is none."""
+    """The monitor of a run, in the process that leads it. `view`, `looks` (the interim analyses), `telemetry`: None if
+    the run
+    has none.
+    """
 
     def __init__(
         self,

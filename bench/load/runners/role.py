@@ -57,12 +57,12 @@ class CurrentRun:
 
 
 class ProcessRole(ABC):
-    """The part of one process in runs. Its role determines how a run starts and ends, and who gets the progress."""
+    """The part that one process has in runs. Its role determines how a run starts and ends, and who gets progress."""
 
     _leads = True
     """True if this process decides when a run ends."""
     _all_drain = False
-    """True if all users of this process only play sessions, for which the end of a run waits."""
+    """True if all users of this process only play sessions. The end of a run waits for these sessions."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment

@@ -45,7 +45,10 @@ PLAIN_NS = 10_000_000_000
 
 @dataclass(frozen=True)
 class RunPhase:
-    """The phase of a run. `left_s`, `sessions` (planned): None if unknown. `analyses`: the numbers made and planned."""
+    """The phase of a run. `left_s`, `sessions` (the planned number): None if unknown. `analyses`: the numbers of
+    interim
+    analyses made and planned.
+    """
 
     phase: str
     elapsed_s: float

@@ -162,7 +162,9 @@ def _bytes(rate: float) -> str:
 
 
 def _cell(value_ms: float | None, needs: Sequence[int] = ()) -> float | str:
-    """Return a number, by which the page sorts; else a text in its place, because JSON has no infinity."""
+    """Return a number, by which the page can sort, or a text if there is no number or it is infinite: JSON has no
+    infinity.
+    """
     if value_ms is None:
         return f"n/a (needs {needs[0]} sessions)" if needs else UNKNOWN
     return FAILED if math.isinf(value_ms) else float(f"{value_ms:.3g}")

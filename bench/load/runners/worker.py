@@ -85,7 +85,7 @@ class Worker(ProcessRole):
         self._join_run(handed)
 
     def _refuse_start(self, problem: str) -> None:
-        """End the run for all processes: without this worker, it is not the requested run."""
+        """End the run for all processes, because without this worker it is not the requested run."""
         super()._refuse_start(problem if self._shares else f"{problem} (worker {self._number}, on {host_name()})")
 
     def _join_run(self, handed: dict[str, Any]) -> None:

@@ -66,7 +66,10 @@ class MasterLiveness:
         self._locked: int | None = None
 
     def tie(self, folder: Path | None) -> None:
-        """Watch the lock on a run's folder; None: only silence shows that a master on another host has ended."""
+        """Watch the lock on a run's folder. `folder` is None if the master is on another host; then only its silence
+        shows that it
+        has ended.
+        """
         if self._locked is not None:
             os.close(self._locked)
         self._locked = None if folder is None else os.open(folder, os.O_RDONLY)
@@ -109,7 +112,7 @@ EVERY_S = 1.0
 AGAIN_S = 5.0
 """The wait for a receipt, in seconds. Then the chunk is sent again."""
 MIN_BYTES = 4 << 10
-"""The minimum size of a chunk, for a slow link: other messages queue behind it."""
+"""The minimum size of a chunk. On a slow link chunks are small, because other messages wait behind them."""
 
 
 class PartSender:

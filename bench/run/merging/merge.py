@@ -1,8 +1,8 @@
-"""Merging runs into one: runs of independent load generators, or of several regions.
+"""Merging several runs into one: runs of independent load generators, or of several regions.
 
-The parts are finalized runs that share no session; they are not changed. A run that was killed is finalized first. A
-worker's own folder replaces what its master received of it. The result is a run like any other, and
-`bench.run.finalize.merge_parts` makes its final files.
+The runs to merge are finalized and share no session; merging does not change them. A run that was killed is finalized
+first. If a worker has a folder of its own, this folder replaces the data that the worker's master received. The result
+is a run like any other; `bench.run.finalize.merge_parts` writes its final files.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ UNCOPIED_MORE = "event logs were not copied, because they are links or special f
 def merge_runs(given: Sequence[Path], out: Path) -> dict[str, Any]:
     """Merge the runs in other folders into the run folder `out`; return its run.json.
 
-    A damaged part is left out, and the verdict counts what is missing with it. Raise UsageError if the runs are no
-    parts of one run, if two of them hold the same sessions, if one is under way or itself merged, or if the folder
-    cannot be written; nothing of it remains then.
+    A damaged run is left out, and the verdict of the result accounts for the data that is missing for this reason.
+    Raise UsageError if the runs do not fit together, if two of them hold the same sessions, if one is active or itself
+    merged, or if the folder cannot be written; then nothing of `out` remains.
     """
     if not re.fullmatch(r"\w[\w.-]{,199}", out.name, re.ASCII):
         raise UsageError(f"{out} is not a valid name of a run: use letters, digits, dots, dashes and underscores")
@@ -61,7 +61,10 @@ def merge_runs(given: Sequence[Path], out: Path) -> dict[str, Any]:
 
 
 def run_folders_of(given: Iterable[Path]) -> list[Path]:
-    """Return the run folders among these folders and directly in them. Raise UsageError if one has none."""
+    """Return the run folders among these folders and directly in them.
+
+    Raise UsageError if a folder is no run, and contains none.
+    """
     folders: list[Path] = []
     for folder in given:
         if is_run(folder):
@@ -76,7 +79,7 @@ def run_folders_of(given: Iterable[Path]) -> list[Path]:
 
 
 def _merged_in_place(parts: Sequence[SourceRun], fresh: Path, out: Path) -> dict[str, Any]:
-    """Merge the readable parts. Damage may be detected while rows are copied: the merge then starts again."""
+    """Merge the readable parts. If damage is detected while rows are copied, start again without the damaged part."""
     damages: list[DamagedPartError] = []
     while True:
         sound = [part for part in parts if part not in [damage.part for damage in damages]]
@@ -144,7 +147,7 @@ def _merged(
 
 
 def _add_part(parts: Sequence[SourceRun]) -> None:
-    """Set the workers that are taken from each folder: a worker's own folder replaces what its master has of it.
+    """Set the workers that are taken from each folder: a worker's own folder replaces its master's data of this worker.
 
     Raise UsageError if two folders hold the same worker in any other way.
     """
@@ -170,7 +173,8 @@ def _add_part(parts: Sequence[SourceRun]) -> None:
 def _missing(parts: Sequence[SourceRun]) -> dict[int, dict[str, Any]]:
     """Return the entry of each worker of one run whose data is incomplete, by its number.
 
-    A worker that no folder holds has several: the master's entry counts, or else the one with the largest bound.
+    If no folder holds a worker, several folders may have an entry for it. The entry of the master counts; without a
+    master, the entry with the largest bound.
     """
     entries: dict[int, dict[str, Any]] = {}
     for part in sorted(parts, key=lambda part: (part.is_of_master, _bound(part)), reverse=True):
@@ -185,7 +189,10 @@ def _missing(parts: Sequence[SourceRun]) -> dict[int, dict[str, Any]]:
 
 
 def _bound(part: SourceRun) -> float:
-    """Return the maximum of unrecorded turns that a worker of a run may have run; infinity if there is no bound."""
+    """Return the maximum number of turns without a row that the missing workers of a run may have run; infinity if
+    there is
+    no bound.
+    """
     turns = [entry["turns"] for entry in part.missing.values()]
     return float("inf") if None in turns else max(turns, default=0)
 
@@ -201,7 +208,7 @@ def _first_workers(parts: Sequence[SourceRun], missing: Mapping[RunKey, Collecti
 
 
 def _leading(parts: Sequence[SourceRun]) -> list[SourceRun]:
-    """Return one folder for each run, whose document is that of the run: the master's if there is one."""
+    """Return one folder for each run. Its document counts as the document of the run: the master's if there is one."""
     by_run: dict[RunKey, SourceRun] = {}
     for part in sorted(parts, key=lambda part: (part.is_of_master, part.was_ended), reverse=True):
         by_run.setdefault(part.run, part)
@@ -227,7 +234,7 @@ def _entry(part: SourceRun, document: Document, offset: int, parts: Sequence[Sou
 
 
 def _left_out(damage: DamagedPartError, known: Collection[RunKey]) -> dict[str, Any]:
-    """Return the run.json entry of a damaged part. `known`: runs of which another folder states what is missing."""
+    """Return the run.json entry of a damaged part. `known`: runs whose missing data another folder reports."""
     totals = damage.part.document.get("totals") or {}
     lost = {
         table: 0 if damage.part.run in known else sum(totals[table].values()) if table in totals else None
@@ -257,7 +264,10 @@ TARGET_KEYS = ("name", "url", "dialect", "model", "session", "deflate")
 
 
 def check_fit(parts: Sequence[SourceRun]) -> None:
-    """Check that the runs are parts of one run. Raise UsageError that names the folders and the difference."""
+    """Check that the runs are parts of one run.
+
+    Raise UsageError with the folders and the difference if they are not.
+    """
     for part in parts:
         if is_under_way(part.folder, part.document):
             raise UsageError(f"the run of {part.folder} is still in progress: merge it when it has ended")

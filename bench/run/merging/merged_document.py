@@ -1,11 +1,11 @@
 """The document and the numbers of a merged run, from those of its parts. Pure.
 
-Workers, pairs and blocks are renumbered, so that those of several runs stay separate. A session is called
+Workers, pairs and blocks get new numbers, so that the numbers of several runs do not collide. A session is called
 `w<worker>-<number>` (`w0-000012`), so its name depends on its worker's number: with an offset of 3 it is `w3-000012`.
-The same rule holds for rows, transcripts and event logs. Pairs are numbered by their start: readers take the order of
-pairs for that of time, and would else see the differences between parts as a drift of the run.
+The same rule holds for rows, transcripts and event logs. Pairs are numbered by their start. Readers assume that pairs
+are numbered in the order of time; with another order, the differences between parts would look like a drift of the run.
 
-run.json is made here in its state before the rows are counted.
+The document is made here before the rows are counted; the counts are added later.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _SESSION_ID = re.compile(r"w(\d{1,9})-(.*)", re.DOTALL | re.ASCII)
 
 @dataclass(frozen=True, eq=False)
 class RunNumbering:
-    """The numbers of a run as a part of the run `run_id`. `workers`: the new number of each worker."""
+    """The new numbers of a run that becomes a part of the run `run_id`. `workers`: the new number of each worker."""
 
     run_id: str
     workers: Mapping[int, int]
     pairs: PairNumbering
 
     def session_id(self, name: str) -> str:
-        """Return the new name of a session; one without a worker's number counts as one of worker 0."""
+        """Return the new name of a session. A name without a worker's number counts as a name of worker 0."""
         match = _SESSION_ID.fullmatch(name)
         return f"w{self.workers.get(worker_of(name), 0)}-{match[2] if match else name}"
 
     def rows(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return renumbered rows of any table."""
+        """Return the rows of any table with their new numbers and names."""
         columns = {name: batch[name] for name in batch.schema.names}
         columns["run_id"] = pa.repeat(self.run_id, len(batch))
         places = pc.index_in(columns["worker"], pa.array([*self.workers], pa.int64()))
@@ -65,7 +65,7 @@ class RunNumbering:
         return _line(row | {"session_id": self.session_id(str(row["session_id"]))})
 
     def log_header(self, line: bytes) -> bytes:
-        """Return the new first line of an event log. Raise ValueError if it is none."""
+        """Return the new first line of an event log. Raise ValueError if `line` is no such first line."""
         opened: dict[str, Any] = read_json(line)
         about = opened["about"]
         return _line(
@@ -90,14 +90,14 @@ PairIntegers = npt.NDArray[np.int64]
 
 
 class PairStarts(NamedTuple):
-    """The pairs of one run, ascending by their number in it, and the start of each (UTC, ns since 1970)."""
+    """The pairs of one run, ascending by their number in this run, and the start of each (UTC, ns since 1970)."""
 
     numbers: PairIntegers
     starts_ns: PairIntegers
 
 
 class PairNumbering(NamedTuple):
-    """The pairs of one run in another run: the number of each, its new number and its new block."""
+    """The pairs of one run as a part of another run: the old number of each pair, its new number and its new block."""
 
     numbers: PairIntegers
     new: PairIntegers
@@ -141,8 +141,9 @@ def merged_document(
 ) -> dict[str, Any]:
     """Return the document of the run `run_id`, before its rows are counted.
 
-    `documents`: of its parts as finalized, by their start; `entries`: the `PartEntry` of each. Keys that they share are
-    copied; sums are made of those that add up, and all others are only in `parts`.
+    `documents`: the run.json of each finalized part, in the order of their starts. `entries`: the `PartEntry` of each
+    part. Keys with the same value in all parts are copied. Values that can be added are summed. All other values are
+    only in `parts`.
     """
     leader, common = documents[0], _common(documents)
     delays_s = [document.get("start_delays_s") or {} for document in documents]
@@ -171,7 +172,7 @@ def merged_document(
         "warmup_s": max(document.get("warmup_s") or 0.0 for document in documents),
         "budget_usd": _sum(documents, "budget_usd"),
         "estimate_usd": [sum(ends) for ends in zip(*estimates_usd, strict=True)] if all(estimates_usd) else None,
-        "start_delays_s": {  # of the part with the longest delay
+        "start_delays_s": {  # taken from the part with the longest delay
             label: max(each.get(label, 0.0) for each in delays_s) for label in dict.fromkeys(chain(*delays_s))
         },
     }
@@ -183,7 +184,10 @@ def merged_document(
 
 
 def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple[str, Document]]) -> list[str]:
-    """Return the notices to show before the results: of all parts once, of some with their part, and new ones."""
+    """Return the notices to show before the results.
+
+    A notice that all parts have appears once; others appear with the name of their part. New notices concern the merge.
+    """
     by_text: dict[str, list[str]] = {}
     for name, document in zip(names, documents, strict=True):
         for notice in document.get("notices") or []:
@@ -199,7 +203,7 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
     began_ns, ended_ns = (
         np.array([document[key] for document in documents]) for key in ("started_utc_ns", "ended_utc_ns")
     )
-    # all ran together for less than half of the shortest run
+    # the time in which all parts ran together is less than half of the shortest run
     if ended_ns.min() - began_ns.max() < (ended_ns - began_ns).min() / 2:
         sentences.append(
             "Its parts did not run at the same time: their users and rates are added, but never existed at one time."
@@ -238,7 +242,7 @@ def _settings(settings: Documents) -> dict[str, Any]:
 
 
 def _targets(documents: Documents) -> list[dict[str, Any]]:
-    """Return the leader's targets, with the sum of all parts' connection rates, and without what else differs."""
+    """Return the leader's targets, with the sum of all connection rates, without keys that differ otherwise."""
     by_label: dict[str, list[Document]] = {}
     for document in documents:
         for target in document.get("targets") or []:
@@ -251,7 +255,7 @@ def _targets(documents: Documents) -> list[dict[str, Any]]:
 
 
 def _arrivals(documents: Documents) -> dict[str, Any] | None:
-    """Return the arrivals of all parts together; None unless calls arrived in all of them."""
+    """Return the arrivals of all parts together; None unless calls arrived in every part."""
     arrivals = [document.get("arrivals") for document in documents]
     if not all(arrivals):
         return None
@@ -273,7 +277,7 @@ def _arrivals(documents: Documents) -> dict[str, Any] | None:
 
 
 def _sum(documents: Documents, key: str) -> Any:
-    """Return the sum of a key's values; None if one has none."""
+    """Return the sum of a key's values; None if one document has no value."""
     values = [document.get(key) for document in documents]
     return None if None in values else sum(value for value in values if value is not None)
 

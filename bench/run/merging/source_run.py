@@ -1,6 +1,7 @@
-"""A finalized run as a part of another: its rows, histograms and facts, renumbered.
+"""A finalized run as a part of a merged run: its rows, histograms and facts, with new numbers.
 
-Only the workers in `taken` become a part, because a worker's own folder replaces what its master received of it.
+Only the workers in `added_workers` become a part, because a worker's own folder replaces the data that its master
+received.
 """
 
 from __future__ import annotations
@@ -55,16 +56,16 @@ class RunExtent(NamedTuple):
 
 
 class SourceRun:
-    """A run in its folder, of which the workers in `taken` become a part of another run.
+    """A run in its folder, of which the workers in `added_workers` become a part of another run.
 
-    Call `finalize` before anything else is read; set `taken`, `numbering` and `complete` before rows are read. Raises
-    UsageError if the folder is no run, or has another format. Reading raises DamagedPartError.
+    Call `finalize` before anything else is read; set `added_workers`, `numbering` and `is_complete` before rows are
+    read. Raises UsageError if the folder is no run, or has another format. Reading raises DamagedPartError.
     """
 
     numbering: RunNumbering
     added_workers: frozenset[int]
     is_complete: bool
-    """True if the run ended by itself and no worker of it is missing in all given folders together."""
+    """True if the run ended normally, and all given folders together have the data of all its workers."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -97,18 +98,18 @@ class SourceRun:
 
     @property
     def is_of_master(self) -> bool:
-        """True if a master wrote it, from what its workers sent."""
+        """True if a master wrote this folder, from the data that its workers sent."""
         return "remote" in self.document
 
     @property
     def was_ended(self) -> bool:
-        """True if its run ended by itself, and was not killed."""
+        """True if the run ended normally, and was not killed."""
         stopped = str(self.document.get("stop_reason") or "")
         return self.document["state"] != "running" and bool(stopped) and stopped != KILLED
 
     @property
     def held(self) -> frozenset[int]:
-        """The numbers of the workers that have rows or facts here."""
+        """The numbers of the workers whose rows or facts are in this folder."""
         return frozenset(self.extent.rows)
 
     @property
@@ -151,7 +152,7 @@ class SourceRun:
 
     @property
     def _taken_workers(self) -> list[WorkerPart]:
-        """The part of each taken worker; empty if only the sum of all is known."""
+        """The part of each taken worker; empty if the folder has only the sum of all workers."""
         return (
             [self.workers[number] for number in sorted(self.added_workers)]
             if self.added_workers <= self.workers.keys()
@@ -178,7 +179,9 @@ class SourceRun:
             raise DamagedPartError(self, f"its {table} cannot be read: {str(error).splitlines()[0]:.200}") from None
 
     def transcript(self) -> Iterator[bytes] | None:
-        """Return the lines of the taken workers' transcripts, with the sessions' new names; None if it has none."""
+        """Return the lines of the taken workers' transcripts, with the sessions' new names; None if the run has no
+        transcripts.
+        """
         return self._lines(path) if (path := self.folder / TRANSCRIPT).exists() else None
 
     def _lines(self, path: Path) -> Iterator[bytes]:
@@ -208,7 +211,8 @@ class SourceRun:
             raise DamagedPartError(self, str(error)) from None
 
     def copy_event_logs(self, events: Path) -> int:
-        """Copy the event logs of its sessions into a folder, under their new names; return how many were not copied.
+        """Copy the event logs of the run's sessions into a folder, under their new names; return how many were not
+        copied.
 
         Links and special files are not copied: a link can lead to any file of this machine.
         """
@@ -241,7 +245,7 @@ class SourceRun:
 
     @cached_property
     def extent(self) -> RunExtent:
-        """The size of the run, after a check that no row is there twice and that run.json has the same counts."""
+        """The size of the run. Reading it checks that no row occurs twice, and that run.json has the same counts."""
         if self.document["state"] not in CLOSED:
             raise DamagedPartError(self, "it was not finalized, and its recorded data no longer exists")
         rows: dict[int, Counter[str]] = {number: Counter() for number in self.workers}
