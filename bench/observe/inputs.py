@@ -4,7 +4,7 @@ An instant is absolute CLOCK_MONOTONIC nanoseconds. An event log is the stream o
 between them (`bench.run.event_log`). The lines of the log omit fields with their default value. Received messages are
 the most frequent events, so they are not inputs: `Timeline.received` applies them.
 
-`Timeline.work` yields the actions that are due now, one value for each. The session performs these actions and reports
+`Timeline.actions` yields the actions that are due now, one value for each. The session performs these actions and reports
 them as inputs.
 """
 
