@@ -75,7 +75,7 @@ class InputSpeech(Instants):
     clock_ns: dict[str, int] = field(default_factory=dict)
     """The start and end of the speech on the session's clock of input audio."""
     received_to_ns: int | None = None
-    """The position on the session's clock at the last reported end of speech;
+    """The position on the session's clock at the last reported end of speech.
 
     None if the service reports no position.
     """

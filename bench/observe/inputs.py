@@ -4,8 +4,8 @@ An instant is absolute CLOCK_MONOTONIC nanoseconds. An event log is the stream o
 between them (`bench.run.event_log`). The lines of the log omit fields with their default value. Received messages are
 the most frequent events, so they are not inputs: `Timeline.received` applies them.
 
-`Timeline.actions` yields the actions that are due now, one value for each. The session performs these actions and reports
-them as inputs.
+`Timeline.actions` yields the actions that are due now, one value for each. The session performs these actions and
+reports them as inputs.
 """
 
 from __future__ import annotations

@@ -285,7 +285,7 @@ class SessionObservation(msgspec.Struct, frozen=True):
     idle_prompts: int = 0
     """How often the service spoke because the caller was silent for the idle timeout."""
     stray_usage: TokenUsage | None = None
-    """The usage of responses outside of any turn and of responses that ended after their turn;
+    """The usage of responses outside of any turn and of responses that ended after their turn.
 
     None if none reported usage.
     """

@@ -139,9 +139,9 @@ def _dead_air_ns(turn: PendingTurn) -> int | None:
 
 
 def task_success(turn: PendingTurn, judges: dict[int, SuccessPredicate]) -> bool | None:
-    """Return whether a turn has done its task;
+    """Return whether a turn has done its task.
 
-    None if no function judges it. The function in `judges` runs only once.
+    The result is None if no function judges it. The function in `judges` runs only once.
     """
     judge = judges.pop(turn.plan.number, None)
     return None if judge is None else is_done(turn.outcome, lambda: judge(observation(turn)))
