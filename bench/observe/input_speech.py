@@ -68,7 +68,7 @@ SPEECH_INSTANTS = {
 
 @dataclass(slots=True, eq=False)
 class InputSpeech(Instants):
-    """The service's view of one turn's speech. `vad` and `tail_ns` come from `TurnPlan`."""
+    """The service's view of one turn's speech. `vad` and `trailing_silence_ns` are the fields of `TurnPlan`."""
 
     vad: bool
     trailing_silence_ns: int

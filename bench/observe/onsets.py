@@ -93,7 +93,7 @@ class SoundChange(NamedTuple):
     """A change in a stream: a sound begins, continues or has ended.
 
     `back` is the position of the change, in samples before the end of the received samples. If a sound continues or has
-    ended, the position is the end of its last audible sample. `error_ns` is the uncertainty of the sound's start.
+    ended, the position is the end of its last audible sample. `uncertainty_ns` is that of the sound's start.
     """
 
     what: What

@@ -307,7 +307,7 @@ class Reply(Instants):
             self.full_text()
 
     def full_text(self) -> str:
-        """Return the received transcript, casefolded. It is limited to its last `LONGEST_TEXT` characters."""
+        """Return the received transcript, casefolded. It is limited to its last `MAX_TEXT_CHARACTERS` characters."""
         new = "".join(map(transcript, self.unread)).casefold()
         self.text_characters = (self.text_characters + new)[-MAX_TEXT_CHARACTERS:]
         self.unread.clear()

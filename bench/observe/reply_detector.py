@@ -37,7 +37,10 @@ GAP_NS = 100 * NS_PER_MS
 
 
 class PlaybackTime(NamedTuple):
-    """The latest playback time of a delta, without the jitter buffer. The real one may be up to `error_ns` earlier."""
+    """The latest playback time of a delta, without the jitter buffer.
+
+    The real time may be up to `uncertainty_ns` earlier.
+    """
 
     at_ns: int
     uncertainty_ns: int

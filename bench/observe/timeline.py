@@ -5,12 +5,12 @@ and a test. Four rules define it:
 
 - Events belong to a turn by `response_id` and `item_id`, as `bench.observe.attribution` describes.
 - The first terminal cause wins. When a turn has an outcome, nothing changes the outcome. A deadline that passed before
-an event arrived is an earlier cause.
+  an event arrived is an earlier cause.
 - A transcription of the caller's audio may be late. It is attached to its turn for up to `LATE_TRANSCRIPT_NS` after the
-turn's end, even while the next turn is open.
+  turn's end, even while the next turn is open.
 - A limit has expired only if the next message certainly arrived after it. If the process did not run meanwhile, the
-arrival is uncertain and may really have been before the limit. Then the turn continues, and its outcome is `starved` if
-it ends well.
+  arrival is uncertain and may really have been before the limit. Then the turn continues, and its outcome is `starved`
+  if it ends well.
 """
 
 from __future__ import annotations

@@ -161,9 +161,9 @@ class FunctionCall(msgspec.Struct, frozen=True):
 class PlayoutPosition(NamedTuple):
     """The position of a delta in the caller's playout queue, which plays one delta after the other.
 
-    `waits_ns` is the time from the arrival of the delta to its playback. The delta waits for earlier audio. `error_ns`
-    is the uncertainty of its playback time, from the timestamps. `uneven_ns` is the largest difference between the
-    delays of the deltas near it. Some of these came late.
+    `delay_ns` is the time from the arrival of the delta to its playback. The delta waits for earlier audio.
+    `uncertainty_ns` is the uncertainty of its playback time, from the timestamps. `uneven_ns` is the largest difference
+    between the delays of the deltas near it. Some of these came late.
     """
 
     delay_ns: int
@@ -190,18 +190,18 @@ class ServerEvent(msgspec.Struct, frozen=True):
     """One server event. Fields that its kind does not have keep their defaults.
 
     - `payload_bytes`: the size of the payload. For audio, the decoded bytes of a delta or a retrieved item (-1 if it is
-    not base64). For another delta, the characters of its JSON text.
+      not base64). For another delta, the characters of its JSON text.
     - `payload`: the content of a delta as raw JSON; audio is a base64 string.
     - `text`: the complete text or transcript, if the event has it.
     - `audio_ms`: the position of the start or end of speech on the session's clock of input audio; None if not
-    reported.
+      reported.
     - `foreign`: True if the event has the name of another dialect, which all clients of this dialect misread.
     - `request`: the client's id of the request that a response answers, if it is reported.
     - `phase`: the phase of a response's item, `COMMENTARY` or `ANSWER`; "" if the service does not report it.
     - `calls`: the function call of an event. For a response that is done, all its function calls.
     - `session`, `session_id`: the session as the service describes it, and the service's id of the session.
     - `status`: how a response ended: "completed", "cancelled", "incomplete" or "failed". `reason` is the reason. Both
-    become parts of outcomes, so they are single words, as are the codes of `failure`.
+      become parts of outcomes, so they are single words, as are the codes of `failure`.
     """
 
     kind: EventKind

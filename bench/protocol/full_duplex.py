@@ -52,8 +52,8 @@ class FullDuplexDialect(Dialect):
     """The common part of the full-duplex dialects.
 
     `title` is the name of the service for users, and `settings` are the session settings that it supports.
-    `only_duplex` is the reason why its turn detection cannot be changed. `lacks_more` are further features that it does
-    not have. `one_format` is True if both directions have the same audio format.
+    `only_duplex` is the reason why its turn detection cannot be changed. `also_missing` are further features that it
+    does not have. `one_format` is True if both directions have the same audio format.
     """
 
     title: ClassVar[str]

@@ -210,7 +210,7 @@ class Transport(Protocol):
         """
 
     def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        """Do the same as `send`, without blocking. If it returns None, `finish` sends the rest."""
+        """Do the same as `send`, without blocking. If it returns None, `flush` sends the rest."""
 
     def flush(self) -> SendReceipt | None:
         """Send the rest of the last offered message. Return None if the connection has ended."""

@@ -16,9 +16,9 @@ RECORD_HEADER, RECORD_BYTES = 5, 16_384
 class SocketRead(NamedTuple):
     """The bytes of one read, with the facts about their arrival.
 
-    `stamp_ns` is the arrival of the last segment. `empty_ns` is the latest instant before it at which the socket is
-    known to have been empty. `complete` is True if the read ended at the end of a record of the sender, and emptied the
-    socket. Empty data means that the peer has closed the connection, or that the connection broke.
+    `timestamp_ns` is the arrival of the last segment. `empty_ns` is the latest instant before it at which the socket is
+    known to have been empty. `is_complete` is True if the read ended at the end of a record of the sender, and emptied
+    the socket. Empty data means that the peer has closed the connection, or that the connection broke.
     """
 
     data: bytes

@@ -92,7 +92,7 @@ class ByteStream(Protocol):
         """
 
     def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
-        """Do the same as `write`, without blocking. Return None if `finish` must send the rest."""
+        """Do the same as `write`, without blocking. Return None if `flush` must send the rest."""
 
     def flush(self) -> SendTime:
         """Send the rest of the last offered data. Raise OSError."""
@@ -135,7 +135,7 @@ class TcpStream:
         self._unsent: UnsentBytes | None = None
         """The rest of the offered data."""
         self._finished: SendTime | None = None
-        """The time at which the offered data was sent, until `finish` returns it."""
+        """The time at which the offered data was sent, until `flush` returns it."""
         self._held: deque[SocketRead] = deque()
         """The reads during a blocked write that are not passed on yet."""
         self._held_bytes = 0
@@ -356,7 +356,7 @@ class TcpStream:
         unsent = UnsentBytes(memoryview(data), stamped)
         try:
             handed = self._pass_read(unsent)
-        except OSError:  # `finish` gets the same error, and its caller can handle it
+        except OSError:  # `flush` gets the same error, and its caller can handle it
             handed = None
         self._unsent = unsent if handed is None else None
         return handed
