@@ -130,8 +130,8 @@ class TurnObservation(msgspec.Struct, frozen=True):
 
     `uncertainties_ns` states how much earlier each arrival may really have been. `widths_ns` states how much later each
     send may really have been. `gaps_ns` are the gaps between audio deltas with exact timestamps. `usage` is the sum
-    over all responses of the turn; None if the service reported none. `quality` is the score of the turn's words against
-    the script's reference.
+    over all responses of the turn; None if the service reported none. `quality` is the score of the turn's words
+    against the script's reference.
     """
 
     turn: int
