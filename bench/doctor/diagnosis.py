@@ -40,7 +40,10 @@ NAME_WIDTH, STATE_WIDTH = 16, 8
 
 @dataclass(frozen=True)
 class CheckFinding:
-    """The result of one check. `message`: what was found, with its value; `remedy`: "" if there is nothing to do."""
+    """The result of one check.
+
+    `message` states what was found, with its value. `remedy` is "" if there is nothing to do.
+    """
 
     name: str
     result: FindingState
@@ -130,9 +133,9 @@ def shape_of(session: Mapping[str, Any]) -> Dialect | None:
 
 
 def dialect_remedy(outcome: str, words: str, spoken: Dialect, greeting: Mapping[str, Any] = UNGREETED) -> str:
-    """Return the remedy if an outcome comes from using the other dialect than the service; else "".
+    """Return the remedy if the wrong dialect caused the outcome; otherwise "".
 
-    `greeting`: the session as `session.created` described it.
+    `greeting` is the session as `session.created` described it.
     """
     other = SIBLINGS.get(spoken)
     if other is None:
@@ -165,19 +168,20 @@ OF_AGENTS = {
 }
 """The remedies for outcomes of a call with an agent."""
 RECEIVED = frozenset({"timeout:first_delta", "timeout:response", "timeout:turn"})
-"""Outcomes whose detail states what was received, which decides the remedy."""
+"""The outcomes whose detail states what was received. The remedy depends on this detail."""
 SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
     ("closed:1006", "closed:1008", "closed:1011", "closed:reset"), "closed:1000"
 )
-"""Outcomes with the remedy of another one."""
+"""A mapping from an outcome to another outcome that has the same remedy."""
 
 
 @dataclass(frozen=True)
 class Refusal:
     """The response to a request that failed.
 
-    `outcome` is one of a session or turn; `words` are the service's, with its code; `wait_s`: how long it asks the
-    client to wait; `claims`: the public ones of the token that was sent; `greeting`: the session that it opened with.
+    `outcome` is the outcome of a session or turn. `words` are the service's text, with its error code. `wait_s` is the
+    wait that the service requests. `claims` are the public claims of the token that was sent. `greeting` is the session
+    as the service first described it.
     """
 
     outcome: str
@@ -296,7 +300,8 @@ def signed_by(target: Target) -> Signed:
 def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
     """Return the first remedy for the end of a session or of one of its turns; "" if none is known.
 
-    Without a target, as for a log, only that of a wrong dialect: all others depend on the target and how it was called.
+    Without a target, as for a log, only the remedy for a wrong dialect is possible. All other remedies depend on the
+    target and on how it was called.
     """
     came = (p.event for p in replayed.passages if p.event is not None and p.event.kind is EventKind.SESSION_CREATED)
     greeting = next((event.session for event in came), None) or UNGREETED

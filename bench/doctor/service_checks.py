@@ -55,7 +55,7 @@ SHOWN_OF_CLAIM = 40
 NOTHING_SENT = "neither a key nor a token is sent"
 VARIABLES_SENT = "no key or token is sent, except what variables add to the URL or the headers of the upgrade"
 INFORMING = ("no key is set: signs in", "through the proxy")
-"""The starts of the notices that are no warnings."""
+"""The prefixes of notices that are not warnings."""
 WORDS = "Say hello, and nothing else."
 RECORDING = "late_parcel.wav"
 
@@ -183,8 +183,8 @@ class ProbeListener(SessionListener):
 class ServiceProbe:
     """One connection to a service.
 
-    `prices`: by model; `claims`: the public ones of the token that is sent; `hide` removes secrets from a text.
-    `greets`: whether an agent is expected to speak first.
+    `prices` are the prices by model. `claims` are the public claims of the token that is sent. `hide` removes secrets
+    from a text. `greets` is True if an agent is expected to speak first.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class ServiceProbe:
 
     @property
     def _reply_format(self) -> AudioFormat | None:
-        """The format of replies, if another one could be set."""
+        """The format of the replies; None if the dialect has only one format."""
         return self._script.output_format if len(self._script.dialect.output_formats) > 1 else None
 
     def _session(self, transport: Transport, timeline: Timeline, *, with_turn: bool) -> Iterator[CheckFinding]:

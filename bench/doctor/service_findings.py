@@ -1,6 +1,6 @@
 """Findings from a service's data: its headers, its greeting, its limits, the price of a turn. Pure.
 
-Of a call with an agent only its audio is known.
+For a call with an agent, only the audio is known.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _simulated(headers: Mapping[str, str], session: Mapping[str, Any] = UNGREETE
 
 
 def _ids(headers: Mapping[str, str]) -> str:
-    """Return the ids in the headers; if two headers hold the same one, it occurs once."""
+    """Return the ids in the headers. If two headers have the same id, it occurs once."""
     names = {headers[name]: name for name in reversed(IDS) if headers.get(name)}
     told = [f"{name} {value}" for value, name in reversed(names.items())]
     return f"; {', '.join(told)}" if told else ""
@@ -102,7 +102,7 @@ def service_clock(date: str | None, now_ns: int) -> CheckFinding:
         ahead_s = now_ns / NS_PER_S - parsedate_to_datetime(date or "").timestamp()
     except (ValueError, TypeError):
         return CheckFinding("clock difference", "skipped", "the response has no date header")
-    off_s = ahead_s - 0.5  # on average half of the header's second has passed
+    off_s = ahead_s - 0.5  # on average, half of the second in the header has passed
     said = f"this machine's wall clock is {abs(off_s):,.0f} s {'ahead of' if off_s > 0 else 'behind'} the service's"
     if abs(off_s) <= CLOSE_S:
         said = "this machine's wall clock agrees with the service's"
@@ -226,7 +226,7 @@ AUDIBLE_S, MAX_RESPONSE_S = 12, 40
 """The seconds within which a greeting or an answer must be audible, and must end."""
 LIMITS = {"first_delta": AUDIBLE_S, "response": MAX_RESPONSE_S, "turn": MAX_RESPONSE_S}
 PACES = (1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0)
-"""The ratios between the sampling rates of telephony and of models."""
+"""The ratios between common sample rates of telephony and of models."""
 NEAR = 0.04
 PAUSE_NS, MIN_SEGMENT_NS = 200 * NS_PER_MS, 800 * NS_PER_MS
 """The pause that separates two stretches of audio, and the minimum duration of a stretch to measure its pace."""
@@ -285,9 +285,9 @@ def check_unread_messages(session: SessionObservation) -> Iterator[CheckFinding]
 
 
 class AudioPace:
-    """The pace at which audio arrives, in its longest stretch without a pause.
+    """The pace at which audio arrives, in its longest part without a pause.
 
-    `odd_messages`: how many pieces have an odd number of bytes.
+    `odd_messages` is the number of pieces with an odd number of bytes.
     """
 
     _began_ns = _last_ns = _bytes = _longest_ns = _longest_bytes = odd_messages = 0

@@ -28,10 +28,10 @@ TRANSCRIPTIONS = frozenset({EventKind.INPUT_TRANSCRIBED, EventKind.INPUT_NOT_TRA
 
 
 class Attribution(NamedTuple):
-    """The turn that owns an event, and the decision that the event makes. The caller applies the decision to the turn.
+    """The owner of an event, and the decision that follows from the event. The caller applies the decision to the turn.
 
-    `turn` is None if no turn owns the event, or if its turn was delivered. `requests` is the number of the turn's
-    requests that a response answers.
+    `turn` is the turn that owns the event; None if no turn owns it, or if that turn was delivered. `requests` is the
+    number of the turn's requests that one response answers.
     """
 
     turn: PendingTurn | None
@@ -41,7 +41,7 @@ class Attribution(NamedTuple):
 
 UNATTRIBUTED = Attribution(None)
 Owners = dict[str, Attribution]
-"""Id of a response or item → its owner, without a decision."""
+"""A mapping from the id of a response or item to its owner. These owners contain no decision."""
 
 
 class PendingRequest(NamedTuple):
@@ -57,7 +57,10 @@ class PendingRequest(NamedTuple):
 
 
 class Attributor:
-    """The owners of a session's responses and items. `service_responds`: the service's VAD starts responses."""
+    """The owners of a session's responses and items.
+
+    `service_responds` is True if the service's VAD starts responses.
+    """
 
     def __init__(self, *, service_responds: bool) -> None:
         self.service_responds = service_responds
@@ -67,8 +70,8 @@ class Attributor:
         self._committing: list[PendingTurn] = []  # turns with a commit by us that is not acknowledged yet
         self._stray_items: set[str] = set()
         self._unanswered: list[PendingRequest] = []
-        self._doubted: list[PendingRequest] = []  # those of `_unanswered` that may have been refused
-        self._under_way: set[str] = set()  # responses that are not done, items of speech that are not committed
+        self._doubted: list[PendingRequest] = []  # requests of `_unanswered` that the service may have refused
+        self._under_way: set[str] = set()  # ids of responses that are not done, and of uncommitted speech items
         self.unattributed_commits = 0
 
     def note_request(self, turn: PendingTurn) -> None:
@@ -80,7 +83,7 @@ class Attributor:
         self._expect(PendingRequest(None, by_vad=False, event_id=event_id))
 
     def _expect(self, request: PendingRequest) -> None:
-        """Expect a response. Drop requests in doubt: their responses would have arrived."""
+        """Expect a response. Drop the doubted requests: a response to them would have arrived by now."""
         if self._doubted:
             self._unanswered = [waiting for waiting in self._unanswered if waiting not in self._doubted]
             self._doubted = []
@@ -89,8 +92,8 @@ class Attributor:
     def doubt(self, turn: PendingTurn) -> None:
         """Record that an error without an event id may have refused this turn's request.
 
-        If the response still arrives, it belongs to the turn. The next request is sent after it, or after the wait for
-        it has ended.
+        If a response to the request still arrives, it belongs to the turn. The next request is sent after that
+        response, or after the wait for the response has ended.
         """
         self._doubted = [request for request in self._unanswered if request.turn is turn]
 
@@ -102,7 +105,10 @@ class Attributor:
         self._committing.append(turn)
 
     def attribute(self, event: ServerEvent, current: PendingTurn | None) -> Attribution:
-        """Return the owner of an event by its ids, and the decision of the event. `current` is the open turn."""
+        """Return the owner of an event, which its ids determine, and the decision of the event.
+
+        `current` is the open turn.
+        """
         if response_id := event.response_id:
             return self._by_response.get(response_id) or self._adopt(event, current)
         if event.item_id:
@@ -110,7 +116,10 @@ class Attributor:
         return Attribution(current) if event.kind in ARRIVALS else UNATTRIBUTED  # from a server that omits ids
 
     def _adopt(self, event: ServerEvent, current: PendingTurn | None) -> Attribution:
-        """Assign a new response to the request that it names, or otherwise to the oldest."""
+        """Assign a new response to the request that the response names.
+
+        If it names none, assign it to the oldest request.
+        """
         claim = UNATTRIBUTED
         # In order of certainty: requested responses, fillers, then responses that a VAD starts.
         if self._unanswered:
@@ -120,12 +129,15 @@ class Attributor:
             # There is no request for it: all requests are answered, and the client has not requested the continuation.
             claim = Attribution(current, "fills")
         elif current is not None and self.service_responds and current.is_speech_end_detected:
-            claim = Attribution(current, "answers", 1)  # the service announces its commit later, or not
+            claim = Attribution(current, "answers", 1)  # the service announces its commit later, or never
         self._own(self._by_response, event.response_id, claim.turn)
         return claim
 
     def _take_request(self, event_id: str) -> tuple[PendingTurn | None, int]:
-        """Remove the named request, else the oldest in-band one, else the oldest. Return (turn, answered requests)."""
+        """Remove a request and return (its turn, number of answered requests).
+
+        It is the named request. If there is none, it is the oldest in-band request, and otherwise the oldest request.
+        """
         named = (place for place, request in enumerate(self._unanswered) if event_id and request.event_id == event_id)
         in_band = (place for place, request in enumerate(self._unanswered) if not request.out_of_band)
         place = next(chain(named, in_band), 0)
@@ -171,7 +183,7 @@ class Attributor:
         return Attribution(turn, "speaks")
 
     def note(self, event: ServerEvent, turn: PendingTurn | None) -> bool:
-        """Update the service's pending work by an event that is no delta, and the turn that owns the event.
+        """Update the service's pending work. `event` is not a delta, and `turn` is its owner.
 
         Return True if the event ends a response without ids, and the response answers a request of the turn.
         """
@@ -217,7 +229,7 @@ class Attributor:
 
     def drop_answer(self) -> PendingTurn | None:
         """Drop the request of the last commit, because the service will not respond to it. Return its turn."""
-        # The service's refusal directly follows the commit to which it does not respond. That is the last commit.
+        # The service sends this refusal directly after the commit that it refuses, so it refuses the last commit.
         request = self._drop(request for request in reversed(self._unanswered) if request.by_vad)
         return None if request is None else request.turn
 
@@ -245,7 +257,8 @@ def _may_speak(event: ServerEvent, turn: PendingTurn) -> bool:
     ends_ns = turn.input_speech.clock_ns.get("speech_end")
     if event.kind is not EventKind.SPEECH_STARTED or event.audio_ms is None or ends_ns is None:
         return True
-    # Both sides count the same samples. A sound after the speech is not the turn's.
+    # The client and the service count the same samples. A sound after the end of the speech does not belong to the
+    # turn.
     return event.audio_ms * NS_PER_MS < ends_ns
 
 

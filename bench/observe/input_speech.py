@@ -1,11 +1,12 @@
-"""A turn's speech and request: when they left this machine, and what the service has detected of the speech. Pure.
+"""A turn's speech and request: when this machine sent them, and how much of the speech the service has detected. Pure.
 
-The process reads its clock before a send call, and can lose its core between the two. The kernel's timestamp has no
-such error. When it arrives, the instants of the message move to it.
+The process reads its clock before a send call. Between the two, the scheduler may take the CPU away from the process.
+The kernel's timestamp does not have this error. When the timestamp arrives, the instants of the message are moved to
+it.
 
-A service's VAD may take a pause for the end. The session's clock of input audio, on which both sides count the same
-samples, shows whether the VAD has detected more than the speech up to the last pause. Only if the service does not
-report a position on this clock is the arrival of its event used.
+A service's VAD may mistake a pause for the end of speech. The session's clock of input audio counts samples, and the
+client and the service count the same ones. It shows whether the VAD has detected more than the speech up to the last
+pause. If the service does not report a position on this clock, the arrival of its event is used instead.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ class SendTimestamps:
 
     sends: int = 0
     departures: dict[int, tuple[int, Sequence[str]]] = field(default_factory=dict)
-    """ticket → the clock before the send call, and the instants of its message"""
+    """A mapping from the ticket of a message to (clock before the send call, instants of the message)."""
     timestamp_source: set[int] = field(default_factory=set)
-    """The tickets of messages with a kernel timestamp of when they were sent."""
+    """The tickets of messages for which the kernel has reported the time of sending."""
 
     def add(self, handed: SendTime, marks: Sequence[str]) -> None:
         self.sends += 1
@@ -54,7 +55,7 @@ class SendTimestamps:
 
 
 UNDETECTED_NS = 1_000_000_000
-"""The time after the end of speech from which a VAD will not detect the rest of the speech any more."""
+"""The wait after the end of speech. If a VAD has not detected the rest of the speech by then, it never will."""
 
 # kind of event → the instant of its arrival: the first one for the start of speech, the last one for all others
 SPEECH_INSTANTS = {
@@ -67,14 +68,17 @@ SPEECH_INSTANTS = {
 
 @dataclass(slots=True, eq=False)
 class InputSpeech(Instants):
-    """The service's view of one turn's speech. `vad` and `tail_ns` come from `TurnPlan`."""
+    """The service's view of one turn's speech. `vad` and `trailing_silence_ns` are the fields of `TurnPlan`."""
 
     vad: bool
     trailing_silence_ns: int
     clock_ns: dict[str, int] = field(default_factory=dict)
     """The start and end of the speech on the session's clock of input audio."""
     received_to_ns: int | None = None
-    """The position on that clock at the last reported end of speech; None if the service reports no position."""
+    """The position on the session's clock at the last reported end of speech.
+
+    None if the service reports no position.
+    """
     open: bool = False
     """True if the service detects speech and has not reported its end."""
     uncommitted: bool = False
@@ -83,9 +87,9 @@ class InputSpeech(Instants):
     answered: int = 0
     """The number of commits that the service has answered, with a response or a refusal."""
     committed_item: str = ""
-    """The item of the instants `committed` and `input_transcribed`."""
+    """The item to which the instants `committed` and `input_transcribed` belong."""
     transcripts: int = 0
-    """The number of commits with a transcription that arrived or failed."""
+    """The number of commits whose transcription has arrived or failed."""
     failed_transcripts: int = 0
     text: str = ""
 
@@ -102,7 +106,7 @@ class InputSpeech(Instants):
         return marks
 
     def clear_instants(self, instant: str) -> tuple[int, int]:
-        """Remove an instant that is not the turn's own. Return its time and its width."""
+        """Remove an instant that does not belong to the turn. Return its time, and the duration of its send call."""
         del self.clock_ns[instant]
         return self.instants.pop(instant), self.widths_ns.pop(instant)
 
@@ -118,7 +122,7 @@ class InputSpeech(Instants):
             self.received_to_ns = None if event.audio_ms is None else event.audio_ms * NS_PER_MS
         elif kind is EventKind.COMMITTED:
             self.uncommitted, self.committed_item = False, event.item_id
-            self.instants.pop("input_transcribed", None)  # it was that of the previous commit
+            self.instants.pop("input_transcribed", None)  # the transcription of the previous commit
 
     def transcribed(self, event: ServerEvent, arrival: Arrival) -> None:
         self.transcripts += 1
@@ -168,7 +172,10 @@ class InputSpeech(Instants):
         return self.all_committed(now_ns) and self.answered >= self.commits
 
     def await_rest(self) -> None:
-        """Wait for the rest of the speech after an answered pause. Forget the pause if no more speech was detected."""
+        """Wait for the rest of the speech after a pause that was answered.
+
+        Forget the pause if no more speech was detected.
+        """
         if self.answered >= self.commits and not self.uncommitted:
             self.instants.pop("speech_stopped", None)
             self.instants.pop("committed", None)

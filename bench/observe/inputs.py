@@ -1,11 +1,11 @@
-"""The inputs of a session's timeline: one value for each action of the session and each event without a message.
+"""The inputs of a session's timeline: one value for each action of the session, and for each event without a message.
 
 An instant is absolute CLOCK_MONOTONIC nanoseconds. An event log is the stream of these values and of the messages
-between them (`bench.run.event_log`). Its lines omit fields with their default value. Received messages are not inputs,
-because they are the most frequent. `Timeline.received` applies them.
+between them (`bench.run.event_log`). The lines of the log omit fields with their default value. Received messages are
+the most frequent events, so they are not inputs: `Timeline.received` applies them.
 
-`Timeline.work` yields the actions that are due now, one value for each. The session does them and reports them as
-inputs.
+`Timeline.actions` yields the actions that are due now, one value for each. The session performs these actions and
+reports them as inputs.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="action")
 
 
 class SessionStart(Input, frozen=True):
-    """The parameters of a session's timeline, live or replayed from a log.
+    """The parameters of a session's timeline. The session is live, or replayed from a log.
 
-    `start_ns` is the start of connecting, `planned` the number of turns of the script. `service_responds`: the
-    service's VAD starts responses. `intended_ns` is the planned start of the session; None if it was not planned.
-    `called_ns` is when its call arrived; None without a call arrival. `renewable`: its call continues in another
-    session when this one expires. `reply_silence_ns` is the silence that ends a reply if no event does.
+    `start_ns` is the start of connecting. `planned` is the number of turns of the script. `service_responds` is True if
+    the service's VAD starts responses. `intended_ns` is the planned start of the session; None if the start was not
+    planned. `called_ns` is the arrival of the session's call; None if calls do not arrive at a rate. `renewable` is
+    True if the call continues in another session when this session expires. `reply_silence_ns` is the silence that ends
+    a reply if no event ends it.
     """
 
     start_ns: int
@@ -51,8 +52,8 @@ class SessionStart(Input, frozen=True):
 class Connected(Input, frozen=True, tag="connected"):
     """The success or refusal of the upgrade, with its phases, the service's response headers and the wait for a token.
 
-    `uncertainties_ns` states how much earlier each phase may really have ended. Connecting starts once there is a
-    token. `call_id` is the id of the call that the agent received; "" for other services.
+    `uncertainties_ns` states how much earlier each phase may really have ended. Connecting starts when the token is
+    available. `call_id` is the id of the call that the agent received; "" for other services.
     """
 
     instants: Mapping[str, int]
@@ -63,20 +64,20 @@ class Connected(Input, frozen=True, tag="connected"):
 
 
 class TurnStarted(Input, frozen=True, tag="begin"):
-    """The start of a turn. `at_ns` is read before its first send."""
+    """The start of a turn. `at_ns` is the clock before the first send of the turn."""
 
     at_ns: int
     plan: TurnPlan
 
 
 class Sent(Input, frozen=True, tag="sent"):
-    """A client event that the kernel has accepted: of the current turn, or of the session if no turn is open.
+    """A client event that the kernel has accepted. It belongs to the current turn; without one, to the session.
 
     The send call took `uncertainty_ns`. `Transmitted` refers to the message by `ticket`. `instants` are instants of
-    speech, each with the nanoseconds between its recording by a microphone and the send. `late`: it was sent late for
-    its schedule. `event` is, in a log, its content; without audio unless audio is recorded, and omitted if it is long.
-    `untracked` is its event id if the script itself sent it outside of any turn. `item` is the item that it truncates
-    after `played_ms`, or retrieves.
+    speech, each with the nanoseconds from its recording by a microphone to the send. `late` is True if the message was
+    sent later than its schedule. `event` is the content of the message, and is set only in a log. It contains audio
+    only if audio is recorded, and is omitted if it is long. `untracked` is the event id if the script itself sent the
+    event outside of any turn. `item` is the item that the event retrieves, or truncates after `played_ms`.
     """
 
     name: str
@@ -94,7 +95,10 @@ class Sent(Input, frozen=True, tag="sent"):
 
 
 class HistoryStarted(Input, frozen=True, tag="history"):
-    """The start of sending the history: the number of `messages` from before the first turn."""
+    """The start of sending the history.
+
+    The history is the `messages` from before the first turn; the field is their number.
+    """
 
     at_ns: int
     messages: int
@@ -103,7 +107,7 @@ class HistoryStarted(Input, frozen=True, tag="history"):
 class ContinuesCall(Input, frozen=True, tag="renews"):
     """The continuation of a call from an expired session. It is the session's first input.
 
-    `previous_reply_end_ns` is when the caller had heard the last reply of the previous session; None if there was none.
+    `previous_reply_end_ns` is when the playback of the previous session's last reply ended; None if there was no reply.
     """
 
     previous_reply_end_ns: int | None = None
@@ -114,9 +118,9 @@ class ReplacedBySession(Input, frozen=True, tag="renewed"):
 
 
 class Transmitted(Input, frozen=True, tag="transmitted"):
-    """The kernel's timestamp of when a message was sent, or was acknowledged by the peer's TCP.
+    """The kernel's timestamp of when a message was sent, or of when the peer's TCP acknowledged the message.
 
-    It counts until the turn of the message is delivered. It does not change earlier decisions.
+    The timestamp is used until the turn of the message is delivered. It does not change earlier decisions.
     """
 
     ticket: int
@@ -132,9 +136,9 @@ class EventExpected(Input, frozen=True, tag="expect"):
 
 
 class InterruptionAwaited(Input, frozen=True, tag="await_interruption"):
-    """The script's plan to interrupt the current turn's reply during its playback, or to play a sound during it.
+    """The script's plan to interrupt the playback of the current turn's reply, or to play a sound during that playback.
 
-    `verify_truncation`: check that the service keeps nothing beyond the truncation.
+    `verify_truncation` is True if the client must check that the service keeps nothing beyond the truncation.
     """
 
     kind: InterruptionKind
@@ -148,9 +152,9 @@ class ClientInterrupted(Input, frozen=True, tag="interrupt"):
 
 
 class SoundStarted(Input, frozen=True, tag="break_silence"):
-    """The start of a sound that needs no reply, while nothing is played.
+    """The start of a sound that needs no reply, at a time when no reply is played.
 
-    The player plays the replies to it with these settings.
+    If the service replies to the sound nevertheless, the player plays the reply with these settings.
     """
 
     reply_format: AudioFormatName = "pcm16"
@@ -158,7 +162,10 @@ class SoundStarted(Input, frozen=True, tag="break_silence"):
 
 
 class SoundEnded(Input, frozen=True, tag="restore_silence"):
-    """The end of a sound in silence, after the wait for replies to it and for the service's pending work."""
+    """The end of a sound that was played in silence.
+
+    It follows the wait for replies to the sound and for pending work.
+    """
 
 
 class FunctionOutputSent(Input, frozen=True, tag="call"):
@@ -170,9 +177,10 @@ class FunctionOutputSent(Input, frozen=True, tag="call"):
 
 
 class NetworkMeasured(Input, frozen=True, tag="measured"):
-    """The kernel's state of the path to the peer (`TCP_INFO`), service or proxy, when the last turn ended.
+    """The kernel's state of the path to the peer (`TCP_INFO`) when the last turn ended. A proxy may be the peer.
 
-    `rtt_ns` is smoothed. `min_rtt_ns` is the recent minimum. `retransmits` counts since the connection was opened.
+    `rtt_ns` is smoothed. `min_rtt_ns` is the recent minimum. `retransmits` is the number since the connection was
+    opened.
     """
 
     rtt_ns: int
@@ -202,8 +210,9 @@ class SessionFailed(Input, frozen=True, tag="fail"):
 class ConnectionClosed(Input, frozen=True, tag="closed"):
     """The end of the connection.
 
-    `ours`: we closed it, because a message broke a rule of the protocol or exceeded a limit. `cause`, `uncertainty_ns`:
-    as of `bench.transport.interface.CloseInfo`. OpenAI refuses a session with an error and a close after the upgrade.
+    `ours` is True if the client closed it, because a message broke a rule of the protocol or exceeded a limit. `cause`
+    and `uncertainty_ns` are the fields of `bench.transport.interface.CloseInfo`. OpenAI refuses a session with an error
+    and a close after the upgrade.
     """
 
     code: int
@@ -221,9 +230,9 @@ class ScriptFinished(Input, frozen=True, tag="finish"):
 
 
 class TurnsDelivered(Input, frozen=True, tag="deliver"):
-    """The delivery of turns, by number: they have ended, and await no late event at this instant.
+    """The delivery of turns, by number. These turns have ended, and await no late event at this instant.
 
-    `tasks_done` states by turn number whether the turn has done its task, if a Python program judges that.
+    `tasks_done` maps turn numbers to whether the turn has done its task. It has the turns that a Python program judges.
     """
 
     at_ns: int
@@ -260,7 +269,7 @@ class Action(msgspec.Struct, frozen=True):
 
 
 class ReportUsage(Action, frozen=True):
-    """The report of the tokens of ended responses. Each response is reported once, also outside of any turn."""
+    """The report of the tokens of ended responses. Each response is reported once, even if it belongs to no turn."""
 
     usage: TokenUsage
 
@@ -280,7 +289,7 @@ class TruncateItem(Action, frozen=True):
 
 
 class RetrieveItem(Action, frozen=True):
-    """The retrieval of an item that the service reported as truncated, to check what it keeps."""
+    """The retrieval of an item that the service reported as truncated, to check what the service keeps of the item."""
 
     item_id: str
     event_id: str
@@ -303,11 +312,11 @@ class DeliverTurn(Action, frozen=True):
 
 
 class RequestResponse(Action, frozen=True):
-    """The request of the turn's response, after a VAD that starts none has committed all of the speech."""
+    """The request of the turn's response. The VAD has committed all of the speech, but starts no responses itself."""
 
 
 class CallFunction(Action, frozen=True):
-    """The execution of a function. Its output becomes an input once it is sent."""
+    """The execution of a function. The output becomes an input of the timeline when it has been sent."""
 
     call: FunctionCall
 

@@ -43,9 +43,9 @@ class Instants:
 
     instants: dict[str, int] = field(default_factory=dict, kw_only=True)
     uncertainties_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
-    """How much earlier each arrival may really have been."""
+    """How much earlier each arrival may really have been, by instant."""
     widths_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
-    """How much later each send may really have been: the duration of the send call."""
+    """How much later each send may really have been, by instant. It is the duration of the send call."""
 
     def arrived(self, instant: str, arrival: Arrival) -> None:
         self.instants[instant], self.uncertainties_ns[instant] = arrival.at_ns, arrival.uncertainty_ns
@@ -57,9 +57,10 @@ class Instants:
 
 
 class TurnScore(NamedTuple):
-    """The score of a turn's words, in columns of these names; None if there is no reference, or nothing to score.
+    """The score of a turn's words. The fields are the columns of the same names; None if there is nothing to score.
 
-    `input_words` and `reply_words` count the words of the reference. The word error rate is errors divided by these.
+    `input_words` and `reply_words` are the numbers of words in the reference. The word error rate is the number of
+    errors divided by these.
     """
 
     input_words: int | None = None
@@ -75,7 +76,7 @@ UNJUDGED = TurnScore()
 def score_turn(reference: TurnReference, outcome: str, heard: str | None, reply: str) -> TurnScore:
     """Score a turn that has ended.
 
-    `heard` is the caller's words as the service transcribed them; None if it did not transcribe all of them. `reply` is
+    `heard` is the service's transcription of the caller's words; None if some of them were not transcribed. `reply` is
     the text of the reply. If it is empty, the task success of a turn that ended well is unknown. Word errors of a reply
     are counted only if the outcome is ok.
     """
@@ -106,7 +107,10 @@ def load_scorer() -> None:
 
 
 def is_done(outcome: str, judge: Callable[[], object]) -> bool | None:
-    """Return whether a turn has done its task: the result of `judge` if it succeeded; None if it is unfinished."""
+    """Return whether a turn has done its task.
+
+    If the turn succeeded, the result is that of `judge`. If the turn is unfinished, the result is None.
+    """
     ended = outcome_class(outcome)
     return None if ended == "unfinished" else ended == "success" and bool(judge())
 
@@ -124,10 +128,10 @@ NOT_RETRANSMITTED = frozenset({"ok", "renewed", "unfinished"})
 class TurnObservation(msgspec.Struct, frozen=True):
     """One user input and the whole response to it. The fields are the columns of its row (`bench.columns.TURNS`).
 
-    `errors_ns` states how much earlier each arrival may really have been, `widths_ns` how much later each send may
-    really have been. `gaps_ns` are the gaps between audio deltas with exact timestamps. `usage` covers all responses of
-    the turn; None if the service reported none. `quality` is the score of the turn's words against the script's
-    reference.
+    `uncertainties_ns` states how much earlier each arrival may really have been. `widths_ns` states how much later each
+    send may really have been. `gaps_ns` are the gaps between audio deltas with exact timestamps. `usage` is the sum
+    over all responses of the turn; None if the service reported none. `quality` is the score of the turn's words
+    against the script's reference.
     """
 
     turn: int
@@ -216,7 +220,10 @@ class TurnObservation(msgspec.Struct, frozen=True):
 
     @property
     def retry_after_ns(self) -> int | None:
-        """The wait that the service requested when it throttled this turn. Only the text of the error contains it."""
+        """The wait that the service requested when it throttled this turn, from the text of the error.
+
+        No other part of the error contains this wait.
+        """
         return wait_in(self.detail) if is_throttled(self.outcome) else None
 
     def metrics_ns(self) -> dict[str, int]:
@@ -255,9 +262,9 @@ class SessionObservation(msgspec.Struct, frozen=True):
     service_session_id: str = ""
     auth_wait_ns: int = 0
     caller_time_ns: int | None = None
-    """The caller's own time, from `session_updated` to the instant from which the first turn is measured.
+    """The time from `session_updated` to the instant from which the first turn is measured.
 
-    It is no latency.
+    The caller takes this time, so it is not a latency of the service.
     """
     renewed: bool = False
     """True if another session continues the script."""
@@ -274,11 +281,14 @@ class SessionObservation(msgspec.Struct, frozen=True):
     service_errors: int = 0
     timestamp_fallbacks: int = 0
     unattributed_commits: int = 0
-    """Commits without a turn of the script: noise between turns, or the service's idle timeout."""
+    """The commits that belong to no turn of the script: noise between turns, or the service's idle timeout."""
     idle_prompts: int = 0
     """How often the service spoke because the caller was silent for the idle timeout."""
     stray_usage: TokenUsage | None = None
-    """The usage of responses outside of any turn, or that ended after their turn; None if none reported usage."""
+    """The usage of responses outside of any turn and of responses that ended after their turn.
+
+    None if none reported usage.
+    """
     close_code: int | None = None
     close_reason: str = ""
     headers: Mapping[str, str] = {}
@@ -298,7 +308,7 @@ class SessionObservation(msgspec.Struct, frozen=True):
     def retry_after_ns(self) -> int | None:
         """The wait that the service requested when it refused this session.
 
-        It is in the headers. For a rate limit, it may be in the text instead.
+        The headers of the refusal contain the wait. For a rate limit, the text may contain it instead.
         """
         throttled = is_throttled(self.outcome)
         if not throttled and not self.outcome.startswith(REFUSED):
@@ -313,13 +323,13 @@ class SessionObservation(msgspec.Struct, frozen=True):
 
 
 def model_of(settings: Mapping[str, Any]) -> str | None:
-    """Return the model in a service's settings; None if they name none."""
+    """Return the model in a service's settings; None if the settings contain no model."""
     model = settings.get("model")
     return model if isinstance(model, str) and model else None
 
 
 def detail_text(outcome: str, detail: str) -> str:
-    """Return the detail for display after its outcome, without the code that would repeat the end of the outcome."""
+    """Return the detail for display after its outcome, without an error code that ends the outcome."""
     return detail.removeprefix(f"{outcome.partition(':')[2]}: ")
 
 

@@ -1,19 +1,19 @@
 """The detection of the start and end of sound in a continuous stream, also with noise or music in the background. Pure.
 
-Energy is measured in blocks of 5 ms, after a high-pass filter. The background is the level that a fifth of the last 3 s
-does not exceed. Sound is at least 6 dB above it for 40 of 80 ms, and contains an audible sample
-(`bench.metrics.AUDIBLE`). It starts with the block in which the energy rose, or, in a quiet stream, with its first
-audible sample. It ends with the last block that is 5 dB above the background at its start, after `PAUSE_NS` without
-such a block. All arithmetic is in integers, so the result depends neither on the packets of the stream nor on the
-machine.
+Energy is measured in blocks of 5 ms, after a high-pass filter. The energy of the background is the 20th percentile of
+the levels of the last 3 s. Sound is at least 6 dB above the background for 40 of 80 ms, and contains an audible sample
+(`bench.metrics.AUDIBLE`). It starts with the block in which the energy rose or, in a quiet stream, with its first
+audible sample. A sound ends if no block for `PAUSE_NS` is 5 dB above the background at the start of the sound. Its end
+is the last such block. All arithmetic is in integers, so the result depends neither on the packets of the stream nor on
+the machine.
 
 A loud and steady start of a stream may be a sound or background. It is a sound if it is a tone (`is_tone`), or if it
-stops within `SETTLED` blocks; then the stream was silent before. Otherwise it is background. A held tone is a sound as
-long as it lasts, and is never background.
+stops within `SETTLED` blocks; the background is then silence. Otherwise it is background. A tone that is held is a
+sound until it ends, and is never background.
 
-The uncertainty of a start depends on how far the sound exceeds its background: `ERRORS_NS`, from `make benchmark
-PARTS=onsets` (docs/accuracy.md). In a stream without a steady start, a sound may have started with the stream. A voice
-in the background of the agent's voice is detected like any other sound.
+The uncertainty of a start depends on how far the sound exceeds its background. `ERRORS_NS` has the values, from `make
+benchmark PARTS=onsets` (docs/accuracy.md). If the start of a stream is not steady, a sound may have started with the
+stream. A voice in the background of the agent's voice is detected like any other sound.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from bench.units import NS_PER_MS
 
 BLOCK_MS = 5
 PAUSE_NS = 200 * NS_PER_MS
-"""The silence that separates two sounds. It is longer than silence within a word."""
+"""The silence that separates two sounds. It is longer than the silence within a word."""
 SMOOTHED = 4
-"""The number of last blocks of which the mean energy is a block's level."""
+"""The number of blocks in a moving average. A block's level is the mean energy of the last `SMOOTHED` blocks."""
 RISE, FALL, EDGE = (16, 4), (12, 4), (7, 4)
 """Ratios of energy to the background: for the start of a sound, for its continuation, and for its first blocks."""
 WINDOW, LOUD = 16, 8
@@ -42,33 +42,42 @@ REACH = 24
 UNKNOWN = 40
 """The number of blocks at the start of a stream after which the background is known."""
 SETTLED = 120
-"""The number of blocks after which the start of a stream is judged again. It may have stopped by then."""
+"""The number of blocks after which the start of a stream is judged again. A sound may have stopped by then."""
 VARIED = 12
-"""The ratio of levels in the first `UNKNOWN` blocks that only a voice at the start of the stream exceeds, not noise."""
+"""A ratio of levels in the first `UNKNOWN` blocks. A voice at the start of the stream may exceed it; noise does not."""
 STEADY = 4
-"""The ratio of levels in these blocks above which they may contain a voice. A background does not exceed it."""
+"""A ratio of levels in the first `UNKNOWN` blocks.
+
+Above it, they may contain a voice. A background does not exceed it.
+"""
 EARLY = 200
 """The number of blocks of a stream in which a sound may be the second word of a voice that started with the stream."""
 GROUP, GROUPS = 10, 60
-"""The blocks of a group, of which the detector keeps the mean, and the number of groups that it keeps: 3 s."""
+"""The blocks of a group, and the number of groups (3 s). The detector keeps the mean energy of each group."""
 HELD = 7
-"""The number of groups of one level after which a sound may be a held tone."""
+"""The number of groups with the same level after which a sound may be a tone that is held."""
 SAME, NEARLY_SAME = (103, 100), (5, 4)
 """The maximum ratios of energies at which the level of a tone is constant: in its first groups, and later.
 
-The level of music also hardly changes in its first groups.
+The first ratio is small because the level of music also changes little in its first groups.
 """
 RECHECKED = 20
-"""A held tone is checked once in this number of groups."""
+"""The number of groups between two checks of a tone that is held."""
 RETAINED = 2 * GROUP
-"""The number of blocks with stored samples before the last received ones. A checked group may end a group earlier."""
+"""The number of blocks before the last received ones whose samples are stored.
+
+A checked group may end up to one group before the last received block.
+"""
 STREAMED = 16
-"""The number of consecutive groups of noise that shows continuous sending. No reply ends with that many."""
+"""The number of consecutive groups of noise that proves continuous sending. No reply ends with as much noise."""
 FIFTH = 5
 FAINT = AUDIBLE * AUDIBLE // 32
-"""The energy below which a background is inaudible, whatever peaks it has."""
+"""The energy below which a background is inaudible, even if it has peaks."""
 HUSHED = 16
-"""The energy of digital silence, dither and rounding. After such a background, the first audible sample is exact."""
+"""The maximum energy of digital silence, dither and rounding.
+
+After such a background, the first audible sample is exact.
+"""
 ERRORS_NS = ((500, 45 * NS_PER_MS), (32, 100 * NS_PER_MS), (16, 345 * NS_PER_MS), (0, 1_540 * NS_PER_MS))
 """(minimum ratio of the loudest 50 ms of a sound to its background, maximum error of its start), loudest first.
 
@@ -81,10 +90,10 @@ What = Literal["begins", "sounds", "ends"]
 
 
 class SoundChange(NamedTuple):
-    """A change in a stream: sound begins, continues or has ended.
+    """A change in a stream: a sound begins, continues or has ended.
 
-    `back` is its position, in samples before the end of the received ones. If a sound continues or has ended, that is
-    the end of its last audible sample. `error_ns` is the uncertainty of its start.
+    `back` is the position of the change, in samples before the end of the received samples. If a sound continues or has
+    ended, the position is the end of its last audible sample. `uncertainty_ns` is that of the sound's start.
     """
 
     what: What
@@ -93,11 +102,14 @@ class SoundChange(NamedTuple):
 
 
 Block = tuple[int, int, int, int]
-"""A block's energy, its level, and the positions of its first audible sample and after its last one; -1 if none."""
+"""A block: its energy, its level, the position of its first audible sample, and the position after its last one.
+
+The positions are -1 if no sample is audible.
+"""
 NO_BLOCK: Block = (0, 0, -1, -1)
 NOTHING: tuple[()] = ()
 Known = Iterable[tuple[What, int]]
-"""The changes that are known after a block, each with its sample."""
+"""The changes that a block reveals, each with its sample."""
 
 
 class OnsetDetector:
@@ -110,7 +122,7 @@ class OnsetDetector:
         self._left: Samples = np.zeros(0, np.int16)
         self._retained = RETAINED * self._size
         self._received: Samples = np.zeros(self._retained, np.int16)
-        """The samples of the last received blocks, and those before them."""
+        """The samples of the last received blocks, and the stored samples before them."""
         self._received_end = 0
         self._number = 0
         """The number of the next block."""
@@ -139,7 +151,10 @@ class OnsetDetector:
         self._unsteady = False
         """True if the stream may have started with a voice."""
         self._early_ns = 0
-        """The time from the start of such a stream to an early sound in it, or to one that this sound continues."""
+        """The time from the start of a stream that is not steady to its early sound.
+
+        A later sound may continue that early sound.
+        """
         self._quiet = 0
         """The number of blocks since the sound was last audible."""
         self._last = 0
@@ -158,7 +173,7 @@ class OnsetDetector:
         return marks
 
     def drop(self) -> None:
-        """Forget the current sound. The rest of it will not be played, so later audio does not end it."""
+        """Forget the current sound. The rest of the sound will not be played, so later audio does not end the sound."""
         self._sounding, self._onset, self._energies = False, None, (0, 0, 0)
 
     def _cut(self, samples: Samples) -> Iterable[tuple[int, int, int]]:
@@ -200,8 +215,8 @@ class OnsetDetector:
         if least < HUSHED:
             self._behind = least
         else:
-            # A voice may be among them and is detected late. Its uncertainty in the first second reaches back to the
-            # start.
+            # A voice may be among these blocks and is then detected late. Its uncertainty in the first second reaches
+            # back to the start.
             self._unsteady = most > STEADY * least
             self._behind = min(self._groups) if most > VARIED * least else sum(self._groups) // len(self._groups)
             self._first_level = self._behind if most <= VARIED * least and self._behind >= FAINT else 0
@@ -223,12 +238,18 @@ class OnsetDetector:
             yield from self._classify(number)
 
     def _began_from(self, behind: int) -> None:
-        """Use this energy as the background before the stream, long enough for it to remain the background."""
+        """Use this energy as the background before the stream.
+
+        Count it for enough groups that it remains the background.
+        """
         self._behind, self._first_level, self._onset = behind, 0, None
         self._groups.extend([behind] * GROUPS)
 
     def _is_tone(self, groups: int, ratio: tuple[int, int]) -> bool:
-        """Return whether the stream starts with a tone: groups of one level after the first, the last one a tone."""
+        """Return whether the stream starts with a tone.
+
+        All groups after the first one must have the same level, and the last group must be a tone.
+        """
         levels = list(self._groups)[1:groups]
         same = max(levels) * ratio[1] <= min(levels) * ratio[0]
         return same and is_tone(self._samples((groups - 1) * GROUP))
@@ -266,7 +287,10 @@ class OnsetDetector:
         return self._tone
 
     def _is_background(self, mean: int) -> bool:
-        """Return whether a group shows the background. Unsent silence does not if the service sends noise."""
+        """Return whether a group shows the background.
+
+        If the service sends noise, silence that was not sent does not.
+        """
         if not self._sent:
             return not self._streams
         if self._sounding or mean < HUSHED:
@@ -353,13 +377,13 @@ class OnsetDetector:
 ORDER = 16
 """The number of samples from which the next one is predicted: two for each sine."""
 GAIN = 50
-"""The minimum ratio of a tone's energy to its unpredictable energy."""
+"""The minimum ratio of a tone's energy to the part of its energy that cannot be predicted."""
 ROUNDING = 1 / 12
-"""The rounding energy of a sample. Without it, a pure tone has more than one best prediction."""
+"""The energy of the rounding error of a sample. Without it, a pure tone has more than one best prediction."""
 
 
 def is_tone(samples: Samples) -> bool:
-    """Return whether 50 ms at 8 kHz are a tone. A direct current is none, because it is inaudible."""
+    """Return whether 50 ms of audio at 8 kHz are a tone. A direct current is not a tone, because it is inaudible."""
     count = len(samples) - ORDER
     wide = samples.astype(np.int64)
     wide -= int(wide.sum()) // len(wide)
@@ -371,7 +395,10 @@ def is_tone(samples: Samples) -> bool:
 
 
 def _unpredicted(products: list[list[int]], wanted: list[int], energy: float, rounding: float) -> float:
-    """Return the energy that the best prediction leaves, by Cholesky's decomposition of the normal equations."""
+    """Return the energy that the best prediction cannot explain.
+
+    The method is a Cholesky decomposition of the normal equations.
+    """
     rows, solved = list[list[float]](), list[float]()
     for place, given in enumerate(products):
         row = list[float]()

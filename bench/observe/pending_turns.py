@@ -1,7 +1,7 @@
 """The turns of a session that have started and are not yet delivered, with their deadlines. Pure.
 
-At most two turns are open: the current one, and the one whose reply the current one interrupts. The others have ended
-and wait for late events.
+At most two turns are open: the current turn, and the turn whose reply the current turn interrupts. All other turns have
+ended and wait for late events.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None
         deadlines.append(_timed_out(waits_from_ns, limits.next_delta, "next_delta"))
     elif turn.state not in (State.SENDING, State.CALLING, State.OVER):
         due_ns, outcome, detail = _timeout(turn, limits)
-        # An answer to a pause can be overdue before the caller has finished. It counts once it is the service's turn.
+        # The answer to a pause can be overdue while the caller still speaks. This deadline applies only when the
+        # service must act.
         deadlines.append((max(due_ns, turn.awaited_ns), outcome, detail))
     soonest = min(deadlines, default=None)
     if turn.speech_sent_ns and (soonest is None or soonest[0] > turn.speech_sent_ns + limits.turn * NS_PER_S):  # seldom
@@ -57,7 +58,7 @@ def _timeout(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str]:
     elif turn.is_between_items:
         timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)
     else:
-        # Without events, no delta is due before the received audio has been played.
+        # If the service sends no turn events, no delta is due before the received audio has been played.
         heard_ns = 0 if has_events else turn.reply.playback_ends_ns
         timeout = _timed_out(max(turn.progress_ns, heard_ns), limits.next_delta, "next_delta")
     if turn.reply.created_ns is None:
@@ -76,14 +77,14 @@ def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = NOTHING)
 def _limit(limit_s: float, stage: str, missing: str) -> tuple[int, str, str]:
     """Return a limit in nanoseconds, and the outcome and detail of a turn that exceeds it.
 
-    The result is cached, because every second event needs it.
+    The result is cached, because this function is called for every second event.
     """
     return int(limit_s * NS_PER_S), f"timeout:{stage}", f"{missing} within the limit {stage} of {limit_s:g} s"
 
 
 CANCEL, TRUNCATE, RETRIEVE = "cancel", "truncate", "retrieve"
 STOPS_REPLY = (f"-{CANCEL}", f"-{TRUNCATE}", f"-{RETRIEVE}")
-"""The endings of the ids of messages that stop a turn's reply, or check its truncation."""
+"""The suffixes of the ids of messages that stop a turn's reply or check its truncation."""
 
 
 class PendingTurns:
@@ -96,7 +97,7 @@ class PendingTurns:
         self.last: PendingTurn | None = None
         """The turn that started last, also after its delivery."""
         self.interrupted: PendingTurn | None = None
-        """The turn with the reply that will be interrupted, or that was interrupted last."""
+        """The turn whose reply will be interrupted, or was interrupted last."""
         self.awaits_network = False
         """True if the network has not been measured since the last turn started."""
         self._retransmits = 0
@@ -118,12 +119,12 @@ class PendingTurns:
 
     @property
     def open(self) -> list[PendingTurn]:
-        """The current turn, and the turn whose reply it interrupts."""
+        """The open turns: the current turn, and the turn whose reply it interrupts."""
         return [turn for turn in self.all if turn.state is not State.OVER]
 
     @property
     def is_interruptible(self) -> bool:
-        """True if the turn of the reply to interrupt is still open."""
+        """True if the turn whose reply the script interrupts is still open."""
         return self.interrupted is not None and self.interrupted.state is not State.OVER
 
     @property
@@ -132,7 +133,7 @@ class PendingTurns:
 
     @property
     def is_answering(self) -> bool:
-        """True if the current turn's reply is within an item, and the script requires no further event of the turn."""
+        """True if an item of the current turn's reply is incomplete, and the script requires no further event."""
         turn = self.last
         return turn is not None and turn.state is State.ANSWERING and not turn.is_between_items and not turn.expected
 
@@ -143,7 +144,10 @@ class PendingTurns:
         return turn is not None and self.is_answering and turn.is_streaming
 
     def awaits_output(self, call_id: str) -> bool:
-        """Return whether the output of a call must still be sent, because the call is of the current turn."""
+        """Return whether the client must still send the output of a call.
+
+        This is so only if the current turn made the call.
+        """
         turn = self.current
         return turn is not None and call_id in turn.calls.made
 
@@ -184,7 +188,10 @@ class PendingTurns:
                     yield inputs.RetrieveItem(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}")
 
     def remove(self, turn: PendingTurn, at_ns: int) -> None:
-        """Remove a delivered turn. If its time for late events has passed, end the check of its truncated reply."""
+        """Remove a delivered turn.
+
+        If the wait for late events has ended, also end the check of the turn's truncated reply.
+        """
         self.all.remove(turn)
         if turn.check is not None and at_ns >= turn.instants["ended"] + LATE_TRANSCRIPT_NS:
             turn.check.failed |= turn.check.is_pending  # missing events count as failures
@@ -238,7 +245,10 @@ class PendingTurns:
                 turn.interruption.spoken_ns, _ = hearing.clear_instants("sound_end")
 
     def note_uncancelled(self, failure: ServiceFailure) -> None:
-        """Apply an error that a reply was not cancelled, truncated or retrieved: the message was only late."""
+        """Apply an error that a reply was not cancelled, truncated or retrieved.
+
+        The client's message only came too late.
+        """
         for turn in self.all:
             if turn.interruption is None or not failure.event_id.startswith(turn.plan.event_prefix):
                 continue

@@ -39,7 +39,7 @@ from bench.untrusted.values import MAX_TEXT_CHARACTERS
 
 
 class ItemPlayer:
-    """The player of one item of a reply. It starts after earlier audio has been played, at `busy_until_ns`."""
+    """The player of one item of a reply. It starts when earlier audio has been played, at `busy_until_ns` or later."""
 
     def __init__(
         self,
@@ -52,15 +52,16 @@ class ItemPlayer:
         self._audio = audio
         self._first_uncertainty_ns = error_ns
         self.uncertainty_ns = error_ns
-        """How much earlier the delta may have arrived from which playback is continuous."""
+        """How much earlier the delta that starts the continuous playback may have arrived."""
         self.started_ns = self._start_ns = max(first_audio_ns + jitter_buffer_ns, busy_until_ns)
         """The start of the continuous playback. Times count from it, so that rounding errors do not add up."""
-        self._bytes = self._bytes_before = 0  # of the continuous playback, and before it
+        self._bytes = self._bytes_before = 0  # bytes played in the continuous playback, and before it
         self.first_audible_ns: int | None = None
         self.audible_uncertainty_ns = error_ns
         """The uncertainty of `first_audible_ns`: the value of `error_ns` at that time.
 
-        A later delta that really arrived earlier does not move it, because the player did not wait for that delta.
+        A later delta may really have arrived earlier. It does not move `first_audible_ns`, because the player did not
+        wait for that delta.
         """
         self.stall_duration_ns = self.stall_count = 0
 
@@ -73,9 +74,9 @@ class ItemPlayer:
     def stall_duration_uncertainty_ns(self) -> int:
         """The uncertainty of `stall_duration_ns`.
 
-        The duration may be too short by the first delta's error, and too long by that of the last late delta. The
-        reason: the total of all stalls is the largest delay of any delta behind the first one's schedule, and that
-        delta caused the last stall.
+        The duration may be too short by the uncertainty of the first delta, and too long by the uncertainty of the last
+        late delta. The reason: the total of all stalls is the largest delay of any delta behind the first one's
+        schedule, and that delta caused the last stall.
         """
         return max(self._first_uncertainty_ns, self.uncertainty_ns)
 
@@ -85,7 +86,10 @@ class ItemPlayer:
         return self._audio.duration_ns(self._bytes_before) + since_ns
 
     def played_at_ns(self, length_ns: int) -> int:
-        """Return when this duration of received audio has been played. Before an ended stall, it may be too late."""
+        """Return when this duration of received audio has been played.
+
+        If the position is before an ended stall, the result may be too late.
+        """
         return self._start_ns + max(0, length_ns - self._audio.duration_ns(self._bytes_before))
 
     def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | StrippedAudio, error_ns: int = 0) -> bool:
@@ -96,13 +100,13 @@ class ItemPlayer:
             self.stall_count += 1
             self._bytes_before += self._bytes
             self._start_ns, self._bytes, self.uncertainty_ns = at_ns, 0, error_ns
-        # Only up to the first audible sample: two or three deltas of a reply are decoded, not all of them.
+        # A delta is decoded only up to the first audible sample: two or three deltas of a reply, not all of them.
         if self.first_audible_ns is None:
             sample = audible_sample(payload, self._audio)
             if sample == UNREADABLE:
                 return False
             if sample is not None:
-                # A sample whose first half is in the previous delta begins there.
+                # If the first half of a sample is in the previous delta, the sample begins there.
                 half = (self._bytes_before + self._bytes) % self._audio.sample_bytes
                 before = self._bytes - half + sample * self._audio.sample_bytes
                 self.first_audible_ns = self._start_ns + self._audio.duration_ns(max(0, before))
@@ -113,7 +117,10 @@ class ItemPlayer:
 
 EXACT_GAP_NS = 1_000_000
 AUDIO_DELTA, TRANSCRIPT_DELTA = EventKind.AUDIO_DELTA, EventKind.TRANSCRIPT_DELTA
-"""Kinds that are compared for each delta. Access to an attribute of an enumeration is slow."""
+"""The kinds with which each delta is compared.
+
+They are constants because access to an attribute of an enumeration is slow.
+"""
 
 # kind of event → the instant of its arrival: the first one for opening events, the last one for closing events
 REPLY_INSTANTS = {
@@ -139,7 +146,7 @@ class ItemAudio:
 
 
 class PlaybackSpan(NamedTuple):
-    """A sound without a pause: the start of its playback, the uncertainty of the start, and its number from 1."""
+    """A sound without a pause: the start of its playback, the start's uncertainty, and its number from 1."""
 
     at_ns: int
     uncertainty_ns: int
@@ -148,7 +155,10 @@ class PlaybackSpan(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Reply(Instants):
-    """A reply in the format `audio`, played with a jitter buffer. `answer_min_ns`: as of `TurnPlan`."""
+    """A reply in the format `audio`, which is played with a jitter buffer.
+
+    `answer_min_ns` is the field of `TurnPlan`.
+    """
 
     audio: AudioFormat
     jitter_buffer_ns: int
@@ -156,12 +166,15 @@ class Reply(Instants):
     deltas: Counter[EventKind] = field(default_factory=Counter)
     text: str = ""
     answer_text: str = ""
-    """The text of the last item that is no commentary. Its id is `answer_id`."""
+    """The text of the last item that is not commentary. Its id is `answer_id`."""
     answer_id: str = ""
     text_characters: str = ""
     """The end of the decoded transcript, casefolded."""
     unread: list[msgspec.Raw | StrippedAudio] = field(default_factory=list)
-    """The transcript deltas that are not decoded yet. Only a script that looks for a word needs them, which is rare."""
+    """The transcript deltas that are not decoded yet.
+
+    They are needed only if a script looks for a word, which is rare.
+    """
     unread_bytes: int = 0
     parts: list[str | FunctionCall] = field(default_factory=list)
     """The texts and function calls, in the order in which they were completed."""
@@ -177,7 +190,10 @@ class Reply(Instants):
     phases: dict[str, str] = field(default_factory=dict)
     """The phase of each item that has one: commentary or answer."""
     created_ns: int | None = None
-    """The creation of the response in progress; its first event if the service does not report the creation."""
+    """The instant at which the response in progress was created.
+
+    If the service does not report the creation, it is the instant of the response's first event.
+    """
     earlier_items: int = 0
     """The number of items with audio before the request of the response in progress."""
     gaps_ns: list[int] = field(default_factory=list)
@@ -190,11 +206,11 @@ class Reply(Instants):
     late_until_ns: int = 0
     """The end of playback of the last sound that arrived after the stop, if only the service stops the player."""
     longest_pause_ns: int = 0
-    """The longest silence between two such sounds."""
+    """The longest silence between two detected sounds."""
     start_uncertainty_ns: int = 0
     """The uncertainty of the start of the first sound, in addition to that of the timestamps."""
     uneven_ns: int = 0
-    """The part of `begin_error_ns` from late deltas near the start."""
+    """The part of `start_uncertainty_ns` that late deltas near the start cause."""
     last_sound: Arrival | None = None
     """The arrival of the last delta with sound."""
     playback_span: PlaybackSpan | None = None
@@ -210,10 +226,10 @@ class Reply(Instants):
         self.created_ns, self.earlier_items = None, len(self.items)
 
     def received_deltas(self, deltas: Iterable[MatchedDelta]) -> bool:
-        """Apply deltas that are not empty. Return False if the audio of one cannot be decoded.
+        """Apply deltas that are not empty. Return False if the audio of one delta cannot be decoded.
 
-        The event of a matched delta has no payload. Its item is already audible, and the script does not look for its
-        words.
+        The event of a matched delta has no payload. None is needed: the delta's item is already audible, and the script
+        does not look for a word in the delta.
         """
         counts = self.deltas
         for event, at_ns, error_ns, _, payload_bytes, _, _ in deltas:
@@ -234,7 +250,7 @@ class Reply(Instants):
         return True
 
     def on_sound(self, delta: MatchedDelta) -> None:
-        """Apply the detected sound of the last delta, if replies are detected in the audio."""
+        """Apply the sound that was detected in the last delta, if replies are detected in the audio."""
         sound, at_ns, error_ns, payload_bytes = (
             delta.event.payload,
             delta.at_ns,
@@ -291,7 +307,7 @@ class Reply(Instants):
             self.full_text()
 
     def full_text(self) -> str:
-        """Return the received transcript, casefolded. It is limited to its last `LONGEST_TEXT` characters."""
+        """Return the received transcript, casefolded. It is limited to its last `MAX_TEXT_CHARACTERS` characters."""
         new = "".join(map(transcript, self.unread)).casefold()
         self.text_characters = (self.text_characters + new)[-MAX_TEXT_CHARACTERS:]
         self.unread.clear()
@@ -307,7 +323,7 @@ class Reply(Instants):
             self.answer_id = item_id
 
     def add_calls(self, calls: Iterable[FunctionCall]) -> None:
-        """Add the new ones of all function calls so far."""
+        """Add those function calls that are new. `calls` are all calls so far."""
         new = list(calls)[self.calls :]
         self.parts += new
         self.calls += len(new)
@@ -324,7 +340,7 @@ class Reply(Instants):
             item.last_ns, item.last_uncertainty_ns = at_ns, error_ns
             return True
         if item.bytes:
-            # A gap is as exact as its ends. A gap that is not exact is only counted.
+            # A gap is exact if both of its ends are. Other gaps are only counted.
             if error_ns <= EXACT_GAP_NS and item.last_uncertainty_ns <= EXACT_GAP_NS:
                 self.gaps_ns.append(at_ns - item.last_ns)
             else:
@@ -334,7 +350,10 @@ class Reply(Instants):
         return item.player.add(at_ns, payload_bytes, payload, error_ns)
 
     def _next_item(self, item_id: str, payload_bytes: int, first: Arrival, place: PlayoutPosition | None) -> ItemAudio:
-        """Return the item with this id. It is played after the items before it, and at its `place` if it has one."""
+        """Return the item with this id.
+
+        It is played after the items before it. If it has a `place`, it is played there.
+        """
         if self.item is not None:
             self.others_end_ns = max(self.others_end_ns, self.item.player.ends_ns)
         item = self.items.get(item_id)
@@ -350,7 +369,7 @@ class Reply(Instants):
     # Playback.
 
     def cuts(self) -> list[tuple[str, int]]:
-        """Return (item, played ms, rounded down) of each item that was not completely played."""
+        """Return (item, played ms) of each item that was not completely played. The milliseconds are rounded down."""
         stopped_ns = self.stopped_ns or 0
         played = [(item_id, item, item.player.played_ns(stopped_ns)) for item_id, item in self.items.items()]
         return [
@@ -400,7 +419,7 @@ class Reply(Instants):
 
     @property
     def silent_from_ns(self) -> int:
-        """The end of the last sound if the stream continues; otherwise the end of playback."""
+        """The end of the last sound if the audio stream continues after the reply; otherwise the end of playback."""
         if self.late_until_ns:
             return self.late_until_ns
         goes_on = self.playback_ends_ns - self.silent_ns >= SILENCE_NS
@@ -421,7 +440,7 @@ class Reply(Instants):
 
     @property
     def answer(self) -> ItemAudio | None:
-        """The audio of the answer: the last response's first item with the phase ANSWER, else its last item.
+        """The audio of the answer: the last response's first item with the phase ANSWER, otherwise its last item.
 
         An item with the phase COMMENTARY is not the answer.
         """
@@ -432,7 +451,10 @@ class Reply(Instants):
 
     @property
     def preamble(self) -> bool | None:
-        """True if audio came before the answer; None if there is no audio, or no sound as long as an answer."""
+        """True if audio came before the answer.
+
+        None if there is no audio, or no sound is long enough for an answer.
+        """
         if self.answer_min_ns:
             return self.answers[0].number > 1 if self.answers else None
         return self.answer is not next(iter(self.items.values())) if self.items else None
@@ -446,7 +468,7 @@ class Reply(Instants):
         return self.uncertainties_ns | {name: error_ns for name, (_, error_ns) in self._of_audio().items()}
 
     def _of_audio(self) -> dict[str, tuple[int, int]]:
-        """Return instant → (time, how much earlier it may really have been)."""
+        """Return a mapping from each instant of the audio to (time, how much earlier it may really have been)."""
         if self.item is None:
             return {}
         instants = {"last_audio": (self.item.last_ns, self.item.last_uncertainty_ns)}
@@ -465,7 +487,10 @@ class Reply(Instants):
 
     @property
     def audio_speed(self) -> float | None:
-        """Seconds of audio received after items' first deltas, per second from first to last; None under two deltas."""
+        """Seconds of audio that arrived per second, in items after their first deltas.
+
+        The time of an item is from its first delta to its last. None if there are fewer than two deltas.
+        """
         took_ns = sum(item.last_ns - item.first.at_ns for item in self.items.values())
         if took_ns <= 0:
             return None

@@ -1,15 +1,16 @@
 """The detection of replies in a continuous audio stream, and their conversion to events of the timeline. Pure.
 
-A full-duplex service streams audio also while it does not speak, and names neither responses nor turns. A reply begins
+A full-duplex service streams audio even when it does not speak, and names neither responses nor turns. A reply begins
 with the delta in which sound begins (`bench.observe.onsets`). It ends when deltas without sound add up to the silence
 that ends a reply. If the service stops sending instead, the reply ends after the same time without playback. The
-detector gives the response and its item an id. It holds deltas back until it is known whether sound begins in them. The
-result depends only on the sound in each delta and on its arrival. `listened` stores the sound in the delta, so that a
-log without audio gives the same replies.
+detector creates an id for the response and for its item. It does not pass on a delta until it is known whether sound
+begins in it. The result depends only on the sound in each delta and on the arrival of the delta. `detect_replies`
+stores the sound in the delta, so that a log without audio gives the same replies.
 
-A telephony provider puts all audio of an agent into one queue and plays it without a break. It drops the rest of the
-queue if the agent requests that (`clear`). It reports to the agent when a position that the agent has marked was
-played, or was dropped with the rest (Twilio, Media Streams, "mark" and "clear").
+A telephony provider puts all audio of an agent into one queue and plays it without a break. If the agent requests it
+(`clear`), the provider drops the rest of the queue. An agent can mark a position in the queue. The provider reports to
+the agent when the audio before the mark was played, or was dropped with the rest (Twilio, Media Streams, "mark" and
+"clear").
 """
 
 from __future__ import annotations
@@ -32,11 +33,14 @@ from bench.untrusted.values import MAX_TEXT_CHARACTERS
 MAX_MARKERS = 1_000
 """The maximum number of pending marks: one for each word of several minutes of speech."""
 GAP_NS = 100 * NS_PER_MS
-"""The time without audio from which it is unsent silence. Less is a delay on the network."""
+"""The minimum time without audio that counts as silence that was not sent. A shorter time is a delay on the network."""
 
 
 class PlaybackTime(NamedTuple):
-    """The latest playback time of a delta, without the jitter buffer. It may really be up to `error_ns` earlier."""
+    """The latest playback time of a delta, without the jitter buffer.
+
+    The real time may be up to `uncertainty_ns` earlier.
+    """
 
     at_ns: int
     uncertainty_ns: int
@@ -48,19 +52,22 @@ class PlayoutQueue:
     `until_ns` is when the received audio will have been played; 0 before any audio.
 
     Audio that arrives up to `GAP_NS` after the queue ran empty was delayed on the network. It does not delay the
-    playback of later audio. After a gap of twice `GAP_NS`, the stream starts again, and all later audio is played later
-    by the whole gap. Between the two limits it is played later by a part of the gap. So a timestamp close to a limit
-    cannot change an instant by a step.
+    playback of later audio. After a gap of at least twice `GAP_NS`, the stream starts again, and all later audio is
+    played later by the whole gap. Between the two limits, the later audio is delayed by a part of the gap. So a
+    timestamp close to a limit cannot change an instant by a step.
 
-    The due time of the next audio is the maximum over the single arrivals. Each of them depends on its own timestamp
-    and on when the queue was empty, which is also a maximum. So the error of an instant is at most three times the
-    error of one timestamp, however many deltas came before.
+    The due time of the next audio is a maximum over all arrivals. The term of each arrival depends on its timestamp and
+    on when the queue was empty, which is also a maximum. So the error of an instant is at most three times the error of
+    one timestamp, for any number of earlier deltas.
     """
 
     def __init__(self) -> None:
         self.until_ns = 0
         self.overflow: tuple[str, str] | None = None
-        """The kind of item of which too many are queued, and the description of the limit."""
+        """The description of the exceeded limit: the kind of queued items, and the limit.
+
+        None if no limit is exceeded.
+        """
         self._earliest_until_ns = 0
         """The value of `until_ns` if all timestamps are as early as possible."""
         self._due_ns = 0, 0
@@ -69,9 +76,10 @@ class PlayoutQueue:
         self._played: deque[str] = deque()
 
     def play(self, at_ns: int, duration_ns: int, error_ns: int = 0) -> PlaybackTime:
-        """Queue audio that arrived at `at_ns`, or up to `error_ns` earlier. Return its playback time."""
+        """Queue audio that arrived at `at_ns`, or up to `error_ns` earlier. Return the playback time of the audio."""
         earliest_at_ns = at_ns - error_ns
-        # A longer gap has a smaller share of network delay. The latest instant has the longest gap.
+        # The longer a gap is, the smaller is its part that counts as network delay. The latest instant has the longest
+        # gap.
         earliest_ns = max(self._due_ns[0], earliest_at_ns - _delay_ns(earliest_at_ns - self.until_ns))
         latest_ns = max(self._due_ns[1], at_ns - _delay_ns(at_ns - self._earliest_until_ns))
         self._due_ns = earliest_ns + duration_ns, latest_ns + duration_ns
@@ -89,7 +97,10 @@ class PlayoutQueue:
             self.overflow = "marks", f"{MAX_MARKERS} marks wait for what was not played yet"
 
     def clear(self, at_ns: int, error_ns: int = 0) -> None:
-        """Drop the audio that was not played by `at_ns`, or by up to `error_ns` earlier. Its marks count as played."""
+        """Drop the audio that was not played by `at_ns`, or by up to `error_ns` earlier.
+
+        The marks in it count as played.
+        """
         self.until_ns = min(self.until_ns, at_ns)
         self._earliest_until_ns = min(self._earliest_until_ns, at_ns - error_ns)
         self._due_ns = min(self._due_ns[0], at_ns - error_ns), min(self._due_ns[1], at_ns)
@@ -97,7 +108,7 @@ class PlayoutQueue:
 
     @property
     def due_ns(self) -> int:
-        """The instant at which the next mark is played; 0 if one was played."""
+        """The instant at which the next mark is played; 0 if a mark was played and is not reported yet."""
         if self._played:
             return 0
         return self._waiting[0][0] if self._waiting else NEVER_NS
@@ -113,19 +124,19 @@ class PlayoutQueue:
 
 
 def _delay_ns(gap_ns: int) -> int:
-    """Return the part of the gap after the queue ran empty that is a network delay."""
+    """Return the part of a gap in the queue that counts as network delay."""
     return min(GAP_NS, max(0, 2 * GAP_NS - gap_ns))
 
 
 SILENCE_NS = 800 * NS_PER_MS
-"""The silence that ends a reply if the caller has spoken since the reply began. Later audio may answer the caller.
+"""The silence that ends a reply if the caller has spoken since the reply began. Pauses within speech are shorter.
 
-Pauses within speech are shorter.
+Audio after this silence may answer the caller, so it belongs to the next reply.
 """
 CAUGHT = "turn_detected"
-"""The reason of a reply that is cancelled by the caller's speech, as in the Realtime API."""
+"""The status reason of a reply that the caller's speech cancels, as in the Realtime API."""
 MAX_GAP_S = 3
-"""The maximum silence that the onset detector receives. More has no effect."""
+"""The maximum silence that is passed to the onset detector. A longer silence has the same effect."""
 KNOWN_NS = WINDOW * BLOCK_MS * NS_PER_MS
 """The audio that the onset detector needs after the start of a sound to detect it."""
 HELD_NS = 700 * NS_PER_MS
@@ -133,7 +144,10 @@ HELD_NS = 700 * NS_PER_MS
 
 
 class HeldDelta(NamedTuple):
-    """A delta without detected sound. `end` is its last sample in the stream, `playing` its playback time."""
+    """A delta without detected sound.
+
+    `end` is the position of its last sample in the stream. `playing` is its playback time.
+    """
 
     event: ServerEvent
     arrival: Arrival
@@ -162,9 +176,15 @@ class ReplyDetector:
         self._replies = 0
         self._speaking = False
         self._cut = False
-        """True if the service has cleared the rest of the reply. Sound without a pause before it was sent earlier."""
+        """True if the service has cleared the rest of the reply.
+
+        Sound that follows without a pause belongs to the cleared reply: the service sent it before the clear.
+        """
         self._dropped = False
-        """True if audio of the reply was cleared, or followed the clear: the service has cancelled the reply."""
+        """True if audio of the reply was cleared, or arrived after the clear.
+
+        The service has then cancelled the reply.
+        """
         self._caller_spoke = False
         self._words = ""
 
@@ -173,10 +193,11 @@ class ReplyDetector:
         self._caller_spoke = self._speaking
 
     def detect_replies(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
-        """Return the events of a message with the detected sound in place of the audio.
+        """Return the events of a message. The detected sound replaces the audio.
 
-        Events that already have it do not change. Half a sample at the end of a message counts with the message that
-        completes it, as in a line that plays the bytes in sequence. `clear` drops it too.
+        Events that already contain the detected sound do not change. If a message ends within a sample, that sample
+        counts with the message that completes it, because the line plays the bytes in sequence. `clear` also drops the
+        half sample.
         """
         return [self._detect_replies(event, arrival) for event in events]
 
@@ -219,7 +240,10 @@ class ReplyDetector:
         return silent_ns * self.audio.rate_hz // NS_PER_S if played_ns and silent_ns >= GAP_NS else 0
 
     def events_in(self, events: Iterable[ServerEvent], arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """Yield the timeline's events for `listened` events, each with its arrival. Derived events have no name."""
+        """Yield the timeline's events for the events that `detect_replies` returned, each with its arrival.
+
+        Derived events have no name.
+        """
         for event in events:
             if event.kind is EventKind.TRANSCRIPT_DELTA:
                 self._words = (self._words + transcript(event.payload))[:MAX_TEXT_CHARACTERS]
@@ -247,7 +271,7 @@ class ReplyDetector:
         duration_ns = self.audio.duration_ns(event.payload_bytes)
         playing = self.playout.play(arrival.at_ns, duration_ns, arrival.uncertainty_ns)
         self._end += unsent
-        # before this delta, which may start the next reply
+        # ends the reply before this delta, which may start the next reply
         if unsent and self._is_over:
             yield from self._ending(arrival)
         self._end += samples
@@ -303,7 +327,10 @@ class ReplyDetector:
             yield from self._ending(Arrival(over_ns))
 
     def _cleared(self, event: ServerEvent, arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """Drop the rest of a reply. A reply that was completely played ends before it, unless more follows soon."""
+        """Drop the rest of a reply.
+
+        A reply that was completely played has ended before the clear, unless more audio of the reply follows soon.
+        """
         if arrival.at_ns < self.playout.until_ns:
             self._cut = self._dropped = self._speaking
             self._last = self._end
@@ -316,7 +343,10 @@ class ReplyDetector:
         yield event, arrival
 
     def _start_reply(self, last: HeldDelta, sound: StrippedAudio, begins: int) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """Yield the first deltas of a reply, from the one in which it begins to `last`, in which it was detected."""
+        """Yield the first deltas of a reply.
+
+        They are the deltas from the one in which the reply begins to `last`, in which the reply was detected.
+        """
         self._replies += 1
         self._speaking = True
         known = StrippedAudio(max(0, sound.audible or 0), sound.until, sound.error_ns)
@@ -348,7 +378,10 @@ class ReplyDetector:
         return held.end - held.event.payload_bytes // self.audio.sample_bytes
 
     def _held_sound(self, begins: int, sound: StrippedAudio) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """Yield the held deltas that contain a sound, which was detected late and begins at a sample."""
+        """Yield the stored deltas that contain a sound.
+
+        The sound begins at the sample `begins` and was detected late.
+        """
         for held in self._held:
             if held.end > begins:
                 place = max(0, begins - self._start_of(held))
@@ -379,15 +412,15 @@ class ReplyDetector:
 class SplitSamples:
     """The audible samples of deltas that begin or end within a sample, for services that name the items of a reply.
 
-    A player plays the bytes of an item in sequence, so half a sample waits for the delta that completes it. A delta
-    after an odd number of bytes would be noise if it were read alone. Sizes do not change, because they add up to the
-    item's size.
+    A player plays the bytes of an item in sequence, so half a sample waits for the delta that completes it. If a delta
+    after an odd number of bytes were decoded alone, the result would be noise. The sizes of deltas do not change,
+    because their sum must be the size of the item.
     """
 
     def __init__(self) -> None:
         self._item_id = ""
         self.stream: SampleStream | None = None
-        """The audio of that item; None if no half sample waits."""
+        """The audio of the item with a half sample; None if no half sample waits."""
 
     def detect_replies(self, events: Sequence[ServerEvent], audio: AudioFormat) -> Sequence[ServerEvent]:
         """Return the events of a message. The first audible sample replaces the payload of deltas with half samples."""

@@ -1,8 +1,9 @@
-"""The facts of a session outside of its turns: instants, settings, counts and its one outcome. Pure.
+"""The facts of a session outside of its turns: instants, settings, counts and the outcome of the session. Pure.
 
-Words to another person, a noise or a murmur need no reply. The script plays them while no reply is played and no turn
-is open, so a response that begins then has no turn. It is played nevertheless, because the caller hears it. Speech of
-the service because its caller is silent (the idle timeout) is no reply to a sound.
+Some sounds of the caller need no reply: words to another person, a noise or a murmur. The script plays them while no
+reply is played and no turn is open, so a response that begins then has no turn. This response is played nevertheless,
+because a caller would hear it. After a long silence of its caller, the service may speak (the idle timeout). Such
+speech is not a reply to a sound.
 """
 
 from __future__ import annotations
@@ -24,15 +25,18 @@ from bench.units import NS_PER_MS
 
 @dataclass(slots=True, eq=False)
 class FalseReplyWatch:
-    """The watch for replies to one sound that needs none. `reply` is their audio, as the caller hears it."""
+    """The watch for replies to one sound that needs no reply.
+
+    `reply` is the audio of such replies, as the caller hears it.
+    """
 
     reply: Reply
     replied: bool = False
     _prompts: int = 0
-    """The number of reported idle timeouts after which the service has not spoken yet."""
+    """The number of reported idle timeouts for which the service has not spoken yet."""
 
     def received(self, event: ServerEvent, arrival: Arrival, *, begins: bool) -> None:
-        """Apply an event without a turn. `begins`: it is the first of its response."""
+        """Apply an event without a turn. `begins` is True if the event is the first of its response."""
         if event.kind is EventKind.IDLE_TIMEOUT:
             self._prompts += 1
         elif begins and self._prompts:
@@ -48,13 +52,14 @@ class FalseReplyWatch:
 class ConversationLength:
     """The length of one session's conversation, from the input tokens of its responses.
 
-    A response reads the whole conversation that the service keeps, and the conversation grows. If a response has fewer
-    input tokens than the one before it, and the client removed nothing, the service truncated the conversation. It does
-    so if the conversation no longer fits into its model's context (`truncation`, Realtime API reference).
+    The input of a response is the whole conversation that the service keeps, and the conversation grows. If a response
+    has fewer input tokens than the one before it, and the client removed nothing, the service has truncated the
+    conversation. The service does this when the conversation no longer fits into its model's context (`truncation`,
+    Realtime API reference).
     """
 
     def __init__(self) -> None:
-        # of the previous response; None if the next one may have fewer without a truncation
+        # input tokens of the previous response; None if the next response may have fewer without a truncation
         self._tokens: int | None = None
 
     def client_changed(self) -> None:
@@ -62,11 +67,12 @@ class ConversationLength:
         self._tokens = None
 
     def answered(self, usage: TokenUsage, *, instructed: bool) -> bool:
-        """Return whether this response has fewer input tokens than the previous one, because the service truncated.
+        """Return whether the service has truncated the conversation.
 
-        `instructed`: it had its own instructions in place of the session's.
+        It has if this response has fewer input tokens than the previous one. `instructed` is True if the response had
+        its own instructions in place of the session's.
         """
-        if not usage.input:  # nothing was read or reported: the response was cancelled before
+        if not usage.input:  # no input, or none reported: the response was cancelled before
             return False
         before, self._tokens = self._tokens, None if instructed else usage.input
         return before is not None and not instructed and usage.input < before
@@ -77,16 +83,16 @@ DESCRIPTIONS: Mapping[EventKind, str] = {
     EventKind.SESSION_CREATED: "session_created",
     EventKind.SESSION_UPDATED: "session_updated",
 }
-"""The events in which the service describes the session, and the instants that the first of each sets."""
+"""The events in which the service describes the session, and the instant that the first of each kind sets."""
 STORED_HEADERS = ("model",)
-"""Settings that a session has for its whole life, also if a later description omits them."""
+"""Settings that never change during a session. They are stored even if a later description omits them."""
 UNEXPLAINED = ("timeout:", "closed:", EXPECTED)
-"""The beginnings of outcomes that do not state their cause. An earlier error that ended nothing may be the cause."""
+"""The prefixes of outcomes that do not state their cause. The cause may be an earlier error that ended nothing."""
 
 
 @dataclass(slots=True, eq=False)
 class SessionFacts(Instants):
-    """The facts of one session. `SessionObservation` copies the fields that it also has."""
+    """The facts of one session. `SessionObservation` copies the fields that have the same names."""
 
     start: SessionStart
     start_ns: int = field(init=False)
@@ -120,11 +126,11 @@ class SessionFacts(Instants):
     """The instant of the last acknowledgement of a history message; 0 if there is none."""
     unknown_events: Counter[str] = field(default_factory=Counter)
     last_error: ServiceFailure | None = None
-    """The last error since the last turn started that ended neither a turn nor the session."""
+    """The last error since the last turn started. Only an error that ended neither a turn nor the session is stored."""
     billed: set[str] = field(default_factory=set)
-    """The responses whose tokens were reported."""
+    """The ids of responses whose tokens were already counted."""
     unpaid: TokenUsage | None = None
-    """The tokens of responses that were not yet passed on for payment."""
+    """The tokens of ended responses that no `ReportUsage` action contains yet."""
     stray_usage: TokenUsage | None = None
 
     def __post_init__(self) -> None:
@@ -191,8 +197,8 @@ class SessionFacts(Instants):
     def idle_prompt_received(self, arrival: Arrival, played_ns: int, timeout_ms: int | None) -> None:
         """Count speech of the service after its idle timeout. The first time, record when it came and when it was due.
 
-        It is due `timeout_ms` after the end of the last reply's playback, `played_ns`. That is 0 if there was none, or
-        if a turn is open.
+        The speech is due `timeout_ms` after `played_ns`, the end of the last reply's playback. `played_ns` is 0 if
+        there was no reply, or if a turn is open.
         """
         self.idle_prompts += 1
         if self.idle_prompts == 1 and played_ns and timeout_ms is not None:
@@ -217,7 +223,10 @@ class SessionFacts(Instants):
         self.last_error = failure
 
     def turn_ended(self, turn: TurnObservation, *, first: bool, greeting: bool) -> None:
-        """Count a delivered turn. `first`: of the session's turns; `greeting`: the service spoke first."""
+        """Count a delivered turn.
+
+        `first` is True for the first turn of the session. `greeting` is True if the service spoke first.
+        """
         self.turns_ended += 1
         self.turns_succeeded += turn.outcome in SUCCESSFUL
         if turn.outcome not in WHOLE:

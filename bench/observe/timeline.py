@@ -1,16 +1,16 @@
 """The conversion of sent and received messages to observations: one per turn, and one of the session.
 
-It is pure: it reads no clock and has no socket. So it gives the same result for live traffic, a recorded log and a
-test. Four rules define it:
+The timeline is pure: it reads no clock and has no socket. So it gives the same result for live traffic, a recorded log
+and a test. Four rules define it:
 
 - Events belong to a turn by `response_id` and `item_id`, as `bench.observe.attribution` describes.
-- The first terminal cause wins. Once a turn has an outcome, nothing changes it. A deadline that passed before an event
-  arrived is an earlier cause.
-- A transcription of the caller's audio may be late. It is attached for up to `LATE_TRANSCRIPT_NS` after the turn's end,
-  while the next turn is open.
+- The first terminal cause wins. When a turn has an outcome, nothing changes the outcome. A deadline that passed before
+  an event arrived is an earlier cause.
+- A transcription of the caller's audio may be late. It is attached to its turn for up to `LATE_TRANSCRIPT_NS` after the
+  turn's end, even while the next turn is open.
 - A limit has expired only if the next message certainly arrived after it. If the process did not run meanwhile, the
-  uncertainty of that arrival may reach back before the limit. Then the turn continues, and is `starved` if it ends
-  well.
+  arrival is uncertain and may really have been before the limit. Then the turn continues, and its outcome is `starved`
+  if it ends well.
 """
 
 from __future__ import annotations
@@ -42,14 +42,17 @@ from bench.transport.received import MatchedDelta, ReceivedMessage
 from bench.units import NEVER_NS, NS_PER_S
 
 AT_ONCE_BYTES = 1 << 26
-"""An upper limit for the bytes of deltas that are applied together. They come from one read, or a few."""
+"""An upper limit for the bytes of deltas that are applied together.
+
+Such deltas come from one read, or from a few reads.
+"""
 NOT_KNOWN = 0
 NO_JUDGES: dict[int, SuccessPredicate] = {}
 SESSION_KINDS = frozenset({*DESCRIPTIONS, EventKind.MALFORMED, EventKind.ERROR})
-"""Events of the whole session, whatever ids they have."""
+"""The kinds of events that belong to the whole session, even if they have the ids of a turn."""
 
 DETECTS_CALLER = frozenset({EventKind.SPEECH_STARTED, EventKind.CLEARED})
-"""Events by which a service reports that it detects its caller. They stop a player."""
+"""The events by which a service reports that it detects its caller's speech. They stop a player."""
 
 UNTIMED = frozenset(
     {
@@ -72,19 +75,22 @@ DECISIVE = TRANSCRIPTIONS | {
         EventKind.MARKED,
     ),
 }
-"""Events after which there may be work although the turn continues."""
+"""The events after which there may be work for the session although the turn continues."""
 
 ENDS_TURN = frozenset({ErrorScope.THROTTLED, ErrorScope.TURN_FAILED})
-"""Effects of errors that end the open turn also if the error names no message of the turn."""
+"""The effects of errors that end the open turn, even if the error names no message of the turn."""
 UNANSWERED = ("timeout:", EXPECTED)
-"""The beginnings of outcomes that mean that an event did not arrive in time."""
+"""The prefixes of outcomes that mean that an event did not arrive in time."""
 NOT_RUN = "this process did not run when the limit ended (give it an idle core, or lower the load)"
 ENDS_SESSION = ("protocol_error:", "limit_exceeded:")
-"""The beginnings of turn outcomes that also end the session, because its later results would be wrong."""
+"""The prefixes of turn outcomes that also end the session, because its later results would be wrong."""
 
 
 class Timeline:
-    """The state machine of one session. `reply_format` is the format of its audio, which may arrive before any turn."""
+    """The state machine of one session.
+
+    `reply_format` is the format of the service's audio, which may precede any turn.
+    """
 
     __slots__ = (
         "_delivered",
@@ -146,7 +152,7 @@ class Timeline:
         plan, facts = begun.plan, self.facts
         self._format = self._dialect.output_formats[plan.reply_format]
         turn = PendingTurn(plan, begun.at_ns, self._format)
-        # A silence is no turn and has no row. The replies to it are recorded with the next turn.
+        # A sound in silence is not a turn and has no row. The replies to it are recorded with the next turn.
         turn.false_reply, self._false_reply = self._false_reply, None
         turn.may_have_filler = plan.fillers or self._dialect.fills_waits(facts.effective_settings)
         self.turns.start(turn)
@@ -162,7 +168,7 @@ class Timeline:
         self._watch = FalseReplyWatch(Reply(self._dialect.output_formats[broken.reply_format], broken.jitter_buffer_ns))
 
     def _end_sound(self, _: inputs.SoundEnded) -> None:
-        """Keep the result of a sound for the next turn, unless the client requests all responses."""
+        """Store the result of a sound for the next turn. Do nothing if the client requests all responses."""
         if self._watch is not None and self.owners.service_responds:
             self._false_reply = self._watch.replied or bool(self._false_reply)
         self._watch = None
@@ -176,7 +182,7 @@ class Timeline:
             facts.sent("update_sent", sent.at_ns, sent.uncertainty_ns)
             self._length.client_changed()
         asks = act is MessageKind.REQUEST
-        # It belongs to no turn, also if one is open.
+        # This input belongs to no turn, even if a turn is open.
         if sent.untracked:
             if asks:
                 self.owners.note_untracked_request(sent.untracked)
@@ -214,7 +220,7 @@ class Timeline:
         """Apply a message with these events, after the deadlines that passed before its arrival."""
         _, arrival, wire_bytes = message
         at_ns, _, kernel = arrival
-        # the first test is a quick one: `_wake_ns` is NOT_KNOWN or the deadline
+        # a quick test first: `_wake_ns` is NOT_KNOWN or the deadline
         if at_ns > self._wake_ns and at_ns > self.next_deadline_ns:
             # An arrival at the deadline is in time. Without a kernel timestamp, the message may have arrived at any
             # time.
@@ -250,10 +256,10 @@ class Timeline:
             return
         for event in events:
             self._attribute(event, arrival, wire_bytes)
-            wire_bytes = 0  # the bytes are the message's, and count once
+            wire_bytes = 0  # the bytes belong to the whole message, and count once
 
     def detect_replies(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
-        """Return a message's events. The detected sound replaces audio with half samples, or of continuous streams."""
+        """Return a message's events. Detected sound replaces the audio that is continuous or has half samples."""
         if self._detector is None:
             return self._split.detect_replies(events, self._format)
         return self._detector.detect_replies(events, arrival)
@@ -263,7 +269,7 @@ class Timeline:
         facts, turn, last_ns = self.facts, self.turns.current, deltas[-1].at_ns
         alone = not self.turns.is_answering or last_ns > self.next_deadline_ns
         many = facts.events + len(deltas) > self._max_events
-        # One by one if a turn's end, a deadline or a limit may lie between two of them.
+        # Apply the deltas one by one if a turn's end, a deadline or a limit may lie between two of them.
         if turn is None or alone or many or self._max_bytes - facts.wire_bytes_received < AT_ONCE_BYTES:
             for event, at_ns, error_ns, _, payload_bytes, wire_bytes, _ in deltas:
                 event = msgspec.structs.replace(event, payload_bytes=payload_bytes)
@@ -277,15 +283,15 @@ class Timeline:
         self.arrived_ns = last_ns
 
     def may_match(self, event: ServerEvent) -> bool:
-        """Return whether deltas like this one, which came last, need only their arrival and length.
+        """Return whether later deltas like `event`, which arrived last, need only their arrival and length.
 
-        This holds for deltas of the current turn if the script requires no more events of it, and its audio is already
-        audible. The caller checks that the script looks for no word in them.
+        This is true for deltas of the current turn if the script requires no more events of the turn, and its audio is
+        already audible. The caller checks that the script looks for no word in the deltas.
         """
         turn = self.turns.last
         if turn is None or not turn.plan.has_turn_events or not self.turns.is_answering:
             return False
-        if event.payload_bytes <= 0:  # an empty delta begins no item: later deltas are of unknown items
+        if event.payload_bytes <= 0:  # an empty delta begins no item, so later deltas may be of an unknown item
             return False
         if event.kind is EventKind.AUDIO_DELTA and not turn.reply.is_audible:
             return False
@@ -294,8 +300,8 @@ class Timeline:
     def must_wake(self, events: Sequence[ServerEvent], until_ns: int, *, streaming: bool) -> bool:
         """Return whether a session that sleeps until the turn's end must wake up for these events.
 
-        It must after a decisive event, at the turn's end, if a deadline is before `until_ns`, and if the reply's
-        `streaming` has changed.
+        It must wake up after a decisive event, at the turn's end, if a deadline is before `until_ns`, or if `streaming`
+        is no longer the state of the reply.
         """
         for event in events:
             if event.kind in DECISIVE:
@@ -334,7 +340,8 @@ class Timeline:
             self._on_event(event, arrival, turn)
             if kind not in UNTIMED:
                 self._wake_ns = NOT_KNOWN
-        # Before the turn applies the event, which may end it: tokens after a turn's end belong to no turn.
+        # The tokens are counted before the turn applies the event: the event may end the turn, and tokens after its end
+        # belong to no turn.
         if event.usage is not None and event.response_id not in self.facts.billed:
             self._bill(event.response_id, event.usage, turn)
         if kind in DETECTS_CALLER and self.turns.interrupted is not None:
@@ -351,7 +358,10 @@ class Timeline:
             self._open_turn_event(turn, event, arrival, wire_bytes)
 
     def _on_event(self, event: ServerEvent, arrival: Arrival, turn: PendingTurn | None) -> None:
-        """Apply an event that is no delta to the facts of the session. `turn` is its owner, if any."""
+        """Apply an event that is not a delta to the facts of the session.
+
+        `turn` is its owner; None if it has no owner.
+        """
         kind = event.kind
         if kind is EventKind.COMMITTED and turn is not None:
             turn.input_speech.commits += 1
@@ -374,7 +384,10 @@ class Timeline:
                 self._fail("limit_exceeded:responses", arrival.at_ns, detail)
 
     def _bill(self, response_id: str, usage: TokenUsage, turn: PendingTurn | None) -> None:
-        """Add a response's tokens, once, to its open turn, even if the response does not count; else to the session."""
+        """Add the tokens of a response to its open turn. Without an open turn, add them to the session.
+
+        The tokens of each response are added once. They count even if the response does not.
+        """
         facts = self.facts
         if response_id:
             facts.billed.add(response_id)
@@ -390,7 +403,10 @@ class Timeline:
             facts.stray_usage = usage if facts.stray_usage is None else facts.stray_usage + usage
 
     def _open_turn_event(self, turn: PendingTurn, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> None:
-        """Apply an event to its open turn. A protocol error ends the session; every other ending ends only the turn."""
+        """Apply an event to the open turn that owns it.
+
+        A protocol error ends the session; every other ending ends only the turn.
+        """
         before, between_items = turn.state, turn.is_between_items
         ending = turn.received(event, arrival, wire_bytes)
         if ending is not None:
@@ -405,7 +421,7 @@ class Timeline:
             self._wake_ns = NOT_KNOWN
 
     def _error(self, failure: ServiceFailure, at_ns: int) -> None:
-        """Apply an error. It ends the session or the turn whose message it names, or is only counted."""
+        """Apply an error. It ends the session, or ends the turn whose message it names, or is only counted."""
         cause, effect = failure.cause or "unknown", failure.effect
         if effect is ErrorScope.EXPIRED:
             self._expire_session(at_ns, failure.detail)
@@ -423,8 +439,8 @@ class Timeline:
     def _error_of_a_turn(self, failure: ServiceFailure, at_ns: int) -> None:
         """Drop the request or commit that the error answers, or mark it as doubtful. End the open turn of the error.
 
-        That is the turn of the message that the error names. An error without a message id ends the current turn if its
-        effect requires that.
+        An error belongs to the turn of the message that it names. An error without a message id ends the current turn
+        if the effect of the error requires that.
         """
         if failure.event_id.endswith(STOPS_REPLY):
             self.facts.count_error(failure)
@@ -451,8 +467,8 @@ class Timeline:
     def next_deadline_ns(self) -> int:
         """An instant before which no deadline expires.
 
-        It is computed again if a deadline may have become earlier or is reached. Deltas, the most frequent events, only
-        extend a deadline.
+        It is computed again when a deadline may have become earlier or is reached. Deltas, the most frequent events,
+        only extend a deadline, so they cause no new computation.
         """
         if self._wake_ns == NOT_KNOWN:
             due = self.turns.pop_timed_out(self.limits)
@@ -462,11 +478,11 @@ class Timeline:
 
     @property
     def mark_due_ns(self) -> int:
-        """The instant at which to report the next played mark to the service, if nothing arrives before."""
+        """The instant at which to report the next played mark to the service, if no message arrives before."""
         return NEVER_NS if self._detector is None else self._detector.playout.due_ns
 
     def expire(self, now_ns: int) -> None:
-        """End what is due by `now_ns`, if anything is."""
+        """End the turns, and perhaps the session, that are due to end by `now_ns`."""
         if now_ns >= self.next_deadline_ns:
             self._wake_ns = NOT_KNOWN  # the deadline may have been extended
             if now_ns >= self.next_deadline_ns:
@@ -475,9 +491,10 @@ class Timeline:
     def _expire(self, now_ns: int, earliest_ns: int = NEVER_NS) -> None:
         """End what is due by `now_ns`, at the instant at which it was due. A timeout also ends the session.
 
-        `earliest_ns` is the earliest possible arrival of the next message. If the limit did not expire before it, the
-        message may have been in time: the turn is doubted and continues. If the message extends the limit, this is
-        never decided. Otherwise the limit is still due, and ends the turn after all messages that arrived by then.
+        `earliest_ns` is the earliest possible arrival of the next message. If the limit did not expire before
+        `earliest_ns`, the message may have been in time: the turn is doubted and continues. If the message extends the
+        limit, it is never decided whether the message was in time. Otherwise the limit is still due, and ends the turn
+        after all messages that arrived by then.
         """
         self._wake_ns = NOT_KNOWN
         if self._detector is not None:
@@ -503,7 +520,7 @@ class Timeline:
         return self.facts.audio_bytes_received + of_turns
 
     def _inaudible(self, format: AudioFormat) -> str:
-        """Return a description of what arrived while the caller waited for a reply and none began."""
+        """Return a description of the audio that arrived while the caller waited for a reply and no reply began."""
         messages, size = self.facts.events - self._received_ns[0], self._audio_received - self._received_ns[1]
         if not messages:
             return NO_MESSAGE
@@ -521,9 +538,12 @@ class Timeline:
             turn.end(outcome, at_ns, detail)
 
     def _expire_session(self, at_ns: int, detail: str) -> None:
-        """End a session that reached the service's age limit. If its call goes on in another one, it has not failed."""
+        """End a session that reached the service's age limit.
+
+        If its call continues in another session, it has not failed.
+        """
         if self._renewable and self.facts.is_ready:
-            self.facts.end("renewed", at_ns, detail)  # the first outcome stays; open turns fail nevertheless
+            self.facts.end("renewed", at_ns, detail)  # the first outcome is final; open turns fail nevertheless
         self._fail("session_expired", at_ns, detail)
 
     def _close(self, closed: inputs.ConnectionClosed) -> None:
@@ -568,12 +588,12 @@ class Timeline:
     # Actions of the session.
 
     def actions(self, now_ns: int, heard_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> Iterator[Action]:
-        """Yield the actions that the session must do now. The inputs of one action affect the next ones.
+        """Yield the actions that the session must do now. The inputs that one action causes affect the next actions.
 
-        `heard_ns`: all messages that arrived by then have been applied. `judges`: as of `pop_turns`.
+        All messages that arrived by `heard_ns` have been applied. `judges` has the same meaning as in `pop_turns`.
         """
         facts, turns = self.facts, self.turns
-        self.expire(heard_ns)  # not `now_ns`: a message in time may still be unread in the socket
+        self.expire(heard_ns)  # not `now_ns`: the socket may contain an unread message that was in time
         if (usage := facts.unpaid) is not None:
             facts.unpaid = None
             yield inputs.ReportUsage(usage)
@@ -600,9 +620,12 @@ class Timeline:
                 yield inputs.RequestContinuation()
 
     def pop_turns(self, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> list[TurnObservation]:
-        """Return the turns that have ended and await no late event. `judges`: by turn number; each runs once."""
+        """Return the turns that have ended and await no late event.
+
+        `judges` maps turn numbers to the Python function that judges the turn. Each of them runs once.
+        """
         if done := self.turns.done(now_ns, session_over=self.is_over):
-            # This is an input like all others, so that the replay of a log delivers the same turns at the same
+            # The delivery is an input like all others, so that the replay of a log delivers the same turns at the same
             # instants.
             answers = {turn.plan.number: task_success(turn, judges) for turn in done} if judges else {}
             tasks_done = {number: answer for number, answer in answers.items() if answer is not None}

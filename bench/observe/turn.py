@@ -1,9 +1,9 @@
 """The state of one open turn: its sent and received events, and the one outcome that ends it. Pure.
 
-A turn has one reply that counts. If the service's VAD takes a pause for the end of speech and answers it completely
-while the caller is still speaking, that reply does not count. The next reply counts and has its own instants. A reply
+Only one reply of a turn counts. The service's VAD may mistake a pause for the end of speech and answer it completely
+while the caller is still speaking. That reply does not count. The next reply counts and has its own instants. A reply
 may consist of several responses: a response that calls functions is followed by another one. If the script interrupts
-the reply, the turn lasts until the reply is played.
+the reply, the turn lasts until the reply has been played.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class State(Enum):
 
 REPLYING = DELTAS | CALL_INSTANTS.keys()
 
-# State → kind of event → next state. Events that are not listed change nothing. Sending response.create changes SENDING
-# to WAITING. The end of speech changes SENDING to UNNOTICED if the service has a VAD. An outcome changes every state to
-# OVER.
+# A mapping: state → kind of event → next state. Events that are not listed change nothing. Sending response.create
+# changes SENDING to WAITING. The end of speech changes SENDING to UNNOTICED if the service has a VAD. An outcome
+# changes every state to OVER.
 NEXT_STATE: dict[State, dict[EventKind, State]] = {
     State.UNNOTICED: {EventKind.SPEECH_STOPPED: State.WAITING} | dict.fromkeys(REPLYING, State.ANSWERING),
     State.WAITING: {EventKind.SPEECH_STARTED: State.UNNOTICED} | dict.fromkeys(REPLYING, State.ANSWERING),
@@ -73,7 +73,8 @@ ARRIVALS = SPEECH_INSTANTS | REPLY_INSTANTS | CALL_INSTANTS
 class PendingTurn(Instants):
     """An open turn. `format` is the audio format of its reply.
 
-    `instants` holds the instants of the turn itself. The input speech (`hearing`) and the reply have their own.
+    `instants` contains the instants of the turn itself. The input speech (`hearing`) and the reply have their own
+    instants.
     """
 
     plan: TurnPlan
@@ -86,33 +87,36 @@ class PendingTurn(Instants):
     passed_sound: bool | None = None
     """False if an earlier sound of the script did not stop the reply; None if there was no earlier sound."""
     interrupts: Interruption | None = None
-    """The interruption of the previous turn, which this turn's speech makes."""
+    """The interruption of the previous turn's reply by this turn's speech; None if this turn interrupts nothing."""
     sending: SendTimestamps = field(default_factory=SendTimestamps)
     state: State = State.SENDING
     outcome: str = ""
     detail: str = ""
     response_id: str = ""
-    """The first response that counts."""
+    """The id of the first response that counts."""
     answer_response_id: str = ""
-    """The last response that counts."""
+    """The id of the last response that counts."""
     item_id: str = ""
     is_between_items: bool = False
-    """True if an item of the reply is complete or announced, and no delta has followed. A function call has none."""
+    """True if an item of the reply is complete or announced, and no delta has followed.
+
+    A function call has no deltas.
+    """
     dropped: list[Reply] = field(default_factory=list)
-    """Replies to pauses in the caller's speech. They do not count."""
+    """The replies to pauses in the caller's speech. These replies do not count."""
     transmit_delay_ns: int | None = None
     undetected_ns: int = 0
     awaited_ns: int = 0
-    """The instant at which the service's turn to act began. Earlier deadlines expire at this instant."""
+    """The instant from which the service must act. Deadlines before this instant expire at this instant."""
     speech_sent_ns: int = 0
-    """The instant of the last input or request that the whole turn answers; 0 before it."""
+    """The instant of the last input or request before the reply to the whole turn; 0 if it is not sent yet."""
     doubted: str = ""
-    """The limit that may have expired before the event with which the turn went on.
+    """The name of a limit that may have expired before the event after which the turn continued.
 
-    It is uncertain because this process did not run.
+    It is uncertain whether the limit expired, because this process did not run at that time.
     """
     expected: dict[EventKind, int] = field(default_factory=dict)
-    """Events that the script requires, each with the instant until which it must arrive."""
+    """The events that the script requires, each with the latest instant of its arrival."""
     progress_ns: int = 0
     max_uncertainty_ns: int = 0
     kernel_stamps: int = 0
@@ -130,9 +134,9 @@ class PendingTurn(Instants):
     """True if the service replied, before this turn, to a sound that needs no reply; None if no such sound was played.
     """
     fillers: set[str] = field(default_factory=set)
-    """Responses without a request, which the service gives while functions run."""
+    """The ids of responses without a request, which the service sends while functions run."""
     filler: str = ""
-    """The filler response in progress; "" if there is none."""
+    """The id of the filler response in progress; "" if there is none."""
     may_have_filler: bool = False
     after_truncation: bool = False
     """True if the service had truncated the conversation before this turn."""
@@ -150,12 +154,12 @@ class PendingTurn(Instants):
         return Reply(self.format, self.plan.jitter_buffer_ns, self.plan.answer_min_ns)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
-        """End the turn, unless it has already ended. A success of a `doubted` turn becomes starved."""
+        """End the turn, unless it has already ended. If the turn is `doubted`, a success becomes `starved`."""
         if self.state is not State.OVER:
             if self.doubted and outcome in SUCCESSFUL:
                 outcome, detail = STARVED, self.doubted
             self.state, self.outcome, self.detail = State.OVER, outcome, detail
-            # a doubted event may have a timestamp after its limit
+            # the timestamp of a doubted event may be after its limit
             self.instants["ended"] = max(at_ns, self.progress_ns)
 
     @property
@@ -173,7 +177,10 @@ class PendingTurn(Instants):
     def count_sent(
         self, handed: SendTime, wire_bytes: int, audio_bytes: int, *, marks: Sequence[str], asks: bool, late: bool
     ) -> None:
-        """Count a message that the kernel accepted. `marks`: its instants of speech. `asks`: it requests a response."""
+        """Count a message that the kernel accepted.
+
+        `marks` are the instants of speech in the message. `asks` is True if the message requests a response.
+        """
         self.wire_bytes_sent += wire_bytes
         self.audio_bytes_sent += audio_bytes
         self.late_chunks += late
@@ -191,7 +198,7 @@ class PendingTurn(Instants):
             self.state = self._state_after_speech()
 
     def _on_request_sent(self, handed: SendTime) -> None:
-        """Record the request of a response: the turn's first one, or the one after the function outputs."""
+        """Record the request of a response: of the turn's first one, or of the one after the function outputs."""
         if self.state is State.CALLING:
             self.instants["answer_request_sent"] = handed.at_ns
             self.widths_ns["answer_request_sent"] = handed.width_ns
@@ -203,7 +210,10 @@ class PendingTurn(Instants):
         self.speech_sent_ns = self.speech_sent_ns or handed.at_ns
 
     def _state_after_speech(self) -> State:
-        """Return the state after the caller's speech. A VAD that took a pause for the end may be far ahead by then."""
+        """Return the state after the caller's speech.
+
+        If a VAD has mistaken a pause for the end, the turn may already be in a later state.
+        """
         return (
             State.ANSWERING
             if self.reply.has_started
@@ -218,7 +228,10 @@ class PendingTurn(Instants):
         return self.input_speech.is_end_detected or not self.plan.has_turn_events
 
     def transmitted(self, stamp: Transmitted) -> None:
-        """Apply the kernel's timestamp of a sent or acknowledged message. It may be of another turn, or too late."""
+        """Apply the kernel's timestamp of a sent or acknowledged message.
+
+        Ignore it if the message is another turn's, or too old.
+        """
         if self.state is State.OVER and stamp.at_ns > self.instants["ended"]:
             return
         marks, late_ns = self.sending.transmitted(stamp)
@@ -226,7 +239,7 @@ class PendingTurn(Instants):
             self.instants["request_sent"] += late_ns
             self.widths_ns["request_sent"], self.transmit_delay_ns = 0, late_ns
         elif marks:
-            # the limit counts from the end of speech, which moves
+            # the limit counts from the end of speech, which the timestamp moves
             if self.undetected_ns == self.input_speech.instants["speech_end"]:
                 self.undetected_ns += late_ns
             for instant in marks:
@@ -242,7 +255,10 @@ class PendingTurn(Instants):
         return f"{first}-{self.calls.rounds + 1}" if self.calls.rounds else first
 
     def assign_request(self, event: ServerEvent, decides: Decision, requests: int) -> None:
-        """Apply the decision of the first event of a response or item. A response answers this many `requests`."""
+        """Apply the decision of the first event of a response or item.
+
+        A response answers `requests` requests of the turn.
+        """
         if decides == "speaks":
             self.item_id = event.item_id
         elif decides == "fills":
@@ -269,12 +285,15 @@ class PendingTurn(Instants):
     # Received events.
 
     def received(self, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> Ending | None:
-        """Apply an event of this open turn: counts, instant, state. Return (outcome, detail) if it ends the turn."""
+        """Apply an event of this open turn: update counts, instants and state.
+
+        Return (outcome, detail) if it ends the turn.
+        """
         (at_ns, error_ns, kernel), kind = arrival, event.kind
-        sent = event.name != "" or self.plan.has_turn_events  # otherwise it was detected in the audio
+        sent = event.name != "" or self.plan.has_turn_events  # otherwise the event was detected in the audio
         self._count(sent, at_ns, error_ns, wire_bytes, kernel)
         if kind in DELTAS:
-            if not event.payload_bytes:  # neither audio nor text: it is no first delta
+            if not event.payload_bytes:  # neither audio nor text, so it is not the first delta
                 return None
             return self._deltas((MatchedDelta(event, at_ns, error_ns, 0, event.payload_bytes, wire_bytes),))
         ending = self._on_event(event, arrival)
@@ -319,7 +338,7 @@ class PendingTurn(Instants):
         return None
 
     def _advance(self, kind: EventKind) -> None:
-        """Move to the state after an event, and remove the event from those that the script requires."""
+        """Change to the state after an event. Remove the event from the events that the script requires."""
         if self.expected:
             self.expected.pop(kind, None)
         if self.state in NEXT_STATE:
@@ -330,7 +349,7 @@ class PendingTurn(Instants):
         if kind in REPLY_INSTANTS:
             self.reply.on_event(event, arrival)
         elif kind in SPEECH_INSTANTS:
-            # The service detects that the caller continues. The limit to detect the end counts from here.
+            # The service detects that the caller continues. From here, the limit for detecting the end counts again.
             if kind is EventKind.SPEECH_STARTED and self.state is not State.UNNOTICED:
                 self.undetected_ns = at_ns
             self.input_speech.on_event(event, arrival)
@@ -350,7 +369,7 @@ class PendingTurn(Instants):
         return self._ending(event, arrival) if kind is EventKind.RESPONSE_DONE else None
 
     def _ending(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
-        """Return how the turn ends when its response is done; None if another response follows."""
+        """Return (outcome, detail) of the turn when its response is done; None if another response follows."""
         failure = event.failure or ServiceFailure()
         if event.status == "completed":
             return self._completion(event, arrival)
@@ -374,16 +393,20 @@ class PendingTurn(Instants):
         return "throttled:response" if throttled else f"failed:{failure.cause or 'unknown'}", failure.detail
 
     def _completion(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
-        """Return how the turn ends when its response is completed: well only if it has the requested kind of output."""
+        """Return (outcome, detail) of the turn when its response is completed.
+
+        The turn ends well only if the response has the requested kind of output.
+        """
         at_ns = arrival.at_ns
         service_responds = self.plan.vad and self.plan.service_responds
-        # A VAD may take a pause for the end and answer it completely. That reply does not count; the next one does.
+        # A VAD may mistake a pause for the end and answer it completely. That reply does not count; the next one does.
         if not (self.input_speech.fully_answered(at_ns) if service_responds else self.input_speech.is_speech_sent):
             self._await_next_reply(at_ns)
             return None
         if self.plan.answer_min_ns and not self._is_interrupted and self._lacks_answer(at_ns):
             return None
-        # This check precedes those of the output, because a response that calls functions need not contain speech.
+        # The function calls are checked before the output, because a response that calls functions need not contain
+        # speech.
         if self.calls.end_response(event, arrival):
             self.reply.add_calls(self.calls.complete_calls.values())
             self.reply.await_another()
@@ -410,7 +433,7 @@ class PendingTurn(Instants):
         return None
 
     def _lacks_answer(self, at_ns: int) -> bool:
-        """Return whether the ended reply has only fillers. If so, the caller continues to wait."""
+        """Return whether the ended reply contains only fillers. If it does, the caller continues to wait."""
         said_ns = self.input_speech.instants.get("speech_end", 0)
         # Sounds that began before the end of the caller's speech do not answer it.
         self.reply.answers = [answer for answer in self.reply.answers if answer.at_ns >= said_ns]
@@ -443,9 +466,9 @@ class PendingTurn(Instants):
     # Interruptions.
 
     def await_interruption(self, kind: InterruptionKind, *, verify: bool) -> None:
-        """Prepare for the script's interruption of the reply, or its sound during the reply.
+        """Prepare for the script's interruption of the reply, or for the script's sound during the reply.
 
-        An interruption that must stop the reply is not replaced.
+        An interruption that must stop the reply is not replaced by a later one.
         """
         if self.state is State.OVER or (self.interruption is not None and self.interruption.is_wanted):
             return
@@ -454,7 +477,7 @@ class PendingTurn(Instants):
         self.interruption = Interruption(kind, check=TruncationCheck(self.format) if verify else None)
 
     def interrupt(self, at_ns: int) -> None:
-        """Stop the player, as a client that interrupts the reply without the service."""
+        """Stop the player, as a client does that interrupts the reply itself."""
         if self.interruption is not None and self.state is not State.OVER:
             self.interruption.sent("barge_in", at_ns, 0)
             self.interruption.stopped_ns = at_ns
@@ -466,13 +489,13 @@ class PendingTurn(Instants):
         interruption = self.interruption
         if interruption is None or interruption.stopped_ns is not None or self.state is State.OVER:
             return
-        if "barge_in" not in interruption.instants:  # the service detected the end of the previous speech
+        if "barge_in" not in interruption.instants:  # the service has detected the end of the previous speech
             return
         interruption.on_detected(arrival)
         self._stop(arrival.at_ns)
 
     def trigger_ns(self, cue: InterruptTrigger) -> int | None:
-        """Return when to interrupt the reply; None while it is unknown."""
+        """Return the instant at which to interrupt the reply; None while it is unknown."""
         reply = self.reply
         if cue.word:
             return self.progress_ns if cue.word.casefold() in reply.full_text() else None
@@ -494,7 +517,7 @@ class PendingTurn(Instants):
         return ("interrupted", "") if wanted else ("cancelled:turn_detected", "")
 
     def on_truncation_event(self, event: ServerEvent, arrival: Arrival) -> None:
-        """Apply the service's report that it truncated an item of the reply, or of what it keeps of the item."""
+        """Apply the service's report that it truncated an item of the reply, or of what remains of the item."""
         if self.interruption is not None:
             self.interruption.on_truncation_event(event, arrival)
 

@@ -15,7 +15,10 @@ from bench.protocol.events import EventKind
 from bench.units import NEVER_NS
 
 AFTER_BARGE_IN = {"barge_in_last_audio": "last_audio", "barge_in_response_done": "response_done"}
-"""Instants of a response that an interruption ended. Each copies another instant that came after the interruption."""
+"""A mapping from an instant of a response that an interruption ended to the instant that it copies.
+
+The copy is made only if the copied instant came after the interruption.
+"""
 
 SAME = (
     *("outcome", "detail", "start_ns", "response_id", "answer_response_id", "item_id", "kernel_stamps", "user_stamps"),
@@ -28,7 +31,10 @@ RECEIVED = frozenset(
         *("barge_in", "barge_in_detected", "barge_in_silent", "barge_in_last_audio", "ended"),
     }
 )
-"""The instants that can be known if the service sends no turn events, except perhaps that it detects its caller."""
+"""The instants that can be known if the service sends no turn events.
+
+Such a service may report that it detects its caller, but nothing else of a turn.
+"""
 UNREPORTED: Mapping[str, Any] = {
     "response_id": "",
     "gaps_ns": (),
@@ -37,11 +43,14 @@ UNREPORTED: Mapping[str, Any] = {
     "vad_splits": None,
     "answer_response_id": "",
 }
-"""The values of columns that are unknown for such a turn, because only the service could report them."""
+"""The values of columns that are unknown if the service sends no turn events."""
 
 
 def all_instants(turn: PendingTurn) -> dict[str, int]:
-    """Return every known instant of a turn. If the service sends no turn events, return only the audible ones."""
+    """Return every known instant of a turn.
+
+    If the service sends no turn events, return only those that the audio shows.
+    """
     instants = turn.instants | turn.input_speech.instants | turn.calls.instants | turn.reply.all_instants()
     if turn.calls.rounds and (answer := turn.reply.answer) is not None and answer.player.first_audible_ns is not None:
         instants["function_audible"] = answer.player.first_audible_ns
@@ -79,7 +88,10 @@ def _widths_ns(turn: PendingTurn) -> dict[str, int]:
 
 
 def turn_type(turn: PendingTurn) -> str:
-    """Return how this turn differs from others of its step. Turns of different types are never pooled."""
+    """Return the type of a turn: how it differs from other turns of its step.
+
+    Turns of different types are never pooled.
+    """
     apart = {
         "function_calls": bool(turn.calls.rounds),
         "after_interruption": turn.interrupts is not None and turn.interrupts.stopped_ns is not None,
@@ -109,10 +121,10 @@ def _overlap_ns(turn: PendingTurn) -> int | None:
 
 
 def _dead_air_ns(turn: PendingTurn) -> int | None:
-    """Return the player's longest silence after the instant from which latency is measured.
+    """Return the player's longest silence after the instant from which latency is measured; None if it is unknown.
 
-    It is known of a turn with function calls or several items. Without turn events, it is known if the reply was
-    audible and began after that instant.
+    The silence is known if a turn has function calls or several items. If the service sends no turn events, it is known
+    if the reply was audible and began after that instant.
     """
     instants = all_instants(turn)
     origin_ns = next((at_ns for name in MEASURED_FROM if (at_ns := instants.get(name)) is not None), None)
@@ -127,18 +139,21 @@ def _dead_air_ns(turn: PendingTurn) -> int | None:
 
 
 def task_success(turn: PendingTurn, judges: dict[int, SuccessPredicate]) -> bool | None:
-    """Return whether a turn has done its task, by its judge, which runs only once; None if the turn has no judge."""
+    """Return whether a turn has done its task.
+
+    The result is None if no function judges it. The function in `judges` runs only once.
+    """
     judge = judges.pop(turn.plan.number, None)
     return None if judge is None else is_done(turn.outcome, lambda: judge(observation(turn)))
 
 
 def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObservation:
-    """Return the observation of a turn. `task_success`: the judgement of a Python program, None if there is none."""
+    """Return the observation of a turn. `task_success` is the judgement of a Python program; None if there is none."""
     reply, calls, interruption, network = turn.reply, turn.calls, turn.interruption, turn.network
     if interruption is not None and turn.outcome == "ok":
         interruption.on_played_out(reply.playback_ends_ns)
     false_yield = interruption.false_yield if interruption is not None else None
-    tells_answer = turn.plan.has_turn_events or turn.plan.answer_min_ns  # from events, or from the duration of sounds
+    tells_answer = turn.plan.has_turn_events or turn.plan.answer_min_ns  # known from events or from sounds
     stamped = len(turn.sending.timestamp_source)
     players = [item.player for item in reply.items.values()]
     reference = turn.plan.reference

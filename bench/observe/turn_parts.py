@@ -33,22 +33,28 @@ CALL_INSTANTS = {EventKind.CALL_ADDED: "function_call_added", EventKind.CALL_DON
 
 @dataclass(slots=True, eq=False)
 class TurnFunctionCalls(Instants):
-    """The function calls of one turn. `expected`: the required number of calls by function; None if not set."""
+    """The function calls of one turn.
+
+    `expected` maps each function to the required number of its calls; None if the script does not set them.
+    """
 
     expected: Mapping[str, int] | None = None
     complete_calls: dict[str, FunctionCall] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
-    """The function of each call, if the service reported it before the arguments."""
+    """The function of each call, by the id of the call. It is set if the service reported it before the arguments."""
     rounds: int = 0
     """The number of ended responses that called functions."""
     of_rounds: int = 0
-    """The number of calls of these responses."""
+    """The number of calls in the responses of `rounds`."""
     made: set[str] = field(default_factory=set)
-    """The ids of the calls that were handed out for execution. Some may be of a response that does not count."""
+    """The ids of the calls that were returned for execution. Some may belong to a response that does not count."""
     returned: set[str] = field(default_factory=set)
     """The ids of the calls whose outputs were sent."""
     own_ns: int = 0
-    """The time that the functions took, from the last call of a round to its last sent output, summed over rounds."""
+    """The time that the functions took, summed over rounds.
+
+    A round takes from its last call to its last sent output.
+    """
     last_done_ns: int = 0
     last_output_ns: int = 0
     wrong: str = ""
@@ -71,7 +77,7 @@ class TurnFunctionCalls(Instants):
     def end_response(self, event: ServerEvent, arrival: Arrival) -> bool:
         """Apply the end of a response. Return whether it called functions, so that another response follows."""
         for call in event.calls:
-            if call.call_id not in self.complete_calls:  # from a service that sends no events of calls
+            if call.call_id not in self.complete_calls:  # the service sent no events of this call
                 self._complete(call, arrival)
                 if not self.rounds:
                     self.arrived("function_call_done", arrival)
@@ -82,7 +88,7 @@ class TurnFunctionCalls(Instants):
 
     @property
     def exceeded_limit(self) -> str:
-        """The limit on calls or rounds that is exceeded; "" if none is."""
+        """The limit on calls or rounds that the turn has exceeded; "" if it has exceeded none."""
         if self.rounds > MAX_ROUNDS:
             return f"over {MAX_ROUNDS} responses in a row that called functions"
         return f"over {MAX_CALLS} calls of functions" if len(self.complete_calls) > MAX_CALLS else ""
@@ -101,9 +107,9 @@ class TurnFunctionCalls(Instants):
         return unmade
 
     def on_output_sent(self, call_id: str, at_ns: int, wrong: str) -> None:
-        """Record that a function output was sent, and the error in its call, if any."""
+        """Record that a function output was sent. `wrong` is the error in its call; "" if there is none."""
         self.wrong = self.wrong or wrong
-        # otherwise the call is of a response that does not count, and its output is not awaited
+        # otherwise the call is of a response that does not count, and the turn does not wait for its output
         if call_id in self.complete_calls:
             self.last_output_ns = at_ns
             self.returned.add(call_id)
@@ -121,7 +127,7 @@ class TurnFunctionCalls(Instants):
 
 
 STEP_NS = 50 * NS_PER_MS
-"""The tolerance for the audio that the service keeps: one audio token of the assistant. One second has 20 tokens."""
+"""The tolerance for the audio that the service keeps: one audio token of the assistant (1/20 s)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -130,13 +136,13 @@ class TruncationCheck:
 
     audio: AudioFormat
     played_ms: dict[str, int] = field(default_factory=dict)
-    """The playback time, in ms, of each item to truncate."""
+    """The playback position, in ms, at which each item must be truncated."""
     truncated_ms: set[str] = field(default_factory=set)
     requested: set[str] = field(default_factory=set)
     right: set[str] = field(default_factory=set)
-    """The items of which the service keeps no more than was heard."""
+    """The ids of the items of which the service keeps no more than the caller has heard."""
     failed: bool = False
-    """True if an item was not truncated, was not returned, or contains more than was heard."""
+    """True if an item was not truncated, was not returned, or contains more than the caller has heard."""
 
     def on_event(self, event: ServerEvent) -> None:
         if event.item_id not in self.played_ms:
@@ -158,14 +164,17 @@ class TruncationCheck:
 
     @property
     def verdict(self) -> bool | None:
-        """True if the service keeps no more than was heard; None if it truncated nothing, or the wait was too short."""
+        """True if the service keeps no more than the caller has heard.
+
+        None if the service truncated nothing, or the wait was too short.
+        """
         if self.failed:
             return False
         return True if self.played_ms and not self.is_pending else None
 
 
 YIELD_NS, FALSE_YIELD_NS = 2 * NS_PER_S, NS_PER_S
-"""The time limits for silence after a barge-in, and for counting a stop as caused by a sound."""
+"""Two limits: the time from a barge-in to silence, and the time in which a stop counts as caused by a sound."""
 
 
 @dataclass(slots=True, eq=False)
@@ -177,7 +186,7 @@ class Interruption(Instants):
     spoken_ns: int | None = None
     """The instant at which the interrupting speech ended."""
     cancelled: bool = False
-    """True if the service ended the response because of it."""
+    """True if the service ended the response because of the interruption."""
     uncancelled: bool = False
     """True if the client has stopped the player and still has to cancel the response."""
     untruncated: int = 0
@@ -210,7 +219,10 @@ class Interruption(Instants):
             self.check.on_event(event)
 
     def on_played_out(self, at_ns: int) -> None:
-        """Record that the reply was played to its end. If that took longer than the limit, the caller waited for it."""
+        """Record that the reply was played to its end.
+
+        If that took longer than the limit, set the instant of silence.
+        """
         began_ns = self.instants.get("barge_in")
         if self.kind == "speech" and self.stopped_ns is None and began_ns is not None and at_ns - began_ns > YIELD_NS:
             self.arrived("barge_in_silent", Arrival(at_ns))
@@ -227,13 +239,16 @@ class Interruption(Instants):
 
     @property
     def has_yielded(self) -> bool | None:
-        """True if the player was silent in time; None if this is no interruption by speech, or came too late."""
+        """True if the player was silent in time.
+
+        None if this is not an interruption by speech, or if it came too late.
+        """
         took_ns = self._latency_ns if self.kind == "speech" else None
         return None if took_ns is None else took_ns <= YIELD_NS
 
     @property
     def false_yield(self) -> bool | None:
-        """True if a sound stopped the reply; None if this is no sound, or came too late."""
+        """True if a sound stopped the reply. None if this interruption is not a sound, or if it came too late."""
         if self.is_wanted or "barge_in" not in self.instants:
             return None
         return self._latency_ns is not None and self._latency_ns <= FALSE_YIELD_NS

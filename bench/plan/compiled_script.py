@@ -1,7 +1,7 @@
-"""A script that is encoded once for all sessions, and the part of it that one session sends; pure.
+"""A script that is encoded once for all sessions, and the part of it that one session sends. Pure.
 
-A `CompiledScript` chooses for each session a row of variables, one recording if a step has several, and the length of
-pauses.
+For each session, a `CompiledScript` chooses a row of variables, the length of pauses and, if a step has several
+recordings, one of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.plan.turns import Step
 from bench.protocol.base import MESSAGE_ID, SET_UP_ID, AwaitedEvent, Dialect, Feature
 from bench.units import NS_PER_MS, NS_PER_S
 
-GOLDEN_RATIO_STEP = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, are spread evenly for any count
+GOLDEN_RATIO_STEP = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, are evenly distributed for any count
 
 
 class CompiledScript:
@@ -61,8 +61,8 @@ class CompiledScript:
     def step(self, step: Step, number: int, choices: SessionChoices, row: Mapping[str, str] = NO_ROW) -> PreparedStep:
         """Return a step as its session plays it.
 
-        `number`: that of the turn, from 1, or of the last turn before a pause. Raise UsageError for an event that the
-        dialect cannot send.
+        `number` is the number of the turn, from 1. For a pause, it is that of the last turn before it. Raise UsageError
+        for an event that the dialect cannot send.
         """
         if problem := step.unsupported_reason(self.dialect, self.script.session):
             raise UsageError(f"{step.verb} {problem}")

@@ -1,8 +1,8 @@
-"""The messages that a script adds to a conversation: of a step, of a response's own input, or of a history file.
+"""The messages that a script adds to a conversation. They come from a step, a response's own input, or a history file.
 
-Their images, PNG and JPEG, are sent unchanged, as data URLs (RFC 2397). Only the size in pixels is read from them,
-because the cost of an image depends on it: of a PNG from its first chunk (ISO/IEC 15948, 11.2.2), of a JPEG from its
-frame header (ITU-T T.81, B.2.2).
+Their images, PNG and JPEG, are sent unchanged, as data URLs (RFC 2397). The cost of an image depends on its size in
+pixels, so only this size is read from the file: from the first chunk of a PNG (ISO/IEC 15948, 11.2.2), or from the
+frame header of a JPEG (ITU-T T.81, B.2.2).
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ Size = tuple[int, int]
 
 
 def file_of(load: Callable[..., T]) -> Validator[T]:
-    """Return the form of a file's path, relative to the folder of the file that names it. `load` reads the file."""
+    """Return the validator of a file's path. The path is relative to the folder of the file that contains it.
+
+    `load` reads the file.
+    """
 
     def made(value: LocatedValue, path: str) -> T:
         if not path.isprintable():
@@ -49,9 +52,9 @@ def file_of(load: Callable[..., T]) -> Validator[T]:
 
 
 def read_once(load: Callable[[Path], T], most: int) -> Callable[[Path], T]:
-    """Return `load` with a cache: it reads a file again only if its size or modification time has changed.
+    """Return `load` with a cache: it reads a file again only if the file's size or modification time has changed.
 
-    The cache has one version of each file, and the `most` files that were used last. Errors of `load` are not cached.
+    The cache has one version of each file, for the `most` files that were used last. Errors of `load` are not cached.
     """
     kept: dict[Path, tuple[tuple[int, int], T]] = {}
 
@@ -126,7 +129,10 @@ def _positive(width: int, height: int) -> Size | None:
 
 @dataclass(frozen=True)
 class History:
-    """The conversation before a session begins. `digest`: SHA-256 over the file and the images that it names, hex."""
+    """The conversation before a session begins.
+
+    `digest` is the SHA-256, in hex, over the file and the images that the file names.
+    """
 
     path: Path
     digest: str

@@ -1,8 +1,8 @@
 """The functions that a script declares to the service, and their results.
 
-A function returns a fixed value, one of several in turn, or the result of a Python callable. Every call of a function
-gets an output, as from a client: an invalid call gets an error that the model can read. Pure; the caller gives the
-time.
+The result of a function is a fixed value, one of several values in turn, or the result of a Python callable. Every call
+of a function gets an output, as from a client: an invalid call gets an error that the model can read. This module is
+pure: its caller passes the time.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from bench.untrusted.safe_io import JsonError, read_json
 
 NO_TURN = ""
 Compute = Callable[..., Any]
-"""A function in Python; it is called with the arguments by their names."""
+"""A function in Python. It is called with keyword arguments."""
 
 
 @dataclass(frozen=True)
 class ScriptFunction:
-    """A function of a script. `returns`: its results, one per call, in a loop; `compute`: a callable instead.
+    """A function of a script.
 
-    `delay`: how long it takes, in seconds, or the distribution from which each call's delay is drawn.
+    `returns` is the list of its results: one per call, in a loop. `compute` is a callable that is used instead. `delay`
+    is the duration of a call in seconds, or the distribution from which the delay of each call is drawn.
     """
 
     tool: FunctionTool
@@ -44,7 +45,7 @@ class ScriptFunction:
         return self.delay if isinstance(self.delay, float | int) else self.delay.mean_s
 
     def output(self, arguments: Mapping[str, Any], number: int) -> str:
-        """Return the result of its `number`th call (from 0): a text unchanged, anything else as JSON."""
+        """Return the result of call `number` (from 0). A text is unchanged; any other result becomes JSON."""
         value = self.compute(**arguments) if self.compute else self.returns[number % len(self.returns)]
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
@@ -65,9 +66,10 @@ class ExpectedFunctionCall:
 def error_text(
     call: FunctionCall, functions: Mapping[str, ScriptFunction], expected: Sequence[ExpectedFunctionCall] | None
 ) -> tuple[str, dict[str, Any] | None]:
-    """Return (the problem of a call, or ""; its arguments, None if it cannot be executed).
+    """Return (the problem of a call, its arguments). The problem is "" if the call is valid.
 
-    `expected`: the calls of its turn; None if any is accepted.
+    The arguments are None if the call cannot be executed. `expected` are the calls of the turn; None if any is
+    accepted.
     """
     try:
         value = read_json(call.arguments or "{}", numbers=False)
@@ -96,7 +98,7 @@ def error_of(problem: str) -> str:
 class FunctionResult(NamedTuple):
     """The result of a call at an instant.
 
-    `number`: of the call in its turn, from 1; `wrong`: the problem of the call, or "".
+    `number` is the number of the call in its turn, from 1. `wrong` is the problem of the call; "" if it has none.
     """
 
     due_ns: int
@@ -123,7 +125,7 @@ class FunctionRunner:
         """The returned outputs by the ids of their calls. The reader removes them."""
 
     def start(self, expected: Sequence[ExpectedFunctionCall] | None, response: ResponseSettings, prefix: str) -> None:
-        """Begin a turn with this prefix of ids. Drop outputs that are still due, because their turn is over."""
+        """Begin a turn whose ids have this prefix. Drop the outputs that are still due, because their turn is over."""
         self._waiting.clear()
         self._expected, self._response = expected, msgspec.structs.replace(response, tool_choice=None)
         self.prefix, self.called, self._requests = prefix, 0, 1
@@ -156,6 +158,9 @@ class FunctionRunner:
         return done
 
     def next_request(self) -> tuple[ResponseSettings, str]:
-        """Return (settings, event id) of the next request for a response that continues. It has no `tool_choice`."""
+        """Return (settings, event id) of the next request for a response that continues the reply.
+
+        The settings do not contain `tool_choice`.
+        """
         self._requests += 1
         return self._response, f"{self.prefix}response-{self._requests}"

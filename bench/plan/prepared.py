@@ -1,7 +1,8 @@
 """The encoding of everything that a session sends, before the first session opens. A session then only paces and sends.
 
 This module has the encoded turns, and the `ScriptEncoder` that makes messages from texts and recordings. The class of a
-step decides which messages the step needs (`steps.py`). `compiled_script.py` chooses what one session sends.
+step decides which messages the step needs (`steps.py`). `compiled_script.py` chooses the messages that one session
+sends.
 """
 
 from __future__ import annotations
@@ -39,23 +40,24 @@ from bench.units import NS_PER_MS, NS_PER_S
 Settings = TypeVar("Settings", SessionSettings, ResponseSettings)
 InputKind = Literal["text", "none", "audio"]
 AS_SESSION = ResponseSettings()
-"""Response settings that are those of the session."""
+"""Response settings that do not differ from those of the session."""
 NO_ROW: Mapping[str, str] = {}
 OF_SPEECH, OF_SOUND = ("speech_start", "speech_end"), ("barge_in", "sound_end")
-"""The instants of start and end, of a caller's speech and of a sound."""
+"""The names of the instants at which a caller's speech starts and ends, and those of a sound."""
 BETWEEN_S = 5.0  # the duration of the noise between turns, which is repeated
 BETWEEN_ID = "between-turns"
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedTurn:
-    """One turn: first `speech`, paced; then `inputs`, at once; then `request`, which requests the response.
+    """One turn. The session sends `speech` at the pace of a microphone, then `inputs` at once, then `request`.
 
-    `plan`: the facts for its observation. Its number counts from 1 in the session. The ids of all its events begin with
-    its `event_prefix`, so an error's `event_id` identifies the turn. `between`: what the microphone records after the
-    speech, in a loop; () if it is switched off. `said`: the caller's message, of a text turn. `response`: the settings
-    of its responses. `calls`: the expected function calls; None if any is accepted. `interrupts`: the cue at which it
-    interrupts the preceding reply; None if it waits for the end of that reply. `verifies`: whether to check that the
+    `plan` contains the facts for the observation of the turn. The number in it counts from 1 in the session. The ids of
+    all events of the turn begin with its `event_prefix`, so the `event_id` of an error identifies the turn. `between`
+    is the audio that the microphone records after the speech, in a loop; () if the microphone is switched off. `said`
+    is the caller's message, if this is a text turn. `response` are the settings of the turn's responses. `calls` are
+    the expected function calls; None if any is accepted. `interrupts` is the cue at which the turn interrupts the
+    preceding reply; None if it waits for the end of that reply. `verifies` is True if the client checks that the
     service retains nothing of that reply beyond what was played.
     """
 
@@ -76,7 +78,7 @@ class PreparedTurn:
 
     @property
     def within_turn(self) -> bool:
-        """True if it is sent while the preceding turn is still open."""
+        """True if the turn is sent while the preceding turn is still open."""
         return self.interrupts is not None
 
     @property
@@ -87,9 +89,9 @@ class PreparedTurn:
 
 @dataclass(frozen=True, slots=True)
 class PreparedEvent:
-    """A step that sends one message and does not wait. `within_turn`: whether a turn may be open.
+    """A step that sends one message and does not wait. `within_turn` is True if a turn may be open.
 
-    `said`: the item that it adds to the conversation.
+    `said` is the item that the message adds to the conversation.
     """
 
     is_turn: ClassVar[Literal[False]] = False
@@ -101,9 +103,9 @@ class PreparedEvent:
 
 @dataclass(frozen=True, slots=True)
 class PreparedSound:
-    """A paced sound that is meant neither to interrupt a reply nor to get one.
+    """A paced sound that is meant neither to interrupt a reply nor to cause one.
 
-    `cue`: its instant in the preceding reply; None for a sound in silence.
+    `cue` is the instant of the sound in the preceding reply; None if the sound is played in silence.
     """
 
     is_turn: ClassVar[Literal[False]] = False
@@ -115,7 +117,7 @@ class PreparedSound:
 
     @property
     def within_turn(self) -> bool:
-        """True if it is played while the preceding turn is still open."""
+        """True if the sound is played while the preceding turn is still open."""
         return self.trigger is not None
 
 
@@ -142,7 +144,7 @@ class PreparedPause:
 
 @dataclass(frozen=True, slots=True)
 class PreparedExpectation:
-    """An event that the preceding turn must get within a time in seconds."""
+    """An event that must arrive for the preceding turn within a time in seconds."""
 
     is_turn: ClassVar[Literal[False]] = False
     within_turn: ClassVar[Literal[True]] = True
@@ -158,11 +160,12 @@ PreparedStep = PreparedTurn | PreparedSound | PreparedInterruption | PreparedPau
 class PreparedScript:
     """The content of one session, encoded for one dialect.
 
-    `set_up`: messages to send and events to await, in this order, to set the session up; no events if the start is
-    `pipelined`. `history`: the encoded `said_before`, the conversation before the first turn. `renew_after_ns`: as
-    `Script.renew_after`. `between`: what an open microphone records before the first turn. `phase_ns`: the delay of the
-    microphone after the session is ready; without it the chunks of sessions that start together would be due in the
-    same instant. `variables_row`: from 1; None without variables.
+    `set_up` are the messages to send and the events to await, in this order, to set the session up. It contains no
+    events if the start is `pipelined`. `history` is `said_before` in encoded form, the conversation before the first
+    turn. `renew_after_ns` is `Script.renew_after` in ns. `between` is the audio that an open microphone records before
+    the first turn. `phase_ns` is the delay of the microphone after the session is ready. Without this delay, the chunks
+    of sessions that start together would be due at the same instant. `variables_row` is the number of the row, from 1;
+    None without variables.
     """
 
     name: str
@@ -179,7 +182,7 @@ class PreparedScript:
     pipelined: bool = False
     functions: Mapping[str, ScriptFunction] = field(default_factory=dict)
     choices: SessionChoices = field(default_factory=lambda: SessionChoices(0, 0))
-    """The random choices of the session that are made while it runs: the delays of functions."""
+    """The random choices that are made while the session runs: the delays of functions."""
     history_items: tuple[SaidItem, ...] = ()
     renew_after_ns: int | None = None
     reply_silence_ns: int = REPLY_SILENCE_MS * NS_PER_MS
@@ -279,7 +282,10 @@ class ScriptEncoder:
     def speech(
         self, pcm: Pcm, chunk_ms: int, *, paced: bool, number: int, keep: bool = False
     ) -> tuple[ClientMessage, ...]:
-        """Return a recording as the speech of turn `number`. `keep`: store the messages for other sessions."""
+        """Return a recording as the speech of turn `number`.
+
+        If `keep` is True, the messages are stored for other sessions.
+        """
         chunk_ms = self._chunk_ms(chunk_ms)
         key = ("speech", pcm.digest, pcm.speech, chunk_ms, paced, number)
         if key in self._encoded:
@@ -301,7 +307,7 @@ class ScriptEncoder:
         return self._encoded[key]
 
     def silence_chunks(self, pcm: Pcm, chunk_ms: int) -> tuple[ClientMessage, ...]:
-        """Return what an open microphone records after a recording: its background noise; () if it is closed."""
+        """Return the noise that an open microphone records after a recording; () if the microphone is closed."""
         if not self.detects_turns or self._background is None:
             return self.silence(chunk_ms)
         chunk_ms = self._chunk_ms(chunk_ms)
@@ -320,7 +326,7 @@ class ScriptEncoder:
         return (self._append(silence(self.input_format, self._chunk_ms(chunk_ms)), BETWEEN_ID, paced=True),)
 
     def trailing_silence_ns(self, pcm: Pcm) -> int:
-        """Return half of the length of the speech after its last pause."""
+        """Return half of the length of the last phrase: the speech after its last pause."""
         key = (pcm.digest, pcm.speech)
         if key not in self._trailing_silences_ns:
             last = last_phrase(np.frombuffer(pcm.data, "<i2"), pcm.speech, RATE_HZ)
@@ -328,7 +334,7 @@ class ScriptEncoder:
         return self._trailing_silences_ns[key]
 
     def _chunk_ms(self, chunk_ms: int) -> int:
-        """Return the length of pieces of audio. A provider may have a fixed one."""
+        """Return the length of one piece of audio, in ms. A telephony provider may prescribe it."""
         provider = self.dialect.provider
         return chunk_ms if provider is None or provider.frame_ms is None else provider.frame_ms
 
@@ -342,9 +348,9 @@ class ScriptEncoder:
     def _appends(
         self, pieces: Sequence[AudioChunk], pcm: Pcm, event_id: str, instants: tuple[str, ...] | None
     ) -> Iterator[ClientMessage]:
-        """Yield the messages of a recording. Messages with the start or end of its speech contain its position.
+        """Yield the messages of a recording. A message in which the speech starts or ends contains that position.
 
-        `instants`: the names of start and end; None if it is sent all at once.
+        `instants` are the names of the start and the end; None if the recording is sent all at once.
         """
         recorded_ns, whole_ns, paced = 0, sum(chunk.duration_ns for chunk in pieces), instants is not None
         edges = dict(zip(instants or (), (_ns(pcm.speech.begin + 1), _ns(pcm.speech.end)), strict=False))

@@ -1,8 +1,8 @@
 """The random choices that differ between sessions of a script.
 
-They depend only on the run's seed and the session's number. They are: the recording that a turn plays, the delay of a
-function, and think times, which are the caller's silences. A script's variables are the rows of a table. A session
-takes one row, which fills the places in its texts.
+The choices depend only on the run's seed and the session's number. They are: the recording that a turn plays, the delay
+of a function, and think times, which are the caller's silences. A script's variables are the rows of a table. A session
+uses one row, whose values replace the variables in the script's texts.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from bench.untrusted.sanitize import excerpt
 from bench.yaml_file import read_text
 
 MAX_PAUSE_S = 3_600.0
-"""The longest pause of a script, fixed or drawn."""
+"""The longest pause of a script, in seconds. It applies to fixed pauses and to random ones."""
 PAUSES, DELAYS = 2, 3
 """An additional word of the seed for each kind of choice, so that the kinds are independent.
 
-1 is the word of `bench.load.execution.pairs`.
+The word 1 is used by `bench.load.execution.pairs`.
 """
 _SECONDS = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
@@ -40,8 +40,9 @@ _SECONDS = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 class LogNormalTimes:
     """Think times with a log-normal distribution.
 
-    `median_s` is their median, and `sigma` the standard deviation of their natural logarithm. A longer one than
-    `most_s` is reduced to that. A new draw instead would lower the median, and change a session's later draws.
+    `median_s` is the median of the think times. `sigma` is the standard deviation of their natural logarithm. A think
+    time that is longer than `most_s` is reduced to `most_s`. A new draw instead would lower the median, and would
+    change later draws of the session.
     """
 
     median_s: float
@@ -64,9 +65,10 @@ class LogNormalTimes:
 
 @dataclass(frozen=True)
 class RecordedTimes:
-    """Think times of a file, drawn at random. `digest`: SHA-256 of the file, hex.
+    """Think times from a file, drawn at random. `digest` is the SHA-256 of the file, in hex.
 
-    They are not taken in order, because sessions with neighbouring numbers start together.
+    The times are not used in order. Sessions with neighbouring numbers start together and would have neighbouring
+    times.
     """
 
     path: Path
@@ -75,7 +77,7 @@ class RecordedTimes:
 
     @property
     def mean_s(self) -> float:
-        """The mean of all of them."""
+        """The mean of all think times in the file, in seconds."""
         return fmean(self.seconds)
 
     def draw_s(self, generator: np.random.Generator) -> float:
@@ -117,7 +119,10 @@ class SessionChoices:
         self._generators: dict[tuple[int, ...], np.random.Generator] = {}
 
     def recording(self) -> int:
-        """Draw a number that selects the recording of a turn, modulo their count. Every kind of turn draws it."""
+        """Draw a number that selects the recording of a turn, modulo the number of recordings.
+
+        Draw it for every kind of turn.
+        """
         return int(self._generator().integers(1 << 30))
 
     def pause_ns(self, length: ThinkTime) -> int:
@@ -125,7 +130,7 @@ class SessionChoices:
         return round(length.draw_s(self._generator(PAUSES)) * NS_PER_S)
 
     def delay_ns(self, delay: float | ThinkTime) -> int:
-        """Return the delay of a function: the given seconds, or drawn."""
+        """Return the delay of a function in ns. `delay` is the time in seconds, or a distribution."""
         seconds = delay if isinstance(delay, float | int) else delay.draw_s(self._generator(DELAYS))
         return round(seconds * NS_PER_S)
 
@@ -144,7 +149,7 @@ _PLACE = re.compile(rf"(\$+)\{{({_NAME.pattern})\}}")
 
 @dataclass(frozen=True)
 class VariableRows:
-    """The rows of a file of variables. `digest`: SHA-256 of the file, hex. Every row has the same names."""
+    """The rows of a file of variables. Every row has the same names. `digest` is the SHA-256 of the file, in hex."""
 
     path: Path
     digest: str
@@ -156,7 +161,7 @@ class VariableRows:
 
 
 def fill_variables(text: str, row: Mapping[str, str]) -> str:
-    """Return a text with the row's value in place of each `${name}`. `$$` before a brace is one dollar sign.
+    """Return a text in which the row's values replace each `${name}`. `$$` before a brace becomes one dollar sign.
 
     Raise UsageError for a name that the row does not have.
     """
@@ -178,7 +183,7 @@ def names_in(text: str) -> set[str]:
 
 
 def unknown_name(name: str, there: Iterable[str]) -> str:
-    """Return the problem of a `${name}` that is not among the variables."""
+    """Return the error text for a `${name}` that is not among the variables `there`."""
     known = excerpt(", ".join(there), LISTED)
     name = excerpt(name)
     return f"contains ${{{name}}}, but the variables are only {known} (for the literal text write $${{{name}}})"
@@ -226,7 +231,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
 
 
 def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield (number of its last line, its cells) of each row; empty lines are ignored."""
+    """Yield (number of the row's last line, cells of the row) for each row. Empty lines are ignored."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         yield from ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells)
@@ -265,7 +270,10 @@ def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """The members of an object in the order of the file. A dict would hide one of two with the same name."""
+    """The members of a JSON object in the order of the file.
+
+    A dict would lose one of two members with the same name.
+    """
 
 
 def _check_names(path: Path, number: int, names: list[str]) -> None:

@@ -1,15 +1,15 @@
-"""The caller's audio: a WAV becomes 24 kHz, one channel, 16 bits little-endian, and then chunks for the wire.
+"""The caller's audio. A WAV becomes 24 kHz, one channel, 16 bits little-endian; and then chunks for the connection.
 
-This is the only module that names `soundfile`. It accepts all that `soundfile` reads (any rate, channels and sample
-type), except audio that would make a turn meaningless: see `load_pcm`.
+This is the only module that imports `soundfile`. It accepts all audio that `soundfile` reads (any rate, channels and
+sample type), except audio that would make a turn meaningless: see `load_pcm`.
 
-Noise is mixed with speech at a given signal-to-noise ratio. The ratio is that of RMS values: of the speech alone, from
-its first sample to its last, and of the whole noise. Noise that is shorter than the audio is repeated.
+Noise is mixed with speech at a given signal-to-noise ratio. The ratio is that of two RMS values: of the speech alone,
+from its first sample to its last, and of the whole noise. Noise that is shorter than the audio is repeated.
 
 The start and end of speech in a recording are found once, offline, by energy relative to the recording itself. The
-energy is that of windows of 20 ms, one every millisecond. The level of speech is the RMS of the loudest 5 % of the
-windows with sound, so it does not depend on the amount of surrounding silence. Windows within 35 dB of it are speech.
-Both ends are then found to the sample.
+energy is measured in windows of 20 ms, one every millisecond. The level of speech is the RMS of the loudest 5 % of the
+windows with sound, so it does not depend on the amount of surrounding silence. Windows that are at most 35 dB below
+this level are speech. The start and the end are then found to the sample.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ DEPTH = 10 ** (35 / 10)
 """35 dB, as a ratio of energies."""
 LOUDEST_SHARE = 0.05
 CLICK_MS = 40
-"""A shorter sound than this, with no other sound within FAR_MS, is a click and not speech."""
+"""The maximum length of a click. A sound that is shorter, without other sound within FAR_MS, is not speech."""
 FAR_MS = 300
 PAUSE_MS = 100
 PAUSE_DEPTH = 10 ** (20 / 10)
-"""The depth of a pause below the level of speech, 20 dB: a detector may take it for silence."""
+"""The depth of a pause below the level of speech: 20 dB, as a ratio of energies. A detector may take it for silence."""
 
 Windows = NDArray[np.intp]
 """Indices of windows, ascending. Window n ends with millisecond n of the recording; the first ones begin before it."""
@@ -46,17 +46,20 @@ Windows = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class SpeechSpan:
-    """The position of speech, in samples: `begin` is its first, `end` the one after its last."""
+    """The position of speech, in samples.
+
+    `begin` is the first sample of the speech; `end` is the one after its last.
+    """
 
     begin: int
     end: int
 
 
 def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
-    """Find the speech of a recording of one channel, from its first sound to its last, with the pauses.
+    """Find the speech of a recording of one channel, from its first sound to its last, including pauses.
 
-    Speech within 1 ms of the recording's start or end is extended to it. A silent recording counts completely as
-    speech.
+    If speech begins or ends within 1 ms of the recording's start or end, it is extended to that point. A silent
+    recording counts completely as speech.
     """
     per_ms = rate_hz // 1_000
     power = samples.astype(np.float64) ** 2
@@ -75,7 +78,10 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
 
 
 def last_phrase(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) -> SpeechSpan:
-    """Return the last part of some speech, after its last pause of at least 100 ms; all of it if it has none."""
+    """Return the last part of some speech: the part after its last pause of at least 100 ms.
+
+    Without a pause, return all.
+    """
     per_ms = rate_hz // 1_000
     energies = _window_energies(samples[speech.begin : speech.end].astype(np.float64) ** 2, per_ms)
     loud = np.flatnonzero(energies >= _level(energies) / PAUSE_DEPTH)
@@ -113,7 +119,7 @@ FULL_SCALE = 32_768
 MIN_MS = 100  # the service rejects a commit of less (`input_audio_buffer_commit_empty`)
 MAX_MINUTES = 15
 FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG"})
-"""Formats of libsndfile in which programs write speech. It reads some others without knowing its position in them."""
+"""Formats of libsndfile in which programs write speech. The other formats that it reads may not report a position."""
 ABSURD_AMPLITUDE = 1_000.0  # full scale is 1; files of floats may exceed it a little, and are clipped
 SILENT_DBFS = -60.0  # peaks of speech are at least 40 dB above this, and the noise of a good room is below it
 
@@ -126,7 +132,7 @@ _PLACEHOLDER_BYTES = 0x7FFF_0000
 
 @dataclass(frozen=True)
 class Pcm:
-    """Mono PCM16 at 24 kHz, little-endian. `digest`: SHA-256 of its source file, hex."""
+    """Mono PCM16 audio at 24 kHz, little-endian. `digest` is the SHA-256 of its source file, in hex."""
 
     path: Path
     digest: str
@@ -144,7 +150,7 @@ class Pcm:
 
 @dataclass(frozen=True)
 class AudioChunk:
-    """A piece of audio in the format of the wire. `duration_ns`: its playing time."""
+    """A piece of audio in the format of the connection. `duration_ns` is its playing time."""
 
     data: bytes = field(repr=False)
     duration_ns: int
@@ -182,9 +188,9 @@ def encoded(pcm: Pcm, format: AudioFormat) -> bytes:
 
 
 def chunks(audio: bytes, format: AudioFormat, chunk_ms: int, *, whole: bool) -> Iterator[AudioChunk]:
-    """Yield audio of the wire in pieces of `chunk_ms` milliseconds. The last may be shorter.
+    """Yield audio, in the format of the connection, in pieces of `chunk_ms` milliseconds. The last may be shorter.
 
-    `whole`: the last one is filled up with silence instead, as by a microphone that stays open.
+    If `whole` is True, silence fills the last piece up, as from a microphone that stays open.
     """
     quiet = silence(format, chunk_ms)
     for begin in range(0, len(audio), len(quiet.data)):
@@ -253,14 +259,14 @@ def _decode(path: Path, opened: io.FileIO) -> tuple[NDArray[np.float32], int]:
 
 def _mixed(path: Path, block: NDArray[np.float32]) -> NDArray[np.float32]:
     """Average the channels of a block: frames × channels → frames. Raise UsageError for impossible samples."""
-    if not (np.abs(block) <= ABSURD_AMPLITUDE).all():  # in this form it is false for NaN, too
+    if not (np.abs(block) <= ABSURD_AMPLITUDE).all():  # written so that it is False for NaN, too
         raise UsageError(f"{path}: is damaged: some of its samples are not numbers, or are far beyond full scale")
     mono: NDArray[np.float32] = block.mean(axis=1)
     return mono
 
 
 def _refuse_mp3(path: Path, opened: io.FileIO) -> None:
-    """Raise UsageError for an MP3, recognized by its first bytes: its decoder guesses at damage, and adds silence."""
+    """Raise UsageError for an MP3, which its first bytes show. The decoder conceals damage, and adds silence."""
     first = opened.read(3)
     opened.seek(0)
     if first == b"ID3" or (len(first) > 1 and first[0] == 0xFF and first[1] >= 0xE0):
@@ -268,12 +274,15 @@ def _refuse_mp3(path: Path, opened: io.FileIO) -> None:
 
 
 def _converted(path: Path) -> str:
-    """Return the command that makes a WAV next to the file. Its name differs from the file's, which may be a WAV's."""
+    """Return the command that makes a WAV next to the file. The WAV has another name, because the file may be a WAV."""
     return f"ffmpeg -i {path.name} {path.stem}-pcm.wav"
 
 
 def _check_usable(path: Path, pcm: NDArray[np.int16]) -> None:
-    """Raise UsageError for audio under 100 ms, which the service rejects, and for silence, which it would answer."""
+    """Raise UsageError for audio under 100 ms, which the service rejects, and for silence.
+
+    The service would answer silence, so it could not be detected later.
+    """
     length_ms = len(pcm) * 1_000 / RATE_HZ
     if length_ms < MIN_MS:
         raise UsageError(f"{path}: lasts {length_ms:.0f} ms, services accept {MIN_MS} ms or more")
@@ -294,7 +303,7 @@ class BackgroundNoise:
 
 
 def mixed(pcm: Pcm, background: BackgroundNoise) -> Pcm:
-    """Return speech with noise under all of it, clipped. `speech` stays the span that was found without noise."""
+    """Return speech with noise under the whole recording, clipped. `speech` remains the span without noise."""
     noise = _noise(pcm, background, 0, pcm.samples)
     return replace(pcm, data=to_pcm16(_floats(pcm) + noise).tobytes())
 
@@ -308,7 +317,10 @@ def noise_alone(pcm: Pcm, background: BackgroundNoise, seconds: float) -> bytes:
 
 
 def _noise(pcm: Pcm, background: BackgroundNoise, begin: int, count: int) -> NDArray[np.float32]:
-    """Return `count` samples of the looped noise from index `begin`, at the level relative to the speech of `pcm`."""
+    """Return `count` samples of the repeated noise from index `begin`.
+
+    Their level is relative to the speech of `pcm`.
+    """
     speech = _floats(pcm)[pcm.speech.begin : pcm.speech.end]
     noise = _floats(background.noise)
     gain = _rms(speech) / _rms(noise) / 10 ** (background.snr_db / 20)

@@ -2,9 +2,9 @@
 
 `python -m bench.plan.script` prints the JSON Schema of scripts, for editors; `make schema` writes it.
 
-Both sources use one table of what is allowed: the keys of `Script`, whose values `script_keys.py` and `steps.py` read.
-An error in a file is a `ScriptError` with the line and what is allowed. An error in a Python call is a `UsageError`
-with the key.
+Scripts in YAML and in Python use one table of what is allowed: the keys of `Script`. `script_keys.py` and `steps.py`
+read the values of these keys. An error in a file is a `ScriptError` with the line and what is allowed. An error in a
+Python call is a `UsageError` with the key.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from bench.validation import Boolean, Number, Schema, StructOf, field_key, struc
 from bench.yaml_file import LocatedValue, PythonValue, YamlValue, parsed_yaml, read_text
 
 TEMPLATES = ("text", "instructions", "expected_reply", "reply_contains")
-"""The keys of texts in which variables are filled."""
+"""The keys of texts that may contain variables."""
 DETECTION = "turn_detection"
 SENT_AS_WRITTEN = ("extra", "send", "metadata")
 JUDGED = "thresholds"
 
 Task = Callable[[Any], object]
-"""A Python function with the actions of a user in a session."""
+"""A Python function that performs a user's actions in a session."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """The content of one session. `digest`: SHA-256 over the file and every other file that it names, hex.
+    """The content of one session. `digest` is the SHA-256, in hex, over the file and every other file that it names.
 
     The digest excludes thresholds, because they do not change the sessions.
 
-    The fields of `field_key` are keys of a script's file and, except for `steps`, attributes of a Python class of
-    tasks.
+    The fields that `field_key` declares are keys of a script's file and, except for `steps`, attributes of a Python
+    class of tasks.
     """
 
     name: str
@@ -90,13 +90,19 @@ class Script:
     )
     steps: tuple[Step, ...] = field_key(StepsValidator(), "What the caller does, in this order.", required=True)
     task: Task | None = field(default=None, repr=False, compare=False)
-    """The task that runs the steps in a session, of a script in Python; `steps` are those of its rehearsal."""
+    """The task of a script in Python, which runs the steps in a session.
+
+    `steps` are then the steps of its rehearsal.
+    """
     reader: StepReader = field(default_factory=lambda: StepReader(Path()), repr=False, compare=False)
     """A reader of the task's steps."""
     is_complete: bool = True
-    """True if a session has no more steps than these. A rehearsal ends even if its task has no end."""
+    """True if a session has no more steps than `steps`. A rehearsal ends even if its task would never end."""
     written: LocatedValue | None = field(default=None, repr=False, compare=False)
-    """The content of its file, for the positions of errors that depend on the dialect; None for a script in Python."""
+    """The content of the script's file; None for a script in Python.
+
+    It gives the positions of errors that depend on the dialect.
+    """
 
     @property
     def turns(self) -> tuple[ScriptTurn, ...]:
@@ -115,7 +121,7 @@ class Script:
 
     @property
     def think_s(self) -> float:
-        """The caller's silence between turns in one session, in seconds; random pauses count as their means."""
+        """The caller's silence between turns in one session, in seconds. A random pause counts with its mean."""
         return sum(step.think_s for step in self.steps)
 
     @property
@@ -155,10 +161,10 @@ def load_script(path: Path) -> Script:
 
 
 def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step], *, whole: bool = True) -> Script:
-    """Return the script of a Python program in the file `path`. Other paths are relative to the folder of that file.
+    """Return the script of a Python program in the file `path`. Relative paths are relative to the folder of that file.
 
-    `settings`: the keys of a script's file, without `steps`. `whole`: no other steps follow. Raise UsageError for
-    anything that is an error in a file, too.
+    `settings` are the keys of a script's file, without `steps`. `whole` is True if no other steps follow. Raise
+    UsageError for anything that is also an error in a file.
     """
     parts = script_settings(settings, path.parent)
     script = replace(_script(path, read_text(path), {**parts, "steps": tuple(steps)}), is_complete=whole)
@@ -187,10 +193,11 @@ def check_steps(script: Script) -> None:
 
 
 def with_target_settings(script: Script, session: Mapping[str, Any], source: str) -> Script:
-    """Return the same turns with a target's own settings in place of the script's. `source`: their origin, for errors.
+    """Return a script with the same turns, in which a target's settings replace the script's settings.
 
-    In `turn_detection` the given keys replace the script's if its type is the same; in `extra` they always do. Raise
-    UsageError for invalid settings, and if a step of the script is impossible with them.
+    `source` is the origin of the target's settings, for errors. In `turn_detection`, the target's keys are merged with
+    the script's keys if the type is the same. The keys in `extra` are always merged. Raise UsageError for invalid
+    settings, and if they make a step of the script impossible.
     """
     if not session:
         return script
@@ -198,7 +205,7 @@ def with_target_settings(script: Script, session: Mapping[str, Any], source: str
         own, given = script.session, dict(session)
         was, wanted = own.turn_detection, given.get(DETECTION)
         if isinstance(wanted, Mapping) and was is not None and wanted.get("type", was.type) == was.type:
-            given[DETECTION] = was.explicit | dict(wanted)  # for another type the script's own keys are meaningless
+            given[DETECTION] = was.explicit | dict(wanted)  # the script's own keys are meaningless for another type
         read = SESSION.read(PythonValue("session", given))
         settings = {name: getattr(read, name) for name in given} | {"extra": merged(own.extra, read.extra)}
         changed = replace(script, session=msgspec.structs.replace(own, **settings), written=None)
@@ -212,7 +219,7 @@ def with_target_settings(script: Script, session: Mapping[str, Any], source: str
 
 
 def unfilled_names(script: Script) -> list[str]:
-    """Return the names in `${name}` of a script without variables, which are sent unchanged."""
+    """Return the names in `${name}` if a script has no variables. Such texts are sent unchanged."""
     if script.variables is not None:
         return []
     return list(dict.fromkeys(name for text in _texts(script) for name in sorted(names_in(text))))

@@ -57,9 +57,9 @@ FORMAT = Choice(get_args(AudioFormatName))
 
 
 MAX_WAVS = 1_000
-"""The number of recordings that stay in memory, more than any task has.
+"""The maximum number of recordings in memory. No task has as many.
 
-A task that writes a new WAV for each turn would otherwise fill the memory.
+Without a limit, a task that writes a new WAV for each turn would fill the memory.
 """
 WAV = file_of(read_once(load_pcm, MAX_WAVS))
 ROWS = file_of(load_rows)
@@ -86,7 +86,7 @@ RESPONSE = StructOf(RESPONSE_FIELDS, ResponseSettings)
 
 
 def _texts(shape: Validator[str] = String()) -> Validator[list[str]]:  # noqa: B008  # a shape is frozen
-    """Return the form of one text or several, as the list that services require."""
+    """Return the validator of one text or several. The value becomes the list that services require."""
     return Converted(OneOrMore(shape), lambda _, texts: list(texts))
 
 
@@ -186,7 +186,7 @@ DETECTION_TABLES = {
 
 @dataclass(frozen=True)
 class TurnDetectionValidator(Validator[TurnDetection | None]):
-    """The setting of who ends a turn: a word, or a table whose `type` determines its keys."""
+    """The setting that decides who ends a turn: a word, or a table whose `type` determines its other keys."""
 
     words: tuple[str, ...] = ("none", *DETECTION_TABLES)
 
@@ -384,4 +384,4 @@ TOOLS: Validator[tuple[ScriptFunction, ...]] = Converted(
         for name, function in functions.items()
     ),
 )
-"""The functions that a service may call, each at the key of its name."""
+"""The functions that a service may call, by name."""

@@ -1,4 +1,4 @@
-"""The kinds of steps of a script, their rules, and their reading. Those that are turns are in `turns.py`."""
+"""The kinds of steps of a script, their rules, and their reading. The steps that are turns are in `turns.py`."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ NO_ROW: Mapping[str, str] = {}
 def _cue(
     after: float | None = None, after_share: float | None = None, after_text: str | None = None
 ) -> InterruptTrigger | None:
-    """Return the cue of these keys; None if none is given."""
+    """Return the cue that these keys define; None if no key is given."""
     times = {"after": after, "after_share": after_share, "after_text": after_text}
     given = [name for name, value in times.items() if value is not None]
     if len(given) > 1:
@@ -209,7 +209,7 @@ class SoundSettings:
 
 @dataclass(frozen=True)
 class SoundStep(Step):
-    """A sound that is meant neither to interrupt a reply nor to get one."""
+    """A sound that is meant neither to interrupt a reply nor to cause one."""
 
     verb: ClassVar = "sound"
 
@@ -299,7 +299,7 @@ class ExpectSettings:
 
 @dataclass(frozen=True)
 class ExpectStep(Step):
-    """An event that the preceding turn must get."""
+    """An event that must arrive for the preceding turn."""
 
     verb: ClassVar = "expect"
     within_turn: ClassVar = True
@@ -364,12 +364,12 @@ def _typed(value: LocatedValue, event: dict[str, Any]) -> dict[str, Any]:
 
 TYPED = {"type": {"type": "string", "minLength": 1}}
 EVENT = Converted(JsonObject(), _typed, {"type": "object", "properties": TYPED, "required": ["type"]})
-"""An event in the words of the service, of which only the `type` is checked."""
+"""An event in the service's own format. Only its `type` is checked."""
 
 
 @dataclass(frozen=True)
 class SendStep(Step):
-    """An event in the words of the dialect, sent at once. It belongs to no turn, even if it requests a response."""
+    """An event in the service's own format, sent at once. It belongs to no turn, even if it requests a response."""
 
     verb: ClassVar = "send"
     within_turn: ClassVar = True
@@ -425,10 +425,10 @@ def is_turn(step: Step) -> TypeGuard[ScriptTurn]:
 
 
 def step_of(verb: str, folder: Path = Path(), **given: Any) -> Step:
-    """Return the step that a file with these keys would have, without keys that are None.
+    """Return the step that a file with these keys would have. Keys whose value is None are ignored.
 
-    Paths are relative to `folder`. A name that is no key next to the verb is a key under it. Raise UsageError for
-    anything that is an error in a file, too.
+    Paths are relative to `folder`. A name that is not a key next to the verb is a key under the verb. Raise UsageError
+    for anything that is also an error in a file.
     """
     table, given = STEP_TABLES[verb], {name: value for name, value in given.items() if value is not None}
     if verb not in given:

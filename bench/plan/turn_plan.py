@@ -18,10 +18,10 @@ _WORD = re.compile(r"\w+(?:'\w+)*")
 
 @dataclass(frozen=True, slots=True)
 class TurnReference:
-    """The expected content of a turn. An empty field means that it is unknown.
+    """The expected content of a turn. An empty field means that the content is unknown.
 
-    `words`: the caller's words. `reply`: the words that the reply should have. A turn has done its task if the regular
-    expression `matches` is found in its reply, and the reply contains each text of `contains`.
+    `words` are the caller's words. `reply` are the words that the reply should have. A turn has done its task if the
+    regular expression `matches` is found in its reply, and the reply contains each text of `contains`.
     """
 
     words: str = ""
@@ -30,7 +30,7 @@ class TurnReference:
     contains: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise ValueError if `matches` is no regular expression: it may come from a log of another user."""
+        """Raise ValueError if `matches` is not a regular expression. The value may come from another user's log."""
         try:
             re.compile(self.matches)
         except re.error as error:
@@ -51,16 +51,17 @@ SuccessPredicate = Callable[[Any], object]
 class TurnPlan:
     """The facts of a turn that its observation needs. All of its client event ids begin with `event_prefix`.
 
-    `vad`: the service finds the end of the caller's speech; `service_responds`: and starts the response itself.
-    `trailing_silence_ns`: if a VAD reports the end of speech at most this long before its real end, it has processed
-    all of the speech, and not only the part before a pause. `audio`: the name of the file that is played.
-    `out_of_band`: its response is no part of the conversation. `functions`: the session declares some.
-    `expected_calls`: the number of calls of each function that the script expects; None if it does not specify them.
-    `reference`: the expected words of the turn. `instructed`: its response is requested with instructions of its own.
-    `fillers`: the session requests fillers during delays. `has_turn_events`: as of the dialect; without them only the
-    audible part of the turn is known. `greeting`: the service speaks first, without a request. `answer_min_ns`: the
-    minimum length of a sound that is the answer, if there are no events; shorter sounds before it are fillers. 0: the
-    script does not distinguish them.
+    `vad` is True if the service finds the end of the caller's speech. `service_responds` is True if the service then
+    also starts the response. `trailing_silence_ns` is a tolerance: if a VAD reports the end of speech at most this long
+    before its real end, it has processed all of the speech, and not only the part before a pause. `audio` is the name
+    of the file that is played. `out_of_band` is True if the response is not a part of the conversation. `functions` is
+    True if the session declares some. `expected_calls` is the number of calls of each function that the script expects;
+    None if the script does not specify them. `reference` has the expected words of the turn. `instructed` is True if
+    the response is requested with its own instructions. `fillers` is True if the session requests fillers during
+    delays. `has_turn_events` is the attribute of the dialect; if it is False, only the audible part of the turn is
+    known. `greeting` is True if the service speaks first, without a request. `answer_min_ns` is used if the service
+    sends no turn events: it is the minimum length of a sound that is the answer, and shorter sounds before the answer
+    are fillers. It is 0 if the script does not distinguish them.
     """
 
     number: int
@@ -100,7 +101,7 @@ SoundKind = Literal["backchannel", "noise", "talking_to_others"]
 """The kinds of sounds that are not meant to interrupt: a word of assent, a noise, words to another person."""
 InterruptionKind = Literal["speech", "client", "backchannel", "noise", "talking_to_others"]
 WATCH_NS = 2_000_000_000
-"""The wait for a reply after a sound in silence (τ-voice, arXiv 2603.13686). A reply that has begun extends it."""
+"""The wait for a reply after a sound in silence (τ-voice, arXiv 2603.13686). It is longer if a reply has begun."""
 SOUNDS: frozenset[str] = frozenset(get_args(SoundKind))
 
 

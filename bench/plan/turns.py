@@ -57,7 +57,7 @@ UNPACED = "must be true with turn detection, because speech has no end if all of
 
 
 class Step(ABC):
-    """A step of a session. `verb`: the key that determines its kind."""
+    """A step of a session. `verb` is the key that determines the kind of the step."""
 
     verb: ClassVar[str]
     is_first: ClassVar[bool] = False
@@ -70,7 +70,7 @@ class Step(ABC):
 
     @property
     def within_turn(self) -> bool:
-        """True if it runs while the preceding turn is open. Any other step waits for the end of that turn."""
+        """True if the step runs while the preceding turn is open. Any other step waits for the end of that turn."""
         return False
 
     @property
@@ -85,7 +85,10 @@ class Step(ABC):
 
     @property
     def draws(self) -> bool:
-        """True if each session draws it at random; `varies` is the same for the recordings of turns."""
+        """True if each session draws a random value for the step.
+
+        For the recordings of turns, see `ScriptTurn.varies`.
+        """
         return False
 
     @property
@@ -132,25 +135,28 @@ class Step(ABC):
             yield Feature.IMAGE
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
-        """Yield (key, problem) if it is impossible in such a session.
+        """Yield (key, problem) for each reason why the step is impossible in a session with these settings.
 
-        `turn`: the open turn, which is never None if `is_of_turn`.
+        `turn` is the open turn, which is never None if `is_of_turn`.
         """
         yield from ()
 
     def unsupported_reason(self, dialect: Dialect, session: SessionSettings) -> str:
-        """Return why the dialect cannot express its content; "" if it can."""
+        """Return the reason why the dialect cannot express the step; "" if it can."""
         return ""
 
     def encode_ahead(self, encoder: ScriptEncoder, number: int) -> None:
-        """Encode, as turn `number`, everything that must not be encoded while sessions run."""
+        """Encode, as turn `number`, all parts of the step that must not be encoded while sessions run."""
         return
 
     @abstractmethod
     def prepared(
         self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
     ) -> PreparedStep:
-        """Return the prepared step. `number`: of the turn, from 1, or of the last one before; `row`: its variables."""
+        """Return the prepared step. `row` has the session's variables.
+
+        `number` is the number of the turn, from 1. For other steps, it is that of the last turn before the step.
+        """
 
 
 def _with_word(value: LocatedValue, text: str) -> str:
@@ -202,7 +208,7 @@ CALLS: Validator[tuple[ExpectedFunctionCall, ...]] = Converted(
     OneOrMore(OrStruct(NAME, CALL)),
     lambda _, calls: tuple(ExpectedFunctionCall(call) if isinstance(call, str) else call for call in calls),
 )
-"""One call or several, by their names alone or with arguments."""
+"""The validator of one function call or several. Each is a name, or a name with arguments."""
 
 
 def undeclared(function: str) -> str:
@@ -221,7 +227,7 @@ class ScriptTurn(Step):
     expected_calls: tuple[ExpectedFunctionCall, ...] | None = field_key(
         CALLS, "All function calls that this turn must cause."
     )
-    """None if any calls are accepted."""
+    """The function calls that the turn expects; None if any calls are accepted."""
     judge: SuccessPredicate | None = None
 
     @property
@@ -240,7 +246,7 @@ class ScriptTurn(Step):
 
     @property
     def varies(self) -> bool:
-        """True if sessions differ in it, even without variables."""
+        """True if the turn differs between sessions even without variables."""
         return len(self.recordings) > 1
 
     @property

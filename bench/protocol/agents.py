@@ -1,8 +1,8 @@
 """The dialects for calls to agents: Azure Communication Services, Twilio, and a plain WebSocket.
 
-The agent is the server. The load generator is both its caller and the telephony provider. The agent speaks at any time,
-usually first. Its audio waits in the caller's playout queue (`bench.observe.reply_detector.PlayoutQueue`). A call is
-open as soon as the connection is.
+The agent is the server. The load generator is both the agent's caller and the telephony provider. The agent speaks at
+any time, usually first. Its audio waits in the caller's playout queue (`bench.observe.reply_detector.PlayoutQueue`). A
+call is open as soon as its connection is open.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from bench.protocol.settings import SessionSettings, UnsupportedSetting
 from bench.untrusted.values import MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS
 
 OTHER_STREAM = " of another stream"
-"""The suffix of a message's name in counts, if the message names another call's stream, or none."""
+"""The suffix of a message's name in counts if the message names no stream, or the stream of another call."""
 FRAME_MS = 20
 """The duration of a provider's pieces of audio."""
 DIGITS = frozenset("0123456789*#ABCD")
-"""The keys of a phone, with the four of ITU-T Q.23 that few phones have."""
+"""The keys of a phone, including the four keys A to D of ITU-T Q.23, which few phones have."""
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class AgentDialect(FullDuplexDialect):
-    """The common part of these dialects.
+    """The common part of the dialects for agents.
 
-    `audio_in` is (the names of the objects with audio in a text message, the keys of the audio in them).
+    `audio_in` is (the names of the objects with audio in a text message, the keys of the audio in these objects).
     """
 
     audio_in: ClassVar[tuple[frozenset[str], frozenset[str]]]
@@ -103,7 +103,7 @@ class _AcsAudio(msgspec.Struct):
 
 
 class _AcsWire(msgspec.Struct):
-    """The decoded fields of a message; the other two dialects have the same kind of class."""
+    """The decoded fields of a message. The other two dialects of this module have a similar class."""
 
     kind: str = ""
     capital_kind: str = msgspec.field(name="Kind", default="")
@@ -219,7 +219,7 @@ _decode_twilio = msgspec.json.Decoder(_TwilioWire).decode
 
 
 class TwilioCallCodec(CallCodec):
-    """The codec of a call that numbers its messages, and its audio by pieces and by time."""
+    """The codec of a call. It numbers the call's messages, and numbers its audio by pieces and by time."""
 
     def __init__(self, call_id: str) -> None:
         super().__init__(call_id)
@@ -232,7 +232,7 @@ class TwilioCallCodec(CallCodec):
             if NUMBER not in named:
                 return named
             self._spoken_marks += 1
-            # only the first; others are part of a user's text
+            # replaces only the first placeholder; others are part of a user's text
             return named.replace(NUMBER, str(self._spoken_marks).encode(), 1)
         self._spoken_marks += 1
         self._chunks += 1
@@ -317,7 +317,10 @@ class Twilio(AgentDialect):
 
 
 def _twilio_message(name: str, fields: Mapping[str, Any]) -> ClientMessage:
-    """Return a message whose number and stream id are placeholders. The codec of a call fills them in."""
+    """Return a message with placeholders for its number and stream id.
+
+    The codec of a call replaces the placeholders.
+    """
     said = {"event": name, "sequenceNumber": NUMBER.decode(), name: fields, "streamSid": STREAM}
     return ClientMessage(MessageKind.RAW, name, msgspec.json.encode(said))
 

@@ -32,7 +32,10 @@ UNREADABLE = -1
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """An audio format. `encode` converts samples to bytes, `decode` bytes to samples without an incomplete last one."""
+    """An audio format.
+
+    `encode` converts samples to bytes. `decode` converts bytes to samples and drops an incomplete last one.
+    """
 
     name: AudioFormatName
     rate_hz: int
@@ -96,7 +99,10 @@ def _alaw_table() -> Samples:
 
 
 def _encoder(law: Callable[[Samples], bytes]) -> Callable[[Samples], bytes]:
-    """Return an encoder with a table of all samples, created at first use. Negative samples index from its end."""
+    """Return an encoder that uses a table of all samples. The table is created at first use.
+
+    Negative samples are indexes from the end of the table.
+    """
 
     @cache
     def table() -> NDArray[np.uint8]:
@@ -143,7 +149,7 @@ def audible_sample(payload: msgspec.Raw | StrippedAudio, audio: AudioFormat) -> 
 
 
 def decoded_audible(payload: msgspec.Raw, audio: AudioFormat) -> int | None:
-    """Do the same as `audible_sample`, for any format."""
+    """Return the same as `audible_sample`, for any format."""
     data = audio_payload(payload)
     if data is None:
         return UNREADABLE
@@ -176,8 +182,8 @@ class SampleStream:
 def measured_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, int, int]]:
     """Return (energy, position of the first audible sample, position after the last one) of each block; -1 if none.
 
-    `wide` has `lag` samples before the blocks, and then the blocks of `size` samples each. The energy is the mean
-    square after a filter: each sample minus three quarters of the one `lag` before it.
+    `wide` contains `lag` samples before the blocks, and then the blocks of `size` samples each. The energy is the mean
+    square after a filter. The filter subtracts from each sample three quarters of the sample `lag` before it.
     """
     if measure_blocks is None or len(wide) <= lag:
         return counted_blocks(wide, lag, size)
@@ -185,7 +191,7 @@ def measured_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, i
 
 
 def counted_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, int, int]]:
-    """Do the same as `measured_blocks`, without a compiler."""
+    """Return the same as `measured_blocks`, without the compiled module."""
     samples = wide.astype(np.int64)
     filtered = (4 * samples[lag:] - 3 * samples[:-lag]).reshape(-1, size)
     energies = (filtered * filtered).sum(axis=1) // (16 * size)

@@ -24,11 +24,11 @@ SaidItem = Message | FunctionCall | FunctionOutput
 SIMULATOR_HEADER = "x-rtbench-simulator"
 """A header of every response of `rtbench simulate`. A gateway on the path may answer the upgrade without it."""
 SIMULATOR_LATE_HEADER = "x-rtbench-simulator-late-ms"
-"""A header of those responses while the simulator is late: its p99 lateness since it started to listen."""
+"""A header of the simulator's responses while the simulator is late. Its value is the p99 lateness since it started."""
 SIMULATOR_VALUE = "rtbench_simulator"
-"""A key of the simulator's session description that no service has and clients ignore. Its value is true."""
+"""A key of the simulator's session description. No service has this key, and clients ignore it. Its value is true."""
 SESSION_PREFIX = "session-"
-"""The prefix of the ids of client messages without which a session differs from its script."""
+"""The prefix of the ids of set-up messages. If one of these messages fails, the session differs from its script."""
 SET_UP_ID = f"{SESSION_PREFIX}update"
 """The client's id of the message that sets up a session."""
 MESSAGE_ID = f"{SESSION_PREFIX}message"
@@ -77,12 +77,13 @@ NO_INSTANTS: Mapping[str, int] = {}
 
 @dataclass(frozen=True, slots=True)
 class ClientMessage:
-    """One encoded message to the service. `name` is its name in the dialect. `audio_bytes` counts its decoded audio.
+    """One encoded message to the service. `name` is its name in the dialect.
 
-    `duration_ns` is the duration of audio that is sent at the pace of a microphone, due at its last sample; None: sent
-    at once. `instants` are the instants of speech (`bench.columns`) in it, each as ns before the recording of its last
-    sample. `untracked` is the event id of a message outside of any turn, also if one is open; "" for all others. `item`
-    is the item that the message truncates after `played_ms`, or retrieves.
+    `audio_bytes` is the size of the decoded audio in the message. `duration_ns` is the duration of audio that is sent
+    at the pace of a microphone; the message is due at its last sample. It is None if the message is sent at once.
+    `instants` are the instants of speech (`bench.columns`) in the message, each as the time in ns before the recording
+    of the last sample. `untracked` is the event id of a message that belongs to no turn, even if a turn is open; "" for
+    all other messages. `item` is the item that the message retrieves, or truncates after `played_ms`.
     """
 
     kind: MessageKind
@@ -97,14 +98,17 @@ class ClientMessage:
 
 
 class AwaitedEvent(NamedTuple):
-    """An event that must arrive before the set-up continues. `name` is its name in the dialect."""
+    """An event that must arrive before the client continues the set-up. `name` is its name in the dialect."""
 
     kind: EventKind
     name: str
 
 
 class Feature(Enum):
-    """A feature of scripts that not every service has. The value is the predicate of a step in an error."""
+    """A feature of scripts that not every service has.
+
+    The value is the predicate of a sentence about a step, in an error.
+    """
 
     IMAGE = "has an image"
     OUT_OF_BAND = "requests a response outside the conversation, or to an input of its own"
@@ -122,7 +126,7 @@ class Feature(Enum):
 
 
 CALL_ID = "{uuid}"
-"""The placeholder of the id of the call, or connection, in messages, in a header and in a query."""
+"""The placeholder for the id of the call, or connection. It occurs in messages, in a header and in a query."""
 
 
 class CallCodec:
@@ -132,13 +136,19 @@ class CallCodec:
         self.call_id = call_id
 
     def encode(self, act: MessageKind, data: bytes) -> bytes:
-        """Return a message, encoded for all sessions, as this session sends it next."""
+        """Return a message in the form in which this session sends it next.
+
+        `data` is the message, encoded for all sessions.
+        """
         if isinstance(data, BinaryMessage):
             return data
         return data.replace(CALL_ID.encode(), self.call_id.encode())
 
     def decode(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
-        """Return the events of a message as the call receives them: unknown ones if the message is for another call."""
+        """Return the events of a message for this call.
+
+        If the message is for another call, its events become unknown ones.
+        """
         return events
 
     def acknowledge(self, mark: str) -> ClientMessage | None:
@@ -151,11 +161,11 @@ class CallCodec:
 
 
 class TelephonyProvider(NamedTuple):
-    """A telephony provider's way to carry calls to an agent. A call is open as soon as its connection is.
+    """The telephony provider between the caller and an agent. A call is open as soon as its connection is open.
 
-    `words` returns the codec of one call by its id. `frame_ms` is the duration of each piece of the caller's audio;
-    None if the script sets it. `headers` are headers of the upgrade in addition to the target's; `{uuid}` is the id of
-    the call.
+    `words` returns the codec of one call, from the id of the call. `frame_ms` is the duration of each piece of the
+    caller's audio; None if the script sets it. `headers` are headers of the upgrade in addition to the target's
+    headers; `{uuid}` in them is the id of the call.
     """
 
     codec: Callable[[str], CallCodec]
@@ -166,9 +176,9 @@ class TelephonyProvider(NamedTuple):
 class Dialect:
     """The message format of one kind of service. A dialect has no state: one object serves all sessions.
 
-    A service does not have a method that its dialect does not override, and scripts that need it are refused (`lacks`).
-    `event_id` is the client's own id of a message. If the dialect has such ids, an error caused by the message returns
-    it (`ServiceFailure.event_id`).
+    If a dialect does not override a method, its service does not have that function, and scripts that need it are
+    refused (`missing_features`). `event_id` is the client's own id of a message. If the dialect has such ids, an error
+    that the message causes contains the id (`ServiceFailure.event_id`).
     """
 
     name: str
@@ -178,15 +188,15 @@ class Dialect:
     has_turn_events = True
     """True if events name turns and responses. Otherwise audio is continuous, and replies are detected in it."""
     takes_requests = True
-    """True if the client may request a response and type a turn. Otherwise the service decides when to speak."""
+    """True if the client may request responses and send a turn as text. Otherwise the service decides when to speak."""
     input_formats: Mapping[AudioFormatName, AudioFormat]
     """The formats of the caller's audio, with their rates. The first is the service's default."""
     output_formats: Mapping[AudioFormatName, AudioFormat]
     """The formats of the service's audio. The first is the service's default."""
     message_kinds: Mapping[str, MessageKind]
-    """Name of a client message on the wire → its kind."""
+    """A mapping from the name of a client message in this dialect to the kind of the message."""
     missing_features: Mapping[Feature, str] = MappingProxyType({})
-    """Feature that the service does not have → the rest of the error, with a remedy."""
+    """A mapping from each feature that the service lacks to the rest of the error message, with a remedy."""
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
         """Return the first session setting that the dialect does not support; None if it supports all."""
@@ -220,7 +230,10 @@ class Dialect:
         raise NotImplementedError
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
-        """Return the conflict of a script's event with what this tool relies on, with a remedy; "" if there is none."""
+        """Return the conflict between a script's event and a setting on which this tool relies; "" if there is none.
+
+        The text contains a remedy.
+        """
         return ""
 
     def message(self, message: Message, event_id: str) -> ClientMessage:
@@ -236,7 +249,7 @@ class Dialect:
         raise NotImplementedError
 
     def commit(self, event_id: str) -> ClientMessage:
-        """Return the end of the caller's speech, if the service does not detect it."""
+        """Return the message that ends the caller's speech. It is needed if the service does not detect the end."""
         raise NotImplementedError
 
     def clear(self, event_id: str) -> ClientMessage:
@@ -244,7 +257,7 @@ class Dialect:
         raise NotImplementedError
 
     def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
-        """Return the request of a response, if the service starts none."""
+        """Return the request of a response. It is needed if the service does not start responses itself."""
         raise NotImplementedError
 
     def function_call(self, call: FunctionCall, event_id: str) -> ClientMessage:
@@ -260,7 +273,7 @@ class Dialect:
         raise NotImplementedError
 
     def truncate(self, item_id: str, audio_end_ms: int, event_id: str) -> ClientMessage:
-        """Return the message that the caller has heard only this many ms of an item."""
+        """Return the message that reports how many ms of an item the caller has heard, and truncates the item there."""
         raise NotImplementedError
 
     def retrieve(self, item_id: str, event_id: str) -> ClientMessage:
@@ -277,25 +290,25 @@ class Dialect:
         raise NotImplementedError
 
     def without_audio(self, message: bytes) -> bytes:
-        """Return a message of either side without its audio, for storage. It still decodes to events of the same kinds.
+        """Return a message of the client or the service without its audio, for storage.
 
-        Of an event with audio, or one that another dialect would read as audio, the ids remain. A message without audio
-        is returned unchanged.
+        The result still decodes to events of the same kinds. If an event has audio, or if another dialect would find
+        audio in it, only its ids remain. A message without audio is returned unchanged.
         """
         raise NotImplementedError
 
     # The session as the service describes it.
 
     def text_only(self, session: Mapping[str, Any]) -> str:
-        """Return the setting by which a session is without audio; "" if it has audio."""
+        """Return the name of the setting that makes a session text-only; "" if the session has audio."""
         return ""
 
     def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
-        """Return the silence of the caller after which the service speaks; None if it never does."""
+        """Return the silence of the caller, in ms, after which the service speaks; None if the service never does."""
         return None
 
     def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
-        """Return the settings that make a session speak fillers while its caller waits; None if it has none."""
+        """Return the settings that make a service speak fillers while its caller waits; None if there are none."""
         return None
 
     def fills_waits(self, session: Mapping[str, Any]) -> bool:
@@ -308,7 +321,7 @@ class Dialect:
 
 
 def simulator_late_ms(headers: Mapping[str, str]) -> float:
-    """Return the lateness that the simulator reports; 0 if it reports none, or no number."""
+    """Return the lateness in ms that the simulator reports; 0 if the header is missing or is not a number."""
     try:
         return float(headers.get(SIMULATOR_LATE_HEADER) or 0)
     except ValueError:
@@ -316,5 +329,5 @@ def simulator_late_ms(headers: Mapping[str, str]) -> float:
 
 
 def is_simulated(headers: Mapping[str, str], session: Mapping[str, Any]) -> bool:
-    """Return whether the response to an upgrade, or a session's description, is the simulator's."""
+    """Return whether the simulator sent the response to an upgrade, or the session's description."""
     return SIMULATOR_HEADER in headers or SIMULATOR_VALUE in session

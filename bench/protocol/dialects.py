@@ -1,7 +1,7 @@
 """The table of dialects by the names that users type, and the dialects that differ little from OpenAI's.
 
-Each of the latter is GA or preview, with its service's differences. The sources are the vendor's reference, and the
-adapters and SDKs that the class names. docs/targets.md states what each was tested against.
+Each dialect of this module is GA or preview, with the differences of its service. The sources are the vendor's
+reference, and the adapters and SDKs that the class names. docs/targets.md states how each dialect was tested.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ UNKNOWN: Mapping[Feature, str] = MappingProxyType(
         "which is undocumented for this service: remove it, or use another --dialect",
     )
 )
-"""Features for which no document and no client of these services states the request."""
+"""Features that no document and no client of these services shows how to request."""
 
 
 OF_VOICE_LIVE = dict.fromkeys(
@@ -74,7 +74,7 @@ OF_VOICE_LIVE = dict.fromkeys(
     EventKind.NOTED,
 )
 SPOKEN_FORMATS: Mapping[AudioFormatName, str] = {PCM16_8K.name: "pcm16_8000hz", PCM16_16K.name: "pcm16_16000hz"}
-"""The output formats with the rate in their name. The others have their usual names."""
+"""The output formats whose name contains the rate. All other formats have their usual names."""
 
 
 class VoiceLive(Preview):
@@ -107,7 +107,7 @@ class VoiceLive(Preview):
 
 
 class ServerVadOnly(OpenAIDialect):
-    """The dialect of services without any other turn detection than server_vad."""
+    """The dialect of services that have no turn detection except `server_vad`."""
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
         refused, wanted = super().unsupported_setting(settings), settings.turn_detection
@@ -120,8 +120,8 @@ class ServerVadOnly(OpenAIDialect):
 class Xai(ServerVadOnly, Ga):
     """xAI's Grok Voice Agent: GA, but with voice and turn detection at the top level of the session.
 
-    The service ignores them in GA's places (xAI's voice guide; livekit-plugins-xai 1.8.9, `_wrap_session_update`;
-    pipecat 1.14.0, `services/xai/realtime/events.py`).
+    The service ignores these two settings at their positions in GA (xAI's voice guide; livekit-plugins-xai 1.8.9,
+    `_wrap_session_update`; pipecat 1.14.0, `services/xai/realtime/events.py`).
     """
 
     name = "xai"

@@ -1,9 +1,9 @@
-"""The neutral vocabulary of a realtime service's events, the same for every dialect. A dialect's `decode` creates them.
+"""The kinds and fields of a realtime service's events, the same for every dialect. A dialect's `decode` creates them.
 
-An unreadable message is also an event (`EventKind.MALFORMED`). An unknown name is `EventKind.UNKNOWN`.
+An unreadable message is also an event (`EventKind.MALFORMED`). An event with an unknown name is `EventKind.UNKNOWN`.
 
-The payload of a delta stays raw JSON. Its audio is never decoded here: the number of audio bytes follows from the
-length of the base64 text and its padding. Code that needs the samples decodes them (`audio_payload`).
+The payload of a delta stays raw JSON. Its audio is never decoded in this module: the number of audio bytes follows from
+the length of the base64 text and its padding. Code that needs the samples decodes them (`audio_payload`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class EventKind(Enum):
     OUTPUT_DONE = auto()
     """An item of a response is complete."""
     CALL_ADDED = auto()
-    """An item of a response starts that calls a function."""
+    """An item of a response starts, and the item is a function call."""
     CALL_DONE = auto()
     """The arguments of a function call are complete."""
     TRUNCATED = auto()
@@ -63,7 +63,7 @@ class EventKind(Enum):
     """The remaining limits of the session or of all sessions together, never of a turn."""
     ERROR = auto()
     NOTED = auto()
-    """Known, but without its own instant: ends of parts, acknowledgements."""
+    """A known event for which no instant is recorded: ends of parts, acknowledgements."""
     UNKNOWN = auto()
     MALFORMED = auto()
 
@@ -75,7 +75,10 @@ COMMENTARY, ANSWER = "commentary", "final_answer"
 DELTAS = frozenset({EventKind.TEXT_DELTA, EventKind.AUDIO_DELTA, EventKind.TRANSCRIPT_DELTA})
 WITH_AUDIO = frozenset({EventKind.AUDIO_DELTA, EventKind.ITEM_RETRIEVED})
 TOKEN_KINDS = ("text", "audio", "image")
-"""The kinds of input tokens, in the order in which cached tokens without a kind are assigned. No output is an image."""
+"""The kinds of input tokens.
+
+Cached tokens without a kind are assigned in this order. No output token is an image token.
+"""
 
 
 class TokenUsage(msgspec.Struct, frozen=True):
@@ -91,7 +94,10 @@ class TokenUsage(msgspec.Struct, frozen=True):
     image_in: int = 0
     cached_image_in: int = 0
     unread: int = 0
-    """The number of responses with an unreadable usage. No other field includes their tokens, so the sum is unknown."""
+    """The number of responses with an unreadable usage.
+
+    No other field includes the tokens of these responses, so the sum is unknown if there are any.
+    """
 
     @property
     def input(self) -> int:
@@ -118,13 +124,13 @@ class ErrorScope(Enum):
     THROTTLED = auto()
     """A limit was reached. The open turn has ended."""
     TURN_FAILED = auto()
-    """The open turn has ended, also if the error names no message of it."""
+    """The open turn has ended, even if the error names none of the turn's messages."""
     UNANSWERED = auto()
     """A VAD has committed speech while a response was in progress, and starts no response for it."""
 
 
 class ServiceFailure(msgspec.Struct, frozen=True):
-    """An error, or the failure of a response. `event_id` is the id of the client message that it answers."""
+    """An error, or the failure of a response. `event_id` is the id of the client message that caused it."""
 
     type: str = ""
     code: str = ""
@@ -153,11 +159,11 @@ class FunctionCall(msgspec.Struct, frozen=True):
 
 
 class PlayoutPosition(NamedTuple):
-    """The position of a delta in the queue of a caller, which plays one delta after the other.
+    """The position of a delta in the caller's playout queue, which plays one delta after the other.
 
-    `waits_ns` is the time from its arrival to its playback, because of earlier audio. `error_ns` is the uncertainty of
-    its playback time from the timestamps. `uneven_ns` is the largest difference between the delays of deltas near it,
-    some of which came late.
+    `delay_ns` is the time from the arrival of the delta to its playback. The delta waits for earlier audio.
+    `uncertainty_ns` is the uncertainty of its playback time, from the timestamps. `uneven_ns` is the largest difference
+    between the delays of the deltas near it. Some of these came late.
     """
 
     delay_ns: int
@@ -168,10 +174,10 @@ class PlayoutPosition(NamedTuple):
 class StrippedAudio(msgspec.Struct, frozen=True):
     """The facts that remain of a stripped audio payload. `audible` is the first audible sample; None if there is none.
 
-    If replies are detected in the audio, `audible` is the start of a sound, which may be before this payload, or 0 if
-    the sound continues. `until` is the sample after its last one, which may also be before this payload. `error_ns` is
-    the uncertainty of its start. `place` is set for the first payload of a reply, if the caller's line plays all
-    received audio.
+    If replies are detected in the audio, `audible` is the start of a sound, which may be before this payload; it is 0
+    if the sound continues. `until` is the sample after the sound's last one, which may also be before this payload.
+    `error_ns` is the uncertainty of the sound's start. `place` is set for the first payload of a reply, if the caller's
+    line plays all received audio.
     """
 
     audible: int | None = None
@@ -183,18 +189,18 @@ class StrippedAudio(msgspec.Struct, frozen=True):
 class ServerEvent(msgspec.Struct, frozen=True):
     """One server event. Fields that its kind does not have keep their defaults.
 
-    - `payload_bytes`: of audio, the decoded bytes of a delta or a retrieved item (-1: not base64); of another delta,
-      the characters of its JSON text.
+    - `payload_bytes`: the size of the payload. For audio, the decoded bytes of a delta or a retrieved item (-1 if it is
+      not base64). For another delta, the characters of its JSON text.
     - `payload`: the content of a delta as raw JSON; audio is a base64 string.
     - `text`: the complete text or transcript, if the event has it.
     - `audio_ms`: the position of the start or end of speech on the session's clock of input audio; None if not
       reported.
-    - `foreign`: the event has the name of another dialect, which all clients of this dialect misread.
+    - `foreign`: True if the event has the name of another dialect, which all clients of this dialect misread.
     - `request`: the client's id of the request that a response answers, if it is reported.
     - `phase`: the phase of a response's item, `COMMENTARY` or `ANSWER`; "" if the service does not report it.
-    - `calls`: the function call of an event; all function calls of a response that is done.
-    - `session`, `session_id`: the session as the service describes it, and the service's id of it.
-    - `status`: how a response ended: "completed", "cancelled", "incomplete" or "failed"; `reason`: the reason. Both
+    - `calls`: the function call of an event. For a response that is done, all its function calls.
+    - `session`, `session_id`: the session as the service describes it, and the service's id of the session.
+    - `status`: how a response ended: "completed", "cancelled", "incomplete" or "failed". `reason` is the reason. Both
       become parts of outcomes, so they are single words, as are the codes of `failure`.
     """
 
@@ -236,7 +242,7 @@ def audio_payload(raw: msgspec.Raw) -> bytes | None:
         audio = binascii.a2b_base64(memoryview(raw)[1:-1], strict_mode=True)
     except (ValueError, binascii.Error):
         return None
-    return audio if len(audio) == max(0, base64_bytes(raw)) else None  # otherwise binascii has ignored some padding
+    return audio if len(audio) == max(0, base64_bytes(raw)) else None  # otherwise binascii has ignored padding
 
 
 def transcript(payload: msgspec.Raw | StrippedAudio) -> str:

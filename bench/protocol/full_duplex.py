@@ -1,8 +1,8 @@
-"""The dialects of services that send audio whenever they speak, without naming what it answers. The first is GPT-Live.
+"""The dialects of services that send audio whenever they speak, without naming the turn that it answers.
 
-They have no responses to request, no turns to commit, and no items to truncate: both sides always listen.
-`bench.observe.reply_detector` detects turns in the audio alone. Most of these dialects are for calls to agents
-(`agents.py`).
+The first of these services is GPT-Live. They have no responses to request, no turns to commit, and no items to
+truncate: the caller and the service always listen. `bench.observe.reply_detector` detects turns in the audio alone.
+Most of these dialects are for calls to agents (`agents.py`).
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ UNSPEAKABLE = (
     *(Feature.IMAGE, Feature.OUT_OF_BAND, Feature.ASKED, Feature.MESSAGE, Feature.EXPECTATION, Feature.HISTORY),
     *(Feature.PIPELINED, Feature.RENEWAL, Feature.CUT),
 )
-"""The features that none of them has."""
+"""The features that no full-duplex dialect has."""
 
 
 class FullDuplexDialect(Dialect):
-    """The common part of these dialects.
+    """The common part of the full-duplex dialects.
 
     `title` is the name of the service for users, and `settings` are the session settings that it supports.
-    `only_duplex` is the reason why its turn detection cannot be changed. `lacks_more` are further features that it does
-    not have. `one_format`: both directions have the same audio format.
+    `only_duplex` is the reason why its turn detection cannot be changed. `also_missing` are further features that it
+    does not have. `one_format` is True if both directions have the same audio format.
     """
 
     title: ClassVar[str]
@@ -86,7 +86,7 @@ class FullDuplexDialect(Dialect):
         return self.own_unsupported(settings)
 
     def own_unsupported(self, settings: SessionSettings) -> UnsupportedSetting | None:
-        """Return the first setting that only this dialect does not support."""
+        """Return the first setting that this dialect does not support although other full-duplex dialects may."""
         return None
 
 
@@ -116,7 +116,10 @@ NOTED = frozenset(
 )
 """Known events that set no instant."""
 CLIENT = "client"
-"""The default executor of a session's delegated tasks. A backend in its place is billed separately."""
+"""The default executor of a session's delegated tasks: the client.
+
+If a backend executes them, it is billed separately.
+"""
 UNCOUNTED = "the tokens of that backend are not counted, so its cost is neither in `cost` nor in `--budget`: remove it"
 ASKED_TO_CLOSE, EXPIRED = "close_requested", "expired"
 STORED: Mapping[Keys, str] = MappingProxyType(
@@ -262,7 +265,7 @@ def _backend(session: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _delegated(wire: _Wire) -> ServerEvent:
-    """Return the fatal error for a delegated task: the service's speech until the task is done is no answer."""
+    """Return the fatal error for a delegated task. Speech of the service until the task is done is not an answer."""
     target = slug(get_text(object_in(wire.delegation), "target")) or "unknown"
     why = "this tool does not do tasks" if target == CLIENT else "its tokens are not counted"
     words = f"the service delegated a task (to: {target}), and {why}: what it says next does not answer the caller"
@@ -272,7 +275,7 @@ def _delegated(wire: _Wire) -> ServerEvent:
 
 
 def _closed(wire: _Wire) -> ServerEvent:
-    """Return the event of the session's end: as we requested, or because the service ended it."""
+    """Return the event for the end of a session, which the client requested or the service caused."""
     reason = slug(string_in(wire.reason)[:MAX_ID_CHARACTERS]) or "unknown"
     if reason == ASKED_TO_CLOSE:
         return ServerEvent(EventKind.NOTED, CLOSED)

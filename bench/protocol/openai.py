@@ -43,7 +43,7 @@ from bench.protocol.settings import (
 FORMATS = by_name(PCM16, G711_ULAW, G711_ALAW)
 """The formats that OpenAI accepts and sends."""
 RATED_FORMATS = {**FORMATS, **by_name(PCM16_8K, PCM16_16K, PCM16_48K)}
-"""The formats that can be named if a format has a rate: OpenAI's own, and those of compatible servers."""
+"""The formats that a setting with a rate can name: OpenAI's formats, and those of compatible servers."""
 NAMES = {
     MessageKind.SET_UP: "session.update",
     MessageKind.ITEM: "conversation.item.create",
@@ -56,7 +56,7 @@ NAMES = {
     MessageKind.RETRIEVE: "conversation.item.retrieve",
 }
 TOOL_CHOICES = ("auto", "none", "required")
-"""The choices of functions that are no function's name. Any other choice is the name of a function."""
+"""The choices of functions that are not the name of a function. Any other choice is the name of a function."""
 GA_NAME, PREVIEW_NAME, VOICE_LIVE_NAME, GPT_LIVE_NAME = "ga", "preview", "voice-live", "gpt-live"
 TITLES = {GA_NAME: "GA", PREVIEW_NAME: "preview", VOICE_LIVE_NAME: "Voice Live", GPT_LIVE_NAME: "GPT-Live"}
 
@@ -64,8 +64,8 @@ TITLES = {GA_NAME: "GA", PREVIEW_NAME: "preview", VOICE_LIVE_NAME: "Voice Live",
 class DialectSetting(NamedTuple):
     """A setting that not every dialect has.
 
-    `keys` is its path below a script's `session`, `owners` are the names of the dialects that have it, and `called` is
-    its name in errors. `holds` selects the values that the restriction applies to, if not all.
+    `keys` is its path below a script's `session`. `owners` are the names of the dialects that have it. `called` is its
+    name in errors. `holds` selects the values to which the restriction applies, if it does not apply to all.
     """
 
     keys: tuple[str, ...]
@@ -120,7 +120,10 @@ class OpenAIDialect(EventReader):
     # Sent messages.
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
-        """Return the first unsupported setting, or setting in `extra` that conflicts with what this tool relies on."""
+        """Return the first session setting that the dialect does not support; None if it supports all.
+
+        A setting in `extra` is also unsupported if it conflicts with a setting on which this tool relies.
+        """
         return (
             self.unknown_format(settings, f" in the {self.name} dialect")
             or self._missing_feature(settings)
@@ -136,7 +139,10 @@ class OpenAIDialect(EventReader):
         return UnsupportedSetting(owned.keys, f"{problem}: remove it, or use --dialect {owner}")
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
-        """Return the conflict of a session update. It may repeat settings of the first one, and add others."""
+        """Return the conflict of a session update that a script contains; "" if there is none.
+
+        The update may repeat settings of the first update, and add others.
+        """
         session = event.get("session")
         if self.message_kinds.get(event["type"]) is not MessageKind.SET_UP or not isinstance(session, Mapping):
             return ""
@@ -232,7 +238,7 @@ def tool_choice(choice: str | None) -> str | dict[str, str] | None:
 
 
 def _is_set(settings: SessionSettings, owned: DialectSetting) -> bool:
-    """Return whether the session sets a setting that not every dialect has, to a value that this applies to."""
+    """Return whether the session sets a setting that not every dialect has, to a value that is restricted."""
     value: Any = settings
     for key in owned.keys:
         value = getattr(value, key, None)

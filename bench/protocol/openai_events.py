@@ -83,7 +83,10 @@ SHARED_KINDS = {
 
 
 def part_kinds(text: str, audio: str, transcript: str) -> dict[str, EventKind]:
-    """Return the kinds of the events of a response's parts, by name. The arguments are the names' beginnings."""
+    """Return a mapping from the names of the events of a response's parts to their kinds.
+
+    The arguments are the beginnings of the names.
+    """
     return {
         f"{text}.delta": EventKind.TEXT_DELTA,
         f"{text}.done": EventKind.TEXT_DONE,
@@ -111,7 +114,7 @@ EFFECTS = {
     "inference_not_authorized_error": ErrorScope.TURN_FAILED,
     "conversation_already_has_active_response": ErrorScope.UNANSWERED,
 }
-"""The effect of an error, by its code, or by its type if it has no code."""
+"""A mapping from the code of an error to its effect. If an error has no code, its type is used."""
 REQUEST_KEY = "rtbench_request"
 """The key of a response's metadata in which the service returns the event id of the request."""
 FUNCTION_CALL = "function_call"
@@ -122,11 +125,11 @@ MODALITIES = ("output_modalities", "modalities")
 IDLE_TIMEOUT = ("audio", "input", "turn_detection", "idle_timeout_ms")
 """The path of the setting for the silence after which the service speaks."""
 FILLERS = "interim_response"
-"""The setting of Azure Voice Live's fillers: when, and which (azure-ai-voicelive, `RequestSession`)."""
+"""The setting of Azure Voice Live's fillers: when they are spoken, and which (azure-ai-voicelive, `RequestSession`)."""
 MAX_DURATION_CLOSE = (1001, "maximum duration")
 """The close of a session that reached its maximum age: its code, and a part of its reason."""
 MANY_TOKENS = 2**40
-"""The number of tokens from which a value is invalid. The sum of a turn would not fit its column."""
+"""The number of tokens from which a value is invalid, because the sum of a turn would not fit its column."""
 
 Short = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)]
 
@@ -183,9 +186,9 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def _loose(message: bytes) -> _Wire:
-    """Decode the same fields of a message with fields of other types, or with names and ids that are too long.
+    """Decode a message with fields of unexpected types, or with names and ids that are too long, to the same fields.
 
-    Fields of other types count as missing.
+    Fields of unexpected types count as missing.
     """
     named, fields = _decode_names(message), _decode_fields(message)
 
@@ -286,11 +289,17 @@ class EventReader(Dialect):
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     def fills_waits(self, session: Mapping[str, Any]) -> bool:
-        """Return whether the session speaks fillers. Only Azure Voice Live does, which has the preview's names."""
+        """Return whether the session speaks fillers.
+
+        Only Azure Voice Live does, which uses the names of the preview.
+        """
         return isinstance(session.get(FILLERS), Mapping)
 
     def is_expiry(self, code: int, reason: str) -> bool:
-        """Return whether OpenAI closed an expired session. Azure sends an error before (`session_expired`)."""
+        """Return whether OpenAI closed a session because it expired.
+
+        Azure sends an error before such a close (`session_expired`).
+        """
         closed, words = MAX_DURATION_CLOSE
         return code == closed and words in reason
 
@@ -447,8 +456,8 @@ def _by_kind(details: Any, *totals: int | None) -> list[int]:
 def _cached(details: Any, cached: int, read: list[int]) -> list[int]:
     """Return the cached tokens of each of TOKEN_KINDS.
 
-    If none is reported by kind, they are text up to the input's text tokens, then audio up to its audio tokens, then
-    image.
+    If the service does not report them by kind, they count as text up to the input's text tokens, then as audio up to
+    its audio tokens, and then as image.
     """
     told = _token_counts(details)
     if any(tokens is not None for tokens in told):

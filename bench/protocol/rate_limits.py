@@ -1,8 +1,8 @@
-"""A service's rate limits: how much of each is left, and how long to wait after one is reached.
+"""A service's rate limits: how much of each limit is left, and how long to wait after a limit is reached.
 
-The service reports them in the headers of its handshake, in the event `rate_limits.updated`, and, if a response fails
-because of a limit, only in the text of its message ("Please try again in 6.232s"). All values are advice: unreadable
-ones are ignored, and this module never raises.
+The service reports them in the headers of its handshake and in the event `rate_limits.updated`. If a response fails
+because of a limit, only the text of the error message contains the wait ("Please try again in 6.232s"). All values are
+advice. Unreadable values are ignored, and this module never raises.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.units import NS_PER_S
 from bench.untrusted.values import MAX_ID_CHARACTERS
 
 MAX_WAIT_S = 1e9
-"""The maximum wait. A longer one is ignored: it is an error, and might not fit its column."""
+"""The maximum wait in seconds. A longer wait is ignored: it is an error, and might not fit its column."""
 MAX_NUMBER = 2**53
 """The largest integer that is exact in every JSON notation."""
 LIMITED = ("requests", "tokens")
@@ -102,7 +102,7 @@ def _ns(seconds: float) -> int | None:
 
 
 def _seconds(value: object) -> float | None:
-    """Return a number of seconds, also from a duration such as "6m0s"."""
+    """Return a number of seconds from a number, or from a duration such as "6m0s"."""
     if isinstance(value, str) and _length(value.strip()):
         return _length_s(value)
     return _number(value)

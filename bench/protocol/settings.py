@@ -1,8 +1,8 @@
 """The settings of a session and its responses, and the content of messages, independent of dialects.
 
-Settings that this tool does not know (`extra`) are merged into a session's update, but cannot replace a setting that
-this tool relies on. Each dialect has its own names for these settings (which audio is sent, what ends a turn, what a
-reply contains). If `extra` changed them, the measurement would be wrong.
+Settings that this tool does not know (`extra`) are merged into a session's update, but cannot replace a setting on
+which this tool relies: which audio is sent, what ends a turn, what a reply contains. If `extra` changed such a setting,
+the measurement would be wrong. Each dialect has its own names for these settings.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DetectorName = Literal[
 ]
 """The names of turn detection.
 
-Those with `azure` are Azure Voice Live's. `full_duplex` is GPT-Live's and agents', which listen all the time.
+Names with `azure` belong to Azure Voice Live. `full_duplex` is for GPT-Live and agents, which listen all the time.
 """
 MessageRole = Literal["system", "assistant", "user"]
 NoiseReduction = Literal["near_field", "far_field", "azure_deep_noise_suppression"]
@@ -90,12 +90,12 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     input_transcription: str | None = None
     temperature: float | None = None
     turn_detection: TurnDetection | None = None
-    """None disables it: the client commits turns."""
+    """The service's turn detection. None disables it, so that the client commits turns."""
     input_format: AudioFormatName | None = None
     output_format: AudioFormatName | None = None
     model: str | None = None
     reasoning: dict[str, Any] | None = None
-    """In GA's format."""
+    """The reasoning settings, in the format of GA."""
     truncation: str | dict[str, Any] | None = None
     noise_reduction: NoiseReduction | None = None
     echo_cancellation: EchoCancellation | None = None
@@ -121,7 +121,7 @@ class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
     conversation: Literal["auto", "none"] | None = None
     """`none`: the response is out of band and does not become part of the conversation."""
     input: tuple[Message, ...] | None = None
-    """The input of the response in place of the conversation; empty: no input."""
+    """The input of the response in place of the conversation. If it is empty, the response has no input."""
     metadata: dict[str, str] | None = None
     tool_choice: str | None = None
 
@@ -155,10 +155,10 @@ def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, A
 def conflict(
     settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mapping[Keys, str]
 ) -> UnsupportedSetting | None:
-    """Return the first setting in `extra` that this tool relies on, with the remedy; None if there is none.
+    """Return the first setting in `extra` on which this tool relies; None if there is none.
 
-    `settings` is the update without `extra`. `extra` cannot set details of a setting that is disabled there, because
-    that would enable it.
+    The result contains the remedy. `settings` is the update without `extra`. If a setting is disabled there, `extra`
+    cannot set details of it, because that would enable it.
     """
     for path, remedy in kept.items():
         place = _meeting(settings, extra, path)
@@ -170,13 +170,16 @@ def conflict(
 def undone(
     settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mapping[Keys, str]
 ) -> UnsupportedSetting | None:
-    """Return why `extra` cannot be merged, with the remedy; None if it can. Arguments as of `conflict`."""
+    """Return the reason why `extra` cannot be merged, with the remedy; None if it can.
+
+    `conflict` has the same arguments.
+    """
     found = conflict(settings, extra, kept)
     return None if found is None else UnsupportedSetting(("extra", *found.setting), f"extra {found.reason}")
 
 
 def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:
-    """Return the part of the path at which `extra` replaces the value at its end; None if it does not."""
+    """Return the part of `path` at which `extra` replaces the value that `path` leads to; None if `extra` does not."""
     for depth, key in enumerate(path):
         if not isinstance(extra, Mapping) or not isinstance(settings, Mapping):
             return path[:depth]

@@ -34,7 +34,10 @@ NamedBody = tuple[str, bytes]
 
 
 class AgentInput(NamedTuple):
-    """A parsed text message of the caller. `id`: the identifier in it, e.g. of a call or a mark, or a DTMF key."""
+    """A parsed text message of the caller.
+
+    `id` is the identifier in it, such as that of a call or a mark, or a DTMF key.
+    """
 
     name: str
     id: str | None = None
@@ -45,9 +48,9 @@ class AgentInput(NamedTuple):
 class AgentWire(ABC):
     """The protocol of one call.
 
-    `plain`: audio is in binary messages, and the call starts at once. `clears`: the caller's line discards unplayed
-    audio on request. `format`: the audio format in both directions; the address selects it if the protocol allows
-    several.
+    `plain` is True if audio is in binary messages and the call starts at once. `clears` is True if the caller's line
+    discards unplayed audio on request. `format` is the audio format in both directions. If the protocol allows several
+    formats, the address selects one.
     """
 
     plain = False
@@ -74,7 +77,7 @@ class AgentWire(ABC):
 
 
 class PcmWire(AgentWire):
-    """Raw audio in binary messages. Text messages are JSON, and an `id` in one names the call."""
+    """Raw audio in binary messages. Text messages are JSON; if a message has an `id`, it is the name of the call."""
 
     plain = True
 
@@ -86,7 +89,10 @@ class PcmWire(AgentWire):
 
 
 class TwilioWire(AgentWire):
-    """Twilio's Media Streams. The agent replies on the stream in `start`, and sends a mark after each utterance."""
+    """Twilio's Media Streams.
+
+    The agent replies on the stream that `start` names, and sends a mark after each utterance.
+    """
 
     clears = True
 
@@ -172,7 +178,10 @@ WIRES: Mapping[str, type[AgentWire]] = {"pcm": PcmWire, "twilio": TwilioWire, "a
 
 
 FRAME_MS = 20
-"""The duration of a frame of the agent's audio. Not imported from the dialects, which are tested against it."""
+"""The duration of a frame of the agent's audio.
+
+It is not imported from the dialects, because they are tested against this module.
+"""
 SILENCE_MS = 500
 """The duration of the silence that ends the caller's speech."""
 FILLER_MS = 600
@@ -183,8 +192,8 @@ FULL_SCALE = 32_768
 class AgentFrame(NamedTuple):
     """A frame of 20 ms of the agent's speech.
 
-    `audio`: the encoded samples without noise. `facts`: log fields, in the first frame of an utterance. `audible_byte`:
-    the offset of the first audible sample, if there is one.
+    `audio` is the encoded samples without noise. `facts` are fields for the log, in the first frame of an utterance.
+    `audible_byte` is the offset of the first audible sample; None if the frame has none.
     """
 
     samples: Samples
@@ -196,7 +205,10 @@ class AgentFrame(NamedTuple):
 
 @cache
 def frames_of(reply: RecordedReply, format: AudioFormat) -> tuple[AgentFrame, ...]:
-    """Return the whole frames of a reply; cached, because each of hundreds of calls needs a frame every 20 ms."""
+    """Return the complete frames of a reply.
+
+    They are cached, because each of hundreds of calls needs a frame every 20 ms.
+    """
     samples, size = reply_samples(reply, format), format.rate_hz * FRAME_MS // 1000
     cut = (samples[begin : begin + size] for begin in range(0, len(samples) // size * size, size))
     return tuple(AgentFrame(piece, audio := format.encode(piece), audible_byte(audio, format)) for piece in cut)
@@ -317,7 +329,7 @@ class AgentBehaviour(SimulatedSession):
             self._outbox.plan(self._due_frames(at_ns))
 
     def _due_frames(self, at_ns: int) -> Iterator[OutboxStep]:
-        """Yield one step per frame while there is audio to send. Noise never ends."""
+        """Yield one step per frame while there is audio to send. If the profile has noise, the audio never ends."""
         number = 0
         while self._frames or self._profile.agent.noise_dbfs is not None:
             yield at_ns + round(number * FRAME_MS * NS_PER_MS / self._speed), self._send_frame

@@ -49,33 +49,33 @@ from bench.untrusted.safe_io import JsonError, read_json
 class EventReceipt(NamedTuple):
     """The result of one client event, for the ground-truth log.
 
-    Bytes are offsets in the session's stream of input audio: [from, to).
+    Byte positions are offsets in the session's stream of input audio. A range includes its start and excludes its end.
     """
 
     type: str
     event_id: str | None = None
-    response_id: str | None = None  # the response that it created or cancelled
+    response_id: str | None = None  # id of the response that the event created or cancelled
     from_byte: int | None = None
     to_byte: int | None = None
     item_id: str | None = None
     call_id: str | None = None
     audio_end_ms: int | None = None  # the item's remaining audio after a truncate
     not_simulated: Sequence[str] = ()
-    """Parameters that were accepted and have no effect."""
+    """The parameters that were accepted although the simulator does not simulate their effect."""
 
 
 ReceiptFields = dict[str, Any]  # further fields of an EventReceipt, by name
 
 
 class SimulatedSession(ABC):
-    """The interface of one simulated session to its connection."""
+    """The interface of a simulated session, as its connection uses it."""
 
     ids: Ids
     _outbox: Outbox
 
     @abstractmethod
     def open(self, at_ns: int) -> None:
-        """Start the session, after the response to the client's upgrade."""
+        """Start the session. The connection calls this after the response to the client's upgrade."""
 
     def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
         event = None
@@ -114,7 +114,10 @@ class SimulatedSession(ABC):
 
     @abstractmethod
     def end(self) -> None:
-        """Clear all parts, which refer to each other. No method may be called after this."""
+        """Clear the references to all parts of the session, because the parts refer to each other.
+
+        Call no method after this.
+        """
 
     @abstractmethod
     def _handle(self, event: Json, at_ns: int) -> ReceiptFields | None:
@@ -300,4 +303,7 @@ _TRANSCRIPTION_EVENTS: dict[WireNames, dict[str, _ClientEvent]] = {
     names: {update: _EVENTS["session.update"], **_LISTENING}
     for names, update in ((GA, "session.update"), (PREVIEW, "transcription_session.update"))
 }
-"""The client events that a transcription session accepts: the minimum that it needs, which is an assumption."""
+"""The client events that a transcription session accepts.
+
+The list is the minimum that such a session needs, an assumption.
+"""

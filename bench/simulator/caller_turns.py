@@ -1,11 +1,11 @@
-"""The caller's turns: input audio, committed by the client, at the end of speech, or after a long silence.
+"""The caller's turns in input audio. A commit is by the client, at the end of speech, or after a long silence.
 
-docs/simulator.md, "Speech detection", describes what the service does on its own. Speech is detected when an append
-arrives. Whether there is a response to interrupt or to start is decided later, when the related events are due.
+docs/simulator.md, "Speech detection", describes what the service does without a request. Speech is detected when an
+append arrives. Whether a response must be interrupted or started is decided later, when the related events are due.
 
-The transcript of each segment is invented, unless the profile contains its text. Deltas precede it, except in preview
-sessions with responses: a whisper model sends one delta with the whole text, other models send one per word. A model
-that identifies speakers sends segments instead of deltas.
+The simulator invents the transcript of each segment, unless the profile contains the text. Deltas precede the
+transcript, except in preview sessions with responses. A whisper model sends one delta with the whole text; other models
+send one delta per word. A model that identifies speakers sends segments instead of deltas.
 """
 
 from __future__ import annotations
@@ -66,15 +66,18 @@ class SimulatedAsr:
 
 
 def _misheard(words: int, share: float) -> int:
-    """Return the number of wrong words among `words`. Rounding is needed because 100 * 0.29 is slightly below 29."""
+    """Return the number of wrong words among `words`.
+
+    The product is rounded because, in floating point, 100 * 0.29 is slightly below 29.
+    """
     return math.floor(round(words * share, 6))
 
 
 @dataclass(frozen=True)
 class PendingTranscript:
-    """The transcript of a segment of the caller's audio (`audio_ms` long), which is still to be sent.
+    """The transcript of a segment of the caller's audio, which is not sent yet. The segment is `audio_ms` long.
 
-    `item` contains the transcript only after its final event was rendered.
+    `item` contains the transcript only after the final event of the transcript was rendered.
     """
 
     item: ConversationItem
@@ -85,7 +88,7 @@ class PendingTranscript:
     ids: Ids
 
     def steps(self, committed_ns: int, completed_ns: int, *, deltas: bool) -> Iterator[OutboxStep]:
-        """Yield the steps of the transcript, with deltas before it if `deltas`."""
+        """Yield the steps of the transcript. If `deltas` is True, the steps of its deltas come first."""
         pieces = self._pieces() if deltas else []
         for place, piece in enumerate(pieces, 1):
             due_ns = committed_ns + (completed_ns - committed_ns) * place // len(pieces)
@@ -104,7 +107,7 @@ class PendingTranscript:
         return [partial(self._delta, word) for word in words]
 
     def _segments(self) -> Iterator[Render]:
-        """Yield one segment per sentence. Its share of the time is its share of the text."""
+        """Yield one segment per sentence. A sentence's share of the time equals its share of the text."""
         s_per_letter, end = self.audio_ms / 1000 / max(1, len(self.transcript)), 0
         for sentence in _SENTENCE.findall(self.transcript):
             begin, end = end, end + len(sentence)
@@ -136,7 +139,10 @@ class PendingTranscript:
 
 MIN_COMMIT_MS = 100
 SEMANTIC_END = {"low": (2.0, 8_000), "medium": (1.0, 4_000), "auto": (1.0, 4_000), "high": (0.5, 2_000)}
-"""For each eagerness: the factor on the random silence (an assumption), and the service's maximum silence in ms."""
+"""A mapping from eagerness to (factor on the random silence, the service's maximum silence in ms).
+
+The factor is an assumption.
+"""
 
 
 def semantic_silence_ms(drawn_ms: float, eagerness: str) -> float:
@@ -169,7 +175,7 @@ class CallerTurns:
                 if heard.detection.type == "semantic_vad":  # the silence that ends the speech is random
                     drawn_ms = self._outbox.after(0, self._delays.semantic_end) / NS_PER_MS
                     self._audio.silence_ms = semantic_silence_ms(drawn_ms, heard.detection.eagerness)
-                # A response is active, or the client, if it plays audio on arrival, still plays one.
+                # A response is active, or the client still plays one. The client is assumed to play audio on arrival.
                 over_a_reply = self._responses.active is not None or at_ns < self._played_ns
                 self._ignoring = over_a_reply and is_drawn(self._ignores, self._rng)
             if self._ignoring:
@@ -256,7 +262,10 @@ class CallerTurns:
     # Committed turns
 
     def _commit(self, audio_ms: float, after_ns: int, delay: Delay) -> int:
-        """Add the announced item, or a new one. Return when the commit is due."""
+        """Add the announced item to the conversation, or a new item if none was announced.
+
+        Return when the commit is due.
+        """
         item = user_audio_item(self._announced_item_id or self._conversation.promise(), audio_ms)
         self._announced_item_id = None
         previous = self._conversation.fulfil(item)
@@ -282,5 +291,5 @@ class CallerTurns:
 
 
 def _padded_ms(speech: SpeechEdge, detection: EffectiveTurnDetection) -> int:
-    """Return the start of the committed audio in ms: the start of the speech minus the prefix padding."""
+    """Return the start of the committed audio in ms: the start of the speech minus the configured prefix padding."""
     return max(0, int(speech.begin_ms - detection.prefix_padding_ms))

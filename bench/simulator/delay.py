@@ -1,4 +1,4 @@
-"""Random delays, from distributions that a profile gives in milliseconds. Each has its own class and its own keys.
+"""Random delays, from distributions that a profile gives in milliseconds. Each distribution has a class and keys.
 
 450                                                  constant
 {p50: 450, p95: 900}                                 log-normal, by median and 95th percentile
@@ -43,7 +43,7 @@ class Delay(ABC):
 
 @dataclass(frozen=True)
 class LogNormal(Delay):
-    """A log-normal delay. p95 = p50 makes it constant."""
+    """A log-normal delay. If p95 equals p50, the delay is constant."""
 
     p50_ms: float
     p95_ms: float
@@ -55,7 +55,10 @@ class LogNormal(Delay):
 
 @dataclass(frozen=True)
 class Gamma(Delay):
-    """A gamma-distributed delay. With shape 1 it is exponential; with a large shape it is nearly normal."""
+    """A gamma-distributed delay.
+
+    With shape 1, the distribution is exponential. With a large shape, it is nearly normal.
+    """
 
     mean_ms: float
     shape: float
@@ -78,7 +81,7 @@ class Empirical(Delay):
 
 @dataclass(frozen=True)
 class Mixture(Delay):
-    """One of several delays, each for its share of the cases. The shares are normalized to a sum of 1."""
+    """A mixture of delays. Each is drawn with the probability `share`. The shares are normalized to a sum of 1."""
 
     parts: tuple[tuple[float, Delay], ...]
 
@@ -129,11 +132,11 @@ SIMPLE: dict[str, StructOf[Delay]] = {
     "mean": StructOf(GAMMA_KEYS, lambda mean, shape: Gamma(mean, shape)),
     "quantiles": StructOf(EMPIRICAL_KEYS, _empirical),
 }
-"""The validators of all distributions but mixtures, by the key that identifies them."""
+"""The validators of all distributions except mixtures, by the key that identifies the distribution."""
 
 
 def _shared(table: StructOf[Delay]) -> StructOf[tuple[float, Delay]]:
-    """Return a validator of the same distribution with a `share`, as a part of a mixture."""
+    """Return a validator of a distribution that is a part of a mixture. It has the additional key `share`."""
 
     def build(share: float, **keys: Any) -> tuple[float, Delay]:
         return share, table.build(**keys)
@@ -169,14 +172,14 @@ class DelayDrift:
     """A slow drift of delays: a stationary Gaussian process with exponential autocorrelation (Ornstein-Uhlenbeck).
 
     `sd` is the standard deviation of the logarithm of the factor. After `time_constant_s` the autocorrelation is 1/e.
-    The factor is a pure function of the instant and the seed. CLOCK_MONOTONIC is one clock for all processes of a host,
+    The factor is a pure function of the instant and the seed. All processes of a host share the clock CLOCK_MONOTONIC,
     so two simulators with the same seed drift together.
 
-    The process is a sum of cosines with random phases. Their frequencies follow its spectrum, a Cauchy distribution
-    with scale 1 / time constant. One frequency is drawn from each of equal shares of the spectrum. So the
-    autocorrelation of each seed is approximately the exponential one, which is exactly the mean over all seeds. Source:
-    M. Shinozuka, G. Deodatis, "Simulation of stochastic processes by spectral representation", Applied Mechanics
-    Reviews 44 (1991).
+    The process is a sum of cosines with random phases. Their frequencies follow the spectrum of the process, a Cauchy
+    distribution with the scale 1 / time constant. The spectrum is divided into equal shares, and one frequency is drawn
+    from each share. So the autocorrelation of each seed is approximately exponential, and the mean over all seeds is
+    exactly exponential. Source: M. Shinozuka, G. Deodatis, "Simulation of stochastic processes by spectral
+    representation", Applied Mechanics Reviews 44 (1991).
     """
 
     sd: float
@@ -184,7 +187,7 @@ class DelayDrift:
     seed: int
 
     def factor(self, at_ns: int) -> float:
-        """Return the factor on delays at an instant of CLOCK_MONOTONIC. Its logarithm is the process."""
+        """Return the factor on delays at an instant of CLOCK_MONOTONIC. The logarithm of the factor is the process."""
         rates, phases = self._waves
         waves = np.cos(rates * (at_ns / NS_PER_S) + phases)
         return float(np.exp(self.sd * np.sqrt(2 / WAVES) * waves.sum()))

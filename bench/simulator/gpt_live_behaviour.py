@@ -33,7 +33,7 @@ from bench.units import NS_PER_MS
 TICK_MS = 100
 USAGE_MS = 10_000
 DELEGATED_SLICES = 8
-"""The number of slices of a reply that are sent if its answer is delegated."""
+"""The number of slices of a reply that are sent if the answer is a delegated task."""
 SILENCE_MS = 500
 """The silence that ends the caller's speech. The service has no such setting and does not report it."""
 FORMATS = {
@@ -45,7 +45,7 @@ CONFIG = frozenset(
 
 
 class OutputSlice(NamedTuple):
-    """100 ms of output, ready to send. `audible`: the offset of its first audible sample."""
+    """100 ms of output that is ready to send. `audible` is the offset of its first audible sample."""
 
     encoded: bytes
     size: int
@@ -128,7 +128,7 @@ class GptLiveBehaviour(SimulatedSession):
         self._answer(full_duplex.STARTED, told, self._outbox.after(at_ns, self._profile.delays.session_created))
 
     def _on_speech(self, edge: SpeechEdge, at_ns: int) -> None:
-        """Plan a reply when the caller's speech ends. Drop the rest of the reply when it starts."""
+        """Plan a reply when the caller's speech ends. When the speech starts, drop the rest of the current reply."""
         if edge.began:
             self._reply, self._delegates = [], False
             return
@@ -177,7 +177,10 @@ class GptLiveBehaviour(SimulatedSession):
 
 
 def _audio_of(audio: Json) -> tuple[Json, AudioFormat | None]:
-    """Return the requested (output settings, format) of a session; the format is None if it is unknown."""
+    """Return (output settings, audio format) that a client requests for a session.
+
+    The format is None if it is unknown.
+    """
     output, wanted = (
         audio.get("output"),
         audio.get("format", full_duplex.wire_format(full_duplex.GPT_LIVE.input_formats["pcm16"])),

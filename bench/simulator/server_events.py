@@ -33,7 +33,7 @@ OBFUSCATION_LETTERS = (11, 15)
 class ArrivalSpan(NamedTuple):
     """The arrival of a message, in CLOCK_MONOTONIC ns. It is between `since_ns` and `at_ns`.
 
-    `stamped`: True if `at_ns` is a kernel timestamp.
+    `is_kernel` is True if `at_ns` is a kernel timestamp.
     """
 
     at_ns: int

@@ -41,14 +41,14 @@ NEEDED = {
     OPENAI: ("model", "call_id"),
     VOICE_LIVE_PATH: ("model", "agent-name", "agent_id"),
 }
-"""The query names of which such a path needs one."""
+"""The names of query parameters that a path needs. One of the names must be in the query."""
 
 TRANSCRIPTION = "intent", "transcription"
 """The name and value in a query that request a session without replies."""
 API_VERSIONS = ("2024-10-01-preview", "2025-04-01-preview")
 VOICE_LIVE_VERSIONS = ("2026-07-15", "2026-06-01-preview", "2026-04-10", "2025-10-01")
 VERSIONS = {AZURE_PREVIEW: API_VERSIONS, VOICE_LIVE_PATH: VOICE_LIVE_VERSIONS}
-"""The api-versions of each path that has any; the first is the default."""
+"""The api-versions of each path that has versions. The first one is the default."""
 AZURE_PATHS = {GA.name: AZURE_GA, PREVIEW.name: AZURE_PREVIEW, VOICE_LIVE.name: VOICE_LIVE_PATH}
 """The path of each dialect at an Azure resource."""
 NOT_OF_VOICE_LIVE = ".openai.azure.com"
@@ -65,7 +65,7 @@ _SECRET_QUERY = re.compile(r"(key|token|secret|password|authorization)$")
 
 @dataclass(frozen=True)
 class Address:
-    """The address and dialect of a target. `notices`: likely mistakes, which are tried all the same."""
+    """The address and dialect of a target. `notices` are likely mistakes; the address is tried nevertheless."""
 
     host: str
     port: int
@@ -93,7 +93,7 @@ class Address:
 
 
 def azure_cloud(host: str) -> str | None:
-    """Return the Azure cloud that a host belongs to; None if it is not Azure's."""
+    """Return the Azure cloud to which a host belongs; None if the host is not Azure's."""
     suffixes = {f".{service}.{cloud}": cloud for cloud in AZURE_CLOUDS for service in AZURE_SERVICES}
     return next((cloud for suffix, cloud in suffixes.items() if host.removesuffix(".").endswith(suffix)), None)
 
@@ -179,7 +179,7 @@ def refuse_transcription(query: str, key: str, source: str) -> None:
 
 
 def with_model(url: str, model: str) -> str | None:
-    """Return the URL with another model (or deployment) in its query; None if it has none to replace."""
+    """Return the URL with another model (or deployment) in its query; None if its query contains no model."""
     address, _, query = url.partition("?")
     pairs = [part.partition("=") for part in query.split("&")]
     if not any(name in ("model", "deployment") for name, _, _ in pairs):
@@ -223,7 +223,7 @@ def _host_notices(parts: SplitResult, dialect: Dialect, source: str) -> tuple[st
 
 
 def _query_notices(path: str, query: Mapping[str, str], source: str) -> tuple[str, ...]:
-    """Return the likely mistakes in the query of a known path. Raise SettingError for a certain one."""
+    """Return the likely mistakes in the query of a known path. Raise SettingError if the query is certainly wrong."""
     needed = NEEDED.get(path, ())
     if needed and not any(name in query for name in needed):
         remedy = f"add ?{needed[0]}=NAME (or &{needed[0]}=NAME)"
@@ -248,14 +248,14 @@ def _address(
 
 _HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})")
 OURS = frozenset({"authorization", "api-key", "host", "connection", "upgrade", "content-length", "transfer-encoding"})
-"""Headers that signing in and the WebSocket upgrade set; they also set all that start with sec-."""
+"""The headers that the sign-in and the WebSocket upgrade set. They also set all headers that start with `sec-`."""
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 """A token of RFC 9110 §5.6.2, as a subprotocol must be (RFC 6455 §4.1)."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def url_parts(text: str, key: str, source: str) -> tuple[SplitResult, int | None]:
-    """Return (the parts of a URL, its port). Raise SettingError for the setting `key`, which calls it `source`."""
+    """Return (the parts of a URL, its port). Raise SettingError for the setting `key`; the error names it `source`."""
     if not (text.isascii() and text.isprintable()) or " " in text:
         raise SettingError(key, f"{source} contains characters that a URL cannot have: percent-encode them")
     try:

@@ -16,7 +16,7 @@ _USERS = re.compile(r'(?<=://)[^\s/?#"<>]+(?=@)')
 
 
 class Credential:
-    """One request header with a secret in it, after a `scheme` such as Bearer. Only `header` returns the secret."""
+    """One request header that contains a secret, after a `scheme` such as Bearer. Only `header` returns the secret."""
 
     __slots__ = ("_secret", "name", "scheme")
 
@@ -29,7 +29,10 @@ class Credential:
         return self.name, f"{self.scheme} {self._secret}" if self.scheme else self._secret
 
     def redact(self, text: str) -> str:
-        """Hide the secret in a text, which a service may quote; a secret shorter than SHORTEST_SECRET stays."""
+        """Hide the secret in a text, because a service may quote it.
+
+        A secret that is shorter than MIN_SECRET_CHARACTERS is not hidden.
+        """
         head = self._secret[:MIN_SECRET_CHARACTERS]
         if len(head) < MIN_SECRET_CHARACTERS or head not in text:  # true for nearly all texts
             return text
@@ -53,9 +56,10 @@ class Credential:
 
 
 def redacted(text: str, secrets: Iterable[Credential]) -> str:
-    """Return the text without these secrets, and without the user part of URLs, before the @.
+    """Return the text without these secrets, and without the user part of URLs, which precedes the @.
 
-    The longest is hidden first: a shorter one may be its start, and would leave the rest of it.
+    The longest secret is hidden first. If a shorter secret is the start of a longer one, hiding it first would leave
+    the rest of the longer one in the text.
     """
     for secret in sorted(secrets, key=attrgetter("length"), reverse=True):
         text = secret.redact(text)

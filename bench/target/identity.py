@@ -1,8 +1,8 @@
-"""One token from Microsoft Entra ID, by azure-identity: from which of its credentials, or why none of them worked.
+"""One token from Microsoft Entra ID, by azure-identity: the credential that returned it, or why no credential did.
 
 azure-identity is imported at the first sign-in, because gevent must patch the standard library before. All its blocking
-operations (sockets, the Azure CLI) then switch to other greenlets, so it runs in a plain greenlet: in a thread of
-gevent's pool it cannot start processes, and it starts one (`uname`) in every first request.
+operations (sockets, the Azure CLI) then switch to other greenlets, so it runs in a plain greenlet. It cannot run in a
+thread of gevent's pool, because such a thread cannot start processes, and each first request starts one (`uname`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ from bench.units import NS_PER_S
 from bench.untrusted.safe_io import read_json
 
 FIRST_RETRIES = 2
-"""azure-identity's own retries, of responses like 429 and 500, when a run starts; later `TokenRenewer` retries."""
+"""The number of azure-identity's own retries, after responses such as 429 and 500, when a run starts.
+
+Later, `TokenRenewer` retries instead.
+"""
 CONNECT_LIMIT_S, READ_LIMIT_S = 3, 10
 WHY_LENGTH, WHY_IN_CHAIN_LENGTH = 200, 110
 
@@ -57,7 +60,10 @@ _UNAVAILABLE = re.compile(r"^(\w+Credential:) \w+Credential authentication unava
 
 
 class SignInError(RtbenchError):
-    """A sign-in without a token. The text is one line: the credentials, why each failed (`why`), and the remedy."""
+    """A sign-in without a token.
+
+    The text is one line: the credentials, why each of them failed (`why`), and the remedy.
+    """
 
     def __init__(self, why: str, remedy: str = "") -> None:
         super().__init__(f"{why}: {remedy}" if remedy else why)
@@ -66,7 +72,10 @@ class SignInError(RtbenchError):
 
 @dataclass(frozen=True)
 class Token:
-    """A bearer token. `expires_ns`: CLOCK_MONOTONIC; `issuer`: the credential's class; `claims`: public ones of it."""
+    """A bearer token. `expires_ns` is an instant of CLOCK_MONOTONIC.
+
+    `issuer` is the class of the credential that returned it. `claims` are its public claims.
+    """
 
     bearer: Credential
     expires_ns: int
@@ -93,7 +102,10 @@ def fetch_token(entra: EntraSignIn, retries: int) -> Token:
 
 
 def read_token(secret: str, expires_s: int, issuer: str) -> Token:
-    """Return a token as received; `expires_s` in Unix time. Raise SignInError if it cannot be one."""
+    """Return a token from a received secret.
+
+    `expires_s` is in Unix time. Raise SignInError if the secret is not a token.
+    """
     now_ns, wall_ns = now_with_realtime()
     left_ns = expires_s * NS_PER_S - wall_ns
     if not secret or not all("!" <= character <= "~" for character in secret):
@@ -116,7 +128,10 @@ def public_claims(secret: str) -> dict[str, str]:
 
 
 def sign_in_error(entra: EntraSignIn, error: Exception) -> SignInError:
-    """Return one line for an error of azure-identity, whose texts have many, with links and even responses."""
+    """Return an error of one line for an error of azure-identity.
+
+    The text of azure-identity has many lines, with links and even responses.
+    """
     proxy = [*proxy_secrets(entra.proxy)] if isinstance(entra.proxy, Proxy) else []
     said = str(getattr(error, "message", None) or error or type(error).__name__)
     text = redacted(said, [*environment_secrets(), *proxy])
@@ -143,10 +158,10 @@ def environment_secrets() -> Iterator[Credential]:
 
 
 def proxies_of(entra: EntraSignIn) -> dict[str, str]:
-    """Return the proxies of azure-identity, in the form of `requests`: an empty one is a direct connection.
+    """Return the proxies of azure-identity, in the form of `requests`. An empty proxy means a direct connection.
 
-    The endpoints of managed identities have no TLS; they are on this machine or next to it, and need no proxy. The
-    environment's variables decide all that is not set here.
+    The endpoints of managed identities have no TLS. They are on this machine or its host and need no proxy. The
+    environment's variables decide everything that is not set here.
     """
     direct = {"http": ""}
     if isinstance(entra.proxy, Proxy) and entra.kind != "managed_identity":
@@ -156,7 +171,7 @@ def proxies_of(entra: EntraSignIn) -> dict[str, str]:
 
 @contextmanager
 def _certificates(ca: Path | None) -> Iterator[dict[str, Any]]:
-    """Yield the trust settings of azure-identity: a file of the usual authorities and this one; {} by default."""
+    """Yield the trust settings of azure-identity: a file with the usual authorities and `ca`; {} if `ca` is None."""
     if ca is None:
         yield {}
         return
@@ -195,7 +210,7 @@ def _credential(entra: EntraSignIn, retries: int, trusted: Mapping[str, Any]) ->
 
 
 def _service_principal(entra: EntraSignIn, settings: dict[str, Any]) -> Any:
-    """Return the environment's principal, or another one of a target with the environment's secret or certificate."""
+    """Return the service principal: the environment's, or the target's with the environment's secret or certificate."""
     from azure import identity
 
     if entra.client_id is None and entra.tenant_id is None:
@@ -210,7 +225,10 @@ def _service_principal(entra: EntraSignIn, settings: dict[str, Any]) -> Any:
 
 
 def _issuer(credential: Any) -> str:
-    """Return the class that responded: of a chain the successful link, of a wrapper also what it wraps."""
+    """Return the name of the class that responded.
+
+    For a chain, it is the credential that succeeded. For a wrapper, the name includes the wrapped class.
+    """
     link = getattr(credential, "_successful_credential", None) or credential
     inner = getattr(link, "_credential", None)
     name = type(link).__name__

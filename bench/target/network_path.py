@@ -1,8 +1,8 @@
 """The network path to a target, from its settings: certificates, a proxy, another address, compression.
 
-A proxy is named by a URL, or by the environment's usual variables: HTTPS_PROXY, else ALL_PROXY, and NO_PROXY, each in
-lower case first (as in curl and Python). HTTP_PROXY is for addresses without TLS; ours are on this machine, for which
-no proxy is used (as in Go).
+A proxy is named by a URL, or by the usual environment variables. These are HTTPS_PROXY, otherwise ALL_PROXY, and
+NO_PROXY; the name in lower case has priority (as in curl and Python). HTTP_PROXY is for addresses without TLS. Such
+addresses of targets are on this machine, and no proxy is used for them (as in Go).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
     "socks4": ("socks4", 1080, False),
     "socks4a": ("socks4", 1080, True),
 }
-"""The scheme of a URL → the protocol, its usual port, and whether the proxy looks names up."""
+"""A mapping from the scheme of a URL to (protocol, usual port, True if the proxy resolves host names)."""
 EXAMPLE = "http://HOST:PORT or socks5h://HOST:PORT"
 VARIABLES = ("HTTPS_PROXY", "ALL_PROXY")
 READ_BY_OTHERS = (*VARIABLES, "HTTP_PROXY")
-"""The variables that libraries read by themselves."""
+"""The environment variables that libraries read directly."""
 NONE: Final = "none"
 
 
@@ -111,7 +111,10 @@ def _content(path: str, key: str, around: SettingsContext) -> bytes:
 
 
 def parsed_proxy(text: str, source: str) -> Proxy:
-    """Return the proxy at a URL. Raise SettingError, which never quotes it: it may hold a password."""
+    """Return the proxy at a URL.
+
+    Raise SettingError, which never quotes the URL, because the URL may contain a password.
+    """
 
     def refuse(problem: str) -> SettingError:
         return SettingError("proxy", f"{source} {problem}")
@@ -152,7 +155,10 @@ def proxy_url(proxy: Proxy) -> str:
 
 
 def proxy_secrets(proxy: Proxy) -> Iterator[Credential]:
-    """Yield the secrets of a proxy, in each encoding that is sent. A user alone may be a token."""
+    """Yield the secrets of a proxy, in each encoding in which they are sent.
+
+    A user without a password may be a token.
+    """
     secret = proxy.password or proxy.user
     if secret:
         both = f"{proxy.user or ''}:{proxy.password or ''}"
@@ -170,7 +176,10 @@ def environment_proxy_secrets(environ: Mapping[str, str]) -> Iterator[Credential
 
 
 def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str] | None:
-    """Return (name, value) of a variable in lower case, else in upper case; None if the first one set is empty."""
+    """Return (name, value) of a variable. The name in lower case has priority over upper case.
+
+    Return None if the first variable that is set is empty, or if none is set.
+    """
     for spelling in (name.lower(), name):
         value = environ.get(spelling)
         if value is not None:
@@ -187,7 +196,7 @@ def _names(entry: str, host: str, port: int) -> bool:
         return False
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)
-    except ValueError:  # one of them is a name
+    except ValueError:  # one of the two is a name, not an address
         name = name.removeprefix("*").strip(".")
         return bool(name) and f".{host}".endswith(f".{name}")
 

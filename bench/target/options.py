@@ -1,8 +1,8 @@
 """The options by which a command line names a service and the network path to it, in one table.
 
-It defines the command line of runs with its variables, that of commands, and the keys of `targets.yaml` of the same
-meaning: an option and the key of its name mean the same. Every command reads it at its start, so it imports nothing
-slow.
+The table defines the command line of runs with its environment variables, and the command line of other commands. It
+also defines the keys of `targets.yaml` that have the same names and meanings as options. Every command imports this
+module at its start, so it imports nothing slow.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ AUTHS = ("key", "basic", *get_args(SignInName))
 
 @dataclass(frozen=True)
 class TargetOption:
-    """An option. `note`: its purpose, without a capital letter and a full stop; `words`: the permitted values.
+    """An option. `note` is its purpose, without a capital letter and a full stop. `words` are the permitted values.
 
-    `kind`: int, Path or str, or tuple for names separated by commas.
+    `kind` is int, Path or str, or tuple for names that are separated by commas.
     """
 
     note: str
@@ -57,7 +57,7 @@ class TargetOption:
 
 
 def option(note: str, metavar: str | None = None, *, default: Any = None, **more: Any) -> Any:
-    """Return a field of `ServiceOptions`: see `TargetOption`."""
+    """Return a field of `ServiceOptions`. `TargetOption` describes the arguments."""
     return field(default=default, metadata={OPTION: TargetOption(note, metavar, **more)})
 
 

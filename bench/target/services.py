@@ -20,10 +20,10 @@ MODEL = "{model}"
 class KnownService:
     """One service.
 
-    `url`: its address, with `{model}` in place of the model, whose default is `model`. `hosts`: ends of the names of
-    its hosts; none for a server that people run themselves. `api_key_env`: the variable from which its own clients read
-    the key. `basic`: the key is sent by Basic authentication. `minutes`: the maximum duration of a session; None if no
-    limit is known.
+    `url` is its address, with `{model}` in place of the model. `model` is the default model. `hosts` are the ends of
+    its host names; there are none for a server that people run themselves. `api_key_env` is the variable from which the
+    service's own clients read the key. `basic` is True if the key is sent by Basic authentication. `minutes` is the
+    maximum duration of a session; None if no limit is known.
     """
 
     title: str
@@ -108,7 +108,7 @@ OF_PATHS = {
 
 
 def service_at(host: str, path: str) -> str | None:
-    """Return the service at an address, by its host, or else by its path; None if it is unknown."""
+    """Return the service at an address; None if it is unknown. The host is compared first, and then the path."""
     named = host.removesuffix(".")
     by_host = (name for name, known in SERVICES.items() if any(f".{named}".endswith(f".{end}") for end in known.hosts))
     return next(by_host, OF_PATHS.get(path))

@@ -1,4 +1,7 @@
-"""A service and how to reach it, in plain data, which all other modules use."""
+"""A service, and the data that is needed to connect to it.
+
+All other modules use these classes, which are plain data.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from bench.transport.interface import DIRECT, NetworkPath, Proxy
 
 Service = str
 """`azure`, a name of `bench.target.services`, or `other`."""
-AZURE_PREVIEW_CONNECTS_PER_MIN = 30.0  # its quota counts new connections, tens per minute
+AZURE_PREVIEW_CONNECTS_PER_MIN = 30.0  # the service's quota is tens of new connections per minute
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]")
 _PUBLIC_QUERY = frozenset(
     {"model", "deployment", "api-version", "call_id", "intent"}
@@ -28,11 +31,11 @@ _PUBLIC_QUERY = frozenset(
 
 @dataclass(frozen=True)
 class EntraSignIn:
-    """A sign-in without a key: the credential of azure-identity, the scope, and the network path to it.
+    """A sign-in without a key: the credential of azure-identity, the scope, and the network path to the sign-in host.
 
-    `kind`: default (the chain of DefaultAzureCredential), managed_identity, service_principal, workload_identity or
-    azure_cli. `authority`: the sign-in host of a sovereign cloud, None for the public one. `proxy`: the target's, which
-    may be "none"; None leaves it to the environment. `ca`: an additional authority to trust.
+    `kind` is default (the chain of DefaultAzureCredential), managed_identity, service_principal, workload_identity or
+    azure_cli. `authority` is the sign-in host of a sovereign cloud; None for the public cloud. `proxy` is the target's
+    proxy, or "none"; if it is None, the environment decides. `ca` is an additional authority to trust.
     """
 
     scope: str
@@ -50,11 +53,11 @@ Auth = Credential | EntraSignIn | None
 
 @dataclass(frozen=True)
 class Target:
-    """A service and how to reach it.
+    """A service, and the data that is needed to connect to it.
 
     `label` is its name in rows and reports. `resource` is the path and query of the request line. `headers` are sent
-    with the upgrade, and never stored. `session`: settings that replace a script's for this target, such as a variant
-    of `variant_of`. `notices`: messages to show before a run.
+    with the upgrade, and never stored. `session` has the settings that replace a script's settings for this target.
+    `variant_of` is the target of which this target is a variant. `notices` are messages to show before a run.
     """
 
     label: str
@@ -69,19 +72,22 @@ class Target:
     network_path: NetworkPath = DIRECT
     region: str | None = None
     connect_rate_per_min: float | None = None
-    """None for the service's default, see `connects_per_min`; 0 for no limit."""
+    """The limit on new connections per minute; 0 for no limit.
+
+    None means the service's default (`connects_per_min`).
+    """
     prices: Prices | None = None
-    """None if the model that answers determines them."""
+    """The prices; None if they depend on the model that answers."""
     model: str | None = None
     """The requested model's or deployment's name."""
     session: Mapping[str, Any] = field(default_factory=dict)
     session_source: str = ""
-    """The place of `session` in a file, for errors: targets.yaml:12."""
+    """The position of `session` in a file, for errors, such as targets.yaml:12."""
     variant_of: str | None = None
     subprotocols: tuple[str, ...] = field(default=(), repr=False)
     """The values to offer in `Sec-WebSocket-Protocol`, which are never stored."""
     secrets: tuple[Credential, ...] = field(default=(), repr=False)
-    """Further values that must never be shown: those of `${NAME}`, and the parts of a password."""
+    """Further values that must never be shown: the values of `${NAME}`, and the parts of a password."""
     notices: tuple[str, ...] = ()
 
     @property
@@ -92,7 +98,7 @@ class Target:
 
     @property
     def terms(self) -> PricingTerms:
-        """The terms that price its turns before it answers."""
+        """The terms that determine the price of the target's turns before the service has answered."""
         return PricingTerms(self.model, self.prices, self.dialect.name not in UNLISTED_DIALECTS)
 
     @property
@@ -105,7 +111,10 @@ class Target:
         return self.url.replace(CALL_ID, call_id)
 
     def connection_headers(self, call_id: str) -> list[tuple[str, str]]:
-        """Return the headers of one connection's upgrade: its own, and its provider's that it does not set itself."""
+        """Return the headers of one connection's upgrade: the target's headers, and those of its provider.
+
+        If both set the same header, the target's header is used.
+        """
         own = {name.lower() for name, _ in self.headers}
         provided = self.dialect.provider.headers if self.dialect.provider else ()
         every = (*(header for header in provided if header[0].lower() not in own), *self.headers)

@@ -47,7 +47,7 @@ from bench.yaml_file import LocatedValue, read_yaml
 
 T = TypeVar("T")
 MAX_HEADERS = 10
-"""Azure responds with 431 to more."""
+"""The maximum number of custom headers. Azure responds with 431 to more."""
 PUBLIC_SCOPE = "https://cognitiveservices.azure.com/.default"
 NAME = "[A-Za-z0-9_-]{1,64}"
 KEYWORD = "[!-~]{1,1000}"
@@ -75,7 +75,7 @@ SIGN_IN = Choice(get_args(SignInName))
 
 
 class ApiVersionValidator(RegexString):
-    """A dated version of the API: text, or the date that YAML makes of one without quotes."""
+    """The validator of a dated version of the API: text, or the date as which YAML reads a version without quotes."""
 
     def read(self, value: LocatedValue) -> str:
         content = value.content()
@@ -156,7 +156,10 @@ VARIANTS = MapOf(NAME, struct_of(VariantSettings))
 
 
 def as_option(name: str, shape: Validator[Any] | None = None, *, quiet: bool = False) -> Any:
-    """Return the key with the meaning of the option `name`: one of its values, if there is no `shape`."""
+    """Return a key that has the meaning of the option `name`.
+
+    If there is no `shape`, the key has the option's values.
+    """
     return field_key(shape or Choice(OPTIONS[name].words), OPTIONS[name].sentence, quiet=quiet)
 
 
@@ -252,7 +255,10 @@ GIVE_PRICES = "add `prices:` to the target in targets.yaml, or use a price file:
 
 @dataclass(frozen=True)
 class PriceTable:
-    """Prices by model. `as_of`: their date, YYYY-MM-DD; `name`: of the file; `sources`: a line for each model."""
+    """Prices by model.
+
+    `as_of` is their date, YYYY-MM-DD. `name` is the name of the file. `sources` has a line for each model.
+    """
 
     as_of: str
     name: str

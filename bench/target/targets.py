@@ -1,10 +1,11 @@
 """The choice of services to measure: by names in a `targets.yaml`, by a URL, or by Azure's variables.
 
-With a URL only two things are read from the environment: the key that `--api-key-env` names, and the usual variables of
-proxies. So no key goes to a server for which it is not intended, and there is no sign-in without a request for it.
+With a URL, only two things are read from the environment: the key that `--api-key-env` names, and the usual variables
+of proxies. So no key is sent to a server for which it is not intended, and a client signs in only if the user requests
+it.
 
-A target is made from its settings, from any source: its address, its prices, and its sign-in, which is by a key,
-through Microsoft Entra ID, or missing. This module fetches nothing.
+A target is made from its settings, from any source: its address, its prices, and its sign-in. The sign-in is by a key
+or through Microsoft Entra ID, or there is none. This module fetches nothing.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def resolve_every_target(environ: Mapping[str, str], service_options: ServiceOpt
 
 
 def _options(service_options: ServiceOptions) -> TargetSettings:
-    """Return the options' values, checked as a file's keys are; errors have the options' names."""
+    """Return the values of the options, checked like the keys of a file. Errors contain the names of the options."""
     settings = TargetSettings(
         **{
             name: TARGET.fields[name].read(PythonValue(OPTIONS[name].flag, value))
@@ -282,7 +283,10 @@ VOICE_LIVE_SCOPE = "https://ai.azure.com/.default"
 
 
 def build_target(settings: TargetSettings, around: SettingsContext) -> Target:
-    """Return the target of these settings; its default name is its host's. Raise SettingError or UsageError."""
+    """Return the target of these settings.
+
+    Its default name is the name of its host. Raise SettingError or UsageError.
+    """
     if settings.service is not None:
         settings = with_service_defaults(settings, SERVICES[settings.service], around)
     address = _address(settings, around.names)
@@ -293,7 +297,7 @@ def build_target(settings: TargetSettings, around: SettingsContext) -> Target:
     auth, of_auth, sign_in_notices = auth_of(settings, around, address, network_path)
     further, of_headers = further_headers(settings.headers or {}, around.environ)
     ours = (("User-Agent", f"rtbench/{tool_version()}"), *address.headers)
-    theirs = {name.lower() for name, _ in further}  # those of the target win if both set one
+    theirs = {name.lower() for name, _ in further}  # if both set a header, the target's is used
     offered, of_offered = subprotocols(settings.subprotocols or (), around.environ)
     return Target(
         label=settings.name or as_label(address.host),

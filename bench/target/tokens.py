@@ -1,7 +1,8 @@
 """The tokens of a run: fetched before its sessions, renewed in the background, and hidden in every text.
 
-There is one token for each way of signing in, which all its targets share. It is renewed in the background when half of
-its life is over, so only the first one is waited for; while renewing fails, the old one is used until it expires.
+There is one token for each way of signing in. All targets with that way share the token. The token is renewed in the
+background when half of its life is over, so callers wait only for the first token. If a renewal fails, the old token is
+used until it expires.
 """
 
 from __future__ import annotations
@@ -30,15 +31,18 @@ from bench.transport.gevent_patch import with_timeout
 from bench.units import NS_PER_S
 
 MARGIN_S = 0.5
-"""The last part of a token's life, in which it is not sent, because the service checks it a little later."""
+"""The last part of a token's life, in s.
+
+The token is not sent in it, because the service checks the token a little later.
+"""
 MIN_PAUSE_S = 0.5
 MAX_BACKOFF_S = 60.0
 MAX_OUTAGE_BACKOFF_S = 5.0
-"""While no token is valid, sessions fail, so renewing is tried more often."""
+"""The maximum delay between renewals while no token is valid. It is short because sessions fail at that time."""
 FETCH_LIMIT_S = 30.0
-"""azure-identity limits each connect and each read, but not their sum."""
+"""The time limit for fetching a token. azure-identity limits each connect and each read, but not their sum."""
 MAX_SESSION_NS = 60 * 60 * NS_PER_S
-"""The time after its end for which a token may still be quoted, in the session that was opened with it."""
+"""The time after a token's end for which a text may still quote the token, in the session that was opened with it."""
 REFRESH: Final = "auth_refresh"
 
 NoteIncident = Callable[[str, str], None]
@@ -51,7 +55,7 @@ def ignore(kind: str, text: str) -> None:
 
 @dataclass(frozen=True)
 class TokenSource:
-    """The source of a target's token. `claims`: aud, tid, appid, oid, exp, as far as the token is a JWT."""
+    """The source of a target's token. `claims` are aud, tid, appid, oid and exp, if the token is a JWT and has them."""
 
     credential: str
     scope: str
@@ -133,9 +137,10 @@ def closed_on_failure(keyring: Keyring) -> Iterator[None]:
 
 
 class TokenRenewer:
-    """The token of one way of signing in, over its renewals. `tokens`: all that may still be quoted, the newest last.
+    """The token of one way of signing in, over its renewals.
 
-    Its thread is a greenlet if gevent has patched `threading`.
+    `tokens` are all tokens that a text may still quote, the newest last. The thread of the renewer is a greenlet if
+    gevent has patched `threading`.
     """
 
     def __init__(self, way: EntraSignIn, fetch: Fetch, incident: NoteIncident) -> None:
@@ -223,12 +228,12 @@ class TokenRenewer:
             self._requested_ns = None
 
     def _store(self, token: Token) -> None:
-        """Use the token, unless it is the old one again, or one that ends earlier."""
+        """Use the token, unless it is the old token again, or ends before the old token."""
         self._failures = 0
         if self.current_token is not None and token.expires_ns <= self.current_token.expires_ns:
             return
         ended_ns, same = monotonic_ns() - MAX_SESSION_NS, token.bearer.header()
-        # a session that is still open may have been opened with one that ended since this instant
+        # A session that is still open may have been opened with a token that ended after this instant.
         quotable = (old for old in self.tokens if old.expires_ns > ended_ns and old.bearer.header() != same)
         with self._renewed:
             self.tokens = (*quotable, token)

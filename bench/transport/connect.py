@@ -49,10 +49,10 @@ def connect(
     phases: ConnectTimings,
     path: NetworkPath = DIRECT,
 ) -> ByteStream:
-    """Look up the name, connect, and do the TLS handshake with `host`, also if another address or a proxy leads to it.
+    """Look up the name, connect, and do the TLS handshake with `host`, even if the path has another address or a proxy.
 
-    With a proxy, `dns_done` is when its name was looked up (and the service's, unless the proxy does that), and
-    `tcp_done` is when its tunnel is open. Raise ConnectError with the outcome: `connect_failed:dns|tcp|proxy|tls`,
+    With a proxy, `dns_done` is when the proxy's name was looked up (and the service's, unless the proxy does that).
+    `tcp_done` is when the tunnel is open. Raise ConnectError with the outcome: `connect_failed:dns|tcp|proxy|tls`,
     `timeout:…`.
     """
     tcp = open_tcp(host, port, limits, phases, path)
@@ -106,8 +106,8 @@ def open_stream(addresses: list[Any], limit_s: float, stage: str = "tcp", scope:
 def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> Any:
     """Connect to the first address that answers. Raise ConnectError `connect_failed:<stage>` or `timeout:<stage>`.
 
-    All addresses share one limit. Each gets an equal share of the remaining time, so that an address whose packets are
-    dropped, for example of a family without a route, leaves time for the others.
+    All addresses share one limit. Each address gets an equal share of the remaining time. So an address whose packets
+    are dropped, such as one of a family without a route, leaves time for the others.
     """
     until_ns = monotonic_ns() + int(limit_s * NS_PER_S)
     problem = ConnectError("connect_failed:dns", "the host name has no address")
@@ -172,9 +172,9 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
 class ProxySocket:
     """A TCP stream with the socket interface of python-socks, and the function that opens the connection to it.
 
-    `whole_head`: one `recv` returns the complete head of an HTTP answer, however it was split; otherwise no more bytes
-    than requested. `beyond` holds received bytes that were not requested. The time that this process takes to answer is
-    added to `until_ns`, because the proxy waits for the answer.
+    If `whole_head` is True, one `recv` returns the complete head of an HTTP answer, however it was split. Otherwise it
+    returns at most the requested number of bytes. `beyond` contains received bytes that were not requested. The time
+    that this process takes to answer is added to `until_ns`, because the proxy waits for the answer.
     """
 
     def __init__(self, stream: TcpStream, until_ns: int, *, whole_head: bool) -> None:
@@ -221,7 +221,10 @@ def _refusal(proxy: Proxy, words: str) -> ConnectError:
 
 
 def _error_text(proxy: Proxy, error: ProxyError) -> str:
-    """Return the proxy's text, without a password that it may have repeated. If it requires a login, add the remedy."""
+    """Return the proxy's text.
+
+    A password that the proxy repeated is removed. If the proxy requires a login, add the remedy.
+    """
     said = str(error)
     if proxy.password:
         basic = base64.b64encode(f"{proxy.user}:{proxy.password}".encode("latin-1", "replace")).decode()

@@ -2,11 +2,12 @@
 
 `LoopMonitor` determines instants at which sockets were certainly empty, by checks of the loop's epoll set. gevent's
 loop runs `prepare` watchers directly before it polls and `check` watchers directly after. The clock is read before a
-check or a poll, because a process may lose its core between a call and a later clock reading.
+check or a poll. If it were read after the call, the process could lose its core in between.
 
-`CallbackScheduler` runs due callbacks in passes of the loop: within microseconds if there are few, otherwise together.
-The loop's own timers are late by up to a millisecond, because it waits in whole milliseconds. A timer that is a file
-(`timerfd`) is not. Each pass costs a wake-up of the process, which takes longer than sending a chunk of audio.
+`CallbackScheduler` runs due callbacks in passes of the loop. If there are few callbacks, they run within microseconds;
+otherwise they run together. The loop's own timers are late by up to a millisecond, because the loop waits in whole
+milliseconds. A timer that is a file (`timerfd`) does not have this delay. Each pass costs a wake-up of the process,
+which takes longer than sending a chunk of audio.
 
 `Poller` polls the sockets of streaming replies together, every few milliseconds. The kernel timestamps the data
 meanwhile, so a late poll loses no information. A process that wakes up for each delta would spend most of its time on
@@ -36,16 +37,16 @@ except ModuleNotFoundError as missing:
 READABLE = 1
 """Event of gevent's watchers, and EPOLLIN of linux/eventpoll.h, which gevent removes from the module select."""
 CHECK_PERIOD_NS = 200_000
-"""The time that the loop handles events before it checks which other sockets are readable meanwhile."""
+"""The time for which the loop handles events before it checks which other sockets have become readable."""
 ACCOUNT_NS = 100_000
 """The maximum error of the kernel's account of a thread. The account does not include interrupts on its core."""
 SCHEDSTAT = "/proc/thread-self/schedstat"
 """The kernel's account of this thread: run time, wait time for a core, and number of runs."""
 MAX_CLOCK_GAP_NS = 600_000
-"""The minimum time between the starts of two passes. A callback may be late by this."""
+"""The minimum time between the starts of two passes. A callback may be late by this time."""
 IDLE_NS = 60_000_000_000
 POLL_PERIOD_S = 0.002
-"""The period of polls while a reply is streaming. A delta may be older than the timestamp of its read by this."""
+"""The period of polls while a reply is streaming. A delta may be older than the timestamp of its read by one period."""
 
 
 class HubLocal:
@@ -68,7 +69,7 @@ class HubLocal:
         return made
 
     def close(self) -> None:
-        """Release what a forked process shares with its parent."""
+        """Release the resources that a forked process shares with its parent."""
 
 
 class PollSnapshot(NamedTuple):
@@ -94,9 +95,9 @@ class LoopMonitor(HubLocal):
         """True if none of the watched files was ready when the last poll began."""
         self._snapshot = self._snapshot_before = NO_SNAPSHOT
         self._found: dict[int, PollSnapshot] = {}
-        """The sockets that a check has found readable since their last read, each with the snapshot before."""
+        """The sockets that a check has found readable since their last read, each with the snapshot before it."""
         self._switches = self._awake_ns = self._used_ns = 0
-        """The kernel's counts when the last quiet poll began, and the instant."""
+        """The kernel's counts and the clock when the last quiet poll began."""
         self._loop = gevent.get_hub().loop
         self._epoll = self._loop.backend == "epoll"
         try:
@@ -131,7 +132,7 @@ class LoopMonitor(HubLocal):
         now_ns = monotonic_ns()
         found = readable(self._loop.fileno()) if self._epoll else None
         for fd in found or ():
-            # The previous check is the last one at which it was empty.
+            # The previous check is the last one at which the socket was empty.
             self._found.setdefault(fd, self._snapshot)
         self._snapshot_before, self._snapshot = (
             self._snapshot,
@@ -237,14 +238,14 @@ class CallbackScheduler(HubLocal):
         self._watcher.start(self._pass, update=True)
 
     def _pass(self) -> None:
-        now_ns, self._armed_ns = monotonic_ns(), 0  # arm no alarm before all callbacks have run
+        now_ns, self._armed_ns = monotonic_ns(), 0  # no alarm is armed before all callbacks have run
         self._earliest_ns = now_ns + MAX_CLOCK_GAP_NS
         ticks = self._ticks
         while ticks and ticks[0][0] <= now_ns:
             _, _, tick = heapq.heappop(ticks)
             if tick.call is not None:
                 tick.call()
-        while ticks and ticks[0][2].call is None:  # cancelled: the loop need not wake for them
+        while ticks and ticks[0][2].call is None:  # cancelled, so the loop need not wake up for it
             heapq.heappop(ticks)
         self._arm(ticks[0][0] if ticks else now_ns + IDLE_NS)
 

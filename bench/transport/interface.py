@@ -39,7 +39,7 @@ class SendReceipt(NamedTuple):
 class TxTimestamp(NamedTuple):
     """The kernel's timestamp of when a message sent with `stamped` left, or when the peer's TCP acknowledged it.
 
-    `ticket`: of `SendReceipt.handed`.
+    `ticket` identifies the message. It is the ticket in `SendReceipt.handed`.
     """
 
     ticket: int
@@ -51,11 +51,12 @@ CloseCause = Literal["", "reset", "timed_out", "unreachable"]
 
 
 class CloseInfo(NamedTuple):
-    """The end of a connection: close code (1006: no close frame), reason, instant.
+    """The end of a connection: the close code (1006 if there was no close frame), the reason, and the instant.
 
-    `ours`: we ended it, because a message broke a rule of the protocol or exceeded a limit. `cause` is the kernel's
-    reason for a connection without a close frame: the peer or a device on the path reset it, the peer acknowledged no
-    more data, or there was no route to the peer any more. `error_ns` is how much earlier the end may have come.
+    `ours` is True if the client ended it, because a message broke a rule of the protocol or exceeded a limit. `cause`
+    is the kernel's reason if a connection ended without a close frame: the peer or a device on the path reset it, the
+    peer acknowledged no more data, or there was no route to the peer any more. `uncertainty_ns` is how much earlier the
+    end may have come.
     """
 
     code: int
@@ -69,8 +70,8 @@ class CloseInfo(NamedTuple):
 class Handshake(NamedTuple):
     """The phases of connecting, as instants of `bench.columns.SESSION_INSTANTS`, and the response headers.
 
-    `errors_ns` is how much earlier each phase may really have ended. `call_id` is a unique name of the call; "" if the
-    service receives none.
+    `uncertainties_ns` states how much earlier each phase may really have ended. `call_id` is a unique name of the call;
+    "" if the service receives none.
     """
 
     instants: Mapping[str, int]
@@ -93,9 +94,9 @@ class TcpInfo(NamedTuple):
 
 @dataclass(slots=True)
 class ConnectTimings:
-    """The instants of connecting so far, and the wait for a token before.
+    """The instants of connecting so far, and the wait for a token before connecting.
 
-    `errors_ns` is how much earlier each awaited instant may really have been.
+    `uncertainties_ns` states how much earlier each awaited instant may really have been.
     """
 
     instants: dict[str, int] = field(default_factory=dict)
@@ -121,7 +122,10 @@ class ConnectTimings:
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy that opens a tunnel: by HTTP's CONNECT or by SOCKS. `remote_dns`: it looks up the service's name."""
+    """A proxy that opens a tunnel: by HTTP's CONNECT or by SOCKS.
+
+    `remote_dns` is True if the proxy looks up the service's name.
+    """
 
     scheme: Literal["http", "socks4", "socks5"]
     host: str
@@ -138,10 +142,10 @@ class Proxy:
 
 @dataclass(frozen=True)
 class NetworkPath:
-    """The path to a service: through a proxy, to an address in place of the name's, compressed if both sides agree.
+    """The path to a service: a proxy, an address in place of the name's address, and compression if both sides agree.
 
-    `max_message_mib`: a larger message ends its connection. `ca`, `client_cert`, `client_key` are certificate files
-    (PEM) for the TLS context.
+    `max_message_mib` is the maximum size of a message; a larger message ends its connection. `ca`, `client_cert` and
+    `client_key` are certificate files (PEM) for the TLS context.
     """
 
     proxy: Proxy | None = None
@@ -164,7 +168,7 @@ def authority(host: str, port: int) -> str:
 class DeltaListener(Protocol):
     """A listener to a reply that has begun.
 
-    `streaming`: only the end of the reply is awaited, so its deltas may be read slightly late.
+    `streaming` is True if the client awaits only the end of the reply, so that the deltas may be read slightly late.
     """
 
     streaming: bool
@@ -206,7 +210,7 @@ class Transport(Protocol):
         """
 
     def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        """Do the same as `send`, without blocking. If it returns None, `finish` sends the rest."""
+        """Do the same as `send`, without blocking. If it returns None, `flush` sends the rest."""
 
     def flush(self) -> SendReceipt | None:
         """Send the rest of the last offered message. Return None if the connection has ended."""
@@ -231,7 +235,10 @@ class Transport(Protocol):
         """
 
     def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
-        """Learn a template: pass deltas like this one, the message's only event, to the listener of the reply."""
+        """Learn a template: pass later deltas like `event` to the listener of the reply.
+
+        `event` is the message's only event.
+        """
 
     @property
     def watermark_ns(self) -> int:

@@ -32,7 +32,7 @@ A lookup that has timed out occupies its thread until the resolver gives up.
 IDLE_S = 60.0
 """The idle time after which a thread ends."""
 STOPPED_NS = 20_000_000
-"""The maximum delay of the end of a wait. If it is longer, this process and the lookup's thread did not run."""
+"""The maximum delay of the end of a wait. After a longer delay, neither this process nor the lookup's thread ran."""
 
 
 class Lookup(NamedTuple):
@@ -63,7 +63,7 @@ def warm_up() -> None:
 
 
 class _Query:
-    """A lookup, and when its thread started it; 0 before."""
+    """A lookup, and the instant at which its thread started it; 0 before that."""
 
     def __init__(self, host: str, port: int, family: int) -> None:
         self.host, self.started_ns = host, 0

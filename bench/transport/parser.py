@@ -34,7 +34,10 @@ LAST_CHUNK = b"0\r\n\r\n"
 SWITCHING, THROTTLED = 101, 429
 QUOTED = 300
 _LENGTH = re.compile(r"[0-9]{1,18}")
-"""A length of at most 18 digits, which `int` reads. It exceeds every body that is awaited."""
+"""The pattern of a length: at most 18 digits, which `int` reads.
+
+Such a length may exceed every body that is awaited.
+"""
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: (.*))?")
 
 
@@ -121,7 +124,10 @@ def service_message(body: bytes) -> str:
 
 
 PART_BYTES = 4_096
-"""The bytes of a read that are parsed at once. The smallest frames have two bytes, and each may be a ping to answer."""
+"""The number of bytes of a read that are parsed without a pause.
+
+The smallest frames have two bytes, and each may be a ping that must be answered.
+"""
 OWN_WINDOW_BITS, OWN_MEMORY_LEVEL = 12, 5
 """Our settings of compression: 32 kB per connection for sent data. zlib's defaults use 256 kB."""
 SHORT, MAX_OF_TWO_BYTES = 126, 0xFFFF
@@ -143,13 +149,13 @@ class ProtocolParser:
         self.deflate: MeasuredDeflate | None = None
         """The compression of messages, if both sides have agreed on it."""
         self._fed = self._framed = 0
-        """The bytes of received frames, and of complete ones."""
+        """The number of bytes of all received frames, and of complete frames."""
         self._begun = bytearray()
         """The first fragments of a message, in one object."""
         self._binary = False
-        """True if that is a binary message."""
+        """True if the message in fragments is binary."""
         self._message_bytes = 0
-        """The bytes of its frames so far."""
+        """The number of bytes that the frames of the message in fragments have so far."""
 
     @property
     def plain(self) -> bool:
@@ -159,11 +165,11 @@ class ProtocolParser:
         return whole and self._head is None and self.deflate is None
 
     def expect_frames(self) -> None:
-        """Stop looking for an answer: it has arrived, or will not arrive."""
+        """Stop waiting for the answer to the upgrade: it has arrived, or will not arrive."""
         self.response = self._head = None
 
     def parse(self, read: SocketRead, begun: bytes = b"") -> list[ReceivedMessage]:
-        """Return the messages that a read completes. `begun`: bytes of a frame that the peer did not complete."""
+        """Return the messages that a read completes. `begun` contains the start of a frame from earlier reads."""
         if begun:
             self._fed += len(begun)
             self._protocol.receive_data(begun)
@@ -232,7 +238,10 @@ class ProtocolParser:
 
 
 class MeasuredDeflate(Extension):
-    """The compression extension of one connection. `came`: payload bytes of received frames, as on the wire."""
+    """The compression extension of one connection.
+
+    `came` is the number of payload bytes of received frames, before decompression.
+    """
 
     def __init__(self, deflate: PerMessageDeflate) -> None:
         self.name = deflate.name

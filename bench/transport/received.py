@@ -1,4 +1,4 @@
-"""Received data with its arrival: of a read, of a message, and of a matched delta."""
+"""Received data with its arrival: the data of a read, of a message, and of a matched delta."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ RECORD_HEADER, RECORD_BYTES = 5, 16_384
 class SocketRead(NamedTuple):
     """The bytes of one read, with the facts about their arrival.
 
-    `stamp_ns` is the arrival of the last segment. `empty_ns` is the latest instant before it at which the socket is
-    known to have been empty. `complete`: the read ended at the end of a record of the sender, and emptied the socket.
-    Empty data: the peer has closed the connection, or it broke.
+    `timestamp_ns` is the arrival of the last segment. `empty_ns` is the latest instant before it at which the socket is
+    known to have been empty. `is_complete` is True if the read ended at the end of a record of the sender, and emptied
+    the socket. Empty data means that the peer has closed the connection, or that the connection broke.
     """
 
     data: bytes
@@ -39,8 +39,8 @@ class ReceivedMessage(NamedTuple):
 class MatchedDelta(NamedTuple):
     """A delta that matched a template (`bench.transport.fast.reader`).
 
-    `event` is the template's event, without a payload. `lag_ns` is the time from its arrival to its match. `data` is
-    its message, if texts are kept.
+    `event` is the event of the template, without a payload. `lag_ns` is the time from the arrival of the delta to its
+    match. `data` is the message of the delta, if texts are stored.
     """
 
     event: ServerEvent

@@ -54,7 +54,7 @@ class ByteStream(Protocol):
     """A connected byte stream."""
 
     sieve: Sieve
-    """The sieve in front of `take` of `listen`, which receives what the sieve leaves of each read."""
+    """The sieve that receives each read first. The rest of each read goes to `take` of `receive_until`."""
 
     def read(self, until_ns: int) -> SocketRead | None:
         """Wait for bytes. Return None if `until_ns` passed and all that arrived by then was read."""
@@ -64,9 +64,9 @@ class ByteStream(Protocol):
     ) -> bool:
         """Pass reads to `take` in the event loop until it returns True. Return False if `until_ns` passed before.
 
-        If `until_ns` has already passed, everything that arrived by then is still read. `sender`: as in
-        `bench.transport.interface.Transport`; if it returns True, so does this. `polled`: the socket may be polled only
-        every few milliseconds.
+        If `until_ns` has already passed, everything that arrived by then is still read. `sender` has the same meaning
+        as in `bench.transport.interface.Transport`. If it returns True, this function returns True. `polled` is True if
+        the socket may be polled only every few milliseconds.
         """
 
     @property
@@ -92,7 +92,7 @@ class ByteStream(Protocol):
         """
 
     def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
-        """Do the same as `write`, without blocking. Return None if `finish` must send the rest."""
+        """Do the same as `write`, without blocking. Return None if `flush` must send the rest."""
 
     def flush(self) -> SendTime:
         """Send the rest of the last offered data. Raise OSError."""
@@ -119,7 +119,7 @@ class TcpStream:
         hub = gevent.get_hub()
         self._hub = hub
         self._io: dict[int, Any] = {}
-        """The watchers by the events for which they wait. Each is created at its first use."""
+        """The watchers, by the event for which each waits. A watcher is created at its first use."""
         self._fd = sock.fileno()
         # The watcher exists as long as the connection, because starting a new one for each read is slow. It has the
         # highest priority in the loop, so that sockets are emptied before their data is processed.
@@ -135,7 +135,7 @@ class TcpStream:
         self._unsent: UnsentBytes | None = None
         """The rest of the offered data."""
         self._finished: SendTime | None = None
-        """The time at which the offered data was sent, until `finish` returns it."""
+        """The time at which the offered data was sent, until `flush` returns it."""
         self._held: deque[SocketRead] = deque()
         """The reads during a blocked write that are not passed on yet."""
         self._held_bytes = 0
@@ -317,7 +317,7 @@ class TcpStream:
         return handed
 
     def _hold(self, polls: int | None) -> None:
-        """Read and buffer the available bytes, if any. `polls`: as of `SocketReader.read`."""
+        """Read the available bytes, if any, and store them. `polls` is the argument of `SocketReader.read`."""
         try:
             read = self._reader.read(NEVER_POLLED_NS, polls, None)
         except (BlockingIOError, InterruptedError):
@@ -356,7 +356,7 @@ class TcpStream:
         unsent = UnsentBytes(memoryview(data), stamped)
         try:
             handed = self._pass_read(unsent)
-        except OSError:  # `finish` gets the same error, and its caller can handle it
+        except OSError:  # `flush` gets the same error, and its caller can handle it
             handed = None
         self._unsent = unsent if handed is None else None
         return handed

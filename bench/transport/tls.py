@@ -19,7 +19,7 @@ from bench.units import NEVER_NS, NS_PER_S
 
 TRUNCATED = "the connection was closed during the handshake"
 OPENSSL_FRAME = re.compile(r"^\[SSL(: \w+)?\] | \(_ssl\.c:\d+\)$")
-"""The text that Python's OpenSSL module puts around the message."""
+"""The text that Python's OpenSSL module adds before and after the message of an error."""
 OWN_CERTIFICATE_ALERTS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA")
 OWN_CERTIFICATE_REMEDY = "the service requires a client certificate that it trusts: set it with --client-cert FILE"
 
@@ -38,7 +38,7 @@ INCOMING = ssl.MemoryBIO()
 
 
 class TlsStream:
-    """TLS over a TCP stream. Each read is fed and drained before the next, so its timestamp stays correct."""
+    """TLS over a TCP stream. Each read is decrypted completely before the next one, so its timestamp stays correct."""
 
     def __init__(self, tcp: TcpStream, context: ssl.SSLContext, host: str) -> None:
         self._tcp = tcp

@@ -22,9 +22,9 @@ from bench.units import NS_PER_S
 SO_TIMESTAMPING = 37  # asm-generic/socket.h; Python's socket module has neither this constant nor the next ones
 TX_SOFTWARE, REPORT_SOFTWARE, OPT_ID, TX_ACK, OPT_TSONLY = 1 << 1, 1 << 4, 1 << 7, 1 << 9, 1 << 11
 OPT_ID_TCP = 1 << 16
-"""Positions count from the last written byte, not from the last acknowledged one; Linux 6.2."""
+"""The option to count positions from the last written byte, not from the last acknowledged one (Linux 6.2)."""
 OPT_RX_FILTER = 1 << 17
-"""Arrivals do not get a second timestamp in this format; Linux 6.12."""
+"""The option that prevents a second timestamp of arrivals in this format (Linux 6.12)."""
 FLAGS = REPORT_SOFTWARE | OPT_ID | OPT_TSONLY
 NEWEST_FIRST = (FLAGS | OPT_ID_TCP | OPT_RX_FILTER, FLAGS | OPT_ID_TCP, FLAGS)
 

@@ -35,10 +35,10 @@ class JsonError(ValueError):
 def read_json(
     data: bytes | str, kind: Any = Any, *, numbers: bool = True, made: Callable[[type, Any], Any] | None = None
 ) -> Any:
-    """Return the value of JSON, as a type of msgspec. Raise JsonError if it is invalid.
+    """Return the value of JSON, as a type of msgspec. Raise JsonError if the text is invalid or has too many levels.
 
-    It has at most DEEPEST levels. `numbers`: integers must fit into 64 bits, which values that are only displayed need
-    not. `made`: a function that makes a value of a type that msgspec does not know.
+    If `numbers` is True, integers must fit into 64 bits. Values that are only displayed need not. `made` is a function
+    that makes a value of a type that msgspec does not know.
     """
     try:
         value = msgspec.json.decode(data, type=kind, dec_hook=made)
@@ -75,7 +75,10 @@ def _check(value: Any, *, numbers: bool) -> None:
 
 
 def open_file(path: Path, *, follow_link: bool = True) -> BinaryIO:
-    """Open a regular file to read, or a link to one if `follow_link`. Raise OSError at once for all else."""
+    """Open a regular file to read. If `follow_link`, a link to a regular file is also opened.
+
+    Raise OSError at once for everything else.
+    """
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_link else os.O_NOFOLLOW))
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
@@ -117,14 +120,15 @@ class AppendFile:
 
 
 def is_regular(path: Path) -> bool:
-    """Return whether this is a regular file, and not a link: a link in a folder from others can lead to any file."""
+    """Return whether this is a regular file and not a link. In a folder from others, a link can lead to any file."""
     return stat.S_ISREG(path.lstat().st_mode)
 
 
 def fresh_beside(path: Path) -> Path:
-    """Return the path of a file to write before it replaces `path`. Remove an existing file there.
+    """Return the path of a file to write before it replaces `path`. Remove an existing file at that path.
 
-    A killed process may have left it, or it is a link in a folder from others, which would redirect the write.
+    A killed process may have left such a file. In a folder from others it may be a link, which would redirect the
+    write.
     """
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)

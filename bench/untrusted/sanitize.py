@@ -15,7 +15,7 @@ from typing import Any
 MAX_SLUG_CHARACTERS = 64
 MAX_LINE_CHARACTERS = 600
 ENDING = 200
-"""The number of characters that remain of the end of a long line, because it states what to do."""
+"""The number of characters at the end of a long line that are not removed, because the end states what to do."""
 MAX_KINDS = 5
 """The maximum number of kinds, named by others, that are listed."""
 _COMMAND = re.compile(r":(?=:[A-Za-z])|#(?=#(?:vso)?\[)")
@@ -69,5 +69,8 @@ def top_counts(kinds: Mapping[str, int]) -> str:
 
 
 def slug(text: str) -> str:
-    """Return a code or reason as a part of an outcome: at most 64 of A-Z a-z 0-9 _ . -, others as _; "" stays empty."""
+    """Return a code or reason as a part of an outcome.
+
+    It has at most 64 characters of A-Z a-z 0-9 _ . -, and each other character becomes _. "" stays empty.
+    """
     return _NO_WORD.sub("_", text[:MAX_SLUG_CHARACTERS])

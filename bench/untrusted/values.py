@@ -21,13 +21,13 @@ MAX_TEXT_CHARACTERS = 100_000
 MAX_ARGUMENTS_CHARACTERS = 100_000
 """The maximum length of a function call's arguments, in characters."""
 MAX_SETTINGS_CHARACTERS = 65_536
-"""The maximum size of a session's settings, in bytes. Of longer settings only the top level remains."""
+"""The maximum size of a session's settings, in bytes. If settings are larger, only their top level remains."""
 MAX_ENTRIES, MAX_DEPTH = 100, 8
 """The maximum number of entries of an object or list in the settings, and the maximum depth of nesting."""
 
 
 def shortened_settings(settings: dict[str, Any], size: int) -> dict[str, Any]:
-    """Return a session's settings with truncated texts and lists. `size`: their bytes of JSON."""
+    """Return a session's settings with truncated texts and lists. `size` is the number of bytes of their JSON."""
     kept: dict[str, Any] = _shortened(settings, MAX_DEPTH if size <= MAX_SETTINGS_CHARACTERS else 1)
     return kept
 

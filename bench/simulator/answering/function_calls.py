@@ -1,10 +1,10 @@
 """The function calls of a response and their arguments, from the profile and the seed. Pure.
 
-If the model may choose (`tool_choice` auto), a response to the caller's turn may call functions. A response to the
-outputs of its calls does not, unless the profile has more rounds.
+If the model may choose (`tool_choice` auto), a response to the caller's turn may call functions. A response that
+follows the outputs of these calls does not call functions, unless the profile has more rounds.
 
 Arguments are generated from the function's JSON Schema (docs/simulator.md, "Function calls"). A schema may have any
-content; unsupported parts give null.
+content. For unsupported parts the generated value is null.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ MAX_LETTERS = 1000
 
 
 def arguments(parameters: Any, rng: np.random.Generator) -> Json:
-    """Return arguments for a function. `parameters` is a JSON Schema, or nothing."""
+    """Return arguments for a function. `parameters` is the JSON Schema of the arguments; None if there is no schema."""
     schema = parameters if isinstance(parameters, dict) else {}
     return _Sample(schema, rng).object(schema, 0)
 
 
 def invalid_arguments(parameters: Any, rng: np.random.Generator) -> Json:
-    """Return invalid arguments: without the first required one, and with an undeclared one."""
+    """Return invalid arguments: the first required argument is missing, and one argument is not declared."""
     fit = arguments(parameters, rng)
     return dict(list(fit.items())[1:]) | {"undeclared": True}
 
 
 class _Sample:
-    """A generator of values for the schemas within `root`, which may refer to each other."""
+    """A generator of values for the schemas within `root`. These schemas may refer to each other."""
 
     def __init__(self, root: Json, rng: np.random.Generator) -> None:
         self._root, self._rng = root, rng
@@ -65,7 +65,7 @@ class _Sample:
         return self._of_type(schema, depth) if inner is None else self.value(inner, depth + 1)
 
     def _inner(self, schema: Json) -> Any:
-        """Return the schema that this one refers to, or its first choice that is not null; None if it has neither."""
+        """Return the schema that this one refers to, or its first choice that is not null; None if neither exists."""
         reference = schema.get("$ref")
         if isinstance(reference, str):
             target: Any = self._root
@@ -110,7 +110,7 @@ def _limit(schema: Json, key: str, default: int) -> int:
 
 
 class GeneratedCall(NamedTuple):
-    """A function call. `tokens` join to its arguments, which are JSON."""
+    """A function call. The `tokens`, when joined, are its arguments as JSON."""
 
     name: str
     tokens: tuple[str, ...]
@@ -118,7 +118,7 @@ class GeneratedCall(NamedTuple):
 
 @dataclass(frozen=True)
 class ResponseTools:
-    """The functions that a response may call. `choice`: auto, none, or required."""
+    """The functions that a response may call. `choice` is `auto`, `none` or `required`."""
 
     functions: Sequence[Json]
     choice: str
@@ -126,12 +126,15 @@ class ResponseTools:
 
     @property
     def written(self) -> bytes:
-        """The functions as the model reads them: JSON, or empty."""
+        """The functions as the model reads them: as JSON; empty if there are none."""
         return msgspec.json.encode(self.functions) if self.functions else b""
 
 
 def tools_of(settings: Json) -> ResponseTools:
-    """Return the functions of a response with these settings. Raise RejectedError if it must call an unknown one."""
+    """Return the functions of a response with these settings.
+
+    Raise RejectedError if the response must call a function that is unknown.
+    """
     functions, choice = settings["tools"], settings["tool_choice"]
     parallel = settings.get("parallel_tool_calls", True)
     if isinstance(choice, str):
@@ -146,7 +149,7 @@ def tools_of(settings: Json) -> ResponseTools:
 def calls_of(
     tools: ResponseTools, read: Sequence[ConversationItem], habits: FunctionCalls, rng: np.random.Generator
 ) -> list[GeneratedCall]:
-    """Return the function calls of a response that reads these items; none if it answers the caller."""
+    """Return the function calls of a response that reads these items; none if it answers the caller instead."""
     calls = tools.choice == "required"
     if tools.functions and tools.choice == "auto":
         rounds = _rounds(read)
@@ -162,7 +165,10 @@ def calls_of(
 
 
 def _rounds(read: Sequence[ConversationItem]) -> int | None:
-    """Return the number of responses with calls since the caller's last turn; None if it is answered or missing."""
+    """Return the number of responses with calls since the caller's last turn.
+
+    None if that turn is already answered, or if there is no turn.
+    """
     calling, following = set[str](), None
     for item in reversed([item for item in read if not item.filler]):
         kind, role = item.body["type"], item.body.get("role")

@@ -1,11 +1,11 @@
-"""The responses of one session: at most one in-band response (a part of the conversation) at a time, and others.
+"""The responses of one session. At most one response at a time is in-band (a part of the conversation).
 
-The input, the content and the timing of a response are composed before any of it is sent. Random properties are drawn
-with the seed, in the order of this file.
+The input, the content and the timing of a response are composed before any part of the response is sent. Random
+properties are drawn with the seed, in the order of this file.
 
 A response, from response.created to response.done, is a series of steps, in the event order of captures from the
-service: a due instant, and a function that renders the event at that instant. An early end drops the remaining steps,
-and `ActiveResponse.ended` closes the open items.
+service. A step is a due instant, and a function that renders the event at that instant. If a response ends early, the
+remaining steps are dropped, and `ActiveResponse.ended` closes the open items.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ class ActiveResponse:
 
     output: OutputSettings
     plan: ResponsePlan
-    items: Sequence[OutputItem]  # as planned
+    items: Sequence[OutputItem]  # the planned items
     writer: ResponseWriter
     metadata: Json | None
     context: ContextUsage
-    failure: Json | None  # error with which it ends at once
+    failure: Json | None  # error with which the response fails at once
 
     status: str = "planned"  # then in_progress, then the status of response.done
 
@@ -158,11 +158,11 @@ class ActiveResponse:
         }
 
     def output_tokens(self) -> TokenCounts:
-        """Return the tokens of the output so far."""
+        """Return the number of tokens in the output that was sent so far."""
         return sum_of(item.tokens for item in self.items)
 
     def _spoken_output(self) -> Json:
-        """Return the output settings, in the names of the dialect."""
+        """Return the output settings, with the keys that the dialect uses."""
         if self.writer.names is GA:
             spoken = {"format": ga_format(RATED_FORMATS[self.output.format]), "voice": self.output.voice}
             return {"output_modalities": ["audio"] if self.output.audio else ["text"], "audio": {"output": spoken}}
@@ -176,7 +176,7 @@ class ActiveResponse:
 
 @dataclass
 class Composer:
-    """The composer of the responses of one session. The whole server shares `quota` and `servers`."""
+    """The composer of the responses of one session. All sessions of the server share `quota` and `servers`."""
 
     session: EffectiveSession
     conversation: Conversation
@@ -236,7 +236,10 @@ class Composer:
         return called and answer.in_band and answer.output.audio and self.session.fills_calls
 
     def filler(self, at_ns: int) -> ActiveResponse:
-        """Return the filler that is sent while functions run. It reads no context, so it has no input tokens."""
+        """Return the filler that is sent while functions run.
+
+        Its input tokens are zero, because it reads no context.
+        """
         plan = self._planner.filler(self._shortest, at_ns)
         return self._response({}, self.session.output({}), plan, NOTHING, None, in_band=True)
 
@@ -270,7 +273,10 @@ class Composer:
 
 
 AFTER_CALL_NS = 200 * NS_PER_MS
-"""The delay from the end of a response with function calls to its filler, if no response follows (an assumption)."""
+"""The delay from the end of a response with function calls to the filler (an assumption).
+
+The filler is sent if no other response follows before this delay.
+"""
 RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}  # per minute; reported if the profile has no quota
 
 
@@ -305,7 +311,10 @@ class ResponseManager:
         return answer
 
     def cancel(self, response_id: Any, at_ns: int) -> str:
-        """Cancel the response with this id, or the active one. Return its id. Raise RejectedError if none is."""
+        """Cancel the response with this id, or the active response.
+
+        Return its id. Raise RejectedError if there is none.
+        """
         wanted = str(response_id or (self._active and self._active.id))
         if not self._cancel(wanted, at_ns, "client_cancelled"):
             raise RejectedError("response_cancel_not_active", "Cancellation failed: no active response found")
@@ -355,7 +364,10 @@ class ResponseManager:
             self._outbox.plan([(done_ns + AFTER_CALL_NS, partial(self._fill, answer))])
 
     def _fill(self, answer: ActiveResponse, at_ns: int) -> None:
-        """Start a filler while functions run, unless another response was requested or this one did not complete."""
+        """Start a filler while functions run.
+
+        Do not start it if another response was requested, or if the response with the calls did not complete.
+        """
         if self._active is answer and answer.status == "completed":
             self._active = self._composer.filler(at_ns)
             self._start(self._active)

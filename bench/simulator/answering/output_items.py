@@ -1,7 +1,8 @@
-"""The output items of a response, messages and function calls: each is announced, and closed with its content.
+"""The output items of a response: messages and function calls.
 
-Events are in the order of captures from the service. An event is rendered at its due instant, and its effects begin
-then. So the content of an item is known at any time, and the item can be closed at any time.
+Each item is announced, and later closed with its content. Events are in the order of captures from the service. An
+event is rendered at its due instant, and its effects begin then. So the content of an item is known at any time, and
+the item can be closed at any time.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class ResponseWriter:
 
 
 class OutputItem(ABC):
-    """An output item while it is sent. `item` joins the conversation, if there is one, when it is announced."""
+    """An output item while it is sent. When it is announced, `item` is added to the conversation, if there is one."""
 
     announced = closed = False
 
@@ -60,7 +61,10 @@ class OutputItem(ABC):
         yield from self._deltas()
 
     def closing(self, status: str) -> Iterator[Render]:
-        """Yield the events that close the item with its content so far; none if it was not announced or is closed."""
+        """Yield the events that close the item with its content so far.
+
+        Yield nothing if the item was not announced, or is already closed.
+        """
         if not self.announced or self.closed:
             return
         yield from self._content_closing()
@@ -73,7 +77,7 @@ class OutputItem(ABC):
     @property
     @abstractmethod
     def tokens(self) -> TokenCounts:
-        """The tokens of the content so far."""
+        """The number of tokens in the content that was sent so far."""
 
     @abstractmethod
     def _deltas(self) -> Iterator[OutboxStep]: ...
@@ -124,7 +128,7 @@ class MessageItem(OutputItem):
 
     @property
     def tokens(self) -> TokenCounts:
-        """The tokens of the content so far; a second of audio has 20."""
+        """The number of tokens in the content that was sent so far. A second of audio has 20 tokens."""
         overhead = AUDIO_ANSWER_TEXT_TOKENS if self._spoken else 0
         return TokenCounts(len(self._words) + overhead, self.spoken_ms // TOKEN_MS)
 
@@ -206,7 +210,7 @@ class FunctionCallItem(OutputItem):
 
     @property
     def tokens(self) -> TokenCounts:
-        """The tokens of the arguments so far."""
+        """The number of tokens in the arguments that were sent so far."""
         return TokenCounts(len(self._written))
 
     def _deltas(self) -> Iterator[OutboxStep]:

@@ -42,7 +42,7 @@ class PlannedDelta(NamedTuple):
 
 @dataclass(frozen=True)
 class DeltaSchedule:
-    """The due instants of one part, in the order of the fields."""
+    """The due instants of one part. They occur in the order of the fields."""
 
     opening_ns: int
     deltas: Sequence[PlannedDelta]
@@ -52,7 +52,7 @@ class DeltaSchedule:
 def audio_schedule(
     profile: Profile, reply: RecordedReply, after_ns: int, first_ns: int, rng: np.random.Generator
 ) -> DeltaSchedule:
-    """Return the schedule of a message with its first audio block at `first_ns` and nothing before `after_ns`."""
+    """Return the schedule of a message. Its first audio block is due at `first_ns`, and nothing before `after_ns`."""
     audio, due_ns = [], float(first_ns)
     for index, block in enumerate(reply.blocks["pcm16"]):
         due_ns += block.audio_ms * NS_PER_MS / profile.generation_speed if index else 0
@@ -60,7 +60,7 @@ def audio_schedule(
     lead = min(len(reply.tokens), int(rng.integers(*profile.transcript_lead_deltas, endpoint=True)))
     text_ns = max(after_ns, first_ns - profile.delays.transcript_lead.draw_ns(rng))
     ahead = _spread(lead, text_ns, first_ns)
-    # No text delta is at the instant of the first audio, because it would be sent before the audio.
+    # No text delta is due at the instant of the first audio, because the text would then be sent before the audio.
     half_ns = (audio[-1].due_ns - first_ns) // (2 * len(reply.tokens))
     during = _spread(len(reply.tokens) - lead, first_ns + half_ns, audio[-1].due_ns)
     return _message(profile, after_ns, sorted(ahead + during + audio), rng)
@@ -75,7 +75,7 @@ def text_schedule(
 
 
 def call_schedule(profile: Profile, tokens: Sequence[str], named_ns: int) -> DeltaSchedule:
-    """Return the schedule of a function call announced at `named_ns`, with argument tokens at a constant rate."""
+    """Return the schedule of a function call that is announced at `named_ns`. Its tokens have a constant rate."""
     pace = profile.functions.arguments_tokens_per_s
     dues = [PlannedDelta(named_ns + int(place / pace * NS_PER_S), False) for place in range(1, len(tokens) + 1)]
     grouped = in_bursts(dues, profile.events_per_segment)
@@ -85,13 +85,13 @@ def call_schedule(profile: Profile, tokens: Sequence[str], named_ns: int) -> Del
 def _message(profile: Profile, after_ns: int, deltas: list[PlannedDelta], rng: np.random.Generator) -> DeltaSchedule:
     grouped = in_bursts(deltas, profile.events_per_segment)
     first_ns = grouped[0].due_ns
-    # Between the preceding event and the first delta, so that they do not share an instant.
+    # The instant is between the preceding event and the first delta, so that no two of them share an instant.
     opening_ns = max(after_ns, first_ns - min(OPENING_NS, (first_ns - after_ns) // 2))
     return DeltaSchedule(opening_ns, grouped, grouped[-1].due_ns + profile.delays.response_done.draw_ns(rng))
 
 
 def _spread(tokens: int, from_ns: int, until_ns: int) -> list[PlannedDelta]:
-    """Return text deltas at equal intervals in [from, until)."""
+    """Return text deltas at equal intervals, from `from_ns` until before `until_ns`."""
     return [PlannedDelta(from_ns + int((until_ns - from_ns) / tokens * place), False) for place in range(tokens)]
 
 
@@ -110,22 +110,22 @@ COMMENTARY, FINAL_ANSWER = "commentary", "final_answer"
 
 
 class ResponseRequest(NamedTuple):
-    """The request for a response: its instant, the earliest instant of its events, and the times that it takes."""
+    """The request for a response: its instant, and the earliest instant and the delays of the events."""
 
     at_ns: int
     earliest_ns: int
     reading_ns: int = 0
     reasoning_ns: int = 0
     slowness: float = 1.0
-    """The factor on its delays."""
+    """The factor by which the delays of the response are multiplied."""
     late_ns: int | None = None
     """The delay after which a filler is sent, if the response has audio; None if no filler is sent."""
 
 
 class ResponseContent(NamedTuple):
-    """The content of a response, in audio or in text: an optional commentary, then the function calls or the answer.
+    """The content of a response, as audio or as text: an optional commentary, then the function calls or the answer.
 
-    `filler`: the reply that is sent first if they are late.
+    `filler` is the reply that is sent first if the function calls or the answer are late.
     """
 
     audio: bool
@@ -137,7 +137,10 @@ class ResponseContent(NamedTuple):
 
 @dataclass(frozen=True)
 class PlannedMessage:
-    """A planned message. `phase`: None if messages do not report it. `filler`: True if sent during function calls."""
+    """A planned message. `phase` is None if messages do not report their phase.
+
+    `filler` is True if the message is sent during function calls.
+    """
 
     reply: RecordedReply
     schedule: DeltaSchedule
@@ -156,7 +159,7 @@ PlannedPart = PlannedMessage | PlannedCall
 
 @dataclass(frozen=True)
 class ResponsePlan:
-    """A planned response, with its instants in order. `cut`: True if the token limit ends it within its last part."""
+    """A planned response, with its instants in order. `cut` is True if the token limit ends it within its last part."""
 
     created_ns: int
     parts: Sequence[PlannedPart]
@@ -208,12 +211,12 @@ class Planner:
     def _completed(
         self, content: ResponseContent, created_ns: int, ahead: list[PlannedPart], after_ns: int, first_ns: int
     ) -> ResponsePlan:
-        """Return the plan of the parts `ahead`, followed by the function calls or the answer."""
+        """Return the plan of a response: first the parts `ahead`, then the function calls or the answer."""
         if not content.calls:
             answer = self._message(content.audio, content.answer, FINAL_ANSWER, after_ns, first_ns)
             return ResponsePlan(created_ns, [*ahead, answer], answer.schedule.done_ns)
         parts, token_ns = ahead, int(NS_PER_S / self._profile.functions.arguments_tokens_per_s)
-        for call in content.calls:  # one after the other; each name takes the time of one token
+        for call in content.calls:  # the calls follow each other; each name takes the time of one token
             schedule = call_schedule(self._profile, call.tokens, first_ns)
             parts, first_ns = [*parts, PlannedCall(call, schedule)], schedule.done_ns + token_ns
         return ResponsePlan(created_ns, parts, first_ns - token_ns + self._delays.response_done.draw_ns(self._rng))
@@ -234,14 +237,17 @@ AUDIO_ANSWER_TEXT_TOKENS = 12  # an audio reply of 9 words and marks in Azure's 
 
 
 def capped(plan: ResponsePlan, format: AudioFormatName, cap: float) -> ResponsePlan:
-    """Return the plan up to the last token within the cap, which may be within a block; unchanged if all fit."""
+    """Return the plan up to the last token within the limit `cap`. This token may be within a block.
+
+    If all tokens are within the limit, the plan is unchanged.
+    """
     if cap == math.inf:
         return plan
     left = cap
     for place, part in enumerate(plan.parts):
         blocks = 0
         for number, delta in enumerate(part.schedule.deltas):
-            tokens, overhead = 1, 0  # a word has one; a block has its audio, and the first block also an overhead
+            tokens, overhead = 1, 0  # one token for a word, audio tokens for a block; the first block has an overhead
             if delta.audio and isinstance(part, PlannedMessage):
                 overhead = 0 if blocks else AUDIO_ANSWER_TEXT_TOKENS
                 tokens = part.reply.blocks["pcm16"][blocks].audio_ms // TOKEN_MS + overhead
@@ -258,7 +264,7 @@ def capped(plan: ResponsePlan, format: AudioFormatName, cap: float) -> ResponseP
 def _truncated_part(part: PlannedPart, format: AudioFormatName, number: int, block: int, left: int) -> PlannedPart:
     """Return the part without its deltas from `number` on, except the first `left` tokens of its audio `block`.
 
-    The time between its last delta and its end stays the same.
+    The time between the part's last delta and its end stays the same.
     """
     schedule = part.schedule
     delta, kept = schedule.deltas[number], list(schedule.deltas[:number])

@@ -26,7 +26,7 @@ ID = checks.short(32)
 
 
 def audio_bytes(value: Any, place: EventPath) -> bytes:
-    """Return the audio of a base64 text. Raise RejectedError."""
+    """Return the audio that a base64 text contains. Raise RejectedError if the text is invalid."""
     try:
         audio = binascii.a2b_base64(checks.text(value, place), strict_mode=True)
     except ValueError as error:  # binascii.Error, or characters outside ASCII
@@ -77,7 +77,7 @@ PARTS: Mapping[WireNames, Mapping[str, SettingCheck]] = {
 
 
 def _read_part(part: Json, heard: AudioFormat) -> tuple[Json, TokenCounts]:
-    """Return a part as events show it, without audio and images, and its tokens."""
+    """Return (the part as events show it, its number of tokens). Events show neither audio nor images."""
     shown = {key: value for key, value in part.items() if key not in ("audio", "image_url")}
     match part["type"]:
         case "input_audio":
@@ -107,7 +107,7 @@ OUTPUT_KEYS: CheckTable = {**ITEM, "call_id": ID, "output": checks.text}
 def _items(parts: Mapping[str, SettingCheck], *, flat_message: bool, flat_calls: bool) -> SettingCheck:
     """Return the check of an item that a client may create, with these message parts.
 
-    `flat_…`: the keys in FLAT_ITEM are ignored.
+    `flat_message` and `flat_calls` are True if the keys of FLAT_ITEM are accepted and ignored in such items.
     """
     of_message, of_calls = (
         dict.fromkeys(FLAT_ITEM if flat else (), checks.ignored) for flat in (flat_message, flat_calls)
@@ -144,21 +144,24 @@ VOICE_LIVE_ITEMS = _items({**PARTS[PREVIEW], "user": PARTS[GA]["user"]}, flat_me
 
 
 class ItemReader:
-    """A reader of the items of one session. Items without an id get one. Their audio has the format `heard`."""
+    """A reader of the items of one session. It creates an id for an item without one. Audio has the format `heard`."""
 
     def __init__(self, conversation: Conversation, dialect: WireDialect) -> None:
         self._conversation, self._ids = conversation, conversation.ids
         self._check = VOICE_LIVE_ITEMS if dialect.name == VOICE_LIVE.name else ITEMS[dialect.names]
 
     def item(self, wanted: Any, heard: AudioFormat) -> ConversationItem:
-        """Return the item that a client describes. Raise RejectedError."""
+        """Return the item that a client describes. Raise RejectedError if the description is invalid."""
         place = EventPath("item")
         if wanted is None:
             raise checks.missing(place)
         return self._described(wanted, heard, place)
 
     def response_input(self, wanted: Sequence[Any], heard: AudioFormat) -> list[ConversationItem]:
-        """Return the items that a response reads instead of the conversation, described or as references."""
+        """Return the items that a response reads instead of the conversation.
+
+        Each is described in full, or is a reference.
+        """
         items, place = [], EventPath("response.input")
         for number, described in enumerate(wanted):
             where = place.entry(number)
@@ -177,7 +180,7 @@ class ItemReader:
             body = message_body(described["id"], described["role"], list(content))
             return ConversationItem(described["id"], body, TokenCounts(*map(sum, zip(*tokens, strict=True))))
         if described["type"] == "function_call" and "call_id" not in described:
-            described["call_id"] = self._ids.new("call")  # a function call may omit the id, its output may not
+            described["call_id"] = self._ids.new("call")  # a function call may omit the id, but its output may not
         if described["type"].startswith("function_call"):
             described |= {"object": "realtime.item", "status": "completed"}
         tokens = TokenCounts(sum(text_tokens(described.get(key) or "") for key in MODEL_INPUT_KEYS))

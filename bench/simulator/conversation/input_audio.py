@@ -1,14 +1,14 @@
 """The session's stream of input audio: all appended audio, the buffer that is not committed yet, and the speech in it.
 
 Speech is detected by energy, in frames of 10 ms. A frame is active if its level (RMS over the frame, in dB below full
-scale) reaches the level of the threshold: −62 dBFS for 0, −22 dBFS for 1. So 0.5, the service's default, is −42 dBFS.
-Speech begins with the first of three active frames in a row. It is reported when it has lasted `min_speech_ms`,
-including short pauses; a sound that ends earlier is not speech. Speech ends when `silence_ms` of frames follow its last
-active one. Only frames are counted, not time: silence that is not sent is not detected, and the same audio gives the
-same positions, however it is split into messages. Pure.
+scale) reaches the level of the threshold. That level is −62 dBFS for the threshold 0, −42 dBFS for 0.5 (the service's
+default), and −22 dBFS for 1. Speech begins with the first of three consecutive active frames. It is reported when it
+has lasted `min_speech_ms`, including short pauses. A sound that ends earlier is not speech. Speech ends when
+`silence_ms` of frames follow its last active frame. Only frames are counted, not time. So silence that is not sent is
+not detected, and the same audio gives the same positions, however it is split into messages. Pure.
 
-Bytes are read in the format at their arrival. So the unit of the session's audio clock is a tick that divides the
-duration of a byte of every format: 96 ticks a millisecond.
+Bytes are decoded in the format that is set when they arrive, and the format may change. So the unit of the session's
+audio clock is a tick. The duration of a byte of every format is a whole number of ticks, with 96 ticks per millisecond.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def level_dbfs(threshold: float) -> float:
 
 
 def active_frames(samples: Samples, frame_samples: int, threshold: float) -> list[bool]:
-    """Return whether each frame is active. `samples` are whole frames."""
+    """Return, for each frame, whether it is active. `samples` has only complete frames."""
     frames = samples.reshape(-1, frame_samples).astype(np.float64)
-    energy = np.vecdot(frames, frames)  # sums of integers below 2**53, so exact in any order
+    energy = np.vecdot(frames, frames)  # the sums are of integers below 2**53, so they are exact in any order
     wanted = frame_samples * (FULL_SCALE * 10 ** (level_dbfs(threshold) / 20)) ** 2
     flags: list[bool] = (energy >= wanted).tolist()
     return flags
@@ -58,9 +58,9 @@ class StreamPosition(NamedTuple):
 class SpeechEdge(NamedTuple):
     """The start or the end of speech in the audio that was just appended.
 
-    `byte`: the first byte of its first active frame, or the byte after its last one. On the audio clock, `begin_ms` is
-    the start of the speech, and `heard_ms` is the end of the frame in which the edge was detected: for an end, after
-    the silence.
+    `byte` is the first byte of the speech's first active frame, or the byte after its last active frame. `begin_ms` and
+    `heard_ms` are on the audio clock. `begin_ms` is the start of the speech. `heard_ms` is the end of the frame in
+    which the edge was detected; the end of speech is detected after the silence.
     """
 
     began: bool
@@ -70,7 +70,10 @@ class SpeechEdge(NamedTuple):
 
 
 class InputAudio:
-    """The input audio of one session. `silence_ms`: the silence that ends speech; changes apply to the next frame."""
+    """The input audio of one session.
+
+    `silence_ms` is the silence that ends speech. A change applies to the next frame.
+    """
 
     silence_ms = 0.0
     _format: AudioFormat | None  # of the last frame
@@ -91,7 +94,7 @@ class InputAudio:
         return self.end.tick // TICKS_PER_MS
 
     def empty(self) -> None:
-        """Discard the audio that is not committed, and open speech."""
+        """Discard the audio that is not committed. Also forget speech that has not ended."""
         self._buffer_begin = self.end
         self._forget()
 
@@ -100,7 +103,7 @@ class InputAudio:
         self._buffer_begin = self._received_bytes
 
     def append(self, audio: bytes, heard: InputSettings) -> Iterator[SpeechEdge]:
-        """Append `audio`. If turns are detected, yield the edges of speech in it."""
+        """Append `audio`. If turn detection is on, yield the starts and ends of speech in the audio."""
         before, self.end = self.end, self.end.after(len(audio), heard.format)
         if heard.detection is None:
             self._forget()
@@ -123,7 +126,7 @@ class InputAudio:
         self._format = self._begin = None
         self._rest = b""  # less than a frame, for the next append
         self._frame_end = self._run_begin = self._active_end = self.end
-        self._run = self._quiet = 0  # active and inactive frames in a row
+        self._run = self._quiet = 0  # consecutive active and inactive frames
         self._frames = 0  # since `_begin`
         self._speaking = False
 

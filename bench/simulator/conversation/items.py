@@ -1,10 +1,11 @@
 """The conversation and its items: their content in events (without audio), and data that only the server has.
 
-If a client truncates an assistant's audio, responses and `retrieve` no longer see the rest of it, nor its transcript.
-This is the service's behaviour (the official SDK's ConversationItemTruncateEvent).
+If a client truncates an assistant's audio, neither responses nor `retrieve` contain the rest of it or its transcript
+any more. This is the service's behaviour (the official SDK's ConversationItemTruncateEvent).
 
-A response reads instructions, tools, and the whole conversation. The cache contains the beginning that is the same as
-for the last response, in whole blocks. It ends at an item that a client has truncated, deleted or inserted.
+A response reads instructions, tools, and the whole conversation. If the beginning of this input is the same as for the
+last response, its tokens come from the cache, in whole blocks. The cached part ends at an item that a client has
+truncated, deleted or inserted.
 """
 
 from __future__ import annotations
@@ -40,9 +41,10 @@ NO_TOKENS = TokenCounts()
 class ConversationItem:
     """An item of the conversation. `body` is its content in events.
 
-    `spoken`: the sent blocks of an assistant's audio; None for every other item. `response_id`: the response that
-    created it; "" if a client did. `audio_end_ms`: the end at which a client truncated it. `left_out`: True if the
-    model's context has no more room for it. `filler`: True if it was sent while functions ran.
+    `spoken` is the list of sent blocks of an assistant's audio; None for every other item. `response_id` is the id of
+    the response that created the item; "" if a client created it. `audio_end_ms` is the position at which a client
+    truncated the item. `left_out` is True if the model's context has no more room for the item. `filler` is True if the
+    item was sent while functions ran.
     """
 
     id: str
@@ -61,7 +63,7 @@ class ConversationItem:
         return sent_ms if self.audio_end_ms is None else min(self.audio_end_ms, sent_ms)
 
     def hold(self, part: Json, tokens: TokenCounts) -> None:
-        """Store the content of an assistant's item, which a client may have truncated already."""
+        """Store the content of an assistant's item. A client may already have truncated the item."""
         self.body["content"] = [part]
         self.tokens = tokens
         if self.audio_end_ms is not None:
@@ -117,7 +119,7 @@ class Conversation:
         self._promised: set[str] = set()
 
     def before(self, item: ConversationItem) -> str | None:
-        """Return the id of the item before `item`; None if it is the first, or was deleted."""
+        """Return the id of the item before `item`. None if `item` is the first item, or was deleted."""
         ids = [known.id for known in self.items]
         return ids[ids.index(item.id) - 1] if item.id in ids[1:] else None
 
@@ -125,7 +127,7 @@ class Conversation:
         return next((item for item in self.items if item.id == item_id), None)
 
     def known(self, item_id: str, code: str, param: str = "item_id") -> ConversationItem:
-        """Return the item that a client names. Raise RejectedError with `code` if there is none."""
+        """Return the item with the id that a client sent. Raise RejectedError with `code` if there is none."""
         item = self.find(item_id)
         if item is None:
             raise RejectedError(code, f"Item with item_id '{item_id}' not found.", param)
@@ -143,15 +145,15 @@ class Conversation:
         return self.insert(item, None)
 
     def added(self, item: ConversationItem) -> tuple[str, Json]:
-        """Append an item with a reserved id. Return the event that announces it: type and fields."""
+        """Append an item with a reserved id. Return (type, fields) of the event that announces it."""
         return self.events(item, self.fulfil(item))[0]
 
     def done(self, item: ConversationItem) -> tuple[str, Json]:
-        """Return the event that reports a complete item to GA clients: type and fields."""
+        """Return (type, fields) of the event that reports a complete item to GA clients."""
         return self.events(item, self.before(item))[-1]
 
     def events(self, item: ConversationItem, previous: str | None) -> list[tuple[str, Json]]:
-        """Return the events that report a new item: type and fields."""
+        """Return (type, fields) of each event that reports a new item."""
         names = ("added", "done") if self.names is GA else ("created",)
         return [(f"conversation.item.{name}", {"previous_item_id": previous, "item": item.body}) for name in names]
 
@@ -196,7 +198,7 @@ NOTHING = ContextUsage(NO_TOKENS, NO_TOKENS)
 
 
 class ContextPrefix(NamedTuple):
-    """The input of a response before the items: instructions, and tools as JSON, or nothing."""
+    """The input of a response before the items: the instructions, and the tools as JSON; empty if not set."""
 
     instructions: str
     tools: bytes
@@ -214,22 +216,25 @@ class ContextExceededError(Exception):
         self.message = {"type": "invalid_request_error", "code": "context_length_exceeded", "message": message}
 
 
-ReadPart = tuple[object, TokenCounts]  # identity and tokens, in the order of reading
+ReadPart = tuple[object, TokenCounts]  # (identity, tokens) of a part; parts are in the order of reading
 
 
 class ModelHistory:
-    """The conversation as responses read it. `limit_tokens`: the size of the model's context, instructions included."""
+    """The conversation as responses read it.
+
+    `limit_tokens` is the size of the model's context, which includes the instructions.
+    """
 
     def __init__(self, conversation: Conversation, cache: TokenCache, limit_tokens: int | None) -> None:
         self._conversation, self._cache, self._limit_tokens = conversation, cache, limit_tokens
-        self._last: Sequence[ReadPart] = ()  # read by the conversation's last response
+        self._last: Sequence[ReadPart] = ()  # parts that the last in-band response read
 
     def items(self, preface: ContextPrefix, truncation: str | Json | None) -> Sequence[ConversationItem]:
-        """Return the items to read. The oldest that do not fit are left out permanently. Raise ContextExceededError.
+        """Return the items to read. The oldest items that do not fit are left out permanently.
 
-        `truncation` is the session's setting. auto, or nothing: items are left out. disabled: responses to a
-        conversation that is too long fail. An object: the share of the limit to which the conversation is truncated,
-        and the client's limit on the tokens after `preface`.
+        `truncation` is the session's setting. If it is "auto" or missing, items are left out. If it is "disabled", a
+        conversation that is too long raises ContextExceededError. If it is an object, it contains the share of the
+        limit to which the conversation is truncated, and the client's limit on the tokens after `preface`.
         """
         items = [item for item in self._conversation.items if not item.left_out]
         setting = truncation if isinstance(truncation, dict) else {}
@@ -248,7 +253,7 @@ class ModelHistory:
         return items
 
     def read(self, parts: Sequence[ReadPart]) -> ContextUsage:
-        """Return the tokens of these parts, if they are read now."""
+        """Return the tokens of these parts if a response reads them now, and how many of them are cached."""
         same = takewhile(lambda pair: pair[0] == pair[1], zip(parts, self._last, strict=False))
         return ContextUsage(sum_of(tokens for _, tokens in parts), self._cached([part[1] for part, _ in same]))
 
@@ -257,7 +262,7 @@ class ModelHistory:
         self._last = parts
 
     def _cached(self, parts: Sequence[TokenCounts]) -> TokenCounts:
-        """Return the cached tokens of parts that were read before: whole blocks, from the first token on."""
+        """Return the cached tokens of parts that were read before. They are whole blocks from the first token on."""
         count = sum_of(parts).sum
         count = count - count % self._cache.block_tokens if count >= self._cache.min_tokens else 0
         cached = NO_TOKENS

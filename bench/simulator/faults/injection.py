@@ -1,8 +1,8 @@
 """The effects of a profile's faults on one connection, or on one event, as actions for the connection. Pure.
 
-    due events → injector → actions: send, stall, reset, close, end the response
+due events → injector → actions: send, stall, reset, close, end the response
 
-A fault is injected at a place of a session, or of a response, at most once (or into `count` events). The random
+A fault is injected at a place of a session or of a response: at most once there, or into `count` events. The random
 decision depends only on the seed, the session, the response and the fault. So it depends neither on time nor on the
 random delays of the profile.
 """
@@ -26,7 +26,7 @@ from bench.units import NS_PER_MS, NS_PER_S
 
 @dataclass(frozen=True)
 class DeliverEvent:
-    """The action to send an event. `frame`: its bytes on the wire, if they are not the usual ones."""
+    """The action to send an event. `frame` is the bytes on the wire, if they differ from the usual frame."""
 
     event: OutgoingEvent
     frame: bytes | None = None
@@ -34,7 +34,7 @@ class DeliverEvent:
 
 @dataclass(frozen=True)
 class StallConnection:
-    """The action to read and write nothing. `for_ns`: the duration; None: permanently."""
+    """The action to stop reading and writing. `for_ns` is the duration; None if the stall is permanent."""
 
     for_ns: int | None
 
@@ -49,12 +49,15 @@ class EndResponse:
 
 
 FaultAction = DeliverEvent | bytes | StallConnection | EndResponse | Fault
-"""An action of a connection. Bytes: send them, as a part of a frame. A fault: do what its kind states."""
+"""An action of a connection.
+
+If it is bytes, send them as a part of a frame. If it is a fault, do what its kind states.
+"""
 BREAKS = ("freeze", "reset", "tls_alert", "close", "session_expired")
 
 
 def to_connection(fault: Fault) -> Iterator[FaultAction]:
-    """Yield the effects of a fault on a connection, independent of its events; none if it affects only events."""
+    """Yield the effects that a fault has on a connection without changing events; none if it only changes events."""
     if fault.kind == "hang":
         yield StallConnection(None if fault.duration_s is None else round(fault.duration_s * NS_PER_S))
     elif fault.kind in BREAKS:
@@ -72,7 +75,7 @@ SPELLINGS = {
 
 
 def garbled(fault: Fault, given: FaultAction) -> Iterator[FaultAction]:
-    """Yield the actions that replace `given`, if a fault changes the event that it sends."""
+    """Yield the actions that replace the action `given`. A fault may change the event that `given` sends."""
     if not isinstance(given, DeliverEvent):
         yield given
         return
@@ -143,7 +146,10 @@ PLACE_OF_EVENT = {
 
 @dataclass(frozen=True)
 class InjectedFault:
-    """A fault that was injected: the connection (from 1), the instant, and the ids of session and response, if any."""
+    """A fault that was injected, with the number of the connection (from 1) and the instant.
+
+    The ids of the session and of the response are set if the fault belongs to them.
+    """
 
     fault: Fault
     connection: int
@@ -153,11 +159,11 @@ class InjectedFault:
 
 
 Rng = Callable[[int, int], np.random.Generator]
-"""A function of the numbers of a fault and of a response (0: of the session) that returns a generator."""
+"""A function that returns a generator, from the numbers of a fault and of a response (0 for the whole session)."""
 
 
 class FaultInjector:
-    """The faults of one connection. `begun_ns`: start of listening. `noted` is called for each injected fault."""
+    """The faults of one connection. `begun_ns` is when the server started to listen. Each injection calls `noted`."""
 
     def __init__(
         self, faults: Sequence[Fault], connection: int, begun_ns: int, rng: Rng, noted: Callable[[InjectedFault], None]
@@ -166,7 +172,7 @@ class FaultInjector:
         self._connection, self._started_ns, self._rng, self._noted = connection, begun_ns, rng, noted
         self._actions: Iterator[FaultAction] = iter(())
         self._injections: dict[tuple[int, int], int] = {}  # number of injections, by fault and response
-        self._released_ns = 0  # events that are due earlier become due then
+        self._released_ns = 0  # instant at which events that were due earlier become due
         self.session_id: str | None = None
         self._responses = 0
         self._response: _FaultyResponse | None = None
@@ -184,7 +190,7 @@ class FaultInjector:
             yield from to_connection(fault)
 
     def refusal(self, openai: bool, now_ns: int) -> RefusedUpgrade | PostUpgradeRefusal | None:
-        """Return the refusal of an upgrade, at OpenAI's address or at Azure's; None if it is not refused."""
+        """Return the refusal of an upgrade, as OpenAI's or Azure's address sends it; None if it is not refused."""
         others = AZURE if openai else OPENAI
         striking = self._selected(
             "upgrade", now_ns, lambda fault: fault.refusal is not None and fault.kind not in others
@@ -192,7 +198,7 @@ class FaultInjector:
         return next((fault.refusal for fault in striking), None)
 
     def received(self, event_type: str, now_ns: int) -> None:
-        """Record a client event. The faults at the place `input` are among the next actions."""
+        """Record a client event. The next actions then include the faults at the place `input`."""
         if event_type in INPUTS and not self._requested:
             self._requested = True
             self._actions = chain(self._actions, self.at("input", now_ns))
@@ -234,7 +240,7 @@ class FaultInjector:
     def _selected(
         self, place: str, now_ns: int, fits: Callable[[Fault], bool] = lambda fault: fault.refusal is None
     ) -> Iterator[Fault]:
-        """Yield the faults to inject at this place, among those that fit."""
+        """Yield the faults to inject at this place. `fits` selects the faults that are possible there."""
         for number, fault in self._faults:
             if fault.at != place or not fits(fault) or not self._selects(number, fault, now_ns):
                 continue
@@ -264,7 +270,7 @@ class FaultInjector:
 
 
 def _struck(event: OutgoingEvent, faults: Iterable[Fault]) -> Iterator[FaultAction]:
-    """Yield the actions of faults before an event, in their order, and then the event as they change it."""
+    """Yield the actions of the faults before an event, in their order, and then the event with its changes."""
     for fault in faults:
         yield from to_connection(fault)
         if fault.kind == "error":
@@ -280,23 +286,26 @@ def _struck(event: OutgoingEvent, faults: Iterable[Fault]) -> Iterator[FaultActi
 
 
 def _another(event_type: str, fields: Json, event: OutgoingEvent) -> DeliverEvent:
-    """Return another event at the same instant. Its id is made from the instant."""
+    """Return an additional event at the same instant. Its id is made from the instant."""
     body = event_bytes(event_type, f"event_fault_{event.due_ns}", fields)
     return DeliverEvent(OutgoingEvent(event.due_ns, event_type, body, event.response_id))
 
 
 class _FaultyResponse:
-    """A response, and the effects of faults on its remaining events."""
+    """A response, and the faults that affect its remaining events."""
 
     def __init__(self, response_id: str) -> None:
         self.id = response_id
-        self._any_delta = self._begun = False  # after any delta; after one of audio, text or arguments
-        self._over = self._mute = False  # no more events; no more audio
-        self._waiting: list[FaultAction] | None = None  # held back until its end
-        self._swapped: list[FaultAction] = []  # held back until after the next event
+        self._any_delta = self._begun = False  # True after any delta; True after a delta of audio, text or arguments
+        self._over = self._mute = False  # True if no more events are sent; True if no more audio is sent
+        self._waiting: list[FaultAction] | None = None  # actions that are delayed until the response's end
+        self._swapped: list[FaultAction] = []  # actions that are delayed until after the next event
 
     def place(self, event: OutgoingEvent) -> str | None:
-        """Return the place of an event; None between the first delta and the first audio, text or arguments."""
+        """Return the place of an event.
+
+        None if the event is between the first delta and the first delta of audio, text or arguments.
+        """
         if not event.type.endswith(".delta"):
             return PLACE_OF_EVENT.get(event.type)
         first, begun = not self._any_delta, self._begun
@@ -306,7 +315,7 @@ class _FaultyResponse:
     def passed(
         self, event: OutgoingEvent, faults: Sequence[Fault], actions: Iterator[FaultAction]
     ) -> Iterator[FaultAction]:
-        """Yield the remaining actions for an event of the response."""
+        """Yield the actions that remain for an event of the response after the faults of the response are applied."""
         if self._over:
             return
         kinds = {fault.kind: fault for fault in faults}

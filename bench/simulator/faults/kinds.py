@@ -37,7 +37,7 @@ from bench.yaml_file import LocatedValue, PythonValue
 
 @dataclass(frozen=True)
 class IndexRange:
-    """The range from `first` to `last`, both included; if `last` is None, it has no end."""
+    """The range from `first` to `last`, both included. If `last` is None, the range has no end."""
 
     first: float = 0
     last: float | None = None
@@ -56,7 +56,10 @@ _RANGE = re.compile(r"(\d+(?:\.\d+)?)(?:(-)(\d+(?:\.\d+)?)?)?")
 
 @dataclass(frozen=True)
 class RangeValidator(Validator[IndexRange]):
-    """The validator of `3`, `2-6` or `4-`: integers from 1 if `whole`, otherwise any numbers."""
+    """The validator of ranges such as `3`, `2-6` or `4-`.
+
+    If `whole`, the numbers are integers from 1; otherwise any numbers.
+    """
 
     whole: bool
 
@@ -91,7 +94,7 @@ PLACES = {
     "next_delta": "the deltas after the response's first delta of audio, text or arguments",
     "done": "`response.done`",
 }
-"""The places of faults. A fault changes or replaces what is there. The values are notes for users."""
+"""The places of faults. A fault changes or replaces the event at its place. The values are notes for users."""
 EVERYWHERE = tuple(PLACES)
 IN_SESSION = EVERYWHERE[EVERYWHERE.index("session") :]
 ON_EVENTS = tuple(name for name in IN_SESSION if name != "input")
@@ -101,7 +104,7 @@ IDENTITY = "identity"
 STATUSES = {int(status) for status in HTTPStatus}
 CLOSE_CODES = {*range(1000, 1004), *range(1006, 1015), *range(3000, 5000)}
 OF_RESPONSES = ("input", "speech", *IN_RESPONSE, "done")
-"""The places that a session has for each response."""
+"""The places that occur once for each response of a session."""
 
 COUNT: Mapping[str, Any] = {"count": Field(Integer(1, 1_000_000), "number of consecutive events", default=1)}
 WAIT: Mapping[str, Any] = {"retry_after_s": Field(Number(0, 86_400), "delay that the answer requests, 0 for none")}
@@ -109,7 +112,7 @@ WAIT: Mapping[str, Any] = {"retry_after_s": Field(Number(0, 86_400), "delay that
 
 @dataclass(frozen=True)
 class FaultKind:
-    """A kind of fault: a note, its places, its default place, its own keys, and the keys that limit when."""
+    """A kind of fault: a note, its places, its default place, its own keys, and the keys that limit its times."""
 
     note: str
     places: Sequence[str]
@@ -119,7 +122,7 @@ class FaultKind:
 
     @property
     def fields(self) -> Mapping[str, Field[Any]]:
-        """The keys that such a fault may have, except `kind`."""
+        """The keys that a fault of this kind may have, except `kind`."""
         at = (
             {"at": Field(Choice(tuple(self.places)), "the place", default=self.default)} if len(self.places) > 1 else {}
         )
@@ -238,7 +241,7 @@ KINDS: dict[str, FaultKind] = {
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault: its kind, its place (`at`), and when. Keys that its kind does not have are None."""
+    """A fault: its kind, its place (`at`), and when it is injected. Keys that its kind does not have are None."""
 
     kind: str
     at: str
@@ -279,7 +282,7 @@ class Fault:
         if refusal is None or self.retry_after_s is None:
             return refusal
         if refusal.status == HTTPStatus.TOO_MANY_REQUESTS:
-            return throttled(self._wait_ns)  # its message contains the wait, too
+            return throttled(self._wait_ns)  # the message of this refusal contains the wait, too
         return replace(refusal, wait_ns=self._wait_ns)
 
     @property
@@ -288,7 +291,7 @@ class Fault:
 
 
 class FaultValidator(Validator[Fault]):
-    """The validator of a mapping with the key `kind`, and the keys of this kind."""
+    """The validator of a mapping that has the key `kind` and the keys of this kind of fault."""
 
     def read(self, value: LocatedValue) -> Fault:
         entries = entries_of(value, "; its `kind` determines which other keys are allowed", nothing=False)
@@ -334,7 +337,7 @@ def read_line(line: str) -> Fault:
 
 
 def _scalar(text: str) -> int | float | str:
-    """Return a text as a number, if it is one, as YAML does."""
+    """Return the number that a text represents in YAML. If it represents none, return the text."""
     for number in (int, float):
         try:
             return number(text)

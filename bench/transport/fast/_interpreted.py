@@ -19,7 +19,7 @@ class Sieve:
         return read
 
     def hand_on(self) -> None:
-        """Do nothing, because this sieve keeps nothing."""
+        """Do nothing, because this sieve stores no deltas."""
 
 
 class TemplateMatcher(Sieve):

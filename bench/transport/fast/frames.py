@@ -22,7 +22,7 @@ MAX_LENGTH = 0xFFFF
 
 
 def leading_texts(read: SocketRead) -> tuple[list[ReceivedMessage], int]:
-    """Return the messages in the whole text frames at the start of a read, and the bytes of these frames.
+    """Return the messages in the complete text frames at the start of a read, and the number of bytes of these frames.
 
     The length of a frame must be given in seven bits, or in sixteen if seven are not enough. A longer frame is left to
     the protocol object. The timestamp of a complete read is that of its last segment, so it is exact for the frame that
@@ -63,7 +63,7 @@ def masked_frame(payload: bytes, mask: bytes) -> bytes:
 
 
 def missing_bytes(begun: bytes) -> int:
-    """Return how many bytes of an incomplete frame are missing: of the header if that is incomplete, or of the frame.
+    """Return how many bytes of an incomplete frame are missing. If its header is incomplete, count only the header.
 
     Return 0 if `leading_texts` does not accept the frame.
     """

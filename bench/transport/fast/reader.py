@@ -52,11 +52,11 @@ class MessageReader(TemplateMatcher):
         super().__init__()
         self._reply: DeltaListener | None = None
         self._plain = False
-        self._parts: list[bytes] = []  # of a text frame that continues in the next read
-        self._missing = 0  # missing bytes of it
+        self._parts: list[bytes] = []  # parts of a text frame that continues in the next read
+        self._missing = 0  # number of bytes of that frame that are missing
         self._learned: dict[EventKind, tuple[str, str]] = {}
         self._known = 0
-        """The number of templates since all were forgotten."""
+        """The number of templates that were learned since the last time that all were forgotten."""
 
     def expect(self, *, plain: bool) -> None:
         """Set `plain`: the next frame starts an uncompressed message. If False, websockets' protocol gets all data."""
@@ -76,7 +76,7 @@ class MessageReader(TemplateMatcher):
         self.forget()
 
     def end(self) -> None:
-        """Pass on the matched deltas. Release the listener, which may hold a reference to this connection."""
+        """Pass on the matched deltas. Release the listener, because it may hold a reference to this connection."""
         try:
             self.hand_on()
         finally:
