@@ -116,8 +116,7 @@ def prepare(sample: Sample, ps: Sequence[float], clusters: int) -> PreparedSampl
 
 
 def edges_of(sample: Sample, p: float, turns: Integers) -> Integers:
-    """Return the edges of √n cells of about √n values, so that each resample searches the cells, and then only one
-    cell."""
+    """Return the edges of √n cells of about √n values. Each resample searches the cells, and then only one cell."""
     n, clusters = sample.n, turns.size
     if not n:
         return np.zeros(1, dtype=np.int64)

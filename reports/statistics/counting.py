@@ -124,8 +124,10 @@ class ConcurrencySeries:
     counts: CallCounts
 
     def at(self, instants_ns: Nanoseconds) -> CallCounts:
-        """Return the number of calls in progress at each instant: calls that start then are included, calls that end
-        then are not."""
+        """Return the number of calls in progress at each instant.
+
+        Calls that start at the instant are included; calls that end at the instant are not.
+        """
         return np.append(self.counts, 0)[np.searchsorted(self.at_ns, instants_ns, side="right") - 1]
 
     def between(self, begin_ns: int, end_ns: int) -> ConcurrencySeries:

@@ -61,8 +61,7 @@ class Margin:
 
 @dataclass(frozen=True)
 class OneSidedBounds:
-    """The one-sided bounds of a quantity, each at the level, and the p-value of the hypothesis that the quantity is not
-    above 0."""
+    """The one-sided bounds of a quantity, each at the level, and the p-value of "the quantity is not above 0"."""
 
     low: float = -math.inf
     high: float = math.inf

@@ -55,8 +55,10 @@ def analysis_sizes(pairs_most: int, every: int = EVERY, first: int = 0) -> tuple
 
 
 def pairs_needed(p: float | None, values_per_session: float) -> int:
-    """Return the minimum number of pairs to test a quantile, given the values per session. `p` is None for a rate or a
-    mean."""
+    """Return the minimum number of pairs to test a quantile, given the values per session.
+
+    `p` is None for a rate or a mean.
+    """
     return max(SESSIONS, math.ceil(turns_to_decide(p) / values_per_session - 1e-9) if p is not None else 0)
 
 

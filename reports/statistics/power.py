@@ -176,8 +176,7 @@ def _rate_deff(events: Floats, turns: Floats) -> float:
 
 
 def _order_variance(sample: Sample, p: float, weight: Floats) -> float:
-    """Return the variance of the log of a weighted quantile: the square of half the distance of the values at F(q) ±
-    SE."""
+    """Return the variance of the log of a weighted quantile: (half the distance of the values at F(q) ± SE)²."""
     if not sample.n:
         return math.nan
     mine = weight[sample.sessions]
@@ -241,8 +240,7 @@ def components(values: Floats, clusters: Integers) -> VarianceComponents:
 
 
 def components_at(sample: Sample, p: float) -> VarianceComponents:
-    """Return the variance components of an indicator: 1 for each value above the p-quantile, infinite ones included,
-    else 0."""
+    """Return the variance components of an indicator: 1 for a value above the p-quantile (infinite ones too), else 0."""
     if not sample.n:
         return VarianceComponents(math.nan, math.nan)
     return components((sample.values > quantile(sample.values, p)).astype(np.float64), sample.sessions)
@@ -274,7 +272,9 @@ class SessionPrice:
 
 
 def cheapest_turns(parts: VarianceComponents, price: SessionPrice, max_turns: int = 10) -> int | None:
-    """Return the turns per session that minimize (v_s + v_t / k) · price(k); None if a variance component or the price
-    is unknown."""
+    """Return the turns per session that minimize (v_s + v_t / k) · price(k).
+
+    Return None if a variance component or the price is unknown.
+    """
     costs = [(parts.of_sessions + parts.of_turns / turns) * price.of(turns) for turns in range(1, max_turns + 1)]
     return int(np.argmin(costs)) + 1 if all(math.isfinite(cost) and cost > 0 for cost in costs) else None

@@ -134,8 +134,10 @@ class QuantileEstimate(JsonEntry, frozen=True):
 
     @property
     def reported_value(self) -> float:
-        """The quantile. If its interval is open on one side, the other end of the interval, because the quantile is not
-        beyond that end."""
+        """The quantile.
+
+        If its interval is open on one side, the other end, because the quantile is not beyond that end.
+        """
         return self.value if self.status != "unbounded" else self.low if math.isfinite(self.low) else self.high
 
 
@@ -259,8 +261,10 @@ def _share_from(first: int, sample: Sample, of_session: Integers) -> tuple[float
 
 
 def nearer(p: float) -> float:
-    """Return the share that is twice as far from its end of the distribution, up to 0.5: 0.95 → 0.9, 0.05 → 0.1, 0.6 →
-    0.5."""
+    """Return the share that is twice as far from its end of the distribution, up to 0.5.
+
+    Examples: 0.95 → 0.9, 0.05 → 0.1, 0.6 → 0.5.
+    """
     return max(0.5, 1 - 2 * (1 - p)) if p >= 0.5 else min(0.5, 2 * p)
 
 
@@ -368,8 +372,7 @@ def sessions_needed(p: float, of_session: Integers | Floats) -> int:
 
 
 class Shortfall(NamedTuple):
-    """The unit (turns or sessions) of which there are too few to print a quantile, the existing number, and the
-    required number."""
+    """The unit (turns or sessions) with too few to print a quantile, the existing number, and the required number."""
 
     of: Literal["sessions", "turns", "words"]
     there: int

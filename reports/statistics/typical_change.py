@@ -48,7 +48,7 @@ MIN_TURNS = 20
 
 @dataclass(frozen=True)
 class StepLatencies:
-    """The latencies of one target, +inf for failed turns, with the step and the pair of each latency as codes from 0."""
+    """The latencies of one target (+inf for failed turns), with the step and the pair of each as codes from 0."""
 
     values: Floats
     steps: Integers

@@ -131,8 +131,10 @@ def unequal_reason(sessions: int, effective_sessions: float, unit: str = "sessio
 
 
 def turns_to_decide(p: float) -> int:
-    """Return the minimum turns per target to decide on a quantile: p50 40, p90 200, p95 400, p99 2,000; p5 needs the
-    same as p95."""
+    """Return the minimum turns per target to decide on a quantile.
+
+    p50 needs 40, p90 200, p95 400, p99 2,000; p5 needs the same as p95.
+    """
     return math.ceil(BEYOND / min(p, 1 - p) - 1e-9)
 
 
