@@ -153,7 +153,7 @@ def _is_one_target_ordered(first: Floats, second: Floats, error: float, *, paire
 def latencies_by_order(
     arms: TwoSamples, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
 ) -> list[Difference]:
-    """Return the `quantile_differences`; parts of the run are the clusters if a target drifts or its tail has bursts."""
+    """Return the `quantile_differences`; by parts of the run if a target drifts or its tail has bursts."""
     rng = np.random.default_rng(how.seed)
     found = differences.quantile_differences(arms, asked, better, replace(how, seed=rng))
     for order, places in by_order(arms, [p for p, _ in asked]).items():

@@ -56,7 +56,7 @@ class StoredValue:
 def stored_quantile(
     sample: Sample, p: float, clusters: int, rng: np.random.Generator, draws: int = RESAMPLES
 ) -> StoredValue | None:
-    """Return the data of a quantile that a later comparison needs; None if the quantile does not exist or is below 0."""
+    """Return the data of a quantile that a later comparison needs; None if it does not exist or is below 0."""
     value = quantile(sample.values, p)
     if not value >= 0:
         return None

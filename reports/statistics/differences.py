@@ -276,7 +276,7 @@ def at_twice_the_run_sd(found: Difference) -> Difference:
 
 
 def is_conclusive(bad: OneSidedBounds) -> bool:
-    """Return whether the interval lies on one side of the margin. An interval that ends on the margin is inconclusive."""
+    """Return whether the interval lies on one side of the margin. An interval that ends on it is not conclusive."""
     return bad.low > 0 or bad.high < 0
 
 

@@ -240,7 +240,7 @@ def components(values: Floats, clusters: Integers) -> VarianceComponents:
 
 
 def components_at(sample: Sample, p: float) -> VarianceComponents:
-    """Return the variance components of an indicator: 1 for a value above the p-quantile (infinite ones too), else 0."""
+    """Return the variance components of an indicator: 1 for a value above the p-quantile, else 0."""
     if not sample.n:
         return VarianceComponents(math.nan, math.nan)
     return components((sample.values > quantile(sample.values, p)).astype(np.float64), sample.sessions)

@@ -94,7 +94,7 @@ class RatioEstimate:
         return float(stdtrit(self.effective_sessions - 1, 1 - level)) * math.sqrt(self.variance)
 
     def unseen(self, level: float) -> float:
-        """Return the upper bound of the rate as if no event had occurred in the same number of sessions; 0 for words."""
+        """Return the upper bound of the rate as if no event had occurred in as many sessions; 0 for words."""
         return 0.0 if self.words else upper_share(0.0, 0.0, self.sessions_if_all_longest, level)
 
     def left(self) -> RatioEstimate:
