@@ -185,7 +185,7 @@ def _same_work(sides: Sequence[ComparedTarget], same: str) -> Iterable[FairnessC
 
 
 def _mixes(sides: Sequence[ComparedTarget]) -> list[ShareChange | None]:
-    """Return, for each candidate, the step whose share of turns differs most from the baseline's; None if none differs."""
+    """Return, for each candidate, the step whose share differs most from the baseline's; None if none does."""
     return [next(iter(changed_shares(base, cand)), None) for base, cand in matched_to_the_first(sides)]
 
 
