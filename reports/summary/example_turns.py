@@ -267,7 +267,7 @@ class ExampleTurn:
 
 
 def example_turns(run: RunFrames, heard: MetricSample) -> tuple[ExampleTurn, ...]:
-    """Return the turns of each role, from the successful turns of all targets with a `voice_to_voice`; () without one."""
+    """Return the turns of each role, from successful turns of all targets with a `voice_to_voice`; () if none."""
     turns = heard.turns
     places = heard.index[np.isfinite(heard.values)]  # in ascending order of voice_to_voice
     if not places.size:

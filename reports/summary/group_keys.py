@@ -92,7 +92,7 @@ def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
         return None
     started_ns = turns.frame["start_utc_ns"].to_numpy(dtype=np.int64)
     counted_ns = (started_ns + np.nan_to_num(turns.measured_from_ns).astype(np.int64))[turns.rows]
-    # a session is not in progress at its own end, so it is added
+    # a session is not in progress at its own end, so count 1 ns before
     at_ns = np.append(counted_ns, turns.not_started.at_utc_ns - 1)
     course = _concurrency(run, target)
     stages = run.metadata.get("stages") or (run.metadata.get("arrivals") or {}).get("stages") or []

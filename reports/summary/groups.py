@@ -104,7 +104,7 @@ class GroupedLatency:
 
     @property
     def tails(self) -> tuple[Group, ...]:
-        """The groups whose p50 and p95 may be printed; empty if there is only one such group, because it makes no line."""
+        """The groups whose p50 and p95 may be printed; empty if there is only one such group, which makes no line."""
         tails = tuple(group for group in self.published if group.published(0.95))
         return tails if len(tails) > 1 else ()
 
@@ -146,7 +146,7 @@ def latency_by(
 def _latencies(by: str, one: MetricSample, pool: Pool, places: Grouping) -> list[GroupedLatency]:
     """Return the groups with intervals of CONFIDENCE.
 
-    If groups are compared, also return them with wider intervals.
+    If groups are compared, add those for the comparison.
     """
     target, unplaced = one.turns.targets[pool.target], int((places.lost[one.turns.not_started_in(pool)] < 0).sum())
     confidences = [CONFIDENCE, places.confidence] if places.compared else [CONFIDENCE]

@@ -140,7 +140,7 @@ SPAN_K = 1.0
 
 
 def slope_sample(waits: MetricSample, target: int, steps: Flags, name: str) -> Sample:
-    """Return the slope of each session of a target, in ms per 1,000 tokens, from its successful turns of these steps."""
+    """Return the slope of each session of a target, in ms per 1,000 tokens, by its successful turns of these steps."""
     values, index = waits.part(target, steps)
     tokens = waits.turns.column("context_tokens")
     cached = waits.turns.column("context_cached_tokens") if SLOPES[name] else 0.0
