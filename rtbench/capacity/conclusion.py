@@ -202,7 +202,7 @@ def _notes(
 
 
 def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> list[str]:
-    """Return how the confirmation run differs from the earlier level at its load, if the service drifts or slows down."""
+    """Return how the confirmation differs from the earlier level at its load: the service drifts or slows down."""
     longer = next((level for level in levels if level.confirmation_run), None)
     before = next((level for level in levels if longer and level.load == longer.load and level.result == "pass"), None)
     if longer is None or before is None:
@@ -267,7 +267,7 @@ def contradiction_of(levels: Sequence[LevelEntry]) -> str | None:
 
 
 def _z(lower: SloEntry, higher: SloEntry, typical_deff: float) -> float:
-    """Return by how many standard errors the share of missed turns at the lower load exceeds that at the higher load."""
+    """Return by how many standard errors more turns missed at the lower load than at the higher load."""
     variance = _variance(lower, typical_deff) + _variance(higher, typical_deff)
     return (_value(lower) - _value(higher)) / math.sqrt(variance)
 

@@ -237,7 +237,7 @@ def check_opened(run: RunFrames) -> None:
 
 
 def _held_back(document: Any, target: str, step: NextLevel, calls: float | None) -> str:
-    """Return that the service delayed starts, if a level did not reach its load for this reason; "" if it did."""
+    """Return that the service delayed starts, if a level did not reach its load for this reason; "" otherwise."""
     held_s = float((document.get("start_delays_s") or {}).get(target) or 0.0)
     if not held_s or calls is None or calls >= CARRIED_SHARE * step.load:
         return ""
