@@ -301,7 +301,7 @@ def machine(summary: Summary) -> str:
 
 
 MIN_SHARE = 0.01
-"""The minimum share of the worst seconds that is mentioned."""
+"""The minimum share of CPU time in the worst seconds from which a user of the CPU is mentioned."""
 
 
 def _had_cores(one: HostCpu, summary: Summary) -> str:
