@@ -90,7 +90,7 @@ def without_duplicates(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBas
 def _matching(
     side: ComparedTarget, stored: Sequence[StoredBaseline], allowed: Sequence[str]
 ) -> tuple[list[StoredBaseline], list[str], list[str]]:
-    """Return the newest runs with equal conditions, the differences if there are none, and notices on those left out."""
+    """Return the newest runs with equal conditions, the differences if none are, and notices on those left out."""
     now = conditions_of(side)
     apart = [differing_conditions(now, one.baseline.conditions, allowed) for one in stored]
     limited = [any(rate.name == "throttle_rate" and rate.share > FAIR for rate in one.baseline.rates) for one in stored]

@@ -291,8 +291,8 @@ def _more_to_pass(
 ) -> int | None:
     """Return about how many more sessions bring the upper bound below the margin with a power of 80 %.
 
-    The true rates are assumed to be the estimates. None if `FAR` times as many sessions do not suffice. The bound has
-    no inverse, so the number is found by bisection.
+    The true rates are assumed to be the estimates. Return None if MAX_SESSIONS_RATIO times as many sessions do not
+    suffice. The bound has no inverse, so the number is found by bisection.
     """
     base, cand = arms
     clusters, fixed = error.clusters, error.fixed

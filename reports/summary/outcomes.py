@@ -186,7 +186,7 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame) -> Outcomes:
 def message_of(rows: pd.DataFrame) -> dict[str, str]:
     """Return the most frequent `detail` of each failed outcome; messages of the service have priority.
 
-    `rows`: a frame with the columns SAYING.
+    `rows`: a frame with the columns WITH_MESSAGE.
     """
     failed = ((rows["outcome_class"] == "failed") & rows["detail"].notna()).to_numpy()
     if not failed.any():

@@ -104,7 +104,7 @@ def _priced(money: RunCost) -> list[TargetCost]:
 
 
 def unplayed_audio(waste: UnplayedAudio) -> list[str]:
-    """Return the unplayed audio of one target's interrupted replies: the cells below WASTES."""
+    """Return the unplayed audio of one target's interrupted replies: the cells below UNPLAYED_REPLIES."""
     amount = dollars(waste.usd) if waste.replies_priced else NONE
     return [
         count(waste.replies),

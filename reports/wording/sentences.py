@@ -315,7 +315,7 @@ def too_few_text(summary: Summary) -> list[str]:
 
 
 def early_replies(summary: Summary) -> list[str]:
-    """Return a sentence with its remedy for each target on which too many replies start before the end of the question."""
+    """Return a sentence and its remedy for each target with too many replies before the end of the question."""
     early = {one.target: one for one in summary.run.uncertain_metrics if one.is_early}
     targets = summary.run.metadata.get("targets") or []
     heard_alone = {str(entry.get("name")) for entry in targets if entry.get("full_duplex")}

@@ -224,7 +224,7 @@ def grid_of(plan: SearchPlan) -> LoadGrid:
 def min_time_s(grid: LoadGrid) -> float:
     """Return the time that a search needs to reach its end.
 
-    A search with less time is a quick search: it runs levels of LEAST_S until its time is over.
+    A search with less time is a quick search: it runs levels of MIN_LEVEL_S until its time is over.
     """
     return (levels_left(grid, []) + CONFIRMATION_SHARES) * MIN_LEVEL_S
 
