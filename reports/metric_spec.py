@@ -76,7 +76,7 @@ class MeasuredDifferences(NamedTuple):
 
     counts: tuple[TargetCounts, TargetCounts]
     differences: Sequence[Difference | None]
-    """One for each spec; None if a target has no such value."""
+    """One difference for each spec; None if a target has no value of the metric."""
 
 
 class StoredComparison(NamedTuple):
@@ -84,7 +84,10 @@ class StoredComparison(NamedTuple):
 
     runs: int
     counts: tuple[TargetCounts, TargetCounts]
-    """For the stored runs the smallest numbers, which show whether they are enough."""
+    """The counts of the candidate and of the stored runs.
+
+    For the stored runs they are the smallest, which must be enough.
+    """
     difference: Difference | None
 
 

@@ -120,7 +120,7 @@ def trimmed_mean(ascending: Floats) -> float:
 def worst_step(
     base: StepLatencies, cand: StepLatencies, pairs: int, rng: np.random.Generator, *, draws: int
 ) -> list[StepMedian]:
-    """Return the medians of each step with their test against WORST_STEP_MARGIN, the step most likely to be worse first.
+    """Return the medians of each step with their test against WORST_STEP_MARGIN, the most likely to be worse first.
 
     Steps with few turns, or with an infinite median, are left out. Resamples with an infinite or missing median are
     left out of the variance; if fewer than half remain, the variance is undefined.
