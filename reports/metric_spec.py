@@ -84,10 +84,7 @@ class StoredComparison(NamedTuple):
 
     runs: int
     counts: tuple[TargetCounts, TargetCounts]
-    """The counts of the candidate and of the stored runs.
-
-    For the stored runs they are the smallest, which must be enough.
-    """
+    """The counts of both targets. For stored runs they are the smallest, which show if all runs have enough."""
     difference: Difference | None
 
 
