@@ -80,9 +80,7 @@ class Decision:
 
     @property
     def after(self) -> int:
-        """The number of complete pairs that are not in the verdict: they ended after the decision, or no analysis used
-        them.
-        """
+        """The number of complete pairs outside the verdict: they ended after the decision, or no analysis used them."""
         return self.pairs - self.used
 
 

@@ -216,8 +216,9 @@ def conditions_in(document: Mapping[str, Any], target: str, facts: TargetFacts, 
 def differing_conditions(
     now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Return the conditions that differ and may not, each with a text such as "gpt-realtime-2 here, gpt-realtime in the
-    baseline (…)".
+    """Return a text for each condition that differs and may not.
+
+    Such as: model: gpt-realtime-2 in this run, gpt-realtime in the baseline (…).
     """
     found = {}
     for key in dict.fromkeys([*now, *then]):

@@ -46,8 +46,7 @@ If there is a second value, it is for targets without a common stratum.
 
 
 def by_stratum(question: MetricSpec, sides: Sequence[ComparedTarget]) -> list[MetricSpec]:
-    """Return the metric specs for these targets: one for each stratum that all of them have, if there are several
-    strata.
+    """Return the metric specs for these targets: one for each common stratum, if there are several.
 
     Turn types are never pooled. Metrics that start at the turn's `measured_from` instant, or at the end of speech, are
     not pooled over `measured_from` either. Rates are pooled. If there is no common stratum, the baseline's most

@@ -174,8 +174,7 @@ def latencies_by_order(
 
 
 def by_order(arms: TwoSamples, ps: Sequence[float], error: float = FOUND) -> dict[Order, list[int]]:
-    """Return the indices of the quantiles that are tested with parts of the run as clusters, by the type of
-    autocorrelation.
+    """Return the indices of the quantiles that are tested by parts of the run, by the type of autocorrelation.
 
     If a target drifts, these are all quantiles. Otherwise a quantile, except the median, is tested so if the turns
     beyond it come in bursts.

@@ -39,8 +39,7 @@ odds of a rate."""
 
 @dataclass(frozen=True)
 class StoredValue:
-    """A quantile of one run: its log (−inf for 0), and the variance of this log, estimated from the sessions in the
-    run.
+    """A quantile of one run: its log (−inf for 0), and the variance of this log between sessions of the run.
 
     - `endless`: the share of resamples whose quantile is infinite (among the failed turns); the variance excludes these
     resamples

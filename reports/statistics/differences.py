@@ -249,11 +249,10 @@ def student(value: float, se: float, df: float, level: float = LEVEL) -> OneSide
 
 
 def at_twice_the_run_sd(found: Difference) -> Difference:
-    """Return the difference as if the run-to-run sd were twice the assumed one: `assumed`, a variance, counts four
-    times.
+    """Return the difference as if the run-to-run sd were twice the assumed one.
 
-    As SE grows by a factor, so does the distance of the bounds from their middle. The p-values are those of a t that is
-    smaller by this factor.
+    `assumed` is a variance, so it counts four times. As SE grows by a factor, so does the distance of the bounds from
+    their middle. The p-values are those of a t that is smaller by this factor.
     """
     if not (found.assumed > 0 and found.se > 0):
         return found

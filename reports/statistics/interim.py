@@ -51,8 +51,7 @@ class InterimStatistic:
 
     @property
     def z_within(self) -> float:
-        """The statistic that is computed from the upper bound: below −c if upper(c) < 0. It decides whether the metric
-        passes.
+        """The statistic from the upper bound: below −c if upper(c) < 0. It decides whether the metric passes.
 
         For a rate with few failures it is closer to 0 than `z`.
         """

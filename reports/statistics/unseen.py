@@ -74,8 +74,7 @@ def lower_share(share: float, square: float, sessions: float, level: float) -> f
 
 
 def sessions_without(points: float, level: float, longest: float = 1.0) -> int | None:
-    """Return the number of sessions without any event that bring the upper bound below `points`; None if no number
-    does.
+    """Return the number of sessions without any event that bring the upper bound below `points`; None if impossible.
 
     `longest`: the turns of the longest session relative to the mean.
     """

@@ -64,8 +64,8 @@ class UsageArrays:
 
     @property
     def minutes(self) -> Floats:
-        """The minutes that each session was open, in the entry of the session; 0 in entries of turns, and if it never
-        opened.
+        """The minutes that each session was open, in the session's entry; 0 for entries of turns and sessions that
+        never opened.
         """
         sessions = self.run.sessions
         open_ns = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).where(sessions["session_updated_at_ns"].notna())

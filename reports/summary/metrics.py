@@ -324,9 +324,7 @@ class HistogramSummary(JsonEntry, frozen=True):
 
 
 class Throughput(JsonEntry, frozen=True):
-    """The bytes in one direction: the total, the mean rate of the measured phase, and distributions over seconds and
-    sessions.
-    """
+    """The bytes in one direction: total, mean rate of the measured phase, distributions over seconds and sessions."""
 
     metric: str
     target: str

@@ -142,8 +142,9 @@ def by_outcome(endings: Iterable[OutcomeCount], target: int) -> dict[str, int]:
 
 
 def limited(endings: Mapping[str, int]) -> tuple[int, int]:
-    """Return the number of turns, or sessions, that were throttled, and the number that ended (all but unfinished
-    ones).
+    """Return the numbers of turns, or sessions, that were throttled, and that ended.
+
+    Unfinished ones did not end.
     """
     throttled = sum(n for outcome, n in endings.items() if is_throttled(outcome))
     return throttled, sum(n for outcome, n in endings.items() if outcome_class(outcome) != "unfinished")

@@ -282,9 +282,7 @@ class _MainResults:
         return self.known[name]
 
     def of_others(self, metric: str) -> tuple[MainResult, ...]:
-        """Return the results of a metric in the strata whose main metric is another one, for the steps that have the
-        metric.
-        """
+        """Return the results of a metric in the strata with another main metric, for the steps that have the metric."""
         mains = self.samples.mains.items()
         return tuple(
             self.of(pool, metric)

@@ -235,9 +235,7 @@ def _times(metrics_ns: Mapping[str, int]) -> list[str]:
 
 
 def _ms(ns: int) -> str:
-    """Return milliseconds with three digits, or with all digits of a longer integer, because the value is not an
-    estimate.
-    """
+    """Return milliseconds with three digits, or all digits of a longer integer, because the value is no estimate."""
     return format_number(ns / NS_PER_MS) if abs(ns) < 1000 * NS_PER_MS else f"{ns / NS_PER_MS:,.0f}".replace("-", "−")
 
 
