@@ -64,9 +64,7 @@ class UsageArrays:
 
     @property
     def minutes(self) -> Floats:
-        """The minutes that each session was open, in the session's entry; 0 for entries of turns and sessions that
-        never opened.
-        """
+        """The minutes that each session was open, in the session's entry; 0 for turns, and if it never opened."""
         sessions = self.run.sessions
         open_ns = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).where(sessions["session_updated_at_ns"].notna())
         of_sessions = open_ns.to_numpy(dtype=np.float64, na_value=0.0) / NS_PER_MINUTE
