@@ -110,11 +110,15 @@ NOT_JUDGED = f"– {NO_VERDICT}"
 
 @dataclass(frozen=True)
 class FindingRow:
-    """A comparison as a row. `d`, `low`, `high` and `margin` are axis positions: logs of a ratio, or percentage points.
+    """A comparison as a row.
 
-    `d` is NaN if there is no difference. `why`: why a verdict is inconclusive. `doubted`: True if it is provisional
-    because one target drifted. `within`: ` (slower, within 20 %)` if "equivalent" alone could be read as no change.
-    `known`: slower, or worse.
+    `d`, `low`, `high` and `margin` are axis positions: logs of a ratio, or percentage points.
+
+    - `d`: NaN if there is no difference
+    - `why`: why a verdict is inconclusive
+    - `doubted`: True if the verdict is provisional because one target drifted
+    - `within`: ` (slower, within 20 %)` if "equivalent" alone could be read as no change
+    - `known`: slower, or worse
     """
 
     name: str
@@ -177,7 +181,10 @@ class FindingRow:
 
 
 def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> FindingRow:
-    """Return a comparison in words. `colour`: the candidate's number among the targets. `usable`: False: no verdict."""
+    """Return a comparison in words.
+
+    `colour`: the candidate's number among the targets. `usable`: False if there is no verdict.
+    """
     question, difference, few = finding.question, finding.published, finding.shortfall
     scale = 100.0 if question.scale == "points" else 1.0
     d, low, high = (difference.d, difference.low, difference.high) if difference else (math.nan,) * 3
@@ -235,7 +242,7 @@ def definition(metric: str) -> str:
 
 
 def _value(value: float, few: Shortfall | None, question: MetricSpec) -> str:
-    if question.scale == "points":  # with too few turns, such as 3 of 4
+    if question.scale == "points":  # if there are too few turns, the counts, such as 3 of 4
         return f"{round(value * few.there)} of {few.there}" if few else share(value)
     return NO_DIFFERENCE if few else INFINITE if value == math.inf else format_number(value)
 
@@ -246,7 +253,10 @@ def with_unit(value: str, unit: str) -> str:
 
 
 def _decimals(question: MetricSpec, difference: Difference | None) -> float:
-    """Return the axis position of the margin. `plus` is relative to this baseline; both must be exceeded."""
+    """Return the axis position of the margin.
+
+    `plus` is converted with the value of this baseline. If the margin also has a ratio, both must be exceeded.
+    """
     margin = question.margin
     if question.scale == "points":
         return 100 * margin.points

@@ -18,7 +18,7 @@ def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any
         return
     written = named or threshold.source_text
     several = len({script["name"] for script in known}) > 1
-    rows = [  # with the names of steps in reports: if there are several scripts, with the name of the script
+    rows = [  # the steps have their names in reports: with several scripts, they include the name of the script
         (f"{script['name']}: {turn['step']}" if several else str(turn["step"]), turn["lacks"])
         for script in known
         for turn in script["turns"]

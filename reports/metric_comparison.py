@@ -25,13 +25,13 @@ class MeasuredDifference:
     question: MetricSpec
     candidate: str
     difference: Difference | None
-    """None if a target has no such value, or it is uncertain in a run."""
+    """The difference; None if a target has no value of the metric, or the metric is uncertain in a run."""
     targets: tuple[TargetCounts, TargetCounts]
     uncertainty_text: str = ""
     unit: Literal["session", "pair"] = "session"
 
     def floor(self, baseline: str) -> InconclusiveReason | None:
-        """Return why it cannot be decided: too few turns, an uncertain metric, or a baseline of 0 without a ratio."""
+        """Return why the metric is undecided: too few turns, it is uncertain, or a baseline of 0 has no ratio."""
         if self.uncertainty_text:
             return InconclusiveReason("uncertain", text=self.uncertainty_text)
         names = [baseline, self.candidate]
@@ -55,12 +55,15 @@ class MetricComparison(MeasuredDifference):
 
     verdict: Verdict
     analysis: int | None = None
-    """The interim analysis that decided it, from 1."""
+    """The number of the interim analysis that decided the metric, from 1."""
     corrected: float = math.nan
     """For an interim analysis: the difference without the bias of stopping early."""
     baseline: str = "the baseline"
     peers: bool = False
-    """True if two services are compared and neither is the other's baseline: slower and faster, not regressed."""
+    """True if two services are compared and neither is the baseline of the other.
+
+    The verdicts are then "slower" and "faster", not "regressed" and "improved".
+    """
 
     @property
     def direction(self) -> Literal["worse", "better", ""]:
@@ -115,7 +118,7 @@ class MetricComparison(MeasuredDifference):
 
     @property
     def shortfall(self) -> Shortfall | None:
-        """The shortfall of the target that has the smaller share of what it needs."""
+        """The shortfall of the target that has the smaller share of the number that it needs."""
         return min(filter(None, self.shortfalls), key=lambda one: one.there / one.needs, default=None)
 
     @property
@@ -127,7 +130,10 @@ class MetricComparison(MeasuredDifference):
 def add_verdicts(
     measured: Sequence[MeasuredDifference], baseline: str, *, level: float = LEVEL
 ) -> list[MetricComparison]:
-    """Return each with its verdict, with Holm's correction over the primary ones. `baseline`: its name in reasons."""
+    """Return each measured difference with its verdict; Holm's correction is over the primary ones.
+
+    `baseline`: the name of the baseline in reasons.
+    """
     judged = verdicts(
         [one.difference for one in measured],
         [one.question.primary for one in measured],
@@ -144,5 +150,5 @@ def add_verdicts(
 
 
 def provisional(finding: MetricComparison) -> MetricComparison:
-    """Return the comparison as provisional: it rests on an assumption that more runs would test."""
+    """Return the comparison marked as provisional, because it depends on an assumption that more runs would test."""
     return replace(finding, verdict=replace(finding.verdict, provisional=True))

@@ -76,7 +76,7 @@ class MeasuredDifferences(NamedTuple):
 
     counts: tuple[TargetCounts, TargetCounts]
     differences: Sequence[Difference | None]
-    """One for each spec; None if a target has no such value."""
+    """One difference for each spec; None if a target has no value of the metric."""
 
 
 class StoredComparison(NamedTuple):
@@ -84,7 +84,7 @@ class StoredComparison(NamedTuple):
 
     runs: int
     counts: tuple[TargetCounts, TargetCounts]
-    """For the stored runs the smallest numbers, which show whether they are enough."""
+    """The counts of both targets. For stored runs they are the smallest, which show if all runs have enough."""
     difference: Difference | None
 
 

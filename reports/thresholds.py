@@ -200,7 +200,7 @@ class Threshold:
     turn_type: str = ""
     """The names of `bench.metrics.TURN_TYPES`, or `regular`; "" for each turn type separately."""
     measured_from: str = ""
-    """The instant from which latency is measured, one of `ORIGINS`; "" for each of them separately."""
+    """The instant from which latency is measured, one of `MEASURED_FROM`; "" for each of them separately."""
 
     @property
     def p(self) -> float | None:

@@ -150,7 +150,7 @@ class TurnArrays:
     """The code of each row of `Run.sessions`; sessions without a turn have codes of their own."""
     kind: Integers
     strata: tuple[Stratum, ...]
-    """The strata of this run's steps, in the order of ORIGINS, regular turns first."""
+    """The strata of this run's steps, in the order of MEASURED_FROM_TEXTS, regular turns first."""
     stratum: Integers
     """The index in `strata` of each step."""
     not_started: NotStartedTurns

@@ -37,7 +37,7 @@ VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "inconclusive")
 class LoadGrid:
     """The loads that may be tried: `first`, then multiplied by `factor`, up to `max`.
 
-    `precision`: the relative distance at which two loads are close enough; 0.1 for 10 %.
+    `precision`: the relative distance from which on two loads are close enough; 0.1 is 10 %.
     """
 
     first: int
@@ -52,9 +52,10 @@ class LoadGrid:
 
 
 class LevelResult(NamedTuple):
-    """The result of one level. `verdict`: None if it shows nothing.
+    """The result of one level.
 
-    `seems_to_pass`: True if its shares alone pass, regardless of their bounds.
+    - `verdict`: None if the level shows nothing
+    - `seems_to_pass`: True if the level's shares alone pass, regardless of their bounds
     """
 
     load: int
@@ -66,9 +67,12 @@ class LevelResult(NamedTuple):
 class Bracket(NamedTuple):
     """The combined results of all levels. The fields are loads; 0 and None mean none.
 
-    `highest_pass`: the highest that passes, below all that fail; `lowest_fail`: the lowest that fails; `ceiling`: the
-    lowest without a verdict. `inconclusive`: those between, ascending; `seem_to_pass`: those of them that seem to pass.
-    `highest`: the highest tried.
+    - `highest_pass`: the highest load that passes, below all that fail
+    - `lowest_fail`: the lowest load that fails
+    - `ceiling`: the lowest load without a verdict
+    - `inconclusive`: the inconclusive loads between these, ascending
+    - `seem_to_pass`: the inconclusive loads that seem to pass
+    - `highest`: the highest load that was tried
     """
 
     highest_pass: int = 0
@@ -85,7 +89,10 @@ class Bracket(NamedTuple):
 
 
 class NextLevel(NamedTuple):
-    """The next level. `last`: True if it gets all the time left, because no other level is to be tried."""
+    """The next level.
+
+    `last`: True if the level gets all the time left, because no other level is to be tried.
+    """
 
     load: int
     confirmation_run: bool
@@ -96,7 +103,8 @@ def bracket_of(results: Iterable[LevelResult]) -> Bracket:
     """Return the combined results of all levels. A load that passed once and failed later fails."""
     known = list(results)
     judged = [result for result in known if result.verdict is not None]
-    seems = {result.load: result.seems_to_pass for result in judged}  # the later of two tries was longer
+    # if a load was tried twice, the later try was longer and counts
+    seems = {result.load: result.seems_to_pass for result in judged}
     tries = Counter(result.load for result in known)
     ceiling = min((load for load, times in tries.items() if times >= MAX_TRIES and load not in seems), default=None)
     lowest_fail = min((result.load for result in judged if result.verdict == "fail"), default=None)
@@ -151,7 +159,10 @@ def next_new_load(grid: LoadGrid, bracket: Bracket) -> int | None:
 
 
 def levels_left(grid: LoadGrid, results: Iterable[LevelResult]) -> int:
-    """Return the maximum number of levels before the confirmation run, without repeats in all the time left."""
+    """Return the maximum number of levels before the confirmation run.
+
+    Repeats that use all the time left do not count.
+    """
     known = list(results)
     bracket = bracket_of(known)
     if _doubled(known):
@@ -163,7 +174,8 @@ def levels_left(grid: LoadGrid, results: Iterable[LevelResult]) -> int:
 def _levels_left(grid: LoadGrid, bracket: Bracket) -> int:
     load = next_new_load(grid, bracket)
     if load is None:
-        return 0 if grid.is_single else len(bracket.inconclusive).bit_length()  # halved each time
+        # each level halves the number of inconclusive loads
+        return 0 if grid.is_single else len(bracket.inconclusive).bit_length()
     return 1 + max(_levels_left(grid, _after(bracket, load, verdict)) for verdict in VERDICTS)
 
 
@@ -173,7 +185,7 @@ def _after(bracket: Bracket, load: int, verdict: Verdict) -> Bracket:
     fails = load if verdict == "fail" else bracket.lowest_fail
     inconclusive = [*bracket.inconclusive, load] if verdict == "inconclusive" else bracket.inconclusive
     inside = sorted(one for one in inconclusive if passes < one and (verdict != "fail" or one < load))
-    seem = tuple(one for one in bracket.seem_to_pass if one in inside)  # unknown for the new level
+    seem = tuple(one for one in bracket.seem_to_pass if one in inside)  # whether the new level seems to pass is unknown
     return Bracket(passes, tuple(inside), fails, bracket.ceiling, max(bracket.highest, load), seem)
 
 
@@ -188,20 +200,26 @@ def _next_step(grid: LoadGrid, bracket: Bracket, known: Iterable[LevelResult]) -
 
 
 def _doubled(known: Iterable[LevelResult]) -> frozenset[int]:
-    """Return the loads with two verdicts; if there are any, the search for new loads is over."""
+    """Return the loads with two verdicts. If there are any, no new loads are tried."""
     verdicts = Counter(result.load for result in known if result.verdict is not None)
     return frozenset(load for load, times in verdicts.items() if times >= MAX_TRIES)
 
 
 def _worth_repeating(bracket: Bracket, known: Iterable[LevelResult]) -> tuple[int, ...]:
-    """Return the inconclusive levels that more time may decide: those below one that more time did not decide."""
+    """Return the inconclusive levels that more time may decide.
+
+    If more time did not decide a level, these are the levels below it.
+    """
     again = _doubled(known)
     given_up = min((load for load in bracket.inconclusive if load in again), default=None)
     return tuple(load for load in bracket.inconclusive if given_up is None or load < given_up)
 
 
 def _between(grid: LoadGrid, low: int, high: int) -> int | None:
-    """Return the load halfway on a logarithmic scale; None if the loads are close, or no integer is between them."""
+    """Return the load halfway between two loads on a logarithmic scale.
+
+    Return None if the loads are close, or no integer is between them.
+    """
     if not low:
         return high // grid.factor or None
     middle = round(math.sqrt(low * high))
@@ -217,7 +235,11 @@ SYMBOLS: Mapping[str, tuple[str, str]] = {
 
 
 class LoadPoint(NamedTuple):
-    """A plotted load. `ends`: the ends of its interval; `joined`: True if it lies on the curve."""
+    """A plotted load.
+
+    - `ends`: the ends of its interval
+    - `joined`: True if the point lies on the curve
+    """
 
     x: float
     y: float
@@ -228,7 +250,10 @@ class LoadPoint(NamedTuple):
 
 
 def draw_curve(plot: Plot, colour: int, points: Sequence[LoadPoint]) -> None:
-    """Draw a line through loads, with a marker and an interval at each; hollow if the load did not pass."""
+    """Draw a line through loads, with a marker and an interval at each.
+
+    A marker is hollow if the load did not pass.
+    """
     plot.path([(point.x, point.y) for point in points if point.is_connected], f"curve {colour_class(colour)}")
     for point in points:
         if point.ends is not None:

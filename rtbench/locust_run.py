@@ -26,21 +26,25 @@ from bench.units import NS_PER_S
 T = TypeVar("T")
 START_S, SIMULATOR_ENDS_S, POLL_S = 60.0, 30.0, 0.02
 ENDED = (0, 1, INVALID_STATUS, INTERRUPTED_STATUS)
-"""The exit statuses of a run that reached its end: valid, with failed turns, invalid, or interrupted (as levels are).
+"""The exit statuses of a run that reached its end: valid, with failed turns, invalid, or interrupted (as by a search).
 """
 LOG_LINES = 300
 
 
 @dataclass(frozen=True)
 class LocustRun:
-    """A started run. `log`: None if it prints to this terminal. `spawned_ns`: on CLOCK_MONOTONIC."""
+    """A started run.
+
+    - `log`: the file with the run's output; None if the run prints to this terminal
+    - `spawned_ns`: the start of the process, on CLOCK_MONOTONIC
+    """
 
     process: subprocess.Popen[bytes]
     log: Path | None = None
     spawned_ns: int = 0
 
     def wait_for_folder(self, runs: Path, name: str = "") -> Path:
-        """Return its folder in `runs` when it exists. Raise UsageError if no run (of this name) starts."""
+        """Return the run's folder in `runs` when it exists. Raise UsageError if no run (with this name) starts."""
         pattern = f"*-{name}/run.json" if name else "*/run.json"
         what = f"the run{name and f' of {name}'}"
         return _wait_until(lambda: next(runs.glob(pattern), None), self.process, what, self.log).parent
@@ -48,14 +52,17 @@ class LocustRun:
     def started_ns(self, folder: Path) -> int:
         """Return when the run started, on CLOCK_MONOTONIC.
 
-        Call this at once: run.json has UTC, and the UTC clock may be set later.
+        Call this as soon as the run has started: run.json has UTC, and the UTC clock may be set later.
         """
         now_ns = monotonic_ns()
         told_ns = monotonic_of(int(files.read_document(folder)["started_utc_ns"]))
         return now_ns if told_ns is None else min(now_ns, max(self.spawned_ns, told_ns))
 
     def wait_for_end(self, folder: Path, within_s: float) -> str:
-        """Wait until its folder is finalized. Return how it ended if it did not reach its end; otherwise ""."""
+        """Wait until the run's folder is finalized.
+
+        Return how the run ended if it did not reach its end; otherwise "".
+        """
         try:
             status = self.process.wait(max(0.0, within_s))
         except subprocess.TimeoutExpired:
@@ -69,9 +76,10 @@ class LocustRun:
 def locust_run(
     words: Sequence[str], environ: Mapping[str, str], *, log: Path | None = None, folder: Path | None = None
 ) -> Iterator[LocustRun]:
-    """Run Locust with the command line `words` in `folder`; kill the run if it outlasts the block.
+    """Run Locust with the command line `words` in `folder`. If the run outlasts the block, kill it.
 
-    With a `log`, the run has no terminal, and only this process receives Ctrl-C; without one, both receive it.
+    With a `log`, the run has no terminal, and only this process receives Ctrl-C. Without a `log`, both processes
+    receive it.
     """
     spawned_ns = monotonic_ns()
     with nullcontext() if log is None else log.open("wb") as output:

@@ -47,7 +47,8 @@ SESSION_DELAYS = {
 def simulator_profile(run: RunFrames, target: str | None = None, step: str | None = None) -> Profile:
     """Return the profile of a run. `target`, `step`: use only the turns of this target and this step.
 
-    Raise UsageError if the run has no such target, if it has several and none is named, or too few successful turns.
+    Raise UsageError if the run has no such target, if it has several and none is named, or if it has too few successful
+    turns.
     """
     labels = target_labels(run)
     if target is None and len(labels) > 1:

@@ -26,7 +26,10 @@ def given_run(run: RunFrames | Path | str) -> RunFrames | str:
 
 
 def given_texts(given: str | Sequence[str] | None, what: str) -> tuple[str, ...]:
-    """Return the texts as a tuple; one may be given alone, and None means none. `what`: their plural, for errors."""
+    """Return the texts as a tuple.
+
+    A single text needs no list, and None means no texts. `what`: their plural, for errors.
+    """
     found = (given,) if isinstance(given, str) else _listed(given, what)
     for one in found:
         if not isinstance(one, str):
@@ -42,7 +45,10 @@ def metric_with_name(given: str) -> str:
 
 
 def quantile_levels(given: float | Sequence[float]) -> tuple[float, ...]:
-    """Return the levels of quantiles; one may be given alone. Raise UsageError for a level not between 0 and 1."""
+    """Return the levels of quantiles.
+
+    A single level needs no list. Raise UsageError for a level not between 0 and 1.
+    """
     found = (given,) if isinstance(given, Real) else _listed(given, "quantiles")
     for one in found:
         if not isinstance(one, Real) or not 0 < float(one) < 1:
@@ -68,7 +74,8 @@ def _shown(given: Any) -> str:
 def in_python(*parameters: str, **called: str) -> Iterator[None]:
     """Replace the options of commands in errors with the parameters of a function.
 
-    `parameters` have the name of their option; `called`: option → parameter, if the two differ.
+    - `parameters`: the parameters that have the name of their option
+    - `called`: option → parameter, if the two names differ
     """
     names = {name.replace("_", "-"): name for name in parameters} | called
     option = f"--({'|'.join(names)})"

@@ -39,7 +39,10 @@ from reports.turns import TurnArrays, column_of, measured_sessions, target_label
 
 
 class _Group(NamedTuple):
-    """The turns or sessions behind one value. `keys`: its labels by column, except target and stratum."""
+    """The turns or sessions behind one value.
+
+    `keys`: the labels of the value by column, except target and stratum.
+    """
 
     target: str
     stratum: Stratum

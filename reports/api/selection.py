@@ -39,9 +39,11 @@ ONE_GROUP = pd.DataFrame(index=range(1))
 
 @dataclass(frozen=True)
 class Selection:
-    """The group of each row, −1 if it is not selected. `keys`: the labels of each group, a row each.
+    """The group of each row, −1 if the row is not selected.
 
-    `of_row`: of measured turns, or sessions; `of_not_started`: of turns that did not start.
+    - `keys`: the labels of each group, one row for each group
+    - `of_row`: the groups of measured turns, or of sessions
+    - `of_not_started`: the groups of turns that did not start
     """
 
     keys: pd.DataFrame

@@ -144,7 +144,10 @@ class Method(ClosedJsonEntry, frozen=True):
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison. The first target is the baseline. `findings`: of each candidate, primary metrics first."""
+    """A comparison. The first target is the baseline.
+
+    `findings`: the results of each candidate, primary metrics first.
+    """
 
     targets: tuple[ComparedTarget, ...]
     findings: tuple[MetricComparison, ...]
@@ -153,11 +156,17 @@ class Comparison:
     notices: tuple[str, ...]
     simulated: bool
     decision: Decision | None = None
-    """The decision of planned interim analyses; then the verdict is theirs, and the findings are additional."""
+    """The decision of planned interim analyses.
+
+    If there is one, the verdict is that of the analyses, and the findings are additional.
+    """
     at_twice_the_run_sd: str = ""
     """For two runs, the verdicts at twice the assumed run-to-run variation."""
     steps: tuple[MetricComparison, ...] = ()
-    """The p50 of each step, not primary, with Holm's correction over the steps; for each candidate the worst first."""
+    """The p50 of each step, for each candidate with the worst step first.
+
+    They are not primary; Holm's correction is over the steps.
+    """
 
     @property
     def failed_checks(self) -> tuple[FairnessCheckEntry, ...]:
@@ -245,11 +254,11 @@ def compare_targets(
     draws: int = RESAMPLES,
     run_sd: float | None = None,
 ) -> Comparison:
-    """Compare each candidate with the first target; by default, use `default_questions`.
+    """Compare each candidate with the first target; by default, use `default_specs`.
 
     `run_sd`: the run-to-run sd of a log quantile; by default 0 within one run, and RUN_SD between two runs, whose
-    verdicts are provisional. Each candidate is compared as it would be alone with the baseline; Holm's correction is
-    over all. Raise UsageError if metrics have different definitions in the runs.
+    verdicts are provisional. A third target does not affect the comparison of a candidate with the baseline; only
+    Holm's correction is over all candidates. Raise UsageError if metrics have different definitions in the runs.
     """
     level = confidence_of(confidence)
     refuse_other_definitions(sides)
@@ -319,7 +328,10 @@ def notices_of_comparison(
 
 
 def drift_notices(measured: Sequence[MeasuredDifference]) -> Iterable[str]:
-    """Yield the primary metrics that drifted, or had bursts, on one target; secondary ones have it in their verdict."""
+    """Yield a notice on the primary metrics that drifted, or had bursts, on one target.
+
+    For secondary metrics, the reason of the verdict shows it.
+    """
     unit = "pairs" if all(one.unit == "pair" for one in measured) else "sessions"
     several = len({one.candidate for one in measured}) > 1
     for order, text in (("drift", DRIFTING), ("bursts", BURSTING)):

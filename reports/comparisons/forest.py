@@ -34,7 +34,10 @@ MAX_PERCENT = math.log(5)
 LEFT, RIGHT = 316, 356
 HEAD, FOOT, GROUP, PITCH = 34, 26, 30, 44
 NARROW, NARROW_PITCH, NARROW_EDGE = 360, 96, 8
-"""The layout on a phone: name and verdict above each bar, both values and the difference below it, then the reason."""
+"""The layout on a phone.
+
+The name and the verdict are above each bar; both values, the difference, and then the reason are below it.
+"""
 NAMED = 30
 """The minimum space on a side of "same" for its name, in pixels."""
 NAME_LETTER, VALUE_LETTER = 7.6, 6.9

@@ -31,10 +31,10 @@ from reports.summary.distributions import PercentileCurve, curve_of
 def step_changes(
     base: ComparedTarget, cand: ComparedTarget, about: MetricSpec, how: Inference
 ) -> list[MetricComparison]:
-    """Compare the p50 of each step with enough turns, the most likely to be worse first.
+    """Compare the p50 of each step that has enough turns, the step most likely to be worse first.
 
-    Return [] if the targets are not paired, or fewer than two steps have enough turns. `about`: has the metric and the
-    stratum.
+    Return [] if the targets are not paired, or fewer than two steps have enough turns. `about`: a metric spec with the
+    metric and the stratum.
     """
     if not base.paired:
         return []
@@ -67,7 +67,10 @@ STEP_DRAWS = 2_000
 def measured(
     base: ComparedTarget, cand: ComparedTarget, questions: Sequence[MetricSpec], how: Inference
 ) -> list[MeasuredDifference]:
-    """Return the results in the order of the metric specs; without a difference if the metric is not exact in a run."""
+    """Return the results in the order of the metric specs.
+
+    A result has no difference if the metric is not exact in a run.
+    """
     by_question: dict[MetricSpec, MeasuredDifference] = {}
     unit: Literal["session", "pair"] = "pair" if base.paired else "session"
     for group in by_sample(dict.fromkeys(questions)):
@@ -107,7 +110,7 @@ class Shift:
 
     question: MetricSpec
     curves: tuple[PercentileCurve, ...]
-    """The curves of the targets that have turns; the first is the baseline."""
+    """The curves of the targets that have turns; the first curve is that of the baseline."""
     ratios: tuple[RatioCurve, ...]
     """The curves of the candidates with any finite difference."""
 

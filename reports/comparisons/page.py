@@ -92,7 +92,7 @@ TURNS_OF = (
     "the metric: baseline / candidate."
 )
 MAX_ROWS = 10
-"""The maximum number of primary metrics in the first table of numbers; those that did not pass are first."""
+"""The maximum number of primary metrics in the first table of numbers. Metrics that did not pass come first."""
 BOUNDS = (
     "In parentheses: the bounds that decide at this analysis. The verdict is shown below the estimate that decided it."
 )

@@ -91,7 +91,7 @@ def _result(
     if result in ("pass", "fail"):
         is_upper = (result == "pass") == (limit.operator in ("<", "<="))
         bound = found.upper if is_upper else found.lower
-        if found.low <= limit.value <= found.high:  # the interval that is printed
+        if found.low <= limit.value <= found.high:  # the interval that is printed, not the deciding bounds
             which = "upper" if is_upper else "lower"
             notes.insert(0, f"decided by the {which} bound, {in_unit(question, bound)}")
     one = ThresholdResult(

@@ -98,7 +98,7 @@ def check_of(
     interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
     warnings = (INTERRUPTED_RUN,) if interrupted else ()
     notices: Iterable[str] = ()
-    if sides and run.folder not in answers.published:  # a comparison already has them
+    if sides and run.folder not in answers.published:  # the comparison already contains the notices of this run
         notices = run_notices(run, end_detection(run, sides[0].turns, measured_sessions(run)))
     several = [
         f"{one.source_text} is tested {join_words([MEASURED_FROM_PHRASES[instant] for instant in instants])}; "
@@ -245,9 +245,9 @@ def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
 
 
 def _unchecked_metrics(sides: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> list[ComparedTarget]:
-    """Return the targets that fail too often to pass by latency alone, without a threshold on failures.
+    """Return the targets that fail too often to pass by latency alone, and have no threshold on failures.
 
-    A target without a result is the baseline of others: a relative threshold on their failures covers it, too.
+    A target without a result is the baseline of others. A relative threshold on their failures covers it, too.
     """
     guarded = {item.target for item in items if item.metric == FAILURES}
     compared = any(item.relative for item in items if item.target in guarded)

@@ -31,7 +31,7 @@ def planned_thresholds(asked: Mapping[str, Any]) -> dict[str, list[str]]:
     Raise UsageError if one cannot be read or the run can never decide it, or if the baseline does not exist.
     """
     targets, baseline = asked["targets"], asked["baseline"]
-    # the run has no folder yet, so no existing folder is its own
+    # the run has no folder yet, so no existing folder can be that of the run itself
     base = baseline_named(baseline, Path(), {"interleaved": len(targets) > 1}, targets)
     thresholds = []
     for path, table in _tables(asked):

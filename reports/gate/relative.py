@@ -62,13 +62,13 @@ class BaselineResult:
     threshold_text: str
     measured: MeasuredDifference
     provisional: bool = False
-    """True if it depends on an assumption that more runs would replace."""
+    """True if the result depends on an assumption that more runs would replace."""
     not_stored: str = ""
-    """The reason that there is no baseline yet; then the result is unknown, although there is data."""
+    """The reason that there is no baseline yet. If set, the result is unknown, although the run has data."""
     baseline: str = "the stored runs"
     """The name of the baseline."""
     peers: bool = False
-    """The same as in `MetricComparison`."""
+    """True if the two targets are services, neither of which is the baseline of the other."""
 
     @property
     def target(self) -> str:
@@ -77,11 +77,13 @@ class BaselineResult:
 
 @dataclass(frozen=True)
 class BaselineResults:
-    """All results of a baseline. `causes`, `differs`, `notices` are as in `CheckResult`; `against` is its `baseline`.
+    """All results of a baseline.
 
-    - `answers`: without verdicts yet
-    - `items`: with the verdicts of interim analyses, also described by `sentence` and `decision`
-    - `told`: runs whose own notices are among `notices`
+    - `causes`, `differs`, `notices`: as in `CheckResult`
+    - `against`: the `baseline` of `CheckResult`
+    - `answers`: the results that have no verdicts yet
+    - `items`: the results with the verdicts of interim analyses; `sentence` and `decision` also describe these
+    - `told`: the runs whose own notices are among `notices`
     """
 
     results: tuple[BaselineResult, ...] = ()
@@ -178,7 +180,10 @@ class SameRunBaseline:
 
 @dataclass(frozen=True)
 class OtherRunBaseline:
-    """The folder of another run. An empty `target` is the one with the candidate's name, or the only one."""
+    """The folder of another run.
+
+    `target`: the target in this run; if empty, the target with the candidate's name, or the only target.
+    """
 
     folder: Path
     target: str = ""
@@ -186,7 +191,10 @@ class OtherRunBaseline:
 
 @dataclass(frozen=True)
 class StoredRunsBaseline:
-    """A folder written by `rtbench baseline save`. An empty `target` is the one with the candidate's name."""
+    """A folder written by `rtbench baseline save`.
+
+    `target`: the target of the stored runs; if empty, the target with the candidate's name.
+    """
 
     folder: Path
     target: str = ""
@@ -278,7 +286,10 @@ def _partner(base: OtherRunBaseline, target: str, known: Sequence[str]) -> str:
 def _results_of_comparison(
     baseline: ComparedTarget, candidates: Sequence[ComparedTarget], thresholds: Sequence[Threshold]
 ) -> BaselineResults:
-    """Return the results of one comparison. The check itself reports what makes the checked run invalid."""
+    """Return the results of one comparison.
+
+    Reasons that the checked run is invalid are left to the check itself.
+    """
     sides = filtered_by([baseline, *candidates])
     names = [side.name for side in sides[1:]]
     asked = specs_of(thresholds, sides, names)

@@ -74,7 +74,8 @@ class Limit(NamedTuple):
 class ThresholdResult:
     """One threshold on one target: an estimate and a limit, or a comparison with a baseline.
 
-    `estimate`: None if the metric is uncertain in this run. `bound`: the end that decided a pass or fail.
+    - `estimate`: None if the metric is uncertain in this run
+    - `bound`: the end of the interval that decided a pass or fail
     """
 
     threshold: str
@@ -181,9 +182,11 @@ def make_row(one: ThresholdResult) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """A check of one run. `causes`: why it is invalid, regardless of its thresholds. `baseline`: a text.
+    """A check of one run.
 
-    `answer`: the joint result of the relative thresholds, in the sentence of a comparison.
+    - `causes`: why the run is invalid, regardless of its thresholds
+    - `baseline`: the baseline as a text
+    - `answer`: the joint result of the relative thresholds, in the sentence of a comparison
     """
 
     run_id: str

@@ -119,7 +119,7 @@ def inconclusive_text(one: ThresholdResult) -> str:
 
 
 def more(one: ThresholdResult) -> str:
-    """Return how many sessions would make it conclusive, unless there is a reason."""
+    """Return how many more sessions would make a result conclusive; empty if the result has a reason."""
     found = one.finding
     if found is None or found.verdict.more_sessions is None or one.reason_text or one.result != "inconclusive":
         return ""
@@ -153,7 +153,7 @@ def remarks(checked: CheckResult) -> list[str]:
 
 
 def has_verdict(one: ThresholdResult, checked: CheckResult) -> bool:
-    """Return whether a result counts: not if the run is invalid, or the comparison unfair.
+    """Return whether a result counts. It does not count if the run is invalid, or the comparison unfair.
 
     If stored baselines have other conditions, absolute thresholds still count.
     """

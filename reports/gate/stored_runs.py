@@ -34,9 +34,9 @@ ASSUMING = Inference(run_sd=RUN_SD, rate_run_sd=RATE_RUN_SD)
 class ComparableRuns:
     """The stored runs that a target is compared with, the newest first.
 
-    - `differs`: why there are none
-    - `unstored`: why none is stored yet, such as before the first saved run
-    - `notices`: on runs that were left out
+    - `differs`: the differing conditions because of which there are no runs
+    - `unstored`: why no run is stored yet, such as before the first saved run
+    - `notices`: notices on runs that were left out
     """
 
     runs: tuple[StoredBaseline, ...] = ()
@@ -73,7 +73,7 @@ def eligible(side: ComparedTarget, folder: Path, allowed: Sequence[str], target:
 
 
 def without_duplicates(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBaseline], list[str]]:
-    """Return (each run once, from files in the folder of their scenario and target; notices on the others)."""
+    """Return each run once, from files in the folder of their scenario and target, and notices on the other files."""
     kept: dict[tuple[str, str, str, int], StoredBaseline] = {}
     notices = []
     for one in stored:
@@ -90,7 +90,7 @@ def without_duplicates(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBas
 def _matching(
     side: ComparedTarget, stored: Sequence[StoredBaseline], allowed: Sequence[str]
 ) -> tuple[list[StoredBaseline], list[str], list[str]]:
-    """Return (the newest runs with equal conditions, the differences if there are none, notices on those left out)."""
+    """Return the newest runs with equal conditions, the differences if none are, and notices on those left out."""
     now = conditions_of(side)
     apart = [differing_conditions(now, one.baseline.conditions, allowed) for one in stored]
     limited = [any(rate.name == "throttle_rate" and rate.share > FAIR for rate in one.baseline.rates) for one in stored]

@@ -46,7 +46,11 @@ class AnalysisSchedule:
 
 @dataclass(frozen=True)
 class InterimAnalysis:
-    """One analysis that was made. `c`: c_k(a); `c_first`: c_k(a / gates), which the first regressed gate must reach."""
+    """One analysis that was made.
+
+    - `c`: the critical value c_k(a)
+    - `c_first`: the critical value c_k(a / gates), which the first regressed gate must reach
+    """
 
     pairs: int
     statistics: tuple[InterimStatistic, ...]
@@ -66,7 +70,7 @@ class MetricDecision:
     high: float
     corrected: float
     provisional: bool = False
-    """True if at any analysis that was made, the gate had drift or bursts."""
+    """True if the gate had drift or bursts at any analysis that was made."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,8 @@ def _evaluate_analyses(
         group_sequential.critical_values(shares, schedule.level / rest)
         for rest in range(schedule.primary_metrics, 0, -1)
     ]
-    final = ladder[-1][-1], ladder[0][-1]  # of the last analysis: to pass, and to be the first to regress
+    # critical values of the last analysis: to pass, and to be the first gate to regress
+    final = ladder[-1][-1], ladder[0][-1]
     held: list[InterimAnalysis] = []
     passed: list[int | None] = [None] * schedule.primary_metrics
     worse: frozenset[int] = frozenset()

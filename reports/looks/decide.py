@@ -80,7 +80,7 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
 
     refuse_other_targets(plan.thresholds, targets)
     size = int(pairs.size)
-    early = first(min(plan.analyses[0], size))  # its strata are used at every analysis
+    early = first(min(plan.analyses[0], size))  # the strata of these pairs are used at every analysis
     asked = tuple(
         one
         for threshold in plan.thresholds
@@ -92,7 +92,7 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     def see(held: int) -> list[InterimStatistic]:
         """Return the statistics of all gates; the quantiles of one metric share their resamples."""
         sides, rng = first(held), np.random.default_rng([seed, held])
-        error = EARLY if held < plan.analyses[-1] else FOUND  # of the tests for drift and bursts
+        error = EARLY if held < plan.analyses[-1] else FOUND  # the type I error of the tests for drift and bursts
         seen_of: dict[MetricSpec, InterimStatistic] = {}
         for group in by_sample(asked):
             if unfit := uncertainty_text(sides, group[0]):
@@ -114,7 +114,8 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
         no_data = (InvalidReason("no_data", "no pair of sessions ended"),)
         invalid = of_run(validity_of(run.metadata), run.metadata, run.folder) or no_data
     elif ended:
-        given_up = run.metadata.get("aborted_because")  # decided during the run; a later verdict does not change it
+        # this was decided during the run; a later verdict does not change it
+        given_up = run.metadata.get("aborted_because")
         aborted = (InvalidReason("aborted", str(given_up)),) if given_up else ()
         invalid = causes_of(deciding_checks(first(size))) or aborted
     too_early = InconclusiveReason("no_analysis", "pair", plan.analyses[0], (size,))
@@ -131,7 +132,10 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
 def _finding(
     run: RunFrames, targets: tuple[str, str], gate: MetricSpec, ruling: MetricDecision, sides: Sequence[ComparedTarget]
 ) -> MetricComparison:
-    """Return the findings of the analyses on a gate. `sides`: with the pairs of the analysis that decided it."""
+    """Return the findings of the analyses on a gate.
+
+    `sides`: both targets, with the pairs of the analysis that decided the gate.
+    """
     base, candidate = [gate.statistic.value(side, gate) for side in sides] or [math.nan] * TARGETS
     base_counts, counts = [gate.statistic.counts(side, gate) for side in sides] or [NO_TURNS] * TARGETS
     there = base_counts.turns > 0 and counts.turns > 0
@@ -150,7 +154,10 @@ def _finding(
 
 
 def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
-    """Return the `end` of a run for `run_looks`. The reason for a killed run is unknown, so it counts as by hand."""
+    """Return the `end` of a run for `run_analyses`.
+
+    The reason for the end of a killed run is unknown, so it counts as ended by hand.
+    """
     if document.get("state") not in ("ended", "killed"):
         return ""
     return "by hand" if document["state"] == "killed" or document.get("stop_reason") == INTERRUPTED else "blind"

@@ -34,7 +34,7 @@ STATUSES: dict[End, ExitStatus] = {"not_regressed": 0, "regressed": 1}
 class Decision:
     """The current decision on a run by its plan.
 
-    - `gates`: in the order of the course's rulings
+    - `gates`: the primary metrics, in the order of the rulings in `course`
     - `pairs`: the number of measured pairs that have ended, without gaps from the first
     - `invalid`: why the values of a run that ended may not be used
     """
@@ -80,7 +80,7 @@ class Decision:
 
     @property
     def after(self) -> int:
-        """The number of other complete pairs: they ended after the decision, or no analysis included them."""
+        """The number of complete pairs outside the verdict: they ended after the decision, or no analysis used them."""
         return self.pairs - self.used
 
 

@@ -35,7 +35,10 @@ from reports.wording.verdicts import verdict_text
 
 
 class SequentialPlan(ClosedJsonEntry, frozen=True):
-    """The plan from before the first session. `primary_metrics`: thresholds as the user wrote them, by metric."""
+    """The plan, made before the first session.
+
+    `primary_metrics`: thresholds as the user wrote them, by metric.
+    """
 
     pairs: int
     analyses: tuple[int, ...]
@@ -115,8 +118,8 @@ DEFAULT_FAILURES = "rate<+1pt"
 def plan_analyses(asked: dict[str, Any]) -> dict[str, Any]:
     """Return the plan as run.json stores it.
 
-    Raise UsageError if the file cannot be used, has no relative threshold, or one on something that this run does not
-    have, or if the run is too short to test a gate.
+    Raise UsageError if the file cannot be used, has no relative threshold, or has one on something that this run lacks.
+    Also raise it if the run is too short to test a gate.
     """
     gates = _primary_metrics(asked["thresholds"], asked.get("of_scripts", {}), asked["metric"])
     refuse_other_targets(gates, asked["targets"])
@@ -150,7 +153,7 @@ def plan_analyses(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cannot_pass(gate: Threshold, pairs: int, every: int, first: int) -> str:
-    """Return why a rate without failures cannot pass with this many pairs, and how many it needs; empty if it can."""
+    """Return why a rate without failures cannot pass with this many pairs, and the required number; empty if it can."""
     level, margin = _last_level(analysis_sizes(pairs, every, first)), gate.question.margin
     enough: int | None = pairs
     while enough is not None:

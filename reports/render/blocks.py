@@ -61,9 +61,10 @@ class Cell:
 class Column:
     """A column with its head; numbers are right-aligned, texts left-aligned.
 
-    `shorten`, `leave_out`: if a table is too wide for a terminal, the order (from 1) in which columns lose the text
-    below their cells, and are left out; 0 for never. `least`: for a first column of names that are shortened on a
-    terminal without room, their minimum length.
+    - `shorten`: if a table is too wide for a terminal, the order (from 1) in which columns lose the text below their
+    cells; 0 for never
+    - `leave_out`: the order in which columns are then left out; 0 for never
+    - `least`: for a first column of names, the minimum length to which a terminal without room shortens the names
     """
 
     head: Inline
@@ -81,9 +82,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table; its first cell names it. `ids`: names and ids that belong to it, shown below it.
+    """A row of a table; its first cell names it.
 
-    `target`: the target with which the row is hidden. `more`: further blocks, shown below its ids.
+    - `ids`: names and ids that belong to the row, shown below it
+    - `target`: the row is hidden together with this target
+    - `more`: further blocks, shown below the ids
     """
 
     cells: tuple[Cell, ...]
@@ -119,7 +122,10 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Fact:
-    """A name and the texts next to it; not shown without texts. `max_lines`: the maximum on a terminal."""
+    """A name and the texts next to it; it is not shown if there are no texts.
+
+    `max_lines`: the maximum on a terminal.
+    """
 
     name: str
     texts: Sequence[Inline]
@@ -371,13 +377,13 @@ GOOD, BAD, UNDECIDED = (
     VerdictMarker("?", "hm", "warn"),
 )
 MARKS = {
-    # of a compared metric
+    # verdicts on a compared metric
     **{"regressed": BAD, "improved": VerdictMarker("+", "in", "good"), "not_regressed": GOOD},
     **{"equivalent": VerdictMarker("≈", "eq", "good"), "inconclusive": UNDECIDED},
-    # of a run, of a comparison
+    # verdicts on a run and on a comparison
     **{"VALID": GOOD, "INVALID": BAD, "NO VERDICT": UNDECIDED, "INVALID (throttled)": UNDECIDED},
     **{"VALID COMPARISON": GOOD, "INVALID COMPARISON": BAD, "PENDING": UNDECIDED},
-    # of a threshold, of a check
+    # results of a threshold and of a check
     **{"pass": GOOD, "fail": BAD, "not_evaluated": BAD},
 }
 

@@ -180,7 +180,7 @@ class Plot:
             x = scale(value)
             self.line(x, self.y1 if grid else self.y0, x, self.y0 + 4, "grid" if grid else "axis")
             text = write(value)
-            beyond = x - LETTER * len(text) / 2 < self.x0  # over the labels of the other axis
+            beyond = x - LETTER * len(text) / 2 < self.x0  # the label would cover the labels of the other axis
             self.text(x, self.y0 + 17, text, "tick", "start" if beyond else "middle")
         if label:
             self.text(self.x1, self.y0 + 35, label, "lab", "end")

@@ -52,7 +52,7 @@ def render_lines(parts: Iterable[Iterable[b.Block]], width: int = 100, colour: b
 
 
 def coloured(text: str, style: str, colour: bool = True) -> str:
-    """Return the text in the colours of its style (words of INKS) if `colour`."""
+    """Return the text in the colours of its style (words of COLOURS) if `colour`."""
     for code in (COLOURS.get(word.removesuffix("-ink")) for word in style.split()) if colour else ():
         text = f"\x1b[{code}m{text}\x1b[0m" if code else text
     return text

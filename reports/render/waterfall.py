@@ -29,7 +29,7 @@ class WaterfallRow:
     """One or more messages of one name.
 
     `at_ms`, `until_ms`: the times of the first and the last. `since_ms`: when the wait for the first began; None if
-    there is no wait. `smallest`, `largest`: bytes of audio in one message. `style`: a key of INKS, or "".
+    there is no wait. `smallest`, `largest`: bytes of audio in one message. `style`: a key of COLOURS, or "".
     """
 
     at_ms: float

@@ -318,7 +318,7 @@ def network(summary: Summary) -> b.Section | None:
             resent[c.target] = [f"{again if c.retransmits else nothing} {plural(c.turns_with_tcp_info, 'turn')}"]
     sent = _each(summary, resent)
     sent = f"{sent}." if sent and len(summary.targets) > 1 else cells.as_sentence(sent)
-    shares = []  # of ttfa, from the p50 of both
+    shares = []  # the shares of ttfa, from the p50 of both metrics
     for target in summary.targets:
         of = [f for f in rows if f.target == target and f.at(0.5).has_interval]
         both = ("network_rtt", "ttfa_minus_rtt")

@@ -161,7 +161,7 @@ def _latencies(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale) -> None:
     low, high = log_range(value for value in drawn if math.isfinite(value))
     y = log_scale(low, high, plot.y0, plot.y1 + 6)
     plot.y_axis(y, log_ticks(low, high, 6), ms)
-    ends: list[tuple[float, float, str, int]] = []  # of a line: height, x position, label, colour
+    ends: list[tuple[float, float, str, int]] = []  # the end of each line: height, x position, label, colour
     for waits in of:
         with plot.of(waits.colour):
             cls = colour_class(waits.colour)
@@ -224,6 +224,7 @@ def _counts(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale, *, named: b
             number = count(row[place]) if row[place] < 10_000 else f"{format_number(row[place] / 1000)}k"
             text = f"{place.name}: {number}" if named else number
             half = len(text) * TINY / 2
-            at = max(x(place.at), ends + half) if named else x(place.at)  # with a name, the group stays recognizable
+            # so that a group with a name stays recognizable
+            at = max(x(place.at), ends + half) if named else x(place.at)
             plot.text(at, height, text, "tiny", "middle")
             ends = at + half + TINY

@@ -26,26 +26,27 @@ NO_SESSION: Integers = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """The clusters of one target, numbered from 0; −1: in no cluster."""
+    """The clusters of one target, numbered from 0. The number −1 means that a session is in no cluster."""
 
     count: int
     of_code: Integers
     """The cluster of each session code of `TurnArrays.session`."""
     rows: Integers
-    """The rows of `RunFrames.sessions` that count."""
+    """The indices of the rows of `RunFrames.sessions` that count."""
     of_row: Integers
-    """The cluster of each of these rows."""
+    """The cluster of each row in `rows`."""
     pairs: Integers | None = None
-    """If clusters are pairs, the number that the run gave each pair, ascending."""
+    """The numbers that the run gave its pairs, ascending; None if clusters are not pairs."""
     cut: int = 0
-    """The number of incomplete pairs, which do not count."""
+    """The number of incomplete pairs. They are left out."""
 
 
 def by_session(run: RunFrames, turns: TurnArrays, target: int) -> Clusters:
     """Return each session of a target as a cluster, in the order of their start; sessions without a row are last."""
     rows = session_rows_of(run, turns, target)
     several = run.metadata.get("parts") or len(hosts_of(run.metadata)) > 1
-    clock = "start_utc_ns" if several else "start_ns"  # CLOCK_MONOTONIC of one host
+    # the start on CLOCK_MONOTONIC can order only the sessions of one host
+    clock = "start_utc_ns" if several else "start_ns"
     rows = rows[np.argsort(run.sessions[clock].to_numpy()[rows], kind="stable")]
     of_code = np.full(turns.sessions, -1, dtype=np.int64)
     of_code[turns.session_of_row[rows]] = np.arange(rows.size)

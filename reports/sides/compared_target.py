@@ -29,11 +29,15 @@ from reports.turns import Flags, TurnArrays, column_of, measured_sessions, not_s
 
 @dataclass(frozen=True, eq=False)
 class ComparedTarget:
-    """A target of a run. `label`: its printed name; `target`: its index in `turns`, ABSENT if no row names it."""
+    """A target of a run.
+
+    - `label`: the printed name of the target
+    - `target`: the index of the target in `turns`; ABSENT if no row names it
+    """
 
     run: RunFrames
     samples: MetricSamples
-    """Shared by the targets of a run."""
+    """The samples of the run's metrics. All targets of a run share this object."""
     target: int
     label: str
     name: str = ""
@@ -68,39 +72,45 @@ class ComparedTarget:
 
     @cached_property
     def session_rows(self) -> pd.DataFrame:
-        """The rows of its sessions."""
+        """The rows of the target's sessions."""
         return self.run.sessions.iloc[self.clusters.rows]
 
     @property
     def observed_s(self) -> float:
-        """The time from its first session's start to its last one's end. No verdict can detect slower changes."""
+        """The time from the start of the target's first session to the end of the last one.
+
+        No verdict can detect changes that are slower than this.
+        """
         rows = self.session_rows
         ends_ns = (rows["start_utc_ns"] + rows["ended_at_ns"].fillna(0)).dropna()
         return float(ends_ns.max() - rows["start_utc_ns"].min()) / NS_PER_S if len(ends_ns) else 0.0
 
     @cached_property
     def turns_started(self) -> dict[Stratum, int]:
-        """The number of its turns in each stratum of the run."""
+        """The number of the target's turns in each stratum of the run."""
         return self.turns_started_in(np.ones(len(self.turns.steps), dtype=bool))
 
     def turns_started_in(self, steps: Flags) -> dict[Stratum, int]:
-        """Return the number of its turns of some steps in each stratum of the run."""
+        """Return the number of the target's turns of some steps, in each stratum of the run."""
         of_step = self.turns_started_by_step
         return {stratum: int(of_step[steps & self.turns.steps_in(stratum)].sum()) for stratum in self.turns.strata}
 
     @cached_property
     def turns_started_by_step(self) -> Integers:
-        """The number of its turns of each step of the run."""
+        """The number of the target's turns of each step of the run."""
         return np.bincount(self.turns.step[self.turn_mask], minlength=len(self.turns.steps))
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """The outcomes of the measured turns and sessions of its run; those of this target are at index `target`."""
+        """The outcomes of the measured turns and sessions of the run.
+
+        The outcomes of this target are at index `target`.
+        """
         return outcomes_of(self.turns, measured_sessions(self.run, OF_SESSION))
 
     @property
     def simulated(self) -> bool:
-        """True if measured against `rtbench simulate`, by its rows; without rows, by the run's document."""
+        """True if the target is `rtbench simulate`. Its rows show this; without rows, the run's document does."""
         marks = self.turns.frame["simulated"].iloc[self.turns.rows[self.turn_mask]]
         return bool(marks.eq(True).any()) if len(marks) else bool(self.run.metadata.get("simulated"))
 
@@ -119,7 +129,7 @@ class ComparedTarget:
         """
         metric = CATALOGUE[question.metric]
         if metric.unit == SLOPE:
-            # one value per session, from its turns of one stratum; by default the most frequent one
+            # a session has one value, from its turns of one stratum; by default, of its most frequent stratum
             if self.target == ABSENT:
                 return NO_VALUES
             stratum = question.stratum or max(self.turns_started, key=self.turns_started.__getitem__)
@@ -128,7 +138,7 @@ class ComparedTarget:
             clusters = self.clusters.of_code[slopes.sessions]
             return Sample(slopes.values[clusters >= 0], clusters[clusters >= 0])
         if metric.scope == "session":
-            # a metric of sessions: each session is one value of its cluster
+            # for a metric of sessions, each session contributes one value to its cluster
             frame = self.session_rows
             sample = session_sample(frame, question.metric) if column_of(question.metric) in frame.columns else None
             if sample is None:
@@ -175,7 +185,7 @@ class ComparedTarget:
         return np.bincount(clusters[clusters >= 0], minlength=self.clusters.count)
 
     def uncertainty_text(self, question: MetricSpec) -> str:
-        """Return why its value may decide nothing; empty if it may."""
+        """Return why a value of the metric may decide nothing in this run; empty if it may decide."""
         return uncertainty.reason_text(self.run.uncertain_metrics, self.name, question.metric)
 
     @property
@@ -184,9 +194,9 @@ class ComparedTarget:
         return list(dict.fromkeys(self.turns.steps))
 
     def worst_bound(self, question: MetricSpec) -> float:
-        """Return the maximum error of a value of a metric, in its unit.
+        """Return the maximum error of a value of a metric, in the unit of the metric.
 
-        It is inf if it is unknown, or if values may be those of another metric.
+        It is inf if the error is unknown, or if values may be those of another metric.
         """
         of = self.name, question.metric
         early = any(one.is_early for one in self.run.uncertain_metrics if (one.target, one.metric) == of)

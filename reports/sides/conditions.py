@@ -21,10 +21,15 @@ from reports.summary.targets import TargetFacts, facts_of_targets
 from reports.thresholds import near, quoted
 
 EXTRA = "extra"
-"""Session settings that the tool passed on without knowing them: as JSON, so that different ones have different texts.
+"""The key of session settings that the tool passed on without knowing them.
+
+Their text is JSON, so that different settings have different texts.
 """
 FILLERS = "fillers"
-"""Speech while callers wait: latencies of the first sound are latencies of it. No variant may differ in it."""
+"""The key of speech that fills the time while callers wait.
+
+With such speech, latencies of the first sound are those of the filler, so variants may not differ in it.
+"""
 TIMEOUTS = "timeouts"
 OF_SCRIPTS = {
     "turns": "turns of a session",
@@ -43,7 +48,7 @@ OF_SCRIPTS = {
     "variables": "rows of variables",
     TIMEOUTS: "timeouts, s",
 }
-"""Settings of a script in a document, except its digest, and their texts."""
+"""The settings of a script in a document, except the script's digest, and their texts."""
 OF_VARIANTS = {
     "turn_detection": ("turn_detection", "turn_detection_settings"),
     "input_format": ("input_format",),
@@ -51,7 +56,7 @@ OF_VARIANTS = {
     "output": ("output",),
     EXTRA: (EXTRA,),
 }
-"""A variant's setting that replaces its script’s → the keys that are then not part of the workload."""
+"""For each setting of a variant that replaces the script's: the keys that are then not part of the workload."""
 OF_LOAD = {
     "num_users": "users",
     "spawn_rate": "users started a second",
@@ -72,9 +77,10 @@ DIGEST = 12
 
 
 def workload(document: Mapping[str, Any], target: str) -> dict[str, str]:
-    """Return the workload of one target as texts, without settings that the document does not contain.
+    """Return the workload of one target as texts. Settings that the document does not contain are left out.
 
-    A run without arrivals or stages in its document has "none", so that an open loop differs from a closed one.
+    If the document of a run has no arrivals or no stages, their text is "none", so that an open loop differs from a
+    closed one.
     """
     closed = dict.fromkeys(OF_DEMAND.values(), setting_text(None))
     return {**scripts(document, target), **closed, **load_conditions(document, target), **warmup(document)}
@@ -96,7 +102,10 @@ def load_conditions(document: Mapping[str, Any], target: str) -> dict[str, str]:
 
 
 def demand(entry: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
-    """Return the arrivals of calls, or the stages of a load, as a text without their start time."""
+    """Return the arrivals of calls, or the stages of a load, as a text.
+
+    The text does not contain their start time.
+    """
     if not isinstance(entry, Mapping):
         return "; ".join(setting_text(dict(stage)) for stage in entry)
     settings = {key: value for key, value in entry.items() if key != "started_utc_ns"}
@@ -104,7 +113,10 @@ def demand(entry: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
 
 
 def differing_between(arms: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
-    """Return the conditions that differ between targets that have them: a text per target, a dash for a missing one."""
+    """Return the conditions that differ between targets.
+
+    Each has one text per target, a dash if the target lacks it.
+    """
     names = dict.fromkeys(name for arm in arms for name in arm)
     differing = (name for name in names if len({arm[name] for arm in arms if name in arm}) > 1)
     return {name: tuple(arm.get(name, NONE) for arm in arms) for name in differing}
@@ -151,11 +163,14 @@ def setting_text(value: object) -> str:
 
 
 OWN = ("service", "model", "region", "API version", "voice", "client version", "simulated", "definitions")
-"""Conditions with a group of their own; the others are settings of a workload, such as `users`."""
+"""The conditions with a group of their own.
+
+All other conditions are settings of a workload, such as `users`.
+"""
 SETTINGS = "settings of the target"
-"""The settings of a variant that replace its script's."""
+"""The group of the settings of a variant that replace those of its script."""
 FIXED = ("simulated", "definitions", "fillers")
-"""Conditions that must be equal; the user cannot allow them to differ."""
+"""The conditions that must be equal. The user cannot allow them to differ."""
 ALLOWABLE = (
     *("service", "model", "region", "api_version", "voice", "client_version"),
     *("scripts", "pacing", "concurrency", "warmup"),
@@ -166,7 +181,10 @@ UNKNOWN = "unknown"
 
 
 def conditions_of(side: ComparedTarget) -> dict[str, str]:
-    """Return a text for each condition of a target's run, including the workload; empty if it is unknown."""
+    """Return a text for each condition of a target's run, including the workload.
+
+    The result is empty if the conditions are unknown.
+    """
     document = side.run.metadata
     facts = facts_of_targets(document, side.session_rows, [side.name])[0]
     return conditions_in(document, side.name, facts, simulated=side.run.simulated)
@@ -177,7 +195,7 @@ def conditions_in(document: Mapping[str, Any], target: str, facts: TargetFacts, 
     entry = _entry(document, target)
     own = entry.get("session")
     asked = parse_qs(urlsplit(str(entry.get("url") or "")).query).get("api-version")
-    # older stored baselines do not contain these conditions; at that time no run set them
+    # older stored baselines lack these conditions, because no run set them at that time
     later, played = (OF_SCRIPTS[EXTRA], OF_SCRIPTS[FILLERS]), scripts(document, target)
     return {
         "service": str(entry.get("service") or ""),
@@ -198,7 +216,10 @@ def conditions_in(document: Mapping[str, Any], target: str, facts: TargetFacts, 
 def differing_conditions(
     now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Return what differs and may not, by name: model: gpt-realtime-2 here, gpt-realtime in the baseline (…)."""
+    """Return a text for each condition that differs and may not.
+
+    Such as: model: gpt-realtime-2 in this run, gpt-realtime in the baseline (…).
+    """
     found = {}
     for key in dict.fromkeys([*now, *then]):
         name, group = key.removeprefix("load: "), group_of(key)
@@ -211,7 +232,7 @@ def differing_conditions(
 
 
 def group_of(key: str) -> str:
-    """Return the name of a condition in `--allow-different`."""
+    """Return the name by which `--allow-different` refers to a condition."""
     if key in OWN:
         return key.lower().replace(" ", "_")
     if key.startswith("load: "):

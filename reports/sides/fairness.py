@@ -37,7 +37,7 @@ Fairness = Literal["pass", "fail", "informational"]
 class FairnessCheckEntry:
     """A check of whether targets may be compared, with a text for each target.
 
-    `causes`: of a failed check, each about the target that it concerns.
+    `causes`: the reasons that the check failed, each about the target that it concerns.
     """
 
     name: str
@@ -47,7 +47,7 @@ class FairnessCheckEntry:
 
     @property
     def remedy(self) -> str:
-        """The remedies of its causes, as clauses; empty if none is known."""
+        """The remedies of the causes, as clauses; empty if no remedy is known."""
         return join_words(list(dict.fromkeys(cause.remedy.rstrip(". ") for cause in self.causes if cause.remedy)))
 
 
@@ -109,7 +109,10 @@ def causes_of(checks: Iterable[FairnessCheckEntry]) -> tuple[InvalidReason, ...]
 
 
 def own_causes(sides: Sequence[ComparedTarget]) -> tuple[InvalidReason, ...]:
-    """Return why the values of a run are unusable in any comparison. `sides`: all of its targets."""
+    """Return the reasons that make the values of a run unusable in any comparison.
+
+    `sides`: all targets of the run.
+    """
     return causes_of((_valid(sides), _measured(sides)))
 
 
@@ -123,7 +126,7 @@ def _valid(sides: Sequence[ComparedTarget]) -> FairnessCheckEntry:
     causes: list[InvalidReason] = []
     for folder, run in runs.items():
         mine = [side for side in sides if side.run.folder == folder]
-        # if a run ended without verdict because no turn started, that is the cause
+        # if no turn started, that is the reason that the run has no verdict
         over = run.metadata.get("state") == "ended" and not within_warmup(run.metadata)
         if verdicts[folder].status == "no_verdict" and over and not any(side.turn_mask.any() for side in mine):
             causes += [_no_turns(side) for side in mine]
@@ -165,7 +168,7 @@ def throttled_cause(side: ComparedTarget) -> InvalidReason:
 
 
 def _same_work(sides: Sequence[ComparedTarget], same: str) -> Iterable[FairnessCheckEntry]:
-    """Yield one row, called `same`, if the workload is the same, else one row per difference."""
+    """Yield one row with the name `same` if the workload is the same, otherwise one row for each difference."""
     part = scripts if one_run(sides) else workload
     arms = [part(side.run.metadata, side.name) for side in sides]
     differing = differing_between(arms)
@@ -182,7 +185,7 @@ def _same_work(sides: Sequence[ComparedTarget], same: str) -> Iterable[FairnessC
 
 
 def _mixes(sides: Sequence[ComparedTarget]) -> list[ShareChange | None]:
-    """Return, for each candidate, the step whose share differs most from the baseline's; None without a difference."""
+    """Return, for each candidate, the step whose share differs most from the baseline's; None if none does."""
     return [next(iter(changed_shares(base, cand)), None) for base, cand in matched_to_the_first(sides)]
 
 
@@ -203,9 +206,9 @@ def _simulated(sides: Sequence[ComparedTarget]) -> FairnessCheckEntry:
 def _informational(
     sides: Sequence[ComparedTarget], mixes: Sequence[ShareChange | None]
 ) -> Iterable[FairnessCheckEntry]:
-    """Yield the size of each target, the shares of the step that differ most, and all differences.
+    """Yield the rows with the size of each target, the shares of the step that differ most, and all differences.
 
-    The differences are settings of the targets (which are compared), the tool, and the machine.
+    The differences are those in the settings of the targets (which are compared), the tool, and the machine.
     """
     rows = {"sessions": tuple(plural(side.sessions, "pair" if sides[0].paired else "session") for side in sides)}
     rows["failed or not started"] = tuple(

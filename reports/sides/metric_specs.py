@@ -39,17 +39,19 @@ SLOPE_MS = 10.0
 """The accepted increase of a latency per 1,000 tokens: 0.1 s in a conversation of 10,000."""
 COMPARED = tuple(rate.name for rate in OF_COLUMNS if rate.better != "neither")
 MEASURED_FROM_DIFFERS = {"measured_from": (True,), "speech_end": (True, False)}
-"""By the start of a metric, whether `measured_from` separates strata; a second value is for targets without a common
-stratum."""
+"""Whether turns with different `measured_from` are in different strata, by the instant at which a metric starts.
+
+If there is a second value, it is for targets without a common stratum.
+"""
 
 
 def by_stratum(question: MetricSpec, sides: Sequence[ComparedTarget]) -> list[MetricSpec]:
-    """Return the metric spec for these targets: if they have turns of several strata, one for each common stratum.
+    """Return the metric specs for these targets: one for each common stratum, if there are several.
 
     Turn types are never pooled. Metrics that start at the turn's `measured_from` instant, or at the end of speech, are
-    not pooled over `measured_from` either. Rates are pooled. Without a common stratum, the baseline's most frequent one
-    is used, and has no result. A primary metric also has each stratum that the baseline has and another target lacks: a
-    gate does not disappear.
+    not pooled over `measured_from` either. Rates are pooled. If there is no common stratum, the baseline's most
+    frequent stratum is used, and its spec has no result. A primary metric also has a spec for each stratum that the
+    baseline has and another target lacks, so that no gate disappears.
     """
     if not question.statistic.per_stratum or CATALOGUE[question.metric].scope != "turn":
         return [question]
@@ -71,7 +73,10 @@ def by_stratum(question: MetricSpec, sides: Sequence[ComparedTarget]) -> list[Me
 def specs_of_thresholds(
     threshold: Threshold, question: MetricSpec, sides: Sequence[ComparedTarget]
 ) -> list[MetricSpec]:
-    """Return the metric specs of a threshold for these targets, one per stratum. `question`: its subject."""
+    """Return the metric specs of a threshold for these targets, one per stratum.
+
+    `question`: the metric spec that the threshold is about.
+    """
     every = by_stratum(question, sides)
     if not threshold.measured_from:
         return every
@@ -89,7 +94,7 @@ def specs_of_thresholds(
 
 
 def instants_of(threshold: Threshold, sides: Sequence[ComparedTarget]) -> list[str]:
-    """Return the instants that a threshold without `measured_from` is measured from, if there are several."""
+    """Return the instants from which turns are measured, if there are several and the threshold names none of them."""
     known = CATALOGUE.get(threshold.metric)
     if known is None or known.begin != ORIGIN or threshold.measured_from:
         return []
@@ -138,11 +143,11 @@ def _missing(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list
 def default_specs(sides: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
     """Yield the default metric specs, the primary ones first.
 
-    Primary are the failure rate, and p50 and p95 of the main metric, for the most frequent common stratum and for those
-    that the baseline has and another target lacks. If targets have no stratum in common, the main metric is that of the
-    audible reply, which has one definition for all starts of a reply. Secondary are the latencies of all strata, and
-    all other metrics for the turn type of the first stratum. They are yielded one by one, because it takes long to find
-    which of them the targets have.
+    The primary metrics are the failure rate, and p50 and p95 of the main metric, for the most frequent common stratum
+    and for the strata that the baseline has and another target lacks. If targets have no stratum in common, the main
+    metric is that of the audible reply, which has one definition for all starts of a reply. The secondary metrics are
+    the latencies of all strata, and all other metrics for the turn type of the first stratum. Specs are yielded one by
+    one, because it takes long to find the metrics that the targets have.
     """
     strata = common_strata(sides)
     begun = {stratum for side in sides for stratum, n in side.turns_started.items() if n}
@@ -179,7 +184,7 @@ def default_specs(sides: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
 
 
 def _requested(stratum: Stratum, begun: Collection[Stratum]) -> Stratum | None:
-    """Return the stratum for a metric spec, given all strata that exist; None if there is only one."""
+    """Return the stratum of a metric spec; None if there is only one. `begun`: all strata that have turns."""
     if len(begun) < 2:
         return None
     return stratum if len({one.measured_from for one in begun}) > 1 else stratum._replace(measured_from="")
@@ -192,7 +197,10 @@ def _main(sides: Sequence[ComparedTarget], stratum: Stratum) -> str:
 
 
 def _known(question: MetricSpec, sides: Sequence[ComparedTarget]) -> bool:
-    """Return whether the baseline and another target have the value; for throttling, whether any was throttled."""
+    """Return whether the baseline and another target have a value of the metric.
+
+    For a throttle rate: return whether any target was throttled.
+    """
     if question.metric == "throttle_rate":
         return any(side.counts(question)[0].any() for side in sides)
     base, *others = (question.statistic.counts(side, question).turns for side in sides)

@@ -1,8 +1,8 @@
-"""The shares of steps that two targets played, and their samples if these differ.
+"""The shares of steps that two targets played, and the samples of the targets if these shares differ.
 
 Scripts choose steps at random, and so do callers. If a slow step has a larger share on one target, quantiles over all
 turns differ although no step does. So the candidate's steps are weighted to the baseline's shares if the shares differ
-by more than MATTERS of the turns (`reports.statistics.mix`). A share that differs significantly is reported.
+by more than MIN_SHARE_DIFFERENCE (`reports.statistics.mix`). A share that differs significantly is reported.
 """
 
 from __future__ import annotations
@@ -26,14 +26,23 @@ from reports.statistics.rates import ClusterTotals, se_of_rates
 MIN_SHARE_DIFFERENCE = 0.005
 """The distance of the shares (half the sum of absolute differences) above which steps are weighted."""
 MIN_STEP_TURNS = 20
-"""The minimum number of turns of a step on both targets for a weight of its own; the other steps share one."""
+"""The minimum number of turns of a step on both targets for a weight of its own.
+
+All other steps share one weight.
+"""
 FOUND, POINT = 0.01, 0.01
-"""The type I error of the test of shares, over all steps (Bonferroni), and the minimum difference that is reported."""
+"""FOUND: the type I error of the test of shares, over all steps (Bonferroni).
+
+POINT: the minimum difference that is reported.
+"""
 
 
 @dataclass(frozen=True)
 class ShareChange:
-    """A step whose share of the planned turns differs; `shares`: of the baseline and of the candidate."""
+    """A step whose share of the planned turns differs.
+
+    `shares`: the two shares, the baseline's first.
+    """
 
     step: str
     shares: tuple[float, float]
@@ -50,7 +59,10 @@ def changed_shares(base: ComparedTarget, cand: ComparedTarget) -> list[ShareChan
 
 
 def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[float, float]]:
-    """Return the steps whose shares differ significantly. `turns`: per target, by step (row) and cluster (column)."""
+    """Return the steps whose shares differ significantly, each with its two shares.
+
+    `turns`: for each target, the number of turns by step (row) and cluster (column).
+    """
     found = {}
     of_base, of_cand = (one.sum(axis=0) for one in turns)
     for step, (first, second) in enumerate(zip(*turns, strict=True)):

@@ -30,13 +30,16 @@ def parse_targets(named: Sequence[str | Path | RunFrames]) -> tuple[ComparedTarg
     for run, name in chosen:
         there = targets[id(run)] or (
             ComparedTarget(run, samples_of(run), ABSENT, name),
-        )  # no session started in a run without targets
+        )  # if no session started, the run has no targets
         sides.append(next((side for side in there if side.name == name), there[0]))
     return filtered_by(sides)
 
 
 def targets_of(run: RunFrames) -> tuple[ComparedTarget, ...]:
-    """Return each target of a run with all of its sessions, in pairs or not; one that never started has none."""
+    """Return each target of a run with all of its sessions, paired or not.
+
+    A target that never started has no sessions.
+    """
     samples = samples_of(run)
     turns = samples.turns
     places = {label: place for place, label in enumerate(turns.targets)}
@@ -48,7 +51,7 @@ def targets_of(run: RunFrames) -> tuple[ComparedTarget, ...]:
 
 
 def filtered_by(chosen: Sequence[ComparedTarget]) -> tuple[ComparedTarget, ...]:
-    """Return the targets of one comparison: with different labels, and in pairs if they ran in pairs.
+    """Return the targets for one comparison: their labels differ, and their clusters are pairs if they ran in pairs.
 
     Raise UsageError if a target would be compared with itself, or with a copy of its run.
     """
@@ -62,20 +65,26 @@ def filtered_by(chosen: Sequence[ComparedTarget]) -> tuple[ComparedTarget, ...]:
 
 
 def matched(base: ComparedTarget, cand: ComparedTarget) -> tuple[ComparedTarget, ComparedTarget]:
-    """Return two targets with the clusters of a comparison of only these two, without the effect of a third."""
+    """Return two targets with the clusters of a comparison of only these two.
+
+    A third target has no effect on them.
+    """
     of_base, of_cand = _clusters_of((base, cand))
     return replace(base, clusters=of_base), replace(cand, clusters=of_cand)
 
 
 def matched_to_the_first(sides: Sequence[ComparedTarget]) -> list[tuple[ComparedTarget, ComparedTarget]]:
-    """Return the baseline with each candidate, with the clusters of a comparison of only these two."""
+    """Return each candidate with the baseline, the baseline first.
+
+    The clusters are those of a comparison of only these two.
+    """
     return [matched(sides[0], side) for side in sides[1:]] if len(sides) > 2 else [(sides[0], sides[1])]
 
 
 def are_peers(run: RunFrames, baseline: str, candidate: str) -> bool:
-    """Return whether two targets of a run are two services, neither of which is the other's baseline.
+    """Return whether two targets of a run are two services, neither of which is the baseline of the other.
 
-    A variant's baseline is the target that it is derived from.
+    The baseline of a variant is the target from which it is derived.
     """
     entries = {str(entry.get("name")): entry for entry in run.metadata.get("targets") or []}
     variant_of = (entries.get(candidate) or {}).get("variant_of")
@@ -92,7 +101,7 @@ def _clusters_of(sides: Sequence[ComparedTarget]) -> Sequence[Clusters]:
 
 
 def named_targets(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames, str]]:
-    """Return each named target as its run, each of which is read once, and its name.
+    """Return each named target: its run and its name. Each run is read once.
 
     Raise UsageError if a run or target is unknown, a target is ambiguous, or fewer than two targets are named.
     """
@@ -113,7 +122,7 @@ def named_targets(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFram
 
 
 def _targets(run: RunFrames, target: str | None, named: str, *, alone: bool) -> list[str]:
-    """Return the names of the targets that are meant; one empty name for a run in which no target started."""
+    """Return the names of the targets to compare; one empty name if no target of the run started."""
     known = known_targets(run)
     if target is not None:
         refuse_unknown(run, target)
@@ -128,13 +137,16 @@ def _targets(run: RunFrames, target: str | None, named: str, *, alone: bool) -> 
 
 
 def known_targets(run: RunFrames) -> list[str]:
-    """Return the targets that the document names, even if no session started, then others that the rows name."""
+    """Return the targets that the document names, even if they have no session, then others that only the rows name."""
     written = [str(entry["name"]) for entry in run.metadata.get("targets") or [] if entry.get("name")]
     return list(dict.fromkeys([*written, *target_labels(run)]))
 
 
 def identity_of_run(run: RunFrames) -> tuple[str, int]:
-    """Return the ID and the start (UTC, ns) of a run. IDs have seconds, in which two machines may start runs."""
+    """Return the ID and the start (UTC, ns) of a run.
+
+    The ID alone is not unique: it contains the start in seconds, and two machines may start runs in the same second.
+    """
     return run_id_of(run), int(run.metadata.get("started_utc_ns") or 0)
 
 

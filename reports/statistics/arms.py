@@ -86,7 +86,7 @@ def target_resamples(
 def _mixed_resamples(
     arms: TwoSamples, ps: Sequence[float], draws: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Return the same with the candidate's steps weighted to the baseline's shares in each resample."""
+    """Return the same as `target_resamples`, with the candidate's steps weighted to the baseline's shares."""
     mixed = arms.mixed
     windows, base = [mixed.cells(p) for p in ps], prepare(arms.base, ps, arms.clusters[0])
     first, second = np.full((draws, len(ps)), np.nan), np.full((draws, len(ps)), np.nan)

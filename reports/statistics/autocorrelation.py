@@ -47,19 +47,23 @@ from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import ClusterTotals, PerCluster, mean_difference, rate_difference, with_runs
 
 QUARTERS, BATCHES = 4, 6
-"""The number of parts of a run that become its clusters: if a target drifts, and if its events come in bursts."""
+"""The number of parts of a run that become its clusters: QUARTERS if a target drifts, BATCHES if its events come in
+bursts."""
 FOUND, EARLY = 0.025, 0.1
-"""The type I error of each of the two tests: 4 to 5 % of runs without autocorrelation test positive. EARLY is for an
-interim analysis that would stop the run: its error may be larger, because a later analysis follows."""
+"""The type I error of each of the two tests.
+
+With 0.025, 4 to 5 % of runs without autocorrelation test positive. EARLY is for an interim analysis that would stop the
+run: its error may be larger, because a later analysis follows.
+"""
 BURST_ALPHA = 0.6
-"""The factor on that error for the tests for bursts: each positive test costs power, and bursts that matter are
-obvious."""
+"""The tests for bursts have this multiple of the type I error, because each positive test costs power, and bursts that
+matter are obvious."""
 MIN_SERIES_LENGTH = 20
 """The minimum length of a series that is tested."""
 
 
 def part_of(clusters: int, parts: int = QUARTERS) -> Integers:
-    """Return the part of the run, from 0, of each cluster, given in the order of their start."""
+    """Return, for each cluster in the order of their start, the part of the run in which the cluster lies, from 0."""
     return np.arange(clusters) * parts // max(1, clusters)
 
 
@@ -81,7 +85,10 @@ def is_autocorrelated(series: Floats, error: float = FOUND) -> bool:
 
 
 def cluster_levels(sample: Sample, clusters: int) -> Floats:
-    """Return the median log of each cluster's values; NaN without values, not finite if the median is infinite or 0."""
+    """Return the median log of each cluster's values.
+
+    The result is NaN for a cluster without values, and not finite if its median is infinite or 0.
+    """
     order = np.lexsort((sample.values, sample.sessions))
     values, many = sample.values[order], np.bincount(sample.sessions, minlength=clusters)
     first = np.concatenate(([0], np.cumsum(many)[:-1]))
@@ -108,7 +115,7 @@ def in_parts(sample: Sample, clusters: int, parts: int) -> Sample:
 
 PARTS: dict[Order, int] = {"drift": QUARTERS, "bursts": BATCHES}
 FINITE = 0.99
-"""The minimum share of finite resamples for a bound by parts of a run."""
+"""The minimum share of finite resamples if the bounds of a quantile are computed from parts of a run."""
 
 
 def shares(arm: PerCluster) -> Floats:
@@ -124,7 +131,7 @@ def shares_burst(arm: PerCluster) -> bool:
 
 
 def dependence_test(sample: Sample, clusters: int, p: float) -> Order | None:
-    """Return the type of autocorrelation of one target that affects a quantile; None without."""
+    """Return the type of autocorrelation of one target that affects a quantile; None if there is no autocorrelation."""
     if is_autocorrelated(cluster_levels(sample, clusters)):
         return "drift"
     burst = p != 0.5 and is_autocorrelated(
@@ -134,7 +141,10 @@ def dependence_test(sample: Sample, clusters: int, p: float) -> Order | None:
 
 
 def _is_one_target_ordered(first: Floats, second: Floats, error: float, *, paired: bool) -> bool:
-    """Return whether the differences of pairs, or either target's own series, are autocorrelated; `error`: in total."""
+    """Return whether the differences of pairs, or either target's own series, are autocorrelated.
+
+    `error`: the total type I error.
+    """
     with np.errstate(invalid="ignore"):
         series = [second - first] if paired else [first, second]
     return any(is_autocorrelated(one, error / len(series)) for one in series)
@@ -143,7 +153,7 @@ def _is_one_target_ordered(first: Floats, second: Floats, error: float, *, paire
 def latencies_by_order(
     arms: TwoSamples, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
 ) -> list[Difference]:
-    """Return the `quantile_differences`, by parts of the run if a target drifts or its tail comes in bursts."""
+    """Return the `quantile_differences`; by parts of the run if a target drifts or its tail has bursts."""
     rng = np.random.default_rng(how.seed)
     found = differences.quantile_differences(arms, asked, better, replace(how, seed=rng))
     for order, places in by_order(arms, [p for p, _ in asked]).items():
@@ -164,10 +174,10 @@ def latencies_by_order(
 
 
 def by_order(arms: TwoSamples, ps: Sequence[float], error: float = FOUND) -> dict[Order, list[int]]:
-    """Return the indices of the quantiles that are tested by parts of the run.
+    """Return the indices of the quantiles that are tested by parts of the run, by the type of autocorrelation.
 
-    These are all if a target drifts. Otherwise they are those, except the median, beyond which the turns of a target
-    come in bursts.
+    If a target drifts, these are all quantiles. Otherwise a quantile, except the median, is tested so if the turns
+    beyond it come in bursts.
     """
     samples = tuple(zip((arms.base, arms.cand), arms.clusters, strict=True))
     first, second = (cluster_levels(sample, clusters) for sample, clusters in samples)
@@ -187,7 +197,10 @@ def by_order(arms: TwoSamples, ps: Sequence[float], error: float = FOUND) -> dic
 def mean_by_order(
     arms: ClusterTotals, margin: Margin, better: Better, how: Inference, error: float = FOUND
 ) -> Difference:
-    """Return the `mean_difference`, by quarters if a target drifts. `error`: of the tests for drift."""
+    """Return the `mean_difference`, with quarters of the run as clusters if a target drifts.
+
+    `error`: the type I error of the tests for drift.
+    """
     usual = mean_difference(arms, margin, better, how)
     with np.errstate(divide="ignore", invalid="ignore"):  # means of clusters, relative to their target's mean
         first, second = (amounts / turns / (amounts.sum() / turns.sum()) for amounts, turns in (arms.base, arms.cand))
@@ -199,9 +212,10 @@ def mean_by_order(
 def rate_by_order(
     arms: ClusterTotals, margin: Margin, better: Better, how: Inference, error: float = FOUND
 ) -> Difference:
-    """Return the `rate_difference`, by batches if a target's events come in bursts. `error`: of the tests for bursts.
+    """Return the `rate_difference`, with batches of the run as clusters if a target's events come in bursts.
 
-    The bounds of each target's own rate are still those of its sessions, because parts show less about unseen sessions.
+    `error`: the type I error of the tests for bursts. The bounds of each target's own rate are still those of its
+    sessions, because parts of a run show less about unseen sessions.
     """
     if better == "higher":
         left = replace(arms, base=rates.complement(arms.base), cand=rates.complement(arms.cand))
@@ -215,7 +229,10 @@ def rate_by_order(
 
 
 def _wider(usual: Difference, parts: Difference, order: Order) -> Difference:
-    """Return the wider bounds of one difference; the standard error is that of the parts if it is larger or NaN."""
+    """Return a difference with the wider of two pairs of bounds: the usual ones, and those from parts of the run.
+
+    The standard error is that from the parts if it is larger or NaN.
+    """
     interval = OneSidedBounds(usual.low, usual.high).wider_of(OneSidedBounds(parts.low, parts.high))
     worse, better = usual.worse.wider_of(parts.worse), usual.better.wider_of(parts.better)
     se = parts.se if math.isnan(parts.se) else max(usual.se, parts.se)

@@ -33,15 +33,16 @@ from reports.statistics.rates import RatioEstimate, between_runs, log_difference
 MIN_STORED_RUNS = 5
 """The minimum number of stored runs to estimate the run-to-run variation."""
 RUN_SD, RATE_RUN_SD = 0.05, 0.3
-"""The assumed run-to-run sd with fewer stored runs: of the log of a quantile, and of the log odds of a rate."""
+"""The assumed run-to-run sd if there are fewer stored runs: RUN_SD of the log of a quantile, RATE_RUN_SD of the log
+odds of a rate."""
 
 
 @dataclass(frozen=True)
 class StoredValue:
-    """A quantile of one run: its log (−inf for 0), and the variance of that from the sessions in the run.
+    """A quantile of one run: its log (−inf for 0), and the variance of this log between sessions of the run.
 
-    - `endless`: the share of resamples whose quantile is infinite (among the failed turns); the variance leaves them
-      out
+    - `endless`: the share of resamples whose quantile is infinite (among the failed turns); the variance excludes these
+    resamples
     - `above`: if the quantile is 0, the share of resamples above 0
     """
 
@@ -73,10 +74,11 @@ def against_stored(
     better: Better,
     how: Inference,
 ) -> Difference:
-    """Compare a quantile with stored runs. `clusters`: effective sessions of the candidate and of all stored runs.
+    """Compare a quantile with stored runs.
 
-    An infinite point estimate alone decides nothing. The candidate is worse than any margin only if at least 1 −
-    `level` of its resamples are infinite. It is not worse only if at most `level` of them are infinite.
+    `clusters`: the effective sessions of the candidate, and of all stored runs. An infinite point estimate alone
+    decides nothing. The candidate is worse than any margin only if at least 1 − `level` of its resamples are infinite.
+    It is not worse only if at most `level` of them are infinite.
     """
     runs, logs = len(stored), np.array([run.log_q for run in stored])
     if -math.inf in (candidate.log_q, *logs):
@@ -95,9 +97,9 @@ def no_ratio(difference: Difference) -> bool:
 
 
 def _without_failures(candidate: StoredValue, logs: Floats, margin: Margin, better: Better, level: float) -> Difference:
-    """Compare if the candidate or a stored run is 0.
+    """Compare a candidate with stored runs if the candidate or a stored run is 0.
 
-    The candidate is surely 0 if at most `level` of its resamples are above.
+    The candidate counts as 0 if at most `level` of its resamples are above 0.
     """
     at_nothing = np.isneginf(logs)
     baseline = 0.0 if at_nothing.any() else math.exp(float(logs.mean()))
@@ -108,7 +110,7 @@ def _without_failures(candidate: StoredValue, logs: Floats, margin: Margin, bett
         inside = -math.log1p(margin.ratio)
         same = OneSidedBounds(inside, inside)
         return replace(found, d=0.0, low=0.0, high=0.0, worse=same, better=same)
-    if at_nothing.any():  # not above any of them, but without a ratio to those at 0
+    if at_nothing.any():  # not above any stored run, but a ratio to the runs at 0 does not exist
         return replace(found, high=0.0, worse=OneSidedBounds(high=-math.inf if better == "lower" else math.inf))
     below, above = OneSidedBounds(high=-math.inf), OneSidedBounds(low=math.inf, p=0.0)
     worse, good = (above, below) if better == "higher" else (below, above)
@@ -139,7 +141,11 @@ def rate_against_stored(
 def _standard_error(
     figures: Floats, inside: tuple[float, float], clusters: tuple[float, float], between: float
 ) -> StandardError:
-    """Return the SE of candidate − mean. `inside`: variances from sessions; `between`: assumed with few runs."""
+    """Return the standard error of the candidate minus the mean of the stored runs.
+
+    - `inside`: the variances between sessions of one run
+    - `between`: the run-to-run variance that is assumed if there are few stored runs
+    """
     runs, known = figures.size, figures.size >= MIN_STORED_RUNS and bool(np.isfinite(figures).all())
     se = math.sqrt(sum(inside) + (0.0 if known else between))
     spread = float(figures.std(ddof=1)) * math.sqrt(1 + 1 / runs) if known else 0.0
@@ -152,7 +158,7 @@ def _standard_error(
 def _with_infinite(found: Difference, endless: float, base_open: bool, better: Better, level: float) -> Difference:
     """Widen the bounds if resamples of the candidate or of stored runs are infinite (failed turns).
 
-    Keep them if more is better.
+    If more is better, return the bounds unchanged.
     """
     if better == "higher" or not (endless or base_open or math.isinf(found.candidate)):
         return found

@@ -59,7 +59,7 @@ def variance(drawn: Floats, least: float = 0.0) -> float:
 def share_below(*rows: int) -> int:
     """Return the number of resamples to compute at once, from the numbers of rows of their arrays.
 
-    Instead of two to four it is 1, because a product with a vector is faster.
+    Return 1 instead of two to four, because a product with a vector is faster.
     """
     portion = CELLS_AT_ONCE // max(rows)
     return portion if portion > 4 else 1
@@ -78,8 +78,8 @@ class PreparedSample:
     """A sample prepared for resampling.
 
     - `edges`: for each p, the indices (from 0) at which the cells of its window begin and end
-    - `counts`: turns by cluster. Times the weights they give the turns in total, and for each p those below its window
-      and those in each cell
+    - `counts`: turns by cluster. Multiplied by the weights of clusters, they give the total number of turns, and for
+    each p the number of turns below its window and in each cell
     """
 
     sample: Sample
@@ -116,7 +116,7 @@ def prepare(sample: Sample, ps: Sequence[float], clusters: int) -> PreparedSampl
 
 
 def edges_of(sample: Sample, p: float, turns: Integers) -> Integers:
-    """Return the edges of √n cells of about √n values: each resample searches the cells, and then one cell."""
+    """Return the edges of √n cells of about √n values. Each resample searches the cells, and then only one cell."""
     n, clusters = sample.n, turns.size
     if not n:
         return np.zeros(1, dtype=np.int64)
@@ -154,8 +154,7 @@ def in_cells(
     """Return the value at which each resample reaches its rank, and the indices of resamples that reach it in no cell.
 
     - `upto`: the weight below the cells and up to the end of each cell (row), in each resample
-    - `of_steps`: the weight of each step (row) in each resample, and the step of each value; all weights are 1 by
-      default
+    - `of_steps`: the weight of each step (row) in each resample, and the step of each value; if None, all weights are 1
     """
     cell = (upto < ranks).sum(axis=0) - 1
     inside = (cell >= 0) & (cell < edges.size - 1)

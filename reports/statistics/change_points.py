@@ -41,7 +41,7 @@ from reports.statistics.counting import Floats, Integers
 LEVEL = 0.05
 """The probability of any false change point, over all series that are read together, in YEAR nights."""
 YEAR = 365
-"""The minimum number of runs that share the level."""
+"""The minimum number of runs among which the level is divided."""
 MIN_SIDE_RUNS = MIN_STORED_RUNS
 """The minimum number of runs on either side of a position: with fewer, their variance is unknown."""
 ENOUGH = 2 * MIN_SIDE_RUNS
@@ -55,9 +55,10 @@ THURSDAY = 3
 
 @dataclass(frozen=True)
 class ChangePoint:
-    """A change by `d` between run `at` − 1 and run `at`. `before`, `after`: the numbers of compared runs.
+    """A change by `d` between run `at` − 1 and run `at`.
 
-    `low` and `high` are bounds at the level of the comparison after Bonferroni's correction, so they exclude 0.
+    - `before`, `after`: the numbers of runs that were compared on either side
+    - `low`, `high`: the bounds at the level of the comparison after Bonferroni's correction, so they exclude 0
     """
 
     at: int
@@ -70,7 +71,10 @@ class ChangePoint:
 
 @dataclass(frozen=True)
 class ChangePoints:
-    """The changes of a series, in its order. `unmarked`: those not marked because of autocorrelation."""
+    """The changes of a series, in their order in time.
+
+    `unmarked`: changes that are not marked because of autocorrelation.
+    """
 
     changes: tuple[ChangePoint, ...] = ()
     unmarked: tuple[ChangePoint, ...] = ()
@@ -85,7 +89,7 @@ class ChangePoints:
 
 @lru_cache(64)
 def windows(runs: int) -> Integers:
-    """Return every comparison of this many runs: (first run before, first run after, last run after + 1)."""
+    """Return every comparison of a series of `runs` runs: (first run before, first run after, last run after + 1)."""
     widths = [round(MIN_SIDE_RUNS * 2 ** (k / 2)) for k in range(64) if MIN_SIDE_RUNS * 2 ** (k / 2) <= runs]
     before, at, after = np.array(
         np.meshgrid([*widths[::2], runs], np.arange(MIN_SIDE_RUNS, runs), widths), int
@@ -102,8 +106,8 @@ def number_of_comparisons(runs: int) -> int:
 def find_changes(values: Floats, variances: Floats, days: Integers, *, among: int, min_change: float) -> ChangePoints:
     """Find the changes in a series.
 
-    - `variances`: of each run, between its sessions
-    - `days`: since 1 January 1970
+    - `variances`: the variance of each run between its sessions
+    - `days`: the day of each run, counted from 1 January 1970
     - `among`: the number of series that share the level
     """
     if values.size < ENOUGH:
@@ -123,7 +127,7 @@ def find_changes(values: Floats, variances: Floats, days: Integers, *, among: in
 def weekdays(values: Floats, days: Integers) -> tuple[float, ...]:
     """Return the effects of Monday to Sunday relative to their mean; empty if they do not differ.
 
-    A weekday is used if it has at least WEEKS values, and a day if the seven days around it are complete.
+    A weekday is used if it has at least WEEKS values. A day is used if the seven days around it are complete.
     """
     seen, runs = np.unique(days, return_inverse=True)
     by_day = np.full(int(seen[-1] - seen[0]) + 1, np.nan)
@@ -158,13 +162,13 @@ def _differ(groups: Sequence[Floats]) -> bool:
 
 
 def autocorrelation(values: Floats, places: Sequence[int]) -> float:
-    """Return the lag-1 autocorrelation if the mean may have changed at these positions."""
-    # from differences that do not span a position
+    """Return the lag-1 autocorrelation of a series whose mean may have changed at these positions."""
+    # the estimate from differences that do not span a position
     one, two = ((values[distance:] - values[:-distance]) ** 2 for distance in (1, 2))
     at = np.array(places, dtype=np.int64)
     near, next_but_one = np.delete(one, at - 1), np.delete(two, np.concatenate([at - 2, at - 1]))
     by_differences = float(next_but_one.mean() / near.mean()) - 1 if near.any() else 0.0
-    # from neighbours between two positions, around their mean
+    # the estimate from neighbours between two positions, around their mean
     parts = [part - part.mean() for part in np.split(values, places)]
     squares = sum(float((part**2).sum()) for part in parts)
     r = sum(float((part[1:] * part[:-1]).sum()) for part in parts) / squares if squares else 0.0
@@ -174,7 +178,7 @@ def autocorrelation(values: Floats, places: Sequence[int]) -> float:
 
 
 def levels(values: Floats, found: Sequence[ChangePoint]) -> list[float]:
-    """Return the mean before the first change, between two of them, and after the last."""
+    """Return the mean before the first change, between each two changes, and after the last change."""
     return [float(part.mean()) for part in np.split(values, [change.at for change in found])]
 
 
@@ -185,7 +189,8 @@ def _mark_change(
     shares = LEVEL / max(YEAR, values.size) / among / np.bincount(every[:, 2])[every[:, 2]]
     difference, se, df = _compared(values, variances, every, correlation)
     size = np.abs(difference)
-    far = (size > max(min_change, 0.0)) & (size >= -ndtri(shares / 2) * se)  # t is slow, and always larger than z
+    # quantiles of t are slow to compute, and always larger than those of z
+    far = (size > max(min_change, 0.0)) & (size >= -ndtri(shares / 2) * se)
     (first, at, end), difference, size = every[far].T, difference[far], size[far]
     reach = stdtrit(df[far], 1 - shares[far] / 2) * se[far]
     with np.errstate(divide="ignore"):

@@ -52,7 +52,10 @@ def order_of_codes(codes: Integers) -> Integers:
 
 
 def _order(keys: Keys) -> Integers:
-    """Sort by the highest bits that fit; if the result is not in order, sort by the lower bits before."""
+    """Return the order that sorts keys, first by the highest bits that fit.
+
+    If the result is not in order, sort by the lower bits first, and then by the highest ones.
+    """
     if keys.size:
         keys -= keys.min()
     if not keys.any():
@@ -107,7 +110,10 @@ CallCounts = npt.NDArray[np.int32]
 SUSTAINED_SHARE = 0.4
 """The share of the time for which the usual number of calls in progress is not exceeded."""
 APART, BY_CHANCE = 0.25, 1.7
-"""The minimum excess that is a change: relative to the usual number of calls, and in √(that number + 1)."""
+"""The minimum excess that counts as a change of load.
+
+APART is relative to the usual number of calls; BY_CHANCE is in units of √(that number + 1).
+"""
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,10 @@ class ConcurrencySeries:
     counts: CallCounts
 
     def at(self, instants_ns: Nanoseconds) -> CallCounts:
-        """Return the calls in progress at each instant, with those that start then, without those that end then."""
+        """Return the number of calls in progress at each instant.
+
+        Calls that start at the instant are included; calls that end at the instant are not.
+        """
         return np.append(self.counts, 0)[np.searchsorted(self.at_ns, instants_ns, side="right") - 1]
 
     def between(self, begin_ns: int, end_ns: int) -> ConcurrencySeries:

@@ -35,7 +35,8 @@ LEVEL = 0.05
 
 POWER = 0.8
 MAX_SESSIONS_RATIO = 20
-"""The maximum factor on the existing sessions: if more would be needed, no number is recommended."""
+"""The maximum number of additional sessions, as a multiple of the existing ones. If more are needed, no number is
+recommended."""
 
 Scale = Literal["ratio", "points", "slope"]
 Better = Literal["lower", "higher"]
@@ -47,9 +48,10 @@ Order = Literal["drift", "bursts"]
 class Margin:
     """The largest deterioration that is accepted.
 
-    - `ratio`: for quantiles and means; 0.1 is 10 %
-    - `points`: for rates; 0.01 is one percentage point
-    - `plus`: in the unit of the metric; used alone for slopes. If `ratio` is also given, both must be exceeded
+    - `ratio`: the margin of quantiles and means; 0.1 is 10 %
+    - `points`: the margin of rates; 0.01 is one percentage point
+    - `plus`: the margin in the unit of the metric. Slopes use only `plus`. If `ratio` is also given, a regression must
+    exceed both
     """
 
     ratio: float = 0.0
@@ -59,7 +61,7 @@ class Margin:
 
 @dataclass(frozen=True)
 class OneSidedBounds:
-    """The one-sided bounds of a quantity, each at the level, and the p-value of "it is not above 0"."""
+    """The one-sided bounds of a quantity, each at the level, and the p-value of "the quantity is not above 0"."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -76,10 +78,9 @@ class OneSidedBounds:
 class Difference:
     """A comparison of candidate and baseline.
 
-    `d`, `low`, `high`: the log of the ratio, or the difference of rates or slopes; ±inf if open.
-
-    `worse`, `better`: the distance of the candidate beyond the margin, in the bad and in the good direction: above 0 it
-    is beyond the margin, below 0 it is not. They are open if only the interval is known.
+    - `d`, `low`, `high`: the log of the ratio, or the difference of rates or slopes; `low` and `high` are ±inf if open
+    - `worse`, `better`: the distance of the candidate beyond the margin, in the bad and in the good direction: above 0
+    the candidate is beyond the margin, below 0 it is not. Both are open if only the interval is known.
     """
 
     scale: Scale
@@ -98,17 +99,18 @@ class Difference:
     assumed: float = 0.0
     """The part of `se`² that comes from assumed run-to-run variation."""
     order: Order | None = None
-    """The autocorrelation that was found in a target; then the clusters are parts of the run, not sessions or pairs."""
+    """The type of autocorrelation found in a target. If set, the clusters are parts of the run, not sessions or pairs.
+    """
 
 
 @dataclass(frozen=True)
 class Inference:
     """The settings for the interval of a difference.
 
-    - `level`: one-sided
+    - `level`: the one-sided type I error
     - `run_sd`, `rate_run_sd`: the run-to-run sd of the log of a quantile, and of the log odds of a rate, if the targets
-      are two runs
-    - `seed`: of the resamples, or a generator
+    are two runs
+    - `seed`: the seed of the resamples, or a generator
     """
 
     level: float = LEVEL
@@ -127,9 +129,9 @@ class Inference:
 class StandardError:
     """The standard error of a difference.
 
-    - `clusters`: sessions of the larger target
+    - `clusters`: the number of sessions of the larger target
     - `fixed`: the part of SE² that more sessions do not reduce
-    - `alone`: only the candidate would get more sessions
+    - `alone`: True if only the candidate would get more sessions
     - `assumed`: the part of SE² that comes from assumed run-to-run variation
     """
 
@@ -153,7 +155,7 @@ def quantile_differences(
     first, second = target_resamples(arms, [p for p, _ in asked], draws=how.resamples, rng=rng)
     noise = (
         rng.normal(0, math.sqrt(2) * how.run_sd, how.resamples) if how.run_sd else np.zeros(how.resamples)
-    )  # between runs
+    )  # the variance between runs
     drift = noise if better == "lower" else -noise
     found = []
     for at, (p, margin) in enumerate(asked):
@@ -180,7 +182,10 @@ def quantile_differences(
 
 
 def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
-    """Return log more − log max((1+m)·less, less + plus). Two zeros do not differ. NaN if both are +inf or one < 0."""
+    """Return log more − log max((1+m)·less, less + plus).
+
+    Two zeros do not differ. The result is NaN if both values are +inf or one is negative.
+    """
     accepted = np.maximum((1 + margin.ratio) * less, less + margin.plus)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(more) - np.log(accepted)
@@ -189,7 +194,10 @@ def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
 
 
 def excess_over_margin(arms: tuple[Floats, Floats], margin: Margin, better: Better) -> Floats:
-    """Return how far the second target is beyond the margin on the bad side. If swapped: how far it is better."""
+    """Return how far the second target is beyond the margin on the bad side.
+
+    If the targets are swapped, the result is how far the candidate is better.
+    """
     return log_ratio(arms[1], arms[0], margin) if better == "lower" else log_ratio(arms[0], arms[1], margin)
 
 
@@ -200,7 +208,10 @@ def log_variance(drawn: Floats) -> float:
 
 
 def welch(variances: Sequence[float], clusters: Sequence[float]) -> float:
-    """Return the degrees of freedom of a difference; pairs − 1 for pairs (one number of clusters, no variances)."""
+    """Return Welch's degrees of freedom of a difference.
+
+    For pairs, give one number of clusters and no variances; the result is pairs − 1.
+    """
     if len(clusters) == 1:
         return float(clusters[0] - 1)
     squares = sum(v**2 / max(1, g - 1) for v, g in zip(variances, clusters, strict=True))
@@ -238,10 +249,10 @@ def student(value: float, se: float, df: float, level: float = LEVEL) -> OneSide
 
 
 def at_twice_the_run_sd(found: Difference) -> Difference:
-    """Return the difference with twice the run-to-run sd: `assumed` counts four times.
+    """Return the difference as if the run-to-run sd were twice the assumed one.
 
-    As SE grows by a factor, so does the distance of the bounds from their middle. The p-values are those of a t that is
-    smaller by this factor.
+    `assumed` is a variance, so it counts four times. As SE grows by a factor, so does the distance of the bounds from
+    their middle. The p-values are those of a t that is smaller by this factor.
     """
     if not (found.assumed > 0 and found.se > 0):
         return found
@@ -264,12 +275,12 @@ def at_twice_the_run_sd(found: Difference) -> Difference:
 
 
 def is_conclusive(bad: OneSidedBounds) -> bool:
-    """Return whether the interval lies on one side of the margin. An interval that ends on the margin does not."""
+    """Return whether the interval lies on one side of the margin. An interval that ends on it is not conclusive."""
     return bad.low > 0 or bad.high < 0
 
 
 def more_sessions(distance: float, error: StandardError, level: float = LEVEL) -> int | None:
-    """Return about how many more sessions per target decide with a power of 80 %, to two digits.
+    """Return about how many more sessions per target lead to a decision with a power of 80 %, to two digits.
 
     The true distance from the margin is assumed to be the estimated one. More sessions reduce SE² down to its fixed
     part.

@@ -39,8 +39,10 @@ SPENDING = "a t^2"
 EVERY = 50
 """The number of pairs between analyses; the sizes of the first one and of N are multiples of it."""
 FUTILITY_POWER = 0.1
-"""The conditional power for futility: a run stops if any open gate's power to pass, and every gate's power to fail, is
-below it."""
+"""The conditional power below which a run is futile.
+
+A run stops if the power to pass of at least one open gate, and the power to fail of every gate, are below it.
+"""
 PATH_NODES = 200
 REACH = 8.0
 """The range of the integration, in standard deviations."""
@@ -53,7 +55,10 @@ def analysis_sizes(pairs_most: int, every: int = EVERY, first: int = 0) -> tuple
 
 
 def pairs_needed(p: float | None, values_per_session: float) -> int:
-    """Return the minimum number of pairs to test a quantile, given the values per session; None: a rate or a mean."""
+    """Return the minimum number of pairs to test a quantile, given the values per session.
+
+    `p` is None for a rate or a mean.
+    """
     return max(SESSIONS, math.ceil(turns_to_decide(p) / values_per_session - 1e-9) if p is not None else 0)
 
 
@@ -95,7 +100,10 @@ def _nodes(grid: int) -> tuple[Floats, Floats]:
 
 
 def _bound(at: Floats, mass: Floats, sd: float, increment: float) -> float:
-    """Return the bound above which paths at `at` lie with this probability after a normal step."""
+    """Return the bound that paths exceed with the probability `increment` after a normal step.
+
+    `at`, `mass`: the positions of the paths before the step, and their probabilities.
+    """
     from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
     return float(brentq(lambda bound: mass @ ndtr((at - bound) / sd) - increment, -10, 12, xtol=1e-10))
@@ -122,7 +130,7 @@ def bound_distance(c: float, df: float) -> float:
 class ConditionalPower:
     """The probabilities that a gate passes or fails at N, given an analysis.
 
-    For each, the drift is assumed one standard error in its favour.
+    For each probability, the drift is assumed to be one standard error more favourable to that result than estimated.
     """
 
     passing: float
@@ -148,7 +156,10 @@ def conditional_power(z: float, t: float, c_pass: float, c_red: float) -> Condit
 
 
 def is_futile(open_gates: Sequence[ConditionalPower], all_gates: Sequence[ConditionalPower]) -> bool:
-    """Return whether an open gate will hardly pass and no gate will fail. Stopping then changes no verdict's error."""
+    """Return whether an open gate will hardly pass and no gate will fail.
+
+    A stop for this reason does not change the error of any verdict.
+    """
     return any(one.passing < FUTILITY_POWER for one in open_gates) and all(
         one.red < FUTILITY_POWER for one in all_gates
     )

@@ -15,22 +15,23 @@ from reports.statistics.rates import PerCluster
 from reports.statistics.verdicts import NOT_AFTER_HOLM, InconclusiveReason, floor_reason
 
 REACH = 8.0
-"""The largest critical value that is searched for."""
+"""The largest critical value at which the statistic of a bound is searched."""
 WIDER = 1e-6
-"""The minimum of `z_within` − `z` if another bound than that of the standard error decides."""
+"""The minimum of `z_within` − `z` from which a bound other than that of the standard error decides."""
 
 
 @dataclass(frozen=True)
 class InterimStatistic:
     """One metric at one analysis, on the scale of its difference (log of a ratio, or points).
 
-    - `d`: candidate against baseline
+    - `d`: the difference of candidate and baseline
     - `excess`: the distance beyond the margin, on the bad side
-    - `upper`: the upper bound of `excess` at a critical value
+    - `upper`: the function that returns the upper bound of `excess` at a critical value
     - `better`: 1 if less is better, −1 if more is
-    - `untested`: why the metric cannot be tested yet; None if it can
-    - `unsettled`: why it has not passed at a critical value, if the interval does not show the reason
-    - `order`: the autocorrelation found in a target; then the standard error is that of parts of the run
+    - `untested`: the reason that the metric cannot be tested yet; None if it can
+    - `unsettled`: the function that returns why the metric has not passed at a critical value, if the interval does not
+    show the reason
+    - `order`: the autocorrelation found in a target; if set, the standard error is that of parts of the run
     """
 
     d: float
@@ -45,12 +46,12 @@ class InterimStatistic:
 
     @property
     def z(self) -> float:
-        """The statistic from the standard error, by which the metric fails."""
+        """The statistic that is computed from the standard error. It decides whether the metric fails."""
         return math.nan if self.untested else group_sequential.z_of(self.excess, self.se, self.df)
 
     @property
     def z_within(self) -> float:
-        """The statistic from the upper bound: below −c if upper(c) < 0.
+        """The statistic from the upper bound: below −c if upper(c) < 0. It decides whether the metric passes.
 
         For a rate with few failures it is closer to 0 than `z`.
         """
@@ -66,7 +67,7 @@ class InterimStatistic:
         return group_sequential.ConditionalPower(passing.passing, red.red)
 
     def inconclusive_reason(self, c: float) -> InconclusiveReason | None:
-        """Return why it neither passes nor fails at a critical value, if its interval does not show that."""
+        """Return why the metric neither passes nor fails at a critical value, unless its interval shows the reason."""
         return self.untested or (NOT_AFTER_HOLM if self.z >= c else self.unsettled(c))
 
     def estimates(self, c: float, t: Sequence[float], bounds: Sequence[float]) -> tuple[float, float, float]:
@@ -83,7 +84,7 @@ class InterimStatistic:
         if not math.isfinite(self.excess):
             return ends[0], ends[1], self.d
         z, moved = self.z, self.excess
-        # a pass by a bound wider than that of the standard error is hardly a stop by chance, and is not corrected
+        # A bound wider than that of the standard error hardly stops a run by chance, so such a pass is not corrected.
         if z and math.isfinite(z) and self.z_within - z <= WIDER:
             # z is a normal deviate, so se is excess / z
             moved = group_sequential.distance(z, self.excess / z, t, bounds)

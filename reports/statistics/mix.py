@@ -29,7 +29,10 @@ SLACK = 1e-9
 
 
 class Cells(NamedTuple):
-    """Cells of values near a quantile. `counts`: turns by cluster, for each step below the cells and in each cell."""
+    """Cells of values near a quantile.
+
+    `counts`: the turns by cluster, for each step below the cells and in each cell.
+    """
 
     p: float
     edges: Integers
@@ -53,7 +56,7 @@ class Mixed:
 
     def __init__(self, base: Sample, cand: Sample, steps: tuple[Integers, Integers], clusters: tuple[int, int]):
         self.many = 1 + max(int(one.max(initial=0)) for one in steps)
-        self.base_turns, self.turns = (  # of each step (row) in each cluster (column)
+        self.base_turns, self.turns = (  # turns of each step (row) in each cluster (column)
             np.bincount(one * size + sample.sessions, minlength=self.many * size).reshape(self.many, size)
             for sample, one, size in zip((base, cand), steps, clusters, strict=True)
         )
@@ -69,7 +72,7 @@ class Mixed:
         """Return the data that resamples of the p-quantile need."""
         share = (_first(self.reached, p) + 1) / self.sample.n
         edges, clusters = edges_of(self.sample, share, self.turns.sum(axis=0)), self.turns.shape[1]
-        cell = np.searchsorted(edges, np.arange(edges[-1]), side="right")  # 0 below the window
+        cell = np.searchsorted(edges, np.arange(edges[-1]), side="right")  # cell 0 is below the window
         row = self.steps[: edges[-1]] * edges.size + cell
         there, sessions = np.ones(row.size, dtype=np.int64), self.sample.sessions[: edges[-1]]
         return Cells(p, edges, csr_matrix((there, (row, sessions)), shape=(self.many * edges.size, clusters)))

@@ -47,7 +47,8 @@ LEVEL = 0.05
 PRIMARY_METRICS = 3
 """The default number of primary metrics of a check: p50, p95 and failures."""
 ORDERED, BURSTING = 0.045, 0.027
-"""The shares of runs without drift, and without bursts, that test positive for autocorrelation."""
+"""The shares of runs that test positive for autocorrelation: ORDERED of runs without drift, BURSTING of runs without
+bursts."""
 MAX_DISTANCE = 35.0
 """The largest number of standard errors from a margin to an effect."""
 TAIL_FROM, TAIL, MIDDLE = 0.9, 1.25, 1.1
@@ -60,15 +61,16 @@ RANGE = (0.05, 0.95)
 FEW_EVENTS = 5
 """The minimum number of failures: with fewer, their clustering is unknown, and a correlation is assumed."""
 ASSUMED = 0.2
-"""The assumed correlation. The range of a plan varies it from 0 (single failures) to 1 (complete sessions)."""
+"""The assumed correlation of failures within sessions. The range of a plan varies it from 0 (failures occur alone) to 1
+(complete sessions fail)."""
 
 
 @dataclass(frozen=True)
 class Pilot:
     """The variance of a difference if both targets had one session, or if there were one pair; NaN if it is unknown.
 
-    `bootstrap`: the same for bootstrap samples of the pilot's sessions. `drifts`: True for a latency, which is tested
-    for drift.
+    - `bootstrap`: the same variance for bootstrap samples of the pilot's sessions
+    - `drifts`: True for a latency, which is tested for drift
     """
 
     variance: float
@@ -78,8 +80,12 @@ class Pilot:
     drifts: bool = True
 
     def needed(self, distance: float, power: float, level: float = LEVEL) -> tuple[int, int, int]:
-        """Return the sessions of each target: low, likely, high. `distance`: from the margin to the effect, above 0."""
-        # imported here: it takes a tenth of the time of a small run's report, which needs no size
+        """Return the sessions of each target: low, likely, high.
+
+        `distance`: the distance from the margin to the effect, above 0.
+        """
+        # the import of scipy.optimize takes a tenth of the time of a small run's report, and such a report needs no
+        # sample size
         from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
         shift = float(brentq(lambda shift: self._power_at(shift, level) - power, 0, MAX_DISTANCE))
@@ -113,7 +119,7 @@ class Pilot:
 
 
 def distance_of(effect: float, margin: float) -> float:
-    """Return the distance from a ratio's margin to its effect on the log scale; both are shares, 0.1 is 10 %."""
+    """Return the distance from the margin of a ratio to its effect on the log scale. Both are shares: 0.1 is 10 %."""
     return math.log1p(effect) - math.log1p(margin)
 
 
@@ -135,12 +141,13 @@ def pilot_of_quantile(samples: Sequence[Sample], p: float, clusters: int, rng: n
 
 
 def pilot_of_rate(events: Floats, turns: Floats, effect: float, rng: np.random.Generator) -> Pilot:
-    """Return the pilot of a rate that increases by `effect` (points); `events`, `turns`: of each session of one target.
+    """Return the pilot of a rate that increases by `effect` (points).
 
-    A sample with a rate near 0 underestimates its variance. So the variance is that of a share, r (1 − r) · deff /
-    turns, at the rates of both targets. deff is the pilot's, or 1 + 0.2 (k − 1) if the pilot has hardly any event. A
-    bootstrap would have none either: then the correlation is drawn uniformly from 0 to 1, and the rate from its Beta
-    posterior with n / deff turns.
+    `events`, `turns`: the numbers in each session of one target. A sample with a rate near 0 underestimates its
+    variance. So the variance is that of a share, r (1 − r) · deff / turns, at the rates of both targets. deff is the
+    pilot's, or 1 + 0.2 (k − 1) if the pilot has hardly any event. A bootstrap of such a pilot would have no events
+    either: then the correlation is drawn uniformly from 0 to 1, and the rate from its Beta posterior with n / deff
+    turns.
     """
     size, n, x, deff = events.size, float(turns.sum()), float(events.sum()), _rate_deff(events, turns)
     if x < FEW_EVENTS:
@@ -157,7 +164,7 @@ def pilot_of_rate(events: Floats, turns: Floats, effect: float, rng: np.random.G
 
 
 def _rate_variance(rate: float, effect: float) -> float:
-    """Return the variance of one turn of each target, added up."""
+    """Return the sum of the variances of one turn of each target."""
     rates = np.clip([rate, rate + effect], 0.0, 1.0)
     return float((rates * (1 - rates)).sum())
 
@@ -204,7 +211,7 @@ class VarianceComponents:
 
 @dataclass(frozen=True)
 class Variability:
-    """The variability that a sample size depends on; NaN if it is unknown.
+    """The variability that determines the sample size; NaN if it is unknown.
 
     - `sigma`: the sd of the log of successful latencies
     - `icc`: the share of the variance that is between sessions
@@ -233,7 +240,7 @@ def components(values: Floats, clusters: Integers) -> VarianceComponents:
 
 
 def components_at(sample: Sample, p: float) -> VarianceComponents:
-    """Return the variance components of the indicator that a value is above the p-quantile, as infinite values are."""
+    """Return the variance components of an indicator: 1 for a value above the p-quantile, else 0."""
     if not sample.n:
         return VarianceComponents(math.nan, math.nan)
     return components((sample.values > quantile(sample.values, p)).astype(np.float64), sample.sessions)
@@ -265,6 +272,9 @@ class SessionPrice:
 
 
 def cheapest_turns(parts: VarianceComponents, price: SessionPrice, max_turns: int = 10) -> int | None:
-    """Return the turns per session that minimize (v_s + v_t / k) · price(k); None if either is unknown."""
+    """Return the turns per session that minimize (v_s + v_t / k) · price(k).
+
+    Return None if a variance component or the price is unknown.
+    """
     costs = [(parts.of_sessions + parts.of_turns / turns) * price.of(turns) for turns in range(1, max_turns + 1)]
     return int(np.argmin(costs)) + 1 if all(math.isfinite(cost) and cost > 0 for cost in costs) else None

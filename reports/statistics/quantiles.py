@@ -65,7 +65,10 @@ class Sample:
     unfinished: int = 0
     not_started: int = 0
     has_whole_sessions: bool = True
-    """True if it has all turns of its sessions. The size of a subset gives no information about an unseen session."""
+    """True if the sample has all turns of its sessions.
+
+    Otherwise it is a subset, and its sizes give no information about an unseen session.
+    """
 
     @property
     def n(self) -> int:
@@ -91,8 +94,8 @@ class QuantileEstimate(JsonEntry, frozen=True):
     """A quantile with its interval, in the unit of the metric. Pages print and JSON stores the computed values.
 
     `value` is +inf if the quantile lies among failed turns, and NaN if the sample is empty. `low` is −inf and `high`
-    +inf if the interval has no end on that side. JSON has null for all of these: `in_failures` and `status` give the
-    reason.
+    +inf if the interval is open on that side. JSON has null for all of these values: `in_failures` and `status` give
+    the reason.
     """
 
     p: float
@@ -121,17 +124,20 @@ class QuantileEstimate(JsonEntry, frozen=True):
 
     @property
     def has_interval(self) -> bool:
-        """True if it has an interval, closed or open."""
+        """True if the estimate has an interval, closed or open."""
         return self.status in ("reported", "unbounded")
 
     @property
     def has_too_few(self) -> bool:
-        """True if it has too few turns or sessions to be reported."""
+        """True if there are too few turns or sessions to report the quantile."""
         return self.status in ("too_few_turns", "too_few_sessions")
 
     @property
     def reported_value(self) -> float:
-        """The quantile; if its interval is open on one side, the other end, because the quantile is not beyond it."""
+        """The quantile.
+
+        If its interval is open on one side, the other end, because the quantile is not beyond that end.
+        """
         return self.value if self.status != "unbounded" else self.low if math.isfinite(self.low) else self.high
 
 
@@ -151,7 +157,10 @@ def sample(values: Floats, sessions: Integers, *, failed: int = 0, censored: int
 
 
 def rank(p: float, n: int) -> int:
-    """Return the rank, from 1, of the p-quantile of n values; 1e-9 tolerates 0.07 · 100 = 7.000000000000001."""
+    """Return the rank, from 1, of the p-quantile of n values.
+
+    A tolerance of 1e-9 corrects rounding errors such as 0.07 · 100 = 7.000000000000001.
+    """
     return min(n, max(1, math.ceil(p * n - 1e-9)))
 
 
@@ -165,8 +174,8 @@ def quantiles(
 ) -> list[QuantileEstimate]:
     """Return quantiles at these `ps` with their two-sided intervals, each at this confidence.
 
-    `unseen`: allow for an unseen session, if the sample has whole sessions; False if the clusters are parts of a run.
-    Raise UsageError if a share is not between 0 and 1.
+    `unseen`: True to allow for an unseen session if the sample has whole sessions; False if the clusters are parts of a
+    run. Raise UsageError if a p is not between 0 and 1.
     """
     unseen = unseen and sample.has_whole_sessions
     if not all(0 < share < 1 for share in (*ps, confidence)):
@@ -252,12 +261,15 @@ def _share_from(first: int, sample: Sample, of_session: Integers) -> tuple[float
 
 
 def nearer(p: float) -> float:
-    """Return the share twice as far from its end of the distribution, up to 0.5: 0.95 → 0.9, 0.05 → 0.1, 0.6 → 0.5."""
+    """Return the share that is twice as far from its end of the distribution, up to 0.5.
+
+    Examples: 0.95 → 0.9, 0.05 → 0.1, 0.6 → 0.5.
+    """
     return max(0.5, 1 - 2 * (1 - p)) if p >= 0.5 else min(0.5, 2 * p)
 
 
 def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -> dict[float, float]:
-    """Return the design effect of each of these quantiles, ascending, several in one step."""
+    """Return the design effect of each of these quantiles. `ps` ascend; several quantiles are computed in one step."""
     effects: dict[float, float] = {}
     reached, below = 0, np.zeros_like(of_session)
     at_once = max(1, COUNTS_AT_ONCE // of_session.size)
@@ -269,7 +281,7 @@ def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -
             cells = cells + np.repeat(np.arange(len(some)), np.diff(ends, prepend=reached)) * of_session.size
         counts = np.bincount(cells, minlength=len(some) * of_session.size)
         each = counts.reshape(len(some), -1)
-        for of_one in each:  # ten times as fast as numpy's cumsum with many sessions
+        for of_one in each:  # a loop over rows is ten times as fast as numpy's cumsum if there are many sessions
             of_one += below
             below = of_one
         effects |= zip(some, design_effect(sizes, each, np.array(some)).tolist(), strict=True)
@@ -295,7 +307,7 @@ def sizes_of(of_session: Integers) -> Sizes:
 def design_effect(sizes: Sizes, below: Integers, p: float | Floats) -> Floats:
     """Return the variance of a share relative to that of independent turns, at least 1; NaN with one session.
 
-    `below`: the counts of each session, by p if there are several.
+    `below`: the number of turns below the quantile in each session; for several p, one row per p.
     """
     of_session, others, n, clusters = sizes
     if clusters < 2:
@@ -310,7 +322,10 @@ def design_effect(sizes: Sizes, below: Integers, p: float | Floats) -> Floats:
 
 
 def shrink_of(effective_sessions: float, confidence: float) -> float:
-    """Return (z / t)², the price of estimating the variance from few sessions; 0 if they are too few to estimate it."""
+    """Return (z / t)², the factor on the effective size because the variance is estimated from few sessions.
+
+    Return 0 if the sessions are too few to estimate it.
+    """
     tail = 1 - (1 - confidence) / 2
     return float((ndtri(tail) / stdtrit(effective_sessions - 1, tail)) ** 2) if effective_sessions > 1 + 1e-3 else 0.0
 
@@ -347,17 +362,17 @@ def turns_to_publish(p: float) -> int:
 
 
 def sessions_needed(p: float, of_session: Integers | Floats) -> int:
-    """Return the minimum number of sessions, with these turns each, of a printed quantile.
+    """Return the minimum number of sessions, with these turns each, to print a quantile.
 
-    With sessions of equal length: 6 for the median; with ten turns each 20 for p90, 40 for p95, 198 for p99; with one
-    turn each 50, 100, 500.
+    With sessions of equal length: 6 for the median; with ten turns each, 20 for p90, 40 for p95, 198 for p99; with one
+    turn each, 50, 100, 500.
     """
-    n = round(of_session.sum())  # shares of turns in sessions add up to almost an integer
+    n = round(of_session.sum())  # if the sizes are shares, their sum is almost an integer
     return sessions_to_publish(p, n, int(np.count_nonzero(of_session)), effective_size(of_session)) if n else 0
 
 
 class Shortfall(NamedTuple):
-    """The unit that is too few to print a quantile, the existing number, and the required number."""
+    """The unit (turns or sessions) with too few to print a quantile, the existing number, and the required number."""
 
     of: Literal["sessions", "turns", "words"]
     there: int
@@ -365,7 +380,10 @@ class Shortfall(NamedTuple):
 
 
 def shortfall(p: float, turns: int, sessions: int) -> Shortfall | None:
-    """Return what a target with these turns, equally many per session, lacks to print the quantile; None if it can."""
+    """Return the turns or sessions that a target lacks to print the quantile; None if it lacks none.
+
+    The turns are assumed to be distributed equally over the sessions.
+    """
     if sessions and sessions < (needs := sessions_needed(p, np.full(sessions, turns / sessions))):
         return Shortfall("sessions", sessions, needs)
     return Shortfall("turns", turns, turns_to_publish(p)) if turns < turns_to_publish(p) else None
@@ -374,10 +392,13 @@ def shortfall(p: float, turns: int, sessions: int) -> Shortfall | None:
 def _status(
     sample: Sample, p: float, ends: tuple[float, float], turns: float, clusters: int, sessions: int
 ) -> tuple[Status, int]:
-    """Return the status of a quantile, and the required sessions or turns. `turns`: the number that would bound it."""
+    """Return the status of a quantile, and the required number of sessions or turns.
+
+    `turns`: the number of turns that would bound the quantile.
+    """
     near, far = ends if p >= 0.5 else ends[::-1]
     if sample.values[0] == math.inf:
-        return "in_failures", 0  # all turns failed: no number of turns is too small to report that
+        return "in_failures", 0  # if all turns failed, any number of turns is enough to report the failure
     if clusters < sessions:
         return "too_few_sessions", sessions
     if quantile(sample.values, p) == math.inf:

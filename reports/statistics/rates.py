@@ -45,9 +45,9 @@ class RatioEstimate:
     - `square`: for a rate, the mean over turns of the squared share of events in their session
     - `effective_sessions`: Kish's effective number of sessions
     - `longest`: the turns as a multiple of those of the longest session
-    - `words`: the rate is counted over words; a session does not fail in all its words
+    - `words`: True for a rate over words; no session fails in all its words
 
-    Without these, sessions are equally long.
+    If `effective_sessions` and `longest` are not given, sessions are assumed to be equally long.
     """
 
     value: float
@@ -77,7 +77,7 @@ class RatioEstimate:
         return max(1.0, self.variance / independent) if independent > 0 else 1.0
 
     def upper(self, level: float) -> float:
-        """Return the upper bound of a rate, which also holds with few events."""
+        """Return the upper bound of a rate. It is also valid if there are few events."""
         if self.value > 1:
             return self._student(level).high
         return upper_share(self.value, self.square, self.sessions_if_all_longest, level)
@@ -88,21 +88,21 @@ class RatioEstimate:
         return lower_share(self.value, self.square, self.sessions_if_all_longest, level)
 
     def reach(self, level: float) -> float:
-        """Return t · SE at a one-sided error; inf with one session, which gives no information about others."""
+        """Return t · SE at a one-sided error; inf with one session, because it gives no information about others."""
         if self.clusters < 2:
             return math.inf
         return float(stdtrit(self.effective_sessions - 1, 1 - level)) * math.sqrt(self.variance)
 
     def unseen(self, level: float) -> float:
-        """Return the upper bound of a rate without any event in as many sessions; 0 for words."""
+        """Return the upper bound of the rate as if no event had occurred in as many sessions; 0 for words."""
         return 0.0 if self.words else upper_share(0.0, 0.0, self.sessions_if_all_longest, level)
 
     def left(self) -> RatioEstimate:
-        """Return the rate of all turns that are not events."""
+        """Return the rate of the turns that are not events."""
         return replace(self, value=1 - self.value, square=1 - 2 * self.value + self.square)
 
     def _student(self, level: float) -> OneSidedBounds:
-        """Return Student's bounds, for a rate above 1: there may be more word errors than words."""
+        """Return Student's bounds. They are used for a rate above 1, since there may be more word errors than words."""
         return differences.student(self.value, math.sqrt(self.variance), self.effective_sessions - 1, level)
 
     def with_sessions(self, more: int, of: int) -> RatioEstimate:
@@ -204,13 +204,16 @@ def with_runs(error: StandardError, between: float) -> StandardError:
 
 
 def complement(arm: PerCluster) -> PerCluster:
-    """Return the complement of a rate: all turns that are not events."""
+    """Return the totals of the complement of a rate: of the turns that are not events."""
     events, turns = arm
     return turns - events, turns
 
 
 def mirrored(found: Difference) -> Difference:
-    """Return the difference of two rates of which more is better, from that of their complements, which is tested."""
+    """Return the difference of two rates of which more is better, from the difference of their complements.
+
+    The test is made on the complements.
+    """
     return replace(
         found, baseline=1 - found.baseline, candidate=1 - found.candidate, d=-found.d, low=-found.high, high=-found.low
     )
@@ -224,7 +227,10 @@ def rate_difference(
     *,
     error: StandardError | None = None,
 ) -> Difference:
-    """Return the candidate's rate minus the baseline's. `error`: replaces that of sessions."""
+    """Return the candidate's rate minus the baseline's.
+
+    `error`: the standard error to use instead of that from sessions.
+    """
     if better == "higher":
         left = replace(arms, base=complement(arms.base), cand=complement(arms.cand))
         return mirrored(rate_difference(left, margin, level=level, error=error))
@@ -248,7 +254,10 @@ def se_of_rates(arms: ClusterTotals) -> StandardError:
 def points_difference(
     base: RatioEstimate, cand: RatioEstimate, error: StandardError, margin: Margin, level: float = LEVEL
 ) -> Difference:
-    """Return the difference of two rates. t · SE decides "worse" and "better", the largest bound "not worse"."""
+    """Return the difference of two rates.
+
+    The bounds d ∓ t · SE decide "worse" and "better"; the largest of the three upper bounds decides "not worse".
+    """
     d, se, df = cand.value - base.value, error.se, error.df
     simple = differences.student(d, se, df, level)
     high, low = upper_of_points(base, cand, se, df, level), -upper_of_points(cand, base, se, df, level)
@@ -282,8 +291,8 @@ def _more_to_pass(
 ) -> int | None:
     """Return about how many more sessions bring the upper bound below the margin with a power of 80 %.
 
-    The true rates are assumed to be the estimates. None if `FAR` times as many sessions do not suffice. The bound has
-    no inverse, so the number is found by bisection.
+    The true rates are assumed to be the estimates. Return None if MAX_SESSIONS_RATIO times as many sessions do not
+    suffice. The bound has no inverse, so the number is found by bisection.
     """
     base, cand = arms
     clusters, fixed = error.clusters, error.fixed
@@ -336,6 +345,6 @@ def _jackknife_variance(parts: Floats, clusters: int) -> float:
 
 
 def wilson(share: float, n: float, z: float) -> float:
-    """Return Wilson's limit of a share of n: the upper one if z is above 0, the lower one if below."""
+    """Return Wilson's limit of a share of n events: the upper limit if z is above 0, the lower one if z is below 0."""
     root = math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return (share + z**2 / (2 * n) + z * root) / (1 + z**2 / n)

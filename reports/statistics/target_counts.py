@@ -19,7 +19,7 @@ class TargetCounts:
     - `effective_sessions`: Kish's effective number of sessions
     - `sessions_if_all_longest`: the turns as a multiple of those of the longest session
 
-    Without the last two, sessions are equally long.
+    If the last two are not given, sessions are assumed to be equally long.
     """
 
     turns: int

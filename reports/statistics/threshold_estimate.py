@@ -17,7 +17,7 @@ from reports.statistics.target_counts import NO_TURNS, TargetCounts
 from reports.statistics.verdicts import InconclusiveReason, floor_reason
 
 TAIL = LEVEL
-"""The error of each bound."""
+"""The type I error of each bound."""
 BOUNDS = 1 - 2 * TAIL
 """The confidence of both bounds together."""
 
@@ -26,10 +26,10 @@ BOUNDS = 1 - 2 * TAIL
 class ThresholdEstimate:
     """A value with its interval and the deciding bounds; NaN without turns, ±inf for open ends and among failures.
 
-    - `reason`: why it decides nothing
-    - `required`: the sessions that a quantile needs to be printed
-    - `order`: the autocorrelation found in the sessions; the bounds are then those of parts of the run
-    - `by_session`: the quantile with equal weight for each session, if few long sessions matter
+    - `reason`: why the value decides nothing
+    - `required`: the number of sessions that are needed to print a quantile
+    - `order`: the autocorrelation found in the sessions; if set, the bounds are those of parts of the run
+    - `by_session`: the quantile with equal weight for each session, if a few long sessions dominate
     """
 
     value: float

@@ -48,7 +48,7 @@ MIN_TURNS = 20
 
 @dataclass(frozen=True)
 class StepLatencies:
-    """The latencies of one target, with the step and the pair of each, as codes from 0; failed ones are +inf."""
+    """The latencies of one target (+inf for failed turns), with the step and the pair of each as codes from 0."""
 
     values: Floats
     steps: Integers
@@ -65,7 +65,10 @@ class LogRatio:
 
 @dataclass(frozen=True)
 class StepMedian:
-    """The ratio of medians of one step. `p_worse`: the p-value of "not worse than the margin"."""
+    """The ratio of the targets' medians of one step.
+
+    `p_worse`: the p-value of "not worse than the margin".
+    """
 
     step: int
     change: LogRatio
@@ -73,12 +76,13 @@ class StepMedian:
 
 
 def typical_change(base: StepLatencies, cand: StepLatencies, pairs: int) -> LogRatio:
-    """Return `ttfa_typical_change`, over all steps. It is undefined from 10 % failures on, for which the rate decides.
+    """Return `ttfa_typical_change`, over all steps.
 
-    The centre of each step is that of both targets together. The standard error treats it as fixed.
+    If 10 % or more of the turns failed, it is undefined, and the failure rate decides. The centre of each step is that
+    of both targets together. The standard error treats it as fixed.
     """
     values, steps = np.r_[base.values, cand.values], np.r_[base.steps, cand.steps]
-    middle = np.zeros(int(steps.max(initial=-1)) + 1)  # the centre of each step, 0 for one without
+    middle = np.zeros(int(steps.max(initial=-1)) + 1)  # the centre of each step; 0 for a step without a centre
     for step in np.unique(steps):
         middle[step] = trimmed_mean(np.sort(logs_of(values[steps == step])))
     middle = np.nan_to_num(middle, posinf=0.0, neginf=0.0)
@@ -100,7 +104,10 @@ def logs_of(values: Floats) -> Floats:
 
 
 def trimmed_mean(ascending: Floats) -> float:
-    """Return the mean between two ranks, which may divide a value; NaN without values, +inf if it includes failures."""
+    """Return the mean of the values between two ranks; NaN without values, +inf if failures are among them.
+
+    A rank may lie inside a value; then only a part of the value counts.
+    """
     n = ascending.size
     if not n:
         return math.nan
@@ -113,10 +120,10 @@ def trimmed_mean(ascending: Floats) -> float:
 def worst_step(
     base: StepLatencies, cand: StepLatencies, pairs: int, rng: np.random.Generator, *, draws: int
 ) -> list[StepMedian]:
-    """Return the medians of each step against WORST_MARGIN, the most likely to be worse first.
+    """Return the medians of each step with their test against WORST_STEP_MARGIN, the most likely to be worse first.
 
     Steps with few turns, or with an infinite median, are left out. Resamples with an infinite or missing median are
-    left out of the variance; if fewer than half remain, it is undefined.
+    left out of the variance; if fewer than half remain, the variance is undefined.
     """
     found = []
     for step in np.intersect1d(base.steps, cand.steps):
@@ -138,15 +145,18 @@ def worst_step(
 
 
 POINTS = 4
-"""The minimum number of points of a session with a slope."""
+"""The minimum number of points of a session for a slope."""
 CELLS = 200_000
-"""The number of pairs of points per step."""
+"""The number of pairs of points that are computed in one step."""
 K = 1_000.0
 """The scale of slopes in ms per 1,000 tokens; far larger than their differences."""
 
 
 def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
-    """Return the slope of each session whose points have at least this span of x, ascending, with their sessions."""
+    """Return the slope of each session, ascending, with the session of each slope.
+
+    Sessions whose points have less than `span` between their smallest and largest x have no slope.
+    """
     order = np.argsort(sessions, kind="stable")
     x, y, sessions = x[order], y[order], sessions[order]
     names, first, sizes = np.unique(sessions, return_index=True, return_counts=True)
@@ -170,7 +180,7 @@ def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
 def slope_differences(
     arms: TwoSamples, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
 ) -> list[Difference]:
-    """Compare quantiles of slopes; margins use `plus`. `run_sd` is not used, because it is relative to a value."""
+    """Compare quantiles of slopes. Margins use `plus`. `run_sd` is not used, because it is a share of a value."""
     base, cand = (replace(arm, values=np.exp(np.clip(arm.values / K, -500, 500))) for arm in (arms.base, arms.cand))
     by_ratio = [(p, Margin(ratio=math.expm1(margin.plus / K))) for p, margin in asked]
     differences = latencies_by_order(replace(arms, base=base, cand=cand), by_ratio, better, replace(how, run_sd=0.0))

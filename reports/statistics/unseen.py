@@ -46,12 +46,12 @@ def upper_share(share: float, square: float, sessions: float, level: float) -> f
     """Return the upper bound of a share at a one-sided error; 1 with fewer than two sessions or an unknown `square`.
 
     - `square`: the mean over turns of the squared share in their session
-    - `sessions`: turns as a multiple of those of the longest session
+    - `sessions`: the turns as a multiple of those of the longest session
     """
     if not (sessions > 1 and math.isfinite(square)) or share >= 1:
         return 1.0
     together = min(max(square, share**2), share)
-    if together == share:  # sessions fail completely or not
+    if together == share:  # each session failed either completely or in no turn
         return float(_bounds(np.array([share]), together, sessions, level)[0])
     shares = np.linspace(together, share, SHARE_STEPS)
     best = int(_bounds(shares, together, sessions, level).argmax())
@@ -69,14 +69,14 @@ def _bounds(shares: Floats, square: float, sessions: float, level: float) -> Flo
 
 
 def lower_share(share: float, square: float, sessions: float, level: float) -> float:
-    """Return the lower bound: 1 − the upper bound for all other turns."""
+    """Return the lower bound of a share: 1 − the upper bound of the share of all other turns."""
     return 1 - upper_share(1 - share, 1 - 2 * share + square, sessions, level)
 
 
 def sessions_without(points: float, level: float, longest: float = 1.0) -> int | None:
-    """Return the number of sessions without any event that bring the upper bound below `points`; None if none do.
+    """Return the number of sessions without any event that bring the upper bound below `points`; None if impossible.
 
-    `longest`: see `LONGEST`.
+    `longest`: the turns of the longest session relative to the mean.
     """
     if points <= 0:
         return None
@@ -84,7 +84,7 @@ def sessions_without(points: float, level: float, longest: float = 1.0) -> int |
 
 
 MAX_LENGTH_RATIO = 4.0
-"""The turns of the longest session, relative to the mean, from which lengths matter."""
+"""The ratio of the longest session's turns to the mean from which the lengths of sessions matter."""
 DEPENDENCE_ALPHA = 0.1
 """The type I error of the test of a correlation."""
 MIN_SESSIONS = 10
@@ -92,7 +92,10 @@ MIN_SESSIONS = 10
 
 
 def differ_by_length(sessions: Integers) -> bool:
-    """Return whether long sessions differ from short ones, and the longest matters. `sessions`: by ascending value."""
+    """Return whether long sessions differ from short ones, and the longest session has enough turns to matter.
+
+    `sessions`: the session of each value, in ascending order of the values.
+    """
     turns = np.bincount(sessions)
     lengths = turns[turns > 0]
     if lengths.size < MIN_SESSIONS or lengths.max() < MAX_LENGTH_RATIO * lengths.mean():

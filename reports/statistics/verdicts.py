@@ -29,12 +29,13 @@ Counted = Literal["session", "pair", "turn"]
 class InconclusiveReason:
     """The reason for an inconclusive result. Only the fields that its kind needs are set.
 
-    - `needed`, `there`: the required number of `unit`, and the number in each target, which `arms` may name; `p`: of a
-      quantile
+    - `needed`, `there`: the required number of `unit`, and the number in each target; `arms` may name the targets
+    - `p`: the p of a quantile
     - `effective_sessions`: the effective number of sessions of unequal length
-    - `metric`, `upper`, `needed`: a rate without any event in `there` sessions, which may still be up to `upper`
+    - `metric`, `upper`, `needed`: a rate without any event in `there` sessions; its true value may still be up to
+    `upper`
     - `text`: why a metric is uncertain
-    - `about_sessions`: for turns of one target, the approximate number of sessions with enough of them
+    - `about_sessions`: for the turns of one target, the approximate number of sessions that have enough turns
     """
 
     kind: ReasonKind
@@ -61,7 +62,7 @@ IN_FAILURES = InconclusiveReason("in_failures")
 def too_few(
     unit: Counted, needed: int, there: Sequence[int], arms: Sequence[str] = (), p: float | None = None
 ) -> InconclusiveReason:
-    """Return the reason that each target needs `needed` of a unit, and at least one has fewer."""
+    """Return the reason for a result with too few of a unit: each target needs `needed`, and at least one has fewer."""
     return InconclusiveReason("too_few", unit, needed, tuple(there), tuple(arms), p)
 
 
@@ -108,8 +109,8 @@ def floor_reason(
 ) -> InconclusiveReason | None:
     """Return why the turns and sessions (of each measured target) are too few to decide; None if they suffice.
 
-    - `p`: None for a rate or a mean, which only needs sessions
-    - `sessions`: or pairs
+    - `p`: the p of a quantile; None for a rate or a mean, which only needs sessions
+    - `sessions`: the number of sessions or pairs of each target
     - `arms`: the names of the targets
     - `effective_sessions`: Kish's effective number of sessions, if they are not equally long
     """
@@ -130,7 +131,10 @@ def unequal_reason(sessions: int, effective_sessions: float, unit: str = "sessio
 
 
 def turns_to_decide(p: float) -> int:
-    """Return the minimum turns per target to decide on a quantile: p50 40, p90 200, p95 400, p99 2,000; p5 as p95."""
+    """Return the minimum turns per target to decide on a quantile.
+
+    p50 needs 40, p90 200, p95 400, p99 2,000; p5 needs the same as p95.
+    """
     return math.ceil(BEYOND / min(p, 1 - p) - 1e-9)
 
 
@@ -164,9 +168,10 @@ def verdicts(
     *,
     level: float = LEVEL,
 ) -> list[Verdict]:
-    """Return the verdict of each difference. `floors`: why a metric decides nothing (`floor_reason`), None if it may.
+    """Return the verdict of each difference.
 
-    Holm's correction covers the primary metrics that may decide. Each of the others is decided by its own interval.
+    `floors`: why a metric decides nothing (`floor_reason`); None if it may decide. Holm's correction covers the primary
+    metrics that may decide. Each other metric is decided by its own interval.
     """
     tested = {
         index: found
@@ -178,7 +183,8 @@ def verdicts(
     judged = []
     for index, (found, floor) in enumerate(zip(differences, floors, strict=True)):
         verdict = _verdict(found, floor, worse.get(index, True), better.get(index, True))
-        if found is not None and found.order:  # parts of a run underestimate slower dependence
+        # the error from parts of a run is too small if the dependence is slower than a part
+        if found is not None and found.order:
             reason = verdict.reason or (BECAUSE_OF[found.order] if verdict.name == "inconclusive" else None)
             verdict = replace(verdict, provisional=True, reason=reason)
         judged.append(verdict)
@@ -186,7 +192,10 @@ def verdicts(
 
 
 def _verdict(found: Difference | None, floor: InconclusiveReason | None, worse: bool, better: bool) -> Verdict:
-    """Return the verdict. `worse`, `better`: True if significant after Holm's correction, or without correction."""
+    """Return the verdict.
+
+    `worse`, `better`: True if the difference is significant after Holm's correction, or if the metric is not corrected.
+    """
     if found is None:
         return Verdict("inconclusive", floor or InconclusiveReason("no_value"))
     if floor:

@@ -1,4 +1,7 @@
-"""The cost of a run's tokens and minutes, by `bench.pricing`: of all turns and sessions, because all are billed."""
+"""The cost of a run's tokens and minutes, by `bench.pricing`.
+
+It includes all turns and sessions, since all are billed.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +27,17 @@ KINDS = (
     *("text_in", "cached_text_in", "audio_in", "cached_audio_in", "image_in", "cached_image_in"),
     *("text_out", "audio_out"),
 )
-"""The types of tokens in `bench.pricing`; cached ones are a part of the input."""
+"""The types of tokens in `bench.pricing`. Cached tokens are a part of the input tokens."""
 
 
 @dataclass(frozen=True)
 class UsageArrays:
     """The usage that may be billed, as arrays of one length.
 
-    They have an entry per turn of the run, then one per session, for the usage that belongs to no turn.
+    The arrays have one entry for each turn of the run, followed by one for each session. The entry of a session has the
+    usage that belongs to no turn.
 
-    `target` and `model` are indices, `session` has indices among `ids`.
+    `target` and `model` are indices; `session` has indices among `ids`.
     """
 
     run: RunFrames
@@ -45,7 +49,7 @@ class UsageArrays:
     ids: pd.Index[str]
 
     def tokens(self, kind: str) -> Floats:
-        """Return the tokens of one of KINDS, NaN if no usage was reported."""
+        """Return the tokens of one of KINDS; NaN if no usage was reported."""
         return _tokens(self.run, kind)
 
     @property
@@ -60,7 +64,7 @@ class UsageArrays:
 
     @property
     def minutes(self) -> Floats:
-        """The minutes that each session was open, in its own entry; 0 in entries of turns, and if it never opened."""
+        """The minutes that each session was open, in the session's entry; 0 for turns, and if it never opened."""
         sessions = self.run.sessions
         open_ns = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).where(sessions["session_updated_at_ns"].notna())
         of_sessions = open_ns.to_numpy(dtype=np.float64, na_value=0.0) / NS_PER_MINUTE
@@ -73,7 +77,7 @@ class UsageArrays:
 
 
 def bills_of(run: RunFrames, targets: Sequence[str]) -> UsageArrays:
-    """Return the usage of a run; target indices are those of these labels."""
+    """Return the usage of a run. A target's index is its position in `targets`."""
     turns, sessions = run.turns, run.sessions
     own = pd.Index(sessions["session_id"].astype(object))
     ids = turns["session_id"].cat.categories.union(own, sort=False)
@@ -113,7 +117,10 @@ def _column(frame: pd.DataFrame, kind: str) -> Floats:
 
 
 def _models(run: RunFrames, ids: pd.Index[str]) -> tuple[list[str], Integers]:
-    """Return the models, and the model index of each of these sessions; the last index is that of no session."""
+    """Return the models, and the model index of each of these sessions.
+
+    The last index is for entries without a session.
+    """
     named = run.sessions[["session_id", "model"]].set_index("session_id")["model"].astype("category").cat
     labels = [*map(str, named.categories), ""]
     code_of = pd.Series(named.codes.to_numpy(), index=named.codes.index.astype(object))
@@ -129,7 +136,7 @@ UNNAMED = "a model that was not named"
 
 
 class Charge(JsonEntry, frozen=True):
-    """The tokens and minutes of one target and model, and their prices; null if there are none."""
+    """The tokens and minutes of one target and model, and their prices; null if there are no prices."""
 
     model: str
     turns: Count
@@ -164,7 +171,7 @@ class UnplayedAudio(JsonEntry, frozen=True):
 
 
 def _together(wastes: Sequence[UnplayedAudio]) -> UnplayedAudio:
-    """Return the sum."""
+    """Return the sum of the audio that was not played."""
     *parts, _ = UnplayedAudio.__struct_fields__
     sums = {name: sum(getattr(one, name) for one in wastes) for name in parts}
     return UnplayedAudio(**sums, usd_per_reply=_per(sums["usd"], sums["replies_priced"]))
@@ -312,7 +319,10 @@ def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[TargetCost]:
 def _cost(
     target: str, charges: tuple[Charge, ...], silent: int, sessions: int, minutes: float, waste: UnplayedAudio
 ) -> TargetCost:
-    """Return the cost of a target. `sessions`: those with a price; `minutes`: of conversation in them."""
+    """Return the cost of a target.
+
+    `sessions`: the number of sessions with a price; `minutes`: the minutes of conversation in them.
+    """
     paid = [charge for charge in charges if charge.prices]
     usd, priced = sum(charge.usd for charge in paid) if paid else math.nan, sum(charge.turns for charge in paid)
     return TargetCost(
@@ -347,7 +357,7 @@ def _unplayed_audio(bills: UsageArrays, group: Integers, prices: Sequence[Prices
 
 
 def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[str]) -> list[TurnPricing]:
-    """Return the pricing of each target's turns of each model, target by target."""
+    """Return the pricing of the turns for each target and model: all models of the first target, then of the next."""
     entries = {entry.get("name"): entry for entry in run.metadata.get("targets") or []}
     priced = (run.metadata.get("prices") or {}).get("models") or {}
     table = {name: _prices(entry) for name, entry in priced.items()}
@@ -360,7 +370,8 @@ def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[str]) -> l
 
 
 def _prices(entry: Mapping[str, Any]) -> Prices:
-    return replace(convert(entry, Prices))  # convert leaves defaults to the class, where JSON does not find them
+    # `convert` does not write defaults into the instance, so JSON would lack them
+    return replace(convert(entry, Prices))
 
 
 def _summed(values: Floats, group: Integers, size: int) -> Floats:

@@ -17,7 +17,10 @@ from reports.turns import Pool
 PUBLISHED = (0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 _GRID = np.array([n for n in np.linspace(0.02, 4.0, 100) if all(abs(n - nines(p)) > 0.012 for p in PUBLISHED)])
 CURVE = np.unique(np.r_[1 - 10**-_GRID, PUBLISHED])
-"""Percentiles equidistant in −log₁₀(1 − p), and those of tables, without close neighbours of the latter."""
+"""The percentiles of a curve: those of tables, and others that are equidistant in −log₁₀(1 − p).
+
+Equidistant percentiles close to one of a table are left out.
+"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class PercentileCurve:
 
     @property
     def solid_to(self) -> float:
-        """The last percentile from the median on with enough turns and sessions for tables; 0 without one."""
+        """The last percentile, from the median on, with enough turns and sessions for tables; 0 if there is none."""
         return max((e.p for e in self.points if e.p >= 0.5 and not e.has_too_few), default=0.0)
 
 
@@ -43,13 +46,16 @@ def curves(one: MetricSample, pools: Sequence[Pool]) -> list[PercentileCurve]:
 
 
 def curve_of(target: str, colour: int, sample: Sample) -> PercentileCurve:
-    """Return the percentiles of a sample, up to the last with at least half a turn beyond."""
+    """Return the percentiles of a sample, up to the last one with at least half a turn beyond it."""
     ps = [float(p) for p in CURVE if p <= 1 - 0.5 / sample.n]
     return PercentileCurve(target, colour, sample.n, sample.failed, tuple(quantiles(sample, ps)))
 
 
 MIN_TURNS = 5
-"""The minimum number of successful turns of a distribution; with fewer, the table of slow turns shows more."""
+"""The minimum number of successful turns to plot a distribution.
+
+With fewer, the table of slow turns shows more.
+"""
 BINS_LEAST, BINS_MOST = 8, 48
 
 
@@ -62,7 +68,7 @@ class HistogramTarget:
     counts: Integers
     failed: int
     quantiles: tuple[QuantileEstimate, ...]
-    """p50 and p95"""
+    """The p50 and the p95."""
 
     @property
     def n(self) -> int:
@@ -76,7 +82,10 @@ class HistogramTarget:
 
 @dataclass(frozen=True)
 class Histogram:
-    """All targets in the same bins, for comparison. `edges`: n + 1 edges of n bins, in ms."""
+    """The turns of all targets in the same bins, so that targets can be compared.
+
+    `edges`: n + 1 edges of n bins, in ms.
+    """
 
     edges: Floats
     targets: tuple[HistogramTarget, ...]
@@ -105,5 +114,5 @@ def histogram_of(one: MetricSample, pools: Sequence[Pool]) -> Histogram | None:
 
 
 def _positive(sample: Sample) -> Floats:
-    """Return the positive successful values; a logarithmic axis has no others."""
+    """Return the positive successful values. A logarithmic axis cannot show others."""
     return sample.succeeded[sample.succeeded > 0]

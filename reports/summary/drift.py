@@ -37,13 +37,14 @@ MIN_DIFFERENCE = 0.05
 SESSIONS = 20
 """The minimum number of sessions of each half."""
 DRAWS, DRAWS_LEAST, WEIGHTS = 2000, 400, 20_000_000
-"""The number of resamples per pool, and its minimum; fewer if resamples × sessions exceed WEIGHTS."""
+"""The number of resamples per pool, and its minimum. It is reduced if resamples × sessions exceed WEIGHTS."""
 
 
 class Drift(MainMetric, frozen=True):
     """The median of the later half of the turns divided by that of the earlier half, relative to the medians of steps.
 
-    `low`, `high`: the intervals of all pools of the run have a joint confidence of 98 %; null: open.
+    `low`, `high`: the ends of the interval; null if open. The intervals of all pools of the run have a joint confidence
+    of 98 %.
     """
 
     suspected: bool
@@ -81,10 +82,10 @@ def is_suspected(ratio: float, low: float, high: float, apart: float = MIN_DIFFE
 
 
 def relative_latencies(samples: MetricSamples, pool: Pool) -> tuple[Floats, Integers, Floats] | None:
-    """Return (multiple of its step's median, session, instant in ns) of a pool's turns by its main metric, ascending.
+    """Return the turns of a pool, ascending by latency: (multiple of the step's median, session, instant in ns).
 
-    Turns that failed or did not start are infinite; the instant of the latter is the end of their session. None without
-    a turn, or if a step's median is 0.
+    The latency is the main metric. It is infinite for turns that failed or did not start. The instant of a turn that
+    did not start is the end of its session. Return None without a turn, or if a step's median is 0.
     """
     one, turns = samples[samples.mains[pool.stratum]], samples.turns
     ascending, index = one.part(pool.target, pool.steps)

@@ -34,11 +34,14 @@ COLUMNS = SCHEMAS["turns"].names
 MAX_TURNS = 8
 OF_SLOW = ["session_id", "service_session_id", "request_id", "region", "event_log"]
 OF_STEP, OF_STEPS = 3, 96
-"""The number of turns of each step on each target, and the maximum over all steps: with many steps, fewer of each."""
+"""The number of turns of each step on each target, and the maximum over all steps.
+
+With many steps, each has fewer turns.
+"""
 
 
 class SlowTurnEntry(MainMetric, frozen=True):
-    """One of the slowest successful turns, with its IDs for the service and the network; null if absent."""
+    """One of the slowest successful turns, with its IDs for the service and the network; an ID is null if absent."""
 
     step: str
     turn: Count
@@ -58,13 +61,13 @@ class SlowTurnEntry(MainMetric, frozen=True):
 
 
 class SlowTurn(SlowTurnEntry, frozen=True, kw_only=True):
-    """A slow turn with the columns of its row in turns.parquet that reports read."""
+    """A slow turn with its row in turns.parquet. The row has only the columns that reports read."""
 
     row: tuple[tuple[str, str], ...]
 
 
 class TurnRanking(NamedTuple):
-    """Turns of one stratum by a metric: their indices among its values, the slowest first."""
+    """The turns of one stratum in the order of a metric: their indices among its values, the slowest first."""
 
     one: MetricSample
     stratum: Stratum
@@ -76,7 +79,8 @@ def slowest_turns(
 ) -> tuple[tuple[SlowTurn, ...], tuple[SlowTurn, ...]]:
     """Return the slowest successful turns of each stratum, and the slowest of each step on each target.
 
-    The latter are empty with too many steps. Turns are ranked by `voice_to_voice`, or else by their main metric.
+    The slowest of each step are empty if there are too many steps. Turns are ranked by `voice_to_voice`, or else by
+    their main metric.
     """
     turns, slowest, of_steps = samples.turns, list[TurnRanking](), list[TurnRanking]()
     for stratum in turns.strata:
@@ -97,7 +101,7 @@ def slowest_turns(
 
 
 def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) -> tuple[SlowTurn, ...]:
-    """Return the turns of each ranking. Rows are looked up once for all of them."""
+    """Return the turns of each ranking. The rows of all rankings are looked up together."""
     told = [(listing, int(place)) for listing in listings for place in listing.falling]
     if not told:
         return ()
@@ -154,7 +158,10 @@ Playing = tuple[int, int]
 
 
 def playback_spans(log: Path, begin_ns: int, end_ns: int, bytes_per_s: int, buffer_ns: int) -> tuple[Playing, ...]:
-    """Return the playback of the deltas from `begin_ns` to `end_ns`, split at stalls; () if no log has them."""
+    """Return the spans in which the audio deltas from `begin_ns` to `end_ns` were played, split at stalls.
+
+    Return () if the log does not exist or has none of these deltas.
+    """
     found: list[Playing] = []
     began_ns, played = 0, 0
     for at_ns, size in _deltas(log, begin_ns, end_ns):
@@ -177,7 +184,7 @@ class _StrippedAudio(msgspec.Struct):
 
 
 class _Line(msgspec.Struct):
-    """The fields of a line of the log that are read."""
+    """The fields of a log line that this module reads."""
 
     action: str
     at_ns: int
@@ -193,7 +200,7 @@ def _deltas(log: Path, begin_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
                 continue
             with suppress(JsonError):
                 line: _Line = read_json(text, _Line)
-                # the audio is stripped, or kept as base64
+                # the audio is either stripped or stored as base64
                 size = line.audio.bytes if line.audio else len(line.event.delta) * 3 // 4 - line.event.delta.count("=")
                 received = line.action == "received" and begin_ns <= line.at_ns <= end_ns
                 if received and line.event.type.endswith("audio.delta") and size > 0:
@@ -207,15 +214,18 @@ MAX_BUFFER_MS = 2_000
 """The longest jitter buffer of a script."""
 AGREES_S = 0.001
 MAX_STEPS = 12
-"""The maximum number of steps of a run whose turns of each step are reported."""
+"""The maximum number of steps of a run for which the turns of each step are reported."""
 Role = Literal["median", "slowest", "second", "stall", "interrupted", "calls", "only"]
 DISTINCT_OUTCOMES: dict[Role, str] = {"interrupted": "barge_in_yield", "calls": "function_voice_to_voice"}
-"""Special roles of turns: the turn with the median of this metric is reported."""
+"""The metric of each special role: the turn with the median of this metric is reported."""
 
 
 @dataclass(frozen=True)
 class ExampleTurn:
-    """One successful turn; NaN if unknown. Only an event log has the positions of stalls within the reply."""
+    """One successful turn; a time is NaN if unknown.
+
+    Only an event log has the positions of stalls within the reply.
+    """
 
     role: Role
     target: str
@@ -229,13 +239,13 @@ class ExampleTurn:
     noticed_s: float
     first_delta_s: float
     wait_s: float
-    """voice_to_voice"""
+    """The turn's voice_to_voice, in seconds."""
     end_s: float
     """The end of the reply's playback, including stalls; NaN if the length of its audio is unknown."""
     stall_s: float
     stall_count: int
     answer_s: float = np.nan
-    """The start of the audible answer, after a filler or preamble; without one, equal to `wait_s`."""
+    """The start of the audible answer, after a filler or preamble. If there was neither, it equals `wait_s`."""
     called_s: float = np.nan
     asked_on_s: float = np.nan
     """The time of the request for the answer, after the function results."""
@@ -245,7 +255,9 @@ class ExampleTurn:
     longest_stall: bool = False
     """True if this turn has the longest stall, but is reported for another role."""
     heard: tuple[tuple[float, float], ...] = ()
-    """The (start, end) of uninterrupted playback from an event log; empty without one, then the reply is one segment.
+    """The (start, end) of each uninterrupted playback from an event log.
+
+    It is empty without a log; then the reply is plotted as one segment.
     """
 
     @property
@@ -255,9 +267,9 @@ class ExampleTurn:
 
 
 def example_turns(run: RunFrames, heard: MetricSample) -> tuple[ExampleTurn, ...]:
-    """Return the turns of each role among successful turns with a `voice_to_voice`, of all targets; () without one."""
+    """Return the turns of each role, from successful turns of all targets with a `voice_to_voice`; () if none."""
     turns = heard.turns
-    places = heard.index[np.isfinite(heard.values)]  # ascending by voice_to_voice
+    places = heard.index[np.isfinite(heard.values)]  # in ascending order of voice_to_voice
     if not places.size:
         return ()
     chosen: dict[Role, int] = {"median": int(places[rank(0.5, places.size) - 1])}
@@ -278,7 +290,7 @@ def example_turns(run: RunFrames, heard: MetricSample) -> tuple[ExampleTurn, ...
 
 
 def example_turns_of_steps(run: RunFrames, heard: MetricSample) -> dict[str, tuple[ExampleTurn, ...]]:
-    """Return, by step, the median and the slowest turn of each target; {} with one step, or more than STEPS_MOST."""
+    """Return, by step, the median and the slowest turn of each target; {} with one step, or more than MAX_STEPS."""
     turns = heard.turns
     places = heard.index[np.isfinite(heard.values)]
     steps = np.unique(turns.step[places])
@@ -346,7 +358,10 @@ def _after_speech(turn: dict[str, Any], instant: str) -> float:
 
 
 def _end_s(talk: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: float) -> float:
-    """Return the end of the reply by the length of its audio; NaN if it is unknown, or the reply has several parts."""
+    """Return the end of the reply, computed from the length of its audio.
+
+    Return NaN if the length is unknown, or the reply has several parts.
+    """
     if talk.in_parts:
         return np.nan
     received = float(turn["audio_bytes_received"])
@@ -357,7 +372,7 @@ def _end_s(talk: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: 
 
 
 def _placed(run: RunFrames, talk: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: float) -> ExampleTurn:
-    """Return the turn with the positions of its stalls, if its event log has as much stalling as its row."""
+    """Return the turn with the positions of its stalls, if the total stall time in its event log is that of its row."""
     if not (talk.event_log and talk.stall_s and rate and turn["ended_at_ns"] > 0):
         return talk
     began_ns, buffer_ns = int(turn["start_ns"]), round(buffer_s * NS_PER_S)

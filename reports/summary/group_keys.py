@@ -1,11 +1,12 @@
-"""The group of each turn of a pool by a key. A new breakdown is one key and its row of KEYS.
+"""The group of each turn of a pool by a key. To add a breakdown, add a key and its row of KEYS.
 
 A turn that did not start has the number that it would have had, the host and the region of its session, and the instant
-at which its session ended. A key leaves out turns whose group it does not know, and counts them.
+at which its session ended. A key leaves out the turns whose group is unknown, and counts them.
 
-Calls in progress are the sessions of one target, including the warm-up, from before they connect to their end. For a
-turn they are counted at the instant from which its latency is measured, else at its start. For a turn that did not
-start they are counted at the end of its session, which is one of them; for a session, at its start.
+Calls in progress are the open sessions of one target, including the warm-up. A session counts from before it connects
+to its end. For a turn they are counted at the instant from which its latency is measured, else at its start. For a turn
+that did not start they are counted at the end of its session, and include this session. For a session they are counted
+at its start.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ CONFIDENCE = 0.98
 
 @dataclass(frozen=True)
 class GroupBin:
-    """A group's name, its position on the axis of its key, and its range; NaN if it is not numeric."""
+    """A group's name, its position on the axis of its key, and its range; NaN if the key is not numeric."""
 
     name: str
     at: float
@@ -41,12 +42,15 @@ class GroupBin:
 
 
 Compared = Literal["ends", "pairs"]
-"""The groups that are compared: the first and the last, or of all pairs the one with the largest difference."""
+"""The groups that are compared: "ends" is the first and the last; "pairs" is the pair with the largest difference."""
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """The groups of a key, and the group index of each measured turn, −1 for none. `compared`: None to compare none."""
+    """The groups of a key, and the group index of each measured turn; −1 for a turn without a group.
+
+    `compared`: the groups that are compared; None if none are.
+    """
 
     places: tuple[GroupBin, ...]
     index: Integers
@@ -54,16 +58,19 @@ class Grouping:
     """The group of each turn that did not start, −1 if it is unknown."""
     end: float
     every: bool = False
-    """True to report groups without turns, too."""
+    """True if groups without turns are reported, too."""
     compared: Compared | None = None
     began: Integers | None = None
-    """The group in which each measured session of the target started, if the key has it."""
+    """The group in which each measured session of the target started; None if the key has no group for sessions."""
     unopened: Flags = field(default_factory=lambda: np.zeros(0, dtype=bool))
-    """For each of these sessions, whether it failed before it opened."""
+    """For each session of `began`, whether it failed before it opened."""
 
     @property
     def confidence(self) -> float:
-        """The confidence of intervals that must not overlap; for pairs it increases with their number."""
+        """The confidence of the intervals that must not overlap if groups differ.
+
+        For pairs it increases with their number.
+        """
         return CONFIDENCE if self.compared == "ends" else 1 - (1 - CONFIDENCE) / math.comb(len(self.places), 2)
 
 
@@ -75,14 +82,17 @@ NEVER_NS = np.iinfo(np.int64).max
 
 
 def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
-    """Group by calls in progress. None if the load neither changed nor was planned to, or there is only one range."""
+    """Group by calls in progress.
+
+    Return None if the load did not change and was not planned to change, or if there is only one range.
+    """
     target, begun = turns.targets[pool.target], turns.rows.size
     own = np.append(turns.target, turns.not_started.target) == pool.target
     if not own.any():
         return None
     started_ns = turns.frame["start_utc_ns"].to_numpy(dtype=np.int64)
     counted_ns = (started_ns + np.nan_to_num(turns.measured_from_ns).astype(np.int64))[turns.rows]
-    # a session is not in progress at its end
+    # a session is not in progress at its own end, so count 1 ns before
     at_ns = np.append(counted_ns, turns.not_started.at_utc_ns - 1)
     course = _concurrency(run, target)
     stages = run.metadata.get("stages") or (run.metadata.get("arrivals") or {}).get("stages") or []
@@ -118,9 +128,9 @@ def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
 
 
 def _concurrency(run: RunFrames, target: str) -> ConcurrencySeries:
-    """Return the calls of a target in progress.
+    """Return the calls of a target that are in progress over time.
 
-    A session without a row, because the run was killed, is a call from its first turn without an end.
+    If the run was killed, a session may have no row. It then counts as a call from its first turn on, without an end.
     """
     sessions = _columns(run.sessions, ["session_id", "start_utc_ns", "ended_at_ns"], target)
     starts_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64)
@@ -169,7 +179,10 @@ def by_turn(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
 
 
 def by_age(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
-    """Group by the session's age at the turn's start, or at its end if the turn did not start, in AGES equal parts."""
+    """Group by the age of the session when the turn started, in AGES equal parts.
+
+    For a turn that did not start, use the age of the session at its end.
+    """
     began_ns = measured_sessions(run, ["start_utc_ns"])["start_utc_ns"].to_numpy(dtype=np.int64)
     lost_s = (turns.not_started.at_utc_ns - began_ns[turns.not_started.position]) / NS_PER_S
     age_s = np.append(ages(turns, run.sessions), np.maximum(lost_s, 0.0))
@@ -199,7 +212,10 @@ def by_context(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None
 
 
 def by_host(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
-    """Group by the host that recorded the turn: it may be farther away, or busy. None if one host recorded all."""
+    """Group by the host that recorded the turn, because a host may be farther away, or busy.
+
+    Return None if one host recorded all turns.
+    """
     names = [str(entry.get("name")) for entry in hosts_of(run.metadata)]
     if len(names) < 2:
         return None
@@ -222,13 +238,16 @@ def by_region(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     lost[(lost == len(names) - 1) & ~np.isin(turns.not_started.session, turns.session)] = -1
     mine = np.append(begun[turns.of(pool)], lost[turns.not_started_in(pool) & (lost >= 0)])
     there = distinct(mine)
-    place = np.full(len(names) + 1, -1)  # the last one is for no region
+    place = np.full(len(names) + 1, -1)  # the last entry is for turns without a region
     place[there] = np.arange(there.size)
     return _named([names[at] for at in there], place[begun], place[lost]) if there.size > 1 else None
 
 
 def _named(names: Sequence[str], begun: Integers, lost: Integers, *, every: bool = False) -> Grouping:
-    """Return groups with names and no order. `begun`, `lost`: name indices of turns that did, and did not start."""
+    """Return groups with names and no order.
+
+    `begun`, `lost`: the name index of each turn that started, and of each turn that did not start.
+    """
     places = tuple(GroupBin(name, at) for at, name in enumerate(names))
     return Grouping(
         places, begun.astype(np.int64), lost.astype(np.int64), end=len(names), every=every, compared="pairs"

@@ -22,16 +22,19 @@ from reports.summary.metrics import ShareEstimate, rate_of
 from reports.turns import FAILED, UNFINISHED, Pool, TurnArrays
 
 MAX_DIFFERENCE = 0.9
-"""The correlation from which turn number and age are indistinguishable."""
+"""The correlation from which the effects of turn number and session age cannot be separated."""
 MATTERS, MATTERS_MS, MATTERS_POINTS = 0.1, 5.0, 0.01
-"""The minimum difference of groups that is reported: a share of the lower latency and ms, or points of a rate."""
+"""The minimum difference of groups that is reported.
+
+For latencies it is a share of the lower one, and ms; for rates it is points.
+"""
 
 
 class GroupEntry(MainMetric, frozen=True, kw_only=True):
     """A group of the turns of one target by a key.
 
-    Keys are the turn's number, the age of its session at its start, the input tokens of its first response, the calls
-    in progress, the host that recorded it, and the region that responded.
+    The keys are the turn's number, the age of its session when the turn started, the input tokens of the turn's first
+    response, the calls in progress, the host that recorded the turn, and the region that responded.
     """
 
     by: Annotated[str, about(", ".join(KEYS))]
@@ -81,7 +84,7 @@ class GroupedLatency:
     """The main metric of one pool by one key, from its first group to its last."""
 
     by: str
-    """One of KEYS."""
+    """The key: one of KEYS."""
     metric: str
     target: str
     label: str
@@ -101,13 +104,16 @@ class GroupedLatency:
 
     @property
     def tails(self) -> tuple[Group, ...]:
-        """The groups whose p50 and p95 may be printed; empty if there is only one, which makes no line."""
+        """The groups whose p50 and p95 may be printed; empty if there is only one such group, which makes no line."""
         tails = tuple(group for group in self.published if group.published(0.95))
         return tails if len(tails) > 1 else ()
 
     @property
     def thinned(self) -> bool:
-        """True if a group has less than half the turns of another: late groups have only surviving sessions."""
+        """True if a group has less than half the turns of another.
+
+        The late groups then have only the surviving sessions.
+        """
         sizes = [group.n for group in self.groups]
         return bool(sizes) and 2 * min(sizes) < max(sizes)
 
@@ -138,7 +144,10 @@ def latency_by(
 
 
 def _latencies(by: str, one: MetricSample, pool: Pool, places: Grouping) -> list[GroupedLatency]:
-    """Return the groups with intervals of CONFIDENCE; if groups are compared, also with those for a comparison."""
+    """Return the groups with intervals of CONFIDENCE.
+
+    If groups are compared, add those for the comparison.
+    """
     target, unplaced = one.turns.targets[pool.target], int((places.lost[one.turns.not_started_in(pool)] < 0).sum())
     confidences = [CONFIDENCE, places.confidence] if places.compared else [CONFIDENCE]
     groups = [*_groups(by, one, pool, places, confidences, unplaced)]
@@ -193,7 +202,7 @@ def _groups(
 
 
 def group_differences(waits: GroupedLatency) -> Iterable[GroupDifference]:
-    """Yield the pool's groups that differ significantly, by p95 or else p50, and by each rate."""
+    """Yield the pool's groups that differ significantly: by p95 (or p50 if there is no p95), and by each rate."""
     ends = waits.compared == "ends" and waits.groups
     groups = (waits.groups[0], waits.groups[-1]) if ends else waits.groups
     for p in (0.95, 0.5):

@@ -2,8 +2,8 @@
 
 Offered load is that of the measured phase, within the time in which calls arrive. Loads are in erlangs: the mean number
 of calls in progress. A call lasts from the start of connecting to its end. The mean duration is the total duration of
-all calls, including those that the end of the run interrupted, divided by the number of calls that ended before:
-otherwise long calls would be left out.
+all calls divided by the number of calls that ended before the end of the run. The total includes the calls that the end
+of the run interrupted; otherwise long calls would be left out.
 
 Rate limits are those of the whole run, including the warm-up.
 """
@@ -95,7 +95,8 @@ def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], begin_s: floa
     every = run.sessions[(run.sessions["target"] == label).to_numpy()]
     sessions = every.iloc[measured_rows(every)]
     kind, begins = sessions["outcome_class"].to_numpy(), sessions["call_arrival_at_ns"].notna().to_numpy()
-    ends = ~sessions["renewed"].to_numpy(dtype=bool)  # a call may have several sessions
+    # a call may have several sessions, and only its last one ends the call
+    ends = ~sessions["renewed"].to_numpy(dtype=bool)
     lasted_s = sessions["session_duration_ms"].to_numpy(dtype=np.float64) / 1000
     ended = int(((kind != "unfinished") & ends).sum())
     opened = sessions["session_updated_at_ns"].notna().to_numpy()

@@ -43,7 +43,10 @@ PS = (0.5, 0.9, 0.95, 0.99)
 
 
 class MetricSummary(MainMetric, frozen=True, kw_only=True):
-    """A metric of a target and step. Quantiles are of `n` values; failed turns are +inf if the metric is a latency."""
+    """A metric of a target and step.
+
+    Quantiles are those of `n` values. If the metric is a latency, failed turns count as +inf.
+    """
 
     title: Annotated[str, about("the target, with what distinguishes these turns from others of the run")]
     unit: str
@@ -78,7 +81,10 @@ def metric_summaries(
     step: str = ALL,
     pool: Pool | None = None,
 ) -> MetricSummary:
-    """Summarize a sample of a target's turns or sessions. `uncertain`: metrics of the run; `pool`: the turns."""
+    """Summarize a sample of a target's turns or sessions.
+
+    `uncertain`: the uncertain metrics of the run; `pool`: the pool of the turns.
+    """
     good, (p50, p90, p95, p99) = sample.succeeded, (estimate.published() for estimate in quantiles(sample, PS))
     return MetricSummary(
         metric,
@@ -104,7 +110,7 @@ def metric_summaries(
 
 
 def turn_metrics(one: MetricSample, uncertain: Collection[UncertainMetric]) -> Iterable[MetricSummary]:
-    """Yield a metric of turns, for each of its pools, and for each step in them that has it."""
+    """Yield the summary of a metric of turns, for each of its pools, and for each step that has the metric there."""
     for pool in one.pools():
         label, name = one.turns.targets[pool.target], one.metric.name
         part = one.part(pool.target, pool.steps)
@@ -116,7 +122,7 @@ def turn_metrics(one: MetricSample, uncertain: Collection[UncertainMetric]) -> I
 def session_metrics(
     sessions: pd.DataFrame, targets: Sequence[str], names: Sequence[str], uncertain: Collection[UncertainMetric] = ()
 ) -> Iterable[MetricSummary]:
-    """Yield metrics of sessions, for each of the targets that have them."""
+    """Yield the summaries of metrics of sessions, for each target that has them."""
     columns = list(dict.fromkeys([*map(column_of, names), "outcome_class", "turns_started"]))
     measured, target = sessions[columns], sessions["target"]
     of_target = {label: measured[(target == label).to_numpy()] for label in targets}
@@ -128,9 +134,9 @@ def session_metrics(
 
 
 SLOPES = {"latency_slope": False, "latency_slope_uncached": True}
-"""Slopes by input tokens, of which those with True leave out cached ones."""
+"""The slopes by input tokens. A slope with True leaves out cached tokens."""
 SPAN_K = 1.0
-"""The minimum span of a session in thousands of tokens: with less, its slope would be extrapolated."""
+"""The minimum range of a session's input tokens, in thousands. With less, its slope would be extrapolated."""
 
 
 def slope_sample(waits: MetricSample, target: int, steps: Flags, name: str) -> Sample:
@@ -144,7 +150,10 @@ def slope_sample(waits: MetricSample, target: int, steps: Flags, name: str) -> S
 
 
 def slopes(samples: MetricSamples, uncertain: Collection[UncertainMetric]) -> Iterable[MetricSummary]:
-    """Yield the slopes of each pool by its main metric; none without a session whose conversation grows enough."""
+    """Yield the slopes of each pool, computed from its main metric.
+
+    A pool has none if no session's conversation grows enough.
+    """
     turns = samples.turns
     if np.isnan(turns.column("context_tokens")).all():
         return
@@ -166,7 +175,10 @@ class ShareEstimate(JsonEntry, frozen=True):
 
 
 class TurnRate(JsonEntry, frozen=True):
-    """A share of one target's turns, or words, with its 95 % interval over sessions; null with too few of them."""
+    """A share of one target's turns, or words, with its 95 % interval over sessions.
+
+    The interval is null if there are too few sessions.
+    """
 
     rate: str
     target: str
@@ -180,12 +192,12 @@ class TurnRate(JsonEntry, frozen=True):
 
     @property
     def published(self) -> bool:
-        """True if there are enough turns, or words, to print more than two counts."""
+        """True if there are enough turns, or words, to print more than the two counts."""
         return self.total >= MIN_RATE_UNITS
 
 
 def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
-    """Yield each rate of a column, for each target that has turns of it; turns of all strata together."""
+    """Yield each rate that is computed from a column, for each target with turns for it. All strata are pooled."""
     for rate in OF_COLUMNS:
         events, of = rate_counts(turns, rate.name)
         counted = ~np.isnan(of)
@@ -196,7 +208,10 @@ def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
 
 
 def turn_rate(rate: RateMetric, target: str, events: Floats, of: Floats, sessions: Integers) -> TurnRate:
-    """Return a rate from the events of each turn, the units that they are part of (`of`), and its session."""
+    """Return a rate.
+
+    `events`, `of`, `sessions`: for each turn its events, the units of which they are a part, and its session.
+    """
     one = ratio_in(events, of, sessions, CONFIDENCE)
     few = bool(rate.column) and one.total < MIN_RATE_UNITS
     shown = (math.nan,) * 3 if few else (one.share, one.low, one.high)
@@ -224,7 +239,10 @@ def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float)
 
 
 def ratio_in(events: Floats | Flags, of: Floats, sessions: npt.NDArray[np.integer], confidence: float) -> ShareEstimate:
-    """Return the same share if a turn, or a session, has several events. `of`: its number of units."""
+    """Return the share of events among the units of turns, or of sessions, if each may have several events.
+
+    `of`: the number of units of each turn or session.
+    """
     if not events.size:
         return ShareEstimate(0, 0, math.nan, math.nan, math.nan)
     codes, _ = dense_codes(sessions)
@@ -234,7 +252,10 @@ def ratio_in(events: Floats | Flags, of: Floats, sessions: npt.NDArray[np.intege
 
 
 CANCELLED_SPLIT = "cancelled:turn_detected"
-"""The outcome if the service responds to a pause and cancels that: the turn ends before its second commit."""
+"""The outcome of a turn if the service responds to a pause and then cancels this response.
+
+The turn ends before its second commit.
+"""
 
 
 class TurnCounts(JsonEntry, frozen=True):
@@ -365,6 +386,6 @@ def measured_seconds(seconds: pd.DataFrame) -> pd.DataFrame:
 
 
 def recorded_s(seconds: pd.DataFrame) -> float:
-    """Return the recorded duration: that of the worker with the longest. Its rows may be of partial seconds."""
+    """Return the recorded duration: the longest of all workers. Rows may be of partial seconds."""
     length_ns = seconds.groupby(["worker", "target"])["duration_ns"].sum()
     return max(1e-9, float(length_ns.max()) / NS_PER_S) if len(length_ns) else 1.0

@@ -25,7 +25,10 @@ OF_SESSION = ["session_id", "target", *WITH_MESSAGE, "turns_not_started"]
 
 @dataclass(frozen=True)
 class OutcomeCount:
-    """One outcome with its count for each target. `said`: its most frequent message, of the service if there is one."""
+    """One outcome with its count for each target.
+
+    `said`: its most frequent message, preferably one of the service.
+    """
 
     outcome: str
     kind: str
@@ -73,12 +76,14 @@ class OutcomesEntry(JsonEntry, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Outcomes:
-    """All outcomes, and those of each target. The counts of `turns` sum to `begun`."""
+    """The outcomes of all targets together, and of each target. The counts of `turns` sum to `begun`."""
 
     turns: tuple[OutcomeCount, ...]
     sessions: tuple[OutcomeCount, ...]
     not_started_turns: tuple[OutcomeCount, ...]
-    """The outcomes of the sessions of turns that did not start; sessions interrupted by the end of the run have none.
+    """The outcomes of the sessions whose turns did not start.
+
+    Sessions interrupted by the end of the run have no outcome.
     """
     targets: tuple[OutcomesEntry, ...]
 
@@ -107,7 +112,7 @@ class Outcomes:
         return sum(one.sessions_started for one in self.targets)
 
     def quoted(self) -> list[OutcomeCount]:
-        """Return the failed outcomes that have a message, sessions first, each message once."""
+        """Return the failed outcomes that have a message, sessions first. Each message is returned once."""
         found: dict[str, OutcomeCount] = {}
         for ending in (*self.sessions, *self.turns):
             if ending.kind == "failed" and ending.message:
@@ -115,7 +120,12 @@ class Outcomes:
         return list(found.values())
 
     def remedies(self) -> list[Remedy]:
-        """Return each remedy of the outcomes once, by their most frequent messages; the most frequent outcome first."""
+        """Return the remedies of the outcomes, the remedy of the most frequent outcome first.
+
+        Each remedy is returned once.
+
+        The remedy of an outcome depends on its most frequent message.
+        """
         counted, said = Counter[str](), dict[str, str]()
         for ending in (*self.sessions, *self.turns):
             counted[ending.outcome] = max(counted[ending.outcome], sum(ending.counts))
@@ -132,7 +142,10 @@ def by_outcome(endings: Iterable[OutcomeCount], target: int) -> dict[str, int]:
 
 
 def limited(endings: Mapping[str, int]) -> tuple[int, int]:
-    """Return the number of turns, or sessions, that were throttled, and that ended; unfinished ones did not end."""
+    """Return the numbers of turns, or sessions, that were throttled, and that ended.
+
+    Unfinished ones did not end.
+    """
     throttled = sum(n for outcome, n in endings.items() if is_throttled(outcome))
     return throttled, sum(n for outcome, n in endings.items() if outcome_class(outcome) != "unfinished")
 
@@ -172,7 +185,10 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame) -> Outcomes:
 
 
 def message_of(rows: pd.DataFrame) -> dict[str, str]:
-    """Return the most frequent `detail` of each failed outcome, preferring messages of the service. `rows`: SAYING."""
+    """Return the most frequent `detail` of each failed outcome; messages of the service have priority.
+
+    `rows`: a frame with the columns WITH_MESSAGE.
+    """
     failed = ((rows["outcome_class"] == "failed") & rows["detail"].notna()).to_numpy()
     if not failed.any():
         return {}
@@ -187,7 +203,10 @@ def message_of(rows: pd.DataFrame) -> dict[str, str]:
 def _endings(
     names: list[str], codes: Integers, target: Integers, size: int, said: Mapping[str, str], *, of_session: bool = False
 ) -> tuple[OutcomeCount, ...]:
-    """Return successes first, then failures by number, unfinished ones last; rows without an outcome are unfinished."""
+    """Return the outcomes: successes first, then failures by frequency, unfinished ones last.
+
+    A row without an outcome is unfinished.
+    """
     labels = [*names, "unfinished"]
     table = np.zeros((len(labels), size), dtype=np.int64)
     np.add.at(table, (np.where(codes < 0, len(names), codes), target), 1)
@@ -208,6 +227,6 @@ def _with_failure(turns: TurnArrays, sessions: pd.DataFrame, of_session: Integer
     failed = turns.kind == FAILED
     codes, first = np.unique(turns.session[failed], return_index=True)
     ended_bad = turns.frame["session_id"].cat.categories.get_indexer(pd.Index(sessions["session_id"][bad]))
-    already = np.isin(codes, ended_bad)  # a session without a turn is −1, which is no code
+    already = np.isin(codes, ended_bad)  # a session without a turn has the code −1, which `codes` does not contain
     by_turn = np.bincount(turns.target[failed][first][~already], minlength=size)
     return tuple(map(int, by_turn + np.bincount(of_session[bad], minlength=size)))

@@ -39,7 +39,10 @@ MIN_DIFFERENCE = 1.05
 
 @dataclass(frozen=True)
 class SlowWindow:
-    """The turns of one pool that started within one bin. `ratio`: their median latency relative to the whole run's."""
+    """The turns of one pool that started within one bin.
+
+    `ratio`: the median latency of these turns relative to that of the whole run.
+    """
 
     label: str
     begin_s: float
@@ -48,7 +51,10 @@ class SlowWindow:
 
 @dataclass(frozen=True)
 class PoolSeries:
-    """The measured turns of a pool: latencies as multiples of their step's median, ascending, failures as +inf."""
+    """The measured turns of a pool, ascending by latency.
+
+    Latencies are multiples of the median of their step; those of failed turns are +inf.
+    """
 
     label: str
     values: Floats
@@ -57,7 +63,7 @@ class PoolSeries:
 
 
 def pool_series(summary: Summary) -> Iterable[PoolSeries]:
-    """Yield the series of each pool by its main metric, if its median is finite."""
+    """Yield the series of each pool, computed from its main metric, if the median is finite."""
     for pool, answer in zip(summary.turns.pools, summary.answers, strict=True):
         if (found := relative_latencies(summary.samples, pool)) is not None:
             values, sessions, at_ns = found
@@ -66,7 +72,7 @@ def pool_series(summary: Summary) -> Iterable[PoolSeries]:
 
 
 def not_started_s(summary: Summary, lost: Integers) -> Floats:
-    """Return the ends of the sessions of these turns that did not start, in seconds after the start of the run."""
+    """Return the end of the session of each turn that did not start, in seconds after the start of the run."""
     return (summary.turns.not_started.at_utc_ns[lost] - summary.window.started_utc_ns) / NS_PER_S
 
 
@@ -94,14 +100,20 @@ def slowest_window(found: Iterable[PoolSeries], bin_s: float) -> SlowWindow | No
 CELLS, ROWS = 69, 26
 """The numbers of cells of the heat map along time and along the logarithm of the latency."""
 AT_ONCE = 100_000
-"""The number of turns per step of binning: numpy needs about ten numbers for each."""
+"""The number of turns that are binned in one step, because numpy needs memory for about ten numbers per turn."""
 DOTS = 600
-"""The maximum number of a target's turns that are plotted as dots: a heat map of a few turns shows nothing."""
+"""The maximum number of a target's turns that are plotted as dots.
+
+With more turns, a heat map is plotted. A heat map of a few turns shows nothing.
+"""
 
 
 @dataclass(frozen=True)
 class TimeBin:
-    """A time bin with its turns, also those not started. Quantiles: NaN with too few turns, +inf among failures."""
+    """A time bin with its turns, including those that did not start.
+
+    A quantile is NaN if there are too few turns, and +inf if it lies among failed turns.
+    """
 
     begin_s: float
     turns: int
@@ -112,10 +124,10 @@ class TimeBin:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pool over time: each successful turn (few) or counts by cell (many), quantiles by bin, instants of failures.
+    """One pool over time: single turns or counts by cell, quantiles by bin, and the instants of failures.
 
-    All turns are plotted, including the warm-up. `turns` and `failed` count the measured ones; both include turns that
-    did not start.
+    Few successful turns are plotted one by one, many as counts by cell. All turns are plotted, including the warm-up.
+    `turns` and `failed` count the measured ones; both include turns that did not start.
     """
 
     label: str
@@ -147,13 +159,13 @@ class OverTime:
     high: float
     panels: tuple[Panel, ...]
     active: tuple[Floats, Floats]
-    """The seconds, and the active sessions at each."""
+    """The instants in seconds, and the number of active sessions at each instant."""
     slowest: SlowWindow | None
-    """The slowest window, if its slowness is hardly due to chance."""
+    """The slowest window, if its slowness is unlikely to be due to chance; None otherwise."""
 
     @property
     def is_plottable(self) -> bool:
-        """True if any turn has a value; with only failures there is no axis."""
+        """True if any turn has a value. If all turns failed, there is no axis for a plot."""
         return any(bin_.turns > bin_.failed for panel in self.panels for bin_ in panel.bins)
 
 
@@ -186,18 +198,24 @@ def over_time(summary: Summary) -> OverTime | None:
 
 
 def began_s(summary: Summary) -> Floats:
-    """Return the start of each row of all turns, in seconds after the start of the run."""
+    """Return the start of each turn, with one entry per row of all turns, in seconds after the start of the run."""
     since_ns = summary.turns.frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.window.started_utc_ns
     return since_ns / NS_PER_S
 
 
 def bin_length(length_s: float, turns: int) -> float:
-    """Return the duration of a bin: some 80 turns of a target, whose p95 has 4 above it; 12 to 60 bins."""
+    """Return the duration of a bin, such that the run has 12 to 60 bins.
+
+    A bin has about 80 turns of a target, of which 4 are above p95.
+    """
     return time_step(length_s, max(12, min(60, turns // 80)))
 
 
 def plotted(summary: Summary, pool: Pool) -> Floats:
-    """Return the latency of each row of all turns, with the warm-up; +inf if failed, NaN if it is not plotted here."""
+    """Return the latency of each row of all turns, with the warm-up.
+
+    It is +inf if the turn failed, and NaN if the turn is not plotted in the panel of this pool.
+    """
     turns, metric, step = summary.turns, summary.mains[pool.stratum], summary.turns.step_of_row
     values = values_of(turns.frame, metric, turns.measured_from_ns)
     kind = turns.frame["outcome_class"].cat.codes.to_numpy()
@@ -261,7 +279,7 @@ def active(summary: Summary) -> tuple[Floats, Floats]:
 
 
 IN_BIN = 12
-"""The planned number of a step's turns in a bin: its median then has six on either side."""
+"""The planned number of a step's turns in a bin, so that six turns are on either side of the bin's median."""
 MAX_STEPS = 24
 
 
@@ -276,7 +294,7 @@ class StepSeries:
 
 @dataclass(frozen=True)
 class StepsOverTime:
-    """The steps of a stratum, at most STEPS_MOST of them, on the targets that play them."""
+    """The steps of a stratum, on the targets that play them."""
 
     metric: str
     duration_s: float

@@ -31,18 +31,24 @@ TITLES: dict[ValidityStatus, RunWord] = {"valid": "VALID", "invalid": "INVALID",
 
 @dataclass(frozen=True)
 class NoVerdict:
-    """The reason that a run has no verdict. `note`: the text of a check that had no data."""
+    """The reason that a run has no verdict.
+
+    `note`: the text of a check that had no data.
+    """
 
     kind: Literal["running", "closing", "warm-up", "killed", "unknown", "nothing"]
     turns: int = 0
-    """All turns of the run, if all were in the warm-up."""
+    """The number of all turns of the run, if all were in the warm-up."""
     warmup_s: float = 0.0
     note: str = ""
 
 
 @dataclass(frozen=True)
 class RunValidity:
-    """The validity of a run's values. `not_judged`: the reason that there is no verdict."""
+    """The validity of a run's values.
+
+    `not_judged`: the reason that the run has no verdict.
+    """
 
     status: ValidityStatus
     reasons: tuple[str, ...]
@@ -90,11 +96,17 @@ def within_warmup(document: dict[str, Any]) -> NoVerdict | None:
 
 
 BUSIEST = 10
-"""The number of a run's seconds, those with the most events, that are compared with its calibration."""
+"""The number of seconds that are compared with the calibration.
+
+They are the seconds of the run with the most events.
+"""
 
 
 def busiest(seconds: pd.DataFrame) -> tuple[float, float]:
-    """Return (most open sessions of a process, events per second in the busiest seconds of the busiest process)."""
+    """Return two maxima: the open sessions of a process, and the events per second of the busiest process.
+
+    The events per second are those of its busiest seconds.
+    """
     if not len(seconds):
         return 0.0, 0.0
     rate = seconds["events"] / seconds["duration_ns"].clip(lower=1) * NS_PER_S
@@ -105,7 +117,7 @@ def busiest(seconds: pd.DataFrame) -> tuple[float, float]:
 
 
 class HostAccuracy(JsonEntry, frozen=True):
-    """A host that recorded a part of the run, with the accuracy of its timestamps and its clock; null: unknown."""
+    """A host that recorded a part of the run, with the accuracy of its timestamps and its clock; null if unknown."""
 
     name: str
     workers: Count
@@ -150,7 +162,10 @@ def machines(run: RunFrames) -> Iterable[HostCpu]:
 
 
 def hosts_in(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[HostAccuracy]:
-    """Yield each host of a run, if there are several, in the order of their names. `sessions`: the measured ones."""
+    """Yield each host of a run, in the order of their names; none if there is only one host.
+
+    `sessions`: the measured sessions.
+    """
     entries = hosts_of(run.metadata)
     for entry in entries if len(entries) > 1 else ():
         name = str(entry.get("name"))
@@ -182,12 +197,12 @@ def _or_nan(value: Any) -> float:
 
 
 FILLER = "filler"
-"""The part of a turn type's name that marks turns that may have a filler first."""
+"""The word in the name of a turn type which shows that a filler may come before the answer."""
 
 
 @dataclass(frozen=True)
 class DataNotes:
-    """Facts in a run's rows besides its metrics."""
+    """Facts from a run's rows that are no metrics."""
 
     turns: int
     left_out: int
@@ -197,11 +212,11 @@ class DataNotes:
     unattributed_commits: int
     """The number of commits that belong to no turn of the script."""
     models: tuple[tuple[str, str], ...]
-    """(target, model) of each model that responded, and of each that transcribed the caller's speech."""
+    """(target, model) of each model that responded, and of each model that transcribed the caller's speech."""
 
 
 def end_detection(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> DataNotes:
-    """Return the notes on a run. `sessions`: the measured ones."""
+    """Return the notes on the data of a run. `sessions`: the measured sessions."""
     models: list[tuple[str, str]] = []
     filled = by_label(turns.frame["turn_type"].cat, lambda name: FILLER in name, False, np.bool_)
     named = sessions[["target", "model", "effective_settings"]].drop_duplicates().astype(object)
@@ -238,11 +253,12 @@ class Incidents:
 
 
 SIMULATOR_LATE, LATE_MS = "simulator_late", re.compile(r"([\d.]+) ms")
-"""A type of incident, and the pattern in its text for the p99 of the simulator's lateness."""
+"""The type of incidents in which a simulator was late, and the pattern that finds the p99 of its lateness in their
+text."""
 
 
 def late_ms(incident: Incident) -> float | None:
-    """Return the lateness of latencies relative to the simulator's profile in an incident; None for other types."""
+    """Return how late latencies were, relative to the simulator's profile, in an incident; None for other types."""
     found = LATE_MS.search(incident.text) if incident.kind == SIMULATOR_LATE else None
     return float(found[1]) if found else None
 
@@ -253,7 +269,10 @@ def simulator_late_ms(document: Mapping[str, Any]) -> float:
 
 
 def incidents_of(document: Mapping[str, Any], started_utc_ns: int) -> Incidents:
-    """Return the incidents of a run. A worker stores the texts of its first hundred, and counts all of them."""
+    """Return the incidents of a run.
+
+    A worker counts all of its incidents, and stores the texts of the first hundred.
+    """
     read: list[Incident] = []
     for entry in document.get("incidents") or []:
         at_s = (entry.get("at_utc_ns", started_utc_ns) - started_utc_ns) / NS_PER_S

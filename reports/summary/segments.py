@@ -1,6 +1,7 @@
-"""The segments of voice_to_voice. Means and integer sums of ns add up exactly to the total; quantiles would not.
+"""The segments of voice_to_voice. They are means and integer sums of ns, which add up exactly to the total.
 
-Turns with the same instants form one breakdown; a missing instant merges its two neighbours.
+Quantiles would not add up. Turns with the same instants form one breakdown; a missing instant merges its two
+neighbours.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from reports.turns import TurnArrays
 BANDS = ((0.5, 0.05, 10), (0.95, 0.015, 100))
 """(percentile, half-width, minimum number of turns) of the bands whose segments are reported."""
 SELF_STARTED = tuple(name for name in VAD_SEGMENTS if name != "request_sent")
-"""The instants of a VAD turn whose response the service starts."""
+"""The instants of a VAD turn if the service, not the script, starts the response."""
 COMPLETE = {pair for chain in (VAD_SEGMENTS, SELF_STARTED, MANUAL_SEGMENTS) for pair in pairwise(chain)}
 
 
 class Segment(JsonEntry, frozen=True):
-    """The time from one instant to the next, summed over a breakdown's turns; negative if their order is reversed."""
+    """The time from one instant to the next, summed over a breakdown's turns; negative if the instants are reversed."""
 
     begin: str = field(name="from")
     end: str = field(name="to")
@@ -40,9 +41,9 @@ class Segment(JsonEntry, frozen=True):
 
 
 class Breakdown(JsonEntry, frozen=True):
-    """The segments of the successful turns of one target, turn type and step (or all) with the same instants.
+    """The segments of the successful turns of one target, turn type and step (or all steps) with the same instants.
 
-    Sums add up exactly.
+    The sums of the segments add up exactly to the total.
     """
 
     target: str
@@ -55,7 +56,7 @@ class Breakdown(JsonEntry, frozen=True):
 
     @property
     def has_end_detection(self) -> bool:
-        """True if the service detected the end of speech; otherwise only the script knew it."""
+        """True if the service detected the end of speech. Otherwise only the script knew when speech ended."""
         return self.segments[0].end == "speech_stopped"
 
     @property
@@ -80,7 +81,10 @@ def _whole(target: str, step: str, turn_type: str, turns: int, sums: Iterable[tu
 
 
 class SegmentPattern(NamedTuple):
-    """The successful turns of one target and step with the same instants. `pattern`: a bit for each of VAD_SEGMENTS."""
+    """The successful turns of one target and step with the same instants.
+
+    `pattern`: one bit for each instant of VAD_SEGMENTS; the bit is set if the turns have the instant.
+    """
 
     target: int
     step: int
@@ -89,7 +93,7 @@ class SegmentPattern(NamedTuple):
 
 
 def breakdowns(turns: TurnArrays) -> tuple[Breakdown, ...]:
-    """Return, for each target, all steps together, then step by step if there are several."""
+    """Return the breakdowns of each target: all steps together, then each step if there are several."""
     pieces = _summed(turns, list(_segments(turns)))
     found: list[Breakdown] = []
     for target in turns.targets:
@@ -124,14 +128,14 @@ def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
 def _segments(turns: TurnArrays) -> Iterable[SegmentPattern]:
     """Yield the patterns in the order of targets and steps.
 
-    Instants are read one after another: with a million turns, each needs 8 MB.
+    Instants are read one after another, because with a million turns each instant needs 8 MB.
     """
     pattern = np.zeros(turns.rows.size, dtype=np.uint8)
     for bit, name in enumerate(VAD_SEGMENTS):
         pattern |= (~np.isnan(turns.instant(name))).view(np.uint8) << np.uint8(bit)
     stopped, committed = (np.uint8(1 << VAD_SEGMENTS.index(name)) for name in ("speech_stopped", "committed"))
-    pattern[pattern & stopped == 0] &= ~committed  # a commit by the script is no step of the service
-    answered = turns.instant(VAD_SEGMENTS[-1]) >= turns.instant(VAD_SEGMENTS[0])  # otherwise the latency is absent
+    pattern[pattern & stopped == 0] &= ~committed  # if the script commits, the commit is no step of the service
+    answered = turns.instant(VAD_SEGMENTS[-1]) >= turns.instant(VAD_SEGMENTS[0])  # otherwise the turn has no latency
     places = np.flatnonzero(turns.succeeded & answered)
     steps, patterns = len(turns.steps), 1 << len(VAD_SEGMENTS)
     kinds, kind = np.unique(turns.group[places] * patterns + patterns - 1 - pattern[places], return_inverse=True)
@@ -141,7 +145,7 @@ def _segments(turns: TurnArrays) -> Iterable[SegmentPattern]:
 
 
 def _summed(turns: TurnArrays, pieces: Sequence[SegmentPattern]) -> list[Breakdown]:
-    """Return the breakdown of each pattern. Its instants are summed one after another."""
+    """Return the breakdown of each pattern. Instants are read and summed one after another."""
     sums: list[dict[str, int]] = [{} for _ in pieces]
     for bit, name in enumerate(VAD_SEGMENTS):
         at_ns = turns.instant(name)

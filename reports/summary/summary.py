@@ -48,13 +48,13 @@ from reports.turns import FAILED, UNFINISHED, Pool, TurnArrays, measured_session
 READ = "transcript_first"
 """The metric of readers of captions."""
 GREETING = "greeting"
-"""The metric of callers of a service that speaks first."""
+"""The metric of callers if the service speaks first."""
 PLOTTED = ("ttfa", "ttft", VOICE_TO_VOICE, "response_total", "transcript_total")
 CONNECTING = tuple(metric.name for metric in SESSION_METRICS if metric.scope == "session")
 
 
 class MainResult(MetricSummary, frozen=True, kw_only=True):
-    """A metric that callers of one target wait for, from one instant: numbers of turns, and values."""
+    """The values of a metric that callers of one target wait for, measured from one instant, with numbers of turns."""
 
     turns: Count
     sessions: Count
@@ -74,7 +74,7 @@ class RunPeriod:
     started_utc_ns: int
     duration_s: float
     warmup_s: float
-    """The time before the first measured turn, if there was a warm-up; else 0."""
+    """The time before the first measured turn; 0 if there was no warm-up."""
 
     @property
     def measured_s(self) -> float:
@@ -87,7 +87,10 @@ class Summary:
 
     run: RunFrames
     samples: MetricSamples
-    """Samples of DRAWN and of the main metrics. For a million turns one takes 12 MB, so others are not kept."""
+    """The samples of DRAWN and of the main metrics.
+
+    Others are discarded: a sample of a million turns takes 12 MB.
+    """
     sessions: pd.DataFrame
     """The measured sessions."""
     scenario: str
@@ -106,25 +109,28 @@ class Summary:
     answered: tuple[MainResult, ...]
     """answer_voice_to_voice, for scripts that set the minimum duration of an answer."""
     transcript_first: tuple[MainResult, ...]
-    """transcript_first, for each target and stratum whose replies have a transcript."""
+    """transcript_first, for each target and stratum in which replies have a transcript."""
     greeting: tuple[MainResult, ...]
-    """greeting, if services speak first; here a turn is a call."""
+    """greeting, if services speak first. Its unit is a call, not a turn."""
     differences: tuple[TargetsQuantile, ...]
     variability: tuple[tuple[MetricSummary, Variability], ...]
-    """The variability of each main metric with more than one value, on which the size of a comparison depends."""
+    """The variability of each main metric with more than one value. The size of a comparison depends on it."""
     drifts: tuple[PoolDrift, ...]
-    """The later half of the turns relative to the earlier half, for pools with enough sessions."""
+    """The median of the later half of the turns relative to the earlier half, for pools with enough sessions."""
     slopes: tuple[MetricSummary, ...]
     """The growth of the main metrics with the conversation, for each stratum and target that reports its tokens."""
     grouped_latency: tuple[GroupedLatency, ...]
     """The main metrics of each target and stratum, by each key of `group_keys`."""
     group_differences: tuple[GroupDifference, ...]
-    """The groups that differ significantly: values of the whole run are then of a mixture."""
+    """The groups that differ significantly.
+
+    If there are any, the values of the whole run are those of a mixture.
+    """
     breakdowns: tuple[Breakdown, ...]
     bands: tuple[PercentileBand, ...]
     """The segments of the turns around p50 and p95 of voice_to_voice, for each target with enough turns."""
     slowest: tuple[SlowTurn, ...]
-    """By voice_to_voice; turns without it by their main metric."""
+    """The slowest turns by voice_to_voice; turns without this metric are ranked by their main metric."""
     slowest_of_steps: tuple[SlowTurn, ...]
     outcomes: Outcomes
     rates: tuple[TurnRate, ...]
@@ -142,7 +148,7 @@ class Summary:
     cost: RunCost
     rate_limits: RateLimitSeries
     arrivals: ArrivalSummary | None
-    """None in a closed loop."""
+    """The arrivals of calls; None in a closed loop."""
     incidents: run_validity.Incidents
     end_detection: run_validity.DataNotes
 
@@ -156,7 +162,7 @@ class Summary:
 
     @property
     def mains(self) -> Mapping[Stratum, str]:
-        """The main metric of each stratum: ttfa if there is audio, else ttft; for agents voice_to_voice."""
+        """The main metric of each stratum: ttfa if there is audio, otherwise ttft; voice_to_voice for agents."""
         return self.samples.mains
 
     @property
@@ -249,7 +255,7 @@ def summarise(run: RunFrames) -> Summary:
 
 
 class TurnMetric(NamedTuple):
-    """A metric of turns: its pools, each with the steps that have it, and the values of all."""
+    """A metric of turns with the values of all turns, its pools, and for each pool the steps that have it."""
 
     pools: tuple[Pool, ...]
     figures: tuple[MetricSummary, ...]
@@ -266,7 +272,7 @@ class _MainResults:
     known: dict[str, TurnMetric]
 
     def metric(self, name: str) -> TurnMetric:
-        """Return a metric of turns; it has values if it applies to any turn, or is a main metric."""
+        """Return a metric of turns. It has values if it applies to any turn, or is a main metric."""
         if name not in self.known:
             samples, main = self.samples, name in self.samples.mains.values()
             one = samples[name] if main or name in PLOTTED else sampled(samples.turns, name, samples.mains)
@@ -276,7 +282,7 @@ class _MainResults:
         return self.known[name]
 
     def of_others(self, metric: str) -> tuple[MainResult, ...]:
-        """Return the results of a metric in the strata that have another main metric, with the steps that have it."""
+        """Return the results of a metric in the strata with another main metric, for the steps that have the metric."""
         mains = self.samples.mains.items()
         return tuple(
             self.of(pool, metric)
@@ -285,7 +291,10 @@ class _MainResults:
         )
 
     def of(self, pool: Pool, metric: str) -> MainResult:
-        """Return the result of all turns of a pool, with failed ones; for a `…voice_to_voice`, only of its steps."""
+        """Return the result of all turns of a pool, including failed ones.
+
+        For a `…voice_to_voice`, only turns of the steps that have it count.
+        """
         turns, label = self.samples.turns, self.samples.turns.targets[pool.target]
         if metric in (VOICE_TO_VOICE, ANSWER_VOICE_TO_VOICE):
             pool = replace(pool, steps=pool.steps & self.samples[metric].applies[pool.target])
@@ -294,7 +303,7 @@ class _MainResults:
         opened = int((self.sessions["target"] == label).sum()) if len(self.sessions) and alone else 0
         ended, failed = (int((mine & kind).sum()) for kind in (turns.kind != UNFINISHED, turns.kind == FAILED))
         lost = self.outcomes.targets[pool.target].turns_not_started
-        if turns.steps:  # if a turn of the run started, the steps of those that did not are known
+        if turns.steps:  # the steps of turns that did not start are known only if some turn of the run started
             lost = int(turns.not_started_by_group[pool.target][pool.steps].sum())
         of = label, pool.stratum, ALL
         known = (f for f in self.metric(metric).figures if (f.target, f.stratum, f.step) == of)
@@ -311,7 +320,10 @@ def _main_result(of: MetricSummary, turns: int, sessions: int, failed: int, lost
 
 
 def window_of(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> RunPeriod:
-    """Return the time of a run; a killed one ends with its last stored second. `sessions`: the measured ones."""
+    """Return the time of a run; a killed run ends with its last stored second.
+
+    `sessions`: the measured sessions.
+    """
     known = [frame["start_utc_ns"] for frame in (run.turns, run.sessions) if len(frame)]
     began = int(run.metadata.get("started_utc_ns") or min((starts.min() for starts in known), default=0))
     seconds = [(int(run.seconds["second"].max()) + 1) * NS_PER_S] if len(run.seconds) else []

@@ -25,7 +25,10 @@ SEEN = 200
 """The number of a target's sessions whose effective settings are read."""
 OF_FACTS = ["effective_settings", "model", "region", "opened_at_ns", "response_headers"]
 OF_PAIRS = ["pair", "target", "block", "start_ns", "session_ready_ms", "outcome_class"]
-"""The columns of sessions for facts on targets and their interleaving; all sixty take ten times as long."""
+"""The columns of sessions that facts on targets and their interleaving need.
+
+Reading all sixty takes ten times as long.
+"""
 
 
 class TargetFacts(JsonEntry, frozen=True, kw_only=True):
@@ -56,7 +59,7 @@ class Interleaving(JsonEntry, frozen=True):
 
 
 class TargetsQuantile(JsonEntry, frozen=True):
-    """A quantile that several targets report, relative to that of the first one, which is the baseline."""
+    """A quantile that several targets report, relative to that of the first target, which is the baseline."""
 
     metric: str
     measured_from: Known
@@ -78,7 +81,7 @@ class TargetsQuantile(JsonEntry, frozen=True):
 def facts_of_targets(
     document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]
 ) -> tuple[TargetFacts, ...]:
-    """Return the settings of each target, from the document and from what its sessions received."""
+    """Return the settings of each target, from the document and from the settings that its sessions received."""
     known = {entry.get("name"): entry for entry in document.get("targets") or []}
     told = sessions[OF_FACTS]
     of = {label: told[(sessions["target"] == label).to_numpy()] for label in targets}
@@ -124,7 +127,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def transcription_model(text: str) -> str:
-    """Return the transcription model in the settings of a session, in either dialect; empty without one."""
+    """Return the transcription model in the settings of a session, in either dialect; empty if there is none."""
     settings = _parsed(text)
     found = _inside(settings, "audio", "input", "transcription") or _inside(settings, "input_audio_transcription")
     return str(_inside(found, "model") or "")
@@ -149,7 +152,10 @@ def _detection(settings: dict[str, Any]) -> str:
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """Return the settings in one level, such as turn_detection.type; null ones are left out."""
+    """Return nested settings as one dictionary with keys such as turn_detection.type.
+
+    Null settings are left out.
+    """
     found: dict[str, str] = {}
     for key, entry in value.items():
         if isinstance(entry, dict):
@@ -160,7 +166,7 @@ def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, str]:
 
 
 def _reported(entry: Mapping[str, Any], key: str) -> str:
-    """Return a text of the document: `none` if its value is empty, an empty text if it has no such key."""
+    """Return a text of the document: `none` if the value is empty, and an empty text if the key is missing."""
     return str(entry[key] or "none") if key in entry else ""
 
 
@@ -169,7 +175,8 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, arms: i
     if not document.get("interleaved") or arms < 2 or sessions["pair"].isna().all():
         return None
     there = sessions[OF_PAIRS][sessions["pair"].notna().to_numpy()]
-    calls_ns = there.groupby(["pair", "target"], observed=True)["start_ns"].min()  # each from its first session on
+    # the start of each call is that of its first session
+    calls_ns = there.groupby(["pair", "target"], observed=True)["start_ns"].min()
     members = calls_ns.groupby(level="pair").size()
     whole = members[members == arms].index
     start_ns = calls_ns.groupby(level="pair").agg(["min", "max"]).loc[whole]

@@ -32,7 +32,7 @@ SUMMARY_VERSION: Literal[6] = 6
 
 
 class VariabilityEntry(MainMetric, frozen=True):
-    """The variability of latencies, as in `reports.statistics.power.Spread`."""
+    """The variability of latencies, as in `reports.statistics.power.Variability`."""
 
     sigma: Rounded
     icc: Rounded

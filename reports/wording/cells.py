@@ -84,7 +84,7 @@ FAILED_TURNS = (
 """The definition of failed turns on a page."""
 INFINITE = "∞"
 UNBOUNDED = "unbounded"
-"""An interval of which the samples bound neither end."""
+"""The text of an interval if the samples bound neither end."""
 
 
 def interval(low: float | None, high: float | None, write: Callable[[float], str], between: str = " to ") -> str:
@@ -99,7 +99,7 @@ def interval(low: float | None, high: float | None, write: Callable[[float], str
 
 
 def observed(seconds: float) -> str:
-    """Return how long the service was observed: no verdict can reflect slower changes."""
+    """Return how long the service was observed. No verdict can show changes that are slower than this."""
     return f"observed for {format_duration(seconds)}" if seconds else ""
 
 
@@ -190,7 +190,10 @@ def check_text(check: Check) -> str:
 
 
 def with_remedies(checks: Sequence[Check]) -> Iterable[tuple[Check, str]]:
-    """Yield each check with its remedy as a sentence; of checks with the same remedy, only the last has it."""
+    """Yield each check with its remedy as a sentence.
+
+    If several checks have the same remedy, only the last one gets it.
+    """
     last = {check.remedy: check for check in checks}
     for check in checks:
         yield check, f"{check.remedy.rstrip('. ')}." if check.remedy and last[check.remedy] is check else ""

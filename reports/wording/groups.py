@@ -23,7 +23,7 @@ class GroupWording(NamedTuple):
     axis: str
     one: str = "{}"
     more: str = ""
-    """The same for more than one, if it differs."""
+    """The name of several groups, if it differs from the name of one."""
     where: str = "with"
     """The preposition before a group: 412 ms on red."""
 

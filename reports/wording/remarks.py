@@ -104,7 +104,7 @@ def _priced(money: RunCost) -> list[TargetCost]:
 
 
 def unplayed_audio(waste: UnplayedAudio) -> list[str]:
-    """Return the unplayed audio of one target's interrupted replies: the cells below WASTES."""
+    """Return the unplayed audio of one target's interrupted replies: the cells below UNPLAYED_REPLIES."""
     amount = dollars(waste.usd) if waste.replies_priced else NONE
     return [
         count(waste.replies),
@@ -301,7 +301,7 @@ def machine(summary: Summary) -> str:
 
 
 MIN_SHARE = 0.01
-"""The minimum share of the worst seconds that is mentioned."""
+"""The minimum share of CPU time in the worst seconds from which a user of the CPU is mentioned."""
 
 
 def _had_cores(one: HostCpu, summary: Summary) -> str:

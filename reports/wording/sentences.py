@@ -187,7 +187,10 @@ def remedy(summary: Summary) -> str:
 
 @dataclass(frozen=True)
 class LongerRun:
-    """The run that a value with too few sessions needs. `command`: for a shell; "" if it is unknown."""
+    """The run that a value with too few sessions needs.
+
+    `command`: a command to paste into a shell; "" if it is unknown.
+    """
 
     percentile: str
     options: str
@@ -312,7 +315,7 @@ def too_few_text(summary: Summary) -> list[str]:
 
 
 def early_replies(summary: Summary) -> list[str]:
-    """Return for each target with too many replies before the end of the question that sentence and the remedy."""
+    """Return a sentence and its remedy for each target with too many replies before the end of the question."""
     early = {one.target: one for one in summary.run.uncertain_metrics if one.is_early}
     targets = summary.run.metadata.get("targets") or []
     heard_alone = {str(entry.get("name")) for entry in targets if entry.get("full_duplex")}

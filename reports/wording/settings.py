@@ -14,7 +14,7 @@ FACTS = {
     **{"sign_in": "sign-in", "proxy": "proxy", "compression": "compression", "voice": "voice"},
     **{"turn_detection": "turn detection", "variant_settings": "own settings"},
 }
-"""The facts on a target: the fields of `ArmFacts`, and their names."""
+"""The facts on a target: the fields of `TargetFacts`, and their names."""
 
 
 def player(setup: PlaybackSetup) -> str:

@@ -25,7 +25,10 @@ RUN = "the run"
 
 @dataclass(frozen=True)
 class InvalidReason:
-    """A reason why values of `folder` (None: of several runs) may not be used: its code, a clause, and a remedy."""
+    """A reason why values of `folder` may not be used: its code, a clause, and a remedy.
+
+    `folder` is None if the reason is about several runs.
+    """
 
     code: str
     text: str

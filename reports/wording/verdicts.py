@@ -154,7 +154,7 @@ def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
             if reason.unit == "pair":
                 return lead, f"{reason.needed} needed, {min(reason.there):,} measured"
             needs = f"needs {reason.needed:,}" if reason.p is None else f"p{reason.p * 100:g} needs {reason.needed:,}"
-            if len(reason.there) == 1:  # of one target, against a limit
+            if len(reason.there) == 1:  # the number of one target, compared with a limit
                 about = f" (about {reason.about_sessions:,} sessions)" if reason.about_sessions else ""
                 return lead, f"{needs}{about}, this run has {reason.there[0]:,}"
             if reason.p is None:

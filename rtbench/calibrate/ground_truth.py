@@ -49,7 +49,10 @@ KINDS = {**PREVIEW.kinds, **GA.kinds}
 OPENING = {EventKind.AUDIO_DELTA: "first_audio", EventKind.TRANSCRIPT_DELTA: "first_transcript"}
 """The kind of a response's event → the instant of its turn that the first such event sets."""
 CLOSING = {EventKind.TRANSCRIPT_DONE: "transcript_done", EventKind.RESPONSE_DONE: "response_done"}
-"""The kind of a response's event → the instant of its turn that the last such event sets: it may have several items."""
+"""The kind of a response's event → the instant of its turn that the last such event sets.
+
+The last one counts because a response may have several items.
+"""
 METRICS = (
     "ttfa",
     "transcript_first",
@@ -60,20 +63,26 @@ METRICS = (
 )
 """The metrics whose true values are in the ground-truth log."""
 OF_CALLS = ("greeting", "voice_to_voice", "barge_in_detection", "barge_in_yield")
-"""The metrics of calls with an agent; the last two exist only if the agent reports that it was interrupted."""
+"""The metrics of calls with an agent. The last two exist only if the agent reports that it was interrupted."""
 INSTANTS = ("request_sent", "speech_start", "speech_end", "speech_started", "speech_stopped",
             "first_audio", "first_transcript", "transcript_done", "response_done",
             "first_audible", "barge_in", "barge_in_detected", "barge_in_silent")  # fmt: skip
 OPENERS = ("start", "AudioMetadata", "text")
-"""The messages in which an agent's caller gives the id of the call, after the prefix STREAM if it is a stream's id."""
+"""The messages in which an agent's caller sends the id of the call.
+
+If it is a stream's id, the prefix STREAM precedes it.
+"""
 STREAM = "MZ"
 CLEARS = ("clear", "StopAudio")
 JITTER_NS = round(Script.jitter_buffer_ms * NS_PER_MS)
 """The audio that a player buffers before it plays, if the script sets no other value."""
 LATE_NS = 100 * NS_PER_MS
-"""The maximum gap before a frame that is only network delay; twice this gap and more is none."""
+"""The maximum gap before a frame that counts as network delay in full.
+
+A gap of twice this length or more is no network delay.
+"""
 NEAR_NS = NS_PER_S
-"""A limit of distances: turns of a call are farther apart, and errors of values are smaller."""
+"""A limit of distances. Turns of a call are farther apart than this, and errors of values are smaller."""
 MAX_SPAN_NS = NS_PER_MS // 2
 """The maximum width of the interval that contains an event's instant."""
 COLUMNS = ("service_session_id", "response_id", "turn", "outcome", "measured_from", "audio", "vad_splits",
@@ -94,10 +103,13 @@ class ReceivedAudio:
     """The number of a turn → the byte at which its audio begins."""
     started: list[tuple[int, int | None]] = field(default_factory=list)
     stopped: list[tuple[int, int | None]] = field(default_factory=list)
-    """The byte, and the instant at which the simulator reported it; None if the instant is unknown."""
+    """(byte at which speech stopped, instant at which the simulator reported it); the instant is None if unknown."""
 
     def recorded_ns(self, end: float) -> int | None:
-        """Return when a microphone had recorded all bytes before `end`; None if unknown, or if they were not sent."""
+        """Return the instant at which a microphone had recorded all bytes before `end`.
+
+        Return None if the instant is unknown, or if the bytes were not sent.
+        """
         place = bisect_left(self.ends, end)
         came_ns = self.received_ns[place] if place < len(self.ends) else None
         if came_ns is None:
@@ -106,9 +118,10 @@ class ReceivedAudio:
 
 
 class AgentRecording(NamedTuple):
-    """The recording that the callers of an agent play, in the format of the calls. `speech`: in samples at 24 kHz.
+    """The recording that the callers of an agent play, in the format of the calls.
 
-    `heard_bytes`: the byte at which a speech detector takes the speech to be over.
+    - `speech`: the position of speech, in samples at 24 kHz
+    - `heard_bytes`: the byte at which a speech detector detects the end of speech
     """
 
     format: AudioFormat
@@ -182,7 +195,10 @@ class AgentCall:
         return self.received.recorded_ns(begin + samples * self.recording.format.bytes_per_s / RATE_HZ)
 
     def instants(self, seen: Mapping[str, int]) -> dict[str, int | None]:
-        """Return the true instants of a turn, found by its measured ones, `seen`; other turns are farther away."""
+        """Return the true instants of a turn that are nearest to its measured ones, `seen`.
+
+        Other turns are farther away.
+        """
         if "speech_end" not in seen:
             greeted = _nearest(seen.get("first_audible"), self.greeting_sent)
             return {"greeting_audible": greeted, "first_audible": greeted, "connect_start": seen.get("connect_start")}
@@ -204,7 +220,7 @@ class AgentCall:
 
 
 def _delay_ns(gap_ns: int) -> int:
-    """Return how much of a frame's lateness after a gap is network delay, which delays no later frame.
+    """Return the part of a frame's lateness after a gap that is network delay. This part delays no later frame.
 
     It is 0 for a gap of 2 · LATE_NS or more.
     """
@@ -219,7 +235,7 @@ def _earlier(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
 
 
 def _received_ns(line: Mapping[str, Any]) -> int:
-    """Return the latest instant at which a message was sent, as far as the log knows."""
+    """Return the latest instant at which a message can have been sent according to the log."""
     return line["send_start_ns"] + NEAR_NS if line["send_end_ns"] is None else int(line["send_end_ns"])
 
 
@@ -231,13 +247,15 @@ def _nearest(seen_ns: int | None, true_ns: Iterable[int | None]) -> int | None:
 
 @dataclass
 class GroundTruth:
-    """The ground truth of a run. `replies`: the instants of each response, by its id.
+    """The ground truth of a run.
 
-    `inputs`: by the service's session id; `recording`: the recording of an agent's callers; `calls`: by the agent's
-    session, and by the callers' ids.
-
-    `due_ns`, `late_ns`: for every event that was sent, its planned instant and how much later its sending started.
-    `left_out`: the number of events without an instant; `ended`: the number of simulator processes that ended in order.
+    - `replies`: the instants of each response, by its id
+    - `inputs`: the received audio, by the service's session id
+    - `recording`: the recording of an agent's callers
+    - `calls`: the calls with an agent, by the agent's session, and by the callers' ids
+    - `due_ns`, `late_ns`: for every event that was sent, its planned instant and how much later its sending started
+    - `left_out`: the number of events without an instant
+    - `ended`: the number of simulator processes that ended in order
     """
 
     replies: dict[str, dict[str, int | None]] = field(default_factory=lambda: defaultdict(dict))
@@ -256,7 +274,10 @@ class GroundTruth:
 
 
 def read_log(path: Path, recording: AgentRecording | None = None) -> GroundTruth:
-    """Read the log of a simulator that has ended. `recording`: the recording of the callers, if it was an agent."""
+    """Read the log of a simulator that has ended.
+
+    `recording`: the recording of the callers, if the simulator was an agent.
+    """
     return parse_truth(read_truth(path), recording)
 
 
@@ -314,7 +335,10 @@ def _received(truth: GroundTruth, line: Mapping[str, Any]) -> None:
 
 
 def true_instants(truth: GroundTruth, row: Mapping[str, Any], speech: SpeechSpan | None) -> dict[str, int]:
-    """Return the known true instants of a row's turn. `speech`: its position in the recording that was played."""
+    """Return the known true instants of a row's turn.
+
+    `speech`: the position of speech in the recording that was played.
+    """
     found: dict[str, int | None] = dict(truth.replies.get(row["response_id"], {}))
     heard = truth.inputs.get(row["service_session_id"])
     if speech is not None and heard is not None and row["turn"] in heard.turns:
@@ -333,9 +357,9 @@ def _speech_instants(heard: ReceivedAudio, begin: int, speech: SpeechSpan) -> di
 
 
 class MatchedErrors(NamedTuple):
-    """The errors of metrics, and of the instants that they are computed from.
+    """The errors of metrics, and of the instants from which metrics are computed.
 
-    `unmatched`: the successful turns of which the ground truth lacks a metric that the row has.
+    `unmatched`: the number of successful turns whose row has a metric that the ground truth lacks.
     """
 
     metrics: Errors
@@ -351,9 +375,11 @@ def match_rows(
 ) -> MatchedErrors:
     """Match the rows of successful turns with the ground truth.
 
-    `speeches`: the position of speech in each recording, by its name in the rows; `metrics_of`: the metrics to compare.
+    - `speeches`: the position of speech in each recording, by the recording's name in the rows
+    - `metrics_of`: the metrics to compare
 
-    A turn in which the service took a pause for the end of speech cannot be matched: it has several ends.
+    A turn cannot be matched if the service detected an end of speech in a pause, because the turn then has several
+    ends.
     """
     metrics: Errors = defaultdict(list)
     instants_: Errors = defaultdict(list)

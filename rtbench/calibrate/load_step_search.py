@@ -29,17 +29,17 @@ from reports.statistics.quantiles import turns_to_publish
 from rtbench.load_search import Bracket, LevelResult, LoadGrid, bracket_of, next_level
 
 FULL = 0.95
-"""The share of its cores from which on a process has no time left."""
+"""The CPU use, as a share of its cores, from which on a process is at its limit."""
 OTHERS = 0.2
 """The CPU time, in cores, that other programs may take of the used cores before they are the cause of a failed step."""
 FAILED_SHARE = 0.01
-"""The share of turns without a known truth, most of them failed, from which on p99 is among them."""
+"""The share of turns without a known truth from which on the p99 is among them. Most of these turns failed."""
 OPEN_SHARE = 0.99
-"""The share of the planned sessions that must be open all the time: no script ends within a step."""
+"""The share of the planned sessions that must be open all the time. No script ends within a step."""
 DIED: tuple[Outcome, str] = ("simulator_late", "the simulator died")
 """The outcome of a step with a dead simulator, which shows nothing about the load generator."""
 CAUSES = {"simulator_late": "the simulator", "machine_busy": "other programs"}
-"""The cause that prevented a verdict on a step."""
+"""The cause in words for each outcome that prevents a verdict on a step."""
 MAX_SESSIONS_OPTION = "--max-sessions"
 """The option that ended the steps if every load passed."""
 
@@ -47,8 +47,9 @@ MAX_SESSIONS_OPTION = "--max-sessions"
 def outcome_of(step: LoadStep, *, failed: str = "", workers: int = 1, died: bool = False) -> tuple[Outcome, str]:
     """Return the outcome of a step, and why it did not pass.
 
-    `failed`: the first validity check that failed in its run; `workers`: the simulator's processes, each on its own
-    core; `died`: True if one of them ended too early.
+    - `failed`: the first validity check that failed in the step's run
+    - `workers`: the number of the simulator's processes, each on its own core
+    - `died`: True if one of them ended too early
 
     A simulator that died or was late shows nothing about the load generator, unless the load generator was at its own
     limit: then it slows the simulator. Other programs make values worse, never better: a step that passes despite them
@@ -78,7 +79,7 @@ def _simulator(step: LoadStep, workers: int) -> str:
 
 
 def _error_text(step: LoadStep, failed: str) -> str:
-    """Return how the load generator failed; "" if it did not."""
+    """Return how the load generator failed; "" if it did not fail."""
     if step.open < OPEN_SHARE * step.sessions:
         return f"only {step.open} of {step.sessions} sessions were open"
     if step.failed > FAILED_SHARE * step.turns:
@@ -102,9 +103,9 @@ def calibration_of(
     quick: bool = False,
     agent: AgentName | None = None,
 ) -> Calibration:
-    """Conclude from the steps of every kind. A kind without a judged step is left out.
+    """Conclude from the steps of every kind. A kind is left out if none of its steps has a verdict.
 
-    `agent`: how the agent was called, if it was one.
+    `agent`: how the agent was called, if the service was an agent.
     """
     kinds = (agent,) if agent else KINDS
     by_kind = {kind: [step for step in steps if step.kind == kind] for kind in kinds}
@@ -130,20 +131,20 @@ def is_exact(step: LoadStep) -> bool:
 
 
 def _trusted(steps: Sequence[LoadStep], is_good: Callable[[LoadStep], bool]) -> TrustedLoad:
-    """Return the largest load below all that failed."""
+    """Return the largest load that passes and is below all loads that failed."""
     most = _bracket(steps, is_good).highest_pass
     rates = [step.events_per_s for step in steps if step.sessions == most]
     return TrustedLoad(most, round(rates[-1], 1) if rates else 0.0)
 
 
 def _bracket(steps: Sequence[LoadStep], is_good: Callable[[LoadStep], bool]) -> Bracket:
-    """Return the bracket from the steps; the last try of each load counts."""
+    """Return the bracket from the steps. If a load was tried twice, the last try counts."""
     last = {step.sessions: is_good(step) for step in steps}
     return bracket_of(LevelResult(load, "pass" if good else "fail") for load, good in last.items())
 
 
 def _cause(steps: Sequence[LoadStep]) -> str:
-    """Return what ended the search of a kind, if it was not the load generator; "" if it was."""
+    """Return the cause that ended the search of a kind; "" if the load generator ended it."""
     if not steps:
         return "an interruption"
     limit = _bracket(steps, has_passed).lowest_fail

@@ -56,9 +56,12 @@ from rtbench.load_search import MAX_TRIES, LoadGrid, next_level
 from rtbench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
 
 AROUND_S = 9
-"""The seconds of a step beyond its load: to start, end the last turns, finalize, and read the run."""
+"""The seconds of a step in addition to its load: to start, end the last turns, finalize, and read the run."""
 TURN_S: dict[SessionKind, float] = {"text": 1.2, "voice": 9.0, **dict.fromkeys(AGENTS, 12.0)}
-"""The duration of a turn with a small reserve; with an agent of two turns, one of which is interrupted."""
+"""The duration of a turn with a small reserve.
+
+With an agent, it is that of two turns, one of which is interrupted.
+"""
 LOAD_GENERATOR = ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
 SESSION_COLUMNS = ["outcome", "turns_not_started"]
 Row = Mapping[str, Any]
@@ -66,7 +69,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class CalibrationPlan:
-    """The steps to try, each as long as `pace`, or up to `steady_most_s` if p99 needs more turns."""
+    """The steps to try. Each is as long as `pace`, or up to `steady_most_s` if p99 needs more turns."""
 
     grid: LoadGrid
     pace: LoadStepTiming
@@ -87,7 +90,7 @@ class CalibrationPlan:
 def plan_of(most: int, *, quick: bool, kinds: Sequence[SessionKind] = KINDS) -> CalibrationPlan:
     """Plan a calibration of these kinds of sessions.
 
-    `quick`: each load is four times the one before, no load between two is tried, and each is shorter.
+    `quick`: each load is four times the one before, no load between two others is tried, and the steps are shorter.
     """
     if quick:
         return CalibrationPlan(LoadGrid(FIRST_SESSIONS, most, precision=3.0, factor=4), LoadStepTiming(3, 8), 8, kinds)
@@ -113,7 +116,10 @@ def run_load_steps(
 
 
 def _is_busy(steps: Sequence[LoadStep]) -> bool:
-    """Return whether other programs kept the machine busy before any load passed: every load would be affected."""
+    """Return whether other programs kept the machine busy before any load passed.
+
+    They would then affect every load.
+    """
     results = [step.result for step in steps[-MAX_TRIES:]]
     return results == ["machine_busy"] * MAX_TRIES and not any(map(has_passed, steps))
 
@@ -129,7 +135,10 @@ def run_load_step(
 
 
 def load_step_entry(kind: SessionKind, sessions: int, played: FinishedRun, workers: int) -> LoadStep:
-    """Return the step of a run. `workers`: the simulator's processes. Do not read the rows of a run that died."""
+    """Return the step of a run. The rows of a run that died are not read.
+
+    `workers`: the number of the simulator's processes.
+    """
     recording = load_pcm(RECORDING)
     truth = read_log(played.truth, AgentRecording.of(recording, CALLED_IN[kind]) if kind in CALLED_IN else None)
     simulator_died = truth.ended < workers
@@ -144,7 +153,7 @@ def load_step_entry(kind: SessionKind, sessions: int, played: FinishedRun, worke
         simulator_cpu=played.used.simulator,
         background=played.used.others,
     )
-    if played.died:  # the load was too high, unless the simulator died, too
+    if played.died:  # the load was too high, unless the simulator died as well
         return step
     document = files.read_document(played.folder)
     turns = files.read_table(played.folder, "turns", list(COLUMNS))
@@ -161,7 +170,7 @@ def load_step_entry(kind: SessionKind, sessions: int, played: FinishedRun, worke
         turns=len(rows) + lost,
         failed=sum(outcome_class(row["outcome"]) == "failed" for row in rows) + lost,
         unmatched=errors.unmatched,
-        # the last second may be after the steady part
+        # the last second may extend beyond the steady part
         open=min((row["sessions_active"] for row in seconds[:-1]), default=0),
         validity=validity.status,
         events_per_s=_events_per_s(seconds),
@@ -183,7 +192,10 @@ def _not_started(sessions: pa.Table) -> int:
 
 
 def _steady(table: pa.Table, column: str, played: FinishedRun, unit_ns: int) -> list[dict[str, Any]]:
-    """Return the rows of the steady part. `column`: a row's start in `unit_ns` since 1970; only complete units."""
+    """Return the rows of the steady part, with complete units only.
+
+    `column`: the start of a row, in units of `unit_ns` since 1970.
+    """
     begin, end = -(-played.begin_utc_ns // unit_ns), played.end_utc_ns // unit_ns
     at = table[column]
     rows: list[dict[str, Any]] = table.filter(pc.and_(pc.greater_equal(at, begin), pc.less(at, end))).to_pylist()
@@ -191,7 +203,10 @@ def _steady(table: pa.Table, column: str, played: FinishedRun, unit_ns: int) -> 
 
 
 def _late_p99_ms(truth: GroundTruth, rows: Sequence[Row], played: FinishedRun) -> float | None:
-    """Return the lateness (p99) of events in the steady part; the rows give the offset of UTC to the log's clock."""
+    """Return the p99 of the lateness of events in the steady part.
+
+    The rows give the offset between UTC and the log's clock.
+    """
     if not rows:
         return None
     apart_ns = rows[0]["start_utc_ns"] - rows[0]["start_ns"]
@@ -235,7 +250,7 @@ def load_generator_stats(histograms: hdr.Histograms) -> dict[str, Percentiles]:
 RECORDING = EXAMPLES / "audio" / "late_parcel.wav"
 CHUNK_MS = 50
 STEPS = 60
-"""The turns of a session: more than fit into any step."""
+"""The number of turns of a session: more than any step has time for."""
 PROFILE = "generation_speed: 6.0\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
 """A profile with fast replies and fast generation: a text session gets about 40 events per second."""
 SCENARIO = """\
@@ -252,7 +267,7 @@ ANSWERED_THEN_INTERRUPTED = (
 )
 OF_AGENT = "{turn_detection: full_duplex}"
 OF_NAMELESS = "{turn_detection: full_duplex, extra: {id: '{uuid}'}}"
-"""The session with an agent over plain audio, in which nothing else gives the call an id."""
+"""The session settings for an agent over plain audio, where no other message gives the call an id."""
 OF_CALL = ("{wait_for: greeting}", *ANSWERED_THEN_INTERRUPTED * (STEPS // 2))
 SCRIPTS: dict[SessionKind, tuple[str, Sequence[str]]] = {
     "text": ("{output: audio}", ["{text: Hello, name: answer}"] * STEPS),
@@ -264,7 +279,7 @@ SCRIPTS: dict[SessionKind, tuple[str, Sequence[str]]] = {
 }
 """The session and the steps, by kind."""
 COMPARED: dict[SessionKind, Sequence[str]] = {kind: OF_CALLS if WIRES[kind].clears else OF_CALLS[:2] for kind in AGENTS}
-"""The metrics of calls to compare. Over a plain WebSocket, no message shows when an agent fell silent."""
+"""The metrics of calls to compare. Over a plain WebSocket, no message shows when the agent stopped speaking."""
 CALLED_IN = {kind: next(iter(DIALECTS[kind].input_formats.values())) for kind in AGENTS}
 """The audio format of calls, by kind."""
 END_S = 120.0
@@ -273,7 +288,7 @@ END_S = 120.0
 
 @dataclass(frozen=True)
 class LoadStepTiming:
-    """The seconds in which sessions start, and in which all of them run."""
+    """The seconds in which sessions start, and the seconds in which all of them run."""
 
     ramp_s: int
     steady_s: int
@@ -283,7 +298,7 @@ class LoadStepTiming:
 class FinishedRun:
     """A run that has ended, with the simulator's ground truth, its steady part (UTC in ns), and its CPU and memory use.
 
-    `died`: how it ended if it did not reach its end; its folder is then incomplete.
+    `died`: how the run ended if it did not reach its end. Its folder is then incomplete.
     """
 
     folder: Path
@@ -340,7 +355,7 @@ def _arguments(
 
 
 def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return the environment without proxies and without settings for other runs, in variables or in the home folder.
+    """Return the environment without proxies, and without settings for other runs in variables or in the home folder.
 
     Packages that are installed only for this user stay importable.
     """

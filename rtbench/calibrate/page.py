@@ -45,7 +45,7 @@ def step_lines(step: LoadStep) -> list[str]:
 
 
 def notes(step: LoadStep) -> list[str]:
-    """Return the notes on a step: why it did not pass, and what its values lack."""
+    """Return the notes on a step: why it did not pass, and why some of its values are missing or uncertain."""
     left_out = f"{plural(step.unmatched, 'turn')} could not be compared" if step.unmatched else ""
     return [note for note in (step.why, few_turns(step), left_out) if note]
 
@@ -110,7 +110,7 @@ def calibration_page(calibration: Calibration) -> Page:
 def _errors(
     steps: Sequence[LoadStep], kinds: Sequence[SessionKind], named: Literal["errors", "instants"]
 ) -> list[Line]:
-    """Return the table rows of the errors of metrics, or of their instants, each by rising load."""
+    """Return the table rows of the errors of metrics, or of instants, each by rising load."""
     at = "at " if named == "instants" else ""
     rising = sorted(steps, key=lambda step: (kinds.index(step.kind), step.sessions))
     rows = [(step, name, spread) for step in rising for name, spread in getattr(step, named).items()]

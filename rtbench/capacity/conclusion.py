@@ -38,7 +38,7 @@ from rtbench.capacity.search import (
 from rtbench.load_search import Bracket, bracket_of
 
 SHOWN, BELOW, UNDECIDED, GENERATOR = 0, 1, 3, INVALID_STATUS
-"""The exit statuses, in addition to 2 for a usage error; the same as those of `check`."""
+"""The exit statuses of a search. They are the same as those of `check`; a usage error has 2."""
 UNITS: dict[LoadUnit, tuple[str, str]] = {
     "concurrency": ("concurrent call", "concurrent calls"),
     "arrival_rate": ("call per minute", "calls per minute"),
@@ -51,7 +51,10 @@ REASONS: dict[Ended, str] = {
 }
 """The reasons why a search ended before its answer had the requested precision."""
 DRIFT = 0.25
-"""The relative change of p50 in the confirmation run that is a drift, if the two intervals are also disjoint."""
+"""The relative change of p50 in the confirmation run from which on it is a drift.
+
+The two intervals must also be disjoint.
+"""
 
 
 def conclude(
@@ -73,7 +76,7 @@ def conclude(
     held = next((level.result for level in levels if level.confirmation_run and level.load == holds), None)
     rough = rough_estimate(levels)
     if rough is not None and (holds or not rough.highest_pass) and (breaks or not rough.lowest_fail):
-        rough = None  # both ends of the estimate were shown
+        rough = None  # no estimate is needed: both ends were shown
     sentence = _sentence(plan, (holds, breaks), rough, edge, reason, contradiction, held=held == "pass")
     return CapacityDocument(
         schema=SCHEMA_VERSION,
@@ -97,7 +100,7 @@ def conclude(
 
 
 def _ended(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket) -> Ended:
-    """Return what ended a search that was not interrupted."""
+    """Return the reason why a search ended that the user did not interrupt."""
     if (early := stop_reason(plan, levels)) is not None:
         return early
     if bracket.ceiling is not None:
@@ -107,7 +110,10 @@ def _ended(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket) -> 
 
 
 def status_of(at_least: int | None, bracket: Bracket, *, interrupted: bool = False) -> int:
-    """Return the exit status: SHOWN if the load `at_least` passed (None: if any load passed)."""
+    """Return the exit status: SHOWN if the load `at_least` passed.
+
+    If `at_least` is None, any load that passed is enough.
+    """
     wanted = at_least or 1
     if bracket.highest_pass >= wanted:
         return SHOWN
@@ -142,7 +148,7 @@ def _sentence(
     *,
     held: bool,
 ) -> str:
-    """Return the result, without its full stop. `shown`: what passes and what fails."""
+    """Return the result, without its full stop. `shown`: the highest load that passes and the lowest that fails."""
     name, (holds, breaks) = UNITS[plan.by][1], shown
     if holds is not None and breaks is not None:
         answer = f"passes at {count(holds)} and fails at {unit(plan.by, breaks)}"
@@ -196,7 +202,7 @@ def _notes(
 
 
 def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> list[str]:
-    """Return how the confirmation run differs from the earlier level at its load: the service drifts, or slows down."""
+    """Return how the confirmation differs from the earlier level at its load: the service drifts or slows down."""
     longer = next((level for level in levels if level.confirmation_run), None)
     before = next((level for level in levels if longer and level.load == longer.load and level.result == "pass"), None)
     if longer is None or before is None:
@@ -212,14 +218,14 @@ def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> list[str]:
 
 
 def _differ(one: Interval, other: Interval) -> bool:
-    """Return whether two intervals are disjoint; False if an end that decides this is unknown."""
+    """Return whether two intervals are disjoint; False if an end is unknown that would decide this."""
     below = one.high is not None and other.low is not None and one.high < other.low
     return below or (other.high is not None and one.low is not None and other.high < one.low)
 
 
 def breaking_point(level: LevelEntry) -> BreakingPoint:
     """Return why the lowest failing level failed: the main cause of the misses of its worst objective."""
-    # empty if it failed only at an early analysis
+    # the list is empty if the level failed only at an early analysis
     shown = [share for share in level.slo_violations if share.low > share.allowed]
     worst = max(shown or level.slo_violations, key=lambda share: share.low / share.allowed)
     kind: BreakingPointKind = "quota" if 2 * worst.throttled >= worst.failed else "failures"
@@ -228,7 +234,7 @@ def breaking_point(level: LevelEntry) -> BreakingPoint:
 
 
 def _text(kind: BreakingPointKind, share: SloEntry, rate_limits_remaining: Mapping[str, float]) -> str:
-    """Return `240 of 812 turns were too slow, 3 failed`; for a quota, also what was left of it."""
+    """Return `240 of 812 turns were too slow, 3 failed`; for a quota, also the share of the quota that remained."""
     turns = plural(share.turns, "turn").replace(NBSP, " ")
     counts = f"{share.slow:,} of {turns} were too slow, {share.failed:,} failed"
     if kind != "quota":
@@ -261,7 +267,7 @@ def contradiction_of(levels: Sequence[LevelEntry]) -> str | None:
 
 
 def _z(lower: SloEntry, higher: SloEntry, typical_deff: float) -> float:
-    """Return by how many standard errors the lower load missed more turns than the higher load."""
+    """Return by how many standard errors more turns missed at the lower load than at the higher load."""
     variance = _variance(lower, typical_deff) + _variance(higher, typical_deff)
     return (_value(lower) - _value(higher)) / math.sqrt(variance)
 
@@ -269,9 +275,10 @@ def _z(lower: SloEntry, higher: SloEntry, typical_deff: float) -> float:
 def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
     """Return an estimate of the highest load that passes and the lowest that fails; None if no level has shares.
 
-    For each objective, the failing loads begin at the load from which on the misses exceed the allowed ones by most:
-    the split of isotonic regression (Barlow, Bartholomew, Bremner, Brunk, Statistical Inference under Order
-    Restrictions, 1972). The estimate is the lowest of these loads.
+    For each objective, the loads are split at the load from which on the number of misses exceeds the allowed number by
+    most. The loads from there on fail. This is the split of isotonic regression (Barlow, Bartholomew, Bremner, Brunk,
+    Statistical Inference under Order Restrictions, 1972). The estimate is the lowest of these loads over all
+    objectives.
     """
     loads, objectives = _comparable(levels)
     if not objectives:

@@ -1,4 +1,4 @@
-"""The evaluation of one level: runs it, reads its results while it runs and after, and judges them."""
+"""The evaluation of one level: it runs the level, reads its results during and after the run, and judges them."""
 
 from __future__ import annotations
 
@@ -75,10 +75,11 @@ CARRIED_SHARE = 0.9
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """The configuration of a search. `max_concurrent`: the slots for arriving calls.
+    """The configuration of a search.
 
-    `connect_rate`: the maximum number of new connections per minute; None for no limit. `until_ns`: the end of the
-    search, on CLOCK_MONOTONIC.
+    - `max_concurrent`: the slots for arriving calls
+    - `connect_rate`: the maximum number of new connections per minute; None for no limit
+    - `until_ns`: the end of the search, on CLOCK_MONOTONIC
     """
 
     plan: SearchPlan
@@ -133,10 +134,12 @@ def _silent(step: NextLevel, given: LevelBudget, answer: Answer, why: str, run: 
 
 @dataclass
 class _LevelMonitor:
-    """The interim analyses of a level while it runs. `answer`: their result; None if only the final analysis decides.
+    """The interim analyses of a level while it runs.
 
-    `parts`: the part of the measured time that is over at each analysis, below 0 during the warm-up. `hold`: True for a
-    confirmation run, which only a failure ends early. `last`: True if no other level needs the time.
+    - `answer`: the result of the analyses; None if only the final analysis decides
+    - `parts`: the part of the measured time that is over at each analysis, below 0 during the warm-up
+    - `hold`: True for a confirmation run, which only a failure ends early
+    - `last`: True if no other level needs the time
     """
 
     slos: Sequence[Slo]
@@ -148,7 +151,7 @@ class _LevelMonitor:
     answer: Answer | None = None
 
     def is_clear(self, folder: Path, number: int) -> bool:
-        """Return whether the level may end after this analysis: its answer is clear, or no answer is to be expected."""
+        """Return whether the level may end after this analysis: its answer is clear, or no answer can be expected."""
         side = target_of(folder)
         shown, allowed = interim_counts(side, self.slos), [slo.allowed for slo in self.slos]
         answer = analysis_result(shown.completed, shown.known, allowed, self.errors[number], self.callers)
@@ -218,7 +221,10 @@ def _evaluated(
 
 
 def check_opened(run: RunFrames) -> None:
-    """Raise UsageError if calls failed, none opened, and none was throttled: that shows nothing about any load."""
+    """Raise UsageError if calls failed, none opened, and none was throttled.
+
+    Such a level shows nothing about any load.
+    """
     refused = run.sessions[run.sessions["outcome_class"] == "failed"]
     opened = run.sessions["session_ready_ms"].notna().any()
     if refused.empty or opened or any(is_throttled(str(outcome)) for outcome in refused["outcome"]):
@@ -231,7 +237,7 @@ def check_opened(run: RunFrames) -> None:
 
 
 def _held_back(document: Any, target: str, step: NextLevel, calls: float | None) -> str:
-    """Return why a level did not reach its load: the service delayed starts. "" if it did."""
+    """Return that the service delayed starts, if a level did not reach its load for this reason; "" otherwise."""
     held_s = float((document.get("start_delays_s") or {}).get(target) or 0.0)
     if not held_s or calls is None or calls >= CARRIED_SHARE * step.load:
         return ""
@@ -244,8 +250,8 @@ def _held_back(document: Any, target: str, step: NextLevel, calls: float | None)
 def _backed_off(side: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> str:
     """Return why a level does not pass although its shares do: callers waited after refused calls. "" if it passes.
 
-    A caller who waits makes no calls that could be refused. So the waiting part of the callers' time counts as turns
-    that missed the objective.
+    A caller who waits makes no calls that could be refused. So the part of the callers' time in which they wait counts
+    as turns that missed the objective.
     """
     waiting = callers_backing_off(side.run)
     away = waiting / callers
@@ -260,7 +266,7 @@ def _backed_off(side: ComparedTarget, slos: Sequence[Slo], error: float, callers
 
 
 def _drains(side: ComparedTarget) -> str:
-    """Return why a level that passed shows nothing about the time after it: a limit is being used up. "" if none is."""
+    """Return why a level that passed shows nothing about a longer time: a limit is being used up. "" if none is."""
     found = exhausting_limit(side.run, side.name)
     if found is None:
         return ""
@@ -269,7 +275,7 @@ def _drains(side: ComparedTarget) -> str:
 
 
 def _is_conclusive(answer: Answer, side: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> bool:
-    """Return whether the answer is the same for every error of the timestamps within their uncertainty."""
+    """Return whether the answer stays the same if the timestamps have any error within their uncertainty."""
     if answer not in ("pass", "fail"):
         return True
     way = 1 if answer == "pass" else -1
@@ -312,9 +318,10 @@ VALUES_ALPHA = 0.05
 
 
 class SessionCounts(NamedTuple):
-    """The turns of a level so far: for each objective the turns that missed it, by session.
+    """The turns of a level so far: for each objective, the turns that missed it, by session.
 
-    `complete`: of sessions that started before the oldest session still open; `known`: of all sessions.
+    - `complete`: the turns of sessions that started before the oldest session that is still open
+    - `known`: the turns of all sessions
     """
 
     completed: Sequence[PerCluster]
@@ -328,20 +335,22 @@ def interim_counts(side: ComparedTarget, slos: Sequence[Slo]) -> SessionCounts:
 
 
 def target_of(folder: Path) -> ComparedTarget:
-    """Return the only target of a level's run."""
+    """Return the target of a level's run, which has only one."""
     (side,) = targets_of(load_for_report(folder))
     return side
 
 
 def completed_sessions(side: ComparedTarget) -> Clusters:
-    """Return the sessions that started before the oldest one still open, for each worker; their numbers start at 0.
+    """Return the sessions that started before the oldest one that is still open, for each worker.
 
-    In a run that has ended, the only open sessions are those that its end abandoned.
+    Numbers start at 0.
+
+    In a run that has ended, the only open sessions are those that the end of the run abandoned.
     """
     sessions, workers = side.run.sessions, int(side.run.metadata.get("workers") or 1)
     number = sessions["pair"].to_numpy(dtype=np.int64)
     ended = (sessions["outcome_class"] != "unfinished").to_numpy()
-    # a renewed session's call goes on in another session and is not over
+    # if a session was renewed, its call continues in another session and is not over
     over = ended & ~sessions["renewed"].to_numpy(dtype=bool)
     open_from = [_first_open(number[over & (number % workers == worker)] // workers) for worker in range(workers)]
     rows = side.clusters.rows
@@ -363,7 +372,7 @@ def _first_open(ended: Integers) -> int:
 def violations(side: ComparedTarget, slo: Slo, worse: float = 0.0) -> PerCluster:
     """Count by session the turns that miss an objective, and all turns to which it applies.
 
-    `worse`: an amount by which each value is taken to be worse than measured, in the unit of the metric.
+    `worse`: an amount that is added to each value on its bad side, in the unit of the metric.
     """
     threshold = slo.threshold
     if threshold.p is None:
@@ -383,7 +392,7 @@ def violations(side: ComparedTarget, slo: Slo, worse: float = 0.0) -> PerCluster
 
 
 def worst_bounds(side: ComparedTarget, slos: Sequence[Slo]) -> list[float]:
-    """Return the largest possible error of the values of each objective; 0 for rates, which use no timestamp."""
+    """Return the largest possible error of the values of each objective; 0 for rates, because they use no timestamp."""
     quantiles = (slo.threshold.p is not None for slo in slos)
     return [
         worst_bound(side.run.folder, CATALOGUE[slo.threshold.metric], side.name) if is_quantile else 0.0
@@ -393,7 +402,7 @@ def worst_bounds(side: ComparedTarget, slos: Sequence[Slo]) -> list[float]:
 
 def shares_of(side: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> list[SloEntry]:
     """Return the shares of a run that has ended."""
-    # a limit of the service also ended sessions, and with them the turns that were not started
+    # a limit of the service also ended sessions, so their turns that did not start count as well
     sessions = side.session_rows
     limited = np.array([is_throttled(str(outcome)) for outcome in sessions["outcome"]], dtype=bool)
     throttled = int(side.counts(THROTTLED)[0].sum()) + int(not_started_of(sessions)[limited].sum())

@@ -25,12 +25,12 @@ from rtbench.capacity.search import AFTER_RAMP_S, ANALYSES, AROUND_S, LoadUnit, 
 from rtbench.locust_run import environment_without, last_lines, locust_run
 
 CALLS_PER_SLOT_S = 300
-"""The seconds that each arriving call may last before the slots are full, if the user gives no number of slots."""
+"""The duration of a call that the default number of slots allows: if each call lasts longer, the slots are full."""
 POLL_S = 0.2
 END_S = 300.0
 """The time that a run may take for its last turns and to finalize, before it is killed."""
 NO_LIMIT_NS = 1 << 62
-"""An instant that never comes."""
+"""An instant that is never reached."""
 CLOSE_S = 10.0
 """The seconds before the end of a search at which open turns are abandoned, so that the run is finalized in time."""
 GUARD_S = 60.0
@@ -80,9 +80,11 @@ class LocustCommand:
 
 @dataclass(frozen=True)
 class FinishedLevel:
-    """The run of a level that has ended. `died`: how it ended if it did not reach its end; otherwise "".
+    """The run of a level that has ended.
 
-    `looks`: the number of interim analyses. `cut`: True if open turns were abandoned at its end.
+    - `died`: how the run ended if it did not reach its end; otherwise ""
+    - `looks`: the number of interim analyses
+    - `cut`: True if open turns were abandoned at the end of the run
     """
 
     folder: Path
@@ -94,10 +96,12 @@ class FinishedLevel:
 def run_level(
     locust: LocustCommand, task: LevelTask, is_clear: Callable[[Path, int], bool], until_ns: int = NO_LIMIT_NS
 ) -> FinishedLevel:
-    """Run a level. `is_clear`: a function of the folder and the number of the interim analysis (from 0).
+    """Run a level.
 
-    It returns whether the answer is clear. `until_ns`: the latest end, on CLOCK_MONOTONIC. The load ends AROUND_S
-    before it, open turns are abandoned CLOSE_S before it, and a run that is not finalized by then is killed.
+    - `is_clear`: a function of the folder and the number of the interim analysis (from 0), which returns whether the
+    answer is clear
+    - `until_ns`: the latest end, on CLOCK_MONOTONIC. The load ends AROUND_S before it, open turns are abandoned CLOSE_S
+    before it, and a run that is not finalized by then is killed
 
     Raise UsageError if the run was refused. KeyboardInterrupt ends the run in order, and propagates.
     """
@@ -135,8 +139,8 @@ def _watched(
 ) -> int:
     """Wait until a level's time is over, or its answer is clear. Return the number of interim analyses.
 
-    The final analysis is not among them: it uses the run that has ended. `began_ns`: the start of the level;
-    `latest_ns`: its latest end; both on CLOCK_MONOTONIC.
+    The final analysis does not count, because it uses the run that has ended. `began_ns` is the start of the level, and
+    `latest_ns` its latest end, both on CLOCK_MONOTONIC.
     """
     for number, part in enumerate(ANALYSES):
         due_ns = began_ns + int(part * load_s * NS_PER_S)
@@ -151,7 +155,10 @@ def _watched(
 
 
 def _stopped(process: subprocess.Popen[bytes], folder: Path, drain_s: float) -> bool:
-    """End a run in order, after its open turns. Return whether turns still open after `drain_s` were abandoned."""
+    """End a run in order, after its open turns.
+
+    Return True if some turns were still open after `drain_s`, and were abandoned.
+    """
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
     try:
@@ -170,7 +177,7 @@ SHAPING = frozenset(
         *("BUDGET", "NAME", "RUNS_DIR", "HEADLESS", "UNTIL_DECIDED", "SESSION_PAUSE"),
     )
 )
-"""The variables that set for other runs what the search sets for each level."""
+"""The variables of other runs' settings that the search sets itself for each level."""
 
 
 def worker_count(document: Mapping[str, Any]) -> int:
@@ -179,9 +186,10 @@ def worker_count(document: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True)
 class PreparedSearch:
-    """The command and the target of a search. `costs`: lines to read before it starts.
+    """The command and the target of a search.
 
-    `lacking`: what the scripts can never show (`reports.measurable`).
+    - `costs`: the lines to read before the search starts
+    - `lacking`: what the scripts can never measure (`reports.measurable`)
     """
 
     locust: LocustCommand

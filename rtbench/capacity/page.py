@@ -29,7 +29,8 @@ from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 COLUMNS = 100
 RESULTS = {"load_generator": "overloaded"}
-"""The displayed name of a level's result, if it differs; overloaded: the load generator was the limit."""
+"""The displayed name of a level's result, if it differs from the result. "overloaded": the load generator was the
+limit."""
 HEADS = (("level", 11), ("result", 15), ("calls", 7), ("turns", 8), ("p50", 7), ("p95", 7), ("failed", 8))
 SHARE, TOOK = 27, 8
 
@@ -69,7 +70,7 @@ def level_heads(plan: SearchPlan) -> str:
 
 
 def level_lines(level: LevelEntry) -> list[str]:
-    """Return the lines of a level: its values, the share of its worst objective, and why it may show nothing."""
+    """Return the lines of a level: its values, the share of its worst objective, and why the level may show nothing."""
     waits = [format_number(wait.value) for wait in (level.latency_p50, level.latency_p95)]
     load = f"{'confirm ' if level.confirmation_run else ''}{count(level.load)}"
     result, counts = _result(level).replace(NBSP, " "), (count(level.sessions), count(level.turns))

@@ -54,10 +54,11 @@ class Interval(msgspec.Struct, frozen=True):
 
 
 class SloEntry(msgspec.Struct, frozen=True):
-    """The share of turns that missed an objective. `low`, `high`: bounds, each at the error of its last analysis.
+    """The share of turns that missed an objective.
 
-    `slow`, `failed`, `throttled`: the turns that missed it, by cause; throttled turns are also failed ones. `deff`: the
-    design effect of its sessions and of batches of them.
+    - `low`, `high`: its bounds, each at the error of the level's last analysis
+    - `slow`, `failed`, `throttled`: the turns that missed the objective, by cause; throttled turns are also failed ones
+    - `deff`: the design effect of the level's sessions and of batches of them
     """
 
     slo: str
@@ -74,12 +75,15 @@ class SloEntry(msgspec.Struct, frozen=True):
 
 
 class LevelEntry(msgspec.Struct, frozen=True):
-    """A level and its result. `load`: concurrent calls, or calls per minute. `run`: its run folder, "" without one.
+    """A level and its result.
 
-    `duration_s`: from the start of its run until the run was finalized. `in_progress`: the median of concurrent calls
-    over seconds. `latency_p50`, `latency_p95`: of the search's metric, in ms. `rate_limits_remaining`: the lowest
-    remaining share of each limit, by the service's name for it. `usd`: the cost of its tokens; null if a price is
-    unknown.
+    - `load`: the number of concurrent calls, or of calls per minute
+    - `run`: the folder of its run; "" if there is none
+    - `duration_s`: the time from the start of its run until the run was finalized
+    - `in_progress`: the median of concurrent calls over seconds
+    - `latency_p50`, `latency_p95`: percentiles of the search's metric, in ms
+    - `rate_limits_remaining`: the lowest remaining share of each limit, by the service's name for the limit
+    - `usd`: the cost of its tokens; null if a price is unknown
     """
 
     load: int
@@ -112,17 +116,21 @@ class BreakingPoint(msgspec.Struct, frozen=True):
 
 
 class RoughEstimate(msgspec.Struct, frozen=True):
-    """An estimate of the breaking point from the shares of the levels alone; null for an end not reached."""
+    """An estimate of the breaking point from the shares of the levels alone.
+
+    An end that was not reached is null.
+    """
 
     highest_pass: int | None
     lowest_fail: int | None
 
 
 class SearchPlan(msgspec.Struct, frozen=True):
-    """The request of a search. `metric`: p50 and p95 of it are reported; "" for each run's main metric.
+    """The request of a search.
 
-    `max_levels`: the maximum number of levels, without the confirmation run and repeated levels; `time_s`: the maximum
-    time of all levels together.
+    - `metric`: the metric whose p50 and p95 are reported; "" for each run's main metric
+    - `max_levels`: the maximum number of levels, without the confirmation run and repeated levels
+    - `time_s`: the maximum time of all levels together
     """
 
     by: LoadUnit
@@ -139,11 +147,14 @@ class SearchPlan(msgspec.Struct, frozen=True):
 
 
 class CapacityDocument(msgspec.Struct, frozen=True):
-    """The result of a search. `highest_pass`, `lowest_fail`: null for none.
+    """The result of a search.
 
-    `rough_estimate`: null if both ends were shown, or no level has a share. `confirmed`: true if the confirmation run
-    passed, null if there was none. `stable`: false if levels contradict each other by more than chance; then no end is
-    shown. `exit_status`: 0 shown, 1 the breaking point is lower, 3 inconclusive, 4 the load generator was the limit.
+    - `highest_pass`, `lowest_fail`: the loads that were shown; null for none
+    - `rough_estimate`: null if both ends were shown, or no level has a share
+    - `confirmed`: true if the confirmation run passed; null if there was none
+    - `stable`: false if levels contradict each other by more than chance; then no end is shown
+    - `exit_status`: 0 a load was shown, 1 the breaking point is lower, 3 inconclusive, 4 the load generator was the
+    limit
     """
 
     schema: int
@@ -173,9 +184,12 @@ def json_of(capacity: CapacityDocument) -> str:
 AROUND_S = 15.0
 """The time of a level in addition to its load: to start, end the last turns, finalize, and read its run."""
 RAMP_SHARE, RAMP_LEAST_S = 0.1, 5.0
-"""The part of a level's time in which users start. Sessions that start in it (each user's first) do not count."""
+"""The minimum time of the ramp, in which users start: a share of the level's time, and seconds.
+
+Sessions that start in it (each user's first) do not count.
+"""
 AFTER_RAMP_S = 1.0
-"""The delay of the end of the warm-up: Locust starts users once per second."""
+"""The time between the end of the ramp and the end of the warm-up, because Locust starts users once per second."""
 MIN_LOAD_S = 2 * (RAMP_LEAST_S + AFTER_RAMP_S)
 """The minimum time under load of a level: half of it is measured."""
 MIN_LEVEL_S = MIN_LOAD_S + AROUND_S
@@ -185,9 +199,9 @@ ERROR = 0.05
 ANALYSES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 """The interim analyses of a level, as parts of its time; the last is the final analysis."""
 FUTILE_FROM = 1 / 4
-"""The part of a level's measured time from which on it ends if no verdict is to be expected."""
+"""The part of a level's measured time from which on the level ends if no verdict can be expected."""
 CONFIRMATION_SHARES = 2
-"""The number of levels that the confirmation run counts as."""
+"""The confirmation run gets the time and error of this number of levels."""
 
 
 class LevelBudget(NamedTuple):
@@ -210,7 +224,7 @@ def grid_of(plan: SearchPlan) -> LoadGrid:
 def min_time_s(grid: LoadGrid) -> float:
     """Return the time that a search needs to reach its end.
 
-    A search with less time is a quick search: it runs levels of LEAST_S until its time is over.
+    A search with less time is a quick search: it runs levels of MIN_LEVEL_S until its time is over.
     """
     return (levels_left(grid, []) + CONFIRMATION_SHARES) * MIN_LEVEL_S
 
@@ -228,7 +242,7 @@ def results_of(levels: Sequence[LevelEntry]) -> list[LevelResult]:
 
 
 def verdict_of(level: LevelEntry) -> Verdict | None:
-    """Return the verdict of a level on the service; None if it has none."""
+    """Return the verdict of a level on the service; None if the level shows nothing about the service."""
     return next((verdict for verdict in VERDICTS if verdict == level.result), None)
 
 
@@ -274,7 +288,7 @@ def level_within(plan: SearchPlan, levels: Sequence[LevelEntry]) -> tuple[NextLe
 
 
 def stop_reason(plan: SearchPlan, levels: Sequence[LevelEntry]) -> Ended | None:
-    """Return why a search ends before its last level; None if it does not."""
+    """Return why a search ends before its last level; None if it continues."""
     found = level_within(plan, levels)
     return None if found is None else budget_exhausted(found[1])
 
@@ -302,11 +316,14 @@ def run_levels(
 def share(left: float, levels_left: int) -> float:
     """Return the part of `left` that a level may use.
 
-    `levels_left`: the number of levels with this one, without the confirmation run.
+    `levels_left`: the number of levels that remain, including this one and without the confirmation run.
     """
     return left / (levels_left + CONFIRMATION_SHARES)
 
 
 def alpha_per_analysis(error: float) -> tuple[float, ...]:
-    """Return the error of each analysis of a level. Together they are wrong with a probability of at most `error`."""
+    """Return the error of each analysis of a level.
+
+    The probability that any of these analyses is wrong is at most `error`.
+    """
     return tuple(error * (t**2 - before**2) for before, t in pairwise((0.0, *ANALYSES)))

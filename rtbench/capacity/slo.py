@@ -48,7 +48,7 @@ EXAMPLES = '"ttfa p(95)<800" or "failure_rate<1%"'
 
 @dataclass(frozen=True)
 class Slo:
-    """An objective as it was written. `allowed`: the share of turns that may miss it, above 0 and below 1."""
+    """An objective as the user wrote it. `allowed`: the share of turns that may miss it, above 0 and below 1."""
 
     source_text: str
     threshold: Threshold
@@ -90,8 +90,8 @@ def _allowed(threshold: Threshold, text: str) -> float:
 class ViolationShare(NamedTuple):
     """A share of turns with its bounds, each one-sided at its own error; 0 and 1 with fewer than two sessions.
 
-    Fewer than SESSIONS sessions also have bounds, but decide nothing. `deff`: the variance of the share, between
-    sessions or between batches, divided by the variance of independent turns.
+    If there are fewer than SESSIONS sessions, the bounds exist but decide nothing. `deff`: the variance of the share,
+    between sessions or between batches, divided by the variance of independent turns.
     """
 
     value: float
@@ -110,8 +110,8 @@ ROUNDS = 5
 def violation_share(missed: PerCluster, error: float, objectives: int, callers: float) -> ViolationShare:
     """Return the share of turns that miss an objective.
 
-    `missed`: by session in the order of their start, the turns that miss it, and all turns. `callers`: the number of
-    concurrent callers; infinite if unknown.
+    - `missed`: for each session in the order of their start, the turns that miss the objective, and all turns
+    - `callers`: the number of concurrent callers; infinite if unknown
     """
     ratios = _ratios(missed, callers)
     low, high = _low(ratios, error / objectives), _high(ratios, error)
@@ -124,7 +124,7 @@ def _deff(ratio: RatioEstimate) -> float:
 
 
 def _ratios(missed: PerCluster, callers: float) -> list[RatioEstimate]:
-    """Return the share of missed turns by sessions and, if there are enough sessions, by batches."""
+    """Return the share of missed turns by sessions and, if there are enough sessions, also by batches of sessions."""
     between = ratio_of(missed)
     return [between] if between.clusters < SESSIONS else [between, ratio_of(_batched(missed, callers))]
 
@@ -141,7 +141,7 @@ def _batched(missed: PerCluster, callers: float) -> PerCluster:
 def _low(ratios: Sequence[RatioEstimate], error: float, over: float = 0.0) -> float:
     """Return the lower bound of the share.
 
-    `over`: the bound need not be exact if it is not above this: the exact computation takes by far the longest.
+    `over`: a bound that is not above this need not be exact, because the exact computation takes by far the longest.
     """
     if ratios[0].effective_sessions <= 1:
         return 0.0
@@ -181,7 +181,7 @@ def _all_below(shares: Sequence[Sequence[RatioEstimate]], allowed: Sequence[floa
 
 
 def _decides(ratios: Sequence[RatioEstimate]) -> bool:
-    """Return whether a share has enough sessions for an answer: fewer may be alike by chance."""
+    """Return whether a share has enough sessions for an answer. Fewer sessions may be alike by chance."""
     return round(ratios[0].effective_sessions) >= SESSIONS
 
 
@@ -200,7 +200,10 @@ def too_few(missed: PerCluster) -> str:
 
 
 GIVEN_UP, GIVEN_UP_LAST = 1.0, 3.0
-"""The standard errors by which a share may end better or worse: if other levels wait for the time, and if none does."""
+"""The number of standard errors by which a share may end better or worse than it seems.
+
+GIVEN_UP is used if other levels wait for the time, GIVEN_UP_LAST if none does.
+"""
 
 
 def is_futile(
@@ -212,11 +215,14 @@ def is_futile(
     callers: float,
     doubt: float = GIVEN_UP,
 ) -> bool:
-    """Return whether no answer is to be expected of a level.
+    """Return whether no answer can be expected of a level.
 
-    `part`: the part of its measured time that is over; `error`: that of its final analysis; `doubt`: the standard
-    errors by which a share may end better or worse than it seems. Before every caller has ended a session, or SESSIONS
-    sessions are complete, the number of sessions at the end is unknown, and the result is False.
+    - `part`: the part of the level's measured time that is over
+    - `error`: the error of its final analysis
+    - `doubt`: the number of standard errors by which a share may end better or worse than it seems
+
+    The number of sessions at the end is unknown until every caller has ended a session, or SESSIONS sessions are
+    complete. Until then the result is False.
     """
     if complete[0][0].size < min(callers, SESSIONS):
         return False

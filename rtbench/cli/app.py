@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 COMMAND_LINE_ERROR: Any = typer.BadParameter.__base__
-"""Click's error for an invalid command line; Typer does not export it under a name."""
+"""Click's error for an invalid command line.
+
+Typer does not export this class, so it is the base class of one that it does.
+"""
 
 
 def paragraphs(text: str | None) -> list[str]:
@@ -98,7 +101,8 @@ GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
     "Check the setup": {"validate": validate, "doctor": doctor, "probe": probe, "calibrate": calibrate},
     "Simulate a service": {"simulate": simulate},
 }
-"""The commands in the order of use, under the headings of the help, manual, completion, and documentation."""
+"""The commands in the order of use, by the headings that the help, the manual, completion, and the documentation show.
+"""
 for group, members in GROUPS.items():
     for name, member in members.items():
         if isinstance(member, typer.Typer):
@@ -129,7 +133,10 @@ class BrokenPipeSafeStream(io.FileIO):
 
 
 def forgiving(stream: TextIO | None) -> TextIO:
-    """Return the stream made safe against a closed reader or a missing one (`>&-`); return other streams unchanged."""
+    """Return the stream in a form that tolerates a closed reader or a missing stream (`>&-`).
+
+    Other streams are returned unchanged.
+    """
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")
     if not isinstance(stream, io.TextIOWrapper) or stream not in (sys.__stdout__, sys.__stderr__):

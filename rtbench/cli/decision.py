@@ -1,7 +1,7 @@
 """The decision on a run that ends, for the process that leads the run: `python -m rtbench.cli.decision FOLDER`.
 
-It finalizes the folder, writes decision.json, and prints the decision in one sentence. Users run `rtbench check`
-instead.
+This module finalizes the folder, writes decision.json, and prints the decision in one sentence. Users run `rtbench
+check` instead.
 """
 
 from __future__ import annotations

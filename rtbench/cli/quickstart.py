@@ -44,7 +44,10 @@ FAILED_STATUS = 1
 
 @dataclass(frozen=True)
 class DemoLoad:
-    """The scenarios of a quick run, and their load. `users`, `sessions`: for each target."""
+    """The scenarios of a quick run, and their load.
+
+    `users`, `sessions`: the numbers for each target.
+    """
 
     scenarios: tuple[str, ...]
     users: int
@@ -75,7 +78,8 @@ def quick_run(
 ) -> int:
     """Run the demo; return the exit status of the run, or 0 if the user rejects its cost.
 
-    `service_options`: the targets from a targets file, if any. `sessions`: None for the default number.
+    - `service_options`: the options that name the targets
+    - `sessions`: None for the default number
     """
     if not simulate and (service_options.targets or os.environ.get(ENDPOINT)):
         file = (service_options.target_file or TARGET_FILE).resolve()
@@ -92,7 +96,7 @@ def quick_run(
 
 
 def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
-    """Return why fewer calls run at a time than on an idle machine, and what that means for the values."""
+    """Return why fewer calls run at a time than on an idle machine, and how this affects the values."""
     others = (os.cpu_count() or 1) - core_count()
     reserved = f" (the machine has {plural(others, 'more core')} that this process may not use)" if others > 0 else ""
     return (
@@ -103,7 +107,7 @@ def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
 
 
 def measured_delays(summary: Summary) -> str:
-    """Return the last lines of a quick run with uncertain values: the tool works, and why they are uncertain."""
+    """Return the last lines of a quick run with uncertain values: the tool works, and why the values are uncertain."""
     turns, failed = summary.outcomes.started, summary.outcomes.failed
     how = f"{plural(failed, 'turn')} failed (see above)" if failed else "none failed"
     busy = any(busy_reason(asdict(machine)) for machine in summary.machines)
@@ -143,7 +147,10 @@ def spare_cores() -> float:
 
 
 def fitting_load(spare: float) -> DemoLoad:
-    """Return the load for this number of free cores: fewer calls at a time than SIMULATED, but the same total."""
+    """Return the load for this number of free cores.
+
+    It has at most as many calls at a time as SIMULATED, and the same total.
+    """
     users = max(MIN_USERS, min(SIMULATED.users, int(CALLS_PER_CORE * spare)))
     return replace(SIMULATED, users=users, spawn_rate=math.ceil(users / RAMP_S))
 
@@ -170,7 +177,10 @@ def _measure_delays(load: DemoLoad, runs: Path, environ: Mapping[str, str], *opt
 
 
 def _amount(load: DemoLoad, targets: Sized) -> str:
-    """Return the number of sessions in words. With several targets, a user runs a pair: one session on each target."""
+    """Return the number of sessions in words.
+
+    If there are several targets, a user runs a pair: one session on each target.
+    """
     if len(targets) == 1:
         return f"{load.sessions} sessions, {load.users} at a time"
     return f"{load.sessions} sessions on each of {len(targets)} targets, {load.users} pairs at a time"
@@ -208,7 +218,10 @@ def _locust(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: st
 
 @contextmanager
 def _forward_output(number: signal.Signals, process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Forward a signal of this process to another process, which then ends in order. Ctrl-C reaches both anyway."""
+    """Forward a signal of this process to another process, which then ends in order.
+
+    Ctrl-C is not forwarded, because both processes receive it.
+    """
     before = signal.signal(number, lambda *_: process.send_signal(number))
     try:
         yield

@@ -1,4 +1,7 @@
-"""`rtbench report` and `rtbench export`: a run as a report, and its data for other tools; whether to use colour."""
+"""`rtbench report` and `rtbench export`: a run as a report, and as data for other tools.
+
+Also when to use colour.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ RunName = Annotated[
     typer.Argument(metavar="[RUN]", help="folder or name of a run (default: the newest)", show_default=False),
 ]
 COLOURLESS = ("dumb", "unknown")
-"""The values of TERM of terminals without colours."""
+"""The values of TERM that terminals without colours set."""
 
 
 def runs_folder() -> Path:

@@ -1,4 +1,7 @@
-"""The runs of a folder as a table for a terminal. This is not in the commands' module, which imports little."""
+"""The runs of a folder as a table for a terminal.
+
+It is not in the module of the commands, so that they start fast.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ def _row(run: ListedRun) -> Row:
 
 
 def _verdict(run: ListedRun) -> Cell:
-    """Return whether the values of a run may be used; for a run in progress, return that instead."""
+    """Return whether the values of a run may be used; for a run in progress, return that it is in progress."""
     simulated = " ◇ SIMULATED" if run.simulated else ""
     if run.under_way:
         return Cell(f"… in progress{simulated}")

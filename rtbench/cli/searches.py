@@ -1,4 +1,4 @@
-"""`rtbench calibrate` and `rtbench capacity`: the loads up to which values are exact here, and SLOs pass."""
+"""`rtbench calibrate` and `rtbench capacity`: the loads up to which values are exact on this machine, and SLOs pass."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def calibrate(
     typer.echo("\n".join(["", *error_lines(steps), "", *conclusions(found)]))
     if not is_concluded(found):
         raise typer.Exit(INVALID_STATUS)
-    # saves to each folder if it can; the first folder decides the exit status
+    # the result is saved to each writable folder; the first folder decides the exit status
     problems = [_error_text(found, folder) for folder in folders]
     for problem in filter(None, problems):
         typer.echo(problem, err=True)
@@ -81,7 +81,10 @@ def calibrate(
 
 
 def _check_descriptors(most: int) -> None:
-    """Raise UsageError, before minutes are spent, if a process may not open a file descriptor for each session."""
+    """Raise UsageError if a process may not open a file descriptor for each session.
+
+    The check is made first, because the calibration takes minutes.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < most + SPARE_DESCRIPTORS:
         lower = max(1, hard - SPARE_DESCRIPTORS)
@@ -90,9 +93,12 @@ def _check_descriptors(most: int) -> None:
 
 
 def _writable_folders(out: Path | None) -> list[Path]:
-    """Return the user's folder and the one that runs read; test both before minutes are spent.
+    """Return the user's folder and the folder that runs read.
 
-    Raise UsageError if the user's folder, or without one the folder that runs read, cannot be written.
+    Both are tested first, because the calibration takes minutes.
+
+    Raise UsageError if the user's folder cannot be written. If the user gave none, raise it for the folder that runs
+    read.
     """
     from bench.run.calibration import state_folder, writable
 
@@ -139,9 +145,9 @@ def _run_steps(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep
 
 
 def _error_text(found: Calibration, folder: Path) -> str:
-    """Save data and page; return why that failed, or "".
+    """Save the data and the page. Return why saving failed, or "".
 
-    A coarse calibration does not replace a fuller one of the same machine; that is no failure.
+    A coarse calibration does not replace a fuller one of the same machine. This is not a failure.
     """
     from bench.run.calibration import load_calibration, save_calibration
     from bench.untrusted.safe_io import replace_text
@@ -268,7 +274,7 @@ def capacity(
         for each in slos:
             refuse_unmeasurable(each.threshold, ready.missing_features, f"--slo {quoted(each.source_text)}")
     except UsageError:
-        with suppress(OSError):  # so that the next search can use the name; only empty folders are removed
+        with suppress(OSError):  # an empty folder is removed, so that the next search can use the name
             (folder / "levels").rmdir()
             folder.rmdir()
         raise

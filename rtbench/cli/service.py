@@ -218,7 +218,7 @@ def probe(
         raise UsageError(f"--save-audio and --event-log are the same file, {save_audio}: choose another name for one")
     for notice in target.notices:
         print(f"rtbench: {notice}", file=sys.stderr)
-    with tempfile.TemporaryDirectory() as folder:  # for the log if the user requests none
+    with tempfile.TemporaryDirectory() as folder:  # for the event log, if the user requests no log
         path = event_log or Path(folder) / "events.jsonl"
         reply = probe_target(target, script, path, record_audio=record_audio)
         replayed = replay_log(path)

@@ -79,7 +79,7 @@ def _rows(turn: TurnObservation, passages: Iterable[WireTransfer]) -> list[Water
 
 
 def _latencies(instants: Mapping[str, int]) -> dict[str, int]:
-    """Return the start of the wait for each instant: the milestone before it."""
+    """Return, for each instant, the instant at which the wait for it started: the milestone before it."""
     chain = VAD_SEGMENTS if "speech_stopped" in instants else MANUAL_SEGMENTS
     happened = [name for name in chain if name in instants]
     waits = {end: instants[begin] for begin, end in pairwise(happened)}
@@ -102,7 +102,7 @@ def _instant(passage: WireTransfer, instants: Mapping[str, int]) -> str:
 
 
 def _named_appends(passages: Iterable[WireTransfer], speech_end_ns: int | None) -> Iterator[WireTransfer]:
-    """Name the appends, and give those after the end of speech another name."""
+    """Yield the messages with names for the appends. Appends after the end of speech have another name."""
     speaking = True
     for passage in passages:
         if passage.message_kind is not MessageKind.APPEND:
@@ -133,7 +133,7 @@ def _transcripts(event: ServerEvent) -> str:
     elif event.kind is EventKind.ERROR and event.failure is not None:
         more = f", {event.failure.code or event.failure.type}"
     elif event.kind is EventKind.RATE_LIMITS:
-        for limit in event.limits:  # as far as the service reports
+        for limit in event.limits:  # only the limits that the service reports
             whole = "" if limit.limit is None else f" of {count(limit.limit)}"
             if limit.remaining is not None:
                 more += f", {count(limit.remaining)}{whole} {limit.name} left"
@@ -180,7 +180,7 @@ def _opening(replayed: ReplayedSession, width: int, *, colour: bool, again: bool
         title += " " * max(3, width - len(title) - len(badge)) + coloured(badge, "sim", colour)
     yield title
     session_id, run_id = about.get("session_id"), about.get("run_id")
-    if session_id and run_id and session_id != run_id:  # a probe is not a session of a run
+    if session_id and run_id and session_id != run_id:  # a probe has no session ID of a run
         yield from _named("log of", [f"session {session_id}", f"run {run_id}"], width)
     yield from _named("target", _stated("", about.get("url") or about.get("target")), width)
     headers = [f"{name} {value}" for name, value in session.headers.items() if name.startswith(PRINTED_HEADERS)]
@@ -226,7 +226,7 @@ def _retry_after(retry_after_ns: int | None) -> list[str]:
 
 
 def _stated(before: str, value: object) -> list[str]:
-    """Return one part of a line, or none if there is no value."""
+    """Return a list with one part of a line; an empty list if there is no value."""
     return [f"{before}{value}"] if value else []
 
 
@@ -235,7 +235,7 @@ def _times(metrics_ns: Mapping[str, int]) -> list[str]:
 
 
 def _ms(ns: int) -> str:
-    """Return milliseconds with three digits, or all digits of a longer integer: this is one turn, not an estimate."""
+    """Return milliseconds with three digits, or all digits of a longer integer, because the value is no estimate."""
     return format_number(ns / NS_PER_MS) if abs(ns) < 1000 * NS_PER_MS else f"{ns / NS_PER_MS:,.0f}".replace("-", "−")
 
 
@@ -277,7 +277,10 @@ def _tenths(ns: int) -> str:
 
 
 def _tokens(turn: TurnObservation) -> list[str]:
-    """Return each nonzero kind of token; the sum of cached tokens only if it differs from the sum of their kinds."""
+    """Return each nonzero kind of token.
+
+    The sum of cached tokens is included only if it differs from that of its kinds.
+    """
     if turn.usage is None:
         return []
     if turn.usage.unread:

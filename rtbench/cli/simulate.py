@@ -128,7 +128,7 @@ def simulate(
 def _served(
     offer: ServerConfig, listener: socket.socket, workers: int, ready: Callable[[str | None, list[int]], None]
 ) -> list[ServedCounts]:
-    """Serve to the end, with a status line if there is a terminal."""
+    """Serve until the server ends, with a status line if there is a terminal."""
     from bench.simulator.ground_truth_log import LiveView
     from bench.simulator.serving.server import serve
     from bench.simulator.serving.workers import serve_by_workers
@@ -146,7 +146,10 @@ def _served(
 
 
 def _clear(ready_file: Path) -> None:
-    """Remove the ready file of an earlier run, because others wait for it. Raise UsageError if it is not writable."""
+    """Remove the ready file of an earlier run, because programs wait for the file to appear.
+
+    Raise UsageError if the file is not writable.
+    """
     try:
         ready_file.unlink(missing_ok=True)
     except OSError as error:
@@ -173,7 +176,10 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
 
 
 def _reject_impossible(profile: Profile, tls: bool, tokens: TokenIssuer | None, workers: int) -> None:
-    """Raise UsageError for a fault that can never occur, and with several workers for limits of the whole service."""
+    """Raise UsageError for a fault that can never occur.
+
+    With several workers, also raise it for limits of the whole service.
+    """
     from bench.simulator.faults.kinds import IDENTITY
     from bench.simulator.quota import UNLIMITED
 
@@ -243,7 +249,10 @@ def _announce(document: ReadyDocument, profile: Profile, seed: int, ready_file: 
 
 
 class ClientSnippet(NamedTuple):
-    """The code that points one client here; `{http}` and `{ws}` are its address in both schemes, `{key}` is a key."""
+    """The code that connects one client to the simulator.
+
+    `{http}` and `{ws}` stand for the simulator's address in both schemes, `{key}` for a key.
+    """
 
     name: str
     lines: tuple[str, ...]

@@ -35,7 +35,8 @@ KEPT_PATHS = (
     "audio/order_number.wav",
     "audio/goodbye.wav",
 )
-"""The files that have the same path in the tool's `scenarios` and in the user's: documented commands work in both."""
+"""The files that have the same path in the tool's `scenarios` and in the user's, so that documented commands work in
+both."""
 AGENT_PATHS = (
     "agent.py",
     "targets.schema.json",
@@ -45,7 +46,7 @@ AGENT_PATHS = (
     "audio/late_parcel.wav",
     "audio/not_today.wav",
 )
-"""The same for a user who tests an agent."""
+"""The files of the same kind for a user who tests an agent."""
 FIRST_CALLS, AGENT_CALLS = b"-u 5 -r 1 --sessions 20", b"-u 10 -r 1 --sessions 100 --yes"
 """The load in the generated workflow, with a service and with an agent."""
 EXTRAS: Mapping[str, tuple[str, ...]] = {
