@@ -203,9 +203,7 @@ def test_for_a_fixed_script_turn_number_and_session_age_are_reported_as_one() ->
 
 def test_groups_with_half_as_many_turns_have_their_number_below_the_axis() -> None:
     (first, *others) = waits(summary_of(replace(LONG, turns=10)), "turn")
-    fewer = tuple(
-        structs.replace(group, n=12, turns=12) if group.bin.name == "10" else group for group in first.groups
-    )
+    fewer = tuple(structs.replace(group, n=12, turns=12) if group.bin.name == "10" else group for group in first.groups)
     thinned = replace(first, groups=fewer)
 
     assert not first.thinned
