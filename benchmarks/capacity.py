@@ -71,8 +71,10 @@ def cliff(edge: int) -> Callable[[int], float]:
 
 
 def slope(edge: float) -> Callable[[int], float]:
-    """Return violation probabilities of 3 % or more at any load. So no level passes or fails clearly within a short
-    time."""
+    """Return violation probabilities of 3 % or more at any load.
+
+    So no level passes or fails clearly within a short time.
+    """
     return lambda load: min(0.9, 0.03 + 0.02 * load / edge)
 
 

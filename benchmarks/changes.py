@@ -30,8 +30,9 @@ NEAR = 2
 
 @dataclass(frozen=True)
 class Case:
-    """A type of history. `spread`: the sd of a run's own level; `alike`: the correlation of neighbouring runs; `bad`:
-    the share of bad runs.
+    """A type of history.
+
+    `spread`: the sd of a run's own level; `alike`: the correlation of neighbouring runs; `bad`: the share of bad runs.
 
     A bad run is 1.5 times as slow. `weekend`: the share by which Saturdays and Sundays are slower. `slower_ms`: the
     time that is added to every latency of the last `late` runs (None: half of the runs). `promised`: True if the share

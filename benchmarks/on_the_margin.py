@@ -38,8 +38,10 @@ REPETITIONS, LOOKED, DRAWS, IDEAL = 1000, 400, 500, 1500
 SHAPES = ((50, 20), (100, 10), (200, 10), (300, 10), (400, 10))
 """(sessions of each target, turns of each session)"""
 TOGETHER = (0.1, 0.2, 0.3, 1.0)
-"""The correlations of failures in a session. At 1 whole sessions fail: refused sessions, or all turns of a dropped
-connection."""
+"""The correlations of failures in a session.
+
+At 1 whole sessions fail: refused sessions, or all turns of a dropped connection.
+"""
 RISES = ((0.0, 0.01), (0.003, 0.013), (0.02, 0.03), (0.99, 1.0))
 """Failure rates of the baseline and of a candidate on the margin of one point."""
 REFUSED = ((0.003, NOMINAL), (0.01, 0.08))
@@ -90,8 +92,10 @@ def failures() -> Iterable[Row]:
 
 
 def refused() -> Iterable[Row]:
-    """Yield the errors if some sessions are refused and other failures are single. The observed clustering is then not
-    the true clustering."""
+    """Yield the errors if some sessions are refused and other failures are single.
+
+    The observed clustering is then not the true clustering.
+    """
     for (rate, nominal), (sessions, turns) in product(REFUSED, SHAPES):
         rng, passed = generator("refused", rate, sessions), 0
         for _ in range(REPETITIONS):

@@ -139,7 +139,10 @@ by_file: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
 
 def _note_start(starts: tuple[str, ...], event: str, _: object) -> None:
-    """Count a started process. `starts` is an argument because the globals no longer exist when the interpreter exits."""
+    """Count a started process.
+
+    `starts` is an argument because the globals no longer exist when the interpreter exits.
+    """
     if event in starts:
         started.update([event])
 
@@ -161,8 +164,10 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, Any, pytest.TestReport]:
-    """Add the cost of a setup, a test or a teardown to its report. Fail a test that started a process but may not start
-    any."""
+    """Add the cost of a setup, a test or a teardown to its report.
+
+    Fail a test that started a process but may not start any.
+    """
     global spent
     report = yield
     last, spent = spent, _spent()
@@ -191,8 +196,10 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Sort the slowest files first, so that no worker runs a slow file alone at the end. The assumed cost of an EXCUSED
-    file is its budget."""
+    """Sort the slowest files first, so that no worker runs a slow file alone at the end.
+
+    The assumed cost of an EXCUSED file is its budget.
+    """
     costs = getattr(config, "workerinput", {}).get("costs", config.stash.get(EARLIER, {}))
     took_s = {name: cost["s"] for name, cost in costs.items()}
     longest = dict.fromkeys(EXCUSED, float(BUDGET_CPU_S)) | took_s

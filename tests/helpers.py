@@ -90,8 +90,10 @@ def base64_of(count: int) -> str:
 
 
 def delta(dialect: Dialect, kind: str, response_id: str, payload: str | None = None) -> bytes:
-    """Return a delta of kind `text`, `audio` or `transcript`. If no `payload` is given, the delta holds 100 ms of audio
-    or a word."""
+    """Return a delta of kind `text`, `audio` or `transcript`.
+
+    If no `payload` is given, the delta holds 100 ms of audio or a word.
+    """
     if payload is None:
         payload = base64_of(4_800) if kind == "audio" else "word "
     ids = {"response_id": response_id, "item_id": f"item_of_{response_id}", "output_index": 0, "content_index": 0}
@@ -152,8 +154,10 @@ def speech_started(item_id: str, **audio: int) -> bytes:
 
 
 def speech_stopped(item_id: str, **audio: int) -> bytes:
-    """Return a `speech_stopped` event. `audio_end_ms` is the position of the end of speech; omit it if the service
-    reports none."""
+    """Return a `speech_stopped` event.
+
+    `audio_end_ms` is the position of the end of speech; omit it if the service reports none.
+    """
     return message("input_audio_buffer.speech_stopped", item_id=item_id, **audio)
 
 
@@ -200,7 +204,10 @@ Task = TypeVar("Task")
 
 
 class Talk:
-    """A timeline with an open session, driven by instants in ms. If `service_responds`, the VAD creates the responses."""
+    """A timeline with an open session, driven by instants in ms.
+
+    If `service_responds`, the VAD creates the responses.
+    """
 
     def __init__(
         self,
@@ -262,8 +269,10 @@ class Talk:
         return taken
 
     def work(self, at_ms: float, kind: type[Task]) -> list[Task]:
-        """Return the session's tasks of one type that are due at this instant. Append the turns that they deliver to
-        `taken`."""
+        """Return the session's tasks of one type that are due at this instant.
+
+        Append the turns that they deliver to `taken`.
+        """
         works = list(self.timeline.actions(at(at_ms), at(at_ms)))
         self.taken += [work.turn for work in works if isinstance(work, DeliverTurn)]
         return [work for work in works if isinstance(work, kind)]
@@ -368,14 +377,18 @@ Turn = Callable[[str], Iterable[PeerAnswer]]
 
 
 def spoken(messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20 * MS) -> list[PeerAnswer]:
-    """Return the messages with their delays: `first_ns` for the first message, and `gap_ns` more for each one after it."""
+    """Return the messages with their delays:
+
+    `first_ns` for the first message, and `gap_ns` more for each one after it.
+    """
     return [(first_ns + place * gap_ns, data) for place, data in enumerate(messages)]
 
 
 @dataclass
 class Service:
-    """A service that answers one session. `turns` holds the answers to the first `response.create` events; all later
-    ones succeed.
+    """A service that answers one session.
+
+    `turns` holds the answers to the first `response.create` events; all later ones succeed.
 
     The service always confirms settings. With `acknowledges` it also confirms items and commits. With only
     `transcript_ns` it also confirms commits.
@@ -458,8 +471,10 @@ def receive(transport: Transport, until_ns: int) -> list[ReceivedMessage]:
 
 
 def interrupt_after(transport: MemoryTransport, moments: int) -> None:
-    """Simulate Ctrl-C at moment number `moments`. A moment is the start of a wait, a received message, or a chunk that
-    is due."""
+    """Simulate Ctrl-C at moment number `moments`.
+
+    A moment is the start of a wait, a received message, or a chunk that is due.
+    """
     whole, offer, left = transport.receive_until, transport.try_send, moments
 
     def a_moment_passes() -> None:

@@ -33,8 +33,10 @@ import pytest
 FOLDER = Path("build/mutants")
 RESULT = Path("build/mutants.json")
 FIRST_TESTS, FIRST_FILES = 40, 8
-"""The quickest tests run first. They are taken from few files, because the import of a file takes longer than most
-tests."""
+"""The quickest tests run first.
+
+They are taken from few files, because the import of a file takes longer than most tests.
+"""
 LONGEST_S = 40.0
 """The maximum total duration (measured without mutants) of the tests that are run for one mutant."""
 HANGS_S = 240
@@ -48,8 +50,10 @@ NO_LOGIC = (ast.JoinedStr, ast.Raise, ast.Assert)
 
 @dataclass
 class Mutant:
-    """A change of one expression: `now` replaces `was`. `line` is the text of the line, by which the line is found
-    again."""
+    """A change of one expression: `now` replaces `was`.
+
+    `line` is the text of the line, by which the line is found again.
+    """
 
     path: str
     number: int
@@ -58,8 +62,11 @@ class Mutant:
     now: str
     column: int = 0
     fate: str = ""
-    """The result: `killed by TEST`, `killed: it hangs`, `killed: the process ends`, `lives`, `not covered`, or `gone`
-    (the line does not exist any more)."""
+    """The result:
+
+    `killed by TEST`, `killed: it hangs`, `killed: the process ends`, `lives`, `not covered`, or `gone` (the line does
+    not exist any more).
+    """
 
     def find(self, text: str) -> bool:
         """Set `number` to the nearest line with the mutant's text. Return whether the file has such a line."""
@@ -399,8 +406,10 @@ def main() -> None:
 
 
 def is_there(one: Mutant, suite: Suite, tests: Sequence[str]) -> bool:
-    """Return whether the test that killed a mutant earlier still exists. If the test is not among `tests`, check only
-    its file."""
+    """Return whether the test that killed a mutant earlier still exists.
+
+    If the test is not among `tests`, check only its file.
+    """
     killer = function_of(one.fate.removeprefix("killed by "))
     file = killer.partition("::")[0]
     elsewhere = not file.startswith(tuple(tests)) and Path(file).is_file()

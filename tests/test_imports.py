@@ -382,7 +382,9 @@ TAKES_APART = {"partition", "rpartition", "split", "rsplit", "startswith", "remo
 
 def test_live_views_parse_no_names() -> None:
     """The target, the metric and `measured_from` are fields of a latency's key, so no view parses them from a name.
-    Only an outcome is split, at its colon."""
+
+    Only an outcome is split, at its colon.
+    """
     parsed = {(name, f"{of}.{function}") for name in LIVE_VIEWS for of, function in calls(name, TAKES_APART)}
 
     assert parsed == {("bench.load.execution.progress", "turn.outcome.partition")}
@@ -539,8 +541,10 @@ PROSE = {
     *("sentence", "notice", "note", "reason", "remedy", "verdict", "headline", "mark", "stopped", "cause", "unfit"),
     *("why", "said", "judged", "outcome", "threshold"),
 }
-"""The names of values that hold text for people. Code must not parse such a text: it must use the value from which the
-text is made."""
+"""The names of values that hold text for people.
+
+Code must not parse such a text: it must use the value from which the text is made.
+"""
 PARSERS = {
     *("startswith", "endswith", "partition", "rpartition", "split", "removeprefix", "removesuffix", "find", "index"),
 }

@@ -1,5 +1,6 @@
-"""Complete conversations with the simulator's own behaviour, without a network. Each value is compared with the ground
-truth.
+"""Complete conversations with the simulator's own behaviour, without a network.
+
+Each value is compared with the ground truth.
 
 Client and service share one virtual clock, and messages arrive without delay. The ground truth consists of all that the
 simulator sent, all that the session sent, the times of both, and the samples of the reply.
@@ -641,8 +642,10 @@ def test_the_delay_of_idle_prompts_equals_the_ground_truth(speed: float) -> None
 
 
 Trouble = str | int | bytes | CloseInfo
-"""A fault of an event. The event is dropped (`lost`), sent `twice`, delayed (a number of ns), or preceded by other
-data."""
+"""A fault of an event.
+
+The event is dropped (`lost`), sent `twice`, delayed (a number of ns), or preceded by other data.
+"""
 
 
 class Troubled(Simulator):
@@ -729,7 +732,10 @@ def sayable(steps: list[Step], dialect: Dialect) -> bool:
 
 
 def playable(steps: list[Step]) -> list[Step]:
-    """Return the steps that can be played. A step that belongs within a turn is omitted if it does not follow a turn."""
+    """Return the steps that can be played.
+
+    A step that belongs within a turn is omitted if it does not follow a turn.
+    """
     kept: list[Step] = []
     for step in steps:
         if not step.within_turn or (kept and (kept[-1].is_turn or kept[-1].within_turn)):
@@ -771,8 +777,10 @@ CALLS = st.builds(
 
 @dataclass
 class Conversation:
-    """A conversation before its start. `ends_ns`: the end of the run. `responses`: the number of responses that the
-    budget allows."""
+    """A conversation before its start. `ends_ns`: the end of the run.
+
+    `responses`: the number of responses that the budget allows.
+    """
 
     script: PreparedScript
     service: Troubled

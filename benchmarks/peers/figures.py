@@ -1,5 +1,7 @@
-"""The join of a client's report on a run with the ground truth. The functions are pure: they take tables and return
-values."""
+"""The join of a client's report on a run with the ground truth.
+
+The functions are pure: they take tables and return values.
+"""
 
 from __future__ import annotations
 

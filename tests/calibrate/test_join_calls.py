@@ -1,4 +1,4 @@
-"""Rows of calls with an agent, joined with the truth log: when the agent was audible, and when it became silent."""
+"""The rows of calls with an agent, joined with the truth log: when the agent became audible, and when it became silent."""
 
 from __future__ import annotations
 

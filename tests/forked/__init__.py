@@ -125,7 +125,7 @@ class Server:
             handed_on = [_server((sys.executable, "-P"), REPORT).requests.fileno()]
             preparation += f"\nREPORTS = int(sys.argv[3])\n{HAND_ON}"
         if preparation == CAPACITY:
-            # a group of its own, so that the server does not end with the first process that requests a level
+            # start it here, so that it does not end with the first process that requests a level
             _server((sys.executable, "-P"), LOCUST)
         self.requests: socket.socket = socket.socket(socket.AF_UNIX)
         atexit.register(self.requests.close)

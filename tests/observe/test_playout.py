@@ -223,8 +223,10 @@ Late = list[tuple[int, int]]
 
 
 def before(behind: tuple[str, float], voice: int, ahead_ms: int, tail_ms: int = 500) -> tuple[Samples, int]:
-    """Return (samples, the voice's first sample) of a recorded voice. Background noise begins `ahead_ms` before the
-    voice."""
+    """Return (samples, the voice's first sample) of a recorded voice.
+
+    Background noise begins `ahead_ms` before the voice.
+    """
     rate_hz, voices = G711_ULAW.rate_hz, onsets.voices(G711_ULAW.rate_hz)
     begin = rate_hz * ahead_ms // 1_000
     clean = np.concatenate([np.zeros(begin), voices[voice][: 2 * rate_hz], np.zeros(rate_hz * tail_ms // 1_000)])

@@ -233,8 +233,10 @@ def test_after_a_reply_to_a_pause_the_next_reply_counts(done_ms: int) -> None:
 
 
 def answered_twice(*last: bytes) -> TurnObservation:
-    """Return a turn whose pause got a complete answer (20 audio tokens). `last`: the answer to the speech after the
-    pause."""
+    """Return a turn whose pause got a complete answer (20 audio tokens).
+
+    `last`: the answer to the speech after the pause.
+    """
     talk = vad()
     split(talk)
     talk.hear(800, done("r1", usage=usage(audio_out=20)))
@@ -360,8 +362,10 @@ def test_without_create_response_an_unrequested_response_does_not_count() -> Non
 
 
 def split_and_answered(*late: tuple[float, bytes]) -> TurnObservation:
-    """Return a turn with commits at 705 and 1,905 ms that is done at 2,400 ms. `late`: the messages that arrive later,
-    with their times in ms."""
+    """Return a turn with commits at 705 and 1,905 ms that is done at 2,400 ms.
+
+    `late`: the messages that arrive later, with their times in ms.
+    """
     talk = vad()
     talk.begin_speech(0, transcription_due=True)
     talk.hear(60, speech_started("item_1"))
@@ -801,8 +805,10 @@ OWN = {
 
 
 def send_vad_turn(talk: Talk, *, clock: bool) -> None:
-    """Send a whole turn, whose speech the VAD detects up to its end at 1,400 ms. The service creates a response to the
-    turn."""
+    """Send a whole turn, whose speech the VAD detects up to its end at 1,400 ms.
+
+    The service creates a response to the turn.
+    """
     begins(talk)
     talk.hear(200, started("item_1", 0, clock))
     ends(talk)
@@ -908,8 +914,10 @@ def test_an_audio_clock_that_restarts_at_each_commit_is_handled() -> None:
 
 
 def answered_pause(talk: Talk, done_ms: int) -> None:
-    """Send speech from 100 to 1,100 ms. The VAD ends the speech at 800 ms, and its answer to that part is done at
-    `done_ms`."""
+    """Send speech from 100 to 1,100 ms.
+
+    The VAD ends the speech at 800 ms, and its answer to that part is done at `done_ms`.
+    """
     begins(talk)
     talk.hear(200, speech_started("item_1", audio_start_ms=0))
     talk.hear(800, speech_stopped("item_1", audio_end_ms=800), committed("item_1"))

@@ -89,11 +89,15 @@ class Plan:
     auth_waits: int = 0
     """The number of sessions at the start that wait 250 ms for a token."""
     stages: tuple[tuple[float, int], ...] = ()
-    """(seconds, users) of each stage. Each user of a target runs its sessions one after another. `stages` replaces
-    `sessions`."""
+    """(seconds, users) of each stage. Each user of a target runs its sessions one after another.
+
+    `stages` replaces `sessions`.
+    """
     mix: tuple[float, ...] = ()
-    """The share of each of STEPS. Steps are chosen at random with these shares; if empty, they follow one another in
-    order."""
+    """The share of each of STEPS.
+
+    Steps are chosen at random with these shares; if empty, they follow one another in order.
+    """
     slower: float = 0.0
     """The share by which a latency grows with each additional user of the stages."""
 
@@ -126,8 +130,10 @@ def _rows(plan: Plan) -> dict[TableName, pa.Table]:
 
 
 def _staged(plan: Plan, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Return the starts of the sessions of all stages in s, ascending. Sessions of different targets start at the same
-    time."""
+    """Return the starts of the sessions of all stages in s, ascending.
+
+    Sessions of different targets start at the same time.
+    """
     starts = []
     ends_s = list(accumulate(length_s for length_s, _ in plan.stages))
     for user in range(max(users for _, users in plan.stages)):
@@ -235,8 +241,10 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
 
 
 def _usage(turn: Integers, length: Any, mute: Any) -> dict[str, Any]:
-    """Return token counts. Each turn's input includes the conversation before it; from the second turn on, half of that
-    is cached."""
+    """Return token counts.
+
+    Each turn's input includes the conversation before it; from the second turn on, half of that is cached.
+    """
     text, audio = 40 + 25 * turn, 30 + 90 * turn
     cached_text, cached_audio = np.where(turn > 0, text // 2, 0), np.where(turn > 0, audio // 2, 0)
     return {
@@ -365,7 +373,10 @@ def _seconds(plan: Plan, turns: pa.Table, sessions: pa.Table) -> pa.Table:
 
 
 def _limits(target: int, length: int) -> dict[str, Any]:
-    """Return rate limits. In the middle of each minute the remaining tokens fall to 4 %, and some turns are throttled."""
+    """Return rate limits.
+
+    In the middle of each minute the remaining tokens fall to 4 %, and some turns are throttled.
+    """
     left = 0.52 + 0.48 * np.cos(2 * np.pi * np.arange(length) / 60)
     return {
         "throttled": np.where(left < 0.1, 1 + target, 0),

@@ -184,8 +184,10 @@ def done(events: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def begun(behaviour: Behaviour, name: str, *asked: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
-    """Send events. Return the server's events up to the first whose type ends with `name`, and the instant of that
-    event."""
+    """Send events.
+
+    Return the server's events up to the first whose type ends with `name`, and the instant of that event.
+    """
     events: list[dict[str, Any]] = []
     for event in asked:
         behaviour.receive(event, AT_NS)

@@ -99,8 +99,10 @@ class Peer:
         self._orders.put(order)
 
     def report(self) -> tuple[int, int, Any]:
-        """Return (before, after, result) of the oldest order. Block this thread, and so its event loop, until the peer
-        reports it."""
+        """Return (before, after, result) of the oldest order.
+
+        Block this thread, and so its event loop, until the peer reports it.
+        """
         return self._reports.get(timeout=GUARD_S)
 
     def do(self, order: Callable[[Any], Any]) -> tuple[int, int, Any]:
@@ -198,8 +200,10 @@ def _tcp_of(stream: Any) -> TcpStream:
 
 
 def wait_until_there(stream: Any) -> int:
-    """Wait, without reading, until the socket holds bytes, and a little longer. Return an instant after the bytes
-    arrived."""
+    """Wait, without reading, until the socket holds bytes, and a little longer.
+
+    Return an instant after the bytes arrived.
+    """
     assert select.select([_tcp_of(stream)._sock.fileno()], [], [], GUARD_S)[0]
     until_ns = monotonic_ns() + 50 * MAX_CLOCK_GAP_NS
     while (now_ns := monotonic_ns()) < until_ns:
@@ -208,8 +212,10 @@ def wait_until_there(stream: Any) -> int:
 
 
 def stamped(stream: ByteStream, peer: Peer) -> tuple[SocketRead, int, int]:
-    """Return a read with a kernel timestamp, an instant before it, and an instant after it. The first reads may have no
-    timestamp."""
+    """Return a read with a kernel timestamp, an instant before it, and an instant after it.
+
+    The first reads may have no timestamp.
+    """
     for _ in range(1_000):
         before_ns, _ = peer.send(b"hello")
         there_ns = wait_until_there(stream)
@@ -388,8 +394,10 @@ def test_a_read_that_fills_the_buffer_is_not_complete(plain: Linked) -> None:
 
 
 def test_a_read_that_ends_within_a_tls_record_is_not_complete(certificate: tuple[ssl.SSLContext, Path]) -> None:
-    """The peer sends one complete TLS record and the first part of a second one. The second part of that record is
-    delayed."""
+    """The peer sends one complete TLS record and the first part of a second one.
+
+    The second part of that record is delayed.
+    """
     server_context, ca = certificate
     with listener() as listening:
         peer = Peer(listening, None)
@@ -986,8 +994,10 @@ def test_deltas_over_a_real_connection_are_matched_and_other_messages_are_passed
 
 
 def found_when_the_wait_ends(linked: Linked, take: Callable[[SocketRead], bool]) -> bool:
-    """Listen while the loop is blocked beyond the deadline. Return whether the data are found in the loop iteration
-    that ends the wait."""
+    """Listen while the loop is blocked beyond the deadline.
+
+    Return whether the data are found in the loop iteration that ends the wait.
+    """
     stream, peer = linked
     until_ns = monotonic_ns() + 5 * MS
 
@@ -1120,7 +1130,10 @@ def _received(sock: Any, size: int) -> bytes:
 def test_data_are_received_while_a_write_waits_for_a_peer_that_only_sends(
     tls: bool, certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both ends write more than the kernel buffers hold. If neither end read while it writes, both would wait forever."""
+    """Both ends write more than the kernel buffers hold.
+
+    If neither end read while it writes, both would wait forever.
+    """
     monkeypatch.setattr(tcp, "SEND_LIMIT_NS", GUARD_S * 1_000_000_000)
     sent = bytes(range(256)) * 8_000
     with connected(tls, certificate) as (stream, peer):

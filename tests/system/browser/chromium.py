@@ -66,8 +66,10 @@ class Browser:
         self.events: list[dict[str, Any]] = []
 
     def ask(self, method: str, session: str = "", **parameters: Any) -> dict[str, Any]:
-        """Return a command's result, and store events that arrive before it. Raise RuntimeError if the browser refuses
-        the command."""
+        """Return a command's result, and store events that arrive before it.
+
+        Raise RuntimeError if the browser refuses the command.
+        """
         self.asked += 1
         request = {"id": self.asked, "method": method, "params": parameters} | (
             {"sessionId": session} if session else {}

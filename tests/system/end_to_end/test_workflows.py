@@ -304,8 +304,10 @@ def put_in(text: str, context: Mapping[str, str]) -> str:
 
 
 def holds(condition: str, context: Mapping[str, str], *, failed: bool) -> bool:
-    """Return whether a step of the action runs. If its condition names no status, the step runs only if no step has
-    failed."""
+    """Return whether a step of the action runs.
+
+    If its condition names no status, the step runs only if no step has failed.
+    """
     terms = [term for term in condition.split(" && ") if term and term != "always()"]
     compared = (re.fullmatch(r"(\S+) (==|!=) '(.*)'", term) for term in terms)
     right = all(found and (context.get(found[1], "") == found[3]) == (found[2] == "==") for found in compared)
