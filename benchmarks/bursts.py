@@ -32,12 +32,11 @@ STALL_MS = 2000.0
 
 @dataclass(frozen=True)
 class Case:
-    """A case. `burst_s`: the mean length of an outage; `share`: the share of time in outages; `shared`:
+    """Outages of one target, and the maximum errors of the verdicts.
 
-    True if both targets have the same outages.
-
-    `margin`: the margin in points. With 0 the candidate is exactly on the margin, because the targets are alike.
-    `most`: the maximum shares of the verdicts regressed and passed.
+    `burst_s`: the mean length of an outage. `share`: the share of time in outages. `shared`: True if both targets have
+    the same outages. `margin`: the margin in points. With 0 the candidate is exactly on the margin, because the targets
+    are alike. `most`: the maximum shares of the verdicts regressed and passed.
     """
 
     name: str

@@ -1,4 +1,5 @@
-"""The steps of docs/simulator.md with clients that need other versions than ours, each in its own environment.
+"""The steps of docs/simulator.md, run by clients that need other package versions than ours, each in its own
+environment.
 
 If an outcome differs from the page, the program ends with an error.
 """
@@ -30,7 +31,7 @@ PROGRAM_STEPS = ("connect", "text")
 
 
 class Framework(NamedTuple):
-    """The packages of a client; `caller`: the program that runs the other steps, and prints outcomes as JSON."""
+    """The packages of a client. `caller`: the program that runs all other steps, and prints their outcomes as JSON."""
 
     requirements: tuple[str, ...]
     caller: str | None = None

@@ -41,7 +41,8 @@ def turns_of(folder: Path) -> pd.DataFrame:
 
 
 def truth_of(path: Path) -> tuple[pd.DataFrame, int]:
-    """Return a row per response (arrival of its request, sending of its first audio), and the number of requests."""
+    """Return a row per response (the request's arrival, and the send time of the first audio), and the number of
+    requests."""
     requested: dict[str, int] = {}
     first: dict[str, int] = {}
     requests = 0

@@ -171,8 +171,10 @@ def _interim_analyses_of(targets: Sequence[PerCluster], pairs: int, every: int) 
 
 
 def corrections() -> Iterable[Row]:
-    """Yield how often the corrected estimate of p50 is above the truth, at a margin of 10 % and with four interim
-    analyses."""
+    """Yield how often the corrected estimate of p50 is above the truth.
+
+    The margin is 10 %, and there are four interim analyses.
+    """
     pairs, every = PLANS[0]
     for times in (1.0, 1.1, 1.2):
         rng, above = generator("corrected", times), np.zeros(2)

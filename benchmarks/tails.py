@@ -108,7 +108,10 @@ PROCESSES = (
 
 @dataclass(frozen=True)
 class Cell:
-    """Shares of runs. `covered` and `short` (the upper end is too low) are shares of the runs that print an interval."""
+    """Shares of runs.
+
+    `covered` and `short` (the upper end is too low) are shares of the runs that print an interval.
+    """
 
     published: float
     covered: float

@@ -57,7 +57,7 @@ os.environ["XDG_STATE_HOME"] = str(forked.servers_folder() / "state")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Exclude the collected tests and all imported modules from garbage collection, because they exist until the end."""
+    """Exclude the collected tests and all imported modules from garbage collection: they exist until the end."""
     gc.disable()
     result = yield
     gc.freeze()

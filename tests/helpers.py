@@ -278,8 +278,10 @@ class Talk:
         return [work for work in works if isinstance(work, kind)]
 
     def deadline(self) -> tuple[int, str, str] | None:
-        """Return (instant, outcome, detail) of the end that an open turn gets if no message arrives; None if there is
-        none."""
+        """Return (instant, outcome, detail) of the end that an open turn gets if no message arrives.
+
+        Return None if no deadline is set.
+        """
         due = self.timeline.turns.pop_timed_out(self.timeline.limits)
         return None if due is None else due[:3]
 
@@ -377,9 +379,11 @@ Turn = Callable[[str], Iterable[PeerAnswer]]
 
 
 def spoken(messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20 * MS) -> list[PeerAnswer]:
-    """Return the messages with their delays:
+    """A service that answers one session.
 
-    `first_ns` for the first message, and `gap_ns` more for each one after it.
+    `turns` holds the answers to the first `response.create` events; all later ones succeed. The service always confirms
+    settings. With `acknowledges` it also confirms items and commits. With only `transcript_ns` it also confirms
+    commits.
     """
     return [(first_ns + place * gap_ns, data) for place, data in enumerate(messages)]
 

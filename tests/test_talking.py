@@ -411,8 +411,7 @@ def truth_of_the_start(talk: Talked) -> dict[str, int]:
 
 
 def truth_of_the_first_answer(talk: Talked, edges: Mapping[int, tuple[int, int]]) -> Exact:
-    """Return the time from dialling to the first audible sample, minus the time that the caller spent in the ready
-    session."""
+    """Return the time from dialling to the first audible sample, minus the caller's time in the ready session."""
     instants = Truth(talk, edges).instants(1)
     ready_ns = next(sent.due_ns for sent in talk.simulator.said if sent.type == "session.updated")
     origin_ns = instants["request_sent"] if "request_sent" in instants else instants["speech_end"]

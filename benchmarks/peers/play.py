@@ -1,4 +1,4 @@
-"""A run of one client with a simulator, each on its own core: the client's report, the cost of the run, and the truth."""
+"""A run of one client with a simulator, each on its own core: the client's report, the run's cost, and the truth."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ START_S = 8.0
 
 @dataclass(frozen=True)
 class Peer:
-    """The command of a client, and the reader of its report. `utf8_check`: see `Work`. `tls`:
+    """The command of a client, and the reader of its report.
 
-    True if the service uses wss.
+    `utf8_check`: see `Work`. `tls`: True if the service uses wss.
     """
 
     name: str

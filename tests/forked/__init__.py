@@ -193,8 +193,10 @@ def _number(status_socket: socket.socket) -> int:
 
 
 class Popen(subprocess.Popen[Any]):
-    """A subprocess.Popen that forks `[sys.executable, OPTIONS…, "-m", MODULE, WORDS…]` if there is a preparation for
-    the command."""
+    """A subprocess.Popen that forks `[sys.executable, OPTIONS…, "-m", MODULE, WORDS…]`.
+
+    It does so if there is a preparation for the command.
+    """
 
     _status_socket: socket.socket | None = None
 

@@ -1,4 +1,4 @@
-"""The begin and end of sounds in a stream that never stops. The sounds are voices, and tones without background noise."""
+"""The begin and end of sounds in a stream that never stops: of voices, and of tones without background noise."""
 
 from __future__ import annotations
 

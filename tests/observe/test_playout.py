@@ -298,7 +298,7 @@ def test_constant_noise_is_no_voice_after_late_frames(behind: tuple[str, float],
 
 
 def test_silence_that_arrives_before_a_voice_is_not_part_of_its_reply() -> None:
-    """Silence may arrive arbitrarily early, but the detector moves the begin of a sound back by at most half a second."""
+    """Silence may arrive arbitrarily early, but the detector moves a sound's begin back by at most half a second."""
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     for number in range(3_000):
         detected_events(detector, PCM.decode(SILENT), max(0, number * FRAME_MS - 200))
@@ -380,8 +380,7 @@ a `clear`)."""
 def test_the_true_playback_of_a_delta_is_within_its_uncertainty_for_any_timestamps(
     steps: list[tuple[int, int, int, float, bool]],
 ) -> None:
-    """Some gaps are longer than the longest gap that causes no delay, but shorter than the shortest gap that restarts
-    the stream."""
+    """The steps include gaps between the longest that causes no delay and the shortest that restarts the stream."""
     measured, true, at_ns, true_ns, largest_ns = PlayoutQueue(), PlayoutQueue(), GAP_NS * 10, 0, 0
     for wait_ms, length_ms, error_ms, share, clears in steps:
         at_ns, error_ns = at_ns + wait_ms * MS, error_ms * MS

@@ -1,5 +1,4 @@
-"""The timeline if the service detects the end of speech: the events of a turn, the reply that counts, and the turn's
-end."""
+"""The timeline if the service detects the end of speech: a turn's events, the reply that counts, and the turn's end."""
 
 from __future__ import annotations
 
@@ -167,8 +166,7 @@ def test_first_delta_does_not_expire_while_the_service_still_replies_to_a_pause(
 
 
 def split(talk: Talk, **changes: Any) -> None:
-    """Receive the events of a VAD that takes a pause at 700 ms for the end of speech, commits the audio, and begins to
-    answer."""
+    """Receive the events of a VAD that takes a pause at 700 ms for the end, commits the audio, and begins to answer."""
     talk.begin_speech(0, **changes)
     talk.hear(60, speech_started("item_1"))
     hears(talk, 700)
@@ -712,7 +710,7 @@ ACTIVE = error("conversation_already_has_active_response")
 
 
 def records(talk: Talk, to_ms: int) -> None:
-    """Send audio up to an instant, so that the position in the session's input audio is equal to the time of the test."""
+    """Send audio up to an instant, so that the position in the session's input audio equals the time of the test."""
     missing_ms = to_ms - talk.timeline.session().audio_bytes_sent // 48
     talk.send(to_ms, "input_audio_buffer.append", audio_bytes=48 * missing_ms)
 

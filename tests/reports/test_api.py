@@ -221,8 +221,10 @@ def test_a_group_has_the_values_of_the_report_whatever_the_other_keys(data: st.D
 
 
 def test_the_turns_of_a_host_have_the_same_interval_alone() -> None:
-    """The turns of a host are whole sessions, so the interval of the host and that of the run alone both allow for one
-    unobserved session."""
+    """The turns of a host are whole sessions.
+
+    So the interval of the host in the run, and that of its turns alone, both allow for one unobserved session.
+    """
     run, printed, _ = grown("turns not started")
     of_hosts = [(keys, row) for metric, keys, row in printed if metric == "ttfa" and "host" in keys]
 

@@ -498,8 +498,10 @@ def test_at_the_first_analysis_the_estimate_is_not_corrected(d: float, se: float
 
 
 def test_the_estimate_of_a_first_analysis_of_twenty_pairs_is_not_corrected() -> None:
-    """With few pairs the t distribution is wider than the normal one, so the normal deviate of t is not the distance in
-    standard errors."""
+    """With few pairs the t distribution is wider than the normal one.
+
+    So the normal deviate of t is not the distance in standard errors.
+    """
     double, margin = math.log(2.0), math.log(1.1)
     found = run_analyses(
         AnalysisSchedule(200, (20, 200), 1), lambda _: [by_se(double, double - margin, 0.08, 19)], 1

@@ -196,8 +196,7 @@ def test_invalid_texts_of_run_json_are_refused_in_one_line(
 
 @pytest.mark.parametrize("named", [True, False], ids=["named by its document", "named by its folder"])
 def test_folder_names_do_not_control_the_terminal_or_the_ci(tmp_path: Path, named: bool) -> None:
-    """The run was unpacked from an archive: each folder above the run has an evil name, and so has the run's own
-    folder."""
+    """The run was unpacked from an archive: each folder above it has an evil name, and so has the run's own folder."""
     run = synthetic.write(tmp_path / f"runs{EVIL}" / f"a `run` <b>{EVIL}", PLAN, **MORE)
     if not named:
         document = files.read_document(run)

@@ -112,8 +112,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(tmp_path: Path, stored: Path, simulator: Ready) -> Path:
-    """Make the reader's folder: the files of the repository, the files that pages instruct the reader to write, and the
-    reader's runs."""
+    """Make the reader's folder: the repository's files, files that the pages have the reader write, and stored runs."""
     place = tmp_path / "place"
     shutil.copytree(stored, place)
     for name in ("scenarios", "docs"):

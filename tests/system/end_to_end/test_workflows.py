@@ -396,8 +396,7 @@ def test_a_run_that_does_not_begin_fails_with_its_error_and_is_not_checked(ready
 
 
 def test_no_input_is_interpolated_into_a_shell_command() -> None:
-    """Input from other people (a name, an option) reaches the shell as the value of a variable, and not as part of a
-    command."""
+    """Input from other people (a name, an option) reaches the shell as a variable's value, not as part of a command."""
     lines = [step["run"] for step in ACTION["runs"]["steps"] if "run" in step]
     lines += [text for step in steps_of_template({}) if (text := script_of(step))]
 

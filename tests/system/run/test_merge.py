@@ -130,8 +130,7 @@ def test_sessions_workers_and_pairs_have_unique_names_in_the_merged_run(tmp_path
 
 
 def test_pairs_and_blocks_are_numbered_by_time_over_all_parts(tmp_path: Path) -> None:
-    """If a part began between two pairs of another part, its pairs are numbered between them, in the block of that
-    time."""
+    """If a part began between two pairs of another part, its pairs are numbered there, in the block of that time."""
     offset_ns = utc_ns() - monotonic_ns()
     parts = []
     for host, at_s in (("red", (10, 130, 250)), ("blue", (5, 131, 610))):

@@ -1,5 +1,4 @@
-"""The folders of one run merge to the complete run: the folder of the master, and those of workers that disconnected
-from it."""
+"""The folders of one run merge to the complete run: the master's folder, and those of workers that lost the master."""
 
 from __future__ import annotations
 
@@ -114,8 +113,7 @@ def closed_of(run: Run, flushes: dict[int, int]) -> Path:
 
 
 def rows(folder: Path, table: files.TableName) -> list[str]:
-    """Return the rows of a table, sorted, without the run's name and without the pairs, because a merge renumbers
-    pairs."""
+    """Return the sorted rows of a table without the run's name and the pairs, because a merge renumbers pairs."""
     left_out = {"run_id", "pair", "block"}
     return sorted(
         repr({k: v for k, v in row.items() if k not in left_out}) for row in files.read_table(folder, table).to_pylist()
