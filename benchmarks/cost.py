@@ -161,8 +161,7 @@ def carries(scratch: Path, transport: str, sessions: int) -> bool:
 
 
 def busiest(run: Path) -> pd.Series[float]:
-    """Return the means over the third of the seconds that has the most events: the period in which all sessions are
-    active."""
+    """Return the means over the third of the seconds that has the most events: all sessions are active in it."""
     seconds: pd.DataFrame = files.read_table(run, "seconds").to_pandas()
     most = seconds.nlargest(max(1, len(seconds) // 3), "events")
     return most[["events", "cpu"]].mean()

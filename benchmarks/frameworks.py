@@ -1,7 +1,6 @@
-"""The steps of docs/simulator.md, run by clients that need other package versions than ours, each in its own
-environment.
+"""The steps of docs/simulator.md, run by clients that need other package versions than ours.
 
-If an outcome differs from the page, the program ends with an error.
+Each client has its own environment. If an outcome differs from the page, the program ends with an error.
 """
 
 from __future__ import annotations

@@ -41,8 +41,10 @@ def turns_of(folder: Path) -> pd.DataFrame:
 
 
 def truth_of(path: Path) -> tuple[pd.DataFrame, int]:
-    """Return a row per response (the request's arrival, and the send time of the first audio), and the number of
-    requests."""
+    """Return a row per response, and the number of requests.
+
+    A row has the arrival of the request and the instant at which the first audio was sent.
+    """
     requested: dict[str, int] = {}
     first: dict[str, int] = {}
     requests = 0

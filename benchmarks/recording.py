@@ -1,5 +1,4 @@
-"""CPU time of recording (docs/accuracy.md, 0037): the end of a turn, the values and encoding of histograms, and flushed
-rows."""
+"""CPU time of recording (docs/accuracy.md, 0037): a turn's end, values and encoding of histograms, and flushed rows."""
 
 from __future__ import annotations
 

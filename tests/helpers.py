@@ -379,12 +379,7 @@ Turn = Callable[[str], Iterable[PeerAnswer]]
 
 
 def spoken(messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20 * MS) -> list[PeerAnswer]:
-    """A service that answers one session.
-
-    `turns` holds the answers to the first `response.create` events; all later ones succeed. The service always confirms
-    settings. With `acknowledges` it also confirms items and commits. With only `transcript_ns` it also confirms
-    commits.
-    """
+    """Return each message with its delay: `first_ns` for the first message, and `gap_ns` more for each one after it."""
     return [(first_ns + place * gap_ns, data) for place, data in enumerate(messages)]
 
 

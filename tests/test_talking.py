@@ -320,10 +320,10 @@ class Truth:
         return said[0].get("text") or said[0]["transcript"], understood
 
     def microphone(self, number: int, samples: int) -> Fraction:
-        """Return the instant at which a microphone had recorded this number of samples (at 24,000 per second) of a
-        turn's recording.
+        """Return the instant at which a microphone had recorded this number of samples of a turn's recording.
 
-        The instant is computed from the bytes that the service received and from their arrivals.
+        There are 24,000 samples per second. The instant is computed from the bytes that the service received and from
+        their arrivals.
         """
         begin = [event["event_id"] for _, event in self._appends].index(f"turn-{number}-append-1")
         wanted_s, recorded_s = Fraction(samples, RATE_HZ), Fraction(0)
@@ -339,8 +339,8 @@ class Truth:
                 if sent.audio_bytes]  # fmt: skip
 
     def _played(self, number: int) -> tuple[Fraction | None, Fraction, int]:
-        """Return (instant at which the first audible sample of a turn's reply is played, ns of stalls in the reply,
-        number of stalls).
+        """Return (first audible instant of a turn's reply as it is played, ns of stalls in the reply, number of
+        stalls).
 
         Each delta requires a minimum start of playback: its arrival minus the duration of all earlier audio. The jitter
         buffer requires one, too. The playback time of a sample follows from the latest of these starts, up to the

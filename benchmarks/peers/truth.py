@@ -47,8 +47,10 @@ class Truth:
     late_ns: Ints
 
     def steady(self) -> tuple[int, int]:
-        """Return (begin, end) of the period in which all sessions were open and none was done; end < begin if there is
-        none."""
+        """Return (begin, end) of the period in which all sessions were open and none was done.
+
+        If there is no such period, end is less than begin.
+        """
         return int(self.sessions["opened_ns"].max()), int(self.sessions["done_ns"].min())
 
     def done_bytes(self) -> int:

@@ -141,8 +141,7 @@ class PhasedService:
 def share_of(
     missed: Floats, turns: int, session_s: float, callers: int, measured_s: float
 ) -> Callable[[float], tuple[PerCluster, PerCluster]]:
-    """Return a function of the time after the ramp that returns the violations of complete sessions and of all begun
-    sessions.
+    """Return a function of the time after the ramp: it returns the violations of complete and of all begun sessions.
 
     During the level, the latest `callers` sessions to begin are not complete.
     """

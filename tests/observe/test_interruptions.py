@@ -358,7 +358,7 @@ def interrupted_talk(heard_ms: int = 930) -> Talk:
 
 
 def truncated_talk(heard_ms: int = 930) -> Talk:
-    """Return an interrupted talk after the service has confirmed the truncation and the client has requested the item."""
+    """Return an interrupted talk whose truncation was confirmed, after the client has requested the item."""
     talk = interrupted_talk(heard_ms)
     assert talk.work(1_082, RetrieveItem) == []
     talk.hear(1_100, truncated())
