@@ -197,10 +197,9 @@ def corrections() -> Iterable[Row]:
 
 
 def corrections_of_families() -> Iterable[Row]:
-    """Yield how often the corrected estimate is above the truth, for one, two or three gates with known standard
-    errors.
+    """Yield how often the corrected estimate is above the truth, for one to three gates with known standard errors.
 
-    The gate with the first estimate is far from its margin.
+    The first gate ends up to five standard errors from its margin.
     """
     for gates, z in product((1, 2, 3), (5.0, 3.0, -5.0)):
         rng, above = generator("families", gates, z), 0

@@ -164,7 +164,7 @@ def ends() -> bool:
 def distance(one: float, other: float) -> float:
     """Return the distance between two shares in % in standard errors of their difference.
 
-    Each share is of REPETITIONS.
+    The denominator of each share is REPETITIONS.
     """
     share = (one + other) / 200
     return abs(one - other) / 100 / math.sqrt(2 * share * (1 - share) / REPETITIONS) if 0 < share < 1 else 0.0

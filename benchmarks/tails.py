@@ -20,8 +20,10 @@ from reports.statistics.quantiles import Sample, quantile, quantiles, sample
 REPETITIONS, MANY, SIGMA = 800, 2_000_000, 0.5
 PS = (0.5, 0.95, 0.99)
 COVERED, CALLED = 0.95, 0.06
-"""The minimum coverage, and the maximum error of thresholds: nominally 5 %, but 6 to 7 % close to the minimum size for
-a tail."""
+"""The minimum coverage, and the maximum error of thresholds.
+
+The nominal error is 5 %. Close to the minimum size for a tail it is 6 to 7 %.
+"""
 WHOLE = 10
 """The turns of each session in the simulation of the truth."""
 MIN_PUBLISHED = 0.02

@@ -339,7 +339,7 @@ class Truth:
                 if sent.audio_bytes]  # fmt: skip
 
     def _played(self, number: int) -> tuple[Fraction | None, Fraction, int]:
-        """Return (first audible instant of a turn's reply as it is played, ns of stalls in the reply, number of
+        """Return (instant of playback of the reply's first audible sample, ns of stalls in the reply, number of
         stalls).
 
         Each delta requires a minimum start of playback: its arrival minus the duration of all earlier audio. The jitter

@@ -126,9 +126,7 @@ def test_an_agent_that_is_not_silent_within_two_seconds_has_not_yielded(tmp_path
 
 
 def test_a_greeting_is_decoded_in_the_output_format_of_the_session(tmp_path: Path) -> None:
-    """If the format were wrong, the greeting's playback would last until the first answer, and would count as part of
-    the answer.
-    """
+    """In a wrong format, the greeting's playback would last until the first answer, and would count as part of it."""
     voice = AgentVoice("pcm", PCM16_48K)
 
     def actions() -> Actions:

@@ -64,8 +64,7 @@ class Plan:
     refused: int = 0
     text: bool = False
     kinds: tuple[str, ...] = ("vad",)
-    """The types of the steps, in rotation: "vad", "manual" (voice with response.create) or "typed" (all steps if
-    `text`)."""
+    """The types of the steps, in rotation: "vad", "manual" (voice with response.create) or "typed" (all if `text`)."""
     host: str = "bench-1"
     early: int = 0
     """The number of turns at the start, if VAD turns, whose end of speech is detected 120 ms too early."""

@@ -162,9 +162,7 @@ def test_a_run_ended_by_a_file_of_stages_is_advised_a_number_of_sessions() -> No
 
 @pytest.mark.parametrize(("sessions", "turns"), [(4, 4), (12, 4), (21, 10), (43, 4), (43, 10), (120, 1), (250, 4)])
 def test_a_curve_is_solid_up_to_the_last_percentile_the_table_reports(sessions: int, turns: int) -> None:
-    """In an earlier version, a curve continued with its interval beyond p95, for which the table required more
-    sessions.
-    """
+    """In an earlier version, a curve continued beyond p95, although the table required more sessions for it."""
     summary = summary_of(Plan(sessions=sessions, turns=turns))
     for name in summary.plotted:
         for curve in curves(summary.samples[name], list(summary.samples[name].pools())):

@@ -1,4 +1,4 @@
-"""The caller's turns. The VAD and events of the client create turns at the same time, in the order of the real service."""
+"""The caller's turns. The VAD and the client create turns at the same time, in the order of the real service."""
 
 from __future__ import annotations
 

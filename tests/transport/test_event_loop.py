@@ -133,8 +133,7 @@ class Machine:
         self.now_ns, self.awake_ns, self.switches = 10**9, 10**8, 0
         self._losses_ns, self._stopped, self._asked = losses_ns, stopped, 0
         self.stoppable = True
-        """False between a check and the poll that follows it, because the uncertainty does not include a stop in this
-        interval."""
+        """False between a check and the next poll: the uncertainty does not include a stop in this interval."""
         self.unread_ns = {fd: [self.now_ns + at_ns for at_ns in sorted(come)] for fd, come in arrivals_ns.items()}
         self.watched = set(arrivals_ns)
         """The sockets in the loop's set. The poller reads the others."""

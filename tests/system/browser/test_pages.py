@@ -78,8 +78,7 @@ BOTTOM = """(text => {
   }
   return found.length ? Math.min(...found) : null;
 })"""
-"""A function that returns the lower end in pixels of the first visible text that contains the argument; null if there
-is none."""
+"""A function that returns the lower end in pixels of the first visible text that contains its argument, or null."""
 FOCUSED = "document.activeElement.matches('svg[data-stops]')"
 COLOUR = "getComputedStyle(document.body).{}"
 MOST_TABS = 60
