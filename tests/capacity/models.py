@@ -158,7 +158,7 @@ def share_of(
 def level_result(
     step: NextLevel, given: LevelBudget, allowed: float, shown: Callable[[float], tuple[PerCluster, PerCluster]]
 ) -> LevelEntry:
-    """Evaluate a level at its interim analyses. `shown` is a function as `share_of` returns it."""
+    """Evaluate a level at its interim analyses. `shown` is the function that `share_of` returns."""
     ramp_s, errors = min_ramp_s(given.load_s), alpha_per_analysis(given.error)
     measured_s = given.load_s - ramp_s
     answer: Answer = "inconclusive"

@@ -274,7 +274,7 @@ def test_a_quantile_among_failed_turns_is_null_with_in_failures() -> None:
 
 
 def test_equal_step_names_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
-    """One script requests a response with response.create; the other waits for the service to detect the end of speech."""
+    """One script requests a response with response.create; the other waits until the service detects the end."""
     synthetic.write(tmp_path, Plan(sessions=30))
     other = {"script": "text_turns", "measured_from": "request_sent", "request_sent_at_ns": 1_400_000_000}
     summary = edited(tmp_path, lambda index, row: row | (other if index < 40 else {}))

@@ -113,8 +113,7 @@ def test_the_measured_from_instant_of_a_failed_turn_does_not_matter(tmp_path: Pa
 
 
 def test_with_only_audible_instants_voice_to_voice_is_first_and_greetings_are_shown(tmp_path: Path) -> None:
-    """In an earlier version, the page of agents' calls began with an empty table of ttfa, and its headline had no
-    result."""
+    """In an earlier version, an empty table of ttfa was first on the page, under a headline without a result."""
     untold = dict.fromkeys(("measured_from", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
     synthetic.write(tmp_path, Plan(sessions=20))
     edited(
