@@ -62,9 +62,9 @@ class Mutant:
     now: str
     column: int = 0
     fate: str = ""
-    """The result:
+    """The result of the mutant's test.
 
-    `killed by TEST`, `killed: it hangs`, `killed: the process ends`, `lives`, `not covered`, or `gone` (the line does
+    It is `killed by TEST`, `killed: it hangs`, `killed: the process ends`, `lives`, `not covered`, or `gone` (the line does
     not exist any more).
     """
 

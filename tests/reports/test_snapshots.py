@@ -1,6 +1,6 @@
 """The texts and figures of runs, comparisons, checks and trends of every type, compared with stored snapshots.
 
-RTBENCH_SNAPSHOTS=renew pytest tests/reports/test_snapshots.py
+    RTBENCH_SNAPSHOTS=renew pytest tests/reports/test_snapshots.py
 
 renews the snapshots. Before a commit, read the differences and inspect the figures in a browser. Other tests check
 whether the numbers are right.

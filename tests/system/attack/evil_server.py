@@ -3,7 +3,7 @@
 The simulator produces the failures of normal services (`tests/faults`). This server sends nonsense, floods and endless
 data.
 
-python -m tests.system.attack.evil_server        prints its port, and serves until it is killed
+    python -m tests.system.attack.evil_server        prints its port, and serves until it is killed
 
 A behaviour is a function of a `Wire`, with its expected outcome. The outcome is that of the session's turn if a turn
 began, and else that of the session. The behaviour runs in its own thread of the server's process. When the function
