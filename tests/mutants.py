@@ -64,8 +64,8 @@ class Mutant:
     fate: str = ""
     """The result of the mutant's test.
 
-    It is `killed by TEST`, `killed: it hangs`, `killed: the process ends`, `lives`, `not covered`, or `gone` (the line does
-    not exist any more).
+    It is `killed by TEST`, `killed: it hangs`, `killed: the process ends`, `lives`, `not covered`, or `gone` (its line
+    does not exist any more).
     """
 
     def find(self, text: str) -> bool:
