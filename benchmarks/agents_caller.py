@@ -1,6 +1,6 @@
-"""A client with `openai-agents`: it asks, is answered, interrupts, and asks again at the given URL; it prints outcomes.
+"""A client with `openai-agents` that runs the steps at the given URL and prints their outcomes.
 
-`frameworks.py` runs it in the framework's own environment.
+It asks, receives an answer, interrupts it, and asks again. `frameworks.py` runs it in the framework's own environment.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""A check of how pipecat and Azure's package read our messages to agents, and how they write theirs.
+"""A check of how pipecat and Azure's package read our messages to agents, and how they write their own messages.
 
-`tests/protocol/agents_words.json` stores their answers with the versions of the packages, and
-`tests/protocol/test_agents_words.py` compares our dialects with them. A different answer ends this program with an
-error; `python -m benchmarks.agents_words --write` stores it. Both packages also read and write random audio.
+`tests/protocol/agents_words.json` stores the answers of the packages with their versions, and
+`tests/protocol/test_agents_words.py` compares our dialects with these answers. If an answer differs, this program ends
+with an error; `python -m benchmarks.agents_words --write` stores the new answer. Both packages also read and write
+random audio.
 """
 
 from __future__ import annotations

@@ -21,7 +21,10 @@ SEED = 20261126
 
 @dataclass(frozen=True)
 class Case:
-    """`sd`: of the log of the rate from run to run; `most`: the documented maxima of regressed and of passed."""
+    """A case. `sd`: the sd of the log of the failure rate between runs.
+
+    `most`: the documented maxima of regressed and passed.
+    """
 
     sd: float
     runs: int

@@ -1,6 +1,9 @@
-"""Verdicts if failures and stalls of one target come in bursts, outages of seconds (docs/statistics.md, 0023).
+"""Verdicts if the failures and stalls of one target come in bursts (outages of seconds): docs/statistics.md, 0023.
 
-Both targets have the same long-run rate. Errors are printed for pairs treated as independent, and as analysed. Seeded.
+Seeded.
+
+Both targets have the same long-run rate. The errors are printed twice: for pairs that are treated as independent, and
+for pairs as they are analysed.
 """
 
 from __future__ import annotations
@@ -29,10 +32,11 @@ STALL_MS = 2000.0
 
 @dataclass(frozen=True)
 class Case:
-    """`burst_s`: mean length of an outage; `share`: of the time in outages; `shared`: both targets have the same.
+    """Outages of one target, and the maximum errors of the verdicts.
 
-    `margin`: in points; 0 is exactly on the margin, because both targets are alike. `most`: maximum of regressed and of
-    passed.
+    `burst_s`: the mean length of an outage. `share`: the share of time in outages. `shared`: True if both targets have
+    the same outages. `margin`: the margin in points. With 0 the candidate is exactly on the margin, because the targets
+    are alike. `most`: the maximum shares of the verdicts regressed and passed.
     """
 
     name: str
@@ -146,9 +150,10 @@ def _printed(case: Case, shares: Floats, of: int) -> bool:
 
 
 def _limits() -> bool:
-    """Check a threshold on the failure rate at its long-run value: print how often it fails and passes.
+    """Check a threshold on the failure rate that is equal to the long-run rate. Print how often it fails and passes.
 
-    A run without any burst passes: it cannot know that a burst did not occur. So passing is printed, not checked.
+    A run without any burst passes, because it cannot show that bursts occur. So the share of passes is printed, not
+    checked.
     """
     case, results = Case("failure_rate < 2 % at 2 %", 400, 20.0), []
     rng = np.random.default_rng([SEED, 9])

@@ -1,9 +1,9 @@
 """Errors of the metrics of agents' calls, by sound, background and load: the table of docs/accuracy.md.
 
 The agent is the simulator's. It plays its recordings, or tones, over silence, comfort noise, noise or music, and logs
-what it did; the instants of the log are exact to half a millisecond. Each error is also compared with its own
-uncertainty. A single call gives few values in a minute, so processes run the kinds of sound at the same time; the
-printed n shows if a p99 is based on too few.
+its actions. The instants in the log are exact to half a millisecond. Each error is also compared with the uncertainty
+of its own value. Since a single call gives few values in a minute, several processes run the kinds of sound at the same
+time. The printed n shows if a p99 is based on too few values.
 
 `python -m benchmarks.calls LOAD…` runs these loads (1, 100 and 200 calls), and prints the CPU time of a call.
 """
@@ -46,7 +46,10 @@ SOUNDS: Sequence[tuple[str, str, float]] = (
     *(("voices", *behind) for behind in onsets.BEHIND if behind[0] in (onsets.SILENCE, "white noise", "music")),
     ("voices", "comfort noise, −60 dBFS", -60), ("tones", onsets.SILENCE, 0), ("tones", "white noise", 20),
 )  # fmt: skip
-"""(voices or tones, background, dB by which the background is lower; for comfort noise its level)."""
+"""(voices or tones, background, level).
+
+The level is the dB by which the background is lower; for comfort noise it is the noise's own level.
+"""
 PACE, LONE_PACE = load_steps.LoadStepTiming(5, 30), load_steps.LoadStepTiming(1, 180)
 PROFILE = "generation_speed: 1\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
 TRUE_TO_MS = 1.0
@@ -87,7 +90,7 @@ def simulate(sound: str, behind: str, level_db: str, *words: str) -> None:
         return np.clip(mixed, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
     for format in load_steps.CALLED_IN.values() if behind != onsets.SILENCE else ():
-        background(behind, float(level_db), format)  # before the first call starts
+        background(behind, float(level_db), format)  # made here, before the first call starts
     AgentBehaviour._noisy = noisy  # type: ignore[assignment, method-assign]
     if sound == "tones":
         recorded_replies.load_replies = tones
@@ -117,7 +120,7 @@ def agent(sound: Sequence[str], *options: str) -> Iterator[dict[str, Any]]:
 
 
 class Compared(NamedTuple):
-    """The errors of each value of a metric against the truth, and its uncertainties, in ms."""
+    """The errors of each value of a metric against the truth, and the uncertainties of the values, in ms."""
 
     errors_ms: list[float]
     bounds_ms: list[float]
@@ -163,7 +166,7 @@ def compared(kind: AgentName, run: load_steps.FinishedRun) -> dict[str, Compared
 
 
 def print_load(calls: int, sound: tuple[str, str, float], played: Played) -> None:
-    """Print a load."""
+    """Print the errors of each metric at one load."""
     recording, behind, level_db = sound
     step = played.step
     lower = f", {level_db:g} dB lower" if level_db > 0 else ""

@@ -1,8 +1,8 @@
-"""Capacity searches of services whose breaking point is known (docs/accuracy.md).
+"""Capacity searches of services with a known breaking point (docs/accuracy.md).
 
-Most services are models in memory, with hundreds of searches in a minute. Searches of the simulator, with few response
-slots or with a quota, are real runs of some minutes. The response slots are a machine repair model; its breaking point
-is computed by simulating its events in memory at every load.
+Most services are models in memory: they allow hundreds of searches in a minute. The searches of the simulator, with few
+response slots or with a quota, are real runs of some minutes. The response slots are a machine repair model. Its
+breaking point is computed from a simulation of its events in memory at every load.
 """
 
 from __future__ import annotations
@@ -71,7 +71,10 @@ def cliff(edge: int) -> Callable[[int], float]:
 
 
 def slope(edge: float) -> Callable[[int], float]:
-    """Return violation probabilities of 3 % or more at any load, so that no level is clear for long."""
+    """Return violation probabilities of 3 % or more at any load.
+
+    So no level passes or fails clearly within a short time.
+    """
     return lambda load: min(0.9, 0.03 + 0.02 * load / edge)
 
 
@@ -140,7 +143,7 @@ def counted(sessions: Sequence[Sequence[ServedTurn]], at_s: float) -> PerCluster
 
 
 def models() -> None:
-    """Print how often the interval covers the breaking point, its width, and the time of the searches."""
+    """Print how often the interval contains the breaking point, the interval's width, and the time of the searches."""
     plan = build_plan(most=MAX_LEVEL)
     print(f"at most {plan.time_s / 60:.0f} min, {plan.max_levels} levels and a confirmation run")
     heads = f"{'service':<36}{'n':>5}{'covers':>9}{'SE':>6}{'alone':>9}{'agree':>8}{'A/B':>8}{'both ends':>11}"
@@ -151,10 +154,10 @@ def models() -> None:
 
 
 def of_service(name: str, service: Service, seeds: int) -> None:
-    """Print a line of searches at one service.
+    """Print one line for the searches at one service.
 
-    `alone`: how often the levels cover the breaking point if contradictions do not count; `agree`: how often they do
-    not contradict each other.
+    Columns: `alone`: the share of searches whose levels enclose the breaking point if contradictions are ignored;
+    `agree`: the share of searches whose levels do not contradict one another.
     """
     plan, edge = build_plan(most=MAX_LEVEL), service.edge(MAX_LEVEL)
     searches = [searched(plan, copy.deepcopy(service), seed) for seed in range(seeds)]
@@ -179,7 +182,7 @@ def of_service(name: str, service: Service, seeds: int) -> None:
 
 
 def covers(found: Bracket, edge: int) -> bool:
-    """Return whether a breaking point is in the interval that was found."""
+    """Return whether the interval that a search found contains the breaking point."""
     return found.highest_pass <= edge and (found.lowest_fail is None or edge < found.lowest_fail)
 
 
@@ -209,7 +212,7 @@ def with_servers(by: str, name: str, times: int = 1) -> None:
 def with_quota() -> None:
     """Run a real search against the simulator with a request quota.
 
-    The requests of one minute are available at the start.
+    The requests of the first minute are available at once.
     """
     print(f"{REQUESTS_PER_MIN} requests per minute")
     document = real(f"quota: {{requests_per_minute: {REQUESTS_PER_MIN}}}\n", "--slo", "failure_rate<20%", "--to", "32")
@@ -217,7 +220,7 @@ def with_quota() -> None:
 
 
 def real(more: str, *options: str) -> dict[str, Any]:
-    """Search against a new simulator; return capacity.json."""
+    """Run a search against a new simulator. Return the content of capacity.json."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "profile.yaml").write_text(PROFILE + more)
@@ -269,7 +272,7 @@ def waits_of_arrivals(per_min: int) -> Floats:
 
 
 def waits_ms(turns: Iterable[ServedTurn]) -> Floats:
-    """Return the latencies of turns, without the first tenth."""
+    """Return the latencies of turns in ms. The first tenth of the turns is omitted."""
     waits = [turn.wait_ms for turn in turns]
     return np.array(waits[len(waits) // 10 :])
 

@@ -1,8 +1,8 @@
 """The frequency of marks of `rtbench trend` in histories without a change and with one (docs/trend.md).
 
-A run has sessions and turns (`statistics_errors`). Its level differs from the last run's by chance: independent nights,
-correlated ones, a few bad ones, slower weekends. At most 5 % of unchanged histories may ever have a mark, in whichever
-night they are read, if the autocorrelation of nights is at most 0.5. Seeded.
+Each run has sessions and turns as in `statistics_errors`. The levels of runs differ by chance: the nights are
+independent or correlated, a few are bad, or weekends are slower. At most 5 % of unchanged histories may ever have a
+mark, if the history is read every night and the autocorrelation of nights is at most 0.5. The benchmark is seeded.
 """
 
 from __future__ import annotations
@@ -30,10 +30,13 @@ NEAR = 2
 
 @dataclass(frozen=True)
 class Case:
-    """`spread`: sd of a run's own level; `alike`: correlation of neighbouring runs; `bad`: share of bad runs.
+    """A type of history.
 
-    A bad run is 1.5 times as slow. `weekend`: Saturdays and Sundays are slower by this share. `slower_ms`: added to
-    every latency of the last `late` runs (None: half of them). `promised`: whether the share of marks has a limit.
+    `spread`: the sd of a run's own level; `alike`: the correlation of neighbouring runs; `bad`: the share of bad runs.
+
+    A bad run is 1.5 times as slow. `weekend`: the share by which Saturdays and Sundays are slower. `slower_ms`: the
+    time that is added to every latency of the last `late` runs (None: half of the runs). `promised`: True if the share
+    of marks has a limit.
     """
 
     name: str
@@ -129,9 +132,9 @@ def _places(marks: Sequence[ChangePoint], at: int) -> tuple[bool, bool]:
 
 
 def _delay(case: Case, seed: int) -> float:
-    """Return the nights from the step until p50 has a mark at it.
+    """Return the number of nights from the step until p50 has a mark at the step.
 
-    The result is negative if there was a mark before the step, and infinite if there is none.
+    The result is negative if p50 had a mark before the step, and infinite if it has no mark.
     """
     values, variances = made(case, seed)
     at = case.runs - (case.late or 0)

@@ -1,7 +1,7 @@
 """CPU time of an event with everything recorded, and the number of sessions on one core (docs/accuracy.md, 0001, 0037).
 
-The load generator has one core and the simulator another, if there are two. The costs of the parts are the CPU time of
-the real code on real frames; the total cost is the process's CPU time per event in the busiest seconds of a run.
+If there are two cores, the load generator has one and the simulator the other. The cost of a part is the CPU time of
+the real code on real frames. The total cost is the CPU time of the process per event in the busiest seconds of a run.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def cost_us(call: Callable[[], object]) -> float:
 
 
 def capacity(transport: str) -> None:
-    """Increase the load until a run is invalid; print whether load generator or simulator was the limit."""
+    """Increase the load until a run is invalid. Print whether the load generator or the simulator was the limit."""
     for sessions in LOADS:
         with tempfile.TemporaryDirectory() as folder:
             if not carries(Path(folder), transport, sessions):
@@ -161,7 +161,7 @@ def carries(scratch: Path, transport: str, sessions: int) -> bool:
 
 
 def busiest(run: Path) -> pd.Series[float]:
-    """Return the means of the third of the seconds with the most events: the steady middle of a run."""
+    """Return the means over the third of the seconds that has the most events: all sessions are active in it."""
     seconds: pd.DataFrame = files.read_table(run, "seconds").to_pandas()
     most = seconds.nlargest(max(1, len(seconds) // 3), "events")
     return most[["events", "cpu"]].mean()

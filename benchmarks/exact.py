@@ -1,10 +1,10 @@
 """A check that metrics called exact are exact, and that uncertainties are upper bounds (docs/decisions/0002).
 
 Runs with a stopped reader, a busy core and bursts are compared with the simulator's ground truth. A turn is *beyond*
-its uncertainty if its error is larger than the uncertainty plus 1 ms: the truth itself is exact to half a millisecond
-at both ends, or else the turn is counted as not known. It is *missed* if its error is larger than the metric's limit,
-but its uncertainty is not. If a run calls a metric exact, p99 of the error must be within the limit. The verdict from
-the timestamps of first deltas alone is printed, too.
+its uncertainty if its error is larger than the uncertainty plus 1 ms, because the truth is exact to half a millisecond
+at both ends. If the truth is less exact, the turn is counted as not known. A turn is *missed* if its error is larger
+than the metric's limit, but its uncertainty is not. If a run calls a metric exact, p99 of the error must be within the
+limit. The verdict from the timestamps of first deltas alone is printed, too.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The steps of docs/simulator.md with clients that need other versions than ours, each in its own environment.
+"""The steps of docs/simulator.md, run by clients that need other package versions than ours.
 
-If an outcome differs from the page, the program ends with an error.
+Each client has its own environment. If an outcome differs from the page, the program ends with an error.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PROGRAM_STEPS = ("connect", "text")
 
 
 class Framework(NamedTuple):
-    """The packages of a client; `caller`: the program that runs the other steps, and prints outcomes as JSON."""
+    """The packages of a client. `caller`: the program that runs all other steps, and prints their outcomes as JSON."""
 
     requirements: tuple[str, ...]
     caller: str | None = None

@@ -1,8 +1,9 @@
 """Coverage of intervals, and thresholds at the true value, in runs with unequal sessions (docs/decisions/0067).
 
-One session has most of the turns, or lengths have a heavy tail, alone and correlated with latency or failures; then
-runs of few sessions, thresholds on several metrics, and bounds that another failure must not decrease. In memory,
-seeded. Intervals with an open end cover all larger values, so all runs count whose values are printed.
+In some cases one session has most of the turns; in others the lengths have a heavy tail. The lengths are independent of
+latency and failures, or correlated with them. Further cases are runs of few sessions, thresholds on several metrics,
+and bounds that one more failure must not decrease. All data are in memory and seeded. An interval with an open end
+contains all larger values, so all runs count whose values are printed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ REPETITIONS, COMPARED, DRAWS = 1000, 400, 500
 SIGMA, ICC = 0.5, 0.3
 LEVEL, NOMINAL = 0.95, 0.05
 MAX_TURNS = 1000
-"""The maximum turns in a session: a script has an end."""
+"""The maximum number of turns in a session, because a script has an end."""
 SLOWER = {
     ("60 of 5 to 15", 0.3): (LEVEL, NOMINAL),
     ("Pareto 2, 200", 0.3): (0.93, 0.07),
@@ -39,10 +40,10 @@ SLOWER = {
     ("Pareto 1.3, 100", 0.23): (0.80, 0.16),
     ("Pareto 1.3, 400", 0.46): (LEVEL, NOMINAL),
 }
-"""(minimum coverage of intervals, maximum share of thresholds at the truth that pass or that fail).
+"""The goals: (minimum coverage of intervals, maximum share of thresholds at the truth that pass or that fail).
 
-By design and slope: the change in log latency if a session is ten times as long. Values that are not nominal are
-documented (statistics.md).
+The keys are the design and the slope, which is the change in log latency if a session is ten times as long. Goals that
+are not nominal are documented (statistics.md).
 """
 LIMITS = (2, 3, 16)
 MIN_PRINTED = 20
@@ -137,7 +138,7 @@ def sampled(values: Floats, lengths: npt.NDArray[np.int64]) -> Sample:
 def covering(
     what: str, lengths: Lengths, icc: float, slower: float = 0.0, ps: tuple[float, ...] = (0.5, 0.95)
 ) -> Iterable[Row]:
-    """Yield the coverage of intervals that are printed, closed or open; and the errors of thresholds at the truth."""
+    """Yield the coverage of printed intervals, closed or open, and the errors of thresholds at the truth."""
     rng = generator("coverage", what, slower)
     truths = _truths(lengths, icc, slower, ps)
     printed, held, ends = (dict.fromkeys(ps, 0) for _ in range(3))
@@ -173,7 +174,7 @@ def covering(
 
 
 def _truths(lengths: Lengths, icc: float, slower: float, ps: tuple[float, ...]) -> list[float]:
-    """Return the quantiles over the turns of many runs."""
+    """Return the true quantiles, computed over the turns of many runs."""
     if not slower:
         return [600 * math.exp(SIGMA * float(ndtri(p))) for p in ps]
     rng = np.random.default_rng(1)
@@ -296,9 +297,9 @@ def families() -> Iterable[Row]:
 
 
 def orders() -> Iterable[Row]:
-    """Yield whether upper bounds grow with single failures.
+    """Yield whether upper bounds grow with each single failure.
 
-    290 pairs must not pass at a margin of one point because some turns failed.
+    A run of 290 pairs that does not pass at a margin of one point must not pass because some turns failed in addition.
     """
     turns = np.full(290, 10.0)
     alone = [np.where(np.arange(290) < failed, 1.0, 0.0) for failed in (0, 1, 2, 4, 8, 16, 32)]

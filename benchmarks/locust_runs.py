@@ -41,7 +41,10 @@ def turns_of(folder: Path) -> pd.DataFrame:
 
 
 def truth_of(path: Path) -> tuple[pd.DataFrame, int]:
-    """Return a row per response (arrival of its request, sending of its first audio), and the number of requests."""
+    """Return a row per response, and the number of requests.
+
+    A row has the arrival of the request and the instant at which the first audio was sent.
+    """
     requested: dict[str, int] = {}
     first: dict[str, int] = {}
     requests = 0

@@ -1,8 +1,8 @@
-"""The load that a master can handle (docs/scaling.md): simulated workers send it real parts and heartbeats.
+"""The load that a master can handle (docs/scaling.md). Simulated workers send it real parts and heartbeats.
 
-They use Locust's protocol. Each worker records the given number of turns per second, as rows of a real run, and sends
-them as workers do. A master keeps up if receipts come soon. If not, parts wait on the workers' disks, and no data is
-lost.
+The workers use Locust's protocol. Each worker records the given number of turns per second, as rows of a real run, and
+sends them as workers do. The master keeps up if its receipts come soon. If it does not, parts wait on the disks of the
+workers, and no data are lost.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Memory of a session, plain and over TLS (docs/accuracy.md): the slope of resident memory from 100 to 500 sessions.
 
-*Idle* is measured when all sessions are open and none has sent anything, *active* at the end of the time in which all
-have turns. It is the memory of the process, without buffers of the kernel.
+*Idle* is measured when all sessions are open and none has sent anything. *Active* is measured at the end of the period
+in which all sessions have turns. Both are the memory of the process, without the buffers of the kernel.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Verdicts if targets play different shares of a step that takes twice as long (docs/decisions/0067). Seeded.
+"""Verdicts if the targets have different shares of a step that takes twice as long (docs/decisions/0067). Seeded.
 
-Prints the verdict on p50 over all turns and with the candidate's steps weighted to the baseline's shares, and how often
-a difference of shares is stated.
+The program prints the verdict on p50 twice: over all turns, and with the candidate's steps weighted to the shares of
+the baseline. It also prints how often a difference of the shares is stated.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ SEED = 20261127
 
 @dataclass(frozen=True)
 class Case:
-    """`share`: of slow turns of the candidate, 40 % on the baseline; `factor`: by which each step takes longer.
+    """A case. `share`: the share of slow turns at the candidate (40 % at the baseline).
 
-    `fails`, `passes`: the maximum share that may fail, and the minimum that must pass; None is not checked.
+    `factor`: the factor by which each step takes longer.
+
+    `fails`: the maximum share of runs that may fail. `passes`: the minimum share that must pass. None is not checked.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """The pass rate of a candidate exactly on its margin (docs/statistics.md, docs/decisions/0021). In memory, seeded.
 
-Failures of whole sessions while the baseline has hardly any, thresholds at the true value, clocks of 10 ms, interim
-analyses of a rate, and the error of estimates after an early stop. Nominal is 5 % (of estimates 50 %); each result may
-differ by three of its standard errors.
+The cases are: whole sessions fail at the candidate and hardly any at the baseline; thresholds are equal to the true
+value; clocks have ticks of 10 ms; a rate has interim analyses; and a run stops early, which biases its estimates. The
+nominal error is 5 % (for estimates 50 %). Each result may differ from it by three of its standard errors.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ REPETITIONS, LOOKED, DRAWS, IDEAL = 1000, 400, 500, 1500
 SHAPES = ((50, 20), (100, 10), (200, 10), (300, 10), (400, 10))
 """(sessions of each target, turns of each session)"""
 TOGETHER = (0.1, 0.2, 0.3, 1.0)
-"""Correlation of failures in a session; at 1 whole sessions fail: refused ones, or all turns of a dropped connection.
+"""The correlations of failures in a session.
+
+At 1 whole sessions fail: refused sessions, or all turns of a dropped connection.
 """
 RISES = ((0.0, 0.01), (0.003, 0.013), (0.02, 0.03), (0.99, 1.0))
 """Failure rates of the baseline and of a candidate on the margin of one point."""
@@ -54,9 +56,9 @@ PLANS = ((200, 50), (400, 50))
 """(pairs, pairs between interim analyses)"""
 ICC = 0.3
 SPREAD, NARROW = 0.3, 0.1
-"""Sigma of log latency: for estimates after interim analyses, and for a clock with wide ticks.
+"""The sigmas of log latency: the first for estimates after interim analyses, the second for a clock with wide ticks.
 
-A tick of the clock is as wide as the uncertainty of quantiles.
+With the second sigma, a tick of the clock is as wide as the uncertainty of quantiles.
 """
 
 
@@ -90,7 +92,10 @@ def failures() -> Iterable[Row]:
 
 
 def refused() -> Iterable[Row]:
-    """Yield the errors with refused sessions among single failures: the observed clustering is not the true one."""
+    """Yield the errors if some sessions are refused and other failures are single.
+
+    The observed clustering is then not the true clustering.
+    """
     for (rate, nominal), (sessions, turns) in product(REFUSED, SHAPES):
         rng, passed = generator("refused", rate, sessions), 0
         for _ in range(REPETITIONS):
@@ -101,7 +106,7 @@ def refused() -> Iterable[Row]:
 
 
 def limits() -> Iterable[Row]:
-    """Yield the errors of a threshold on the failure rate that is equal to the truth."""
+    """Yield the errors of a threshold on the failure rate that is equal to the true rate."""
     for limit, shapes in LIMITS:
         for together, sessions in product(TOGETHER, shapes):
             rng = generator("limits", limit, together, sessions)
@@ -118,9 +123,9 @@ def limits() -> Iterable[Row]:
 
 
 def ties() -> Iterable[Row]:
-    """Yield the errors with a clock of 10 ms.
+    """Yield the errors if the clock has ticks of 10 ms.
 
-    Most resampled quantiles are tied, exactly on the margin or one tick away.
+    Most resampled quantiles are equal to one another: exactly on the margin or one tick away from it.
     """
     for p, ratio, times in ((0.5, 0.1, 1.1), (0.5, 0.1, 1.11), (0.95, 0.2, 1.2)):
         rng, words = generator("ties", p, times), Counter[str]()
@@ -166,7 +171,10 @@ def _interim_analyses_of(targets: Sequence[PerCluster], pairs: int, every: int) 
 
 
 def corrections() -> Iterable[Row]:
-    """Yield how often the corrected estimate is above the truth; p50 at a margin of 10 %, four interim analyses."""
+    """Yield how often the corrected estimate of p50 is above the truth.
+
+    The margin is 10 %, and there are four interim analyses.
+    """
     pairs, every = PLANS[0]
     for times in (1.0, 1.1, 1.2):
         rng, above = generator("corrected", times), np.zeros(2)
@@ -189,7 +197,10 @@ def corrections() -> Iterable[Row]:
 
 
 def corrections_of_families() -> Iterable[Row]:
-    """Yield the same for one, two or three gates with known standard errors; the first one is far from its margin."""
+    """Yield how often the corrected estimate is above the truth, for one to three gates with known standard errors.
+
+    The first gate ends up to five standard errors from its margin.
+    """
     for gates, z in product((1, 2, 3), (5.0, 3.0, -5.0)):
         rng, above = generator("families", gates, z), 0
         for _ in range(IDEAL):

@@ -1,7 +1,9 @@
-"""Verdicts if one target drifts alone (docs/statistics.md, docs/decisions/0023): a first-order autoregressive process.
+"""Verdicts if only one target drifts (docs/statistics.md, docs/decisions/0023).
 
-Neighbouring sessions have an autocorrelation of 0.95. Errors are printed for pairs treated as independent, and as
-analysed. Seeded.
+The drift is a first-order autoregressive process.
+
+Neighbouring sessions have an autocorrelation of 0.95. The errors are printed twice: for pairs that are treated as
+independent, and for pairs as they are analysed. The benchmark is seeded.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ Row = tuple[str, str, str, bool]
 
 @dataclass(frozen=True)
 class Case:
-    """`own`, `shared`: sd of each target's own drift, and of the drift that both share."""
+    """A case. `own` is the sd of each target's own drift, and `shared` that of the drift common to both targets."""
 
     name: str
     pairs: int
@@ -45,10 +47,12 @@ class Case:
     paired: bool = True
     run_sd: float = 0.0
     error: float = 0.05
-    """The maximum share called worse, on the margin also not worse; it is larger if the drift is too slow for the run.
+    """The maximum share of runs called worse; on the margin also called not worse.
+
+    It is larger if the run is too short for the drift.
     """
     keep: float = KEEP
-    """The correlation of the drift at neighbouring sessions."""
+    """The correlation of the drift between neighbouring sessions."""
 
 
 CASES = (

@@ -1,7 +1,7 @@
-"""A filter that lets pipecat read and write messages: a JSON line in, a JSON line out.
+"""A filter by which pipecat reads and writes messages. It reads JSON lines and prints a JSON line for each.
 
-`{"as": "twilio"|"vonage", …}` with `open` (the first two messages), `hear` (a message) or `say` (`clear`, or PCM at the
-rate of the line, in base64). Messages are texts, or in base64 under `binary`.
+A line is `{"as": "twilio"|"vonage", …}` with `open` (the first two messages), `hear` (a message) or `say` (`clear`, or
+base64 PCM at the rate of the line). A message is a text, or base64 under the key `binary`.
 """
 
 import asyncio

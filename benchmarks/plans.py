@@ -1,7 +1,7 @@
-"""The power of runs of a planned size; the factors 1.1 and 1.25 of docs/sample-size.md are based on it.
+"""The power of runs of a planned size. The factors 1.1 and 1.25 of docs/sample-size.md are based on it.
 
-Each repetition has a pilot, its plan for a power of 80 or 90 %, and two targets of that size. There are three primary
-metrics, and the strictest level after Holm counts. In memory and seeded.
+Each repetition has a pilot, a plan from this pilot for a power of 80 or 90 %, and two targets of the planned size.
+There are three primary metrics, and the strictest level of Holm's procedure counts. All data are in memory and seeded.
 """
 
 from __future__ import annotations

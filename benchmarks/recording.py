@@ -1,4 +1,4 @@
-"""CPU time of recording: a turn's end (docs/accuracy.md, 0037), values and encoding of histograms, flushed rows."""
+"""CPU time of recording (docs/accuracy.md, 0037): a turn's end, values and encoding of histograms, and flushed rows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FILLS = (1, 1_000, 100_000)
 BATCHES = (200, 2_000)
 PER_SESSION = 10
 TOGETHER = 40
-"""The turns that end between two flushes, half a second apart: for 400 callers with turns of five seconds."""
+"""The number of turns that end between two flushes, half a second apart, if 400 callers have turns of five seconds."""
 DELTAS = 12
 
 

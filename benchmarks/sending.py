@@ -1,4 +1,4 @@
-"""CPU time and `send_delay` of paced audio (docs/decisions/0037): up to 400 sessions talk for 15 s in chunks of 50 ms.
+"""CPU time and `send_delay` of paced audio (docs/decisions/0037). Up to 400 sessions talk for 15 s in chunks of 50 ms.
 
 The service sends nothing during that time. The CPU time is that of the seconds in which every session talks.
 """

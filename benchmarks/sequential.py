@@ -1,8 +1,8 @@
 """Error rates of comparisons with interim analyses, and the sessions that they save (docs/statistics.md, 0018).
 
-Model data in memory: log-normal latencies (median 600 ms, sigma 0.5) whose ten steps have 25 % of the log variance, 30
-% of the rest between sessions, 3 % of the turns stalled by 1 to 5 s, a drift that both targets share (sd 10 %, time
-constant 300 s), 0.3 % failures that cluster. Seeded; takes some minutes.
+The data are a model in memory. Latencies are log-normal (median 600 ms, sigma 0.5). The ten steps have 25 % of the log
+variance, and 30 % of the rest is between sessions. 3 % of the turns stall by 1 to 5 s. Both targets share a drift (sd
+10 %, time constant 300 s). 0.3 % of the turns fail, in clusters. The benchmark is seeded and takes some minutes.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ KNOWN = {
     (10, 1): (3.291, 2.940, 2.721, 2.548, 2.401, 2.271, 2.154, 2.045, 1.944, 1.848),
     (10, 3): (3.588, 3.271, 3.078, 2.929, 2.803, 2.694, 2.595, 2.506, 2.423, 2.346),
 }
-"""Critical values by (equally spaced interim analyses, gates that share 5 %)."""
+"""The critical values by (number of equally spaced interim analyses, number of gates that share 5 %)."""
 ON_THE_MARGIN, UNCHANGED, WORSE = 500, 300, 200
-"""Repetitions."""
+"""The numbers of repetitions for a candidate on the margin, an unchanged one, and a slower one."""
 SLOWER = ((1.2, 0.93, 240), (1.3, 0.99, 125))
-"""(factor, minimum share of runs that find it, maximum of their mean number of pairs)"""
+"""(factor of the latencies, minimum share of runs that detect it, maximum of their mean number of pairs)"""
 PLANNED, PILOT, PLANNED_DRAWS = 800, 200, 1000
 ASKED = (
     *((p, effect, margin, power, gates) for p, effect, margin in ((0.5, 0.20, 0.10), (0.95, 0.40, 0.20))
@@ -60,7 +60,7 @@ POINTS = 0.01
 
 @dataclass(frozen=True)
 class Target:
-    """Latencies in ms, +inf for a failed turn; a row for each pair."""
+    """The latencies of one target in ms: a row for each pair, and +inf for each failed turn."""
 
     waits: Floats
 
@@ -190,7 +190,7 @@ def worse() -> list[Row]:
 
 
 def planned() -> list[Row]:
-    """Return how often a check of the planned size finds its planned effect, alone or as one of three gates."""
+    """Return how often a check of the planned size finds its planned effect, with one gate or as one of three gates."""
     rows = []
     for p, effect, margin, power, gates in ASKED:
         found = sum(_found(p, effect, margin, power, gates, seed) for seed in range(PLANNED)) / PLANNED

@@ -1,8 +1,8 @@
 """Error rates of `latency_slope` (docs/decisions/0049), on simulated latencies that grow with the conversation.
 
-Log-normal latencies with a third of the variance between sessions, a few slow turns, and a slope that differs from
-session to session. The interval of a target's median must cover the truth in 95 % of the runs, and each bound of a
-difference may be wrong in 5 %.
+The simulated latencies are log-normal. One third of their variance is between sessions, a few turns are slow, and the
+slope differs from session to session. The interval of a target's median must cover the truth in 95 % of the runs, and
+each bound of a difference may be wrong in 5 %.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ RUNS, DRAWS = 500, 1000
 SESSIONS, TURNS = (20, 50, 200), 12
 SIGMA, ICC, SLOW = 0.35, 0.3, 0.03
 SLOPE, BETWEEN = 20.0, 15.0
-"""In ms per 1,000 tokens: the true slope, and its standard deviation between sessions."""
+"""The true slope and its standard deviation between sessions, in ms per 1,000 tokens."""
 GROWN_K = 0.7
-"""The mean number of tokens that a turn adds, in thousands; uniform within ±50 %."""
+"""The mean number of tokens that a turn adds, in thousands. The numbers are uniform within ±50 % of the mean."""
 MARGIN = Margin(plus=10.0)
 MIN_HELD, MAX_WRONG = 0.93, 0.07
 
@@ -45,8 +45,8 @@ def main() -> bool:
 def of_seed(seed: int, sessions: int) -> tuple[float, ...]:
     """Return shares of runs.
 
-    They are: the interval covers the truth; called worse if alike, and on the margin; passes on the margin; finds +30
-    ms.
+    The shares are of runs in which: the interval covers the truth; an equal candidate is called worse; a candidate on
+    the margin is called worse; a candidate on the margin passes; a slope of +30 ms is detected.
     """
     rng, right = np.random.default_rng([seed, sessions]), np.zeros(5)
     for _ in range(RUNS):

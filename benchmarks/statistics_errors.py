@@ -1,9 +1,9 @@
 """Error rates of comparisons of two targets (docs/statistics.md, docs/decisions/0017), in memory and seeded.
 
-A table of verdicts between equal targets, and one of verdicts by the change of the candidate, with 1,000 resamples
-instead of 10,000. Then one run alone (`tails`), drift of one target (`own_drift`), changing load (`by_load`), slopes
-(`slopes`), many runs (`changes`), unequal sessions (`lengths`), bursts (`bursts`), rates that differ from run to run
-(`between_runs`), shares of steps (`mixes`) and planned sizes (`plans`).
+The first table has the verdicts between equal targets, the second the verdicts by the change of the candidate. Both use
+1,000 resamples instead of 10,000. The other parts are one run alone (`tails`), drift of one target (`own_drift`),
+changing load (`by_load`), slopes (`slopes`), many runs (`changes`), unequal sessions (`lengths`), bursts (`bursts`),
+rates that differ from run to run (`between_runs`), shares of steps (`mixes`) and planned sizes (`plans`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SIGMA, ICC, STALLED = 0.5, 0.3, 0.03
 TOGETHER = 0.1
 """The correlation of failures in a session.
 
-That of real services is unknown, so other values are tested for equal targets.
+The correlation at real services is unknown, so other values are tested for equal targets.
 """
 MORE_TOGETHER = (0.2, 0.3)
 
@@ -52,7 +52,10 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Service:
-    """Log-normal latencies, median 600 ms; a share of the turns stall for a further 1 to 5 s; a share fails."""
+    """A service with log-normal latencies (median 600 ms).
+
+    A share of its turns stall for a further 1 to 5 s, and a share fail.
+    """
 
     times: float = 1.0
     stalled: float = STALLED
@@ -61,7 +64,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Arm:
-    """Latencies of turns, a row for each session; failed turns are +inf."""
+    """The latencies of the turns of one target, a row for each session. Failed turns are +inf."""
 
     waits_ms: Floats
 
@@ -85,11 +88,11 @@ FOUND = {
     200: ((2, 0, 98), (0, 1, 99), (0, 69, 31), (0, 100, 0), (0, 42, 58), (0, 87, 13)),
     400: ((90, 0, 10), (4, 2, 94), (0, 93, 7), (0, 100, 0), (0, 81, 19), (0, 99, 1)),
 }
-"""Exit status 0, 1 and 3 in % of 300 repetitions, by sessions per target.
+"""The shares of exit status 0, 1 and 3 in % of 300 repetitions, by sessions per target.
 
-The values are from another seed, when the bound of failures was chosen (decision 0021). With the bound before it, 29,
-61 and 92 % of the unchanged repetitions with 100, 200 and 400 sessions had status 0. Failures that both targets have
-are no evidence, so 200 sessions pass only if the baseline fails more.
+The values were measured with another seed, when the bound of failures was chosen (decision 0021). With the previous
+bound, 29, 61 and 92 % of the unchanged repetitions with 100, 200 and 400 sessions had status 0. Failures common to both
+targets are no evidence of a difference, so 200 sessions pass only if the baseline fails more often.
 """
 GATES = ((0.5, Margin(ratio=0.1)), (0.95, Margin(ratio=0.2)))
 POINT = Margin(points=0.01)
@@ -106,7 +109,7 @@ def main() -> None:
 
 
 def false_alarms() -> bool:
-    """Check equal targets at a margin of 0, each test alone."""
+    """Check equal targets at a margin of 0. Each metric is tested alone."""
     print(f"{PAIRS:,} pairs of equal targets, {SESSIONS} sessions × {TURNS} turns, margin 0: share regressed")
     kinds = "p50", "p95", f"failures ({TOGETHER})", *(f"({together})" for together in MORE_TOGETHER)
     print(
@@ -134,7 +137,10 @@ def more_together(rng: np.random.Generator, rate: float, together: float) -> Dif
 
 
 def ends() -> bool:
-    """Check gates on p50 at 10 %, p95 at 20 % and failures at one point; print exit 0 / 1 / 3 in %."""
+    """Check gates on p50 at 10 %, p95 at 20 % and failures at one point.
+
+    Print the shares of exit status 0 / 1 / 3 in %.
+    """
     print(
         f"\nexit 0 / 1 / 3 in % of {REPETITIONS} repetitions (expected), and the largest difference in standard errors"
     )
@@ -156,7 +162,10 @@ def ends() -> bool:
 
 
 def distance(one: float, other: float) -> float:
-    """Return the distance of two shares in %, each of REPETITIONS, in standard errors of their difference."""
+    """Return the distance between two shares in % in standard errors of their difference.
+
+    The denominator of each share is REPETITIONS.
+    """
     share = (one + other) / 200
     return abs(one - other) / 100 / math.sqrt(2 * share * (1 - share) / REPETITIONS) if 0 < share < 1 else 0.0
 

@@ -1,7 +1,7 @@
 """Quantiles of one run (docs/decisions/0004): coverage of printed intervals, and thresholds at the true value. Seeded.
 
-Only printed 95 % intervals count, with an upper end or without: if intervals were printed only when the observed tail
-is short, their coverage would be too low.
+Only printed 95 % intervals count, with an upper end or without one. This shows if an interval is printed only when the
+observed tail is short: the coverage of such intervals would be too low.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ from reports.statistics.quantiles import Sample, quantile, quantiles, sample
 REPETITIONS, MANY, SIGMA = 800, 2_000_000, 0.5
 PS = (0.5, 0.95, 0.99)
 COVERED, CALLED = 0.95, 0.06
-"""For thresholds the nominal error is 5 %; close to the minimum size for a tail it is 6 to 7 %."""
+"""The minimum coverage, and the maximum error of thresholds.
+
+The nominal error is 5 %. Close to the minimum size for a tail it is 6 to 7 %.
+"""
 WHOLE = 10
 """The turns of each session in the simulation of the truth."""
 MIN_PUBLISHED = 0.02
-"""The minimum share of runs with a printed interval for a statement on coverage."""
+"""The minimum share of runs that print an interval. With fewer such runs, no coverage is reported."""
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process of latencies. `waits`: returns a row of latencies in ms for each session; failed turns are +inf."""
+    """A process of latencies. `waits` returns a row of latencies in ms for each session; failed turns are +inf."""
 
     name: str
     waits: Callable[[np.random.Generator, int, int], Floats]
@@ -45,19 +48,22 @@ def lognormal(rng: np.random.Generator, sessions: int, turns: int, icc: float) -
 
 
 def failing(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
-    """Return latencies of which 2 % fail, with a correlation of 0.3 in a session."""
+    """Return latencies. 2 % of the turns fail, with a correlation of 0.3 in a session."""
     own = rng.beta(0.02 * 7 / 3, 0.98 * 7 / 3, (sessions, 1))
     return np.where(rng.random((sessions, turns)) < own, np.inf, lognormal(rng, sessions, turns, 0.5))
 
 
 def lost(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
-    """Return latencies of which 3 % of the sessions fail completely: refused, or connection dropped."""
+    """Return latencies.
+
+    In 3 % of the sessions all turns fail, because the session was refused or its connection dropped.
+    """
     whole = rng.random((sessions, 1)) < 0.03
     return np.where(whole, np.inf, lognormal(rng, sessions, turns, 0.3))
 
 
 def cut(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
-    """Return latencies of which 3 % of the turns fail because their session ended at a uniformly random turn."""
+    """Return latencies. 3 % of the turns fail because their session ended at a uniformly random turn."""
     ends = np.where(
         rng.random((sessions, 1)) < 0.06 * turns / (turns + 1), rng.integers(0, turns, (sessions, 1)), turns
     )
@@ -65,9 +71,9 @@ def cut(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
 
 
 def bimodal(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
-    """Return latencies of a fast service; 30 % of the sessions are of one half as fast.
+    """Return latencies of two services. 70 % of the sessions use the fast one, and 30 % use one that is half as fast.
 
-    15 % of the turns are of the other service than their session.
+    15 % of the turns are answered by the service that the rest of their session does not use.
     """
     slow = rng.random((sessions, 1)) < 0.3
     slow = np.where(rng.random((sessions, turns)) < 0.85, slow, ~slow)
@@ -104,7 +110,10 @@ PROCESSES = (
 
 @dataclass(frozen=True)
 class Cell:
-    """Shares of the runs; `covered` and `short` (the upper end is too low) of those that print an interval."""
+    """Shares of runs.
+
+    `covered` and `short` (the upper end is too low) are shares of the runs that print an interval.
+    """
 
     published: float
     covered: float

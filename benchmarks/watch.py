@@ -20,7 +20,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample: the CPU times so far, none of which is unknown, and the resident memory of the process."""
+    """One sample: the CPU times so far, all of them known, and the resident memory of the process."""
 
     reading: CpuReading
     rss_bytes: int
@@ -37,7 +37,7 @@ class Watched:
         return self._time("load_generator_s", end_ns) - self._time("load_generator_s", begin_ns)
 
     def others_share(self, begin_ns: float, end_ns: float) -> float:
-        """Return the share of their cores that other programs used; 1.0 is one core."""
+        """Return the cores that other programs used, on the cores of the two processes. 1.0 is one whole core."""
         others = cpu_usage(self._reading(begin_ns), self._reading(end_ns)).others
         return float("nan") if others is None else others
 
@@ -85,6 +85,6 @@ def rss_bytes(process: int) -> int:
 
 
 def cores() -> CpuAssignment:
-    """Return one core for the simulator and another one for the client; the same if there is only one."""
+    """Return one core for the simulator and another for the client. If there is only one core, both get it."""
     usable = sorted(allowed_cores())
     return CpuAssignment(frozenset(usable[-1:]), frozenset(usable[:1]))

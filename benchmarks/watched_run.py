@@ -19,7 +19,7 @@ from tests.system.end_to_end.locust_process import write_scenario
 
 LIMIT_S = 180.0
 FINE = (0, 4)
-"""The exit statuses of a valid run, and of one that is invalid."""
+"""The exit statuses of a valid run (0) and of an invalid one (4)."""
 
 
 @dataclass(frozen=True)

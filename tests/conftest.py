@@ -30,8 +30,8 @@ settings.register_profile("ci", settings.get_profile("shared"), derandomize=True
 settings.register_profile("all", deadline=None, max_examples=300)
 settings.load_profile(os.environ.get("EXAMPLES") or ("ci" if os.environ.get("CI") else "shared"))
 
-# A shell starts a command before an `&` with SIGINT ignored. The processes that tests start and interrupt would inherit
-# that.
+# A shell starts a command before an `&` with SIGINT ignored. Without this line, the processes that tests start and
+# interrupt would inherit the ignored signal.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -43,8 +43,8 @@ sys.modules["__main__"].__package__ = None
 
 forked.servers_folder()  # The first process of a test run creates the folder; its workers use it.
 
-# Environment variables that configure our commands, Locust and libraries. Only tests may set them here. With a state
-# folder of its own, no calibration of this machine is used.
+# These environment variables configure our commands, Locust and libraries. They are removed, and only tests may set
+# them. The tests have their own state folder, so no calibration of this machine is used.
 SAID = re.compile(
     "(AZURE|GITHUB|IDENTITY|LC|LOCUST|MSI|OPENAI|OTEL|XDG)_.*|PYTEST_ADDOPTS|PY_COLORS|TF_BUILD"
     "|BROWSER|COLUMNS|(FORCE|NO|CLI)_?COLOR|LANG(UAGE)?|LINES|PAGER|TERM"
@@ -57,7 +57,7 @@ os.environ["XDG_STATE_HOME"] = str(forked.servers_folder() / "state")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Exclude the collected tests and all imported modules from garbage collection: they stay until the end."""
+    """Exclude the collected tests and all imported modules from garbage collection: they exist until the end."""
     gc.disable()
     result = yield
     gc.freeze()
@@ -75,10 +75,10 @@ played: set[Path] = set()
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Return the memory that the tests of some files have freed.
+    """Return to the system the memory that the tests of some files have freed.
 
-    Otherwise a process keeps hundreds of MB until its end. Objects that still exist were imported or belong to modules.
-    They are excluded from later garbage collections.
+    Otherwise a process keeps hundreds of MB until its end. Objects that still exist were imported or belong to modules,
+    so they are excluded from later garbage collections.
     """
     played.add(item.path)
     if nextitem is None or (nextitem.path != item.path and len(played) >= FILES_APART):
@@ -139,7 +139,10 @@ by_file: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
 
 def _note_start(starts: tuple[str, ...], event: str, _: object) -> None:
-    """Count a started process. `starts` is an argument because globals are gone when the interpreter exits."""
+    """Count a started process.
+
+    `starts` is an argument because the globals no longer exist when the interpreter exits.
+    """
     if event in starts:
         started.update([event])
 
@@ -161,7 +164,10 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, Any, pytest.TestReport]:
-    """Add its cost to the report of a setup, a test or a teardown. Fail a test that may not start processes but did."""
+    """Add the cost of a setup, a test or a teardown to its report.
+
+    Fail a test that started a process but may not start any.
+    """
     global spent
     report = yield
     last, spent = spent, _spent()
@@ -190,7 +196,10 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Sort the slowest files first, so that no worker runs one alone at the end. Assume a budget for EXCUSED."""
+    """Sort the slowest files first, so that no worker runs a slow file alone at the end.
+
+    The assumed cost of an EXCUSED file is its budget.
+    """
     costs = getattr(config, "workerinput", {}).get("costs", config.stash.get(EARLIER, {}))
     took_s = {name: cost["s"] for name, cost in costs.items()}
     longest = dict.fromkeys(EXCUSED, float(BUDGET_CPU_S)) | took_s

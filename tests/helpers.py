@@ -53,7 +53,7 @@ REALTIME: dict[str, Dialect] = {
 FIRST_OF_FAMILIES: list[Dialect] = [
     dialect for dialect in DIALECTS.values() if isinstance(dialect, OpenAIDialect) and dialect.family == dialect.name
 ]
-"""Those of them that are not a variant of another service's dialect."""
+"""The dialects that are not a variant of another service's dialect: one of each family."""
 
 
 def _spelt_as(first: str) -> dict[str, str]:
@@ -90,7 +90,10 @@ def base64_of(count: int) -> str:
 
 
 def delta(dialect: Dialect, kind: str, response_id: str, payload: str | None = None) -> bytes:
-    """Return a delta of `text`, `audio` or `transcript`. Without `payload` it holds 100 ms of audio or a word."""
+    """Return a delta of kind `text`, `audio` or `transcript`.
+
+    If no `payload` is given, the delta holds 100 ms of audio or a word.
+    """
     if payload is None:
         payload = base64_of(4_800) if kind == "audio" else "word "
     ids = {"response_id": response_id, "item_id": f"item_of_{response_id}", "output_index": 0, "content_index": 0}
@@ -107,7 +110,7 @@ def created(response_id: str, **metadata: str) -> bytes:
 
 
 def done(response_id: str, status: str = "completed", *, usage: Any = None, **details: Any) -> bytes:
-    """Return a `response.done` event. `details` become its `status_details`."""
+    """Return a `response.done` event. Its field `status_details` contains `details`."""
     response = {"id": response_id, "status": status, "status_details": details or None, "usage": usage}
     return message("response.done", response=response)
 
@@ -151,7 +154,10 @@ def speech_started(item_id: str, **audio: int) -> bytes:
 
 
 def speech_stopped(item_id: str, **audio: int) -> bytes:
-    """Return a `speech_stopped` event. `audio_end_ms`: the end of speech, if the service reports it."""
+    """Return a `speech_stopped` event.
+
+    `audio_end_ms` is the position of the end of speech; omit it if the service reports none.
+    """
     return message("input_audio_buffer.speech_stopped", item_id=item_id, **audio)
 
 
@@ -198,7 +204,10 @@ Task = TypeVar("Task")
 
 
 class Talk:
-    """A timeline with an open session and instants in ms. `service_responds`: the VAD creates the responses."""
+    """A timeline with an open session, driven by instants in ms.
+
+    If `service_responds`, the VAD creates the responses.
+    """
 
     def __init__(
         self,
@@ -260,18 +269,24 @@ class Talk:
         return taken
 
     def work(self, at_ms: float, kind: type[Task]) -> list[Task]:
-        """Return the session's tasks of one type at this instant. Delivered turns are appended to `taken`."""
+        """Return the session's tasks of one type that are due at this instant.
+
+        Append the turns that they deliver to `taken`.
+        """
         works = list(self.timeline.actions(at(at_ms), at(at_ms)))
         self.taken += [work.turn for work in works if isinstance(work, DeliverTurn)]
         return [work for work in works if isinstance(work, kind)]
 
     def deadline(self) -> tuple[int, str, str] | None:
-        """Return (instant, outcome, detail): when and how an open turn ends if no message arrives."""
+        """Return (instant, outcome, detail) of the end that an open turn gets if no message arrives.
+
+        Return None if no deadline is set.
+        """
         due = self.timeline.turns.pop_timed_out(self.timeline.limits)
         return None if due is None else due[:3]
 
     def only(self, at_ms: float = 100_000_000) -> TurnObservation:
-        """Return the only turn that is over at this instant."""
+        """Return the observation of the only turn. It must have ended by this instant."""
         (turn,) = self.take(at_ms)
         return turn
 
@@ -364,15 +379,18 @@ Turn = Callable[[str], Iterable[PeerAnswer]]
 
 
 def spoken(messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20 * MS) -> list[PeerAnswer]:
-    """Return the messages with delays: `first_ns` for the first, and `gap_ns` more for each further one."""
+    """Return each message with its delay: `first_ns` for the first message, and `gap_ns` more for each one after it."""
     return [(first_ns + place * gap_ns, data) for place, data in enumerate(messages)]
 
 
 @dataclass
 class Service:
-    """A service that answers one session. `turns` hold the answers to each `response.create`; after them all succeed.
+    """A service that answers one session.
 
-    It always confirms settings. With `acknowledges` it confirms items and commits, with `transcript_ns` only commits.
+    `turns` holds the answers to the first `response.create` events; all later ones succeed.
+
+    The service always confirms settings. With `acknowledges` it also confirms items and commits. With only
+    `transcript_ns` it also confirms commits.
     """
 
     dialect: Dialect = GA
@@ -452,7 +470,10 @@ def receive(transport: Transport, until_ns: int) -> list[ReceivedMessage]:
 
 
 def interrupt_after(transport: MemoryTransport, moments: int) -> None:
-    """Press Ctrl-C at the `moments`-th moment: the start of a wait, a received message, or a chunk that is due."""
+    """Simulate Ctrl-C at moment number `moments`.
+
+    A moment is the start of a wait, a received message, or a chunk that is due.
+    """
     whole, offer, left = transport.receive_until, transport.try_send, moments
 
     def a_moment_passes() -> None:
@@ -491,7 +512,7 @@ class Listening:
     began: int = 0
     paid_for: list[TokenUsage] = field(default_factory=list)
     spent_after: int = 1 << 30
-    """The number of responses that the budget allows."""
+    """The number of responses after which the budget is used up."""
     on_turn: Callable[[TurnObservation], None] = lambda turn: None
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
@@ -652,7 +673,7 @@ def present(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def designs(times: Mapping[str, Mapping[LiveMetricKey, list[int]]], failures: Failures) -> dict[str, dict[str, float]]:
-    """Return the counts of a worker's report for targets with these turns, if each turn has a session of its own."""
+    """Return the counts in a worker's report for targets with these turns, as if each turn had its own session."""
     turns = {
         arm: max([0, *(len(of) for of in times.get(arm, {}).values())]) + sum(n for _, n in failures.get(arm, ()))
         for arm in times.keys() | failures.keys()

@@ -1,8 +1,9 @@
 """Transports without a network: a peer in memory and a virtual clock, for tests of code that drives a session.
 
-The clock stops while the session computes and jumps when it waits. So a test takes no time, and every instant is known
-exactly. The peer of a `MemoryTransport` is a function: it takes one client message and returns the answers of the
-service as pairs (delay in ns, message). The peer of a `LiveTransport` decides itself what it sends and when.
+The clock stops while the session computes, and jumps when the session waits. So a test takes no time, and every instant
+is known exactly. The peer of a `MemoryTransport` is a function: it takes one client message and returns the answers of
+the service as pairs (delay in ns, message). The peer of a `LiveTransport` is an object that decides what to send and
+when.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ class MemoryTransport:
                 return
 
     def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
-        """Do nothing: this transport matches no deltas, it delivers each message whole."""
+        """Do nothing, because this transport matches no deltas and delivers each message whole."""
 
     def _come_about(self, until_ns: int) -> None:
         """Schedule the messages that the peer sends unasked until an instant."""
@@ -146,7 +147,7 @@ class MemoryTransport:
 
 
 class LivePeer(Protocol):
-    """A peer that decides itself what it sends and when."""
+    """A peer that decides for itself what to send and when."""
 
     def hear(self, message: bytes, at_ns: int) -> None:
         """Receive a client message."""
@@ -155,7 +156,7 @@ class LivePeer(Protocol):
         """Return the instant of its next message, as currently planned; None if none is planned."""
 
     def say(self, now_ns: int) -> Iterable[PeerAnswer]:
-        """Return (instant, message) of all messages that are due."""
+        """Return the (instant, message) of each message that is due."""
 
 
 class LiveTransport(MemoryTransport):

@@ -33,7 +33,10 @@ import pytest
 FOLDER = Path("build/mutants")
 RESULT = Path("build/mutants.json")
 FIRST_TESTS, FIRST_FILES = 40, 8
-"""The quickest tests run first. They come from few files, since the import of a file takes longer than most tests."""
+"""The quickest tests run first.
+
+They are taken from few files, because the import of a file takes longer than most tests.
+"""
 LONGEST_S = 40.0
 """The maximum total duration (measured without mutants) of the tests that are run for one mutant."""
 HANGS_S = 240
@@ -47,7 +50,10 @@ NO_LOGIC = (ast.JoinedStr, ast.Raise, ast.Assert)
 
 @dataclass
 class Mutant:
-    """A change of one expression: `now` replaces `was`. `line` is the text of its line, by which it is found again."""
+    """A change of one expression: `now` replaces `was`.
+
+    `line` is the text of the line, by which the line is found again.
+    """
 
     path: str
     number: int
@@ -56,16 +62,20 @@ class Mutant:
     now: str
     column: int = 0
     fate: str = ""
-    """`killed by TEST`, `killed: it hangs`, `killed: the process ends`, `lives`, `not covered`, or `gone` (no line)."""
+    """The result of the mutant's test.
+
+    It is `killed by TEST`, `killed: it hangs`, `killed: the process ends`, `lives`, `not covered`, or `gone` (its line
+    does not exist any more).
+    """
 
     def find(self, text: str) -> bool:
-        """Set `number` to the nearest line with this text. Return whether there is one."""
+        """Set `number` to the nearest line with the mutant's text. Return whether the file has such a line."""
         found = [number for number, line in enumerate(text.splitlines()) if line.strip() == self.line]
         self.number = min(found, key=lambda at: abs(at - self.number), default=self.number)
         return bool(found)
 
     def spoil(self, text: str) -> str:
-        """Return the file with the mutant in its line."""
+        """Return the text of the file, in which the mutant replaces the original expression."""
         lines = text.splitlines(keepends=True)
         line = lines[self.number]
         at = len(line) - len(line.lstrip()) + self.column
@@ -212,7 +222,7 @@ class Suite:
 
 
 def parts(tests: Sequence[str], seconds: dict[str, float]) -> Iterator[list[str]]:
-    """Yield the tests of the first process, then those of the second, up to the maximum total duration."""
+    """Yield the tests for the first process, then the tests for the second one, up to the maximum total duration."""
     first: list[str] = []
     files: set[str] = set()
     rest: list[str] = []
@@ -253,7 +263,7 @@ class Killer:
 
 
 def run(mutant: Mutant, tests: Sequence[str], pipe: int) -> None:
-    """Run tests with a mutant in this process, which must not have imported the product."""
+    """Run tests with a mutant in this process. The process must not have imported the product before."""
     path = str(Path(mutant.path).resolve())
     changed = mutant.spoil(Path(path).read_text(encoding="utf-8"))
     original = SourceFileLoader.get_code
@@ -283,7 +293,7 @@ class Trial:
         self.ends_at = 0.0
 
     def go_on(self) -> bool:
-        """Start the next part. Return False if there is none or the mutant is killed."""
+        """Start the next part. Return False if there is no further part, or if the mutant is killed."""
         tests = next(self._parts, [])
         if not tests or self.mutant.fate != "lives":
             return False
@@ -396,7 +406,10 @@ def main() -> None:
 
 
 def is_there(one: Mutant, suite: Suite, tests: Sequence[str]) -> bool:
-    """Return whether the test that killed a mutant earlier still exists. Outside `tests`, check only its file."""
+    """Return whether the test that killed a mutant earlier still exists.
+
+    If the test is not among `tests`, check only its file.
+    """
     killer = function_of(one.fate.removeprefix("killed by "))
     file = killer.partition("::")[0]
     elsewhere = not file.startswith(tuple(tests)) and Path(file).is_file()

@@ -18,7 +18,7 @@ from typing import Any
 from tests import forked
 
 ROOT = Path(__file__).parents[1]
-GUARD_S = 600.0  # The timeout for a hang. It measures nothing: a busy machine may take minutes.
+GUARD_S = 600.0  # The timeout in s that detects a hang. It is long because a busy machine may take minutes.
 POLL_S = 0.02
 
 QUICK = """

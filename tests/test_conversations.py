@@ -85,7 +85,7 @@ def responses(talk: Talked) -> list[str]:
 
 
 def calls_of(talk: Talked, response_id: str) -> list[int]:
-    """Return when the arguments of each function call of a response were complete."""
+    """Return the instants at which the arguments of a response's function calls were complete."""
     return [at_ns for at_ns, _ in events_sent_in(talk, response_id, "response.function_call_arguments.done")]
 
 
@@ -202,9 +202,9 @@ def test_a_python_function_receives_the_arguments_of_the_call() -> None:
 
 
 def played_ns_of(audio: list[tuple[int, int]], jitter_ns: int, stopped_ns: int) -> int:
-    """Return how much of an item's audio has been played when the player stops.
+    """Return the ns of an item's audio that have been played when the player stops.
 
-    The player waits for late audio and then continues at once.
+    If audio is late, the player waits for it and then continues at once.
     """
     played_ns, free_ns = 0, audio[0][0] + jitter_ns
     for at_ns, size in audio:
@@ -481,7 +481,7 @@ def test_a_turn_with_fillers_has_the_metrics_of_its_answer_and_its_own_turn_type
 
 
 def test_a_turn_with_endless_function_calls_ends_as_limit_exceeded() -> None:
-    """With `tool_choice: required` the model calls a function in every response, whatever functions return."""
+    """With `tool_choice: required` the model calls a function in every response, whatever the functions return."""
     talk = with_functions(say(), say(), profile=default_profile(), tool_choice="required")
 
     (turn,) = talk.turns

@@ -128,7 +128,7 @@ EDGES = ("item added", "item done", "call added", "call done", "audio done", "tr
 
 
 class Copy:
-    """One of three sessions with the same inputs. `log` is the event log that it writes, if any."""
+    """One of three sessions with the same inputs. `log` is the event log that the session writes, or None."""
 
     def __init__(self, transport: MemoryTransport, script: PreparedScript, log: EventLog | None = None) -> None:
         self.transport, self.script, self.listening = transport, script, Listening()
@@ -175,7 +175,10 @@ class Copy:
 
 
 class DeltaPaths(RuleBasedStateMachine):
-    """The same inputs for a session that decodes all deltas, one that matches them, and one that also writes a log."""
+    """Three sessions with the same inputs.
+
+    One decodes all deltas, one matches them, and one matches them and writes a log.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -232,7 +235,7 @@ class DeltaPaths(RuleBasedStateMachine):
     @precondition(lambda self: self.may_start)
     @rule(within=SELDOM, waits=SELDOM)
     def start_turn(self, within: bool, waits: bool) -> None:
-        """Start a turn. With `within`, a step may follow within it. With `waits`, the service does not reply yet."""
+        """Start a turn. If `within`, a step may follow within the turn. If `waits`, the service does not reply yet."""
         self.ends, spoken = not within, self.copies[0].script.turns[self.turns].plan.vad
         self.turns += 1
         for copy in self.copies:
@@ -280,7 +283,7 @@ class DeltaPaths(RuleBasedStateMachine):
 
     @rule(of_turn=st.integers(1, TURNS))
     def another_reply(self, of_turn: int) -> None:
-        """Let the following events belong to another turn's reply, or to an unrequested one, until a turn starts."""
+        """Assign the following events, until a turn starts, to the reply of another turn or to an unrequested reply."""
         self.reply = f"r{of_turn}"
 
     @rule(later_ms=LATER_MS)

@@ -21,7 +21,7 @@ CHUNK_MS = 100
 """The maximum delay after which the agent detects the end of a question."""
 QUESTIONS = 3
 QUESTION = (8_000 * np.sin(np.arange(24 * 1_500) / 8)).astype("<i2").tobytes()
-"""It has no pauses, because the agent of these tests takes a pause for the end."""
+"""A recorded question without pauses, because the agent of these tests takes a pause for the end of the question."""
 STEPS: tuple[Step, ...] = (
     GreetingTurn(wait_for="greeting"),
     *[AudioTurn(audio=(Pcm(Path("question.wav"), "question", QUESTION, SpeechSpan(0, len(QUESTION) // 2)),))]

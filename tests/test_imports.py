@@ -1,6 +1,6 @@
-"""Rules for imports: which module may import which, and where each library may be used. Rules for names and texts.
+"""Rules for imports, names and texts. The rules for imports define where each module and each library may be imported.
 
-All tests that read parsed code are in this file, so that each module is parsed once.
+All tests that read parsed code are in this file, so that each module is parsed only once.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ STARTED = {
     "rtbench.cli.run": {"bench.load.run_files"},
     "bench.load.runners.monitor": {"bench.load.runners.otel_exporter"},
 }
-"""Module → the modules that it starts as processes."""
+"""The modules that each module starts as processes."""
 
 
 def modules() -> dict[str, Path]:
@@ -169,8 +169,8 @@ MODULES = modules()
 @cache
 def tree(name: str) -> ast.Module:
     code = ast.parse(MODULES[name].read_text(encoding="utf-8"))
-    # The tree stays. Otherwise garbage collection scans all trees repeatedly, which takes four times as long as
-    # parsing.
+    # The parsed tree stays in memory and is excluded from garbage collection. Otherwise the garbage collector would
+    # scan all trees repeatedly, which takes four times as long as parsing.
     gc.freeze()
     return code
 
@@ -182,7 +182,7 @@ def nodes(name: str) -> tuple[ast.AST, ...]:
 
 @cache
 def imports(name: str) -> frozenset[str]:
-    """Return every module that a module imports at any place, and every name that it imports from one."""
+    """Return every module that a module imports anywhere in its code, and every name that it imports from a module."""
     return frozenset(_imports(name))
 
 
@@ -224,10 +224,10 @@ def test_a_layer_imports_only_layers_below_it(package: str) -> None:
 
 
 def modules_used_by(name: str) -> set[str]:
-    """Return our modules that a module imports, including imports within functions and for types only.
+    """Return the modules of this project that a module imports, including imports within functions and for types only.
 
-    Imports for types count, because a cycle of them is a cycle for readers, too. A package is omitted if only its
-    modules are imported from it, or if the module is in it.
+    Imports for types count because a cycle of such imports is a cycle for readers, too. A package is omitted if the
+    module imports only modules of the package, or if the module itself is in the package.
     """
     packages = {
         node.module
@@ -243,7 +243,7 @@ CODE = MODULES.keys() | C_MODULES.keys()
 
 
 def test_a_module_assigns_each_constant_once() -> None:
-    """A second value further down would apply to all users of the first."""
+    """If a constant had a second assignment further down, the functions above it would use the second value, too."""
     given = Counter(
         (name, target.id)
         for name in MODULES
@@ -332,7 +332,7 @@ def test_every_module_that_is_started_by_name_is_listed() -> None:
 
 
 def calls(name: str, functions: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield (module, function) of every function call `module.function(…)` of these functions."""
+    """Yield the (module, function) of each call `module.function(…)` to one of these functions."""
     for node in nodes(name):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in functions:
             yield ast.unparse(node.func.value), node.func.attr
@@ -365,7 +365,7 @@ def test_clocks_are_read_only_in_bench_clock() -> None:
 
 @pytest.mark.parametrize("name", DRAWING)
 def test_a_module_that_draws_figures_computes_nothing(name: str) -> None:
-    """From the statistics it may import only types."""
+    """A drawing module may import only types from the statistics."""
     named = set(imports(name))
 
     assert not [module for module in named if within(module, *COMPUTING)]
@@ -381,7 +381,10 @@ TAKES_APART = {"partition", "rpartition", "split", "rsplit", "startswith", "remo
 
 
 def test_live_views_parse_no_names() -> None:
-    """The target, metric and measured_from are fields of a latency's key. Only an outcome is split, at a colon."""
+    """The target, the metric and `measured_from` are fields of a latency's key, so no view parses them from a name.
+
+    Only an outcome is split, at its colon.
+    """
     parsed = {(name, f"{of}.{function}") for name in LIVE_VIEWS for of, function in calls(name, TAKES_APART)}
 
     assert parsed == {("bench.load.execution.progress", "turn.outcome.partition")}
@@ -392,7 +395,7 @@ def test_live_views_parse_no_names() -> None:
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ONLY_FOR_TYPES = {"_typeshed"}
 NEVER_NAMED = {"pysocks"}
-"""The package that requests, and so azure-identity, uses for SOCKS proxies."""
+"""The distributions that no module imports by name. requests, and so azure-identity, uses pysocks for SOCKS proxies."""
 distributions = cache(packages_distributions)
 
 
@@ -422,7 +425,7 @@ def declared(requirements: list[str]) -> set[str]:
 
 
 def imported() -> set[str | None]:
-    """Return the distributions of all modules that ours import."""
+    """Return the distributions that contain the modules that our modules import."""
     foreign = {
         module
         for name in MODULES
@@ -452,7 +455,8 @@ NOUNLESS = {
 }
 
 NANOSECONDS = 1_000_000_000
-"""The nanoseconds per second: the only factor with one meaning. Every other factor may also be a count."""
+"""The number of nanoseconds per second. It is the only factor with one meaning; any other factor may also be a count.
+"""
 
 
 def test_factors_between_units_are_defined_only_in_bench_units() -> None:
@@ -537,7 +541,10 @@ PROSE = {
     *("sentence", "notice", "note", "reason", "remedy", "verdict", "headline", "mark", "stopped", "cause", "unfit"),
     *("why", "said", "judged", "outcome", "threshold"),
 }
-"""The names of values that hold text for people. Code that needs its content must use the value behind the text."""
+"""The names of values that hold text for people.
+
+Code must not parse such a text: it must use the value from which the text is made.
+"""
 PARSERS = {
     *("startswith", "endswith", "partition", "rpartition", "split", "removeprefix", "removesuffix", "find", "index"),
 }

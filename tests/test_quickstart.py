@@ -91,7 +91,10 @@ def test_a_busy_machine_runs_fewer_calls_at_a_time_but_enough_in_two_minutes(spa
 def test_sessions_sets_the_number_of_sessions(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """On a busy machine fewer run at a time. For a deployment, the cost estimate is for this number."""
+    """On a busy machine fewer sessions run at a time.
+
+    For a deployment, the cost estimate is for the given number of sessions.
+    """
     played: list[quickstart.DemoLoad] = []
     monkeypatch.setattr(quickstart, "spare_cores", lambda: 0.5)
     monkeypatch.setattr(quickstart, "simulator", lambda: nullcontext({"port": 1, "urls": {"ga": "ws://127.0.0.1:1"}}))

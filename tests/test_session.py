@@ -1,6 +1,6 @@
 """A session over a transport without a network. Time passes only while the session waits.
 
-The start, the turns, the other messages, the end, and the messages with transmit timestamps.
+The tests cover the start, the turns, the other messages, the end, and the messages with transmit timestamps.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class Dawdling(Listening):
 
 @pytest.mark.parametrize(("updated_ms", "outcome"), [(1_980, "ok"), (2_001, "timeout:session")])
 def test_settings_that_are_sent_late_have_the_rest_of_the_session_timeout(updated_ms: int, outcome: str) -> None:
-    """The process is suspended for an hour after the greeting, which arrives 10 ms after the start."""
+    """The process is suspended for an hour after the greeting. The greeting arrives 10 ms after the start."""
     service = Service(settings_ns=updated_ms * MS)
     transport = GuardedTransport(service)
 
@@ -882,7 +882,7 @@ def test_an_acknowledgement_after_the_turn_is_not_awaited() -> None:
 
 
 def test_transmit_timestamps_are_polled_only_when_one_is_due() -> None:
-    """A reply of many deltas needs one poll after the send and one at the acknowledgement, whatever its length."""
+    """A reply of any number of deltas needs two polls: one after the send, and one at the acknowledgement."""
 
     def looks(deltas: int) -> int:
         def turn(response_id: str) -> list[tuple[int, bytes]]:

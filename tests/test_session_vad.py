@@ -68,7 +68,7 @@ def noticed(number: int, at_ns: int = 500 * MS) -> list[PeerAnswer]:
 
 
 def answered(number: int, at_ns: int = 600 * MS, audio_ms: int = 100) -> list[PeerAnswer]:
-    """Return the response that begins `at_ns` after that chunk and is done 400 ms later."""
+    """Return the response that begins `at_ns` after the turn's last chunk of speech and is done 400 ms later."""
     response_id = f"r{number}"
     return [
         (at_ns, created(response_id)),
@@ -222,7 +222,7 @@ def test_a_reply_to_partial_speech_that_never_ends_is_abandoned_after_next_delta
 
 @pytest.mark.parametrize("clock", [False, True])
 def test_endless_noise_delays_the_next_turn_by_at_most_the_response_timeout(clock: bool) -> None:
-    """Each noise is answered, and the next noise interrupts that answer."""
+    """Each noise gets an answer, and the next noise interrupts this answer."""
     after, cancelled = hearing(2), {"type": "cancelled", "reason": "turn_detected"}
     for number in range(40):
         began_ms, name, answer = 700 + 2_500 * number, f"n{number}", f"rn{number}"
@@ -340,7 +340,7 @@ def test_a_connection_that_closes_while_a_chunk_is_sent_ends_the_session() -> No
 
 @pytest.mark.parametrize("abandoned", [False, True])
 def test_a_finished_session_leaves_no_reference_cycles(abandoned: bool) -> None:
-    """A garbage collection that searches for cycles delays all sessions."""
+    """A garbage collection that has to find such cycles would delay all sessions of the process."""
     script = build_script(play(300), say(), turn_detection=VAD)
     transport = GuardedTransport(Hearing(after=hearing(3)))
     session = seated(script, transport)[0]

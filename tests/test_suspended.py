@@ -1,8 +1,7 @@
-"""A process that is suspended when a timeout ends: received data are read before any decision.
+"""A process that is suspended when a timeout ends reads the received data before it decides on an outcome.
 
-If it is unknown when a message arrived, the outcome is not a timeout of the service. The session uses a real
-connection. From the request on the process is busy, as if suspended by SIGSTOP, until a thread has sent the messages of
-the service.
+If the arrival of a message is unknown, the outcome is not a timeout of the service. The session uses a real connection.
+From the request on, the process is busy, as if suspended by SIGSTOP, until a thread has sent the service's messages.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
 
 @pytest.fixture(scope="module", autouse=True)
 def stamping() -> None:
-    """Wait until the kernel timestamps packets: it enables timestamps with a delay."""
+    """Wait until the kernel timestamps packets, because it enables timestamps with a delay."""
     while not kernel_timestamps(GUARD_S):
         pass
 
@@ -77,7 +76,7 @@ def played(
 ) -> tuple[SessionObservation, TurnObservation]:
     """Run a session whose process is blocked until its service has sent `early` and then `late`.
 
-    The timeout of the first delta ends between the two, however long both take.
+    The timeout of the first delta ends after `early` and before `late`, however long the sends take.
     """
     with connected_websocket(tls, certificate) as (transport, peer):
 
@@ -113,7 +112,7 @@ def test_a_reply_that_arrived_in_time_counts_even_if_it_is_read_late(
 def test_a_reply_that_may_have_arrived_in_time_is_not_a_timeout(
     tls: bool, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
-    """Data that are read together have one kernel timestamp: that of the last packet."""
+    """Data that are read together have only one kernel timestamp, which is that of the last packet."""
     session, turn = played(certificate, [created("r1"), delta(GA, "audio", "r1")], [done("r1")], tls=tls)
 
     assert (session.outcome, turn.outcome) == ("ok", STARVED)

@@ -1,7 +1,9 @@
-"""Complete conversations with the simulator's own behaviour, without a network. Every value is compared with the truth.
+"""Complete conversations with the simulator's own behaviour, without a network.
 
-Client and service share one virtual clock, and messages arrive without delay. The ground truth is what the simulator
-sent and when, what the session sent and when, and the samples of the reply.
+Each value is compared with the ground truth.
+
+Client and service share one virtual clock, and messages arrive without delay. The ground truth consists of all that the
+simulator sent, all that the session sent, the times of both, and the samples of the reply.
 """
 
 from __future__ import annotations
@@ -318,9 +320,10 @@ class Truth:
         return said[0].get("text") or said[0]["transcript"], understood
 
     def microphone(self, number: int, samples: int) -> Fraction:
-        """Return when a microphone had recorded this many samples (of 24,000 per second) of a turn's recording.
+        """Return the instant at which a microphone had recorded this number of samples of a turn's recording.
 
-        It is computed from the bytes that the service received and their instants.
+        There are 24,000 samples per second. The instant is computed from the bytes that the service received and from
+        their arrivals.
         """
         begin = [event["event_id"] for _, event in self._appends].index(f"turn-{number}-append-1")
         wanted_s, recorded_s = Fraction(samples, RATE_HZ), Fraction(0)
@@ -336,11 +339,12 @@ class Truth:
                 if sent.audio_bytes]  # fmt: skip
 
     def _played(self, number: int) -> tuple[Fraction | None, Fraction, int]:
-        """Return when the first audible sample of a turn's reply is played, the ns of stalls in it, and their number.
+        """Return (instant of playback of the reply's first audible sample, ns of stalls in the reply, number of
+        stalls).
 
-        From its arrival and the duration of the earlier audio, each delta gives the earliest possible start of
-        playback. So does the jitter buffer. A sample is played as the latest of these starts, up to its own delta,
-        requires.
+        Each delta requires a minimum start of playback: its arrival minus the duration of all earlier audio. The jitter
+        buffer requires one, too. The playback time of a sample follows from the latest of these starts, up to the
+        sample's own delta.
         """
         deltas, rate = self.deltas(number), self._spoken_as.rate_hz
         samples = [self._spoken_as.decode(data).astype(int) for _, data in deltas]
@@ -637,11 +641,14 @@ def test_the_delay_of_idle_prompts_equals_the_ground_truth(speed: float) -> None
 
 
 Trouble = str | int | bytes | CloseInfo
-"""A fault of an event: it is dropped (`lost`), sent `twice`, delayed by this many ns, or preceded by other data."""
+"""A fault of an event.
+
+The event is dropped (`lost`), sent `twice`, delayed (a number of ns), or preceded by other data.
+"""
 
 
 class Troubled(Simulator):
-    """A simulator with faults at events of given numbers. With `endless` it never sends `response.done`."""
+    """A simulator with faults at events of given numbers. If `endless`, it never sends `response.done`."""
 
     def __init__(
         self, dialect: Dialect, profile: Profile, seed: int, troubles: Mapping[int, Trouble], *, endless: bool = False
@@ -726,7 +733,10 @@ def sayable(steps: list[Step], dialect: Dialect) -> bool:
 
 
 def playable(steps: list[Step]) -> list[Step]:
-    """Return the steps, except those within a turn that do not follow a turn."""
+    """Return the steps that can be played.
+
+    A step that belongs within a turn is omitted if it does not follow a turn.
+    """
     kept: list[Step] = []
     for step in steps:
         if not step.within_turn or (kept and (kept[-1].is_turn or kept[-1].within_turn)):
@@ -769,7 +779,10 @@ CALLS = st.builds(
 
 @dataclass
 class Conversation:
-    """A conversation before its start. `ends_ns`: the end of the run. `responses`: the number that money allows."""
+    """A conversation before its start. `ends_ns`: the end of the run.
+
+    `responses`: the number of responses that the budget allows.
+    """
 
     script: PreparedScript
     service: Troubled

@@ -1,4 +1,4 @@
-"""The cases of a subject, by number: a number is always the same case, on any machine."""
+"""The cases of a subject, by number. A number always identifies the same case, on any machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damage of valid input: bytes are flipped, cut, doubled or replaced; JSON values get another type or place."""
+"""Damage to valid input. Bytes are flipped, cut, doubled or replaced; JSON values get another type or place."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The subjects of fuzzing: each makes a case from a random source, and checks its result.
+"""The subjects of fuzzing. Each subject makes a case from a random source, and checks the result of the case.
 
-No traceback, no hang, one outcome per turn, consistent counts, and memory bounded by the size of the input. A case is
-identified by its subject and its number: `python -m benchmarks.fuzz --subject NAME --first NUMBER` repeats a failure.
+The checks are: no traceback, no hang, one outcome per turn, consistent counts, and memory bounded by the size of the
+input. A case is identified by its subject and its number: `python -m benchmarks.fuzz --subject NAME --first NUMBER`
+repeats a failure.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, clos
 Subject = Callable[[Random], None]
 TURNS_OF_A_WORKER = 9
 MAX_EVENTS = 5_000
-"""The limit of server events in response to these few client events."""
+"""The maximum number of server events in response to the client events of one case."""
 
 
 # The simulator and a client's events.
@@ -141,7 +142,7 @@ def _tell(behaviour: Behaviour, random: Random, event: dict[str, Any], at_ns: in
 
 
 def _said(behaviour: Behaviour, until_ns: int, known: list[str]) -> int:
-    """Return the number of events up to an instant. `known`: receives the items that they name."""
+    """Return the number of events up to an instant. Append to `known` the IDs of the items that these events name."""
     number = 0
     for number, sent in enumerate(behaviour.due(until_ns), 1):
         event = msgspec.json.decode(sent.body)

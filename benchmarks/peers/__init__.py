@@ -1,6 +1,6 @@
 """The same sessions with this load generator and common alternatives, against one simulator (docs/accuracy.md).
 
-`work` is the input and output of each client; `rtbench`, `websocket_client`, `openai_sdk` and `picows_uvloop` are the
-clients; `play` runs one of them with a simulator; `truth` reads the ground-truth log; `figures` joins both; `table`
-prints them; `benchmark` runs all.
+`work` has the input and output of each client. `rtbench`, `websocket_client`, `openai_sdk` and `picows_uvloop` are the
+clients. `play` runs one client with a simulator. `truth` reads the ground-truth log, and `figures` joins it with the
+client's report. `table` prints the results, and `benchmark` runs all clients.
 """

@@ -19,7 +19,7 @@ from benchmarks.watch import cores
 
 LOADS = (50, 200, 400, 800, 1400)
 TURNS, RAMP_S = 8, 4.0
-"""With these values a client that cannot carry a load is ended after half a minute."""
+"""Values for which a client that cannot sustain a load is ended after half a minute."""
 
 Runs = dict[tuple[int, str], list[table.Outcome]]
 """The outcomes of all runs, by load and client."""
@@ -84,7 +84,10 @@ def conditions(turns: int, ramp_s: float, repeat: int) -> str:
 
 
 def gave_up(runs: Runs, name: str) -> bool:
-    """Return whether this client failed at a load at which the simulator was not late; it gets no larger load then."""
+    """Return whether this client failed at a load at which the simulator was not late.
+
+    Such a client gets no larger load.
+    """
     failed = [middle(outcomes) for (_, client), outcomes in runs.items() if client == name]
     return any(isinstance(outcome, Cannot) and outcome.usable for outcome in failed)
 
@@ -102,7 +105,7 @@ def differences(runs: Runs) -> list[str]:
 
 
 def once(peer: Peer, load: Load) -> table.Outcome:
-    """Run a client once; print its row immediately, because a benchmark may be interrupted."""
+    """Run a client once. Print its row immediately, because the benchmark may be interrupted."""
     with tempfile.TemporaryDirectory() as scratch:
         outcome = judged(play(peer, load, Path(scratch)), load)
     print(table.markdown_line(table.cells(load.sessions, peer.name, outcome)), flush=True)
@@ -118,7 +121,7 @@ def judged(played: Played | Cannot, load: Load) -> table.Outcome:
 
 
 def middle(outcomes: Sequence[table.Outcome]) -> table.Outcome:
-    """Return the median of the usable runs; if the client failed in one of them, that failure."""
+    """Return the median of the usable runs. If the client failed in one of the runs, return that failure."""
     counted = [outcome for outcome in outcomes if outcome.usable] or outcomes
     failed = [outcome for outcome in counted if isinstance(outcome, Cannot)]
     return failed[0] if failed else typical([outcome for outcome in counted if isinstance(outcome, Figures)])

@@ -1,4 +1,7 @@
-"""The join of a client's report of a run with the ground truth. Pure: tables in, values out."""
+"""The join of a client's report on a run with the ground truth.
+
+The functions are pure: they take tables and return values.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from benchmarks.watch import Watched
 
 ON = ["session_id", "turn"]
 MIN_NS = 1_000_000_000
-"""The minimum length of the steady middle."""
+"""The minimum length of the period in which all sessions are open."""
 
 
 @dataclass(frozen=True)

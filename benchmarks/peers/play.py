@@ -1,4 +1,4 @@
-"""A run of one client with a simulator, each on its own core, with its report, its cost and the truth."""
+"""A run of one client with a simulator, each on its own core: the client's report, the run's cost, and the truth."""
 
 from __future__ import annotations
 
@@ -19,21 +19,26 @@ from benchmarks.watch import Watched, cores, watched
 from tests.simulator_process import ROOT, running_simulator
 
 PROFILE = "generation_speed: 4.5\nrate_limits_updated: none\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
-"""Answers with a short delay and fast generation: 40 events per second and session.
+"""A profile of answers with a short delay and fast generation: 40 events per second and session.
 
-`rate_limits.updated` is left out, because its numbers depend on the time: so every client gets the same bytes.
+The events `rate_limits.updated` are omitted because their numbers depend on the time. So every client receives the same
+bytes.
 """
 TURN_S = 1.5
 """An upper bound of the mean duration of a turn with this profile."""
 PATIENCE = 1.5
-"""A client that takes longer by this factor cannot carry the load."""
+"""The maximum duration of a run as a multiple of the planned one. A client that takes longer cannot sustain the load.
+"""
 START_S = 8.0
-"""The time to start, and to write the report."""
+"""The time in s for the start of a client and for writing its report."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """The command of a client, and the reader of its report. `utf8_check`: see Work. `tls`: the service uses wss."""
+    """The command of a client, and the reader of its report.
+
+    `utf8_check`: see `Work`. `tls`: True if the service uses wss.
+    """
 
     name: str
     command: Callable[[Work, Path], list[str]]
@@ -137,9 +142,9 @@ def play(
 
 
 def environment(work: Work, ca: Path | None) -> dict[str, str]:
-    """Return our environment, without variables that would send a client elsewhere.
+    """Return the environment of this process, without the variables that would direct a client to another service.
 
-    `ca`: the only certificate authority that OpenSSL trusts, instead of the system's.
+    `ca`: the only certificate authority that OpenSSL trusts. It replaces the authorities of the system.
     """
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_OPENAI_", "OPENAI_"))}
     trusted = {} if ca is None else {"SSL_CERT_FILE": str(ca)}

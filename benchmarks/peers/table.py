@@ -11,7 +11,11 @@ HEADER = (
     "sessions", "client", "error p50", "p99", "p99.9 ms", "CPU µs/event", "events/s", "MB received",
     "ttfa reported", "ttfa true, ms", "simulator late", "other programs",
 )  # fmt: skip
-"""`off`: arrival − send timestamp. `ttfa`: p50 · p99. `simulator late`: p99, ms. `others`: of the client's core."""
+"""The columns of the table.
+
+The error is arrival − send timestamp. The times to first audio are p50 · p99. The lateness of the simulator is a p99 in
+ms. The use by other programs is a share of the client's core.
+"""
 LATE = "not used"
 
 
@@ -55,12 +59,12 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def markdown_line(cells: Sequence[str]) -> str:
-    """Return one row, which is readable without the others."""
+    """Return one row of a Markdown table, which is readable without the other rows."""
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def memory(outcomes: Mapping[tuple[int, str], Outcome]) -> list[str]:
-    """Return a line per client: memory per session, as the slope over the loads that it carried."""
+    """Return a line per client with its memory per session: the slope over the loads that the client sustained."""
     lines = []
     for client in dict.fromkeys(client for _, client in outcomes):
         resident = {

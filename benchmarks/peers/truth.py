@@ -1,6 +1,6 @@
-"""The times at which the simulator sent each event of a run. A turn's row has seven of them.
+"""The times at which the simulator sent each event of a run. The row of a turn stores seven of these times.
 
-`rtbench.calibrate.ground_truth` reads the same log, but without the order and bytes of events, which prove equal work.
+`rtbench.calibrate.ground_truth` reads the same log, but without the order and bytes of events. They prove equal work.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ class Truth:
     late_ns: Ints
 
     def steady(self) -> tuple[int, int]:
-        """Return the time from which all sessions were open until the first was done; end < begin if there was none."""
+        """Return (begin, end) of the period in which all sessions were open and none was done.
+
+        If there is no such period, end is less than begin.
+        """
         return int(self.sessions["opened_ns"].max()), int(self.sessions["done_ns"].min())
 
     def done_bytes(self) -> int:

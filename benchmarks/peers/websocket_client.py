@@ -1,7 +1,7 @@
 """A typical Locust file: websocket-client, `json.loads` of each message, `base64.b64decode` of each delta.
 
-It favours the library in two ways: the clock is read as soon as `recv` returns, before the message is decoded, and it
-is perf_counter, not time.
+The file favours the library in two ways. It reads the clock as soon as `recv` returns, before the message is decoded.
+And the clock is perf_counter, not time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The input, messages and output of every client. It has no clock, no socket and no library."""
+"""The work, the messages and the report that all clients share. The module has no clock, no socket and no library."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Work:
         return {VARIABLE: json.dumps(asdict(self))}
 
     def opens_after_s(self, number: int) -> float:
-        """Return when session `number`, counted from 0, is due to be opened."""
+        """Return the time in s, after the start, at which session `number` (counted from 0) is due to be opened."""
         return number * self.ramp_s / self.sessions
 
 
@@ -69,10 +69,10 @@ def response_create() -> dict[str, Any]:
 
 @dataclass(slots=True)
 class SessionRecord:
-    """The report of a client on one session; all instants are from its own clock, CLOCK_MONOTONIC in ns.
+    """The report of a client on one session. All instants are from the client's clock, CLOCK_MONOTONIC in ns.
 
-    `stamps`: the arrival of each message, from session.created to the last response.done, in order; `wire_bytes`: the
-    length of their frames; `requested`: the instant before each response.create was sent.
+    `stamps`: the arrival of each message, from session.created to the last response.done, in order. `wire_bytes`: the
+    length of the frames of these messages. `requested`: the instant before each response.create was sent.
     """
 
     session_id: str = ""
@@ -97,7 +97,7 @@ def utf8_bytes(text: str) -> int:
 
 
 def write_records(path: str, sessions: Sequence[SessionRecord]) -> None:
-    """Replace the file in one step, so that a waiting reader finds it complete."""
+    """Replace the file in one step, so that a reader that waits for the file finds it complete."""
     rows = [
         {
             "session_id": s.session_id,

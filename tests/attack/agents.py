@@ -1,8 +1,8 @@
 """Misbehaviours of agents in three dialects, and the expected outcome of each.
 
 An agent is a generator. It yields a message to send now, a time in ms to wait, a `Cue`, or a `CloseInfo`. Its caller
-waits for the greeting, asks something, and interrupts the answer after 0.2 s, or does only the first of these steps.
-Attacks below the level of messages are the same for all services: see `tests.system.attack.evil_server`.
+waits for the greeting, asks something, and interrupts the answer after 0.2 s; in some cases the caller only waits for
+the greeting. Attacks below the level of messages are the same for all services: see `tests.system.attack.evil_server`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class AgentVoice:
         return dumped({"event": "mark", "streamSid": "MZ", "mark": {"name": name}})
 
     def speech(self, ms: float, level: int = 8_000) -> Samples:
-        """Return syllables: 400 Hz, 140 ms loud and 60 ms silent; a constant level would be taken for a hum."""
+        """Return syllables of 400 Hz, each 140 ms loud and 60 ms silent. A constant level would be taken for a hum."""
         places = np.arange(round(self.format.rate_hz * ms / 1_000))
         at_ms = places * 1_000 // self.format.rate_hz
         return (level * (at_ms % 200 < 140) * np.sin(2 * np.pi * 400 * places / self.format.rate_hz)).astype(np.int16)
@@ -100,13 +100,13 @@ def dumped(message: Any) -> bytes:
 
 
 FOR_EVER_MS = 4_000
-"""Longer than each limit of the caller, except `done`, which is 1.5 times as long."""
+"""A duration that exceeds each limit of the caller, except `done`, which is 1.5 times as long."""
 
 
 class HostileAgent(NamedTuple):
     """The behaviour of an agent, its dialect, and the outcomes of its caller's turns, in order.
 
-    `turns`: the number of turns that are run, of three.
+    `turns`: the number of turns that are run; the script has three.
     """
 
     act: Callable[[AgentVoice], Actions]
@@ -262,7 +262,7 @@ def edited(old: bytes, new: bytes) -> Act:
 
 
 def followed(by: Callable[[AgentVoice, int], Action]) -> Act:
-    """Return an agent that greets and adds `by(mouth, number)` after each action."""
+    """Return an agent that greets and, after each action, adds `by(voice, number)`."""
     return sequence(lambda voice: (
         one for number, action in enumerate(voice.says()) for one in (action, by(voice, number))))  # fmt: skip
 

@@ -56,7 +56,7 @@ HEARD_ALONE = {
     *("voice_to_voice", "dead_air", "stall_duration", "overlap", "unplayed_audio"),
     *("barge_in_yield", "barge_in_last_audio", "barge_in_detection", "barge_in_late_audio"),
 }
-"""The metrics of a service that reports no events except that it detects its caller's speech."""
+"""The metrics of a call whose service reports no events. The service only detects the caller's speech."""
 ENDS_CALL = ("timeout:", "closed:", "protocol_error:", "limit_exceeded:")
 
 
@@ -126,7 +126,7 @@ def test_an_agent_that_is_not_silent_within_two_seconds_has_not_yielded(tmp_path
 
 
 def test_a_greeting_is_decoded_in_the_output_format_of_the_session(tmp_path: Path) -> None:
-    """In the wrong format, playback would last until the first answer comes, and would count as part of it."""
+    """In a wrong format, the greeting's playback would last until the first answer, and would count as part of it."""
     voice = AgentVoice("pcm", PCM16_48K)
 
     def actions() -> Actions:

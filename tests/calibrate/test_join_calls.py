@@ -1,4 +1,4 @@
-"""Rows of calls with an agent, joined with the truth log: when the agent was audible, and when it became silent."""
+"""Rows of calls with an agent, joined with the truth log: when the agent became audible, and when silent."""
 
 from __future__ import annotations
 

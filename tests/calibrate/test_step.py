@@ -30,15 +30,15 @@ SESSIONS = 100
 
 @dataclass(frozen=True)
 class Run:
-    """One turn each 100 ms from 5 s before the steady part to 5 s after it; each latency is 10 µs too long.
+    """A run with one turn each 100 ms, from 5 s before the steady part to 5 s after it. Each latency is 10 µs too long.
 
-    `lates_ms`: how late the simulator was, by the number of the turn; `ends`: the number of its processes that ended
-    normally.
+    `lates_ms`: the lateness of the simulator by the number of the turn. `ends`: the number of simulator processes that
+    ended normally.
     """
 
     validity: dict[str, Any] = field(default_factory=lambda: {"status": "valid"})
     open: dict[int, int] = field(default_factory=dict)
-    """The active sessions by second, if not all."""
+    """The number of active sessions by second, for the seconds in which not all sessions are active."""
     outcomes: dict[int, str] = field(default_factory=dict)
     """The outcomes of turns that did not succeed, by their number."""
     lates_ms: dict[int, float] = field(default_factory=dict)

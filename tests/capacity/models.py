@@ -82,7 +82,7 @@ class ModelService:
         return max((load for load in range(1, most + 1) if self.missed(load) <= ALLOWED), default=0)
 
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
-        """Run a level. At an interim analysis, the last `load` sessions that began are not complete."""
+        """Run a level. At an interim analysis, the latest `load` sessions to begin are not complete."""
         measured_s = given.load_s - min_ramp_s(given.load_s)
         missed = self._missed(rng, step.load, int(step.load * measured_s / self.session_s))
 
@@ -115,7 +115,7 @@ class PhasedService:
         return ModelService(self.missed).edge(most)
 
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
-        """Run a level. At an interim analysis, the last `load` sessions that began are not complete."""
+        """Run a level. At an interim analysis, the latest `load` sessions to begin are not complete."""
         ramp_s = min_ramp_s(given.load_s)
         measured_s = given.load_s - ramp_s
         begins_s = np.arange(int(step.load * measured_s / self.session_s)) * self.session_s / step.load
@@ -141,9 +141,9 @@ class PhasedService:
 def share_of(
     missed: Floats, turns: int, session_s: float, callers: int, measured_s: float
 ) -> Callable[[float], tuple[PerCluster, PerCluster]]:
-    """Return a function of the time after the ramp: the violations of complete sessions, and of all that began.
+    """Return a function of the time after the ramp: it returns the violations of complete and of all begun sessions.
 
-    During the level, the last `callers` sessions that began are not complete.
+    During the level, the latest `callers` sessions to begin are not complete.
     """
 
     def shown(after_s: float) -> tuple[PerCluster, PerCluster]:
@@ -158,7 +158,7 @@ def share_of(
 def level_result(
     step: NextLevel, given: LevelBudget, allowed: float, shown: Callable[[float], tuple[PerCluster, PerCluster]]
 ) -> LevelEntry:
-    """Evaluate a level at its interim analyses. `shown`: as `shown_of` returns it."""
+    """Evaluate a level at its interim analyses. `shown` is the function that `share_of` returns."""
     ramp_s, errors = min_ramp_s(given.load_s), alpha_per_analysis(given.error)
     measured_s = given.load_s - ramp_s
     answer: Answer = "inconclusive"

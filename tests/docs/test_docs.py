@@ -130,7 +130,7 @@ def test_every_address_of_the_project_is_the_one_in_pyproject_toml() -> None:
 
 
 def test_docs_commands_in_texts_name_existing_pages_and_sections() -> None:
-    """They are in messages, comments and examples: `rtbench docs NAME#SECTION`, which also works from a wheel."""
+    """Messages, comments and examples contain commands `rtbench docs NAME#SECTION`. They also work from a wheel."""
     folders = (ROOT / name for name in NAMING)
     texts = [path for folder in folders for kind in ("md", "py", "yml", "yaml") for path in folder.rglob(f"*.{kind}")]
     named = {

@@ -1,7 +1,7 @@
-"""Texts for users have the terms of the field, and none of the words that only this tool once used as terms.
+"""Texts for users contain the terms of the field, and no everyday words that only this tool once used as terms.
 
 The tests check all string literals of the tool (screens, pages, help, columns and schemas consist of them), except
-docstrings and the words of vendors. They also check the prose of README and docs, except code.
+docstrings and the messages of vendors. They also check the prose of the README and docs, except code.
 """
 
 from __future__ import annotations

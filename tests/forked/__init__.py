@@ -1,9 +1,9 @@
-"""Starting `python -m MODULE` or `python -c PROGRAM` for a test without imports: a fork server has done them.
+"""Start `python -m MODULE` or `python -c PROGRAM` for a test quickly: a fork server has already done the imports.
 
 `run` and `Popen` have the interface of subprocess. If a command begins like one of `PREPARATIONS`, it is forked from an
 interpreter with the same options that has already imported what the command needs. `tests/system/test_forked.py` checks
-that a program cannot detect this except by its parent process. Any other command is started by subprocess. Tests of
-starting a process use subprocess itself.
+that a program can detect this only by its parent process. Any other command is started by subprocess. Tests of starting
+a process use subprocess itself.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ with open(forked.__file__) as text:
 forking = types.SimpleNamespace(**vars(subprocess) | {{"Popen": forked.Popen, "run": forked.run}})
 rtbench.locust_run.subprocess = rtbench.capacity.level_run.subprocess = forking
 """
-"""The preparation for a search; the processes of its levels are forked as well."""
+"""The preparation for a capacity search. The processes of the search's levels are forked as well."""
 REPORTING = (
     "report",
     "check",
@@ -104,18 +104,19 @@ FOLDER = "FORK_SERVERS"
 """The environment variable with the folder of the servers' sockets."""
 SERVER, HAND_ON = ((Path(__file__).parent / name).read_text() for name in ("server.py", "hand_on.py"))
 STANDARD = {"p2cread": 0, "c2pwrite": 1, "errwrite": 2}
-"""The default streams of a child, by the names of subprocess for streams that are given."""
+"""The standard stream that a child gets for each stream of the caller, by subprocess's names for these streams."""
 EXECUTE = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
 
 
 cpu_s = 0.0
-"""The CPU time of forked processes that have ended, including children that they waited for."""
+"""The CPU time in s of forked processes that have ended, including the ended children for which they waited."""
 
 
 class Server:
     """A connection to the fork server for one kind of command, by interpreters with the same options.
 
-    The processes of a run of the tests share it: the first that needs it starts it, and it ends with the last.
+    All processes of one test run share the server. The first process that needs the server starts it, and the server
+    ends with the last of them.
     """
 
     def __init__(self, interpreter: tuple[str, ...], preparation: str) -> None:
@@ -124,7 +125,7 @@ class Server:
             handed_on = [_server((sys.executable, "-P"), REPORT).requests.fileno()]
             preparation += f"\nREPORTS = int(sys.argv[3])\n{HAND_ON}"
         if preparation == CAPACITY:
-            # so that it does not end with the first process that requests a level
+            # start it here, so that it does not end with the first process that requests a level
             _server((sys.executable, "-P"), LOCUST)
         self.requests: socket.socket = socket.socket(socket.AF_UNIX)
         atexit.register(self.requests.close)
@@ -192,7 +193,10 @@ def _number(status_socket: socket.socket) -> int:
 
 
 class Popen(subprocess.Popen[Any]):
-    """A subprocess.Popen that forks `[sys.executable, OPTIONS…, "-m", MODULE, WORDS…]` if a preparation exists."""
+    """A subprocess.Popen that forks `[sys.executable, OPTIONS…, "-m", MODULE, WORDS…]`.
+
+    It does so if there is a preparation for the command.
+    """
 
     _status_socket: socket.socket | None = None
 

@@ -1,8 +1,8 @@
 """A fork server: an interpreter that has imported what a command needs, and forks a process for each request.
 
-Run as `python OPTIONS -c TEXT FD PREPARATION`, with this file as the text. It is not a module of ours, so that the new
-process finds none of the tests' packages. A child returns to the last lines and runs its program there, so it ends like
-any interpreter: exit status, tracebacks, atexit and warnings at exit are its own.
+The server runs as `python OPTIONS -c TEXT FD PREPARATION`, with this file as TEXT. It is not a module of the tests, so
+that a new process has imported none of the tests' packages. A child returns to the last lines of this file and runs its
+program there. So it ends like any interpreter, with its own exit status, tracebacks, atexit functions and warnings.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ fork, wait4, close = os.fork, os.wait4, os.close  # before gevent replaces them 
 
 
 def serve(doorway: socket.socket) -> dict[str, Any]:
-    """Serve requests; return in a child, with its request.
+    """Serve requests. Return only in a child, with the request of the child.
 
-    A client's children end with it, and the server ends with its last client. A request is five descriptors: a file
-    with the request as JSON; a socket that receives pid, wait status and CPU time in µs; and the three streams.
+    When a client ends, its children end; when the last client ends, the server ends. A request consists of five
+    descriptors: a file with the request as JSON; a socket that receives pid, wait status and CPU time in µs; and the
+    three streams.
     """
     clients = [doorway.accept()[0]]
     children: dict[int, tuple[int, int, socket.socket]] = {}
-    """By pidfd: the pid, the socket for its status, and the client that requested it."""
+    """Pidfd → the child's pid, the socket for its status, and the client that requested it."""
     while True:
         ready, _, _ = select(list[Any]([doorway, *clients, *children]), [], [])
         for pidfd in children.keys() & set(ready):
@@ -73,17 +74,18 @@ def serve(doorway: socket.socket) -> dict[str, Any]:
 
 
 def _tell(status: int, number: int) -> None:
-    with suppress(BrokenPipeError):  # the client has killed the child, and does not receive
+    with suppress(BrokenPipeError):  # the client that killed the child no longer receives
         os.write(status, b"%d\n" % number)
 
 
 def _forked() -> int:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # numpy's threads wait for work, and hold no lock
+        # numpy's threads only wait for work and hold no lock, so a fork is safe
+        warnings.simplefilter("ignore", DeprecationWarning)
         pid = fork()
     if not pid and "gevent" in sys.modules:
         sys.modules["gevent"].reinit()
-        # its time did not advance since the imports, and timers count from it
+        # the loop's time has not advanced since the imports, and timers count from it
         sys.modules["gevent"].get_hub().loop.update_now()
     return pid
 
@@ -98,7 +100,7 @@ def leave_libraries(shared: dict[str, Any]) -> None:
 
 
 def become(wanted: dict[str, Any]) -> None:
-    """Make this process as if its interpreter had been started for the request, except for the imports."""
+    """Make this process equal to one whose interpreter was started for the request, except for the imports."""
     for path in wanted["namespaces"]:
         with open(path) as namespace:
             assert ctypes.CDLL(None).setns(namespace.fileno(), 0) == 0, path

@@ -1,4 +1,4 @@
-"""A `LiveRun` with functions as services: without network connections and without Locust."""
+"""A `LiveRun` whose services are functions. It needs no network connections and no Locust."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _set() -> Event:
 
 @dataclass
 class FakeDialer:
-    """A dialer that connects each session to a new service, or refuses. `answers`: connecting waits until it is set."""
+    """A dialer that connects each session to a new service, or refuses. It connects only when `answers` is set."""
 
     service: Callable[[], Service] = Service
     unsupported_setting: ConnectError | None = None

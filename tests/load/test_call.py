@@ -471,7 +471,7 @@ def test_a_python_task_reads_the_outcomes_of_turns_of_renewed_sessions(tmp_path:
 
 @pytest.mark.parametrize("text", ["", "renew_after: 0.001\n"])
 def test_a_call_leaves_no_reference_cycles(text: str, tmp_path: Path) -> None:
-    """Objects that other tests of this process left behind are counted before and subtracted."""
+    """Objects that other tests of this process have left are counted before the call, and subtracted."""
     run = FakeRun(tmp_path, text=f"{text}steps:\n  - text: One\n  - text: Two\n")
     run.play()
     gc.collect()

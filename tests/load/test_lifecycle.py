@@ -246,7 +246,7 @@ WORKERS_ENDS = {
     "its master is lost when its run is over, or before":
         End([MasterLost(), *STARTED, *LOCUST_STOPS, MasterLost()], END, "", leads=False),
 }  # fmt: skip
-"""The ends of a worker, which does not stop its process: its adapter does."""
+"""The ends of a worker. A worker's state machine does not stop the process; its adapter does."""
 
 
 def feed_events(lifecycle: RunLifecycle, events: Sequence[RunEvent]) -> list[RunAction]:

@@ -317,7 +317,7 @@ def wait_for(happened: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the wait after a refusal to 20 ms: other tests check its length."""
+    """Shorten the wait after a refusal to 20 ms. Other tests check the length of the wait."""
     monkeypatch.setattr("bench.load.execution.target_state.FIRST_WAIT_NS", NS_PER_S // 50)
 
 
@@ -330,7 +330,7 @@ def test_after_a_throttled_start_one_session_probes_before_the_others_start(tmp_
     users = [gevent.spawn(run.play) for _ in range(3)]
     wait_for(lambda: here.dialled == 2)
     pacer = run.live.target_states[0].pacer
-    wait_for(lambda: monotonic_ns() > pacer.earliest_ns(0))  # the pace no longer delays the others
+    wait_for(lambda: monotonic_ns() > pacer.earliest_ns(0))  # the pace no longer delays the other sessions
     for _ in range(100):
         gevent.sleep(0.001)
     assert here.dialled == 2

@@ -296,7 +296,10 @@ def test_arrivals_of_a_schedule_are_ordered_and_within_it(
 
 @given(SHORT)
 def test_a_constant_pattern_follows_the_integral_of_the_rate(schedule: LoadSchedule) -> None:
-    """Call n arrives when the integral of the rate reaches n; if the rate is zero then, at any time until it rises."""
+    """Call n arrives when the integral of the rate reaches n.
+
+    If the rate is then zero, the call may arrive until the rate rises.
+    """
     for number, at_s in enumerate(arrivals_of(ArrivalPattern(CONSTANT), schedule)):
         assert integral_of_rate(schedule, at_s) == pytest.approx(number, abs=1e-3 + 1e-6 * number)
 

@@ -1,4 +1,4 @@
-"""Connection starts: evenly spaced, and delayed if the service requests it."""
+"""When connections start: at even intervals, and later if the service requests a delay."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_connection_after_a_wait_resets_the_back_off() -> None:
 
 
 def test_a_connection_before_a_wait_does_not_reset_the_back_off() -> None:
-    """They are reported when their sessions end, at any time."""
+    """Connections are reported when their sessions end, which may be at any time."""
     pacer, now_ns, waits = StartPacer(None), 10 * NS_PER_S, []
     for _ in range(4):
         pacer.on_throttled("connection", now_ns, now_ns, None)
@@ -159,7 +159,7 @@ def test_a_probe_without_a_result_is_followed_by_another() -> None:
     pacer = StartPacer(None)
     again_ns = after_a_wait(pacer)
     pacer.acquire(again_ns)
-    pacer.ended(again_ns - 1)  # another one, from before the wait
+    pacer.ended(again_ns - 1)  # a session that connected before the wait
     assert pacer.is_probing
 
     pacer.ended(again_ns)

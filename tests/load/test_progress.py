@@ -72,7 +72,7 @@ def reported(*turns: Any, target: str = "sweden") -> ProgressReport:
 
 
 def waited(ms: float, **changes: Any) -> Any:
-    """Return a successful turn with its first audio after `ms`."""
+    """Return a successful turn whose first audio comes after `ms`."""
     return build_observation(instants={"request_sent": at(0), "first_audio": at(ms), "ended": at(ms + 1)}, **changes)
 
 
@@ -237,7 +237,10 @@ REPORT = st.tuples(st.integers(0, 5), st.floats(0, 1), times)
 
 
 def cumulative(reports: list[tuple[int, float, Times]]) -> list[ProgressReport]:
-    """Return the reports of one process with cumulative counts; as many turns fail as succeed."""
+    """Return the reports of one process with cumulative counts.
+
+    The number of failed turns is that of the successful ones.
+    """
     made, turns, usd = [], 0, 0.0
     for more, cost, waits in reports:
         turns, usd = turns + more, usd + cost
@@ -287,7 +290,7 @@ def waits(good: int, failed: int, key: LiveMetricKey | None = TTFA) -> list[Live
 
 
 def rounded(value_ms: float | None) -> float | None:
-    """Round to 1 ms, because histograms are exact to three digits."""
+    """Return the value rounded to 1 ms, because histograms are exact to three digits."""
     return None if value_ms is None else round(value_ms, 0)
 
 
@@ -314,7 +317,7 @@ def test_a_failed_turn_has_infinite_latency_and_few_turns_have_no_percentile(
 
 @pytest.mark.parametrize(("sessions", "turns", "expected"), [(8, 1, True), (5, 20, False), (6, 3, True), (2, 4, False)])
 def test_a_median_needs_as_many_sessions_as_in_a_report(sessions: int, turns: int, expected: bool) -> None:
-    """Earlier, the status line showed a median of 8 turns of 2 sessions that the report did not show."""
+    """In an earlier version, the status line showed a median of 8 turns of 2 sessions, but the report did not."""
     made = progress()
     for _ in range(sessions):
         for turn in range(1, turns + 1):
@@ -517,7 +520,7 @@ def test_a_turn_without_a_price_is_counted_and_its_model_is_recorded() -> None:
 def test_prices_per_minute_accrue_until_a_session_ends(
     sessions: list[tuple[int, int, str]],
 ) -> None:
-    """Some sessions have ended by the instant of the query, and some have not; `both` is also billed by tokens."""
+    """Some sessions have ended before the query, and some have not. The target `both` is also billed by tokens."""
     spending = CostMeter({"live": BY_MINUTE, "both": BOTH}, {})
     now_ns, minutes = 10**12, {"live": 0.0, "both": 0.0}
     for opened_ns, length_ns, model in sessions:

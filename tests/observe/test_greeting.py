@@ -90,7 +90,10 @@ def test_a_service_that_does_not_greet_times_out_after_first_delta() -> None:
 
 @pytest.mark.parametrize(("behind", "level_db"), [("silence", 0), ("a room", 20)])
 def test_an_interrupted_reply_is_silent_after_its_last_sound(behind: str, level_db: float) -> None:
-    """It falls silent although the stream continues; in noise, as soon as the voice cannot be distinguished from it."""
+    """The reply ends although the stream continues.
+
+    In noise, it ends when the voice cannot be distinguished from the noise.
+    """
     sent = stream(behind, level_db, G711_ULAW, 1)
     (begin, end), *_ = sent.sounds
     interrupted_ms = READY_MS + (begin + end) / 2 / 8

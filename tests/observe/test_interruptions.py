@@ -55,7 +55,10 @@ def retrieved(audio_ms: int = 0, transcript: str | None = None, item_id: str = "
 
 
 def playing(kind: InterruptionKind = "speech", *, seconds: int = 4, whole: bool = False, verify: bool = False) -> Talk:
-    """Return a talk with seconds of a reply, received at 100 ms, played from 150 ms. `whole`: the response is done."""
+    """Return a talk with some seconds of a reply, received at 100 ms and played from 150 ms on.
+
+    If `whole`, the response is done.
+    """
     talk = Talk(service_responds=True)
     talk.ask(0, jitter_buffer_ns=50 * MS)
     talk.timeline.apply(inputs.InterruptionAwaited(kind, verify))
@@ -67,7 +70,7 @@ def playing(kind: InterruptionKind = "speech", *, seconds: int = 4, whole: bool 
 
 
 def cue_ns(talk: Talk, cue: InterruptTrigger) -> int | None:
-    """Return when the reply is to be interrupted, if that is known."""
+    """Return the instant at which the reply is to be interrupted; None if the instant is not known yet."""
     turn = talk.timeline.turns.interrupted
     assert turn is not None
     return turn.trigger_ns(cue)
@@ -355,7 +358,7 @@ def interrupted_talk(heard_ms: int = 930) -> Talk:
 
 
 def truncated_talk(heard_ms: int = 930) -> Talk:
-    """Return the same talk after the service has confirmed the truncation and was asked to return the item."""
+    """Return an interrupted talk whose truncation was confirmed, after the client has requested the item."""
     talk = interrupted_talk(heard_ms)
     assert talk.work(1_082, RetrieveItem) == []
     talk.hear(1_100, truncated())

@@ -1,4 +1,4 @@
-"""The begin and end of sounds in a stream that never stops: voices, and tones without background noise."""
+"""The begin and end of sounds in a stream that never stops: of voices, and of tones without background noise."""
 
 from __future__ import annotations
 
@@ -279,7 +279,7 @@ def frames(samples: Samples, begin_ms: int = 0) -> Sequence[tuple[int, Samples]]
 
 @pytest.mark.parametrize("length_ms", [200, 400, 1_000, 5_000])
 def test_a_beep_followed_by_nothing_is_a_reply(length_ms: int) -> None:
-    """Its next sound is another reply."""
+    """The next sound after the beep is another reply."""
     beep, later_ms = coded(PCM16_8K, tone(PCM16_8K, length_ms, 1_000)), length_ms + 3_000
     voice = coded(PCM16_8K, known.voices(8_000)[3][:8_000])
     found = replies(ReplyDetector(PCM16_8K, SILENCE_NS, pauses=True), [*frames(beep), *frames(voice, later_ms)])

@@ -223,7 +223,10 @@ Late = list[tuple[int, int]]
 
 
 def before(behind: tuple[str, float], voice: int, ahead_ms: int, tail_ms: int = 500) -> tuple[Samples, int]:
-    """Return a recorded voice with background noise from `ahead_ms` on, and the voice's first sample."""
+    """Return (samples, the voice's first sample) of a recorded voice.
+
+    Background noise begins `ahead_ms` before the voice.
+    """
     rate_hz, voices = G711_ULAW.rate_hz, onsets.voices(G711_ULAW.rate_hz)
     begin = rate_hz * ahead_ms // 1_000
     clean = np.concatenate([np.zeros(begin), voices[voice][: 2 * rate_hz], np.zeros(rate_hz * tail_ms // 1_000)])
@@ -239,7 +242,7 @@ def frames_of(samples: Samples, format: AudioFormat) -> list[ServerEvent]:
 
 
 def arrivals_ms(count: int, late: Late) -> list[int]:
-    """Return the arrivals of frames, some of which are delayed. The order of frames is kept."""
+    """Return the arrivals of frames in ms, some of which are delayed. The frames keep their order."""
     lateness = dict(late)
     came = (FRAME_MS * number + lateness.get(number, 0) for number in range(count))
     return np.maximum.accumulate(list(came)).tolist()
@@ -295,7 +298,7 @@ def test_constant_noise_is_no_voice_after_late_frames(behind: tuple[str, float],
 
 
 def test_silence_that_arrives_before_a_voice_is_not_part_of_its_reply() -> None:
-    """Silence may arrive arbitrarily early, but the detector holds back at most half a second for a sound's begin."""
+    """Silence may arrive arbitrarily early, but the detector moves a sound's begin back by at most half a second."""
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     for number in range(3_000):
         detected_events(detector, PCM.decode(SILENT), max(0, number * FRAME_MS - 200))
@@ -333,7 +336,7 @@ def jittering(rng: np.random.Generator, count: int) -> Iterator[int]:
 
 
 def stamped(came_ns: Iterator[int], rng: np.random.Generator) -> Frames:
-    """Draw the errors of the timestamps of frames. The order of frames is kept."""
+    """Draw the errors of the timestamps of frames. The frames keep their order."""
     frames, true_ns = Frames(), 0
     for at_ns in came_ns:
         error_ns = int(rng.integers(LARGEST_NS + 1))
@@ -369,14 +372,15 @@ STEPS = st.lists(
     min_size=1,
     max_size=60,
 )
-"""(ms since the step before, duration in ms, uncertainty in ms, actual error as a share of it, True for a `clear`)."""
+"""(ms since the previous step, duration in ms, uncertainty in ms, actual error as a share of the uncertainty, True for
+a `clear`)."""
 
 
 @given(steps=STEPS)
 def test_the_true_playback_of_a_delta_is_within_its_uncertainty_for_any_timestamps(
     steps: list[tuple[int, int, int, float, bool]],
 ) -> None:
-    """Some gaps are between the longest without a delay and the shortest that restarts the stream."""
+    """The steps include gaps between the longest that causes no delay and the shortest that restarts the stream."""
     measured, true, at_ns, true_ns, largest_ns = PlayoutQueue(), PlayoutQueue(), GAP_NS * 10, 0, 0
     for wait_ms, length_ms, error_ms, share, clears in steps:
         at_ns, error_ns = at_ns + wait_ms * MS, error_ms * MS
@@ -394,7 +398,7 @@ def test_the_true_playback_of_a_delta_is_within_its_uncertainty_for_any_timestam
 
 def test_a_late_frame_delays_no_later_frame_and_a_long_gap_restarts_the_stream() -> None:
     def second(gap_ms: int) -> int:
-        """Return by how many ms the frames are late that arrive together after the gap."""
+        """Return the delay in ms of the frames that arrive together after the gap."""
         playout = PlayoutQueue()
         playout.play(GAP_NS * 10, FRAME_NS)
         at_ns = GAP_NS * 10 + FRAME_NS + gap_ms * MS

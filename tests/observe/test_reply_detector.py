@@ -101,7 +101,10 @@ def test_the_first_delta_of_a_reply_has_its_own_arrival() -> None:
 
 
 def test_a_gap_without_frames_is_treated_like_silence() -> None:
-    """Otherwise one voice would follow another directly, and its begin would be where it is louder than the first."""
+    """Otherwise one voice would follow another directly.
+
+    The begin of the second voice would be found only where it is louder than the first.
+    """
     voice = stream("silence", 0, PCM16, 1)
     begin, end = voice.sounds[0]
     size = 24 * FRAME_MS
@@ -119,7 +122,7 @@ def test_a_gap_without_frames_is_treated_like_silence() -> None:
 
 
 def test_a_short_sound_before_a_gap_belongs_to_the_reply() -> None:
-    """A greeting begins so if its sender stalls at once."""
+    """A greeting begins with a short sound and a gap if its sender stalls at once."""
     sent = [(FRAME_MS * number, frame(loud=True)) for number in range(4)]
     pairs = events_of(*sent, *((at_ms + 300, event) for at_ms, event in sent))
 
@@ -297,7 +300,7 @@ def reply_in(moved: Sequence[int], log: Path, *, record_audio: bool) -> TurnObse
 def test_deltas_of_an_odd_size_do_not_change_the_first_audible_sample(
     moved: list[int], record_audio: bool, tmp_path_factory: Any
 ) -> None:
-    """The replay of its log gives the same result."""
+    """The replay of the session's log gives the same result."""
     path = tmp_path_factory.mktemp("log") / "s.jsonl"
     turn = reply_in(moved, path, record_audio=record_audio)
     (again,) = replay_log(path).turns

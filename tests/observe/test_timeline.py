@@ -150,7 +150,7 @@ def test_another_error_is_counted_on_the_session_and_fails_no_turn(event_id: str
 
 def test_an_error_that_names_an_ended_turn_is_only_counted() -> None:
     talk = Talk()
-    talk.ask(0, audio_bytes=4_800, transcription_due=True)  # it awaits its transcript, so it is not delivered yet
+    talk.ask(0, audio_bytes=4_800, transcription_due=True)  # the turn awaits its transcript, so it is not delivered yet
     talk.hear(20, *reply(GA, "r1"))
     talk.hear(30, error("invalid_value", "turn-1-append-1"))
     talk.timeline.apply(inputs.ScriptFinished(at(40)))
@@ -259,7 +259,7 @@ def test_a_turn_that_may_have_timed_out_and_then_fails_is_failed() -> None:
 
 @pytest.mark.parametrize("gap_ms", [1, 60])
 def test_events_that_do_not_extend_a_timeout_do_not_prevent_it(gap_ms: int) -> None:
-    """Deltas never end, and each has an uncertainty of up to 1 s. Still the response is overdue."""
+    """Deltas never stop, and each has an uncertainty of up to 1 s. Nevertheless the response times out."""
     talk = Talk(wanted=2, response=2)
     talk.ask(0)
     talk.hear(0, created("r1"))

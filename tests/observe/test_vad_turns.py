@@ -1,4 +1,4 @@
-"""The timeline if the service finds the end of speech: the events of a turn, the reply that counts, the turn's end."""
+"""The timeline if the service detects the end of speech: a turn's events, the reply that counts, and the turn's end."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_first_delta_does_not_expire_while_the_service_still_replies_to_a_pause(
 
 
 def split(talk: Talk, **changes: Any) -> None:
-    """Receive events of a VAD that takes a pause for the end at 700 ms, commits, and begins to answer."""
+    """Receive the events of a VAD that takes a pause at 700 ms for the end, commits the audio, and begins to answer."""
     talk.begin_speech(0, **changes)
     talk.hear(60, speech_started("item_1"))
     hears(talk, 700)
@@ -231,7 +231,10 @@ def test_after_a_reply_to_a_pause_the_next_reply_counts(done_ms: int) -> None:
 
 
 def answered_twice(*last: bytes) -> TurnObservation:
-    """Return a turn with a complete answer (20 audio tokens) to a pause. `last`: the answer to its other speech."""
+    """Return a turn whose pause got a complete answer (20 audio tokens).
+
+    `last`: the answer to the speech after the pause.
+    """
     talk = vad()
     split(talk)
     talk.hear(800, done("r1", usage=usage(audio_out=20)))
@@ -357,7 +360,10 @@ def test_without_create_response_an_unrequested_response_does_not_count() -> Non
 
 
 def split_and_answered(*late: tuple[float, bytes]) -> TurnObservation:
-    """Return a turn with commits at 705 and 1,905 ms that is done at 2,400 ms. `late`: the messages after that."""
+    """Return a turn with commits at 705 and 1,905 ms that is done at 2,400 ms.
+
+    `late`: the messages that arrive later, with their times in ms.
+    """
     talk = vad()
     talk.begin_speech(0, transcription_due=True)
     talk.hear(60, speech_started("item_1"))
@@ -374,7 +380,8 @@ def split_and_answered(*late: tuple[float, bytes]) -> TurnObservation:
 
 
 TRANSCRIBED: dict[str, tuple[list[tuple[float, bytes]], str, float | None, int | None]] = {
-    # (late messages, transcript, ms at which the last speech was transcribed, ms from its commit to that)
+    # (late messages, transcript, ms at which the last speech was transcribed, ms from the commit of that speech to its
+    # transcription)
     "each commit is transcribed": ([(2_500, transcribed("item_1", "Good")), (2_600, transcribed("item_2", "day"))],
                                    "Good day", 2_600, 695),
     "time counts from the commit of the same speech":
@@ -560,11 +567,11 @@ LIMITS: dict[str, Any] = {"end_of_turn": 3.0, "first_delta": 3.0, "next_delta": 
 
 
 def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
-    """Run a step of the session or of its service at an instant. Return True if turn `number` begins."""
+    """Run one step, of the client or of the service, at an instant. Return whether turn `number` begins with it."""
     timeline = talk.timeline
     if isinstance(step, bytes):
         talk.hear(now_ms, step)
-    else:  # a client that sends has waited until now
+    else:  # a client that sends has waited until this instant
         timeline.expire(at(now_ms))
         assert timeline.next_deadline_ns > at(now_ms)
     begins = step in ("begin", "type") and timeline.turns.are_all_over and not timeline.is_over
@@ -666,7 +673,7 @@ def test_response_times_out_for_a_reply_to_a_pause_even_before_more_speech_is_de
     assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:response", 1_750)
 
 
-# The uncertainty of its instants.
+# The uncertainty of the instants of a VAD turn.
 
 
 def test_vad_instants_have_the_uncertainties_of_their_events() -> None:
@@ -703,7 +710,7 @@ ACTIVE = error("conversation_already_has_active_response")
 
 
 def records(talk: Talk, to_ms: int) -> None:
-    """Send audio up to an instant, so that the session's clock of input audio is that of the test."""
+    """Send audio up to an instant, so that the position in the session's input audio equals the time of the test."""
     missing_ms = to_ms - talk.timeline.session().audio_bytes_sent // 48
     talk.send(to_ms, "input_audio_buffer.append", audio_bytes=48 * missing_ms)
 
@@ -721,7 +728,7 @@ def ends(talk: Talk, end_ms: int = 1_100) -> None:
 
 
 def started(item_id: str, at_ms: int, clock: bool) -> bytes:
-    """Return a `speech_started` event, with the position on the VAD's clock if `clock`."""
+    """Return a `speech_started` event. If `clock`, the event contains the position in the input audio."""
     return speech_started(item_id, **({"audio_start_ms": at_ms} if clock else {}))
 
 
@@ -733,7 +740,7 @@ def came(turn: TurnObservation) -> dict[str, float | None]:
     return {name: after_ms(turn, name) for name in turn.instants}
 
 
-# Events of no turn.
+# Events that belong to no turn.
 
 
 def test_an_idle_prompt_belongs_to_no_turn() -> None:
@@ -796,7 +803,10 @@ OWN = {
 
 
 def send_vad_turn(talk: Talk, *, clock: bool) -> None:
-    """Send a turn that the VAD detects to its end at 1,400 ms. A response to it is created."""
+    """Send a whole turn, whose speech the VAD detects up to its end at 1,400 ms.
+
+    The service creates a response to the turn.
+    """
     begins(talk)
     talk.hear(200, started("item_1", 0, clock))
     ends(talk)
@@ -902,7 +912,10 @@ def test_an_audio_clock_that_restarts_at_each_commit_is_handled() -> None:
 
 
 def answered_pause(talk: Talk, done_ms: int) -> None:
-    """Send speech from 100 to 1,100 ms. The VAD ends it at 800 ms, and its answer to that part is done at `done_ms`."""
+    """Send speech from 100 to 1,100 ms.
+
+    The VAD ends the speech at 800 ms, and its answer to that part is done at `done_ms`.
+    """
     begins(talk)
     talk.hear(200, speech_started("item_1", audio_start_ms=0))
     talk.hear(800, speech_stopped("item_1", audio_end_ms=800), committed("item_1"))

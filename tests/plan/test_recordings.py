@@ -1,4 +1,4 @@
-"""The speech in an audio file, the files that are refused, and the bytes that are sent."""
+"""The speech in an audio file, the files that are refused, and the bytes that are sent to the service."""
 
 from __future__ import annotations
 

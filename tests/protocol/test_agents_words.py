@@ -1,7 +1,7 @@
-"""Our messages to agents mean the same to pipecat and to Azure's package as to us, and so do their messages.
+"""Pipecat and Azure's package understand our messages to agents as we do, and we understand theirs as they do.
 
-`agents_words.json` stores the answers of the packages, with their versions. `python -m benchmarks.agents_words` renews
-it.
+`agents_words.json` stores the answers of these packages, with their versions. `python -m benchmarks.agents_words`
+renews the file.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def questions(case: Case, pcm: bytes = SPOKEN, *, only_audio: bool = False) -> I
 
 
 def check_answer(case: Case, question: Mapping[str, Any], answer: Any) -> None:
-    """Assert that the package has read our message correctly, or that we read its message correctly."""
+    """Assert that the package reads our message correctly, or that our code reads the package's message correctly."""
     if "say" in question:
         message = BinaryMessage(base64.b64decode(answer["binary"])) if isinstance(answer, dict) else answer.encode()
         event = event_of(message, case.dialect)

@@ -1,8 +1,8 @@
-"""A release as a user gets it: the wheel, built from the sdist, and the first commands with it.
+"""A release as a user receives it: the wheel, built from the sdist, and the first commands of a user.
 
-The tests of its contents, and of a folder with files named like our packages, use the tests' own environment. `pip` and
-`uv` install the dependencies from the package index. So `make test` leaves this file out, and `make test-release` runs
-it.
+The tests of the wheel's contents, and of a folder with files named like our packages, use the environment of the tests.
+In the other tests, `pip` and `uv` install the dependencies from the package index. So `make test` omits this file, and
+`make test-release` runs it.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def copy_of_the_source(folder: Path) -> Path:
 
 
 def run_first_commands(commands: Path, folder: Path) -> str:
-    """Return the output of an installation's commands in an environment with nothing else."""
+    """Return the output of the first commands of an installation. The environment contains nothing else."""
     folder.mkdir()
     clean = {name: text for name, text in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     own = {"PATH": f"{commands}:/usr/bin:/bin", "HOME": str(folder), "PORT": str(free_port()), "NO_COLOR": "1"}
@@ -104,7 +104,7 @@ def test_pip_installs_what_a_new_user_needs(built: Path, tmp_path: Path) -> None
 
 
 def test_the_transport_works_with_the_oldest_allowed_websockets(tmp_path: Path) -> None:
-    """All other tests use the newest version that is allowed: it is in the lock file."""
+    """All other tests use the newest allowed version, which is in the lock file."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (allowed,) = (one for one in map(Requirement, project["dependencies"]) if one.name == "websockets")
     oldest = next(bound.version for bound in allowed.specifier if bound.operator == ">=")
@@ -150,7 +150,7 @@ class Caller(RealtimeUser):
 
 
 def hostile_folder(folder: Path) -> Path:
-    """Make a user's folder: a Locust file and a script, next to a `bench.py`, `reports/` and `scenarios/`."""
+    """Make a user's folder with a Locust file and a script, next to a `bench.py`, a `reports/` and a `scenarios/`."""
     for name in ("reports", "scenarios"):
         (folder / name).mkdir(parents=True)
         (folder / name / "__init__.py").write_text(HOSTILE)

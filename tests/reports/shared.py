@@ -36,7 +36,7 @@ def page_of(plan: Plan, **changes: Any) -> str:
 
 
 def frames_of(plan: Plan, **document: Any) -> RunFrames:
-    """Return the loaded run. `document` changes its metadata. Its rows are shared, so change none."""
+    """Return the loaded run. `document` changes its metadata. All tests share its rows, so do not change them."""
     kept = _kept_frames(plan)
     return replace(kept, metadata=kept.metadata | document)
 

@@ -52,7 +52,7 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Plan:
-    """The properties of a synthetic run. Half of the failed turns fail before the first delta."""
+    """The properties of a synthetic run. Half of its failed turns fail before their first delta."""
 
     sessions: int = 10
     turns: int = 4
@@ -64,10 +64,10 @@ class Plan:
     refused: int = 0
     text: bool = False
     kinds: tuple[str, ...] = ("vad",)
-    """The types of the steps, in turn: "vad", "manual" (voice with response.create) or "typed" (all if `text`)."""
+    """The types of the steps, in rotation: "vad", "manual" (voice with response.create) or "typed" (all if `text`)."""
     host: str = "bench-1"
     early: int = 0
-    """The number of first turns, if VAD, whose end was detected 120 ms too early."""
+    """The number of turns at the start, if VAD turns, whose end of speech is detected 120 ms too early."""
     unattributed_commits: int = 0
     tls: bool = True
     seed: int = 7
@@ -76,7 +76,7 @@ class Plan:
     valid: bool | None = True
     scenario: str = "voice_turns"
     paired: bool = False
-    """True if a session of each target starts at the same time, 3 ms apart."""
+    """True if sessions are paired: one session of each target starts at the same time, 3 ms apart."""
     usage: bool = False
     """True if turns report their tokens, except those that failed before the first delta."""
     limited: bool = False
@@ -86,11 +86,17 @@ class Plan:
     inexact: tuple[str, ...] = ()
     """The inexact metrics of the last target."""
     auth_waits: int = 0
-    """The number of first sessions that waited 250 ms for a token."""
+    """The number of sessions at the start that wait 250 ms for a token."""
     stages: tuple[tuple[float, int], ...] = ()
-    """(seconds, users) of each stage. Each user of a target runs one session after the other. Replaces `sessions`."""
+    """(seconds, users) of each stage. Each user of a target runs its sessions one after another.
+
+    `stages` replaces `sessions`.
+    """
     mix: tuple[float, ...] = ()
-    """The share of each of STEPS, chosen at random. If empty, the steps follow one another."""
+    """The share of each of STEPS.
+
+    Steps are chosen at random with these shares; if empty, they follow one another in order.
+    """
     slower: float = 0.0
     """The share by which a latency grows with each additional user of the stages."""
 
@@ -101,7 +107,7 @@ class Plan:
 
 
 def rows(plan: Plan) -> dict[TableName, pa.Table]:
-    """Return the three tables of a run. Those of a small run are made once for all tests with the same plan."""
+    """Return the three tables of a run. If the run is small, all tests with the same plan share its tables."""
     return _kept_rows(plan) if plan.is_small else _rows(plan)
 
 
@@ -123,7 +129,10 @@ def _rows(plan: Plan) -> dict[TableName, pa.Table]:
 
 
 def _staged(plan: Plan, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Return when the sessions of all stages start, ascending. Those of several targets start at the same time."""
+    """Return the starts of the sessions of all stages in s, ascending.
+
+    Sessions of different targets start at the same time.
+    """
     starts = []
     ends_s = list(accumulate(length_s for length_s, _ in plan.stages))
     for user in range(max(users for _, users in plan.stages)):
@@ -231,7 +240,10 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
 
 
 def _usage(turn: Integers, length: Any, mute: Any) -> dict[str, Any]:
-    """Return token counts. The conversation so far is input again; from the second turn on, half of it is cached."""
+    """Return token counts.
+
+    Each turn's input includes the conversation before it; from the second turn on, half of that is cached.
+    """
     text, audio = 40 + 25 * turn, 30 + 90 * turn
     cached_text, cached_audio = np.where(turn > 0, text // 2, 0), np.where(turn > 0, audio // 2, 0)
     return {
@@ -248,7 +260,7 @@ def _usage(turn: Integers, length: Any, mute: Any) -> dict[str, Any]:
 def _speech(
     plan: Plan, rng: np.random.Generator, kind: npt.NDArray[Any], spoken: int, wait: Any, mute: Any
 ) -> dict[str, Any]:
-    """Return the columns of voice turns. The service ends VAD turns, the script ends the others."""
+    """Return the columns of voice turns. The service detects the end of VAD turns; the script ends the other turns."""
     n, typed, manual = kind.size, kind == "typed", kind != "vad"
     ended = np.where(manual, spoken - 2 * MS, spoken)
     early = np.arange(n) < plan.early
@@ -360,7 +372,10 @@ def _seconds(plan: Plan, turns: pa.Table, sessions: pa.Table) -> pa.Table:
 
 
 def _limits(target: int, length: int) -> dict[str, Any]:
-    """Return rate limits. Tokens fall to 4 % in the middle of each minute, and some turns are throttled then."""
+    """Return rate limits.
+
+    In the middle of each minute the remaining tokens fall to 4 %, and some turns are throttled.
+    """
     left = 0.52 + 0.48 * np.cos(2 * np.pi * np.arange(length) / 60)
     return {
         "throttled": np.where(left < 0.1, 1 + target, 0),

@@ -80,7 +80,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("command", [command for command, name in COMMANDS.items() if name])
 def test_an_unwritable_output_is_reported_in_one_line(command: str, reported: Path, tmp_path: Path) -> None:
-    """A folder has the file's name, or a file has the folder's name."""
+    """The output file's name is that of an existing folder, or the output folder's name is that of an existing file."""
     run = shutil.copytree(reported, tmp_path / "run")
     place = run / COMMANDS[command]
     if place.suffix:

@@ -221,7 +221,10 @@ def test_a_group_has_the_values_of_the_report_whatever_the_other_keys(data: st.D
 
 
 def test_the_turns_of_a_host_have_the_same_interval_alone() -> None:
-    """The turns of a host are whole sessions, so both intervals allow for one unobserved session."""
+    """The turns of a host are whole sessions.
+
+    So the interval of the host in the run, and that of its turns alone, both allow for one unobserved session.
+    """
     run, printed, _ = grown("turns not started")
     of_hosts = [(keys, row) for metric, keys, row in printed if metric == "ttfa" and "host" in keys]
 
@@ -605,6 +608,6 @@ def test_uncertainties_are_read_on_demand_with_one_row_per_turn(tmp_path: Path) 
 def test_uncertainties_of_an_unfinished_run_match_the_turns_that_were_read(tmp_path: Path) -> None:
     folder = synthetic.write_killed(tmp_path, Plan(sessions=12, turns=3))
     run = rtbench.load(folder)
-    vars(run)["turns"] = run.turns.iloc[1::2].reset_index(drop=True)  # as if the other turns were written later
+    vars(run)["turns"] = run.turns.iloc[1::2].reset_index(drop=True)  # as if the other turns were to be written later
     assert run.uncertainty["turn"].tolist() == run.turns["turn"].tolist()
     assert run.uncertainty["session_id"].tolist() == run.turns["session_id"].tolist()

@@ -38,7 +38,7 @@ OWN = {f"{kind}{part}": 1 for kind in ("text", "audio") for part in ("_input", "
 
 @dataclass(frozen=True)
 class Priced:
-    """A run that is loaded on first use. Only its cost is computed, unless a test uses its summary."""
+    """A run that is loaded on first use. If a test does not use its summary, only its cost is computed."""
 
     folder: Path
 
@@ -65,7 +65,7 @@ def build(folder: Path, plan: Plan = TWO, **changes: Any) -> Priced:
 
 
 def summary_with_prices(plan: Plan = TWO, **changes: Any) -> Summary:
-    """Return the same summary of a run in a folder that no test changes."""
+    """Return the summary of a run with prices. Tests share its folder, and no test changes it."""
     return summary_of(plan, **(synthetic.target_keys(plan) | changes))
 
 
@@ -101,7 +101,10 @@ STRAY_USD = (500 * 4 + 600 * 32 + 500 * 0.4 + 40 * 16 + 800 * 64) / 1e6
 
 
 def astray(folder: Path, of: Callable[[int, Any], bool], **changes: Any) -> Priced:
-    """Give the selected sessions tokens that belong to no turn. Session rows get another order than turns."""
+    """Give the selected sessions tokens that belong to no turn.
+
+    The rows of sessions get an order that differs from that of turns.
+    """
     tokens = {token_column(kind): number for kind, number in STRAY.items()} | changes
     edit(folder, "sessions", lambda index, row: row | (tokens if of(index, row) else {}))
     table = pq.read_table(folder / "sessions.parquet")
@@ -155,7 +158,7 @@ def test_unattributed_responses_without_a_price_are_in_no_amount(tmp_path: Path)
 
 PLAYED = {"unplayed_audio_ns": 3_000_000_000, "received_audio_ns": 4_000_000_000, "output_audio_tokens": 80}
 WASTED_USD = 60 * 64 / 1e6
-"""The cost of three quarters of 80 tokens."""
+"""The cost in USD of the unplayed audio: three quarters of 80 tokens in each interrupted turn."""
 
 
 def interrupted(folder: Path, plan: Plan, of: Callable[[int], bool], **changes: Any) -> Priced:
@@ -214,7 +217,7 @@ def cost_text(folder: Path, target: str) -> float:
 
 
 def test_a_target_with_a_price_per_minute_pays_for_every_open_session(tmp_path: Path) -> None:
-    """Its turns reported no tokens, and this is not a gap."""
+    """The turns of this target reported no tokens. The price per minute covers them, so their cost is not unknown."""
     plan = Plan(sessions=20, refused=3, targets=("live",))
     targets = [synthetic.target_keys(plan)["targets"][0] | {"prices": BY_MINUTE}]
     summary = build(tmp_path, plan, targets=targets).summary

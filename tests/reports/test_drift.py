@@ -58,7 +58,10 @@ def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
 
 
 def test_steps_with_different_latencies_are_not_taken_for_drift() -> None:
-    """Slow steps are in the second half of these stationary runs. All once seemed to drift, at a level of 1 %."""
+    """Slow steps are in the second half of these stationary runs.
+
+    In an earlier version all runs seemed to drift, at a level of 1 %.
+    """
     found = [one for seed in range(trials(12, 400)) for one in drifts_in(wave(seed), f"{seed}")]
     alarms = sum(one.suspected for one in found)
 
@@ -95,7 +98,7 @@ def test_drift_is_not_suspected_if_the_values_are_unusable(tmp_path: Path, unusa
 
 
 def test_the_delay_of_a_late_simulator_is_not_taken_for_drift(tmp_path: Path) -> None:
-    """It was up to 350 ms late, so latencies may exceed its profile by that."""
+    """The simulator was up to 350 ms late, so latencies may exceed its profile by this time."""
     late = {"kind": "simulator_late", "text": "sim: 99 % of the simulator's events were at most 350.0 ms late"}
     summary = build(tmp_path, PLAN, later=1.3)
     document = summary.run.metadata | {"incidents": [{"at_utc_ns": synthetic.BEGAN_NS, "worker": 0} | late]}

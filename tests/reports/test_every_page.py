@@ -206,7 +206,7 @@ NBSP = "\u00a0"
 
 
 def test_a_figure_s_size_does_not_grow_with_the_number_of_turns() -> None:
-    """Beyond a number of turns and sessions, they are no longer plotted individually."""
+    """Above a certain number of turns and sessions, a figure no longer plots them individually."""
     sizes = [len(page_of(Plan(sessions=n, turns=3, seconds=600))) for n in (2100, 4200)]
 
     assert sizes[1] == pytest.approx(sizes[0], rel=0.03)
@@ -276,7 +276,7 @@ def test_details_are_folded_and_main_results_are_not() -> None:
 
 
 def test_one_tab_of_each_group_is_selected() -> None:
-    """Radio buttons of one name are one group. With a shared name, one of two figures would show no tab."""
+    """Radio buttons with the same name are one group. If two figures shared a name, one of them would show no tab."""
     page = page_of(TWO_ORIGINS)
     chosen = Counter[str](re.findall(r'type="radio" name="([^"]+)" value="[^"]+" checked', page))
 

@@ -1,4 +1,4 @@
-"""Planned turns that did not start: every form and breakdown counts them by the same definition."""
+"""Planned turns that did not start. Every output format and every breakdown counts them by the same definition."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def _sessions(rows: list[tuple[str, int, int, int]]) -> pd.DataFrame:
 
 PLAN = Plan(turns=10, usage=True, seconds=120, stages=((60, 4), (60, 16)))
 BEGUN = 2
-"""The turns that a session of blue starts. Its connection breaks in the last of them."""
+"""The number of turns that a session of blue starts. Its connection breaks in the last of these turns."""
 ENDED_NS = 3_000 * MS
 SILENT = ("response_created_at_ns", "first_audio_at_ns", "first_audible_at_ns", "response_done_at_ns")
 
@@ -346,7 +346,7 @@ def test_turns_not_started_count_as_failures_in_the_plot_over_time(broken_run: S
 
 
 def test_half_a_run_with_turns_not_started_has_no_finite_median_to_compare_for_drift(tmp_path: Path) -> None:
-    """Each session that starts after the middle breaks in its second turn."""
+    """The connection of each session that starts in the second half of the run breaks in the session's second turn."""
     plan = Plan(sessions=120, turns=10, seconds=120)
     middle_ns = synthetic.BEGAN_NS + 48 * 10**9
 
@@ -396,7 +396,7 @@ def target_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_turns_not_started_count_in_every_verdict(target_runs: Path) -> None:
-    """Of the 800 planned turns of each target, b has 80 successful ones."""
+    """Each target has 800 planned turns. At b, 80 of them are successful."""
     compared = rtbench.compare(target_runs).to_frame().set_index("title")
     limits = {
         "ttfa": "p(50)<800",

@@ -1,4 +1,4 @@
-"""The statements of a report about what a metric lacks, and about unbounded intervals."""
+"""The statements of a report about missing data of a metric, and about unbounded intervals."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def shortfalls_in(text: str) -> list[tuple[int, int]]:
 
 
 def rendered_forms(summary: Summary) -> Iterable[str]:
-    """Yield all forms of a report. The page is without tags."""
+    """Yield the report in all forms. The HTML page is without tags."""
     html, markdown = run_forms(summary)
     yield re.sub(r"<[^>]*>", " ", html)
     yield markdown
@@ -162,7 +162,7 @@ def test_a_run_ended_by_a_file_of_stages_is_advised_a_number_of_sessions() -> No
 
 @pytest.mark.parametrize(("sessions", "turns"), [(4, 4), (12, 4), (21, 10), (43, 4), (43, 10), (120, 1), (250, 4)])
 def test_a_curve_is_solid_up_to_the_last_percentile_the_table_reports(sessions: int, turns: int) -> None:
-    """A curve once continued with its interval beyond a p95 for which the table requires more sessions."""
+    """In an earlier version, a curve continued beyond p95, although the table required more sessions for it."""
     summary = summary_of(Plan(sessions=sessions, turns=turns))
     for name in summary.plotted:
         for curve in curves(summary.samples[name], list(summary.samples[name].pools())):
@@ -225,7 +225,7 @@ def test_an_unbounded_interval_is_drawn_with_an_arrow_at_the_edge() -> None:
 
 
 def test_an_unbounded_median_is_printed_with_its_lower_bound_everywhere() -> None:
-    """With few sessions and some failures its interval is unbounded above."""
+    """With few sessions and some failures, the interval of the median is unbounded above."""
     summary = summary_of(Plan(sessions=6, turns=10, failed=0.3))
     (answer,) = summary.answers
     p50 = answer.at(0.5)

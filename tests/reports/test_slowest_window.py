@@ -113,7 +113,7 @@ def test_a_run_of_a_few_turns_has_no_slowest_window() -> None:
 
 
 def test_a_slow_step_in_simultaneous_sessions_is_no_slowest_window() -> None:
-    """In half of the stationary runs the slowest step was once reported as a slow window."""
+    """In an earlier version, the slowest step was reported as a slow window in half of the stationary runs."""
     runs = [summary_of(Plan(sessions=0, turns=4, seconds=50, stages=((9.0, 60),), seed=seed)) for seed in range(10)]
     found = [over_time(summary) for summary in runs]
 

@@ -2,8 +2,8 @@
 
     RTBENCH_SNAPSHOTS=renew pytest tests/reports/test_snapshots.py
 
-renews them. Before a commit, read the differences, and look at the figures in a browser. Whether a number is right is
-tested elsewhere.
+renews the snapshots. Before a commit, read the differences and inspect the figures in a browser. Other tests check
+whether the numbers are right.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ RUNS: dict[str, Callable[[], Summary]] = {
     "rising load": lambda: edited_run(RISING),
 }  # fmt: skip
 FULL = ("rich", "mixed", "eventful", "a target without a turn", "two places", "calls that arrive", "rising load")
-"""The runs whose whole Markdown is stored. Of other runs only the part before the folds is stored."""
+"""The runs whose whole Markdown is stored. Of all other runs, only the part before the folded sections is stored."""
 
 
 def run_words(name: str) -> str:
@@ -321,7 +321,10 @@ def drawn(page: str) -> Iterator[tuple[str, str]]:
 
 
 def normal(svg: str) -> str:
-    """Return one line per element, with lengths in whole pixels, because the last digits depend on the processor."""
+    """Return the figure with one line per element.
+
+    Lengths are in whole pixels, because their last digits depend on the processor.
+    """
     whole = ATTRIBUTE.sub(lambda found: NUMBER.sub(lambda n: f"{float(n[0]):.0f}".replace("-0", "0"), found[0]), svg)
     return whole.replace("><", ">\n<") + "\n"
 

@@ -98,7 +98,7 @@ def test_instants_are_relative_to_the_end_of_speech(tmp_path: Path) -> None:
 
 
 def test_new_rows_of_an_unfinished_run_do_not_change_the_example_turns(tmp_path: Path) -> None:
-    """Rows of a running run come worker by worker, so new rows of the first worker move all others."""
+    """The rows of a run in progress arrive worker by worker, so new rows of the first worker move all other rows."""
     folder, plan = tmp_path, Plan(sessions=30)
     synthetic.write_killed(folder, plan)
     scripts = synthetic.document(plan, synthetic.rows(plan))["scripts"]

@@ -1,4 +1,4 @@
-"""Quantiles compared with numpy and brute force; intervals checked for the properties of their method."""
+"""Quantiles, compared with numpy and brute force, and intervals, checked for the properties of their method."""
 
 from __future__ import annotations
 
@@ -137,7 +137,10 @@ def test_the_minimum_to_publish_leaves_five_turns_beyond_the_quantile(p: float, 
 
 
 def test_the_required_sessions_of_a_tail_do_not_depend_on_its_values() -> None:
-    """With 20 sessions of 20 turns p95 has an upper end only if its tail is short by chance. It is then too low."""
+    """With 20 sessions of 20 turns, p95 has an upper end only if the observed tail is short by chance.
+
+    The upper end is then too low.
+    """
     found = [quantiles(lognormal(400, seed, icc=0.5, per_session=20), (0.95,))[0] for seed in range(40)]
 
     assert {(e.status, e.required) for e in found} == {("too_few_sessions", 38)}
@@ -158,7 +161,10 @@ def test_sessions_of_unequal_length_require_more_sessions() -> None:
 
 @pytest.mark.parametrize(("p", "sessions", "each"), [(0.95, 50, 20), (0.99, 200, 10)])
 def test_the_upper_bound_of_a_tail_has_its_nominal_error_rate(p: float, sessions: int, each: int) -> None:
-    """Half of the log variance is between sessions. The end was once too low in 6 to 9 % of runs, not in 2.5 %."""
+    """Half of the log variance is between sessions.
+
+    In an earlier version the upper end was too low in 6 to 9 % of runs, not in 2.5 %.
+    """
     z = {0.95: 1.6448536, 0.99: 2.3263479}[p]
     runs = [quantiles(lognormal(sessions * each, seed, 0.5, each), (p,))[0] for seed in range(400)]
 
@@ -255,7 +261,10 @@ def test_sessions_of_equal_length_are_all_effective(sessions: int, turns: int) -
 
 
 def test_whether_a_median_is_reported_does_not_depend_on_its_values() -> None:
-    """Six sessions have turns that are alike. Of 40 such runs half have no upper end, and all are reported."""
+    """The turns of each of six sessions are alike.
+
+    Half of 40 such runs have no upper end, but the median of all runs is reported.
+    """
     found = [quantiles(lognormal(120, seed, icc=0.8, per_session=20), (0.5,))[0] for seed in range(40)]
 
     assert {e.status for e in found} == {"reported", "unbounded"}

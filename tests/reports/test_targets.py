@@ -1,4 +1,4 @@
-"""Several targets, hosts or regions of one run: their facts, their differences, and pooled values."""
+"""Runs with several targets, hosts or regions: the facts of each, the differences between them, and pooled values."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ def write(folder: Path, plan: Plan, *, everywhere: dict[str, Any] | None = None)
 
 
 def summary_of_targets(plan: Plan, *, everywhere: dict[str, Any] | None = None, **changes: Any) -> Summary:
-    """Return the summary of such a run in a folder that no test changes. `changes` replace keys of run.json."""
+    """Return the summary of a run of several targets. Tests share its folder, and no test changes it.
+
+    `changes` replace keys of run.json.
+    """
     return summary_of(plan, **(synthetic.target_keys(plan, **(everywhere or {})) | changes))
 
 
@@ -153,7 +156,7 @@ Recorded = Callable[..., Summary]
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    """Return a function that makes the summary of a run of several hosts, each with a plan of its own."""
+    """Return a function that makes the summary of a run of several hosts, each with its own plan."""
 
     def summary(**plans: Plan) -> Summary:
         folder = tmp_path_factory.mktemp("hosts")

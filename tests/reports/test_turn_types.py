@@ -104,7 +104,7 @@ def test_any_mixture_of_instants_is_accepted_and_none_is_pooled(rows: list[dict[
 
 
 def test_the_measured_from_instant_of_a_failed_turn_does_not_matter(tmp_path: Path) -> None:
-    """The turn may have ended before it was known who would end the speech."""
+    """The turn may have ended before it was known whether the service or the script would end the speech."""
     synthetic.write(tmp_path, Plan(kinds=("manual",)))
     cut = {"measured_from": "speech_end", "outcome": "closed:1006", "request_sent_at_ns": None}
     (answer,) = edited(tmp_path, lambda index, row: row | (cut if index == 0 else {})).answers
@@ -113,7 +113,7 @@ def test_the_measured_from_instant_of_a_failed_turn_does_not_matter(tmp_path: Pa
 
 
 def test_with_only_audible_instants_voice_to_voice_is_first_and_greetings_are_shown(tmp_path: Path) -> None:
-    """For calls of an agent an empty table of ttfa once came first, under a headline without a result."""
+    """In an earlier version, an empty table of ttfa was first on the page, under a headline without a result."""
     untold = dict.fromkeys(("measured_from", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
     synthetic.write(tmp_path, Plan(sessions=20))
     edited(

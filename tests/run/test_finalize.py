@@ -1,4 +1,7 @@
-"""Finalizing a run: the same files and totals after a clean end and after a kill, and rates from rows."""
+"""Finalizing a run.
+
+The files and totals are the same after a clean end and after a kill, and rates are computed from rows.
+"""
 
 from __future__ import annotations
 
@@ -283,7 +286,7 @@ def test_phases_have_separate_histograms_after_a_kill_and_a_clean_end(tmp_path: 
 def test_labels_beyond_the_32nd_share_a_histogram_after_a_kill_and_a_clean_end(
     tmp_path: Path,
 ) -> None:
-    """Each worker keeps the labels that it records first, from successful and failed turns."""
+    """Each worker stores the labels that it records first, from successful and failed turns."""
     folder, recorders = build_run(tmp_path, 2)
     for recorder, numbers in zip(recorders, (range(40), range(39, -1, -1)), strict=True):
         record = recorder.session(labels(1))
@@ -614,7 +617,7 @@ def test_a_writer_that_holds_the_lock_of_its_folder_is_not_gone(tmp_path: Path) 
 
 
 def test_a_writer_is_gone_if_another_process_has_its_process_id(tmp_path: Path) -> None:
-    """In a container, the process number is often 1, as it was in the container before."""
+    """In a container the process ID is often 1, and it was also 1 in the container before."""
     folder, _ = build_run(tmp_path)  # its worker has the number of this process
     writer = {"host": socket.gethostname(), "pid": os.getpid()}
 

@@ -1,4 +1,4 @@
-"""The work of missing workers is bounded: the bound holds for every history, and is tighter if more is known."""
+"""Bounds for the work of missing workers. A bound holds for every history, and is tighter if more is known."""
 
 from __future__ import annotations
 
@@ -68,7 +68,10 @@ def test_the_bound_by_planned_pairs_holds_for_any_history(begins: Begins, until_
 def test_the_bound_of_missing_calls_holds_for_any_missing_worker(
     arrived: int, workers: int, data: st.DataObject
 ) -> None:
-    """Calls go to the workers in turn. All calls of the others are known; of the missing one only some."""
+    """Calls go to the workers in rotation.
+
+    All calls of the other workers are known, but only some of the missing worker.
+    """
     calls = [len(range(worker, arrived, workers)) for worker in range(workers)]
     missing = data.draw(st.integers(0, workers - 1))
     received = data.draw(st.integers(0, calls[missing]))

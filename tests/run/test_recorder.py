@@ -149,7 +149,7 @@ def test_a_session_s_row_has_the_tokens_without_a_turn(folder: Path, recorder: R
 
 
 def test_a_row_has_no_tokens_if_some_are_unreadable(folder: Path, recorder: Recorder) -> None:
-    """A partial count would look like the total."""
+    """The sum of only some of the token counts would look like the total."""
     record = recorder.session(LABELS)
     record.turn_ended(build_observation(usage=TokenUsage(text_in=9, audio_out=8) + UNREAD))
     record.session_ended(build_session(stray_usage=UNREAD))

@@ -1,4 +1,7 @@
-"""Conversations with every kind of step, replayed: every field of the observations is equal; and cut at any event."""
+"""Conversations with every kind of step are replayed, and every field of the observations is equal.
+
+Others are cut at any event.
+"""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def drain(behaviour: Behaviour, until_ns: int = FOREVER_NS) -> list[dict[str, An
 
 
 def answers(behaviour: Behaviour, *events: dict[str, Any]) -> list[dict[str, Any]]:
-    """Send the events, all at one instant; return the events after them, without session.created."""
+    """Send the events, all at one instant. Return the server's events after that, without session.created."""
     drain(behaviour)
     for event in events:
         behaviour.receive(event, AT_NS)
@@ -184,7 +184,10 @@ def done(events: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def begun(behaviour: Behaviour, name: str, *asked: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
-    """Send events; return the events up to the first whose type ends with `name`, and the instant of that one."""
+    """Send events.
+
+    Return the server's events up to the first whose type ends with `name`, and the instant of that event.
+    """
     events: list[dict[str, Any]] = []
     for event in asked:
         behaviour.receive(event, AT_NS)

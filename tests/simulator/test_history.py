@@ -1,4 +1,7 @@
-"""A response reads the whole conversation again: its cost, the cached part of it, and the part without room."""
+"""Each response reads the whole conversation again.
+
+Tests of the cost, of the cached part, and of the part that exceeds the context.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ from tests.simulator.sdk_types import assert_typed
 
 DIALECTS = (AZURE_GA, AZURE_PREVIEW)
 EXACT = TokenCache(block_tokens=1)
-"""A cache that finds everything that is equal."""
+"""A cache that finds every equal prefix, to the token."""
 IMAGE = "data:image/png;base64,iVBORw0KGgo="
 
 
@@ -262,9 +265,9 @@ def truncating(truncation: Any, limit_tokens: int | None = 101, **changes: Any) 
 
 
 def read_by_turns(behaviour: Behaviour, turns: int) -> list[int]:
-    """Return the input tokens of each response without the instructions.
+    """Return the input tokens of each response, without those of the instructions.
 
-    Each turn has 20 tokens, and no answer is stored.
+    Each turn has 20 tokens, and no answer is stored in the conversation.
     """
     return [usage(behaviour, text(80), written(conversation="none"))["input_tokens"] - 1 for _ in range(turns)]
 

@@ -1,4 +1,4 @@
-"""The caller's turns, by VAD and by events of the client at the same time: in the order of the service."""
+"""The caller's turns. The VAD and the client create turns at the same time, in the order of the real service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Indirect ways to a service: proxies, chosen addresses, IPv6, own certificate authorities."""
+"""Connections with a proxy, a chosen address, IPv6, or the user's own certificate authorities."""
 
 from __future__ import annotations
 
@@ -345,7 +345,7 @@ def test_an_answer_split_anywhere_opens_the_tunnel(scheme: str, places: list[int
 
 
 def test_the_time_of_this_process_does_not_count_towards_the_proxy_timeout() -> None:
-    """The first of the proxy's two answers arrived long ago and is read only now."""
+    """The first of the proxy's two answers arrived long ago, but this process reads it only now."""
     limits_ns: list[int] = []
 
     class Slow(Drip):

@@ -1,4 +1,4 @@
-"""Proofs that a socket was empty, from checks of the event loop's sockets."""
+"""Proofs that a socket was empty. The event loop's checks of its sockets provide the proofs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from tests.helpers import MS
 
 FD, OTHER = 5, 6
 SET_AT = 3
-"""The number of polls before the loop began to watch the socket. The socket is in the set from the fourth poll on."""
+"""The number of polls before the loop began to watch the socket. From the fourth poll on, the poll includes the socket.
+"""
 
 
 def watch_after(*snapshots: PollSnapshot, found: dict[int, PollSnapshot] | None = None) -> LoopMonitor:
@@ -42,7 +43,8 @@ def watch_after(*snapshots: PollSnapshot, found: dict[int, PollSnapshot] | None 
 @pytest.mark.parametrize(
     ("before", "last", "found", "timestamp", "empty"),
     [
-        (PollSnapshot(100, 3), PollSnapshot(200, 3), None, 250, 0),  # both are from before the socket was in the set
+        # both snapshots are older than the socket's registration
+        (PollSnapshot(100, 3), PollSnapshot(200, 3), None, 250, 0),
         (PollSnapshot(100, 3), PollSnapshot(200, 4), None, 250, 200),
         (PollSnapshot(100, 4), PollSnapshot(200, 4), None, 250, 200),
         # the kernel timestamps data before they are in the socket
@@ -56,7 +58,7 @@ def watch_after(*snapshots: PollSnapshot, found: dict[int, PollSnapshot] | None 
             PollSnapshot(40, 4),
             250,
             40,
-        ),  # a check has found data in it since
+        ),  # a later check has found data in the socket
         (PollSnapshot(100, 4), PollSnapshot(200, 4), PollSnapshot(40, 3), 250, 0),
         (PollSnapshot(100, 4), PollSnapshot(200, 4), NO_SNAPSHOT, 250, 0),
     ],
@@ -92,7 +94,7 @@ def test_a_socket_found_readable_was_last_empty_at_the_snapshot_before(
 
 
 def test_a_socket_that_is_registered_again_ignores_earlier_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the meantime the poller may have read the data that a check found."""
+    """Between the two registrations the poller may have read the data that a check found."""
     found = iter(([], [FD], []))
     clock = iter(range(100, 1_000, 100))
     watch = LoopMonitor()
@@ -131,7 +133,7 @@ class Machine:
         self.now_ns, self.awake_ns, self.switches = 10**9, 10**8, 0
         self._losses_ns, self._stopped, self._asked = losses_ns, stopped, 0
         self.stoppable = True
-        """False between a check and the following poll: the uncertainty does not include a stop there."""
+        """False between a check and the next poll: the uncertainty does not include a stop in this interval."""
         self.unread_ns = {fd: [self.now_ns + at_ns for at_ns in sorted(come)] for fd, come in arrivals_ns.items()}
         self.watched = set(arrivals_ns)
         """The sockets in the loop's set. The poller reads the others."""
@@ -236,7 +238,7 @@ def test_a_socket_is_never_reported_empty_at_an_instant_when_it_held_data(
 def use(monkeypatch: pytest.MonkeyPatch, *reported: tuple[int, int]) -> LoopMonitor:
     """Return a monitor after a poll of 10 ms that began without a ready file.
 
-    `told` holds what the kernel reports about the thread at the start and at the end of the poll.
+    `reported` holds the thread's use as the kernel reports it: one pair at the start and one at the end of the poll.
     """
     uses = iter(reported)
     monkeypatch.setattr(event_loop, "readable", lambda epoll: [])
@@ -254,8 +256,8 @@ def use(monkeypatch: pytest.MonkeyPatch, *reported: tuple[int, int]) -> LoopMoni
     [
         ((8, 6_000), 10**7 - 1_000 - ACCOUNT_NS),
         ((7, 6_000), 0),  # a file was ready at once
-        ((9, 6_000), 0),  # it also slept for another reason, or was stopped
-        ((8, 0), 0),  # the kernel does not report it
+        ((9, 6_000), 0),  # the thread also slept for another reason, or was stopped
+        ((8, 0), 0),  # the kernel does not report the sleep
     ],
 )
 def test_a_poll_has_slept_for_the_time_the_process_was_not_awake(
@@ -267,7 +269,7 @@ def test_a_poll_has_slept_for_the_time_the_process_was_not_awake(
 
 
 def test_greenlets_run_before_the_poll_and_not_during_it() -> None:
-    """Otherwise their time would be counted as sleep."""
+    """Otherwise the time of the greenlets would be counted as sleep."""
     watch = LoopMonitor.of_hub()
     gevent.sleep(0.001)  # an earlier test may have left the loop in an iteration after its check
     begun = watch._snapshot

@@ -1,4 +1,4 @@
-"""The fast reader of frames equals the slow one: the same bytes in any parts give the same messages and timestamps."""
+"""The fast reader of frames equals the slow one. The same bytes in any parts give the same messages and timestamps."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_the_missing_bytes_of_an_incomplete_frame_are_known_from_its_header(size
     missing = missing_bytes(frame[:begun]) if begun else 0
 
     if size > 65_535:
-        assert missing in (0, 1)  # its second byte shows that it is not supported
+        assert missing in (0, 1)  # the frame's second byte shows that the frame is not supported
     elif begun:
         header = frame_bytes(size) - size
         assert missing == (len(frame) if begun >= header else min(header, 2 if begun < 2 else 4)) - begun

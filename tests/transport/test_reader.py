@@ -47,7 +47,7 @@ LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel 
 
 
 def interpreted() -> Any:
-    """Return the module `reader` as it is without the compiled module."""
+    """Return the module `reader` as it is if the compiled module is missing."""
     spec = importlib.util.spec_from_file_location("interpreted_reader", reader.__file__)
     assert spec is not None
     assert spec.loader is not None
@@ -101,7 +101,7 @@ ODD = st.builds(mutated, MESSAGES, st.integers(0, 10_000), st.integers(0, 255))
 
 
 def understood(dialect: Dialect, wire: bytes, *, complete: bool) -> list[tuple[Any, ...]]:
-    """Return the events of a read, each decoded separately, with the uncertainty of its arrival."""
+    """Return the events of a read, decoded one by one. Each event has the uncertainty of its arrival."""
     frames, taken = leading_texts(SocketRead(wire, AT_NS, EMPTY_NS, True, complete))
     assert taken == len(wire)
     return [
@@ -122,7 +122,7 @@ def matched_events(deltas: list[MatchedDelta]) -> list[tuple[Any, ...]]:
 
 
 class Reply:
-    """An open reply, and those of its deltas that were matched."""
+    """An open reply that records which of its deltas were matched."""
 
     streaming = True
 
@@ -231,7 +231,7 @@ def test_a_read_with_other_messages_is_not_matched(dialect: Dialect) -> None:
 
 @MATCHES
 def test_a_payload_that_occurs_twice_is_matched_only_at_the_delta_key() -> None:
-    """The last string of this event is not its payload, but has the same length and text."""
+    """The last string of this event is not the payload, but it has the same length and text as the payload."""
     dialect = DIALECTS["ga"]
     message = delta_message(dialect, "transcript", "event_1", "hello", (",", ":"))
     made = reader_of(dialect, message[:-1] + b',"obfuscation":"hello"}')
@@ -420,7 +420,7 @@ def test_the_empty_instant_is_the_latest_of_drain_poll_and_snapshot(
     looked_ns: int | None,
     empty_ns: int,
 ) -> None:
-    """Unread data in the socket are there, whatever a poll reports."""
+    """If the socket holds unread data, no poll proves it empty."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
@@ -620,7 +620,7 @@ WAYS: list[tuple[Any, bool]] = [
     (None, False),
     *((kind, texts) for kind in READERS for texts in (False, True)),
 ]
-"""(reader, whether the texts of deltas are kept). Without a reader (None) every delta is decoded."""
+"""(reader, True if the texts of deltas are recorded). Without a reader (None) every delta is decoded."""
 
 
 @pytest.mark.parametrize("carried", CARRIED)

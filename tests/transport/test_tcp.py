@@ -1,7 +1,7 @@
 """The real socket with a real server on loopback: sources of timestamps, effects of TLS, and failures to connect.
 
-The server runs in threads of its own. Nothing is monkey-patched, so its sockets block there while gevent's loop runs in
-this thread.
+The server runs in its own threads. gevent does not patch the standard library, so the server's sockets block only the
+server's threads while gevent's loop runs in this thread.
 """
 
 from __future__ import annotations
@@ -99,7 +99,10 @@ class Peer:
         self._orders.put(order)
 
     def report(self) -> tuple[int, int, Any]:
-        """Return (before, after, result) of the oldest order. Block this thread with its event loop until then."""
+        """Return (before, after, result) of the oldest order.
+
+        Block this thread, and so its event loop, until the peer reports it.
+        """
         return self._reports.get(timeout=GUARD_S)
 
     def do(self, order: Callable[[Any], Any]) -> tuple[int, int, Any]:
@@ -130,7 +133,7 @@ def connected(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[t
 
 
 def accept_upgrade(sock: Any) -> None:
-    """Answer the upgrade to WebSocket. The next order reads everything after it."""
+    """Answer the upgrade to WebSocket. The next order of the test reads all bytes after the upgrade request."""
     server = ServerProtocol()
     while not (asked := server.events_received()):
         server.receive_data(sock.recv(65_536))
@@ -140,7 +143,7 @@ def accept_upgrade(sock: Any) -> None:
 
 @contextmanager
 def connected_websocket(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[tuple[WebSocket, Peer]]:
-    """Open a connection. Its other end follows the orders of the test."""
+    """Open a connection. The peer at its other end follows the orders of the test."""
     server_context, ca = certificate
     with listener() as listening:
         peer = Peer(listening, server_context if tls else None)
@@ -197,7 +200,10 @@ def _tcp_of(stream: Any) -> TcpStream:
 
 
 def wait_until_there(stream: Any) -> int:
-    """Wait, without reading, until bytes are in the socket, and a little longer. Return an instant after that."""
+    """Wait, without reading, until the socket holds bytes, and a little longer.
+
+    Return an instant after the bytes arrived.
+    """
     assert select.select([_tcp_of(stream)._sock.fileno()], [], [], GUARD_S)[0]
     until_ns = monotonic_ns() + 50 * MAX_CLOCK_GAP_NS
     while (now_ns := monotonic_ns()) < until_ns:
@@ -206,7 +212,10 @@ def wait_until_there(stream: Any) -> int:
 
 
 def stamped(stream: ByteStream, peer: Peer) -> tuple[SocketRead, int, int]:
-    """Return a read with a kernel timestamp, and instants before and after it. The first reads may have none."""
+    """Return a read with a kernel timestamp, an instant before it, and an instant after it.
+
+    The first reads may have no timestamp.
+    """
     for _ in range(1_000):
         before_ns, _ = peer.send(b"hello")
         there_ns = wait_until_there(stream)
@@ -280,7 +289,7 @@ def test_the_empty_instant_of_a_read_is_not_after_its_arrival(linked: Linked) ->
     for _ in range(20):
         asked_ns = monotonic_ns()
         peer.order(lambda sock: sock.sendall(b"x"))
-        read = stream.read(far_ns())  # it waits in the loop, or the data are there already
+        read = stream.read(far_ns())  # the read waits in the loop, or the data are already in the socket
         sent_ns, _, _ = peer.report()
         assert read is not None
         assert read.empty_ns <= read.timestamp_ns
@@ -293,7 +302,7 @@ def test_the_empty_instant_of_a_read_is_not_after_its_arrival(linked: Linked) ->
 def test_a_peer_that_sends_first_may_have_sent_before_the_first_check(
     certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process may be late after it has connected."""
+    """After the connection is made, this process may run late, so data may arrive before the first check."""
     said_ns: list[int] = []
 
     def held_up(*asked: Any) -> Any:
@@ -317,7 +326,7 @@ def test_a_peer_that_sends_first_may_have_sent_before_the_first_check(
 
 
 def test_a_poll_returns_all_of_many_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By default epoll returns at most 1,023 sockets. Any missing one would be taken for empty."""
+    """By default epoll returns at most 1,023 sockets. A socket that the poll omits would be regarded as empty."""
     count = 1_500
     readable: list[int] = []
 
@@ -385,7 +394,10 @@ def test_a_read_that_fills_the_buffer_is_not_complete(plain: Linked) -> None:
 
 
 def test_a_read_that_ends_within_a_tls_record_is_not_complete(certificate: tuple[ssl.SSLContext, Path]) -> None:
-    """After a complete record, the middle of the next one is delayed."""
+    """The peer sends one complete TLS record and the first part of a second one.
+
+    The second part of that record is delayed.
+    """
     server_context, ca = certificate
     with listener() as listening:
         peer = Peer(listening, None)
@@ -582,7 +594,7 @@ def test_the_first_address_that_accepts_is_used(monkeypatch: pytest.MonkeyPatch)
 
 @contextmanager
 def black_hole() -> Iterator[int]:
-    """Yield a port that drops all connections: its queue is full, and no process accepts any."""
+    """Yield a port that drops all connections, because its queue is full and no process accepts connections."""
     with listener(backlog=0) as listening, ExitStack() as waiting:
         address = listening.getsockname()
         for _ in range(4):  # more than Linux queues for a backlog of 0
@@ -839,7 +851,7 @@ def test_messages_are_sent_and_received_over_a_real_connection(
 
 
 class Reply:
-    """An open reply, and those of its deltas that were matched."""
+    """An open reply that records which of its deltas were matched."""
 
     def __init__(self) -> None:
         self.streaming = True
@@ -880,7 +892,7 @@ def test_a_listener_without_an_open_reply_is_not_polled(linked: Linked) -> None:
     assert poller is not None
     stream, peer = linked
     while not poller._on_readable:  # a deadline in the past starts no polling
-        # It receives at most TLS messages that follow the handshake.
+        # The only data it may receive are TLS messages that follow the handshake.
         stream.receive_until(monotonic_ns() + MS, lambda read: True, polled=True)
     assert len(poller._on_readable) == 1
     came: list[bytes] = []
@@ -893,7 +905,7 @@ def test_a_listener_without_an_open_reply_is_not_polled(linked: Linked) -> None:
 
 @LINUX
 def test_a_child_process_has_its_own_poller(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hub is inherited from the parent, as after a fork."""
+    """As after a fork, the child inherits the hub of its parent."""
     poller = Poller.of_hub()
     assert Poller.of_hub() is poller
     monkeypatch.setattr("os.getpid", lambda: -1)
@@ -982,7 +994,10 @@ def test_deltas_over_a_real_connection_are_matched_and_other_messages_are_passed
 
 
 def found_when_the_wait_ends(linked: Linked, take: Callable[[SocketRead], bool]) -> bool:
-    """Listen while the loop is blocked beyond the deadline. It finds the data in the iteration that ends the wait."""
+    """Listen while the loop is blocked beyond the deadline.
+
+    Return whether the data are found in the loop iteration that ends the wait.
+    """
     stream, peer = linked
     until_ns = monotonic_ns() + 5 * MS
 
@@ -1115,7 +1130,10 @@ def _received(sock: Any, size: int) -> bytes:
 def test_data_are_received_while_a_write_waits_for_a_peer_that_only_sends(
     tls: bool, certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both ends write more than the kernel buffers hold. If neither read meanwhile, both would wait forever."""
+    """Both ends write more than the kernel buffers hold.
+
+    If neither end read while it writes, both would wait forever.
+    """
     monkeypatch.setattr(tcp, "SEND_LIMIT_NS", GUARD_S * 1_000_000_000)
     sent = bytes(range(256)) * 8_000
     with connected(tls, certificate) as (stream, peer):
@@ -1206,7 +1224,7 @@ def test_the_data_held_while_a_write_waits_are_limited(plain: Linked, monkeypatc
 def test_data_that_a_peer_read_while_this_process_was_suspended_count(
     plain: Linked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each wait reaches its timeout, because this process is suspended until the peer has read."""
+    """Each wait reaches its timeout because this process is suspended until the peer has read the data."""
     stream, peer = plain
     waits = 0
 

@@ -353,7 +353,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
 
 @KINDS
 def test_a_stream_reports_when_its_data_were_transmitted(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
-    """With TLS, the handshake has already written bytes."""
+    """With TLS, the handshake has already written bytes to the socket before the first message."""
     with connected(tls, certificate) as (stream, peer):
         unstamped = stream.write(b"one")
         handed = stream.write(b"two", stamped=True)

@@ -42,7 +42,10 @@ NETWORK = TcpInfo(rtt_ns=900_000, min_rtt_ns=700_000, retransmits=2)
 
 
 def read(data: bytes, place: int = 0, *, complete: bool = True, kernel: bool = True) -> SocketRead:
-    """Return the read number `place`. Its timestamp is 4 µs after its socket was known to be empty."""
+    """Return the read number `place`.
+
+    Its timestamp is 4 µs after the instant at which the socket was known to be empty.
+    """
     at_ns = place * 100_000
     return SocketRead(data, at_ns + STAMP_NS, at_ns + EMPTY_NS, kernel, complete)
 
@@ -50,7 +53,8 @@ def read(data: bytes, place: int = 0, *, complete: bool = True, kernel: bool = T
 class FakeStream:
     """A `bench.transport.tcp.ByteStream` that returns the given reads and then None.
 
-    It accepts the upgrade and appends `tail`, unless there is another `answer`. With `ends` it then closes.
+    It accepts the upgrade and appends `tail`, unless `answer` replaces the acceptance. If `ends`, the stream then
+    closes.
     """
 
     def __init__(self, answer: bytes | None = None, *, tail: bytes = b"", ends: bool = False) -> None:
@@ -307,7 +311,7 @@ def test_an_invalid_frame_ends_the_session_with_protocol_error() -> None:
 
 
 def oversize(name: str) -> list[bytes]:
-    """Return the reads of a message that is one byte too large, up to the one that shows it."""
+    """Return the reads of a message that is one byte too large, up to the read from which the size is known."""
     return {
         "announced": [b"\x81\x7f" + (LIMIT + 1).to_bytes(8, "big")],
         "announced with an enormous length": [b"\x81\x7f" + (1 << 63).to_bytes(8, "big")],
@@ -437,7 +441,7 @@ def test_after_a_failed_write_no_ping_is_answered() -> None:
 
 
 def test_all_writes_while_closing_share_one_deadline() -> None:
-    """A peer that pings and does not read the answers does not cause one wait for each."""
+    """If a peer pings and does not read the answers, the client does not wait separately for each answer."""
     socket, stream = opened()
     whole_write, limits_ns = stream.write, list[int]()
 
@@ -456,7 +460,10 @@ def test_all_writes_while_closing_share_one_deadline() -> None:
 
 
 def test_close_does_not_wait_for_a_service_that_has_sent_a_close_frame() -> None:
-    """OpenAI refuses with an error and then a close frame, which may arrive after the client decided to close."""
+    """OpenAI refuses a session with an error and then a close frame.
+
+    The frame may arrive after the client decided to close.
+    """
     socket, stream = opened()
     stream.reads += [read(text(b"an error")), read(close_frame(4000, "invalid_model"), 1), read(b"", 2)]
     receive(socket, FAR_NS)
@@ -768,7 +775,10 @@ def test_a_frame_that_cannot_be_decompressed_ends_the_connection() -> None:
 
 @pytest.mark.parametrize("parts", [1, 8])
 def test_a_message_is_decompressed_only_up_to_the_limit(parts: int) -> None:
-    """The message has 64 times the limit, in one frame or in fragments. Less than twice the limit is ever in memory."""
+    """The message is 64 times as large as the limit, in one frame or in fragments.
+
+    At no time is twice the limit in memory.
+    """
     socket, stream = agreed(offered=True, accepted=True)
     whole = bytes(LIMIT * 64 // parts)
     stream.server.send_text(whole, fin=parts == 1)

@@ -122,7 +122,7 @@ def with_turn_type(folder: Path, *turns: int) -> None:
 
 @cache
 def target_with_turn_type(name: str, *turns: int) -> ComparedTarget:
-    """Return the target of run `name` with a trait on these turns."""
+    """Return the target of run `name`. The turns with these numbers have an additional turn type."""
     folder = shared_folder() / name
     run(folder, RUN if name == "one" else replace(RUN, seed=8))
     with_turn_type(folder, *turns)
@@ -130,7 +130,7 @@ def target_with_turn_type(name: str, *turns: int) -> ComparedTarget:
 
 
 def two_with_turn_type(*names: str, turns: tuple[int, ...] = (3,)) -> tuple[ComparedTarget, ...]:
-    """Return two targets. Those of the runs in `names` have turns with a trait."""
+    """Return two targets. The runs in `names` have turns with an additional turn type."""
     return filtered_by([target_with_turn_type(side.run.folder.name, *turns) if side.run.folder.name in names else side
                   for side in two()])  # fmt: skip
 

@@ -57,7 +57,7 @@ def stored(folder: Path, name: str, plan: Plan = ENOUGH, **document: Any) -> Pat
 
 @cache
 def _baselines(name: str, plan: Plan, document: str) -> list[Baseline]:
-    """Return the baselines of one run. They are measured once for all tests, and only for metrics that tests use."""
+    """Return the baselines of one run. All tests share them, and they contain only the metrics that tests use."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reports.gate.baselines.CATALOGUE", {name: CATALOGUE[name] for name in STORED})
         return [baseline_of(side) for side in targets_of_plan(plan, run_id=name, **json.loads(document))]

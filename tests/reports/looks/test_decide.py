@@ -1,4 +1,4 @@
-"""The decision of a run folder with a plan: the pairs that count, the analysis that decides, files and texts."""
+"""The decision of a run folder with a plan: the counted pairs, the analysis that decides, and the files and texts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SCHEMA = schemas()["decision"]
 
 
 def decided(gates: dict[str, list[str]], plan: Plan = TWO, **changes: Any) -> Decision:
-    """Return the decision of a loaded run. All tests with the same plan share its rows."""
+    """Return the decision of a loaded run. All tests with the same plan share the run's rows."""
     return decision_of(frames_of(plan, **(synthetic.target_keys(plan) | {"sequential_plan": planned(gates)} | changes)))
 
 
@@ -189,7 +189,10 @@ def test_an_interim_analysis_of_a_throttled_run_ends_the_run_at_once(tmp_path: P
 
 
 def test_a_run_that_an_interim_analysis_found_invalid_stays_invalid(tmp_path: Path) -> None:
-    """Five turns of the candidate are throttled: 1.25 % at the first analysis, 0.4 % of all."""
+    """Five turns of the candidate are throttled.
+
+    They are 1.25 % of its turns at the first analysis, and 0.4 % of all its turns.
+    """
     chosen = lambda row: (row["target"], row["turn"]) == ("west", 1) and row["pair"] < 5  # noqa: E731
     throttled = {"outcome": "throttled:response"}
     found = analyse_pairs(
@@ -314,7 +317,7 @@ def test_a_duplicated_primary_metric_is_computed_once_and_counted_twice() -> Non
 SIZES = tuple(range(50, 550, 50))
 MARGIN = 0.1
 DF = 10_000_000
-"""The degrees of freedom. There are so many that t is normal, and z is the excess in standard errors."""
+"""The degrees of freedom. With this large number t is normal, and z is the excess in standard errors."""
 
 
 def at(z: float, *, se: float = 0.05, better: int = 1) -> InterimStatistic:
@@ -358,7 +361,10 @@ def test_further_regressed_metrics_follow_from_holm_s_step_down() -> None:
 
 
 def test_the_corrected_estimate_of_a_regressed_metric_uses_the_bound_of_all_metrics() -> None:
-    """With three primary metrics that is the bound of all of them. It is larger than the bound of one."""
+    """With three primary metrics, the correction uses the bound of all three.
+
+    This bound is larger than the bound of one metric.
+    """
     z, shares = critical(2, 3) + 0.1, [0.1, 0.2]
     found = course([[at(1.0), at(0.0), at(0.0)], [at(z), at(0.0), at(0.0)]])
     (regressed, *_) = found.decisions
@@ -492,7 +498,10 @@ def test_at_the_first_analysis_the_estimate_is_not_corrected(d: float, se: float
 
 
 def test_the_estimate_of_a_first_analysis_of_twenty_pairs_is_not_corrected() -> None:
-    """With few pairs t is wider than normal, and its normal deviate is not the distance in standard errors."""
+    """With few pairs the t distribution is wider than the normal one.
+
+    So the normal deviate of t is not the distance in standard errors.
+    """
     double, margin = math.log(2.0), math.log(1.1)
     found = run_analyses(
         AnalysisSchedule(200, (20, 200), 1), lambda _: [by_se(double, double - margin, 0.08, 19)], 1
@@ -532,7 +541,10 @@ def test_a_corrected_estimate_is_within_its_interval(
 
 @pytest.mark.parametrize("drift", [-6.0, -3.0, 0.0, 3.0, 6.0])
 def test_half_of_the_corrected_estimates_exceed_the_truth_with_estimated_errors(drift: float) -> None:
-    """Each analysis adds 25 pairs and estimates the standard error. 30 is three standard errors of 400 coin tosses."""
+    """Each analysis adds 25 pairs and estimates the standard error.
+
+    The tolerance of 30 is three standard errors of 400 coin tosses.
+    """
     rng, sizes, above = np.random.default_rng(11), (25, 50, 75, 100), 0
     for _ in range(400):
         pairs = rng.normal(drift / 10, 1, 100)
@@ -554,7 +566,10 @@ def test_a_metric_exactly_on_its_margin_does_not_pass() -> None:
 
 
 def test_a_rate_that_can_no_longer_pass_stops_for_futility_even_without_failures() -> None:
-    """Without a failure the standard error is 0. At even odds 50 pairs leave up to 1.4 %; the margin is 1 point."""
+    """Without a failure the standard error is 0.
+
+    With 50 pairs, the bound at even odds is up to 1.4 %; the margin is 1 point.
+    """
     none = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: 1 - 0.5 ** ((1 + c) / 50) - 0.01)
 
     found = course([[none]], sizes=(50, 100))

@@ -1,4 +1,4 @@
-"""Means and rates of two targets, checked by hand; upper bounds of a rate with few events or none."""
+"""Means and rates of two targets, checked by hand, and upper bounds of a rate with few events or without events."""
 
 from __future__ import annotations
 
@@ -258,7 +258,10 @@ def more_sessions(base: PerCluster, cand: PerCluster) -> int | None:
 
 
 def test_without_failures_the_suggested_sessions_are_those_that_the_bound_needs() -> None:
-    """1 − 0.05^(1/G) is less than 1 % from 299 sessions on, whatever their length."""
+    """1 − 0.05^(1/G) is less than 1 % if G, the number of sessions, is at least 299.
+
+    The length of the sessions does not matter.
+    """
     for turns in (1, 5, 20):
         assert more_sessions(build_failures(50, 0, turns=turns), build_failures(50, 0, turns=turns)) == 249
         assert more_sessions(build_failures(298, 0, turns=turns), build_failures(298, 0, turns=turns)) == 1
@@ -294,7 +297,10 @@ def test_the_suggested_sessions_bring_the_bound_of_a_passing_rate_below_the_marg
 def test_a_candidate_on_its_margin_rarely_passes_however_failures_cluster(
     before: float, after: float, together: float, sessions: int
 ) -> None:
-    """Nominally 5 %, plus three standard errors. `make benchmark PARTS=statistics` runs many more of these."""
+    """The maximum share is the nominal 5 %, plus three standard errors.
+
+    `make benchmark PARTS=statistics` runs many more such cases.
+    """
     rng, times = np.random.default_rng([sessions, int(1000 * after)]), trials(200, 400)
     totals = ((failing(rng, rate, sessions, 10, together) for rate in (before, after)) for _ in range(times))
     passed = sum(
@@ -402,7 +408,10 @@ def test_isolated_failures_give_a_lower_bound_than_clustered_ones() -> None:
 
 
 def test_the_bound_is_close_to_that_of_simulation_and_not_above_it() -> None:
-    """The bound is Gaffke's. It is never above that of draws, and hardly below it if there are few events."""
+    """The bound is Gaffke's, computed without draws.
+
+    It is never above the bound from draws, and hardly below it if there are few events.
+    """
     rng = np.random.default_rng(7)
     shares = np.where(np.arange(200) < 4, 0.5, 0.0)
     drawn = rng.dirichlet(np.ones(201), 20_000) @ np.append(shares, 1.0)
@@ -457,7 +466,10 @@ def test_one_more_failure_never_lowers_an_upper_bound(sessions: list[tuple[int, 
 
 @pytest.mark.parametrize("alone", [1, 2, 8, 30, 100])
 def test_failures_common_to_both_targets_do_not_narrow_the_bound(alone: int) -> None:
-    """290 pairs without a failure leave a bound of 1.03 points, and 290 pairs with single failures leave no less."""
+    """290 pairs without a failure give a bound of 1.03 points.
+
+    290 pairs with single failures must not give a lower bound.
+    """
     turns = np.full(290, TURNS)
     failed = np.where(np.arange(290) < alone, 1.0, 0.0)
     none, some = (
@@ -499,7 +511,10 @@ def test_one_percentage_point_takes_about_three_hundred_sessions() -> None:
 
 @pytest.mark.parametrize(("sessions", "together"), [(100, 1.0), (300, 1.0), (200, 0.3), (400, 0.2)])
 def test_the_upper_bound_is_rarely_below_the_true_share(sessions: int, together: float) -> None:
-    """1 % of the turns fail, singly or in whole sessions. Nominally 5 % of the 1,000 bounds are too low."""
+    """1 % of the turns fail, singly or in whole sessions.
+
+    Nominally, 5 % of the 1,000 upper bounds are below the true share.
+    """
     rng, turns = np.random.default_rng([sessions, int(10 * together)]), np.full(sessions, TURNS)
     missed = 0
     for _ in range(1000):

@@ -1,11 +1,13 @@
-"""A server that sends what no service would, to attack its client: the path of the URL names the behaviour.
+"""A server that attacks its client with data that no normal service sends. The path of the URL names the behaviour.
 
-Failures of normal services are the simulator's (`tests/faults`). Here are nonsense, floods and endless data.
+The simulator produces the failures of normal services (`tests/faults`). This server sends nonsense, floods and endless
+data.
 
-python -m tests.system.attack.evil_server        prints its port, and serves until it is killed
+    python -m tests.system.attack.evil_server        prints its port, and serves until it is killed
 
-A behaviour is a function of a `Wire`, with its expected outcome: of the session's turn if one began, else of the
-session. It runs in a thread of its own process; when it returns, the connection is closed.
+A behaviour is a function of a `Wire`, with its expected outcome. The outcome is that of the session's turn if a turn
+began, and else that of the session. The behaviour runs in its own thread of the server's process. When the function
+returns, the connection is closed.
 """
 
 from __future__ import annotations
@@ -137,8 +139,8 @@ class Wire:
     def flood(self, data: bytes, pause_s: float = 0.0) -> None:
         """Send the same bytes until the client disconnects.
 
-        If the client needs long for them, a pause limits the backlog: the client is soon behind anyway, and its kernel
-        must not buffer a minute of data.
+        If the client needs much time for the bytes, `pause_s` limits the backlog. The client is soon behind in any
+        case, and its kernel must not buffer a minute of data.
         """
         while True:
             self.send(data)
@@ -185,7 +187,7 @@ class Wire:
             pass
 
     def reset(self) -> None:
-        """Reset the connection when it is closed."""
+        """Make the close of the connection a reset."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def ping(self) -> None:
@@ -213,7 +215,8 @@ def acting(*steps: Step) -> Act:
     return act
 
 
-# Behaviours that are fixed sequences of steps are in tables; those that compute or read between steps are functions.
+# Behaviours that are fixed sequences of steps are in tables. Behaviours that compute or read between steps are
+# functions.
 
 SWITCHING, CHUNKED = b"HTTP/1.1 101 Switching Protocols\r\n", "Transfer-Encoding: chunked"
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"

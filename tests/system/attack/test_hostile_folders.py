@@ -1,4 +1,4 @@
-"""Run folders from others: invalid content is refused before it takes memory or time."""
+"""Run folders from other people. Invalid content is refused before it uses much memory or time."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def commands(run: Path, scratch: Path) -> list[tuple[object, ...]]:
 
 
 def check_refused(run: Path, scratch: Path, most_mib: int = 400) -> None:
-    """Assert that commands refuse the run in one line, with no more memory than for a valid run.
+    """Assert that commands refuse the run in one line, and use no more memory than for a valid run.
 
-    In the small circle, `report` and two others run; in the full one all of them.
+    In the small circle, `report` and two other commands run; in the full circle, all commands run.
     """
     report, *others = commands(run, scratch)
     this = zlib.crc32(os.environ["PYTEST_CURRENT_TEST"].encode())
@@ -115,7 +115,10 @@ def test_a_linked_folder_is_not_written_to(run: Path, tmp_path: Path, names: tup
 
 @pytest.mark.parametrize("state", ["ended", "closing"])
 def test_a_link_with_the_name_of_a_temporary_file_is_not_followed(tmp_path: Path, state: str) -> None:
-    """A file is first written as NAME.new. A killed command may leave one, and any author of the folder a link."""
+    """A file is first written as NAME.new.
+
+    A killed command may leave such a file, and the author of a folder may put a link there.
+    """
     mine = tmp_path / "mine"
     mine.write_text("of another user")
     runs = tmp_path / "runs"
@@ -219,7 +222,7 @@ def test_a_file_with_too_many_rows_for_its_size_is_refused(run: Path, tmp_path: 
 
 @pytest.mark.parametrize("column", ["detail", "response_id", "response_headers"])
 def test_a_column_with_a_long_repeated_text_is_refused(run: Path, tmp_path: Path, column: str) -> None:
-    """300 kB in each of 90,000 rows: 27 GB."""
+    """A text of 300 kB in each of 90,000 rows would be 27 GB."""
     table = "sessions" if column == "response_headers" else "turns"
     path = run / f"{table}.parquet"
     bomb(path, 90_000, {column: "x" * 300_000, "session_id": "s00000", "outcome": "ok"})
@@ -239,7 +242,7 @@ def test_delta_encoded_text_columns_are_refused(run: Path, tmp_path: Path) -> No
 def test_files_written_by_rtbench_are_read_for_any_number_of_rows(
     tmp_path: Path, rows: int, refused: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise the tests above could refuse everything.
+    """Without this test, the tests above would also succeed if every file were refused.
 
     The last case is the smallest run, in which every call was refused.
     """

@@ -1,4 +1,4 @@
-"""Texts of others in every place of a run's folder: no command prints one that controls a terminal or a CI."""
+"""Hostile texts in every place of a run's folder. No command prints a text that controls a terminal or a CI service."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ THRESHOLDS = "ttfa:\n  - p(95)<2500\nfailures: rate<0.5\n"
 
 
 def check_commands(run: Path, scratch: Path) -> None:
-    """Run the commands that read a folder, on this one and together with another.
+    """Run the commands that read a run folder, on this folder alone and together with another.
 
-    In the small circle, these are `report` and a third of the others, chosen by the test's name.
+    In the small circle, these are `report` and a third of the other commands. The test's name selects the third.
     """
     limits, other = scratch / "ci.yaml", scratch / "other"
     limits.write_text(THRESHOLDS)
@@ -94,7 +94,10 @@ def value_at(document: Any, place: tuple[Any, ...]) -> Any:
 
 
 def with_evil_texts(document: Any, fits: Callable[[Any], bool]) -> Any:
-    """Return the document with the evil text after every text that may have it; different names stay different."""
+    """Return the document with the evil text appended to every text for which `fits` is true.
+
+    Different names stay different.
+    """
     for place in strings(document):
         changed = with_value(document, place, value_at(document, place) + EVIL)
         document = changed if fits(changed) else document
@@ -193,7 +196,7 @@ def test_invalid_texts_of_run_json_are_refused_in_one_line(
 
 @pytest.mark.parametrize("named", [True, False], ids=["named by its document", "named by its folder"])
 def test_folder_names_do_not_control_the_terminal_or_the_ci(tmp_path: Path, named: bool) -> None:
-    """The run was unpacked from elsewhere: each folder above it has such a name, and so has the run itself."""
+    """The run was unpacked from an archive: each folder above it has an evil name, and so has the run's own folder."""
     run = synthetic.write(tmp_path / f"runs{EVIL}" / f"a `run` <b>{EVIL}", PLAN, **MORE)
     if not named:
         document = files.read_document(run)

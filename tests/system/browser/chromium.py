@@ -66,7 +66,10 @@ class Browser:
         self.events: list[dict[str, Any]] = []
 
     def ask(self, method: str, session: str = "", **parameters: Any) -> dict[str, Any]:
-        """Return a command's result; events that arrive meanwhile are stored. Raise RuntimeError if it is refused."""
+        """Return a command's result, and store events that arrive before it.
+
+        Raise RuntimeError if the browser refuses the command.
+        """
         self.asked += 1
         request = {"id": self.asked, "method": method, "params": parameters} | (
             {"sessionId": session} if session else {}
@@ -80,7 +83,7 @@ class Browser:
         return result
 
     def wait_for(self, method: str, session: str) -> None:
-        """Wait until such an event has arrived."""
+        """Wait until an event of this method has arrived from the session."""
         while not any(event.get("method") == method and event.get("sessionId") == session for event in self.events):
             self.events.append(self._next())
 
@@ -92,7 +95,7 @@ class Browser:
     def page(self, file: Path, width: int, height: int, theme: str, *, scripts: bool = True) -> Iterator[Page]:
         """Open a file in a window of this size in pixels, with a preferred theme (light or dark).
 
-        `scripts`: whether scripts of the page run; those of a test always do.
+        `scripts`: True if the page's own scripts run. The test's scripts always run.
         """
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -188,7 +191,7 @@ def started(folder: Path) -> Iterator[Browser]:
 
 
 def _drain(process: subprocess.Popen[str], said: queue.Queue[str]) -> None:
-    """Read the browser's output; otherwise its pipe fills up and it blocks."""
+    """Read the browser's output. Otherwise the pipe would fill up and block the browser."""
     assert process.stderr is not None
     for line in process.stderr:
         said.put(line)

@@ -40,7 +40,7 @@ ARMS = Plan(
 FOLDS = {1280: 900, 400: 1000}
 """The height of the first screen in pixels, by the width of the window."""
 MANY_BYTES = 30_000
-"""The minimum size of a picture with content; one of a single colour has fewer bytes."""
+"""The minimum size of a picture with content. A picture of a single colour has fewer bytes."""
 
 FOUND = """(() => {
   const found = [];
@@ -60,9 +60,9 @@ FOUND = """(() => {
   }
   return found;
 })()"""
-"""A script that returns texts that overlap others, or leave their figure.
+"""A script that returns the texts that overlap other texts or extend beyond their figure.
 
-An overlap is more than 3 pixels in height and 1 in width.
+An overlap counts from 3 pixels in height and 1 pixel in width.
 """
 DECIDED_BY_BOTH = (
     MetricSpec("ttfa", Quantile(0.5), Margin(0.02), True, Stratum("request_sent", "")),
@@ -78,8 +78,7 @@ BOTTOM = """(text => {
   }
   return found.length ? Math.min(...found) : null;
 })"""
-"""A function that returns the lower end of the first visible text that contains this, in pixels; null if there is none.
-"""
+"""A function that returns the lower end in pixels of the first visible text that contains its argument, or null."""
 FOCUSED = "document.activeElement.matches('svg[data-stops]')"
 COLOUR = "getComputedStyle(document.body).{}"
 MOST_TABS = 60
@@ -179,7 +178,7 @@ def test_a_page_is_drawn_without_browser_errors(shown: Page, case: tuple[str, st
 
 
 def test_a_chart_fits_a_desktop_window_and_scrolls_on_a_phone(shown: Page, case: tuple[str, str, int]) -> None:
-    """On a phone it is scrolled in its own frame."""
+    """On a phone the chart scrolls within its own frame."""
     sizes = shown.value(
         "[...document.querySelectorAll('.pan > svg')].filter(e => e.checkVisibility())"
         ".map(e => [e.getBoundingClientRect().width, e.viewBox.baseVal.width, e.parentElement.scrollWidth])"

@@ -1,6 +1,6 @@
-"""The commands of the README and of the documents run unchanged, for a second each, in a folder like a reader's.
+"""The commands of the README and the documents run unchanged, for one second each, in a folder like that of a reader.
 
-If a page assumes a deployment, the simulator replaces it.
+If a page assumes a deployment, the simulator replaces the deployment.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ STORED_NAMES = {Path(name).name for name in STORED}
 WRITTEN = re.compile(
     r"`(mine[\w-]*\.\w+)`[^\n]*\n\n```\w+\n(.*?)^```|^```yaml\n# (stages\.yaml)\n(.*?)^```", re.S | re.M
 )
-"""The files that pages let their reader write."""
+"""The files that pages instruct the reader to write."""
 LOG = ROOT / "tests/reports/stored/events/w0-000000.jsonl"
 
 
@@ -77,9 +77,9 @@ def runs_here(command: Command) -> bool:
 
 
 def parts(block: list[tuple[str, ...]]) -> list[list[tuple[str, ...]]]:
-    """Split the runs at the end of a block, to test each of them separately.
+    """Split the runs at the end of a block, so that each run is tested separately.
 
-    Each depends only on the commands before the first run.
+    Each of these runs depends only on the commands before the first run.
     """
     begin = next((place for place, words in enumerate(block) if words[0] == "locust"), len(block))
     alone = all(words[0] == "locust" for words in block[begin:])
@@ -112,7 +112,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(tmp_path: Path, stored: Path, simulator: Ready) -> Path:
-    """Make the reader's folder: the files of the repository, those that pages let him write, and his runs."""
+    """Make the reader's folder: the repository's files, files that the pages have the reader write, and stored runs."""
     place = tmp_path / "place"
     shutil.copytree(stored, place)
     for name in ("scenarios", "docs"):
@@ -171,7 +171,7 @@ def globbed(word: str, place: Path) -> list[str]:
 
 
 def run(program: str, arguments: list[str], env: dict[str, str], place: Path) -> None:
-    """Run a command to its end and check its status; a command without an end is interrupted once it is ready."""
+    """Run a command to its end and check its exit status. If a command has no end, interrupt it when it is ready."""
     module = "locust" if program == "locust" else "rtbench.cli.app"
     plays = program == "locust" or arguments[0] == "run"
     if arguments[0] == "simulate":
@@ -187,7 +187,10 @@ def run(program: str, arguments: list[str], env: dict[str, str], place: Path) ->
 
 
 def shortened(arguments: list[str]) -> list[str]:
-    """Return the arguments of a run that takes a second. The last value of a repeated option counts."""
+    """Return the arguments of a run, changed so that the run takes one second.
+
+    The last value of a repeated option counts.
+    """
     few = str(max(2, os.cpu_count() or 1))  # `--processes -1` needs at least one per core
     users = [] if {"--arrival-rate", "--stages"} & {*arguments} else ["-u", few]
     by_command = arguments[0] == "run"

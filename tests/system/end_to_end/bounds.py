@@ -1,9 +1,9 @@
-"""The instants between which each instant of a turn must be, by the simulator's truth log, even on a busy machine.
+"""Bounds of each instant of a turn, computed from the simulator's truth log. They hold even on a busy machine.
 
-Both processes read one clock, so causality gives the order. The simulator sends an event before it arrives, and an
-event has arrived before the client sends its next message, which the simulator then receives. A microphone delivers a
-chunk when its last sample is recorded, or later. It is opened after the service has confirmed the session (or, if it
-opens for each turn, after the reply before), and the simulator receives the chunk after that.
+Both processes read one clock, so causality gives the order. The simulator sends an event before the event arrives, and
+the event has arrived before the client sends its next message, which the simulator then receives. A microphone delivers
+a chunk when its last sample is recorded, or later. The microphone is opened after the service has confirmed the session
+(or, if it opens for each turn, after the previous reply), and before the simulator receives the chunk.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Message:
 def messages(replayed: ReplayedSession, lines: Sequence[Line]) -> list[Message]:
     """Return the messages of a session.
 
-    `lines`: all lines of this session in the truth log; the client may not have read some of them.
+    `lines`: all lines of this session in the truth log. The client may not have read the last of these events.
     """
     ways = {way: iter([line for line in lines if line["direction"] == way]) for way in ("out", "in")}
     ordered = [next(ways["in" if passage.event is None else "out"]) for passage in replayed.passages]

@@ -19,7 +19,9 @@ from tests import forked
 from tests.simulator_process import GUARD_S
 
 ENDS_WELL = (0, 4)
-"""The exit statuses of a run that ended normally: a busy machine may make the load generator late, and the run invalid.
+"""The exit statuses of a run that ended normally.
+
+4 is included because a busy machine may delay the load generator, and so make the run invalid.
 """
 
 
@@ -49,9 +51,9 @@ def write_scenario(folder: Path, turns: int = 2, script: str = "") -> Path:
 
 
 def free_port() -> int:
-    """Return a free port below those that the kernel gives to connections, of which tests open thousands.
+    """Return a free port below the ports that the kernel assigns to connections, of which tests open thousands.
 
-    It is drawn by the system, because hypothesis seeds the generator of every process equally.
+    The system draws the port, because hypothesis seeds Python's random generator equally in every process.
     """
     while True:
         port = random.SystemRandom().randrange(10_000, 32_000)
@@ -62,9 +64,9 @@ def free_port() -> int:
 
 @contextmanager
 def locust(scenario: Path, runs: Path, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Run `locust`, headless unless it has `--autostart`, in its own process group.
+    """Run `locust`, headless unless its options contain `--autostart`, in its own process group.
 
-    At the end of the block it is killed if it still runs.
+    If it still runs at the end of the block, it is killed.
     """
     command = [sys.executable, "-m", "locust", "-f", str(scenario), "--runs-dir", str(runs)]
     command += [] if "--autostart" in options else ["--headless"]

@@ -1,4 +1,4 @@
-"""With any failure, no access token and no password reaches a file, a log, a report or the screen."""
+"""After any failure, no file, log, report or screen contains an access token or a password."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.system.end_to_end.quoting_service import files_with, quoting_service
 from tests.system.end_to_end.two_targets import write_targets
 
 TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{10,}")
-"""The beginning of a JWT, which a truncated one also has."""
+"""The beginning of a JWT. A truncated token has it, too."""
 EVERYTHING = ("--record-events", "100%", "--record-transcripts", "--loglevel", "DEBUG")
 
 

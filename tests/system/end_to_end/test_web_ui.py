@@ -127,7 +127,7 @@ def test_a_visitor_of_the_web_ui_can_change_only_the_load(tmp_path: Path, simula
 
 
 def test_a_run_started_in_the_form_uses_the_target_of_the_command_line(tmp_path: Path, simulator: Ready) -> None:
-    """The form as Locust's page sends it: fields that cannot be changed are present, with their old values."""
+    """The test sends the form as Locust's page does: fixed fields are present with their old values."""
     with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
         assert ui.swarm(user_count="1", spawn_rate="1", seed="5", warmup="soon")["success"] is False
         reply = ui.swarm(

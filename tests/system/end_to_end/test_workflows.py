@@ -1,9 +1,10 @@
-"""CI examples, the GitHub Action and the template for Azure Pipelines: their shell steps run unchanged.
+"""CI examples, the GitHub Action and the template for Azure Pipelines: the tests run their shell steps unchanged.
 
-Runs are shorter, and ports are the test's own. The vendors' expressions are replaced as the services do, as far as
-these files use them; steps of the vendors (`uses:`, `task:`) are not run. What they install is already there, a gateway
-is a simulator, and `gh` and `curl` are programs that record their arguments. `rtbench` and `locust` are the installed
-commands in one of the examples; in the others fork servers do their imports.
+Only the durations of runs are shorter, and the tests use their own ports. The tests evaluate the vendors' expressions
+as the services do, as far as these files use them. Steps of the vendors (`uses:`, `task:`) are not run, because the
+software that they install is already present. A simulator replaces the gateway, and programs that record their
+arguments replace `gh` and `curl`. One example uses the installed commands `rtbench` and `locust`; in the other
+examples, fork servers run these commands with their imports already done.
 """
 
 from __future__ import annotations
@@ -83,9 +84,9 @@ class Workplace:
         return output
 
     def _judge_as_if_alone(self) -> int:
-        """Mark invalid runs as valid, because tests share a slow machine; return the run's exit status.
+        """Mark invalid runs as valid, because tests share a slow machine. Return the run's exit status.
 
-        The exit status is that of an invalid run, or 0.
+        The exit status is that of an invalid run if there was one, or else 0.
         """
         status = 0
         for run in (self.folder / "runs").glob("*"):
@@ -98,7 +99,7 @@ class Workplace:
 
 @pytest.fixture(scope="module")
 def forking(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the folder of commands that are forked by servers, which continue from one test to the next."""
+    """Return the folder of commands that fork servers run. The servers continue from one test to the next."""
     folder = tmp_path_factory.mktemp("commands")
     for name, module in COMMANDS.items():
         (folder / name).write_text(COMMAND.format(python=sys.executable, root=str(ROOT), module=module))
@@ -147,7 +148,7 @@ def workplace(tmp_path: Path) -> Iterator[Workplace]:
 
 @dataclass(frozen=True)
 class Workflow:
-    """The environment that an example sets, as far as it is plain text, and its shell steps in order."""
+    """An example's environment, as far as it is plain text, and the shell steps of the example in order."""
 
     environment: dict[str, str]
     steps: list[str]
@@ -276,7 +277,7 @@ LOAD = "-u 4 -r 4 --sessions 24"
 
 @dataclass
 class StepOutputs:
-    """The output of each step, by its name; the status of the first that failed, or 0."""
+    """The output of each step by the step's name, and the exit status of the first failed step (0 if none failed)."""
 
     status: int = 0
     steps: dict[str, str] = field(default_factory=dict)
@@ -303,7 +304,10 @@ def put_in(text: str, context: Mapping[str, str]) -> str:
 
 
 def holds(condition: str, context: Mapping[str, str], *, failed: bool) -> bool:
-    """Return whether a step of the action runs; without a status in its condition, only if no step failed."""
+    """Return whether a step of the action runs.
+
+    If its condition names no status, the step runs only if no step has failed.
+    """
     terms = [term for term in condition.split(" && ") if term and term != "always()"]
     compared = (re.fullmatch(r"(\S+) (==|!=) '(.*)'", term) for term in terms)
     right = all(found and (context.get(found[1], "") == found[3]) == (found[2] == "==") for found in compared)
@@ -392,7 +396,7 @@ def test_a_run_that_does_not_begin_fails_with_its_error_and_is_not_checked(ready
 
 
 def test_no_input_is_interpolated_into_a_shell_command() -> None:
-    """Input of others (a name, an option) reaches the shell as a variable's value, and not as a command."""
+    """Input from other people (a name, an option) reaches the shell as a variable's value, not as part of a command."""
     lines = [step["run"] for step in ACTION["runs"]["steps"] if "run" in step]
     lines += [text for step in steps_of_template({}) if (text := script_of(step))]
 

@@ -27,12 +27,13 @@ OF_THE_RUN = {
     "block", "pair", "phase", "worker", "host", "simulated", "start_utc_ns",
     "run_id", "session_id", "target", "scenario", "script", "variables_row", "event_log",
 }  # fmt: skip
-"""Columns that a session cannot know: those of the recorder and its clock, and those that the log's header repeats."""
+"""Columns that the replay of a session cannot know: those of the recorder and its clock, and those in the log's header.
+"""
 
 
 @dataclass(frozen=True)
 class VoiceRun:
-    """A completed run in its `folder`. `truth`: the simulator's log; `status` and `errors`: Locust's."""
+    """A completed run in its `folder`. `truth` is the simulator's log; `status` and `errors` are those of Locust."""
 
     scenario: Path
     folder: Path
@@ -87,7 +88,7 @@ class Planned:
 
 
 def all_played(parent: Path, runs: Mapping[str, Planned]) -> dict[str, VoiceRun]:
-    """Run all of them at once, because most of the time is that of the callers; return them by their names."""
+    """Run all planned runs at once, because the callers take most of the time. Return the runs by their names."""
     with ExitStack() as stack:
         processes = {}
         for name, planned in runs.items():

@@ -1,8 +1,8 @@
-"""Each fault, at each place, has the one outcome that docs/metrics.md names, and no turn is lost.
+"""Each fault at each place has the one outcome that docs/metrics.md names, and every turn has a row.
 
-All faults of a place are injected by one simulator, each into the session with its number; the sessions run at the same
-time, in both dialects. If an outcome is a timeout, that timeout is short for the first turn, and all others are long;
-nothing else here depends on time.
+One simulator injects all faults of a place, each into the session with the fault's number. The sessions run at the same
+time, in both dialects. If an outcome is a timeout, this timeout is short for the first turn, and all other timeouts are
+long. No other part of these tests depends on time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LOUD = np.full(RATE_HZ * 3 // 10, 8_000, "<i2").tobytes()
 
 
 class Attempt(NamedTuple):
-    """A cell in a dialect; `url`: the name of the URL in the ready file."""
+    """A cell of the table of faults, tried in one dialect. `url`: the name of the URL in the ready file."""
 
     cell: FaultCell
     url: str
@@ -68,7 +68,7 @@ def options(place: str, tries: list[Attempt]) -> Iterator[str]:
 
 
 def script(attempt: Attempt) -> PreparedScript:
-    """Return a script of two turns; the timeout that must end the first is short."""
+    """Return a script of two turns. If the first turn must end by a timeout, this timeout is short."""
     limits = short_at([outcome.removeprefix("timeout:") for outcome in attempt.cell.outcomes])
     if attempt.cell.place != "speech":
         return build_script(say("one"), say("two"), dialect=attempt.dialect, limits=limits)
@@ -96,7 +96,10 @@ Observed = tuple[SessionObservation, list[TurnObservation]]
 
 
 def all_played(ready: Ready, tries: list[Attempt], folder: Path) -> list[Observed]:
-    """Run the sessions of all attempts at once. They connect one after the other, so that each has its number."""
+    """Run the sessions of all attempts at the same time.
+
+    They connect one after another, so that each gets its own number.
+    """
     begun = []
     for number, attempt in enumerate(tries, 1):
         target = resolve_target({}, url=ready.urls[attempt.url], ca_file=ready.ca)
@@ -123,7 +126,7 @@ def test_each_fault_has_its_expected_outcome(place: str, tls: bool, tmp_path: Pa
         (str(attempt.cell), attempt.url): (turns[0] if turns else session).outcome
         for attempt, (session, turns) in zip(tries, observed, strict=True)
     }
-    # If a client is delayed while a timeout passes, it cannot know whether the service was in time.
+    # A client that is delayed while a timeout passes cannot know whether the service was in time.
     unlike = {key: outcome for key, outcome in came_to.items() if outcome not in (*cell_of(key[0]).outcomes, STARVED)}
     assert not unlike
     for number, (attempt, (session, turns)) in enumerate(zip(tries, observed, strict=True), 1):

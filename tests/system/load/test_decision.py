@@ -237,7 +237,7 @@ def test_an_interim_analysis_is_due_when_its_pairs_are_complete_except_the_last(
     assert not is_due(sizes_in_order, n_done, pairs, pairs)
 
 
-# InterimAnalyses in operation. Its child runs a Python file of the test.
+# Tests of InterimAnalyses with a real child process, which runs a Python file of the test.
 
 
 def child(folder: Path, program: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Separate runs become one: the same rows, histograms and totals, or an error of one line."""
+"""Separate runs are merged into one. The rows, histograms and totals are the same, or the error is one line."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def unsplit(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the same run, finalized without a split."""
+    """Return the run of `whole`, finalized without a split."""
     return closed(copied(whole, tmp_path_factory.mktemp("unsplit") / "part"))
 
 
@@ -130,7 +130,7 @@ def test_sessions_workers_and_pairs_have_unique_names_in_the_merged_run(tmp_path
 
 
 def test_pairs_and_blocks_are_numbered_by_time_over_all_parts(tmp_path: Path) -> None:
-    """If a part began between the pairs of another, its pairs are numbered there, in the block of that time."""
+    """If a part began between two pairs of another part, its pairs are numbered there, in the block of that time."""
     offset_ns = utc_ns() - monotonic_ns()
     parts = []
     for host, at_s in (("red", (10, 130, 250)), ("blue", (5, 131, 610))):

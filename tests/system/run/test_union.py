@@ -1,4 +1,4 @@
-"""Folders of one run merge to the complete run: the master's, and those of workers that it lost."""
+"""The folders of one run merge to the complete run: the master's folder, and those of workers that lost the master."""
 
 from __future__ import annotations
 
@@ -25,17 +25,23 @@ from tests.system.run.parts import BEGAN_NS, SCRIPT, TARGET
 
 HOSTS = ("east", "west", "south")
 FLUSHES = 3
-"""The number of flushes; after each of them a worker's records are copied, the last time all of them."""
+"""The number of flushes. After each flush a copy of a worker's records is made; after the last, it has all records."""
 FLUSH = st.integers(0, FLUSHES - 1)
 
 
 class Run(NamedTuple):
-    """A run of three hosts: `states[worker][flushes]` is a spool with a worker's records up to then."""
+    """A run of three hosts.
+
+    `states[worker][flushes]` is a spool with the worker's records up to this number of flushes.
+    """
 
     folder: Path
     states: list[list[Path]]
     closed: dict[str, Path]
-    """The master's folder after finalization, by the parts that it had received; made when first needed."""
+    """The master's folder after finalization, by the parts that the master had received.
+
+    Each folder is made when first needed.
+    """
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +82,10 @@ def recorded(folder: Path, worker: int, host: str, patch: pytest.MonkeyPatch) ->
 
 
 def folder_of(run: Run, parent: Path, flushes: dict[int, int], *, led: bool, closes: bool = False) -> Path:
-    """Return a folder with the records of some workers up to a flush: the master's (`led`), or a worker's own."""
+    """Return a folder with the records of some workers up to a flush.
+
+    If `led` it is the master's folder, else a worker's own.
+    """
     folder = parent / ("led" if led else f"own-{'-'.join(map(str, flushes))}")
     if closes:
         return Path(shutil.copytree(closed_of(run, flushes), folder))
@@ -95,7 +104,7 @@ def folder_of(run: Run, parent: Path, flushes: dict[int, int], *, led: bool, clo
 
 
 def closed_of(run: Run, flushes: dict[int, int]) -> Path:
-    """Return the master's folder, finalized; tests share it."""
+    """Return the master's folder after finalization. Tests share this folder."""
     key = "-".join(f"{worker}.{flush}" for worker, flush in sorted(flushes.items()))
     if key not in run.closed:
         run.closed[key] = folder_of(run, run.folder / f"closed-{key}", flushes, led=True)
@@ -104,7 +113,7 @@ def closed_of(run: Run, flushes: dict[int, int]) -> Path:
 
 
 def rows(folder: Path, table: files.TableName) -> list[str]:
-    """Return the rows of a table, sorted, without the name of the run and the pairs, which are renumbered."""
+    """Return the sorted rows of a table without the run's name and the pairs, because a merge renumbers pairs."""
     left_out = {"run_id", "pair", "block"}
     return sorted(
         repr({k: v for k, v in row.items() if k not in left_out}) for row in files.read_table(folder, table).to_pylist()
@@ -138,7 +147,7 @@ def is_of(folder: Path, document: dict[str, Any], run: Run, flushes: dict[int, i
 def test_a_worker_s_own_folder_replaces_what_its_master_received(
     run: Run, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """In any order, finalized or not, and also without a master's folder."""
+    """The folders are merged in any order, finalized or not, and also without a master's folder."""
     parent = tmp_path_factory.mktemp("union")
     shipped = data.draw(st.dictionaries(st.integers(0, 2), FLUSH, max_size=2), "shipped")
     own = data.draw(st.dictionaries(st.integers(0, 2), FLUSH, min_size=1), "own")
@@ -159,7 +168,7 @@ def test_a_worker_s_own_folder_is_refused_if_its_master_has_all_of_its_run(run: 
 
 
 def test_the_part_that_is_missing_at_the_master_is_added_once(run: Run, tmp_path: Path) -> None:
-    """The message of a worker that lost its master suggests this: `add it by rtbench merge`."""
+    """The message of a worker that lost its master suggests this merge: `add it by rtbench merge`."""
     master = folder_of(run, tmp_path / "master", {0: 2, 1: 0, 2: 2}, led=True, closes=True)
     (before,) = files.read_document(master)["missing_workers"]
     own = folder_of(run, tmp_path / "west", {1: 2}, led=False)
