@@ -156,7 +156,7 @@ def _measure_lateness(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | None]:
-    """Return «LOAD_GENERATOR¦HARNESS¦the p99s» of LOAD_GENERATOR for one host, in ms: the larger of two values.
+    """Return the p99s of LOAD_GENERATOR for one host, in ms: the larger of two values.
 
     One is computed from the sum of the parts that only this host recorded. The other is the largest in the host's
     entries in parts that several hosts recorded.
@@ -178,5 +178,5 @@ def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | N
 
 
 def p99s_ms(histograms: Histograms) -> dict[str, float | None]:
-    """Return «LOAD_GENERATOR¦HARNESS¦the p99s» of LOAD_GENERATOR, in ms, for the processes that recorded these histograms."""
+    """Return the p99s of LOAD_GENERATOR, in ms, for the processes that recorded these histograms."""
     return {key: worst_p99_ms(histograms, metric) for metric, key in LOAD_GENERATOR.items()}

@@ -108,9 +108,7 @@ def load_validity_data(read: files.ReadRows, histograms: Histograms, document: d
 def _of_host(
     read: files.ReadRows, document: dict[str, Any], exact: Sequence[MetricUncertainty], facts: Mapping[str, Any]
 ) -> ValidityData:
-    """Return the data of one host from its entry in run.json, or of all hosts together from their «LOAD_GENERATOR¦HARNESS¦p99s of
-  »  LOAD_GENERATOR.
-    """
+    """Return the data of one host from its entry in run.json, or of all hosts together from their p99s of  LOAD_GENERATOR."""
     host = facts["name"]
     turns = _rows(read, "turns", COLUMNS, host)
     counted = is_measured(turns)
