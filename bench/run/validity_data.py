@@ -108,7 +108,10 @@ def load_validity_data(read: files.ReadRows, histograms: Histograms, document: d
 def _of_host(
     read: files.ReadRows, document: dict[str, Any], exact: Sequence[MetricUncertainty], facts: Mapping[str, Any]
 ) -> ValidityData:
-    """Return the data of one host from its entry in run.json, or of all hosts together from their p99s of  LOAD_GENERATOR."""
+    """Return the data of one host from its entry in run.json, or of all hosts together.
+
+    The data of all hosts come from their p99s of LOAD_GENERATOR.
+    """
     host = facts["name"]
     turns = _rows(read, "turns", COLUMNS, host)
     counted = is_measured(turns)
