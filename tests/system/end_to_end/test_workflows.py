@@ -391,7 +391,7 @@ def test_a_run_that_does_not_begin_fails_with_its_error_and_is_not_checked(ready
 
     assert [*output.steps] == ["Install", "Measure"]
     assert output.status
-    assert "has no target 'nobody'" in output.steps["Measure"]
+    assert "has no target 'unknown'" in output.steps["Measure"]
     assert recorded_calls(gh) == []
 
 

@@ -108,7 +108,7 @@ from bench.errors import UsageError
 
 def unsupported_reason(user_class, live=None):
     problems = []
-    runs = SimpleNamespace(tell=lambda refused: problems.append(refused.problem), live=live)
+    runs = SimpleNamespace(apply=lambda refused: problems.append(refused.problem), live=live)
     gevent.spawn(user_class(SimpleNamespace(rtbench=runs)).run).join()
     return problems
 """

@@ -150,7 +150,7 @@ def test_a_port_in_use_is_a_usage_error() -> None:
         ({"profile": Path("no-such-profile.yaml")}, "no such file"),
         ({"ground_truth": Path("no-such-folder/truth.jsonl"), "port": 0}, "cannot be written"),
         ({"host": "192.0.2.1", "port": 0}, "cannot listen"),
-        ({"port": 0, "fault": ["unknown"]}, "--fault unknown: kind must be refused, reset, .*throttled"),
+        ({"port": 0, "fault": ["nonesuch"]}, "--fault nonesuch: kind must be refused, reset, .*throttled"),
         ({"port": 0, "fault": ["identity_500"]}, "the fault identity_500 needs --token-lifetime"),
         ({"port": 0, "fault": ["tls_alert"]}, "the fault tls_alert needs --tls"),
     ],
