@@ -302,7 +302,7 @@ def _stop_requested(loop: asyncio.AbstractEventLoop, stop: int | None) -> asynci
 
 
 class MicrosecondSelector(selectors.DefaultSelector):
-    """An epoll selector with a timeout in microseconds. The selectors of other platforms already have such a timeout."""
+    """An epoll selector with a timeout in microseconds. Selectors of other platforms already have such a timeout."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, Any]]:
         if timeout is not None and timeout > 0 and hasattr(self, "fileno"):
