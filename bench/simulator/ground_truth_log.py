@@ -243,7 +243,7 @@ This limit is higher than `LATE_MS`, because simulated delays of 100 ms and more
 class LatenessCounts:
     """A histogram of the lateness of all sent events, in steps of 0.1 ms.
 
-    The lateness is the time from the due instant of an event until the event was passed to the kernel.
+    The lateness is the time from the due instant of an event until its write started.
     """
 
     def __init__(self) -> None:
