@@ -1,9 +1,10 @@
-"""The diagnosis of a refusal, or of a session that failed: outcomes and the service's messages in, a remedy out. Pure.
+"""The diagnosis of a refusal, or of a session that failed. Pure.
 
-Users find the messages in docs/troubleshooting.md, "Messages and what to do". A service that is called in the wrong
-dialect shows it by its messages, and by the form in which it describes a session.
+The input is an outcome and the service's messages; the output is a remedy. docs/troubleshooting.md, "Messages and what
+to do", lists the messages for users. If a service is called in the wrong dialect, its error messages reveal this, and
+so does the form in which it describes a session.
 
-A `Finding` is the result of one check, in plain data, with its remedy.
+A `CheckFinding` is the result of one check, in plain data, with its remedy.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ NAME_WIDTH, STATE_WIDTH = 16, 8
 class CheckFinding:
     """The result of one check.
 
-    `message` states what was found, with its value. `remedy` is "" if there is nothing to do.
+    `message` states what was found, with the measured value. `remedy` is "" if there is nothing to do.
     """
 
     name: str
@@ -52,7 +53,7 @@ class CheckFinding:
 
 
 class CheckedTarget(msgspec.Struct, frozen=True):
-    """A target, with its findings."""
+    """A target, with the findings about it."""
 
     name: str
     url: str
@@ -71,7 +72,7 @@ class DoctorDocument(msgspec.Struct, frozen=True):
 
 
 def warning_unless(good: bool, name: str, message: str, remedy: str) -> CheckFinding:
-    """Return a finding that passes if it is good, and else is a warning with its remedy."""
+    """Return a finding. If `good`, the check passes; otherwise, the finding is a warning with the remedy."""
     return CheckFinding(name, "pass", message) if good else CheckFinding(name, "warning", message, remedy)
 
 
@@ -80,13 +81,13 @@ def any_failed(findings: Iterable[CheckFinding]) -> bool:
 
 
 def printable_finding(finding: CheckFinding, hide: Callable[[str], str] = str) -> CheckFinding:
-    """Return the finding without secrets and terminal control sequences: it may contain messages of services."""
+    """Return the finding without secrets and terminal control sequences, which a service's message may contain."""
     message, remedy = (escape_control(hide(text)) for text in (finding.message, finding.remedy))
     return replace(finding, message=message, remedy=remedy)
 
 
 def lines(finding: CheckFinding, width: int) -> Iterator[str]:
-    """Yield the finding in lines of at most `width` columns; the first starts with its state."""
+    """Yield the finding as lines of at most `width` columns. The first line starts with the result of the check."""
     margin = " " * (STATE_WIDTH + 1 + NAME_WIDTH + 1)
     first = f"{finding.result:<{STATE_WIDTH}} {finding.name:<{NAME_WIDTH}} "
     wrapped = partial(textwrap.wrap, width=width, break_on_hyphens=False)
@@ -99,25 +100,25 @@ OWN_PARAMETERS: dict[Dialect, tuple[str, ...]] = {
     PREVIEW: ("modalities", "voice", "input_audio_format", "output_audio_format", "input_audio_transcription",
               "input_audio_noise_reduction", "turn_detection", "temperature", "max_response_output_tokens"),
 }  # fmt: skip
-"""The top-level keys of a `session` or `response` in one dialect that are unknown to the other."""
+"""For each dialect, the top-level keys of a `session` or `response` that the other dialect does not have."""
 OWN_SHAPE: dict[Dialect, tuple[str, ...]] = {
     GA: ("output_modalities", "audio"),
     PREVIEW: ("modalities", "input_audio_format", "output_audio_format"),
 }
-"""The top-level keys of a service's `session` that occur in only one dialect."""
+"""For each dialect, the top-level keys that only this dialect has in the `session` object of a service."""
 UNGREETED: Mapping[str, Any] = MappingProxyType({})
-"""The session of a service that has described none."""
+"""The session object of a service that has not described its session."""
 OTHER_CAUSES = UNFINISHED | {"ok", "throttled", "session_expired"}
-"""Outcomes that no dialect causes, without the text after their colon."""
+"""The outcomes that a wrong dialect never causes, without the text after their colon."""
 REMEDIES: dict[Dialect, str] = {
     GA: "the service uses the GA dialect: use --dialect ga. This tool uses preview if --dialect, a target's "
     f"`dialect` or OPENAI_API_VERSION sets it, or if the path is {AZURE_PREVIEW}",
     PREVIEW: "the service uses the preview dialect: use --dialect preview. This tool uses GA if --dialect or a "
     f"target's `dialect` sets it, if OPENAI_API_VERSION is not set, and for other paths than {AZURE_PREVIEW}",
 }
-"""Remedies by the dialect that the service speaks."""
+"""The remedies for a wrong dialect, by the dialect that the service uses."""
 SIBLINGS: dict[Dialect, Dialect] = {GA: PREVIEW, PREVIEW: GA}
-"""The dialects that are easily confused: they share their addresses."""
+"""The other dialect with the same addresses, for each dialect that is easily confused."""
 _PARAMETER = re.compile(r"'(?:session|response)\.(\w+)")
 Signed = Literal["key", "entra", "nothing"]
 ROLES = ("Cognitive Services OpenAI User", "Cognitive Services User")
@@ -127,7 +128,7 @@ _NO_KEYS = re.compile(r"AuthenticationTypeDisabled|key[- ]based authentication",
 
 
 def shape_of(session: Mapping[str, Any]) -> Dialect | None:
-    """Return the dialect whose form a service's session has; None if it fits both, or neither."""
+    """Return the dialect to which the form of a service's session belongs; None if the form fits both, or neither."""
     shapes = [dialect for dialect, names in OWN_SHAPE.items() if any(name in session for name in names)]
     return shapes[0] if len(shapes) == 1 else None
 
@@ -135,7 +136,8 @@ def shape_of(session: Mapping[str, Any]) -> Dialect | None:
 def dialect_remedy(outcome: str, words: str, spoken: Dialect, greeting: Mapping[str, Any] = UNGREETED) -> str:
     """Return the remedy if the wrong dialect caused the outcome; otherwise "".
 
-    `greeting` is the session as `session.created` described it.
+    `words`: the service's text. `spoken`: the dialect that the client used. `greeting`: the session object in
+    `session.created`.
     """
     other = SIBLINGS.get(spoken)
     if other is None:
@@ -168,20 +170,20 @@ OF_AGENTS = {
 }
 """The remedies for outcomes of a call with an agent."""
 RECEIVED = frozenset({"timeout:first_delta", "timeout:response", "timeout:turn"})
-"""The outcomes whose detail states what was received. The remedy depends on this detail."""
+"""The outcomes whose detail states what was received. The remedy for such an outcome depends on this detail."""
 SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
     ("closed:1006", "closed:1008", "closed:1011", "closed:reset"), "closed:1000"
 )
-"""A mapping from an outcome to another outcome that has the same remedy."""
+"""A mapping from outcomes to other outcomes that have the same remedy."""
 
 
 @dataclass(frozen=True)
 class Refusal:
     """The response to a request that failed.
 
-    `outcome` is the outcome of a session or turn. `words` are the service's text, with its error code. `wait_s` is the
-    wait that the service requests. `claims` are the public claims of the token that was sent. `greeting` is the session
-    as the service first described it.
+    `outcome`: the outcome of the session or turn. `message`: the service's text, with its error code. `wait_s`: the
+    time that the service asks the client to wait; None if it does not ask. `claims`: the public claims of the token
+    that the client sent. `greeting`: the session object that the service sent first.
     """
 
     outcome: str
@@ -199,7 +201,7 @@ def explain(refusal: Refusal, target: Target) -> str:
     if target.dialect.provider is not None and (remedy := remedy_of_agents(refusal.outcome, refusal.message)):
         return remedy
     if refusal.outcome == "connect_failed:proxy":
-        proxy = target.network_path.proxy  # HTTP proxies open a tunnel on CONNECT, SOCKS ones on their own command
+        proxy = target.network_path.proxy  # an HTTP proxy opens a tunnel on CONNECT; a SOCKS proxy has its own command
         asked = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
         must = f"it must allow {asked} to port {target.port}"
         return f"the proxy refuses: put user and password into its URL; {must}"
@@ -291,17 +293,17 @@ def _later(advice: str, wait_s: float | None) -> str:
 
 
 def signed_by(target: Target) -> Signed:
-    """Return how the client signs in to a target."""
+    """Return the kind of credentials with which the client signs in to a target."""
     if target.auth is None:
         return "nothing"
     return "entra" if isinstance(target.auth, EntraSignIn) else "key"
 
 
 def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
-    """Return the first remedy for the end of a session or of one of its turns; "" if none is known.
+    """Return the first known remedy for the end of a session or of one of its turns; "" if none is known.
 
-    Without a target, as for a log, only the remedy for a wrong dialect is possible. All other remedies depend on the
-    target and on how it was called.
+    If there is no target, as for a log, only the remedy for a wrong dialect is possible. All other remedies depend on
+    the target and on the way in which the client called it.
     """
     came = (p.event for p in replayed.passages if p.event is not None and p.event.kind is EventKind.SESSION_CREATED)
     greeting = next((event.session for event in came), None) or UNGREETED
@@ -317,5 +319,5 @@ def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
 
 
 def remedy_of_agents(outcome: str, words: str) -> str:
-    """Return the remedy for the end of a call with an agent; "" if there is none beyond those for any service."""
+    """Return the remedy for the end of a call with an agent; "" if agents have no remedy of their own."""
     return OF_AGENTS.get(SAME.get(outcome, outcome), "") or (remedy_of(outcome, words) if outcome in RECEIVED else "")

@@ -1,6 +1,7 @@
 """The checks of this machine's capacity, of its clocks and timestamps, and of the network path to a service.
 
-The path is proxy, name, addresses, TLS and certificate, before any request to the service.
+The checks of the path are, in order: the proxy, the name, the addresses, TLS and the certificate. They send no request
+to the service.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from bench.units import NS_PER_MS, NS_PER_S
 
 FEW_FILES, FEW_PORTS = 1_024, 4_096
 OWN_FILES = 64
-"""The files that a process opens besides its sessions: libraries, logs, Locust's own connections."""
+"""The number of files that a process opens besides its sessions: libraries, logs, Locust's own connections."""
 COARSE_S = 1e-5
 STEP_MS, WATCHED_S = 5.0, 0.25
 SHOWN_MS = 0.01
@@ -58,7 +59,10 @@ def check_machine() -> Iterator[CheckFinding]:
 
 
 def installation(*, compiled: bool) -> CheckFinding:
-    """Return the installed version, and whether it has the parts in C that lower the CPU cost of events."""
+    """Report the installed version.
+
+    `compiled`: True if the installation has the parts in C, which lower the CPU cost of events.
+    """
     said = f"rtbench {tool_version()} on Python {platform.python_version()}"
     said += (
         ", with the compiled parts" if compiled else ", without the compiled parts, which lower the CPU cost per event"
@@ -68,7 +72,10 @@ def installation(*, compiled: bool) -> CheckFinding:
 
 
 def open_files(soft: int, hard: int) -> CheckFinding:
-    """Check the limit on open files, one per session. `soft`, `hard`: RLIMIT_NOFILE, negative for none."""
+    """Check the limit on open files; each session needs one file.
+
+    `soft`, `hard`: the two values of RLIMIT_NOFILE; negative if there is no limit.
+    """
     if soft < 0:
         return CheckFinding("open files", "pass", "no limit")
     said = f"{soft:,} allowed: enough for about {max(0, soft - OWN_FILES):,} sessions in one process"
@@ -78,7 +85,10 @@ def open_files(soft: int, hard: int) -> CheckFinding:
 
 
 def local_ports(first: int, last: int, used: int) -> CheckFinding:
-    """Check the local ports, one per connection to an address; 0 to 0 if they are unknown."""
+    """Check the number of local ports. Each connection to an address needs one port.
+
+    `first`, `last`: the range of ports; both are 0 if the range is unknown.
+    """
     if not last:
         return CheckFinding("local ports", "skipped", "the port range is unknown on this system")
     free = max(0, last - first + 1 - used)
@@ -88,7 +98,7 @@ def local_ports(first: int, last: int, used: int) -> CheckFinding:
 
 
 def timestamps() -> CheckFinding:
-    """Check whether the kernel timestamps arrivals, and report what is used otherwise."""
+    """Check whether the kernel adds timestamps to received data. If not, report which timestamps are used instead."""
     try:
         stamped = kernel_timestamps(LIMIT_S)
     except (OSError, ConnectError) as error:
@@ -112,14 +122,17 @@ def processors(cpus: int, load: float) -> CheckFinding:
 
 
 def priority(got: Priority) -> CheckFinding:
-    """Report whether `--priority` of a run has an effect here; if not, that is no defect of the machine."""
+    """Report whether the option `--priority` of a run has an effect on this machine.
+
+    If the option has no effect, that is no defect of the machine.
+    """
     if not got.hindrance:
         return CheckFinding("priority", "pass", f"available: a run with `--priority` has niceness {got.niceness}")
     return CheckFinding("priority", "skipped", f"the option `--priority` of a run {got.hindrance}", got.remedy)
 
 
 def wall_clock() -> CheckFinding:
-    """Check whether the wall clock is stepped while it is observed."""
+    """Check whether the wall clock is stepped during the check."""
     monotonic_begin_ns, wall_begin_ns = now_with_realtime()
     time.sleep(WATCHED_S)
     monotonic_end_ns, wall_end_ns = now_with_realtime()
@@ -135,7 +148,10 @@ def judged_wall_clock(moved_ms: float) -> CheckFinding:
 
 
 def _port_range() -> tuple[int, int, int]:
-    """Return (first, last, number in use); the second column of the kernel's tables is ADDRESS:PORT in hex."""
+    """Return the first local port, the last one, and the number of ports in use.
+
+    The second column of the kernel's tables is ADDRESS:PORT in hexadecimal.
+    """
     try:
         first, last = map(int, PORT_RANGE.read_text().split())
     except (OSError, ValueError):
@@ -153,7 +169,7 @@ NAMES_SHOWN = 3
 
 
 def check_network(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
-    """Yield the findings from the proxy to TLS. The steps after a failed one are skipped."""
+    """Yield the findings about the network path, from the proxy to TLS. Steps after a failed step are skipped."""
     path = target.network_path
     if path.proxy is not None:
         yield (proxied := _proxied(target, path.proxy, limits))
@@ -164,7 +180,7 @@ def check_network(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
     yield found
     tried = [_try_route(address, limits, target) for address in addresses]
     reached = any(finding.result == "pass" for finding in tried)
-    # if another address answers, this is no failure; but every connection tries this one first
+    # If another address answers, a failed address is no failure. But every connection tries the failed address first.
     slow = (
         "another address answers; if this one is tried first, each connection waits for it: set the other one with "
         "--resolve ADDRESS"
@@ -177,7 +193,7 @@ def check_network(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
 
 
 def _named(host: str, port: int, limits: Timeouts, target: Target) -> tuple[CheckFinding, list[Any]]:
-    """Return the name's addresses, with a finding on how long the lookup took."""
+    """Return a finding about the duration of the name lookup, and the addresses of the name."""
     try:
         addresses, began_ns, done_ns = look_up(host, port, limits.tcp)
     except ConnectError as error:
@@ -201,7 +217,7 @@ def _try_route(address: Any, limits: Timeouts, target: Target) -> CheckFinding:
 
 
 def _proxied(target: Target, proxy: Proxy, limits: Timeouts) -> CheckFinding:
-    """Check the proxy, and then the tunnel that it opens; the tunnel is not checked if the proxy is unreachable."""
+    """Check the proxy, and then the tunnel through it. If the proxy is unreachable, the tunnel is not checked."""
     try:
         connect_first(look_up(proxy.host, proxy.port, limits.tcp).addresses, limits.tcp, "proxy").close()
     except ConnectError as error:
@@ -232,7 +248,7 @@ def _clock_lag(target: Target, limits: Timeouts, *, reached: bool) -> Iterator[C
 
 
 def secured(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
-    """Yield the version, cipher and certificate; an untrusted certificate is described, too."""
+    """Yield the TLS version, the cipher and the certificate. A certificate that is not trusted is described, too."""
     path = target.network_path
     try:
         context = tls_context(path.ca, path.client_cert, path.client_key)
@@ -250,7 +266,7 @@ def secured(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
 
 
 def _days_left(certificate: x509.Certificate) -> float:
-    """Return the days until a certificate ends, negative if it has ended."""
+    """Return the days until a certificate expires; negative if it has expired."""
     return (certificate.not_valid_after_utc.timestamp() - utc_ns() / NS_PER_S) / DAY_S
 
 
@@ -268,11 +284,14 @@ def _described(certificate: x509.Certificate) -> str:
 
 
 def _insecure(target: Target, limits: Timeouts, error: ConnectError) -> CheckFinding:
-    """Report a failed connection, with the error's own remedy if it has one, and an untrusted certificate."""
+    """Report a failed connection, with the remedy of the error if it has one.
+
+    If the certificate is not trusted, describe it.
+    """
     problem, _, remedy = error.detail.partition("; ")
     shown = ""
     if error.outcome == "connect_failed:tls":
-        # this context sends nothing except the handshake, so it need not trust the certificate
+        # This context sends only the handshake, so it is safe to accept a certificate that is not trusted.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with suppress(ConnectError):
@@ -284,7 +303,7 @@ def _insecure(target: Target, limits: Timeouts, error: ConnectError) -> CheckFin
 
 
 def _agreed(target: Target, limits: Timeouts, context: ssl.SSLContext) -> tuple[str, x509.Certificate | None]:
-    """Return (version and cipher with the time they took, the certificate). Raise ConnectError."""
+    """Connect with TLS. Return a text with version, cipher and duration, and the certificate. Raise ConnectError."""
     tcp = open_tcp(target.host, target.port, limits, ConnectTimings(), target.network_path)
     try:
         began_ns = monotonic_ns()

@@ -1,4 +1,4 @@
-"""The checks of a target in order, from its configuration to a turn: upgrade, session and turn in one connection."""
+"""The checks of a target in order, from its configuration to a turn. One connection has upgrade, session and turn."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SHOWN_OF_CLAIM = 40
 NOTHING_SENT = "neither a key nor a token is sent"
 VARIABLES_SENT = "no key or token is sent, except what variables add to the URL or the headers of the upgrade"
 INFORMING = ("no key is set: signs in", "through the proxy")
-"""The prefixes of notices that are not warnings."""
+"""The prefixes of notices that only inform, and so are not shown as warnings."""
 WORDS = "Say hello, and nothing else."
 RECORDING = "late_parcel.wav"
 
@@ -66,7 +66,7 @@ def examine(target: Target, prices: Mapping[str, Prices], *, with_turn: bool) ->
 
 
 def examine_offline(target: Target) -> Iterator[CheckFinding]:
-    """Yield the findings of one target that need no network. They contain no secrets."""
+    """Yield the findings about one target for which no network is needed. They contain no secrets."""
 
     def look(keyring: Keyring) -> Iterator[CheckFinding]:
         yield from configuration(target)
@@ -80,7 +80,7 @@ def examine_offline(target: Target) -> Iterator[CheckFinding]:
 
 
 def _harmless(target: Target, look: Callable[[Keyring], Iterator[CheckFinding]]) -> Iterator[CheckFinding]:
-    """Yield the findings that `look` makes with the target's keyring, without secrets and control sequences."""
+    """Yield the findings of `look` without secrets and control sequences. `look` gets the target's keyring."""
     keyring = Keyring([target])
     try:
         for finding in look(keyring):
@@ -107,24 +107,25 @@ def _examine_target(
     dialer, claims = Dialer(target, keyring), answered.claims if answered else {}
     visit = ServiceProbe(dialer, prices, claims, keyring.redact)
     yield from visit.findings(with_turn=with_turn)
-    if visit.is_unanswered:  # an agent that waits for its caller to speak
+    if visit.is_unanswered:  # The agent did not greet; it waits for its caller to speak.
         yield from ServiceProbe(dialer, prices, claims, keyring.redact, greets=False).probe()
 
 
 def configuration(target: Target) -> Iterator[CheckFinding]:
-    """Yield the target's address and dialect, and the notices about them, without calling it."""
+    """Yield the target's address and dialect, and the notices about its configuration. The target is not called."""
     said = f"{target.public_url}, {target.dialect.name} dialect"
     if (known := SERVICES.get(target.service)) is not None:
         limit = "" if known.minutes is None else f", whose sessions last at most {known.minutes} minutes"
         said += f" of {known.title}{limit}"
     yield CheckFinding("target", "pass", said)
     for notice in target.notices:
-        words = notice.removeprefix(f"{target.label}: ")  # the label starts a notice if one file has several targets
+        # if one file has several targets, a notice starts with the label
+        words = notice.removeprefix(f"{target.label}: ")
         yield CheckFinding("target", "pass" if words.startswith(INFORMING) else "warning", words)
 
 
 def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
-    """Check the key, or fetch the token and check it."""
+    """Check the key. If the target uses Entra ID, fetch a token and check the token."""
     signed = signed_by(target)
     if signed == "nothing" and target.secrets:
         return CheckFinding("sign-in", "pass", VARIABLES_SENT)
@@ -151,7 +152,7 @@ def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
     answered = keyring.answered_by(target)
     if answered is None:
         return CheckFinding("sign-in", "pass", "a token")
-    # only the claims that identify who signs in
+    # Only the claims that identify the user or the application are reported.
     claims = ", ".join(f"{name} {value[:SHOWN_OF_CLAIM]}" for name, value in answered.claims.items() if name != "exp")
     lives = f"is valid for {check_session_limit(answered.seconds_left)}, for {answered.scope}"
     said = f"{answered.credential} issued a token that {lives}" + (f" ({claims})" if claims else "")
@@ -159,7 +160,7 @@ def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
 
 
 class ProbeListener(SessionListener):
-    """The listener that keeps a session's greeting, limits and turns."""
+    """The listener that stores the greeting, the rate limits and the turns of a session."""
 
     def __init__(self) -> None:
         self.greeting: Mapping[str, Any] = {}
@@ -183,8 +184,8 @@ class ProbeListener(SessionListener):
 class ServiceProbe:
     """One connection to a service.
 
-    `prices` are the prices by model. `claims` are the public claims of the token that is sent. `hide` removes secrets
-    from a text. `greets` is True if an agent is expected to speak first.
+    `prices`: the prices by model. `claims`: the public claims of the token that the client sends. `hide`: a function
+    that removes secrets from a text. `greets`: True if an agent is expected to speak first.
     """
 
     def __init__(
@@ -201,10 +202,10 @@ class ServiceProbe:
         self._script = _script(self._target, greets=greets)
         self._listener = ProbeListener()
         self.is_unanswered = False
-        """True if an agent was not asked anything, because it did not greet."""
+        """True if the agent did not greet, so that no question was put to it."""
 
     def findings(self, *, with_turn: bool) -> Iterator[CheckFinding]:
-        """Yield all findings, as they are made."""
+        """Connect, and yield each finding as soon as it is made."""
         timeline, transport = self._connected(turns=len(self._script.turns) if with_turn else 0)
         observed, answered_ns = timeline.session(), utc_ns()
         if transport is None:
@@ -220,7 +221,7 @@ class ServiceProbe:
         yield check_rate_limits(self._listener.limits or limits_in(observed.headers))
 
     def probe(self) -> Iterator[CheckFinding]:
-        """Yield the findings on an agent's answer to a caller who speaks first."""
+        """Yield the findings about the answer of an agent, if the caller speaks first."""
         timeline, transport = self._connected(turns=1)
         if transport is None:
             yield self._refused("turn", timeline)
@@ -237,7 +238,7 @@ class ServiceProbe:
 
     @property
     def _reply_format(self) -> AudioFormat | None:
-        """The format of the replies; None if the dialect has only one format."""
+        """The audio format of the replies; None if the dialect has only one format."""
         return self._script.output_format if len(self._script.dialect.output_formats) > 1 else None
 
     def _session(self, transport: Transport, timeline: Timeline, *, with_turn: bool) -> Iterator[CheckFinding]:
@@ -293,7 +294,10 @@ class ServiceProbe:
 
 
 def _script(target: Target, *, greets: bool) -> PreparedScript:
-    """Return a script with one turn: typed; or spoken, if the service needs speech, to an agent after its greeting."""
+    """Return a script with one turn.
+
+    The turn is typed; if the service needs speech, it is spoken. If `greets`, the turn follows the agent's greeting.
+    """
     if target.dialect.takes_requests:
         return script_of(target, WORDS, target.session)
     with resources.as_file(resources.files("scenarios") / "audio" / RECORDING) as wav:

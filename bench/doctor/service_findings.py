@@ -1,6 +1,6 @@
-"""Findings from a service's data: its headers, its greeting, its limits, the price of a turn. Pure.
+"""Findings from the data of a service: its headers, its greeting, its rate limits, and the price of a turn. Pure.
 
-For a call with an agent, only the audio is known.
+In a call with an agent, the only available data is the audio.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from bench.validation import either
 MINUTE_S = 60
 CLOSE_S, SKEW_S = 2.0, 60.0
 IDS = ("x-ms-region", "apim-request-id", "x-request-id", "x-ms-deployment-name", "openai-version")
-"""The headers that the service's support asks for."""
+"""The headers whose values the service's support team asks for."""
 TOKENS = {kind: kind.replace("_", " ") for kind in ("text_in", "audio_in", "image_in", "text_out", "audio_out")}
 
 
@@ -53,10 +53,11 @@ def explain_refusal(
     hide: Callable[[str], str],
     greeting: Mapping[str, Any] = UNGREETED,
 ) -> CheckFinding:
-    """Return the finding of a session that did not open, with its remedy. `claims`: of the token that was sent.
+    """Return the finding about a session that did not open, with its remedy.
 
-    `greeting`: the session as the service first described it. `hide` removes secrets from a text; one that the service
-    has truncated is detected only at the end of its message.
+    `claims`: the public claims of the token that was sent. `greeting`: the session object that the service sent first.
+    `hide`: a function that removes secrets from a text. If the service has truncated a secret, `hide` detects it only
+    at the end of the service's message.
     """
     wait_ns = wait_of(observed.headers) if observed.retry_after_ns is None else observed.retry_after_ns
     words = hide(detail_text(observed.outcome, observed.detail))
@@ -66,13 +67,19 @@ def explain_refusal(
 
 
 def _failed(name: str, ended: SessionObservation | TurnObservation, remedy: Callable[[str], str]) -> CheckFinding:
-    """Return the failure of a turn, or of the session before it. `remedy`: the remedy for the reason's text."""
+    """Return the finding about a turn that failed, or about a session that failed before its turn.
+
+    `remedy`: a function that returns the remedy for the text of the failure.
+    """
     words = detail_text(ended.outcome, ended.detail)
     return CheckFinding(name, "fail", f"{ended.outcome}: {words}" if words else ended.outcome, remedy(words))
 
 
 def check_upgrade(observed: SessionObservation, offered: Sequence[str] = ()) -> CheckFinding:
-    """Return the finding of a successful upgrade. `offered`: subprotocols, of which the service may choose one."""
+    """Return the finding about a successful upgrade.
+
+    `offered`: the subprotocols that the client offered. The service may choose one of them.
+    """
     took_ms, headers = observed.metrics_ns()["connect_upgrade"] / NS_PER_MS, observed.headers
     chosen = headers.get("sec-websocket-protocol")
     of = (
@@ -90,14 +97,17 @@ def _simulated(headers: Mapping[str, str], session: Mapping[str, Any] = UNGREETE
 
 
 def _ids(headers: Mapping[str, str]) -> str:
-    """Return the ids in the headers. If two headers have the same id, it occurs once."""
+    """Return the ids in the headers as text. If two headers have the same id, the text contains the id once."""
     names = {headers[name]: name for name in reversed(IDS) if headers.get(name)}
     told = [f"{name} {value}" for value, name in reversed(names.items())]
     return f"; {', '.join(told)}" if told else ""
 
 
 def service_clock(date: str | None, now_ns: int) -> CheckFinding:
-    """Compare this machine's wall clock with the service's, in the `date` header (whole seconds, RFC 9110 §6.6.1)."""
+    """Compare this machine's wall clock with that of the service.
+
+    `date`: the header with the service's time, in whole seconds (RFC 9110 §6.6.1). `now_ns`: the time of this machine.
+    """
     try:
         ahead_s = now_ns / NS_PER_S - parsedate_to_datetime(date or "").timestamp()
     except (ValueError, TypeError):
@@ -120,7 +130,7 @@ def compression(headers: Mapping[str, str], *, wanted: bool) -> CheckFinding:
 
 
 def check_greeting(greeting: Mapping[str, Any], observed: SessionObservation, now_s: float) -> CheckFinding:
-    """Return the model that answers, the maximum duration of the session, and how long the greeting took."""
+    """Report the model that answers, the maximum duration of the session, and the time until the greeting."""
     parts = [f"model {greeting['model']}" if greeting.get("model") else "the service names no model"]
     expires = greeting.get("expires_at")
     if isinstance(expires, int | float) and expires > now_s:
@@ -131,7 +141,10 @@ def check_greeting(greeting: Mapping[str, Any], observed: SessionObservation, no
 
 
 def check_retirement(greeting: Mapping[str, Any], service: str, today: date) -> Iterator[CheckFinding]:
-    """Yield the date when the service retires the model that answers; a warning if it is near. `today`: in UTC."""
+    """Yield the date on which the service retires the model that answers; a warning if the date is near.
+
+    `today`: the date in UTC.
+    """
     retirement = retirement_of(service, str(greeting.get("model") or ""))
     if retirement is None or is_simulated({}, greeting):
         return
@@ -141,7 +154,7 @@ def check_retirement(greeting: Mapping[str, Any], service: str, today: date) -> 
 
 
 def in_other_dialect(greeting: Mapping[str, Any], spoken: Dialect) -> Iterator[CheckFinding]:
-    """Yield a warning if a session opens in the form of the dialect that was not used."""
+    """Yield a warning if the form of the session belongs to another dialect than `spoken`, which the client used."""
     shape = shape_of(greeting)
     if shape is not None and shape is SIBLINGS.get(spoken):
         said = f"session.created has the form of the {shape.name} dialect, but the target uses {spoken.name}"
@@ -149,12 +162,15 @@ def in_other_dialect(greeting: Mapping[str, Any], spoken: Dialect) -> Iterator[C
 
 
 def check_session_limit(seconds: float) -> str:
-    """Return a duration in minutes, or in seconds below two minutes."""
+    """Return a duration as text: in minutes, or in seconds if it is shorter than two minutes."""
     return f"{seconds / MINUTE_S:.0f} min" if seconds >= 2 * MINUTE_S else f"{seconds:.0f} s"
 
 
 def settings_in(session: Mapping[str, Any]) -> str:
-    """Return the session's settings that affect latency, in either dialect (flat, or nested in GA)."""
+    """Return the session's settings that affect latency, as text.
+
+    The settings are at the top level in preview, and nested in GA.
+    """
     audio = _part(session, "audio")
     heard, spoken = _part(audio, "input"), _part(audio, "output")
     detection = _part({**session, **heard}, "turn_detection")
@@ -181,7 +197,10 @@ def _part(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def check_reply(
     turn: TurnObservation, target: Target, paid: TurnPricing, greeting: Mapping[str, Any] = UNGREETED
 ) -> CheckFinding:
-    """Return the latency of the turn's first output, and its cost. `greeting`: the session as first described."""
+    """Report the latency of the turn's first output, and the cost of the turn.
+
+    `greeting`: the session object that the service sent first.
+    """
     if turn.outcome != "ok":
         wait_s = None if turn.retry_after_ns is None else turn.retry_after_ns / NS_PER_S
         return _failed(
@@ -223,13 +242,13 @@ def check_rate_limits(limits: tuple[RateLimit, ...]) -> CheckFinding:
 
 
 AUDIBLE_S, MAX_RESPONSE_S = 12, 40
-"""The seconds within which a greeting or an answer must be audible, and must end."""
+"""The maximum time, in seconds, until a greeting or an answer is audible, and until it ends."""
 LIMITS = {"first_delta": AUDIBLE_S, "response": MAX_RESPONSE_S, "turn": MAX_RESPONSE_S}
 PACES = (1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0)
-"""The ratios between common sample rates of telephony and of models."""
+"""The ratios between the sample rates that are common in telephony and in models."""
 NEAR = 0.04
 PAUSE_NS, MIN_SEGMENT_NS = 200 * NS_PER_MS, 800 * NS_PER_MS
-"""The pause that separates two stretches of audio, and the minimum duration of a stretch to measure its pace."""
+"""The pause that separates two segments of audio, and the minimum duration of a segment to measure its pace."""
 UNANSWERED = "timeout:first_delta"
 SILENT = "remove `wait_for: greeting` from the script, unless the agent should speak first"
 UNREAD = "they affect no metric, and a provider ignores them: are they meant for another provider (--dialect)?"
@@ -244,7 +263,7 @@ SPLIT = (
 
 
 def check_spoken_greeting(turn: TurnObservation | None, session: SessionObservation) -> CheckFinding:
-    """Check whether the agent spoke first. Silence is no failure: only the script must take it into account."""
+    """Check whether the agent spoke first. Silence is only a warning, because a script can take it into account."""
     if turn is not None and (greeted_ns := session.metrics_ns().get("greeting")) is not None:
         return CheckFinding(
             "greeting", "pass", f"the agent speaks first, {greeted_ns / NS_PER_MS:,.0f} ms after the call started"
@@ -259,9 +278,9 @@ def check_spoken_greeting(turn: TurnObservation | None, session: SessionObservat
 def check_answer(
     turn: TurnObservation | None, session: SessionObservation, pace: AudioPace, format: AudioFormat | None
 ) -> Iterator[CheckFinding]:
-    """Yield the latency of an answer, and whether its audio arrives at the speed of playback.
+    """Yield the latency of an answer, and a check whether the answer's audio arrives at the speed of playback.
 
-    `format`: that of playback, if another one could be set.
+    `format`: the playback format; None if the format cannot be changed.
     """
     if turn is None or turn.outcome != "ok":
         ended = turn or session
@@ -277,7 +296,7 @@ def check_answer(
 
 
 def check_unread_messages(session: SessionObservation) -> Iterator[CheckFinding]:
-    """Yield a warning on messages that are not of the dialect: a provider of telephony ignores them, too."""
+    """Yield a warning about messages that the dialect does not have. A telephony provider also ignores them."""
     if session.unknown_events:
         wrong_stream = any(name.endswith(OTHER_STREAM) for name in session.unknown_events)
         said = f"ignored messages, which this dialect does not have: {top_counts(session.unknown_events)}"
@@ -285,15 +304,15 @@ def check_unread_messages(session: SessionObservation) -> Iterator[CheckFinding]
 
 
 class AudioPace:
-    """The pace at which audio arrives, in its longest part without a pause.
+    """The pace at which audio arrives, measured in the longest segment without a pause.
 
-    `odd_messages` is the number of pieces with an odd number of bytes.
+    `odd_messages`: the number of audio messages with an odd number of bytes.
     """
 
     _began_ns = _last_ns = _bytes = _longest_ns = _longest_bytes = odd_messages = 0
 
     def add(self, at_ns: int, audio_bytes: int) -> None:
-        """Add a piece that arrived at this instant."""
+        """Add the audio of a message that arrived at `at_ns`."""
         self.odd_messages += max(0, audio_bytes) % 2
         if at_ns - self._last_ns > PAUSE_NS:
             self._began_ns, self._bytes = at_ns, 0
@@ -304,14 +323,17 @@ class AudioPace:
             self._longest_ns, self._longest_bytes = at_ns - self._began_ns, self._bytes
 
     def speed(self, format: AudioFormat) -> float | None:
-        """Return the seconds of audio per second; None if too little arrived."""
+        """Return the seconds of audio received per second; None if the longest segment is too short."""
         if self._longest_ns < MIN_SEGMENT_NS:
             return None
         return format.duration_ns(self._longest_bytes) / self._longest_ns
 
 
 def check_pace(speed: float | None, format: AudioFormat) -> CheckFinding:
-    """Check whether a reply's audio can have the rate of its playback. `speed`: seconds of audio per second."""
+    """Check whether the sample rate of a reply's audio can be that of its playback.
+
+    `speed`: the seconds of audio received per second; None if it is unknown.
+    """
     if speed is None:
         return CheckFinding("audio", "skipped", "too little audio was received to determine its speed")
     rate_hz = next((round(format.rate_hz * pace) for pace in PACES if abs(speed / pace - 1) < NEAR), None)

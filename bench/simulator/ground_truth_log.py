@@ -1,8 +1,8 @@
 """The ground-truth log: the actions of the simulator and their instants (docs/simulator.md, "The ground-truth log").
 
-The log is written at least once a second, in blocks of whole lines. So the lines of several workers do not mix, but a
-later line may describe an earlier event. A killed simulator may leave an incomplete last line, which `read_truth`
-omits.
+Each process writes its lines at least once a second, in blocks of whole lines. So the lines of several workers do not
+mix, but a later line may describe an earlier event. If a simulator is killed, the last line may be incomplete.
+`read_truth` omits such a line.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class TruthHead(msgspec.Struct, frozen=True):
-    """The first line."""
+    """The first line of the log."""
 
     schema: Literal[4]
     simulated: Annotated[bool, msgspec.Meta(extra_json_schema={"const": True})]
@@ -79,7 +79,7 @@ class ReceivedEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 
 
 class OpenedSession(msgspec.Struct, frozen=True):
-    """A session that was opened. `token`: the number of its token; null if the client used a key."""
+    """A session that was opened. `token`: the number of the client's token; null if the client used a key."""
 
     session: str
     direction: Literal["open"]
@@ -109,7 +109,7 @@ class FaultEntry(msgspec.Struct, frozen=True):
 
 
 class WorkerEnd(msgspec.Struct, frozen=True):
-    """The last line of a worker. The lateness is that of the sent events."""
+    """The last line of a worker. The values `late_…` describe the lateness of the sent events."""
 
     direction: Literal["end"]
     sessions: NonNegative
@@ -139,7 +139,8 @@ class GroundTruthLog:
         self.flush()  # once, before workers fork
 
     def sent(self, session: str, event: OutgoingEvent, handed_ns: int, taken_ns: int | None, wire_bytes: int) -> None:
-        # No encoder, for speed: every delta is logged, and only ids that clients chose may need escaping.
+        # For speed, the line is formatted without a JSON encoder, because every delta is logged. Only ids that clients
+        # chose may need escaping.
         response = f'"{event.response_id}"' if event.response_id else "null"
         self._add(
             f'{{"session":"{session}","direction":"out","type":"{event.type}","due_ns":{event.due_ns},"send_start_ns":{handed_ns},'
@@ -214,7 +215,7 @@ def _further(event: OutgoingEvent) -> str:
 
 
 def read_truth(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of the log, including the first. Omit an incomplete last line.
+    """Yield the lines of the log, including the first. Omit the last line if it is incomplete.
 
     Raise UsageError for a line that is not a JSON object.
     """
@@ -233,11 +234,17 @@ STEPS = 10_000  # the last step counts all events that are 1 s or more late
 LATE_MS = 1.0
 """The highest p99 lateness at which the log is a valid reference. It equals the permitted measurement error."""
 WARN_MS = 5.0
-"""The p99 lateness above which the simulator warns. Delays of 100 ms and more tolerate more than errors do."""
+"""The p99 lateness above which the simulator warns.
+
+This limit is higher than `LATE_MS`, because simulated delays of 100 ms and more tolerate more lateness.
+"""
 
 
 class LatenessCounts:
-    """A histogram of the lateness (handed − due) of all sent events, in steps of 0.1 ms."""
+    """A histogram of the lateness of all sent events, in steps of 0.1 ms.
+
+    The lateness is the time from the due instant of an event until its write started.
+    """
 
     def __init__(self) -> None:
         self._counts = [0] * (STEPS + 1)
@@ -256,7 +263,10 @@ class LatenessCounts:
         self.max_ns = max(self.max_ns, other.max_ns)
 
     def quantile_ms(self, share: float) -> float:
-        """Return the smallest step limit below which at least `share` of the events are; 0 without events."""
+        """Return the smallest step limit, in ms, below which at least `share` of the events are.
+
+        Return 0 if there are no events.
+        """
         wanted, seen = share * self.count, 0
         for step, count in enumerate(self._counts):
             seen += count
@@ -267,7 +277,10 @@ class LatenessCounts:
 
 @dataclass(frozen=True)
 class ServedCounts:
-    """The counts of one process. `struck`: injected faults; `cpu_s`: CPU time of the process since it listens."""
+    """The counts of one process. `faults`: the number of injected faults.
+
+    `cpu_s`: the CPU time of the process, in seconds, since the process started to listen.
+    """
 
     sessions: int
     refused: int
@@ -277,7 +290,7 @@ class ServedCounts:
 
 
 def summary(parts: Sequence[ServedCounts]) -> str:
-    """Return the last line of a simulator with these processes."""
+    """Return the last line that a simulator prints, from the counts of all its processes."""
     lateness = LatenessCounts()
     for part in parts:
         lateness.merge(part.lateness)
@@ -300,7 +313,10 @@ REDRAW_NS = 500_000_000
 
 @dataclass(frozen=True)
 class ServerProgress:
-    """The progress of one process. `open`: open sessions. The other values count since it listens."""
+    """The progress of one process. `open`: the number of sessions that are open now.
+
+    The other values count from the time when the process started to listen.
+    """
 
     open: int
     sessions: int
@@ -310,7 +326,7 @@ class ServerProgress:
 
 
 class LiveView:
-    """The status line with the sums of all processes."""
+    """The status line of the simulator, with the sums over all processes."""
 
     def __init__(self, line: StatusLine) -> None:
         self._line = line
@@ -318,7 +334,7 @@ class LiveView:
         self._events, self._shown_ns = 0, 0
 
     def update(self, worker: int, standing: ServerProgress, now_ns: int) -> None:
-        """Update the progress of a process, and draw the line if it is due. `now_ns`: CLOCK_MONOTONIC."""
+        """Update the progress of a process, and draw the status line if it is due. `now_ns`: CLOCK_MONOTONIC."""
         self._standings[worker] = standing
         since_ns = now_ns - self._shown_ns
         if since_ns < REDRAW_NS or not self._line.fits():
@@ -331,7 +347,10 @@ class LiveView:
 
 
 def live_parts(standings: Collection[ServerProgress], events_per_s: float) -> Iterator[StatusPart]:
-    """Yield the parts of the line. The lateness is the highest of all processes, as in the warning of the last line."""
+    """Yield the parts of the status line.
+
+    The displayed lateness is that of the process with the highest lateness, as in the warning of `summary`.
+    """
     sessions, open_ = sum(each.sessions for each in standings), sum(each.open for each in standings)
     responses = sum(each.responses for each in standings)
     late_ms = max(each.late_p99_ms for each in standings)

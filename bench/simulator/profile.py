@@ -47,13 +47,13 @@ MAX_CALLS = 20  # per response
 
 
 def is_drawn(share: float, rng: np.random.Generator) -> bool:
-    """Return True with probability `share`. No random number is drawn if it is 0 or 1."""
+    """Return True with probability `share`. If `share` is 0 or 1, no random number is drawn."""
     return share == 1 or (share > 0 and bool(rng.random() < share))
 
 
 @dataclass(frozen=True)
 class Delays:
-    """The delays of a service. profiles/default.yaml gives the start and the end of each."""
+    """The delays of a service. The comments in profiles/default.yaml state where each delay starts and ends."""
 
     session_created: Delay
     session_updated: Delay
@@ -77,7 +77,7 @@ class Delays:
 
 @dataclass(frozen=True)
 class SpanValidator(Validator[tuple[int, int]]):
-    """The validator of [MIN, MAX], two integers from `least` to `most`."""
+    """The validator of a list [MIN, MAX]. MIN and MAX are integers from `least` to `most`."""
 
     least: int
     most: int
@@ -113,7 +113,10 @@ class FunctionCalls:
 
 @dataclass(frozen=True)
 class PreambleSettings:
-    """Settings of commentaries ahead of answers. `phases`: messages contain their phase, if `share` is above 0."""
+    """Settings of the commentaries that precede answers. `phases`: True if messages contain their phase.
+
+    `phases` has an effect only if `share` is above 0.
+    """
 
     share: float = field_key(SHARE, "Share of the answers that begin with a commentary.", 0.0)
     phases: bool = field_key(Boolean(), "Whether messages contain their phase.", True)
@@ -121,7 +124,7 @@ class PreambleSettings:
 
 @dataclass(frozen=True)
 class TokenCache:
-    """Settings of the cache for tokens that a response reads again."""
+    """Settings of the cache for the tokens that a response shares with the context of an earlier response."""
 
     min_tokens: int = field_key(Integer(0, 1_000_000), "Minimum number of equal tokens at the start.", 0)
     block_tokens: int = field_key(Integer(1, 1_000_000), "Number of tokens in a cached block.", 64)
@@ -129,7 +132,7 @@ class TokenCache:
 
 @dataclass(frozen=True)
 class ContextLatency:
-    """The time to read the context, before any output."""
+    """The time that the service takes to read the context, before any output."""
 
     ms_per_1000_tokens: float = field_key(Number(0, 600_000), "Time for 1,000 tokens that are not cached.", 0.0)
     ms_per_1000_cached_tokens: float = field_key(Number(0, 600_000), "Time for 1,000 cached tokens.", 0.0)
@@ -142,7 +145,7 @@ class ContextLatency:
 
 @dataclass(frozen=True)
 class SpeechDetection:
-    """Rules by which the VAD ignores sounds that reach its threshold."""
+    """The rules by which the VAD ignores some sounds, although they reach its threshold."""
 
     min_speech_ms: int = field_key(Integer(0, 10_000), "Shorter sounds are not speech.", 0)
     ignored_barge_in_share: float = field_key(SHARE, "Share of the utterances during a reply that are ignored.", 0.0)
@@ -152,7 +155,8 @@ class SpeechDetection:
 class TranscriptSettings:
     """Settings of the transcripts of the caller's audio.
 
-    Each segment of a session has the next text; after the last text the first follows. Without texts they are invented.
+    The segments of a session have the `texts` in order. After the last text, the first one follows again. If no texts
+    are given, the simulator invents the transcripts.
     """
 
     texts: tuple[str, ...] | None = field_key(OneOrMore(String()), "The transcript of each segment of a session.")
@@ -175,7 +179,7 @@ class AgentSettings:
 
 @dataclass(frozen=True)
 class Slowdown:
-    """The increase of response delays with the number of open sessions on the whole server."""
+    """The increase of response delays with the number of sessions that are open on the whole server."""
 
     sessions: int = field_key(Integer(0, 1_000_000), "Number of open sessions without a slowdown.", required=True)
     per_session: float = field_key(Number(0, 100), "Increase per further session; 0.01 is 1 %.", required=True)
@@ -204,7 +208,10 @@ DRIFT = StructOf(
 
 @dataclass(frozen=True)
 class Profile:
-    """The properties of the service: the keys of a profile. Keys in `profiles/default.yaml` have no default here."""
+    """The properties of the service: the keys of a profile.
+
+    A property that `profiles/default.yaml` sets has no default in this class.
+    """
 
     name: str
     delays: Delays
@@ -254,14 +261,20 @@ class Profile:
     )
 
     def slowness(self, at_ns: int, open_sessions: int) -> float:
-        """Return the factor on the delays of a response that starts at `at_ns` while `open_sessions` are open."""
+        """Return the factor on the delays of a response.
+
+        The response starts at `at_ns`, while `open_sessions` sessions are open.
+        """
         drifted = 1.0 if self.drift is None else self.drift.factor(at_ns)
         return drifted if self.slowdown is None else drifted * self.slowdown.factor(open_sessions)
 
     def adjusted(
         self, *, ttfa_p50_ms: float | None = None, speed: float | None = None, faults: Iterable[Fault] = ()
     ) -> Profile:
-        """Return this profile with another median of first audio (same p95/p50), another speed, or more faults."""
+        """Return this profile with another median of first audio, another speed, or more faults.
+
+        If the median changes, the ratio of p95 to p50 remains.
+        """
         changed = replace(self, faults=(*self.faults, *faults))
         if ttfa_p50_ms is not None:
             was = self.delays.first_audio
@@ -285,7 +298,7 @@ PROFILE: StructOf[dict[str, Any]] = StructOf(
 
 
 PRESETS = ("default", "busy", "gpt-realtime-2.1")
-"""The profiles in the package. The file of each states its source."""
+"""The profiles in the package. The file of each profile states the source of its values."""
 
 
 @cache
@@ -300,7 +313,7 @@ def _preset_settings(name: str) -> dict[str, Any]:
 
 
 def load_profile(path: Path) -> Profile:
-    """Return the profile in `path`; if there is no such file, the preset of that name.
+    """Return the profile in the file `path`. If there is no such file, return the preset with that name.
 
     Missing keys have the values of the default profile. Raise UsageError with the position of a mistake.
     """
@@ -312,9 +325,10 @@ def load_profile(path: Path) -> Profile:
 def measured_profile(
     name: str, delays_ms: Mapping[str, Sequence[float]], generation_speed: float | None = None
 ) -> Profile:
-    """Return the default profile with measured delays, each given by its quantiles at equal shares.
+    """Return the default profile with measured delays. `delays_ms`: the quantiles of each delay, at equally spaced
+    shares.
 
-    A delay without values has its default.
+    A delay without quantiles has its default.
     """
     settings: dict[str, Any] = {
         "delays_ms": {key: {"quantiles": values} for key, values in delays_ms.items() if values}

@@ -1,7 +1,7 @@
 """Resources that all sessions of a server share: quotas per minute, and servers for responses. Pure.
 
-A quota is a bucket with the capacity of one minute, refilled at a constant rate. Its state is one instant: when it will
-be full again (GCRA, ITU-T I.371).
+A quota is a bucket with the capacity of one minute, which is refilled at a constant rate. The state of the bucket is
+one instant: the time when the bucket will be full again (GCRA, ITU-T I.371).
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ UNLIMITED = QuotaLimits()
 
 
 class MinuteQuota:
-    """A quota of `limit` units a minute.
+    """A quota of `limit` units per minute.
 
-    Instants are of CLOCK_MONOTONIC. They may go back slightly, because connections are not synchronized.
+    All instants are on CLOCK_MONOTONIC. An instant may be slightly earlier than the previous one, because connections
+    are not synchronized.
     """
 
     def __init__(self, limit: int) -> None:
@@ -39,11 +40,14 @@ class MinuteQuota:
         self._full_at_ns = 0
 
     def wait_ns(self, units: int, at_ns: int) -> int:
-        """Return the time until `units` are available; 0 if they are. More than the limit needs a full bucket."""
+        """Return the time until `units` are available; 0 if they are available now.
+
+        If `units` exceeds the limit, they are available when the bucket is full.
+        """
         return max(0, self.reset_ns(at_ns) + self._cost_ns(min(units, self.limit)) - MINUTE_NS)
 
     def spend(self, units: int, at_ns: int) -> None:
-        """Take units, even if they are not available. A deficit is refilled first."""
+        """Take units, even if they are not available. The bucket may then have a deficit, which is refilled first."""
         self._full_at_ns = max(self._full_at_ns, at_ns) + self._cost_ns(units)
 
     def reset_ns(self, at_ns: int) -> int:
@@ -51,7 +55,10 @@ class MinuteQuota:
         return max(0, self._full_at_ns - at_ns)
 
     def used(self, at_ns: int) -> int:
-        """Return the units that are not refilled yet, rounded up. They exceed the limit if the bucket is overdrawn."""
+        """Return the number of used units that are not refilled yet, rounded up.
+
+        The number exceeds the limit if there is a deficit.
+        """
         return -(-self.reset_ns(at_ns) * self.limit // MINUTE_NS)
 
     def remaining(self, at_ns: int) -> int:
@@ -70,7 +77,10 @@ class ServiceQuota:
         self._connections = self._of_responses.pop("connections", None)
 
     def connect(self, at_ns: int) -> int:
-        """Take a connection and return 0. If none is available, take nothing and return the time until one is."""
+        """Take one connection from the quota and return 0.
+
+        If no connection is available, take nothing and return the time until one is available.
+        """
         if self._connections is None:
             return 0
         wait_ns = self._connections.wait_ns(1, at_ns)
@@ -79,7 +89,10 @@ class ServiceQuota:
         return wait_ns
 
     def respond(self, input_tokens: int, model: str, at_ns: int) -> dict[str, str] | None:
-        """Take a request and its input tokens. If either is not available, take nothing and return the error."""
+        """Take one request and its input tokens from the quotas.
+
+        If the request or the tokens are not available, take nothing and return the error.
+        """
         asked = {"requests": 1, "tokens": input_tokens}
         for name, allowance in self._of_responses.items():
             wait_ns = allowance.wait_ns(asked[name], at_ns)
@@ -95,7 +108,10 @@ class ServiceQuota:
         return None
 
     def spend(self, output_tokens: int, at_ns: int) -> None:
-        """Take the output tokens of a response. They are known only at its end, so they may overdraw the quota."""
+        """Take the output tokens of a response from the quota.
+
+        The number of tokens is known only at the end of the response, so the quota may be overdrawn.
+        """
         if "tokens" in self._of_responses:
             self._of_responses["tokens"].spend(output_tokens, at_ns)
 
@@ -112,7 +128,10 @@ class ServiceQuota:
         ]
 
     def headers(self, at_ns: int) -> dict[str, str]:
-        """Return the headers of an upgrade's response. `requests` are connections, unless requests have a limit."""
+        """Return the rate-limit headers in the response to an upgrade.
+
+        The headers of `requests` describe the limit of requests; if there is none, the limit of connections.
+        """
         shown = ({} if self._connections is None else {"requests": self._connections}) | self._of_responses
         return {
             f"x-ratelimit-{what}-{name}": value
@@ -126,7 +145,7 @@ class ServiceQuota:
 
 
 def duration(span_ns: int) -> str:
-    """Return a duration as the service formats it, rounded up to whole milliseconds: 250ms, 6.232s, 1m26.4s."""
+    """Return a duration in the format of the service, rounded up to whole milliseconds: 250ms, 6.232s, 1m26.4s."""
     span_ms = -(-span_ns // NS_PER_MS)
     if span_ms < 1000:
         return f"{span_ms}ms"
@@ -136,12 +155,12 @@ def duration(span_ns: int) -> str:
 
 
 class ResponseSlots:
-    """`count` servers that generate responses, first come, first served; None if unlimited.
+    """A number of servers (`count`) that generate responses in order of request. `count`: None if unlimited.
 
-    A response waits until a server is free. It occupies the server until its planned end, even if it is cancelled
-    earlier. With random arrivals this is the queue M/G/c; with callers who wait for their replies, it is the machine
-    repair model. Instants are of CLOCK_MONOTONIC. `sessions`: the number of sessions that share the servers now.
-    `responses`: the number of responses that they generated, with or without a wait.
+    A response waits until a server is free. The response occupies the server until its planned end, even if it is
+    cancelled earlier. If arrivals are random, this is the queue M/G/c. If callers wait for their replies, it is the
+    machine repair model. Instants are on CLOCK_MONOTONIC. `sessions`: the number of sessions that share the servers
+    now. `responses`: the number of responses that the servers generated, with or without a wait.
     """
 
     def __init__(self, count: int | None = None) -> None:
@@ -149,11 +168,11 @@ class ResponseSlots:
         self.sessions = self.responses = 0
 
     def begin_ns(self, at_ns: int) -> int:
-        """Return the start of a response that is requested at `at_ns`."""
+        """Return the instant when a response can start that is requested at `at_ns`."""
         return max(at_ns, self._free_ns[0]) if self._free_ns else at_ns
 
     def occupy(self, until_ns: int) -> None:
-        """Occupy the server that is free first."""
+        """Occupy the server that becomes free first, until `until_ns`."""
         self.responses += 1
         if self._free_ns:
             heapq.heapreplace(self._free_ns, until_ns)

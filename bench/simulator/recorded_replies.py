@@ -1,8 +1,9 @@
-"""Short recorded replies, split into the service's blocks and encoded in base64 once, at the start.
+"""Short recorded replies, split into the service's blocks and encoded in base64 once, at the start of the simulator.
 
-The sizes of the blocks are as measured (docs/protocol.md, "Audio"): 100 ms, 150 ms, then 250 ms each, and a last one of
-500, 550 or 600 ms; all are whole audio tokens of 50 ms. Up to 100 ms of silence are added to a reply so that its length
-fits these sizes. Each reply starts with a silence, as the service's replies do.
+The block sizes are those that were measured (docs/protocol.md, "Audio"): 100 ms, 150 ms, then 250 ms each, and a last
+block of 500, 550 or 600 ms. All sizes are multiples of an audio token, which is 50 ms. Up to 100 ms of silence are
+added to a reply, so that its length is a sum of these sizes. Each reply starts with a silence, as the service's replies
+do.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ _TOKEN = re.compile(r"\s?\w+(?:'\w+)?|\S")
 
 @dataclass(frozen=True)
 class AudioBlock:
-    """The payload of one audio delta. `audible_byte`: the reply's first audible sample, if it is in this block."""
+    """The payload of one audio delta.
+
+    `audible_byte`: the offset of the reply's first audible sample; None if that sample is in another block.
+    """
 
     audio_ms: int
     audio_bytes: int
@@ -46,7 +50,10 @@ class AudioBlock:
 
 @dataclass(frozen=True, eq=False)
 class RecordedReply:
-    """One recorded reply. `tokens` join to the transcript; `blocks` are by format, in the order of sending."""
+    """One recorded reply. `tokens`: the parts that join to the transcript.
+
+    `blocks`: the audio blocks of each format, in the order in which they are sent.
+    """
 
     name: str
     tokens: tuple[str, ...]
@@ -75,7 +82,7 @@ def reply_samples(reply: RecordedReply, format: AudioFormat) -> Samples:
 
 
 def opening_with_silence(samples: Samples, silence_ms: int) -> Samples:
-    """Return 24 kHz samples from the first audible one, with `silence_ms` of silence before it."""
+    """Return the samples (24 kHz) from the first audible one on, with `silence_ms` of silence before them."""
     return np.pad(samples[first_audible(samples) or 0 :], (silence_ms * RATE_HZ // 1000, 0))
 
 
@@ -86,13 +93,13 @@ def first_audible(samples: Samples) -> int | None:
 
 
 def audible_byte(audio: bytes, format: AudioFormat) -> int | None:
-    """Return the offset of the first audible sample in bytes; None if there is none."""
+    """Return the offset of the first audible sample, in bytes; None if no sample is audible."""
     audible = first_audible(format.decode(audio))
     return None if audible is None else audible * format.sample_bytes
 
 
 def build_reply(name: str, transcript: str, samples: Samples) -> RecordedReply:
-    """Return a reply with the blocks of all formats. `samples`: 24 kHz mono."""
+    """Return a reply with its blocks in all formats. `samples`: the audio as 24 kHz mono."""
     wanted = fitting_tokens(-(-len(samples) // TOKEN_SAMPLES)) * TOKEN_SAMPLES
     padded = np.pad(samples, (0, wanted - len(samples)))
     sizes = block_tokens(len(padded) // TOKEN_SAMPLES)

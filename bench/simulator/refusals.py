@@ -1,7 +1,7 @@
-"""All refusals of a connection by the services, by name (docs/simulator.md, "Refusals").
+"""All ways in which the services refuse a connection, by name (docs/simulator.md, "Refusals").
 
 Azure sends an HTTP error instead of the upgrade, with `{"error": {"code", "message"}}`. OpenAI accepts the upgrade,
-sends one error event, and closes. If only the code of a refusal is known, its message is an assumption.
+sends one error event, and closes the connection. If only the code of a refusal is known, the message is an assumption.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ class PostUpgradeRefusal(NamedTuple):
 
 @dataclass(frozen=True)
 class RefusedUpgrade:
-    """An HTTP error instead of the upgrade. `wait_ns`: the wait that it requests of clients; 0 if none."""
+    """An HTTP error instead of the upgrade.
+
+    `wait_ns`: the time that the error asks clients to wait; 0 if it does not ask.
+    """
 
     status: int
     code: str
@@ -46,7 +49,7 @@ class RefusedUpgrade:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers with the wait in whole seconds and in milliseconds, both rounded up."""
+        """The headers that state the wait, in whole seconds and in milliseconds, both rounded up."""
         if not self.wait_ns:
             return {}
         return {"retry-after": str(-(-self.wait_ns // NS_PER_S)), "retry-after-ms": str(-(-self.wait_ns // NS_PER_MS))}
@@ -84,7 +87,7 @@ MODEL_OF_TRANSCRIPTION = PostUpgradeRefusal(
 
 
 def throttled(wait_ns: int) -> RefusedUpgrade:
-    """Return status 429: too many connections per minute."""
+    """Return the refusal with status 429: too many connections per minute."""
     seconds = -(-wait_ns // NS_PER_S)
     problem = (
         "Requests to the Realtime Operation under Azure OpenAI API have exceeded call rate limit of your current "

@@ -1,13 +1,13 @@
 """Server events as bytes: event names in both dialects, ids, templates for frequent events, and the outbox.
 
-A delta is sent hundreds of times a second. So its JSON is split once per response into constant pieces, and only the
-event id and the payload are inserted. All other events use the JSON encoder. docs/protocol.md, "Two dialects", has the
-names that differ between the dialects.
+Deltas are sent hundreds of times a second. So the JSON of a delta is split once per response into constant pieces, and
+only the event id and the payload are inserted for each delta. All other events use the JSON encoder. docs/protocol.md,
+"Two dialects", lists the names that differ between the dialects.
 
-The outbox contains the events that one session will send: series of steps, merged by due instant. Steps of a series
-keep their order. If two series have steps at one instant, the series that was added first comes first, with all its
-steps of that instant. The next step of a series is requested only after the previous one was taken. Responses to client
-events keep the order of these events.
+The outbox contains the events that one session will send. They are planned as series of steps, and the outbox merges
+the series by due instant. Steps of a series keep their order. If two series have steps at the same instant, all steps
+of the series that was added first precede those of the other. The next step of a series is requested only after the
+previous step was taken. Responses to client events keep the order of the client events.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ OBFUSCATION_LETTERS = (11, 15)
 
 
 class ArrivalSpan(NamedTuple):
-    """The arrival of a message, in CLOCK_MONOTONIC ns. It is between `since_ns` and `at_ns`.
+    """The time span in which a message arrived: from `since_ns` to `at_ns`, on CLOCK_MONOTONIC.
 
-    `is_kernel` is True if `at_ns` is a kernel timestamp.
+    `is_kernel`: True if `at_ns` is a kernel timestamp.
     """
 
     at_ns: int
@@ -44,8 +44,9 @@ class ArrivalSpan(NamedTuple):
 class OutgoingEvent(msgspec.Struct, frozen=True, gc=False):
     """A server event and the instant (CLOCK_MONOTONIC, ns) at which the service would send it.
 
-    Some fields are only for the ground-truth log: the ids of its item and its function call; `audible_byte`, the offset
-    in the delta's audio at which its item is first audible; and `facts`, by the keys of the log.
+    Some fields are only for the ground-truth log. `item_id` and `call_id`: the ids of the event's item and function
+    call. `audible_byte`: the offset, in the delta's audio, at which the item is first audible. `facts`: other values,
+    by their keys in the log.
     """
 
     due_ns: int
@@ -82,9 +83,10 @@ GA = WireNames(
 class WireDialect(NamedTuple):
     """The dialect of a service, for events in both directions.
 
-    `tolerant`: it accepts what Azure's legacy clients send. `deployed`: transcription models are named by their
-    deployments. `transcribes`: the session has no responses and only transcribes. `formats`: the audio formats that it
-    accepts and sends; the first is the default. `greeting`: the event before session.created, if there is one.
+    `tolerant`: True if the service accepts what Azure's legacy clients send. `deployed`: True if clients name
+    transcription models by their deployments. `transcribes`: True if the session only transcribes and has no responses.
+    `formats`: the audio formats that the service accepts and sends; the first is the default. `greeting`: the type of
+    the event before session.created; None if there is none.
     """
 
     name: str
@@ -121,7 +123,10 @@ class RejectedError(Exception):
 
 
 class Ids:
-    """The ids of one session. `tag` (12 letters and digits) distinguishes them from those of all other sessions."""
+    """The generator of the ids of one session.
+
+    `tag` (12 letters and digits) distinguishes these ids from the ids of all other sessions.
+    """
 
     def __init__(self, tag: str) -> None:
         self.session = f"sess_{tag}000000000"
@@ -149,7 +154,7 @@ def event_bytes(event_type: str, event_id: str, fields: Json) -> bytes:
 
 
 class DeltaTemplate:
-    """A template of the deltas of one family and content part, which takes an event id and an encoded payload."""
+    """A template for the deltas of one event family and content part. Event id and encoded payload complete a delta."""
 
     def __init__(self, family: str, response_id: str, item_id: str, output_index: int) -> None:
         self.type = f"{family}.delta"
@@ -158,7 +163,7 @@ class DeltaTemplate:
         self._middle = f'","response_id":"{response_id}",{place},"delta":'.encode()
 
     def render(self, event_id: str, payload: bytes, obfuscation: str | None = None) -> bytes:
-        """Return a delta. `payload` is a JSON string with its quotes."""
+        """Return a delta as bytes. `payload`: a JSON string with its quotes."""
         tail = b"}" if obfuscation is None else b',"obfuscation":"%s"}' % obfuscation.encode()
         return b"".join((self._head, event_id.encode(), self._middle, payload, tail))
 
@@ -168,7 +173,7 @@ def json_string(text: str) -> bytes:
 
 
 def whole_frame(body: bytes) -> bytes:
-    """Return a message in one unmasked frame (RFC 6455 §5.2); servers do not mask."""
+    """Return a message as one unmasked frame (RFC 6455 §5.2). Frames of servers are not masked."""
     size, first = len(body), b"\x82" if type(body) is BinaryMessage else b"\x81"
     if size < 126:
         return first + size.to_bytes(1, "big") + body
@@ -203,7 +208,7 @@ class Outbox:
         return self._heap[0][0] if self._heap else None
 
     def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
-        """Yield the due events, rendered one by one. A step sees the changes of the steps before it.
+        """Yield the due events. Each event is rendered when it is requested, so it depends on the events before it.
 
         The consumer may stop early and take the remaining events later.
         """
@@ -233,12 +238,15 @@ class Outbox:
         return at_ns + delay.draw_ns(self._rng)
 
     def answer_due(self, at_ns: int, delay: Delay) -> int:
-        """Return when a client event received at `at_ns` is answered: not before the answers to earlier events."""
+        """Return the instant at which a client event is answered. `at_ns`: the time when the event was received.
+
+        The instant is not before the answers to earlier client events.
+        """
         self.answered_ns = max(self.answered_ns, self.after(at_ns, delay))
         return self.answered_ns
 
     def answer(self, at_ns: int, delay: Delay, *events: tuple[str, Json]) -> int:
-        """Plan events that answer one client event, all due together. Return their instant."""
+        """Plan the events that answer one client event. All are due at the same instant. Return this instant."""
         due_ns = self.answer_due(at_ns, delay)
         self.plan([(due_ns, partial(self.event, event_type, fields)) for event_type, fields in events])
         return due_ns

@@ -1,10 +1,11 @@
 """Linux's transmit timestamps: when the kernel passed bytes to the network, and when the peer acknowledged them.
 
 `SO_TIMESTAMPING` identifies a timestamped byte by its position in the stream, so the sender counts all bytes that it
-writes. The reports arrive in the socket's error queue. While the queue contains one, every poll reports the socket as
-ready. So a reader or writer that found nothing to do empties the queue before it waits again. The kernel keeps one
-report per segment, and none while the socket's receive buffer is full, so reports may be missing. Source: Linux's
-Documentation/networking/timestamping.rst. The numbers are in include/uapi/linux/net_tstamp.h and errqueue.h.
+writes. The kernel adds the reports to the socket's error queue. While the queue contains a report, every poll returns
+the socket as ready. So a reader or writer that found nothing to do must empty the queue before it waits again. The
+kernel keeps one report per segment. It keeps no report while the socket's receive buffer is full, so reports may be
+missing. Source: Linux's Documentation/networking/timestamping.rst. The numbers are in include/uapi/linux/net_tstamp.h
+and errqueue.h.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ NEWEST_FIRST = (FLAGS | OPT_ID_TCP | OPT_RX_FILTER, FLAGS | OPT_ID_TCP, FLAGS)
 REPORT_BYTES = 512
 ERROR_QUEUE = getattr(socket, "MSG_ERRQUEUE", 0) | getattr(socket, "MSG_DONTWAIT", 0)
 RECEIVED_ERRORS = ((0, 11), (41, 25))
-"""(level, type) of a `sock_extended_err`: SOL_IP with IP_RECVERR, SOL_IPV6 with IPV6_RECVERR."""
+"""The (level, type) pairs of control messages with a `sock_extended_err`: SOL_IP, IP_RECVERR; and SOL_IPV6,
+IPV6_RECVERR."""
 TIMESTAMPING = 4
-"""The `ee_origin` of a report."""
+"""The value of `ee_origin` that identifies a timestamp report."""
 SENT, ACKNOWLEDGED = 0, 2
-"""The kinds of report: `ee_info`."""
+"""The values of `ee_info`, which is the kind of report."""
 PLACES = 1 << 32
 
 _ASK = [(socket.SOL_SOCKET, SO_TIMESTAMPING, struct.pack("I", TX_SOFTWARE | TX_ACK))]
@@ -44,7 +46,10 @@ _EXTENDED_ERROR = struct.Struct("IBBBBII")  # errno, origin, type, code, padding
 
 
 class TxReport(NamedTuple):
-    """The report of a sent or acknowledged byte: kind, position (modulo 2**32), and time on CLOCK_REALTIME."""
+    """The kernel's report of a sent or acknowledged byte.
+
+    `kind`: SENT or ACKNOWLEDGED. `position`: the position of the byte, modulo 2**32. `realtime_ns`: CLOCK_REALTIME.
+    """
 
     kind: int
     position: int
@@ -54,8 +59,8 @@ class TxReport(NamedTuple):
 class TxTimestamps:
     """The transmit timestamps of one connected non-blocking TCP socket, to which nothing was written yet.
 
-    `enabled`: the platform has them. All data must be written with `send`. The ticket of a send is the number of bytes
-    written up to its end, so an acknowledgement also covers all earlier tickets.
+    `enabled`: True if the platform supports them. All data must be written with `send`. The ticket of a send is the
+    number of bytes that were written up to its end, so an acknowledgement of a ticket also covers all earlier tickets.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -68,35 +73,38 @@ class TxTimestamps:
 
     @property
     def owed(self) -> bool:
-        """True if reports of the kernel are pending."""
+        """True if the kernel has not yet reported all requested timestamps."""
         return bool(self._requested)
 
     @property
     def ticket(self) -> int:
-        """The ticket of the last send; 0 if the platform has no timestamps."""
+        """The ticket of the last send; 0 if the platform does not support transmit timestamps."""
         return self._written if self.enabled else 0
 
     def send(self, data: bytes | memoryview, *, stamped: bool = False) -> int:
-        """Send as `socket.send` does. `stamped` requests reports of when the last byte leaves and is acknowledged."""
+        """Send as `socket.send` does.
+
+        `stamped`: True to request two reports for the last byte: when it leaves, and when it is acknowledged.
+        """
         if not (stamped and self.enabled):
             count = self._sock.send(data)
             self._written += count
             return count
         count = self._sock.sendmsg([data], _ASK)
         self._written += count
-        # The kernel identifies the last byte that it accepted, which may be fewer than all.
+        # The kernel identifies the last byte that it accepted. It may accept only a part of `data`.
         self._requested[(self._written - 1) % PLACES] = self._written
         return count
 
     def pop(self) -> list[TxTimestamp]:
-        """Return the timestamps that arrived since the last `take`."""
+        """Return the timestamps that arrived since the last `pop`."""
         if self.owed:
             self.drain()
         told, self._reported = self._reported, []
         return told
 
     def drain(self) -> None:
-        """Empty the error queue. Keep its timestamps for `take`."""
+        """Empty the error queue. Store its timestamps until the next `pop`."""
         while self.enabled:
             try:
                 _, ancillary, _, _ = self._sock.recvmsg(0, REPORT_BYTES, ERROR_QUEUE)
@@ -107,14 +115,15 @@ class TxTimestamps:
                 self._add(answer)
 
     def _add(self, answer: TxReport) -> None:
-        """Record a report. Only the first report of a segment counts: a retransmission gets another one."""
+        """Record a report. Ignore further reports that the same byte was sent, which retransmissions cause."""
         ticket, acknowledged = self._requested.get(answer.position), answer.kind == ACKNOWLEDGED
         if ticket is None or (ticket <= self._left and not acknowledged):
             return
         self._left = max(self._left, ticket)
         at_ns = monotonic_of(answer.realtime_ns)
         if at_ns is not None:
-            # Two conversions of the clock differ by some ns, but reports arrive in the order of the events.
+            # Each conversion of the clock has an error of some ns. The kernel reports events in order, so the instants
+            # must not decrease.
             self._last_ns = max(self._last_ns, at_ns)
             self._reported.append(TxTimestamp(ticket, self._last_ns, acknowledged))
         if acknowledged:
@@ -132,7 +141,7 @@ def _switch_on(sock: socket.socket) -> bool:
 
 
 def read_tx_report(ancillary: Iterable[tuple[int, int, bytes]]) -> TxReport | None:
-    """Return the report in `recvmsg`'s ancillary data; None if there is none, or one of another kind."""
+    """Return the report in the ancillary data of `recvmsg`; None if it contains no SENT or ACKNOWLEDGED report."""
     at_ns = error = None
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPING) and len(data) >= _TIMESPEC.size:

@@ -26,7 +26,10 @@ NAMES = (
 
 
 def loopback_tls(ca_file: Path) -> ssl.SSLContext:
-    """Return a server context for loopback. Write the authority's certificate to `ca_file`. No key remains on disk."""
+    """Return a TLS context of a server on loopback. Write the certificate of its authority to `ca_file`.
+
+    No private key remains on disk.
+    """
     authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)  # sign data, certificates, CRLs
     authority = (

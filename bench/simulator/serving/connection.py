@@ -1,9 +1,10 @@
 """One client's connection: the upgrade, then frames and timestamps around a session's behaviour.
 
-    stream → ServerProtocol (websockets, Sans-I/O) → behaviour → frame → stream
+stream → ServerProtocol (websockets, Sans-I/O) → behaviour → frame → stream
 
-The connection plans the absolute instant of its next due event, so errors do not accumulate. Events are sent with our
-own frame header, not through the protocol object, which copies more than a delta needs.
+The connection plans the absolute instant of its next due event, so timer errors do not accumulate. The connection
+itself adds the frame header to an event. It does not use the protocol object for that, because the object copies more
+data than a delta needs.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ ABNORMAL = 1006  # end of a connection without a close frame
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """The configuration of a server. `tls`: None for plain ws; `deflate`: compression for clients that offer it."""
+    """The configuration of a server. `tls`: the TLS context; None for ws:// without TLS.
+
+    `deflate`: True to compress messages for clients that offer compression.
+    """
 
     profile: Profile
     replies: Sequence[RecordedReply]
@@ -77,9 +81,10 @@ class ServerState:
 
 
 class _SimulatedProtocol(ServerProtocol):
-    """The WebSocket protocol. A header marks every handshake response, also the library's own, as simulated.
+    """The WebSocket protocol of a connection to the simulator.
 
-    While the simulator is late enough to warn, another header states its lateness.
+    A header marks every handshake response as simulated, also the responses that the library itself creates. While the
+    lateness of the simulator is high enough for a warning, another header states the lateness.
     """
 
     def __init__(self, lateness: LatenessCounts, **options: Any) -> None:
@@ -98,7 +103,7 @@ class _SimulatedProtocol(ServerProtocol):
 
 
 class Connection:
-    """One client's connection, until its socket is closed. Then it calls `ended` once."""
+    """One client's connection, until its socket is closed. The connection then calls `ended` once."""
 
     def __init__(self, shared: ServerState, sock: socket.socket, ended: Callable[[Connection], None]) -> None:
         self._state, self._ended, self._truth = shared, ended, shared.config.truth
@@ -118,7 +123,7 @@ class Connection:
         self._inject("tcp")
 
     def close(self, code: int, reason: str = "") -> None:
-        """Start the closing handshake. A connection that is not open, or is stalled, ends at once."""
+        """Start the closing handshake. If the connection is not open, or is stalled, it ends at once."""
         if self._protocol.state is not State.OPEN or self._stalled:
             self._stream.end()
             return
@@ -227,7 +232,10 @@ class Connection:
         return self._protocol.state is State.OPEN and not self._stalled
 
     def _send(self, events: Sequence[OutgoingEvent], frame: bytes | None = None) -> None:
-        """Send events in one write, so in one TCP segment if they fit. `frame`: the bytes of a single event."""
+        """Send events in one write, and so in one TCP segment if they fit.
+
+        `frame`: the bytes to send instead, if there is only one event.
+        """
         frames = [frame] if frame is not None else [self._framed(event.body) for event in events]
         data = b"".join(frames)
         handed_ns = monotonic_ns()
@@ -244,12 +252,16 @@ class Connection:
     # Faults
 
     def end_stall(self, now_ns: int) -> None:
-        """Make events that were not sent before `now_ns` due at `now_ns`."""
+        """Change the due instant of all events that the stall delayed to `now_ns`."""
         if self._injector:
             self._injector.released(now_ns)
 
     def _inject(self, place: str, go_on: Callable[[], None] | None = None) -> None:
-        """Inject the faults of a place, and continue with `go_on`: now, later, or never."""
+        """Inject the faults of a place in the connection's life, then call `go_on`.
+
+        If a fault stalls the connection, `go_on` is called after the stall. If the stall does not end, `go_on` is never
+        called.
+        """
         for action in self._injector.at(place, monotonic_ns()) if self._injector else ():
             self._do(action, go_on)
             if self._stalled:
@@ -258,7 +270,7 @@ class Connection:
             go_on()
 
     def _do(self, action: FaultAction, go_on: Callable[[], None] | None = None) -> None:
-        """Execute an action. If it is a stall, the connection calls `go_on` after it."""
+        """Execute the action of a fault. If the action is a stall, the connection calls `go_on` when the stall ends."""
         match action:
             case DeliverEvent(event, frame):
                 self._send((event,), frame)
@@ -308,7 +320,10 @@ class Connection:
         self._timers["ping"] = self._state.loop.call_later(self._state.config.profile.ping_interval_s, self._ping)
 
     def _expire(self, due_ns: int) -> None:
-        """End a session that has reached its maximum duration, as the service does. A stall delays this."""
+        """End a session that has reached its maximum duration, as the service does.
+
+        If the connection is stalled, the session ends after the stall.
+        """
         if self._behaviour is None or self._protocol.state is not State.OPEN:
             return
         if self._stalled:
@@ -320,7 +335,10 @@ class Connection:
         self.close(refusals.GOING_AWAY, reason)
 
     def _flush(self) -> None:
-        """Write the output of the protocol object: the upgrade's response, pongs, close frames, and the end (b"")."""
+        """Write the output of the protocol object: the upgrade's response, pongs and close frames.
+
+        An empty output (b"") means that the connection ends.
+        """
         if self._stalled:
             return
         for data in self._protocol.data_to_send():
@@ -343,7 +361,10 @@ class Connection:
 
 
 def grouped_writes(events: Iterable[OutgoingEvent], size: int) -> Iterator[Sequence[OutgoingEvent]]:
-    """Yield the events of each write: at most `size` of one instant. The next one is requested after the write."""
+    """Yield the events of each write: at most `size` events, all due at the same instant.
+
+    The next event is requested only after the previous events were written.
+    """
     group: list[OutgoingEvent] = []
     for event in events:
         if group and group[-1].due_ns != event.due_ns:

@@ -1,8 +1,9 @@
-"""The response to an upgrade request, as the service's: a dialect, or a refusal (docs/protocol.md, "Addresses"). Pure.
+"""The response to an upgrade request, like the service's: a dialect, or a refusal (docs/protocol.md, "Addresses").
+Pure.
 
-Query keys and headers that are not named here are ignored, but the number of custom headers is limited. Access tokens
-are like Entra ID's: unguessable, with a limited life. Each has a number. A token has the form of a JWT
-(header.claims.signature, base64url), but it is not signed; only issued tokens are accepted.
+Query keys and headers that this module does not name are ignored, but the number of custom headers is limited. Access
+tokens are like those of Entra ID: they are unguessable, and valid for a limited time. Each token has a number. A token
+has the form of a JWT (header.claims.signature, base64url), but it is not signed. Only issued tokens are accepted.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ TENANT_ID = "00000000-0000-0000-0000-000000000002"
 
 @dataclass(frozen=True)
 class IssuedToken:
-    """A token. It is valid before `expires_s`, in whole seconds since 1970 UTC. It is never printed or logged."""
+    """A token, which is never printed or logged.
+
+    The token is valid before `expires_s`, in whole seconds since 1970 UTC.
+    """
 
     number: int
     token: str = field(repr=False)
@@ -35,7 +39,10 @@ class IssuedToken:
 
 
 class TokenIssuer:
-    """The issuer of tokens. They live `life_s`, rounded up to a whole second. `secret` returns an unguessable text."""
+    """The issuer of tokens. `life_s`: how long a token is valid, rounded up to a whole second.
+
+    `secret`: a function that returns an unguessable text.
+    """
 
     def __init__(self, life_s: float, secret: Callable[[], str]) -> None:
         self._life_s, self._secret = life_s, secret
@@ -56,7 +63,7 @@ class TokenIssuer:
         return issued
 
     def valid_token(self, token: str, now_s: float) -> int | None:
-        """Return the number of `token`; None if it has expired, or was never issued."""
+        """Return the number of `token`; None if the token has expired, or was never issued."""
         issued = self._issued.get(token)
         return issued.number if issued is not None and now_s < issued.expires_s else None
 
@@ -74,16 +81,16 @@ UNDERLYING_MODELS = {  # Azure's session.model is the model of the deployment; o
     "gpt-realtime-mini": "gpt-realtime-mini-2025-12-15",
 }
 PATHS = {"/api-ws/v1/realtime": server_events.QWEN}
-"""The paths of services that implement the Realtime API with differences."""
+"""The paths of services that implement the Realtime API with differences, and the dialects of these services."""
 MODELS = {"grok-": server_events.XAI}
-"""The prefixes of the models of such services at OpenAI's path."""
+"""The prefixes of models that identify such a service if clients use OpenAI's path."""
 DEFAULT_FORMAT = "pcm16@16000"
 """The audio format of an agent, if the address does not state it."""
 MAX_CUSTOM_HEADERS = 10
 OF_AZURE = (
     "/openai/realtime", "/openai/v1/realtime", "/voice-live/realtime", "/v1/live/sessions", "/openai/v1/live/sessions",
 )  # fmt: skip
-"""The paths with this limit of custom headers."""
+"""Azure's paths, at which a request may have at most MAX_CUSTOM_HEADERS custom headers."""
 STANDARD_HEADERS = {
     "accept", "accept-encoding", "accept-language", "api-key", "authorization", "cache-control", "connection",
     "content-length", "content-type", "host", "origin", "pragma", "proxy-connection", "upgrade", "user-agent",
@@ -92,7 +99,10 @@ STANDARD_HEADERS = {
 
 @dataclass(frozen=True)
 class Authenticator:
-    """The credentials that clients need: the key, or a valid token. If neither is set, all clients are accepted."""
+    """The credentials that clients need: the key, or a valid token.
+
+    If neither `key` nor `tokens` is set, all clients are accepted.
+    """
 
     key: str | None = None
     tokens: TokenIssuer | None = None
@@ -104,10 +114,11 @@ class Authenticator:
 
 @dataclass(frozen=True)
 class AcceptedUpgrade:
-    """An accepted upgrade. `complaint`: OpenAI's refusal, which follows the upgrade.
+    """An accepted upgrade. `complaint`: the refusal that follows the upgrade, at OpenAI's address only.
 
-    `token`: the number of the accepted token; None if a key was accepted, or nothing is required. `wire`: the protocol
-    of an agent; then `model` is the format of its audio, unless the protocol determines it.
+    `token`: the number of the accepted token; None if a key was accepted, or no credentials are required. `wire`: the
+    protocol of an agent; empty for other services. If `wire` is set, `model` is the format of the agent's audio, unless
+    the protocol determines the format.
     """
 
     dialect: WireDialect
@@ -126,8 +137,9 @@ def admit(
 ) -> AcceptedUpgrade | RefusedUpgrade:
     """Return the response to an upgrade request.
 
-    `target`: path and query of the request line. `headers`: names in lower case. `now_s`: UTC. `fault`: an injected
-    refusal, which replaces the response; at OpenAI's address it is a complaint.
+    `target`: the path and query of the request line. `headers`: the headers, with names in lower case. `now_s`: the UTC
+    time in seconds. `fault`: an injected refusal, which replaces the normal response. At OpenAI's address, the injected
+    refusal is sent after the upgrade, as a complaint.
     """
     if isinstance(fault, RefusedUpgrade):
         return fault
@@ -151,7 +163,7 @@ def is_openai(target: str) -> bool:
 
 
 def _verdict(path: str, query: Mapping[str, str]) -> AcceptedUpgrade | RefusedUpgrade:
-    """Return the response to a request, regardless of its credentials, unless it is for OpenAI."""
+    """Return the response to a request for any service except OpenAI, regardless of the client's credentials."""
     version, model = query.get("api-version"), query.get("model", "")
     match path:
         case "/openai/realtime":
@@ -213,7 +225,7 @@ def _transcribes(query: Mapping[str, str]) -> bool:
 def _credentials(
     authenticator: Authenticator, headers: Mapping[str, str], query: Mapping[str, str], now_s: float
 ) -> tuple[RefusedUpgrade | None, int | None]:
-    """Return the refusal of a client's credentials, if any, and the number of its token."""
+    """Return the refusal of a client's credentials (None if they are valid), and the number of its token."""
     if not authenticator.requires_credentials:
         return None, None
     scheme, space, credentials = headers.get("authorization", "").partition(" ")

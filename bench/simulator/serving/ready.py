@@ -1,4 +1,7 @@
-"""The ready file of `rtbench simulate`: the data that clients need to connect. The line READY has the same document."""
+"""The ready file of `rtbench simulate`: the data that clients need to connect.
+
+The simulator also prints the same document, in the line that starts with READY.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ class IdentityEntry(msgspec.Struct, frozen=True):
 
 
 class ReadyDocument(msgspec.Struct, frozen=True):
-    """A ready file. `ca`: the file of the certificate authority to trust; `pids`: the ids of the serving processes."""
+    """The content of a ready file. `ca`: the file with the certificate authority that clients must trust.
+
+    `pids`: the ids of the processes that serve clients.
+    """
 
     schema: Literal[1]
     simulated: Annotated[bool, msgspec.Meta(extra_json_schema={"const": True})]
@@ -50,7 +56,7 @@ class ReadyDocument(msgspec.Struct, frozen=True):
 def ready_document(
     host: str, port: int, ca: Path | None, identity: IdentityEntry | None, pids: list[int]
 ) -> ReadyDocument:
-    """Return the document of this process, which listens at this host and port."""
+    """Return the ready document of this process. `host`, `port`: the address at which the process listens."""
     host = WILDCARDS.get(host, host)
     scheme, place = "wss" if ca else "ws", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     agents = f"{scheme}://{place}{AGENT_PATH}"

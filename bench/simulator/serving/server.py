@@ -1,11 +1,12 @@
 """The server of the simulator. It listens until it is stopped, and returns its counts and its lateness.
 
-It is one asyncio loop in one process; `workers` runs several of them on one port. Timers are exact to about 0.1 ms. The
-timeout of epoll is in whole milliseconds, so the loop waits for the epoll descriptor in `select`, with microseconds.
+The server is one asyncio loop in one process. The module `workers` runs several such processes on one port. Timers are
+exact to about 0.1 ms. The timeout of epoll is in whole milliseconds, so the loop waits for the epoll descriptor in
+`select`, whose timeout is in microseconds.
 
-One heap, with one timer of the loop, has the next due event of every connection. A timer for each connection would cost
-a handle and an iteration of the loop for each event. So all events that are due at one reading of the clock are sent in
-one iteration, and input is read between two iterations.
+One heap contains the next due event of every connection, and one timer of the loop serves the heap. A timer for each
+connection would cost a handle and an iteration of the loop for each event. With the heap, all events that are due at
+one reading of the clock are sent in one iteration, and input is read between two iterations.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ BACKLOG = 1024
 FLUSH_S = 0.5
 TAG_BITS = 24
 TellStanding = Callable[[int, ServerProgress], None]
-"""A function that receives the number of a process, and its progress."""
+"""A function that receives the number of a process, and the progress of this process."""
 ACCEPT_PAUSE_S = 0.1  # after an accept failed because there were no file descriptors
 
 
@@ -58,8 +59,8 @@ ACCEPT_PAUSE_S = 0.1  # after an accept failed because there were no file descri
 class ServerWorker:
     """One of the processes that serve a port.
 
-    `tag` (below 2²⁴) is common to them, and random at each start. It distinguishes their ids from those of other
-    simulators with the same seed.
+    `tag` (below 2²⁴) is the same in all these processes, and random at each start. It distinguishes the ids of this
+    simulator from the ids of other simulators with the same seed.
     """
 
     number: int
@@ -67,11 +68,14 @@ class ServerWorker:
     tag: int
 
     def id_tag(self, session: int) -> str:
-        """Return the common part of the ids of this worker's session number `session`, which no other session has."""
+        """Return the common part of all ids of one session. No other session has the same part.
+
+        `session`: the number of the session in this worker.
+        """
         return f"{(self.tag + self.number) % (1 << TAG_BITS):06x}{session:06d}"
 
     def seeds(self, seed: int, session: int) -> list[int]:
-        """Return the seeds of a session. A single worker has the same seeds as a server without workers."""
+        """Return the seeds of a session. They are the same with one worker as without workers."""
         return [seed, session] if self.count == 1 else [seed, self.number, session]
 
 
@@ -151,7 +155,7 @@ class Server:
             self._loop.call_later(fault.during_s.last, self._listen_again)
 
     def _stop_listening_for_fault(self, fault: Fault) -> None:
-        """Stop listening, so that TCP refuses connections."""
+        """Stop listening when the fault starts, so that TCP refuses connections."""
         self._stop_listening()
         self._on_fault(InjectedFault(fault, self._connection_count, monotonic_ns(), None, None))
 
@@ -224,7 +228,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _listening(address: tuple[str, int], family: int, *, shared: bool = False) -> socket.socket:
-    """Return a listening socket. `shared`: other processes listen on the same port."""
+    """Return a listening socket. `shared`: True if other processes listen on the same port."""
     listener = socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=shared)
     listener.setblocking(False)
     return listener
@@ -240,8 +244,9 @@ def serve(
 ) -> ServedCounts:
     """Serve until SIGINT or SIGTERM, or until the descriptor `stop` is readable.
 
-    `ready` is called when the server answers clients, with the URL of the identity endpoint, if there is one, and the
-    ids of the processes that serve. `told` receives the progress of this process at intervals.
+    The function `ready` is called when the server answers clients. Its arguments are the URL of the identity endpoint
+    (None if there is none), and the ids of the processes that serve. The function `told` receives the progress of this
+    process at intervals.
     """
     with contextlib.suppress(ValueError, OSError):  # as many sockets as the system allows
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -254,7 +259,8 @@ def serve(
         server = Server(offer, listener, loop, mine)
         gc.collect()
         gc.freeze()  # the replies never become garbage
-        # with hundreds of sessions a collection takes 10 ms or more; ended sessions clear their references
+        # With hundreds of sessions, a garbage collection takes 10 ms or more. None is needed: ended sessions clear
+        # their references.
         gc.disable()
         async with handle_request(offer.identity, listener.family) as endpoint:
             begun_s = time.process_time()
@@ -281,7 +287,7 @@ def serve(
 
 
 def _stop_requested(loop: asyncio.AbstractEventLoop, stop: int | None) -> asyncio.Event:
-    """Return an event that a signal sets, or input on the descriptor `stop`."""
+    """Return an event that is set by SIGINT, by SIGTERM, or by input on the descriptor `stop`."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
@@ -296,7 +302,7 @@ def _stop_requested(loop: asyncio.AbstractEventLoop, stop: int | None) -> asynci
 
 
 class MicrosecondSelector(selectors.DefaultSelector):
-    """An epoll selector with a timeout in microseconds, which the selectors of other platforms already have."""
+    """An epoll selector with a timeout in microseconds. Selectors of other platforms already have such a timeout."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, Any]]:
         if timeout is not None and timeout > 0 and hasattr(self, "fileno"):
@@ -316,7 +322,7 @@ Who = TypeVar("Who")
 
 
 class Timetable(Generic[Who]):
-    """The due instants of senders, at most one for each. Pure."""
+    """The next due instant of each sender that has one. Pure."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Who]] = []
@@ -324,7 +330,7 @@ class Timetable(Generic[Who]):
         self._planned = 0
 
     def plan(self, who: Who, due_ns: int | None) -> None:
-        """Replace the due instant of a sender; None removes it."""
+        """Replace the due instant of a sender. If `due_ns` is None, remove the sender."""
         if due_ns is None:
             self._due_ns.pop(who, None)
         elif self._due_ns.get(who) != due_ns:
@@ -333,11 +339,17 @@ class Timetable(Generic[Who]):
             heapq.heappush(self._heap, (due_ns, self._planned, who))
 
     def next_due_ns(self) -> int | None:
-        """Return the instant of the next check. It may belong to a removed sender, so that none is due then."""
+        """Return the instant at which to call `pop` next.
+
+        The instant may belong to a sender that was removed or planned again. In this case, `pop` may yield no sender.
+        """
         return self._heap[0][0] if self._heap else None
 
     def pop(self, now_ns: int) -> Iterator[Who]:
-        """Yield the due senders, by instant. A sender that is planned again meanwhile, and is due, comes again."""
+        """Yield the due senders, in the order of their instants.
+
+        If a sender is planned again during the iteration, and is already due, it is yielded again.
+        """
         heap, due = self._heap, self._due_ns
         while heap and heap[0][0] <= now_ns:
             due_ns, _, who = heapq.heappop(heap)

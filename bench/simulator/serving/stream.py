@@ -1,7 +1,8 @@
-"""A non-blocking TCP connection, with or without TLS, on an asyncio loop: timestamped bytes in, bytes out at once.
+"""A non-blocking TCP connection, with or without TLS, on an asyncio loop.
 
-It is not an asyncio transport, because transports hide the kernel's receive timestamp, and the instant at which a write
-reaches the kernel. TLS runs in memory (ssl.MemoryBIO) for the same reason: an SSLSocket has no `recvmsg`.
+Received bytes have timestamps, and bytes to send are written at once. The connection is not an asyncio transport,
+because transports hide two instants: the kernel's receive timestamp, and the time when a write reaches the kernel. For
+the same reason, TLS runs in memory (ssl.MemoryBIO): an SSLSocket has no `recvmsg`.
 """
 
 from __future__ import annotations
@@ -18,19 +19,23 @@ from bench.simulator.server_events import ArrivalSpan
 
 READ_BYTES = 65_536
 MAX_BACKLOG = 64 << 20
-"""The most bytes that wait for a peer that does not read: minutes of audio. Above this its connection is ended."""
+"""The maximum number of bytes that wait for a peer that does not read: minutes of audio.
+
+If more bytes wait, the connection is ended.
+"""
 LINGER_S = 5.0  # longest wait for the peer's close after ours
 
 TLS_HANDSHAKE_FAILURE = b"\x15\x03\x03\x00\x02\x02\x28"
-"""A fatal alert, unencrypted (RFC 8446 §6)."""
+"""The unencrypted fatal alert `handshake_failure` of TLS (RFC 8446 §6)."""
 RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER with a timeout of 0, so that a close resets the connection."""
+"""The value of SO_LINGER with a timeout of 0, with which closing the socket resets the connection."""
 
 
 class ServerStream:
     """The owner of a socket. It calls `on_data` for received bytes, and `on_end` once, when the socket is closed.
 
-    The last received byte arrived at the arrival's `at_ns`, the others between `since_ns` and `at_ns`.
+    `on_data` also receives the arrival. The last of the bytes arrived at its `at_ns`, the others between its `since_ns`
+    and its `at_ns`.
 
     `on_hello` is called when the first bytes of a TLS connection have arrived, before they are read.
     """
@@ -57,13 +62,16 @@ class ServerStream:
         loop.add_reader(sock, self._readable)
 
     def write(self, data: bytes) -> bool:
-        """Pass `data` to the kernel, the rest when there is room. Return whether the kernel took all of it at once."""
+        """Pass `data` to the kernel. Return True if the kernel took all of it at once.
+
+        If the kernel took only a part, the rest follows when the kernel has room.
+        """
         if not self._open or self._finishing:
             return False
         return self._send(self._tls.encrypted(data) if self._tls else data)
 
     def finish(self) -> None:
-        """Close the connection when all is sent and the peer has closed, or after LINGER_S."""
+        """Close the connection when all data is sent and the peer has closed, but at the latest after LINGER_S."""
         if not self._open or self._finishing:
             return
         self._finishing = True
@@ -84,7 +92,7 @@ class ServerStream:
             self._loop.add_reader(self._sock, self._readable)
 
     def ignore_input(self) -> None:
-        """Ignore all further input except its end."""
+        """Ignore all further input, except the end of the input."""
         self._ignores_input = True
 
     def reset(self) -> None:
@@ -160,7 +168,7 @@ class ServerStream:
         return not self._backlog
 
     def _on_sent(self, data: bytes | bytearray) -> int:
-        """Return the number of bytes that the kernel takes now."""
+        """Pass `data` to the kernel. Return the number of bytes that the kernel took."""
         try:
             return self._sock.send(data)
         except (BlockingIOError, InterruptedError):
@@ -176,7 +184,10 @@ class ServerStream:
             self._shut_when_sent()
 
     def _shut_when_sent(self) -> None:
-        """Half-close the socket when all is sent. A full close would reset it if the peer has not read everything."""
+        """Half-close the socket when all data is sent.
+
+        A full close would reset the connection if the peer has not read everything.
+        """
         if not self._finishing or self._backlog or self._shut:
             return
         self._shut = True
@@ -215,7 +226,7 @@ class _Tls:
         return self._outgoing.read()
 
     def goodbye(self) -> bytes:
-        """Return the close_notify alert. The peer's alert is not awaited."""
+        """Return the close_notify alert. This end does not wait for the peer's alert."""
         if self._ready:
             with contextlib.suppress(ssl.SSLError):
                 self._object.unwrap()

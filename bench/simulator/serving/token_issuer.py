@@ -1,8 +1,9 @@
-"""An identity endpoint like that of Azure's App Service, over plain HTTP. azure-identity requests tokens from it.
+"""An identity endpoint like that of Azure's App Service, over plain HTTP. The library azure-identity gets its tokens
+here.
 
-    GET /msi/token?api-version=2019-08-01&resource=RESOURCE        X-IDENTITY-HEADER: the secret of this endpoint
+GET /msi/token?api-version=2019-08-01&resource=RESOURCE        X-IDENTITY-HEADER: the secret of this endpoint
 
-Faults of the place `identity` (`faults/kinds.py`) are injected into its requests.
+Faults with the place `identity` (`faults/kinds.py`) are injected into the requests to this endpoint.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ would otherwise print a traceback."""
 
 
 class TokenAnswer(NamedTuple):
-    """An HTTP response, and its delay."""
+    """An HTTP response, and the delay after which it is sent."""
 
     status: int
     body: str
@@ -43,7 +44,7 @@ class TokenAnswer(NamedTuple):
 
 
 class IdentityEndpoint:
-    """The responses to token requests. Pure: the caller passes the time in seconds."""
+    """The responses of the identity endpoint to token requests. Pure: the caller passes the time in seconds."""
 
     def __init__(self, tokens: TokenIssuer, secret: str, faults: Sequence[Fault] = (), seed: int = 1) -> None:
         self._tokens, self.secret, self._seed = tokens, secret, seed
@@ -88,7 +89,10 @@ def _error_text(status: int, message: str) -> TokenAnswer:
 
 @contextlib.asynccontextmanager
 async def handle_request(identity: IdentityEndpoint | None, family: socket.AddressFamily) -> AsyncIterator[str | None]:
-    """Answer requests on a free loopback port within the block, one per connection. Yield the URL, or None."""
+    """Listen on a free loopback port within the `async with` block. Yield the URL; None if `identity` is None.
+
+    Each connection has one request.
+    """
     if identity is None:
         yield None
         return
@@ -111,7 +115,7 @@ async def handle_request(identity: IdentityEndpoint | None, family: socket.Addre
 
 
 def _request(head: bytes) -> tuple[str, str, dict[str, str]]:
-    """Return the method, the target, and the headers by lower-case name; each is empty if the head does not have it."""
+    """Return the method, the target, and the headers by lower-case name. A part that is missing in `head` is empty."""
     first, *lines = head.decode("latin-1").split("\r\n")
     method, _, rest = first.partition(" ")
     pairs = (line.partition(":") for line in lines if ":" in line)

@@ -1,8 +1,8 @@
 """Several processes that serve one port. Each accepts and serves independently; the parent watches and ends them.
 
-The kernel distributes connections over the listeners of a port by a hash (SO_REUSEPORT), so evenly only on average.
-Workers share no state except the ground-truth log, to which whole lines are appended. They are forked, so that they
-share one certificate and the memory of the replies.
+The kernel distributes connections over the listeners of a port by a hash (SO_REUSEPORT). So the workers have equal
+numbers of connections only on average. Workers share no state except the ground-truth log, to which they append whole
+lines. They are forked, so that they share one certificate and the memory of the replies.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from bench.simulator.serving.server import BACKLOG, TAG_BITS, ServerWorker, Tell
 
 READY = "ready"
 END_S = 30.0
-"""The longest time, in seconds, that a worker may take to end after a request to end, or after its pipe was closed."""
+"""The maximum time, in seconds, that a worker may take to end after a request to end, or after its pipe was closed."""
 
 
 class WorkerDiedError(Exception):
-    """A worker that ended without a request to end."""
+    """The error that a worker ended although it was not requested to end."""
 
 
 def reserve(host: str, port: int) -> socket.socket:
-    """Return a socket that reserves a port for workers to share. It never listens. Raise UsageError."""
+    """Return a socket that reserves a port for several workers. The socket itself never listens. Raise UsageError."""
     if not hasattr(socket, "SO_REUSEPORT"):
         raise UsageError("--workers: this platform has no SO_REUSEPORT, so workers cannot share a port; use one worker")
     with listen(host, port) as free:  # fails if another process has the port
@@ -58,9 +58,9 @@ def serve_by_workers(
 ) -> list[ServedCounts]:
     """Serve with `count` workers until SIGINT or SIGTERM. Return the counts of each worker.
 
-    `ready` is called with the ids of the workers when all listen; `told` receives their progress. Each worker has the
-    other end of a pipe. It sends READY, its progress, and then its counts; a message to it ends it. If a worker dies,
-    end the others and raise WorkerDiedError.
+    The function `ready` is called with the ids of the workers when all workers listen. The function `told` receives
+    their progress. Each worker has the other end of a pipe. The worker sends READY, then its progress, and at its end
+    its counts. Any message from the parent ends the worker. If a worker dies, end the others and raise WorkerDiedError.
     """
     workers: dict[Connection, ForkProcess] = {}
     tag, served, listening = secrets.randbits(TAG_BITS), dict[Connection, ServedCounts](), 0
@@ -103,7 +103,7 @@ def serve_by_workers(
 def _forked(
     others: list[Connection], offer: ServerConfig, held: socket.socket, worker: ServerWorker, shown: bool
 ) -> tuple[Connection, ForkProcess]:
-    """Start a worker. Return our end of its pipe, and the process."""
+    """Start a worker. Return the parent's end of the pipe, and the process."""
     ours, theirs = multiprocessing.Pipe()
     work = (theirs, [*others, ours], offer, held, worker, shown)
     process = multiprocessing.get_context("fork").Process(target=_work, args=work, daemon=True)

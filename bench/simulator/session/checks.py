@@ -1,12 +1,12 @@
 """Checks of the values that clients send.
 
-A check takes a value and its path. It returns the value to store, or raises RejectedError. A table maps a key to a
-check, or to another table for a nested object.
+A check is a function of a value and its path. The function returns the value to store, or raises RejectedError. A table
+maps each key of an object to a check; for a nested object, to another table.
 
-An update is merged into a copy, so it is applied completely or not at all. A null is the same as a missing key, because
-some clients send null for all keys that they omit; the exception is a `Nullable` key, for which null has a meaning. An
-`unknown` key accepts only null. An `ignored` or `not_simulated` key is accepted and has no effect; the path of a
-`not_simulated` key is recorded.
+An update is merged into a copy of the session, so the update is applied completely or not at all. A null is the same as
+a missing key, because some clients send null for all keys that they omit. The exception is a `Nullable` key, for which
+null has a meaning. An `unknown` key accepts only null. An `ignored` or `not_simulated` key is accepted and has no
+effect. The path of a `not_simulated` key is recorded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bench.simulator.server_events import Json, RejectedError
 
 
 class EventPath(NamedTuple):
-    """The path of a value in a client's event. `noted` collects the paths of parameters that are not simulated."""
+    """The path of a value in a client's event. `noted`: a list to which checks add the paths that are not simulated."""
 
     path: str = ""
     noted: list[str] | None = None
@@ -99,12 +99,15 @@ def accepted(
 
 
 def shape(table: CheckTable, *required: str, **default: Any) -> SettingCheck:
-    """Return a check of an object with the keys of the table, some of which are required."""
+    """Return a check of an object with the keys of the table.
+
+    `required`: the keys that must be present. `default`: the values of missing keys.
+    """
     return lambda value, place: accepted(table, default, value, place, required=required)
 
 
 def by_type(kinds: Mapping[str, SettingCheck], default: str | None = None, key: str = "type") -> SettingCheck:
-    """Return a check of an object, in which the value of `key` selects the check of the object."""
+    """Return a check of an object that has several types. The value of `key` selects the check in `kinds`."""
 
     def check(value: Any, place: EventPath) -> Any:
         free_object(value, place)
@@ -138,7 +141,7 @@ def strings_by_name(value: Any, place: EventPath) -> Json:
 
 
 def array(check: SettingCheck, *, empty: bool = True) -> SettingCheck:
-    """Return a check of an array of such values. `empty`: True if it may be empty."""
+    """Return a check of an array. `check`: the check of each element. `empty`: True if the array may be empty."""
     a_list = of_type(list, "an array")
 
     def check_each(value: Any, place: EventPath) -> list[Any]:
@@ -158,12 +161,12 @@ def anything(value: Any, place: EventPath) -> Any:
 
 
 def ignored(value: Any, place: EventPath) -> Any:
-    """Mark a key that has no meaning for the service."""
+    """Accept a key that has no meaning for the service."""
     return value
 
 
 def not_simulated(value: Any, place: EventPath) -> Any:
-    """Mark a key that services accept and that has no effect here."""
+    """Accept a key that has a meaning for services, but no effect in the simulator."""
     return value
 
 
@@ -172,7 +175,7 @@ def unknown(value: Any, place: EventPath) -> NoReturn:
 
 
 def short(most: int, pattern: str = ".+") -> SettingCheck:
-    """Return a check of a string of at most `most` characters that matches the pattern."""
+    """Return a check of a string with at most `most` characters. The string must match the pattern."""
 
     def check(value: Any, place: EventPath) -> str:
         if len(text(value, place)) > most:
@@ -196,7 +199,10 @@ def choice(*supported: str) -> SettingCheck:
 
 
 def one_of_whole(supported: Collection[int], low: int = 0, high: int = 1 << 20) -> SettingCheck:
-    """Return a check of an integer in `supported`. As at the service, errors beyond `low` or `high` state the limit."""
+    """Return a check of an integer, which must be in `supported`.
+
+    An error for a value below `low` or above `high` states this limit, as at the service.
+    """
 
     def check(value: Any, place: EventPath) -> int:
         if whole(low, high)(value, place) not in supported:
@@ -207,7 +213,7 @@ def one_of_whole(supported: Collection[int], low: int = 0, high: int = 1 << 20) 
 
 
 def choice_or(other: SettingCheck, *supported: str) -> SettingCheck:
-    """Return a check of one of these words, or of an object or array that passes the other check."""
+    """Return a check of one of the words `supported`, or of an object or array that passes the check `other`."""
     return lambda value, place: (other if isinstance(value, dict | list) else choice(*supported))(value, place)
 
 

@@ -1,7 +1,7 @@
-"""The effective session of one client: its content in events, and its settings of input and output.
+"""The effective session of one client: the session object in events, and the settings of input and output.
 
-A session form defines the initial session of a service, the settings that a client may change, and their meaning. Other
-modules of this package contain the forms of the services.
+A session form defines the initial session of a service, the settings that a client may change, and the meaning of these
+settings. Other modules of this package contain the forms of the services.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ FIRST_TRANSCRIBER = "whisper-1"  # the transcription model if a client names non
 
 @dataclass(frozen=True)
 class EffectiveTurnDetection:
-    """Turn detection that is on, in the names of the protocol. If a type has no such setting, the default applies."""
+    """The settings of turn detection, if it is on, with the names of the protocol.
+
+    If a detection type does not have a setting, the setting has its default.
+    """
 
     type: str  # server_vad | semantic_vad
     threshold: float = 0.5
@@ -39,7 +42,10 @@ class EffectiveTurnDetection:
 
 @dataclass(frozen=True)
 class InputSettings:
-    """The settings of the caller's audio. `transcriber`: the model that transcribes; None if none does."""
+    """The settings of the caller's audio.
+
+    `transcriber`: the model that transcribes the audio; None if it is not transcribed.
+    """
 
     format: AudioFormat
     detection: EffectiveTurnDetection | None
@@ -48,9 +54,9 @@ class InputSettings:
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """The output settings of one response: text only, or audio with its transcript.
+    """The output settings of one response: only text, or audio with its transcript.
 
-    `counts_images`: True if its usage reports the tokens of images.
+    `counts_images`: True if the usage of the response reports the tokens of images.
     """
 
     audio: bool
@@ -64,12 +70,14 @@ class OutputSettings:
 
 @dataclass(frozen=True)
 class SessionForm:
-    """The form of a session. `input` and `output` return the settings of an effective session.
+    """The form of a session: the initial session, the settings that clients may change, and their meaning.
 
-    `family`: the prefix of its events. `type`: its name in GA. `response`: the settings of a response.create; None if
-    the session has no responses, and its conversation has only the caller's audio. `transcript_deltas`: True if deltas
-    precede the transcript of the caller's audio. `settled`: returns the session after an update, from the merged
-    session and the requested settings.
+    `opened`: a function that returns the initial session. `input`, `output`: functions that return the settings of an
+    effective session. `family`: the prefix of the session's events. `type`: the name of the session type in GA.
+    `response`: the settings of a response.create; None if the session has no responses, so that its conversation has
+    only the caller's audio. `transcript_deltas`: True if deltas precede the transcript of the caller's audio.
+    `settled`: a function that returns the session after an update; its arguments are the merged session and the
+    requested settings.
     """
 
     opened: Callable[[str, str, int], Json]  # from its id, model, and expiry
@@ -88,7 +96,7 @@ def transcriber_of(transcription: Mapping[str, Any] | None) -> str | None:
 
 
 def flat_session(session_id: str, model: str, expires_at_s: int, detection: Json) -> Json:
-    """Return the initial session of a service with all settings at the top level, as in preview."""
+    """Return the initial session of a service that has all settings at the top level, as in preview."""
     return {
         "id": session_id,
         "object": "realtime.session",
@@ -111,7 +119,10 @@ def flat_session(session_id: str, model: str, expires_at_s: int, detection: Json
 
 
 def detection_of(setting: Json | None) -> EffectiveTurnDetection | None:
-    """Return the requested turn detection. Azure's semantic detectors have a silence, as `server_vad` has."""
+    """Return the requested turn detection; None if it is off.
+
+    Azure's semantic detectors have a silence duration, as `server_vad` has.
+    """
     if setting is None:
         return None
     kind = "semantic_vad" if setting["type"] == "semantic_vad" else "server_vad"
@@ -120,7 +131,7 @@ def detection_of(setting: Json | None) -> EffectiveTurnDetection | None:
 
 
 def flat_input(session: Json, format: AudioFormat) -> InputSettings:
-    """Return the input settings of a session with all settings at the top level, as in preview."""
+    """Return the input settings of a session that has all settings at the top level, as in preview."""
     return InputSettings(
         format,
         detection_of(session["turn_detection"]),
@@ -129,7 +140,7 @@ def flat_input(session: Json, format: AudioFormat) -> InputSettings:
 
 
 def flat_output(session: Json, response: Json) -> OutputSettings:
-    """Return the output settings of a response, if all settings of the session are at the top level, as in preview."""
+    """Return the output settings of a response, if the session has all settings at the top level, as in preview."""
     chosen = session | response
     return OutputSettings(
         audio="audio" in chosen["modalities"],
@@ -145,14 +156,17 @@ GA_TYPES = ("realtime", "transcription")
 
 
 class EffectiveSession:
-    """The session of one client. `shown`: the session object in events; `input`: its input settings."""
+    """The session of one client.
+
+    `shown`: the session object that events contain. `input`: the input settings of the session.
+    """
 
     def __init__(self, form: SessionForm, session_id: str, model: str, expires_at_s: int) -> None:
         self.form, self.model = form, model
         self._take(form.opened(session_id, model, expires_at_s))
 
     def update(self, wanted: Any, place: EventPath, *, has_spoken: bool) -> None:
-        """Apply a session.update completely. Raise RejectedError if it is invalid."""
+        """Apply all settings of a session.update. If one is invalid, apply none and raise RejectedError."""
         if self.form.type is not None and isinstance(wanted, dict):
             kind = wanted.get("type")
             if kind is None:
@@ -168,20 +182,21 @@ class EffectiveSession:
         self._take(updated)
 
     def output(self, response: Json) -> OutputSettings:
-        """Return the output settings of a response with the settings `response`."""
+        """Return the output settings of one response. `response`: the settings in its response.create."""
         return self.form.output(self.shown, response)
 
     def effort(self, response: Json) -> str:
-        """Return the reasoning effort of such a response, in the protocol's words; empty if none is set."""
+        """Return the reasoning effort of one response, in the words of the protocol; empty if none is set."""
         chosen = self.shown | response
         reasoning = chosen.get("reasoning") or {}
         return str(reasoning.get("effort") or chosen.get("reasoning_effort", ""))
 
-    # Fillers, which Azure Voice Live sends if `interim_response` is set. Their events are not documented. Assumptions:
-    # a filler for a late answer is an item before it, and a filler for a function call is a separate response.
+    # Azure Voice Live sends fillers if `interim_response` is set. Their events are not documented, so these are
+    # assumptions: a filler for a late answer is an item before the answer, and a filler for a function call is a
+    # separate response.
 
     def filler_after_ns(self, response: Json) -> int | None:
-        """Return the delay after which such a response has a filler; None if it has none."""
+        """Return the delay, in ns, after which a filler precedes a late answer; None without such a filler."""
         setting = (self.shown | response).get("interim_response") or {"triggers": ()}
         return setting["latency_threshold_ms"] * NS_PER_MS if "latency" in setting["triggers"] else None
 

@@ -1,10 +1,11 @@
 """The session forms of the simulated services.
 
-This module has the forms of OpenAI and Azure OpenAI (sessions with responses, and sessions that only transcribe), and
-of services that implement the Realtime API with small differences. voice_live_form.py has the form of Voice Live.
+This module has the forms of OpenAI and Azure OpenAI, for sessions with responses and for sessions that only transcribe.
+It also has the forms of services that implement the Realtime API with small differences. voice_live_form.py has the
+form of Voice Live.
 
 Only differences that affect clients are simulated: the position and the name of settings, and the sample rates of
-input. `bench.protocol.dialects` describes each service, and docs/targets.md states how each was tested.
+input. `bench.protocol.dialects` describes each service, and docs/targets.md states how each service was tested.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def preview_session(session_id: str, model: str, expires_at_s: int) -> Json:
 
 
 def ga_session(session_id: str, model: str, expires_at_s: int, own: AudioFormat = FORMATS["pcm16"]) -> Json:
-    """Return the initial session of GA. `own`: the service's default format."""
+    """Return the initial session of GA. `own`: the default audio format of the service."""
     return {
         "type": "realtime",
         "object": "realtime.session",
@@ -90,15 +91,16 @@ def _ga_input(session: Json) -> InputSettings:
 
 
 def _unanswered(heard: InputSettings) -> InputSettings:
-    """Return the same settings, without responses to the input."""
+    """Return the same settings, but without responses to the caller's audio."""
     silent = heard.detection and replace(heard.detection, create_response=False, idle_timeout_ms=None)
     return replace(heard, detection=silent)
 
 
 def _without_detection(merged: Json, wanted: Json) -> Json:
-    """Switch off turn detection for the model that has none. Raise RejectedError if a client requests it.
+    """Switch off turn detection if the transcription model does not support it.
 
-    Sources: the SDK's texts, and field reports of the error.
+    Raise RejectedError if a client requests turn detection for this model. Sources: the SDK's texts, and field reports
+    of the error.
     """
     heard = merged["audio"]["input"]
     if effective.transcriber_of(heard["transcription"]) != WITHOUT_DETECTION:
@@ -179,7 +181,7 @@ TRANSCRIBER = Nullable(checks.shape({"model": checks.text}))
 
 
 def _unshelled(value: Any, place: EventPath) -> Json:
-    """Return a function that is nested in `function`, in the form in which it is stored."""
+    """Return a function tool in the form in which it is stored, if the client nested it in the key `function`."""
     shell = IN_SHELL(value, place)
     return {"type": "function", **FUNCTION(shell["function"], place.key("function"))}
 
@@ -187,7 +189,7 @@ def _unshelled(value: Any, place: EventPath) -> Json:
 SHELLED = checks.array(_unshelled)
 
 
-# Qwen-Omni: format `pcm`, with the rate in a separate setting
+# Qwen-Omni: the audio format is `pcm`, and the sample rate is a separate setting.
 
 QWEN_FORMAT: CheckTable = {"format": {"type": checks.choice("pcm"), "sample_rate": checks.one_of_whole(PCM)}}
 QWEN_SESSION: CheckTable = {
@@ -231,11 +233,11 @@ QWEN_FORM = SessionForm(
 )
 
 
-# xAI: voice and turn detection at the top level
+# xAI: the voice and turn detection are at the top level.
 
 
 def xai_form(ga: SessionForm) -> SessionForm:
-    """Return GA's form with voice and turn detection at the top level. Inside `audio` they are unknown."""
+    """Return the form of GA with voice and turn detection at the top level, not inside `audio`."""
     audio: Any = ga.table["audio"]
     inside = {
         side: {key: check for key, check in audio[side].items() if key not in ("turn_detection", "voice")}
@@ -266,7 +268,7 @@ def _sunk(session: Json) -> Json:
 
 @cache
 def form_of(dialect: WireDialect) -> SessionForm:
-    """Return the session form of this dialect: with responses, or only for transcription."""
+    """Return the session form of this dialect: either with responses, or only for transcription."""
     match dialect.name:
         case VOICE_LIVE.name:
             return voice_live_form.FORM

@@ -1,4 +1,4 @@
-"""The settings of a session and of a response.create, tools included, in preview and in GA."""
+"""The settings of a session and of a response.create in preview and in GA, including tools."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TOOL_CHOICE = checks.choice_or(checks.by_type({"function": CHOSEN_FUNCTION}), "a
 
 
 def token_cap(most: int) -> SettingCheck:
-    """Return a check of a limit of at most `most` tokens, or "inf"."""
+    """Return a check of a token limit: at most `most`, or "inf"."""
     return lambda value, place: value if value == "inf" else checks.whole(1, most)(value, place)
 
 
@@ -54,7 +54,7 @@ reasoning = checks.shape({"effort": checks.choice(*EFFORTS)})
 
 
 def modalities(*supported: list[str]) -> SettingCheck:
-    """Return a check of the modalities of a response: one of these lists."""
+    """Return a check of the modalities of a response, which must be one of the lists `supported`."""
 
     def check(value: Any, place: EventPath) -> Any:
         if value not in supported:
@@ -71,7 +71,10 @@ GA_MODALITIES = modalities(["text"], ["audio"])
 
 
 def format_check(names: Sequence[AudioFormatName]) -> SettingCheck:
-    """Return a check of a GA format, one of these. Without a type or a rate, the first one that matches is used."""
+    """Return a check of a GA audio format, which must be one of `names`.
+
+    If the client omits the type or the rate, the first format that matches is used.
+    """
     spelled = [ga_format(RATED_FORMATS[name]) for name in names]
     rates = [format["rate"] for format in spelled if "rate" in format]
     keys: CheckTable = {"type": checks.anything, "rate": checks.one_of_whole(rates, min(rates), max(rates))}
@@ -85,7 +88,7 @@ def format_check(names: Sequence[AudioFormatName]) -> SettingCheck:
 
 
 def format_of(spelled: Json) -> AudioFormat:
-    """Return the format that a GA session states."""
+    """Return the audio format for the format object of a GA session."""
     return next(format for format in RATED_FORMATS.values() if ga_format(format) == spelled)
 
 
@@ -93,7 +96,10 @@ def format_of(spelled: Json) -> AudioFormat:
 
 
 def turn_detection(*, ga: bool) -> SettingCheck:
-    """Return a check that adds the type's defaults. None means manual turns; outside GA, so does {"type": "none"}."""
+    """Return a check of turn detection that adds the defaults of the type.
+
+    A null means manual turns. In dialects other than GA, {"type": "none"} also means manual turns.
+    """
     server: Json = {"type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 200}
     server |= {"idle_timeout_ms": None} if ga else {}
     defaults = (server, {"type": "semantic_vad", "eagerness": "auto"})
@@ -139,7 +145,7 @@ NOISE_KINDS = checks.choice("near_field", "far_field")
 
 
 def ga_hearing(transcriber: SettingCheck, format: SettingCheck) -> CheckTable:
-    """Return the input settings of a GA session. `transcriber` checks the name of the model."""
+    """Return the input settings of a GA session. `transcriber`: the check of the transcription model's name."""
     transcription = {
         "model": transcriber,
         "language": checks.text,
@@ -188,7 +194,7 @@ PREVIEW_SESSION: CheckTable = {
 
 
 def ga_session_table(transcriber: SettingCheck, format: SettingCheck) -> CheckTable:
-    """Return the settings of a GA session. `transcriber` checks the name of the transcription model."""
+    """Return the settings of a GA session. `transcriber`: the check of the transcription model's name."""
     return {
         "type": checks.choice("realtime"),
         "output_modalities": GA_MODALITIES,
@@ -244,7 +250,7 @@ PREVIEW_RESPONSE: CheckTable = {
     **{key: PREVIEW_SESSION[key] for key in OF_BOTH},
     **dict.fromkeys(("max_output_tokens", "max_response_output_tokens"), PREVIEW_CAP),
 }
-# Sent by legacy Azure clients, and by clients of Voice Live.
+# Legacy Azure clients, and clients of Voice Live, send these keys.
 TOLERATED_RESPONSE_KEYS = ("commit", "cancel_previous", "append_input_items", "input_items")
 
 

@@ -1,7 +1,8 @@
 """The sessions of Azure Voice Live: the events of preview, and further settings (azure-ai-voicelive 1.3.1).
 
-Events show the further settings, but most have no effect: its semantic detectors end speech as `server_vad` does, and
-all its voices sound the same. Avatars, animation and word timestamps are unknown settings, and rejected.
+The session object in events contains the further settings, but most have no effect. The simulated semantic detectors
+end speech as `server_vad` does, and all simulated voices sound the same. Avatars, animation and word timestamps are
+unknown settings, so they are rejected.
 """
 
 from __future__ import annotations
