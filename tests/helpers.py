@@ -378,8 +378,7 @@ def build_script(
 # A service for `MemoryTransport`.
 
 Turn = Callable[[str], Iterable[PeerAnswer]]
-"""A function that gets the ID of a response and returns the messages with which the service answers its
-`response.create`."""
+"""A function that gets the ID of a response and returns the messages that answer its `response.create`."""
 
 
 def spoken(messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20 * MS) -> list[PeerAnswer]:
