@@ -70,8 +70,7 @@ class Plan:
     """
     host: str = "bench-1"
     early: int = 0
-    """The number of turns at the start of the run whose end of speech is detected 120 ms too early, if they are VAD
-    turns."""
+    """The number of turns at the start whose end of speech is detected 120 ms too early, if they are VAD turns."""
     unattributed_commits: int = 0
     tls: bool = True
     seed: int = 7
