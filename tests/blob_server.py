@@ -26,14 +26,17 @@ class Put:
 
 @dataclass
 class BlobServer:
-    """The accepted requests, in order. `answers` holds the statuses of the next responses; after them all are 201."""
+    """The accepted requests, in order.
+
+    `answers` holds the statuses of the next responses. When it is empty, each response has the status 201.
+    """
 
     url: str
     puts: list[Put] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
 
     def save(self, folder: Path) -> None:
-        """Write the bodies as files, as a download of the container does."""
+        """Write the bodies of the requests as files, as a download of the container does."""
         for put in self.puts:
             path = folder / put.path.lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +60,7 @@ def blob_server() -> Iterator[BlobServer]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Stay silent."""
+            """Write no log of the requests."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     kept.url = f"http://127.0.0.1:{server.server_address[1]}/container"

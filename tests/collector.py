@@ -16,7 +16,10 @@ SUFFIXES = {"s": "_seconds", "By": "_bytes"}
 
 @dataclass
 class Collector:
-    """The received requests. `status` is the HTTP status of each response; only with 200 is a request stored."""
+    """The requests that the collector received.
+
+    `status` is the HTTP status of each response. If it is not 200, the request is not stored.
+    """
 
     url: str
     status: int = 200
@@ -29,7 +32,10 @@ class Collector:
         return {metric.name: metric for scope in resource.scope_metrics for metric in scope.metrics}
 
     def in_prometheus(self) -> dict[str, dict[str, set[Any]]]:
-        """Return the label values of each metric of the last request, by Prometheus's names of metrics and labels."""
+        """Return the label values of each metric of the last request.
+
+        Metrics and labels have the names that Prometheus gives them.
+        """
         told: dict[str, dict[str, set[Any]]] = {}
         for metric in self.last.values():
             kind = metric.WhichOneof("data")

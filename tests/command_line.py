@@ -9,7 +9,8 @@ from typer import testing
 from bench.errors import UsageError
 from rtbench.cli.app import app, commands
 
-# At each invocation the runner would build all commands from their signatures. This takes longer than many commands.
+# At each invocation the runner would build all commands from their signatures. Building them takes longer than many
+# commands.
 testing._get_command = lambda _: commands()  # type: ignore[assignment, attr-defined]
 
 
@@ -19,7 +20,10 @@ def call(*words: object, env: Mapping[str, str | None] | None = None) -> testing
 
 
 def call_or_raise(*words: object) -> tuple[int, str]:
-    """Run a command and return its exit status and output. Raise its UsageError, as `main` receives it."""
+    """Run a command and return its exit status and output.
+
+    If the command raises a UsageError, raise it, as `main` receives it.
+    """
     found = call(*words)
     if isinstance(found.exception, UsageError):
         raise found.exception

@@ -1,4 +1,4 @@
-"""The numbers of examples for properties that need more or fewer than others, and of repetitions for statistics."""
+"""Numbers of examples for properties that need more or fewer than the default, and of repetitions for statistics."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hypothesis import settings
 
 T = TypeVar("T")
 thorough = settings(max_examples=max(100, settings.default.max_examples))
-"""For the wire, frames and turns with a VAD: their defects were found by rare examples."""
+"""The settings for the wire, frames and turns with a VAD. Only rare examples have found their defects."""
 few = settings(max_examples=settings.default.max_examples // 3, deadline=None)
-"""For properties that write several run folders in each example, or that run for each of many cases."""
+"""The settings for properties that write several run folders in each example, or that are tested for many cases."""
 
 
 def trials(quick: int, most: int) -> int:

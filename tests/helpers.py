@@ -44,7 +44,7 @@ from tests.memory_transport import MemoryTransport, PeerAnswer
 MS = 1_000_000
 S = 1_000_000_000
 AT_NS = 1_000 * S
-"""The start of the session in tests with virtual time."""
+"""The instant at which the session starts in tests with virtual time."""
 
 REALTIME: dict[str, Dialect] = {
     name: dialect for name, dialect in DIALECTS.items() if isinstance(dialect, OpenAIDialect)
@@ -53,14 +53,14 @@ REALTIME: dict[str, Dialect] = {
 FIRST_OF_FAMILIES: list[Dialect] = [
     dialect for dialect in DIALECTS.values() if isinstance(dialect, OpenAIDialect) and dialect.family == dialect.name
 ]
-"""The dialects that are not a variant of another service's dialect: one of each family."""
+"""One dialect of each family: the dialects that are not a variant of another service's dialect."""
 
 
 def _spelt_as(first: str) -> dict[str, str]:
     return {"text": f"{first}text", "audio": f"{first}audio", "transcript": f"{first}audio_transcript"}
 
 
-# The names of the three families of deltas in each dialect.
+# Each dialect has three families of deltas. These are their names.
 IN_GA, IN_PREVIEW = _spelt_as("response.output_"), _spelt_as("response.")
 FAMILIES: dict[Dialect, dict[str, str]] = {
     dialect: IN_GA if f"{IN_GA['text']}.delta" in dialect.kinds else IN_PREVIEW
@@ -71,7 +71,7 @@ OTHER: dict[Dialect, Dialect] = {
     dialect: PREVIEW if families is IN_GA else GA for dialect, families in FAMILIES.items()
 }
 
-# Messages of a service.
+# The messages that a service sends.
 
 
 def message(type_: str, **fields: Any) -> bytes:
@@ -240,7 +240,7 @@ class Talk:
         self.timeline.apply(inputs.TurnStarted(at(at_ms), build_turn(number, **changes)))
 
     def begin_speech(self, at_ms: float, number: int = 1, **changes: Any) -> None:
-        """Start a VAD turn, with a chunk whose last sample is the first sample of speech."""
+        """Start a VAD turn. The last sample of its first chunk is the first sample of speech."""
         self.begin(at_ms, number, **{"vad": True, "service_responds": self.service_responds} | changes)
         self.send(at_ms, "input_audio_buffer.append", audio_bytes=4_800, instants={"speech_start": 0})
 
@@ -271,14 +271,14 @@ class Talk:
     def work(self, at_ms: float, kind: type[Task]) -> list[Task]:
         """Return the session's tasks of one type that are due at this instant.
 
-        Append the turns that they deliver to `taken`.
+        Append the turns that due tasks deliver to `taken`.
         """
         works = list(self.timeline.actions(at(at_ms), at(at_ms)))
         self.taken += [work.turn for work in works if isinstance(work, DeliverTurn)]
         return [work for work in works if isinstance(work, kind)]
 
     def deadline(self) -> tuple[int, str, str] | None:
-        """Return (instant, outcome, detail) of the end that an open turn gets if no message arrives.
+        """Return (instant, outcome, detail) of the end that an open turn has if no further message arrives.
 
         Return None if no deadline is set.
         """
@@ -286,7 +286,7 @@ class Talk:
         return None if due is None else due[:3]
 
     def only(self, at_ms: float = 100_000_000) -> TurnObservation:
-        """Return the observation of the only turn. It must have ended by this instant."""
+        """Return the observation of the only turn. The turn must have ended by this instant."""
         (turn,) = self.take(at_ms)
         return turn
 
@@ -296,7 +296,7 @@ LOUD = base64.b64encode(b"\xff\x7f" * 2_400).decode()
 
 
 def hears(talk: Talk, at_ms: float, item_id: str = "item_1", **audio: int) -> None:
-    """Receive the end of speech that a VAD found at this instant, and its commit 5 ms later."""
+    """Receive the end of speech that a VAD detected at this instant, and the commit of this speech 5 ms later."""
     talk.hear(at_ms, speech_stopped(item_id, **audio))
     talk.hear(at_ms + 5, committed(item_id))
 
@@ -309,7 +309,10 @@ def speaks(talk: Talk, number: int = 1, begin_ms: float = 0, end_ms: float = 1_0
 
 
 def answers(talk: Talk, at_ms: float, response_id: str = "r1") -> None:
-    """Receive a complete response: created at this instant, audio 300 ms later, done 100 ms after that."""
+    """Receive a complete response, created at this instant.
+
+    Its audio arrives 300 ms later; it is done after another 100 ms.
+    """
     talk.hear(at_ms, created(response_id))
     talk.hear(at_ms + 300, delta(talk.dialect, "audio", response_id, LOUD))
     talk.hear(at_ms + 400, done(response_id))
@@ -333,7 +336,7 @@ def build_message(text: str, role: MessageRole = "user", image: Image | None = N
 
 
 def png(width: int, height: int) -> bytes:
-    """Return the smallest file that passes for a PNG of this size."""
+    """Return the smallest file that is accepted as a PNG of this size."""
     head = b"IHDR" + width.to_bytes(4) + height.to_bytes(4) + b"\x08\x00\x00\x00\x00"
     chunks = b"".join(len(chunk[4:]).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) for chunk in (head, b"IEND"))
     return b"\x89PNG\r\n\x1a\n" + chunks
@@ -364,7 +367,7 @@ def build_script(
     keys: Mapping[str, Any] = MappingProxyType({}),
     **session: Any,
 ) -> PreparedScript:
-    """Return a prepared script with these steps. `session`: its session settings. `keys`: its other keys."""
+    """Return a prepared script with these steps. `session` holds its session settings, and `keys` its other keys."""
     settings, within = SessionSettings(**session), limits or Timeouts()
     script = Script(
         name="talk", path=Path("talk.yaml"), digest="d1", session=settings, timeouts=within, steps=steps, **keys
@@ -375,7 +378,7 @@ def build_script(
 # A service for `MemoryTransport`.
 
 Turn = Callable[[str], Iterable[PeerAnswer]]
-"""The function that returns the messages of the service after a `response.create`, given the ID of the response."""
+"""A function that gets the ID of a response and returns the messages that answer its `response.create`."""
 
 
 def spoken(messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20 * MS) -> list[PeerAnswer]:
@@ -387,10 +390,10 @@ def spoken(messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20
 class Service:
     """A service that answers one session.
 
-    `turns` holds the answers to the first `response.create` events; all later ones succeed.
+    `turns` holds the answers to the first `response.create` events. All later responses succeed.
 
-    The service always confirms settings. With `acknowledges` it also confirms items and commits. With only
-    `transcript_ns` it also confirms commits.
+    The service always confirms settings. If `acknowledges`, it also confirms items and commits. If only `transcript_ns`
+    is set, it also confirms commits, but no items.
     """
 
     dialect: Dialect = GA
@@ -453,7 +456,7 @@ class GuardedTransport(MemoryTransport):
 
 
 def noting(came: list[ReceivedMessage], take: OnMessage = lambda _: True) -> OnMessage:
-    """Return a callback that appends each message to `came` and then runs `take`."""
+    """Return a callback that appends each message to `came` and then calls `take`."""
 
     def noted(message: ReceivedMessage) -> bool:
         came.append(message)
@@ -470,7 +473,7 @@ def receive(transport: Transport, until_ns: int) -> list[ReceivedMessage]:
 
 
 def interrupt_after(transport: MemoryTransport, moments: int) -> None:
-    """Simulate Ctrl-C at moment number `moments`.
+    """Simulate Ctrl-C at one moment of a run: the moment with the number `moments`.
 
     A moment is the start of a wait, a received message, or a chunk that is due.
     """
@@ -512,7 +515,7 @@ class Listening:
     began: int = 0
     paid_for: list[TokenUsage] = field(default_factory=list)
     spent_after: int = 1 << 30
-    """The number of responses after which the budget is used up."""
+    """The number of responses after which the budget is used up, so that no further turn starts."""
     on_turn: Callable[[TurnObservation], None] = lambda turn: None
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
@@ -543,7 +546,7 @@ class Listening:
 
 
 GREETED_NS = 40 * MS
-"""The instant after the session's start at which a `Service` has sent its greeting and confirmed the settings."""
+"""The time after the session's start by which a `Service` has sent its greeting and confirmed the settings."""
 
 
 def seated(
@@ -610,7 +613,7 @@ def closing(delay_ns: int, code: int, reason: str = "") -> PeerAnswer:
 
 
 def resolve_target(environ: Mapping[str, str], **service_options: Any) -> Target:
-    """Return the only target of a URL or of the environment."""
+    """Return the target that a URL or the environment defines. There must be only one."""
     (target,) = resolve_targets(environ, ServiceOptions(**service_options))
     return target
 
@@ -619,7 +622,10 @@ def resolve_target(environ: Mapping[str, str], **service_options: Any) -> Target
 
 
 def build_observation(**changes: Any) -> TurnObservation:
-    """Return a successful turn: request at 1 ms, first audio 500 ms later, done 1 s after the first audio."""
+    """Return a successful turn.
+
+    Its request is sent at 1 ms, the first audio arrives 500 ms later, and the turn is done 1 s after that.
+    """
     instants = {"request_sent": at(1), "response_created": at(101), "first_transcript": at(400), "first_audio": at(501),
                 "last_audio": at(1_001), "audio_done": at(1_400), "transcript_done": at(1_450),
                 "response_done": at(1_501), "ended": at(1_501)}  # fmt: skip
@@ -662,7 +668,7 @@ NO_IDENTITY = ("", "", None, "", None, None, None, "", "", 0, "", True)
 
 
 def row_of(turn: TurnObservation, utc_offset_ns: int = 0) -> dict[str, Any]:
-    """Return the columns of a turn's row, without those that identify it."""
+    """Return the columns of a turn's row, without the columns that identify the turn."""
     columns = turn_columns([turn_row(NO_IDENTITY, turn, utc_offset_ns)], TextSanitizer(str))
     return {name: value for name, (value,) in columns.items() if name not in IDENTITY}
 
@@ -673,7 +679,7 @@ def present(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def designs(times: Mapping[str, Mapping[LiveMetricKey, list[int]]], failures: Failures) -> dict[str, dict[str, float]]:
-    """Return the counts in a worker's report for targets with these turns, as if each turn had its own session."""
+    """Return the counts that a worker reports for targets with these turns, as if each turn had its own session."""
     turns = {
         arm: max([0, *(len(of) for of in times.get(arm, {}).values())]) + sum(n for _, n in failures.get(arm, ()))
         for arm in times.keys() | failures.keys()

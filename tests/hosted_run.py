@@ -1,4 +1,4 @@
-"""A run with simulator and master on a hub. Each worker is on a host of its own (`tests.hosts`)."""
+"""A run whose simulator and master are on a hub. Each worker is on a host of its own (`tests.hosts`)."""
 
 from __future__ import annotations
 
@@ -62,19 +62,19 @@ class HostedRun:
         return process
 
     def lead(self, *options: str, starts: Sequence[str] = ("--headless",)) -> None:
-        """Start the master. It waits for one worker per host. `starts`: the options that start the test."""
+        """Start the master, which waits for one worker per host. `starts` holds the options that start the test."""
         address = self.net.hub_address
         roles = ("--master", "--master-bind-host", address, *starts, "--expect-workers", str(len(self.names)))
         command = [sys.executable, "-m", "locust", "-f", "scenario.py", *roles, "--runs-dir", "runs", *self._options]
         self.master = started(self.net.of_hub, [*command, *options], self.master_folder, self.folder / "master.log")
 
     def work(self, *options: str, through: str = "") -> None:
-        """Start a worker on each host. `through` is an address to use instead of the master's."""
+        """Start a worker on each host. If `through` is given, the workers use this address instead of the master's."""
         for name in self.names:
             self.start(name, *options, through=through)
 
     def start(self, name: str, *options: str, through: str = "") -> None:
-        """Start a worker on a host, or a replacement."""
+        """Start a worker on a host, for the first time or as a replacement."""
         role = ("--worker", "--master-host", through or self.net.hub_address)
         command = [sys.executable, "-m", "locust", "-f", "scenario.py", *role, "--yes", *options]
         self.workers[name] = started(self.net.of(name), command, self.folder_of(name), self.folder / f"{name}.log")

@@ -1,6 +1,6 @@
 """Hosts for tests: network namespaces on a bridge, each with a host name, a network and a file system of its own.
 
-They need root and the command `ip`; `available` checks for both.
+Creating hosts requires root and the command `ip`; `available` checks for both.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 from tests import forked
 
 NET = "10.213.77"
-"""The network of the hosts. The hub has the address .1 (master) and .100 (simulator)."""
+"""The network of the hosts. The hub has two addresses in it: .1 (master) and .100 (simulator)."""
 HOLD = 'hostname "$1"; mount -t tmpfs none "$2"; echo; exec sleep infinity'
-"""The command of the process that holds a host's namespaces, which other processes enter."""
+"""The command of the process that keeps a host's namespaces alive. Other processes enter these namespaces."""
 
 LISTEN = """
 import socket, sys
@@ -89,16 +89,16 @@ class Hosts:
 
     @property
     def of_hub(self) -> list[str]:
-        """The namespaces of a process on the hub."""
+        """The namespaces that a process on the hub enters."""
         return [f"/run/netns/{self.space('hub')}"]
 
     def of(self, name: str) -> list[str]:
-        """Return the namespaces of a process on a host."""
+        """Return the namespaces that a process on this host enters."""
         return [f"/proc/{self._holders[name].pid}/ns/{kind}" for kind in ("net", "uts", "mnt")]
 
     @contextmanager
     def listening(self, heard: Path) -> Iterator[None]:
-        """Write every packet that passes through the hub to a file until the end of the block."""
+        """Write every packet that passes through the hub to the file `heard` until the end of the block."""
         command = ["ip", "netns", "exec", self.space("hub"), sys.executable, "-c", LISTEN, str(heard)]
         listener = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         try:
@@ -122,7 +122,7 @@ class Hosts:
         run("ip", "-n", self.space(name), "route", "add", "blackhole", f"{self.hub_address}/32")
 
     def undeafen(self, name: str) -> None:
-        """Make the master reachable again."""
+        """Make the master reachable from a host again."""
         run("ip", "-n", self.space(name), "route", "del", "blackhole", f"{self.hub_address}/32")
 
 
@@ -138,7 +138,10 @@ def hosts(names: Sequence[str], hidden: Path) -> Iterator[Hosts]:
 
 
 def started(namespaces: Sequence[str], command: Sequence[str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
-    """Start a command in these namespaces, in a folder and a process group of its own. Its output goes to a file."""
+    """Start a command in these namespaces and in this folder, with a process group of its own.
+
+    Its output goes to a file.
+    """
     with output.open("wb") as file:
         return forked.Popen(
             command,

@@ -1,4 +1,4 @@
-"""Unreadable folders for tests that also run as root, which ignores permissions."""
+"""Unreadable folders for tests. These tests may also run as root, and root ignores permissions."""
 
 from __future__ import annotations
 

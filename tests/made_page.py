@@ -1,4 +1,4 @@
-"""Generated parts of pages of docs/: replace the text between two markers, and lay out tables."""
+"""Functions for the generated parts of pages of docs/: they replace the text between two markers and lay out tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SECTION = "<!-- made: {} -->\n{}<!-- end -->"
 
 
 def made_anew(page: str, sections: Mapping[str, str]) -> str:
-    """Return the page with these sections, given by name, replaced."""
+    """Return the page in which these sections, given by their names, are replaced."""
     for name, text in sections.items():
         section = SECTION.format(name, text).replace("\\", r"\\")
         page = re.sub(SECTION.format(name, "(?s:.*?)"), section, page)

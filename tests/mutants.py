@@ -33,12 +33,12 @@ import pytest
 FOLDER = Path("build/mutants")
 RESULT = Path("build/mutants.json")
 FIRST_TESTS, FIRST_FILES = 40, 8
-"""The quickest tests run first.
+"""The maximum numbers of tests and of files in the first part of a trial. The quickest tests run first.
 
-They are taken from few files, because the import of a file takes longer than most tests.
+The tests come from few files, because the import of a file takes longer than most tests.
 """
 LONGEST_S = 40.0
-"""The maximum total duration (measured without mutants) of the tests that are run for one mutant."""
+"""The maximum total duration of the tests that are run for one mutant. The durations are measured without mutants."""
 HANGS_S = 240
 SWAPPED: dict[type, type] = {
     ast.Lt: ast.GtE, ast.LtE: ast.Lt, ast.Gt: ast.LtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -69,13 +69,13 @@ class Mutant:
     """
 
     def find(self, text: str) -> bool:
-        """Set `number` to the nearest line with the mutant's text. Return whether the file has such a line."""
+        """Set `number` to the nearest line that has the mutant's text. Return whether the file has such a line."""
         found = [number for number, line in enumerate(text.splitlines()) if line.strip() == self.line]
         self.number = min(found, key=lambda at: abs(at - self.number), default=self.number)
         return bool(found)
 
     def spoil(self, text: str) -> str:
-        """Return the text of the file, in which the mutant replaces the original expression."""
+        """Return the text of the file after the mutant has replaced the original expression."""
         lines = text.splitlines(keepends=True)
         line = lines[self.number]
         at = len(line) - len(line.lstrip()) + self.column
@@ -143,7 +143,7 @@ def chosen(tree: Path, seed: int, count: int) -> list[Mutant]:
 
 
 class Contexts:
-    """A plugin that names the coverage context of each test by its function, and records the test's duration."""
+    """A plugin that names the coverage context of each test by the test function, and records the test's duration."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -168,7 +168,7 @@ class Contexts:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make this module a plugin: `-p tests.mutants`."""
+    """Register this module as a plugin, so that `-p tests.mutants` works."""
     config.pluginmanager.register(Contexts())
 
 
@@ -313,7 +313,7 @@ class Trial:
         return True
 
     def end(self) -> None:
-        """Kill the process, because it has ended or hangs, and read its result."""
+        """Kill the process, which has ended or hangs, and read the mutant's result."""
         hangs = time.monotonic() >= self.ends_at
         with_signal(self.pid)
         _, status = os.waitpid(self.pid, 0)

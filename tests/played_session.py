@@ -28,7 +28,7 @@ from tests.simulator_process import GUARD_S
 
 SHORT_S = 0.4
 LONG = Timeouts(**dict.fromkeys(vars(Timeouts()), GUARD_S))
-"""Timeouts by which no correct session ends. On a busy machine a handshake can take longer than the defaults."""
+"""Timeouts so long that they end no correct session. On a busy machine the defaults are too short for a handshake."""
 
 
 def short_at(stages: Container[str]) -> Timeouts:
@@ -37,7 +37,7 @@ def short_at(stages: Container[str]) -> Timeouts:
 
 
 def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[SessionObservation, list[TurnObservation]]:
-    """Run a session. Return its observation and those of its turns; the rows of both are spooled in the folder."""
+    """Run a session. Return the observations of the session and of its turns, whose rows are spooled in the folder."""
     (folder / "spool").mkdir(parents=True)
     recorder = Recorder(Spool(folder, 0), utc_ns())
     record = recorder.session(RowContext("s", dialer.target.label, "scenario", "script"))

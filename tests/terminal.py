@@ -1,4 +1,4 @@
-"""A terminal for tests: what a program writes to it can be read as its screen."""
+"""A terminal for tests: a test can read what a program displays on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from typing import TextIO
 
 @contextmanager
 def terminal(columns: int = 80) -> Iterator[tuple[int, TextIO]]:
-    """Open a pseudoterminal. Yield a file descriptor that reads its screen, and the stream that a program writes to."""
+    """Open a pseudoterminal.
+
+    Yield a file descriptor from which a test reads, and the stream to which a program writes.
+    """
     reads, writes = pty.openpty()
     termios.tcsetwinsize(writes, (24, columns))
     with os.fdopen(reads, "rb", buffering=0), os.fdopen(writes, "w") as stream:

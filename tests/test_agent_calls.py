@@ -1,6 +1,7 @@
 """Calls with the simulated agent, without a network: the measured instants are those at which the agent spoke.
 
-Time is virtual, so the agent's own instants are the ground truth. The only uncertainty is that of sound detection.
+Time is virtual, so the ground truth is exact: the instants that the agent itself records. The only uncertainty is that
+of sound detection.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class Call:
     def audible_ns(self, place: int, bytes_per_s: int) -> int:
         """Return when the utterance at this position becomes audible.
 
-        It is played from its first frame in real time, even if it arrives faster.
+        An utterance is played in real time from its first frame on, even if its frames arrive faster.
         """
         ahead = 0
         for sent in self.agent.said[place:]:
@@ -104,7 +105,7 @@ class Call:
 
 
 class Transport(LiveTransport):
-    """A transport with an agent as its peer. The call opens at the clock's start."""
+    """A transport whose peer is an agent. The call opens when the clock starts."""
 
     def __init__(self, way: str, profile: Profile) -> None:
         self.agent = Agent(way, profile, 1_000_000_000_000)
@@ -146,7 +147,7 @@ MANNERS = {
 def test_the_first_sound_of_an_agent_is_measured_when_the_agent_sends_it(
     scripts: dict[str, PreparedScript], way: str, manners: str
 ) -> None:
-    """With fillers, the first sound is the filler: a caller cannot know that the answer follows later."""
+    """With fillers, the first sound is the filler, because a caller cannot know that the answer follows later."""
     call = play_call(way, build_profile(MANNERS[manners]), scripts[way])
 
     _, question, objection = call.turns

@@ -90,7 +90,7 @@ def test_a_kernel_timestamp_of_a_datagram_is_between_its_send_and_its_read() -> 
         assert enable_timestamps(sock)
         sock.bind(("127.0.0.1", 0))
         sock.settimeout(30)
-        for _ in range(1_000):  # the kernel enables timestamps with a delay
+        for _ in range(1_000):  # the kernel enables timestamps only after a delay
             before = clock.monotonic_ns()
             sock.sendto(b"x", sock.getsockname())
             _, ancillary, _, _ = sock.recvmsg(9, clock.ANCILLARY_BYTES)

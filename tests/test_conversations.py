@@ -1,6 +1,7 @@
 """Function calls, answers in parts and interruptions, with the simulator's own behaviour on a virtual clock.
 
-The ground truth is what the simulator sent and received, and when. Every value is compared with it to the nanosecond.
+The ground truth consists of all that the simulator sent and received, with the times. Every value is compared with it
+to the nanosecond.
 """
 
 from __future__ import annotations
@@ -60,7 +61,10 @@ def with_functions(
     listening: Listening | None = None,
     **session: Any,
 ) -> Talked:
-    """Run a conversation in which the service may call `find_parcel`. Each function call takes `delay_s`."""
+    """Run a conversation in which the service may call the function `find_parcel`.
+
+    Each call takes `delay_s` to return.
+    """
     function = ScriptFunction(ORDER, [{"place": "out for delivery"}], delay=delay_s)
     script = build_script(*steps, tools=(ORDER,), **session)
     script = replace(script, functions={"find_parcel": function})
@@ -68,7 +72,10 @@ def with_functions(
 
 
 def events_sent_in(talk: Talked, response_id: str, *types: str) -> list[tuple[int, dict[str, Any]]]:
-    """Return the events of these types in a response, with the instants at which the simulator sent them."""
+    """Return the events of these types in a response.
+
+    Each is preceded by the instant at which the simulator sent it.
+    """
     return [
         (sent.due_ns, decoded(sent.body))
         for sent in talk.simulator.said
@@ -90,7 +97,7 @@ def calls_of(talk: Talked, response_id: str) -> list[int]:
 
 
 def audio_of(talk: Talked, response_id: str) -> dict[str, list[tuple[int, int]]]:
-    """Return item → (instant, bytes) of each audio delta, in the order of the items."""
+    """Return, for each item in order, the (instant, bytes) of its audio deltas."""
     items: dict[str, list[tuple[int, int]]] = {}
     for at_ns, event in events_sent_in(talk, response_id, "response.output_audio.delta"):
         items.setdefault(event["item_id"], []).append((at_ns, len(base64.b64decode(event["delta"]))))
@@ -202,9 +209,9 @@ def test_a_python_function_receives_the_arguments_of_the_call() -> None:
 
 
 def played_ns_of(audio: list[tuple[int, int]], jitter_ns: int, stopped_ns: int) -> int:
-    """Return the ns of an item's audio that have been played when the player stops.
+    """Return how many ns of an item's audio have been played when the player stops.
 
-    If audio is late, the player waits for it and then continues at once.
+    If audio is late, the player waits for it, and then continues at once.
     """
     played_ns, free_ns = 0, audio[0][0] + jitter_ns
     for at_ns, size in audio:
@@ -215,7 +222,7 @@ def played_ns_of(audio: list[tuple[int, int]], jitter_ns: int, stopped_ns: int) 
 
 
 def check_interruption(turn: TurnObservation, talk: Talked, stopped_ns: int) -> int:
-    """Check that a turn's values of its interruption agree with what was sent, received and played.
+    """Check that the values that a turn reports of its interruption agree with what was sent, received and played.
 
     Return the played audio in ns.
     """
@@ -413,7 +420,7 @@ def test_a_false_reply_to_a_sound_in_silence_equals_the_ground_truth_and_disturb
 
 
 def next_loud_instant(talk: Talked, since_ns: int) -> list[int]:
-    """Return the instant at which the caller or a noise next became audible, as a list of at most one."""
+    """Return the next instant at which the caller or a noise becomes audible, as a list of at most one instant."""
     speech = ("sound-", "turn-")
     sent = [(at_ns, event["event_id"]) for at_ns, event in received_events(talk, "input_audio_buffer.append")]
     began = [at_ns for at_ns, event_id in sent if event_id.startswith(speech) and event_id.endswith("-1")]

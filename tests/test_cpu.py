@@ -1,4 +1,7 @@
-"""The use of a machine's cores: by this process, by other programs, and by the hypervisor. Unknown is not zero."""
+"""The use of a machine's cores: by this process, by other programs, and by the hypervisor.
+
+An unknown use is not zero.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ class Times(NamedTuple):
 
 
 class Machine:
-    """A machine with given CPU times of programs, idle cores and the hypervisor. `own_s`: CPU s of this process."""
+    """A machine with given CPU times of programs, idle cores and the hypervisor.
+
+    `own_s` is the CPU time of this process in s.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.times: Any = None
@@ -168,7 +174,7 @@ class Kernel:
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Replace the kernel's files by those of a kernel that does not group sessions."""
+    """Replace the kernel's files by the files of a kernel that does not group sessions."""
     monkeypatch.setattr(cpu, "AUTOGROUP", tmp_path / "enabled")
     monkeypatch.setattr(cpu, "OWN_GROUP", tmp_path / "group")
     return tmp_path

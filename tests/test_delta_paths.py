@@ -124,11 +124,11 @@ SAYS: dict[str, Callable[[Dialect, str, str], bytes]] = {
     "no JSON": lambda _, r, i: b"{",
 }
 EDGES = ("item added", "item done", "call added", "call done", "audio done", "transcript done", "cleared")
-"""Events that most replies contain."""
+"""The events that most replies contain."""
 
 
 class Copy:
-    """One of three sessions with the same inputs. `log` is the event log that the session writes, or None."""
+    """One of three sessions with the same inputs. `log` is the event log that this session writes, or None."""
 
     def __init__(self, transport: MemoryTransport, script: PreparedScript, log: EventLog | None = None) -> None:
         self.transport, self.script, self.listening = transport, script, Listening()
@@ -177,7 +177,7 @@ class Copy:
 class DeltaPaths(RuleBasedStateMachine):
     """Three sessions with the same inputs.
 
-    One decodes all deltas, one matches them, and one matches them and writes a log.
+    The first decodes all deltas, the second matches them, and the third matches them and writes a log.
     """
 
     def __init__(self) -> None:
@@ -222,7 +222,7 @@ class DeltaPaths(RuleBasedStateMachine):
             copy.wait(copy.transport.now_ns() + later_ns, ends=self.ends)
 
     def _arrive(self, later_ms: int, *messages: tuple[int, bytes]) -> None:
-        """Schedule messages and receive until all have arrived."""
+        """Schedule messages, and receive until all of them have arrived."""
         for copy in self.copies:
             copy.transport.schedule([(later_ms * MS + later_ns, data) for later_ns, data in messages])
         self.last = messages[-1][1]
@@ -235,7 +235,7 @@ class DeltaPaths(RuleBasedStateMachine):
     @precondition(lambda self: self.may_start)
     @rule(within=SELDOM, waits=SELDOM)
     def start_turn(self, within: bool, waits: bool) -> None:
-        """Start a turn. If `within`, a step may follow within the turn. If `waits`, the service does not reply yet."""
+        """Start a turn. If `within`, a step may follow within the turn. If `waits`, the reply does not arrive yet."""
         self.ends, spoken = not within, self.copies[0].script.turns[self.turns].plan.vad
         self.turns += 1
         for copy in self.copies:
@@ -283,7 +283,7 @@ class DeltaPaths(RuleBasedStateMachine):
 
     @rule(of_turn=st.integers(1, TURNS))
     def another_reply(self, of_turn: int) -> None:
-        """Assign the following events, until a turn starts, to the reply of another turn or to an unrequested reply."""
+        """Assign the events before the next turn to the reply of another turn or to an unrequested reply."""
         self.reply = f"r{of_turn}"
 
     @rule(later_ms=LATER_MS)

@@ -1,6 +1,6 @@
 """Connecting to a target: the headers of the upgrade, the network path, and the wait for a token.
 
-The session's timeline records every result. A failure is never a missing session.
+The session's timeline records every result. If a connection fails, its session is still recorded.
 """
 
 from __future__ import annotations
@@ -223,7 +223,10 @@ class FakeDialer:
 
 
 def session_of(dialer: FakeDialer) -> tuple[Any, SessionObservation, list[Mapping[str, str]]]:
-    """Connect. Return the transport or the raised exception, the session's observation, and the reported headers."""
+    """Connect.
+
+    Return the transport or the exception, the observation of the session, and the headers that were reported.
+    """
     timeline, reported = Timeline(SessionStart(AT_NS, 1, Timeouts()), GA), list[Mapping[str, str]]()
     result: Any
     try:

@@ -20,7 +20,7 @@ def test_no_mutated_input_causes_an_unexpected_error(subject: str) -> None:
 
 
 def test_mutated_input_differs_from_the_original() -> None:
-    """Otherwise the cases would test nothing."""
+    """If the mutated input were the same as the original, the cases would test nothing."""
     document = {"type": "response.create", "response": {"output_modalities": ["text"], "metadata": {"a": "b"}}}
     whole = json.dumps(document).encode()
     spoilt = [(damaged_bytes(Random(n), whole), damaged_document(Random(n), document)) for n in range(100)]

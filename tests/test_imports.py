@@ -54,7 +54,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "rtbench": ("locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
 }  # fmt: skip
-"""The modules of each package from the lowest layer up. A module imports only from its own and lower layers."""
+"""The layers of each package with their modules, from the lowest up.
+
+A module imports only from its own and lower layers.
+"""
 
 REPORTS_MAY_USE = {
     "bench.columns", "bench.errors", "bench.timeouts", "bench.metrics",
@@ -104,7 +107,7 @@ PURE = (
 )  # fmt: skip
 IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading", "gevent", "locust", "random", "os"}
 CLOCKLESS_NAMES = {"Arrival", "SendTime"}
-"""The names that a pure module may import from `bench.clock`: plain data."""
+"""The names that a pure module may import from `bench.clock`, because they are plain data."""
 
 KNOW_THE_FAST_PATH = {
     "bench.transport.websocket",
@@ -114,11 +117,15 @@ KNOW_THE_FAST_PATH = {
 }
 """The only modules that import the fast path.
 
-`websocket` reads messages, `tcp` reads sockets, `tls` decrypts, and `machine_checks` reports whether it was compiled.
+`websocket` reads messages with it, `tcp` reads sockets, `tls` decrypts, and `machine_checks` reports whether it was
+compiled.
 """
 
 MAKES_SOCKETS = ("bench.clock", "bench.transport.connect", "bench.simulator", "bench.load.runners.web_ui")
-"""`bench.clock` opens a dummy socket that keeps timestamps enabled; `runners.web_ui` checks that a port is free."""
+"""The modules that may create sockets.
+
+`bench.clock` opens a dummy socket that keeps timestamps enabled; `runners.web_ui` checks that a port is free.
+"""
 SOCKET_MAKERS = {"socket", "create_connection", "create_server", "socketpair", "wrap_socket", "open_connection"}
 CLOCKS = {
     "time",
@@ -149,7 +156,7 @@ STARTED = {
     "rtbench.cli.run": {"bench.load.run_files"},
     "bench.load.runners.monitor": {"bench.load.runners.otel_exporter"},
 }
-"""The modules that each module starts as processes."""
+"""For each module, the modules that it starts as processes."""
 
 
 def modules() -> dict[str, Path]:
@@ -224,10 +231,10 @@ def test_a_layer_imports_only_layers_below_it(package: str) -> None:
 
 
 def modules_used_by(name: str) -> set[str]:
-    """Return the modules of this project that a module imports, including imports within functions and for types only.
+    """Return the modules of this project that a module imports, also within functions and only for types.
 
-    Imports for types count because a cycle of such imports is a cycle for readers, too. A package is omitted if the
-    module imports only modules of the package, or if the module itself is in the package.
+    Imports for types count, because a cycle of them is a cycle for readers, too. A package is omitted if the module
+    imports only modules of the package, or if the module itself is in the package.
     """
     packages = {
         node.module
@@ -243,7 +250,7 @@ CODE = MODULES.keys() | C_MODULES.keys()
 
 
 def test_a_module_assigns_each_constant_once() -> None:
-    """If a constant had a second assignment further down, the functions above it would use the second value, too."""
+    """If a constant were assigned again further down, the functions above that line would use the second value, too."""
     given = Counter(
         (name, target.id)
         for name in MODULES
@@ -365,7 +372,7 @@ def test_clocks_are_read_only_in_bench_clock() -> None:
 
 @pytest.mark.parametrize("name", DRAWING)
 def test_a_module_that_draws_figures_computes_nothing(name: str) -> None:
-    """A drawing module may import only types from the statistics."""
+    """A module that draws figures may import only types from the statistics."""
     named = set(imports(name))
 
     assert not [module for module in named if within(module, *COMPUTING)]
@@ -395,12 +402,18 @@ def test_live_views_parse_no_names() -> None:
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ONLY_FOR_TYPES = {"_typeshed"}
 NEVER_NAMED = {"pysocks"}
-"""The distributions that no module imports by name. requests, and so azure-identity, uses pysocks for SOCKS proxies."""
+"""The distributions that no module imports by name.
+
+pysocks is used by requests, and so by azure-identity, for SOCKS proxies.
+"""
 distributions = cache(packages_distributions)
 
 
 def distribution(module: str) -> str | None:
-    """Return the distribution that contains a module, by its files. Return None for a namespace that several share."""
+    """Return the distribution whose files include the module.
+
+    Return None for a namespace that several distributions share.
+    """
     named = distributions()[module.partition(".")[0]]
     if len(set(named)) == 1:
         return canonicalize_name(named[0])
@@ -479,7 +492,7 @@ def test_factors_between_units_are_defined_only_in_bench_units() -> None:
 
 @pytest.mark.parametrize("name", C_MODULES)
 def test_every_compiled_module_can_be_imported(name: str) -> None:
-    """If the import fails, the slower general code replaces the module without notice."""
+    """If the import fails, slower general code is used instead of the module, without notice."""
     if importlib.util.find_spec(name) is None:
         pytest.skip("there was no compiler")
 
@@ -582,7 +595,10 @@ PHRASE = re.compile(r"[a-z]{2,},? [a-z]")
 
 
 def test_the_summary_contains_no_english_sentences() -> None:
-    """The summary has codes and numbers; `wording` has the texts. Descriptions of fields belong to the schemas."""
+    """The summary contains codes and numbers; `wording` contains the texts.
+
+    Descriptions of fields are in the schemas.
+    """
     sentences = {
         (name, node.value)
         for name in MODULES
@@ -633,14 +649,14 @@ MAY_KNOW = (
     "bench.protocol",
     "bench.simulator",  # the service
     "bench.doctor",  # explains the service's messages
-    "bench.remedies",  # names remedies for them
+    "bench.remedies",  # names remedies for these messages
 )
 MAY_CHOOSE = (
     *MAY_KNOW,
     "bench.target",  # an address determines its dialect
     "rtbench.calibrate.ground_truth",  # reads what the simulator sent
 )
-"""The modules that may name a particular dialect. All others use the one that they receive or look up by its name."""
+"""The modules that may name a particular dialect. All others receive a dialect or look one up by its name."""
 
 
 def constants(name: str) -> Iterator[str]:
@@ -654,7 +670,7 @@ def test_only_the_permitted_modules_contain_a_service_s_event_names() -> None:
     others = [name for name in MODULES if within(name, "bench") and not within(name, *MAY_KNOW)]
     texts = {(name, text) for name in others for text in constants(name)}
 
-    # The outcome has the same spelling as a code of one service.
+    # This outcome has the same spelling as a code of one service.
     texts -= {(name, "session_expired") for name in others}
     assert {(name, text) for name, text in texts if text in WORDS or LIKE_A_NAME.fullmatch(text)} == set()
 

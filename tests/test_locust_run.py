@@ -1,4 +1,4 @@
-"""Environment variables that a run started by a command does not inherit, and errors about its words."""
+"""Runs that a command starts: the environment variables that they do not inherit, their last lines, and their start."""
 
 from __future__ import annotations
 

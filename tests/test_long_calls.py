@@ -14,11 +14,14 @@ from bench.simulator.profile import TokenCache, default_profile
 from tests.test_talking import Talked, converse, decoded
 
 ROOM = 900
-"""The context limit in tokens. A letter of the caller's text is a quarter of a token."""
+"""The limit of the context in tokens. Each letter of the caller's text counts as a quarter of a token."""
 
 
 def talk(lengths: list[int], retained: float) -> Talked:
-    """Run a session of turns with these numbers of tokens. A truncation retains the share `retained` of the context."""
+    """Run a session whose turns have these numbers of tokens.
+
+    A truncation retains the share `retained` of the context.
+    """
     profile = replace(default_profile(), context_limit_tokens=ROOM, cache=TokenCache(0, 64))
     turns = [TextTurn("x" * 4 * tokens, name=f"t{at}") for at, tokens in enumerate(lengths)]
     truncation = {"type": "retention_ratio", "retention_ratio": retained} if retained < 1 else "auto"

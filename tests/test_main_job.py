@@ -1,6 +1,6 @@
 """One real run for each part of the main job: text turns, voice turns, two targets compared and checked, workers.
 
-Of the tests that start processes, only these belong to the small circle. All other cases are in tests/system.
+These are the only tests of the small circle that start processes. All other such tests are in tests/system.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def test_a_run_has_a_row_for_every_turn_that_the_service_was_asked_for(tmp_path:
     assert ended.returncode in (0, 4), ended.stderr
     assert len(turns) == totals["turns_started"] == asked == 24
     assert totals["turns"] == {"ok": 24}
-    assert totals["sessions"] == {"ok": 8}  # including those that waited to connect
+    assert totals["sessions"] == {"ok": 8}  # including the sessions that waited to connect
     assert not (folder / "spool").exists()
 
 
@@ -90,7 +90,8 @@ def test_two_targets_under_the_same_drift_are_compared_in_one_run(
     printed = capsys.readouterr()
     assert (compared in (0, 4), printed.err) == (True, "")
     assert "slow" in printed.out
-    # The value exceeds the limit. But turns with the same drift are alike, so the sample can be too small to decide.
+    # The value exceeds the limit. But all turns have the same drift and are alike, so the sample can be too small to
+    # decide.
     (tmp_path / "ci.yaml").write_text("ttfa:\n  - p(50)<1ms\n  - p(50)<+10%\n")
     checked = status("check", folder, "--thresholds", tmp_path / "ci.yaml")
     assert checked in ((1, 3) if compared == 0 else (4,))

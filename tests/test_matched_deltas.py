@@ -1,4 +1,4 @@
-"""A session that matches the deltas of a reply decides as one that decodes each message."""
+"""A session that matches the deltas of a reply makes the same decisions as one that decodes each message."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Cancellable(Service):
 
 
 def in_words(response_id: str, words: list[str], ends_ns: int = 5_000 * MS, gap_ns: int = 20 * MS) -> list[PeerAnswer]:
-    """Return a reply with 100 ms of audio for each word. It ends long after its last delta."""
+    """Return a reply with 100 ms of audio for each word. The reply ends long after its last delta."""
     answers = [(50 * MS, created(response_id))]
     for place, word in enumerate(words):
         at_ns = 100 * MS + place * gap_ns
@@ -62,7 +62,7 @@ def in_words(response_id: str, words: list[str], ends_ns: int = 5_000 * MS, gap_
 
 
 def interrupted_at_ms(script: PreparedScript, transport: MemoryTransport) -> tuple[list[str], float | None]:
-    """Run a session. Return its turns' outcomes and the instant in ms of its first `response.cancel`, if any."""
+    """Run a session. Return the outcomes of its turns, and the instant in ms of its first `response.cancel`, if any."""
     begun_ns = transport.now_ns()
     session, _, listening = seated(script, transport)
     session.run()

@@ -1,4 +1,7 @@
-"""The files of docs/observability agree. The dashboard's queries are in tests/system/end_to_end/test_runs.py."""
+"""The files of docs/observability agree with each other.
+
+The dashboard's queries are tested in tests/system/end_to_end/test_runs.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names that users import: each is the one in our module, whatever other modules are on the user's path."""
+"""The names that users import. Each comes from our module, even if the user's path has another module of that name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ import pytest
 import rtbench
 
 LOCUST = "bench.load.user"
-"""It imports Locust, which patches the process's standard library. Scenarios import from `rtbench` instead."""
+"""The module that imports Locust, which patches the process's standard library.
+
+Scenarios import from `rtbench` instead.
+"""
 TREE = ast.parse(Path(rtbench.__file__).read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,7 @@
-"""Files of others are read, or refused with a short message: no RecursionError, and no endless wait."""
+"""Files from other people are read, or refused with a short message.
+
+They cause neither a RecursionError nor an endless wait.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,7 @@ def test_any_json_input_is_read_or_refused_with_one_printable_line(data: bytes |
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Path:
-    """Create a named pipe without a writer. Opening it to read blocks forever."""
+    """Create a named pipe to which nothing writes. Opening the pipe to read blocks forever."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     return path
@@ -104,7 +107,7 @@ def test_read_file_refuses_a_file_above_the_maximum_size(tmp_path: Path) -> None
         read_file(tmp_path / "a", 3)
 
 
-# Functions that read JSON from others.
+# Functions that read JSON from other people.
 
 
 def facts_of(folder: Path, json: bytes) -> PartFacts:
@@ -136,7 +139,7 @@ LATER = {
     "a summary": in_file(lambda path: read_summary(path.parent), "summary.json"),
     "a history": in_file(load_history, "history.jsonl"),
 }
-"""Functions that raise a UsageError of one line."""
+"""Functions that raise a UsageError whose message is one line."""
 
 
 @pytest.mark.parametrize("kind", LATER)
@@ -158,7 +161,7 @@ NOT_THERE: dict[str, tuple[Callable[[Path, bytes], object], object]] = {
         (),
     ),
 }
-"""Functions that return the same as if the file or value did not exist."""
+"""Functions that return the same result as if the file or the value did not exist."""
 
 
 def _base64(data: bytes) -> str:

@@ -145,14 +145,14 @@ def test_a_chunk_is_late_if_its_delay_exceeds_a_tenth_of_its_length(slow_ms: int
 
 
 def test_a_late_chunk_does_not_delay_later_chunks() -> None:
-    """Each send takes the time of one and a half chunks."""
+    """Each send takes as long as one and a half chunks last."""
     transport = SlowTransport(Service())
     transport.slow_ns = 150 * MS
     session, _, listening = seated(build_script(play(400, chunk_ms=100)), transport)
     session.run()
 
     lags_ms = [lag // MS for lag in listening.lags_ns if lag is not None]
-    assert lags_ms == [150, 200, 250, 300]  # 150 ms for each send, no waits in between
+    assert lags_ms == [150, 200, 250, 300]  # each send takes 150 ms, and there are no waits in between
 
 
 def test_a_pause_is_as_long_as_the_script_says() -> None:
@@ -191,7 +191,7 @@ class Dawdling(Listening):
 
 @pytest.mark.parametrize(("updated_ms", "outcome"), [(1_980, "ok"), (2_001, "timeout:session")])
 def test_settings_that_are_sent_late_have_the_rest_of_the_session_timeout(updated_ms: int, outcome: str) -> None:
-    """The process is suspended for an hour after the greeting. The greeting arrives 10 ms after the start."""
+    """After the greeting, which arrives 10 ms after the start, the process is suspended for an hour."""
     service = Service(settings_ns=updated_ms * MS)
     transport = GuardedTransport(service)
 
@@ -882,7 +882,7 @@ def test_an_acknowledgement_after_the_turn_is_not_awaited() -> None:
 
 
 def test_transmit_timestamps_are_polled_only_when_one_is_due() -> None:
-    """A reply of any number of deltas needs two polls: one after the send, and one at the acknowledgement."""
+    """For a reply of any number of deltas two polls are enough: one after the send, and one at the acknowledgement."""
 
     def looks(deltas: int) -> int:
         def turn(response_id: str) -> list[tuple[int, bytes]]:

@@ -29,7 +29,7 @@ TALK = "steps:\n  - text: One\n  - clap: 0.1\n  - text: Two\n"
 
 @dataclass(frozen=True)
 class Clap(Step):
-    """The caller claps this many seconds after the end of the previous turn."""
+    """A step in which the caller claps this many seconds after the end of the previous turn."""
 
     verb: ClassVar = "clap"
 
@@ -41,7 +41,7 @@ class Clap(Step):
 
 @dataclass(frozen=True)
 class ClapWithin(Clap):
-    """The caller claps this many seconds after the input of the previous turn was sent."""
+    """A step in which the caller claps this many seconds after the input of the previous turn was sent."""
 
     @property
     def within_turn(self) -> bool:

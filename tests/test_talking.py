@@ -105,7 +105,7 @@ LOUD = 3_000
 
 
 def sound(*lengths_ms: float, level: int = LOUD, seed: int = 1) -> np.ndarray[Any, np.dtype[np.int16]]:
-    """Return silence, speech, silence, … of these lengths. Every sample of speech has the same amplitude."""
+    """Return samples with silence, speech, silence, … of these lengths. All speech has the same amplitude."""
     signs = np.random.default_rng(seed).choice([-level, level], round(RATE_HZ * sum(lengths_ms) / 1_000))
     edges = [0, *(round(RATE_HZ * ms / 1_000) for ms in accumulate(lengths_ms))]
     for begin, end in list(pairwise(edges))[::2]:
@@ -183,7 +183,7 @@ class Talked:
 
 
 def over_reply(turn: AudioTurn, cue: InterruptTrigger, *, verify: bool = False) -> InterruptStep:
-    """Return a step with the speech of this turn, spoken during the reply to the previous turn."""
+    """Return a step that speaks the recording of this turn during the reply to the previous turn."""
     return InterruptStep(
         InterruptSettings(audio=turn.audio, cue=cue, verify_truncation=verify), name=turn.name, chunk_ms=turn.chunk_ms
     )
@@ -238,7 +238,7 @@ NAMES = {
     "response.audio_transcript.done": "transcript_done",
     "response.done": "response_done",
 }
-"""Event type (in the preview spelling) → the instant of its first occurrence in a response."""
+"""For each event type (in the preview spelling), the name of the instant of its first occurrence in a response."""
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 METRICS = {
     "ttfa": ("measured_from", "first_audio"),
@@ -262,7 +262,7 @@ Exact = Any
 class Truth:
     """The ground truth of a conversation in which every turn got one reply, in order.
 
-    `edges`: number of a voice turn → its first sample of speech and the sample after the last.
+    `edges` holds, by the number of a voice turn, its first sample of speech and the sample after the last.
     """
 
     def __init__(self, talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
@@ -310,7 +310,7 @@ class Truth:
         return came
 
     def words(self, number: int) -> tuple[str, str]:
-        """Return the text of the service's reply in a turn and its transcript of the caller."""
+        """Return two texts of a turn: the text of the service's reply, and the service's transcript of the caller."""
         said = [
             decoded(sent.body) for sent in self._answer(number) if sent.type.endswith(("text.done", "transcript.done"))
         ]
@@ -411,7 +411,7 @@ def truth_of_the_start(talk: Talked) -> dict[str, int]:
 
 
 def truth_of_the_first_answer(talk: Talked, edges: Mapping[int, tuple[int, int]]) -> Exact:
-    """Return the time from dialling to the first audible sample, minus the caller's time in the ready session."""
+    """Return the time from dialling to the first audible sample, minus the caller's own time in the ready session."""
     instants = Truth(talk, edges).instants(1)
     ready_ns = next(sent.due_ns for sent in talk.simulator.said if sent.type == "session.updated")
     origin_ns = instants["request_sent"] if "request_sent" in instants else instants["speech_end"]
@@ -523,10 +523,10 @@ def test_background_noise_does_not_move_the_end_of_speech() -> None:
     check(talk, dict.fromkeys((1, 2), EDGES))
 
 
-# A VAD that takes a pause for the end.
+# A VAD that mistakes a pause for the end.
 
 HALTING = (30, 500, 600, 500)
-"""Silence, speech, pause, speech, in ms."""
+"""The lengths of silence, speech, a pause and speech, in ms."""
 
 
 def test_a_reply_to_a_pause_that_is_cancelled_fails_only_its_turn() -> None:
@@ -648,7 +648,7 @@ The event is dropped (`lost`), sent `twice`, delayed (a number of ns), or preced
 
 
 class Troubled(Simulator):
-    """A simulator with faults at events of given numbers. If `endless`, it never sends `response.done`."""
+    """A simulator with faults at the events that have these numbers. If `endless`, it never sends `response.done`."""
 
     def __init__(
         self, dialect: Dialect, profile: Profile, seed: int, troubles: Mapping[int, Trouble], *, endless: bool = False
@@ -779,9 +779,9 @@ CALLS = st.builds(
 
 @dataclass
 class Conversation:
-    """A conversation before its start. `ends_ns`: the end of the run.
+    """A conversation before its start. `ends_ns` is the time at which the run ends.
 
-    `responses`: the number of responses that the budget allows.
+    `responses` is the number of responses that the budget allows.
     """
 
     script: PreparedScript
@@ -840,7 +840,7 @@ def test_every_conversation_ends_and_every_turn_has_one_outcome(held: Conversati
             "truncate_sent",
                  "truncated")  # fmt: skip
         arrived = {name: at_ns for name, at_ns in turn.instants.items() if name not in later}
-        assert max(arrived.values()) == turn.instants["ended"]  # The instants in `later` may be later.
+        assert max(arrived.values()) == turn.instants["ended"]  # The instants that `later` names may follow the end.
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])

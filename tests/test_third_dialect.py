@@ -1,7 +1,7 @@
 """A dialect that has nothing in common with the shipped ones: one object suffices to run and measure a session.
 
-It is like a walkie-talkie. The service sends no greeting. A message has one key as its name and no IDs. One message may
-have several meanings. Audio has 16,000 samples per second.
+The dialect resembles a walkie-talkie. The service sends no greeting. A message has one key, which is its name, and no
+IDs. One message may have several meanings. Audio has 16,000 samples per second.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Sessions with a service that violates the protocol, for tests and fuzzing, and the properties that still hold."""
+"""Sessions with a service that violates the protocol, and the properties that hold even then.
+
+Tests and fuzzing use them.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,7 @@ def played(
 
 
 def check_ended(timeline: Timeline, turns: list[TurnObservation]) -> None:
-    """Check the properties of any ended session: each turn has one outcome, and the counts add up."""
+    """Check the properties that every ended session has: each turn has one outcome, and the counts add up."""
     session = timeline.session()
     assert [turn.turn for turn in turns] == list(range(1, session.turns_started + 1))
     assert session.turns_ended == session.turns_started
@@ -91,7 +94,7 @@ def check_ended(timeline: Timeline, turns: list[TurnObservation]) -> None:
 
 
 def check_instants(turn: TurnObservation) -> None:
-    """Check the properties of the instants of any turn."""
+    """Check the properties that the instants of every turn have."""
     instants = turn.instants
     while_open = {at_ns for name, at_ns in instants.items() if name != "input_transcribed" and "audible" not in name}
     assert turn.start_ns <= min(while_open)
@@ -133,7 +136,7 @@ def spoil(came: list[bytes], random: Random, *ways: str) -> None:
         case "move" if came:
             came.insert(place, came.pop(random.randrange(len(came))))
         case "document" if place < len(came):
-            with suppress(ValueError, RecursionError):  # it was corrupted before
+            with suppress(ValueError, RecursionError):  # an earlier change has corrupted the message
                 came[place] = dumped(damaged_document(random, json.loads(came[place])), random.choice(LEVELS)).encode()
         case "bytes" if place < len(came):
             came[place] = damaged_bytes(random, came[place])
@@ -149,7 +152,10 @@ ENDS: tuple[Callable[[Timeline, int], None], ...] = (
 
 
 def played_badly(random: Random, *ways: str) -> tuple[Timeline, list[TurnObservation]]:
-    """Return the timeline and the turns for messages that are corrupted in some of these ways and end early."""
+    """Run a session whose messages are corrupted in some of these ways and end early.
+
+    Return its timeline and its turns.
+    """
     dialect, outputs, came = whole_log(random)
     for _ in range(random.randint(0, 8)):
         spoil(came, random, *ways)

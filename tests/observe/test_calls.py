@@ -1,4 +1,4 @@
-"""Turns in which the service calls functions, answers in several items, or sends fillers while its caller waits."""
+"""Turns in which the service calls functions, answers in several items, or sends fillers while the caller waits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.helpers import LOUD, MS, Talk, after_ms, at, created, done, error, me
 
 
 def item(kind: str, response_id: str, item_id: str, **fields: Any) -> bytes:
-    """Return the event that an item of a response was added, or is done (`kind`)."""
+    """Return the event that reports an item of a response as added or as done (`kind`)."""
     described = {"id": item_id, "type": "message"} | fields
     return message(f"response.output_item.{kind}", response_id=response_id, item=described)
 
@@ -36,7 +36,10 @@ def audio(response_id: str, item_id: str, payload: str = LOUD) -> bytes:
 
 
 def called(talk: Talk, at_ms: float = 100, response_id: str = "r1", *call_ids: str) -> None:
-    """Receive a response that calls functions at intervals of 10 ms. It is done 15 ms after the last call was added."""
+    """Receive a response that calls functions at intervals of 10 ms.
+
+    The response is done 15 ms after its last call was added.
+    """
     talk.hear(at_ms, created(response_id))
     for number, call_id in enumerate(call_ids or ("c1",), 1):
         talk.hear(at_ms + 10 * number, call_added(response_id, call_id, f"function_{call_id}"))
@@ -262,7 +265,7 @@ def updated(**settings: Any) -> bytes:
 
 
 def talk_with_filler(*, service_responds: bool = False) -> Talk:
-    """Return a talk in which a function runs and the service sends a filler from 400 to 600 ms."""
+    """Return a talk in which a function runs. While it runs, the service sends a filler from 400 to 600 ms."""
     talk = Talk(service_responds=service_responds)
     if service_responds:
         speaks(talk, end_ms=50, functions=True)

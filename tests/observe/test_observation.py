@@ -24,7 +24,7 @@ from tests.examples import thorough
 from tests.helpers import AT_NS, MS, at, build_observation, build_session
 
 NOTHING_ELSE = {"stall_duration_ns": None, "network_rtt_ns": None}
-"""No durations from columns of their own."""
+"""The durations that have columns of their own, here all unknown."""
 
 
 def test_a_turn_s_metrics_are_differences_of_its_instants() -> None:

@@ -36,7 +36,7 @@ def sound(silent_ms: float, loud_ms: float = 0, audio: AudioFormat = PCM, level:
 
 
 def played(*deltas: tuple[float, bytes], jitter_ms: float = 50, audio: AudioFormat = PCM) -> ItemPlayer:
-    """Return a player that received these deltas, each at its time in ms."""
+    """Return a player that has received these deltas. Each delta is given as its arrival in ms and its audio."""
     player = ItemPlayer(audio, round(jitter_ms * MS), AT_NS)
     for at_ms, data in deltas:
         assert player.add(AT_NS + round(at_ms * MS), len(data), raw(data))
@@ -153,10 +153,10 @@ def test_playback_equals_that_of_a_player_that_handles_single_samples(
     assert player.stall_count == ran_dry
 
 
-# The uncertainty of its results.
+# The uncertainty of the player's results.
 
 ARRIVED = st.lists(st.tuples(st.integers(0, 120), st.integers(0, 200), st.integers(0, 200)), min_size=1, max_size=12)
-"""For each delta: ms since the one before, the uncertainty of its arrival, and a maximum of its actual error, in ms."""
+"""For each delta, in ms: the time since the last one, the uncertainty of its arrival, and its maximum actual error."""
 
 
 @thorough

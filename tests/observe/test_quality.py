@@ -36,7 +36,7 @@ WORDS = st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=3), min_si
 
 
 def edits(one: list[str], other: list[str]) -> int:
-    """Return the minimum number of words to change, delete or insert, with another algorithm than the library's."""
+    """Return the minimum number of words to change, delete or insert. The algorithm is another than the library's."""
     row = list(range(len(other) + 1))
     for word in one:
         above, row = row, [row[0] + 1]
@@ -132,7 +132,7 @@ def test_a_task_succeeds_if_the_reply_contains_or_matches_the_expected_text(
 
 
 def answering(*words: str) -> Callable[[str], list[PeerAnswer]]:
-    """Return a reply with these transcripts, one event each."""
+    """Return a function that replies with these transcripts, each in an event of its own."""
 
     def answer(response_id: str) -> list[PeerAnswer]:
         transcripts = [

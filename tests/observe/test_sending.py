@@ -1,4 +1,4 @@
-"""Transmit timestamps of the kernel: the instants that they change, by how much, and timestamps without effect."""
+"""Transmit timestamps of the kernel: the instants that they change, the changes, and timestamps without effect."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_timeout_counts_from_the_kernel_timestamp(limit: str) -> None:
 
 
 def requested_after(*reports: tuple[float, int, bool]) -> TurnObservation:
-    """Return a turn that was requested at 10 ms with ticket 1, with these timestamps of the kernel."""
+    """Return a turn whose request was sent at 10 ms with ticket 1, after the kernel reported these timestamps."""
     talk = Talk()
     ask(talk, 10)
     for at_ms, ticket, acknowledged in reports:
@@ -212,7 +212,7 @@ def test_a_kernel_timestamp_is_applied_until_the_turn_is_delivered() -> None:
 
 Happening = Callable[[Talk], None]
 Stamp = tuple[int, float, float, int]
-"""Ticket, when the message left, when it was acknowledged, and the earliest position at which this can be reported."""
+"""Ticket, when the message left, when it was acknowledged, and the earliest position of the report of these times."""
 
 
 def typed() -> tuple[list[Happening], list[Stamp]]:

@@ -56,13 +56,13 @@ def silent(*, service_responds: bool = True) -> Talk:
 
 
 def detect_the_sound(talk: Talk) -> None:
-    """Receive the events of a VAD that takes the sound for speech."""
+    """Receive the events of a VAD that mistakes the sound for speech."""
     talk.hear(10_100, speech_started("item_s"))
     talk.hear(10_900, speech_stopped("item_s"), committed("item_s"))
 
 
 def then_speaks(talk: Talk) -> bool | None:
-    """Send the next turn, which is answered and ends well. Return its `false_reply`."""
+    """Send the next turn, which gets an answer and succeeds. Return its `false_reply`."""
     talk.timeline.apply(inputs.SoundEnded())
     speaks(talk, 2, 20_000, 21_000)
     hears(talk, 21_500, "item_2")
@@ -155,7 +155,7 @@ TOKENS = st.integers(1, 4_000)
 
 @dataclass
 class Conversation:
-    """A conversation as the service stores it: the tokens of its instructions and of its items, the oldest first."""
+    """A conversation as the service stores it: the tokens of its instructions and of each item, the oldest first."""
 
     instructions: int = 50
     items: list[int] = field(default_factory=list)

@@ -57,7 +57,7 @@ from tests.observe.misbehaving import check_ended, failed, played, played_badly,
 AUDIO, TEXT = {"wants_audio": True}, {"wants_audio": False}
 
 
-# The end of a turn, and whether its session ends with it. Every turn is requested at 0 ms, before these messages.
+# How a turn ends, and whether its session ends with it. Every turn is requested at 0 ms, before these messages arrive.
 ENDINGS: dict[str, tuple[dict[str, bool], list[bytes], str, bool]] = {
     "audio": (AUDIO, [created("r1"), delta(GA, "audio", "r1"), done("r1")], "ok", False),
     "text": (TEXT, [created("r1"), delta(GA, "text", "r1"), done("r1")], "ok", False),
@@ -243,7 +243,8 @@ def test_a_turn_times_out_only_if_the_next_event_certainly_came_after_the_deadli
     assert (turn.outcome, after_ms(turn, "ended")) == (outcome, 3_100 if outcome == STARVED else 2_000)
     assert (outcome_class(turn.outcome) == "unfinished") == (outcome == STARVED)
     assert ("did not run" in turn.detail) == (outcome == STARVED)
-    assert ("first_reply" in talk.timeline.session().instants) == (outcome == STARVED)  # it arrived at some time
+    # in this case the first reply did arrive
+    assert ("first_reply" in talk.timeline.session().instants) == (outcome == STARVED)
 
 
 def test_a_turn_that_may_have_timed_out_and_then_fails_is_failed() -> None:
@@ -259,7 +260,7 @@ def test_a_turn_that_may_have_timed_out_and_then_fails_is_failed() -> None:
 
 @pytest.mark.parametrize("gap_ms", [1, 60])
 def test_events_that_do_not_extend_a_timeout_do_not_prevent_it(gap_ms: int) -> None:
-    """Deltas never stop, and each has an uncertainty of up to 1 s. Nevertheless the response times out."""
+    """Deltas arrive without end, each with an uncertainty of up to 1 s. Nevertheless the response times out."""
     talk = Talk(wanted=2, response=2)
     talk.ask(0)
     talk.hear(0, created("r1"))
@@ -356,7 +357,7 @@ def audio_of_items(count: int) -> list[bytes]:
 
 
 ENDLESS: dict[str, tuple[dict[str, int], list[bytes], bytes]] = {
-    # (limits, the messages of a turn that just meets them, the message that exceeds one)
+    # (limits, the messages of a turn that just stay within the limits, the message that exceeds a limit)
     "events": ({"MAX_EVENTS": 100}, [created("r1")] * 100, created("one more")),
     "bytes": ({"MAX_BYTES": 11 * len(delta(GA, "audio", "r2"))}, [delta(GA, "audio", "r2")] * 11, done("r2")),
     "items": ({}, [created("r1"), *audio_of_items(MAX_ITEMS)],
@@ -505,7 +506,8 @@ def test_a_session_whose_script_was_played_is_ok_even_with_failed_turns() -> Non
 def test_a_session_has_the_instants_headers_and_settings_that_were_reported() -> None:
     talk = Talk(ready=False)
     instants = {"dns_done": at(41), "opened": at(49)}
-    talk.timeline.apply(inputs.Connected(instants, {"x-ms-region": "here"}, 40 * MS))  # 40 ms: the wait for a token
+    # 40 ms: the time that the session waited for a token
+    talk.timeline.apply(inputs.Connected(instants, {"x-ms-region": "here"}, 40 * MS))
     talk.hear(50, session_created())
     ready_before = talk.timeline.facts.is_ready
     talk.send(51, "session.update", wire_bytes=300)
@@ -626,7 +628,7 @@ def test_a_turn_has_the_instants_of_its_events() -> None:
         (55, delta(GA, "audio", "r1", "")),
         (60, part_done(GA, "audio", "r1")),
         (70, part_done(GA, "transcript", "r1")),
-        (75, transcribed("item_7")),  # of another item
+        (75, transcribed("item_7")),  # the transcript of another item
         (80, transcribed("item_9")),
         (90, done("r1", usage=usage(audio_out=20))),
     ):
@@ -820,7 +822,8 @@ def test_gaps_are_measured_only_between_certain_timestamps(
     talk.ask(0)
     for place, error_ns in enumerate(errors_ns):
         talk.hear(100 + 20 * place, delta(GA, "audio", "r1"), error_ns=error_ns)
-        talk.hear(105 + 20 * place, delta(GA, "transcript", "r1"), error_ns=9 * MS)  # irrelevant to audio
+        # the uncertainty of transcripts does not affect audio
+        talk.hear(105 + 20 * place, delta(GA, "transcript", "r1"), error_ns=9 * MS)
     talk.hear(900, done("r1"))
 
     turn = talk.only()
@@ -1004,7 +1007,10 @@ def test_batched_deltas_have_the_same_effect_as_single_ones(
 
 
 def tell_run(together: Talk, single: Talk, run: list[tuple[str, int, int, int]], at_ms: int) -> int:
-    """Apply deltas of a reply together to one talk and one by one to the other. Return when the last one arrived."""
+    """Apply deltas of a reply: to one talk all together, to the other one by one.
+
+    Return the arrival of the last delta.
+    """
     deltas = []
     for kind, later_ms, size, error_ns in run:
         at_ms += later_ms

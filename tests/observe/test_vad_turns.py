@@ -1,4 +1,4 @@
-"""The timeline if the service detects the end of speech: a turn's events, the reply that counts, and the turn's end."""
+"""The timeline if the service detects the end of speech: a turn's events, its end, and the reply that counts."""
 
 from __future__ import annotations
 
@@ -151,7 +151,8 @@ def test_a_timeout_during_the_caller_s_speech_takes_effect_at_the_end_of_speech(
 def test_first_delta_does_not_expire_while_the_service_still_replies_to_a_pause() -> None:
     talk = vad(first_delta=1)
     speaks(talk)
-    talk.hear(1_500, speech_stopped("item_1", audio_end_ms=150), committed("item_1"))  # a pause; speech ends at 200 ms
+    # a pause; the speech itself ends at 200 ms
+    talk.hear(1_500, speech_stopped("item_1", audio_end_ms=150), committed("item_1"))
     talk.hear(1_600, created("r1"), delta(GA, "audio", "r1"))
     talk.hear(1_700, speech_started("item_2"))
     hears(talk, 2_000, "item_2")
@@ -166,7 +167,7 @@ def test_first_delta_does_not_expire_while_the_service_still_replies_to_a_pause(
 
 
 def split(talk: Talk, **changes: Any) -> None:
-    """Receive the events of a VAD that takes a pause at 700 ms for the end, commits the audio, and begins to answer."""
+    """Receive the events of a VAD that mistakes a pause at 700 ms for the end, commits the audio and answers it."""
     talk.begin_speech(0, **changes)
     talk.hear(60, speech_started("item_1"))
     hears(talk, 700)
@@ -231,9 +232,9 @@ def test_after_a_reply_to_a_pause_the_next_reply_counts(done_ms: int) -> None:
 
 
 def answered_twice(*last: bytes) -> TurnObservation:
-    """Return a turn whose pause got a complete answer (20 audio tokens).
+    """Return a turn in which the service answered the speech before a pause completely (20 audio tokens).
 
-    `last`: the answer to the speech after the pause.
+    `last` holds the messages that answer the speech after the pause.
     """
     talk = vad()
     split(talk)
@@ -360,9 +361,9 @@ def test_without_create_response_an_unrequested_response_does_not_count() -> Non
 
 
 def split_and_answered(*late: tuple[float, bytes]) -> TurnObservation:
-    """Return a turn with commits at 705 and 1,905 ms that is done at 2,400 ms.
+    """Return a turn that has commits at 705 and 1,905 ms and is done at 2,400 ms.
 
-    `late`: the messages that arrive later, with their times in ms.
+    `late` holds the messages that arrive later, with their times in ms.
     """
     talk = vad()
     talk.begin_speech(0, transcription_due=True)
@@ -433,7 +434,7 @@ def test_a_turn_has_input_transcribed_only_if_its_last_commit_was_transcribed() 
     assert (turn.input_text, "input_transcribed" in turn.instants) == ("Hello", False)
 
 
-# Expected events of a script.
+# Events that a script expects.
 
 
 @pytest.mark.parametrize(("noticed_ms", "missing"), [(2_000, False), (2_001, True)], ids=["just in time", "too late"])
@@ -495,7 +496,7 @@ def test_an_expectation_for_a_past_event_or_an_ended_turn_has_no_effect() -> Non
     assert (misses_expected_event(came), came.deadline()[:2]) == (False, (at(11_000), "timeout:end_of_turn"))
 
 
-# When the service is idle and the caller may speak again.
+# The instants at which the service is idle and the caller may speak again.
 
 
 def test_the_service_is_quiet_when_all_speech_is_committed_and_answered() -> None:
@@ -567,11 +568,11 @@ LIMITS: dict[str, Any] = {"end_of_turn": 3.0, "first_delta": 3.0, "next_delta": 
 
 
 def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
-    """Run one step, of the client or of the service, at an instant. Return whether turn `number` begins with it."""
+    """Run one step of the client or of the service at an instant. Return whether the step begins turn `number`."""
     timeline = talk.timeline
     if isinstance(step, bytes):
         talk.hear(now_ms, step)
-    else:  # a client that sends has waited until this instant
+    else:  # before a client sends, it has waited until this instant
         timeline.expire(at(now_ms))
         assert timeline.next_deadline_ns > at(now_ms)
     begins = step in ("begin", "type") and timeline.turns.are_all_over and not timeline.is_over
@@ -699,7 +700,7 @@ def test_an_instant_that_was_withdrawn_has_no_uncertainty() -> None:
     talk.begin_speech(0)
     talk.hear(60, speech_started("item_1"), error_ns=1)
     hears(talk, 500)
-    answers(talk, 550)  # The VAD took a pause for the end. The end of the remaining speech is still missing.
+    answers(talk, 550)  # The VAD has mistaken a pause for the end. The end of the remaining speech is still missing.
     talk.timeline.apply(inputs.SessionFailed("unfinished", at(1_000)))
 
     turn = talk.only()
@@ -716,7 +717,7 @@ def records(talk: Talk, to_ms: int) -> None:
 
 
 def begins(talk: Talk, begin_ms: int = 100, number: int = 1, **changes: Any) -> None:
-    """Send audio up to the caller's first sample of speech, which is the last sample of its chunk."""
+    """Send audio up to the first sample of the caller's speech. This sample is the last one of its chunk."""
     records(talk, begin_ms - 100)
     talk.begin_speech(begin_ms, number, **changes)
 
@@ -803,7 +804,7 @@ OWN = {
 
 
 def send_vad_turn(talk: Talk, *, clock: bool) -> None:
-    """Send a whole turn, whose speech the VAD detects up to its end at 1,400 ms.
+    """Send a whole turn. The VAD detects its speech up to the end at 1,400 ms.
 
     The service creates a response to the turn.
     """
@@ -873,7 +874,7 @@ def test_a_requested_reply_ends_its_turn_even_if_speech_is_being_detected() -> N
     assert (talk.only().outcome, talk.taken[0].response_id, after_ms(talk.taken[0], "ended")) == ("ok", "r1", 2_400)
 
 
-# The position up to which a VAD has received the speech, with or without the silence after it.
+# The position up to which a VAD has received the speech. The silence after the speech may count or not.
 
 
 @pytest.mark.parametrize(
@@ -908,13 +909,13 @@ def test_an_audio_clock_that_restarts_at_each_commit_is_handled() -> None:
     assert (talk.only().outcome, after_ms(talk.taken[0], "speech_stopped")) == ("ok", 11_200)
 
 
-# A pause that was taken for the end and answered.
+# A pause that the VAD mistook for the end, and that the service answered.
 
 
 def answered_pause(talk: Talk, done_ms: int) -> None:
     """Send speech from 100 to 1,100 ms.
 
-    The VAD ends the speech at 800 ms, and its answer to that part is done at `done_ms`.
+    The VAD ends the speech at 800 ms. The answer to this first part is done at `done_ms`.
     """
     begins(talk)
     talk.hear(200, speech_started("item_1", audio_start_ms=0))
@@ -1012,7 +1013,7 @@ def test_noise_that_ends_before_the_speech_is_not_the_turn_s_even_if_reported_la
     assert talk.timeline.session().unattributed_commits == 1
 
 
-# Responses that were awaited in vain.
+# Responses for which the client waited in vain.
 
 
 @pytest.mark.parametrize("ends_ms", [200, 600])
@@ -1021,7 +1022,7 @@ def test_a_response_to_noise_before_the_turn_never_becomes_the_turn_s(ends_ms: i
     talk.hear(10, speech_started("noise"), speech_stopped("noise"), committed("noise"))
     talk.timeline.apply(inputs.StoppedWaiting())
     begins(talk, 20_000)
-    talk.hear(20_050, created("r0"))  # after the client stopped waiting
+    talk.hear(20_050, created("r0"))  # the client has already stopped waiting
     talk.hear(20_060, speech_started("item_1"))
     ends(talk, 20_000 + ends_ms)
     talk.hear(20_900, speech_stopped("item_1"))
@@ -1163,7 +1164,7 @@ def test_a_reply_to_noise_without_response_ids_is_not_awaited_between_turns() ->
 
 
 def outside(talk: Talk, at_ms: float = 0, number: int = 1) -> None:
-    """Send a turn that requests its response out of band."""
+    """Send a turn that requests an out-of-band response."""
     talk.ask(at_ms, number, out_of_band=True, wants_audio=False)
 
 

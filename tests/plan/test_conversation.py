@@ -25,7 +25,7 @@ SIDES = st.integers(1, 65_535)
 
 
 def jpeg(width: int, height: int, *segments: bytes, fill: int = 0) -> bytes:
-    """Return the beginning and the end of a JPEG with these segments before its frame header."""
+    """Return the beginning and the end of a JPEG file. These segments precede its frame header."""
     size = height.to_bytes(2) + width.to_bytes(2)
     others = b"".join(b"\xff\xe0" + (len(segment) + 2).to_bytes(2) + segment for segment in segments)
     return b"\xff\xd8" + others + b"\xff" * fill + b"\xff\xc0\x00\x0b\x08" + size + b"\x01\x01\x11\x00\xff\xd9"

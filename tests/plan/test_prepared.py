@@ -1,4 +1,4 @@
-"""`CompiledScript`: the messages that a session sends, and when."""
+"""Prepared scripts: the messages that a session sends, and when it sends them."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_an_open_microphone_sends_silence_between_turns(format: AudioFormatName,
     assert script.turns[0].silence_chunks == script.silence_chunks
     assert message.duration_ns == chunk_ms * MS
     assert message.audio_bytes == wire.bytes_per_s * chunk_ms // 1_000
-    assert np.abs(wire.decode(audio_of([message])).astype(int)).max() <= 8  # A-law has no zero
+    assert np.abs(wire.decode(audio_of([message])).astype(int)).max() <= 8  # A-law has no code for zero
     assert not message.instants
 
 
@@ -241,7 +241,8 @@ def test_trailing_silence_separates_the_end_of_speech_from_its_last_pause(
 ) -> None:
     lengths = [(0, 100), (5_000, 700), (0, pause_ms), (5_000, last_ms), (0, after_ms)]
     data = np.concatenate([np.full(24 * ms, level, "<i2") for level, ms in lengths])
-    # The start of the last word. A VAD that stops at the pause has received no more than this, silence included.
+    # The start of the last word. A VAD that stops at the pause has received the audio up to there at most, silence
+    # included.
     begin_ms = 800 + pause_ms
     end_ms = begin_ms + last_ms
     pcm = Pcm(Path("a.wav"), "a", data.tobytes(), SpeechSpan(2_400, 24 * end_ms))
@@ -504,7 +505,7 @@ def test_pauses_depend_only_on_seed_and_session() -> None:
 
 def test_pauses_are_drawn_with_a_random_stream_of_their_own() -> None:
     (drawn_ns,) = pauses_ns(CompiledScript(build_script(build_wav(), PauseStep(LOG_NORMAL)), GA).prepare_session(3, 7))
-    # for recordings; for the order of a pair
+    # one generator for the choice of recordings, one for the order of a pair
     of_others = (np.random.default_rng(words) for words in ([7, 3], [7, 3, ORDERS]))
 
     assert drawn_ns not in [round(LOG_NORMAL.draw_s(generator) * 1e9) for generator in of_others]
@@ -546,7 +547,7 @@ def test_a_session_without_an_open_microphone_has_phase_zero() -> None:
     assert repertoire.prepare_session(7, 0).phase_ns == 0
 
 
-# The microphone: which chunk is due when, to the nanosecond, for any polls and any speech.
+# The microphone: the nanosecond at which each chunk is due, for any polls and any speech.
 
 
 AT_NS = 5_000 * MS
@@ -557,7 +558,7 @@ def recorded(name: str, duration_ms: float = 100) -> ClientMessage:
 
 
 def taken(microphone: Microphone, count: int) -> list[tuple[str, float]]:
-    """Return the names of the next chunks and when they are due, in ms after the microphone was opened."""
+    """Return the name of each next chunk and when it is due, in ms after the microphone was opened."""
     return [(message.name, (due_ns - AT_NS) / MS) for message, due_ns in (microphone.pop_due() for _ in range(count))]
 
 

@@ -1,4 +1,4 @@
-"""Think times: the files that are read, and the distribution of pauses."""
+"""Think times: the files from which they are read, and the distribution of pauses."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_a_maximum_shortens_only_longer_pauses_and_leaves_the_median() -> None:
     assert 0 < limited.count(3.0) < len(limited) / 2
 
 
-# Variables: the files that are read, and texts filled from a row.
+# Variables: the files from which they are read, and texts in which a row replaces them.
 
 
 ADA = {"name": "Ada", "order": "4711"}

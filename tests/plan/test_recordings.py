@@ -61,7 +61,7 @@ def test_any_rate_and_sample_type_is_resampled_to_24_khz(tmp_path: Path, rate_hz
     pcm = load_pcm(written(tmp_path / name, tone(0.5, rate_hz), rate_hz, subtype))
 
     assert abs(pcm.seconds - 0.5) < 1 / 11_025
-    middle = slice(1_000, 11_000)  # resampling has ripples at both ends
+    middle = slice(1_000, 11_000)  # resampling causes ripples at both ends
     assert np.abs(samples_of(pcm)[middle] / 32_768 - tone(0.5)[middle]).max() < 0.03  # µ-law has a low resolution
 
 
@@ -81,7 +81,8 @@ def test_the_overshoot_of_resampling_is_clipped(tmp_path: Path) -> None:
     samples = samples_of(load_pcm(written(tmp_path / "a.wav", square, 8_000))).astype(int)
 
     assert samples.max() == 32_767
-    # No step between adjacent samples is larger than at the edges of the wave, which are at least 27 samples apart.
+    # No step between adjacent samples is larger than the steps at the edges of the wave. The edges are at least 27
+    # samples apart.
     assert (np.abs(np.diff(samples)) > 60_000).sum() == 0
 
 
@@ -218,7 +219,7 @@ def test_whole_chunks_are_padded_with_silence(audio: bytes, format: AudioFormatN
 
     assert sent.startswith(audio)
     assert {piece.duration_ns for piece in pieces} == {chunk_ms * 1_000_000}
-    assert np.abs(RATED_FORMATS[format].decode(sent[len(audio) :])).max(initial=0) <= 8  # A-law has no zero
+    assert np.abs(RATED_FORMATS[format].decode(sent[len(audio) :])).max(initial=0) <= 8  # A-law has no code for zero
 
 
 @given(format=FORMAT, chunk_ms=CHUNK_MS)
@@ -328,7 +329,7 @@ def test_clipping_limits_loud_mixes_to_full_scale() -> None:
 
 
 Samples = NDArray[np.int16]
-# the excluded files: noise, and a murmur
+# The two files that are left out hold noise and a murmur.
 SPOKEN = sorted(path for path in AUDIO.glob("*.wav") if path.stem not in ("room", "uh_huh"))
 MS = RATE_HZ // 1_000
 

@@ -1,4 +1,4 @@
-"""The JSON Schema of scripts agrees with the loader, and so does the reference."""
+"""The JSON Schema of scripts agrees with the loader, and the reference of scripts agrees with both."""
 
 from __future__ import annotations
 
@@ -40,11 +40,14 @@ BEYOND_A_SCHEMA = (
     "belongs to a turn, but an interruption",
     "needs a message of the user",
 )
-"""Parts of errors that depend on other values, or on files."""
+"""Parts of the errors that no schema can find, because they depend on other values or on files."""
 
 
 def loaded(tree: object) -> str | None:
-    """Return the reader's error for a tree; None if it is accepted. Paths are relative to the folder of the WAVs."""
+    """Return the loader's error for a tree; None if the loader accepts it.
+
+    Paths are relative to the folder of the WAV files.
+    """
     try:
         SCRIPT.read(PythonValue("the script", tree, AUDIO))
     except UsageError as error:
@@ -187,7 +190,7 @@ def _dropped(inner: Any, key: str | int) -> Any:
 
 
 def near(tree: Any, at: Path_) -> tuple[dict[str, Any], Path_]:
-    """Return a valid tree with only the steps that matter for a path, and the path in that tree."""
+    """Return a valid tree that contains only the steps that matter for a path, and the path in this new tree."""
     if len(tree["steps"]) == 1:
         return tree, at
     if at[:1] != ("steps",) or len(at) == 1:
@@ -311,7 +314,7 @@ def test_the_examples_of_the_reference_load(tmp_path: Path) -> None:
         VALIDATOR.validate(YAML(typ="safe", pure=True).load(example))
 
 
-# The editor's schemas name the wrong key, not only the fact that there is one.
+# The schemas for editors name the wrong key. They do not only report that some key is wrong.
 
 
 OF_SCRIPTS, OF_TARGETS = Draft202012Validator(script_schema()), Draft202012Validator(targets_schema())

@@ -1,4 +1,4 @@
-"""`load_script`: the meaning of a script."""
+"""`load_script`: the objects that it makes from a script."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def test_invalid_thresholds_are_refused_with_their_position(script: Path, thresh
         load_script(script)
 
 
-# Scripts with a target's own session settings.
+# Scripts to which a target adds its own session settings.
 
 
 VAD = "session: {voice: alloy, turn_detection: {type: server_vad, threshold: 0.4, silence_duration_ms: 700}}\n"

@@ -31,7 +31,7 @@ WAV = Path(__file__).parents[2] / "scenarios" / "audio" / "late_parcel.wav"
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
-    """Return a path for a script, in a folder with the files to which scripts refer, valid and invalid."""
+    """Return a path for a script. Its folder has the files to which scripts refer; some of them are invalid."""
     shutil.copy(WAV, tmp_path / "a.wav")
     write(tmp_path / "rows.csv", "name,order\nAda,4711\n")
     write(tmp_path / "bad.csv", "name,order\nAda,4711\nBob\n")

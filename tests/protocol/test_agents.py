@@ -32,7 +32,7 @@ LOUD = base64.b64encode(b"\x00" * 160).decode()
 
 
 def written_by(*messages: ClientMessage | None, provider: TelephonyProvider = PROVIDER) -> list[dict[str, Any]]:
-    """Return the messages as one call sends them, in this order."""
+    """Return these messages as one call sends them in this order."""
     words = provider.codec(CALL_ID)
     return [json.loads(words.encode(message.kind, message.data)) for message in messages if message is not None]
 
@@ -127,7 +127,10 @@ def test_a_parameter_is_not_replaced_by_the_sequence_number() -> None:
 @pytest.mark.parametrize("cue", [{"after_share": 0.5}, {"after_text": "parcel"}])
 @pytest.mark.parametrize("dialect", [TWILIO, ACS, PCM])
 def test_a_cue_that_an_agent_does_not_report_is_refused(dialect: Dialect, cue: dict[str, Any], tmp_path: Path) -> None:
-    """The half of an agent's reply is known only after its end, and its text never. Such a trigger would do nothing."""
+    """The midpoint of an agent's reply is known only after the reply, and its text is never known.
+
+    So the trigger would do nothing.
+    """
     path, wav = tmp_path / "talk.yaml", AUDIO / "late_parcel.wav"
     steps = [{"audio": str(wav)}, {"interrupt": {"audio": str(wav), **cue}}]
     path.write_text(json.dumps({"session": {"turn_detection": "full_duplex"}, "steps": steps}))

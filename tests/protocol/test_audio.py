@@ -1,4 +1,4 @@
-"""Samples are converted to bytes and back, as ITU-T G.711 and little-endian PCM define."""
+"""Conversion of samples to bytes and back, as ITU-T G.711 and little-endian PCM define it."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def set_up(dialect: Dialect, settings: SessionSettings, event_id: str) -> dict[s
 
 
 def session_of(dialect: Dialect, **settings: Any) -> dict[str, Any]:
-    """Return the session object of that message."""
+    """Return the session object of the message that sets up a session."""
     session: dict[str, Any] = set_up(dialect, SessionSettings(**settings), "e")["session"]
     return session
 
@@ -263,7 +263,8 @@ def test_every_message_name_maps_to_its_message_kind(dialect: Dialect) -> None:
         dialect.retrieve("item_1", "e"),
     ]
 
-    acts = [act for act in MessageKind if act is not MessageKind.RAW]  # RAW is a message with a name from the script
+    # RAW is a message whose name comes from the script
+    acts = [act for act in MessageKind if act is not MessageKind.RAW]
     assert [dialect.message_kinds[message.name] for message in sent] == [message.kind for message in sent] == acts
     assert len(dialect.message_kinds) == len(acts)
 
@@ -474,7 +475,7 @@ INPUT = tuple(build_message("Hello", role) for role in get_args(MessageRole))
 
 
 def unknown(value: Any, at: str = "") -> Iterator[str]:
-    """Yield the paths of values that the SDK's types do not define."""
+    """Yield the path of each value that the SDK's types do not define."""
     if isinstance(value, BaseModel):
         yield from (f"{at}.{name}" for name in value.model_extra or {})
         for name in type(value).model_fields:

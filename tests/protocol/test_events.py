@@ -1,4 +1,4 @@
-"""The meaning of a service's messages, and the rate limits that it reports. No bytes raise an error."""
+"""The meaning of a service's messages, and the rate limits in them. No sequence of bytes raises an error."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_delta_of_the_other_dialect_is_unknown_and_marked_as_foreign(
     event = event_of(delta(dialect, family, "resp_1"), dialect)
     foreign = event_of(delta(OTHER[dialect], family, "resp_1"), dialect)
 
-    if (dialect, family) == (XAI, "text"):  # xAI uses both spellings of text
+    if (dialect, family) == (XAI, "text"):  # xAI uses both names of the text family
         assert foreign.kind is kind
         return
     assert (event.kind, event.other_dialect, event.response_id, event.item_id) == (
@@ -150,7 +150,7 @@ def usage_of(came: dict[str, Any], went: dict[str, Any] | None = None, **totals:
 
 
 def tokens(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> TokenUsage | None:
-    """Return the token counts from a `response.done` with this usage."""
+    """Return the token counts that are decoded from a `response.done` with this usage."""
     return event_of(done("r1", usage=usage_of(came, went, **totals)), GA).usage
 
 

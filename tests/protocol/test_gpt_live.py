@@ -31,7 +31,7 @@ from tests.helpers import AT_NS, at, build_message, build_script, build_turn, ev
 
 DUPLEX = TurnDetection(type=FULL_DUPLEX)
 OF_OTHERS = ("session.input_audio.append", "transport.")
-"""Server events that only additional connections of a session receive."""
+"""Prefixes of the names of server events that only additional connections of a session receive."""
 
 
 def settings_of(given: Any) -> SessionSettings:

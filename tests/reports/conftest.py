@@ -11,7 +11,7 @@ from reports.statistics.baselines import stored_quantile
 from reports.statistics.differences import LEVEL
 
 DRAWS = 400
-"""The number of resamples of a comparison or check. No test depends on the precision of their intervals."""
+"""The number of resamples of a comparison or check. No test depends on the precision of intervals from resamples."""
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,10 @@ from reports.summary.summary import Summary, summarise
 
 
 class Columns(dict[str, list[Any]]):
-    """The columns of a table by name. Each is read on first use, because a test needs two or three of a hundred."""
+    """The columns of a table by name.
+
+    Each column is read on first use, because a test needs only two or three of a hundred.
+    """
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
@@ -44,7 +47,10 @@ class Row(Mapping[str, Any]):
 
 
 def edit(folder: Path, table: str, change: Callable[[int, Row], Row | None]) -> Path:
-    """Change the rows of a table of a run. `change` gets the row's number and the row; None removes the row."""
+    """Change the rows of a table of a run.
+
+    `change` gets the row's number and the row. If it returns None, the row is removed.
+    """
     path = folder / f"{table}.parquet"
     stored = pq.read_table(path)
     columns = Columns(stored)
@@ -76,7 +82,10 @@ def waiting(folder: Path, times: Callable[[Row], float]) -> Path:
 
 
 def slowed(folder: Path, times: float, target: str = "") -> Path:
-    """Multiply latencies, of all turns or of a target's, by `times` from the run's middle on. Return the folder."""
+    """Multiply latencies by `times` from the run's middle on, for all turns or only for a target's.
+
+    Return the folder.
+    """
     starts_ns = pq.read_table(folder / "turns.parquet", columns=["start_ns"])["start_ns"].to_numpy()
     middle_ns = (starts_ns.min() + starts_ns.max()) / 2
     return waiting(folder, lambda row: times if row["start_ns"] > middle_ns and target in ("", row["target"]) else 1.0)

@@ -1,4 +1,4 @@
-"""The rendered forms of a page as text, without a folder: one HTML file, and Markdown."""
+"""The forms in which a page is rendered, as texts without a folder: one HTML file, and Markdown."""
 
 from __future__ import annotations
 
@@ -21,13 +21,19 @@ def run_text(summary: Summary, width: int = 100) -> str:
 
 
 def run_forms(summary: Summary) -> tuple[str, str]:
-    """Return HTML and Markdown of one page. Building the page takes longer than rendering it."""
+    """Return the HTML and the Markdown of one page, which is built once.
+
+    Building the page takes longer than rendering it.
+    """
     page = run_page(summary)
     return render_html(page), render_markdown(page)
 
 
 def section_html(section: Section | None) -> str:
-    """Return the HTML of one section, about a thirtieth of a page; empty if the run does not have the section."""
+    """Return the HTML of one section, which is about a thirtieth of a page.
+
+    Return an empty text if the run has no such section.
+    """
     return render_html(Page("", (), "", (), (section,))) if section else ""
 
 

@@ -1,4 +1,4 @@
-"""Plans of interim analyses, in the form of run.json."""
+"""Plans of interim analyses, as run.json stores them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
 TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=300, paired=True)
-"""A run of 120 pairs. `west` is 13 % slower."""
+"""A run of 120 pairs of sessions. `west` is 13 % slower than `east`."""
 LOOSE = {"ttfa": ["p(50)<+60%", "p(95)<+90%"], "failure_rate": ["rate<+10pt"]}
 TIGHT = {"ttfa": ["p(50)<+0.1%"]}
 UNDECIDED = {"ttfa": ["p(50)<+12%"]}

@@ -64,10 +64,13 @@ class Plan:
     refused: int = 0
     text: bool = False
     kinds: tuple[str, ...] = ("vad",)
-    """The types of the steps, in rotation: "vad", "manual" (voice with response.create) or "typed" (all if `text`)."""
+    """The types of the steps, in rotation: "vad", "manual" (voice with response.create) or "typed".
+
+    If `text`, all are "typed".
+    """
     host: str = "bench-1"
     early: int = 0
-    """The number of turns at the start, if VAD turns, whose end of speech is detected 120 ms too early."""
+    """The number of turns at the start whose end of speech is detected 120 ms too early, if they are VAD turns."""
     unattributed_commits: int = 0
     tls: bool = True
     seed: int = 7
@@ -76,7 +79,7 @@ class Plan:
     valid: bool | None = True
     scenario: str = "voice_turns"
     paired: bool = False
-    """True if sessions are paired: one session of each target starts at the same time, 3 ms apart."""
+    """True if sessions are paired: each pair has a session of every target, which start 3 ms apart."""
     usage: bool = False
     """True if turns report their tokens, except those that failed before the first delta."""
     limited: bool = False
@@ -86,7 +89,7 @@ class Plan:
     inexact: tuple[str, ...] = ()
     """The inexact metrics of the last target."""
     auth_waits: int = 0
-    """The number of sessions at the start that wait 250 ms for a token."""
+    """The number of sessions at the start of the run that wait 250 ms for a token."""
     stages: tuple[tuple[float, int], ...] = ()
     """(seconds, users) of each stage. Each user of a target runs its sessions one after another.
 
@@ -95,10 +98,10 @@ class Plan:
     mix: tuple[float, ...] = ()
     """The share of each of STEPS.
 
-    Steps are chosen at random with these shares; if empty, they follow one another in order.
+    Steps are chosen at random with these shares. If there are no shares, the steps follow one another in order.
     """
     slower: float = 0.0
-    """The share by which a latency grows with each additional user of the stages."""
+    """The share by which latencies grow with each additional user of the stages."""
 
     @property
     def is_small(self) -> bool:
@@ -242,7 +245,7 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
 def _usage(turn: Integers, length: Any, mute: Any) -> dict[str, Any]:
     """Return token counts.
 
-    Each turn's input includes the conversation before it; from the second turn on, half of that is cached.
+    Each turn's input includes the conversation before the turn. From the second turn on, half of that is cached.
     """
     text, audio = 40 + 25 * turn, 30 + 90 * turn
     cached_text, cached_audio = np.where(turn > 0, text // 2, 0), np.where(turn > 0, audio // 2, 0)
@@ -260,7 +263,10 @@ def _usage(turn: Integers, length: Any, mute: Any) -> dict[str, Any]:
 def _speech(
     plan: Plan, rng: np.random.Generator, kind: npt.NDArray[Any], spoken: int, wait: Any, mute: Any
 ) -> dict[str, Any]:
-    """Return the columns of voice turns. The service detects the end of VAD turns; the script ends the other turns."""
+    """Return the columns of voice turns.
+
+    In VAD turns the service detects the end of speech; in the others the script ends the speech.
+    """
     n, typed, manual = kind.size, kind == "typed", kind != "vad"
     ended = np.where(manual, spoken - 2 * MS, spoken)
     early = np.arange(n) < plan.early
@@ -409,7 +415,7 @@ def histograms(plan: Plan) -> Histograms:
 
 
 def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
-    """Return run.json of an ended run."""
+    """Return the run.json of a run that ended."""
     turns, sessions = tables["turns"], tables["sessions"]
     late = 1.6 if plan.valid else 14.2
     return {
@@ -493,7 +499,7 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
 
 
 def target_keys(plan: Plan, **changes: Any) -> dict[str, Any]:
-    """Return the optional keys of run.json for a run of several targets. `changes` apply to each target."""
+    """Return the optional keys of run.json for a run of several targets. `changes` apply to every target."""
     targets = [
         {
             "name": name,
@@ -549,7 +555,7 @@ def _files(plan: Plan) -> dict[str, memoryview]:
 
 
 def write_killed(folder: Path, plan: Plan, *, cut_bytes: int = 100) -> Path:
-    """Write the folder of a killed run: a spool with an incomplete turn stream, and the document of its start."""
+    """Write the folder of a killed run: a spool with an incomplete turn stream, and run.json as it was at the start."""
     (folder / "spool").mkdir(parents=True, exist_ok=True)
     tables = rows(plan)
     for name, table in tables.items():

@@ -60,7 +60,7 @@ def test_p_may_be_any_type_of_number(runs: Path, p: Any) -> None:
 
 
 given: Any = rtbench
-"""The functions without types, because no type checker checks a notebook."""
+"""The functions of `rtbench` without their types, because no type checker checks a notebook."""
 REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
     # (function call, error)
     "a limit that is a number": (lambda run: given.check(run, {"ttfa": 800}), r"thresholds of ttfa, such as .* 800"),

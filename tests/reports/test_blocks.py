@@ -354,7 +354,10 @@ def test_a_readout_lists_only_lines_with_a_value() -> None:
 
 
 def test_a_line_is_one_cell_of_the_readout_whatever_its_label() -> None:
-    """The label of one of two strata of a target contains a dot, at which cells were once split."""
+    """One label contains a dot, because it names one of two strata of a target.
+
+    An earlier version split cells at a dot.
+    """
     plot = Plot(100, 50, left=0, right=0, top=0, bottom=0, title="waits")
     plot.read_lines([(0, 1.0, "from 0 s")], [("eastus2 · from request sent", {0: "p50 387 ms"}), ("b", {0: "n/a"})])
 

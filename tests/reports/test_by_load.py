@@ -1,4 +1,4 @@
-"""Latencies and failures by calls in progress, and the report on calls that arrived."""
+"""Latencies and failures by calls in progress, and the report on the calls that arrived."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CONSTANT = Plan(turns=6, seconds=120, stages=((120, 20),))
 
 
 def counted(summary: Summary, target: str) -> list[int]:
-    """Return the calls in progress at the instant from which each turn of a target is measured."""
+    """Return the number of calls in progress when the measurement of each turn of a target starts."""
     run = rtbench.load(summary.run.folder)
     calls, turns = (frame[frame["target"] == target] for frame in (run.sessions, run.turns))
     starts_ns = calls["start_utc_ns"].to_numpy(dtype=np.int64)
@@ -205,7 +205,10 @@ ARRIVALS = {
 
 
 def build(folder: Path, plan: Plan = PLAN, blocked: int = 0, **changes: Any) -> Summary:
-    """Return the summary of an open-loop run. Calls start 40 ms after they arrive; `blocked` others do not start."""
+    """Return the summary of an open-loop run.
+
+    Calls start 40 ms after they arrive; another `blocked` calls never start.
+    """
     synthetic.write(folder, plan, **{"arrivals": ARRIVALS} | changes)
     called = {"call_arrival_at_ns": -40_000_000, "connect_start_at_ns": 0, "auth_wait_ns": 0}
     begun = called | {"intended_start_at_ns": -3_000_000}

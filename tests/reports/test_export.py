@@ -1,4 +1,4 @@
-"""Rows, histograms and profiles for other tools: the exported data equal those of the run."""
+"""The export of rows, histograms and profiles for other tools: the exported data equal the data of the run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PLAN = Plan(sessions=12, turns=4, failed=0.2, refused=1, usage=True, kinds=("vad
 
 
 def read_back(path: Path, table: run_folder.TableName, form: Format) -> pa.Table:
-    """Read a file. A CSV reader needs the types of its columns; Parquet contains them."""
+    """Read a file. A CSV reader needs the types of the columns; a Parquet file contains them."""
     schema = export_schema(table)
     if form == "parquet":
         return pq.read_table(path)

@@ -232,7 +232,7 @@ MANUAL = {name: at for name, at in VAD.items() if name != "speech_stopped"} | {"
 
 
 def breakdowns_of(*turns: dict[str, int], outcome: str = "ok") -> list[Breakdown]:
-    """Return the breakdowns over all steps of turns with these instants. Turns with a request are another step."""
+    """Return the breakdowns, over all steps, of turns with these instants. Turns with a request form another step."""
     rows: list[dict[str, Any]] = [
         {"session_id": "s", "target": "t", "outcome": outcome, "turn": n + 1}
         | {"step": "asked", "measured_from": "request_sent"}
@@ -356,7 +356,7 @@ HEADLINE_TWO = Plan(sessions=60, turns=4, targets=("direct", "gateway"))
 
 
 def band(*lengths_ms: float, target: str = "sim", instants: tuple[str, ...] = HEADLINE_VAD) -> PercentileBand:
-    """Return the typical turns of a target, with segments of these durations between the instants."""
+    """Return the typical turns of a target. Their segments between these instants have these durations."""
     ends = zip(instants, instants[1:], lengths_ms, strict=False)
     parts = tuple(Segment(begin, end, "", int(10 * ms * MS), ms) for begin, end, ms in ends)
     total = sum(lengths_ms)

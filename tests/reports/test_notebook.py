@@ -1,4 +1,4 @@
-"""The display of a run, and of results of runs, in a notebook."""
+"""The display of a run, and of results that are made from runs, in a notebook."""
 
 from __future__ import annotations
 

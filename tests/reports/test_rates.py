@@ -53,7 +53,10 @@ POINT = Margin(points=0.01)
 
 
 def interrupted(share: float) -> Any:
-    """Return a change that interrupts two turns of each session. `share` of them yield; on `east` half of that."""
+    """Return a change that interrupts two turns of each session.
+
+    The share `share` of them yields; on `east` half as many do.
+    """
 
     def change(index: int, row: Row) -> Row:
         if row["turn"] not in (2, 4):
@@ -195,7 +198,10 @@ WER = MetricSpec("input_wer", Rate(), Margin(points=0.01))
 
 
 def with_word_errors(index: int, row: Row) -> Row:
-    """Give each session a turn of 2 words and one of 40. Of the 40, `east` misrecognizes three times as many."""
+    """Give each session a turn of 2 words and one of 40.
+
+    In the turn of 40, `east` misrecognizes three times as many words.
+    """
     words = {2: 2, 4: 40}.get(row["turn"])
     if words is None:
         return row
@@ -270,7 +276,7 @@ BEGUN = 1_000
 
 
 def cut_run(folder: Path, throttled: int, abandoned: int) -> Path:
-    """Write a run of a thousand turns with these numbers of throttled and of unfinished turns."""
+    """Write a run of a thousand turns. Of these, this many are throttled and this many unfinished."""
     synthetic.write(folder, Plan(sessions=100, turns=10))
 
     def outcome(place: int) -> str:
@@ -284,7 +290,7 @@ def cut_run(folder: Path, throttled: int, abandoned: int) -> Path:
 
 
 def shares(folder: Path) -> dict[str, float]:
-    """Return the throttled share from each function that reports it."""
+    """Return the throttled share as each function reports it, by the function's name."""
     run = rtbench.load(folder)
     checked = rtbench.check(run, {"throttle_rate": "rate<0.5"}).to_frame()
     rates = run.rates().set_index("rate")
@@ -335,7 +341,10 @@ STEEP = 120
 
 
 def growing(tokens: int = 1_000, *, slope: float = STEEP) -> Any:
-    """Return a change: each turn reads `tokens` more, half of them cached. On `east` latency grows by `slope`."""
+    """Return a change after which each turn reads `tokens` more, half of them cached.
+
+    On `east` the latency grows by `slope`.
+    """
 
     def change(_: int, row: Row) -> Row:
         read = 300 + tokens * (row["turn"] - 1)

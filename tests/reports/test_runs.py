@@ -1,4 +1,4 @@
-"""Reading run folders: derived metrics, ended and killed runs, nearly empty documents, and a stored run."""
+"""Run folders that are read: derived metrics, ended and killed runs, nearly empty documents, and a stored run."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ PLANS = {
 
 
 def closed(schema: Any) -> Any:
-    """Return the schema without additional properties, so that a document must be described completely."""
+    """Return the schema, changed to forbid additional properties. It must then describe a document completely."""
     if isinstance(schema, list):
         return [closed(part) for part in schema]
     if not isinstance(schema, dict):
@@ -81,7 +81,7 @@ def closed(schema: Any) -> Any:
 
 @cache
 def validator(name: str) -> Draft202012Validator:
-    """Return a validator for complete descriptions."""
+    """Return a validator that rejects every property that the schema does not describe."""
     return Draft202012Validator(closed(SCHEMAS[name]))
 
 
@@ -232,7 +232,10 @@ def values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
 
 @cache
 def made_of(name: str) -> st.SearchStrategy[Any]:
-    """Return the strategy for a document. It is cached, because building it takes longer than drawing an example."""
+    """Return the strategy for a document.
+
+    The strategy is cached, because building it takes longer than drawing an example.
+    """
     return values_of(inspect.type_info(KINDS[name]))
 
 

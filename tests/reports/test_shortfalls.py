@@ -38,7 +38,7 @@ THERE_AND_NEEDED = (
 
 
 def shortfalls_in(text: str) -> list[tuple[int, int]]:
-    """Return (present, required) of every sentence that contains both."""
+    """Return (present, required) for every sentence that contains both numbers."""
     plain = text.replace(NBSP, " ")
     return [
         (int(found["there"].replace(",", "")), int(found["needs"].replace(",", "")))
@@ -48,7 +48,7 @@ def shortfalls_in(text: str) -> list[tuple[int, int]]:
 
 
 def rendered_forms(summary: Summary) -> Iterable[str]:
-    """Yield the report in all forms. The HTML page is without tags."""
+    """Yield the report in all forms. The tags of the HTML page are removed."""
     html, markdown = run_forms(summary)
     yield re.sub(r"<[^>]*>", " ", html)
     yield markdown
@@ -91,7 +91,7 @@ def test_the_suggested_sessions_exceed_those_already_run(plan: Plan) -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 3)), min_size=1, max_size=40), st.integers(0, 99))
 def test_a_quantile_with_too_few_sessions_requires_more_of_them(of_session: list[tuple[int, int]], seed: int) -> None:
-    """`of_session` holds the numbers of succeeded and failed turns of each session."""
+    """`of_session` holds, for each session, the numbers of succeeded and failed turns."""
     rng = np.random.default_rng(seed)
     sessions = np.repeat(np.arange(len(of_session)), [good + bad for good, bad in of_session])
     values = np.concatenate([[*rng.lognormal(size=good), *[np.inf] * bad] for good, bad in of_session])

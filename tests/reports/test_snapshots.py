@@ -82,7 +82,10 @@ def edited_run(plan: Plan, sessions: Any = None, turns: Any = None, seconds: Any
 
 
 def eventful(index: int, row: Row) -> Row:
-    """Give a turn, by its number, a function call, an interruption or word errors. Every turn gets context tokens."""
+    """Give a turn a function call, an interruption or word errors, depending on its number.
+
+    Every turn gets context tokens.
+    """
     origin = row["speech_end_at_ns"]
     of = {
         2: {"turn_type": "function_calls", "function_call_added_at_ns": origin + 300 * MS, "function_call_done_at_ns":
@@ -97,7 +100,7 @@ def eventful(index: int, row: Row) -> Row:
 
 
 def refused(target: str, index: int, row: Row) -> Row:
-    """Change a session of the target to one that did not open."""
+    """Change a session of the target to a session that did not open."""
     never = {"opened_at_ns": None, "session_created_at_ns": None, "update_sent_at_ns": None, "turns_started": 0}
     gone = never | {"outcome": "connect_failed:tcp", "turns_not_started": row["turns_planned"]}
     return row | (gone if row["target"] == target else {})
@@ -162,7 +165,7 @@ RUNS: dict[str, Callable[[], Summary]] = {
     "rising load": lambda: edited_run(RISING),
 }  # fmt: skip
 FULL = ("rich", "mixed", "eventful", "a target without a turn", "two places", "calls that arrive", "rising load")
-"""The runs whose whole Markdown is stored. Of all other runs, only the part before the folded sections is stored."""
+"""The runs whose whole Markdown is stored. For all other runs, only the part before the folded sections is stored."""
 
 
 def run_words(name: str) -> str:
@@ -185,7 +188,7 @@ def comparison_words(made_of: Comparison) -> str:
 
 
 def first_words(made_of: Comparison) -> str:
-    """Return the text of the terminal and of the top of the page."""
+    """Return the text on the terminal and the text at the top of the page."""
     return joined({
         "last line": essentials(comparison_page(made_of)), "terminal": comparison_text(made_of),
         "top of the page": words(comparison_html(made_of).partition("<section")[0]),
@@ -291,7 +294,7 @@ def words(page: str) -> str:
 
 
 def joined(forms: dict[str, str]) -> str:
-    """Return all forms as one text, with plain spaces and one name instead of each temporary folder."""
+    """Return all forms as one text. Spaces become plain spaces, and each temporary folder gets the same name."""
     whole = "".join(f"=== {name}\n{text.rstrip()}\n" for name, text in forms.items())
     return re.sub(r"(/\S*)?\btmp\w{8}\b", "of-the-test", whole.replace("\u00a0", " "))
 
@@ -312,7 +315,7 @@ ATTRIBUTE = re.compile(r' (?:d|x|y|x1|x2|y1|y2|cx|cy|r|width|height|points)="[^"
 
 
 def drawn(page: str) -> Iterator[tuple[str, str]]:
-    """Yield all figures of a page, each named by its section and its number there."""
+    """Yield all figures of a page. The name of a figure consists of its section and its number in that section."""
     section, place = "answer", 0
     for entered, svg in re.findall(r'<section id="(\w+)">|(<svg.*?</svg>)', page, re.DOTALL):
         section, place = (entered, 0) if entered else (section, place + 1)

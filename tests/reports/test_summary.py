@@ -50,7 +50,7 @@ def loaded_run(plan: Plan = SMALL, **changes: Any) -> RunFrames:
 
 
 def notices_of_run(plan: Plan = SMALL, **changes: Any) -> list[str]:
-    """Return the notices of the summary of such a run."""
+    """Return the notices in the summary of a run whose document has these keys."""
     run = loaded_run(plan, **changes)
     return list(run_notices(run, end_detection(run, measured_turns(run), run.sessions)))
 
@@ -71,7 +71,7 @@ def test_values_equal_those_of_the_rows(tmp_path: Path) -> None:
 
 
 def test_a_failed_turn_counts_if_successful_turns_of_its_step_have_the_metric(tmp_path: Path) -> None:
-    """Only one of the steps requests text, so a failed turn of this step has no infinite ttfa."""
+    """Only one of the steps requests text. So a failed turn of this step does not get an infinite ttfa."""
     synthetic.write(tmp_path, Plan(sessions=20, turns=4))
 
     def change(index: int, row: Row) -> Row:
@@ -250,7 +250,7 @@ LOOKED = {
 def test_a_run_decided_by_interim_analysis_did_not_end_early(
     tmp_path: Path, decision: Any, how: str, outcome: str
 ) -> None:
-    """A target may have any name, and no part of the name is taken for a word of the tool."""
+    """A target may have any name. The tool never mistakes a part of the name for one of its own words."""
     tmp_path.joinpath("decision.json").write_text(json.dumps(decision))
     summary = summary_in(tmp_path, Plan(), stop_reason="whatever; stopped at a look", sequential_plan={"pairs": 200})
 
@@ -274,7 +274,10 @@ def test_a_quantile_among_failed_turns_is_null_with_in_failures() -> None:
 
 
 def test_equal_step_names_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
-    """One script requests a response with response.create; the other waits until the service detects the end."""
+    """One script requests a response with response.create.
+
+    The other one waits until the service detects the end of speech.
+    """
     synthetic.write(tmp_path, Plan(sessions=30))
     other = {"script": "text_turns", "measured_from": "request_sent", "request_sent_at_ns": 1_400_000_000}
     summary = edited(tmp_path, lambda index, row: row | (other if index < 40 else {}))

@@ -17,7 +17,7 @@ from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
 
 COLUMNS = ["host", "turn", "vad_splits", "simulated", "start", "audio_speed", "response_id", "detail", "false_reply"]
-"""Turn columns with all dtypes."""
+"""Columns of turns. Together they have all dtypes."""
 WHOLE = Plan(sessions=40, turns=3, targets=("a", "b"), paired=True, usage=True, failed=0.1)
 PLANS = {
     "everything": WHOLE,
@@ -56,7 +56,10 @@ Made = Callable[[str, str], pd.DataFrame]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Return a function that makes a frame by the names of its plan and of the frame, once for all tests."""
+    """Return a function that makes a frame, given the names of its plan and of the frame.
+
+    Each frame is made once for all tests.
+    """
     folder, runs = tmp_path_factory.mktemp("frames"), {}
     for number, (name, plan) in enumerate(PLANS.items()):
         path = synthetic.write(folder / str(number), plan, interleaved=True)
@@ -87,7 +90,7 @@ def test_a_frame_round_trips_through_parquet(made: Made, tmp_path: Path, plan: s
     frame.to_parquet(tmp_path / "frame.parquet")
     back = pd.read_parquet(tmp_path / "frame.parquet")
 
-    if name not in ROWS:  # in Parquet a label without a value has no type
+    if name not in ROWS:  # in Parquet, a label column without values has no type
         assert dtypes(back) == dtypes(frame)
     assert back.isna().equals(frame.isna())
 

@@ -72,7 +72,7 @@ WHY = "uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)"
 
 
 def off_by(folder: Path, milliseconds: int) -> Path:
-    """Give the end of each response this uncertainty, and all other instants none. Return the folder."""
+    """Give the end of each response this uncertainty. All other instants are exact. Return the folder."""
     bounds = {"response_done_uncertainty_ns": milliseconds * 1_000_000}
     exact = dict.fromkeys(("request_sent_uncertainty_ns", "speech_end_uncertainty_ns"), 0)
     return edit(folder, "uncertainty", lambda _, row: row | exact | bounds)
@@ -101,7 +101,7 @@ def test_a_comparison_of_an_uncertain_metric_is_inconclusive_with_the_reason() -
 
     assert (found.verdict.name, found.difference) == ("inconclusive", None)
     assert plain(verdict_text(found.verdict.reason)) == f"{WHY} on sim (other)"
-    assert comparison.exit_status == 1  # ttfa is exact, and regressed
+    assert comparison.exit_status == 1  # ttfa is exact and has regressed
 
 
 @pytest.mark.parametrize("limit", ["med<9s", "med<1ms"])
@@ -176,7 +176,10 @@ def plain_of_early_replies(text: str) -> str:
 
 
 def rows_of(cut_off: list[bool], *, early: list[bool] | None = None) -> Any:
-    """Return a reader of turns with the end of speech at 1,000 and the reply at 1,500, or at 900 if `early`."""
+    """Return a reader of turns.
+
+    Their speech ends at 1,000 ns; their reply is audible at 1,500 ns, or at 900 ns if `early`.
+    """
     n = len(cut_off)
     turns = pa.table({
         "target": ["agent"] * n,

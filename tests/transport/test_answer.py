@@ -1,4 +1,4 @@
-"""Refusals: the header contains all that matters; of the body, the part that arrived is reported."""
+"""Refusals of a connection: the header contains all that matters, and the part of the body that arrived is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proofs that a socket was empty. The event loop's checks of its sockets provide the proofs."""
+"""Proofs that a socket was empty at an instant. The event loop's checks of its sockets provide these proofs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def watch_after(*snapshots: PollSnapshot, found: dict[int, PollSnapshot] | None 
         (PollSnapshot(100, 3), PollSnapshot(200, 3), None, 250, 0),
         (PollSnapshot(100, 3), PollSnapshot(200, 4), None, 250, 200),
         (PollSnapshot(100, 4), PollSnapshot(200, 4), None, 250, 200),
-        # the kernel timestamps data before they are in the socket
+        # the kernel timestamps data before the data are in the socket
         (PollSnapshot(100, 4), PollSnapshot(200, 4), None, 150, 100),
         (PollSnapshot(100, 3), PollSnapshot(200, 4), None, 150, 0),
         (PollSnapshot(100, 4), PollSnapshot(200, 4), None, 50, 0),
@@ -94,7 +94,7 @@ def test_a_socket_found_readable_was_last_empty_at_the_snapshot_before(
 
 
 def test_a_socket_that_is_registered_again_ignores_earlier_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the two registrations the poller may have read the data that a check found."""
+    """Between the two registrations the poller may have read the data that an earlier check found."""
     found = iter(([], [FD], []))
     clock = iter(range(100, 1_000, 100))
     watch = LoopMonitor()
@@ -136,7 +136,7 @@ class Machine:
         """False between a check and the next poll: the uncertainty does not include a stop in this interval."""
         self.unread_ns = {fd: [self.now_ns + at_ns for at_ns in sorted(come)] for fd, come in arrivals_ns.items()}
         self.watched = set(arrivals_ns)
-        """The sockets in the loop's set. The poller reads the others."""
+        """The sockets that the loop watches. The poller reads the other sockets."""
 
     def pass_time(self) -> None:
         """Lose the core for a while, or be stopped by a signal."""
@@ -222,7 +222,7 @@ def test_a_socket_is_never_reported_empty_at_an_instant_when_it_held_data(
                 machine.stoppable = False
                 watch._before_poll()
                 machine.stoppable = True
-                machine.watched ^= moved  # as libev does: just before it polls, and after the check
+                machine.watched ^= moved  # libev does this just before it polls, and after the check
                 found = machine.poll(10_000_000)
                 watch._after_poll()
                 for fd in found:
@@ -236,9 +236,9 @@ def test_a_socket_is_never_reported_empty_at_an_instant_when_it_held_data(
 
 
 def use(monkeypatch: pytest.MonkeyPatch, *reported: tuple[int, int]) -> LoopMonitor:
-    """Return a monitor after a poll of 10 ms that began without a ready file.
+    """Return a monitor after a poll of 10 ms. No file was ready when the poll began.
 
-    `reported` holds the thread's use as the kernel reports it: one pair at the start and one at the end of the poll.
+    `reported` holds what the kernel reports of the thread's use: one pair at the start and one at the end of the poll.
     """
     uses = iter(reported)
     monkeypatch.setattr(event_loop, "readable", lambda epoll: [])
@@ -269,7 +269,7 @@ def test_a_poll_has_slept_for_the_time_the_process_was_not_awake(
 
 
 def test_greenlets_run_before_the_poll_and_not_during_it() -> None:
-    """Otherwise the time of the greenlets would be counted as sleep."""
+    """If greenlets ran during the poll, their time would be counted as sleep."""
     watch = LoopMonitor.of_hub()
     gevent.sleep(0.001)  # an earlier test may have left the loop in an iteration after its check
     begun = watch._snapshot
@@ -285,7 +285,7 @@ def test_polls_are_counted_and_a_poll_of_an_idle_loop_begins_without_ready_socke
     watch = LoopMonitor.of_hub()
     before = watch.polls
     seen: list[bool] = []
-    for _ in range(50):  # One is enough, but a timer may be due when a poll begins.
+    for _ in range(50):  # One poll is enough, unless a timer is due when the poll begins.
         gevent.sleep(0.001)
         seen.append(watch.quiet)
 

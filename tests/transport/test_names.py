@@ -1,4 +1,4 @@
-"""Name lookups: the number at a time, and the assignment of their durations. The test provides the resolver."""
+"""Name lookups: how many run at the same time, and the durations that are recorded. The tests provide the resolver."""
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ def test_behind_a_proxy_only_the_times_of_both_lookups_are_added(monkeypatch: py
 def test_a_lookup_that_waits_too_long_for_a_thread_fails_with_load_generator(monkeypatch: pytest.MonkeyPatch) -> None:
     free = threading.Event()
     use_resolver(monkeypatch, lambda host: wait_for(free), threads=1)
-    before = [gevent.spawn(look_up, "taken.test", 1, GUARD_S) for _ in range(2)]  # one more than there are threads
+    # one lookup more than there are threads
+    before = [gevent.spawn(look_up, "taken.test", 1, GUARD_S) for _ in range(2)]
     gevent.sleep(0)
     with pytest.raises(ConnectError) as caught:
         look_up("one-more.test", 1, 0.01)

@@ -1,4 +1,4 @@
-"""TLS records divided into any reads give the same data and facts, in C and in Python."""
+"""TLS records that arrive in reads of any size give the same data and facts, in C and in Python."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def contexts(ca: Path) -> Contexts:
-    """Return the TLS context of a server and that of a client that trusts it."""
+    """Return the TLS context of a server, and the context of a client that trusts this server."""
     return loopback_tls(ca), tls_context(ca)
 
 
 class Noting:
-    """A decrypter whose results for each read are recorded. The other end is `server`, which writes to `wire`.
+    """A decrypter that records the results of each read. The other end is `server`, which writes to `wire`.
 
-    `first`: the data that the server sends with the end of the handshake.
+    `first` holds the data that the server sends with the end of the handshake.
     """
 
     def __init__(self, kind: Any, contexts: Contexts, first: bytes = b"") -> None:

@@ -29,14 +29,14 @@ def run(folder: Path, plan: Plan = RUN, **changes: Any) -> str:
 
 
 def one_and_other(folder: Path, plan: Plan = RUN) -> list[Path]:
-    """Write the folders of two runs, for tests that change them."""
+    """Write the folders of two runs. Tests may change these folders."""
     return [Path(run(folder / "one", plan)), Path(run(folder / "other", replace(plan, seed=8)))]
 
 
 def two(first: Plan = RUN, second: Plan | None = None, **changes: Any) -> tuple[ComparedTarget, ...]:
-    """Return the targets of two runs, `one` and `other`. `changes` replace keys of run.json of `other`.
+    """Return the targets of two runs, `one` and `other`. `changes` replace keys in the run.json of `other`.
 
-    The rows of a plan are read once for all tests. Tests must change neither the rows nor the folders.
+    The rows of a plan are read once for all tests, so tests must change neither the rows nor the folders.
     """
     other = second or replace(first, seed=8)
     return filtered_by((*_targets("one", first, "{}"), *_targets("other", other, json.dumps(changes))))

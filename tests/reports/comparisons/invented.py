@@ -30,7 +30,7 @@ from tests.reports.synthetic import Plan
 
 
 def ratio(base: float, candidate: float, low: float, high: float, margin: float = 0.2) -> Difference:
-    """Return a difference of values. `low` and `high` are the ends of its interval as ratios."""
+    """Return a difference of values on a ratio scale. `low` and `high` are the ends of its interval as ratios."""
     d, a, b, m = (math.log(x) if x < math.inf else math.inf for x in (candidate / base, low, high, 1 + margin))
     return Difference(
         "ratio", base, candidate, d, a, b, 0.05, 99, OneSidedBounds(a - m, b - m, 0.01), OneSidedBounds(-m - b, p=0.9)
@@ -38,7 +38,7 @@ def ratio(base: float, candidate: float, low: float, high: float, margin: float 
 
 
 def points(base: float, candidate: float, low: float, high: float, margin: float = 0.01) -> Difference:
-    """Return a difference of rates."""
+    """Return a difference of rates. `low` and `high` are the ends of its interval."""
     d = candidate - base
     worse, better = OneSidedBounds(low - margin, high - margin, 0.5), OneSidedBounds(-1, p=0.5)
     return Difference("points", base, candidate, d, low, high, 0.01, 99, worse, better)
@@ -57,7 +57,7 @@ def finding(
     more: int | None = None,
     **asked: Any,
 ) -> MetricComparison:
-    """Return the finding for a quantile, or without `p` for a rate or for the mean of a metric."""
+    """Return the finding for a quantile. Without `p` it is the finding for a rate, or for the mean of a metric."""
     rate = difference is not None and difference.scale == "points"
     statistic = Rate() if rate else Mean() if p is None else Quantile(p)
     accepted = margin or (Margin(points=0.01) if rate else Margin(0.2))
@@ -68,7 +68,7 @@ def finding(
 
 
 def findings(candidate: str = "gateway") -> tuple[MetricComparison, ...]:
-    """Return findings with each verdict and each scale, those of primary metrics first."""
+    """Return findings with each verdict and each scale. The findings of primary metrics are first."""
     endless = Difference(
         "ratio",
         600,
@@ -143,7 +143,7 @@ RULINGS = (
 
 
 def analysis_at(k: int, *seen: InterimStatistic, c: float | None = None) -> InterimAnalysis:
-    """Return interim analysis `k`, counted from 0."""
+    """Return the interim analysis with number `k`, counted from 0."""
     both = seen or (by_se(math.log(1.4 + k / 30), math.log(1.4 + k / 30) - math.log(1.2), 0.05, 49.0),
                     by_se(0.001, -0.009, 0.003, 49.0))  # fmt: skip
     return InterimAnalysis(LOOKS[k], both, 2.5 - k / 4 if c is None else c, 3.0)
@@ -198,4 +198,4 @@ PAGES: dict[str, dict[str, Any]] = {
     "all failed": {"targets": invented_targets("direct", "gateway", failed=1.0)},
     "notices": {"notices": ("2 pairs were not whole and do not count.",), "simulated": False},
 }
-"""The changes to the comparison for each type of page."""
+"""For each type of page, the changes to the comparison that is displayed."""

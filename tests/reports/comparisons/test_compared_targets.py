@@ -1,4 +1,4 @@
-"""Targets to compare: their names on the command line, their samples and clusters, and different mixes of steps."""
+"""Targets to compare: their names on the command line, their samples and clusters, and unequal mixes of steps."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_a_refused_session_counts_as_an_infinite_connect_total() -> None:
 
 
 def test_sessions_are_numbered_in_the_order_of_their_start() -> None:
-    """Rows have another order, because a table is written as sessions end."""
+    """The rows are in another order, because each row is written when its session ends."""
     side = targets(REFUSED)[0]
 
     assert side.clusters.of_row.tolist() == list(range(23))
@@ -262,7 +262,7 @@ def test_metrics_of_one_step_or_of_sessions_are_not_weighted() -> None:
 
 
 def test_the_step_of_each_value_is_assigned_correctly() -> None:
-    """Each step has other latencies, so the values of a step must be those of its own sample."""
+    """The latencies of each step differ, so a value shows from which step it comes."""
     base, cand = two(replace(MIXED_OF_MIXES, refused=5), MORE_SLOW)
     samples = base.sample(P50), cand.sample(P50)
     samples_of_both = ComparedTargets(base, cand).targets(P50, samples)

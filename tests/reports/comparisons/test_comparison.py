@@ -72,7 +72,7 @@ def test_values_are_those_of_the_targets_samples() -> None:
 SLOW = replace(RUN, median_ms=1200)
 GATED = ("ttfa p50", "ttfa p95", "failure_rate")
 JUDGED: dict[str, tuple[Plan, Plan, list[MetricSpec] | None, dict[str, str], int]] = {
-    # (first run, second run, metric specs, verdicts of primary metrics, exit status)
+    # (first run, second run, metric specs, verdicts on primary metrics, exit status)
     "a target that is twice as slow has regressed":
         (RUN, SLOW, None, dict(zip(GATED, ("regressed", "regressed", "inconclusive"), strict=True)), 1),
     "a target that is twice as fast has improved":
@@ -243,7 +243,10 @@ def plain() -> Comparison:
 
 @cache
 def slowed(times: float, step: str = "") -> Comparison:
-    """Return a comparison in which the latency of `east` is multiplied by `times`, in one step or in all."""
+    """Return a comparison in which the latencies of `east` are multiplied by `times`.
+
+    If no step is given, all steps are slowed.
+    """
     made = run(shared_folder() / "run", TWO)
     waiting(Path(made), lambda row: times if row["target"] == "east" and step in ("", row["step"]) else 1.0)
     return quick(parse_targets([made]))
@@ -348,7 +351,7 @@ def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
     whole = quick(targets(SHORT), questions=DECIDED_GATES)
     edit(
         folder, "sessions", lambda at, row: row | {"outcome": "unfinished"} if at < 3 else row
-    )  # both sessions of one pair, and one of another
+    )  # both sessions of one pair, and one session of another pair
 
     assert not any("cut by the end" in notice for notice in whole.notices)
     assert any(

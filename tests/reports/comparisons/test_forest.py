@@ -246,14 +246,14 @@ def test_the_spoken_text_names_intervals_without_a_bound() -> None:
 
 
 def cells(made: Decision) -> list[list[str]]:
-    """Return the texts of the table, one row for each analysis."""
+    """Return the texts of the table's cells. Each row of the table is an interim analysis."""
     table = interim_analyses(made)
     assert table is not None
     return [[f"{cell.text} {cell.below}".strip().replace(NBSP, " ") for cell in row.cells] for row in table.rows]
 
 
 def test_interim_bounds_are_the_decision_bounds_and_are_wider_with_few_pairs() -> None:
-    """At c = 1.645 and many degrees of freedom they are those of one test at 5 %: ln 1.35 ∓ 0.164."""
+    """At c = 1.645 and many degrees of freedom, the bounds are those of a single test at 5 %: ln 1.35 ∓ 0.164."""
     rate = by_se(0.0, -0.01, 0.01, 49.0)
     many, few = (
         cells(

@@ -131,7 +131,8 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
     "other runs would decide": (
         [replace(tail("inconclusive", OPEN), verdict=Verdict("inconclusive", provisional=True))], None,
         finding_sentences.RUNS_DIFFER),
-    # The text was once: "Inconclusive on gateway (with no failure in 200 sessions …): about 299 sessions are needed".
+    # In an earlier version the text was "Inconclusive on gateway (with no failure in 200 sessions …): about 299
+    # sessions are needed".
     "no failures do not outweigh longer latencies": (
         [primary("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.14, 0.1), margin=Margin(0.1)), GROWN, UNSEEN],
         "gateway is slower than direct: half of the turns now take longer than 1.11 s, 6 to 14 % more (ttfa p50). "
@@ -255,7 +256,7 @@ LABELS = ("gateway", "a_very_long_label_of_a_target.with_a_variant_that_is_long_
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
-    """Return comparisons of real runs of several types, and hand-made ones."""
+    """Return comparisons of real runs of several types, and comparisons with hand-made findings."""
     tmp_path = tmp_path_factory.mktemp("many")
     three = Plan(sessions=30, turns=4, targets=("a", "b", "c"), paired=True, kinds=("vad", "manual"))
     killed = synthetic.write_killed(tmp_path / "killed", Plan(sessions=6, turns=4))
@@ -321,7 +322,7 @@ def test_metrics_from_two_instants_have_distinct_names_in_a_narrow_terminal(many
     for width in (100, 70, 60):
         lines = comparison_text(many[1], width).splitlines()
         names = [line[2:].split("  ")[0] for line in lines if line.startswith("  voice_to_")]
-        assert len(names) == 8  # p50 and p95, from two instants, on two candidates
+        assert len(names) == 8  # p50 and p95, measured from two instants, on two candidates
         assert len(set(names)) == 4
 
 
@@ -330,7 +331,7 @@ FAILURES = MetricSpec("failure_rate", Rate(), POINT)
 
 
 def verdict_of(sessions: int, failed: int = 0, question: MetricSpec = FAILURES) -> Verdict:
-    """Return the verdict on a candidate with this many failed turns. The baseline has none."""
+    """Return the verdict on a candidate with this many failed turns. The baseline has no failed turn."""
     clean, turns = np.zeros(sessions), np.full(sessions, 10.0)
     found = rate_difference(
         ClusterTotals((clean, turns), (np.where(np.arange(sessions) < failed, 1.0, 0.0), turns), paired=False), POINT

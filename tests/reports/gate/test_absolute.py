@@ -51,7 +51,7 @@ rng = np.random.default_rng(5)
 
 
 def turns(sessions: int, each: int, failed: int = 0) -> Sample:
-    """Return the values 1, 2, 3 …, assigned to the sessions in turn. The last `failed` turns have failed."""
+    """Return turns with the values 1, 2, 3 …, assigned to the sessions in turn. The last `failed` turns have failed."""
     values = np.arange(1.0, sessions * each + 1)
     values[values.size - failed :] = np.inf
     return sample(values, np.arange(values.size) % sessions, failed=failed)
@@ -227,7 +227,7 @@ def test_unreadable_recorded_thresholds_are_refused(tmp_path: Path) -> None:
 
 
 def of_script(folder: Path, text: str) -> dict[str, Any]:
-    """Return the thresholds request of a run of a script without a thresholds file."""
+    """Return the thresholds that a run of this script stores if it has no thresholds file."""
     path = folder / "mine.yaml"
     path.write_text(text)
     return asked(folder, "") | {"file": None, "scripts": [{"path": str(path), "thresholds": None}]}

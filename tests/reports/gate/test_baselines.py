@@ -1,4 +1,4 @@
-"""Stored baselines: writing, refusals, the baselines with which a run is compared, zeros, and drift."""
+"""Stored baselines: writing, refusals, the choice of baselines for a run, metrics that are zero, and drift."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ BEGAN_NS, DAY_NS = 1_795_000_000_000_000_000, 86_400_000_000_000
 
 
 def store(folder: Path, count: int, **document: Any) -> Path:
-    """Store this many runs, one per day."""
+    """Store `count` runs as baselines, one per day."""
     for number in range(count):
         began = BEGAN_NS + number * DAY_NS
         plan = replace(MANY, seed=100 + number)
@@ -241,7 +241,7 @@ def test_a_baseline_in_another_target_s_folder_is_ignored_with_a_notice(tmp_path
 def test_zero_quantiles_are_compared_or_give_a_reason(
     tmp_path: Path, metric: str, then: tuple[int, ...], word: str
 ) -> None:
-    """Most replies never stall, so the median of `stall_duration` is 0."""
+    """Most replies never stall, so the median of `stall_duration` is 0 in most runs."""
     folder = store(tmp_path, 5)
     for path, value in zip(sorted(folder.rglob("*.json")), then, strict=True):
         set_quantiles(path, metric, value)

@@ -1,4 +1,4 @@
-"""A run with thresholds and baselines: the result of each, and runs without usable results."""
+"""Checks of a run against thresholds and baselines: the result of each, and runs without usable results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of check and baseline, and their messages about them: JSON, Markdown, JUnit XML, and CI commands."""
+"""The files that check and baseline write, and the messages about them: JSON, Markdown, JUnit XML, CI commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that interim analyses ended; thresholds on turns with several instants; assumptions that a run does not meet."""
+"""Runs that interim analyses ended, thresholds on turns with several instants, and assumptions that a run violates."""
 
 from __future__ import annotations
 

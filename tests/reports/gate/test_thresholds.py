@@ -1,4 +1,4 @@
-"""Thresholds: their syntax, refusals with reasons, thresholds that no run could evaluate, and positions in the file."""
+"""Thresholds: syntax, refusals with reasons, thresholds that no run can evaluate, and positions in the file."""
 
 from __future__ import annotations
 

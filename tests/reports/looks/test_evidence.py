@@ -1,4 +1,4 @@
-"""The statistics of an interim analysis: quantiles, rates and means, also if one target drifts or has bursts."""
+"""The statistics of an interim analysis: quantiles, rates and means. Targets may drift or have bursts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.reports.statistics.samples import sample_of, waits
 PAIRS, TURNS = 120, 10
 EVEN = np.full(PAIRS, float(TURNS))
 BURST = np.where(np.arange(PAIRS) // 20 == 2, 6.0, 0.0)
-"""The failures of each pair. All of them are in one sixth of the run."""
+"""The number of failures in each pair. All failures are in one sixth of the run."""
 
 
 def pairs_of(baseline: Floats, candidate: Floats) -> TwoSamples:

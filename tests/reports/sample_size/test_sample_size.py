@@ -36,7 +36,7 @@ def run(folder: Path, plan: Plan = ONE, **changes: Any) -> Path:
 
 @cache
 def pilot() -> Path:
-    """Return the folder of the pilot run, which is written once. Tests only read it."""
+    """Return the folder of the pilot run. It is written once, so tests must only read it."""
     return run(shared_folder() / "pilot")
 
 

@@ -1,4 +1,7 @@
-"""Invented samples for tests of two-sample statistics: sessions that differ, some stalls, whole milliseconds."""
+"""Invented samples for tests of two-sample statistics.
+
+Sessions differ, some turns stall, and values are whole milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ Floats = npt.NDArray[np.float64]
 def waits(
     rng: np.random.Generator, sessions: int, *, turns: int = TURNS, icc: float = ICC, stalled: float = 0.03
 ) -> Floats:
-    """Return latencies in ms, one row per session: log-normal, median 600 ms, sigma 0.5.
+    """Return latencies in ms, one row per session. They are log-normal with a median of 600 ms and a sigma of 0.5.
 
-    The share `icc` of the variance lies between sessions. The share `stalled` of the turns takes another 1 to 5 s.
+    The share `icc` of their variance is between sessions. The share `stalled` of the turns takes another 1 to 5 s.
     """
     between = rng.normal(0, math.sqrt(icc), (sessions, 1))
     logs = between + rng.normal(0, math.sqrt(1 - icc), (sessions, turns))
@@ -31,7 +34,10 @@ def waits(
 def failures(
     rng: np.random.Generator, sessions: int, rate: float, *, turns: int = TURNS, correlation: float = 0.2
 ) -> npt.NDArray[np.bool_]:
-    """Return which turns failed, one row per session. `correlation` is that of failures within a session."""
+    """Return whether each turn failed, one row per session.
+
+    `correlation` is the correlation of failures within a session.
+    """
     spread = 1 / correlation - 1
     own = rng.beta(rate * spread, (1 - rate) * spread, (sessions, 1))
     failed: npt.NDArray[np.bool_] = rng.random((sessions, turns)) < own
@@ -39,5 +45,5 @@ def failures(
 
 
 def sample_of(values: Floats) -> Sample:
-    """Return turns, given as one row per session, as a sample."""
+    """Return a sample of these turns. The values have one row per session."""
     return sample(values.ravel(), np.repeat(np.arange(len(values)), values.shape[1]))

@@ -1,4 +1,4 @@
-"""Bootstrap quantiles, also of weighted steps, compared with plain resampling with the same weights."""
+"""Bootstrap quantiles, with and without weighted steps, compared with plain resampling with the same weights."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ MIX_PS = (0.1, 0.5, 0.95)
 def made(
     rng: np.random.Generator, sessions: int, turns: int, slow: float, factor: float = 1.0
 ) -> tuple[Sample, Integers]:
-    """Return turns of two steps and their steps. A share `slow` takes twice as long; 1 % fails."""
+    """Return turns of two steps, and the step of each turn. A share `slow` takes twice as long; 1 % fails."""
     steps = (rng.random((sessions, turns)) < slow).astype(np.int64)
     values = factor * np.where(steps, 1200, 600) * np.exp(0.3 * rng.normal(size=(sessions, turns)))
     values[rng.random((sessions, turns)) < 0.01] = np.inf

@@ -58,7 +58,7 @@ def difference(
 
 
 def test_p_values_may_be_smaller_than_the_number_of_resamples_allows() -> None:
-    """Otherwise, with Holm's correction over many primary metrics, none could fail."""
+    """Otherwise, with Holm's correction over many primary metrics, no metric could fail."""
     base, cand = build_arms(40, slower=3.0)
     found = difference(base, cand, resamples=500)
     nearer = difference(base, cand / 1.5, resamples=500)
@@ -187,7 +187,7 @@ def test_zero_in_both_is_no_difference_and_zero_against_a_value_exceeds_any_rati
 
 
 def with_failed(values: Floats, share: float) -> Floats:
-    """Return the values with all turns of this share of the sessions failed."""
+    """Return the values after all turns of this share of the sessions have failed."""
     failed = values.copy()
     failed[: round(len(values) * share)] = np.inf
     return failed

@@ -62,7 +62,8 @@ def test_the_last_analysis_of_a_run_that_ends_early_uses_the_remaining_error() -
 
     assert ended[:3] == pytest.approx(planned[:3])
     assert ended[3] < planned[3]
-    assert ended[3] == pytest.approx(1.68, abs=0.03)  # 0.05 − 0.05 · 0.3² is left, so it is nearly the plain test
+    # 0.05 − 0.05 · 0.3² of the error rate remains, so the value is nearly that of the plain test
+    assert ended[3] == pytest.approx(1.68, abs=0.03)
 
 
 @settings(max_examples=8, deadline=None)
@@ -188,7 +189,7 @@ def test_half_of_the_corrected_estimates_exceed_the_truth(drift: float) -> None:
         above_corrected += corrected > drift
         above_plain += z[k] / math.sqrt(SHARES[k]) > drift
 
-    assert abs(above_corrected - 200) <= 30  # three standard errors of 400 coin tosses
+    assert abs(above_corrected - 200) <= 30  # three standard errors of the number of heads in 400 tosses of a coin
     assert abs(above_corrected - 200) <= abs(above_plain - 200) + 10
 
 

@@ -1,4 +1,4 @@
-"""The sessions that a metric needs, the variance components of a run, and the best number of turns per session."""
+"""The number of sessions that a metric needs, a run's variance components, and the best number of turns per session."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIGMA, ICC = 0.5, 0.3
 
 
 def sessions_of_ten(sessions: int, rng: np.random.Generator, shift: float = 0.0, drift: Any = None) -> Sample:
-    """Return sessions of ten turns. `drift` is that of each session on the log scale."""
+    """Return sessions of ten turns. `drift` holds the drift of each session on the log scale."""
     code = np.repeat(np.arange(sessions), 10)
     level = rng.normal(0, SIGMA * math.sqrt(ICC), sessions) + (0.0 if drift is None else drift)
     return sample(600 * np.exp(shift + level[code] + rng.normal(0, SIGMA * math.sqrt(1 - ICC), code.size)), code)

@@ -28,7 +28,7 @@ STEPS = 10
 
 
 def waits(pairs: int, seed: int, change: float = 0.0, worse: int | None = None, failed: float = 0.0) -> StepLatencies:
-    """Return sessions of ten steps. `change` is added to the log of all steps, or of step `worse`."""
+    """Return sessions of ten steps. `change` is added to the log latency of all steps, or only of step `worse`."""
     rng = np.random.default_rng(seed)
     steps, codes = np.tile(np.arange(STEPS), pairs), np.repeat(np.arange(pairs), STEPS)
     log = rng.normal(0, 0.24, pairs)[codes] + np.linspace(-0.4, 0.4, STEPS)[steps] + rng.normal(0, 0.36, codes.size)

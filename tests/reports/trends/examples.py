@@ -33,7 +33,7 @@ def run_value(value: float, spread: float = 0.05) -> RunValue:
 
 
 def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any) -> TrendPoint:
-    """Return the point of a night's run. `conditions` are added to the common ones."""
+    """Return the point of one night's run. `conditions` are added to the conditions that all points have."""
     made: dict[str, Any] = {
         "run_id": f"run-{number:03}",
         "name": f"run-{number:03}",
@@ -52,7 +52,7 @@ def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any
 
 
 def nights(levels: Sequence[float], seed: int = 1, **changes: Any) -> list[TrendPoint]:
-    """Return a run for each mean, with random variation."""
+    """Return one run for each of these mean values, with random variation."""
     own = np.exp(np.random.default_rng(seed).normal(0, SPREAD, len(levels)))
     return [entry(number, level * by, **changes) for number, (level, by) in enumerate(zip(levels, own, strict=True))]
 
@@ -83,7 +83,7 @@ def shared_run(plan: Plan = SMALL) -> Path:
 
 
 def many(folder: Path, numbers: Iterable[int], plan: Plan = SMALL) -> list[Path]:
-    """Write runs with only run.json and summary.json, all with the values of one run."""
+    """Write run folders that contain only run.json and summary.json. All have the values of one run."""
     made = []
     for number in numbers:
         run = folder / f"run-{number:03}"

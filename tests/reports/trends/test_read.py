@@ -33,7 +33,7 @@ TTFA = MetricKey("ttfa", NO_STRATUM)
 
 @cache
 def targets_of_plan() -> tuple[ComparedTarget, ...]:
-    """Return the targets of PLAN. They are read once."""
+    """Return the targets of PLAN. They are read once for all tests."""
     return targets_of(runs.load_for_report(shared_run(PLAN)))
 
 
