@@ -114,9 +114,7 @@ def _array(column: pd.Series[float], name: str) -> pa.Array:
 
 
 def _stored(folder: Path, table: TableName) -> Iterator[pa.Table]:
-    """Yield all stored columns: from Parquet if it exists, otherwise from the spool (one batch for each second and
-    worker).
-    """
+    """Yield all stored columns, from Parquet or else from the spool (one batch for each second and worker)."""
     if (folder / f"{table}.parquet").exists():
         batches = run_folder.stored_batches(folder, table, SCHEMAS[table].names, AT_ONCE)
     else:

@@ -69,9 +69,7 @@ def displayed(finding: MetricComparison) -> str:
 
 
 def answer(primary: Sequence[MetricComparison]) -> str:
-    """Return the result of the primary metrics in a sentence; with several candidates, the result of the worst
-    candidate.
-    """
+    """Return the result of the primary metrics in a sentence; with several candidates, the worst one's result."""
     verdict, mine = worst_first(primary)[0] if primary else (None, [])
     return NO_PRIMARY if verdict is None else _opening(verdict, subject(mine), mine)
 
@@ -234,9 +232,7 @@ def subject(primary: Sequence[MetricComparison]) -> MetricComparison:
 
 
 def _reach(finding: MetricComparison) -> float:
-    """Return the deciding bound as a multiple of the margin; at an interim analysis, the difference instead of the
-    bound.
-    """
+    """Return the deciding bound (at an interim analysis, the difference) as a multiple of the margin."""
     found, margin = finding.difference, finding.question.margin
     if found is None:
         return math.inf

@@ -64,9 +64,7 @@ def ms(value: float) -> str:
 
 
 def format_ms_list(*values: float) -> list[str]:
-    """Return the durations of one sentence, all in the same unit: `0.99 s` and `1.07 s`; ms if seconds would be too
-    coarse.
-    """
+    """Return the durations of a sentence in one unit: `0.99 s` and `1.07 s`; ms if seconds would be too coarse."""
     if max(values, default=0) >= 999.5 and min(values) >= 95:
         return [
             f"{value / 1000:.2f}{NBSP}s" if value < 9995 else f"{format_number(value / 1000)}{NBSP}s"

@@ -44,9 +44,7 @@ def by_label(labels: Any, value: Callable[[str], Any], missing: object, dtype: t
 
 
 def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows of frames with the same columns. Categoricals remain; `pd.concat` alone makes them texts if they
-    differ.
-    """
+    """Return the rows of frames with equal columns. `pd.concat` alone turns categoricals that differ into texts."""
     kinds: dict[str, pd.CategoricalDtype] = {}
     for name in map(str, frames[0].select_dtypes("category")):
         several = [frame.dtypes[name] for frame in frames]

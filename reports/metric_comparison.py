@@ -31,9 +31,7 @@ class MeasuredDifference:
     unit: Literal["session", "pair"] = "session"
 
     def floor(self, baseline: str) -> InconclusiveReason | None:
-        """Return why the metric cannot be decided: too few turns, an uncertain metric, or a baseline of 0 without a
-        ratio.
-        """
+        """Return why the metric cannot be decided: few turns, an uncertain metric, or no ratio to a baseline of 0."""
         if self.uncertainty_text:
             return InconclusiveReason("uncertain", text=self.uncertainty_text)
         names = [baseline, self.candidate]

@@ -68,9 +68,7 @@ class Sources(Protocol):
     def candidate(self) -> Source: ...
 
     def targets(self, question: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
-        """Return both samples. If the candidate's turns are weighted to the baseline's step shares, the samples include
-        steps.
-        """
+        """Return both samples, with their steps if the candidate's turns are weighted to the baseline's shares."""
 
 
 class MeasuredDifferences(NamedTuple):
@@ -187,17 +185,13 @@ class Statistic(ABC):
         return pairs_needed(None, 1.0)
 
     def pilot(self, sources: Sequence[Source], question: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
-        """Return the expected error of a difference, estimated from a pilot run of one target, or of two targets in
-        pairs.
-        """
+        """Return the expected error of a difference, from a pilot run of one target, or of two targets in pairs."""
         raise UsageError(f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50")
 
     def interim(
         self, both: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
-        """Return the statistics of an interim analysis. `group`: as in `compare`; `error`: the error of the drift
-        tests.
-        """
+        """Return the statistics of an interim analysis of `group`. `error`: the error of the drift tests."""
         names = ", ".join(one.name for one in group)
         raise UsageError(f"{names} cannot be tested at an interim analysis: use rtbench compare")
 

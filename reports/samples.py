@@ -204,9 +204,7 @@ def samples_of(run: RunFrames) -> MetricSamples:
 
 
 def is_latency(metric: Metric) -> bool:
-    """Return whether the metric is a latency: a time between two instants, of which less is better, and no stored
-    column.
-    """
+    """Return whether the metric is a latency: a time between two instants, better if less, and not stored."""
     return metric.is_latency and metric.better == "lower" and not metric.column
 
 

@@ -67,8 +67,7 @@ class Stratum(NamedTuple):
         return self.measured_from in ("", other.measured_from) and self.turn_type == other.turn_type
 
     def filtered_by(self, others: Collection[Stratum], origins: Mapping[str, str]) -> str:
-        """Return how the stratum differs from the others, such as `from request sent, regular`; "" if there are no
-        others.
+        """Return how the stratum differs from others, such as `from request sent, regular`; "" if there are none.
 
         `origins`: the words for each measured_from.
         """

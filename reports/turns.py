@@ -328,9 +328,7 @@ def session_codes(turns: pd.DataFrame, sessions: pd.DataFrame) -> Integers:
 
 
 def of_rows(values: npt.NDArray[Scalar], rows: Integers) -> npt.NDArray[Scalar]:
-    """Return the values of some rows, ascending. If these are all rows, return the same array, because copies are
-    large.
-    """
+    """Return the values of some rows, ascending; for all rows the same array, because copies are large."""
     return values if values.size == rows.size else values[rows]
 
 

@@ -30,9 +30,7 @@ CONDITIONS_MAX, CONDITION_LENGTH_MAX = 2, 40
 
 @dataclass(frozen=True)
 class RunSeries:
-    """Comparable runs of a target, the oldest first. `name`: the target, and how this series differs from its other
-    series.
-    """
+    """Comparable runs of a target, the oldest first. `name`: the target, and how this series differs from others."""
 
     scenario: str
     target: str
@@ -94,9 +92,7 @@ def _phrase(key: str, text: str) -> str:
 
 
 class TrendChange(JsonEntry, frozen=True):
-    """A change between two runs: the value after it relative to the value before. For rates, the difference of the
-    shares.
-    """
+    """A change between two runs: the value after it relative to the value before; for rates, the difference."""
 
     last_run: Annotated[str, about("the last one before")]
     last_started_utc_ns: int
@@ -150,9 +146,7 @@ class MetricTrend:
 
     @property
     def no_change_because(self) -> str:
-        """The reason why no change can be found: `7 runs to compare, and a change takes 10`; "" if there are enough
-        runs.
-        """
+        """The reason why no change can be found: `7 runs to compare, and a change takes 10`; "" if runs suffice."""
         if len(self.compared) >= ENOUGH:
             return ""
         runs = plural(len(self.compared), "run")

@@ -32,9 +32,7 @@ RUN_NAME_MIN = 16
 
 @dataclass(frozen=True)
 class Filters:
-    """The filters of the page. `classes`: for each filter and text of a value, the CSS class of the elements that it
-    hides.
-    """
+    """The filters of the page. `classes`: for each filter and value, the CSS class of the elements that it hides."""
 
     shown: tuple[b.Filter, ...]
     classes: Mapping[tuple[str, str], str]
@@ -235,9 +233,7 @@ def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters,
 
 
 def _runs_of(scenario: ScenarioTrend, series: RunSeries) -> b.Block:
-    """Return a table of a series for a terminal, the oldest run first. If there is little room, the last metrics are
-    left out.
-    """
+    """Return a table of a series for a terminal, the oldest run first; if room is short, without the last metrics."""
     metrics = scenario.of_series(series)
     order = [*range(len(metrics) + 2, 4, -1), 1, 4, 2]  # the start is already in the name of a run
     titles = (", ".join(filter(None, [metric_text(one.spec), sentences.unit_text(one.spec)])) for one in metrics)

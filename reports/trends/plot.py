@@ -34,9 +34,7 @@ def ticks(low_s: float, high_s: float, max_ticks: int) -> list[tuple[float, str]
 
 
 def _steps(low: datetime) -> Iterator[tuple[Iterator[datetime], Callable[[datetime], str]]]:
-    """Yield for each step, from the finest to the coarsest, its instants from the last one before `low`, and their
-    format.
-    """
+    """Yield for each step, the finest first, its instants from the last one before `low`, and their format."""
 
     def day(at: datetime) -> str:
         return f"{at.day} {at:%b}"
@@ -109,9 +107,7 @@ def plot_over_time(
 
 
 def _value_axis(metrics: Sequence[MetricTrend], plot: Plot) -> PixelScale:
-    """Return the value axis, which covers the compared runs with their intervals. Values of other runs are clipped to
-    it.
-    """
+    """Return the value axis, which covers the compared runs with their intervals; other values are clipped to it."""
     runs = [metric.values[place] for metric in metrics for place in metric.compared]
     runs = runs or [run for metric in metrics for run in metric.values]
     ends = [end for run in runs for end in (run.value, run.low, run.high) if math.isfinite(end)]

@@ -57,9 +57,7 @@ def headline_specs(points: Sequence[TrendPoint]) -> list[MetricSpec]:
 
 
 def of_commonest_turns(spec: MetricSpec, points: Iterable[TrendPoint]) -> MetricSpec:
-    """Return the spec, limited to the most frequent turns that have the metric, if the runs have several kinds of
-    turns.
-    """
+    """Return the spec; if its metric has several kinds of turns, the spec for the most frequent kind."""
     turns = Counter[Stratum]()
     for point in points:
         for key, quantiles in point.quantiles.items():

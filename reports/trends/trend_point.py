@@ -156,8 +156,7 @@ class RunSummary(msgspec.Struct):
 
 
 def points_of_run(run: Path | RunFrames) -> list[TrendPoint]:
-    """Return a point for each target of a run. The values of a folder are from its report's summary, others from the
-    rows.
+    """Return a point for each target of a run: a folder's from its report's summary, a loaded run's from its rows.
 
     Raise UsageError if the folder is no run or has no summary.
     """
@@ -239,9 +238,7 @@ def _rates(summary: RunSummary, target: str) -> Iterable[tuple[str, RunValue]]:
 
 
 def stored_points(folder: Path) -> tuple[list[TrendPoint], list[str]]:
-    """Return a point for each stored baseline in a folder, and for files that resemble baselines, why they are left
-    out.
-    """
+    """Return a point for each stored baseline of a folder, and why files that resemble baselines are left out."""
     stored, notices = [], []
     for path in sorted(folder.glob("*/*/*.json")):
         try:

@@ -1,5 +1,4 @@
-"""Service level objectives (SLOs): the parser, and the judgement of a level by the turns that miss its objectives.
-Pure.
+"""Service level objectives (SLOs): their parser, and the judgement of a level by the turns that miss them. Pure.
 
 `ttfa p(95)<800` means that at most 5 % of turns take 800 ms or longer, or fail. So every objective is a share of turns
 (of sessions, for metrics of sessions) that must not be exceeded, and shares have intervals by session.
@@ -91,8 +90,7 @@ def _allowed(threshold: Threshold, text: str) -> float:
 
 
 class ViolationShare(NamedTuple):
-    """A share of turns with its bounds. Each bound is one-sided, at its own error; 0 and 1 with fewer than two
-    sessions.
+    """A share of turns with two one-sided bounds, each at its own error; 0 and 1 with fewer than two sessions.
 
     If there are fewer than SESSIONS sessions, the bounds exist but decide nothing. `deff`: the design effect, which is
     the variance of the share (between sessions or between batches) divided by the variance of independent turns.
