@@ -1,1 +1,1 @@
-"""The analysis of a run from its folder, without network or event loop. `rtbench` has the names that users import."""
+"""The analysis of a run from its folder, without network or event loop. Users import names from `rtbench`."""

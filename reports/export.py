@@ -1,7 +1,7 @@
-"""`export(run, "csv")`: the tables of a run with their metrics, or its histograms, as files of one format in a folder.
+"""`export(run, "csv")`: writes the tables of a run with their metrics, or its histograms, as files of one format.
 
-Each file is replaced atomically, only on request, and files of a run are never replaced. Rows are read a few thousand
-at a time. Stored columns come first, then the derived ones; NaN in a frame is null here.
+Each file is replaced atomically and only on request. The files of the run itself are never replaced. Rows are read a
+few thousand at a time. The stored columns come first, then the derived columns. NaN in a frame becomes null in a file.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from reports.runs import read_histograms, session_frame, turn_frame
 Format = Literal["csv", "parquet"]
 _FORMULA = r"^([=+\-@\t\r])"
 ROW_GROUP = 131_072
-"""The rows of a row group in Parquet: small groups compress badly and read slowly."""
+"""The number of rows in a row group of Parquet: smaller groups compress badly, and reading them is slow."""
 
 
 def write_table(path: Path, form: Format, schema: pa.Schema, pieces: Iterable[pa.Table]) -> int:
     """Write a file, and return its number of rows. Parquet is compressed with zstd.
 
-    CSV is UTF-8 with a header. Text is in quotes, numbers and true/false are not; null is empty, and an empty text is
-    `""`. Text that a spreadsheet would compute gets a leading `'`, because services and files of others put text into
-    cells.
+    CSV is UTF-8 with a header. Texts are in quotes; numbers and true/false are not. Null is an empty cell, and an empty
+    text is `""`. A text that a spreadsheet would compute as a formula gets a leading `'`, because some texts come from
+    services and from files that others wrote.
     """
     count = 0
     opened = pa_csv.CSVWriter if form == "csv" else partial(pq.ParquetWriter, compression="zstd")
@@ -52,7 +52,7 @@ def write_table(path: Path, form: Format, schema: pa.Schema, pieces: Iterable[pa
 
 
 def _without_formulas(piece: pa.Table) -> pa.Table:
-    """Escape texts that start with `= + - @`, tab, or CR, because spreadsheets take them for formulas."""
+    """Escape texts that start with `= + - @`, tab, or CR, because spreadsheets compute them as formulas."""
     for number, field in enumerate(piece.schema):
         if pa.types.is_string(field.type):
             text = pc.replace_substring_regex(piece.column(number), _FORMULA, r"'\1")
@@ -72,16 +72,16 @@ def _row_groups(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 AT_ONCE = 8192
-"""The rows that are processed at once: about 25 MB as text."""
+"""The number of rows that are processed together: about 25 MB as text."""
 DERIVE: dict[TableName, Callable[[pa.Table], pd.DataFrame]] = {"turns": turn_frame, "sessions": session_frame}
-"""The functions that derive the metrics of a table; seconds have none."""
+"""For each table, the function that derives its metrics; the table `seconds` has no metrics."""
 NO_LOG = {"start", "measured"}
-"""Columns that only frames have, in pandas' own types; in files `start_utc_ns` and `phase` contain the same."""
+"""Columns of frames that are not exported. The exported columns `start_utc_ns` and `phase` contain the same."""
 
 
 @cache
 def export_schema(table: TableName) -> pa.Schema:
-    """Return the exported columns with their types: the stored ones, then the derived ones."""
+    """Return the exported columns of a table with their types: the stored columns, then the derived columns."""
     empty = SCHEMAS[table].empty_table()
     return SCHEMAS[table] if table not in DERIVE else pa.schema([*SCHEMAS[table], *_derived(empty, table).schema])
 
@@ -99,7 +99,8 @@ def rows(folder: Path, table: TableName) -> Iterator[pa.Table]:
 def _derived(piece: pa.Table, table: TableName) -> pa.Table:
     """Return the columns that a frame has in addition to the stored ones."""
     used = [field.name for field in piece.schema if not pa.types.is_string(field.type) or field.name in LABELS]
-    frame = DERIVE[table](pa.table(piece.select(used).columns, names=used))  # the frame consumes its table
+    # the frame consumes its table, so it gets a table of its own
+    frame = DERIVE[table](pa.table(piece.select(used).columns, names=used))
     columns = {str(name): frame[name] for name in frame.columns.difference(piece.column_names, sort=False)}
     return pa.table({name: _array(column, name) for name, column in columns.items() if name not in NO_LOG})
 
@@ -113,7 +114,7 @@ def _array(column: pd.Series[float], name: str) -> pa.Array:
 
 
 def _stored(folder: Path, table: TableName) -> Iterator[pa.Table]:
-    """Yield all stored columns, from Parquet or else from the spool, which has a batch for each second and worker."""
+    """Yield all stored columns, from Parquet or else from the spool (one batch for each second and worker)."""
     if (folder / f"{table}.parquet").exists():
         batches = run_folder.stored_batches(folder, table, SCHEMAS[table].names, AT_ONCE)
     else:
@@ -128,7 +129,10 @@ AS_IT_IS = "surrogateescape"
 
 
 def write_log(path: Path, folder: Path, metric: str | None) -> int:
-    """Write the log, or that of one metric, and return the number of histograms. Raise UsageError if there are none."""
+    """Write the histogram log, or only the lines of one metric. Return the number of histograms.
+
+    Raise UsageError if there are none.
+    """
     lines = list(_lines(folder))
     metrics = [_metric_of(line) for line in lines if line.startswith("Tag=")]
     if metric is not None:
@@ -141,12 +145,12 @@ def write_log(path: Path, folder: Path, metric: str | None) -> int:
 
 
 def _metric_of(line: str) -> str:
-    """Return the metric of `Tag=metric|target|step|phase,…`."""
+    """Return the metric of a log line that starts with `Tag=metric|target|step|phase,…`."""
     return line.removeprefix("Tag=").partition("|")[0]
 
 
 def _lines(folder: Path) -> Iterator[str]:
-    """Yield the final log of the run, or without one the log as it would be written now."""
+    """Yield the lines of the run's final log; if there is none, the lines of the log that would be written now."""
     final = run_folder.histograms_path(folder)
     if final.exists():
         yield from read_file(final).decode("utf-8", AS_IT_IS).splitlines(keepends=True)
@@ -178,7 +182,7 @@ class ExportedFile:
 def export_tables(folder: Path, form: Format, out: Path | None = None, *, force: bool = False) -> list[ExportedFile]:
     """Write the tables with their metrics into `out`, by default the folder `export` of the run.
 
-    Raise UsageError if the folder is no run, a file exists without `force`, or a file cannot be written.
+    Raise UsageError if the folder is no run, if a file cannot be written, or if it exists and `force` is False.
     """
     place = _path(folder, out, [f"{table}.{form}" for table in TABLES], force=force)
     files = []

@@ -40,21 +40,21 @@ class DifferenceEntry(ClosedJsonEntry, frozen=True):
 
 
 class CountsEntry(ClosedJsonEntry, frozen=True):
-    """A count of each target."""
+    """A count for each of the two targets."""
 
     baseline: Count
     candidate: Count
 
 
 class SharesEntry(ClosedJsonEntry, frozen=True):
-    """A share of each target; null for rates."""
+    """A share for each of the two targets; null for rates."""
 
     baseline: Rounded
     candidate: Rounded
 
 
 class ComparisonEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=True):
-    """One metric of a candidate against its baseline; values in the unit of its metric, rates as shares."""
+    """One metric of a candidate compared with its baseline. Values are in the unit of the metric; rates are shares."""
 
     candidate: str
     title: str

@@ -23,7 +23,7 @@ ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one
 
 
 def which_turns(question: MetricSpec) -> tuple[str, bool]:
-    """Return `one turn in twenty` or `half of the sessions`, and whether that is plural."""
+    """Return the turns that a quantile is about, such as `one turn in twenty`, and True if that text is plural."""
     noun = CATALOGUE[question.metric].scope
     words = ONE_IN[question.p or 0.5]
     return (f"{words} {noun}s", True) if words.endswith("the") else (words.replace("one", f"one {noun}", 1), False)
@@ -34,18 +34,21 @@ BETWEEN_PEERS: dict[str, tuple[str, str]] = {
     "improved": ("faster", "better"),
     "not_regressed": ("not slower", "not worse"),
 }
-"""The names of verdicts between two services: for a latency, and for every other metric."""
+"""The names of verdicts if two services are compared. Each pair is the name for a latency and for any other metric."""
 
 
 def displayed_verdict(name: str, metric: str, *, peers: bool) -> str:
-    """Return the displayed name of a verdict, such as `slower` or `not regressed`. `peers`: see `MetricComparison`."""
+    """Return the displayed name of a verdict, such as `slower` or `not regressed`.
+
+    `peers`: True if neither of the two targets is the baseline, as in `MetricComparison`.
+    """
     if not peers or name not in BETWEEN_PEERS:
         return name.replace("_", " ")
     return BETWEEN_PEERS[name][0 if verdicts.is_latency(metric) else 1]
 
 
 def size(d: float, finding: MetricComparison, *, longer: bool = False) -> str:
-    """Return the size of a difference d: `65 % more`, `4 % less`. `longer`: use `65 % longer` for times."""
+    """Return the size of a difference d: `65 % more`, `4 % less`. `longer`: True to write `65 % longer` for times."""
     more, less = ("longer", "shorter") if longer and is_time(finding.question) else ("more", "less")
     word = more if d >= 0 else less
     if finding.question.scale != "ratio":
@@ -56,7 +59,7 @@ def size(d: float, finding: MetricComparison, *, longer: bool = False) -> str:
 def range_of(finding: MetricComparison, *, longer: bool = True) -> str:
     """Return the range of a difference, such as `5 to 19 % longer` or `from 3 % shorter to 19 % longer`.
 
-    An unbounded range is `anything`. `longer`: use longer and shorter, not more and less, for times.
+    An unbounded range is `anything`. `longer`: True to write longer and shorter for times, instead of more and less.
     """
     found, question = finding.difference, finding.question
     assert found is not None, "there is a difference"
@@ -105,20 +108,20 @@ ROOM = 33
 """The maximum length of the text below the name of a metric."""
 NO_VERDICT = "not evaluated"
 NOT_JUDGED = f"– {NO_VERDICT}"
-"""The text in place of a verdict if values must not be used."""
+"""The text that is displayed instead of a verdict if the values must not be used."""
 
 
 @dataclass(frozen=True)
 class FindingRow:
-    """A comparison as a row.
+    """A comparison as a row of texts and axis positions.
 
     `d`, `low`, `high` and `margin` are axis positions: logs of a ratio, or percentage points.
 
-    - `d`: NaN if there is no difference
-    - `why`: why a verdict is inconclusive
-    - `doubted`: True if the verdict is provisional because one target drifted
-    - `within`: ` (slower, within 20 %)` if "equivalent" alone could be read as no change
-    - `known`: slower, or worse
+    - `d`: the difference; NaN if there is none
+    - `reason`: why a verdict is inconclusive
+    - `is_doubted`: True if the verdict is provisional because one target drifted
+    - `within`: ` (slower, within 20 %)` if a reader could understand "equivalent" alone as no change
+    - `known`: the direction that is known even without a verdict: slower, or worse
     """
 
     name: str
@@ -160,17 +163,17 @@ class FindingRow:
 
     @property
     def signed(self) -> str:
-        """The verdict with its sign, such as `? inconclusive (Holm)`, without `provisional`."""
+        """The verdict with its sign, such as `? inconclusive (Holm)`. The word `provisional` is left out."""
         return NOT_JUDGED if self.outcome == NO_VERDICT else f"{MARKS[self.verdict_name].marker} {self.outcome}"
 
     @property
     def verdict_text(self) -> str:
-        """The verdict with the margin, such as `✓ not regressed` or `≈ equivalent (within 40 %)`."""
+        """The verdict in words with its margin, such as `✓ not regressed` or `≈ equivalent (within 40 %)`."""
         return self.verdict + self.within
 
     @property
     def short(self) -> str:
-        """The difference with its interval next to an axis that contains the unit of points or of slopes."""
+        """The difference with its interval, as it is written next to an axis that already shows the unit."""
         return self.change_text.replace(f"{NBSP}points", "").replace(f"{NBSP}{SLOPE}", "")
 
     @property
@@ -181,9 +184,10 @@ class FindingRow:
 
 
 def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> FindingRow:
-    """Return a comparison in words.
+    """Return a comparison as a row of texts.
 
-    `colour`: the candidate's number among the targets. `usable`: False if there is no verdict.
+    `colour`: the candidate's number among the targets. `usable`: False if the values must not be used, so that the row
+    has no verdict.
     """
     question, difference, few = finding.question, finding.published, finding.shortfall
     scale = 100.0 if question.scale == "points" else 1.0
@@ -204,7 +208,7 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
     if found is not None:
         base_few, own_few = finding.shortfalls
         values = _value(found.baseline, base_few, question), _value(found.candidate, own_few, question)
-    # drift of one target is a doubt about this metric; a difference of two runs is noted for all metrics together
+    # drift of one target makes this metric doubtful; a difference between two runs is noted once, for all metrics
     doubted = usable and verdict.provisional and found is not None and found.order is not None
     return FindingRow(
         name=question.name,
@@ -231,7 +235,7 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
 
 
 def shares_of(found: Difference) -> list[float | None]:
-    """Return a difference and the ends of its interval as in documents: 0.2 is +20 %; None if unbounded."""
+    """Return a difference and its interval's ends as numbers for documents: 0.2 is +20 %, None is unbounded."""
     return [as_share(d, found.scale, found.candidate) for d in (found.d, found.low, found.high)]
 
 
@@ -242,13 +246,13 @@ def definition(metric: str) -> str:
 
 
 def _value(value: float, few: Shortfall | None, question: MetricSpec) -> str:
-    if question.scale == "points":  # if there are too few turns, the counts, such as 3 of 4
+    if question.scale == "points":  # if there are too few turns, this is the two counts, such as 3 of 4
         return f"{round(value * few.there)} of {few.there}" if few else share(value)
     return NO_DIFFERENCE if few else INFINITE if value == math.inf else format_number(value)
 
 
 def with_unit(value: str, unit: str) -> str:
-    """Return a value with its unit; `∞` and `n/a` have none."""
+    """Return a value with its unit. The values `∞` and `n/a` get no unit."""
     return value if value in (INFINITE, NO_DIFFERENCE) else f"{value}{NBSP}{unit}".rstrip()
 
 

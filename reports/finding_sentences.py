@@ -1,7 +1,7 @@
-"""Metric comparisons in sentences, the same in every form. Pure.
+"""Metric comparisons in sentences, which are the same in every form of output. Pure.
 
-Two services are slower or faster than each other; a candidate has regressed or improved against its baseline
-(`MetricComparison.peers`).
+If two services are compared, one is slower or faster than the other. If a candidate is compared with its baseline, it
+has regressed or improved (`MetricComparison.peers`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from reports.wording import verdicts
 from reports.wording.verdicts import NO_DIFFERENCE, metric_text, share
 
 WORST: tuple[VerdictName, ...] = ("regressed", "inconclusive", "improved", "not_regressed", "equivalent")
-"""The verdicts by priority: the first one found is the verdict on several primary metrics."""
+"""The verdicts by priority. The verdict on several primary metrics is the first of these that any of the metrics has.
+"""
 VERBS: dict[VerdictName, str] = {"regressed": "regressed", "not_regressed": "has not regressed", "improved": "improved"}
 """The verb for a candidate that has a baseline."""
 NO_PRIMARY = "There is no verdict, because there is no primary metric."
@@ -68,13 +69,16 @@ def displayed(finding: MetricComparison) -> str:
 
 
 def answer(primary: Sequence[MetricComparison]) -> str:
-    """Return the result of the primary metrics in a sentence; with several candidates, that of the worst."""
+    """Return the result of the primary metrics in a sentence; with several candidates, the worst one's result."""
     verdict, mine = worst_first(primary)[0] if primary else (None, [])
     return NO_PRIMARY if verdict is None else _opening(verdict, subject(mine), mine)
 
 
 def answer_details(primary: Sequence[MetricComparison], *, settle: bool = True) -> str:
-    """Return the text after `answer`: its confidence, and the other metrics; if `settle`, the sessions that decide."""
+    """Return the text after `answer`: its confidence, and the other metrics.
+
+    `settle`: True to add the number of sessions that would decide the inconclusive metrics.
+    """
     if not primary:
         return ""
     (verdict, mine), *others = worst_first(primary)
@@ -87,7 +91,10 @@ def answer_details(primary: Sequence[MetricComparison], *, settle: bool = True) 
 
 
 def settling(inconclusive: Sequence[MetricComparison]) -> str:
-    """Return how many sessions would decide all of these: the largest number, then each; or that no number would."""
+    """Return how many sessions would decide these metrics, or that more sessions are unlikely to decide them.
+
+    With several metrics, the text has the largest number first, and then the number for each metric.
+    """
     finite = sorted((f for f in inconclusive if math.isfinite(f.required_sessions)), key=lambda f: -f.required_sessions)
     endless = [f for f in inconclusive if math.isinf(f.required_sessions)]
     if any(f.verdict.provisional and f.difference and not f.difference.order for f in endless):
@@ -133,7 +140,7 @@ def sentence(finding: MetricComparison) -> str:
 
 
 def _opening(verdict: VerdictName, finding: MetricComparison, primary: Sequence[MetricComparison]) -> str:
-    """Return the sentence with the verdict of `finding`, which represents all of `primary`."""
+    """Return the opening sentence with the verdict, about `finding`, which represents all of `primary`."""
     found, name, label, base = row(finding, 1), metric_text(finding.question), finding.candidate, finding.baseline
     verb = f"is {displayed(finding)} than {base}" if finding.peers else VERBS.get(verdict, "")
     if verdict == "regressed":
@@ -186,7 +193,7 @@ def _inconclusive(finding: MetricComparison, primary: Sequence[MetricComparison]
 
 
 def _conclusive(finding: MetricComparison) -> str:
-    """Return the confidence in a regression and its minimum size."""
+    """Return the confidence that the candidate has regressed, and the minimum size of the regression."""
     found = finding.difference
     if found is None or finding.verdict.name != "regressed":
         return ""
@@ -214,7 +221,7 @@ def _so_far(finding: MetricComparison, more: str) -> str:
 
 
 def subject(primary: Sequence[MetricComparison]) -> MetricComparison:
-    """Return the comparison that represents several: the worst verdict, and the farthest beyond its margin."""
+    """Return the comparison that represents several: among the worst verdicts, the farthest beyond its margin."""
     verdict = overall(primary)
 
     def priority(one: MetricComparison) -> tuple[bool, bool, float]:
@@ -225,7 +232,7 @@ def subject(primary: Sequence[MetricComparison]) -> MetricComparison:
 
 
 def _reach(finding: MetricComparison) -> float:
-    """Return how far the deciding bound (or an interim difference) is from the margin, in margins."""
+    """Return the deciding bound (at an interim analysis, the difference) as a multiple of the margin."""
     found, margin = finding.difference, finding.question.margin
     if found is None:
         return math.inf

@@ -33,7 +33,7 @@ def count(number: float) -> str:
 
 
 def plural(number: int, noun: str, nouns: str = "") -> str:
-    """Return a count with its noun, such as `1 turn` or `2 turns`. `nouns`: an irregular plural."""
+    """Return a count with its noun, such as `1 turn` or `2 turns`. `nouns`: the plural, if it is irregular."""
     return f"{count(number)}{NBSP}{noun if number == 1 else nouns or f'{noun}s'}"
 
 
@@ -64,7 +64,7 @@ def ms(value: float) -> str:
 
 
 def format_ms_list(*values: float) -> list[str]:
-    """Return the durations of one sentence in one unit: `0.99 s` and `1.07 s`; ms if seconds would be too coarse."""
+    """Return the durations of a sentence in one unit: `0.99 s` and `1.07 s`; ms if seconds would be too coarse."""
     if max(values, default=0) >= 999.5 and min(values) >= 95:
         return [
             f"{value / 1000:.2f}{NBSP}s" if value < 9995 else f"{format_number(value / 1000)}{NBSP}s"
@@ -105,7 +105,7 @@ def clock(seconds: float, *, long: bool) -> str:
 
 
 def instant(seconds: float, step_s: float) -> str:
-    """Return a tick of a time axis: 0, 20 s, 2 min; 2:30 if the step is not a multiple of a minute."""
+    """Return the label of a tick of a time axis: 0, 20 s, 2 min; 2:30 if the step is not a multiple of a minute."""
     if not seconds:
         return "0"
     return clock(seconds, long=True) if seconds >= 60 and step_s % 60 else format_duration(seconds)
@@ -121,7 +121,7 @@ def capitalize(text: str) -> str:
 
 
 def excerpt(label: str, length: int = 18) -> str:
-    """Return a label that fits next to a plot. Keep a variant's name after the dot, which identifies it."""
+    """Return a label, shortened to fit next to a plot. Keep the part after the dot, which identifies a variant."""
     if len(label) <= length:
         return label
     tail = label[label.index(".") :] if label.count(".") == 1 else ""
@@ -152,7 +152,7 @@ def count_step(largest: float, most: int) -> int:
 
 
 def log_range(values: Iterable[float]) -> tuple[float, float]:
-    """Return ends for a logarithmic axis over the positive finite values, with a ratio of at least two."""
+    """Return the two ends of a logarithmic axis that shows all positive finite values; their ratio is at least two."""
     kept = [value for value in values if 0 < value < math.inf]
     low, high = (min(kept), max(kept)) if kept else (1.0, 10.0)
     if high < 2 * low:
@@ -162,5 +162,5 @@ def log_range(values: Iterable[float]) -> tuple[float, float]:
 
 
 def nines(p: float) -> float:
-    """Return the number of nines: 0.9 → 1, 0.99 → 2, 0.999 → 3."""
+    """Return the number of nines of p: 0.9 → 1, 0.99 → 2, 0.999 → 3."""
     return -math.log10(1 - p)

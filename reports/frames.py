@@ -1,4 +1,4 @@
-"""Frames of values: a column always has the same dtype, so that files of several frames fit together."""
+"""Frames of values. A column has the same dtype in every frame, so that files of several frames can be combined."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Dtypes = Mapping[str, Any]
 
 
 def dtypes_of(*parts: tuple[str, Sequence[str]]) -> dict[str, str]:
-    """Return columns with their dtypes, given as (dtype, columns) for each group of consecutive columns."""
+    """Return columns with their dtypes. Each argument is a dtype and the consecutive columns that have it."""
     return {name: dtype for dtype, names in parts for name in names}
 
 
 def frame_of(rows: Sequence[Mapping[str, Any]], dtypes: Dtypes) -> pd.DataFrame:
-    """Return a frame with these rows; a column that a row does not contain is missing there."""
+    """Return a frame with these rows. If a row does not contain a column, its value there is missing."""
     columns = {name: pd.array([row.get(name) for row in rows], dtype=dtype) for name, dtype in dtypes.items()}
     return pd.DataFrame(columns, copy=False)
 
 
 USE = dtypes_of((FLAG, ("published", "usable")), (TEXT, ("reason",)))
-"""The columns of every frame about a value: whether there is one, whether it may be used, and why not."""
+"""The columns that every frame has about a value: whether it was published, whether it may be used, and why not."""
 
 
 def use(*missing: str, published: bool, invalid: str = "") -> dict[str, Any]:
@@ -37,14 +37,14 @@ def use(*missing: str, published: bool, invalid: str = "") -> dict[str, Any]:
 
 
 def by_label(labels: Any, value: Callable[[str], Any], missing: object, dtype: type) -> npt.NDArray[Any]:
-    """Return the value of each row's label, from the categories and codes of a categorical; `missing` without one."""
+    """Return `value` of each row's label, or `missing` for a row without a label. `labels`: a categorical."""
     values: npt.NDArray[Any] = np.array([*(value(str(label)) for label in labels.categories), missing], dtype=dtype)
     of_rows: npt.NDArray[Any] = values[np.asarray(labels.codes)]  # `take` is slower
     return of_rows
 
 
 def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows of frames with the same columns. `pd.concat` alone turns differing categoricals into texts."""
+    """Return the rows of frames with equal columns. `pd.concat` alone turns categoricals that differ into texts."""
     kinds: dict[str, pd.CategoricalDtype] = {}
     for name in map(str, frames[0].select_dtypes("category")):
         several = [frame.dtypes[name] for frame in frames]

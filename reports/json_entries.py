@@ -5,7 +5,8 @@
         failed: Count = field(name="turns_failed")      # the attribute `failed`, under another key
         usd_per_turn: Rounded
 
-NaN and infinity are written as null, only here. `optional_keys` makes the type for a reader that skips missing keys.
+This module is the only place where NaN and infinity become null. `optional_keys` makes the type for a reader that skips
+missing keys.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ else:
         """An unrounded number; null if it is NaN or infinite."""
 
     class Rounded(float):
-        """A value in six digits; null if it is NaN or infinite."""
+        """A value that is rounded to six digits; null if it is NaN or infinite."""
 
     class Known(str):
         """A text; null if it is empty."""
@@ -62,12 +63,12 @@ else:
 
 
 ABSENT: dict[type, object] = {Number: math.nan, Rounded: math.nan, Known: "", Positive: 0}
-"""The value for null, by type."""
+"""For each type, the value that null is read as."""
 Read = TypeVar("Read", bound=msgspec.Struct)
 
 
 class JsonEntry(msgspec.Struct, frozen=True):
-    """An object with a key for each field. Later versions may add keys, which readers skip."""
+    """An object with a key for each field. Later versions may add keys, which readers of this version skip."""
 
 
 class ClosedJsonEntry(JsonEntry, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +91,7 @@ def _through_json(plain: Any, kind: type[JsonEntry]) -> dict[str, Any]:
 
 
 def _unicode(value: Any) -> Any:
-    r"""Return the value with `\udcff` (a byte that is not UTF-8) escaped: file names may contain any byte."""
+    r"""Return the value with `\udcff` (a byte that is not UTF-8) escaped, because file names may contain any byte."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
@@ -99,7 +100,10 @@ def _unicode(value: Any) -> Any:
 
 
 def read_document(data: bytes, kind: type[Read]) -> Read:
-    """Read a document of this type, or of one with some of its fields; null is missing. Raise JsonError if invalid."""
+    """Read a document of this type. Raise JsonError if it is invalid.
+
+    If the keys of the type are optional, the document may have only some of them; then null is read as a missing key.
+    """
     return cast("Read", read_json(data, kind, made=_build))
 
 
@@ -114,7 +118,7 @@ def _build(kind: type, value: Any) -> Any:
 
 def text_of(data: dict[str, Any]) -> str:
     """Return the text of a document for its file."""
-    # msgspec indents, because json indents in Python, which takes five times as long
+    # msgspec makes the indents, because the json module makes them in Python, which takes five times as long
     return msgspec.json.format(json.dumps(data, ensure_ascii=False, allow_nan=False), indent=2) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The rejection of thresholds that no run of these scripts can meet, by `bench.load.planning.lacking`. Pure."""
+"""The rejection of thresholds that no run of these scripts can meet. `bench.load.planning.lacking` finds why. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from reports.thresholds import THRESHOLD_METRICS, Threshold, near, quoted
 
 
 def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any] | None], named: str = "") -> None:
-    """Raise UsageError for a threshold by which no turn or session of these scripts can be judged."""
+    """Raise UsageError if a threshold is on a metric that no turn or session of these scripts can have."""
     known = [script for script in scripts if script is not None]
     if len(known) < len(scripts) or not known:
         return
     written = named or threshold.source_text
     several = len({script["name"] for script in known}) > 1
-    rows = [  # the steps have their names in reports: with several scripts, they include the name of the script
+    rows = [  # steps have the names that reports use: with several scripts, these include the name of the script
         (f"{script['name']}: {turn['step']}" if several else str(turn["step"]), turn["lacks"])
         for script in known
         for turn in script["turns"]
@@ -44,14 +44,14 @@ def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any
 
 
 def refuse_unknown_step(threshold: Threshold, steps: Sequence[str], written: str) -> None:
-    """Raise UsageError for a threshold on a step that is not among these."""
+    """Raise UsageError if a threshold is on a step that is not in `steps`."""
     if threshold.step and threshold.step not in steps:
         named = f"{quoted(threshold.step)}{near(threshold.step, steps)}"
         raise UsageError(f"{written}: there is no step {named} these are: {', '.join(steps)}")
 
 
 def _no_value(metric: str, lacks: Mapping[str, str]) -> str:
-    """Return why such a turn or session has no value of a metric; "" if it may have one."""
+    """Return why a turn or session with these missing features has no value of a metric; "" if it may have one."""
     if metric in RATES:
         rate = RATES[metric]
         return lacks.get(rate.column, "") or lacks.get(rate.description, "")

@@ -1,6 +1,6 @@
-"""A metric of a candidate against its baseline, first measured, then judged. Pure.
+"""The comparison of a metric between a candidate and its baseline: first the measurement, then the verdict. Pure.
 
-compare, check, and interim analyses use the same.
+`compare`, `check`, and interim analyses all use these classes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Inconclusive
 
 @dataclass(frozen=True)
 class MeasuredDifference:
-    """A metric of both targets, the baseline first, without a verdict."""
+    """One metric measured on both targets, the baseline first, without a verdict."""
 
     question: MetricSpec
     candidate: str
@@ -31,7 +31,7 @@ class MeasuredDifference:
     unit: Literal["session", "pair"] = "session"
 
     def floor(self, baseline: str) -> InconclusiveReason | None:
-        """Return why the metric is undecided: too few turns, it is uncertain, or a baseline of 0 has no ratio."""
+        """Return why the metric cannot be decided: few turns, an uncertain metric, or no ratio to a baseline of 0."""
         if self.uncertainty_text:
             return InconclusiveReason("uncertain", text=self.uncertainty_text)
         names = [baseline, self.candidate]
@@ -46,7 +46,7 @@ class MeasuredDifference:
 ExitStatus = Literal[0, 1, 3, 4]
 Result = Literal["pass", "fail", "inconclusive", "not_evaluated"]
 RESULT_OF_STATUS: dict[ExitStatus, Result] = {0: "pass", 1: "fail", 3: "inconclusive", 4: "not_evaluated"}
-"""The result for each exit status of a verdict."""
+"""The result that each exit status reports."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class MetricComparison(MeasuredDifference):
     analysis: int | None = None
     """The number of the interim analysis that decided the metric, from 1."""
     corrected: float = math.nan
-    """For an interim analysis: the difference without the bias of stopping early."""
+    """The difference that an interim analysis found, corrected for the bias of stopping early; otherwise NaN."""
     baseline: str = "the baseline"
     peers: bool = False
     """True if two services are compared and neither is the baseline of the other.
@@ -77,7 +77,10 @@ class MetricComparison(MeasuredDifference):
 
     @property
     def required_sessions(self) -> float:
-        """The sessions per target, or pairs, that would decide it, approximately; inf if none would, NaN if decided."""
+        """The approximate number of sessions per target (or of pairs) that would decide the metric.
+
+        It is inf if no number would decide the metric, and NaN if it is decided.
+        """
         verdict, reason = self.verdict, self.verdict.reason
         if verdict.name != "inconclusive":
             return math.nan
@@ -92,7 +95,7 @@ class MetricComparison(MeasuredDifference):
 
     @property
     def turns(self) -> tuple[int, int]:
-        """The turns of the baseline and of the candidate, in this order as in all such pairs."""
+        """The number of turns of the baseline and of the candidate. All pairs of this class have the baseline first."""
         return self.targets[0].turns, self.targets[1].turns
 
     @property
@@ -109,7 +112,10 @@ class MetricComparison(MeasuredDifference):
 
     @property
     def shortfalls(self) -> tuple[Shortfall | None, Shortfall | None]:
-        """The shortfalls that prevent showing each target's value; None if there is none, or the metric is decided."""
+        """For each target, the shortfall because of which its value is not shown.
+
+        It is None if there is no shortfall, or if the metric is decided.
+        """
         if self.difference is None or self.verdict.name != "inconclusive":
             return None, None
         statistic, metric = self.question.statistic, self.question.metric
@@ -118,21 +124,21 @@ class MetricComparison(MeasuredDifference):
 
     @property
     def shortfall(self) -> Shortfall | None:
-        """The shortfall of the target that has the smaller share of the number that it needs."""
+        """The larger shortfall: the one of the target that has the smaller share of the number that it needs."""
         return min(filter(None, self.shortfalls), key=lambda one: one.there / one.needs, default=None)
 
     @property
     def published(self) -> Difference | None:
-        """The difference; None also if a value may not be shown."""
+        """The difference; None if there is none, or if a target's value may not be shown."""
         return None if self.shortfall else self.difference
 
 
 def add_verdicts(
     measured: Sequence[MeasuredDifference], baseline: str, *, level: float = LEVEL
 ) -> list[MetricComparison]:
-    """Return each measured difference with its verdict; Holm's correction is over the primary ones.
+    """Return each measured difference with its verdict. Holm's correction covers only the primary metrics.
 
-    `baseline`: the name of the baseline in reasons.
+    `baseline`: the name of the baseline, for texts of reasons.
     """
     judged = verdicts(
         [one.difference for one in measured],

@@ -1,4 +1,4 @@
-"""The specification of a compared value: a statistic of a metric, for which turns, with which margin. Pure."""
+"""The specification of a compared value: its statistic, its metric, the turns it covers, and its margin. Pure."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ class Sources(Protocol):
     def candidate(self) -> Source: ...
 
     def targets(self, question: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
-        """Return both samples, with their steps if the candidate's are weighted to the baseline's shares."""
+        """Return both samples, with their steps if the candidate's turns are weighted to the baseline's shares."""
 
 
 class MeasuredDifferences(NamedTuple):
-    """The result of a comparison for some specs of one statistic and metric."""
+    """The result of a comparison for a group of specs that have the same statistic and metric."""
 
     counts: tuple[TargetCounts, TargetCounts]
     differences: Sequence[Difference | None]
@@ -80,11 +80,12 @@ class MeasuredDifferences(NamedTuple):
 
 
 class StoredComparison(NamedTuple):
-    """The result of a comparison with stored runs. `runs`: the number of stored runs that have the value."""
+    """The result of a comparison with stored runs. `runs`: the number of stored runs that have the metric."""
 
     runs: int
     counts: tuple[TargetCounts, TargetCounts]
-    """The counts of both targets. For stored runs they are the smallest, which show if all runs have enough."""
+    """The counts of both targets. For the stored runs these are the smallest counts, which show if all runs have
+    enough."""
     difference: Difference | None
 
 
@@ -96,7 +97,7 @@ class Statistic(ABC):
 
     kind: ClassVar[str]
     per_stratum: ClassVar[bool] = False
-    """True if it is computed separately for each stratum when turns have several."""
+    """True if, for turns of several strata, the statistic is computed separately for each stratum."""
 
     @property
     def p(self) -> float | None:
@@ -126,53 +127,53 @@ class Statistic(ABC):
         return CATALOGUE[metric].unit
 
     def shown_unit(self, metric: str) -> str:
-        """Return its displayed unit."""
+        """Return the unit in which the statistic is displayed."""
         return self.unit(metric)
 
     def better(self, metric: str) -> Direction:
-        """Return the better direction, if any."""
+        """Return the direction in which the statistic is better, if any."""
         return CATALOGUE[metric].better
 
     def scale(self, metric: str) -> Scale:
-        """Return the scale of its differences."""
+        """Return the scale on which two values of the statistic are compared."""
         return "slope" if CATALOGUE[metric].unit == SLOPE else "ratio"
 
     @abstractmethod
     def counts(self, source: Source, question: MetricSpec) -> TargetCounts:
-        """Return the numbers of turns and sessions of a target behind it."""
+        """Return the numbers of turns and sessions of a target from which the statistic is computed."""
 
     @abstractmethod
     def value(self, source: Source, question: MetricSpec) -> float:
-        """Return its value on a target; NaN without turns."""
+        """Return the value of the statistic on a target; NaN if there are no turns."""
 
     @abstractmethod
     def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
-        """Compare a candidate with its baseline. `group`: specs that differ only in p and margin."""
+        """Compare a candidate with its baseline. `group`: the specs to compare, which differ only in p and margin."""
 
     def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
-        """Return the shortfall that prevents showing its value."""
+        """Return the shortfall of turns or sessions because of which the value is not shown; None if there is none."""
         return None
 
     def nothing_seen(
         self, question: MetricSpec, found: Difference, candidate: TargetCounts
     ) -> InconclusiveReason | None:
-        """Return why a comparison is inconclusive if the candidate had no counted event."""
+        """Return why a comparison is inconclusive if no counted event occurred on the candidate."""
         return None
 
     def estimate(self, source: Source, question: MetricSpec) -> ThresholdEstimate:
-        """Return its value on a target, with the bounds that decide against a limit."""
+        """Return the value of the statistic on a target, with the bounds that are compared with a limit."""
         raise UsageError(f"{question.name} has no limit: compare it with a baseline")
 
     def explain_limit(self, question: MetricSpec, found: ThresholdEstimate, limit: float) -> InconclusiveReason | None:
-        """Return a more specific reason why a limit within the bounds is inconclusive, if there is one."""
+        """Return a more specific reason why a limit between the bounds is inconclusive; None if there is none."""
         return None
 
     def worst_bound(self, source: Source, question: MetricSpec) -> float:
-        """Return the maximum error of its value; inf if it is unknown."""
+        """Return the maximum error of the statistic's value on a target; inf if it is unknown."""
         return math.inf
 
     def default_margin(self, metric: str) -> Margin:
-        """Return the default margin."""
+        """Return the margin that applies if the user gives none."""
         raise UsageError(f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50")
 
     def sessions_to_pass(self, margin: Margin, error: float) -> int | None:
@@ -180,17 +181,17 @@ class Statistic(ABC):
         return 0
 
     def min_sessions(self, source: Source, question: MetricSpec) -> int:
-        """Return the minimum number of sessions like these for a decision."""
+        """Return the minimum number of sessions, each like those of `source`, for a decision."""
         return pairs_needed(None, 1.0)
 
     def pilot(self, sources: Sequence[Source], question: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
-        """Return the error of a difference estimated from a pilot run, of one target or of two in pairs."""
+        """Return the expected error of a difference, from a pilot run of one target, or of two targets in pairs."""
         raise UsageError(f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50")
 
     def interim(
         self, both: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
-        """Return the statistics of an interim analysis. `error`: of the drift tests; others are as in `compare`."""
+        """Return the statistics of an interim analysis of `group`. `error`: the error of the drift tests."""
         names = ", ".join(one.name for one in group)
         raise UsageError(f"{names} cannot be tested at an interim analysis: use rtbench compare")
 
@@ -203,7 +204,7 @@ class Statistic(ABC):
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """A statistic of a metric. `stratum`: None for all turns; `step`: "" for all steps."""
+    """A statistic of a metric, to be compared. `stratum`: None for all turns; `step`: "" for all steps."""
 
     metric: str
     statistic: Statistic
@@ -243,7 +244,7 @@ class MetricSpec:
 
     @property
     def entry_fields(self) -> tuple[str, str, float | None, str, str]:
-        """The first fields of a `MetricSpecEntry`."""
+        """The values of the first fields of a `MetricSpecEntry`."""
         return (self.metric, self.kind, self.p, *(self.stratum or NO_STRATUM))
 
 

@@ -1,4 +1,4 @@
-"""A frame in a notebook: a headline and a small table, by the macros that render pages."""
+"""The display of a frame in a notebook: a headline and a small table, made with the macros that render pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shares of turns, or of words: what each counts, and its better direction. Pure."""
+"""Rates: shares of turns or of words. For each, the turns that it counts, and its better direction. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from bench.metrics import Better
 
 @dataclass(frozen=True)
 class RateMetric:
-    """A share of turns. `column`: null for turns that do not count; with `words`, it is the number of word errors."""
+    """A share of turns, or of words.
+
+    `column`: the column of turns with the counted events; it is null for turns that do not count. `description`: for
+    shares of words, the column with the number of words; `column` is then the number of word errors.
+    """
 
     name: str
     sentence: str

@@ -1,10 +1,10 @@
-"""Run folders: rows as pandas frames with derived metrics, histograms, and the run's document.
+"""Run folders: their rows as pandas frames with derived metrics, their histograms, and the run's document.
 
-A run that ended is read from Parquet, a killed one from its spool. A column always has the same dtype: integers
+A run that ended is read from Parquet, and a killed run from its spool. A column always has the same dtype: integers
 `Int64`, flags `boolean`, metrics `float64`, labels categoricals, ids of turns Arrow.
 
-The data that reports need of a million turns fit in 120 MB: `load_for_report` keeps them in Arrow, in the narrowest
-types, and `reports.turns` derives a metric at its first use.
+The data that reports need of a million turns fit in 120 MB, because `load_for_report` leaves them in Arrow, in the
+narrowest types, and `reports.turns` derives a metric only when it is first used.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ OF_REPORTS: dict[TableName, list[str]] = {
 OF_HOSTS = ("host", "timestamp_uncertainty_ns")
 """The further columns of a turn that a report needs if several hosts recorded the run."""
 FEW = 16
-"""The maximum number of labels of a column for which the categories are cached for equal columns."""
+"""The maximum number of labels in a column for which the dtype is cached, so that equal columns share it."""
 WIDTHS = tuple((2 ** (kind.bit_width - 1) - 1, kind) for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64()))
-"""The largest number of each integer type."""
+"""For each integer type, from the narrowest, the largest number that it can hold."""
 CLASSES = pd.CategoricalDtype(["success", "failed", "unfinished"])
 
 RUN = optional_keys(RunDocument)
@@ -84,12 +84,12 @@ Columns: TypeAlias = dict[str, Any]
 Convert: TypeAlias = Callable[[pa.ChunkedArray], Any]
 DTYPES: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 DTYPES |= {pa.string(): pd.ArrowDtype(pa.string())}
-"""The pandas dtypes of Arrow types, with or without missing values."""
+"""The pandas dtype for each Arrow type. The dtypes do not depend on whether values are missing."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RunFrames:
-    """A loaded run. Frames have the columns of `bench.run.folder.SCHEMAS` and those that are derived here."""
+    """A loaded run. Its frames have the columns of `bench.run.folder.SCHEMAS`, and those that this module derives."""
 
     folder: Path
     metadata: dict[str, Any]
@@ -106,7 +106,7 @@ class RunFrames:
 
     @property
     def folder_name(self) -> str:
-        """The displayed name of its folder, escaped because anyone may have chosen it."""
+        """The displayed name of the run's folder. It is escaped, because anyone may have chosen the name."""
         return escape_control(self.folder.name)
 
     @cached_property
@@ -116,16 +116,17 @@ class RunFrames:
 
     @property
     def simulated(self) -> bool:
-        """True if it was measured against `rtbench simulate`, by the document or by any row."""
+        """True if the run was measured against `rtbench simulate`, according to its document or to any row."""
         return bool(self.metadata.get("simulated")) or any(
             bool(frame["simulated"].eq(True).any()) for frame in (self.turns, self.sessions) if len(frame)
         )
 
 
 def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
-    """Read a run without BOUNDS; if `all_columns` is False, of its turns only run_id and what reports need.
+    """Read a run, without the uncertainties of its turns.
 
-    Raise UsageError if the folder is no run, or its files cannot be read.
+    If `all_columns` is False, the turns have only run_id and the columns that reports need. Raise UsageError if the
+    folder is no run, or its files cannot be read.
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
@@ -139,9 +140,10 @@ def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
 
 
 def load_for_report(path: Path) -> RunFrames:
-    """Read OF_REPORTS of a run: numbers of turns in the narrowest dtype, without metrics.
+    """Read only OF_REPORTS of a run. Numbers of turns have the narrowest dtype, and turns have no metrics.
 
-    `TurnArrays.value` derives the metrics. Raise UsageError if the folder is no run, or its files cannot be read.
+    `reports.turns.TurnArrays.value` derives the metrics. Raise UsageError if the folder is no run, or its files cannot
+    be read.
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
@@ -159,7 +161,10 @@ def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def bounds_of(run: RunFrames) -> pd.DataFrame:
-    """Return BOUNDS of each row of `run.turns`, with the keys of its turn. Raise UsageError if they cannot be read."""
+    """Return the uncertainties of each row of `run.turns`, with the keys of its turn.
+
+    Raise UsageError if they cannot be read.
+    """
     with _reading(run.folder):
         bounds = pd.DataFrame(_columns(run.folder, [*TURN_KEYS, *UNCERTAINTY_COLUMNS], _array), copy=False)
         if lost := run_folder.no_uncertainty(run.folder):
@@ -167,13 +172,14 @@ def bounds_of(run: RunFrames) -> pd.DataFrame:
     keys = run.turns[list(TURN_KEYS)].astype({"session_id": str})
     if run.finalized and len(bounds) == len(keys):
         return bounds
-    there = bounds.astype({"session_id": str}).set_index(list(TURN_KEYS))  # a spool may have grown since
+    # a spool may have grown since the turns were read
+    there = bounds.astype({"session_id": str}).set_index(list(TURN_KEYS))
     return there.reindex(pd.MultiIndex.from_frame(keys)).reset_index().assign(session_id=run.turns["session_id"].array)
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Raise UsageError if files cannot be read in the block. UnicodeDecodeError: a column name is damaged."""
+    """Raise UsageError if the block cannot read a file. UnicodeDecodeError means that a column name is damaged."""
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -186,7 +192,8 @@ def _load(
     document = document_of(path)
     with _reading(path):
         turns = read_turns(path, document)
-        pa.default_memory_pool().release_unused()  # other memory of the reading, about 200 MB for a million turns
+        # frees the other memory that reading used, about 200 MB for a million turns
+        pa.default_memory_pool().release_unused()
         sessions = session_frame(_table(path, "sessions", of_sessions))
         seconds = second_frame(_table(path, "seconds"))
     pa.default_memory_pool().release_unused()
@@ -200,7 +207,7 @@ def _load(
 
 
 def _table(path: Path, name: TableName, columns: list[str] | None = None) -> pa.Table:
-    """Return columns of a table, or all. Raise UsageError if a column contains impossible values."""
+    """Return some columns of a table, or all of them. Raise UsageError if a column contains impossible values."""
     table = run_folder.read_table(path, name, columns, dictionaries=LABELS)
     if wrong := wrong_column(name, table):
         raise UsageError(f"{path} is damaged: {wrong}")
@@ -229,9 +236,9 @@ def _displayed(value: Any) -> Any:
 
 
 def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
-    """Return columns of the turns, read in groups from a large Parquet file to save memory.
+    """Return columns of the turns. From a large Parquet file they are read in groups, to save memory.
 
-    A spool may grow, so all its columns are read together.
+    A spool may grow during the reading, so all its columns are read together.
     """
     parquet = path / "turns.parquet"
     size = TOGETHER if parquet.exists() and parquet.stat().st_size > run_folder.SMALL_BYTES else len(names)
@@ -242,7 +249,10 @@ def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
 
 
 def turn_frame(table: pa.Table) -> pd.DataFrame:
-    """Add `start`, `measured`, `outcome_class`, `measured_from_at_ns`, `<metric>_ms`, and the shares in percent."""
+    """Return the turns with their derived columns.
+
+    These are `start`, `measured`, `outcome_class`, `measured_from_at_ns`, `<metric>_ms`, and the shares in percent.
+    """
     return _derived(_arrays(table))
 
 
@@ -264,7 +274,11 @@ def _derived(stored: Columns) -> pd.DataFrame:
 
 
 def session_frame(table: pa.Table) -> pd.DataFrame:
-    """Add `start`, `measured`, `outcome_class`, `<metric>_ms`, and each session's throughput in bytes per second."""
+    """Return the sessions with their derived columns.
+
+    These are `start`, `measured`, `outcome_class`, `<metric>_ms`, and the throughput of each session in bytes per
+    second.
+    """
     columns = _arrays(table)
     known = {"start": _instants(columns["start_utc_ns"]), "measured": _measured(columns)}
     known |= {"outcome_class": _classes(columns)}
@@ -286,12 +300,12 @@ def _instants(utc_ns: pd.arrays.IntegerArray) -> pd.DatetimeIndex:
 
 
 def _measured(columns: Columns) -> npt.NDArray[np.bool_]:
-    """Return whether each row is in the measured phase: `metric`, or no phase."""
+    """Return whether each row is in the measured phase: its phase is `metric`, or it has no phase."""
     return by_label(columns["phase"], lambda name: name == MEASURED, True, np.bool_)
 
 
 def _classes(columns: Columns) -> pd.Categorical[Any]:
-    """Return the class of each outcome; a row without an outcome did not end and is unfinished."""
+    """Return the class of each row's outcome. A row without an outcome did not end, so its class is unfinished."""
     code = {name: place for place, name in enumerate(CLASSES.categories)}
     codes = by_label(columns["outcome"], lambda name: code[outcome_class(name)], code["unfinished"], np.int8)
     return pd.Categorical.from_codes(codes, dtype=CLASSES, validate=False)
@@ -307,7 +321,7 @@ def _array(column: pa.ChunkedArray) -> Any:
 
 
 def _labels(column: pa.ChunkedArray) -> pd.Categorical[Any]:
-    """Return a categorical with labels that are safe to display: some are texts of services."""
+    """Return a categorical with labels made safe to display, because some labels are texts from services."""
     encoded = (column if pa.types.is_dictionary(column.type) else column.dictionary_encode()).combine_chunks()
     labels, codes = encoded.dictionary, encoded.indices.fill_null(-1).to_numpy()
     kind = _few(tuple(labels.to_pylist())) if len(labels) <= FEW else _kind(labels)
@@ -319,7 +333,7 @@ def _labels(column: pa.ChunkedArray) -> pd.Categorical[Any]:
 
 @lru_cache(256)
 def _few(labels: tuple[str, ...]) -> pd.CategoricalDtype | None:
-    """Return the dtype of few labels from a cache: most columns have one label or none, also in the next run."""
+    """Return the dtype of few labels from a cache: most columns have at most one label, also in the next run."""
     return _kind(pa.array(labels, pa.string()))
 
 
@@ -333,13 +347,19 @@ def _kind(labels: pa.Array) -> pd.CategoricalDtype | None:
 
 
 def _arrays(table: pa.Table, converted: Convert = _array) -> Columns:
-    """Return label columns as categoricals, and the others converted: twice as fast as `to_pandas` for small runs."""
+    """Return label columns as categoricals, and other columns converted.
+
+    For small runs, this is twice as fast as `to_pandas`.
+    """
     named = zip(table.column_names, table.columns, strict=True)
     return {name: _labels(column) if name in LABELS else converted(column) for name, column in named}
 
 
 def _narrow(column: pa.ChunkedArray) -> pd.arrays.ArrowExtensionArray:
-    """Return a column in Arrow, with integers in the narrowest type: 1 to 8 MB for a million, 0 if all are null."""
+    """Return a column in Arrow, with integers in the narrowest type.
+
+    A million values take 1 to 8 MB, and no memory if all are null.
+    """
     if column.null_count == len(column):
         return pd.arrays.ArrowExtensionArray(pa.nulls(len(column)))
     if column.type != pa.int64():
@@ -350,7 +370,7 @@ def _narrow(column: pa.ChunkedArray) -> pd.arrays.ArrowExtensionArray:
 
 
 def read_histograms(path: Path, document: dict[str, Any]) -> Histograms:
-    """Return the final log, or what the workers have written so far, with the counts outside the histograms."""
+    """Return the final histograms, or those written so far, with the counts outside the histograms."""
     final = run_folder.histograms_path(path)
     if not final.exists():
         return all_histograms(run_folder.row_reader(path), parts(path))
@@ -370,9 +390,10 @@ def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def response_ids(run: RunFrames, rows: Sequence[int]) -> list[str]:
-    """Return the service's response ids of a few rows of `run.turns`; "" for a row without one.
+    """Return the service's response ids of a few rows of `run.turns`; "" for a row without an id.
 
-    A spool may have grown, so there a row is found by its session and turn. Raise UsageError if they cannot be read.
+    A spool may have grown since, so in a spool a row is found by its session and turn. Raise UsageError if the ids
+    cannot be read.
     """
     if run.finalized:
         with _reading(run.folder):

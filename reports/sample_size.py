@@ -53,13 +53,13 @@ from reports.wording.verdicts import metric_text
 
 _SHARE = re.compile(r"\+?\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|pt)?")
 TIMES_MARGIN, EFFECT_POINTS = 2, 0.03
-"""The default effect: twice the margin; for rates 3 points."""
+"""The default effect to detect: for rates 0.03 (3 points), otherwise twice the margin."""
 FAILURES = MetricSpec("failure_rate", Rate())
 
 
 @dataclass(frozen=True)
 class PowerSpec:
-    """The test to plan. `effect`: the true effect to find with this power against the margin of the question."""
+    """The planned test. `effect`: the true effect to find with this power, relative to the question's margin."""
 
     question: MetricSpec
     effect: float
@@ -68,7 +68,7 @@ class PowerSpec:
 
     @property
     def level(self) -> float:
-        """The error probability of this metric after Holm, if it is rejected first."""
+        """The error probability of this metric under Holm's correction, if it is the first metric to be rejected."""
         return LEVEL / self.primary_metrics
 
     @property
@@ -78,7 +78,7 @@ class PowerSpec:
 
     @property
     def distance(self) -> float:
-        """The distance from the margin to the effect: in logs, or in rates."""
+        """The distance from the margin to the effect: as a difference of logs, or of rates."""
         if self.question.scale == "points":
             return self.effect - self.margin
         return distance_of(self.effect, self.margin)
@@ -87,12 +87,13 @@ class PowerSpec:
 def power_spec(
     metric: str, detect: str | None, margin: str | None, power: float, primary_metrics: int = PRIMARY_METRICS
 ) -> PowerSpec:
-    """Parse the options of the command. Raise UsageError that states what is allowed."""
+    """Parse the options of the command. Raise UsageError with the allowed values."""
     of, statistic = metric_option(metric, "p95")
     if of.unit == SLOPE:
         raise UsageError(f"{of.name} is a slope, which has no sample size to plan for: plan for ttfa")
     rate = statistic.scale(of.name) == "points"
-    default = statistic.default_margin("")  # raises, even if a margin is given, for a statistic that cannot be planned
+    # for a statistic that cannot be planned, this raises even if a margin is given
+    default = statistic.default_margin("")
     accepted = _share(margin, "--margin") if margin else default.points if rate else default.ratio
     effect = _share(detect, "--detect") if detect else EFFECT_POINTS if rate else TIMES_MARGIN * accepted
     if not effect > accepted:
@@ -126,7 +127,7 @@ Range = tuple[Number, Number, Number]
 
 
 class SampleSize(ClosedJsonEntry, frozen=True):
-    """The planned sample size. Ranges are [low, likely, high]; null if the pilot has no value for it."""
+    """The planned sample size. A range is [low, likely, high]; it is null if the pilot has no value for it."""
 
     schema: Literal[2]
     pilot: str
@@ -164,7 +165,7 @@ class SampleSize(ClosedJsonEntry, frozen=True):
 
 
 def sample_size(pilot: str | Path, asked: PowerSpec) -> SampleSize:
-    """Return the sample size of a comparison like this run, `RUN` or `RUN:TARGET`.
+    """Return the sample size of a comparison for which this run is the pilot: `RUN` or `RUN:TARGET`.
 
     Raise UsageError if it is no run, has fewer than 20 sessions, or does not have the metric.
     """
@@ -173,7 +174,7 @@ def sample_size(pilot: str | Path, asked: PowerSpec) -> SampleSize:
 
 
 def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: str) -> SampleSize:
-    """Return the sample size from a loaded run, or from one of its targets. `named`: the user's name for it."""
+    """Return the sample size from a loaded run, or from one of its targets. `named`: how the user named the run."""
     sides = _sides(run, target)
     base, many = sides[0], sides[0].sessions
     if many < MIN_SESSIONS:
@@ -238,7 +239,7 @@ def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: 
 
 
 def _sides(run: RunFrames, target: str | None) -> Sequence[ComparedTarget]:
-    """Return both targets of an interleaved run of two, else the named one, or the only one."""
+    """Return both targets of an interleaved run of two; for other runs, the named target or the only one."""
     if target is not None:
         refuse_unknown(run, target)
     sides = [side for side in targets_of(run) if target in (None, side.name)]
@@ -251,7 +252,7 @@ def _sides(run: RunFrames, target: str | None) -> Sequence[ComparedTarget]:
 
 
 def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
-    """Return the answer, and its basis."""
+    """Return two lists of blocks: the answer, and the basis of the answer."""
     noun, targets = ("pair", "pairs") if size.paired else ("session", "sessions per target")
     error, power = (f"{format_number(100 * share)}{NBSP}%" for share in (size.alpha, size.power))
     effect, margin = (
@@ -282,7 +283,7 @@ def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
 
 
 def _basis(size: SampleSize, noun: str, targets: str) -> Iterable[str]:
-    """Yield the basis of the answer, and further notes. `noun`, `targets`: the unit, for one and for many."""
+    """Yield the basis of the answer, and further notes. `noun`, `targets`: the unit, in the singular and the plural."""
     if size.primary_metrics > 1:
         yield f"If it is the only primary metric, {count(size.sessions_single_metric)} are needed (--primary 1)."
     percent = format_number(round(100 * size.power_of_pilot))
@@ -317,14 +318,17 @@ UNKNOWN = SessionPrice(math.nan, math.nan)
 
 
 def usd_per_session(run: RunFrames, sides: Sequence[ComparedTarget]) -> float:
-    """Return the cost of a session of each of two targets: the sum over both, or twice that of one."""
+    """Return the cost of a session on each of two targets: the sum over both, or twice the cost on the only one."""
     costs = {cost.target: cost.usd_per_session for cost in money_of(run, sides[0].turns.targets).targets}
     each = [costs.get(side.name, math.nan) for side in sides]
     return sum(each) * (2 / len(each))
 
 
 def price_in_seconds(side: ComparedTarget) -> SessionPrice:
-    """Return the seconds from a session's start to its first turn, and per turn: the means of successful sessions."""
+    """Return the time of a session, in seconds: until its first turn, and for each turn.
+
+    Both are means over successful sessions.
+    """
     sessions = side.session_rows
     turns = side.turns.frame[["session_id", "start_utc_ns"]].iloc[side.turns.rows[side.turn_mask]]
     first_ns = turns.groupby(turns["session_id"].astype(object))["start_utc_ns"].min()
@@ -341,7 +345,7 @@ def price_in_seconds(side: ComparedTarget) -> SessionPrice:
 
 
 def price_in_usd(side: ComparedTarget) -> SessionPrice:
-    """Return the cost of a session by its turns: their tokens, and their minutes if these are billed."""
+    """Return the cost of a session by its number of turns: their tokens, and their minutes if these are billed."""
     costs = [cost for cost in money_of(side.run, side.turns.targets).targets if cost.target == side.name]
     prices = next((charge.prices for cost in costs[:1] for charge in cost.models if charge.prices), None)
     if prices is None:
@@ -353,7 +357,10 @@ def price_in_usd(side: ComparedTarget) -> SessionPrice:
 
 
 def _usd_of_tokens(side: ComparedTarget, prices: Prices) -> SessionPrice:
-    """Fit a line to the cost of turns by their number: its slope is the cost of the history that is billed again."""
+    """Fit a line to the cost of turns by their number in the session.
+
+    Its slope is the cost of the history, which is billed again in each turn.
+    """
     run, targets = side.run, side.turns.targets
     bills = bills_of(run, targets)
     tokens = {kind: bills.tokens(kind) for kind in KINDS}

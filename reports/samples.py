@@ -1,10 +1,10 @@
-"""The samples of metrics: turns → `statistics.Sample`.
+"""The samples of metrics: they convert turns to `statistics.Sample`.
 
-Successful turns have their value; a successful turn without one (an `ok` turn without text has no ttft) is not in the
-sample of that metric. Failed turns, and planned turns that did not start, are +inf if the metric *applies*: if any
-successful turn of the same target and step has it; if there is no such turn, if any successful turn of that step on
-another target has it; if the step never succeeded, if it is the main metric or response_total. For metrics that are no
-latencies (audio_speed, transcript_lead, stall, request_ack), infinity has no meaning: such turns are counted
+A successful turn has its value. If it has none (an `ok` turn without text has no ttft), it is not in the sample of that
+metric. Failed turns, and planned turns that did not start, are +inf if the metric *applies*. The metric applies if any
+successful turn of the same target and step has it. If there is no such turn, the same rule is used for that step on the
+other targets. If the step never succeeded, only the main metric and response_total apply. For metrics that are no
+latencies (audio_speed, transcript_lead, stall, request_ack), infinity has no meaning, so such turns are counted
 separately. Unfinished turns are excluded and counted.
 """
 
@@ -45,20 +45,21 @@ ANSWER_VOICE_TO_VOICE = "answer_voice_to_voice"
 
 @dataclass(frozen=True)
 class MetricSample:
-    """One metric's values over the whole run, ascending, so that samples of any part need no further sort.
+    """The values of one metric over the whole run, ascending, so that the sample of any part needs no further sort.
 
-    `values`, `index` and `failed` are of turns that started; a sample also contains those that did not.
+    `values`, `index` and `failed` are about the turns that started. A sample also contains the turns that did not
+    start.
     """
 
     metric: Metric
     turns: TurnArrays
     values: Floats
     index: Integers
-    """The index in `turns` of each value."""
+    """For each value, the index of its turn in `turns`."""
     failed: npt.NDArray[np.int64]
     censored: npt.NDArray[np.int64]
     applies: Flags
-    """True by target (row) and step (column) if the metric applies."""
+    """True if the metric applies, by target (row) and step (column)."""
 
     def part(self, target: int, steps: Flags) -> tuple[Floats, Integers]:
         """Return the values of some steps of a target, ascending, and the index in `turns` of each."""
@@ -70,17 +71,17 @@ class MetricSample:
         return self.values[here], self.index[here]
 
     def not_started(self, target: int, steps: Flags) -> Integers:
-        """Return the indexes in `turns.lost` of some steps of a target to which the metric applies."""
+        """Return the indexes in `turns.not_started` of some steps of a target to which the metric applies."""
         return np.flatnonzero(self.turns.not_started.of(target, steps & self.applies[target]))
 
     def of(self, target: int, steps: Flags, part: tuple[Floats, Integers] | None = None) -> Sample:
-        """Return the sample of some steps of a target; `part` if it is known."""
+        """Return the sample of some steps of a target. `part`: the values of these steps, if known already."""
         return self._sample(*(part or self.part(target, steps)), target, steps)
 
     def by_step(
         self, target: int, steps: Flags, part: tuple[Floats, Integers] | None = None
     ) -> Iterable[tuple[int, Sample]]:
-        """Yield (step, its sample) for those steps of a target that have the metric; `part` if it is known."""
+        """Yield each step that has the metric, with its sample. `part`: the values of these steps, if known already."""
         values, index = part or self.part(target, steps)
         places = dict(split(self.turns.step[index]))
         for place in np.flatnonzero(self.applies[target] & steps).tolist():
@@ -88,7 +89,7 @@ class MetricSample:
             yield place, self._sample(values[here], index[here], target, np.arange(steps.size) == place)
 
     def by_group(self, target: int, steps: Flags, of_turn: Integers, of_lost: Integers) -> Iterable[tuple[int, Sample]]:
-        """Yield each group with turns of some steps of a target, with its sample. −1 in `of_turn` is no group."""
+        """Yield each group with turns of some steps of a target, and its sample. −1 in `of_turn` means no group."""
         turns, steps = self.turns, steps & self.applies[target]
         size = 1 + max(of_turn.max(initial=-1), of_lost.max(initial=-1))
         failed, censored = (
@@ -127,8 +128,8 @@ class MetricSample:
     def pools(self) -> Iterable[Pool]:
         """Yield the pools of this metric for each target that has it.
 
-        Turn types are never pooled, nor turns measured from different instants, nor responses that the script and the
-        service start.
+        Turns are never pooled if their types differ, if they are measured from different instants, or if the script
+        starts the responses of some and the service starts those of others.
         """
         begin = self.metric.begin
         for target, label in enumerate(self.turns.targets):
@@ -146,7 +147,10 @@ class MetricSample:
 
 
 def sampled(turns: TurnArrays, name: str, mains: Mapping[Stratum, str]) -> MetricSample:
-    """Return one metric over the run. To a step without a successful turn, its main metric and ALWAYS apply."""
+    """Return the sample of one metric over the run.
+
+    If a step has no successful turn, only its main metric and the metrics in ALWAYS apply.
+    """
     metric, values = CATALOGUE[name], turns.value(name)
     main_of_step = np.array([mains[turns.strata[place]] for place in turns.stratum], dtype=object)
     always = (main_of_step == name) | (name == ALWAYS)
@@ -181,8 +185,8 @@ class MetricSamples:
 def samples_of(run: RunFrames) -> MetricSamples:
     """Return the samples of measured turns. Raise UsageError if rows name no target.
 
-    The main metric is ttfa if there is audio, else ttft; voice_to_voice if the service reports only audio. If no turn
-    succeeded, it follows from the output that the scripts requested.
+    The main metric is ttfa if turns have audio, otherwise ttft. It is voice_to_voice if audio is the only output that
+    the service reports. If no turn succeeded, it follows from the output that the scripts requested.
     """
     turns = measured_turns(run)
     asked = {script.get("output") for script in run.metadata.get("scripts") or []}
@@ -200,21 +204,22 @@ def samples_of(run: RunFrames) -> MetricSamples:
 
 
 def is_latency(metric: Metric) -> bool:
-    """Return whether the metric is a latency: the time between two instants, less is better, and no stored column."""
+    """Return whether the metric is a latency: a time between two instants, better if less, and not stored."""
     return metric.is_latency and metric.better == "lower" and not metric.column
 
 
 OF_SAMPLE = ["outcome_class", "turns_started"]
-"""The columns of sessions behind a sample, in addition to the metric's own."""
+"""The columns of sessions that a sample needs, in addition to the columns of its metric."""
 
 
 def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) -> Sample | None:
-    """Return one metric of sessions, each its own cluster, of those `chosen` (default all); None if no session has it.
+    """Return the sample of one metric of sessions; None if no session has the metric. Each session is its own cluster.
 
-    A session that failed before the end of the metric counts as +inf; one that failed later keeps its value. If the
-    metric ends with the first reply, a session whose first turn failed also counts as +inf. session_duration is no
-    latency: failed sessions are excluded from it and counted. Throughput has its value whether the session failed or
-    not; if no session carried any bytes, such as audio in a run of text, there is no such metric.
+    `chosen`: the sessions to use, by default all. A session that failed before the end of the metric counts as +inf; a
+    session that failed later has its value. If the metric ends with the first reply, a session whose first turn failed
+    also counts as +inf. session_duration is no latency, so failed sessions are excluded from it and counted. Throughput
+    has its value whether the session failed or not. If no session carried the bytes, such as audio in a run of text,
+    there is no such metric.
     """
     values = frame[column_of(name)].to_numpy(dtype=np.float64)
     kind, there = frame["outcome_class"].cat.codes.to_numpy(), ~np.isnan(values)
@@ -233,7 +238,7 @@ def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) 
 
 
 def rate_counts(turns: TurnArrays, name: str) -> tuple[Floats, Floats]:
-    """Return events and trials (words, or 1) of a rate in each turn that started; NaN if the turn does not count."""
+    """Return each started turn's events and trials (words, or 1) of a rate; NaN if the turn does not count."""
     rate, every = RATES[name], np.ones(turns.rows.size)
     if rate.column:
         values = turns.column(rate.column)

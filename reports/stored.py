@@ -1,4 +1,4 @@
-"""A stored baseline: a few values of a run, small enough for git, and the conditions of the measurement."""
+"""A stored baseline: a few values of a run, small enough for git, and the conditions under which they were measured."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ PS = (0.5, 0.75, 0.9, 0.95, 0.99)
 
 
 class StoredQuantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The quantiles of one metric at PS. `values`: null among failed turns. `variances`: of logs, between sessions.
+    """The quantiles of one metric at the levels PS.
 
-    `infinite`: the share of resamples with the quantile among failed turns.
+    - `values`: null if the quantile is among failed turns
+    - `variances`: the variances of the logs of the quantiles, between sessions
+    - `infinite`: the share of resamples in which the quantile is among failed turns
     """
 
     metric: str
@@ -27,7 +29,7 @@ class StoredQuantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     variances: tuple[float | None, ...]
     infinite: tuple[float, ...]
     turn_type: str = ""
-    """Older files have none."""
+    """The turn type; "" in older files, which do not have this key."""
 
     @property
     def stratum(self) -> Stratum:

@@ -1,6 +1,7 @@
-"""Strata: turns that may be pooled, by the instant from which latency is measured and by the turn type. Pure.
+"""Strata: turns that may be pooled, with the same start of the latency and the same turn type. Pure.
 
-Strata are never pooled. A turn has a type if it called functions, or followed an interruption; others are regular.
+Turns of different strata are never pooled. A turn has a type if it called functions, or followed an interruption. Other
+turns are regular.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from reports.json_entries import JsonEntry, Known, about
 MEASURED_FROM_TEXTS = {"request_sent": "request sent", "speech_end": "end of speech"}
 """The instants from which latency is measured, in the order of reports, with their names."""
 STARTED_BY = {"request_sent": "turns with response.create", "speech_end": "VAD turns"}
-"""What started the response, in words, for metrics that are always measured from the end of speech."""
+"""The event that started the response, in words, for metrics that are always measured from the end of speech."""
 TURN_TYPES = {
     "function_calls": "with function calls",
     "after_interruption": "after an interruption",
     "after_truncation": "after a truncation",
     "filler": "with fillers",
 }
-"""The turn types (`bench.metrics.TURN_TYPES`), which distinguish turns of one step, in words."""
+"""The names of turn types (`bench.metrics.TURN_TYPES`) in words. The turns of one step may have different types."""
 MEASURED_FROM_PHRASES = {measured_from: f"from {instant}" for measured_from, instant in MEASURED_FROM_TEXTS.items()}
 
 
@@ -30,7 +31,7 @@ Traits = Annotated[Known, about("the type of the turns; null for regular turns")
 
 
 class Stratum(NamedTuple):
-    """Turns that may be pooled. Empty `measured_from`: from any instant; empty `turn_type`: regular turns."""
+    """Turns that may be pooled. `measured_from`: "" for any instant. `turn_type`: "" for regular turns."""
 
     measured_from: str = ""
     turn_type: str = ""
@@ -42,17 +43,17 @@ class Stratum(NamedTuple):
 
     @property
     def measured_from_text(self) -> str:
-        """The turns of a metric with measured_from, such as `from request sent, with function calls`."""
+        """The turns of a latency, with its starting instant, such as `from request sent, with function calls`."""
         return _joined(MEASURED_FROM_PHRASES.get(self.measured_from, ""), self.turn_type_text)
 
     @property
     def turns(self) -> str:
-        """The turns for any metric, such as `VAD turns with function calls`."""
+        """The turns in words, for a metric of any kind, such as `VAD turns with function calls`."""
         started = STARTED_BY.get(self.measured_from, "turns" if self.turn_type else f"{REGULAR} turns")
         return started + (f"{',' if ' with ' in started else ''} {self.turn_type_text}" if self.turn_type else "")
 
     def turns_text(self, others: Collection[Stratum]) -> str:
-        """Return the turns, without what started the response if that is the same in all strata."""
+        """Return the turns in words. If the same event started the response in all strata, it is left out."""
         started = self.measured_from if len({other.measured_from for other in others}) > 1 else ""
         return self._replace(measured_from=started).turns
 
@@ -66,7 +67,7 @@ class Stratum(NamedTuple):
         return self.measured_from in ("", other.measured_from) and self.turn_type == other.turn_type
 
     def filtered_by(self, others: Collection[Stratum], origins: Mapping[str, str]) -> str:
-        """Return how it differs from the others, such as `from request sent, regular`; "" if it is alone.
+        """Return how the stratum differs from others, such as `from request sent, regular`; "" if there are none.
 
         `origins`: the words for each measured_from.
         """
@@ -81,7 +82,7 @@ def turn_type_text(turn_type: str) -> str:
 
 
 NO_STRATUM = Stratum()
-"""The stratum of values that distinguish no turns."""
+"""The stratum of values for which turns are not distinguished."""
 
 
 def _joined(*parts: str) -> str:

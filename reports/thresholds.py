@@ -35,14 +35,14 @@ OTHERS = {
     "min": "a single turn determines it: use a quantile such as p(5)",
     "count": "it grows with the length of the run: use a rate, such as failure_rate: rate<0.01",
 }
-"""The aggregates of k6 that cannot be thresholds here, with the reason."""
+"""The aggregates of k6 that a threshold cannot use here, each with the reason."""
 
 
 @dataclass(frozen=True)
 class ThresholdMetric:
-    """A metric that may have thresholds: its name, unit, better direction, and whether it is of sessions.
+    """A metric that may have thresholds: its name, unit, better direction, and whether it is a metric of sessions.
 
-    `signed`: True if it may be negative, so that a percentage of it has no meaning.
+    `signed`: True if a value may be negative, so that a percentage of it has no meaning.
     """
 
     name: str
@@ -87,7 +87,7 @@ def quoted(text: str) -> str:
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """Return a similar known name as the middle of an error message."""
+    """Return the known name that is most similar, as the middle of an error message."""
     closest = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {closest[0]}?" if closest else ";"
 
@@ -144,7 +144,7 @@ def read_margin(text: str, primary: ThresholdMetric) -> Margin:
 
 
 def _size(sign: str, number: Fraction, unit: str, primary: ThresholdMetric) -> tuple[str, float] | None:
-    """Return (field of a Margin, its value) for one part; None if it is no margin of this metric.
+    """Return one part of a margin as (field of `Margin`, value); None if the metric cannot have such a margin.
 
     A margin of −10 % accepts 0.9 of the baseline, which is a ratio of 1/0.9 if less is worse.
     """
@@ -187,7 +187,7 @@ _NAMED = re.compile(r"([^{}]*)(?:\{([^{}]*)\})?")
 
 @dataclass(frozen=True)
 class Threshold:
-    """One line of a thresholds file. `limit`: absolute, in the unit of the metric; None if it is relative."""
+    """One line of a thresholds file. `limit`: absolute, in the unit of the metric; None if relative."""
 
     text: str
     metric: str
@@ -200,7 +200,8 @@ class Threshold:
     turn_type: str = ""
     """The names of `bench.metrics.TURN_TYPES`, or `regular`; "" for each turn type separately."""
     measured_from: str = ""
-    """The instant from which latency is measured, one of `MEASURED_FROM`; "" for each of them separately."""
+    """The instant from which latency is measured (`bench.metrics.MEASURED_FROM`); "" for each of the instants
+    separately."""
 
     @property
     def p(self) -> float | None:
@@ -214,7 +215,7 @@ class Threshold:
 
     @property
     def question(self) -> MetricSpec:
-        """The question of a relative threshold to a comparison."""
+        """The spec with which a comparison judges a relative threshold."""
         assert self.margin is not None, f"{self.text} is absolute"
         return replace(self.about, margin=self.margin, primary=True)
 
@@ -248,7 +249,7 @@ def parse(metric: str, text: str) -> Threshold:
         raise UsageError(f"{name} is measured from one instant only: remove measured_from")
     # a margin has a sign and a unit, or an `and`; anything else is a limit
     relative = rest.startswith("+") or (rest.startswith("-") and rest.endswith(("%", "pt"))) or " and " in rest
-    # a limit in the wrong direction is a mistake: the worst values would pass
+    # a limit in the wrong direction is a mistake, because the worst values would pass
     if relative and of.signed:
         raise UsageError(f"{of.name} may be negative, so a relative margin is undefined: give it a limit")
     if of.better == "neither":
@@ -288,12 +289,12 @@ def placed_thresholds(root: LocatedValue) -> list[tuple[LocatedValue, Threshold]
 
 
 def parse_all(texts: Mapping[str, Iterable[str]]) -> list[Threshold]:
-    """Return the thresholds of a table in the form of `by_metric`. Raise UsageError for one that cannot be parsed."""
+    """Return the thresholds of a table that has the form of `by_metric`. Raise UsageError if one cannot be parsed."""
     return [parse(metric, str(text)) for metric, of_metric in texts.items() for text in of_metric]
 
 
 def by_metric(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
-    """Return the texts of thresholds by metric and filters, for JSON, each once."""
+    """Return the texts of thresholds by metric with filters, for JSON. Each text occurs once."""
     texts: dict[str, list[str]] = {}
     for threshold in thresholds:
         of_metric = texts.setdefault(threshold.filter_text, [])
@@ -303,7 +304,7 @@ def by_metric(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
 
 
 def _entries(root: LocatedValue, mistakes: Mistakes) -> Iterator[tuple[LocatedValue, str, str]]:
-    """Yield (value, metric, text) for each threshold; gather other entries as mistakes, with their place."""
+    """Yield (value, metric, text) for each threshold. Add every other entry, with its place, to `mistakes`."""
     content = root.content()
     if content is None:
         return
@@ -338,7 +339,7 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
             if not set(names) <= set(TURN_TYPES):
                 known = f"{REGULAR}, {', '.join(TURN_TYPES)}, or several with + between them"
                 raise UsageError(f"{quoted(value)} is not a turn type; allowed: {known}")
-            value = turn_type_of(names)  # with its parts in their order
+            value = turn_type_of(names)  # the parts of the turn type, in their fixed order
         filters[key] = value
     if (instant := filters.get("measured_from")) is not None and instant not in MEASURED_FROM_TEXTS:
         raise UsageError(
@@ -361,7 +362,7 @@ def _statistic(text: str, of: ThresholdMetric) -> Statistic:
 
 
 def metric_option(text: str, default: str) -> tuple[ThresholdMetric, Statistic]:
-    """Parse a metric and its statistic, or the quantile `default`. Raise UsageError with what is allowed."""
+    """Parse a metric and its statistic (by default `default`). Raise UsageError with the allowed values."""
     name, _, aggregate = text.partition(":")
     metric = primary(name.strip())
     for statistic in STATISTICS:

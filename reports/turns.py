@@ -1,7 +1,8 @@
 """The measured turns of a run as arrays, and the turns that may be pooled.
 
-Turns of the phase `metric` (or without a phase) count. Turns of different strata (`reports.strata`) are never pooled: a
-label with turns of several strata becomes several steps, and if steps differ, a target has a pool for each stratum.
+Turns in the phase `metric` (or without a phase) count. Turns of different strata (`reports.strata`) are never pooled.
+If the turns of a label have several strata, the label becomes several steps. If the steps of a target have several
+strata, the target has a pool for each stratum.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ POSITIONS: tuple[list[str], ...] = (
     ["script"],
     [],
 )
-"""The keys by which the step of a turn that did not start is found, the most specific first.
+"""The sets of keys by which the step of a turn that did not start is found. The most specific set is tried first.
 
 Turns of a call are numbered from 1.
 """
@@ -42,7 +43,7 @@ Turns of a call are numbered from 1.
 
 @dataclass(frozen=True)
 class NotStartedTurns:
-    """Turns that did not start, as arrays of one length: codes of each one's session, target, and step."""
+    """Turns that did not start, as arrays of one length: the codes of the session, target, and step of each turn."""
 
     session: Integers
     target: Integers
@@ -50,18 +51,18 @@ class NotStartedTurns:
     number: Integers
     """The number of the turn in its call, from 1."""
     position: Integers
-    """The index of its session among the measured sessions."""
+    """The index of the turn's session among the measured sessions."""
     at_utc_ns: npt.NDArray[np.int64]
-    """The end of its session; its start if no end was recorded."""
+    """The end of the turn's session, or the session's start if no end was recorded."""
 
     def of(self, target: int, steps: Flags) -> Flags:
-        """Return the mask of those planned for some steps of a target."""
+        """Return a mask of the turns that were planned for some steps of a target."""
         mine: Flags = (self.target == target) & steps[self.step]
         return mine
 
 
 def not_started_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Return the number of turns that each session did not start; 0 if the end of the run cut it."""
+    """Return the number of turns that each session did not start; 0 if the end of the run cut the session."""
     whole = (sessions["outcome_class"] != "unfinished").to_numpy()
     return (_number(sessions["turns_not_started"]) * whole).astype(np.int64)
 
@@ -69,7 +70,7 @@ def not_started_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
 def turns_not_started(
     begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, session: Integers
 ) -> NotStartedTurns:
-    """Return the turns that did not start, with the most frequent step at the position of each."""
+    """Return the turns that did not start. The step of each is the most frequent step at its position."""
     lost = not_started_of(sessions)
     if not (lost.any() and len(begun)):
         return NotStartedTurns(*np.zeros((6, 0), dtype=np.int64))
@@ -94,7 +95,7 @@ def turns_not_started(
 
 
 def turn_numbers(sessions: pd.DataFrame, lost: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the number of each turn that did not start: they follow the started turns of their call."""
+    """Return the number of each turn that did not start. It continues the numbers of the call's started turns."""
     begun = _number(sessions["turns_started"]).astype(np.int64)
     if sessions["renewed"].any():
         call = sessions["session_id"].astype(str).str.partition(".")[0].to_numpy()
@@ -120,7 +121,7 @@ class Pool:
     target: int
     stratum: Stratum
     label: str
-    """The target, and how this stratum differs from others of the run."""
+    """The target and, if the run has several strata, how this stratum differs from the others."""
     steps: Flags
 
 
@@ -132,22 +133,22 @@ def pool_label(target: str, stratum: Stratum, among: Sequence[Stratum], origins:
 
 @dataclass(frozen=True)
 class TurnArrays:
-    """The measured turns of a run as arrays of one length; labels are codes of four bytes, as there may be millions."""
+    """The measured turns of a run as arrays of one length. Labels are codes of four bytes, to save memory."""
 
     frame: pd.DataFrame
-    """All turns of the run; `rows` are the indexes of those in these arrays."""
+    """All turns of the run. `rows` contains the indexes of the measured turns, to which these arrays belong."""
     rows: Integers
     targets: tuple[str, ...]
     steps: tuple[str, ...]
     labels: tuple[str, ...]
-    """The label of each step in the script, shared by steps of several strata."""
+    """The label of each step in the script. If a label has several strata, its steps have the same label."""
     target: Integers
     step: Integers
     step_of_row: Integers
-    """The step of each row of `frame`, −1 for a step without measured turns."""
+    """The step of each row of `frame`; −1 if the step has no measured turns."""
     session: Integers
     session_of_row: Integers
-    """The code of each row of `Run.sessions`; sessions without a turn have codes of their own."""
+    """The code of each row of `RunFrames.sessions`. A session without a turn has a code of its own."""
     kind: Integers
     strata: tuple[Stratum, ...]
     """The strata of this run's steps, in the order of MEASURED_FROM_TEXTS, regular turns first."""
@@ -157,7 +158,7 @@ class TurnArrays:
 
     @cached_property
     def group(self) -> Integers:
-        """Target and step in one code."""
+        """The target and the step of each turn, in one code."""
         return self.target * len(self.steps) + self.step
 
     @cached_property
@@ -226,7 +227,7 @@ class TurnArrays:
         return self.by_group(self.succeeded)
 
     def by_group(self, some: Flags | Integers) -> npt.NDArray[np.int64]:
-        """Return the number of some turns (a mask or indexes), by target (row) and step (column)."""
+        """Return the number of the given turns (a mask or indexes), by target (row) and step (column)."""
         return self._counted(self.group[some])
 
     def _counted(self, groups: Integers) -> npt.NDArray[np.int64]:
@@ -245,7 +246,10 @@ class TurnArrays:
 
 
 def values_of(rows: pd.DataFrame, metric: str, origins_ns: Floats | None = None) -> Floats:
-    """Return a metric of stored rows in its unit, NaN if missing; `origins_ns`: where it is measured from, if known."""
+    """Return a metric of stored rows in its unit; NaN if missing.
+
+    `origins_ns`: the instants from which the metric is measured, if they are known already.
+    """
     values = values_ns(rows, CATALOGUE[metric], origins_ns)
     return values / NS_PER_MS if CATALOGUE[metric].unit == "ms" else values
 
@@ -275,7 +279,7 @@ def measured_sessions(run: RunFrames, columns: list[str] | None = None) -> pd.Da
 
 
 def target_labels(run: RunFrames) -> tuple[str, ...]:
-    """Return the targets in the order of the run's document, then others in the rows."""
+    """Return the targets in the order of the run's document, then the other targets that occur in the rows."""
     known = [str(target.get("name", "")) for target in run.metadata.get("targets") or [] if target.get("name")]
     seen = {label for frame in (run.turns, run.sessions) if len(frame) for label in sequence(frame, "target")}
     listed = [label for label in known if label in seen]
@@ -316,7 +320,7 @@ def measured_turns(run: RunFrames) -> TurnArrays:
 
 
 def session_codes(turns: pd.DataFrame, sessions: pd.DataFrame) -> Integers:
-    """Return the code of each session, as in its turns; sessions without a turn have codes after those."""
+    """Return the code of each session, as in its turns. The codes of sessions without a turn follow the others."""
     known = turns["session_id"].cat.categories
     codes: Integers = known.get_indexer(pd.Index(sessions["session_id"])).astype(np.int32)
     codes[codes < 0] = known.size + np.arange(np.count_nonzero(codes < 0))
@@ -324,18 +328,18 @@ def session_codes(turns: pd.DataFrame, sessions: pd.DataFrame) -> Integers:
 
 
 def of_rows(values: npt.NDArray[Scalar], rows: Integers) -> npt.NDArray[Scalar]:
-    """Return the values of some rows, ascending; if they are all rows, the same array, because copies are large."""
+    """Return the values of some rows, ascending; for all rows the same array, because copies are large."""
     return values if values.size == rows.size else values[rows]
 
 
 def position_of(column: pd.Series[Any], labels: tuple[str, ...]) -> Integers:
-    """Return the index of each row's label among these, −1 for any other."""
+    """Return the index of each row's label in `labels`; −1 if the label is not there."""
     place = {label: index for index, label in enumerate(labels)}
     return by_label(column.cat, lambda name: place.get(name, -1), -1, np.int32)
 
 
 def _codes(column: pd.Series[Any]) -> tuple[list[str], Integers]:
-    """Return the labels of a categorical and each row's code; rows without a label get an extra last label."""
+    """Return the labels of a categorical, and each row's code. Rows without a label get an additional, last label."""
     codes = column.cat.codes.to_numpy().astype(np.int32)
     labels = [str(name) for name in column.cat.categories]
     if (codes < 0).any():
@@ -345,7 +349,7 @@ def _codes(column: pd.Series[Any]) -> tuple[list[str], Integers]:
 
 
 def _script_steps(frame: pd.DataFrame, rows: Integers) -> tuple[list[str], Integers]:
-    """Return the labels of steps and each row's code. Equal labels in two scripts are two steps."""
+    """Return the labels of steps, and each row's code. A label that occurs in two scripts is two steps."""
     labels, codes = _codes(frame["step"])
     scripts, script = _codes(frame["script"])
     labels, codes = _pooled(labels, codes, script, rows)
@@ -355,7 +359,10 @@ def _script_steps(frame: pd.DataFrame, rows: Integers) -> tuple[list[str], Integ
 
 
 def _pooled(labels: list[str], codes: Integers, script: Integers, rows: Integers) -> tuple[list[str], Integers]:
-    """Return labels and codes with `other` for a script's labels beyond the thirty-two with the most turns."""
+    """Return the labels and codes, with at most thirty-two labels for each script.
+
+    If a script has more, the labels with the fewest turns are replaced by `other`.
+    """
     if len(labels) <= MAX_STEPS:
         return labels, codes
     turns = np.zeros((int(script.max(initial=0)) + 1, len(labels)), dtype=np.int64)
@@ -371,7 +378,7 @@ def _pooled(labels: list[str], codes: Integers, script: Integers, rows: Integers
 def _strata(
     frame: pd.DataFrame, codes: Integers, labels: int, kind: Integers, rows: Integers
 ) -> tuple[Integers, tuple[Stratum, ...]]:
-    """Return the index of each row's stratum among all possible ones, and these.
+    """Return all possible strata, and for each row the index of its stratum among them.
 
     A failed turn may end before it is clear what starts its response, or whether it calls functions. So only these
     turns are certain: successful turns, turns that reached response.create, and turns that name a turn type.
@@ -390,10 +397,11 @@ def _strata(
 
 
 def _majority_kinds(codes: Integers, labels: int, named: Integers, kinds: int, rows: Integers, sure: Flags) -> Integers:
-    """Return the kind of each row: the one that it names (−1: none), if measured rows of its label certainly have it.
+    """Return the kind of each row. `named`: the kind that the row itself names (−1: none).
 
-    Otherwise it is the most frequent kind: of the label's certain rows, else of the kinds that they name, else of the
-    run.
+    A row has the kind that it names if measured rows of its label certainly have this kind (if the label has no certain
+    rows: if measured rows name it). Otherwise it has the most frequent kind: of the label's certain rows; if there are
+    none, of the kinds that the label's rows name; and if there are none, of the run.
     """
     every = _table(codes[rows], labels, named[rows], kinds)
     surely = _table(codes[rows[sure]], labels, named[rows[sure]], kinds)
@@ -416,8 +424,8 @@ def _steps(
 ) -> tuple[list[tuple[str, str, int]], Integers]:
     """Return the measured steps as (name, label, index of the stratum), and the step of every row.
 
-    Steps are in the order of scripts, and then of their earliest turn. A label of several strata is several steps with
-    their own names.
+    Steps are in the order of scripts, and then of their earliest turn. A label with several strata becomes several
+    steps, each with its own name.
     """
     first = np.full(len(labels) * len(strata), np.inf)
     whole = codes * len(strata) + place

@@ -1,4 +1,4 @@
-"""The uncertain metrics of a run, from its validity, or from its rows if it has none yet."""
+"""The uncertain metrics of a run: from the run's validity or, if the run has no validity yet, from its rows."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from reports.formatting import NBSP, format_number
 from reports.json_entries import JsonEntry, Known, about, entries_of
 
 GOES_WITH = {"stall_rate": "stall_duration", "stall_count": "stall_duration"}
-"""The rates and counts with the uncertainty of another metric."""
+"""The rates and counts whose uncertainty is that of another metric, with this metric."""
 
 
 class UncertainMetric(JsonEntry, frozen=True):
-    """A metric that is uncertain in this run: the p99 of its uncertainty exceeds the limit; null if it is unbounded."""
+    """A metric whose uncertainty in this run has a p99 above the limit; the p99 is null if it is unbounded."""
 
     target: str
     metric: str
@@ -34,7 +34,7 @@ class UncertainMetric(JsonEntry, frozen=True):
 
     @property
     def is_early(self) -> bool:
-        """True if it may be of another question, because replies began too early."""
+        """True if values may belong to another question, because replies began too early."""
         return self.reason == EARLY_REPLIES
 
     @property
@@ -44,13 +44,13 @@ class UncertainMetric(JsonEntry, frozen=True):
 
     @property
     def early(self) -> str:
-        """`12 % of the replies started before their question had ended (limit 1 %)`."""
+        """The text `12 % of the replies started before their question had ended (limit 1 %)`."""
         share, limit = (f"{format_number(value)}{NBSP}%" for value in (self.value or 0.0, self.limit))
         return f"{share} of the replies started before their question had ended (limit {limit})"
 
     @property
     def uncertainty_text(self) -> str:
-        """`by 31 ms (p99; limit 20 ms)`."""
+        """The text `by 31 ms (p99; limit 20 ms)`."""
         most = "by an unknown amount" if self.value is None else f"by {format_number(self.value)}{NBSP}{self.unit}"
         return (
             f"{most} (p99; limit {format_number(self.limit)}{NBSP}{self.unit}){f' on {self.host}' if self.host else ''}"
@@ -69,6 +69,6 @@ def uncertain_metrics_of(folder: Path, document: Mapping[str, Any]) -> tuple[Unc
 
 
 def reason_text(metrics: Iterable[UncertainMetric], target: str, metric: str) -> str:
-    """Return why a metric or rate of a target cannot decide anything; "" if it can."""
+    """Return why a metric or rate of a target is too uncertain to decide anything; "" if it can decide."""
     named = GOES_WITH.get(metric, metric)
     return next((inexact.reason_text for inexact in metrics if (inexact.target, inexact.metric) == (target, named)), "")

@@ -42,7 +42,7 @@ class VariabilityEntry(MainMetric, frozen=True):
 
 
 class PlaybackEntry(PlaybackSetup, frozen=True):
-    """The playback settings. `packetisation`: why larger chunks increase the latency of VAD turns; null without any."""
+    """The playback settings. `packetisation`: why larger chunks increase the latency of VAD turns, or null."""
 
     packetisation: Known
 

@@ -30,7 +30,7 @@ CONDITIONS_MAX, CONDITION_LENGTH_MAX = 2, 40
 
 @dataclass(frozen=True)
 class RunSeries:
-    """Comparable runs of a target, the oldest first. `name`: the target, and how the series differs from its others."""
+    """Comparable runs of a target, the oldest first. `name`: the target, and how this series differs from others."""
 
     scenario: str
     target: str
@@ -45,8 +45,8 @@ class RunSeries:
 def series_of(points: Sequence[TrendPoint]) -> list[RunSeries]:
     """Return the series by scenario, and by target in the order in which the first runs name the targets.
 
-    A run with another workload than every series of its target starts another series. A setting that only one of two
-    runs has is no difference.
+    If the workload of a run differs from that of every series of its target, the run starts another series. A setting
+    that only one of two runs has is no difference.
     """
     by_target: dict[tuple[str, str], list[tuple[dict[str, str], list[TrendPoint]]]] = {}
     for point in sorted(points, key=lambda one: (one.started_utc_ns, one.run_id)):
@@ -67,9 +67,9 @@ def series_of(points: Sequence[TrendPoint]) -> list[RunSeries]:
 
 
 def _names(target: str, workloads: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the names of a target's series: `sim`; with several, `sim (8 users)` and `sim (50 users)`."""
+    """Return the names of a target's series: `sim` for one series, `sim (8 users)` and `sim (50 users)` for two."""
     differing = differing_between(workloads)
-    if USERS in differing:  # the spawn rate follows the number of users
+    if USERS in differing:  # the spawn rate follows from the number of users
         differing.pop(SPAWN_RATE, None)
     names: list[str] = []
     for place in range(len(workloads)):
@@ -92,7 +92,7 @@ def _phrase(key: str, text: str) -> str:
 
 
 class TrendChange(JsonEntry, frozen=True):
-    """A change between two runs: after relative to before; for rates, the difference in shares of turns."""
+    """A change between two runs: the value after it relative to the value before; for rates, the difference."""
 
     last_run: Annotated[str, about("the last one before")]
     last_started_utc_ns: int
@@ -108,7 +108,7 @@ class TrendChange(JsonEntry, frozen=True):
 
 
 class TrendSegment(JsonEntry, frozen=True):
-    """The mean of the runs between two changes, without the effect of weekdays; for latencies the geometric mean."""
+    """The runs between two changes, with their mean (geometric for latencies) without the effect of weekdays."""
 
     value: Rounded
     first_run: str
@@ -119,11 +119,14 @@ class TrendSegment(JsonEntry, frozen=True):
 
 @dataclass(frozen=True)
 class MetricTrend:
-    """A metric over a series. `values`: one for each point. `compared`: the positions of the compared runs.
+    """A metric over a series.
 
-    `unmarked_changes`: the additional changes if neighbouring runs were independent. `effective_runs`: the number of
-    independent runs that the compared runs count as. `weekdays`: Monday to Sunday relative to their mean, which is
-    subtracted; empty if they do not differ.
+    - `values`: one for each point
+    - `compared`: the positions of the compared runs
+    - `unmarked_changes`: the additional changes that would be found if neighbouring runs were independent
+    - `effective_runs`: the number of independent runs that give as much information as the compared runs
+    - `weekdays`: the effects of Monday to Sunday relative to their mean, which are subtracted; empty if they do not
+    differ
     """
 
     spec: MetricSpec
@@ -151,7 +154,7 @@ class MetricTrend:
         return f"{runs} to compare; finding a change requires {ENOUGH}: {sides}"
 
     def changes_at(self, point: TrendPoint) -> list[TrendChange]:
-        """Return the change that begins with this run, if there is one."""
+        """Return the change that begins with this run, as a list; [] if there is none."""
         return [change for change in self.changes if (change.first_run, change.first_started_utc_ns) == _run(point)]
 
 
@@ -167,7 +170,7 @@ def metric_trend(series: RunSeries, spec: MetricSpec) -> MetricTrend:
 
 
 def find_changes(trends: Sequence[MetricTrend]) -> list[MetricTrend]:
-    """Return the trends with their changes. The trends share one error probability."""
+    """Return the trends with their changes. The error probability holds for all trends together."""
     searched = sum(not trend.no_change_because for trend in trends)
     return [_with_changes(trend, searched) if trend.compared else trend for trend in trends]
 
@@ -224,11 +227,11 @@ NS_PER_HOUR = 3_600 * NS_PER_S
 
 
 def days_of(started_utc_ns: Integers) -> Integers:
-    """Return the day of each run since 1970, which gives its weekday.
+    """Return the day of each run as a number of days since 1970, from which its weekday follows.
 
-    Days begin at midnight UTC unless runs start within an hour of it: a nightly job that has to queue would sometimes
-    start before midnight and sometimes after. In that case days begin at the hour around which the fewest runs start,
-    the farthest from midnight, and are named after the calendar day of most of the runs.
+    Days begin at midnight UTC, unless runs start within an hour of midnight. Then a nightly job that has to queue would
+    sometimes start before midnight and sometimes after. In that case days begin at the hour around which the fewest
+    runs start, the farthest from midnight, and are named after the calendar day of most of the runs.
     """
     hours = started_utc_ns // NS_PER_HOUR % DAY_H
     starts = np.bincount(hours, minlength=DAY_H)

@@ -1,4 +1,4 @@
-"""A trend as the JSON of `rtbench trend --json`, and its page as a file."""
+"""The outputs of a trend: the JSON of `rtbench trend --json`, and the page as a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TREND_VERSION: Literal[2] = 2
 
 
 class TrendValue(JsonEntry, frozen=True):
-    """A value of a run, with its 95 % interval; null if it is missing."""
+    """The value of a metric in one run, with its 95 % interval; null if it is missing."""
 
     title: str
     value: Annotated[Rounded, about("null also if infinite because too many turns failed")]

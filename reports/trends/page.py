@@ -24,7 +24,7 @@ from reports.trends.trend_point import TrendPoint
 from reports.wording.verdicts import metric_text
 
 VALUES_MAX, VALUE_LENGTH_MAX = 8, 32
-"""The maximum number of boxes of a filter, the last for all other values, and the maximum length of a value."""
+"""The maximum number of boxes of a filter (the last box is for all other values), and the maximum length of a value."""
 OTHERS = "others"
 RUN_NAME_MIN = 16
 """The minimum length of a run's name on a terminal, in characters."""
@@ -32,7 +32,7 @@ RUN_NAME_MIN = 16
 
 @dataclass(frozen=True)
 class Filters:
-    """The filters of the page. `classes`: by name and text of a value, the CSS class of the elements that it hides."""
+    """The filters of the page. `classes`: for each filter and value, the CSS class of the elements that it hides."""
 
     shown: tuple[b.Filter, ...]
     classes: Mapping[tuple[str, str], str]
@@ -49,7 +49,7 @@ def filter_values(point: TrendPoint) -> dict[str, str]:
 
 
 def filters_of(points: Sequence[TrendPoint], without: Collection[str] = ()) -> Filters:
-    """Return a filter for each property with several values, of which at least two runs share one."""
+    """Return a filter for each property that has several values, if at least two runs share one of the values."""
     found = [(point.started_utc_ns, point.run_id, filter_values(point)) for point in points]
     shown: list[b.Filter] = []
     classes: dict[tuple[str, str], str] = {}
@@ -93,7 +93,7 @@ def trend_html(trend: Trend, folder: Path) -> str:
 def trend_page(trend: Trend, folder: Path) -> b.Page:
     """Return the page: the changes, each metric over time, and every run."""
     numbers = {name: number for number, name in enumerate(dict.fromkeys(one.name for one in trend.series))}
-    # then the buttons of the series replace a filter of targets
+    # the buttons of the series then replace a filter of targets
     by_name = all(one.name == one.target for one in trend.series)
     filters = filters_of(trend.points, ("target",) if by_name else ())
     names = list(dict.fromkeys(metric.spec.metric for metric in trend.metrics))
@@ -233,9 +233,9 @@ def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters,
 
 
 def _runs_of(scenario: ScenarioTrend, series: RunSeries) -> b.Block:
-    """Return a table of a series for a terminal, the oldest run first; the last metrics are left out first."""
+    """Return a table of a series for a terminal, the oldest run first; if room is short, without the last metrics."""
     metrics = scenario.of_series(series)
-    order = [*range(len(metrics) + 2, 4, -1), 1, 4, 2]  # the name of a run contains its start
+    order = [*range(len(metrics) + 2, 4, -1), 1, 4, 2]  # the start is already in the name of a run
     titles = (", ".join(filter(None, [metric_text(one.spec), sentences.unit_text(one.spec)])) for one in metrics)
     heads = [
         b.Column("run", min_width=RUN_NAME_MIN),
@@ -257,7 +257,7 @@ def _runs_of(scenario: ScenarioTrend, series: RunSeries) -> b.Block:
 
 
 def _facts(point: TrendPoint) -> b.Line:
-    """Return the start of a run and its verdict; on a page with the reason."""
+    """Return the start of a run and its verdict; on a page, also the reason of the verdict."""
     verdict = b.Cell(point.marker, point.reason, brief="", style=f"{b.MARKS[point.validity_title].colour}-ink")
     return [sentences.day(point.started_utc_ns), verdict]
 

@@ -20,7 +20,7 @@ STEPS = (*(timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60, 180, 360
          *(timedelta(days=days) for days in (1, 2, 7, 14)))  # fmt: skip
 STEPS_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
 MONDAY = datetime(2018, 1, 1, tzinfo=UTC)
-"""The origin of steps, so that weeks begin on a Monday."""
+"""The instant from which the steps of the time axis are counted, so that weeks begin on a Monday."""
 
 
 def ticks(low_s: float, high_s: float, max_ticks: int) -> list[tuple[float, str]]:
@@ -34,7 +34,7 @@ def ticks(low_s: float, high_s: float, max_ticks: int) -> list[tuple[float, str]
 
 
 def _steps(low: datetime) -> Iterator[tuple[Iterator[datetime], Callable[[datetime], str]]]:
-    """Yield the instants of each step from the last one before `low`, from the finest step to the coarsest."""
+    """Yield for each step, the finest first, its instants from the last one before `low`, and their format."""
 
     def day(at: datetime) -> str:
         return f"{at.day} {at:%b}"
@@ -55,7 +55,8 @@ def _steps(low: datetime) -> Iterator[tuple[Iterator[datetime], Callable[[dateti
 ROOM_S = 3600.0
 """The time shown before and after a single run, in seconds."""
 LABEL_HEIGHT, LABEL_WIDTH, LABEL_ROWS = 15, 62.0, 3
-"""The height and width of the labels of changes, and their maximum number of rows, which avoid overlaps."""
+"""The height and width of the labels of changes, and the maximum number of rows in which they are drawn without
+overlap."""
 RATE_MAX_MIN = 0.01
 """The minimum upper end of an axis of rates: one percentage point."""
 RADIUS, CROSS = 4.0, 4.5
@@ -97,7 +98,8 @@ def plot_over_time(
     for metric in metrics:
         read: dict[int, str] = {}
         for point, run in zip(metric.series.points, metric.values, strict=True):
-            mark = f", {point.marker}" if point.excluded_because else ""  # such as 612 (590 – 640), ✕ INVALID
+            # the text is then, for example, 612 (590 – 640), ✕ INVALID
+            mark = f", {point.marker}" if point.excluded_because else ""
             read[point.started_utc_ns] = f"{value_text(run, metric.spec)}{mark}"
         lines.append((metric.series.name, read))
     plot.read_lines([(at, x(at / NS_PER_S), format_utc(at)) for at in started], lines)
@@ -105,7 +107,7 @@ def plot_over_time(
 
 
 def _value_axis(metrics: Sequence[MetricTrend], plot: Plot) -> PixelScale:
-    """Return the axis for the compared runs with their intervals; other values are clipped to it."""
+    """Return the value axis, which covers the compared runs with their intervals; other values are clipped to it."""
     runs = [metric.values[place] for metric in metrics for place in metric.compared]
     runs = runs or [run for metric in metrics for run in metric.values]
     ends = [end for run in runs for end in (run.value, run.low, run.high) if math.isfinite(end)]
@@ -123,9 +125,9 @@ def _value_axis(metrics: Sequence[MetricTrend], plot: Plot) -> PixelScale:
 def _runs(
     plot: Plot, metric: MetricTrend, number: int, x: PixelScale, y: PixelScale, classes: Callable[[TrendPoint], str]
 ) -> None:
-    """Draw the compared runs, connected in their order, and the others unconnected.
+    """Draw the compared runs, connected in their order, and the other runs, unconnected.
 
-    An INVALID run is a cross. A run with NO VERDICT, throttled, or with a value among failed turns is a ring.
+    An INVALID run is a cross. A run is a ring if it has NO VERDICT, was throttled, or has its value among failed turns.
     """
     points, colour, mark = metric.series.points, colour_class(number), marker_shape(number)
     places = [
@@ -154,7 +156,7 @@ def _runs(
 
 
 def _changes(plot: Plot, metrics: Sequence[MetricTrend], numbers: Mapping[str, int], x: PixelScale) -> None:
-    """Draw each change with its size above, in rows so that sizes do not overlap."""
+    """Draw each change, with its size above it. The sizes are in several rows, so that they do not overlap."""
     free = [-math.inf] * LABEL_ROWS
     changes = [(metric, change) for metric in metrics for change in metric.changes]
     for metric, change in sorted(changes, key=lambda one: one[1].first_started_utc_ns):

@@ -1,4 +1,4 @@
-"""A trend in words: values, changes, the headline, and notes; the same on a terminal and on the page."""
+"""A trend in words: values, changes, the headline, and notes. The words are the same on a terminal and on the page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from reports.wording.verdicts import NO_DIFFERENCE, difference_interval, signed
 
 
 def unit_text(spec: MetricSpec) -> str:
-    """Return the unit written next to a metric's values; "" for a rate, whose values contain it."""
+    """Return the unit written next to a metric's values; "" for a rate, because its values contain the unit."""
     return "" if spec.unit == "share" else spec.shown_unit
 
 
@@ -82,7 +82,7 @@ def metric_name(metric: MetricTrend) -> str:
 
 
 def headline(trend: Trend) -> str:
-    """Return the newest change, or that there is none, or that there are too few runs to find one."""
+    """Return the newest change, or that there is no change, or that there are too few runs to find one."""
     if groups := trend.changes_by_run:
         newest, *more = groups[0]
         others = f", with {plural(len(more), 'more change')}" if more else ""
@@ -95,7 +95,7 @@ def headline(trend: Trend) -> str:
 
 
 def day(utc_ns: int) -> str:
-    """Return a start time that sorts, such as `2026-11-12 02:00` (UTC)."""
+    """Return a start time as a text that can be sorted, such as `2026-11-12 02:00` (UTC)."""
     return f"{datetime.fromtimestamp(utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M}"
 
 
@@ -112,7 +112,7 @@ def notes(trend: Trend) -> list[str]:
 
 
 def excluded_notes(trend: Trend) -> Iterator[str]:
-    """Yield the number of points that are not compared, by their validity."""
+    """Yield, for each validity, the number of points that are not compared."""
     if marks := Counter(point.marker for point in trend.points if point.excluded_because):
         counted = ", ".join(f"{number} {mark}" for mark, number in marks.items())
         yield f"{plural(marks.total(), 'entry is', 'entries are')} shown, but not compared: {counted}."
@@ -151,7 +151,7 @@ def unmarked_notes(trend: Trend) -> Iterator[str]:
 
 
 def few_runs_notes(trend: Trend) -> Iterator[str]:
-    """Yield the series, or those of their metrics, with too few runs to compare."""
+    """Yield the series that have too few runs to compare, or the metrics of a series that have too few."""
     few = []
     for series, metrics in trend.by_series:
         name, runs = f"{series.scenario}, {series.name}", plural(len(series.points), "run")

@@ -1,4 +1,4 @@
-"""A trend: the runs of folders as series, and each metric over the runs of each series."""
+"""A trend: the runs of some folders, grouped into series, and each metric over the runs of each series."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def trend_spec(text: str) -> MetricSpec:
 
 
 def headline_specs(points: Sequence[TrendPoint]) -> list[MetricSpec]:
-    """Return p50 and p95 of the callers' latencies, and the failure rate."""
+    """Return the specs of p50 and p95 of the callers' latencies, and of the failure rate."""
     known = {key.metric for point in points for key in point.quantiles}
     main = next((name for name in MAIN_METRICS if name in known), MAIN_METRICS[0])
     latencies = [main, VOICE_TO_VOICE] if VOICE_TO_VOICE in known else [main]
@@ -57,7 +57,7 @@ def headline_specs(points: Sequence[TrendPoint]) -> list[MetricSpec]:
 
 
 def of_commonest_turns(spec: MetricSpec, points: Iterable[TrendPoint]) -> MetricSpec:
-    """Return the metric spec for the most frequent turns of its metric, if the runs have several kinds of turns."""
+    """Return the spec; if its metric has several kinds of turns, the spec for the most frequent kind."""
     turns = Counter[Stratum]()
     for point in points:
         for key, quantiles in point.quantiles.items():
@@ -146,7 +146,8 @@ class Trend:
         """Return a row for each metric of each run: its value with its 95 % interval in `unit`, as in the run's report.
 
         A value is `usable` if its run is compared; otherwise `reason` contains why not. If the level changed at a run,
-        `change` is after relative to before (for rates a difference of shares), with its interval; otherwise it is NaN.
+        `change` is the level after the change relative to the level before (for rates, the difference of the shares),
+        with its interval; otherwise it is NaN.
         """
         rows = []
         for metric in self.metrics:
@@ -177,9 +178,9 @@ class Trend:
 
 
 def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """Return the run folders among these folders or in them, and the folders of stored baselines.
+    """Return two lists: the run folders among these folders or in them, and the folders of stored baselines.
 
-    Raise UsageError if one is no folder.
+    Raise UsageError if a path is no folder.
     """
     runs, stored = list[Path](), list[Path]()
     for folder in folders:
@@ -192,8 +193,8 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
 def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], questions: Sequence[MetricSpec] = ()) -> Trend:
     """Return the trend of run folders or loaded runs, and of folders of stored baselines.
 
-    Without questions, it contains the headline metrics. `notices` name what cannot be read. Raise UsageError if no runs
-    are left.
+    Without `questions`, the trend contains the headline metrics. Its `notices` name the runs that cannot be read. Raise
+    UsageError if no runs are left.
     """
     points, notices = list[TrendPoint](), list[str]()
     for run in runs:
@@ -217,7 +218,7 @@ def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], questions
 def trend_of_points(
     points: Sequence[TrendPoint], questions: Sequence[MetricSpec] = (), notices: Sequence[str] = ()
 ) -> Trend:
-    """Return the trend of loaded points; of several points of one target of a run, use the first."""
+    """Return the trend of loaded points. If a run has several points of the same target, the first is used."""
     once: dict[tuple[str, int, str, str], TrendPoint] = {}
     for point in points:
         once.setdefault((point.run_id, point.started_utc_ns, point.scenario, point.target), point)

@@ -42,7 +42,7 @@ QUANTILE_LEVELS = (0.5, 0.9, 0.95, 0.99)
 
 
 class MetricKey(NamedTuple):
-    """A metric and the kind of its turns."""
+    """A metric, and the kind of turns that it is about."""
 
     metric: str
     stratum: Stratum
@@ -50,9 +50,10 @@ class MetricKey(NamedTuple):
 
 @dataclass(frozen=True)
 class RunValue:
-    """A statistic of one run in its unit, with its 95 % interval; ∞ if among failed turns, NaN if missing.
+    """A statistic of one run in its unit, with its 95 % interval; ∞ if it is among failed turns, NaN if missing.
 
-    `variance`: of its log (for a rate: of the rate) between the sessions of the run, 0 if unknown. `n`: its turns.
+    - `variance`: the variance of its log (for a rate: of the rate) between the sessions of the run; 0 if unknown
+    - `n`: the number of its turns
     """
 
     value: float = math.nan
@@ -64,7 +65,7 @@ class RunValue:
 
     @classmethod
     def of_summary(cls, row: MetricSummary, quantile: QuantileEstimate) -> Self:
-        """Return a quantile of a run's summary."""
+        """Return the value of a quantile from a run's summary."""
         if row.uncertain_because:
             return cls(n=row.n, missing_because=escape_control(row.uncertain_because))
         if quantile.in_failures:
@@ -81,7 +82,7 @@ class RunValue:
 
     @classmethod
     def of_baseline(cls, row: StoredQuantiles, p: float) -> Self:
-        """Return a stored quantile with the interval from its variance: q · exp(∓ t · SE)."""
+        """Return the value of a stored quantile. Its interval follows from the stored variance: q · exp(∓ t · SE)."""
         place = PS.index(p)
         value, variance = row.values[place], row.variances[place] or 0.0
         if value is None:
@@ -98,7 +99,7 @@ class TrendPoint:
 
     run_id: str
     name: str
-    """The name of the run's folder, or its id if it has none."""
+    """The name of the run's folder; the run's id if it has no folder."""
     started_utc_ns: int
     scenario: str
     target: str
@@ -135,7 +136,7 @@ class TrendPoint:
         if question.p is None:
             return self.rates.get(question.metric, not_reported)
         quantiles = self.quantiles.get(MetricKey(question.metric, question.stratum or NO_STRATUM), {})
-        if not quantiles and question.stratum is None:  # if all turns of the run are of one kind, use it
+        if not quantiles and question.stratum is None:  # if all turns of the run are of one kind, use these turns
             of_metric = [values for key, values in self.quantiles.items() if key.metric == question.metric]
             quantiles = of_metric[0] if len(of_metric) == 1 else {}
         return quantiles.get(question.p, not_reported)
@@ -155,7 +156,7 @@ class RunSummary(msgspec.Struct):
 
 
 def points_of_run(run: Path | RunFrames) -> list[TrendPoint]:
-    """Return a point for each target of a run: from the summary of its report if it is a folder, else from its rows.
+    """Return a point for each target of a run: a folder's from its report's summary, a loaded run's from its rows.
 
     Raise UsageError if the folder is no run or has no summary.
     """
@@ -202,9 +203,9 @@ def read_summary(folder: Path) -> RunSummary:
 
 
 def _quantiles(summary: RunSummary, target: str) -> dict[MetricKey, dict[float, RunValue]]:
-    """Return the quantiles by metric and turns.
+    """Return the quantiles of a target by metric and kind of turns.
 
-    The key of a metric contains the instant from which it is measured only if the metric has several.
+    The key of a metric contains the instant from which it is measured only if the metric has several such instants.
     """
     metrics = (*summary.turn_metrics, *summary.session_metrics)
     rows = [row for row in metrics if row.target == target and row.step == ALL]

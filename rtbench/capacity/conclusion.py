@@ -1,11 +1,11 @@
-"""The conclusion of a search from its levels: what passes, what fails, and why. Pure.
+"""The conclusion of a search from its levels: which loads pass, which fail, and why. Pure.
 
-The share of turns that miss an objective does not fall with the load. So two levels contradict each other if the lower
-load (or the same load) missed significantly more: a one-sided z test of two shares (Newcombe, "Interval estimation for
-the difference between independent proportions", 1998), with the design effect of sessions and batches in their
-variances. It tests every pair of levels and every objective, at CONTRADICTION_ALPHA for all together (Bonferroni). If
-two levels contradict each other, the service changed between levels. No level then shows how the service was before or
-after it, and the search is inconclusive.
+The share of turns that miss an objective does not fall with the load. So two levels contradict each other if the share
+of missed turns is significantly larger at the lower load (or at an equal load). The test is a one-sided z test of two
+shares (Newcombe, "Interval estimation for the difference between independent proportions", 1998); their variances
+include the design effect of sessions and batches. It tests every pair of levels and every objective. The error of all
+these tests together is CONTRADICTION_ALPHA (Bonferroni). If two levels contradict each other, the service changed
+between levels. No level then shows how the service was before or after the change, and the search is inconclusive.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from rtbench.capacity.search import (
 from rtbench.load_search import Bracket, bracket_of
 
 SHOWN, BELOW, UNDECIDED, GENERATOR = 0, 1, 3, INVALID_STATUS
-"""The exit statuses of a search. They are the same as those of `check`; a usage error has 2."""
+"""The exit statuses of a search. They are the same as those of `check`; the status of a usage error is 2."""
 UNITS: dict[LoadUnit, tuple[str, str]] = {
     "concurrency": ("concurrent call", "concurrent calls"),
     "arrival_rate": ("call per minute", "calls per minute"),
@@ -51,9 +51,9 @@ REASONS: dict[Ended, str] = {
 }
 """The reasons why a search ended before its answer had the requested precision."""
 DRIFT = 0.25
-"""The relative change of p50 in the confirmation run from which on it is a drift.
+"""The relative change of p50 in the confirmation run above which the notes report that the service drifts.
 
-The two intervals must also be disjoint.
+The 95 % intervals of p50 before and in the confirmation run must also be disjoint.
 """
 
 
@@ -100,7 +100,7 @@ def conclude(
 
 
 def _ended(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket) -> Ended:
-    """Return the reason why a search ended that the user did not interrupt."""
+    """Return the reason why a search ended, if the user did not interrupt it."""
     if (early := stop_reason(plan, levels)) is not None:
         return early
     if bracket.ceiling is not None:
@@ -110,9 +110,9 @@ def _ended(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket) -> 
 
 
 def status_of(at_least: int | None, bracket: Bracket, *, interrupted: bool = False) -> int:
-    """Return the exit status: SHOWN if the load `at_least` passed.
+    """Return the exit status of a search: SHOWN if the load `at_least` passed.
 
-    If `at_least` is None, any load that passed is enough.
+    If `at_least` is None, it is enough that any load passed.
     """
     wanted = at_least or 1
     if bracket.highest_pass >= wanted:
@@ -148,7 +148,7 @@ def _sentence(
     *,
     held: bool,
 ) -> str:
-    """Return the result, without its full stop. `shown`: the highest load that passes and the lowest that fails."""
+    """Return the result without its full stop. `shown`: the highest load that passes, and the lowest that fails."""
     name, (holds, breaks) = UNITS[plan.by][1], shown
     if holds is not None and breaks is not None:
         answer = f"passes at {count(holds)} and fails at {unit(plan.by, breaks)}"
@@ -202,7 +202,10 @@ def _notes(
 
 
 def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> list[str]:
-    """Return how the confirmation differs from the earlier level at its load: the service drifts or slows down."""
+    """Return a note if the confirmation run differs from the earlier level at the same load; [] if it does not.
+
+    Such a difference shows that the service drifts or slows down.
+    """
     longer = next((level for level in levels if level.confirmation_run), None)
     before = next((level for level in levels if longer and level.load == longer.load and level.result == "pass"), None)
     if longer is None or before is None:
@@ -218,7 +221,7 @@ def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> list[str]:
 
 
 def _differ(one: Interval, other: Interval) -> bool:
-    """Return whether two intervals are disjoint; False if an end is unknown that would decide this."""
+    """Return whether two intervals are disjoint; False if the end that would decide this is unknown."""
     below = one.high is not None and other.low is not None and one.high < other.low
     return below or (other.high is not None and one.low is not None and other.high < one.low)
 
@@ -267,7 +270,7 @@ def contradiction_of(levels: Sequence[LevelEntry]) -> str | None:
 
 
 def _z(lower: SloEntry, higher: SloEntry, typical_deff: float) -> float:
-    """Return by how many standard errors more turns missed at the lower load than at the higher load."""
+    """Return the difference of two shares in standard errors: the share at the lower load minus the other."""
     variance = _variance(lower, typical_deff) + _variance(higher, typical_deff)
     return (_value(lower) - _value(higher)) / math.sqrt(variance)
 
@@ -275,10 +278,11 @@ def _z(lower: SloEntry, higher: SloEntry, typical_deff: float) -> float:
 def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
     """Return an estimate of the highest load that passes and the lowest that fails; None if no level has shares.
 
-    For each objective, the loads are split at the load from which on the number of misses exceeds the allowed number by
-    most. The loads from there on fail. This is the split of isotonic regression (Barlow, Bartholomew, Bremner, Brunk,
-    Statistical Inference under Order Restrictions, 1972). The estimate is the lowest of these loads over all
-    objectives.
+    For each objective, the estimate splits the levels by load. At all loads from the split upwards, some number of
+    turns missed the objective, and some number was allowed to. The split is where the first number exceeds the second
+    by most. The loads from the split upwards fail. This is the split of isotonic regression (Barlow, Bartholomew,
+    Bremner, Brunk, Statistical Inference under Order Restrictions, 1972). The estimated breaking point is the lowest
+    split of all objectives.
     """
     loads, objectives = _comparable(levels)
     if not objectives:
@@ -299,7 +303,7 @@ def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
 
 
 def _comparable(levels: Sequence[LevelEntry]) -> tuple[list[int], list[list[SloEntry]]]:
-    """Return the loads of the levels that have a share for each objective, and these shares by objective."""
+    """Return the loads of the levels that have a share for each objective, and their shares by objective."""
     found = [
         level
         for level in levels

@@ -70,14 +70,15 @@ BLOCKED_SHARE = 0.01
 FUTILE_TEXT = "ended early, because its remaining time was unlikely to decide it"
 TIME_OVER = "the search's time ended before this level's run was finalized"
 CARRIED_SHARE = 0.9
-"""The share of a level's calls that must be in progress for a pass, if the service delayed starts."""
+"""The share of a level's calls that must be in progress. If the service delayed starts and fewer are, it cannot pass.
+"""
 
 
 @dataclass(frozen=True)
 class SearchConfig:
     """The configuration of a search.
 
-    - `max_concurrent`: the slots for arriving calls
+    - `max_concurrent`: the maximum number of arriving calls in progress (the number of slots)
     - `connect_rate`: the maximum number of new connections per minute; None for no limit
     - `until_ns`: the end of the search, on CLOCK_MONOTONIC
     """
@@ -94,7 +95,7 @@ def evaluate_level(search: SearchConfig, number: int, step: NextLevel, given: Le
     """Run a level and judge it. Raise UsageError if the first level of the search was refused."""
     began_ns = monotonic_ns()
     paced = step.load * 60 / search.connect_rate if search.connect_rate and search.plan.by == "concurrency" else 0
-    warm_s = max(min_ramp_s(given.load_s), paced) + AFTER_RAMP_S  # until all users have connected
+    warm_s = max(min_ramp_s(given.load_s), paced) + AFTER_RAMP_S  # the time until all users have connected
     if warm_s > given.load_s / 2:
         why = (
             f"{step.load:,} calls need {warm_s:.0f} s to connect at this rate of connections, but the level lasts "
@@ -137,8 +138,8 @@ class _LevelMonitor:
     """The interim analyses of a level while it runs.
 
     - `answer`: the result of the analyses; None if only the final analysis decides
-    - `parts`: the part of the measured time that is over at each analysis, below 0 during the warm-up
-    - `hold`: True for a confirmation run, which only a failure ends early
+    - `parts`: for each analysis, the part of the measured time that is over; it is below 0 during the warm-up
+    - `hold`: True for a confirmation run, which ends early only if it fails
     - `last`: True if no other level needs the time
     """
 
@@ -223,7 +224,7 @@ def _evaluated(
 def check_opened(run: RunFrames) -> None:
     """Raise UsageError if calls failed, none opened, and none was throttled.
 
-    Such a level shows nothing about any load.
+    A level of this kind shows nothing about any load.
     """
     refused = run.sessions[run.sessions["outcome_class"] == "failed"]
     opened = run.sessions["session_ready_ms"].notna().any()
@@ -237,7 +238,7 @@ def check_opened(run: RunFrames) -> None:
 
 
 def _held_back(document: Any, target: str, step: NextLevel, calls: float | None) -> str:
-    """Return that the service delayed starts, if a level did not reach its load for this reason; "" otherwise."""
+    """Return the reason that the service delayed starts, if a level therefore did not reach its load; "" otherwise."""
     held_s = float((document.get("start_delays_s") or {}).get(target) or 0.0)
     if not held_s or calls is None or calls >= CARRIED_SHARE * step.load:
         return ""
@@ -248,7 +249,7 @@ def _held_back(document: Any, target: str, step: NextLevel, calls: float | None)
 
 
 def _backed_off(side: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> str:
-    """Return why a level does not pass although its shares do: callers waited after refused calls. "" if it passes.
+    """Return why a level does not pass although its shares pass: callers waited after refused calls. "" if it passes.
 
     A caller who waits makes no calls that could be refused. So the part of the callers' time in which they wait counts
     as turns that missed the objective.
@@ -266,7 +267,7 @@ def _backed_off(side: ComparedTarget, slos: Sequence[Slo], error: float, callers
 
 
 def _drains(side: ComparedTarget) -> str:
-    """Return why a level that passed shows nothing about a longer time: a limit is being used up. "" if none is."""
+    """Return that a limit is being used up, so that a pass would not last; "" if no limit is being used up."""
     found = exhausting_limit(side.run, side.name)
     if found is None:
         return ""
@@ -275,7 +276,7 @@ def _drains(side: ComparedTarget) -> str:
 
 
 def _is_conclusive(answer: Answer, side: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> bool:
-    """Return whether the answer stays the same if the timestamps have any error within their uncertainty."""
+    """Return whether the answer is still the same if every timestamp is wrong by its maximum uncertainty."""
     if answer not in ("pass", "fail"):
         return True
     way = 1 if answer == "pass" else -1
@@ -284,7 +285,7 @@ def _is_conclusive(answer: Answer, side: ComparedTarget, slos: Sequence[Slo], er
 
 
 def _ours(document: Any, calls: int, *, sure: bool) -> str:
-    """Return why a run shows nothing about the service, and the remedy; "" if it shows something.
+    """Return why a run shows nothing about the service, and the remedy; "" if the run shows something.
 
     `sure`: True if the answer does not depend on the uncertainty of the timestamps.
     """
@@ -308,19 +309,19 @@ def _ours(document: Any, calls: int, *, sure: bool) -> str:
 FAILURES = MetricSpec("failure_rate", Rate())
 THROTTLED = MetricSpec("throttle_rate", Rate())
 DRAIN_SECONDS, DRAINED_SHARE, DRAINS_S = 5, 0.05, 600.0
-"""The conditions for a limit that is being used up.
+"""The conditions under which a limit of the service is being used up.
 
-The service reported it in at least DRAIN_SECONDS different seconds, more than DRAINED_SHARE of it was used, and nothing
-would be left within DRAINS_S seconds.
+The service reported the limit in at least DRAIN_SECONDS different seconds, its remaining share fell by more than
+DRAINED_SHARE, and at this rate nothing would be left within DRAINS_S seconds.
 """
 VALUES_ALPHA = 0.05
-"""The error of a displayed interval, both ends together."""
+"""The error of a displayed interval: of its lower and upper end together."""
 
 
 class SessionCounts(NamedTuple):
-    """The turns of a level so far: for each objective, the turns that missed it, by session.
+    """The counts of a level so far: for each objective, the turns that missed it and all turns, by session.
 
-    - `complete`: the turns of sessions that started before the oldest session that is still open
+    - `completed`: the turns of sessions that started before the oldest session that is still open
     - `known`: the turns of all sessions
     """
 
@@ -335,17 +336,16 @@ def interim_counts(side: ComparedTarget, slos: Sequence[Slo]) -> SessionCounts:
 
 
 def target_of(folder: Path) -> ComparedTarget:
-    """Return the target of a level's run, which has only one."""
+    """Return the only target of a level's run."""
     (side,) = targets_of(load_for_report(folder))
     return side
 
 
 def completed_sessions(side: ComparedTarget) -> Clusters:
-    """Return the sessions that started before the oldest one that is still open, for each worker.
+    """Return the sessions that started before the oldest session that is still open, separately for each worker.
 
-    Numbers start at 0.
-
-    In a run that has ended, the only open sessions are those that the end of the run abandoned.
+    A worker numbers its sessions from 0. In a run that has ended, the only open sessions are those that the end of the
+    run abandoned.
     """
     sessions, workers = side.run.sessions, int(side.run.metadata.get("workers") or 1)
     number = sessions["pair"].to_numpy(dtype=np.int64)
@@ -364,15 +364,15 @@ def completed_sessions(side: ComparedTarget) -> Clusters:
 
 
 def _first_open(ended: Integers) -> int:
-    """Return the first missing number among those of the ended sessions."""
+    """Return the first session number, from 0, that is missing among the numbers of the ended sessions."""
     gaps = np.flatnonzero(np.sort(ended) != np.arange(ended.size))
     return int(gaps[0]) if gaps.size else ended.size
 
 
 def violations(side: ComparedTarget, slo: Slo, worse: float = 0.0) -> PerCluster:
-    """Count by session the turns that miss an objective, and all turns to which it applies.
+    """Return by session the number of turns that miss an objective, and the number of turns to which it applies.
 
-    `worse`: an amount that is added to each value on its bad side, in the unit of the metric.
+    `worse`: an amount, in the unit of the metric, by which each value is made worse before it is judged.
     """
     threshold = slo.threshold
     if threshold.p is None:
@@ -392,7 +392,7 @@ def violations(side: ComparedTarget, slo: Slo, worse: float = 0.0) -> PerCluster
 
 
 def worst_bounds(side: ComparedTarget, slos: Sequence[Slo]) -> list[float]:
-    """Return the largest possible error of the values of each objective; 0 for rates, because they use no timestamp."""
+    """Return the maximum error of a value for each objective; 0 for rates, because they use no timestamp."""
     quantiles = (slo.threshold.p is not None for slo in slos)
     return [
         worst_bound(side.run.folder, CATALOGUE[slo.threshold.metric], side.name) if is_quantile else 0.0
@@ -401,7 +401,7 @@ def worst_bounds(side: ComparedTarget, slos: Sequence[Slo]) -> list[float]:
 
 
 def shares_of(side: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> list[SloEntry]:
-    """Return the shares of a run that has ended."""
+    """Return for each objective the share of turns that missed it, in a run that has ended."""
     # a limit of the service also ended sessions, so their turns that did not start count as well
     sessions = side.session_rows
     limited = np.array([is_throttled(str(outcome)) for outcome in sessions["outcome"]], dtype=bool)
@@ -424,7 +424,7 @@ def _share(side: ComparedTarget, slo: Slo, share: ViolationShare, throttled: int
 
 
 def latencies_of(side: ComparedTarget, metric: str) -> tuple[Interval, Interval]:
-    """Return p50 and p95 of a metric with 95 % intervals; null if a report would not publish the percentile."""
+    """Return p50 and p95 of a metric with 95 % intervals. A percentile that a report would not publish is null."""
     sample = side.sample(MetricSpec(metric, Quantile(0.5)))
     p50, p95 = (
         interval(one.value, one.low, one.high) if one.has_interval else Interval(None, None, None)
@@ -434,7 +434,7 @@ def latencies_of(side: ComparedTarget, metric: str) -> tuple[Interval, Interval]
 
 
 def interval(value: float, low: float, high: float) -> Interval:
-    """Return a value with its interval; a number that is not finite is unknown."""
+    """Return a value with its interval; each number that is not finite becomes null."""
     known = [figure if math.isfinite(figure) else None for figure in (value, low, high)]
     return Interval(*known)
 
@@ -446,7 +446,7 @@ def failures_of(side: ComparedTarget) -> Interval:
 
 
 def in_progress(run: RunFrames) -> float | None:
-    """Return the median number of calls in progress over the seconds of the measured phase; None without any."""
+    """Return the median number of calls in progress in the measured phase; None if it has no seconds."""
     seconds = run.seconds[run.seconds["measured"].to_numpy()]
     by_second = seconds.groupby("second")["sessions_active"].sum()
     return float(by_second.median()) if len(by_second) else None
@@ -460,7 +460,7 @@ def callers_backing_off(run: RunFrames) -> float:
 
 
 def rate_limits_remaining(run: RunFrames, target: str) -> dict[str, float]:
-    """Return the lowest remaining share of each limit that the service reported."""
+    """Return for each limit that the service reported the lowest share that remained during the run."""
     began_ns, ended_ns = int(run.metadata["started_utc_ns"]), int(run.metadata.get("ended_utc_ns") or 0)
     quota = rate_limits_of(run, [target], began_ns, max(0.0, (ended_ns - began_ns) / NS_PER_S))
     return {left.limit: float(left.share.min()) for of in quota.targets for left in of.remaining}

@@ -25,10 +25,10 @@ from rtbench.capacity.search import AFTER_RAMP_S, ANALYSES, AROUND_S, LoadUnit, 
 from rtbench.locust_run import environment_without, last_lines, locust_run
 
 CALLS_PER_SLOT_S = 300
-"""The duration of a call that the default number of slots allows: if each call lasts longer, the slots are full."""
+"""The mean duration of a call, in seconds, up to which the default number of slots is enough."""
 POLL_S = 0.2
 END_S = 300.0
-"""The time that a run may take for its last turns and to finalize, before it is killed."""
+"""The seconds that a run may take to end its last turns and to finalize. After this time the run is killed."""
 NO_LIMIT_NS = 1 << 62
 """An instant that is never reached."""
 CLOSE_S = 10.0
@@ -40,7 +40,7 @@ DRY_RUN_S = 600.0
 
 @dataclass(frozen=True)
 class LevelTask:
-    """A level to run: `load` concurrent calls, or calls per minute, for at most `load_s` seconds.
+    """A level to run: `load` concurrent calls, or `load` calls per minute, for at most `load_s` seconds.
 
     `max_concurrent`: the maximum number of arriving calls in progress. `budget_usd`: the maximum cost.
     """
@@ -55,7 +55,7 @@ class LevelTask:
 
 @dataclass(frozen=True)
 class LocustCommand:
-    """The command for runs: the Locust file, the options of the service and the user, and the runs folder."""
+    """The command that starts a run: the Locust file, the service's and the user's options, and the runs folder."""
 
     file: str
     by: LoadUnit
@@ -83,8 +83,8 @@ class FinishedLevel:
     """The run of a level that has ended.
 
     - `died`: how the run ended if it did not reach its end; otherwise ""
-    - `looks`: the number of interim analyses
-    - `cut`: True if open turns were abandoned at the end of the run
+    - `analyses`: the number of interim analyses
+    - `was_stopped`: True if open turns were abandoned at the end of the run
     """
 
     folder: Path
@@ -100,8 +100,8 @@ def run_level(
 
     - `is_clear`: a function of the folder and the number of the interim analysis (from 0), which returns whether the
     answer is clear
-    - `until_ns`: the latest end, on CLOCK_MONOTONIC. The load ends AROUND_S before it, open turns are abandoned CLOSE_S
-    before it, and a run that is not finalized by then is killed
+    - `until_ns`: the latest end of the run, on CLOCK_MONOTONIC. The load ends AROUND_S before this instant, open turns
+    are abandoned CLOSE_S before it, and a run that is not finalized at this instant is killed
 
     Raise UsageError if the run was refused. KeyboardInterrupt ends the run in order, and propagates.
     """
@@ -120,7 +120,7 @@ def run_level(
 
 
 def _environ(file: str) -> dict[str, str]:
-    """Return the environment of a run of this file, without the settings of other runs."""
+    """Return the environment of a run of this Locust file, without the settings of other runs."""
     return environment_without(os.environ, *SHAPING) | locust_files(Path(file))[1]
 
 
@@ -139,8 +139,8 @@ def _watched(
 ) -> int:
     """Wait until a level's time is over, or its answer is clear. Return the number of interim analyses.
 
-    The final analysis does not count, because it uses the run that has ended. `began_ns` is the start of the level, and
-    `latest_ns` its latest end, both on CLOCK_MONOTONIC.
+    The final analysis does not count, because it is made after the run has ended. `began_ns` is the start of the level,
+    and `latest_ns` its latest end, both on CLOCK_MONOTONIC.
     """
     for number, part in enumerate(ANALYSES):
         due_ns = began_ns + int(part * load_s * NS_PER_S)
@@ -157,7 +157,7 @@ def _watched(
 def _stopped(process: subprocess.Popen[bytes], folder: Path, drain_s: float) -> bool:
     """End a run in order, after its open turns.
 
-    Return True if some turns were still open after `drain_s`, and were abandoned.
+    Return True if some turns were still open after `drain_s` seconds, and were therefore abandoned.
     """
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
@@ -177,7 +177,7 @@ SHAPING = frozenset(
         *("BUDGET", "NAME", "RUNS_DIR", "HEADLESS", "UNTIL_DECIDED", "SESSION_PAUSE"),
     )
 )
-"""The variables of other runs' settings that the search sets itself for each level."""
+"""The environment variables with settings of a run that the search itself sets for each level."""
 
 
 def worker_count(document: Mapping[str, Any]) -> int:
@@ -188,8 +188,8 @@ def worker_count(document: Mapping[str, Any]) -> int:
 class PreparedSearch:
     """The command and the target of a search.
 
-    - `costs`: the lines to read before the search starts
-    - `lacking`: what the scripts can never measure (`reports.measurable`)
+    - `costs`: the lines about cost, which are printed before the search starts
+    - `lacking`: for each script, the metrics that it can never measure (`reports.measurable`)
     """
 
     locust: LocustCommand
@@ -203,7 +203,7 @@ class PreparedSearch:
 def prepare_search(
     service_options: ServiceOptions, file: str, plan: SearchPlan, runs: Path, options: Sequence[str], *, yes: bool
 ) -> PreparedSearch:
-    """Prepare a search. Raise UsageError if it is impossible, or would call a billed service without `yes`."""
+    """Prepare a search. Raise UsageError if it is impossible, or if it would call a billed service without `yes`."""
     own = {name.replace("LOCUST_", "--").replace("_", "-").lower() for name in SHAPING}
     for word in options:
         name = word.partition("=")[0]
@@ -233,7 +233,7 @@ def prepare_search(
 
 
 def max_calls(by: LoadUnit, most: int, time_s: float, session_s: float) -> float | None:
-    """Return the number of calls of a search that spends all of its time at its largest level; None if unknown."""
+    """Return the number of calls of a search that runs only its largest level, for all of its time; None if unknown."""
     if by == "arrival_rate":
         return most * time_s / 60
     return most * time_s / session_s if session_s else None

@@ -1,6 +1,6 @@
-"""A search on screens: line by line in a terminal of 100 columns, and as a page in the report's style.
+"""The display of a search: line by line in a terminal of 100 columns, and as a page in the report's style.
 
-The page has the answer, latency and failures over the load, and every level.
+The page shows the answer, two charts (latency and failures over the load), and a table of every level.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
 
 
 def level_heads(plan: SearchPlan) -> str:
-    """Return the heads of the lines of levels; p50 and p95 are in ms."""
+    """Return the column heads for the lines of levels; p50 and p95 are in ms."""
     allowed = [slo_of(written).allowed for written in plan.slos]
     missed = f"SLO violations (max {_percents(allowed[0])} %)" if len(allowed) == 1 else "worst SLO violations, max"
     return row((head for head, _ in HEADS), HEADS) + missed.rjust(SHARE + 2) + "duration".rjust(TOOK)
@@ -102,7 +102,7 @@ def as_percent(interval: Interval) -> str:
 
 
 def closing_lines(capacity: CapacityDocument) -> list[str]:
-    """Return the notes, and the answer in the last lines."""
+    """Return the last lines of a search: first the notes, then the answer."""
     notes = [line for note in capacity.notes for line in _wrapped(note, "  ", first="· ")]
     return [*notes, *_wrapped(as_sentence(capacity.sentence), "")]
 
@@ -123,7 +123,7 @@ LATENCIES = (
 
 
 def capacity_page(capacity: CapacityDocument) -> Page:
-    """Return the page: the answer, how it was found, both pictures, and the tables."""
+    """Return the page: the answer, how the search found it, both charts, and the tables."""
     plan = capacity.plan
     answer, *rest = capacity.sentence.split("; ")
     levels = sorted(capacity.levels, key=lambda level: (level.load, level.confirmation_run))
@@ -206,7 +206,7 @@ def _with_ends(interval: Interval, write: Write) -> str:
 
 
 def latency_chart(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> Plot:
-    """Draw p50 and p95 over the load, both logarithmic, with their intervals and the limits of the objectives."""
+    """Draw p50 and p95 over the load, with intervals and the objectives' limits. Both axes are logarithmic."""
     plan = capacity.plan
     plot = _frame([(0, "p50"), (1, "p95")], f"{plan.metric or MAIN} over {UNITS[plan.by][1]}", levels, capacity)
     waits = [wait for level in levels for wait in (level.latency_p50, level.latency_p95)]
@@ -268,9 +268,10 @@ def _bracket_band(plot: Plot, x: PixelScale, capacity: CapacityDocument) -> None
 def _curve(
     plot: Plot, x: PixelScale, y: PixelScale, colour: int, points: Sequence[tuple[LevelEntry, Interval]], write: Write
 ) -> None:
-    """Draw a line through the levels, with a marker and an interval at each; the confirmation run is slightly right.
+    """Draw a line through the levels, with a marker and an interval at each level.
 
-    If a level ran twice, the line goes through the later run, which was longer.
+    The marker of the confirmation run is slightly to the right. If a level ran twice, the line goes through the later
+    run, which was longer.
     """
     marks = []
     later = {level.load: level for level, at in points if not level.confirmation_run and at.value is not None}

@@ -1,14 +1,16 @@
 """A capacity search: its plan and result, as in capacity.json, and the budget of each level. Pure.
 
-`rtbench.load_search` chooses the levels. A level may use an equal share of what is left, by the number of levels that
-may still come; the confirmation run counts as two. Later levels get what a level does not use. The budget of a level
-depends only on earlier ones, so the errors of all levels together stay below ERROR on any path of the search
-(Bonferroni's inequality, level by level given the earlier ones).
+`rtbench.load_search` chooses the levels. A level may use an equal share of the remaining time and error: the remainder
+is divided by the number of levels that may still come, in which the confirmation run counts as two. If a level uses
+less than its share, the later levels get the rest. The budget of a level depends only on earlier levels, so the errors
+of all levels together stay below ERROR on any path of the search (Bonferroni's inequality, level by level given the
+earlier ones).
 
-A level has interim analyses at fixed parts t of its time. Up to an analysis, a·t² of the level's error a is spent, so
-the analysis has the error a·(t² − t_before²): the spending function of `reports.statistics.group_sequential` (Lan,
-DeMets, "Discrete sequential boundaries for clinical trials", 1983). Over analyses, too, Bonferroni's inequality
-replaces its integration, which assumes normal values; counts of few failures are not normal.
+A level has interim analyses at fixed parts t of its time. An analysis at t may use the part of the level's error a that
+lies between a·t² and a·t_before², the value of the previous analysis. So its error is a·(t² − t_before²). This is the
+spending function of `reports.statistics.group_sequential` (Lan, DeMets, "Discrete sequential boundaries for clinical
+trials", 1983). The errors of the analyses are also added by Bonferroni's inequality. The usual integration assumes
+normal values, and counts of few failures are not normal.
 """
 
 from __future__ import annotations
@@ -40,13 +42,17 @@ BreakingPointKind = Literal["latency", "failures", "quota"]
 Ended = Literal["precision_reached", "max_reached", "time", "budget", "load_generator", "crashed", "interrupted"]
 """The reason why a search ended.
 
-`precision_reached`: both gaps are narrow; `max_reached`: the largest level was tried; `time`, `budget`: none was left;
-`load_generator`: it could do no more; `crashed`: its runs crashed; `interrupted`: the user ended it.
+- `precision_reached`: both gaps are narrow
+- `max_reached`: the largest level was tried
+- `time`, `budget`: the time or the money of the search was used up
+- `load_generator`: the load generator reached its own limit
+- `crashed`: the runs of a level crashed
+- `interrupted`: the user ended the search
 """
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """A value with its 95 % interval; null if unknown, and for an unbounded end."""
+    """A value with its 95 % interval. An unknown number is null, and so is the end of an unbounded interval."""
 
     value: float | None
     low: float | None
@@ -56,9 +62,9 @@ class Interval(msgspec.Struct, frozen=True):
 class SloEntry(msgspec.Struct, frozen=True):
     """The share of turns that missed an objective.
 
-    - `low`, `high`: its bounds, each at the error of the level's last analysis
+    - `low`, `high`: the bounds of the share, each at the error of the level's last analysis
     - `slow`, `failed`, `throttled`: the turns that missed the objective, by cause; throttled turns are also failed ones
-    - `deff`: the design effect of the level's sessions and of batches of them
+    - `deff`: the design effect of the level's sessions and of batches of these sessions
     """
 
     slo: str
@@ -108,7 +114,7 @@ class LevelEntry(msgspec.Struct, frozen=True):
 
 
 class BreakingPoint(msgspec.Struct, frozen=True):
-    """The reason why the lowest failing level failed. `slo`: the objective that was missed most."""
+    """The reason why the lowest failing level failed. `slo`: the objective that was exceeded by the largest factor."""
 
     kind: BreakingPointKind
     slo: str
@@ -118,7 +124,7 @@ class BreakingPoint(msgspec.Struct, frozen=True):
 class RoughEstimate(msgspec.Struct, frozen=True):
     """An estimate of the breaking point from the shares of the levels alone.
 
-    An end that was not reached is null.
+    A field is null if no load passes, or no load fails.
     """
 
     highest_pass: int | None
@@ -128,7 +134,7 @@ class RoughEstimate(msgspec.Struct, frozen=True):
 class SearchPlan(msgspec.Struct, frozen=True):
     """The request of a search.
 
-    - `metric`: the metric whose p50 and p95 are reported; "" for each run's main metric
+    - `metric`: the metric for which p50 and p95 are reported; "" for each run's main metric
     - `max_levels`: the maximum number of levels, without the confirmation run and repeated levels
     - `time_s`: the maximum time of all levels together
     """
@@ -149,10 +155,10 @@ class SearchPlan(msgspec.Struct, frozen=True):
 class CapacityDocument(msgspec.Struct, frozen=True):
     """The result of a search.
 
-    - `highest_pass`, `lowest_fail`: the loads that were shown; null for none
-    - `rough_estimate`: null if both ends were shown, or no level has a share
+    - `highest_pass`, `lowest_fail`: the loads that the search showed to pass and to fail; null if it showed none
+    - `rough_estimate`: null if the search showed both loads, or if no level has a share
     - `confirmed`: true if the confirmation run passed; null if there was none
-    - `stable`: false if levels contradict each other by more than chance; then no end is shown
+    - `stable`: false if levels contradict each other by more than chance; then neither load is shown
     - `exit_status`: 0 a load was shown, 1 the breaking point is lower, 3 inconclusive, 4 the load generator was the
     limit
     """
@@ -182,30 +188,30 @@ def json_of(capacity: CapacityDocument) -> str:
 
 
 AROUND_S = 15.0
-"""The time of a level in addition to its load: to start, end the last turns, finalize, and read its run."""
+"""The seconds of a level in addition to its load: to start, to end the last turns, to finalize, and to read its run."""
 RAMP_SHARE, RAMP_LEAST_S = 0.1, 5.0
-"""The minimum time of the ramp, in which users start: a share of the level's time, and seconds.
+"""The minimum time of the ramp, in which users start: as a share of the level's time, and in seconds.
 
-Sessions that start in it (each user's first) do not count.
+The sessions that start in the ramp (the first session of each user) do not count.
 """
 AFTER_RAMP_S = 1.0
 """The time between the end of the ramp and the end of the warm-up, because Locust starts users once per second."""
 MIN_LOAD_S = 2 * (RAMP_LEAST_S + AFTER_RAMP_S)
-"""The minimum time under load of a level: half of it is measured."""
+"""The minimum time under load of a level, in seconds. Half of this time is measured."""
 MIN_LEVEL_S = MIN_LOAD_S + AROUND_S
 """The minimum time of a level."""
 ERROR = 0.05
 """The maximum probability that any result of a search is wrong."""
 ANALYSES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
-"""The interim analyses of a level, as parts of its time; the last is the final analysis."""
+"""The times of a level's interim analyses, as parts of its time under load; the last one is the final analysis."""
 FUTILE_FROM = 1 / 4
-"""The part of a level's measured time from which on the level ends if no verdict can be expected."""
+"""The part of a level's measured time after which the level ends if no verdict can be expected."""
 CONFIRMATION_SHARES = 2
-"""The confirmation run gets the time and error of this number of levels."""
+"""The number of ordinary levels whose time and error the confirmation run gets."""
 
 
 class LevelBudget(NamedTuple):
-    """The maximum that a level may use: seconds until its run is finalized, probability of an error, and money."""
+    """The maximum that a level may use: seconds until its run is finalized, error probability, and money."""
 
     time_s: float
     error: float
@@ -222,7 +228,7 @@ def grid_of(plan: SearchPlan) -> LoadGrid:
 
 
 def min_time_s(grid: LoadGrid) -> float:
-    """Return the time that a search needs to reach its end.
+    """Return the time that a search needs to reach the requested precision.
 
     A search with less time is a quick search: it runs levels of MIN_LEVEL_S until its time is over.
     """
@@ -251,7 +257,7 @@ def _seems_to_pass(shares: Sequence[SloEntry]) -> bool:
 
 
 def level_budget(plan: SearchPlan, levels: Sequence[LevelEntry], step: NextLevel) -> LevelBudget:
-    """Return the budget of the next level, after what earlier levels have used."""
+    """Return the budget of the next level, from what earlier levels have left."""
     left_s = plan.time_s - sum(level.duration_s for level in levels)
     error = plan.error - sum(level.error for level in levels)
     usd = None if plan.budget_usd is None else plan.budget_usd - sum(level.usd or 0.0 for level in levels)
@@ -275,7 +281,7 @@ def level_within(plan: SearchPlan, levels: Sequence[LevelEntry]) -> tuple[NextLe
     """Return the next level and its budget, even if the budget is too small; None if no level can add information.
 
     If the time left is only enough for the confirmation run, no level is repeated before it. A quick search has no time
-    to repeat several levels for longer, so the first of them gets all the time left.
+    to run several levels again for longer, so the first repeated level gets all the time left.
     """
     known, grid = results_of(levels), grid_of(plan)
     step = next_level(grid, known)
@@ -294,7 +300,7 @@ def stop_reason(plan: SearchPlan, levels: Sequence[LevelEntry]) -> Ended | None:
 
 
 def budget_exhausted(given: LevelBudget) -> Ended | None:
-    """Return why a level does not run: no time or no money is left; None if it runs."""
+    """Return why a level cannot run: no time or no money is left; None if the level can run."""
     if given.budget_usd is not None and given.budget_usd <= 0:
         return "budget"
     return "time" if given.load_s < MIN_LOAD_S else None
@@ -303,7 +309,10 @@ def budget_exhausted(given: LevelBudget) -> Ended | None:
 def run_levels(
     plan: SearchPlan, levels: list[LevelEntry], played: Callable[[int, NextLevel, LevelBudget], LevelEntry]
 ) -> Iterator[LevelEntry]:
-    """Run levels with `played` (a function of number, level, and budget), append them to `levels`, and yield each."""
+    """Run levels with `played`, append each to `levels`, and yield it.
+
+    `played`: the function that runs a level of this number, load, and budget.
+    """
     while (found := level_within(plan, levels)) is not None:
         step, given = found
         if budget_exhausted(given):
@@ -314,7 +323,7 @@ def run_levels(
 
 
 def share(left: float, levels_left: int) -> float:
-    """Return the part of `left` that a level may use.
+    """Return the part of the remaining budget `left` that a level may use.
 
     `levels_left`: the number of levels that remain, including this one and without the confirmation run.
     """

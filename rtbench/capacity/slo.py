@@ -1,26 +1,28 @@
-"""Service level objectives (SLOs): parses them, and judges a level by the turns that miss them. Pure.
+"""Service level objectives (SLOs): their parser, and the judgement of a level by the turns that miss them. Pure.
 
 `ttfa p(95)<800` means that at most 5 % of turns take 800 ms or longer, or fail. So every objective is a share of turns
 (of sessions, for metrics of sessions) that must not be exceeded, and shares have intervals by session.
 
 The unit is the session, because turns of one call resemble each other. A level passes if the upper bounds of all shares
-are below what is allowed, each at the error of the analysis: if one share were truly above, that one bound would have
-to be wrong. It fails if any lower bound is above; here each of m objectives can be wrong, so each gets an m-th of the
-error. At a load that truly passes, only the second statement can be wrong; at one that truly fails, only the first.
+are below the allowed shares. Each bound has the full error of the analysis: if one share were truly above its allowed
+share, a pass would require that this one bound is wrong. A level fails if any lower bound is above the allowed share.
+Any of m lower bounds can be wrong, so each gets an m-th of the error. At a load that truly passes, only the answer
+"fail" can be wrong; at a load that truly fails, only the answer "pass".
 
-A level ends early as inconclusive if no answer is to be expected of it, so that other levels get its time. That is the
-case if, with as many sessions as its whole time will bring, a share one standard error better than the observed one
-would still not show a pass, and a share one standard error worse would not show a failure. This does not change the
-error of any answer.
+A level ends early as inconclusive if no answer can be expected, so that other levels get its time. The expectation is
+for the number of sessions at the end of the level. It has two parts: a share one standard error better than the
+observed share would still not show a pass, and a share one standard error worse would not show a failure. Such an early
+end does not change the error of any answer.
 
-The upper bound is the largest of these, and the lower bound the smallest:
+The upper bound is the largest of these bounds, and the lower bound the smallest:
 
-- x ± t·SE between sessions, and the bound for one more, unobserved session (`reports.statistics.rates`), for the lower
-bound one in which no turn missed. Fewer than SESSIONS sessions decide nothing: they may be alike by chance.
+- x ± t·SE between sessions, and the bound if there were one more, unobserved session (`reports.statistics.rates`). For
+the lower bound, no turn of that session misses. Fewer than SESSIONS sessions decide nothing: they may be alike by
+chance.
 - x ± t·SE between batches of consecutive sessions. Callers in one queue wait together, so sessions are not independent
-near saturation; batches that are long compared with the queue's memory nearly are (Law, Simulation Modeling and
-Analysis, ch. 9, batch means). There are five to ten batches, each of ROUNDS calls of every caller if there are enough
-sessions.
+near saturation. Batches that are long compared with the queue's memory are nearly independent (Law, Simulation Modeling
+and Analysis, ch. 9, batch means). There are five to ten batches. Each has ROUNDS calls of every caller if there are
+enough sessions.
 """
 
 from __future__ import annotations
@@ -88,10 +90,10 @@ def _allowed(threshold: Threshold, text: str) -> float:
 
 
 class ViolationShare(NamedTuple):
-    """A share of turns with its bounds, each one-sided at its own error; 0 and 1 with fewer than two sessions.
+    """A share of turns with two one-sided bounds, each at its own error; 0 and 1 with fewer than two sessions.
 
-    If there are fewer than SESSIONS sessions, the bounds exist but decide nothing. `deff`: the variance of the share,
-    between sessions or between batches, divided by the variance of independent turns.
+    If there are fewer than SESSIONS sessions, the bounds exist but decide nothing. `deff`: the design effect, which is
+    the variance of the share (between sessions or between batches) divided by the variance of independent turns.
     """
 
     value: float
@@ -104,13 +106,14 @@ class ViolationShare(NamedTuple):
 
 MIN_BATCHES, MAX_BATCHES = 5, 10
 ROUNDS = 5
-"""The number of calls of every caller in a batch."""
+"""The number of calls that each caller makes in a batch."""
 
 
 def violation_share(missed: PerCluster, error: float, objectives: int, callers: float) -> ViolationShare:
     """Return the share of turns that miss an objective.
 
-    - `missed`: for each session in the order of their start, the turns that miss the objective, and all turns
+    - `missed`: for each session, in the order of their starts, the number of turns that miss the objective and of all
+    turns
     - `callers`: the number of concurrent callers; infinite if unknown
     """
     ratios = _ratios(missed, callers)
@@ -141,7 +144,7 @@ def _batched(missed: PerCluster, callers: float) -> PerCluster:
 def _low(ratios: Sequence[RatioEstimate], error: float, over: float = 0.0) -> float:
     """Return the lower bound of the share.
 
-    `over`: a bound that is not above this need not be exact, because the exact computation takes by far the longest.
+    `over`: the bound need not be exact if it is at most this share. The exact computation takes by far the longest.
     """
     if ratios[0].effective_sessions <= 1:
         return 0.0
@@ -150,7 +153,7 @@ def _low(ratios: Sequence[RatioEstimate], error: float, over: float = 0.0) -> fl
 
 
 def _high(ratios: Sequence[RatioEstimate], error: float, under: float = 1.0) -> float:
-    """Return the upper bound of the share, exact if it is below `under`."""
+    """Return the upper bound of the share. It is exact only if it is below `under`."""
     if ratios[0].effective_sessions <= 1:
         return 1.0
     high = max(ratio.value + _reach(ratio, error) for ratio in ratios)
@@ -162,9 +165,11 @@ def analysis_result(
 ) -> Answer:
     """Return the answer of one analysis. `allowed`: the allowed share of each objective.
 
-    `complete`: the turns of sessions that started before the oldest one still open; `known`: every turn that has ended.
-    Slow turns end late, so turns that have ended seem faster than all turns are. They can show that a level fails, but
-    not that it passes.
+    - `complete`: the turns of sessions that started before the oldest session that is still open
+    - `known`: every turn that has ended
+
+    Slow turns end late, so the turns that have ended are faster, on average, than all turns will be. Therefore `known`
+    can show that a level fails, but not that it passes.
     """
     if _any_above([_ratios(missed, callers) for missed in known], allowed, error):
         return "fail"
@@ -181,7 +186,7 @@ def _all_below(shares: Sequence[Sequence[RatioEstimate]], allowed: Sequence[floa
 
 
 def _decides(ratios: Sequence[RatioEstimate]) -> bool:
-    """Return whether a share has enough sessions for an answer. Fewer sessions may be alike by chance."""
+    """Return whether a share has enough sessions for an answer. With fewer sessions, they may be alike by chance."""
     return round(ratios[0].effective_sessions) >= SESSIONS
 
 
@@ -200,9 +205,9 @@ def too_few(missed: PerCluster) -> str:
 
 
 GIVEN_UP, GIVEN_UP_LAST = 1.0, 3.0
-"""The number of standard errors by which a share may end better or worse than it seems.
+"""The number of standard errors by which the final share may be better or worse than the observed share.
 
-GIVEN_UP is used if other levels wait for the time, GIVEN_UP_LAST if none does.
+GIVEN_UP is used if other levels need the time, GIVEN_UP_LAST if no other level does.
 """
 
 
@@ -219,7 +224,7 @@ def is_futile(
 
     - `part`: the part of the level's measured time that is over
     - `error`: the error of its final analysis
-    - `doubt`: the number of standard errors by which a share may end better or worse than it seems
+    - `doubt`: the number of standard errors by which the final share may be better or worse than the observed share
 
     The number of sessions at the end is unknown until every caller has ended a session, or SESSIONS sessions are
     complete. Until then the result is False.
@@ -234,12 +239,12 @@ def is_futile(
 
 
 def _at_end(ratio: RatioEstimate, part: float, side: float) -> RatioEstimate:
-    """Return the estimate at the end of a level if the share is `side` standard errors worse than it seems."""
+    """Return the estimate at a level's end if the final share is `side` standard errors worse than the observed."""
     variance = ratio.variance if math.isfinite(ratio.variance) else 0.0
     value = min(1.0, max(0.0, ratio.value + side * math.sqrt(variance)))
     return RatioEstimate(value, variance * part, ratio.turns / part, round(ratio.clusters / part))
 
 
 def _reach(ratio: RatioEstimate, error: float) -> float:
-    """Return t · SE."""
+    """Return t · SE: the distance from the share to a bound with this error."""
     return float(stdtrit(ratio.effective_sessions - 1, 1 - error)) * math.sqrt(ratio.variance)
