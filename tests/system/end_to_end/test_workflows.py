@@ -99,7 +99,7 @@ class Workplace:
 
 @pytest.fixture(scope="module")
 def forking(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the folder that contains commands that fork servers run. The servers live from one test to the next."""
+    """Return the folder of the commands that fork servers run. These servers continue from one test to the next."""
     folder = tmp_path_factory.mktemp("commands")
     for name, module in COMMANDS.items():
         (folder / name).write_text(COMMAND.format(python=sys.executable, root=str(ROOT), module=module))
