@@ -45,7 +45,7 @@ JITTER_MS = 50
 
 
 MEMORY_KB = 64 * 1024
-"""The limit of memory growth of the process, in KB; all calls together need less."""
+"""The limit of memory growth of the process, in KB. The calls of all tests together need less."""
 
 
 def recording(name: str, ms: int) -> Pcm:
@@ -69,7 +69,7 @@ class Agent:
     def __init__(self, actions: Actions) -> None:
         self._actions, self._numbers = actions, count()
         self._due = list[tuple[int, int, bytes | CloseInfo | None]]()
-        """(instant, number, message); None as the message resumes the generator."""
+        """Entries of (instant, number, message). The message is None if the entry only resumes the generator."""
         self._heard, self._awaited, self._loud = 0, 0, False
         self.echoes = False
         self.marks = list[tuple[int, str]]()
@@ -122,13 +122,13 @@ class Agent:
             elif isinstance(action, bytes | CloseInfo):
                 self.sent_bytes += len(action) if isinstance(action, bytes) else 0
                 yield at_ns, action
-                if number == MANY:  # the generator may never wait
+                if number == MANY:  # a generator may yield without end and never wait
                     self._plan(at_ns + 1, None)
                     return
 
 
 def is_loud(message: bytes, fields: dict[str, Any]) -> bool | None:
-    """Return whether a message of the caller has speech; None if it has no audio."""
+    """Return whether a message of the caller contains speech; None if the message has no audio."""
     match fields:
         case {"event": "media", "media": {"payload": payload}}:
             return not set(base64.b64decode(payload)) <= {0xFF, 0x7F}

@@ -56,12 +56,12 @@ STAGES = b"""stages:
 
 
 LOG = (Path(__file__).parent / "session.jsonl").read_bytes()
-"""The event log of a probe, without most of its deltas."""
+"""The event log of a probe. Most of the log's deltas were removed."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader of one type of file. `of`: a complete valid file."""
+    """A reader of one type of file. `of`: the content of a complete, valid file of this type."""
 
     name: str
     of: bytes

@@ -73,7 +73,7 @@ def assert_no_invented_metrics(turn: TurnObservation, session: SessionObservatio
     assert (turn.interruption == "speech") is ("barge_in" in instants)
 
 
-# Single cases in detail.
+# Tests of single cases in detail.
 
 PCM, TWILIO, ACS = (VOICES[name] for name in ("pcm", "twilio", "acs"))
 
@@ -83,7 +83,9 @@ def since_ms(call: Call, at_ns: int) -> float:
 
 
 def test_a_mark_returns_once_the_audio_before_it_was_played_or_dropped(tmp_path: Path) -> None:
-    """An agent may send a minute of audio in advance; an immediate mark would report all of it as played."""
+    """An agent may send a minute of audio in advance. If marks returned immediately, all of that audio would count as
+    played.
+    """
 
     def actions() -> Actions:
         yield TWILIO.mark("first")
@@ -126,7 +128,10 @@ def test_an_agent_that_is_not_silent_within_two_seconds_has_not_yielded(tmp_path
 
 
 def test_a_greeting_is_decoded_in_the_output_format_of_the_session(tmp_path: Path) -> None:
-    """In a wrong format, the greeting's playback would last until the first answer, and would count as part of it."""
+    """In a wrong format, the greeting's playback would last until the first answer, and the greeting would count as
+    part of
+    that answer.
+    """
     voice = AgentVoice("pcm", PCM16_48K)
 
     def actions() -> Actions:
@@ -140,4 +145,5 @@ def test_a_greeting_is_decoded_in_the_output_format_of_the_session(tmp_path: Pat
 
     (turn,) = call.turns
     assert turn.outcome == "ok"
-    assert 0 < turn.metrics_ns()["voice_to_voice"] - (400 + JITTER_MS) * MS <= 101 * MS  # one chunk of the caller
+    # the tolerance is one chunk of the caller's audio
+    assert 0 < turn.metrics_ns()["voice_to_voice"] - (400 + JITTER_MS) * MS <= 101 * MS

@@ -41,7 +41,7 @@ def test_a_file_with_hostile_bytes_is_read_or_refused_in_one_line(tmp_path: Path
 
 @pytest.mark.parametrize("kind", READERS)
 def test_a_file_with_an_overlong_word_is_read_or_refused_in_one_short_line(tmp_path: Path, kind: str) -> None:
-    """One word of the file is replaced by a longer one, or by many."""
+    """The test replaces one word of the file by a longer word, or by many words."""
     reader = READERS[kind]
     path = tmp_path / reader.name
     words = [match.span() for match in re.finditer(rb"[A-Za-z0-9_./-]+", reader.of)]
@@ -54,7 +54,7 @@ def test_a_file_with_an_overlong_word_is_read_or_refused_in_one_short_line(tmp_p
 
 @pytest.mark.parametrize("kind", READERS)
 def test_each_reader_accepts_its_valid_file(tmp_path: Path, kind: str) -> None:
-    """Otherwise the tests above could pass without reading anything."""
+    """If readers refused valid files too, the tests above could pass without reading anything."""
     path = tmp_path / READERS[kind].name
     path.write_bytes(READERS[kind].of)
 

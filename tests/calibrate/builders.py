@@ -67,7 +67,7 @@ def steps_of_both(*steps: tuple[int, Outcome]) -> list[LoadStep]:
 
 
 def sent(type: str, at_ns: int, *, response: str | None = "resp_1", audio: int = 0, **more: Any) -> dict[str, Any]:
-    """Return a line of the truth log: the simulator sent this 10 ns after it was due."""
+    """Return a line of the truth log for an event that the simulator sent 10 ns after its due time."""
     line = {
         "session": SESSION,
         "direction": "out",
@@ -94,7 +94,10 @@ def received(type: str, at_ns: int, **more: Any) -> dict[str, Any]:
 
 
 def appends(turn: int, begin: int, chunks: Iterable[int], size: int = 2400) -> list[dict[str, Any]]:
-    """Return a turn's audio in chunks of `size` bytes, received at these instants, from byte `begin` of the session."""
+    """Return a turn's audio in chunks of `size` bytes, received at the instants `chunks`. The audio begins at byte
+    `begin` of
+    the session.
+    """
     return [
         received(
             "input_audio_buffer.append",
@@ -107,7 +110,7 @@ def appends(turn: int, begin: int, chunks: Iterable[int], size: int = 2400) -> l
 
 
 def build_row(start_ns: int = 0, measured_from: str | None = "request_sent", **instants_ns: int) -> dict[str, Any]:
-    """Return a row of a successful turn with these instants, which are absolute in the arguments."""
+    """Return a row of a successful turn with these instants. The arguments are absolute times."""
     row: dict[str, Any] = {f"{name}_at_ns": None for name in INSTANTS}
     row |= {f"{name}_at_ns": at_ns - start_ns for name, at_ns in instants_ns.items()}
     row |= {

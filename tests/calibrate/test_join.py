@@ -1,4 +1,4 @@
-"""The join of rows with the truth log: the rows that are compared, and those that are left out."""
+"""The join of rows with the truth log: which rows are compared, and which rows are left out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TYPED = [
     sent("response.output_audio.done", 3500),
     sent("response.done", 4000),
 ]
-SPEECH = SpeechSpan(240, 2400)  # from 10 ms to 100 ms
+SPEECH = SpeechSpan(240, 2400)  # speech from 10 ms to 100 ms
 CHUNK_NS = 50_000_000
 SPOKEN = [
     *appends(1, 9600, [CHUNK_NS, 2 * CHUNK_NS, 3 * CHUNK_NS]),
@@ -43,7 +43,7 @@ def test_the_error_of_a_metric_is_its_value_minus_the_true_value() -> None:
 
 
 def test_a_reply_in_two_items_begins_in_the_first_and_ends_in_the_last() -> None:
-    """As in the timeline: the first delta of its kind begins a reply, and the last one ends it."""
+    """As in the timeline, a reply begins with the first delta of its kind and ends with the last one."""
     other = [
         sent("response.output_audio_transcript.done", 3400),
         sent("response.output_audio.delta", 3600, audio=480),

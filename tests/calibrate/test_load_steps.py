@@ -1,4 +1,4 @@
-"""The runs of a calibration step, and the sequence of loads."""
+"""The runs of a calibration step, and the order in which loads are tried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The assignment of processes to CPU cores, and the CPU time of each."""
+"""The assignment of processes to CPU cores, and the CPU time of each process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict of a step on the load generator, and the steps that have none."""
+"""The verdict of a step about the load generator, and the steps that have no verdict."""
 
 from __future__ import annotations
 

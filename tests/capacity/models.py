@@ -59,7 +59,7 @@ class Service(Protocol):
     """A service at which levels can be run."""
 
     def edge(self, most: int) -> int:
-        """Return the highest load that passes; 0 if none does."""
+        """Return the highest load that passes; 0 if no load passes."""
 
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         """Run a level."""
@@ -78,11 +78,11 @@ class ModelService:
     alike: float = 0.2
 
     def edge(self, most: int) -> int:
-        """Return the highest load that passes, by trying each; 0 if none does."""
+        """Try each load; return the highest one that passes, or 0 if none passes."""
         return max((load for load in range(1, most + 1) if self.missed(load) <= ALLOWED), default=0)
 
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
-        """Run a level. At an interim analysis, the latest `load` sessions to begin are not complete."""
+        """Run a level. At an interim analysis, the last `load` sessions that began are not complete."""
         measured_s = given.load_s - min_ramp_s(given.load_s)
         missed = self._missed(rng, step.load, int(step.load * measured_s / self.session_s))
 
@@ -97,10 +97,11 @@ class ModelService:
 
 @dataclass
 class PhasedService:
-    """A service with slow minutes: the probability of a violation drifts for all of its callers together.
+    """A service with slow minutes: the probability of a violation drifts in the same way for all callers.
 
-    Its logarithm is an Ornstein-Uhlenbeck process with standard deviation `sd` and time constant `memory_s`; its
-    long-run mean is `missed(load)`. The process continues from level to level, so an instance is for one search.
+    The logarithm of the probability is an Ornstein-Uhlenbeck process with standard deviation `sd` and time constant
+    `memory_s`. The long-run mean of the probability is `missed(load)`. The process continues from level to level, so
+    each search needs its own instance.
     """
 
     missed: Callable[[int], float]
@@ -115,7 +116,7 @@ class PhasedService:
         return ModelService(self.missed).edge(most)
 
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
-        """Run a level. At an interim analysis, the latest `load` sessions to begin are not complete."""
+        """Run a level. At an interim analysis, the last `load` sessions that began are not complete."""
         ramp_s = min_ramp_s(given.load_s)
         measured_s = given.load_s - ramp_s
         begins_s = np.arange(int(step.load * measured_s / self.session_s)) * self.session_s / step.load
@@ -128,7 +129,7 @@ class PhasedService:
         return level
 
     def _factors(self, rng: np.random.Generator, at_s: Floats) -> Floats:
-        """Return the ratio of the probability at each instant to its long-run mean; it changes once per second."""
+        """Return the ratio of the probability at each instant to its long-run mean, which changes once per second."""
         kept = math.exp(-1 / self.memory_s)
         last = int(at_s.max(initial=0.0)) + 1
         while len(self.path) <= last:
@@ -141,9 +142,10 @@ class PhasedService:
 def share_of(
     missed: Floats, turns: int, session_s: float, callers: int, measured_s: float
 ) -> Callable[[float], tuple[PerCluster, PerCluster]]:
-    """Return a function of the time after the ramp: it returns the violations of complete and of all begun sessions.
+    """Return a function of the time after the ramp that returns the violations of complete sessions, and of all begun
+    ones.
 
-    During the level, the latest `callers` sessions to begin are not complete.
+    During the level, the last `callers` sessions that began are not complete.
     """
 
     def shown(after_s: float) -> tuple[PerCluster, PerCluster]:

@@ -44,7 +44,7 @@ def evaluate(
     given: LevelBudget = GIVEN,
     **changes: Any,
 ) -> LevelEntry:
-    """Return the result of a level whose run is this synthetic one; an interim analysis sees the complete run."""
+    """Return the result of a level whose run is this synthetic run. An interim analysis sees the complete run."""
     folder = write(tmp_path / "levels" / "run", plan, **changes)
 
     def play(

@@ -89,8 +89,8 @@ def test_the_exit_status_says_whether_the_required_load_passed(
 WHY = "INVALID: timestamp_uncertainty was 4 ms; spread it over more --processes"
 FAST, SLOW = Interval(100.0, 95.0, 105.0), Interval(200.0, 190.0, 210.0)
 CONCLUDED: dict[str, tuple[list[LevelEntry], tuple[Any, ...], list[str]]] = {
-    # (levels; the highest load that passes, the breaking point, how the search ended, confirmed or not; text of its
-    # notes)
+    # (levels; the highest load that passes, the breaking point, how the search ended, whether the result is confirmed;
+    # text of the conclusion's notes)
     "a limit of the load generator is not a breaking point":
         ([build_level(8, "pass"), *[build_level(16, "load_generator", why=WHY)] * 2], (8, None, "load_generator"),
          ["spread it over more --processes", "from 16 concurrent calls on, the load generator was the limit"]),

@@ -57,7 +57,7 @@ def side(
     goes_on = [place in renewed for place in range(len(pairs))]
     frame = pd.DataFrame({"pair": pairs, "outcome_class": outcomes, "renewed": goes_on})
     rows = np.flatnonzero(np.array(pairs) >= measured_from)
-    of_code = np.full(len(pairs) + 1, -1)  # the last one belongs to a session that has no row yet
+    of_code = np.full(len(pairs) + 1, -1)  # the last entry belongs to a session that has no row yet
     of_code[rows] = np.arange(rows.size)
     of_code[-1] = rows.size
     run = SimpleNamespace(sessions=frame, metadata={"workers": workers})
@@ -91,7 +91,7 @@ def test_a_call_is_complete_when_its_last_session_is() -> None:
 
 
 def test_each_worker_numbers_its_sessions_separately() -> None:
-    pairs = [0, 2, 4, 1, 5]  # worker 0 has the even numbers; number 3 of worker 1 is not complete
+    pairs = [0, 2, 4, 1, 5]  # worker 0 has the even pair numbers; pair 3 of worker 1 is not complete
 
     whole = completed_sessions(side(pairs, ["success"] * 5, workers=2))
 
@@ -107,7 +107,7 @@ def test_unfinished_sessions_are_open_and_warmup_sessions_are_excluded() -> None
 
 
 def sessions_of(*ended: tuple[str, str]) -> RunFrames:
-    """Return a run of sessions with these outcomes and details; the successful ones have a `session_ready_ms`."""
+    """Return a run of sessions with these (outcome, detail) pairs. Successful sessions have a `session_ready_ms`."""
     classes = [outcome_class(outcome) for outcome, _ in ended]
     ready = [50.0 if each == "success" else math.nan for each in classes]
     frame = pd.DataFrame(ended, columns=["outcome", "detail"]).astype("category")

@@ -36,7 +36,9 @@ class UnstoppableProcess:
 
 @dataclass
 class SteppedClocks:
-    """Clocks that advance only when sleeping. `steps_s`: steps of the wall clock, by the second of each."""
+    """Clocks that advance only during a sleep. `steps_s`: the steps of the wall clock, by the second at which each
+    occurs.
+    """
 
     steps_s: dict[float, float]
     now_ns: int = 1_000 * NS_PER_S
@@ -53,7 +55,7 @@ class SteppedClocks:
 
 
 class LevelRun:
-    """A run that began at the first instant of the clocks and ends on a signal."""
+    """A run that begins at the first instant of the clocks, and that ends when it receives a signal."""
 
     def __init__(self, folder: Path, clocks: SteppedClocks) -> None:
         self._folder, self._began_ns, self.process = folder, clocks.now_ns, UnstoppableProcess()

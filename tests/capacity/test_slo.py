@@ -1,4 +1,4 @@
-"""SLOs as users write them, and the evaluation of a level by them."""
+"""SLOs as users write them, and the evaluation of a level against an SLO."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def sessions(missed: list[int], turns: int = 5) -> PerCluster:
 
 
 def random_sessions(rng: np.random.Generator, p: float, count: int, alike: float = 0.2, turns: int = 5) -> PerCluster:
-    """Return sessions of correlated turns; a turn violates the SLO with probability p."""
+    """Return sessions of correlated turns. A turn violates the SLO with probability `p`."""
     weight = 1 / alike - 1
     return sessions(list(rng.binomial(turns, rng.beta(p * weight, (1 - p) * weight, count))), turns)
 
@@ -163,7 +163,7 @@ FUTILE: dict[str, tuple[list[int], float, bool]] = {
 
 @pytest.mark.parametrize(("missed", "callers", "given_up"), FUTILE.values(), ids=FUTILE)
 def test_a_level_is_futile_if_more_time_cannot_decide_it(missed: list[int], callers: float, given_up: bool) -> None:
-    """All sessions are complete."""
+    """All sessions in this test are complete."""
     seen = sessions(missed)
 
     assert is_futile([seen], [seen], [0.05], 0.25, ERROR, callers) is given_up

@@ -1,4 +1,6 @@
-"""The outcome of each client at each step: parameters of a test and a benchmark, and a table of docs/simulator.md."""
+"""The outcome of each client at each step: parameters of a test and of a benchmark, and the source of a table of
+docs/simulator.md.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,15 @@ STEPS = {
 
 PASS, NOT_TRIED = "pass", "–"
 BENCHMARK = "benchmark"
-"""The place of a client that needs other versions of packages than ours: `benchmarks/frameworks.py`."""
+"""The value of `where` for a client that needs other package versions than ours: `benchmarks/frameworks.py` tests it.
+"""
 
 
 class ClientRow(NamedTuple):
-    """A client on one dialect. `outcomes`: the reason for each step that does not pass; `where`: where it is tested."""
+    """A client with one dialect. `outcomes`: the reason for each step that does not pass; `where`: the program that
+    tests the
+    client.
+    """
 
     client: str
     dialect: str

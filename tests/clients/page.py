@@ -25,7 +25,7 @@ PROGRAMS = {
     "LiveKit": BENCHMARK,
     "pipecat": BENCHMARK,
 }
-"""The clients that have a program, and the place where it is run."""
+"""The clients that have a program, and the place where that program is run."""
 
 
 def source(name: str) -> str:
@@ -40,12 +40,12 @@ def sections() -> dict[str, str]:
 
 
 def written(page: str) -> str:
-    """Return the page with these parts regenerated."""
+    """Return the page after all generated parts were written again."""
     return made_anew(page, sections())
 
 
 def _matrix() -> str:
-    """Return the table; dialects of a client with the same results share a row."""
+    """Return the table. If a client has the same results with several dialects, these dialects share a row."""
     alike: dict[tuple[str, str, str], list[str]] = {}
     for row in ROWS:
         tried = {step: row.outcome(step) for step in STEPS}

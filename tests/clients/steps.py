@@ -1,4 +1,4 @@
-"""The steps, with the methods that the openai SDK and Voice Live's client have in common."""
+"""The steps of a client's test. They use only methods that the openai SDK and Voice Live's client have in common."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 
 class Spelling(NamedTuple):
-    """The settings and events that the steps need in one dialect. `text`: the request of a text response."""
+    """The settings and events that the steps need in one dialect. `text`: the event that requests a text response."""
 
     manual: Json
     caller: Json
@@ -48,7 +48,7 @@ class Talk:
         self.connection, self.spelling, self._as_item = connection, spelling, as_item
 
     async def until(self, last: str) -> list[Json]:
-        """Return the events up to and including the first of type `last`; no other may be an error."""
+        """Return the events up to and including the first of type `last`; fail if any other event is an error."""
         events = []
         async for event in self.connection:
             events.append(event.as_dict() if hasattr(event, "as_dict") else event.to_dict())

@@ -1,4 +1,6 @@
-"""Columns of docs/run-folder.md and instants of docs/metrics.md: `python -m tests.docs.columns` writes them."""
+"""The lists of columns in docs/run-folder.md and of instants in docs/metrics.md: `python -m tests.docs.columns` writes
+them.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,12 @@ from tests.made_page import listed, made_anew
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = DOCS / "run-folder.md", DOCS / "metrics.md"
 STAMPS = {"arrival": "", "send": " ↑", "clock": " ◷"}
-"""The page's symbol for the source of an instant's timestamp. Most are arrivals."""
+"""The page's symbol for the source of an instant's timestamp. Most timestamps are arrivals, so arrivals have no symbol.
+"""
 
 
 def written(page: str) -> str:
-    """Return the page with its lists regenerated."""
+    """Return the page after its lists were written again."""
     turns = [some for some in TURNS if some not in IDENTITY]
     return made_anew(
         page,
@@ -45,7 +48,10 @@ def _columns(columns: Iterable[ColumnGroup]) -> str:
 
 
 def _named(names: tuple[str, ...]) -> str:
-    """Return the column names. Columns of many instants, which docs/metrics.md lists, become one pattern."""
+    """Return the column names as text. Columns of more than three instants become one pattern, as docs/metrics.md lists
+    the
+    instants.
+    """
     endings = [ending for ending in ("_at_ns", "_uncertainty_ns") if all(name.endswith(ending) for name in names)]
     return _code([f"<instant>{endings[0]}"] if endings and len(names) > 3 else names)
 

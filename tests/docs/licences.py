@@ -23,7 +23,7 @@ versions (CycloneDX), and `make schema` writes this page.
 | --- | --- |
 """
 SHORT = 40
-"""The maximum length of a field with a licence's name. A longer field holds the licence's text."""
+"""The maximum length of a metadata field that holds a licence's name. A longer field holds the licence's text."""
 
 
 def page() -> str:
@@ -48,7 +48,7 @@ def _needed(name: str, extras: tuple[str, ...], seen: set[str]) -> Iterator[str]
 
 
 def _licence(metadata: object) -> str:
-    """Return the licence expression. Older metadata have instead a short field or a classifier."""
+    """Return the licence expression. Older metadata have a short field or a classifier instead of an expression."""
     fields = cast(Message, metadata)
     field = fields.get("License-Expression") or fields.get("License") or ""
     classifiers = [text for text in fields.get_all("Classifier") or () if text.startswith("License ::")]

@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "options.md"
 
 
 def written(page: str) -> str:
-    """Return the page with its list regenerated."""
+    """Return the page after its list of options was written again."""
     options = OptionCollector()
     add_options(options)
     entries = ((f"`{name}`", _marked(purpose)) for name, _, purpose in options)
@@ -21,7 +21,7 @@ def written(page: str) -> str:
 
 
 def _marked(purpose: str) -> str:
-    """Return an option's purpose with its permitted words as code."""
+    """Return an option's purpose; the words that the option accepts are formatted as code."""
     said, of, words = purpose.partition("; one of ")
     return said + of + re.sub(r"[\w-]+", r"`\g<0>`", words)
 

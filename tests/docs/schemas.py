@@ -1,6 +1,6 @@
-"""Write the JSON Schemas of the tool's files, from their types: `python -m tests.docs.schemas`.
+"""Write the JSON Schemas of the tool's files, from the types of these files: `python -m tests.docs.schemas`.
 
-They are generated for a release and for the site, and are not committed. `make schema` writes them into
+The schemas are generated for a release and for the site, and are not committed. `make schema` writes them into
 `reports/schemas`, which the wheel contains.
 """
 
@@ -65,12 +65,15 @@ def schemas() -> dict[str, Schema]:
 
 
 def event_log_line() -> Any:
-    """Return the type of a line: the union of those of `bench.run.replay`. A message of the service may be any JSON."""
+    """Return the type of a line of the event log: the union of the types of `bench.run.replay`. In this type, a message
+    of the
+    service may be any JSON.
+    """
     return reduce(or_, map(_without_raw, get_args(AnyLine)))
 
 
 def _without_raw(line: type[Input]) -> Any:
-    """Return the same type with Any instead of `msgspec.Raw` (undecoded JSON), for which msgspec has no schema."""
+    """Return the type of a line with Any instead of `msgspec.Raw` (undecoded JSON), for which msgspec has no schema."""
     made = []
     for field in msgspec.structs.fields(line):
         if field.type is msgspec.Raw:

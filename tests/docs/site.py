@@ -29,7 +29,9 @@ def addresses() -> dict[str, str]:
 
 
 def on_config(config: Any) -> Any:
-    """Set the site's address. Set none of the repository, because the theme would load statistics from its host."""
+    """Set the site's address, but no address of the repository: the theme would load statistics from the repository's
+    host.
+    """
     config["site_url"] = addresses()["Documentation"]
     return config
 
@@ -56,7 +58,7 @@ def linked(markdown: str, page: str, site: Collection[str]) -> str:
     def lead(link: re.Match[str]) -> str:
         path = normpath(PurePosixPath("docs", page).parent / link[1])
         if path.removeprefix("docs/") in site or not (ROOT / path).exists():
-            return link[0]  # mkdocs warns of missing files
+            return link[0]  # mkdocs itself warns of links to missing files
         kind = "tree" if (ROOT / path).is_dir() else "blob"
         return f"{addresses()['Repository']}/{kind}/main/{path}{link[2] or ''}"
 

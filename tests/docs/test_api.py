@@ -1,4 +1,4 @@
-"""The code of `docs/api.md` runs, and its columns and types are those of the frames."""
+"""The code of `docs/api.md` runs, and the columns and types on that page are those of the frames."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rows_of(heading: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    """Return runs of several kinds: with all data, text only, without sessions, killed, and stored."""
+    """Return one run of each kind: with all data, with text only, without sessions, killed, and stored."""
     folder = tmp_path_factory.mktemp("loaded")
     full = Plan(targets=("a", "b"), paired=True, usage=True, limited=True, failed=0.1, refused=1)
     return [

@@ -1,4 +1,4 @@
-"""A target for the doctor."""
+"""A target for tests of the doctor."""
 
 from __future__ import annotations
 

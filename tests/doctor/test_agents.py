@@ -28,7 +28,7 @@ def turn(outcome: str = "ok", **facts: Any) -> TurnObservation:
 
 
 def pace(speed: float) -> AudioPace:
-    """Return the pace of 2.4 s of audio, a pause, and 0.2 s more, in pieces of 20 ms at `speed` times real time."""
+    """Return the pace of audio in pieces of 20 ms at `speed` times real time: 2.4 s, a pause, and another 0.2 s."""
     measured, piece = AudioPace(), PCM16_16K.bytes_per_s // 50
     for begin_ms, count in ((0, 120), (9_000, 10)):
         for number in range(count):

@@ -1,4 +1,4 @@
-"""The diagnosis of a refusal: each one has a remedy that fits the target."""
+"""The diagnosis of a refusal: each refusal has a remedy that fits the target."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_refusal_has_a_remedy(outcome: str, words: str, auth: Auth, expected: 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refusal_by_another_service_without_a_key_asks_for_a_key(status: int) -> None:
-    """Azure's documentation of 403 does not apply there."""
+    """Azure's documentation of status 403 does not apply to other services."""
     for host, resource in (("voice.test", "/v1/realtime?model=x"), ("voice.test", "/openai/v1/realtime?model=x")):
         target = replace(build_target(None, resource), host=host, service="other")
         output = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
@@ -165,7 +165,7 @@ def test_any_refusal_text_is_explained_without_an_error(outcome: str, words: str
     assert isinstance(explain(Refusal(outcome, words), build_target(auth)), str)
 
 
-# Findings as lines and as JSON.
+# The output of findings as lines and as JSON.
 
 
 STATES = st.sampled_from(["pass", "warning", "fail", "skipped"])

@@ -1,4 +1,4 @@
-"""A service that speaks the other dialect is detected by its errors about parameters."""
+"""The doctor detects a service that speaks the other dialect by the service's errors about parameters."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def test_a_truncated_secret_is_hidden_before_the_ids(length: int) -> None:
     assert found.message == "closed:1008: no such key: ***; x-ms-region Sweden Central"
 
 
-# Notices about a target before it is called.
+# Notices about a target before the first call to that target.
 
 
 ENVIRONMENT = {

@@ -1,1 +1,1 @@
-"""Every fault, and its one outcome."""
+"""Tests of every fault: each fault has one outcome."""

@@ -1,4 +1,4 @@
-"""The outcome of each fault at each place: parameters of a test, and the table of docs/simulator.md.
+"""The outcome of each fault at each place: parameters of a test, and the source of the table of docs/simulator.md.
 
 Outcomes are the same with both dialects and both transports, so each cell appears once. Faults strike only the first
 response.
@@ -18,17 +18,17 @@ EVENTS = "session settings speech response first_delta next_delta done"
 
 
 class FaultCase(NamedTuple):
-    """A fault without its place, and its outcomes by the places that share each outcome."""
+    """A fault without its place. Its outcomes are listed with the places that share each outcome."""
 
     fault: str
     outcomes: dict[str, str]
     with_it: str = ""
-    """A second fault that strikes as well."""
+    """A second fault that the simulator injects together with this one."""
     note: str = ""
 
 
 class FaultCell(NamedTuple):
-    """A fault at one place. `outcomes`: the allowed ones of the turn, or of the session if no turn was started."""
+    """A fault at one place. `outcomes`: the allowed outcomes of the turn, or of the session if no turn was started."""
 
     faults: tuple[str, ...]
     place: str

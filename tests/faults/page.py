@@ -1,6 +1,6 @@
 """The tables of faults in the pages of the simulator: `python -m tests.faults.page` writes them (`make schema`).
 
-Kinds, places and keys come from the simulator; outcomes are the parameters of `test_cells.py`.
+The kinds, places and keys come from the simulator. The outcomes are the parameters of `test_cells.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def tables() -> dict[str, str]:
 
 
 def written(page: str) -> str:
-    """Return the page with its tables regenerated."""
+    """Return the page after its tables were written again."""
     return made_anew(page, tables())
 
 
@@ -39,7 +39,7 @@ def _kinds() -> str:
 
 
 def _named_kinds() -> Iterator[tuple[str, FaultKind]]:
-    """Yield the kinds by name; the refusals of one service are one kind, because the outcomes describe each of them."""
+    """Yield the kinds by name. The refusals of a service are one kind, because the outcomes describe each of them."""
     for name, kind in KINDS.items():
         alike = next((each for each in (AZURE, OPENAI) if name in each), None)
         if alike is None:
@@ -52,13 +52,13 @@ def _named_kinds() -> Iterator[tuple[str, FaultKind]]:
 
 
 def _where(kind: FaultKind) -> str:
-    """Return the places, and the default if there are several."""
+    """Return the places of a kind, and its default place if there are several."""
     default = f" ({kind.default})" if len(kind.places) > 1 else ""
     return _gathered(kind.places) + default
 
 
 def _gathered(places: Sequence[str]) -> str:
-    """Return one word for these places if there is one; otherwise the list of places."""
+    """Return one word for these places if such a word exists; otherwise the list of places."""
     for all_of_them, word in GATHERED.items():
         if tuple(places) == all_of_them:
             return word
@@ -66,7 +66,9 @@ def _gathered(places: Sequence[str]) -> str:
 
 
 def _key(entry: tuple[str, Field[Any]]) -> str:
-    """Return the key, its note and its default; `count` is the same everywhere, and explained once above the table."""
+    """Return a key with its note and its default. `count` is the same for all kinds, and is explained once above the
+    table.
+    """
     key, field = entry
     if key == "count":
         return "`count`"

@@ -1,4 +1,4 @@
-"""A patch by which a forked Locust forks the commands before and after its run, and its interim analyses.
+"""A patch with which a forked Locust forks its interim analyses and the commands before and after its run.
 
 The server of reports forks these commands. The fork server of Locust executes this text after its imports and before
 its first fork. `REPORTS` is a descriptor of the server of reports. The text replaces `subprocess` in the module that
@@ -20,9 +20,9 @@ PYTHONS = {name: value for name, value in os.environ.items() if name.startswith(
 
 
 class Forking:
-    """The parts of subprocess that the module uses.
+    """The parts of `subprocess` that the patched module uses.
 
-    A command is started as usual if its environment has other Python variables.
+    If a command's environment has other Python variables, the command is started as usual, not forked.
     """
 
     CompletedProcess, TimeoutExpired = subprocess.CompletedProcess, subprocess.TimeoutExpired

@@ -17,7 +17,7 @@ POLLS = (
 
 @pytest.fixture(autouse=True, scope="package")
 def _frequent_analyses() -> Iterator[None]:
-    """Make all loops poll every 5 ms: no test depends on the interval."""
+    """Make all loops poll every 5 ms. No test depends on the interval."""
     with pytest.MonkeyPatch.context() as patch:
         for name in POLLS:
             patch.setattr(f"bench.load.execution.{name}", 0.005)

@@ -25,7 +25,7 @@ def parsed(*arguments: str, **environment: str) -> argparse.Namespace:
 
 
 class HelpParser(argparse.ArgumentParser):
-    """The parser of Python on which Locust's is based: the oracle of names, values and helps."""
+    """The Python parser on which Locust's parser is based. Its names, values and helps are the expected ones."""
 
     def add_argument(self, *names: Any, env_var: str = "", include_in_web_ui: bool = True, **settings: Any) -> Any:
         return super().add_argument(*names, **settings)

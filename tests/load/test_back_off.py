@@ -1,4 +1,4 @@
-"""After a refused call, a user of a closed loop waits longer and longer; arrivals of an open loop do not wait."""
+"""After each refused call, a user of a closed loop waits longer. The arrivals of an open loop do not wait."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BUSY = ConnectError("connect_failed:503", "busy", {"retry-after": "7"})
 
 
 class SkippingClock:
-    """A clock that advances in real time, and that skips the waits of refused callers."""
+    """A clock that advances in real time, except that it skips the waits of refused callers."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.waited_ns = 0
@@ -55,7 +55,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SkippingClock:
 
 
 class Answers(FakeDialer):
-    """A dialer with an answer for each call: None opens, an error refuses; the last one repeats."""
+    """A dialer with one answer for each call: None opens a connection, an error refuses. The last answer repeats."""
 
     def __init__(self, *answers: ConnectError | None) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ def test_retry_after_counts_from_the_response_and_is_limited(asked_ns: int, draw
         (True, {"outcome": "timeout:tcp"}),
         (True, {"outcome": "closed:1013"}),  # the service opened the session, and closed it before any turn succeeded
         (False, {"outcome": "closed:1013", "turns_succeeded": 1}),
-        (False, {"outcome": "throttled:handshake"}),  # its target's pacer waits instead
+        (False, {"outcome": "throttled:handshake"}),  # the pacer of the target waits instead of the user
         (False, {"outcome": "failed:load_generator"}),
         (False, {"outcome": "unfinished"}),
         (False, {"outcome": "ok"}),

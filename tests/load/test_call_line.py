@@ -1,4 +1,4 @@
-"""Calls that arrive find an idle user, or are blocked."""
+"""A call that arrives is given to an idle user, or is blocked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Slot(Caller):
 
 @dataclass
 class Line:
-    """A call dispatcher with calls that arrive when the test requests it, and a record of its callbacks."""
+    """A call dispatcher, with a record of its callbacks. Calls arrive when the test requests them."""
 
     most: float = math.inf
     blocked: list[bool] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Line:
         gevent.idle()
 
     def users(self, count: int) -> list[gevent.Greenlet]:
-        """Start this number of users, all of them idle."""
+        """Start this number of users. All of them are idle."""
         users = [gevent.spawn(self.line.next_call, Slot()) for _ in range(count)]
         gevent.idle()
         return users

@@ -64,7 +64,7 @@ def output_of(usage: TokenUsage) -> tuple[int, int]:
     return usage.text_out, usage.audio_out
 
 
-# Tokens.
+# The number of tokens.
 
 
 def test_each_later_response_reads_the_history_and_messages() -> None:
@@ -106,7 +106,7 @@ def test_a_text_turn_reads_instructions_and_text_of_four_characters_per_token() 
 @pytest.mark.parametrize(
     ("turn", "session", "low", "high"),
     [
-        # a spoken reply has twenty audio tokens per second, and the tokens of its text
+        # a spoken reply has twenty audio tokens per second, in addition to the tokens of its text
         (say(), {}, (22, 60), (150, 400)),
         (say(), {"output": "text"}, (30, 0), (150, 0)),  # a text reply has only text tokens
         (say(output="text"), {}, (30, 0), (150, 0)),
@@ -168,7 +168,7 @@ COUNT = ScriptFunction(FunctionTool(name="count"), compute=lambda: 1)
 
 
 def agent(*steps: Step, **session: Any) -> Script:
-    """Return a script with two functions."""
+    """Return a script of a session that declares two functions."""
     settings = {"tools": (FIND.tool, COUNT.tool)} | session
     return replace(script(*steps, **settings), tools=(FIND, COUNT))
 
@@ -340,7 +340,7 @@ def quoted(*steps: Step, model: str = "gpt-realtime", service: str = "openai", *
 UNKNOWN = priced(target="east", model="voice-1", usd=None)
 BASIS = "(gpt-realtime, prices of 2026-11-01)"
 WORDS: dict[str, tuple[list[SessionCost], int | None, str]] = {
-    # (costs of a session, number of sessions, the text; …: any text)
+    # (costs of a session, number of sessions, the text); … in the text stands for any text
     "the cost with its sessions and prices":
         ([priced()], 8, f"about 0.40 to 1.10 USD for 8 sessions {BASIS}; replies of 3 to 20 s are assumed"),
     "each target and price basis is named once": ([priced(), priced(), priced(basis="prices of the target east")], 1,

@@ -1,4 +1,4 @@
-"""A run until a decision, when its load generator is overloaded."""
+"""A run until a decision whose load generator is overloaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LATE = "send_delay 14.2 ms > 10 ms"
 
 
 class RecordedWatch:
-    """A plan with a number of pairs, and the messages and stops while its load generator was overloaded."""
+    """The overload watch of a plan with a number of pairs. It records its messages and the stops of the run."""
 
     def __init__(self, pairs: int) -> None:
         self.messages: list[str] = []
@@ -30,7 +30,7 @@ class RecordedWatch:
         self.lateness = OverloadWatch(pairs, say=self.messages.append, give_up=self.stopped.append)
 
     def consider(self, *seconds: tuple[int, str], turns: int = 200) -> list[bool]:
-        """Apply one (complete pairs, what is late) per second; return for each whether interim analyses wait."""
+        """Apply one (complete pairs, what is late) per second. Return for each second whether interim analyses wait."""
         return [self.lateness.consider(late, pairs, turns) for pairs, late in seconds]
 
 
@@ -73,7 +73,7 @@ def test_a_run_does_not_end_for_an_overload_within_200_turns() -> None:
     assert watch.stopped == [f"the load generator was overloaded for 24 pairs in a row ({LATE})"]
 
 
-# The end of a run: its messages, and the remains of a run that could not be reported.
+# The end of a run: its messages, and the files that remain of a run that could not be reported.
 
 
 @pytest.mark.parametrize("pairs", [0, 1])

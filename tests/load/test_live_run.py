@@ -58,7 +58,7 @@ def test_a_pair_has_one_session_per_target(tmp_path: Path) -> None:
 def test_the_name_of_a_scenario_is_read_before_the_first_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lookup reads the file system, and the start of a session must not wait for that."""
+    """The lookup of the name reads the file system, and the start of a session must not wait for that."""
     run = FakeRun(tmp_path)
     monkeypatch.setattr(Actor, "scenario_name", lambda: pytest.fail("it is asked for again"))
     run.play(2)
@@ -92,7 +92,7 @@ def test_the_next_pair_of_a_user_waits_for_all_sessions_of_the_last(tmp_path: Pa
     late = FakeDialer(answers=Event())
     run = FakeRun(tmp_path, "west", "east", dialers={"east": late})
     user = gevent.spawn(run.play, 2)
-    while run.live.active != 1:  # until the western session has ended
+    while run.live.active != 1:  # wait until the western session has ended
         gevent.sleep(0)
     for _ in range(100):
         gevent.sleep(0)
@@ -201,7 +201,7 @@ def test_a_python_task_has_a_separate_user_instance_per_target(tmp_path: Path) -
         actor.text("Hello")
 
     run = FakeRun(tmp_path, "west", "east", does=talk)
-    actors.clear()  # remove those of the rehearsal
+    actors.clear()  # remove the actors of the rehearsal
     run.play()
 
     assert [row["outcome"] for row in run.rows("turns")] == ["ok", "ok"]
@@ -249,8 +249,8 @@ def test_a_killed_user_or_a_hurried_run_leaves_no_open_session(hurried: bool, tm
 def test_a_session_that_outlives_the_end_of_the_run_is_cut_and_counted(tmp_path: Path) -> None:
     def talk(actor: Actor) -> None:
         actor.text("Hello")
-        actor.text("Are you there?")  # ends the first turn
-        if type(actor).__name__ == "Caller":  # not in the rehearsal
+        actor.text("Are you there?")  # this step ends the first turn
+        if type(actor).__name__ == "Caller":  # in the rehearsal, the actor has another type
             gevent.sleep(3_600)
 
     run = FakeRun(tmp_path, does=talk)
@@ -330,7 +330,7 @@ def test_after_a_throttled_start_one_session_probes_before_the_others_start(tmp_
     users = [gevent.spawn(run.play) for _ in range(3)]
     wait_for(lambda: here.dialled == 2)
     pacer = run.live.target_states[0].pacer
-    wait_for(lambda: monotonic_ns() > pacer.earliest_ns(0))  # the pace no longer delays the other sessions
+    wait_for(lambda: monotonic_ns() > pacer.earliest_ns(0))  # wait until the pace no longer delays the other sessions
     for _ in range(100):
         gevent.sleep(0.001)
     assert here.dialled == 2
@@ -463,13 +463,13 @@ def test_an_error_of_several_targets_is_raised_first_and_the_others_are_notes() 
 
 
 def arriving(*after_ms: int, slots: int = 2) -> LoadModel:
-    """Return calls at these times, in ms after the start of arrivals."""
+    """Return calls that arrive at these times, in ms after the start of arrivals."""
     recorded = RecordedArrivals(Path("calls.txt"), "", tuple(ms / 1000 for ms in after_ms))
     return LoadModel(Arrivals(1, slots, recorded=recorded))
 
 
 def test_an_arriving_call_is_played_by_an_idle_user_and_has_its_arrival_time(tmp_path: Path) -> None:
-    began_ns = monotonic_ns() - NS_PER_S  # so that calls arrive at once
+    began_ns = monotonic_ns() - NS_PER_S  # a start in the past, so that calls arrive at once
     run = FakeRun(tmp_path, load_model=arriving(0, 1), began_ns=began_ns)
     users = [gevent.spawn(run.play) for _ in range(2)]
     with gevent.Timeout(30):  # joinall would count its own timeout from the last poll of the loop
@@ -501,7 +501,7 @@ def test_each_arrived_call_is_started_blocked_or_not_started(
     lasts_ms: int,
     staffed: bool,
 ) -> None:
-    """The classes: started, blocked, or not started because the run ended."""
+    """Each call has one of three results: it is started, blocked, or not started because the run ended."""
     now_ns = monotonic_ns()
     load_model = arriving(*sorted(at_ms))
     run = FakeRun(tmp_path_factory.mktemp("calls"), load_model=load_model, began_ns=now_ns - NS_PER_S)

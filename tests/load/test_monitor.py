@@ -1,4 +1,4 @@
-"""The progress of a run, over all its processes."""
+"""The progress of a run, summed over all its processes."""
 
 from __future__ import annotations
 
@@ -116,11 +116,11 @@ def test_without_a_view_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr() == ("", "")
 
 
-# Signing in before a run.
+# The sign-in before a run.
 
 
 class FakeKeyring:
-    """A stand-in for a keyring that waits until it may open, or fails."""
+    """A stand-in for a keyring. Its opening waits until the test permits it, or fails."""
 
     def __init__(self, refuses: bool = False) -> None:
         self.may_open, self.unsupported_setting = Event(), refuses

@@ -41,7 +41,7 @@ def progress_update(worker: int = 0, **changes: Any) -> ExportedProgress:
 
 
 def points(*every: ExportedProgress) -> dict[str, list[tuple[dict[str, Any], Any]]]:
-    """Return the (attributes, point) pairs of each metric after all of this progress was exported."""
+    """Return the (attributes, point) pairs of each metric after the export of all of this progress."""
     reader = InMemoryMetricReader(
         preferred_aggregation={Histogram: ExponentialBucketHistogramAggregation(max_scale=MAX_SCALE)}
     )

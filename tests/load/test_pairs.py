@@ -1,4 +1,4 @@
-"""Pairs: their start, order and block, and the choice of those with event logs."""
+"""Pairs of sessions: their start, order and block, and the choice of the pairs that have event logs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.helpers import MS, at, build_observation, build_session, resolve_targ
 
 
 def started(pacers: list[StartPacer], now_ns: int) -> int:
-    """Return the start of the next pair."""
+    """Return the instant at which the next pair starts."""
     start_ns = earliest_ns(pacers, now_ns)
     for pacer in pacers:
         pacer.acquire(start_ns)
@@ -41,7 +41,7 @@ def test_all_orders_of_targets_are_equally_frequent() -> None:
     counts = Counter(order(3, 1, pair) for pair in range(6_000))
 
     assert len(counts) == 6
-    assert all(abs(count - 1_000) < 150 for count in counts.values())  # five standard deviations
+    assert all(abs(count - 1_000) < 150 for count in counts.values())  # 150 is five standard deviations
 
 
 def test_a_block_lasts_two_minutes_from_the_begin_of_the_run() -> None:
@@ -102,7 +102,8 @@ def test_logged_pairs_are_evenly_spaced(share: Fraction) -> None:
     assert gaps <= {math.floor(1 / share), math.ceil(1 / share)}
 
 
-# Pairs that request a start at the same time start one after another, and the loop polls its sockets between them.
+# If several pairs request a start at the same time, they start one after another. Between two starts, the loop polls
+# its sockets.
 
 
 def test_the_event_loop_polls_between_two_simultaneous_starts() -> None:

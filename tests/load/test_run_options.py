@@ -71,7 +71,7 @@ def test_each_option_is_read() -> None:
 
 
 REFUSED = {
-    # (option, its error, values)
+    # (the option, the option's error, values that cause the error)
     "a share of sessions is a percentage": ("--record-events", "--record-events must be a percentage from 0% to 100%",
                                             ["5", "101%", "-1%", "nan%", "1e1%", "half", "%", "1%%"]),
     "a seed is a whole number": ("--seed", "--seed must be a whole number from 0 to", ["-1", "1.5", "x", "²"]),
@@ -205,7 +205,7 @@ def test_processes_minus_one_means_one_process_per_allowed_core(monkeypatch: pyt
     assert [parser.parse_args(["--processes", text]).processes for text in ("-1", "2")] == [3, 2]
 
 
-# The words of `rtbench run` that are scripts, and those that are for Locust.
+# The words of `rtbench run` that are script files, and the words that Locust gets.
 
 
 @pytest.fixture(autouse=True)
@@ -218,7 +218,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def read(line: str, free: str) -> RunArguments:
-    """Return the words of a command line. `free`: the words that no option takes, each of which occurs once."""
+    """Return the parsed words of a command line. `free`: the words that belong to no option. Each occurs once."""
     words = line.split()
     return run_arguments(words, {words.index(word) for word in free.split()})
 
@@ -296,7 +296,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def parser() -> Any:
-    """Return a parser with some options of Locust, and ours."""
+    """Return a parser with some options of Locust and all of our options."""
     made = Parser()
     made.add_argument("-f", "--locustfile", default="locustfile")
     made.add_argument("-u", "--users", type=int, dest="num_users")

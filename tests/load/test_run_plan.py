@@ -1,4 +1,4 @@
-"""The plan of a run, before any call."""
+"""The plan of a run before its first call."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_each_target_is_planned_with_its_own_settings(tmp_path: Path) -> None:
 
 
 def two(folder: Path, *labels: str) -> tuple[str, ...]:
-    """Return the options of a run with these targets."""
+    """Return the options of a run with the targets of these labels."""
     file = folder / "targets.yaml"
     file.write_text("targets:\n" + "".join(f"  {label}:\n    url: '{HERE}'\n" for label in labels))
     return ("--targets", ",".join(labels), "--target-file", str(file))
@@ -314,7 +314,7 @@ def test_the_session_duration_is_the_longest_speech_and_pauses(tmp_path: Path) -
     assert session_s(scripts[1:]) == session_s([]) == 0
 
 
-# The number of concurrent sessions, and the advice if a process has more than its trusted load.
+# The number of concurrent sessions, and the advice if the load of a process exceeds its trusted load.
 
 
 TEXT_350 = {"sessions": 350, "kind": "text", "date": "2026-11-20", "ended": "", "stale": []}
@@ -327,7 +327,7 @@ def concurrency_of(users: int, runner: object = None, sessions: int | None = Non
 
 
 def advice(users: int, cited: Any = TEXT_350, *, n_targets: int = 1, processes: int = 1, cores: int = 8) -> str:
-    """Return the advice; "" if there is none."""
+    """Return the advice about the load of a run; "" if there is no advice."""
     return "".join(process_advice(Concurrency(users, n_targets, processes), cited, cores))
 
 

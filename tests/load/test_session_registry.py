@@ -1,4 +1,4 @@
-"""The listeners that learn of a session, and their order."""
+"""The listeners that are called for a session, and the order of these calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LABELS = RowContext("w0-000000", "west", "talk", "talk")
 
 
 class Recorder:
-    """A listener that stores each callback with its own name."""
+    """A listener that stores each callback together with the listener's name."""
 
     def __init__(self, name: str, record: list[tuple[str, str, Any]], **attributes: Any) -> None:
         self._name, self._callbacks = name, record
@@ -83,7 +83,7 @@ def test_turns_of_the_warmup_are_reported_as_not_measured(
 
 REFUSED = ConnectError("connect_failed:401", "no")
 SHOWN: dict[str, tuple[TurnObservation | SessionObservation, list[dict[str, Any]]]] = {
-    # (a turn or a session; its line)
+    # (a turn or a session; its line in Locust's statistics)
     "a successful turn is shown with its ttfa":
         (build_observation(), [{"request_type": "talk", "name": "greeting", "exception": "", "response_time": 500,
                                 "response_length": 96_000}]),

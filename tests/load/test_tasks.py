@@ -1,4 +1,4 @@
-"""Tasks as sessions: the tasks of a class, and the script from the rehearsal of a method."""
+"""Tasks as sessions: the tasks of a class, and the script that the rehearsal of a method gives."""
 
 from __future__ import annotations
 

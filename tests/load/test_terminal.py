@@ -1,4 +1,4 @@
-"""The live view: the text of its line, how it fits, and how it is drawn."""
+"""The live view: the text of its line, how the line fits the terminal, and how it is drawn."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ def test_the_line_is_drawn_at_most_twice_a_second() -> None:
             view.show(tally(), MOMENT, tenth * S // 10)
         text = screen(reads)
 
-    assert text.count("\r") == 3  # at 0, 0.5 and 1 s
+    assert text.count("\r") == 3  # the line is drawn at 0, 0.5 and 1 s
 
 
 DRAWN: dict[str, tuple[Callable[[TerminalView], object], str]] = {
@@ -352,7 +352,8 @@ def test_a_closed_pipe_does_not_end_the_run() -> None:
         view = TerminalView(stream, {})
         view.show(tally(), MOMENT, 0)
         view.say("not displayed")
-        with open(os.devnull, "w") as nothing:  # the rest of the buffer needs a valid destination
+        # the rest of the buffer is written when the file is closed, and needs a valid destination
+        with open(os.devnull, "w") as nothing:
             os.dup2(nothing.fileno(), writes)
 
     assert stream.closed

@@ -1,4 +1,4 @@
-"""The offset between the clocks of a worker and its master, and the connection between them."""
+"""The offset between the clocks of a worker and its master, and the connection between the two processes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_best_clock_offset_has_the_smallest_bound() -> None:
     assert best([]) is None
 
 
-# The detection of a dead master by a worker.
+# A worker detects that its master is dead.
 
 
 def test_a_master_that_exceeds_the_patience_is_lost() -> None:
@@ -71,7 +71,7 @@ def test_a_worker_without_a_shared_lock_detects_only_silence(tmp_path: Path) -> 
     assert not line.is_lost()
 
 
-# The sending of parts if receipts are late or missing.
+# A worker sends its parts even if receipts are late or missing.
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The scripts of a run, and the checks before the first session."""
+"""The scripts of a run, and the checks of scripts before the first session."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_an_endless_task_has_no_number_of_turns() -> None:
     assert len(endless.script.steps) == MAX_RECORDED_STEPS
 
 
-# Notices before a run about values that its turns and sessions cannot have.
+# Notices before a run about metrics for which its turns and sessions cannot have values.
 
 
 TALK = {

@@ -1,4 +1,4 @@
-"""Builders of run folders, with recorders of the test or complete."""
+"""Builders of run folders. The folders have recorders that the test controls, or are complete."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def play(recorder: Recorder, sessions: int = 3, worker: int = 0) -> None:
 
 
 def finished(parent: Path, workers: int = 1) -> Path:
-    """Return a run whose recorders have ended, not yet finalized."""
+    """Return a run whose recorders have ended. The run is not finalized."""
     folder, recorders = build_run(parent, workers)
     for worker, recorder in enumerate(recorders):
         play(recorder, worker=worker)
@@ -109,7 +109,7 @@ def rtbench(*words: object) -> Result:
 
 
 def run(folder: Path, days: int = 0, **changes: Any) -> Path:
-    """Write a run that began `days` days after the others."""
+    """Write a run that began `days` days after the run of day 0."""
     return synthetic.write(folder, Plan(sessions=10), started_utc_ns=synthetic.BEGAN_NS + days * DAY_NS, **changes)
 
 

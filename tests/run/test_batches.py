@@ -1,4 +1,4 @@
-"""Rows on disk during a run: the rows that remain after a file was cut, and after the disk was full."""
+"""Rows on disk during a run: which rows remain after a file was truncated, and after the disk was full."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def fail_on_dropped(column: str, row: Mapping[str, Any], why: str) -> None:
 
 
 def read(path: Path) -> list[int]:
-    """Return the rows that the run folder's reader finds in a stream, which has the place of the turns of worker 0."""
+    """Return the rows that the run folder's reader finds in a stream. The stream is in the place of the turns of worker
+    0.
+    """
     return [
         number for batch in files.spooled_batches(path.parents[1], "turns") for number in batch["number"].to_pylist()
     ]
@@ -38,7 +40,7 @@ def read(path: Path) -> list[int]:
 
 @pytest.fixture(autouse=True, scope="module")
 def small_rows() -> Iterator[None]:
-    """Replace the schema of turns by a small one, for speed."""
+    """Replace the schema of turns by a small schema, to make the tests faster."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(files.SCHEMAS, "turns", SCHEMA)
         yield
@@ -141,7 +143,7 @@ def test_a_file_with_junk_at_its_end_has_its_complete_batches(path: Path) -> Non
 
 
 class FullDisk:
-    """An `os.write` that accepts `room` bytes more and then raises; None as `room` is no limit."""
+    """An `os.write` that accepts `room` more bytes and then raises an error. If `room` is None, there is no limit."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._write = os.write
@@ -164,7 +166,7 @@ class FullDisk:
 def test_a_full_disk_neither_loses_nor_duplicates_rows(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int | None]]
 ) -> None:
-    """Each step appends rows and flushes, on a disk with this much room; None is no limit."""
+    """Each step appends rows and flushes them, to a disk with room for this number of bytes; None is no limit."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         disk = FullDisk(monkeypatch)
         path = spool_path(tmp_path_factory.mktemp("run"))

@@ -1,4 +1,4 @@
-"""The contents of a session's log, and its end if the disk is full."""
+"""The contents of a session's log, and how the log ends if the disk is full."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def audio(payload: bytes) -> bytes:
 
 
 class Logged:
-    """A timeline with a log of its own."""
+    """A timeline with its own log."""
 
     def __init__(self, path: Path, *, hide: Callable[[str], str] = str, record_audio: bool = False) -> None:
         self.path = path
@@ -116,7 +116,7 @@ def test_a_logged_delta_has_the_size_and_first_audible_byte_of_its_audio(tmp_pat
 @pytest.mark.parametrize("most", [5, 250_000], ids=["over a limit", "within limits"])
 @pytest.mark.parametrize("record_audio", [False, True])
 def test_matched_and_decoded_deltas_give_the_same_log(tmp_path: Path, record_audio: bool, most: int) -> None:
-    """Each delta is in the log once, in whichever way the timeline handles it."""
+    """Each delta is in the log once, whether the timeline matches or decodes it."""
     came = [audio(LOUD), delta(GA, "transcript", "r1", "hello"), audio(QUIET)]
     understood, matched = (Logged(tmp_path / name, record_audio=record_audio) for name in ("understood", "matched"))
     for logged in (understood, matched):
@@ -181,7 +181,7 @@ def test_the_log_is_flushed_at_the_end_of_a_turn(tmp_path: Path) -> None:
     logged.timeline.apply(inputs.TurnStarted(at(0), build_turn()))
     logged.timeline.apply(inputs.Sent("response.create", at(0), 9))
     logged.receive(created("r1"), audio(LOUD), done("r1"))
-    assert len(logged.path.read_bytes().splitlines()) == 1  # the header of the log
+    assert len(logged.path.read_bytes().splitlines()) == 1  # the one line is the header of the log
     (turn,) = logged.timeline.pop_turns(at(2))
 
     (again,) = replay_log(logged.path).turns
@@ -230,7 +230,7 @@ def test_a_log_that_cannot_be_created_is_reported_once(tmp_path: Path, capsys: p
 
 
 def test_each_type_of_log_line_is_documented() -> None:
-    """The names are on the page; the fields are in the schema, which is made from the docstrings."""
+    """The page contains the names of the types. The schema, which is made from the docstrings, contains the fields."""
     page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
     lines: tuple[Any, ...] = get_args(AnyLine)
 

@@ -1,4 +1,4 @@
-"""The run folder: its name, its document, its tables before and after a clean end."""
+"""The run folder: its name, its document, and its tables before and after a clean end."""
 
 from __future__ import annotations
 
@@ -176,11 +176,11 @@ def test_a_column_above_the_memory_limit_is_refused(
         pass
 
 
-# The hosts of a run: their number of workers, and the delays of their processes.
+# The hosts of a run: the number of workers on each host, and the delays of their processes.
 
 
 def run_on(parent: Path, *names: str) -> Path:
-    """Return a finalized run with a worker on each host; the event loop of number n has a delay of n + 1 ms."""
+    """Return a finalized run with one worker on each host. The event loop of worker n has a delay of n + 1 ms."""
     folder, _ = build_run(parent, 0)
     for number, name in enumerate(names):
         recorder = Recorder(Spool(folder, number), RUN_BEGAN_NS, host=named_host() | {"name": name, "niceness": number})

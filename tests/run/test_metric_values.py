@@ -1,4 +1,4 @@
-"""One definition of a metric, evaluated in two ways: for one turn or session, and for whole tables."""
+"""A metric has one definition, which is evaluated in two ways: for one turn or session, and for whole tables."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def in_ms(metrics_ns: Mapping[str, int]) -> dict[str, float]:
     )
 )
 def test_a_session_and_its_row_have_the_same_metrics(drawn: list[tuple[dict[str, int], int]]) -> None:
-    """Any phases of connecting may be missing."""
+    """Any of the phases of connecting may be missing."""
     sessions = [
         build_session(instants={name: AT_NS + ns for name, ns in instants.items()}, auth_wait_ns=wait_ns)
         for instants, wait_ns in drawn

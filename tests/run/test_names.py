@@ -70,7 +70,8 @@ def test_a_run_whose_name_is_not_utf_8_is_listed_and_in_the_trend(home: Path) ->
 def test_a_killed_run_whose_name_is_not_utf_8_is_closed(home: Path) -> None:
     killed = home / "killed"
     synthetic.write_killed(killed, Plan(sessions=10))
-    writer = {"host": socket.gethostname(), "pid": os.getppid()}  # like the writer's child that finalizes the run
+    # the writer is the parent: this process acts as the child that finalizes the run
+    writer = {"host": socket.gethostname(), "pid": os.getppid()}
     files.write_document(killed, files.read_document(killed) | {"writer": writer})
     killed.rename(home / "runs" / f"{NAME}-killed")
 
@@ -78,7 +79,7 @@ def test_a_killed_run_whose_name_is_not_utf_8_is_closed(home: Path) -> None:
     assert (home / "runs" / f"{NAME}-killed" / "turns.parquet").stat().st_size
 
 
-# Text in rows: secrets are removed, and a column is cleaned exactly as each of its texts.
+# Text in rows: secrets are removed, and a whole column is cleaned with the same result as each of its texts.
 
 
 SECRETS = (Credential("api-key", "of-ours-1"), Credential("Authorization", "two words", "Bearer"))

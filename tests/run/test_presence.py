@@ -1,4 +1,4 @@
-"""An unreadable folder does not hide others, is named, and never counts as missing."""
+"""An unreadable folder does not hide other folders, is named in the output, and never counts as missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Event logs: the input of a session's timeline, written to a file and replayed."""
+"""Event logs: the input of a session's timeline is written to a file and replayed."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ ANYTHING: st.SearchStrategy[Tell] = st.one_of(BEGINS, RECEIVES, RECEIVES, SENDS,
 
 @st.composite
 def conversations(draw: st.DrawFn) -> list[tuple[Tell, int]]:
-    """Draw the events of two turns as (event, ms since the last), with some missing and others added."""
+    """Draw the events of two turns as (event, ms since the last event). Some events are missing, others are added."""
     steps: list[Tell] = [draw(receives(data)) for data in (session_created(), session_updated())]
     for number in (1, 2):
         steps.append(draw(BEGINS))
@@ -195,7 +195,7 @@ def receives(data: bytes) -> st.SearchStrategy[Tell]:
 
 
 def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
-    """Return the events of a turn that the caller speaks, and for which it also requests a response."""
+    """Return the events of a turn in which the caller speaks and also requests a response."""
     append = "input_audio_buffer.append"
     return [
         st.just(put(append, 4800, {"speech_start": MS}, False)),
@@ -217,7 +217,7 @@ def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
 
 
 class StoringTimeline(LoggedTimeline):
-    """A timeline that stores the turns that it delivered."""
+    """A timeline that stores the turns that it has delivered."""
 
     def pop_turns(self, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> list[TurnObservation]:
         self.taken = [*getattr(self, "taken", []), *(turns := super().pop_turns(now_ns, judges))]
@@ -257,7 +257,7 @@ def test_a_replayed_log_gives_the_same_observations(
 
 
 def logged(path: Path, script: PreparedScript, *, record_audio: bool = False) -> tuple[list[TurnObservation], Any]:
-    """Run a session over a transport without a network, with a log; return its turns and its own observation."""
+    """Run a session with a log over a transport without a network. Return its turns and its own observation."""
     transport, listening = GuardedTransport(Service(script.dialect)), Listening()
     transport.transmit = TransmitDelays(2_000, 20 * MS)
     log = EventLog(path, hide=str, record_audio=record_audio)

@@ -1,4 +1,4 @@
-"""The spool stores the parts of workers, and returns them."""
+"""The spool stores the parts of workers and reads them back."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run_folder(tmp_path: Path, *workers: int, ends: bool = True) -> Path:
 
 
 def test_the_part_of_one_worker_is_enough_for_a_run(tmp_path: Path) -> None:
-    """Its rows contain the number of their worker, and the part of one worker is enough for a run."""
+    """The rows of a part contain the number of their worker, so no other part is needed."""
     folder = run_folder(tmp_path, 3, 5)
     for path in folder.glob("spool/*-3.*"):
         path.unlink()

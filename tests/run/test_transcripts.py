@@ -1,4 +1,4 @@
-"""The transcripts of a run: a line per turn, after a clean end and after a kill."""
+"""The transcripts of a run have one line per turn, after a clean end and after a kill."""
 
 from __future__ import annotations
 

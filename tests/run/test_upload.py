@@ -1,4 +1,6 @@
-"""The upload of a complete run folder to a container, file by file; its signature is displayed nowhere."""
+"""The upload of a complete run folder to a container, file by file. The signature in the container's URL is never
+displayed.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +107,7 @@ def test_a_file_that_becomes_a_link_while_others_are_uploaded_is_refused(run: Pa
         (run / "turns.parquet").symlink_to(secret)
 
     with blob_server() as server:
-        server.answers = [503]  # for the event log, which is the first file
+        server.answers = [503]  # the answer to the upload of the event log, which is the first file
         with pytest.raises(UsageError, match=r"turns\.parquet could not be uploaded to .*: it became a link"):
             Uploader(destination_of(server.url, "URL"), wait=swap).upload(run)
 

@@ -37,7 +37,7 @@ BEST: dict[str, Any] = {
 def verdict(
     *metrics: MetricUncertainty, error_p99: float | None = 0.0, p50: float | None = 50.0, **changes: Any
 ) -> Any:
-    """Return the verdict from metrics of several targets, or from the ttfa of one."""
+    """Return the verdict from these metrics of several targets. If none are given, use the `ttfa` of one target."""
     return evaluate_checks(
         ValidityData(metrics or (MetricUncertainty("one", "ttfa", error_p99, p50),), **BEST | changes)
     )
@@ -195,7 +195,7 @@ def test_an_uncertain_transcript_latency_makes_a_run_with_exact_audio_invalid() 
 
 WELL = MetricUncertainty("sim", "ttfa", 0.0, 500.0)
 INEXACT: dict[str, tuple[list[MetricUncertainty], bool, list[tuple[str, float | None, float]]]] = {
-    # (metrics, whether the run is valid, the uncertain metrics: name, uncertainty, limit)
+    # (metrics, whether the run is valid, the name, uncertainty and limit of each uncertain metric)
     "a headline metric": ([MetricUncertainty("sim", "ttfa", 9.0, 500.0)], False, [("ttfa", 9.0, 5.0)]),
     "another metric than the headline leaves the run valid":
         ([WELL, MetricUncertainty("sim", "response_total", 30.0, 2_000.0),
@@ -308,7 +308,7 @@ def test_the_remedy_of_missing_data_is_the_refusal_of_the_worker() -> None:
     assert check.remedy == f"{refused}; then repeat the run"
 
 
-# The uncertainty of metrics in rows, and in the verdict of a recorded run.
+# The uncertainty of metrics in rows, and the uncertainty in the verdict of a recorded run.
 
 
 STORED = Path(__file__).parents[1] / "reports" / "stored"
@@ -336,7 +336,7 @@ def test_the_true_value_is_within_the_bound(begin: Slack, end: Slack, data: Any)
 
 
 def test_the_bound_is_tight() -> None:
-    assert uncertainty_ns((0, 9), (30, 0)) == 39  # the request left later, the answer came earlier
+    assert uncertainty_ns((0, 9), (30, 0)) == 39  # the request left later than stated, and the answer came earlier
     assert uncertainty_ns((50, 0), (30, 0)) == 50
 
 
@@ -460,7 +460,7 @@ LATE = {"uncertainties_ns": {"first_audible": 99 * MS}, "widths_ns": {"speech_en
 FAILED = build_observation(outcome="failed:x", uncertainties_ns=EXACT | {"first_audio": 99 * MS})
 UNREADY = build_session(uncertainties_ns={"session_created": 9 * MS, "opened": 0})
 INEXACT_RUNS: dict[str, tuple[list[Any], list[Any], bool, list[str]]] = {
-    # (turns, sessions; whether the run is valid, the uncertain metrics)
+    # (turns, sessions; whether the run is valid, the names of the uncertain metrics)
     "an uncertain response end leaves the run valid":
         ([build_observation(uncertainties_ns=EXACT | {"response_done": 99 * MS})], [], True, ["response_total"]),
     # The load generator is not the bottleneck if a voice cannot be distinguished from the noise behind it.

@@ -1,4 +1,4 @@
-"""Connections of tests to a simulator, with a timeout for a busy machine."""
+"""Connections from tests to a simulator, with a timeout that is long enough for a busy machine."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def _types(ga: bool) -> TypeAdapter[Any]:
 
 
 def assert_typed(dialect: WireDialect, events: list[dict[str, Any]]) -> None:
-    """Assert that each event is valid for the SDK's type in every field."""
+    """Assert that every field of each event is valid for the SDK's type of the event."""
     for event in events:
         typed = _types(dialect.names is GA).validate_python(event)
         assert typed.type == event["type"]

@@ -1,4 +1,4 @@
-"""A call with the simulated agent: the delay of its speech, as it depends on the load of the server."""
+"""A call with the simulated agent: how the delay of the agent's speech depends on the load of the server."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests.simulator.builders import AT_NS, LATER_NS, MS, REPLY, build_profile, 
 SPEECH_MS = 600
 FORMAT: AudioFormatName = "pcm16@16000"
 SPOKEN_NS = AT_NS + (SPEECH_MS + SILENCE_MS) * MS
-"""The instant at which the caller has been silent for long enough."""
+"""The instant at which the caller's silence is long enough to end the turn."""
 DELAY_NS = 300 * MS
 
 
 def build_agent(servers: ResponseSlots | None = None, **changes: Any) -> AgentBehaviour:
-    """Return an agent that answers 300 ms after it detected the end of speech, and does not greet."""
+    """Return an agent that does not greet, and that answers 300 ms after it detected the end of speech."""
     delays = replace(default_profile().delays, first_audio=LogNormal(300, 300))
     profile = build_profile(delays=delays, agent=AgentSettings(greets=False), **changes)
     rng, ids = np.random.default_rng(1), Ids("a" * 12)
@@ -35,7 +35,7 @@ def build_agent(servers: ResponseSlots | None = None, **changes: Any) -> AgentBe
 
 
 def answer_of(agent: AgentBehaviour) -> list[OutgoingEvent]:
-    """Return the output of the agent to a caller who has spoken once."""
+    """Return the output of the agent after the caller has spoken once."""
     audio = sound(SPEECH_MS, SILENCE_MS, name=FORMAT)
     size = RATED_FORMATS[FORMAT].bytes_per_s * FRAME_MS // 1000
     for place, begin in enumerate(range(0, len(audio), size), 1):

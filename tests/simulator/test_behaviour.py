@@ -1,4 +1,4 @@
-"""Client events in, server events out: the orders and rules of the service."""
+"""The client sends events, and the simulator answers with events in the order and by the rules of the service."""
 
 from __future__ import annotations
 
@@ -297,7 +297,7 @@ def test_obfuscation_pads_text_deltas_but_not_audio() -> None:
     assert not any("obfuscation" in event for event in events if event["type"].endswith("audio.delta"))
 
 
-# Any events of a client.
+# Tests with random events of a client.
 
 SENSIBLE = st.sampled_from(
     [
@@ -384,7 +384,7 @@ def test_any_events_are_handled_and_each_response_is_done_once(
 
 @pytest.mark.parametrize("dialect", [AZURE_GA, AZURE_PREVIEW])
 def test_a_null_leaves_a_setting_unchanged(dialect: WireDialect) -> None:
-    """Clients that send the SDK's types in full send a null for each unset field."""
+    """Clients that send all fields of the SDK's types send a null for each field that is not set."""
     voice: dict[str, Any] = (
         {"type": "realtime", "audio": {"output": {"voice": None}, "input": None}}
         if dialect.names is GA
@@ -417,7 +417,7 @@ AUDIO_TOKENS = REPLY.audio_ms // 50
 WHOLE = WORDS + AUDIO_ANSWER_TEXT_TOKENS + AUDIO_TOKENS
 LEAD = 3
 FIRST_WITH_AUDIO = LEAD + AUDIO_ANSWER_TEXT_TOKENS + 1
-"""The smallest limit that has room for a token of audio after the transcript that precedes it."""
+"""The smallest limit that allows one token of audio, after the transcript that precedes the audio."""
 
 
 def create_with_limit(

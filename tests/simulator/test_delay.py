@@ -83,12 +83,13 @@ def test_a_delay_is_not_negative_and_reproducible_by_its_seed(delay: Delay, seed
     assert one == other >= 0
 
 
-# The drift is a stationary Gaussian process with exponential autocorrelation, and a function of instant and seed.
+# The drift is a stationary Gaussian process with exponential autocorrelation. It is a function of the instant and the
+# seed.
 
 
 SD, TIME_CONSTANT_S = 0.3, 20.0
 SEEDS = 2000
-FAR_NS = 90 * 86_400 * 10**9  # a host with an uptime of three months
+FAR_NS = 90 * 86_400 * 10**9  # the clock of a host with an uptime of three months
 
 
 @cache

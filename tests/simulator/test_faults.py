@@ -1,4 +1,4 @@
-"""A fault is read from a profile or from one line, with the same result."""
+"""A fault can be read from a profile or from a single line; the result is the same."""
 
 from __future__ import annotations
 

@@ -243,14 +243,14 @@ def test_speech_during_a_part_closes_it_and_starts_no_further_part(place: int) -
     assert_typed(AZURE_GA, events)
 
 
-# Fillers as Azure Voice Live speaks them if a session requests them: before a late answer, and during function calls.
+# Fillers that Azure Voice Live speaks before a late answer and during function calls, if a session requests them.
 
 
 STATIC = {"type": "static_interim_response", "texts": ["One moment."]}
 
 
 def asking(*triggers: str, first_audio_ms: float = 3_000, **setting: Any) -> Behaviour:
-    """Return a session that requests fillers, may call a function in each turn, and answers after `first_audio_ms`."""
+    """Return a session with fillers. It may call a function in each turn and answers after `first_audio_ms`."""
     delays = default_profile().delays
     slow = {name: LogNormal(first_audio_ms, first_audio_ms) for name in ("first_audio", "first_text")}
     changes: dict[str, Any] = {"delays": delays.__class__(**vars(delays) | slow), "functions": FunctionCalls(share=0.0)}

@@ -1,4 +1,4 @@
-"""Sessions with the simulated GPT-Live without a network: its answers and its delegations."""
+"""Sessions with the simulated GPT-Live, without a network: its answers and its delegations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ replies = cache(load_replies)
 
 
 class Service:
-    """A `tests.memory_transport.LivePeer` with one simulated session that delegates a share of its answers."""
+    """A `tests.memory_transport.LivePeer` with one simulated session. The session delegates a share of its answers."""
 
     def __init__(self, delegates: float) -> None:
         profile = replace(default_profile(), delegates=delegates)

@@ -1,4 +1,4 @@
-"""The truth log has one JSON object per line, and is readable even if it is not complete."""
+"""The truth log has one JSON object per line. A log that is not complete can be read, too."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def written(path: Path) -> Path:
 
 
 def out(type: str, due_ns: int, start_ns: int, end_ns: int | None, frame: int, **more: Any) -> dict[str, Any]:
-    """Return the line of an event that was sent."""
+    """Return the log line of an event that the simulator sent."""
     line = {"session": "sess_1", "direction": "out", "type": type, "due_ns": due_ns, "send_start_ns": start_ns,
             "send_end_ns": end_ns, "response": None, "audio_bytes": 0, "frame_bytes": frame}  # fmt: skip
     return line | more
 
 
 def received(type: str, at_ns: int, source: str = "kernel", **more: Any) -> dict[str, Any]:
-    """Return the line of an event that was received."""
+    """Return the log line of an event that the simulator received."""
     line = {"session": "sess_1", "direction": "in", "type": type, "at_ns": at_ns, "earliest_ns": at_ns,
             "timestamp_source": source, "event_id": None, "response": None}  # fmt: skip
     return line | more
@@ -115,7 +115,7 @@ def test_an_existing_log_is_replaced(tmp_path: Path) -> None:
 
 def test_lines_of_two_writers_do_not_mix(tmp_path: Path) -> None:
     first = GroundTruthLog(tmp_path / "truth.jsonl", "default", 1)
-    second = copy.copy(first)  # as after a fork
+    second = copy.copy(first)  # a copy, as a fork makes one
     second._lines = []
 
     for number in range(2000):

@@ -1,4 +1,4 @@
-"""Upgrade requests, accepted or refused as by the services."""
+"""The simulator accepts and refuses upgrade requests in the same way as the services."""
 
 from __future__ import annotations
 

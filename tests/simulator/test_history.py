@@ -46,7 +46,7 @@ from tests.simulator.sdk_types import assert_typed
 
 DIALECTS = (AZURE_GA, AZURE_PREVIEW)
 EXACT = TokenCache(block_tokens=1)
-"""A cache that finds every equal prefix, to the token."""
+"""A cache that finds equal prefixes of any length, because its blocks have one token."""
 IMAGE = "data:image/png;base64,iVBORw0KGgo="
 
 
@@ -72,13 +72,15 @@ def text(letters: int) -> dict[str, Any]:
 
 
 def written(dialect: WireDialect = AZURE_GA, **response: Any) -> dict[str, Any]:
-    """Return a response.create with short instructions; each answer is text with the same number of tokens."""
+    """Return a response.create with short instructions. Each answer to it is text, always with the same number of
+    tokens.
+    """
     kinds = "output_modalities" if dialect.names is GA else "modalities"
     return {"type": "response.create", "response": {kinds: ["text"], "instructions": "Hum.", **response}}
 
 
 def usage(behaviour: Behaviour, *events: dict[str, Any]) -> dict[str, Any]:
-    """Return the usage of the one response to the events."""
+    """Send the events, which cause one response; return the usage of this response."""
     usage_fields: dict[str, Any] = done(answers(behaviour, *events))["usage"]
     return usage_fields
 
@@ -158,7 +160,8 @@ class TokenAccount:
         self.behaviour = build_behaviour(cache=EXACT)
         self.items: list[tuple[str, tuple[int, int, int]]] = []
         self.spoken_ms: dict[str, int] = {}
-        self.read: list[tuple[str, tuple[int, int, int]]] = []  # by the last response, with the instructions
+        # the items that the last response read, and its instructions
+        self.read: list[tuple[str, tuple[int, int, int]]] = []
 
     def change(self, kind: str, value: Any) -> None:
         if kind in ("speak", "write"):
@@ -206,7 +209,7 @@ class TokenAccount:
             self.items[place] = item_id, (0, -(-self.spoken_ms[item_id] // 50), 0)
 
     def expect(self, details: dict[str, Any]) -> None:
-        """Check the input tokens that a response reports against the account."""
+        """Check that the input tokens that a response reports agree with the account."""
         now = [("Hum.", (1, 0, 0)), *self.items]
         same = list(takewhile(lambda pair: pair[0] == pair[1], zip(now, self.read, strict=False)))
         assert kinds(details) == tuple(map(sum, zip(*(tokens for _, tokens in now), strict=True)))
@@ -223,7 +226,7 @@ def test_the_usage_of_a_conversation_is_the_sum_of_its_items_after_any_changes(c
     account.change("write", None)
 
 
-# Reading takes time.
+# The time that the model takes to read the conversation.
 
 
 @pytest.mark.parametrize(
@@ -258,7 +261,7 @@ def test_the_truth_log_has_the_input_tokens_and_the_status_of_a_response() -> No
 
 
 def truncating(truncation: Any, limit_tokens: int | None = 101, **changes: Any) -> Behaviour:
-    """Return a session of a model that reads 100 tokens after the short instructions."""
+    """Return a session of a model that reads at most 100 tokens in addition to the short instructions."""
     behaviour = build_behaviour(context_limit_tokens=limit_tokens, cache=EXACT, **changes)
     answers(behaviour, session_update(AZURE_GA, truncation=truncation))
     return behaviour
@@ -324,8 +327,7 @@ def test_the_newest_item_is_read_even_if_it_exceeds_the_context() -> None:
     assert usage(truncating("auto"), text(4000), written())["input_tokens"] == 1 + 1000
 
 
-# A truncation shortens an item: its audio, transcript and tokens, and the length against which later truncations are
-# checked.
+# A truncation shortens an item: its audio, its transcript, its tokens, and the length that limits later truncations.
 
 
 LENGTH_MS = REPLY.audio_ms
@@ -338,7 +340,7 @@ def create_in(dialect: WireDialect, name: AudioFormatName) -> dict[str, Any]:
 
 
 def spoken(behaviour: Behaviour, message: dict[str, Any] = CREATE) -> str:
-    """Return the id of the item of a complete response."""
+    """Create a response, complete it, and return the id of its item."""
     item_id: str = one(answers(behaviour, message), "output_item.added")["item"]["id"]
     return item_id
 

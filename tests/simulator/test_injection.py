@@ -1,4 +1,4 @@
-"""The effect of faults on the events of a behaviour, with the instants of the test."""
+"""The effect of faults on the events of a behaviour. The test chooses the instants."""
 
 from __future__ import annotations
 
@@ -101,7 +101,8 @@ def test_a_fault_of_a_connection_is_injected_before_the_event_of_its_place(
 
     assert done.count(struck) == 1
     assert (types(sent(ahead)) or [""])[-1] == (behind or "")
-    assert len(sent(done)) == len(events_of(build_behaviour()))  # the events after it, if the connection continues
+    # the events after the fault are sent, too, if the connection continues
+    assert len(sent(done)) == len(events_of(build_behaviour()))
 
 
 def test_events_after_a_stall_are_sent_later_with_new_due_times() -> None:
@@ -246,7 +247,8 @@ def test_a_response_can_be_ended_early(line: str, status: str, details: dict[str
 
     assert (final["status"], final["status_details"]) == (status, details)
     behaviour.receive(CREATE, AT_NS + 100 * SECOND)
-    assert "response.created" in types(list(behaviour.due(FOREVER_NS)))  # it is no longer active
+    # the next response can begin, so the ended one is no longer active
+    assert "response.created" in types(list(behaviour.due(FOREVER_NS)))
 
 
 def test_a_response_without_audio_has_no_audio_tokens() -> None:

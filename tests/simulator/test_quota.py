@@ -1,4 +1,4 @@
-"""Quotas are used up, and report how long until there is room again."""
+"""Quotas are used up; a refusal reports the time until the quota has room again."""
 
 from __future__ import annotations
 
@@ -218,14 +218,14 @@ def test_a_failed_response_does_not_change_the_cache() -> None:
     assert usage["input_token_details"]["cached_tokens"] >= 960
 
 
-# Responses that wait for one of a number of response slots.
+# Responses that wait for a free response slot.
 
 
 Span = tuple[int, int]
 
 
 def span_ns(seed: int, **shared: Any) -> Span:
-    """Return the instants at which a session's response, requested at AT_NS, is created and done."""
+    """Return the instants at which a session's response is created and done. The client requests it at AT_NS."""
     events = answers(build_behaviour(seed=seed, **shared), CREATE)
     return one(events, "response.created")["due_ns"], one(events, "response.done")["due_ns"]
 
@@ -240,7 +240,7 @@ def test_with_one_slot_a_response_waits_for_the_one_before() -> None:
 
 
 def test_open_sessions_above_the_limit_slow_down_responses() -> None:
-    """The delay of a response grows; its pace after that does not change."""
+    """The response begins later. After its beginning, the pace of its events is unchanged."""
     alone, servers = span_ns(3), ResponseSlots()
     slow: dict[str, Any] = {"servers": servers, "slowdown": Slowdown(sessions=2, per_session=0.5)}
     others = [build_behaviour(seed=seed, **slow) for seed in range(2)]

@@ -1,4 +1,4 @@
-"""The parts of a response, and the due times of each."""
+"""The parts of a response, and the due times of each part."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def planned(content: ResponseContent, asked: ResponseRequest, seed: int = 1, **c
 
 
 def first_ns(plan: ResponsePlan, part: int, *, audio: bool) -> int:
-    """Return the due time of the first delta of a part; for audio, of its first block."""
+    """Return the due time of the first delta of a part. For audio, this is the time of the first block."""
     return next(delta.due_ns for delta in plan.parts[part].schedule.deltas if delta.audio is audio)
 
 
@@ -125,7 +125,7 @@ def test_a_burst_waits_for_its_last_event(size: int) -> None:
     assert dues == [min(due - due % size + size - 1, 6) for due in range(7)]
 
 
-# Several series of steps, merged by their instants.
+# Several series of steps are merged in the order of their instants.
 
 
 def outbox() -> Outbox:
@@ -142,7 +142,7 @@ def due(planned: Outbox, now_ns: int) -> list[tuple[int, str]]:
 
 Steps = list[tuple[int, str]]
 COMES: dict[str, tuple[list[Steps], int, Steps, int | None]] = {
-    # (series, now, the steps that are due, the due time of the next)
+    # (series, the current time, the steps that are due, the due time of the next step)
     "steps are ordered by time and then by insertion":
         ([[(10, "a1"), (30, "a2")], [(10, "b1"), (20, "b2")]], 30,
          [(10, "a1"), (10, "b1"), (20, "b2"), (30, "a2")], None),

@@ -1,4 +1,4 @@
-"""Speech begins and ends at frames that do not depend on how the audio was divided."""
+"""Speech begins and ends at frames that do not depend on how the client divided the audio."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def input_audio(
 class SpeechChange(NamedTuple):
     """A start or an end of speech.
 
-    `frame`: its first or last active frame; `detected_frame`: the number of frames after which it was detected.
+    `frame`: the first active frame (at a start) or the last one (at an end); `detected_frame`: the number of frames
+    after which the change was detected.
     """
 
     began: bool
@@ -45,7 +46,9 @@ class SpeechChange(NamedTuple):
 
 
 def changes(frames: str, silence_ms: float, stream: InputAudio | None = None) -> Iterator[SpeechChange]:
-    """Yield the changes that are detected in frames of 10 ms; # is an active frame, . is not."""
+    """Yield the changes that are detected in frames of 10 ms. In `frames`, # is an active frame and . is an inactive
+    one.
+    """
     stream = stream or InputAudio()
     stream.silence_ms = silence_ms
     audio = b"".join(RATED_FORMATS["pcm16"].encode(noise(240, 3277 if frame == "#" else 0)) for frame in frames)
@@ -134,7 +137,7 @@ def test_speech_ends_exactly_after_its_silence(frames: str, silence_ms: int) -> 
             assert frames[change.frame : change.detected_frame] == "#" + "." * (silence_ms // 10)
 
 
-# The stream of input audio maintains its clock and its positions with any formats and chunks.
+# The stream of input audio has the right clock and positions with any format and any size of chunks.
 
 
 NAMES: tuple[AudioFormatName, ...] = tuple(RATED_FORMATS)
@@ -144,7 +147,7 @@ SILENCE_MS = 200
 def speech_in(
     audio: bytes, sizes: Sequence[int] = (4800,), name: AudioFormatName = "pcm16", stream: InputAudio | None = None
 ) -> list[SpeechEdge]:
-    """Return the changes that are detected in audio that is appended in pieces of these sizes, cyclically."""
+    """Append the audio in pieces of these sizes, which repeat. Return the changes that are detected."""
     stream = stream or InputAudio()
     stream.silence_ms = SILENCE_MS
     found: list[SpeechEdge] = []

@@ -1,4 +1,4 @@
-"""Bytes are sent immediately, or wait in order; received bytes have a timestamp."""
+"""A stream sends bytes immediately, or queues them in order; received bytes have a timestamp."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_peer_that_does_not_read_is_disconnected_at_the_backlog_limit(monkeypa
     with_pair(check)
 
 
-# The order of due times over all connections.
+# The order of due times across all connections.
 
 
 PLANS = st.lists(st.tuples(st.sampled_from("abcd"), st.one_of(st.none(), st.integers(0, 20))))
@@ -181,7 +181,7 @@ def test_an_entry_planned_again_during_a_take_is_taken_again() -> None:
 
 @dataclass(eq=False)
 class RecordingSender:
-    """A sender that records its lateness, and the order of all senders."""
+    """A sender that records its own lateness, and the order in which all senders run."""
 
     called: list[RecordingSender]
     due_ns: int = 0
@@ -196,7 +196,7 @@ class RecordingSender:
 
 
 def run_senders(*delays_ms: float, fails: int | None = None) -> list[RecordingSender]:
-    """Return senders with these delays, after all of them have sent."""
+    """Run senders with these delays; return them after all have sent."""
 
     async def run() -> list[RecordingSender]:
         loop = asyncio.get_running_loop()

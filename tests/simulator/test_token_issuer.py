@@ -1,4 +1,4 @@
-"""The identity endpoint answers as that of App Service, or fails as configured."""
+"""The identity endpoint answers as the endpoint of App Service does, or fails as configured."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_share_of_requests_depends_only_on_the_seed() -> None:
     assert 10 < struck[0].count(500) < 40
 
 
-# Tokens have the form of those of Entra ID, are valid for exactly the stated time, and differ by a number.
+# Tokens have the form of Entra ID's tokens, are valid for exactly the stated time, and each has a different number.
 
 
 BETWEEN_SECONDS_S = 1_800_000_000.5

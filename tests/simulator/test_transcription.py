@@ -1,4 +1,4 @@
-"""Transcription: in sessions that only transcribe, which send no answers, and in sessions with answers."""
+"""Transcription in two kinds of sessions: those that only transcribe and send no answers, and those with answers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def transcriber(dialect: WireDialect, *settings: Any, profile: TranscriptSetting
 
 
 def transcribe_audio(behaviour: Behaviour) -> list[dict[str, Any]]:
-    """Return the events after 2.4 s of audio that the client commits."""
+    """Append and commit 2.4 s of audio; return the events after that."""
     return answers(behaviour, append(2400), COMMIT)
 
 
@@ -84,7 +84,7 @@ def test_a_transcription_session_has_its_own_event_and_session_types(dialect: Wi
         assert_typed(dialect, [created, updated])
     else:
         assert updated["session"]["input_audio_transcription"] == {"model": "gpt-4o-transcribe"}
-        # the SDK's documentation of the key: it is absent if a session is updated by WebSocket
+        # the SDK documents that this key is absent if a session is updated by WebSocket
         secret = {"client_secret": {"value": "", "expires_at": 0}}
         assert_typed(dialect, [updated | {"session": updated["session"] | secret}])
 
@@ -201,7 +201,7 @@ AZURE = (AZURE_GA, AZURE_PREVIEW)
 
 
 def transcribed(behaviour: Behaviour) -> list[dict[str, Any]]:
-    """Return the events of transcription after 2.3 s of audio that the client commits."""
+    """Append and commit 2.3 s of audio; return the events of its transcription."""
     behaviour.receive(append(2300), AT_NS)
     behaviour.receive(COMMIT, AT_NS)
     return [event for event in drain(behaviour) if "transcription" in event["type"]]

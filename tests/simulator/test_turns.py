@@ -144,7 +144,7 @@ def test_turn_detection_can_be_disabled_and_enabled(dialect: WireDialect) -> Non
     assert one(on, "speech_stopped")["audio_end_ms"] == 1700
 
 
-# Any events of a client.
+# Tests with random events of a client.
 
 IDLE = VAD | {"idle_timeout_ms": 5_000}
 DETECTIONS = st.sampled_from([
@@ -226,7 +226,7 @@ def test_semantic_vad_waits_for_its_drawn_silence(dialect: WireDialect) -> None:
 
 
 def answered(behaviour: Behaviour) -> tuple[list[dict[str, Any]], float]:
-    """Return the events of a response that the client requested, and the time in ms at which its playback would end."""
+    """Request a response; return its events, and the time in ms at which its playback would end."""
     behaviour.receive(CREATE, AT_NS)
     events = drain(behaviour, AT_NS + 4 * SECOND)
     first_ns = next(event["due_ns"] for event in events if event["type"].endswith("audio.delta"))
@@ -289,7 +289,7 @@ def test_an_idle_timeout_does_not_interrupt_a_response() -> None:
 
 
 def spoken_over(behaviour: Behaviour, audio: bytes) -> list[dict[str, Any]]:
-    """Return the events of a response that the client requested, with audio of the caller from 1 s later on."""
+    """Request a response, and send the caller's audio from 1 s later on; return the events of the response."""
     behaviour.receive(CREATE, AT_NS)
     events = drain(behaviour, AT_NS + SECOND)
     return events + talk(behaviour, audio, AT_NS + SECOND)
@@ -323,7 +323,7 @@ def test_an_uninterruptible_response_continues_and_the_turn_gets_no_response() -
     assert one(events, "committed")["item_id"]
 
 
-# A VAD may ignore short sounds and speech over a reply: it reports nothing, and the reply continues.
+# A VAD may ignore short sounds, and speech during a reply. In both cases it reports nothing, and the reply continues.
 
 
 DEAF = SpeechDetection(ignored_barge_in_share=1.0)

@@ -1,4 +1,6 @@
-"""Client events that the services refuse are refused with the same code and parameter; all others are accepted."""
+"""The simulator refuses the client events that the services refuse, with the same code and parameter, and accepts all
+others.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from tests.simulator.builders import answers, build_behaviour, function, session
 IN_GA, IN_PREVIEW = (AZURE_GA, OPENAI_GA), (AZURE_PREVIEW, OPENAI_PREVIEW)
 EVERYWHERE = (*IN_GA, *IN_PREVIEW)
 TAKEN = None
-Verdict = tuple[str, str | None] | None  # code and param of the error; None if accepted
+Verdict = tuple[str, str | None] | None  # the code and param of the error; None if the event is accepted
 
 LONG_ID = "i" * 33
 PNG = "data:image/png;base64,iVBORw0KGgo="
@@ -91,7 +93,7 @@ SETTINGS: list[tuple[tuple[WireDialect, ...], dict[str, Any], Verdict]] = [
     (EVERYWHERE, {"tool_choice": "sometimes"}, ("invalid_value", "session.tool_choice")),
     (EVERYWHERE, {"tool_choice": {"type": "function", "name": "f"}}, TAKEN),
     (EVERYWHERE, {"tool_choice": {"type": "function", "function": {"name": "f"}}},
-     ("missing_required_parameter", "session.tool_choice.name")),  # reported by a user of Azure
+     ("missing_required_parameter", "session.tool_choice.name")),  # a user of Azure reported this verdict
     (EVERYWHERE, {"tool_choice": {"type": "odd"}}, ("invalid_value", "session.tool_choice.type")),
     (IN_GA, {"truncation": "auto"}, TAKEN),
     (IN_GA, {"truncation": {"type": "retention_ratio", "retention_ratio": 0.8}}, TAKEN),
@@ -129,7 +131,8 @@ HEARING: list[tuple[tuple[WireDialect, ...], str, Any, Verdict]] = [
     (IN_GA, "transcription", {"model": "gpt-realtime-whisper", "delay": "long"}, ("invalid_value", ".delay")),
     (EVERYWHERE, "transcription", {"model": "whisper-1", "enabled": True}, ("unknown_parameter", ".enabled")),
     ((OPENAI_GA, *IN_PREVIEW), "transcription", {"model": "whisper-9"}, ("invalid_value", ".model")),
-    ((AZURE_GA,), "transcription", {"model": "my-transcriber"}, TAKEN),  # in Azure it is the name of a deployment
+    # in Azure, the model is the name of a deployment
+    ((AZURE_GA,), "transcription", {"model": "my-transcriber"}, TAKEN),
     (EVERYWHERE, "transcription", None, TAKEN),
     (EVERYWHERE, "turn_detection", None, TAKEN),
     (EVERYWHERE, "turn_detection", {"type": "server_vad", "threshold": 0.7}, TAKEN),
@@ -194,7 +197,7 @@ OTHERS: list[tuple[tuple[WireDialect, ...], dict[str, Any], Verdict]] = [
 
 
 def hearing(dialect: WireDialect, key: str, value: Any) -> tuple[dict[str, Any], str]:
-    """Return the update that sets `key`, which has its GA name, and the path of the setting."""
+    """Return the update that sets `key`, and the path of the setting in the dialect. `key` is the name in GA."""
     if dialect.names is GA:
         return session_update(dialect, audio={"input": {key: value}}), f"session.audio.input.{key}"
     preview = {"noise_reduction": "input_audio_noise_reduction", "transcription": TRANSCRIPTION}.get(key, key)

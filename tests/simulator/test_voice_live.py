@@ -1,4 +1,4 @@
-"""Sessions of Azure Voice Live: the events of preview, and settings of its own."""
+"""Sessions of Azure Voice Live: it has the events of preview, and additional settings."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_audio_of_16_khz_has_its_correct_duration() -> None:
         behaviour.receive({"type": "input_audio_buffer.append", "audio": chunk}, AT_NS + begin // 32 * MS)
     events = drain(behaviour)
 
-    assert one(events, "speech_started")["audio_start_ms"] == 0  # 300 ms minus the padding
+    assert one(events, "speech_started")["audio_start_ms"] == 0  # 300 ms minus the padding of 300 ms
     assert one(events, "speech_stopped")["audio_end_ms"] == 300 + 800 + 500
 
 

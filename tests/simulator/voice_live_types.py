@@ -10,13 +10,13 @@ from azure.ai.voicelive.models import ServerEvent, _models
 
 NAMES = vars(_models) | {"_models": models, "_unions": _unions}
 UNSAID = {"rate_limits.updated"}
-"""Events of preview for which this client has no model, and which it ignores."""
+"""Events of preview that this client ignores, because it has no model for them."""
 OF_REQUESTS = {_models.RequestAudioContentPart: {"audio"}}
-"""Fields that only a client sends: an item from a service contains no audio."""
+"""Fields that only a client sends. For example, an item from a service contains no audio."""
 
 
 def assert_voice_live(events: list[dict[str, Any]]) -> None:
-    """Assert that the client knows each event, and that all required fields are present at any depth."""
+    """Assert that the client knows each event, and that no required field is missing at any depth."""
     for event in events:
         model = ServerEvent._deserialize(event, [])
         if event["type"] not in UNSAID:

@@ -18,7 +18,7 @@ LOAD_TEST = DEPLOY / "azure-load-testing" / "load-test.yaml"
 
 
 IMAGE = re.compile(r"[a-z0-9-]+:\d+(\.\d+)*(-slim)?")
-"""A name with a version, and without a registry."""
+"""The name of an image with a version, and without a registry."""
 
 
 def documents(path: Path) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Shells complete the commands and their options: the installed scripts, in the installed shells."""
+"""Shells complete the commands and their options. The tests use the installed scripts in the installed shells."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_shell_completes_commands_and_options(shell: str, line: str, completed
 
 
 def script(shell: str) -> str:
-    """Return what `rtbench --show-completion` prints in this shell."""
+    """Return the script that `rtbench --show-completion` prints in this shell."""
     environment = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     command = [str(COMMANDS / "rtbench"), "--show-completion", shell]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout

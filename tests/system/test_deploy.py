@@ -1,4 +1,6 @@
-"""The image, the manifests and the load test of docs/deploy are valid for their readers, and their options exist."""
+"""The image, the manifests and the load test of docs/deploy are valid for the programs that read them. The options in
+them exist.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,7 @@ def test_the_load_test_names_existing_files_and_a_wheel() -> None:
 
 
 def jobs() -> dict[str, tuple[Any, Any]]:
-    """Return each Job of the run, with its container."""
+    """Return each Job of the run together with its container, by name."""
     specs = {each["metadata"]["name"]: each["spec"] for each in documents(JOB) if each["kind"] == "Job"}
     return {name: (spec, *spec["template"]["spec"]["containers"]) for name, spec in specs.items()}
 
@@ -168,7 +170,10 @@ def test_manifests_contain_no_key_and_no_signature() -> None:
 
 
 def instructions() -> list[tuple[str, str]]:
-    """Return (instruction, the rest) for each line of the Dockerfile; lines that end with a backslash are joined."""
+    """Return (instruction, the rest of the line) for each line of the Dockerfile. Lines that end with a backslash are
+    joined
+    with the next line.
+    """
     text = re.sub(r"\\\n\s*", "", (DEPLOY / "Dockerfile").read_text())
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
@@ -264,7 +269,7 @@ def entry_point(folder: Path, *words: str, locust: str = SAYS, **environment: st
 
 @pytest.fixture
 def left(tmp_path: Path) -> dict[str, str]:
-    """Return the environment of a worker that uploads, with one of its runs still on disk."""
+    """Return the environment of a worker that uploads its runs. One of these runs is still on disk."""
     (tmp_path / "runs" / "left").mkdir(parents=True)
     (tmp_path / "runs" / "left" / "run.json").write_text("{}")
     (tmp_path / "runs" / "other").mkdir()
@@ -281,7 +286,7 @@ def test_a_worker_uploads_its_remaining_runs_and_keeps_the_exit_status(tmp_path:
 
 
 def test_a_worker_uploads_its_remaining_runs_after_sigterm(tmp_path: Path, left: dict[str, str]) -> None:
-    """The signal reaches Locust, which takes some time; its remaining runs are uploaded after that."""
+    """The signal reaches Locust, which takes some time to end. After that, the remaining runs are uploaded."""
     waits = 'trap "echo told; sleep 0.2; echo ended; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
     with entry_point(tmp_path, "--worker", locust=waits, **left) as process:
         assert process.stdout is not None
@@ -323,7 +328,10 @@ def test_sources_of_the_image_exist_and_are_not_ignored() -> None:
 
 
 def test_the_load_of_the_compose_file_shares_the_network_of_the_simulator() -> None:
-    """Plain ws:// is only for loopback: the load uses the network of the simulator, after that listens."""
+    """Plain ws:// is only allowed on loopback, so the load uses the network of the simulator. It starts after the
+    simulator
+    listens.
+    """
     services = documents(COMPOSE)[0]["services"]
     url = services["load"]["environment"]["LOCUST_URL"]
     port = services["simulator"]["command"][-1]

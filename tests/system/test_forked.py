@@ -1,4 +1,4 @@
-"""A process from a fork server cannot detect it: its environment is the same as that of a started process."""
+"""A process cannot detect that it comes from a fork server: its environment equals that of a started process."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ print("to stderr", file=sys.stderr)
 
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder, and prepare its module `look`."""
+    """Return a folder for the module `look`, and prepare the fork server for this module."""
     monkeypatch.setitem(forked.PREPARATIONS, ("look",), "import decimal")
     monkeypatch.setitem(forked.PROGRAMS, "import decimal", "import decimal")
     return tmp_path
@@ -57,7 +57,8 @@ def both(command: list[str], **how: Any) -> list[subprocess.CompletedProcess[str
         **{name: value for name, value in how.items() if name not in ("capture_output", "text", "timeout")},
     ) as process:  # fmt: skip
         output, errors = process.communicate(given, timeout=GUARD_S)
-    assert process._status_socket is not None  # otherwise it was started, and this test would check nothing
+    # if it is None, the process was started, and this test would check nothing
+    assert process._status_socket is not None
     return [*ended, subprocess.CompletedProcess(command, process.returncode, output, errors)]
 
 
@@ -80,7 +81,7 @@ def test_a_forked_process_has_the_environment_of_a_started_one(
     assert (fork.returncode, fork.stderr) == (started.returncode, started.stderr)
     assert fork.stdout.splitlines()[1:] == started.stdout.splitlines()[1:] == ["at exit"]
     seen, expected = (json.loads(ended.stdout.splitlines()[0]) for ended in (fork, started))
-    if not session:  # a fork server has its own session
+    if not session:  # a fork server has its own session, so the value differs
         del seen["leads"], expected["leads"]
     assert seen == expected
 
@@ -117,7 +118,7 @@ def test_a_forked_process_can_be_polled_waited_for_and_signalled(modules: Path) 
 
 
 def test_the_port_of_an_ended_forked_process_is_free(modules: Path) -> None:
-    """Neither the fork server nor its later children keep anything of a child open."""
+    """Neither the fork server nor its later children keep a descriptor of an ended child open."""
     (modules / "look.py").write_text(
         "import socket\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\ninput()"
     )
@@ -136,7 +137,7 @@ def test_gevent_timers_count_from_the_fork(modules: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(forked.PREPARATIONS, ("look",), "import gevent; gevent.get_hub().loop.now()")
     program = "import gevent, sys\nprint(gevent.get_hub().loop.now() >= float(sys.argv[1]))"
     (modules / "look.py").write_text(program)
-    for _ in range(2):  # by the second, the server has been idle for some time
+    for _ in range(2):  # at the second command, the server has been idle for some time
         asked_s = time.time()
         ended = forked.run([sys.executable, "-m", "look", str(asked_s)], cwd=modules, capture_output=True, text=True)
 
@@ -144,7 +145,7 @@ def test_gevent_timers_count_from_the_fork(modules: Path, monkeypatch: pytest.Mo
 
 
 def test_the_report_at_the_end_of_a_run_is_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PYTHONPATH", raising=False)  # with it, the command would be started, not forked
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # with this variable, the command would be started, not forked
     started = children.run_command("report", tmp_path, GUARD_S)
     reports = forked._server((sys.executable, "-P"), forked.REPORT).requests.fileno()
     monkeypatch.setattr(children, "subprocess", subprocess)

@@ -1,4 +1,4 @@
-"""The allowed imports between modules, and the modules that may import each library."""
+"""The allowed imports between modules, and for each library the modules that may import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that a command has started: the detection of its start, and the description of its end."""
+"""A run that a command has started: how its start is detected, and how its end is described."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENDLESS = "import signal; signal.pause()"
 
 
 def ending(folder: Path, code: str, **document: object) -> str:
-    """Return the description of the end of a run that executes this code and leaves this document."""
+    """Return the description of the end of a run whose process executes this code and leaves this run.json."""
     (folder / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION} | document))
     (folder / "locust.log").write_text("something\nrtbench: no\n")
     return LocustRun(subprocess.Popen([sys.executable, "-c", code]), folder / "locust.log").wait_for_end(folder, 60.0)

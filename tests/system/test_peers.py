@@ -1,4 +1,4 @@
-"""Every peer runs two sessions against the simulator, and all receive the same bytes."""
+"""Every peer of the benchmark runs two sessions against the simulator, and all peers receive the same bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.simulator_process import QUICK
 
 NEEDED = ("openai", "picows", "uvloop", "websocket")
 LOAD = Load(sessions=2, turns=2, ramp_s=1.0)
-GUARD_S = 300.0  # only against a hang
+GUARD_S = 300.0  # a limit only against a hang
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc and pins processes to cores"),

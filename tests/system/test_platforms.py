@@ -1,4 +1,6 @@
-"""On a platform without support the tool prints one line; if the kernel has no timestamps it runs, and states that."""
+"""On a platform without support, the tool prints one line. If the kernel has no timestamps, the tool runs and reports
+it.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ def test_a_locust_file_on_windows_is_refused_in_the_same_line(tmp_path: Path) ->
 
 
 def test_a_run_on_macos_uses_user_space_timestamps_and_reports_it(tmp_path: Path) -> None:
-    """As far as Linux can show it: `sys.platform` of the process is that of a Mac."""
+    """The test shows this as far as Linux can: `sys.platform` of the process has the value of a Mac."""
     scenario = write_scenario(tmp_path)
     scenario.write_text('import sys\n\nsys.platform = "darwin"\n' + scenario.read_text())
     with quick_simulator(tmp_path) as ready:

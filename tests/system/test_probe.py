@@ -77,12 +77,13 @@ def test_a_probe_saves_the_reply_and_its_replay_prints_the_same(
         frames = file.readframes(file.getnframes())
     (turn,) = replay_log(log).turns
     came = turn.audio_bytes_received
-    assert len(frames) == came or (turn.vad_splits and len(frames) < came)  # the reply to a pause is left out
+    # the reply to a pause of the caller is left out
+    assert len(frames) == came or (turn.vad_splits and len(frames) < came)
     assert any(frames)
 
 
 def assert_same_output(again: str, shown: str) -> None:
-    """Assert that the lines are equal, except the first, which names the replay, and the hint.
+    """Assert that the outputs have equal lines, except the first line, which names the replay, and the hint.
 
     The hint depends on the target.
     """

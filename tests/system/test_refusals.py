@@ -1,4 +1,4 @@
-"""A mistake that the user can fix is one line of any command, with status 2, and existing files stay."""
+"""If a user makes a mistake, any command prints one line, ends with status 2, and does not change existing files."""
 
 from __future__ import annotations
 

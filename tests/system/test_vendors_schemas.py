@@ -1,4 +1,4 @@
-"""Files for other programs are valid for their vendors' own JSON Schemas (bundled by check-jsonschema)."""
+"""Files for other programs are valid for the JSON Schemas of their vendors (bundled by check-jsonschema)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPELT = {True: "true", False: "false"}
 
 
 def spelt(value: Any) -> Any:
-    """Return the value with booleans and numbers as text, because every scalar is a text in Azure's schema."""
+    """Convert booleans and numbers of the value to text, because every scalar is a text in Azure's schema."""
     if isinstance(value, dict):
         return {key: spelt(inner) for key, inner in value.items() if not key.startswith("${{")}
     if isinstance(value, list):
@@ -31,7 +31,7 @@ def spelt(value: Any) -> Any:
 
 
 def chosen(item: dict[str, Any]) -> list[Any]:
-    """Return the steps under a condition of a template, or the one step."""
+    """Return the steps that a condition of a template contains, or the one step."""
     ((key, inner), *_) = item.items()
     return list(inner) if key.startswith("${{") else [item]
 

@@ -1,7 +1,8 @@
-"""The identity endpoint of an Azure App Service, in its own process: it issues tokens that expire after seconds.
+"""The identity endpoint of an Azure App Service, in its own process. It issues tokens that expire after seconds.
 
-`set_state` sets its state: `life` of tokens in seconds, and `fault` (none, 500, 400, slow, drops, garbage, newline,
-ended, quoting). The reply to `/state` contains the state, with the number of token requests as `asked`.
+`set_state` sets the endpoint's state: `life` is the life of tokens in seconds, and `fault` is one of none, 500, 400,
+slow, drops, garbage, newline, ended and quoting. The reply to `/state` contains the state, with the number of token
+requests as `asked`.
 """
 
 from __future__ import annotations

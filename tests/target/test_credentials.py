@@ -86,7 +86,8 @@ def test_a_key_with_invalid_header_characters_is_refused_and_not_quoted(text: st
 
 
 SECRETS = st.text("ab.", min_size=MIN_SECRET_CHARACTERS, max_size=30)
-"""Texts of few characters, so that they repeat themselves and overlap with the text around them."""
+"""Texts of only three different characters, so that secrets contain repetitions and overlap with the text around them.
+"""
 
 
 @given(secret=SECRETS, before=st.text("ab. ", max_size=20), after=st.text("ab. ", max_size=20))

@@ -1,4 +1,4 @@
-"""`resolve_targets` without a file: the address, dialect and key for each input; every mistake has its remedy."""
+"""`resolve_targets` without a file: each input gives an address, a dialect and a key; every mistake has a remedy."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ ENDPOINT = "AZURE_OPENAI_ENDPOINT"
 
 
 class Variant(Ga):
-    """GA, except for some names."""
+    """A dialect that differs from GA only in some names."""
 
     name = "variant"
 
 
 def refusal(environ: Mapping[str, str], **service_options: Any) -> str:
-    """Return the error for the user, which must be one line without the key."""
+    """Return the error that the user gets. The error must be one line, and must not contain the key."""
     with pytest.raises(UsageError) as caught:
         resolve_target(environ, **service_options)
     text = str(caught.value)

@@ -1,4 +1,6 @@
-"""The options of a target are the same on Locust's command line, on those of commands, and in `targets.yaml`."""
+"""The options of a target are the same on Locust's command line, on the command lines of rtbench, and in
+`targets.yaml`.
+"""
 
 from __future__ import annotations
 
@@ -29,19 +31,19 @@ COMMANDS = {
 
 
 class OptionHelp(NamedTuple):
-    """The description of an option: its note without the choices, and the choices."""
+    """The description of an option: its note (without the choices), and its choices."""
 
     note: str
     words: tuple[str, ...]
 
 
 def plain(note: str) -> str:
-    """Return a note in lower case, without the period of a sentence."""
+    """Return a note in lower case, without the period at the end of its sentence."""
     return re.sub(r"\s+", " ", note).strip().removesuffix(".").casefold()
 
 
 def parse_help(help_text: str) -> OptionHelp:
-    """Split a help text into the note and the choices after it: `how …; one of key, basic or entra`."""
+    """Split a help text into its note and the choices that follow the note: `how …; one of key, basic or entra`."""
     note, _, words = plain(help_text).partition("; one of ")
     return OptionHelp(note, tuple(re.split(", | or ", words)) if words else ())
 

@@ -16,7 +16,7 @@ EVERYWHERE = {"ALL_PROXY": "http://all.example:1"}
 
 
 def used(environ: dict[str, str], host: str = HOST, port: int = 443) -> tuple[str, str] | None:
-    """Return (host of the proxy, variable)."""
+    """Return (host of the proxy, the environment variable that names it); None if no proxy is used."""
     found = environment_proxy(environ, host, port)
     return None if found is None else (found[0].host, found[1])
 
@@ -70,7 +70,7 @@ def test_any_text_is_a_proxy_or_a_one_line_error(text: str) -> None:
 
 A, B, ALL = "http://a:1", "http://b:1", ("all.example", "ALL_PROXY")
 USED: list[tuple[dict[str, str], str, int, tuple[str, str] | None]] = [
-    # Lower case has priority, and the scheme's own variable has priority over the one for all.
+    # A lower-case name has priority. The variable of the scheme has priority over the variable for all schemes.
     ({}, HOST, 443, None),
     ({"HTTPS_PROXY": A}, HOST, 443, ("a", "HTTPS_PROXY")),
     ({"HTTPS_PROXY": A, "https_proxy": B}, HOST, 443, ("b", "https_proxy")),
@@ -94,7 +94,7 @@ USED: list[tuple[dict[str, str], str, int, tuple[str, str] | None]] = [
         ("[2001:db8::4]:443", "2001:db8::4", 443),
         ("azure.com", f"{HOST}.", 443),
     )),
-    # and nothing else.
+    # and NO_PROXY names nothing else.
     *((EVERYWHERE | {"NO_PROXY": but}, host, 443, ALL) for but, host in (
         ("", HOST),
         (".", HOST),

@@ -1,4 +1,4 @@
-"""The JSON Schema of targets agrees with the reader; so do the example and the reference."""
+"""The JSON Schema of targets agrees with the reader. The example and the reference agree with the schema, too."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_schema_and_reader_agree_on_any_changed_value(data: st.DataObject) -> No
 
 
 def properties(schema: Any) -> Iterator[str]:
-    """Yield every key that a file can have."""
+    """Yield every key that a target file can have."""
     if isinstance(schema, dict):
         yield from schema.get("properties", ())
     for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():

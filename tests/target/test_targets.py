@@ -1,4 +1,4 @@
-"""`targets.yaml`: the target for each name; every mistake is reported with its line, and without a secret."""
+"""`targets.yaml`: each name gives a target; every mistake is reported with its line, and without a secret."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def the_one(folder: Path, *lines: str, environ: Mapping[str, str] = ENVIRON, **s
 
 
 def refusal(folder: Path, text: str, *names: str, **options: Any) -> str:
-    """Return the error for the user, without the folder."""
+    """Return the error that the user gets, without the path of the folder."""
     with pytest.raises(UsageError) as caught:
         resolved(folder, text, *names, **options)
     message = str(caught.value)
@@ -260,7 +260,7 @@ def test_an_error_in_a_merged_key_has_the_line_of_its_definition(tmp_path: Path)
     assert resolved(tmp_path, text.replace("gzip", "none"), "two")[0].label == "b"
 
 
-# --- options together with the file
+# --- options that are given in addition to the file
 
 
 def test_options_override_the_file(tmp_path: Path) -> None:
@@ -280,7 +280,8 @@ def test_options_override_the_file(tmp_path: Path) -> None:
 NANO = TWO.replace("prices: gpt-realtime-mini", "prices: gpt-realtime-nano")
 ALIKE = TWO.replace("api_key_env", "name: east\n    api_key_env")
 NAMED: list[tuple[str, str, dict[str, Any], str]] = [
-    # (the file, names, options together with it, the beginning of the error or, after …, a part)
+    # (the file, names, options in addition to the file, the beginning of the error or, if it begins with …, a part of
+    # it)
     (TWO, "", {},
      "--target-file needs --targets, with names from targets.yaml: east, sweden, sweden.quick, sweden.mini"),
     (TWO, "west", {}, "--targets: targets.yaml has no target 'west'; it has east, sweden, sweden.quick, sweden.mini"),

@@ -1,4 +1,4 @@
-"""The keyring: tokens that are renewed in time, shared by targets with the same sign-in, and displayed nowhere."""
+"""The keyring: tokens are renewed in time, shared by targets with the same sign-in, and never displayed."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ TARGET = build_target(ENTRA)
 
 
 class Issuer:
-    """An issuer of tokens that are valid for `life_s`, or that fails; it counts requests."""
+    """An issuer that counts its requests. It issues tokens that are valid for `life_s`, or fails."""
 
     def __init__(self, life_s: float = 3_600.0) -> None:
         self.life_s, self.asked, self.problem, self.secret = life_s, 0, "", ""
         self.hangs = threading.Event()
-        """Requests wait until it is set."""
+        """Requests wait until this event is set."""
         self.hangs.set()
 
     def __call__(self, way: EntraSignIn, retries: int) -> Token:

@@ -5,9 +5,9 @@ data.
 
     python -m tests.system.attack.evil_server        prints its port, and serves until it is killed
 
-A behaviour is a function of a `Wire`, with its expected outcome. The outcome is that of the session's turn if a turn
-began, and else that of the session. The behaviour runs in its own thread of the server's process. When the function
-returns, the connection is closed.
+A behaviour is a function of a `Wire`, and has an expected outcome: the outcome of the session's turn if a turn began,
+and else the outcome of the session. Each behaviour runs in its own thread of the server's process. When the function
+returns, the server closes the connection.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 AUDIO = base64.b64encode(bytes(960)).decode()
 MANY = 512
-"""The number of frames in one send of a flood: the peer always finds its socket full."""
+"""The number of frames in one send of a flood. So many frames always fill the socket of the peer."""
 TINY_PAUSE_S = 0.005
 
 
 Act = Callable[["Wire"], object]
 Step = bytes | Act
-"""Bytes to send, or an action."""
+"""A step of a behaviour: bytes to send, or an action."""
 
 
 class HostileBehaviour(NamedTuple):
-    """A behaviour and its outcome. `deflate`: the client offers compression.
+    """A behaviour and its expected outcome. `deflate`: True if the client offers compression.
 
     `dialect`: the dialect of the client.
     """
@@ -72,7 +72,7 @@ def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
 
 
 def frame(data: bytes, opcode: int = TEXT, *, flags: int = 0x80, length: int | None = None) -> bytes:
-    """Return a server's frame; `flags`: FIN and reserved bits, `length`: the length in its header."""
+    """Return a frame of the server. `flags`: the FIN and reserved bits; `length`: the length in the frame's header."""
     size = len(data) if length is None else length
     if size < 126:
         return bytes([flags | opcode, size]) + data
@@ -103,7 +103,7 @@ def joined_frames(*messages: bytes) -> bytes:
 
 
 REPLY = joined_frames(created(), delta(), done())
-"""A turn that succeeds."""
+"""The frames of a turn that succeeds."""
 
 
 class Wire:
@@ -139,8 +139,8 @@ class Wire:
     def flood(self, data: bytes, pause_s: float = 0.0) -> None:
         """Send the same bytes until the client disconnects.
 
-        If the client needs much time for the bytes, `pause_s` limits the backlog. The client is soon behind in any
-        case, and its kernel must not buffer a minute of data.
+        If the client needs much time to process the bytes, `pause_s` limits the backlog: the client soon falls behind
+        in any case, and its kernel must not buffer a minute of data.
         """
         while True:
             self.send(data)
@@ -158,7 +158,7 @@ class Wire:
         self.send(joined_frames(*messages))
 
     def receive(self, kind: bytes) -> bytes:
-        """Read client events up to one of this type; return it."""
+        """Read client events up to and including the first of this type; return that event."""
         while True:
             first, second = self._take(2)
             size = second & 0x7F
@@ -187,7 +187,7 @@ class Wire:
             pass
 
     def reset(self) -> None:
-        """Make the close of the connection a reset."""
+        """Set the socket so that its close sends a reset."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def ping(self) -> None:
@@ -215,8 +215,8 @@ def acting(*steps: Step) -> Act:
     return act
 
 
-# Behaviours that are fixed sequences of steps are in tables. Behaviours that compute or read between steps are
-# functions.
+# Tables contain the behaviours that are fixed sequences of steps. Functions implement the behaviours that compute or
+# read between steps.
 
 SWITCHING, CHUNKED = b"HTTP/1.1 101 Switching Protocols\r\n", "Transfer-Encoding: chunked"
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
@@ -282,7 +282,8 @@ FRAMES: dict[str, tuple[str, *tuple[Step, ...]]] = {
 def a_deflate_bomb(wire: Wire) -> None:
     wire.greet(DEFLATE)
     packer = zlib.compressobj(9, wbits=-15)
-    mebibyte = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)  # a block that can be repeated
+    # a compressed block that can be repeated
+    mebibyte = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
     wire.send(frame(mebibyte * 512, flags=0xC0))
 
 
@@ -351,7 +352,7 @@ def megabyte_ids(wire: Wire) -> None:
     wire.say(event("response.output_audio_transcript.done", response_id=long, transcript=long), done(long))
 
 
-# Agents: their misbehaviours are in `tests/attack/agents.py`; these ones concern the transport.
+# Agents: `tests/attack/agents.py` contains their misbehaviours in a call; the behaviours below concern the transport.
 
 VOICE = b"".join((b"\x00\x80" * 560, b"\xff" * 480)) * 4
 """800 ms of syllables in G.711 µ-law."""
@@ -417,7 +418,7 @@ def evil_server() -> Iterator[int]:
 def main() -> None:
     """Serve on a port of loopback, and print the port."""
     with socket.socket() as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)  # soon full if nothing reads
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)  # a small buffer is soon full if nothing reads
         listening.bind(("127.0.0.1", 0))
         listening.listen(64)
         print(listening.getsockname()[1], flush=True)

@@ -1,4 +1,6 @@
-"""Detection of text that controls the terminal or CI that displays it, and the output of commands."""
+"""The detection of text that controls the terminal or CI that displays it, and functions that return the output of
+commands.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ def unsafe_text_in(text: str) -> str:
 
 
 def output_of(*words: object) -> str:
-    """Return everything that a command prints; append its exit status if it is not a valid one."""
+    """Return everything that a command prints. If its exit status is not a valid one, append the status."""
     out = io.StringIO()
     with redirect_stdout(out), redirect_stderr(out), patch.object(sys, "argv", ["rtbench", *map(str, words)]):
         try:
@@ -45,9 +47,9 @@ def output_of(*words: object) -> str:
 
 @pytest.fixture(autouse=True)
 def isolated_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Isolate commands: no browser opens, no CI receives text, and uploads retry at once.
+    """Isolate commands: no browser opens, no CI receives text, and uploads retry without a wait.
 
-    A simulator ends after it has printed its address.
+    A simulator that a command starts ends after it has printed its address.
     """
     monkeypatch.setattr("webbrowser.open", lambda _: True)
     monkeypatch.setattr("bench.run.upload.FIRST_PAUSE_S", 0)

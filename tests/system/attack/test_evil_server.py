@@ -1,7 +1,7 @@
-"""One session against each behaviour of an evil server: it ends with the expected outcome, within its limits.
+"""One session against each behaviour of an evil server: the session ends with the expected outcome, within its limits.
 
-At the same time sessions run on a normal simulator, one after the other, and are not affected. If an outcome is a
-timeout, that timeout is short and all others are long; nothing else here depends on time.
+At the same time, sessions run one after the other on a normal simulator, and are not affected. If the expected outcome
+is a timeout, that timeout is short and all other timeouts are long. Nothing else in these tests depends on time.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def talk(target: Target, folder: Path, limits: Timeouts) -> tuple[SessionObservation, list[TurnObservation]]:
-    """Run a session of one turn, which an agent begins."""
+    """Run a session of one turn. If the target is an agent, the agent begins the turn."""
     if target.dialect.provider is None:
         script = build_script(say(), limits=limits)
     else:
@@ -68,7 +68,7 @@ def test_a_hostile_server_gives_one_outcome_and_affects_no_other_session(
     name: str, evil_port: int, simulator: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, outcome, deflate, dialect = BEHAVIOURS[name]
-    if outcome == "closed:1006":  # perhaps because the server does not read
+    if outcome == "closed:1006":  # a possible reason is that the server does not read
         monkeypatch.setattr(tcp, "SEND_LIMIT_NS", 300_000_000)
     asked = {"compression": "deflate"} if deflate else {}
     bad = resolve_target({}, url=f"ws://127.0.0.1:{evil_port}/{name}", dialect=dialect, max_message_mib=1, **asked)

@@ -1,4 +1,4 @@
-"""Run folders from other people. Invalid content is refused before it uses much memory or time."""
+"""Run folders from other people. Commands refuse invalid content before it uses much memory or time."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def check_refused(run: Path, scratch: Path, most_mib: int = 400) -> None:
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < most_mib
 
 
-# Paths that are not a file, or that lead elsewhere.
+# Paths in a run folder that are not files, or that lead to another place.
 
 NAMES = ("run.json", "turns.parquet", "sessions.parquet", "seconds.parquet", "histograms.hlog")
 """The files of a run that its report reads, without the uncertainties."""
@@ -115,9 +115,9 @@ def test_a_linked_folder_is_not_written_to(run: Path, tmp_path: Path, names: tup
 
 @pytest.mark.parametrize("state", ["ended", "closing"])
 def test_a_link_with_the_name_of_a_temporary_file_is_not_followed(tmp_path: Path, state: str) -> None:
-    """A file is first written as NAME.new.
+    """A file is first written under the name NAME.new.
 
-    A killed command may leave such a file, and the author of a folder may put a link there.
+    A killed command may leave a file with such a name, and the author of a folder may put a link there.
     """
     mine = tmp_path / "mine"
     mine.write_text("of another user")
@@ -242,7 +242,7 @@ def test_delta_encoded_text_columns_are_refused(run: Path, tmp_path: Path) -> No
 def test_files_written_by_rtbench_are_read_for_any_number_of_rows(
     tmp_path: Path, rows: int, refused: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without this test, the tests above would also succeed if every file were refused.
+    """If readers refused every file, the tests above would also succeed.
 
     The last case is the smallest run, in which every call was refused.
     """
@@ -259,7 +259,7 @@ def test_files_written_by_rtbench_are_read_for_any_number_of_rows(
 
 
 def packed_zeros(mib: int) -> bytes:
-    """Return `mib` MiB of zeros in zlib format: one MiB is compressed, and repeated."""
+    """Return `mib` MiB of zeros in zlib format. Only one MiB is compressed; the result is repeated."""
     press = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     one = press.compress(bytes(MIB)) + press.flush(zlib.Z_FULL_FLUSH)
     checksum = (mib * MIB % 65521) << 16 | 1

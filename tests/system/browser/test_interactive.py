@@ -1,4 +1,4 @@
-"""Actions of a reader on the page of a run: switching targets, sorting tables, following and copying links."""
+"""What readers do on the page of a run: they switch targets, sort tables, and follow and copy links."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ MOVED = f"{RUNS}.map(s => s.querySelector('.stretch > g').getAttribute('transfor
 
 
 def drag(page: Page, begin: float, end: float) -> None:
-    """Drag across the figure over time, between these shares of its width."""
+    """Drag across the figure over time, from one share of its width to another."""
     page.value("document.querySelector('#time svg').scrollIntoView({behavior: 'instant', block: 'center'})")
     box = page.value("document.querySelector('#time svg').getBoundingClientRect().toJSON()")
     for kind, share in (("mousePressed", begin), ("mouseMoved", (begin + end) / 2), ("mouseReleased", end)):

@@ -78,7 +78,9 @@ BOTTOM = """(text => {
   }
   return found.length ? Math.min(...found) : null;
 })"""
-"""A function that returns the lower end in pixels of the first visible text that contains its argument, or null."""
+"""A JavaScript function that finds the first visible text that contains its argument, and returns the lower end of that
+text in pixels, or null.
+"""
 FOCUSED = "document.activeElement.matches('svg[data-stops]')"
 COLOUR = "getComputedStyle(document.body).{}"
 MOST_TABS = 60
@@ -86,7 +88,7 @@ SPOKEN = "document.getElementById('say').textContent"
 
 
 class Shown(NamedTuple):
-    """A page, and the texts that must be visible at once: the validity, *simulated*, the p95."""
+    """A page, and the texts that must be visible on its first screen: the validity, *simulated*, the p95."""
 
     file: Path
     first: tuple[str, ...]
@@ -94,10 +96,10 @@ class Shown(NamedTuple):
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
-    """Write every tested page once."""
+    """Write every tested page once for all tests."""
     folder = tmp_path_factory.mktemp("pages")
     run = synthetic.write(folder / "run", ARMS, interleaved=True)
-    # with this seed no drift is found by chance
+    # with another seed, a drift may be found by chance
     calm = synthetic.write(folder / "calm", replace(ARMS, seed=8), interleaved=True)
     rising = Plan(turns=10, valid=False, seconds=120, stages=((60, 10), (60, 30)), slower=0.03, refused=2)
     broken = synthetic.write(folder / "broken", rising)
@@ -119,7 +121,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
 
 
 def _decided() -> Comparison:
-    """Return a comparison with two gates that differ only in `measured_from`, and with a margin close to no change."""
+    """Return a comparison with two gates that differ only in `measured_from`. Its margin is close to no change."""
     made = invented.decision(gates=DECIDED_BY_BOTH, rulings=(invented.RULINGS[0], invented.RULINGS[0]))
     drifting = tuple(
         replace(one, verdict=replace(one.verdict, provisional=True), difference=replace(one.difference, order="drift"))
@@ -131,7 +133,7 @@ def _decided() -> Comparison:
 
 
 def _agent(folder: Path) -> Shown:
-    """Write calls of a service that reports no turns; the longest reply is interrupted close to its end."""
+    """Write calls of a service that reports no turns. The longest reply is interrupted shortly before its end."""
     untold = dict.fromkeys(("measured_from", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
     untold |= dict.fromkeys(("speech_stopped_at_ns", "committed_at_ns"))
     synthetic.write(folder, Plan(sessions=20))
@@ -276,7 +278,7 @@ def test_each_chart_and_metric_of_a_decision_has_a_unique_title(browser: Browser
 
 
 def test_errors_of_a_page_are_detected(browser: Browser, tmp_path: Path) -> None:
-    """The other tests depend on this."""
+    """The other tests of this file rely on the detection of errors."""
     file = tmp_path / "bad.html"
     file.write_text(
         "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; script-src 'unsafe-inline'; "

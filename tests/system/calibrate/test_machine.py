@@ -1,4 +1,4 @@
-"""The CPU cores of processes, and the CPU time that they used."""
+"""The CPU cores on which processes run, and the CPU time that they used."""
 
 from __future__ import annotations
 

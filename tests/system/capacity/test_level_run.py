@@ -23,7 +23,7 @@ DEAF = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); print(
 
 @pytest.fixture
 def process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
-    """Yield a process that is ready for signals."""
+    """Yield a process that is ready to receive signals."""
     with subprocess.Popen([sys.executable, "-c", request.param], stdout=subprocess.PIPE) as started:
         assert started.stdout
         started.stdout.readline()
@@ -49,8 +49,10 @@ def test_a_run_that_never_ends_is_killed_when_the_search_is_over(
     begun = json.dumps({"state": "running", "started_utc_ns": utc_ns(), "schema": SCHEMA_VERSION})
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "run.json").write_text(begun)
-    write = f"import os; os.rename({str(tmp_path / 'begun')!r}, {str(folder)!r})"  # complete at any time
-    deaf = DEAF.replace("print(flush=True)", write)  # after it ignores signals, because it may be interrupted at once
+    # a rename, so that the folder is complete at any time
+    write = f"import os; os.rename({str(tmp_path / 'begun')!r}, {str(folder)!r})"
+    # the folder appears after the process ignores signals, because the process may be interrupted at once
+    deaf = DEAF.replace("print(flush=True)", write)
     monkeypatch.setattr(locust_run, "python_command", lambda *_: [sys.executable, "-c", deaf])
     task = LevelTask("01-level-4", 4, 60.0, 5.0)
     played = run_level(

@@ -1,4 +1,6 @@
-"""Each client that can be installed with our pinned packages passes each step with the simulator, unmodified."""
+"""Each client that can be installed with our pinned packages passes each step with the simulator. The clients are
+unmodified.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from tests.clients.steps import GA, PLAYED, Talk
 from tests.simulator_process import GUARD_S, Ready, patient_simulator, quick_simulator
 
 PATIENT = ("interruption", "cancel")
-"""The steps that need a reply that is generated at the speed of speech."""
+"""The steps that need a reply that the simulator generates at the speed of speech."""
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
 
 
 def voice_live_item(item: dict[str, Any]) -> UserMessageItem | FunctionCallOutputItem:
-    """Return an item as a type of Voice Live's client, which accepts no other."""
+    """Convert an item to a type of Voice Live's client, which accepts no other type."""
     if item["type"] == "message":
         return UserMessageItem(content=[InputTextContentPart(text=part["text"]) for part in item["content"]])
     return FunctionCallOutputItem(call_id=item["call_id"], output=item["output"])

@@ -1,7 +1,7 @@
-"""The notebook runs from top to bottom on a real run's folder.
+"""The notebook runs from top to bottom on the folder of a real run.
 
-A notebook is plain JSON (nbformat 4.5), so a new interpreter executes its code cells in order, as one program. Jupyter
-is not needed for that, and is not among the dependencies.
+A notebook is plain JSON (nbformat 4.5), so a new interpreter executes its code cells in order, as one program. This
+needs no Jupyter, and Jupyter is not among the dependencies.
 """
 
 from __future__ import annotations

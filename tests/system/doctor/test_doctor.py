@@ -1,4 +1,6 @@
-"""`rtbench doctor` in its own process, against simulators that accept it and that refuse it in each way."""
+"""`rtbench doctor` in its own process, against simulators that accept its session, and simulators that refuse it in
+different ways.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ def doctor(*arguments: object, **environment: str) -> subprocess.CompletedProces
 
 
 def findings(shown: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str]]:
-    """Return the findings of `--json` about its one target, by name."""
+    """Return the findings that `--json` prints about the only target, by name."""
     assert shown.stderr == "", shown.stderr
     (target,) = json.loads(shown.stdout)["targets"]
     return {finding["name"]: finding for finding in target["findings"]}
@@ -79,7 +81,7 @@ def test_a_working_proxy_is_shown_without_its_password(simulator: Ready) -> None
     assert shown.returncode == 0
     assert found["proxy"]["message"].startswith(f"socks5://127.0.0.1:{proxy.port}: opened a tunnel to 127.0.0.1:")
     assert "to the proxy" in found["round trip"]["message"]
-    assert len(proxy.asked) == 2  # the check of the route, and the session
+    assert len(proxy.asked) == 2  # one request by the check of the route, and one by the session
     assert "password-of-proxy" not in shown.stdout
 
 

@@ -23,7 +23,7 @@ ADDRESS_BYTES = {IPV4: 4, IPV6: 16}
 
 
 class Asked(NamedTuple):
-    """A client's request: its protocol and destination; `host` as received, a name or an address."""
+    """A client's request to the proxy: its protocol and destination. `host` is a name or an address, as received."""
 
     protocol: str
     host: str
@@ -32,7 +32,7 @@ class Asked(NamedTuple):
 
 @dataclass
 class RunningProxy:
-    """A running proxy. `names`: the host names that it can resolve; `asked`: every requested tunnel."""
+    """A running proxy. `names`: the host names that it can resolve; `asked`: the tunnels that clients requested."""
 
     port: int
     user: str | None
@@ -51,7 +51,7 @@ class RunningProxy:
 def running_proxy(
     user: str | None = None, password: str | None = None, names: Mapping[str, str] | None = None
 ) -> Iterator[RunningProxy]:
-    """Run a proxy that requires user and password if they are given."""
+    """Run a proxy. If `user` and `password` are given, the proxy requires them."""
 
     class Server(ThreadingTCPServer):
         daemon_threads = True

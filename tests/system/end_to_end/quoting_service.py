@@ -19,7 +19,7 @@ UNHEARD = logging.Logger("quoting service", logging.CRITICAL + 1)
 
 @contextmanager
 def quoting_service() -> Iterator[dict[str, str]]:
-    """Yield its URLs: it refuses the key at `handshake` during the upgrade, at `event` later.
+    """Yield the URLs of the service. At `handshake` it refuses the key during the upgrade, at `event` later.
 
     At `nonsense` it sends text that is not JSON.
     """

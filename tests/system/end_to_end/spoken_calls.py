@@ -16,15 +16,16 @@ from tests.simulator_process import ROOT
 
 WAV = ROOT / "scenarios" / "audio" / "late_parcel.wav"
 EDGE_MS = 2 * FRAME_MS
-"""The maximum distance of a start or end of speech in the simulator from the one that was found offline."""
+"""The maximum distance between a start or end of speech that the simulator detected and the one that was found offline.
+"""
 LEAD_MS = 100
-"""The chunk of silence that an open microphone is recording when the caller begins to speak."""
+"""The length of the chunk of silence that an open microphone is recording when the caller begins to speak."""
 SPEECH = ("input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped")
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call with one format in both directions, and the messages that the simulator sent and received."""
+    """A call that uses one audio format in both directions, and the messages that the simulator sent and received."""
 
     format: AudioFormat
     replay: ReplayedSession
@@ -38,7 +39,7 @@ class Call:
 
 
 def play_call(target: Target, folder: Path, **session: Any) -> ReplayedSession:
-    """Run a call that sends the WAV, and whose end the service detects."""
+    """Run a call that sends the WAV file. The service detects the end of the speech."""
     folder.mkdir(exist_ok=True)
     log = folder / "call.jsonl"
     script = script_of(target, WAV, {"turn_detection": "server_vad", **session})

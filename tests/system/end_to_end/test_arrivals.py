@@ -1,4 +1,4 @@
-"""Calls that arrive at a real run: by their schedule, over processes, with a maximum of concurrent calls."""
+"""Calls that arrive at a real run: by a schedule, distributed over processes, with a maximum of concurrent calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.system.end_to_end.locust_process import (
 
 
 def called_ns(folder: Path) -> list[int]:
-    """Return the arrival times of the calls that started, on CLOCK_MONOTONIC, in order."""
+    """Return the arrival times, on CLOCK_MONOTONIC and in order, of the calls that were started."""
     sessions = files.read_table(folder, "sessions").to_pandas()
     return sorted((sessions["start_ns"] + sessions["call_arrival_at_ns"]).tolist())
 

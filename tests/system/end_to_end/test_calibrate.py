@@ -1,6 +1,7 @@
-"""One real step of a calibration: it contains everything that it should state about the machine.
+"""One real step of a calibration: its result contains all data that it should contain about the machine.
 
-The size of the errors, and so the result, depend on the load of the machine; they are not checked.
+The size of the errors depends on the load of the machine, and the verdict depends on these errors. Therefore neither is
+checked.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ PACES: dict[SessionKind, LoadStepTiming] = {
     "voice": LoadStepTiming(1, 13),
     "twilio": LoadStepTiming(1, 22),
 }
-"""Long enough for a turn to begin: a caller waits for the end of the reply, and of an agent's greeting."""
+"""Times that are long enough for a turn to begin. A caller waits for the end of the reply, and of an agent's greeting.
+"""
 SPOKEN = {"end_of_turn_delay", "start_of_speech_delay"}
 COMPARED = {"text": {*METRICS} - SPOKEN, "voice": {*METRICS}, "twilio": {*OF_CALLS}}
 """The metrics that the truth log contains."""
@@ -36,10 +38,11 @@ ENDS = {
 @pytest.mark.parametrize("kind", ["text", "voice", "twilio"])
 def test_a_real_calibration_step_has_all_its_metrics(kind: SessionKind, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtbench.locust_run.subprocess.Popen", forked.Popen)
-    monkeypatch.setenv("PYTHONUSERBASE", site.getuserbase())  # as in the environment of the processes that are started
+    # the processes that the step starts have the same value in their environment
+    monkeypatch.setenv("PYTHONUSERBASE", site.getuserbase())
     step = played_step(kind)
 
-    # The metrics that the truth log contains are compared.
+    # The step compares the metrics that the truth log contains.
     assert set(step.errors) == COMPARED[kind]
     assert all(0 < spread.n <= max(step.turns, SESSIONS) for spread in step.errors.values())
 

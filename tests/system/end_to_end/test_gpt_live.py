@@ -1,4 +1,4 @@
-"""GPT-Live: only audible events are measured; the official SDK completes a session with the simulator."""
+"""GPT-Live: only audible events are measured, and the official SDK completes a session with the simulator."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.spoken_calls import WAV, Call, play_call
 
 EDGE_NS = 2 * FRAME_MS * NS_PER_MS
-"""The maximum distance of the end of speech in the simulator from the one that was found offline."""
+"""The maximum distance between the end of speech that the simulator detected and the one that was found offline."""
 JITTER_NS = 50 * NS_PER_MS
 HEARD = {"speech_start", "speech_end", "first_audible", "last_audible", "ended"}
 MEASURED = {"voice_to_voice"}
@@ -56,7 +56,7 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Call:
 
 
 def test_first_audible_equals_the_truth(call: Call) -> None:
-    """The first audible sample that was sent after the end of the caller's speech, in any delta."""
+    """The truth is the first audible sample, in any delta, that was sent after the end of the caller's speech."""
     (turn,) = call.replay.turns
     assert turn.outcome == "ok", turn.detail
 

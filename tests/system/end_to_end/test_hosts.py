@@ -1,4 +1,4 @@
-"""A master and workers on other hosts: one run folder on the master, the same as from one process."""
+"""A master with workers on other hosts: the master has one run folder, the same as that of a single process."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ pytestmark = pytest.mark.skipif(not available(), reason="takes root, and network
 
 
 OPERATOR = ("--master-port=5557", "--autostart", "--autoquit", "1", "--enable-rebalancing", "--only-summary")
-"""The options that the Kubernetes operator of docs/deploy gives to each master, but with 1 s instead of 60 s to the
-end."""
+"""The options that the Kubernetes operator of docs/deploy gives to each master. The only change is `--autoquit`: 1 s
+instead of 60 s.
+"""
 
 
 def test_an_autostarted_run_ends_after_its_sessions_with_its_verdict(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Runs of real processes that fail: refusals, signals, kills, a full disk, a service that floods them."""
+"""Runs of real processes that fail because of refusals, signals, kills, a full disk, or a service that floods them."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_run_that_ends_during_its_last_sessions_stops_each_user_once(
     ends: int, tmp_path: Path, simulator: Ready
 ) -> None:
     scenario = write_scenario(tmp_path, script="steps:\n  - text: 'One.'\n  - pause: 3600\n")
-    run_time_over = (  # as Locust does for --run-time, but during the last sessions
+    run_time_over = (  # this ends the run as Locust does for --run-time, but during the last sessions
         "\nimport gevent\nfrom locust import events\n\n\n"
         "@events.test_start.add_listener\n"
         "def on_test_start(environment, **_):\n"
@@ -115,7 +115,7 @@ def test_a_run_that_ends_during_its_last_sessions_stops_each_user_once(
 
     totals = files.read_document(only_run(tmp_path / "runs"))["totals"]
     assert "Traceback" not in ended.stdout + ended.stderr
-    assert ended.stdout.splitlines().count("test_stop") <= ends  # we add no end to the requested ones
+    assert ended.stdout.splitlines().count("test_stop") <= ends  # rtbench ends the run no more often than requested
     assert sum(totals["sessions"].values()) == 3
 
 
@@ -144,7 +144,7 @@ runpy.run_module("locust", run_name="__main__")
 def test_a_full_disk_ends_the_run_with_one_line_and_written_rows_stay_readable(
     tmp_path: Path, simulator: Ready
 ) -> None:
-    program = FULL.format(bytes=200_000)  # the headers of its files need about 40,000
+    program = FULL.format(bytes=200_000)  # the headers of the run's files need about 40,000 bytes
     command = [sys.executable, "-c", program, "-f", write_scenario(tmp_path, turns=20).name, "--headless"]
     load = ["--runs-dir", "runs", "-u", "6", "-r", "6", "--url", simulator.urls["ga"], "-t", "10m"]
     ended = subprocess.run(
@@ -209,7 +209,7 @@ def report_slowly(*arguments, **variables):
 
 children.run_child = report_slowly
 """
-"""Code that makes workers prepare longer than their run lasts, and a master report slowly, as on a busy machine."""
+"""Code that simulates a busy machine: workers prepare longer than their run lasts, and the master reports slowly."""
 
 
 def test_rows_of_workers_that_begin_at_the_end_of_the_run_are_in_it(tmp_path: Path, simulator: Ready) -> None:
@@ -257,7 +257,7 @@ def test_after_a_kill_voice_turns_transcripts_and_logs_are_readable(tmp_path: Pa
     assert transcript_lines
     assert {
         (line["session_id"], line["turn"]) for line in transcript_lines
-    } <= ended  # rows are written before transcripts
+    } <= ended  # these files exist, because rows are written before transcripts
     assert all(line["input_text"] and line["reply_text"] for line in transcript_lines)
     assert all(replayed.cut for replayed in run.replayed.values())
     assert unlike_their_logs(run) == {}

@@ -1,4 +1,4 @@
-"""Calls that begin deep in a conversation, and calls that outlive their session, through sockets."""
+"""Calls that begin deep in a conversation, and calls that outlive their session. Both use real sockets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CALLS = 2
 
 
 def measured(folder: Path, name: str) -> dict[str, float]:
-    """Return the values of a session metric in ms, by session, without missing ones."""
+    """Return the values of a session metric in ms by session, without the sessions that have no value."""
     metric, sessions = CATALOGUE[name], files.read_table(folder, "sessions").to_pylist()
     values = {row["session_id"]: metric.value_ns(_instants(row), row.get) for row in sessions}
     return {session: value / NS_PER_MS for session, value in values.items() if value is not None}

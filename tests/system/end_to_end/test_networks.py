@@ -1,4 +1,4 @@
-"""Runs over other routes than the direct one, proxies and chosen addresses; signals at any moment of a wait."""
+"""Runs over routes other than the direct one (proxies and chosen addresses), and signals at any moment of a wait."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.system.end_to_end.two_targets import write_targets
 
 PASSWORD = "a-password-that-nobody-may-see"
 NAME = "simulator.test"
-"""A name that our resolver does not know, but the simulator's certificate contains."""
+"""A host name that our resolver does not know, and that the simulator's certificate contains."""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_an_interrupted_probe_prints_nothing(tmp_path: Path) -> None:
         ) as process:
             listening.settimeout(GUARD_S)
             with listening.accept()[0] as connection:
-                assert connection.recv(1)  # the probe has sent its request, and waits for the response
+                assert connection.recv(1)  # the probe has sent its request, and now waits for the response
                 process.send_signal(signal.SIGINT)
                 output, errors = process.communicate(timeout=GUARD_S)
 
@@ -84,7 +84,7 @@ except KeyboardInterrupt:
 
 
 def run_through(tmp_path: Path, proxies: Sequence[RunningProxy], options: list[str], **more: str) -> Path:
-    """Run four sessions on each route, all of which must succeed; return the run folder."""
+    """Run four sessions over each proxy, and check that all succeed; return the run folder."""
     ended = run_locust(
         write_scenario(tmp_path), tmp_path / "runs", "-u", "2", "-r", "2", "--sessions", "4", *options,
         **without_proxies(os.environ) | more,
@@ -111,7 +111,8 @@ def test_each_target_of_a_run_uses_its_own_proxy(simulator: Ready, tmp_path: Pat
 
     turns, targets = files.read_table(folder, "turns").to_pandas(), files.read_document(folder)["targets"]
     assert len(turns) == 8 * len(ways)
-    assert set(turns["rtt_scope"][turns["network_rtt_ns"].notna()]) <= {"proxy"}  # up to the proxy
+    # the round-trip time ends at the proxy
+    assert set(turns["rtt_scope"][turns["network_rtt_ns"].notna()]) <= {"proxy"}
     true = [f"{scheme}://127.0.0.1:{proxies[name].port}" for name, (scheme, _) in ways.items()]
     assert [target["proxy"] for target in targets] == true
 

@@ -1,4 +1,4 @@
-"""Workers whose master died: they end without it, and their records are on disk."""
+"""Workers whose master died: they end without the master, and their records are on disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import GUARD_S, free_port, locust, wait_for_rows, write_scenario
 
 FOR_EVER = "\nfrom locust import runners\nrunners.MASTER_HEARTBEAT_TIMEOUT = 1e9\n"
-"""Code that makes Locust's workers wait without end for a lost master; by default they wait a minute."""
+"""Code that makes Locust's workers wait without end for a missing master. By default, they wait for a minute."""
 RTBENCH = [sys.executable, "-m", "rtbench.cli.app"]
 SILENT_S = 6.0
 GONE = "its master is missing"
@@ -53,9 +53,10 @@ def test_forked_workers_end_when_their_master_is_killed(tmp_path: Path, simulato
         folder = wait_for_rows(runs, "sessions", 2)
         os.kill(master.pid, signal.SIGKILL)
         try:
-            _, output = master.communicate(timeout=GUARD_S)  # the output ends when no process is left that can write
+            # the output ends when all processes that can write to it have ended
+            _, output = master.communicate(timeout=GUARD_S)
         except subprocess.TimeoutExpired:
-            os.killpg(master.pid, signal.SIGKILL)  # the remaining workers
+            os.killpg(master.pid, signal.SIGKILL)  # kill the remaining workers
             raise
 
     assert output.count(GONE) == 2, output
@@ -88,7 +89,7 @@ def test_a_temporarily_silent_worker_continues_its_run(tmp_path: Path, simulator
         folder = wait_for_rows(runs, "turns", 2)
         worker = json.loads(path_of(folder, 0, FACTS).read_text())["pid"]
         os.kill(worker, signal.SIGSTOP)
-        time.sleep(SILENT_S)  # longer than Locust waits
+        time.sleep(SILENT_S)  # longer than the time for which Locust waits
         os.kill(worker, signal.SIGCONT)
         before = sum(len(batch) for batch in files.spooled_batches(folder, "turns"))
         wait_for_rows(runs, "turns", before + 1)
@@ -138,7 +139,7 @@ def test_forked_workers_end_if_their_master_is_killed_at_its_start(tmp_path: Pat
     with locust(
         path, tmp_path / "runs", "--url", "ws://127.0.0.1:1/v1/realtime?model=x", "--processes", "2"
     ) as process:
-        process.communicate(timeout=GUARD_S)  # until all processes that write there have ended
+        process.communicate(timeout=GUARD_S)  # wait until all processes that write to this output have ended
 
     assert process.returncode == -signal.SIGKILL
 
@@ -157,7 +158,8 @@ def connect_slowly(runner):
 
 WorkerRunner.connect_to_master = connect_slowly
 """
-"""Code of a worker that its master already counts, but that Locust cannot yet tell to quit, as on a busy machine."""
+"""Code that simulates a worker on a busy machine: its master already counts it, but Locust cannot yet tell it to quit.
+"""
 
 
 def test_slow_workers_of_a_master_that_cannot_start_end_with_one_line(tmp_path: Path) -> None:
@@ -165,7 +167,8 @@ def test_slow_workers_of_a_master_that_cannot_start_end_with_one_line(tmp_path: 
     path.write_text(path.read_text() + SLOWLY)
     url = "ws://127.0.0.1:1/v1/realtime?model=x"
     with locust(path, tmp_path / "runs", "--url", url, "--sessions", "1", "--processes", "2") as process:
-        output, errors = process.communicate(timeout=GUARD_S)  # until all processes that write there have ended
+        # wait until all processes that write to this output have ended
+        output, errors = process.communicate(timeout=GUARD_S)
 
     assert process.returncode == 2
     assert "Unknown message" not in output + errors

@@ -1,4 +1,4 @@
-"""Runs against limits that are used up, the service's and the user's own: requested waits, budgets."""
+"""Runs that use up limits, both the limits of the service and the user's own: waits that are requested, and budgets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def ended_ns(table: pd.DataFrame) -> pd.Series:
 
 
 TAKEN, CALLERS = 20, 24
-"""Connections that the service accepts at once, and users who each need one until the run ends."""
+"""The number of connections that the service accepts at the same time, and the number of users. Each user needs one
+connection until the run ends.
+"""
 
 
 def test_after_a_throttled_handshake_no_session_starts_before_the_retry_after(

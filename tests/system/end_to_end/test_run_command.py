@@ -1,4 +1,4 @@
-"""`rtbench run`: a script in YAML alone, run and checked by one command."""
+"""`rtbench run`: one command runs a script that exists only in YAML, and checks the run."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def played(folder: Path, service: Ready, *words: str) -> subprocess.CompletedPro
 
 
 def expected_status(folder: Path, status: int) -> int:
-    """Return the exit status of a run with this threshold result, on a machine that other tests may slow down."""
+    """Return the exit status of a run whose threshold result is `status`; 4 if a slow machine made the run invalid."""
     return status if files.read_document(folder)["validity"]["status"] == "valid" else 4
 
 

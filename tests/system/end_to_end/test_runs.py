@@ -36,7 +36,7 @@ main()
 
 
 def test_a_simulated_run_is_marked_in_each_output_and_prints_its_progress(tmp_path: Path, simulator: Ready) -> None:
-    """Telemetry of a single process contains both turns."""
+    """The telemetry of a single process contains both turns."""
     with collector() as received:
         options = ("--sessions", "1", "--url", simulator.urls["ga"], "--telemetry")
         where = {"OTEL_EXPORTER_OTLP_ENDPOINT": received.url}
@@ -89,11 +89,14 @@ def setpriority(which, who, value):
 
 os.getpriority, os.setpriority = lambda which, who: niceness, setpriority
 """
-"""Code that simulates a kernel that permits any niceness, and that records the niceness of each process."""
+"""Code that simulates a kernel that permits any niceness, and that records the values that each process sets."""
 
 
 def with_priority(folder: Path, *options: str, **environment: str) -> tuple[Path, Ended, list[list[int]]]:
-    """Run two processes that request priority; return the folder, the process, and each process's niceness values."""
+    """Run two processes that request priority. Return the run folder, the ended process, and the niceness values of
+    each
+    process.
+    """
     scenario, log = write_scenario(folder), folder / "niceness"
     scenario.write_text(scenario.read_text() + NICENESS.format(log=log))
     ended = run_locust(scenario, folder / "runs", "--processes", "2", "--priority", *options, **environment)
@@ -106,7 +109,9 @@ def with_priority(folder: Path, *options: str, **environment: str) -> tuple[Path
 
 @dataclass(frozen=True)
 class Whole:
-    """A run of two processes with priority, telemetry and an upload. `uploaded`: the received folder."""
+    """A run of two processes with priority, telemetry and an upload. `uploaded`: the folder that the upload server
+    received.
+    """
 
     folder: Path
     said: str
@@ -148,7 +153,7 @@ def test_the_dashboard_queries_only_exported_metrics_and_labels(whole: Whole) ->
     grouped = {label for query in queries for label in re.findall(r"by \((\w+)\)", query)}
 
     assert len(asked) > len(queries) >= 10
-    late = "rtbench_load_generator_overloaded"  # only known later
+    late = "rtbench_load_generator_overloaded"  # this metric is only known later
     assert late in {name for name, _ in asked} <= exported.keys() | {late}
     assert grouped <= {label for labels in exported.values() for label in labels}
     for name, chosen in (one for one in asked if one[0] in exported):
@@ -180,7 +185,7 @@ def test_a_run_of_several_processes_is_uploaded_completely_after_its_report(whol
 
 
 def test_processes_run_at_the_permitted_priority(whole: Whole) -> None:
-    worker = [-10, 0, -10, 0]  # tries the priority, runs with it, and ends without it
+    worker = [-10, 0, -10, 0]  # a worker tries the priority, runs with it, and ends without it
 
     assert whole.had == [[-10, 0], worker, worker]
     assert files.read_document(whole.folder)["niceness"] == -10
@@ -188,7 +193,9 @@ def test_processes_run_at_the_permitted_priority(whole: Whole) -> None:
 
 
 def test_quickstart_uses_the_simulator_without_a_deployment(tmp_path: Path) -> None:
-    """`make bench`, but short: its last line is the report, and it never fails, even on a busy machine."""
+    """The test runs a short `make bench`. The last line is the report, and the command never fails, even on a busy
+    machine.
+    """
     command = [sys.executable, "-c", SHORT, "quickstart", "--runs-dir", str(tmp_path / "runs")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=GUARD_S, check=False)
 

@@ -19,7 +19,7 @@ from tests.system.end_to_end.quoting_service import files_with, quoting_service
 from tests.system.end_to_end.two_targets import write_targets
 
 TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{10,}")
-"""The beginning of a JWT. A truncated token has it, too."""
+"""The beginning of a JWT. A truncated token has the same beginning."""
 EVERYTHING = ("--record-events", "100%", "--record-transcripts", "--loglevel", "DEBUG")
 
 
@@ -53,7 +53,7 @@ def test_a_token_quoted_by_the_service_is_hidden_in_each_file_and_on_the_screen(
     for place, own in sessions.groupby("target"):
         logs = [(folder / "events" / f"{name}.jsonl").read_text() for name in own["session_id"]]
         assert len(logs) == 2
-        assert all("***" in log for log in logs), place  # the secret was quoted
+        assert all("***" in log for log in logs), place  # the service quoted the secret, and the log replaced it
     assert set(sessions["target"]) == set(urls)
     assert not TOKEN.search(ended.stdout + ended.stderr)
     assert with_tokens(folder) == []
@@ -86,7 +86,8 @@ def test_a_key_is_hidden_for_each_way_of_sending_it(tmp_path: Path) -> None:
     sessions = pq.read_table(folder / "sessions.parquet").to_pandas()
     assert set(sessions["target"]) == set(labels.split(","))
     for name in sessions["session_id"]:
-        assert "***" in (folder / "events" / f"{name}.jsonl").read_text()  # the secret was quoted
+        # the service quoted the secret, and the log replaced it
+        assert "***" in (folder / "events" / f"{name}.jsonl").read_text()
     for spelling in SPELLINGS:
         assert spelling not in ended.stdout + ended.stderr
         assert [path for path in tmp_path.rglob("*") if path.is_file() and spelling in shown(path)] == []
@@ -111,7 +112,7 @@ def test_doctor_and_probe_show_no_token(
     assert not TOKEN.search(output)
 
 
-# Runs without a key: tokens that are valid for seconds, renewed while sessions open.
+# Runs without a key: their tokens are valid for seconds, and are renewed while sessions open.
 
 
 def keyless(ready: Ready) -> dict[str, str]:
@@ -121,17 +122,19 @@ def keyless(ready: Ready) -> dict[str, str]:
 
 
 def lines_of(ended: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return the lines of rtbench on stderr, without the line about a slow sign-in, which appears on a busy machine."""
+    """Return the lines that rtbench wrote to stderr, except the line about a slow sign-in, which appears on a busy
+    machine.
+    """
     lines = [line for line in ended.stderr.splitlines() if line.startswith("rtbench:")]
     return [line for line in lines if line != "rtbench: signing in through Microsoft Entra ID …"]
 
 
 FOUR_A_SECOND = ("--connect-rate", "240")
-"""With this option a run has a known minimum duration, even if its sign-in is slow."""
+"""An option that gives a run a known minimum duration, even if the sign-in is slow."""
 
 
 def incident_kinds(folder: Path) -> set[str]:
-    """Return the kinds of a run's incidents, without those caused by a busy machine."""
+    """Return the kinds of a run's incidents, except the kinds that a busy machine causes."""
     return {incident["kind"] for incident in files.read_document(folder)["incidents"]} - {"simulator_late"}
 
 
@@ -150,7 +153,7 @@ def test_sessions_do_not_wait_for_the_renewal_of_an_expiring_token(
     assert ended.returncode in (0, 4), ended.stderr
     assert set(sessions["outcome"]) <= {"ok", "unfinished"}
     assert sessions["auth_wait_ns"].tolist() == [0] * len(sessions)
-    assert len(used) >= 2  # it was renewed
+    assert len(used) >= 2  # the token was renewed
     assert files.read_document(folder)["targets"][0]["auth"] == "entra"
     assert incident_kinds(folder) == set()
     assert files_with(folder, header) == []

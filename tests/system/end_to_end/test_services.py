@@ -1,4 +1,4 @@
-"""Services by their names, each with a stand-in: settings are accepted, audio has the right rate, and a reply comes."""
+"""Services by their names, each with a stand-in that accepts settings, uses the right audio rate, and replies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEY = "a-key-that-nobody-may-see"
 
 @dataclass(frozen=True)
 class Case:
-    """A target at a stand-in; the voice that it requests, and the format of the caller's audio."""
+    """A target at a stand-in, the voice that the target requests, and the format of the caller's audio."""
 
     lines: str
     voice: str
@@ -48,7 +48,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Played:
-    """The results of a case: its voice call with the truth, and its text call."""
+    """The results of a case: its voice call with the truth log, and its text call."""
 
     case: Case
     spoken: Call
@@ -56,7 +56,7 @@ class Played:
 
 
 def played(target: Target, case: Case, folder: Path) -> tuple[ReplayedSession, ReplayedSession]:
-    """Run a call with speech, and then one with text."""
+    """Run a call with speech, and then a call with text."""
     spoken = play_call(target, folder, voice=case.voice)
     script = script_of(target, "Hello", {"voice": case.voice})
     probe_target(target, script, folder / "typed.jsonl", record_audio=False)
@@ -65,7 +65,7 @@ def played(target: Target, case: Case, folder: Path) -> tuple[ReplayedSession, R
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Played]:
-    """Run all cases at once; the simulator has ended, so that its log is complete."""
+    """Run all cases at once. At the end of this fixture, the simulator has ended, so its log is complete."""
     folder = tmp_path_factory.mktemp("services")
     truth, file = folder / "truth.jsonl", folder / "targets.yaml"
     with quick_simulator(folder, "--key", KEY, "--ground-truth", str(truth)) as simulator:

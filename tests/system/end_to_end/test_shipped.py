@@ -1,4 +1,4 @@
-"""The shipped scenarios run unchanged; that of agents runs with each way of calling, with and without TLS."""
+"""The shipped scenarios run unchanged. The scenario of agents runs with each way of calling, with and without TLS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ SCENARIOS = {
     "text_turns": 4, "voice_turns": 1, "voice_manual": 2, "mixed": 2, "python_turns": 2, "long_call": 1, "barge_in": 1,
     "tools": 1, "quickstart": 2,
 }  # fmt: skip
-"""The turns after which each is asked to stop, because recordings and replies take time."""
+"""The number of turns after which each scenario is asked to stop. It differs because recordings and replies take time.
+"""
 GREETED_AND_ANSWERED = 2
 
 

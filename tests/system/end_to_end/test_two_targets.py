@@ -1,4 +1,4 @@
-"""Runs that compare: several targets, and variants of one, in pairs of sessions that start at the same time."""
+"""Runs that compare several targets, or variants of one target, in pairs of sessions that start at the same time."""
 
 from __future__ import annotations
 

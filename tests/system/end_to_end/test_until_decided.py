@@ -1,4 +1,4 @@
-"""Runs that end when they are decided, with the verdict as their exit status."""
+"""Runs that end when the comparison is decided. Their exit status is the verdict."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_throttled_targets_end_the_run_as_invalid_at_the_first_interim_analysis(
             (tmp_path / name).mkdir()
             limited = quick_simulator(tmp_path / name, more="quota: {requests_per_minute: 50}\n")
             services[name] = stack.enter_context(limited)
-        # with other Python variables, processes are not forked: the interim analysis is started here
+        # with other Python variables, processes are not forked, so this test starts the process of the interim analysis
         started = {"PYTHONUNBUFFERED": "1"}
         status, printed, document, decision = decided(tmp_path, services, **started)
 

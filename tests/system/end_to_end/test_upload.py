@@ -1,4 +1,4 @@
-"""`--upload` sends the folder of a run to a container, and the signature of its URL is displayed nowhere."""
+"""`--upload` sends the folder of a run to a container. The signature in the container's URL is never displayed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_engines_of_azure_load_testing_upload_runs_that_can_be_merged(tmp_path: 
     with quick_simulator(tmp_path) as ready, blob_server() as server, ExitStack() as engines:
         load = ("-u", "1", "--sessions", "1", "--url", ready.urls["ga"])
         variables = options | {"LOCUST_UPLOAD": server.url}
-        scenario = write_scenario(tmp_path)  # the test plan takes half a minute
+        scenario = write_scenario(tmp_path)  # a short scenario, because the test plan takes half a minute
         started = [
             engines.enter_context(locust(scenario, tmp_path / name / "runs", *load, **variables)) for name in ("a", "b")
         ]
@@ -39,7 +39,7 @@ def test_engines_of_azure_load_testing_upload_runs_that_can_be_merged(tmp_path: 
 
 
 def test_a_failed_upload_keeps_the_folder_and_prints_a_remedy(tmp_path: Path) -> None:
-    long = tmp_path / ("runs" * 50)  # in a line that is too long the middle is left out, but not in a command
+    long = tmp_path / ("runs" * 50)  # the middle of a line that is too long is left out, but not that of a command
     with quick_simulator(tmp_path) as ready, blob_server() as server:
         server.answers = [403]
         load = ("-u", "1", "--sessions", "1", "--url", ready.urls["ga"], "--upload", f"{server.url}?sig={SIGNATURE}")

@@ -1,4 +1,4 @@
-"""A warm-up is separate from the measurement: in rows, in histograms, and in reports."""
+"""Rows, histograms and reports separate the warm-up from the measurement."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.run.histograms import HistogramKey, read
 from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, wait_for_phase, write_scenario
 
-WARMUP_S = 4  # on a busy machine the start of workers takes two
+WARMUP_S = 4  # on a busy machine, workers need two seconds to start
 
 
 def test_sessions_that_start_early_belong_to_the_warmup(tmp_path: Path, simulator: Ready) -> None:
@@ -28,7 +28,7 @@ def test_sessions_that_start_early_belong_to_the_warmup(tmp_path: Path, simulato
     sessions = files.read_table(folder, "sessions").to_pandas()
     began_s = (sessions["start_utc_ns"] - document["started_utc_ns"]) / 1e9
     assert set(sessions["phase"][began_s < WARMUP_S]) == {"warmup"}
-    # a pair gets its phase just before it begins
+    # the phase of a pair is set just before the pair begins
     assert (began_s[sessions["phase"] == "measurement"] >= WARMUP_S).all()
     turns = files.read_table(folder, "turns").to_pandas()
     assert turns["phase"].tolist() == sessions.set_index("session_id")["phase"].loc[turns["session_id"]].tolist()

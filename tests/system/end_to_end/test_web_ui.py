@@ -1,4 +1,4 @@
-"""The web UI of a real process: the settings that its visitors can change, and those that they cannot."""
+"""The web UI of a real process: which settings its visitors can change, and which settings they cannot change."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NEVER_FROM_THE_FORM = {
     "html_file": "/tmp/page.html",
     "processes": "9",
 }
-"""One option of each kind; the form accepts only options of an allow list."""
+"""One option of each kind that the form refuses. The form accepts only options of an allow list."""
 RATES = ("eventsin", "eventsout", "bytesin", "bytesout")
 
 
@@ -114,7 +114,8 @@ def test_a_visitor_of_the_web_ui_can_change_only_the_load(tmp_path: Path, simula
         )
         assert (status, "locustfile" in output) == (403, True)
 
-        # A page of another site in the same browser, and a foreign host name that points at loopback.
+        # Requests from a page of another site in the same browser, and from a foreign host name that points at
+        # loopback.
         for path in ("/swarm", "/stop", "/user", "/stats/reset"):
             for origin in ("https://example.org", "http://[::1", "null"):
                 assert served.ask("POST", path, urlencode(load), Origin=origin)[0] == 403, (path, origin)
@@ -127,7 +128,7 @@ def test_a_visitor_of_the_web_ui_can_change_only_the_load(tmp_path: Path, simula
 
 
 def test_a_run_started_in_the_form_uses_the_target_of_the_command_line(tmp_path: Path, simulator: Ready) -> None:
-    """The test sends the form as Locust's page does: fixed fields are present with their old values."""
+    """The test sends the form as Locust's page sends it: the fixed fields are present with their old values."""
     with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
         assert ui.swarm(user_count="1", spawn_rate="1", seed="5", warmup="soon")["success"] is False
         reply = ui.swarm(
@@ -173,7 +174,8 @@ def test_each_start_in_the_web_ui_is_a_run_with_live_tabs_and_a_report(tmp_path:
         _, page = ui.ask("GET", "/")
         assert '"extended_tabs": [{"key": "realtime", "title": "Realtime latency"}' in page
         assert "a row pools all targets" in page
-        assert "first.searchParams.set('tab', 'realtime')" in page  # before the script of Locust's page reads it
+        # set before the script of Locust's page reads the parameter
+        assert "first.searchParams.set('tab', 'realtime')" in page
         assert ui.ask("GET", "/realtime/report")[0] == 404
         titles = []
         for number in (1, 2):

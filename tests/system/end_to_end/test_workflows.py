@@ -84,9 +84,9 @@ class Workplace:
         return output
 
     def _judge_as_if_alone(self) -> int:
-        """Mark invalid runs as valid, because tests share a slow machine. Return the run's exit status.
+        """Mark invalid runs as valid, because the tests share a slow machine. Return the exit status of the run.
 
-        The exit status is that of an invalid run if there was one, or else 0.
+        The exit status is the status of an invalid run if a run was invalid, and 0 otherwise.
         """
         status = 0
         for run in (self.folder / "runs").glob("*"):
@@ -99,7 +99,7 @@ class Workplace:
 
 @pytest.fixture(scope="module")
 def forking(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the folder of commands that fork servers run. The servers continue from one test to the next."""
+    """Return the folder of the commands that fork servers run. These servers continue from one test to the next."""
     folder = tmp_path_factory.mktemp("commands")
     for name, module in COMMANDS.items():
         (folder / name).write_text(COMMAND.format(python=sys.executable, root=str(ROOT), module=module))
@@ -123,7 +123,7 @@ def workplace(tmp_path: Path) -> Iterator[Workplace]:
         ["init", "-q", "-b", "main", "."],
         ["init", "-q", "--bare", "../origin"],
         ["remote", "add", "origin", "../origin"],
-        ["config", "push.autoSetupRemote", "true"],  # a checkout has an upstream
+        ["config", "push.autoSetupRemote", "true"],  # a checkout has an upstream branch
     )
     for arguments in git:
         subprocess.run(["git", *arguments], cwd=folder, check=True)
@@ -136,10 +136,10 @@ def workplace(tmp_path: Path) -> Iterator[Workplace]:
         "LOCUST_SESSION_PAUSE": "0",
         "NO_COLOR": "1",
     }
-    # numpy: a package that is already installed
+    # numpy stands for a package that is already installed
     place = Workplace(folder, os.environ | set_here | {"RTBENCH": "numpy"}, ports)
     yield place
-    for port in ports.values():  # the simulators that the steps started in the background
+    for port in ports.values():  # end the simulators that the steps started in the background
         subprocess.run(["pkill", "-f", f"rtbench simulate.* --port {port}"], check=False)
 
 
@@ -148,7 +148,7 @@ def workplace(tmp_path: Path) -> Iterator[Workplace]:
 
 @dataclass(frozen=True)
 class Workflow:
-    """An example's environment, as far as it is plain text, and the shell steps of the example in order."""
+    """The environment of an example, as far as it is plain text, and the shell steps of the example in order."""
 
     environment: dict[str, str]
     steps: list[str]
@@ -217,7 +217,7 @@ def test_azure_pipelines_have_the_commands_of_github(example: str) -> None:
 
 
 def test_the_nightly_workflow_checks_a_run_and_stores_a_baseline(workplace: Workplace, simulator: Ready) -> None:
-    """It uses the installed commands."""
+    """The test uses the installed commands."""
     workplace.environment |= {
         "AZURE_OPENAI_ENDPOINT": f"http://127.0.0.1:{simulator.port}",
         "AZURE_OPENAI_DEPLOYMENT_NAME": "gpt-realtime",
@@ -243,7 +243,7 @@ def test_the_workflow_written_by_init_runs_against_the_simulator(workplace: Work
     targets = workplace.folder / "targets.yaml"
     targets.write_text(_with_ports(targets.read_text(), workplace.ports))
     script = workplace.folder / "scenarios" / "scripts" / "voice_turns.yaml"
-    script.write_text(script.read_text().partition("  - audio: ../audio/late_parcel.wav")[0])  # one turn, of four
+    script.write_text(script.read_text().partition("  - audio: ../audio/late_parcel.wav")[0])  # keep one of four turns
     workplace.environment |= {"TARGET": written.environment["TARGET"], "GITHUB_ACTIONS": "true"}
 
     output = workplace.run_all(written.steps)
@@ -284,7 +284,7 @@ class StepOutputs:
 
 
 def recording_stub(place: Workplace, program: str, *, answer: str = "", status: int = 0) -> Path:
-    """Put a program on the path that records its arguments in a file; return the file."""
+    """Put a program on the path that records its arguments in a file; return the path of that file."""
     folder, notes = place.folder.parent / "programs", place.folder.parent / f"{program}.notes"
     folder.mkdir(exist_ok=True)
     text = NOTED.format(python=sys.executable, notes=str(notes), answer=answer, status=status)
@@ -306,7 +306,7 @@ def put_in(text: str, context: Mapping[str, str]) -> str:
 def holds(condition: str, context: Mapping[str, str], *, failed: bool) -> bool:
     """Return whether a step of the action runs.
 
-    If its condition names no status, the step runs only if no step has failed.
+    If the condition names no status, the step runs only if no earlier step has failed.
     """
     terms = [term for term in condition.split(" && ") if term and term != "always()"]
     compared = (re.fullmatch(r"(\S+) (==|!=) '(.*)'", term) for term in terms)
@@ -315,7 +315,7 @@ def holds(condition: str, context: Mapping[str, str], *, failed: bool) -> bool:
 
 
 def act(place: Workplace, **inputs: str) -> StepOutputs:
-    """Run the action's shell steps, as GitHub does with these inputs."""
+    """Run the shell steps of the action as GitHub runs them with these inputs."""
     unknown = inputs.keys() - {name.replace("-", "_") for name in ACTION["inputs"]}
     assert not unknown
     given = {name: str(about.get("default", "")) for name, about in ACTION["inputs"].items()}
@@ -364,7 +364,8 @@ def test_the_action_runs_checks_comments_and_fails_by_the_verdict(ready: Workpla
     output = act(ready, thresholds="broken.yaml", on_inconclusive="warn", **USED)
 
     assert [*output.steps] == ["Install", "Start the simulator", "Measure", "Check", "Comment", "Verdict"], output.steps
-    assert output.status in (1, INVALID_STATUS), output.steps  # invalid if the machine of the tests is too busy
+    # the run is invalid if the machine of the tests is too busy
+    assert output.status in (1, INVALID_STATUS), output.steps
     polled, posted = recorded_calls(gh)
     assert "repos/o/r/issues/7/comments" in polled
     assert posted[2:5] == ["--method", "POST", "repos/o/r/issues/7/comments"]
@@ -412,7 +413,7 @@ def test_external_actions_are_pinned_to_a_major_version() -> None:
 
 
 def steps_of_template(given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the steps that Azure Pipelines make from the template: conditions evaluated, parameters inserted."""
+    """Yield the steps that Azure Pipelines makes of the template. Conditions are evaluated, parameters inserted."""
     defaults = {parameter["name"]: parameter.get("default", "") for parameter in TEMPLATE["parameters"]}
     assert not given.keys() - defaults.keys()
     parameters = {f"parameters.{name}": value for name, value in (defaults | dict(given)).items()}

@@ -16,9 +16,9 @@ QUICK_AUDIO = "first_audio: {p50: 20, p95: 40}"
 
 @contextmanager
 def slower_and_faster(folder: Path, more: str = "") -> Iterator[dict[str, Ready]]:
-    """Run two simulators with little variation; first audio of `slow` is 30 % later.
+    """Run two simulators with little variation. The first audio of `slow` is 30 % later than that of `fast`.
 
-    `more` is appended to the profiles.
+    `more` is appended to the profiles of both.
     """
     with ExitStack() as stack:
         ready = {}
@@ -35,7 +35,7 @@ def write_targets(folder: Path, text: str) -> str:
 
 
 def write_services(folder: Path, services: Mapping[str, Ready]) -> str:
-    """Write a target file with these simulators, by their names."""
+    """Write a target file with these simulators as targets; their names are the keys of `services`."""
     return write_targets(folder, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in services.items()))
 
 
@@ -45,5 +45,5 @@ def sessions_of(folder: Path) -> pd.DataFrame:
 
 
 def ahead(sessions: pd.DataFrame, target: str) -> set[int]:
-    """Return the differences in the number of sessions of a target and its partner after each start."""
+    """Return how many more sessions a target has than its partner, as the set of the values after each start."""
     return set((sessions["target"] == target).map({True: 1, False: -1}).cumsum())

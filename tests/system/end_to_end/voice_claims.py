@@ -1,4 +1,4 @@
-"""Requirements of each run with callers of every kind: each is a function of a run."""
+"""The requirements of each run with callers of every kind. Each requirement is a function of a run."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ HEARD = {"first_audio", "first_audible", "last_audio", "response_done"}
 def every_claim_holds(runs: dict[str, VoiceRun]) -> None:
     for name, run in runs.items():
         for claim in CLAIMS:
-            print(f"{name}: {claim.__name__}")  # the last line names the failed requirement
+            print(f"{name}: {claim.__name__}")  # if a requirement fails, its name is the last line
             claim(run)
 
 
 def played(parent: Path, runs: dict[str, tuple[str, ...]]) -> dict[str, VoiceRun]:
-    """Run the callers with the dialect that each name begins with, and with these options of the simulator."""
+    """Run the callers once for each name, with the dialect that the name begins with and these simulator options."""
     planned = {}
     for name, options in runs.items():
         dialect = name.split()[0]

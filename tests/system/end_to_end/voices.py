@@ -16,7 +16,7 @@ OF_A_DIALECT = {
     "preview": ("", "\n  temperature: 0.8"),
     "voice-live": (", auto_truncate: true", "\n  temperature: 0.8\n  echo_cancellation: server_echo_cancellation"),
 }
-"""Settings that only this dialect has: of turn detection, of the session."""
+"""Settings that only this dialect has: settings of turn detection, and settings of the session."""
 SCRIPTS = {
     "server_vad": """
 session:
@@ -154,7 +154,7 @@ def write_sound(path: Path, *parts: Sound) -> None:
 
 
 def tone(seconds: float, level: float = 0.3) -> Sound:
-    """Return a sound that every VAD takes for speech."""
+    """Return a sound that every VAD detects as speech."""
     cycles = 440 * np.arange(int(seconds * RATE_HZ)) / RATE_HZ
     return (level * 32_767 * np.sin(2 * np.pi * cycles)).astype(np.int16)
 

@@ -1,4 +1,4 @@
-"""Child processes of a run: interim analyses, reports and the OpenTelemetry exporter. The run survives them."""
+"""Child processes of a run: interim analyses, reports and the OpenTelemetry exporter. The run survives failures."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_report_that_exceeds_its_time_is_killed_and_rows_are_kept(
 
 
 def made(said: list[str], *command: str) -> Telemetry:
-    """Return telemetry with another command as its child."""
+    """Return telemetry whose child process executes another command."""
     planned: Any = SimpleNamespace(targets=[], scenario="talk")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(monitor, "python_command", lambda _: list(command))

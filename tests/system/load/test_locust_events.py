@@ -1,4 +1,4 @@
-"""Our imports change each thing in their process only once."""
+"""Our imports change each thing in their process only once, even if modules are imported several times."""
 
 from __future__ import annotations
 

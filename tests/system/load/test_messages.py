@@ -1,4 +1,4 @@
-"""A master's port, to which any process may send anything."""
+"""The port of a master, to which any process may send any data."""
 
 from __future__ import annotations
 

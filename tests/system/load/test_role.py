@@ -69,7 +69,7 @@ alone._poll, alone._longest_s = lambda: None, 0.0
 for event in (SignInStarted(), RunStarted()):
     alone.apply(event)
 """
-"""A program with an open run, whose finalization waits for `goes_on`."""
+"""A program with an open run. The finalization of the run waits for `goes_on`."""
 
 
 KILLED_IN_ITS_CLOSE = (
@@ -276,7 +276,7 @@ for event in (SignInStarted(), RunStarted()):
 ended = gevent.with_timeout(3.0, master.on_test_stopping, timeout_value="still draining")
 print(ended, *said, master._run.lifecycle.reason)
 """
-"""A program with a worker on another host, which does not send all records."""
+"""A program with a worker on another host. The worker does not send all records."""
 
 
 @pytest.mark.parametrize(

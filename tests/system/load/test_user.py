@@ -1,4 +1,4 @@
-"""Users as Locust sees them: in their own process, because importing Locust patches the standard library."""
+"""Users as Locust sees them. They run in their own process, because importing Locust patches the standard library."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def names(user):
 
 
 def json_output_of(program: str, *arguments: str) -> Any:
-    """Return what a program prints as JSON after it has imported Locust and our user."""
+    """Run a program that has imported Locust and our user; return the JSON that it prints."""
     command = [sys.executable, "-c", BEGIN + program, *arguments]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
@@ -181,7 +181,7 @@ def test_a_user_pauses_after_a_session_and_retries_soon_without_one() -> None:
 
 @pytest.fixture
 def callers(tmp_path: Path) -> Path:
-    """Write a file of users, as Locust loads it."""
+    """Write a file of users in the form that Locust loads."""
     (tmp_path / "callers.py").write_text(CALLERS)
     return tmp_path / "callers.py"
 
@@ -263,7 +263,10 @@ def test_a_script_is_validated_before_the_target(tmp_path: Path) -> None:
 
 
 def test_the_callers_of_the_quickstart_alternate_between_text_and_voice_calls() -> None:
-    """The next free caller runs the other kind of call than the caller before: voice calls last four times as long."""
+    """Each free caller runs the kind of call that the previous caller did not run, because voice calls last four times
+    as
+    long.
+    """
     printed = json_output_of("""
 from locust.env import Environment
 from scenarios.quickstart import QuickstartCaller

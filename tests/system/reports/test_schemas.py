@@ -1,4 +1,4 @@
-"""Every JSON that the tool writes has a schema and is valid for it."""
+"""Every JSON document that the tool writes has a schema, and is valid for this schema."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.system.end_to_end.locust_process import only_run, run_locust, write_s
 
 @dataclass(frozen=True)
 class Recorded:
-    """A short run against the simulator: its folder, and the output of the simulator."""
+    """A short run against the simulator: the run's folder, and the output of the simulator."""
 
     folder: Path
     truth: Path

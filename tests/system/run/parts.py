@@ -1,4 +1,4 @@
-"""Runs that are not finalized, to be merged."""
+"""Runs that are not finalized, for tests that merge them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def build_part(
     delay_ns: int = MS,
     **changes: Any,
 ) -> Path:
-    """Return a run whose workers have recorded everything, not yet finalized."""
+    """Return a run whose workers have recorded everything. The run is not finalized."""
     folder = parent / name
     (folder / SPOOL).mkdir(parents=True)
     document = opening_document(name, "voice_turns", began_ns, {}, [TARGET], [SCRIPT], workers, [])

@@ -1,4 +1,4 @@
-"""A damaged part of a worker is named, used as far as it can be read, and the missing data is counted."""
+"""A damaged part of a worker is named and used as far as it can be read, and the missing data is counted."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_a_writer_whose_process_has_ended_is_gone(tmp_path: Path, ended_pid: int
 
 
 def test_a_run_with_running_workers_must_not_be_closed(tmp_path: Path, ended_pid: int) -> None:
-    folder, _ = build_run(tmp_path)  # its worker is this process
+    folder, _ = build_run(tmp_path)  # the worker of this run is this process
     writer = {"host": socket.gethostname(), "pid": ended_pid}
 
     assert not writer_is_gone(folder, {"state": "running", "writer": writer})

@@ -1,4 +1,4 @@
-"""The real process refuses, applies its limits, accepts valid tokens, ends sessions, and compresses."""
+"""The real process of the simulator refuses, applies limits, accepts valid tokens, ends sessions, and compresses."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ def test_a_pending_token_request_does_not_delay_the_end(tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", port), timeout=GUARD_S) as sock:
             head = f"X-IDENTITY-HEADER: {ready.identity['header']}"
             sock.sendall(f"GET /msi/token?api-version=2019-08-01&resource=r HTTP/1.1\r\n{head}\r\n\r\n".encode())
-            with connect(ready.urls["openai"]) as client:  # so the loop has read the request
+            # the answer to a later connection shows that the loop has read the request
+            with connect(ready.urls["openai"]) as client:
                 assert receive(client)["error"]["code"] == "invalid_api_key"
             ready.stop()
 

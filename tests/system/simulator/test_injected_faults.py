@@ -1,4 +1,4 @@
-"""Faults of the real process: it does not listen, freezes, or leaves connections silent. See also tests/faults."""
+"""Faults of the real process: it does not listen, it freezes, or leaves connections silent. See also tests/faults."""
 
 from __future__ import annotations
 
@@ -84,4 +84,4 @@ def test_a_freeze_delays_all_sessions(tmp_path: Path) -> None:
     assert min(others) < 0 < max(others)
     assert all(
         line["send_start_ns"] - line["due_ns"] < FREEZE_NS for line in sent
-    )  # delayed events were due when the process continued
+    )  # the delayed events were due when the process continued

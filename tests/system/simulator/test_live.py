@@ -1,4 +1,4 @@
-"""The simulator's status line, and the text that it prints for pasting."""
+"""The status line of the simulator, and the text that it prints so that users can paste it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_simulator_on_a_terminal_shows_open_sessions(workers: int, tmp_path: P
             output, _ = process.communicate(timeout=GUARD_S)
         drawn(reads, seen)
 
-    assert seen[-1].endswith("\r\x1b[K")  # the line is removed
+    assert seen[-1].endswith("\r\x1b[K")  # the last output removes the line
     assert output.splitlines()[-1].startswith("SIMULATED: 1 sessions")
 
 

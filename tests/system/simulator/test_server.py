@@ -1,4 +1,6 @@
-"""The real process: sockets, TLS, refusals, bursts, and a truth log that matches what a client received."""
+"""The real process of the simulator: sockets, TLS, refusals, bursts, and a truth log that agrees with the client's
+data.
+"""
 
 from __future__ import annotations
 

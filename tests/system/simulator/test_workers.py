@@ -1,4 +1,4 @@
-"""Several processes on one port."""
+"""Several simulator processes on one port."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ def _wait_until_gone(pid: int) -> None:
 
 
 def _alive(pid: int) -> bool:
-    """Return whether a process runs; one that has ended and that no process has waited for does not count."""
+    """Return whether a process runs. A process that has ended but was not waited for does not count."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):  # the latter if it ends between open and read
+    except (FileNotFoundError, ProcessLookupError):  # ProcessLookupError if the process ends between open and read
         return False
 
 

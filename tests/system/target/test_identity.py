@@ -1,4 +1,4 @@
-"""One token from azure-identity: the parsing of its answers and errors, and its real code against a local endpoint."""
+"""One token from azure-identity: how its answers and errors are parsed, and its real code against a local endpoint."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def keyring(*targets):
 
 
 def run_patched(program: str, environment: dict[str, str]) -> str:
-    """Return the output of a program; check that it succeeded, and that the output contains no secret."""
+    """Run a program; check that it succeeds, and that its output contains no secret. Return the output."""
     ended = forked.run(
         [sys.executable, "-W", "error", "-c", PATCHED + program],
         cwd=ROOT,

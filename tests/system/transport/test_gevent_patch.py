@@ -1,4 +1,4 @@
-"""Work that takes too long is abandoned, whatever it waits for."""
+"""Work that takes too long is abandoned, even while it waits."""
 
 from __future__ import annotations
 
