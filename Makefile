@@ -44,7 +44,7 @@ PURE := tests/observe tests/protocol tests/transport tests/system/transport test
 	tests/test_session.py tests/test_session_vad.py \
 	tests/test_conversations.py tests/test_talking.py tests/test_long_calls.py tests/test_third_dialect.py \
 	tests/reports/test_rates.py
-READ := tests/plan tests/run tests/system/run tests/load $(patsubst %,tests/reports/test_%.py,targets by_load costs frames lost spoken summary terminal)
+READ := tests/plan tests/run tests/system/run tests/load $(patsubst %,tests/reports/test_%.py,targets by_load costs frames not_started turn_types summary terminal)
 JUDGED := $(patsubst %,tests/reports/%,gate comparisons looks test_api.py test_all_commands.py test_uncertainty.py) \
 	tests/system/load/test_decision.py
 
