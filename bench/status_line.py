@@ -83,7 +83,7 @@ class StatusLine:
             columns = os.get_terminal_size(self._stream.fileno()).columns
         return (columns or USUAL_COLUMNS) - 1
 
-    def fits(self) -> bool:
+    def can_write(self) -> bool:
         """Return whether the stream accepts a line now: a stopped terminal (Ctrl-S) would block the whole process."""
         try:
             return bool(select.select([], [self._stream], [], 0)[1])

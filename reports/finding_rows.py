@@ -16,7 +16,7 @@ from reports.statistics.quantiles import Shortfall
 from reports.statistics.verdicts import NOT_AFTER_HOLM, VerdictName
 from reports.wording import verdicts
 from reports.wording.cells import INFINITE
-from reports.wording.verdicts import NO_DIFFERENCE, as_share, interval_of, share
+from reports.wording.verdicts import NOT_SHOWN, as_share, interval_of, share
 
 UNITS: dict[Scale, str] = {"ratio": "%", "points": "points", "slope": SLOPE}
 ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one in twenty", 0.99: "one in a hundred"}
@@ -180,7 +180,7 @@ class FindingRow:
     def measured(self) -> str:
         """The values, such as `1,600 → 2,640 ms`; "" if there is no difference."""
         base, candidate = self.values
-        return "" if {base, candidate} <= {NONE, NO_DIFFERENCE} else f"{base} → {with_unit(candidate, self.unit)}"
+        return "" if {base, candidate} <= {NONE, NOT_SHOWN} else f"{base} → {with_unit(candidate, self.unit)}"
 
 
 def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> FindingRow:
@@ -222,7 +222,7 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
         d=d * scale,
         low=low * scale,
         high=high * scale,
-        margin=_decimals(question, difference),
+        margin=_margin_position(question, difference),
         verdict_name=name,
         outcome=outcome if usable else NO_VERDICT,
         within=verdicts.within(name, value, question.scale, accepted, known),
@@ -248,15 +248,15 @@ def definition(metric: str) -> str:
 def _value(value: float, few: Shortfall | None, question: MetricSpec) -> str:
     if question.scale == "points":  # if there are too few turns, this is the two counts, such as 3 of 4
         return f"{round(value * few.there)} of {few.there}" if few else share(value)
-    return NO_DIFFERENCE if few else INFINITE if value == math.inf else format_number(value)
+    return NOT_SHOWN if few else INFINITE if value == math.inf else format_number(value)
 
 
 def with_unit(value: str, unit: str) -> str:
     """Return a value with its unit. The values `∞` and `n/a` get no unit."""
-    return value if value in (INFINITE, NO_DIFFERENCE) else f"{value}{NBSP}{unit}".rstrip()
+    return value if value in (INFINITE, NOT_SHOWN) else f"{value}{NBSP}{unit}".rstrip()
 
 
-def _decimals(question: MetricSpec, difference: Difference | None) -> float:
+def _margin_position(question: MetricSpec, difference: Difference | None) -> float:
     """Return the axis position of the margin.
 
     `plus` is converted with the value of this baseline. If the margin also has a ratio, both must be exceeded.

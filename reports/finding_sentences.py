@@ -26,7 +26,7 @@ from reports.metric_comparison import MeasuredDifference, MetricComparison, add_
 from reports.statistics.differences import LEVEL, MAX_SESSIONS_RATIO, at_twice_the_run_sd
 from reports.statistics.verdicts import NOT_AFTER_HOLM, VerdictName
 from reports.wording import verdicts
-from reports.wording.verdicts import NO_DIFFERENCE, metric_text, share
+from reports.wording.verdicts import NOT_SHOWN, metric_text, share
 
 WORST: tuple[VerdictName, ...] = ("regressed", "inconclusive", "improved", "not_regressed", "equivalent")
 """The verdicts by priority. The verdict on several primary metrics is the first of these that any of the metrics has.
@@ -251,7 +251,7 @@ def _others(mine: Sequence[MetricComparison], spoken: MetricComparison) -> Itera
             each = [finding for finding in others if displayed(finding) == text]
             lead = f"{'Also ' if verdict == spoken.verdict.name else ''}{text}"
             changes = (
-                f"{metric_text(one.question)} {row(one, 1).change}".removesuffix(f" {NO_DIFFERENCE}") for one in each
+                f"{metric_text(one.question)} {row(one, 1).change}".removesuffix(f" {NOT_SHOWN}") for one in each
             )
             details = "; ".join(map(_undecided, each)) if verdict == "inconclusive" else ", ".join(changes)
             yield f"{lead[:1].upper()}{lead[1:]}: {details}."

@@ -54,7 +54,7 @@ def _no_value(metric: str, lacks: Mapping[str, str]) -> str:
     """Return why a turn or session with these missing features has no value of a metric; "" if it may have one."""
     if metric in RATES:
         rate = RATES[metric]
-        return lacks.get(rate.column, "") or lacks.get(rate.description, "")
+        return lacks.get(rate.column, "") or lacks.get(rate.words_column, "")
     of = CATALOGUE[metric]
     begins = [lacks.get(name, "") for name in of.begins]
     begin = begins[0] if begins and all(begins) else ""

@@ -20,12 +20,12 @@ class RateMetric:
     sentence: str
     better: Better = "lower"
     column: str = ""
-    description: str = ""
+    words_column: str = ""
 
     @property
     def units(self) -> Literal["turns", "words"]:
         """The unit of the denominator: turns, or words."""
-        return "words" if self.description else "turns"
+        return "words" if self.words_column else "turns"
 
 
 RATES = {rate.name: rate for rate in (

@@ -242,7 +242,7 @@ def rate_counts(turns: TurnArrays, name: str) -> tuple[Floats, Floats]:
     rate, every = RATES[name], np.ones(turns.rows.size)
     if rate.column:
         values = turns.column(rate.column)
-        events, of = values, turns.column(rate.description) if rate.description else every
+        events, of = values, turns.column(rate.words_column) if rate.words_column else every
         counts = ~np.isnan(events) & ~np.isnan(of)
     elif name == "stall_rate":
         events, of = turns.value("stall_count"), every
@@ -252,4 +252,4 @@ def rate_counts(turns: TurnArrays, name: str) -> tuple[Floats, Floats]:
         counts, events, of = turns.kind != UNFINISHED, of_rows(throttled, turns.rows), every
     else:
         counts, events, of = turns.kind != UNFINISHED, turns.kind == FAILED, every
-    return np.where(counts, events if rate.description else events > 0, np.nan), np.where(counts, of, np.nan)
+    return np.where(counts, events if rate.words_column else events > 0, np.nan), np.where(counts, of, np.nan)

@@ -130,7 +130,7 @@ def next_level(grid: LoadGrid, results: Iterable[LevelResult]) -> NextLevel | No
         load = again[len(again) // 2]
     if load is not None:
         return NextLevel(load, confirmation_run=False, last=grid.is_single)
-    if rest := _next_step(grid, bracket, known):
+    if rest := _levels_to_continue(grid, bracket, known):
         return NextLevel(rest[len(rest) // 2], confirmation_run=False, last=True)
     return confirmation_of(bracket)
 
@@ -189,7 +189,7 @@ def _after(bracket: Bracket, load: int, verdict: Verdict) -> Bracket:
     return Bracket(passes, tuple(inside), fails, bracket.ceiling, max(bracket.highest, load), seem)
 
 
-def _next_step(grid: LoadGrid, bracket: Bracket, known: Iterable[LevelResult]) -> tuple[int, ...]:
+def _levels_to_continue(grid: LoadGrid, bracket: Bracket, known: Iterable[LevelResult]) -> tuple[int, ...]:
     """Return the inconclusive levels that all the time left may decide; none if the answer is already precise."""
     passes, upper = bracket.highest_pass, bracket.upper
     if passes and upper is not None and _between(grid, passes, upper) is None:

@@ -282,7 +282,7 @@ class Talk:
 
         Return None if no deadline is set.
         """
-        due = self.timeline.turns.pop_timed_out(self.timeline.limits)
+        due = self.timeline.turns.next_timeout(self.timeline.limits)
         return None if due is None else due[:3]
 
     def only(self, at_ms: float = 100_000_000) -> TurnObservation:

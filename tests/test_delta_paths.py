@@ -165,7 +165,7 @@ class Copy:
 
     def observed(self) -> tuple[Any, ...]:
         heard, timeline = self.listening, self.timeline
-        turns, due = timeline.turns, timeline.turns.pop_timed_out(timeline.limits)
+        turns, due = timeline.turns, timeline.turns.next_timeout(timeline.limits)
         events = [(event.kind, event.response_id, event.item_id, event.payload_bytes) for event in heard.events]
         return (
             *(heard.turns, events, heard.wire_received, heard.paid_for, heard.began, self.transport.sent),

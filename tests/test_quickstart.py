@@ -98,7 +98,7 @@ def test_sessions_sets_the_number_of_sessions(
     played: list[quickstart.DemoLoad] = []
     monkeypatch.setattr(quickstart, "spare_cores", lambda: 0.5)
     monkeypatch.setattr(quickstart, "simulator", lambda: nullcontext({"port": 1, "urls": {"ga": "ws://127.0.0.1:1"}}))
-    monkeypatch.setattr(quickstart, "_measure_delays", lambda load, *given: played.append(load) or 0)
+    monkeypatch.setattr(quickstart, "_run_and_explain", lambda load, *given: played.append(load) or 0)
 
     quickstart.quick_run(ServiceOptions(), simulate=True, yes=False, runs=tmp_path, sessions=111)
     assert (played[0].users, played[0].sessions) == (30, 111)
@@ -119,7 +119,7 @@ def test_cores_that_this_process_may_not_use_are_reported_separately(
     monkeypatch.setattr(quickstart, "core_count", lambda: 2)
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     monkeypatch.setattr(quickstart, "simulator", lambda: nullcontext({"port": 1, "urls": {"ga": "ws://127.0.0.1:1"}}))
-    monkeypatch.setattr(quickstart, "_measure_delays", lambda *given: 0)
+    monkeypatch.setattr(quickstart, "_run_and_explain", lambda *given: 0)
 
     quickstart.quick_run(ServiceOptions(), simulate=True, yes=False, runs=tmp_path)
 
@@ -180,7 +180,7 @@ def test_quick_fails_only_if_turns_failed_or_the_run_failed(
 
     monkeypatch.setattr(quickstart, "_locust", play)
 
-    assert quickstart._measure_delays(quickstart.SIMULATED, tmp_path, {}) == status
+    assert quickstart._run_and_explain(quickstart.SIMULATED, tmp_path, {}) == status
     printed = capsys.readouterr().out
     assert bool(printed) is (run_status == 4 and plan.valid is False)
     if printed:

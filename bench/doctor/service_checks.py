@@ -19,11 +19,11 @@ from bench.doctor.service_findings import (
     check_rate_limits,
     check_reply,
     check_retirement,
-    check_session_limit,
     check_spoken_greeting,
     check_unread_messages,
     check_upgrade,
     compression,
+    duration_text,
     explain_refusal,
     in_other_dialect,
     service_clock,
@@ -108,7 +108,7 @@ def _examine_target(
     visit = ServiceProbe(dialer, prices, claims, keyring.redact)
     yield from visit.findings(with_turn=with_turn)
     if visit.is_unanswered:  # The agent did not greet; it waits for its caller to speak.
-        yield from ServiceProbe(dialer, prices, claims, keyring.redact, greets=False).probe()
+        yield from ServiceProbe(dialer, prices, claims, keyring.redact, greets=False).answer_findings()
 
 
 def configuration(target: Target) -> Iterator[CheckFinding]:
@@ -154,7 +154,7 @@ def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
         return CheckFinding("sign-in", "pass", "a token")
     # Only the claims that identify the user or the application are reported.
     claims = ", ".join(f"{name} {value[:SHOWN_OF_CLAIM]}" for name, value in answered.claims.items() if name != "exp")
-    lives = f"is valid for {check_session_limit(answered.seconds_left)}, for {answered.scope}"
+    lives = f"is valid for {duration_text(answered.seconds_left)}, for {answered.scope}"
     said = f"{answered.credential} issued a token that {lives}" + (f" ({claims})" if claims else "")
     return CheckFinding("sign-in", "pass", said)
 
@@ -220,7 +220,7 @@ class ServiceProbe:
         yield from self._session(transport, timeline, with_turn=with_turn)
         yield check_rate_limits(self._listener.limits or limits_in(observed.headers))
 
-    def probe(self) -> Iterator[CheckFinding]:
+    def answer_findings(self) -> Iterator[CheckFinding]:
         """Yield the findings about the answer of an agent, if the caller speaks first."""
         timeline, transport = self._connected(turns=1)
         if transport is None:

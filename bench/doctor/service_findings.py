@@ -134,7 +134,7 @@ def check_greeting(greeting: Mapping[str, Any], observed: SessionObservation, no
     parts = [f"model {greeting['model']}" if greeting.get("model") else "the service names no model"]
     expires = greeting.get("expires_at")
     if isinstance(expires, int | float) and expires > now_s:
-        parts.append(f"ends in at most {check_session_limit(expires - now_s)}")
+        parts.append(f"ends in at most {duration_text(expires - now_s)}")
     instants = observed.instants
     parts.append(f"session.created after {(instants['session_created'] - instants['opened']) / NS_PER_MS:.1f} ms")
     return CheckFinding("session", "pass", f"{_simulated({}, greeting)}{', '.join(parts)}")
@@ -161,7 +161,7 @@ def in_other_dialect(greeting: Mapping[str, Any], spoken: Dialect) -> Iterator[C
         yield CheckFinding("dialect", "warning", said, REMEDIES[shape])
 
 
-def check_session_limit(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """Return a duration as text: in minutes, or in seconds if it is shorter than two minutes."""
     return f"{seconds / MINUTE_S:.0f} min" if seconds >= 2 * MINUTE_S else f"{seconds:.0f} s"
 

@@ -29,7 +29,7 @@ class SendTimestamps:
     sends: int = 0
     departures: dict[int, tuple[int, Sequence[str]]] = field(default_factory=dict)
     """A mapping from the ticket of a message to (clock before the send call, instants of the message)."""
-    timestamp_source: set[int] = field(default_factory=set)
+    timestamped: set[int] = field(default_factory=set)
     """The tickets of messages for which the kernel has reported the time of sending."""
 
     def add(self, handed: SendTime, marks: Sequence[str]) -> None:
@@ -44,14 +44,14 @@ class SendTimestamps:
         is wrong, because the wall clock was stepped.
         """
         handed_ns, marks = self.departures.get(stamp.ticket, (NEVER_NS, ()))
-        if stamp.acknowledged or stamp.ticket in self.timestamp_source or stamp.at_ns < handed_ns:
+        if stamp.acknowledged or stamp.ticket in self.timestamped or stamp.at_ns < handed_ns:
             return (), 0
-        self.timestamp_source.add(stamp.ticket)
+        self.timestamped.add(stamp.ticket)
         return marks, stamp.at_ns - handed_ns
 
     def acknowledged(self, stamp: Transmitted) -> Sequence[str]:
         """Return the instants of an acknowledged message, if its send timestamp is known."""
-        return self.departures[stamp.ticket][1] if stamp.acknowledged and stamp.ticket in self.timestamp_source else ()
+        return self.departures[stamp.ticket][1] if stamp.acknowledged and stamp.ticket in self.timestamped else ()
 
 
 UNDETECTED_NS = 1_000_000_000

@@ -121,7 +121,7 @@ def _errors(reference: str, words: str | None) -> tuple[int | None, int | None]:
 
 TIMES = {scope: [m for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms"] for scope in get_args(Scope)}
 ARRIVALS, SENDS = frozenset(TURN_ARRIVALS), frozenset(TURN_SENDS)
-NOT_RETRANSMITTED = frozenset({"ok", "renewed", "unfinished"})
+NO_TURNS_MISSING = frozenset({"ok", "renewed", "unfinished"})
 """The outcomes of sessions whose script was completed, continues in another session, or ended with the run."""
 
 
@@ -302,7 +302,7 @@ class SessionObservation(msgspec.Struct, frozen=True):
     @property
     def turns_not_started(self) -> int:
         """The number of planned turns that did not start because the session failed before them."""
-        return 0 if self.outcome in NOT_RETRANSMITTED else self.turns_planned - self.turns_started
+        return 0 if self.outcome in NO_TURNS_MISSING else self.turns_planned - self.turns_started
 
     @property
     def retry_after_ns(self) -> int | None:

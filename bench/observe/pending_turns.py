@@ -39,9 +39,11 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None
         # service must act.
         deadlines.append((max(due_ns, turn.awaited_ns), outcome, detail))
     soonest = min(deadlines, default=None)
-    if turn.speech_sent_ns and (soonest is None or soonest[0] > turn.speech_sent_ns + limits.turn * NS_PER_S):  # seldom
+    if turn.input_complete_ns and (
+        soonest is None or soonest[0] > turn.input_complete_ns + limits.turn * NS_PER_S
+    ):  # seldom
         missing = NO_PAUSE if not turn.plan.has_turn_events and turn.reply.has_started else NOT_OVER
-        return None if turn.state is State.OVER else _timed_out(turn.speech_sent_ns, limits.turn, "turn", missing)
+        return None if turn.state is State.OVER else _timed_out(turn.input_complete_ns, limits.turn, "turn", missing)
     return soonest
 
 
@@ -156,7 +158,7 @@ class PendingTurns:
         """The instant at which all received audio of the last turn's reply has been played; None without audio."""
         return self.last.reply.playback_ends_ns or None if self.last is not None else None
 
-    def pop_timed_out(self, limits: Timeouts) -> tuple[int, str, str, PendingTurn] | None:
+    def next_timeout(self, limits: Timeouts) -> tuple[int, str, str, PendingTurn] | None:
         """Return (instant, outcome, detail, turn) of the next deadline of all open turns; None if there is none."""
         first: tuple[int, str, str, PendingTurn] | None = None
         for turn in self.all:
@@ -183,7 +185,7 @@ class PendingTurns:
                     yield inputs.TruncateItem(item_id, heard_ms, f"{prefix}{number}-{TRUNCATE}")
         for turn in self.all:
             if turn.check is not None and turn.state is State.OVER:
-                for item_id in sorted(turn.check.truncated_ms - turn.check.requested):
+                for item_id in sorted(turn.check.truncated - turn.check.requested):
                     self._retrieves += 1
                     yield inputs.RetrieveItem(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}")
 
@@ -253,6 +255,6 @@ class PendingTurns:
             if turn.interruption is None or not failure.event_id.startswith(turn.plan.event_prefix):
                 continue
             if failure.event_id.endswith(TRUNCATE):
-                turn.interruption.untruncated -= 1
+                turn.interruption.unconfirmed_truncations -= 1
             if turn.check is not None and not failure.event_id.endswith(CANCEL):
                 turn.check.failed = True

@@ -31,7 +31,7 @@ from bench.protocol.events import (
     PlayoutPosition,
     ServerEvent,
     StrippedAudio,
-    transcript,
+    delta_text,
 )
 from bench.transport.received import MatchedDelta
 from bench.units import NS_PER_MS, NS_PER_S
@@ -168,7 +168,7 @@ class Reply(Instants):
     answer_text: str = ""
     """The text of the last item that is not commentary. Its id is `answer_id`."""
     answer_id: str = ""
-    text_characters: str = ""
+    text_end: str = ""
     """The end of the decoded transcript, casefolded."""
     unread: list[msgspec.Raw | StrippedAudio] = field(default_factory=list)
     """The transcript deltas that are not decoded yet.
@@ -308,11 +308,11 @@ class Reply(Instants):
 
     def full_text(self) -> str:
         """Return the received transcript, casefolded. It is limited to its last `MAX_TEXT_CHARACTERS` characters."""
-        new = "".join(map(transcript, self.unread)).casefold()
-        self.text_characters = (self.text_characters + new)[-MAX_TEXT_CHARACTERS:]
+        new = "".join(map(delta_text, self.unread)).casefold()
+        self.text_end = (self.text_end + new)[-MAX_TEXT_CHARACTERS:]
         self.unread.clear()
         self.unread_bytes = 0
-        return self.text_characters
+        return self.text_end
 
     def add_text(self, text: str, item_id: str) -> None:
         if words := text[: MAX_TEXT_CHARACTERS - len(self.text)]:

@@ -25,7 +25,7 @@ import numpy as np
 from bench.clock import Arrival
 from bench.observe.onsets import BLOCK_MS, PAUSE_NS, WINDOW, OnsetDetector
 from bench.protocol.audio import UNREADABLE, AudioFormat, SampleStream, audible_position
-from bench.protocol.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio, audio_payload, transcript
+from bench.protocol.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio, audio_payload, delta_text
 from bench.timeouts import MAX_HOLD_NS
 from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.untrusted.values import MAX_TEXT_CHARACTERS
@@ -246,7 +246,7 @@ class ReplyDetector:
         """
         for event in events:
             if event.kind is EventKind.TRANSCRIPT_DELTA:
-                self._words = (self._words + transcript(event.payload))[:MAX_TEXT_CHARACTERS]
+                self._words = (self._words + delta_text(event.payload))[:MAX_TEXT_CHARACTERS]
                 yield ServerEvent(EventKind.NOTED, event.name), arrival
             elif (
                 event.kind is EventKind.AUDIO_DELTA

@@ -84,7 +84,7 @@ DESCRIPTIONS: Mapping[EventKind, str] = {
     EventKind.SESSION_UPDATED: "session_updated",
 }
 """The events in which the service describes the session, and the instant that the first of each kind sets."""
-STORED_HEADERS = ("model",)
+CONSTANT_SETTINGS = ("model",)
 """Settings that never change during a session. They are stored even if a later description omits them."""
 UNEXPLAINED = ("timeout:", "closed:", EXPECTED)
 """The prefixes of outcomes that do not state their cause. The cause may be an earlier error that ended nothing."""
@@ -179,7 +179,7 @@ class SessionFacts(Instants):
         self.uncertainties_ns.setdefault(instant, arrival.uncertainty_ns)
         if event.session:
             before = self.effective_settings
-            kept = {name: before[name] for name in STORED_HEADERS if name in before and name not in event.session}
+            kept = {name: before[name] for name in CONSTANT_SETTINGS if name in before and name not in event.session}
             self.effective_settings = kept | event.session if kept else event.session
             self.service_session_id = self.service_session_id or event.session_id
 

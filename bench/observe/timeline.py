@@ -102,7 +102,7 @@ class Timeline:
         "_length",
         "_max_bytes",
         "_max_events",
-        "_received_ns",
+        "_received_counts",
         "_renewable",
         "_responses_left",
         "_split",
@@ -133,7 +133,7 @@ class Timeline:
         """True if the service replied to a sound in silence since the last turn started; None if there was no sound."""
         self._length = ConversationLength()
         self._first = 0  # the number of the first turn
-        self._received_ns = 0, 0
+        self._received_counts = 0, 0
         """The numbers of received events and audio bytes when the last reply or the caller's speech ended."""
         self.arrived_ns = start.start_ns
         self._wake_ns = NOT_KNOWN
@@ -160,7 +160,7 @@ class Timeline:
         facts.turns_started += 1
         facts.last_error = None
         if plan.greeting:
-            self._received_ns = facts.events, self._audio_received
+            self._received_counts = facts.events, self._audio_received
         self._max_events, self._max_bytes = facts.events + MAX_EVENTS, facts.wire_bytes_received + MAX_BYTES
         self._responses_left = MAX_RESPONSES
 
@@ -208,7 +208,7 @@ class Timeline:
         if asks or marks:
             self._wake_ns = NOT_KNOWN
         if "speech_end" in marks:
-            self._received_ns = facts.events, self._audio_received
+            self._received_counts = facts.events, self._audio_received
         if asks:
             self.owners.note_request(turn)
         elif act is MessageKind.COMMIT:
@@ -377,7 +377,7 @@ class Timeline:
                 arrival, played_ns, self._dialect.idle_timeout_ms(self.facts.effective_settings)
             )
         elif kind is EventKind.RESPONSE_DONE:
-            self._received_ns = self.facts.events, self._audio_received
+            self._received_counts = self.facts.events, self._audio_received
             self._responses_left -= 1
             if self._responses_left < 0:
                 detail = f"over {MAX_RESPONSES} responses since the turn began"
@@ -471,7 +471,7 @@ class Timeline:
         only extend a deadline, so they cause no new computation.
         """
         if self._wake_ns == NOT_KNOWN:
-            due = self.turns.pop_timed_out(self.limits)
+            due = self.turns.next_timeout(self.limits)
             reply_over_ns = NEVER_NS if self._detector is None else self._detector.over_ns
             self._wake_ns = min(due[0] if due else NEVER_NS, reply_over_ns)
         return self._wake_ns
@@ -500,7 +500,7 @@ class Timeline:
         if self._detector is not None:
             for event, ended in self._detector.ended_by(now_ns):
                 self._attribute(event, ended, 0)
-        due = self.turns.pop_timed_out(self.limits)
+        due = self.turns.next_timeout(self.limits)
         if due is None or now_ns < due[0]:
             return
         at_ns, outcome, detail, turn = due
@@ -521,7 +521,7 @@ class Timeline:
 
     def _inaudible(self, format: AudioFormat) -> str:
         """Return a description of the audio that arrived while the caller waited for a reply and no reply began."""
-        messages, size = self.facts.events - self._received_ns[0], self._audio_received - self._received_ns[1]
+        messages, size = self.facts.events - self._received_counts[0], self._audio_received - self._received_counts[1]
         if not messages:
             return NO_MESSAGE
         came = f"{messages} message{'s' * (messages > 1)} came"

@@ -108,7 +108,7 @@ class PendingTurn(Instants):
     undetected_ns: int = 0
     awaited_ns: int = 0
     """The instant from which the service must act. Deadlines before this instant expire at this instant."""
-    speech_sent_ns: int = 0
+    input_complete_ns: int = 0
     """The instant of the last input or request before the reply to the whole turn; 0 if it is not sent yet."""
     doubted: str = ""
     """The name of a limit that may have expired before the event after which the turn continued.
@@ -148,7 +148,7 @@ class PendingTurn(Instants):
         self.reply = self._new_reply()
         self.calls = TurnFunctionCalls(self.plan.expected_calls)
         if self.plan.greeting:
-            self.state, self.undetected_ns, self.speech_sent_ns = State.WAITING, self.start_ns, self.start_ns
+            self.state, self.undetected_ns, self.input_complete_ns = State.WAITING, self.start_ns, self.start_ns
 
     def _new_reply(self) -> Reply:
         return Reply(self.format, self.plan.jitter_buffer_ns, self.plan.answer_min_ns)
@@ -193,7 +193,7 @@ class PendingTurn(Instants):
             self._on_request_sent(handed)
         elif self.plan.vad and ends_speech:
             self.undetected_ns, self.awaited_ns = self.input_speech.instants["speech_end"], handed.at_ns
-            self.speech_sent_ns = self.undetected_ns
+            self.input_complete_ns = self.undetected_ns
             self.progress_ns = max(self.progress_ns, handed.at_ns)
             self.state = self._state_after_speech()
 
@@ -207,7 +207,7 @@ class PendingTurn(Instants):
             self.sent("request_sent", handed.at_ns, handed.width_ns)
             self.sending.add(handed, ("request_sent",))
         self.progress_ns, self.state = handed.at_ns, State.WAITING
-        self.speech_sent_ns = self.speech_sent_ns or handed.at_ns
+        self.input_complete_ns = self.input_complete_ns or handed.at_ns
 
     def _state_after_speech(self) -> State:
         """Return the state after the caller's speech.
@@ -532,7 +532,7 @@ class PendingTurn(Instants):
         if now_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
             return False
         if self.interruption is not None and (
-            self.interruption.untruncated > 0 or (self.check and self.check.is_pending)
+            self.interruption.unconfirmed_truncations > 0 or (self.check and self.check.is_pending)
         ):
             return True
         due = self.plan.transcription_due and self.audio_bytes_sent > 0

@@ -154,7 +154,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         interruption.on_played_out(reply.playback_ends_ns)
     false_yield = interruption.false_yield if interruption is not None else None
     tells_answer = turn.plan.has_turn_events or turn.plan.answer_min_ns  # known from events or from sounds
-    stamped = len(turn.sending.timestamp_source)
+    stamped = len(turn.sending.timestamped)
     players = [item.player for item in reply.items.values()]
     reference = turn.plan.reference
     words = UNJUDGED

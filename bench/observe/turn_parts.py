@@ -137,7 +137,7 @@ class TruncationCheck:
     audio: AudioFormat
     played_ms: dict[str, int] = field(default_factory=dict)
     """The playback position, in ms, at which each item must be truncated."""
-    truncated_ms: set[str] = field(default_factory=set)
+    truncated: set[str] = field(default_factory=set)
     requested: set[str] = field(default_factory=set)
     right: set[str] = field(default_factory=set)
     """The ids of the items of which the service keeps no more than the caller has heard."""
@@ -148,7 +148,7 @@ class TruncationCheck:
         if event.item_id not in self.played_ms:
             return
         if event.kind is EventKind.TRUNCATED:
-            self.truncated_ms.add(event.item_id)
+            self.truncated.add(event.item_id)
         elif event.item_id in self.requested:
             kept_ns = self.audio.duration_ns(event.payload_bytes)
             longest_ns = self.played_ms[event.item_id] * NS_PER_MS + STEP_NS
@@ -189,7 +189,7 @@ class Interruption(Instants):
     """True if the service ended the response because of the interruption."""
     uncancelled: bool = False
     """True if the client has stopped the player and still has to cancel the response."""
-    untruncated: int = 0
+    unconfirmed_truncations: int = 0
     """The number of truncated items that the service has not confirmed."""
     check: TruncationCheck | None = None
     """The check that the service keeps nothing beyond the truncation; None if the script does not request it."""
@@ -206,14 +206,14 @@ class Interruption(Instants):
         self.stopped_ns = arrival.at_ns
 
     def truncate_sent(self, sent: Sent) -> None:
-        self.untruncated += 1
+        self.unconfirmed_truncations += 1
         if self.check is not None:
             self.check.played_ms[sent.item] = sent.played_ms
         self.sent("truncate_sent", sent.at_ns, sent.uncertainty_ns)
 
     def on_truncation_event(self, event: ServerEvent, arrival: Arrival) -> None:
         if event.kind is EventKind.TRUNCATED:
-            self.untruncated -= 1
+            self.unconfirmed_truncations -= 1
             self.arrived("truncated", arrival)
         if self.check is not None:
             self.check.on_event(event)

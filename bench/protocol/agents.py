@@ -224,20 +224,20 @@ class TwilioCallCodec(CallCodec):
     def __init__(self, call_id: str) -> None:
         super().__init__(call_id)
         self._stream = STREAM.replace(CALL_ID, call_id)
-        self._spoken_marks = self._chunks = self._audio_ms = 0
+        self._sequence_number = self._chunks = self._audio_ms = 0
 
     def encode(self, act: MessageKind, data: bytes) -> bytes:
         if act is not MessageKind.APPEND:
             named = super().encode(act, data)
             if NUMBER not in named:
                 return named
-            self._spoken_marks += 1
+            self._sequence_number += 1
             # replaces only the first placeholder; others are part of a user's text
-            return named.replace(NUMBER, str(self._spoken_marks).encode(), 1)
-        self._spoken_marks += 1
+            return named.replace(NUMBER, str(self._sequence_number).encode(), 1)
+        self._sequence_number += 1
         self._chunks += 1
         head = (
-            f'{{"event":"media","sequenceNumber":"{self._spoken_marks}","media":{{"track":"inbound","chunk":"{self._chunks}",'
+            f'{{"event":"media","sequenceNumber":"{self._sequence_number}","media":{{"track":"inbound","chunk":"{self._chunks}",'
             f'"timestamp":"{self._audio_ms}","payload":"'
         )
         self._audio_ms += FRAME_MS

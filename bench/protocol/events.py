@@ -245,7 +245,7 @@ def audio_payload(raw: msgspec.Raw) -> bytes | None:
     return audio if len(audio) == max(0, base64_bytes(raw)) else None  # otherwise binascii has ignored padding
 
 
-def transcript(payload: msgspec.Raw | StrippedAudio) -> str:
+def delta_text(payload: msgspec.Raw | StrippedAudio) -> str:
     """Return the text of a delta; "" if it has none."""
     try:
         return msgspec.json.decode(payload, type=str) if isinstance(payload, msgspec.Raw) and len(payload) else ""

@@ -134,8 +134,8 @@ def recorded_by(parts: Sequence[PartLike], document: Mapping[str, Any], histogra
     for host in chain.from_iterable(hosts for _, hosts in by_part):
         by_name.setdefault(str(host["name"]), []).append(host)
     if len(by_name) < 2:
-        return [_measure_lateness(entries) | p99s_ms(histograms) for entries in by_name.values()]
-    return [_measure_lateness(by_name[name]) | _lateness(name, by_part) for name in sorted(by_name)]
+        return [_host_entry(entries) | p99s_ms(histograms) for entries in by_name.values()]
+    return [_host_entry(by_name[name]) | _lateness(name, by_part) for name in sorted(by_name)]
 
 
 def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": slug(str(writer.get("host") or "")) or "localhost"} | dict(host) | extra | NO_CLOCK
 
 
-def _measure_lateness(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _host_entry(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return one entry for a host: the sums of its workers and CPU use, and the first value of each other key."""
     host: dict[str, Any] = {}
     for entry in entries:

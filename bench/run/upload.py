@@ -168,7 +168,7 @@ class Uploader:
                     self._opener.open(request, timeout=LIMIT_S).close()
             except HTTPError as error:
                 error.close()
-                problem = _response(error)
+                problem = _response_text(error)
                 if error.code not in RETRYABLE:
                     break
             except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
@@ -204,7 +204,7 @@ def files_of(folder: Path) -> tuple[list[Path], list[Path]]:
     return [*regular, document], left_out
 
 
-def _response(error: HTTPError) -> str:
+def _response_text(error: HTTPError) -> str:
     """Return a description of an error response: its HTTP status and Azure's error name.
 
     Its body is not included, because it could quote the request.

@@ -337,7 +337,7 @@ class LiveView:
         """Update the progress of a process, and draw the status line if it is due. `now_ns`: CLOCK_MONOTONIC."""
         self._standings[worker] = standing
         since_ns = now_ns - self._shown_ns
-        if since_ns < REDRAW_NS or not self._line.fits():
+        if since_ns < REDRAW_NS or not self._line.can_write():
             return
         events = sum(each.events for each in self._standings.values())
         per_s = (events - self._events) * NS_PER_S / since_ns if self._shown_ns else 0.0

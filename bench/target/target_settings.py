@@ -50,19 +50,19 @@ MAX_HEADERS = 10
 """The maximum number of custom headers. Azure responds with 431 to more."""
 PUBLIC_SCOPE = "https://cognitiveservices.azure.com/.default"
 NAME = "[A-Za-z0-9_-]{1,64}"
-KEYWORD = "[!-~]{1,1000}"
-SHORT_KEYWORD = "[A-Za-z0-9._-]{1,64}"
+WORD_PATTERN = "[!-~]{1,1000}"
+SHORT_WORD_PATTERN = "[A-Za-z0-9._-]{1,64}"
 HEADER_NAME = "[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"
 ENDPOINT = String("a string such as https://RESOURCE.openai.azure.com", blank=True)
 URL = String("a string such as wss://HOST/PATH", blank=True)
 PROXY = String("a string such as http://HOST:PORT, or none", blank=True)
 FILE = String("the path of a file", blank=True)
-MODEL = RegexString(KEYWORD, "a name without spaces")
-SCOPE = RegexString(KEYWORD, f"text, as in {PUBLIC_SCOPE}")
-HOST = RegexString(KEYWORD, "the name of a host")
-VARIABLE = RegexString(KEYWORD, "the name of an environment variable")
-TARGET_NAME = RegexString(SHORT_KEYWORD, "1 to 64 of A-Z a-z 0-9 . _ -")
-ID = RegexString(SHORT_KEYWORD, "an id, not a secret")
+MODEL = RegexString(WORD_PATTERN, "a name without spaces")
+SCOPE = RegexString(WORD_PATTERN, f"text, as in {PUBLIC_SCOPE}")
+HOST = RegexString(WORD_PATTERN, "the name of a host")
+VARIABLE = RegexString(WORD_PATTERN, "the name of an environment variable")
+TARGET_NAME = RegexString(SHORT_WORD_PATTERN, "1 to 64 of A-Z a-z 0-9 . _ -")
+ID = RegexString(SHORT_WORD_PATTERN, "an id, not a secret")
 REGION = RegexString("[ -~]{1,64}", "1 to 64 ASCII characters")
 HEADERS = MapOf(
     HEADER_NAME, String(blank=True), f"a table of at most {MAX_HEADERS} headers (`header: text`)", maximum=MAX_HEADERS
@@ -172,7 +172,8 @@ class TargetSettings:
     service: str | None = field_key(SERVICE, "A known service, instead of its `url` or in addition to it.")
     dialect: str | None = as_option("dialect")
     api_version: str | None = field_key(
-        ApiVersionValidator(KEYWORD, 'text, as in "2025-04-01-preview"'), "With `endpoint` and the preview dialect."
+        ApiVersionValidator(WORD_PATTERN, 'text, as in "2025-04-01-preview"'),
+        "With `endpoint` and the preview dialect.",
     )
     deployment: str | None = field_key(MODEL, "With `endpoint`: the deployment's name.")
     model: str | None = field_key(MODEL, "Another name of `deployment`; with `service`: the model.")
@@ -189,7 +190,7 @@ class TargetSettings:
     client_cert: str | None = as_option("client_cert", FILE)
     client_key: str | None = as_option("client_key", FILE)
     proxy: str | None = as_option("proxy", PROXY, quiet=True)
-    resolve: str | None = as_option("resolve", RegexString(KEYWORD, "an IP address"))
+    resolve: str | None = as_option("resolve", RegexString(WORD_PATTERN, "an IP address"))
     compression: str | None = as_option("compression")
     max_message_mib: int | None = as_option("max_message_mib", Integer(1, 1_024, "of MiB"))
     prices: str | Prices | None = field_key(

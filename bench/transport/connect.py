@@ -238,7 +238,7 @@ def _error_text(proxy: Proxy, error: ProxyError) -> str:
 
 def kernel_timestamps(limit_s: float) -> bool:
     """Return whether the kernel timestamps arrivals. Raise OSError or ConnectError if localhost is unreachable."""
-    server = StreamServer((LOOPBACK, 0), _response)
+    server = StreamServer((LOOPBACK, 0), _answer_request)
     server.start()
     try:
         stream = open_stream(look_up(LOOPBACK, server.server_port, limit_s).addresses, limit_s)
@@ -252,7 +252,7 @@ def kernel_timestamps(limit_s: float) -> bool:
     return read is not None and read.is_kernel
 
 
-def _response(sock: Any, _: object) -> None:
+def _answer_request(sock: Any, _: object) -> None:
     """Answer after a request. By then the kernel has switched its timestamps on."""
     sock.recv(1)
     sock.sendall(b"!")

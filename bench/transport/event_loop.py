@@ -42,7 +42,7 @@ ACCOUNT_NS = 100_000
 """The maximum error of the kernel's account of a thread. The account does not include interrupts on its core."""
 SCHEDSTAT = "/proc/thread-self/schedstat"
 """The kernel's account of this thread: run time, wait time for a core, and number of runs."""
-MAX_CLOCK_GAP_NS = 600_000
+MIN_PASS_INTERVAL_NS = 600_000
 """The minimum time between the starts of two passes. A callback may be late by this time."""
 IDLE_NS = 60_000_000_000
 POLL_PERIOD_S = 0.002
@@ -239,7 +239,7 @@ class CallbackScheduler(HubLocal):
 
     def _pass(self) -> None:
         now_ns, self._armed_ns = monotonic_ns(), 0  # no alarm is armed before all callbacks have run
-        self._earliest_ns = now_ns + MAX_CLOCK_GAP_NS
+        self._earliest_ns = now_ns + MIN_PASS_INTERVAL_NS
         ticks = self._ticks
         while ticks and ticks[0][0] <= now_ns:
             _, _, tick = heapq.heappop(ticks)

@@ -103,7 +103,7 @@ class Resolver(HubLocal):
         full = ConnectError("failed:load_generator", f"{MAX_LOOKUPS} {LOOKUPS_FULL} within {limit_s:g} s")
         with gevent.Timeout(limit_s, full):
             answer = self._threads.spawn(query.run)
-        if not _addresses(answer, query, int(limit_s * NS_PER_S)):
+        if not _wait_for_answer(answer, query, int(limit_s * NS_PER_S)):
             raise ConnectError("timeout:dns", f"looking up {query.host} took over {limit_s:g} s")
         found: Lookup | OSError | UnicodeError = answer.get()
         if isinstance(found, Lookup):
@@ -111,7 +111,7 @@ class Resolver(HubLocal):
         raise ConnectError("connect_failed:dns", f"{query.host}: {getattr(found, 'strerror', None) or found}")
 
 
-def _addresses(answer: AsyncResult, query: _Query, limit_ns: int) -> bool:
+def _wait_for_answer(answer: AsyncResult, query: _Query, limit_ns: int) -> bool:
     """Wait for the answer. Return False if it takes longer than the limit, not counting pauses of this process."""
     lost_ns = 0
     while not answer.ready():

@@ -193,7 +193,7 @@ class TcpStream:
         waiter = self._waiter = Waiter(self._hub)
         self._take = take
         self._join_poller(polled)
-        self._wait_until_due()
+        self._schedule_sender()
         try:
             return self._sleep(waiter, until_ns)
         finally:
@@ -201,7 +201,7 @@ class TcpStream:
             if self._tick is not None:
                 self._tick.cancel()
 
-    def _wait_until_due(self) -> None:
+    def _schedule_sender(self) -> None:
         """Schedule a callback for when the sender is due."""
         due_ns = None if self._sender is None else self._sender.due_ns
         self._tick = None if due_ns is None else self._ticker.at(due_ns, self._send_due)
@@ -214,7 +214,7 @@ class TcpStream:
             if self._sender.send_due():
                 self._wake(self._waiter.switch, True)
             else:
-                self._wait_until_due()
+                self._schedule_sender()
         # raise it in the listening session: the hub would only print it, and wake no session
         except BaseException as error:
             self._wake(self._waiter.throw, error)
@@ -298,7 +298,7 @@ class TcpStream:
     def _write(self, unsent: UnsentBytes, until_ns: int = NEVER_NS) -> SendTime:
         self._unsent = unsent
         limit_ns = min(until_ns, monotonic_ns() + SEND_LIMIT_NS)
-        while (handed := self._pass_read(unsent)) is None:
+        while (handed := self._send_unsent(unsent)) is None:
             reads = self._held_bytes < MAX_HELD_BYTES and not (self._held and not self._held[-1].data)
             polls = self._watch.start(self._fd) if self._reader.drained else None
             left = len(unsent.data)
@@ -308,7 +308,7 @@ class TcpStream:
             if on_time:
                 continue
             # The loop may have woken long after the limit. Bytes that the peer has taken by now count.
-            if (handed := self._pass_read(unsent)) is not None:
+            if (handed := self._send_unsent(unsent)) is not None:
                 break
             if len(unsent.data) == left:
                 raise TimeoutError("the peer accepted no data for 10 s")
@@ -336,7 +336,7 @@ class TcpStream:
         self._held_bytes -= len(read.data)
         return read
 
-    def _pass_read(self, unsent: UnsentBytes) -> SendTime | None:
+    def _send_unsent(self, unsent: UnsentBytes) -> SendTime | None:
         """Send until the kernel accepts no more. Return None if bytes are left. Raise OSError."""
         while True:
             before_ns = monotonic_ns()
@@ -355,7 +355,7 @@ class TcpStream:
     def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
         unsent = UnsentBytes(memoryview(data), stamped)
         try:
-            handed = self._pass_read(unsent)
+            handed = self._send_unsent(unsent)
         except OSError:  # `flush` gets the same error, and its caller can handle it
             handed = None
         self._unsent = unsent if handed is None else None

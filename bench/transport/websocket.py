@@ -152,7 +152,7 @@ class WebSocket:
         for name, value in headers:
             request.headers[name] = value
         self._protocol.send_request(request)
-        broke = self._upgrade_request()
+        broke = self._send_upgrade_request()
         until_ns = monotonic_ns() + (0 if broke else int(limits.upgrade * NS_PER_S))
         answer = self._wait_for_response(until_ns)
         if answer is not None and answer.status != SWITCHING:
@@ -168,7 +168,7 @@ class WebSocket:
         phases.set_arrival("opened", self._timestamp_ns, self._response_uncertainty_ns)
         self.handshake = Handshake(dict(phases.instants), answer.headers, dict(phases.uncertainties_ns))
 
-    def _upgrade_request(self) -> OSError | None:
+    def _send_upgrade_request(self) -> OSError | None:
         """Send the request. Return the error if that fails: the peer's last data may still give the reason."""
         try:
             self._flush()
@@ -306,9 +306,9 @@ class WebSocket:
         came = self._parser.parse(read, self._reader.take_begun())
         self._came += came  # not earlier: others run during a long read, and may abort this connection
         self._reader.expect(plain=self._is_plain())
-        self._response(read)
+        self._answer_peer(read)
 
-    def _response(self, read: SocketRead) -> None:
+    def _answer_peer(self, read: SocketRead) -> None:
         try:
             self._flush()
         except OSError as error:

@@ -9,7 +9,7 @@ from typing import get_args
 from bench.errors import UsageError
 from reports.api.arguments import given_run, given_texts, in_python
 from reports.api.run import Run
-from reports.comparisons.comparison import CONFIDENCE, Comparison, compare_targets, confidence_of
+from reports.comparisons.comparison import CONFIDENCE, Comparison, compare_targets, one_sided_alpha
 from reports.gate.check import check_of
 from reports.gate.results import CheckResult, OnInconclusive
 from reports.runs import RunFrames, load_for_report
@@ -27,7 +27,7 @@ def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidenc
     ends of a two-sided interval of 2 · confidence − 1: 90 % for 0.95. Raise UsageError as the command does; write no
     files.
     """
-    confidence_of(confidence)
+    one_sided_alpha(confidence)
     return compare_targets(parse_targets([given_run(side) for side in (baseline, *candidates)]), confidence=confidence)
 
 

@@ -129,12 +129,12 @@ class Method(ClosedJsonEntry, frozen=True):
     ] = 0.0
 
     def __post_init__(self) -> None:
-        confidence_of(self.confidence)  # msgspec only checks decoded values
+        one_sided_alpha(self.confidence)  # msgspec only checks decoded values
 
     @property
     def level(self) -> float:
         """The one-sided type I error of each bound."""
-        return confidence_of(self.confidence)
+        return one_sided_alpha(self.confidence)
 
     @property
     def interval(self) -> str:
@@ -239,7 +239,7 @@ class Comparison:
 CONFIDENCE = 1 - LEVEL
 
 
-def confidence_of(confidence: float) -> float:
+def one_sided_alpha(confidence: float) -> float:
     """Return the one-sided error of bounds: 0.05 for 0.95. Raise UsageError unless 0.5 < confidence < 1."""
     if not 0.5 < confidence < 1:
         raise UsageError(f"confidence must be between 0.5 and 1, such as 0.95, not {confidence:g}")
@@ -260,7 +260,7 @@ def compare_targets(
     verdicts are provisional. A third target does not affect the comparison of a candidate with the baseline; only
     Holm's correction is over all candidates. Raise UsageError if metrics have different definitions in the runs.
     """
-    level = confidence_of(confidence)
+    level = one_sided_alpha(confidence)
     refuse_other_definitions(sides)
     decision = decision_on(sides) if questions is None else None
     every = default_specs(sides) if questions is None else questions

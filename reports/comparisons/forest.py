@@ -214,7 +214,7 @@ def reading_guide(panels: Sequence[ForestPanel]) -> str:
     return " ".join(parts)
 
 
-TRUNCATION = 8.0
+MAX_RATIO = 8.0
 """The maximum multiple on the axis of ratios, in both directions."""
 RATIOS = (0.125, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0)
 
@@ -276,7 +276,7 @@ def ratio_ends(ratios: Sequence[RatioCurve]) -> tuple[float, float]:
     """Return the ends of the axis of multiples: around all lines, and around their bands unless these are too wide."""
     points = [d for ratio in ratios for d in ratio.differences]
     lines = [d.d for d in points if math.isfinite(d.d)] or [0.0]
-    most = min(max(2.5 * max(map(abs, lines)), math.log(1.25)), math.log(TRUNCATION))
+    most = min(max(2.5 * max(map(abs, lines)), math.log(1.25)), math.log(MAX_RATIO))
     bands = [end for d in points for end in (d.low, d.high) if not math.isnan(end)]
     low, high = max(min([*bands, -0.1]), -most), min(max([*bands, 0.1]), most)
     return math.exp(low - 0.03), math.exp(high + 0.03)

@@ -61,10 +61,10 @@ def _estimate(gate: MetricSpec, look: InterimAnalysis, seen: InterimStatistic) -
     reach = bound_distance(look.c, seen.df) * seen.se if known else math.inf
     scale = gate.scale
     low, high = as_share(seen.d - reach, scale), as_share(seen.d + reach, scale)
-    return f"{_reason_text(gate, seen.d)} ({difference_interval(low, high, scale)})"
+    return f"{_value_text(gate, seen.d)} ({difference_interval(low, high, scale)})"
 
 
-def _reason_text(gate: MetricSpec, value: float) -> str:
+def _value_text(gate: MetricSpec, value: float) -> str:
     """Return +47 %, or +1.2 points; no number for an open end."""
     return signed(as_share(value, gate.scale), gate.scale)
 
@@ -77,9 +77,9 @@ def verdict_lines(decision: Decision) -> list[str]:
         seen = look.statistics[at]
         why = f" ({verdict_text(ruling.reason)})" if ruling.reason else ""
         verdict = f"{MARKS[ruling.verdict].marker} {metric_text(gate)} {displayed(decision.findings[at])}{why}"
-        estimate = f": {_reason_text(gate, seen.d)}" if _is_estimated(seen) else ""
+        estimate = f": {_value_text(gate, seen.d)}" if _is_estimated(seen) else ""
         early = math.isfinite(ruling.corrected) and ruling.verdict != "inconclusive"
-        better = f", corrected for the early stop {_reason_text(gate, ruling.corrected)}" if early else ""
+        better = f", corrected for the early stop {_value_text(gate, ruling.corrected)}" if early else ""
         allowed = f"; the margin is {margin(gate.margin, gate.metric)}"
         lines.append(f"{verdict} at {count(look.pairs)}{NBSP}pairs{estimate}{better}{allowed}.")
     return lines

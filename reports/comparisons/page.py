@@ -35,7 +35,7 @@ VERDICTS = {
     "improved": "The whole interval is better than the margin.",
     "inconclusive": "None of these: the interval contains the margin, or there are too few turns. It is not a pass.",
 }
-TITLES = {
+DEFINITIONS = {
     "margin": "The largest accepted change for the worse, agreed before the run: a share of the baseline’s value, "
     "or percentage points for rates.",
     "provisional": "The run-to-run variation was assumed, not estimated, because too few runs of the baseline are "
@@ -67,7 +67,7 @@ def definitions(comparison: Comparison) -> dict[str, str]:
         spread = {
             "run-to-run variation": f"A standard deviation of {assumed} between runs of an unchanged service is added."
         }
-    return said | VERDICTS | {"interval": interval} | TITLES | spread
+    return said | VERDICTS | {"interval": interval} | DEFINITIONS | spread
 
 
 def method(comparison: Comparison) -> str:

@@ -81,10 +81,10 @@ def baseline_of(side: ComparedTarget) -> Baseline:
     rates: list[StoredRate] = []
     for name in RATES:
         question = MetricSpec(name, Rate())
-        rate = ratio_of(side.counts(question), words=bool(RATES[name].description))
+        rate = ratio_of(side.counts(question), words=bool(RATES[name].words_column))
         if rate.turns and not side.uncertainty_text(question):
             rates.append(
-                StoredRate(name, _quantile(rate.value), _rounded(rate.variance), int(rate.turns), rate.clusters)
+                StoredRate(name, _five_digits(rate.value), _rounded(rate.variance), int(rate.turns), rate.clusters)
             )
     quantiles: list[StoredQuantiles] = []
     rng = np.random.default_rng(seed_of(run_id_of(side.run), side.name))
@@ -123,10 +123,10 @@ def _stored(metric: str, stratum: Stratum, sample: Sample, clusters: int, rng: n
 
 
 def _rounded(value: float) -> float | None:
-    return _quantile(value) if math.isfinite(value) else None
+    return _five_digits(value) if math.isfinite(value) else None
 
 
-def _quantile(value: float) -> float:
+def _five_digits(value: float) -> float:
     """Return a value with five digits, which are enough for a later check."""
     return float(f"{value:.5g}")
 

@@ -25,7 +25,7 @@ from reports.sides.named import targets_of
 from reports.statistics.threshold_estimate import TAIL
 from reports.statistics.verdicts import OWN_DRIFT, unequal_reason
 from reports.strata import MEASURED_FROM_PHRASES
-from reports.summary.run_validity import end_detection, validity_of
+from reports.summary.run_validity import data_notes, validity_of
 from reports.summary.targets import FAIR
 from reports.thresholds import Threshold, near, parse_all
 from reports.turns import measured_sessions
@@ -94,12 +94,12 @@ def check_of(
     causes += _throttled_reason(sides, items)
     findings = [one.finding for one in compared if one.finding]
     stored = findings and not any(one.not_stored for one in answers.results)
-    unguarded = _unchecked_metrics(sides, items)
+    unguarded = _targets_without_failure_threshold(sides, items)
     interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
     warnings = (INTERRUPTED_RUN,) if interrupted else ()
     notices: Iterable[str] = ()
-    if sides and run.folder not in answers.published:  # the comparison already contains the notices of this run
-        notices = run_notices(run, end_detection(run, sides[0].turns, measured_sessions(run)))
+    if sides and run.folder not in answers.compared_runs:  # the comparison already contains the notices of this run
+        notices = run_notices(run, data_notes(run, sides[0].turns, measured_sessions(run)))
     several = [
         f"{one.source_text} is tested {join_words([MEASURED_FROM_PHRASES[instant] for instant in instants])}; "
         f"to test only one of them, add {{measured_from:{instants[0]}}}."
@@ -125,7 +125,7 @@ def check_of(
             *filter(None, [uncertain_line(run, {item.metric for item in items if not item.relative})]),
         ),
         baseline=answers.baseline_text,
-        baseline_results=answer(findings) if stored else answers.sentence,
+        baseline_sentence=answer(findings) if stored else answers.sentence,
         on_inconclusive=on_inconclusive,
         labels=labels_of(run.metadata),
         observed_s=round(min((side.observed_s for side in sides), default=0.0), 1),
@@ -244,7 +244,9 @@ def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
             raise UsageError(f"{threshold.source_text} is relative, but there is no baseline: {REMEDY}")
 
 
-def _unchecked_metrics(sides: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> list[ComparedTarget]:
+def _targets_without_failure_threshold(
+    sides: Sequence[ComparedTarget], items: Sequence[ThresholdResult]
+) -> list[ComparedTarget]:
     """Return the targets that fail too often to pass by latency alone, and have no threshold on failures.
 
     A target without a result is the baseline of others. A relative threshold on their failures covers it, too.

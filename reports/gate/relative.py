@@ -93,7 +93,7 @@ class BaselineResults:
     baseline_text: str = ""
     items: tuple[ThresholdResult, ...] = ()
     sentence: str = ""
-    published: tuple[Path, ...] = ()
+    compared_runs: tuple[Path, ...] = ()
     decision: Decision | None = None
 
 
@@ -263,7 +263,7 @@ def against_run(
         results=tuple(answer for part in parts for answer in part.results),
         invalid_reasons=tuple(dict.fromkeys(cause for part in parts for cause in part.invalid_reasons)),
         notices=tuple(dict.fromkeys(line for part in parts for line in part.notices)),
-        published=tuple(dict.fromkeys(folder for part in parts for folder in part.published)),
+        compared_runs=tuple(dict.fromkeys(folder for part in parts for folder in part.compared_runs)),
         baseline_text=f"{', '.join(partners)} of {escape_control(base.folder.name)}",
     )
     return mark_provisional(answers, targets, others)
@@ -311,7 +311,7 @@ def _results_of_comparison(
     causes = [cause for cause in causes_of(deciding_checks(sides)) if cause.folder != candidates[0].run.folder]
     runs = tuple(dict.fromkeys(side.run.folder for side in sides))
     return BaselineResults(
-        tuple(answers), tuple(causes), notices=notices_of_comparison(sides, measured), published=runs
+        tuple(answers), tuple(causes), notices=notices_of_comparison(sides, measured), compared_runs=runs
     )
 
 

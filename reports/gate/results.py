@@ -200,7 +200,7 @@ class CheckResult:
     """The conditions that differ from those of the stored baseline."""
     notices: tuple[str, ...]
     baseline: str
-    baseline_results: str = ""
+    baseline_sentence: str = ""
     on_inconclusive: OnInconclusive = "fail"
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

@@ -82,8 +82,8 @@ def check_headline(checked: CheckResult) -> str:
             return f"{validity.LEAD if checked.causes else 'no verdict'}: {why}"
         return f"no verdict: {_first([result_sentence(one) for one in checked.of('not_evaluated')], 'threshold')}"
     deciding = checked.of("fail") or checked.of("inconclusive") or checked.thresholds
-    if checked.baseline_results and all(one.relative for one in deciding):
-        return checked.baseline_results.removesuffix(".")
+    if checked.baseline_sentence and all(one.relative for one in deciding):
+        return checked.baseline_sentence.removesuffix(".")
     if failed := checked.of("fail"):
         return _first([result_sentence(one) for one in failed], "threshold")
     if inconclusive := checked.of("inconclusive"):

@@ -147,7 +147,7 @@ def _evaluate_analyses(
         reason = "invalid" if unfit(pairs) else reason
         if reason is not None:
             break
-    return _progress(schedule, held, reason or otherwise, passed, worse, ladder)
+    return _result(schedule, held, reason or otherwise, passed, worse, ladder)
 
 
 def _reason(
@@ -175,7 +175,7 @@ def _reason(
     return "futility" if group_sequential.is_futile(still_open, chances) else None
 
 
-def _progress(
+def _result(
     schedule: AnalysisSchedule,
     held: Sequence[InterimAnalysis],
     reason: End,

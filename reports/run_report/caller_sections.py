@@ -41,7 +41,7 @@ UNPLACED = (
 TIMELINE = "Good turns. Time is measured from the last sample of speech. Bars show durations, not loudness."
 LANES = "Upper lane, grey: the caller speaks. Amber: latency. Lower lane, coloured: the reply plays."
 END_DETECTED = "Triangles: end-of-turn detection, first audio delta."
-NO_DIFFERENCE = (
+INSEPARABLE = (
     "Turn number and session age are inseparable in this run: later turns are older ones, so these plots cannot"
     " show which of the two matters."
 )
@@ -121,7 +121,7 @@ def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> b
     return b.table(heads, lines, stacked=True)
 
 
-def speech_detection(summary: Summary) -> b.Section | None:
+def playback(summary: Summary) -> b.Section | None:
     """Return the section on playback of replies and on turn detection; None if neither was measured."""
     run, heard = summary.run, summary.samples[VOICE_TO_VOICE]
     replies, callers, played = _rows(summary, REPLIES), _rows(summary, DETECTED), example_turns(run, heard)
@@ -215,7 +215,7 @@ def along_session(summary: Summary) -> b.Section | None:
         return None
     banded = " with its 95 % interval" if len(summary.targets) <= COLOURS else ""
     tails = "; dashed: p95" if any(waits.tails for frame in shown for waits in frame) else ""
-    alike = f"{NO_DIFFERENCE} " if same_grouping(summary.turns, summary.run.sessions) else ""
+    alike = f"{INSEPARABLE} " if same_grouping(summary.turns, summary.run.sessions) else ""
     by_step = "In a fixed script, the turn number also determines the step: compare with latency by step."
     blocks = [*_lines(summary, shown), b.ReadingGuide(f"Solid: p50{banded}{tails}. {alike}{by_step}")]
     return b.Section("along", "Latency by turn number and session age", "Does latency change along a session?", blocks)

@@ -20,7 +20,7 @@ LABELLED = 2
 
 
 def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -> Plot:
-    """Plot latency over percentiles on an axis of nines; from where a curve meets the red band on, turns failed."""
+    """Plot latency over percentiles on an axis of nines. Where a curve is in the red band, turns failed."""
     half = w < WIDE
     failing = [curve for curve in curves if curve.failed]
     many = len(failing) > LABELLED  # their shares do not fit into the band of failed turns
@@ -105,7 +105,7 @@ TINY = 6.5
 """The maximum width of a character in such a line."""
 MIN_LABEL_GAP = 14
 """The minimum distance of the labels at the ends of lines."""
-LABEL_GAP = 7
+MARKER_GAP = 7
 """The distance of markers of shares in the same group."""
 
 
@@ -199,7 +199,7 @@ def _shares(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale) -> None:
     slots = len(kinds) * len(of)
     for kind, of_pools in enumerate(kinds):
         for row, (waits, rates) in enumerate(zip(of, of_pools, strict=True)):
-            moved = LABEL_GAP * (kind * len(of) + row - (slots - 1) / 2)
+            moved = MARKER_GAP * (kind * len(of) + row - (slots - 1) / 2)
             with plot.of(waits.colour):
                 for at, rate in ((x(place) + moved, rate) for place, rate in rates if rate.total):
                     plot.line(at, y(rate.low), at, y(rate.high), f"whisker {colour_class(waits.colour)}")

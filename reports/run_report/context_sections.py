@@ -208,7 +208,7 @@ def health(summary: Summary) -> b.Section:
     if summary.turns.rows.size:
         gaps = int(np.nansum(summary.turns.column("uncertain_gaps")))
         said.append(f"{count(gaps)} gaps between deltas were excluded as uncertain.")
-    said += validity.trusted_load(summary)
+    said += validity.accuracy_notes(summary)
     heads = ("metric", "n", "p50", "p90", "p95", "p99", "max", b.Column("definition", left=True, style="narrowout"))
     rows: list[b.Row | b.Line] = [
         [b.Term(one.metric), count(one.n), *quantiles(one), b.Cell(CATALOGUE[one.metric].sentence, style="what")]

@@ -44,7 +44,7 @@ OF_CALLS = ("greeting", "session_duration", "service_time", "response_time", "re
 CARRIED = ("rate", b.Column("target", left=True), "total", "mean", "p50 of seconds", "peak", "p50 of sessions", "max")
 
 
-def variability(summary: Summary) -> b.Section | None:
+def percentile_curves(summary: Summary) -> b.Section | None:
     """Return a section with a pane of percentile curves for each metric that has one; None if none has."""
     panes = []
     for name, pools, key, title in _panes(summary):
@@ -197,7 +197,7 @@ def rates(summary: Summary) -> b.Section | None:
     every = all(rate.published for rate in summary.rates)
     few = "" if every else f" For fewer than {MIN_RATE_UNITS} turns, only counts are shown."
     of = "all turns"
-    if any(RATES[rate.rate].description for rate in summary.rates):
+    if any(RATES[rate.rate].words_column for rate in summary.rates):
         of += "; a word error rate is per word and can exceed 100 %"
     blocks = [b.table(heads, rows), *b.note(f"Shares with 95 % intervals over sessions, of {of}.{few}")]
     brief = b.fact("rates", cells.rate_lines(summary))

@@ -17,9 +17,9 @@ from reports.run_report import bar_charts, caller_sections, context_sections, me
 from reports.summary.summary import MainResult, Summary
 from reports.wording import cells, remarks, sentences, settings
 from reports.wording.cells import INFINITE
-from reports.wording.notices import decision_notices, notices, uncertain_line
+from reports.wording.notices import decision_notice, notices, uncertain_line
 from reports.wording.validity import verdict_count
-from reports.wording.verdicts import NO_DIFFERENCE
+from reports.wording.verdicts import NOT_SHOWN
 
 METHOD = {
     "service time": "Latency that is measured from the actual start of the turn, not from a scheduled start.",
@@ -90,7 +90,7 @@ def run_page(summary: Summary) -> b.Page:
         if remedy:
             broken.append((b.Strong("What to do:"), f" {remedy}"))
     second = " ".join(filter(None, (sentences.largest_part_of(summary), sentences.run_second(summary))))
-    texts = (decision_notices(summary.run), second, sentences.remedy(summary))
+    texts = (decision_notice(summary.run), second, sentences.remedy(summary))
     longer = [b.Command(f"for {run.percentile}", run.command) for run in sentences.longer_runs(summary) if run.command]
     return b.Page(
         title=f"{verdict.title}{' · SIMULATED' if summary.simulated else ''} · {summary.scenario}, {began}",
@@ -151,7 +151,7 @@ def _answers(summary: Summary) -> list[b.Block]:
     ]
 
 
-TITLES = {NO_DIFFERENCE: "na", INFINITE: "endless"}
+PLACEHOLDER_STYLES = {NOT_SHOWN: "na", INFINITE: "endless"}
 """The styles of texts that replace a number."""
 
 
@@ -163,7 +163,7 @@ def _answer(
     return [
         b.Cell(f"{answer.target}{f' · {apart}' if apart else ''}", target=target, marked=True),
         b.Cell(count(answer.turns), plural(answer.sessions, "session")),
-        *(replace(cell, style=TITLES.get(str(cell.text), "")) for cell in parts),
+        *(replace(cell, style=PLACEHOLDER_STYLES.get(str(cell.text), "")) for cell in parts),
         format_number(answer.high),
         cells.failures(answer),
         *([b.Cell(Markup(bar_charts.interval_plot(answer, target, ends)), style="hide")] if ends else []),
@@ -187,12 +187,12 @@ def sections_of(summary: Summary) -> Iterable[b.Section]:
     """Return the sections below the results, in the order of a reader's questions, without the empty ones."""
     each = (
         metric_sections.distributions(summary),
-        metric_sections.variability(summary),
+        metric_sections.percentile_curves(summary),
         metric_sections.arriving(summary),
         metric_sections.time(summary),
         caller_sections.by_load(summary),
         caller_sections.segments(summary),
-        caller_sections.speech_detection(summary),
+        caller_sections.playback(summary),
         caller_sections.interruptions(summary),
         caller_sections.functions(summary),
         metric_sections.rates(summary),

@@ -22,13 +22,13 @@ from reports.sides.metric_specs import default_specs
 from reports.sides.mix import ShareChange, changed_shares
 from reports.sides.named import matched_to_the_first
 from reports.statistics.autocorrelation import have_same_distribution
-from reports.summary.run_validity import end_detection, validity_of, within_warmup
+from reports.summary.run_validity import data_notes, validity_of, within_warmup
 from reports.summary.targets import FAIR, facts_of_targets, interleaving_of
 from reports.turns import measured_sessions
 from reports.wording.notices import FAILURES_DIFFER, run_notices
 from reports.wording.remarks import interleaved
 from reports.wording.settings import FACTS
-from reports.wording.validity import InvalidReason, end_state, of_run, over_the_limit, run_title
+from reports.wording.validity import InvalidReason, endings_text, of_run, over_the_limit, run_title
 
 Fairness = Literal["pass", "fail", "informational"]
 
@@ -150,7 +150,7 @@ def _no_turns(side: ComparedTarget) -> InvalidReason:
     """Return a reason such as "new has no turns: 3 sessions ended as connect_failed:401"."""
     ends = side.session_rows["outcome"].dropna().value_counts()
     endings = {str(name): int(n) for name, n in ends.items() if n}
-    ended = f": {end_state(endings)}" if endings else ""
+    ended = f": {endings_text(endings)}" if endings else ""
     remedy = "run `rtbench report` to see why no turn started"
     return InvalidReason("no_data", f"{side.label} has no turns{ended}", remedy, side.run.folder)
 
@@ -274,7 +274,7 @@ def notices_on(sides: Sequence[ComparedTarget]) -> Iterable[str]:
     yield from one_seed(sides)
     for side in {id(side.run): side for side in sides}.values():
         where = "" if one_run(sides) else f"{side.label}: "
-        said_of_run = run_notices(side.run, end_detection(side.run, side.turns, measured_sessions(side.run)))
+        said_of_run = run_notices(side.run, data_notes(side.run, side.turns, measured_sessions(side.run)))
         yield from (f"{where}{notice}" for notice in said_of_run)
 
 

@@ -88,7 +88,7 @@ class Rate(Statistic):
         counts = _counts(group[0].metric, base), _counts(group[0].metric, candidate)
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
-        sums = ClusterTotals(base, candidate, both.base.paired, bool(RATES[group[0].metric].description))
+        sums = ClusterTotals(base, candidate, both.base.paired, bool(RATES[group[0].metric].words_column))
         return MeasuredDifferences(
             counts, [rate_by_order(sums, one.margin, better_direction(one), how) for one in group]
         )
@@ -136,7 +136,7 @@ class Rate(Statistic):
     def against_stored(
         self, source: Source, question: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
     ) -> StoredComparison:
-        words = bool(RATES[question.metric].description)
+        words = bool(RATES[question.metric].words_column)
         rows = [rate for one in runs for rate in one.rates if rate.name == question.metric]
         now = ratio_of(source.counts(question), words=words)
         then = [
@@ -218,7 +218,7 @@ def rate_seen(
     if better == "higher":
         left = rate_seen(complement(base), complement(cand), margin, metric, error=error)
         return replace(left, d=-left.d, better=-1, unsettled=lambda c: None)
-    words = bool(RATES[metric].description)
+    words = bool(RATES[metric].words_column)
     sums = ClusterTotals(base, cand, paired=True, words=words)
     difference, (one, other) = rate_by_order(sums, margin, "lower", Inference(), error), sums.ratios
 

@@ -14,7 +14,7 @@ from reports.statistics.bootstrap import (
     quantiles_of,
     resample_weights,
     resampled_quantiles,
-    share_below,
+    resamples_at_once,
     weights,
 )
 from reports.statistics.counting import Floats, Integers
@@ -91,7 +91,7 @@ def _mixed_resamples(
     windows, base = [mixed.cells(p) for p in ps], prepare(arms.base, ps, arms.clusters[0])
     first, second = np.full((draws, len(ps)), np.nan), np.full((draws, len(ps)), np.nan)
     rows_most = max(window.counts.shape[0] for window in windows)
-    portion, done = share_below(*arms.clusters, base.counts.shape[0], rows_most), 0
+    portion, done = resamples_at_once(*arms.clusters, base.counts.shape[0], rows_most), 0
     of_base = weights(arms.clusters[0], draws, rng, portion=portion)
     of_cand = None if arms.paired else weights(arms.clusters[1], draws, rng, portion=portion)
     for drawn in of_base:

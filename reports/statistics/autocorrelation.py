@@ -55,7 +55,7 @@ FOUND, EARLY = 0.025, 0.1
 With 0.025, 4 to 5 % of runs without autocorrelation test positive. EARLY is for an interim analysis that would stop the
 run: its error may be larger, because a later analysis follows.
 """
-BURST_ALPHA = 0.6
+BURST_ALPHA_FACTOR = 0.6
 """The tests for bursts have this multiple of the type I error, because each positive test costs power, and bursts that
 matter are obvious."""
 MIN_SERIES_LENGTH = 20
@@ -127,7 +127,7 @@ def shares(arm: PerCluster) -> Floats:
 
 def shares_burst(arm: PerCluster) -> bool:
     """Return whether the events of one target come in bursts."""
-    return is_autocorrelated(shares(arm), BURST_ALPHA * FOUND)
+    return is_autocorrelated(shares(arm), BURST_ALPHA_FACTOR * FOUND)
 
 
 def dependence_test(sample: Sample, clusters: int, p: float) -> Order | None:
@@ -135,7 +135,7 @@ def dependence_test(sample: Sample, clusters: int, p: float) -> Order | None:
     if is_autocorrelated(cluster_levels(sample, clusters)):
         return "drift"
     burst = p != 0.5 and is_autocorrelated(
-        shares_beyond(sample, clusters, quantile(sample.values, p)), BURST_ALPHA * FOUND
+        shares_beyond(sample, clusters, quantile(sample.values, p)), BURST_ALPHA_FACTOR * FOUND
     )
     return "bursts" if burst else None
 
@@ -189,7 +189,7 @@ def by_order(arms: TwoSamples, ps: Sequence[float], error: float = FOUND) -> dic
         if p == 0.5:
             continue
         first, second = (shares_beyond(sample, clusters, quantile(pooled, p)) for sample, clusters in samples)
-        if _is_one_target_ordered(first, second, BURST_ALPHA * error, paired=arms.paired):
+        if _is_one_target_ordered(first, second, BURST_ALPHA_FACTOR * error, paired=arms.paired):
             bursts.append(at)
     return {"bursts": bursts} if bursts else {}
 
@@ -222,7 +222,7 @@ def rate_by_order(
         return rates.mirrored(rate_by_order(left, margin, "lower", how, error))
     between = rates.between_runs([ratio.value for ratio in arms.ratios], how.rate_run_sd)
     usual = rate_difference(arms, margin, level=how.level, error=with_runs(rates.se_of_rates(arms), between))
-    if not _is_one_target_ordered(shares(arms.base), shares(arms.cand), BURST_ALPHA * error, paired=arms.paired):
+    if not _is_one_target_ordered(shares(arms.base), shares(arms.cand), BURST_ALPHA_FACTOR * error, paired=arms.paired):
         return usual
     batched = with_runs(rates.se_of_rates(_sums_by_parts(arms, BATCHES)), between)
     return _wider(usual, rate_difference(arms, margin, level=how.level, error=batched), "bursts")

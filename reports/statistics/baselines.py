@@ -82,7 +82,7 @@ def against_stored(
     """
     runs, logs = len(stored), np.array([run.log_q for run in stored])
     if -math.inf in (candidate.log_q, *logs):
-        return _without_failures(candidate, logs, margin, better, how.level)
+        return _with_zero(candidate, logs, margin, better, how.level)
     mean = float(logs.mean()) if np.isfinite(logs).all() else math.inf
     inside = candidate.variance, float(np.mean([run.variance for run in stored])) / runs
     error = _standard_error(logs, inside, clusters, how.run_sd**2 * (1 + 1 / runs))
@@ -96,7 +96,7 @@ def no_ratio(difference: Difference) -> bool:
     return math.isnan(difference.d) and difference.baseline == 0 < difference.candidate
 
 
-def _without_failures(candidate: StoredValue, logs: Floats, margin: Margin, better: Better, level: float) -> Difference:
+def _with_zero(candidate: StoredValue, logs: Floats, margin: Margin, better: Better, level: float) -> Difference:
     """Compare a candidate with stored runs if the candidate or a stored run is 0.
 
     The candidate counts as 0 if at most `level` of its resamples are above 0.

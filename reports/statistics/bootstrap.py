@@ -56,7 +56,7 @@ def variance(drawn: Floats, least: float = 0.0) -> float:
     return float(finite.var(ddof=1)) if finite.size > 1 and finite.size >= least * drawn.size else math.nan
 
 
-def share_below(*rows: int) -> int:
+def resamples_at_once(*rows: int) -> int:
     """Return the number of resamples to compute at once, from the numbers of rows of their arrays.
 
     Return 1 instead of two to four, because a product with a vector is faster.
@@ -93,7 +93,7 @@ def resample_weights(
 ) -> list[Floats]:
     arms = [prepare(sample, ps, clusters) for sample in samples]
     found = [np.full((draws, len(ps)), np.nan) for _ in samples]
-    portion = share_below(clusters, *(arm.counts.shape[0] for arm in arms))
+    portion = resamples_at_once(clusters, *(arm.counts.shape[0] for arm in arms))
     done = 0
     for drawn in weights(clusters, draws, rng, portion=portion) if clusters else ():
         for arm, rows in zip(arms, found, strict=True):

@@ -216,7 +216,7 @@ AGREES_S = 0.001
 MAX_STEPS = 12
 """The maximum number of steps of a run for which the turns of each step are reported."""
 Role = Literal["median", "slowest", "second", "stall", "interrupted", "calls", "only"]
-DISTINCT_OUTCOMES: dict[Role, str] = {"interrupted": "barge_in_yield", "calls": "function_voice_to_voice"}
+ROLE_METRICS: dict[Role, str] = {"interrupted": "barge_in_yield", "calls": "function_voice_to_voice"}
 """The metric of each special role: the turn with the median of this metric is reported."""
 
 
@@ -281,7 +281,7 @@ def example_turns(run: RunFrames, heard: MetricSample) -> tuple[ExampleTurn, ...
     longest = int(places[stall_ms.argmax()]) if stall_ms.max() > 0 else -1
     if longest >= 0 and longest not in chosen.values():
         chosen["stall"] = longest
-    for role, metric in DISTINCT_OUTCOMES.items():
+    for role, metric in ROLE_METRICS.items():
         of = turns.value(metric)[places]
         known = places[np.isfinite(of)][np.argsort(of[np.isfinite(of)], kind="stable")]
         if known.size and (middle := int(known[rank(0.5, known.size) - 1])) not in chosen.values():

@@ -21,7 +21,7 @@ from reports.summary.group_keys import KEYS, Compared, GroupBin, Grouping, ages
 from reports.summary.metrics import ShareEstimate, rate_of
 from reports.turns import FAILED, UNFINISHED, Pool, TurnArrays
 
-MAX_DIFFERENCE = 0.9
+INSEPARABLE_CORRELATION = 0.9
 """The correlation from which the effects of turn number and session age cannot be separated."""
 MATTERS, MATTERS_MS, MATTERS_POINTS = 0.1, 5.0, 0.01
 """The minimum difference of groups that is reported.
@@ -227,4 +227,4 @@ def same_grouping(turns: TurnArrays, sessions: pd.DataFrame) -> bool:
     known = np.isfinite(number) & np.isfinite(age_s)
     if known.sum() < 3 or np.ptp(number[known]) == 0 or np.ptp(age_s[known]) == 0:
         return False
-    return float(np.corrcoef(number[known], age_s[known])[0, 1]) >= MAX_DIFFERENCE
+    return float(np.corrcoef(number[known], age_s[known])[0, 1]) >= INSEPARABLE_CORRELATION

@@ -215,7 +215,7 @@ class DataNotes:
     """(target, model) of each model that responded, and of each model that transcribed the caller's speech."""
 
 
-def end_detection(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> DataNotes:
+def data_notes(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> DataNotes:
     """Return the notes on the data of a run. `sessions`: the measured sessions."""
     models: list[tuple[str, str]] = []
     filled = by_label(turns.frame["turn_type"].cat, lambda name: FILLER in name, False, np.bool_)

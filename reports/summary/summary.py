@@ -39,9 +39,9 @@ from reports.summary.targets import (
     Interleaving,
     TargetFacts,
     TargetsQuantile,
-    differing_facts,
     facts_of_targets,
     interleaving_of,
+    quantiles_of_targets,
 )
 from reports.turns import FAILED, UNFINISHED, Pool, TurnArrays, measured_sessions
 
@@ -150,7 +150,7 @@ class Summary:
     arrivals: ArrivalSummary | None
     """The arrivals of calls; None in a closed loop."""
     incidents: run_validity.Incidents
-    end_detection: run_validity.DataNotes
+    data_notes: run_validity.DataNotes
 
     @property
     def turns(self) -> TurnArrays:
@@ -222,7 +222,7 @@ def summarise(run: RunFrames) -> Summary:
             for calls in connecting
             if calls.metric == GREETING
         ),
-        differences=tuple(differing_facts((*answers, *heard))),
+        differences=tuple(quantiles_of_targets((*answers, *heard))),
         variability=tuple(
             (one, variability_of(sample, one.p50, one.p95)) for one, sample in of_answers if sample.n > 1
         ),
@@ -250,7 +250,7 @@ def summarise(run: RunFrames) -> Summary:
         rate_limits=rate_limits_of(run, targets, window.started_utc_ns, window.duration_s),
         arrivals=arriving_of(run, targets, measured_from_s, ended_s),
         incidents=run_validity.incidents_of(metadata, window.started_utc_ns),
-        end_detection=run_validity.end_detection(run, turns, sessions),
+        data_notes=run_validity.data_notes(run, turns, sessions),
     )
 
 

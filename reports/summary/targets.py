@@ -17,7 +17,7 @@ from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.strata import Stratum, Traits
 from reports.summary.metrics import MetricSummary
 
-REPORTED = (0.5, 0.95)
+QUANTILE_LEVELS = (0.5, 0.95)
 FAIR = 0.01
 """The maximum difference of failure rates, and the maximum share of throttling, of a fair comparison."""
 DEFLATE = "permessage-deflate"
@@ -186,13 +186,13 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, arms: i
     return Interleaving(arms, len(whole), len(members) - len(whole), blocks, unopened, max_start_gap_ms)
 
 
-def differing_facts(answers: Iterable[MetricSummary]) -> Iterable[TargetsQuantile]:
+def quantiles_of_targets(answers: Iterable[MetricSummary]) -> Iterable[TargetsQuantile]:
     """Yield p50 and p95 of the metrics that are measured from one instant, if at least two targets report them."""
     groups: dict[tuple[str, Stratum], list[MetricSummary]] = {}
     for figures in answers:
         groups.setdefault((figures.metric, figures.stratum), []).append(figures)
     for (metric, stratum), group in groups.items():
-        for p in REPORTED:
+        for p in QUANTILE_LEVELS:
             values = {one.target: one.at(p).value for one in group if one.at(p).reported and one.at(p).value > 0}
             if len(values) > 1:
                 baseline = next(iter(values))

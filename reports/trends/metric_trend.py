@@ -21,6 +21,8 @@ from reports.summary import drift
 from reports.trends.trend_point import RunValue, TrendPoint
 from reports.wording.verdicts import as_share
 
+BOTH_SIDES = f"{MIN_SIDE_RUNS} before and {MIN_SIDE_RUNS} after it"
+"""The runs on both sides of a change that finding it requires."""
 FREE = ("service", "model", "region", "api_version", "voice", "client_version")
 """The conditions that may change within a series: a trend shows the effect of such changes."""
 USERS, SPAWN_RATE = (f"load: {OF_LOAD[option]}" for option in ("num_users", "spawn_rate"))
@@ -146,12 +148,11 @@ class MetricTrend:
 
     @property
     def no_change_because(self) -> str:
-        """The reason why no change can be found: `7 runs to compare, and a change takes 10`; "" if runs suffice."""
+        """The reason that no change is found: `7 runs to compare; finding a change requires 10: …`; "" without one."""
         if len(self.compared) >= ENOUGH:
             return ""
         runs = plural(len(self.compared), "run")
-        sides = f"{MIN_SIDE_RUNS} before and {MIN_SIDE_RUNS} after it"
-        return f"{runs} to compare; finding a change requires {ENOUGH}: {sides}"
+        return f"{runs} to compare; finding a change requires {ENOUGH}: {BOTH_SIDES}"
 
     def changes_at(self, point: TrendPoint) -> list[TrendChange]:
         """Return the change that begins with this run, as a list; [] if there is none."""

@@ -12,13 +12,13 @@ from functools import partial
 from bench.units import NS_PER_S
 from reports.formatting import format_number, format_utc, percent, plural
 from reports.metric_spec import MetricSpec
-from reports.statistics.change_points import ENOUGH, MIN_SIDE_RUNS
-from reports.trends.metric_trend import MetricTrend, TrendChange
+from reports.statistics.change_points import ENOUGH
+from reports.trends.metric_trend import BOTH_SIDES, MetricTrend, TrendChange
 from reports.trends.trend import Trend
 from reports.trends.trend_point import RunValue
 from reports.wording import verdicts
 from reports.wording.cells import INFINITE, interval
-from reports.wording.verdicts import NO_DIFFERENCE, difference_interval, signed
+from reports.wording.verdicts import NOT_SHOWN, difference_interval, signed
 
 
 def unit_text(spec: MetricSpec) -> str:
@@ -29,7 +29,7 @@ def unit_text(spec: MetricSpec) -> str:
 def number_text(number: float, spec: MetricSpec) -> str:
     """Return a value without its unit, such as `612`, `∞`, or `n/a`; for a rate `0.8 %`."""
     if math.isnan(number):
-        return NO_DIFFERENCE
+        return NOT_SHOWN
     if math.isinf(number):
         return INFINITE
     return percent(number, 1) if spec.unit == "share" else format_number(number)
@@ -90,8 +90,7 @@ def headline(trend: Trend) -> str:
         return sentence if len(groups) == 1 else f"{plural(len(groups), 'change')}; the newest: {sentence}"
     if trend.comparisons:
         return f"No change found in {plural(trend.runs, 'run')}."
-    sides = f"{MIN_SIDE_RUNS} before and {MIN_SIDE_RUNS} after it"
-    return f"Too few runs to find a change: {ENOUGH} comparable runs are required, {sides}."
+    return f"Too few runs to find a change: {ENOUGH} comparable runs are required, {BOTH_SIDES}."
 
 
 def day(utc_ns: int) -> str:

@@ -287,7 +287,7 @@ def stalled_cell(stalled: int, replies: int) -> str:
 
 def rate_events(rate: TurnRate) -> str:
     """Return `3 of 40` for a rate of turns, `12 of 400 words` for a rate of words."""
-    words = f"{NBSP}words" if RATES[rate.rate].description else ""
+    words = f"{NBSP}words" if RATES[rate.rate].words_column else ""
     return f"{count(rate.count)} of {count(rate.total)}{words}"
 
 

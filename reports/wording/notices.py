@@ -22,7 +22,7 @@ from reports.summary.targets import FAIR
 from reports.wording import cells
 from reports.wording.groups import difference_text, key_text
 
-LARGE_UNCERTAINTY_NS = NS_PER_S
+LARGE_CLOCK_OFFSET_NS = NS_PER_S
 """The clock offset from which on a notice reports it; hosts with NTP differ by about a hundredth of it."""
 FAILURES_DIFFER = f"Failure rates of the targets differ by more than 1{NBSP}point ({{}}): examine the failures first."
 NAMED = 3
@@ -33,7 +33,7 @@ DECIDED = ("regressed", "not_regressed")
 def notices(summary: Summary) -> list[str]:
     """Return the notices to read before the values: on the run, on its targets, and on misleading pooled values."""
     return [
-        *run_notices(summary.run, summary.end_detection),
+        *run_notices(summary.run, summary.data_notes),
         *filter(None, [uncertain_line(summary.run, cells.main_metrics(summary))]),
         *unfair_notices(summary.outcomes, summary.targets),
         *pooled_notices(summary),
@@ -84,7 +84,7 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
     yield from _unknown(run.metadata)
     for host in hosts_of(run.metadata):
         ahead_ns = host.get("clock_offset_ns") or 0
-        if abs(ahead_ns) >= LARGE_UNCERTAINTY_NS:
+        if abs(ahead_ns) >= LARGE_CLOCK_OFFSET_NS:
             apart = f"{format_duration(abs(ahead_ns) / NS_PER_S)} {'ahead of' if ahead_ns > 0 else 'behind'}"
             led = "that of the leader"
             corrected = "its seconds and phases are corrected, its own logs are not"
@@ -94,7 +94,7 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
     elif not run.finalized or run.metadata.get("state") == "killed":
         yield "This run did not end cleanly: the report covers the data written before it ended."
     stopped = str(run.metadata.get("stop_reason") or "")
-    if stopped and not stopped.startswith(ORDINARY_ENDS) and not decision_notices(run):
+    if stopped and not stopped.startswith(ORDINARY_ENDS) and not decision_notice(run):
         yield f"This run ended early: {stopped.rstrip('.')}."
     yield from _retirements(run, known)
     if known.left_out:  # if no turn is left, the headline reports it
@@ -162,7 +162,7 @@ def uncertain_line(run: RunFrames, asked: Collection[str] | None = None) -> str:
     )
 
 
-def decision_notices(run: RunFrames) -> str:
+def decision_notice(run: RunFrames) -> str:
     """Return which interim analysis decided a run, from decision.json; "" if none did."""
     try:
         found = read_json(read_file(run.folder / "decision.json")) if run.metadata.get("sequential_plan") else {}

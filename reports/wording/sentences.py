@@ -17,8 +17,8 @@ from reports.summary.run_validity import within_warmup
 from reports.summary.summary import MainResult, Summary
 from reports.wording import cells, remarks
 from reports.wording.breakdown import largest_part
-from reports.wording.notices import decision_notices
-from reports.wording.validity import end_state, no_verdict_reason, remedy_line, verdict_reason
+from reports.wording.notices import decision_notice
+from reports.wording.validity import endings_text, no_verdict_reason, remedy_line, verdict_reason
 
 AFTER = {"speech_end": "the end of speech", "request_sent": "the request"}
 
@@ -43,7 +43,7 @@ def run_headline(summary: Summary) -> str:
         if not sessions:
             return "This run contains no turns and no sessions."
         ends = {ending.outcome: sum(ending.counts) for ending in summary.outcomes.sessions}
-        return f"No turn started: {end_state(ends)}."
+        return f"No turn started: {endings_text(ends)}."
     medians = _with_medians(summary)
     several = len({answer.stratum for answer in main_answers(summary) if answer.turns}) > 1
     said = [_sentence(told, named=len(summary.targets) > 1, several=several) for told in medians]
@@ -202,9 +202,11 @@ def longer_runs(summary: Summary) -> list[LongerRun]:
     if summary.validity.status == "invalid":
         return []
     told = [answer for answer in summary.answers if answer.at(0.5).has_interval]
-    short = [] if decision_notices(summary.run) else told or summary.answers
+    short = [] if decision_notice(summary.run) else told or summary.answers
     quantiles = (("a median", 0.5), ("p95", 0.95))
-    needed = [(name, max((_command_text(summary, answer, p) for answer in short), default=0)) for name, p in quantiles]
+    needed = [
+        (name, max((_required_sessions(summary, answer, p) for answer in short), default=0)) for name, p in quantiles
+    ]
     return [_longer(summary, name, sessions) for name, sessions in needed if sessions]
 
 
@@ -219,14 +221,14 @@ def next_step(summary: Summary) -> str:
         return longer.rstrip()
     folder = summary.run.folder.resolve()
     run = escape_control(f"{folder.parent.name}/{folder.name}")
-    if len(summary.targets) > 1 and not decision_notices(summary.run):
+    if len(summary.targets) > 1 and not decision_notice(summary.run):
         return f"{longer}`rtbench compare {run}` tests these differences; this report does not."
     if _tested(summary):
         return f"{longer}`rtbench compare {run} OTHER` compares it with another run."
     return f"{longer}`rtbench check {run} --thresholds FILE` tests thresholds; `rtbench compare` compares runs."
 
 
-def _command_text(summary: Summary, answer: MainResult, p: float) -> int:
+def _required_sessions(summary: Summary, answer: MainResult, p: float) -> int:
     """Return the sessions that a target needs for a percentile, as some have no such turn; 0 if it has enough."""
     estimate = answer.at(p)
     required = estimate.required if estimate.status == "too_few_sessions" else 0

@@ -148,7 +148,7 @@ ABOVE_MEAN = 1.1
 """The factor by which the events of its busiest seconds may exceed the mean of the calibration."""
 
 
-def trusted_load(summary: Summary) -> list[str]:
+def accuracy_notes(summary: Summary) -> list[str]:
     """Return the accuracy of the machine's values in sentences; the name of a host keeps its letter case."""
     several = len(hosts_of(summary.run.metadata)) > 1
     return [f"{line}." if several else as_sentence(line) for line in trust(summary.run)]
@@ -275,7 +275,7 @@ def ending_text(ending: OutcomeCount) -> str:
     return f"{told}: “{ending.message}”" if ending.message else told
 
 
-def end_state(sessions: Mapping[str, int]) -> str:
+def endings_text(sessions: Mapping[str, int]) -> str:
     """Return `3 sessions ended as connect_failed:401`; with several outcomes, the count of each."""
     ends = [f"{count(n)} × {outcome}" for outcome, n in sessions.items()] if len(sessions) > 1 else [*sessions]
     return f"{plural(sum(sessions.values()), 'session')} ended as {join_words(ends)}"

@@ -18,7 +18,7 @@ from reports.statistics.differences import Difference, Margin, Scale
 from reports.statistics.verdicts import ORDERS, InconclusiveReason, unequal_reason
 from reports.wording.cells import INFINITE, UNBOUNDED, interval
 
-NO_DIFFERENCE = "n/a"
+NOT_SHOWN = "n/a"
 """A value that is not shown."""
 NEAR = 0.05
 """The distance of a ratio from 1 above which an equivalent result is shown with its margin."""
@@ -75,7 +75,7 @@ def signed(value: float | None, scale: Scale) -> str:
 def difference(found: Difference | None) -> str:
     """Return `+65 %` or `−0.55 points`; ∞ if the candidate's value is among failed turns; n/a if there is none."""
     if found is None or math.isnan(found.d):
-        return NO_DIFFERENCE
+        return NOT_SHOWN
     value = as_share(found.d, found.scale, found.candidate)
     if value is None:
         return INFINITE if found.d > 0 else f"was {INFINITE}"

@@ -163,7 +163,7 @@ def load_step_entry(kind: SessionKind, sessions: int, played: FinishedRun, worke
     compared = [*rows, *(row for row in greetings if row not in rows)]
     errors = match_rows(compared, truth, {RECORDING.name: recording.speech}, COMPARED.get(kind, METRICS))
     seconds = _steady(files.read_table(played.folder, "seconds"), "second", played, 10**9)
-    lost = _not_started(files.read_table(played.folder, "sessions", SESSION_COLUMNS))
+    lost = _failed_or_not_started(files.read_table(played.folder, "sessions", SESSION_COLUMNS))
     validity = convert(document.get("validity") or {"status": "no_verdict"}, Validity)
     step = msgspec.structs.replace(
         step,
@@ -185,7 +185,7 @@ def load_step_entry(kind: SessionKind, sessions: int, played: FinishedRun, worke
     return msgspec.structs.replace(step, result=outcome, why=why)
 
 
-def _not_started(sessions: pa.Table) -> int:
+def _failed_or_not_started(sessions: pa.Table) -> int:
     """Return the number of sessions that failed at any time, plus the turns that they did not start."""
     failed = [row for row in sessions.to_pylist() if outcome_class(row["outcome"]) == "failed"]
     return sum(1 + row["turns_not_started"] for row in failed)
@@ -260,20 +260,20 @@ from rtbench import RealtimeUser
 class Caller(RealtimeUser):
     script = "script.yaml"
 """
-COMPLETED = f"audio: {json.dumps(str(RECORDING))}"
+AUDIO_STEP = f"audio: {json.dumps(str(RECORDING))}"
 ANSWERED_THEN_INTERRUPTED = (
-    f"{{{COMPLETED}, name: answer}}",
-    f"{{interrupt: {{{COMPLETED}, after: 1}}, name: interruption}}",
+    f"{{{AUDIO_STEP}, name: answer}}",
+    f"{{interrupt: {{{AUDIO_STEP}, after: 1}}, name: interruption}}",
 )
 OF_AGENT = "{turn_detection: full_duplex}"
 OF_NAMELESS = "{turn_detection: full_duplex, extra: {id: '{uuid}'}}"
-"""The session settings for an agent over plain audio, where no other message gives the call an id."""
+"""The session settings for an agent over plain audio. No other message gives the call an id."""
 OF_CALL = ("{wait_for: greeting}", *ANSWERED_THEN_INTERRUPTED * (STEPS // 2))
 SCRIPTS: dict[SessionKind, tuple[str, Sequence[str]]] = {
     "text": ("{output: audio}", ["{text: Hello, name: answer}"] * STEPS),
     "voice": (
         "{output: audio, turn_detection: {type: server_vad, silence_duration_ms: 500}}",
-        [f"{{{COMPLETED}, chunk_ms: {CHUNK_MS}, name: answer}}"] * STEPS,
+        [f"{{{AUDIO_STEP}, chunk_ms: {CHUNK_MS}, name: answer}}"] * STEPS,
     ),
     **{kind: (OF_AGENT if WIRES[kind].clears else OF_NAMELESS, OF_CALL) for kind in AGENTS},
 }

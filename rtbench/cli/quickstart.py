@@ -92,7 +92,7 @@ def quick_run(
             print(fewer_at_a_time(load, spare), flush=True)
         options = "--url", str(ready["urls"]["ga"])
         load = replace(load, sessions=sessions or load.sessions)
-        return _measure_delays(load, runs, without_proxies(os.environ), *options)
+        return _run_and_explain(load, runs, without_proxies(os.environ), *options)
 
 
 def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
@@ -106,7 +106,7 @@ def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
     )
 
 
-def measured_delays(summary: Summary) -> str:
+def uncertain_run_text(summary: Summary) -> str:
     """Return the last lines of a quick run with uncertain values: the tool works, and why the values are uncertain."""
     turns, failed = summary.outcomes.started, summary.outcomes.failed
     how = f"{plural(failed, 'turn')} failed (see above)" if failed else "none failed"
@@ -133,7 +133,7 @@ def _run_billed(load: DemoLoad, service_options: ServiceOptions, runs: Path, *, 
     if not yes and not _confirm():
         print("No call was made. Add --yes to skip this question, or --simulator to call the simulator.")
         return 0
-    return _measure_delays(load, runs, os.environ, *service_options.arguments(), "--yes")
+    return _run_and_explain(load, runs, os.environ, *service_options.arguments(), "--yes")
 
 
 def spare_cores() -> float:
@@ -155,7 +155,7 @@ def fitting_load(spare: float) -> DemoLoad:
     return replace(SIMULATED, users=users, spawn_rate=math.ceil(users / RAMP_S))
 
 
-def _measure_delays(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
+def _run_and_explain(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
     """Run the load; return the exit status.
 
     If the run reached its end and only the load generator's checks failed, return 0 (or FAILED_STATUS if a turn
@@ -170,7 +170,7 @@ def _measure_delays(load: DemoLoad, runs: Path, environ: Mapping[str, str], *opt
     checks, failed = summary.validity.failed, summary.outcomes.failed
     if not checks or {check.name for check in checks} - LOAD_GENERATOR_CHECKS.keys():
         return status
-    print(measured_delays(summary), flush=True)
+    print(uncertain_run_text(summary), flush=True)
     if summary.run.metadata.get("stop_reason") == INTERRUPTED:
         return INTERRUPTED_STATUS
     return FAILED_STATUS if failed else 0

@@ -22,7 +22,7 @@ from reports.formatting import NBSP, count, format_number
 from reports.render.terminal import coloured
 from reports.render.waterfall import Direction, WaterfallRow, folded, message, waterfall
 
-TRANSCRIPTS = {
+EVENT_NAMES = {
     EventKind.TEXT_DELTA: "text delta",
     EventKind.AUDIO_DELTA: "audio delta",
     EventKind.TRANSCRIPT_DELTA: "transcript delta",
@@ -65,7 +65,7 @@ def turn_rows(replayed: ReplayedSession) -> Iterator[tuple[TurnObservation, list
 
 def _rows(turn: TurnObservation, passages: Iterable[WireTransfer]) -> list[WaterfallRow]:
     zero_ns = turn.instants.get(turn.measured_from or "", turn.start_ns)
-    waits = {name: (at_ns - zero_ns) / NS_PER_MS for name, at_ns in _latencies(turn.instants).items()}
+    waits = {name: (at_ns - zero_ns) / NS_PER_MS for name, at_ns in _wait_starts(turn.instants).items()}
     keyed = [
         _latency(_keyed(passage, zero_ns), waits.get(_instant(passage, turn.instants)))
         for passage in _named_appends(passages, turn.instants.get("speech_end"))
@@ -78,7 +78,7 @@ def _rows(turn: TurnObservation, passages: Iterable[WireTransfer]) -> list[Water
     return folded([*keyed, *marks])
 
 
-def _latencies(instants: Mapping[str, int]) -> dict[str, int]:
+def _wait_starts(instants: Mapping[str, int]) -> dict[str, int]:
     """Return, for each instant, the instant at which the wait for it started: the milestone before it."""
     chain = VAD_SEGMENTS if "speech_stopped" in instants else MANUAL_SEGMENTS
     happened = [name for name in chain if name in instants]
@@ -120,14 +120,14 @@ def _keyed(passage: WireTransfer, zero_ns: int) -> Keyed:
     event = passage.event
     bad = event.kind in (EventKind.ERROR, EventKind.MALFORMED, EventKind.INPUT_NOT_TRANSCRIBED) or event.other_dialect
     soft = event.kind in (EventKind.NOTED, EventKind.RATE_LIMITS, EventKind.UNKNOWN)
-    row = message(at_ms, "←", _transcripts(event), passage.audio_bytes, "bad" if bad else "soft" if soft else "")
+    row = message(at_ms, "←", _event_name(event), passage.audio_bytes, "bad" if bad else "soft" if soft else "")
     if event.kind in DELTAS:  # deltas of one kind and response are one row
         return (event.kind, event.response_id), row
     return ((event.name, event.response_id) if event.name.endswith(".delta") else None), row
 
 
-def _transcripts(event: ServerEvent) -> str:
-    name, more = TRANSCRIPTS.get(event.kind, event.name), ""
+def _event_name(event: ServerEvent) -> str:
+    name, more = EVENT_NAMES.get(event.kind, event.name), ""
     if event.kind is EventKind.RESPONSE_DONE:
         more = f", {event.status or 'no status'}"
     elif event.kind is EventKind.ERROR and event.failure is not None:

@@ -83,13 +83,13 @@ def compare(
     """
     if on_inconclusive is not None and not fail_on_regression:
         raise UsageError("--on-inconclusive needs --fail-on-regression: add it, or leave --on-inconclusive out")
-    from reports.comparisons.comparison import compare_targets, confidence_of
+    from reports.comparisons.comparison import compare_targets, one_sided_alpha
     from reports.comparisons.document import write_comparison
     from reports.comparisons.page import comparison_page
     from reports.render.terminal import essentials, render_page
     from reports.sides.named import parse_targets, split_name
 
-    confidence_of(confidence)  # raise an error before any folder is written to
+    one_sided_alpha(confidence)  # raise an error before any folder is written to
     sides = [_target_with_name(name) for name in names or [""]]
     for folder in dict.fromkeys(split_name(side)[0] for side in sides):
         close_if_left(folder)

@@ -103,7 +103,7 @@ def test_the_first_delta_of_a_reply_has_its_own_arrival() -> None:
 def test_a_gap_without_frames_is_treated_like_silence() -> None:
     """Otherwise one voice would follow another directly.
 
-    The begin of the second voice would be found only where it is louder than the first.
+    The start of the second voice would be detected only when it is louder than the first.
     """
     voice = stream("silence", 0, PCM16, 1)
     begin, end = voice.sounds[0]

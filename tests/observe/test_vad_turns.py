@@ -606,7 +606,7 @@ def test_every_turn_ends_once_and_every_token_is_counted_once_for_any_vad_behavi
     for step, gap_ms in steps:
         now_ms += gap_ms
         begun += perform(talk, step, now_ms, begun + 1)
-        assert timeline.turns.pop_timed_out(timeline.limits) is None or timeline.turns.are_all_over is False
+        assert timeline.turns.next_timeout(timeline.limits) is None or timeline.turns.are_all_over is False
     timeline.apply(inputs.SessionFailed("unfinished", at(now_ms)))
     talk.take(now_ms)
 
@@ -633,7 +633,7 @@ class Anxious(Timeline):
 
     @property
     def next_deadline_ns(self) -> int:
-        due = self.turns.pop_timed_out(self.limits)
+        due = self.turns.next_timeout(self.limits)
         return due[0] if due else 1 << 62
 
 

@@ -75,7 +75,7 @@ def write(folder: Path, share: float = 0.9, plan: Plan = PLAN) -> str:
 
 def test_every_rate_of_a_column_counts_flags_or_errors() -> None:
     types = {field.name: str(field.type) for field in SCHEMAS["turns"]}
-    assert all(types[rate.column] == ("int64" if rate.description else "bool") for rate in OF_COLUMNS)
+    assert all(types[rate.column] == ("int64" if rate.words_column else "bool") for rate in OF_COLUMNS)
     assert all(rate.sentence.endswith(".") for rate in RATES.values())
 
 
@@ -93,10 +93,10 @@ def test_only_turns_with_a_value_are_counted(compared_targets: tuple[ComparedTar
 
 
 def test_a_turn_with_unknown_words_does_not_count_for_a_word_error_rate(tmp_path: Path) -> None:
-    rate = next(one for one in OF_COLUMNS if one.description)
+    rate = next(one for one in OF_COLUMNS if one.words_column)
     name = run(tmp_path, PLAN)
     edit(
-        tmp_path, "turns", lambda index, row: row | {rate.column: 1, rate.description: 4 if row["turn"] == 1 else None}
+        tmp_path, "turns", lambda index, row: row | {rate.column: 1, rate.words_column: 4 if row["turn"] == 1 else None}
     )
     west, _ = parse_targets([name])
 

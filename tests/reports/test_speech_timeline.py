@@ -24,7 +24,7 @@ from bench.run import folder as run_folder
 from bench.run import replay
 from bench.run.spool import path_of
 from reports.run_report import speech_timeline
-from reports.run_report.caller_sections import speech_detection
+from reports.run_report.caller_sections import playback
 from reports.runs import load_for_report, response_ids
 from reports.samples import VOICE_TO_VOICE
 from reports.summary.example_turns import ExampleTurn, example_turns, example_turns_of_steps, playback_spans
@@ -123,7 +123,7 @@ def test_text_turns_and_failures_have_no_speech_timeline() -> None:
     assert turns_drawn(summary_of(Plan(text=True))) == ()
     assert turns_drawn(summary_of(Plan(kinds=("typed",)))) == ()
     assert turns_drawn(summary_of(Plan(failed=1.0))) == ()
-    assert speech_detection(summary_of(Plan(text=True))) is None
+    assert playback(summary_of(Plan(text=True))) is None
 
 
 @pytest.mark.parametrize("buffer_ms", [1e308, 2_001, -1])

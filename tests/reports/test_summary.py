@@ -28,11 +28,11 @@ from reports.sides.fairness import notices_on
 from reports.sides.named import parse_targets
 from reports.statistics.quantiles import quantile
 from reports.summary.outcomes import OutcomeCount, Outcomes, message_of
-from reports.summary.run_validity import end_detection
+from reports.summary.run_validity import data_notes
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
 from reports.turns import measured_turns
-from reports.wording.notices import decision_notices, notices, run_notices
+from reports.wording.notices import decision_notice, notices, run_notices
 from reports.wording.remarks import auth_wait, interleaved
 from reports.wording.validity import remedy_line, verdict_reason
 from tests.reports import synthetic
@@ -52,7 +52,7 @@ def loaded_run(plan: Plan = SMALL, **changes: Any) -> RunFrames:
 def notices_of_run(plan: Plan = SMALL, **changes: Any) -> list[str]:
     """Return the notices in the summary of a run whose document has these keys."""
     run = loaded_run(plan, **changes)
-    return list(run_notices(run, end_detection(run, measured_turns(run), run.sessions)))
+    return list(run_notices(run, data_notes(run, measured_turns(run), run.sessions)))
 
 
 def test_values_equal_those_of_the_rows(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_a_run_decided_by_interim_analysis_did_not_end_early(
     tmp_path.joinpath("decision.json").write_text(json.dumps(decision))
     summary = summary_in(tmp_path, Plan(), stop_reason="whatever; stopped at a look", sequential_plan={"pairs": 200})
 
-    assert decision_notices(summary.run) == f"{how} by interim analysis\u00a03 of 4, 150\u00a0pairs. {outcome}"
+    assert decision_notice(summary.run) == f"{how} by interim analysis\u00a03 of 4, 150\u00a0pairs. {outcome}"
     assert not any("ended early" in notice for notice in notices(summary))
 
 
@@ -263,7 +263,7 @@ def test_a_run_without_a_decision_has_a_notice_with_the_cause_of_its_end(tmp_pat
     tmp_path.joinpath("decision.json").write_text(written)
     summary = summary_in(tmp_path, Plan(), stop_reason="interrupted", sequential_plan={"pairs": 200})
 
-    assert decision_notices(summary.run) == ""
+    assert decision_notice(summary.run) == ""
     assert "This run ended early: interrupted." in notices(summary)
 
 

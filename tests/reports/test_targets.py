@@ -23,14 +23,14 @@ from reports.sides.named import parse_targets
 from reports.statistics.quantiles import quantile, sample
 from reports.summary.group_keys import NOT_REPORTED
 from reports.summary.groups import Group
-from reports.summary.run_validity import end_detection
+from reports.summary.run_validity import data_notes
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
 from reports.turns import measured_turns
 from reports.wording import remarks
 from reports.wording.notices import notices, run_notices
 from reports.wording.sentences import next_step
-from reports.wording.validity import trusted_load
+from reports.wording.validity import accuracy_notes
 from tests.reports import shared, synthetic
 from tests.reports.edited import Row, edit, edited
 from tests.reports.forms import run_text
@@ -248,7 +248,7 @@ def test_a_sentence_that_begins_with_a_host_keeps_its_case(tmp_path: Path) -> No
     cited = {"sessions": 0, "events_per_s": 0, "kind": "voice", "date": "2026-11-20", "stale": [], "ended": ""}
     hosts = [{"name": name, "calibration": cited} for name in ("inworld", "throttled-eu")]
     folder = synthetic.write(tmp_path / "run", PLAN, hosts=hosts)
-    lines = trusted_load(summarise(load_for_report(folder)))
+    lines = accuracy_notes(summarise(load_for_report(folder)))
 
     assert all(line.startswith(("inworld: ", "throttled-eu: ")) for line in lines)
 
@@ -261,7 +261,7 @@ def test_a_large_clock_offset_causes_a_notice(tmp_path: Path) -> None:
     plain = summary_of(PLAN)
     of_hosts = replace(plain.run, metadata=plain.run.metadata | {"hosts": hosts})
     (notice,) = [
-        n for n in run_notices(of_hosts, end_detection(of_hosts, plain.turns, plain.run.sessions)) if "clock" in n
+        n for n in run_notices(of_hosts, data_notes(of_hosts, plain.turns, plain.run.sessions)) if "clock" in n
     ]
     assert " ".join(notice.split()).startswith("The clock of red was 90 s behind that of the leader")
 

@@ -21,7 +21,7 @@ from reports.json_entries import to_json_data
 from reports.run_report import caller_sections
 from reports.runs import RunFrames, session_frame, turn_frame
 from reports.strata import Stratum, in_order
-from reports.summary.run_validity import end_detection
+from reports.summary.run_validity import data_notes
 from reports.summary.summary import Summary
 from reports.turns import TurnArrays, measured_turns
 from reports.wording import settings
@@ -322,13 +322,13 @@ def test_a_service_without_turn_events_is_named_in_one_line(heard_alone: tuple[s
     changed = replace(run, metadata=run.metadata | {"targets": targets})
     printed = [
         notice
-        for notice in run_notices(changed, end_detection(changed, measured_turns(changed), changed.sessions))
+        for notice in run_notices(changed, data_notes(changed, measured_turns(changed), changed.sessions))
         if "events for turns" in notice
     ]
 
     unread = [
         line
-        for line in run_notices(changed, end_detection(changed, measured_turns(changed), changed.sessions))
+        for line in run_notices(changed, data_notes(changed, measured_turns(changed), changed.sessions))
         if "ignored" in line
     ]
     assert [line.endswith("were ignored: conversation.item.added 3.") for line in unread] == [True] * len(printed)

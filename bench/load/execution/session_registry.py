@@ -67,7 +67,7 @@ class SessionRegistry:
         self._spool, self._recorder, self._options, self._target_states = spool, recorder, options, arms
         self.progress, self.callbacks, self.redact = progress, callbacks, hide
         self.active: set[gevent.Greenlet] = set()
-        self.on_log_error = False
+        self.has_log_failed = False
         """True if an event log could not be written. This was reported, and no event log is written any more."""
 
     @property
@@ -80,7 +80,7 @@ class SessionRegistry:
     ) -> RunListener:
         """Start the record of a session, with an event log if one is planned. `planned`: the planned start."""
         log = None
-        if self.on_log_error:
+        if self.has_log_failed:
             labels = replace(labels, event_log=False)
         if labels.event_log:
             path = self._spool.events / f"{labels.session_id}.jsonl"
@@ -200,7 +200,7 @@ class RunListener:
         show_session(sessions.callbacks.fire, self._target_state.label, self._record.labels.script, session, problem)
         if self.log is not None:
             self.log.close()
-            sessions.on_log_error |= self.log.error is not None
+            sessions.has_log_failed |= self.log.error is not None
         self.on_turn = None  # a reference cycle would wait for the garbage collector
 
 

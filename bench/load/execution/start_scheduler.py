@@ -126,12 +126,12 @@ class CallDispatcher:
         self._idle: deque[tuple[Caller, AsyncResult]] = deque()
         self._early: deque[int] = deque()
         """Calls that arrived before all users were ready, and that wait for them."""
-        self._arrived_calls: dict[int, Caller] = {}
+        self._arrived_users: dict[int, Caller] = {}
         """Users by identity, because users may define equality."""
         self._users = math.inf
         """The number of users; infinite until it is known."""
         self._exhausted = False
-        self._expected_users = 0
+        self._calls_handed_out = 0
         """The number of calls that went to users who have not woken up yet."""
         gevent.spawn(self._take_calls)
         gevent.spawn(self._dismiss)
@@ -140,7 +140,7 @@ class CallDispatcher:
         """Wait for a call and return when it arrived. Return None if the run ends or the user must leave."""
         if self._ending() or user.is_leaving():
             return None
-        self._arrived_calls[id(user)] = user
+        self._arrived_users[id(user)] = user
         if self._early:
             self._arrived(False)
             early_ns = self._early.popleft()
@@ -154,12 +154,12 @@ class CallDispatcher:
             if place in self._idle:  # the user was killed
                 self._idle.remove(place)
             elif place[1].value is not None:
-                self._expected_users -= 1
+                self._calls_handed_out -= 1
         return called_ns
 
     @property
     def is_over(self) -> bool:
-        return self._exhausted and not self._early and not self._expected_users
+        return self._exhausted and not self._early and not self._calls_handed_out
 
     def close(self) -> None:
         """Count the calls that still wait for users, because the run is over."""
@@ -179,7 +179,7 @@ class CallDispatcher:
 
     @property
     def _is_staffed(self) -> bool:
-        return len(self._arrived_calls) >= self._users
+        return len(self._arrived_users) >= self._users
 
     def _block_early(self) -> None:
         while self._early and self._is_staffed:
@@ -194,7 +194,7 @@ class CallDispatcher:
             if self._idle:
                 _, waiting = self._idle.popleft()  # the user who has been idle longest
                 self._arrived(False)
-                self._expected_users += 1
+                self._calls_handed_out += 1
                 waiting.set(called_ns)
             elif self._is_staffed:
                 self._block()

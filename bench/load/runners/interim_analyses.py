@@ -152,7 +152,7 @@ class InterimAnalyses:
     ) -> None:
         self._folder, self._sizes, self._command = folder, list(plan["analyses"]), command
         self._stop, self._say = stop, say
-        self._known = self._tried = self._results = 0
+        self._known = self._tried = self._analyses_made = 0
         self._overload = OverloadWatch(self._sizes[-1], say=say, give_up=give_up)
         self._late, self._ended, self._error = False, False, ""
         self._running: gevent.Greenlet | None = None
@@ -160,7 +160,7 @@ class InterimAnalyses:
     @property
     def progress(self) -> tuple[int, int]:
         """The number of analyses made and planned, also after the run was decided."""
-        return self._results, len(self._sizes)
+        return self._analyses_made, len(self._sizes)
 
     def consider(self, pairs: int, turns: int = 0, late: str = "") -> None:
         """Start an analysis if the number of pairs in the previous call makes one due. The rows of these pairs are on
@@ -174,7 +174,7 @@ class InterimAnalyses:
         self._late = self._overload.consider(late, pairs, turns)
         if self._late or self._ended:
             return
-        if not self._running and is_due(self._sizes, self._results, known, self._tried):
+        if not self._running and is_due(self._sizes, self._analyses_made, known, self._tried):
             self._tried = known
             self._running = gevent.spawn(self._start_analysis)
 
@@ -182,7 +182,7 @@ class InterimAnalyses:
         try:
             lines = children.output_of([*self._command, str(self._folder)]).strip().splitlines()
             said: dict[str, Any] = json.loads(lines[-1] if lines else "")
-            self._results = max(self._results, int(said["analysis"]))
+            self._analyses_made = max(self._analyses_made, int(said["analysis"]))
         except (OSError, ValueError, KeyError) as error:
             trouble = f"an interim analysis failed: {error}"
             # repeats are not shown; the run continues, and the next analysis replaces this one

@@ -184,7 +184,7 @@ class TerminalView(StatusLine):
     def show(self, tally: LiveTotals, moment: RunPhase, now_ns: int) -> None:
         """Draw the line if it is due: at a new phase; twice a second in place, every 10 s in a log."""
         every_ns = REDRAW_NS if self.in_place else PLAIN_NS
-        if (moment.phase == self._phase and now_ns < self._shown_ns + every_ns) or not self.fits():
+        if (moment.phase == self._phase and now_ns < self._shown_ns + every_ns) or not self.can_write():
             return
         self._phase, self._shown_ns = moment.phase, now_ns
         if self.in_place:

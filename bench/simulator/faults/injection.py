@@ -133,7 +133,7 @@ def _frame(head: int, body: bytes) -> bytes:
     return bytes([head]) + whole_frame(body)[1:]
 
 
-NEVER_NS = 20 * NS_PER_MS
+ENDLESS_PERIOD_NS = 20 * NS_PER_MS
 INPUTS = ("input_audio_buffer.append", "conversation.item.create")
 PLACE_OF_EVENT = {
     "session.created": "session",
@@ -347,7 +347,7 @@ class _FaultyResponse:
         if "endless" in kinds:
             self._over = True
             while True:
-                yield StallConnection(NEVER_NS)
+                yield StallConnection(ENDLESS_PERIOD_NS)
                 yield DeliverEvent(event)
 
 

@@ -44,7 +44,7 @@ from bench.simulator.refusals import GOING_AWAY, PostUpgradeRefusal, RefusedUpgr
 from bench.simulator.server_events import GA, GPT_LIVE, Ids
 from bench.simulator.serving.connection import Connection, ServerConfig, ServerState
 from bench.simulator.serving.handshake import AcceptedUpgrade
-from bench.simulator.serving.token_issuer import handle_request
+from bench.simulator.serving.token_issuer import serving
 from bench.units import NS_PER_S
 
 BACKLOG = 1024
@@ -262,7 +262,7 @@ def serve(
         # With hundreds of sessions, a garbage collection takes 10 ms or more. None is needed: ended sessions clear
         # their references.
         gc.disable()
-        async with handle_request(offer.identity, listener.family) as endpoint:
+        async with serving(offer.identity, listener.family) as endpoint:
             begun_s = time.process_time()
             ready(endpoint, [os.getpid()])
             while not stopped.is_set():

@@ -57,14 +57,14 @@ class IdentityEndpoint:
         path, _, query_text = target.partition("?")
         query = {name: values[0] for name, values in parse_qs(query_text).items()}
         if method != "GET" or path != PATH:
-            return _error_text(404, "unknown method or path")
+            return _error_answer(404, "unknown method or path")
         if not hmac.compare_digest(headers.get("x-identity-header", "").encode(), self.secret.encode()):
-            return _error_text(401, "X-IDENTITY-HEADER is missing or wrong")
+            return _error_answer(401, "X-IDENTITY-HEADER is missing or wrong")
         if query.get("api-version") != API_VERSION or "resource" not in query:
-            return _error_text(400, f"api-version={API_VERSION} and resource=… are required")
+            return _error_answer(400, f"api-version={API_VERSION} and resource=… are required")
         faults = {fault.kind: fault for place, fault in enumerate(self._faults) if self._selects(place, fault)}
         if "identity_500" in faults:
-            return _error_text(500, "out of order")
+            return _error_answer(500, "out of order")
         if "identity_garbage" in faults:
             return TokenAnswer(200, "<html>not what was asked for</html>")
         slow = faults.get("identity_slow")
@@ -83,12 +83,12 @@ class IdentityEndpoint:
         return fault.requests.holds(self._requests) and is_drawn(fault.share, rng)
 
 
-def _error_text(status: int, message: str) -> TokenAnswer:
+def _error_answer(status: int, message: str) -> TokenAnswer:
     return TokenAnswer(status, json.dumps({"statusCode": status, "message": message}))
 
 
 @contextlib.asynccontextmanager
-async def handle_request(identity: IdentityEndpoint | None, family: socket.AddressFamily) -> AsyncIterator[str | None]:
+async def serving(identity: IdentityEndpoint | None, family: socket.AddressFamily) -> AsyncIterator[str | None]:
     """Listen on a free loopback port within the `async with` block. Yield the URL; None if `identity` is None.
 
     Each connection has one request.
