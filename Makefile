@@ -35,17 +35,17 @@ coverage: .venv/dev ## branch coverage of the pure core, and of plans, runs, sum
 	$(BIN)/coverage report --include 'bench/run/*' --fail-under 97.1
 	$(BIN)/coverage report --include 'bench/load/planning/*' --fail-under 97.2
 	$(BIN)/coverage report --include 'reports/summary/*' --fail-under 95
-	$(BIN)/coverage report --include 'reports/sides/*' --fail-under 98
+	$(BIN)/coverage report --include 'reports/targets/*' --fail-under 98
 	$(BIN)/coverage report --include 'reports/comparisons/*' --fail-under 97
-	$(BIN)/coverage report --include 'reports/gate/*' --fail-under 96.5
-	$(BIN)/coverage report --include 'reports/looks/*' --fail-under 96.5
+	$(BIN)/coverage report --include 'reports/check/*' --fail-under 96.5
+	$(BIN)/coverage report --include 'reports/sequential/*' --fail-under 96.5
 
 PURE := tests/observe tests/protocol tests/transport tests/system/transport tests/reports/statistics tests/reports/test_statistics.py \
 	tests/test_session.py tests/test_session_vad.py \
 	tests/test_conversations.py tests/test_talking.py tests/test_long_calls.py tests/test_third_dialect.py \
 	tests/reports/test_rates.py
 READ := tests/plan tests/run tests/system/run tests/load $(patsubst %,tests/reports/test_%.py,targets by_load costs frames not_started turn_types summary terminal)
-JUDGED := $(patsubst %,tests/reports/%,gate comparisons looks test_api.py test_all_commands.py test_uncertainty.py) \
+JUDGED := $(patsubst %,tests/reports/%,check comparisons sequential test_api.py test_all_commands.py test_uncertainty.py) \
 	tests/system/load/test_decision.py
 
 lint: .venv/dev ## check style, types and spelling

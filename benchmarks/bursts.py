@@ -14,7 +14,7 @@ from itertools import product
 
 import numpy as np
 
-from reports.gate.absolute import evaluate_limit
+from reports.check.absolute import evaluate_limit
 from reports.statistic_types.rate import estimate_rate
 from reports.statistics.arms import TwoSamples
 from reports.statistics.autocorrelation import latencies_by_order, rate_by_order

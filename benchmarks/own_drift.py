@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.looks.analysis import AnalysisSchedule, run_analyses
+from reports.sequential.analysis import AnalysisSchedule, run_analyses
 from reports.statistic_types.quantile import quantiles_seen
 from reports.statistics.arms import TwoSamples
 from reports.statistics.autocorrelation import EARLY, FOUND, latencies_by_order

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import own_drift
 from benchmarks.on_the_margin import of_looks
-from reports.looks.analysis import AnalysisSchedule, SequentialResult, run_analyses
+from reports.sequential.analysis import AnalysisSchedule, SequentialResult, run_analyses
 from reports.statistic_types.quantile import quantiles_seen
 from reports.statistic_types.rate import rate_seen
 from reports.statistics.arms import TwoSamples

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reports.gate.absolute import evaluate_limit
+from reports.check.absolute import evaluate_limit
 from reports.statistic_types.quantile import estimate_quantile
 from reports.statistics.quantiles import Sample, quantile, quantiles, sample
 

@@ -23,10 +23,6 @@ from reports.metric_spec import MetricSpec
 from reports.render.blocks import Block, Fact, Paragraph
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
-from reports.sides.clusters import ABSENT
-from reports.sides.compared_target import ComparedTarget
-from reports.sides.metric_specs import by_stratum, common_strata
-from reports.sides.named import matched, refuse_unknown, split_name, targets_of
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.statistics.bootstrap import seed_of
@@ -47,6 +43,10 @@ from reports.statistics.quantiles import quantiles
 from reports.summary.cost import KINDS, bills_of, money_of
 from reports.summary.run_validity import TITLES, validity_of
 from reports.summary.summary import window_of
+from reports.targets.clusters import ABSENT
+from reports.targets.compared_target import ComparedTarget
+from reports.targets.metric_specs import by_stratum, common_strata
+from reports.targets.named import matched, refuse_unknown, split_name, targets_of
 from reports.thresholds import metric_option, quoted
 from reports.turns import Flags, measured_sessions
 from reports.wording.verdicts import metric_text

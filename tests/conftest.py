@@ -110,8 +110,8 @@ OVER = {
         reports/test_every_page reports/test_snapshots
     """,
     "runs of 1,500 to 2,400 turns are resampled at each look, threshold or comparison": """
-        reports/comparisons/test_comparison reports/gate/test_check
-        reports/looks/test_decide
+        reports/comparisons/test_comparison reports/check/test_check
+        reports/sequential/test_decide
     """,
     "every quantile of five runs is reckoned again from their rows": "reports/test_api",
     "every frame of four runs goes to Parquet and back": "reports/test_typed_frames",

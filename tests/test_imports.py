@@ -40,7 +40,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "bench.load": ("planning", "lifecycle", "execution", "runners", "user", "rtbench_scripts", "run_files"),
     "bench.simulator": (
         "refusals", "quota", "delay", "server_events", "recorded_replies", "faults", "profile",
-        "session", "conversation", "answering", "caller_turns", "behaviour",
+        "session", "conversation", "responses", "caller_turns", "behaviour",
         "gpt_live_behaviour", "agent_behaviour", "ground_truth_log", "serving",
     ),
     "reports": (
@@ -50,7 +50,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "runs", "turns", "samples",
         "export", "summary", "wording", "metric_comparison", "finding_rows", "finding_sentences", "finding_entry",
         "run_report", "text", "notebook",
-        "sides", "sample_size", "looks", "comparisons", "gate", "trends", "api",
+        "targets", "sample_size", "sequential", "comparisons", "check", "trends", "api",
     ),
     "rtbench": ("locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
 }  # fmt: skip
@@ -87,14 +87,14 @@ NAMED_IN = {
     "openai": (),
     "jiwer": ("bench.observe.observation",),
     "opentelemetry": ("bench.load.runners.otel_exporter",),
-    "junitparser": ("reports.gate.ci",),
+    "junitparser": ("reports.check.ci",),
     "ruamel": ("bench.yaml_file",),
 }  # fmt: skip
 
 PURE = (
     "bench.remedies", "bench.untrusted.sanitize", "bench.untrusted.values", "bench.pricing", "bench.metrics",
     "bench.protocol", "bench.observe", "bench.simulator.behaviour",
-    "bench.simulator.caller_turns", "bench.simulator.conversation", "bench.simulator.answering",
+    "bench.simulator.caller_turns", "bench.simulator.conversation", "bench.simulator.responses",
     "bench.simulator.session", "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals",
     "bench.simulator.faults", "bench.simulator.server_events", "bench.simulator.gpt_live_behaviour",
     "bench.simulator.serving.handshake", "bench.session_io",
@@ -144,15 +144,15 @@ DRAWING = (
     "reports.run_report.speech_timeline", "reports.render.svg",
     "reports.comparisons.forest", "reports.trends.plot",
 )  # fmt: skip
-COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "reports.sides")
+COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "reports.targets")
 """The modules that a plotting module must not import, because it receives its data as a frame."""
 
 STARTED = {
     "rtbench.locust_run": {"locust", "rtbench.cli.app"},
     "rtbench.capacity.level_run": {"bench.load.runners.dry_run"},
     "bench.load.runners.children": {"rtbench.cli.app"},
-    "bench.load.runners.finalized_run": {"reports.gate", "rtbench.cli.decision"},
-    "bench.load.runners.interim_analyses": {"reports.looks"},
+    "bench.load.runners.finalized_run": {"reports.check", "rtbench.cli.decision"},
+    "bench.load.runners.interim_analyses": {"reports.sequential"},
     "rtbench.cli.run": {"bench.load.run_files"},
     "bench.load.runners.monitor": {"bench.load.runners.otel_exporter"},
 }

@@ -32,7 +32,7 @@ from bench.run.worker_part import FACTS, PartFacts, WorkerPart
 from bench.target.identity import public_claims
 from bench.transport.parser import service_message
 from bench.untrusted.safe_io import MAX_DEPTH, JsonError, open_file, read_file, read_json
-from reports.gate.baselines import read_file as read_baseline
+from reports.check.baselines import read_file as read_baseline
 from reports.summary.example_turns import playback_spans
 from reports.summary.targets import transcription_model
 from reports.trends.trend_point import read_summary

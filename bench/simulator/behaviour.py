@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.simulator.answering.lifecycle import Composer, ResponseManager
 from bench.simulator.caller_turns import CallerTurns
 from bench.simulator.conversation.client_items import ItemReader, audio_bytes
 from bench.simulator.conversation.items import Conversation
@@ -27,6 +26,7 @@ from bench.simulator.delay import Delay
 from bench.simulator.profile import Profile, is_drawn
 from bench.simulator.quota import UNLIMITED, ResponseSlots, ServiceQuota
 from bench.simulator.recorded_replies import RecordedReply
+from bench.simulator.responses.lifecycle import Composer, ResponseManager
 from bench.simulator.server_events import (
     GA,
     PREVIEW,

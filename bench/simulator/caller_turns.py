@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from bench.simulator.answering.lifecycle import ActiveResponse, Composer, ResponseManager
 from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
 from bench.simulator.conversation.items import ConversationItem, text_tokens, user_audio_item
 from bench.simulator.delay import Delay
 from bench.simulator.profile import TranscriptSettings, is_drawn
+from bench.simulator.responses.lifecycle import ActiveResponse, Composer, ResponseManager
 from bench.simulator.server_events import (
     Ids,
     Json,

@@ -9,12 +9,12 @@ from typing import get_args
 from bench.errors import UsageError
 from reports.api.arguments import given_run, given_texts, in_python
 from reports.api.run import Run
+from reports.check.check import check_of
+from reports.check.results import CheckResult, OnInconclusive
 from reports.comparisons.comparison import CONFIDENCE, Comparison, compare_targets, one_sided_alpha
-from reports.gate.check import check_of
-from reports.gate.results import CheckResult, OnInconclusive
 from reports.runs import RunFrames, load_for_report
-from reports.sides.conditions import allowed
-from reports.sides.named import parse_targets
+from reports.targets.conditions import allowed
+from reports.targets.named import parse_targets
 from reports.thresholds import Threshold, parse, read_thresholds
 from reports.trends.trend import Trend, in_folders, trend_of, trend_spec
 

@@ -18,9 +18,6 @@ from reports.finding_sentences import run_sd_sensitivity
 from reports.formatting import NBSP, NONE, format_number, join_words, percent, plural
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.json_entries import ClosedJsonEntry, Count, about
-from reports.looks.decide import decision_of
-from reports.looks.decision import Decision
-from reports.looks.plan import was_planned
 from reports.metric_comparison import (
     RESULT_OF_STATUS,
     ExitStatus,
@@ -32,17 +29,9 @@ from reports.metric_comparison import (
 from reports.metric_spec import MetricSpec
 from reports.notebook import frame_html
 from reports.runs import run_id_of
-from reports.sides.compared_target import ComparedTarget
-from reports.sides.fairness import (
-    FairnessCheckEntry,
-    causes_of,
-    checks_of,
-    notices_on,
-    one_run,
-    refuse_other_definitions,
-)
-from reports.sides.metric_specs import by_stratum, default_specs
-from reports.sides.named import are_peers, known_targets, matched_to_the_first
+from reports.sequential.decide import decision_of
+from reports.sequential.decision import Decision
+from reports.sequential.plan import was_planned
 from reports.statistic_types.rate import Rate
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.bootstrap import RESAMPLES, seed_of
@@ -50,6 +39,17 @@ from reports.statistics.differences import LEVEL, Inference
 from reports.statistics.rates import any_event, newcombe
 from reports.statistics.verdicts import OWN_DRIFT
 from reports.strata import NO_STRATUM
+from reports.targets.compared_target import ComparedTarget
+from reports.targets.fairness import (
+    FairnessCheckEntry,
+    causes_of,
+    checks_of,
+    notices_on,
+    one_run,
+    refuse_other_definitions,
+)
+from reports.targets.metric_specs import by_stratum, default_specs
+from reports.targets.named import are_peers, known_targets, matched_to_the_first
 from reports.wording.notices import uncertain_line
 from reports.wording.validity import InvalidReason
 from reports.wording.verdicts import difference_interval, verdict_text

@@ -12,12 +12,12 @@ from reports.comparisons.comparison import Comparison, Method
 from reports.comparisons.page import comparison_page
 from reports.finding_entry import ComparisonEntry, entry_of
 from reports.json_entries import ClosedJsonEntry, Count, Known, Version, about, text_of, to_json_data
-from reports.looks.decision import decision_sentence
 from reports.metric_comparison import RESULT_OF_STATUS, ExitStatus, Result
 from reports.render.files import PagePaths, write_page
 from reports.runs import run_id_of
-from reports.sides.fairness import Fairness, definitions_version
+from reports.sequential.decision import decision_sentence
 from reports.statistics.verdicts import VerdictName
+from reports.targets.fairness import Fairness, definitions_version
 from reports.wording.validity import ValidityEntry, validity_entry
 
 COMPARE_VERSION: Literal[3] = 3

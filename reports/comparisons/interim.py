@@ -10,10 +10,10 @@ import math
 
 from reports.finding_sentences import displayed
 from reports.formatting import NBSP, NONE, count
-from reports.looks.analysis import End, InterimAnalysis
-from reports.looks.decision import Decision
 from reports.metric_spec import MetricSpec
 from reports.render.blocks import MARKS, Cell, Column, Table, make_row
+from reports.sequential.analysis import End, InterimAnalysis
+from reports.sequential.decision import Decision
 from reports.statistics.group_sequential import bound_distance
 from reports.statistics.interim import InterimStatistic
 from reports.wording.verdicts import as_share, difference_interval, margin, metric_text, signed, verdict_text

@@ -16,8 +16,6 @@ import numpy as np
 from reports.formatting import nines
 from reports.metric_comparison import MeasuredDifference, MetricComparison
 from reports.metric_spec import MetricSpec, by_sample
-from reports.sides.compared_target import ComparedTarget, uncertainty_text
-from reports.sides.mix import ComparedTargets
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.typical_change import by_change, step_latencies, step_sample
 from reports.statistics.differences import Difference, Inference, Margin, quantile_differences
@@ -26,6 +24,8 @@ from reports.statistics.target_counts import of_sample
 from reports.statistics.typical_change import WORST_STEP_MARGIN, worst_step
 from reports.statistics.verdicts import verdicts
 from reports.summary.distributions import PercentileCurve, curve_of
+from reports.targets.compared_target import ComparedTarget, uncertainty_text
+from reports.targets.mix import ComparedTargets
 
 
 def step_changes(

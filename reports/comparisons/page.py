@@ -14,11 +14,11 @@ from reports.comparisons.sentences import verdict_title
 from reports.finding_rows import FindingRow, definition, displayed_verdict, with_unit
 from reports.finding_sentences import WORST, overall
 from reports.formatting import NBSP, count, format_duration, format_number, format_utc, join_words, percent, plural
-from reports.looks.decision import Decision
 from reports.render import blocks as b
 from reports.render.svg import HALF, drawing, plot_figure
 from reports.run_report.charts import percentiles
 from reports.runs import titles_of
+from reports.sequential.decision import Decision
 from reports.wording import cells, validity
 from reports.wording.cells import measured_from_text
 

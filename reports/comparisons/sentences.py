@@ -7,7 +7,7 @@ from dataclasses import replace
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import finding_row
 from reports.finding_sentences import answer, answer_details, displayed_overall, worst_first
-from reports.looks.decision import decision_details, decision_headline
+from reports.sequential.decision import decision_details, decision_headline
 from reports.statistics.verdicts import VerdictName
 from reports.summary.run_validity import validity_of
 from reports.wording import validity

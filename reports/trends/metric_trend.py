@@ -13,11 +13,11 @@ from bench.units import NS_PER_S
 from reports.formatting import NONE, excerpt, plural
 from reports.json_entries import Count, JsonEntry, Rounded, about
 from reports.metric_spec import POINTS, MetricSpec
-from reports.sides.conditions import OF_LOAD, differing_between, group_of
 from reports.statistics import change_points
 from reports.statistics.change_points import ENOUGH, MIN_SIDE_RUNS, ChangePoint
 from reports.statistics.counting import Integers
 from reports.summary import drift
+from reports.targets.conditions import OF_LOAD, differing_between, group_of
 from reports.trends.trend_point import RunValue, TrendPoint
 from reports.wording.verdicts import as_share
 

@@ -17,14 +17,13 @@ from bench.run.document import ValidityStatus
 from bench.untrusted import safe_io
 from bench.untrusted.safe_io import JsonError
 from bench.untrusted.sanitize import escape_control
+from reports.check.baselines import StoredBaseline, read_file
+from reports.check.stored_runs import without_duplicates
 from reports.formatting import NBSP, count, plural
-from reports.gate.baselines import StoredBaseline, read_file
-from reports.gate.stored_runs import without_duplicates
 from reports.json_entries import read_document
 from reports.metric_spec import MetricSpec
 from reports.render.blocks import with_marker
 from reports.runs import RunFrames, document_of, labels_of
-from reports.sides.conditions import conditions_in
 from reports.statistics.change_points import variance_of
 from reports.statistics.quantiles import QuantileEstimate, shortfall
 from reports.stored import PS, Baseline, StoredQuantiles
@@ -34,6 +33,7 @@ from reports.summary.outcomes import OutcomesEntry, limited
 from reports.summary.run_validity import TITLES, validity_of
 from reports.summary.summary import summarise
 from reports.summary.targets import FAIR, TargetFacts
+from reports.targets.conditions import conditions_in
 from reports.text.document import summary_json
 from reports.wording.validity import over_the_limit, verdict_reason
 

@@ -26,9 +26,6 @@ from bench.units import NS_PER_S
 from reports.metric_spec import MetricSpec
 from reports.runs import RunFrames, load_for_report
 from reports.samples import ALWAYS
-from reports.sides.clusters import Clusters
-from reports.sides.compared_target import ComparedTarget
-from reports.sides.named import targets_of
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.statistics.counting import Integers
@@ -36,6 +33,9 @@ from reports.statistics.quantiles import quantiles
 from reports.statistics.rates import PerCluster, complement
 from reports.summary.cost import money_of
 from reports.summary.load import LIMITS, rate_limits_of
+from reports.targets.clusters import Clusters
+from reports.targets.compared_target import ComparedTarget
+from reports.targets.named import targets_of
 from reports.thresholds import Sign
 from reports.turns import Flags, not_started_of
 from rtbench.capacity.level_run import NO_LIMIT_NS, FinishedLevel, LevelTask, LocustCommand, run_level, worker_count

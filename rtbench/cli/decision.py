@@ -12,8 +12,8 @@ from pathlib import Path
 from bench.errors import USAGE_STATUS, RtbenchError
 from bench.untrusted.sanitize import one_line
 from reports.formatting import NBSP
-from reports.looks.decide import analyse_pairs
-from reports.looks.decision import decision_sentence
+from reports.sequential.decide import analyse_pairs
+from reports.sequential.decision import decision_sentence
 from rtbench.cli.report import close_if_left
 
 if __name__ == "__main__":

@@ -168,7 +168,7 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
     if path is not None:
         raise UsageError("give --profile or --from-run, not both")
     from reports.runs import load_frames
-    from reports.sides.named import split_name
+    from reports.targets.named import split_name
     from rtbench.simulator_profile import simulator_profile
 
     folder, target = split_name(like)

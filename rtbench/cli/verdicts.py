@@ -19,8 +19,8 @@ from bench.untrusted.sanitize import escape_control, to_safe_json
 from rtbench.cli.report import FOLDER, RunName, close_if_left, run_with_name, runs_folder, wants_colour
 
 if TYPE_CHECKING:
-    from reports.gate import baselines
-    from reports.gate.results import CheckResult
+    from reports.check import baselines
+    from reports.check.results import CheckResult
 
 baseline = typer.Typer(
     name="baseline",
@@ -87,7 +87,7 @@ def compare(
     from reports.comparisons.document import write_comparison
     from reports.comparisons.page import comparison_page
     from reports.render.terminal import essentials, render_page
-    from reports.sides.named import parse_targets, split_name
+    from reports.targets.named import parse_targets, split_name
 
     one_sided_alpha(confidence)  # raise an error before any folder is written to
     sides = [_target_with_name(name) for name in names or [""]]
@@ -109,7 +109,7 @@ def compare(
 def _target_with_name(name: str) -> str:
     """Return RUN or RUN:TARGET with the name of the run replaced by its folder."""
     from bench.run.presence import file_status
-    from reports.sides.named import split_name
+    from reports.targets.named import split_name
 
     folder, target = split_name(name)
     if name and file_status(folder):
@@ -250,11 +250,11 @@ def check(
     Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3 inconclusive or not decided
     yet, 4 invalid or no data.
     """
-    from reports.gate.check import check_of
-    from reports.gate.document import refuse, write_check
-    from reports.gate.report import check_page
+    from reports.check.check import check_of
+    from reports.check.document import refuse, write_check
+    from reports.check.report import check_page
     from reports.render.terminal import render_page
-    from reports.sides.conditions import allowed
+    from reports.targets.conditions import allowed
     from reports.thresholds import read_thresholds
 
     run = Path(name or FOLDER)
@@ -278,7 +278,7 @@ def check(
 def _whole_run(name: str) -> Path:
     """Return the folder of a run. Raise UsageError for RUN:TARGET, and if there is no run."""
     from bench.run.presence import file_status, is_folder
-    from reports.sides.named import split_name
+    from reports.targets.named import split_name
 
     whole, target = split_name(name)
     if not file_status(Path(name)) and is_folder(whole):
@@ -291,7 +291,7 @@ def _whole_run(name: str) -> Path:
 
 def report_refusal_to_ci(error: str) -> None:
     """Print the error as an annotation for the CI system that runs this, if any."""
-    from reports.gate import ci
+    from reports.check import ci
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
         sys.stdout.write(f"{ci.github_command('error', error)}\n")
@@ -301,8 +301,8 @@ def report_refusal_to_ci(error: str) -> None:
 
 def report_to_ci(found: CheckResult, comment: Path) -> None:
     """Print annotations for the CI system that runs this, if any, and pass it the comment."""
-    from reports.gate import ci
-    from reports.gate.document import append_summary
+    from reports.check import ci
+    from reports.check.document import append_summary
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
         sys.stdout.writelines(f"{line}\n" for line in ci.github_commands(found))
@@ -318,9 +318,9 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
 
     A run that is invalid, without a verdict or without data is refused.
     """
-    from reports.gate import baselines
+    from reports.check import baselines
     from reports.runs import load_for_report
-    from reports.sides.named import targets_of
+    from reports.targets.named import targets_of
 
     run = run_with_name(name)
     close_if_left(run)
@@ -334,7 +334,7 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
 @baseline.command(name="list")
 def listing(folder: Folder = BASELINES) -> None:
     """List the scenarios and targets that have baselines, with the number of runs of each."""
-    from reports.gate.baselines import list_baselines
+    from reports.check.baselines import list_baselines
     from reports.render.terminal import render_lines
 
     stored, notices = _stored(folder)
@@ -346,7 +346,7 @@ def show(
     which: Annotated[str, typer.Argument(metavar="SCENARIO/TARGET", show_default=False)], folder: Folder = BASELINES
 ) -> None:
     """Show the stored runs of a target, and the run-to-run variation of their values."""
-    from reports.gate.baselines import describe_baselines
+    from reports.check.baselines import describe_baselines
     from reports.render.terminal import render_lines
 
     scenario, _, target = which.partition("/")
@@ -360,8 +360,8 @@ def show(
 
 def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
     """Return a folder's baselines, and a line for each file that is none. Raise UsageError if it has no baselines."""
-    from reports.gate import baselines
-    from reports.gate.stored_runs import without_duplicates
+    from reports.check import baselines
+    from reports.check.stored_runs import without_duplicates
 
     found, notices = without_duplicates(baselines.read_baselines(folder))
     if not found:

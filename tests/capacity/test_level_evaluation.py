@@ -17,8 +17,8 @@ from bench.errors import UsageError
 from bench.metrics import outcome_class
 from bench.remedies import remedy_of
 from reports.runs import RunFrames, load_frames
-from reports.sides.clusters import Clusters
-from reports.sides.compared_target import ComparedTarget
+from reports.targets.clusters import Clusters
+from reports.targets.compared_target import ComparedTarget
 from rtbench.capacity.level_evaluation import (
     _backed_off,
     _LevelMonitor,

@@ -24,11 +24,11 @@ from bench.run.rows import TranscriptLine
 from bench.run.run_list import RunList
 from bench.simulator.ground_truth_log import TRUTH_LINES
 from bench.simulator.serving.ready import ReadyDocument
+from reports.check.document import CheckDocument
 from reports.comparisons.document import CompareDocument
-from reports.gate.document import CheckDocument
 from reports.json_entries import schema_of
-from reports.looks.decision import DecisionDocument
 from reports.sample_size import SampleSize
+from reports.sequential.decision import DecisionDocument
 from reports.stored import Baseline
 from reports.text.document import SummaryDocument
 from reports.trends.outputs import TrendDocument

@@ -44,7 +44,7 @@ ORDINARY = (
     *("no_analysis", "final_analysis", "no figure"),
 )
 """Phrases of ordinary English that may contain these words."""
-VENDORS = ("bench/simulator/refusals.py", "bench/simulator/answering/lifecycle.py")
+VENDORS = ("bench/simulator/refusals.py", "bench/simulator/responses/lifecycle.py")
 """Modules with messages of services, which the simulator repeats."""
 MODULES = [
     module

@@ -42,7 +42,7 @@ LOCUST = (
     "import locust.main, rtbench, azure.identity, pandas, pyarrow.dataset, pyarrow.pandas_compat, bench.run.finalize\n"
     "import inspect; inspect.stack()"
 )
-REPORT = "import bench.run.finalize, reports.comparisons.document, reports.gate.document, reports.looks.decide"
+REPORT = "import bench.run.finalize, reports.comparisons.document, reports.check.document, reports.sequential.decide"
 REPORT += CALLED.format(stored=str(STORED), words=["report", "{folder}/run"])
 VOICES = """
 from bench.simulator import recorded_replies
@@ -87,7 +87,7 @@ PREPARATIONS: dict[tuple[str, ...], str] = {
     **{("rtbench.cli.app", command): REPORT for command in REPORTING},
     ("rtbench.cli.app", "replay"): "import rtbench.cli.service, bench.run.replay",
     ("rtbench.cli.decision",): REPORT,
-    ("reports.looks",): REPORT,
+    ("reports.sequential",): REPORT,
 }
 """The preparations for modules, by the first words of the command."""
 PROGRAMS = {

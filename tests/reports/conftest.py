@@ -22,7 +22,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compare_targets, "__kwdefaults__", {**(compare_targets.__kwdefaults__ or {}), "draws": DRAWS})
     monkeypatch.setattr(inference, "__defaults__", (LEVEL, DRAWS, None))
     monkeypatch.setattr(stored_quantile, "__defaults__", (DRAWS,))
-    monkeypatch.setattr("reports.gate.baselines.RESAMPLES", DRAWS)
+    monkeypatch.setattr("reports.check.baselines.RESAMPLES", DRAWS)
     monkeypatch.setattr("reports.comparisons.measurements.DRAWS", DRAWS)
 
 

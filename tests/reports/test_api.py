@@ -24,12 +24,12 @@ import rtbench
 from bench.columns import UNCERTAINTY_COLUMNS
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS, STORED
+from reports.check.check import check_of
+from reports.check.document import check_data
 from reports.comparisons.comparison import compare_targets
 from reports.comparisons.document import comparison_data
-from reports.gate.check import check_of
-from reports.gate.document import check_data
-from reports.sides.named import parse_targets
 from reports.summary.summary import summarise
+from reports.targets.named import parse_targets
 from reports.text.document import summary_json
 from reports.thresholds import read_thresholds
 from reports.turns import target_labels

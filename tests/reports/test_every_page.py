@@ -27,8 +27,8 @@ from reports.render.html import render_html
 from reports.render.markdown import plain, render_markdown
 from reports.run_report import caller_sections, metric_sections
 from reports.run_report.report import run_page
-from reports.sides.named import parse_targets
 from reports.summary.summary import summarise
+from reports.targets.named import parse_targets
 from reports.text.document import write_report
 from reports.trends.page import trend_html as trend_html
 from reports.trends.trend import trend_of_points

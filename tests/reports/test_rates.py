@@ -17,32 +17,32 @@ from bench.errors import UsageError
 from bench.metrics import is_throttled
 from bench.run.folder import SCHEMAS
 from bench.run.metric_values import CARRIED
-from reports.gate.absolute import limit_results
-from reports.gate.baselines import baseline_of
-from reports.gate.check import check_of
+from reports.check.absolute import limit_results
+from reports.check.baselines import baseline_of
+from reports.check.check import check_of
 from reports.json_entries import to_json_data
-from reports.looks.plan import plan_analyses
 from reports.metric_spec import MetricSpec, better_direction
 from reports.rate_metrics import OF_COLUMNS, RATES
 from reports.run_report import caller_sections
 from reports.runs import load_for_report, load_frames
 from reports.sample_size import power_spec
 from reports.samples import session_sample
-from reports.sides.compared_target import ComparedTarget
-from reports.sides.named import parse_targets, targets_of
+from reports.sequential.plan import plan_analyses
 from reports.statistic_types.rate import Rate, rate_seen
 from reports.statistics.differences import Margin
 from reports.statistics.rates import ClusterTotals, complement, rate_difference, ratio_of
 from reports.summary.outcomes import limited
 from reports.summary.summary import Summary, summarise
+from reports.targets.compared_target import ComparedTarget
+from reports.targets.named import parse_targets, targets_of
 from reports.thresholds import parse
 from reports.trends.trend_point import point_of_baseline, points_of_run
 from tests.reports import synthetic
+from tests.reports.check.examples import ENOUGH, flat, thresholds
+from tests.reports.check.examples import run as run_of_carried
 from tests.reports.comparisons.build import quick, run
 from tests.reports.edited import Row, edit, edited
 from tests.reports.forms import run_text
-from tests.reports.gate.examples import ENOUGH, flat, thresholds
-from tests.reports.gate.examples import run as run_of_carried
 from tests.reports.shared import summary_of, write_summary
 from tests.reports.synthetic import Plan
 

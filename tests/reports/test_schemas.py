@@ -19,12 +19,12 @@ from msgspec import inspect
 from bench.run import folder as run_folder
 from bench.run.calibration import load_calibration, save_calibration
 from bench.run.document import SCHEMA_VERSION
+from reports.check.document import CheckDocument
 from reports.comparisons.document import CompareDocument
-from reports.gate.document import CheckDocument
 from reports.json_entries import JsonEntry, Known, Number, Rounded, read_document, text_of, to_json_data
-from reports.looks.decision import DecisionDocument
 from reports.runs import load_for_report
 from reports.sample_size import SampleSize
+from reports.sequential.decision import DecisionDocument
 from reports.summary.summary import summarise
 from reports.summary.targets import TargetFacts
 from reports.text.document import SummaryDocument, summary_data

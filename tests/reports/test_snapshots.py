@@ -22,20 +22,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.run.validity import EARLY_REPLIES
+from reports.check.check import check_of
+from reports.check.report import check_page
+from reports.check.results import CheckResult
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.page import comparison_page
-from reports.gate.check import check_of
-from reports.gate.report import check_page
-from reports.gate.results import CheckResult
-from reports.looks.analysis import End
-from reports.looks.decide import decision_of
-from reports.looks.decision import Decision, analyses, decision_sentence
 from reports.render.html import render_html
 from reports.render.markdown import render_markdown
 from reports.render.terminal import essentials, render_lines, render_page
 from reports.run_report.report import run_page
 from reports.runs import load_for_report
 from reports.sample_size import power_spec, sample_size, sample_size_blocks
+from reports.sequential.analysis import End
+from reports.sequential.decide import decision_of
+from reports.sequential.decision import Decision, analyses, decision_sentence
 from reports.statistics.verdicts import VerdictName
 from reports.summary.summary import Summary, summarise
 from reports.trends.page import trend_html, trend_page
@@ -43,11 +43,11 @@ from reports.trends.trend import trend_of_points
 from reports.wording.sentences import run_essentials
 from reports.wording.validity import InvalidReason
 from tests.reports import synthetic
+from tests.reports.check import examples
 from tests.reports.comparisons import invented
 from tests.reports.comparisons.build import quick, targets, two
 from tests.reports.edited import Row, edit
 from tests.reports.forms import comparison_html, comparison_markdown, comparison_text, run_html, run_text
-from tests.reports.gate import examples
 from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned
 from tests.reports.shared import folder, frames_of, summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan, target_keys

@@ -24,12 +24,12 @@ from reports.formatting import NBSP
 from reports.render.blocks import Paragraph
 from reports.run_report.context_sections import health
 from reports.runs import RunFrames, load_for_report, session_frame, turn_frame
-from reports.sides.fairness import notices_on
-from reports.sides.named import parse_targets
 from reports.statistics.quantiles import quantile
 from reports.summary.outcomes import OutcomeCount, Outcomes, message_of
 from reports.summary.run_validity import data_notes
 from reports.summary.summary import Summary, summarise
+from reports.targets.fairness import notices_on
+from reports.targets.named import parse_targets
 from reports.text.document import summary_data
 from reports.turns import measured_turns
 from reports.wording.notices import decision_notice, notices, run_notices

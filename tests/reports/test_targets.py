@@ -18,13 +18,13 @@ import rtbench
 from bench.run import folder as files
 from bench.run.merging.merge import merge_runs
 from reports.runs import load_for_report
-from reports.sides.clusters import by_session
-from reports.sides.named import parse_targets
 from reports.statistics.quantiles import quantile, sample
 from reports.summary.group_keys import NOT_REPORTED
 from reports.summary.groups import Group
 from reports.summary.run_validity import data_notes
 from reports.summary.summary import Summary, summarise
+from reports.targets.clusters import by_session
+from reports.targets.named import parse_targets
 from reports.text.document import summary_data
 from reports.turns import measured_turns
 from reports.wording import remarks

@@ -17,24 +17,23 @@ from bench.errors import UsageError
 from bench.run.folder import TableName
 from bench.run.validity import EARLY_REPLIES, EarlyReplies
 from bench.run.validity_data import early_replies
+from reports.check import sentences as check_sentences
+from reports.check.baselines import baseline_of
+from reports.check.check import check_of
+from reports.check.report import check_page
+from reports.check.results import CheckResult, compared_result
+from reports.check.sentences import inconclusive_text, interval_text, limit_text
 from reports.comparisons import sentences as compare_sentences
 from reports.comparisons.comparison import Comparison, compare_targets
 from reports.comparisons.page import comparison_page
 from reports.finding_rows import row
 from reports.formatting import NBSP, change, format_number, ms
-from reports.gate import sentences as check_sentences
-from reports.gate.baselines import baseline_of
-from reports.gate.check import check_of
-from reports.gate.report import check_page
-from reports.gate.results import CheckResult, compared_result
-from reports.gate.sentences import inconclusive_text, interval_text, limit_text
-from reports.looks.decide import analyse_pairs
 from reports.metric_comparison import MetricComparison
 from reports.metric_spec import MetricSpec
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page
 from reports.sample_size import power_spec, sample_size
-from reports.sides.named import parse_targets
+from reports.sequential.decide import analyse_pairs
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
@@ -44,6 +43,7 @@ from reports.statistics.verdicts import Verdict
 from reports.strata import Stratum
 from reports.summary.drift import PoolDrift
 from reports.summary.summary import summarise
+from reports.targets.named import parse_targets
 from reports.uncertainty import UncertainMetric
 from reports.wording import verdicts
 from reports.wording.cells import interval
@@ -51,10 +51,10 @@ from reports.wording.notices import notices, uncertain_line
 from reports.wording.remarks import drift_suspected
 from reports.wording.verdicts import verdict_text
 from tests.reports import shared, synthetic
+from tests.reports.check.examples import ENOUGH, flat, read, run, store, targets_of_plan, thresholds
 from tests.reports.comparisons.build import quick, two
 from tests.reports.edited import edit
 from tests.reports.forms import comparison_html, comparison_markdown, comparison_text, run_text
-from tests.reports.gate.examples import ENOUGH, flat, read, run, store, targets_of_plan, thresholds
 from tests.reports.planned import TWO, planned_run
 from tests.reports.shared import frames_of, summary_of
 from tests.reports.synthetic import Plan, write

@@ -13,8 +13,8 @@ from bench.protocol.audio import AudioFormatName
 from bench.protocol.base import SIMULATOR_VALUE
 from bench.protocol.openai import FORMATS
 from bench.protocol.openai_ga import ga_format
-from bench.simulator.answering.response_plan import AUDIO_ANSWER_TEXT_TOKENS
 from bench.simulator.profile import FunctionCalls, PreambleSettings
+from bench.simulator.responses.response_plan import AUDIO_ANSWER_TEXT_TOKENS
 from bench.simulator.server_events import (
     AZURE_GA,
     AZURE_PREVIEW,

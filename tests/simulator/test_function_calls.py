@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.answering.function_calls import arguments, invalid_arguments
-from bench.simulator.answering.lifecycle import AFTER_CALL_NS
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.delay import LogNormal
 from bench.simulator.profile import FunctionCalls, PreambleSettings, default_profile
+from bench.simulator.responses.function_calls import arguments, invalid_arguments
+from bench.simulator.responses.lifecycle import AFTER_CALL_NS
 from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, GA, VOICE_LIVE, WireDialect
 from tests.simulator.builders import (
     AT_NS,

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.simulator.answering.function_calls import GeneratedCall
-from bench.simulator.answering.response_plan import (
+from bench.simulator.delay import DelayDrift
+from bench.simulator.profile import FunctionCalls
+from bench.simulator.responses.function_calls import GeneratedCall
+from bench.simulator.responses.response_plan import (
     PlannedDelta,
     Planner,
     ResponseContent,
@@ -20,8 +22,6 @@ from bench.simulator.answering.response_plan import (
     call_schedule,
     in_bursts,
 )
-from bench.simulator.delay import DelayDrift
-from bench.simulator.profile import FunctionCalls
 from bench.simulator.server_events import Ids, Outbox, OutboxStep, OutgoingEvent
 from bench.simulator.serving.connection import grouped_writes
 from tests.simulator.builders import AT_NS, MS, REPLY, build_profile

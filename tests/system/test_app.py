@@ -12,7 +12,7 @@ import pytest
 import rtbench.cli
 from bench.installation import tool_version
 from tests import forked
-from tests.reports.gate.examples import ENOUGH, run
+from tests.reports.check.examples import ENOUGH, run
 
 
 @pytest.mark.parametrize(("limit", "status"), [("5s", 0), ("5ms", 1)])

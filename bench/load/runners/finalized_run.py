@@ -60,7 +60,7 @@ def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
         "lacking": plan.missing_features,
     }
     thresholds: Thresholds = children.child_output(
-        [*python_command("reports.gate"), json.dumps(asked)],
+        [*python_command("reports.check"), json.dumps(asked)],
         late=f"the thresholds were not read within {children.ANSWER_S:.0f} s",
         failed="the thresholds could not be read",
     )

@@ -1,6 +1,6 @@
 """The interim analyses of a run that ends when it is decided: their plan, and the child processes that compute them.
 
-`reports.looks` plans the analyses and reads the run folder; this process computes no statistic. No analysis starts
+`reports.sequential` plans the analyses and reads the run folder; this process computes no statistic. No analysis starts
 while the load generator is overloaded. If the overload lasts for a tenth of the planned pairs in a row (at least ten),
 the run is ended as invalid. Overload means that the run would be invalid if it ended now. The validity checks use p99,
 which is the maximum of fewer than 100 turns. So no run is ended before there are that many turns per target.
@@ -27,7 +27,7 @@ MIN_PAIRS, MIN_TURNS = 10, 200
 """The minimum number of pairs during an overload, and of turns of both targets together, before a run is ended as
 invalid."""
 MAX_OF_PLAN = 0.1
-PLAN, ANALYSIS = python_command("reports.looks", "plan"), python_command("reports.looks", "look")
+PLAN, ANALYSIS = python_command("reports.sequential", "plan"), python_command("reports.sequential", "look")
 
 SequentialPlan = Mapping[str, Any]
 """The plan of interim analyses, with the keys of run.json: `pairs`, `analyses` (the number of pairs at each),

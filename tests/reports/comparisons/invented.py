@@ -9,14 +9,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from reports.comparisons.comparison import Comparison, Method
-from reports.looks.analysis import End, InterimAnalysis, MetricDecision, SequentialResult
-from reports.looks.decision import Decision
-from reports.looks.plan import SequentialPlan
 from reports.metric_comparison import MetricComparison
 from reports.metric_spec import MetricSpec
-from reports.sides.compared_target import ComparedTarget
-from reports.sides.fairness import FairnessCheckEntry
-from reports.sides.named import parse_targets
+from reports.sequential.analysis import End, InterimAnalysis, MetricDecision, SequentialResult
+from reports.sequential.decision import Decision
+from reports.sequential.plan import SequentialPlan
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
@@ -24,6 +21,9 @@ from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.interim import InterimStatistic, by_se
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, InconclusiveReason, Verdict, VerdictName, too_few
+from reports.targets.compared_target import ComparedTarget
+from reports.targets.fairness import FairnessCheckEntry
+from reports.targets.named import parse_targets
 from reports.wording.validity import InvalidReason
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan

@@ -14,17 +14,14 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
+from reports.check.check import check_of
 from reports.comparisons import document
 from reports.comparisons.comparison import Comparison, drift_notices
 from reports.comparisons.page import comparison_page
-from reports.gate.check import check_of
-from reports.looks.decision import decision_headline
 from reports.metric_comparison import MeasuredDifference, MetricComparison
 from reports.metric_spec import MetricSpec
 from reports.render.terminal import essentials
-from reports.sides.compared_target import ComparedTarget
-from reports.sides.fairness import FairnessCheckEntry
-from reports.sides.named import filtered_by, parse_targets
+from reports.sequential.decision import decision_headline
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate
@@ -32,6 +29,9 @@ from reports.statistics.baselines import RUN_SD
 from reports.statistics.differences import Margin
 from reports.statistics.quantiles import quantile
 from reports.statistics.target_counts import TargetCounts
+from reports.targets.compared_target import ComparedTarget
+from reports.targets.fairness import FairnessCheckEntry
+from reports.targets.named import filtered_by, parse_targets
 from tests.docs.schemas import schemas
 from tests.reports.comparisons.build import quick, run, targets, two
 from tests.reports.comparisons.invented import GATES as DECIDED_GATES

@@ -21,9 +21,9 @@ from reports.comparisons.forest_rows import ForestPanel, panels
 from reports.comparisons.interim import interim_analyses
 from reports.comparisons.measurements import RatioCurve, Shift
 from reports.finding_rows import FindingRow
-from reports.looks.decision import Decision
 from reports.metric_comparison import MetricComparison
 from reports.render.svg import HALF, WIDE
+from reports.sequential.decision import Decision
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.interim import by_se, untestable

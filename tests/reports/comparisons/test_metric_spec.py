@@ -12,16 +12,16 @@ import pytest
 from bench.errors import UsageError
 from reports.metric_spec import MetricSpec
 from reports.runs import load_for_report
-from reports.sides import fairness
-from reports.sides.compared_target import ComparedTarget
-from reports.sides.conditions import differing_between, workload
-from reports.sides.fairness import FairnessCheckEntry, checks_of, notices_on, refuse_other_definitions
-from reports.sides.metric_specs import by_stratum, default_specs
-from reports.sides.named import filtered_by, parse_targets, targets_of
 from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Margin
 from reports.strata import Stratum
+from reports.targets import fairness
+from reports.targets.compared_target import ComparedTarget
+from reports.targets.conditions import differing_between, workload
+from reports.targets.fairness import FairnessCheckEntry, checks_of, notices_on, refuse_other_definitions
+from reports.targets.metric_specs import by_stratum, default_specs
+from reports.targets.named import filtered_by, parse_targets, targets_of
 from tests.reports.comparisons.build import PAIRED, RUN, one_and_other, quick, run, targets, two
 from tests.reports.edited import edit
 from tests.reports.shared import folder as shared_folder

@@ -17,14 +17,14 @@ from reports.comparisons.forest_rows import finding_row
 from reports.formatting import NBSP
 from reports.metric_comparison import RESULT_OF_STATUS, MeasuredDifference, MetricComparison, add_verdicts
 from reports.metric_spec import MetricSpec
-from reports.sides import fairness
-from reports.sides.fairness import FairnessCheckEntry
-from reports.sides.named import parse_targets
 from reports.statistic_types.rate import Rate, none_seen
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.rates import ClusterTotals, rate_difference
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, InconclusiveReason, Verdict, too_few
+from reports.targets import fairness
+from reports.targets.fairness import FairnessCheckEntry
+from reports.targets.named import parse_targets
 from reports.wording.validity import InvalidReason
 from reports.wording.verdicts import verdict_text as said_of_unseen
 from tests.reports import synthetic

@@ -17,8 +17,8 @@ from reports.json_entries import to_json_data
 from reports.render.terminal import render_lines
 from reports.runs import load_for_report
 from reports.sample_size import SampleSize, power_spec, sample_size_blocks, sample_size_of
-from reports.sides.named import split_name
 from reports.statistic_types.quantile import margin_of
+from reports.targets.named import split_name
 from rtbench.cli.verdicts import sample_size as command
 from tests.docs.schemas import schemas
 from tests.reports import synthetic

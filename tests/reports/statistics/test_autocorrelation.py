@@ -10,7 +10,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.gate.absolute import evaluate_limit
+from reports.check.absolute import evaluate_limit
 from reports.statistic_types.quantile import estimate_quantile
 from reports.statistics.arms import TwoSamples
 from reports.statistics.autocorrelation import (

@@ -15,11 +15,11 @@ from jsonschema import Draft202012Validator
 from bench.errors import UsageError
 from bench.run.document import SCHEMA_VERSION
 from reports import runs
-from reports.gate import baselines
-from reports.sides.compared_target import ComparedTarget
-from reports.sides.conditions import conditions_of
-from reports.sides.named import targets_of
+from reports.check import baselines
 from reports.strata import NO_STRATUM
+from reports.targets.compared_target import ComparedTarget
+from reports.targets.conditions import conditions_of
+from reports.targets.named import targets_of
 from reports.trends.trend import trend_of
 from reports.trends.trend_point import QUANTILE_LEVELS, MetricKey, point_of_baseline, points_of_run, stored_points
 from rtbench.cli.verdicts import trend

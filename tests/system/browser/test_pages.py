@@ -19,11 +19,11 @@ from reports.comparisons.comparison import Comparison, compare_targets
 from reports.comparisons.forest_rows import panels
 from reports.metric_spec import MetricSpec
 from reports.runs import load_for_report
-from reports.sides.named import parse_targets
 from reports.statistic_types.quantile import Quantile
 from reports.statistics.differences import Margin
 from reports.strata import Stratum
 from reports.summary.summary import summarise
+from reports.targets.named import parse_targets
 from reports.text.document import write_report
 from reports.wording.cells import quantile_cell
 from tests.reports import synthetic

@@ -1,0 +1,388 @@
+"""The responses of one session. At most one response at a time is in-band (a part of the conversation).
+
+The input, the content and the timing of a response are composed before any part of the response is sent. Random
+properties are drawn with the seed, in the order of this file.
+
+A response, from response.created to response.done, is a series of steps, in the event order of captures from the
+service. A step is a due instant, and a function that renders the event at that instant. If a response ends early, the
+remaining steps are dropped, and `ActiveResponse.ended` closes the open items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from bench.protocol.dialects import SPOKEN_FORMATS
+from bench.protocol.openai import RATED_FORMATS
+from bench.protocol.openai_ga import ga_format
+from bench.simulator.conversation.client_items import ItemReader
+from bench.simulator.conversation.items import (
+    NOTHING,
+    ContextExceededError,
+    ContextPrefix,
+    ContextUsage,
+    Conversation,
+    ConversationItem,
+    ModelHistory,
+    TokenCounts,
+    read_parts,
+    sum_of,
+)
+from bench.simulator.profile import Profile, is_drawn
+from bench.simulator.quota import ResponseSlots, ServiceQuota
+from bench.simulator.recorded_replies import RecordedReply
+from bench.simulator.responses.function_calls import calls_of, tools_of
+from bench.simulator.responses.output_items import FunctionCallItem, MessageItem, OutputItem, ResponseWriter
+from bench.simulator.responses.response_plan import (
+    PlannedCall,
+    Planner,
+    ResponseContent,
+    ResponsePlan,
+    ResponseRequest,
+    capped,
+)
+from bench.simulator.server_events import GA, Json, Outbox, OutboxStep, OutgoingEvent, PlannedSeries, RejectedError
+from bench.simulator.session.effective import EffectiveSession, OutputSettings
+from bench.units import NS_PER_MS
+
+CAPPED: Json = {"type": "incomplete", "reason": "max_output_tokens"}
+
+
+@dataclass
+class ActiveResponse:
+    """One response, from its plan to its end."""
+
+    output: OutputSettings
+    plan: ResponsePlan
+    items: Sequence[OutputItem]  # the planned items
+    writer: ResponseWriter
+    metadata: Json | None
+    context: ContextUsage
+    failure: Json | None  # error with which the response fails at once
+
+    status: str = "planned"  # then in_progress, then the status of response.done
+
+    @property
+    def id(self) -> str:
+        return self.writer.response_id
+
+    @property
+    def in_band(self) -> bool:
+        return self.writer.conversation is not None
+
+    @property
+    def done(self) -> bool:
+        return self.status not in ("planned", "in_progress")
+
+    @property
+    def played_ns(self) -> int:
+        """The instant at which a listener has played all audio sent so far; 0 without audio."""
+        played_ns = 0
+        for item in self.items:
+            if isinstance(item, MessageItem) and item.spoken_ms:
+                first_ns = next(delta.due_ns for delta in item.schedule.deltas if delta.audio)
+                played_ns = max(played_ns, first_ns) + item.spoken_ms * NS_PER_MS
+        return played_ns
+
+    def steps(self) -> Iterator[OutboxStep]:
+        yield self.plan.created_ns, self._created
+        if self.failure is not None:
+            yield self.plan.done_ns, partial(self._finished, "failed", {"type": "failed", "error": self.failure})
+            return
+        for item in self.items:
+            yield from item.steps()
+            cut = self.plan.is_truncated and item is self.items[-1]
+            closing = item.closing("incomplete" if cut else "completed")
+            yield from ((item.schedule.done_ns, render) for render in closing)
+        finished = ("incomplete", CAPPED) if self.plan.is_truncated else ("completed", None)
+        yield self.plan.done_ns, partial(self._finished, *finished)
+
+    def ended(self, at_ns: int, status: str, details: Json) -> Iterator[OutboxStep]:
+        """Yield the steps that replace the remaining ones after an early end."""
+        if self.status == "planned":
+            yield at_ns, self._created
+        for item in self.items:
+            yield from ((at_ns, render) for render in item.closing("incomplete"))
+        yield at_ns, partial(self._finished, status, details)
+
+    # Renderers: each is called once, when its event is sent
+
+    def _created(self, due_ns: int) -> OutgoingEvent:
+        self.status = "in_progress"
+        return self.writer.event("response.created", {"response": self.as_json()}, due_ns)
+
+    def _finished(self, status: str, details: Json | None, due_ns: int) -> OutgoingEvent:
+        self.status = status
+        output = [item.item.body for item in self.items if item.announced]
+        final = {"status_details": details, "usage": self.usage(), "output": output}
+        facts = {"status": status, "input_tokens": self.context.tokens.sum, "cached_tokens": self.context.cached.sum}
+        return self.writer.event("response.done", {"response": self.as_json() | final}, due_ns, facts=facts)
+
+    # Parts of the events
+
+    def as_json(self) -> Json:
+        """Return the response object of response.created. response.done completes it."""
+        return {
+            "object": "realtime.response",
+            "id": self.id,
+            "status": self.status,
+            "status_details": None,
+            "output": [],
+            "conversation_id": self.writer.conversation.id if self.writer.conversation else None,
+            "metadata": self.metadata,
+            "usage": None,
+            **self._spoken_output(),
+            "max_output_tokens": self.output.max_output_tokens,
+        }
+
+    def usage(self) -> Json:
+        (text, audio, image), cached = self.context
+        made = self.output_tokens()
+        of_cached: Json = {"text_tokens": cached.text, "audio_tokens": cached.audio}
+        details: Json = {"text_tokens": text, "audio_tokens": audio, "cached_tokens": cached.sum}
+        if self.output.counts_images:
+            of_cached["image_tokens"], details["image_tokens"] = cached.image, image
+        input_tokens = self.context.tokens.sum
+        return {
+            "total_tokens": input_tokens + made.sum,
+            "input_tokens": input_tokens,
+            "output_tokens": made.sum,
+            "input_token_details": details | {"cached_tokens_details": of_cached},
+            "output_token_details": {"text_tokens": made.text, "audio_tokens": made.audio},
+        }
+
+    def output_tokens(self) -> TokenCounts:
+        """Return the number of tokens in the output that was sent so far."""
+        return sum_of(item.tokens for item in self.items)
+
+    def _spoken_output(self) -> Json:
+        """Return the output settings, with the keys that the dialect uses."""
+        if self.writer.names is GA:
+            spoken = {"format": ga_format(RATED_FORMATS[self.output.format]), "voice": self.output.voice}
+            return {"output_modalities": ["audio"] if self.output.audio else ["text"], "audio": {"output": spoken}}
+        return {
+            "modalities": ["audio", "text"] if self.output.audio else ["text"],
+            "voice": self.output.voice,
+            "output_audio_format": SPOKEN_FORMATS.get(self.output.format, self.output.format),
+            "temperature": self.output.temperature,
+        }
+
+
+@dataclass
+class Composer:
+    """The composer of the responses of one session. All sessions of the server share `quota` and `servers`."""
+
+    session: EffectiveSession
+    conversation: Conversation
+    reader: ItemReader
+    outbox: Outbox
+    profile: Profile
+    replies: Sequence[RecordedReply]
+    rng: np.random.Generator
+    quota: ServiceQuota
+    servers: ResponseSlots
+
+    def __post_init__(self) -> None:
+        self._history = ModelHistory(self.conversation, self.profile.cache, self.profile.context_limit_tokens)
+        self._planner = Planner(self.profile, self.rng)
+
+    def compose(self, wanted: Json, at_ns: int, in_band: bool) -> ActiveResponse:
+        """Compose the response that is requested at `at_ns`. Raise RejectedError if the request is invalid."""
+        output = self.session.output(wanted)
+        tools = tools_of(self.session.shown | wanted)
+        preface, own = ContextPrefix(output.instructions, tools.written), wanted.get("input")
+        items: Sequence[ConversationItem] = ()
+        failure: Json | None = None
+        try:
+            if own is None:
+                items = self._history.items(preface, self.session.shown.get("truncation"))
+            else:
+                items = self.reader.response_input(own, self.session.input.format)
+        except ContextExceededError as error:
+            failure = error.message
+        parts = read_parts(preface, items)
+        context = self._history.read(parts)
+        failure = failure or self.quota.respond(context.tokens.sum, self.session.model, at_ns)
+        reply = self.replies[int(self.rng.integers(len(self.replies)))]
+        if failure is not None:
+            slowness = self.profile.slowness(at_ns, self.servers.sessions)
+            plan = self._planner.failure(ResponseRequest(at_ns, self.outbox.answered_ns, slowness=slowness))
+            return self._response(wanted, output, plan, NOTHING, failure, in_band)
+        if own is None:
+            self._history.remember(parts)
+        calls = calls_of(tools, items, self.profile.functions, self.rng)
+        commented = self.profile.functions.preamble if calls else self.profile.preamble.share
+        commentary = self._shortest if is_drawn(commented, self.rng) else None
+        content = ResponseContent(output.audio, commentary, reply, calls, self._shortest)
+        plan = self._planner.response(content, self._requested(wanted, context, at_ns))
+        plan = capped(plan, output.format, float(output.max_output_tokens))
+        self.servers.occupy(plan.done_ns)
+        return self._response(wanted, output, plan, context, None, in_band)
+
+    @property
+    def _shortest(self) -> RecordedReply:
+        """The shortest reply, which serves as commentary and as filler."""
+        return min(self.replies, key=lambda reply: reply.audio_ms)
+
+    def fills_calls(self, answer: ActiveResponse) -> bool:
+        """Return whether a filler is sent while the functions that the response called run."""
+        called = any(isinstance(item, FunctionCallItem) for item in answer.items)
+        return called and answer.in_band and answer.output.audio and self.session.fills_calls
+
+    def filler(self, at_ns: int) -> ActiveResponse:
+        """Return the filler that is sent while functions run.
+
+        Its input tokens are zero, because it reads no context.
+        """
+        plan = self._planner.filler(self._shortest, at_ns)
+        return self._response({}, self.session.output({}), plan, NOTHING, None, in_band=True)
+
+    def _requested(self, wanted: Json, context: ContextUsage, at_ns: int) -> ResponseRequest:
+        begin_ns = self.servers.begin_ns(at_ns)
+        reading_ns = self.profile.context_latency.ns(context.tokens.sum, context.cached.sum)
+        reasoning = self.profile.reasoning_ms.get(self.session.effort(wanted))
+        reasoning_ns = 0 if reasoning is None else reasoning.draw_ns(self.rng)
+        slowness = self.profile.slowness(begin_ns, self.servers.sessions)
+        late_ns = self.session.filler_after_ns(wanted)
+        return ResponseRequest(begin_ns, self.outbox.answered_ns, reading_ns, reasoning_ns, slowness, late_ns)
+
+    def _response(
+        self,
+        wanted: Json,
+        output: OutputSettings,
+        plan: ResponsePlan,
+        context: ContextUsage,
+        failure: Json | None,
+        in_band: bool,
+    ) -> ActiveResponse:
+        conversation, ids = self.conversation, self.conversation.ids
+        writer = ResponseWriter(ids.new("resp"), conversation.names, conversation if in_band else None, self.outbox)
+        items = [
+            FunctionCallItem(conversation.promise(), ids.new("call"), place, part, writer)
+            if isinstance(part, PlannedCall)
+            else MessageItem(conversation.promise(), place, part, output, writer)
+            for place, part in enumerate(plan.parts)
+        ]
+        return ActiveResponse(output, plan, items, writer, wanted.get("metadata"), context, failure)
+
+
+AFTER_CALL_NS = 200 * NS_PER_MS
+"""The delay from the end of a response with function calls to the filler (an assumption).
+
+The filler is sent if no other response follows before this delay.
+"""
+RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}  # per minute; reported if the profile has no quota
+
+
+class ResponseManager:
+    """The responses of one session while they run. `when_done` is called at the end of each in-band response."""
+
+    when_done: Callable[[ActiveResponse, int], None] | None = None
+
+    def __init__(self, composer: Composer) -> None:
+        self._composer, self._outbox, self._profile = composer, composer.outbox, composer.profile
+        self._active: ActiveResponse | None = None  # the conversation's last response
+        self._answers: dict[str, tuple[ActiveResponse, PlannedSeries]] = {}
+        self._used_tokens = {"requests": 0, "tokens": 0}
+
+    @property
+    def active(self) -> ActiveResponse | None:
+        """The conversation's response that is not done; None if there is none."""
+        return None if self._active is None or self._active.done else self._active
+
+    def create(self, wanted: Json, at_ns: int) -> ActiveResponse:
+        """Start the response that is requested at `at_ns`. Raise RejectedError if another one is active."""
+        in_band = wanted.get("conversation") != "none"
+        if in_band and self.active is not None:
+            problem = (
+                f"Conversation already has an active response in progress: {self.active.id}. "
+                "Wait until the response is finished before creating a new one."
+            )
+            raise RejectedError("conversation_already_has_active_response", problem)
+        answer = self._composer.compose(wanted, at_ns, in_band)
+        self._active = answer if in_band else self._active
+        self._start(answer)
+        return answer
+
+    def cancel(self, response_id: Any, at_ns: int) -> str:
+        """Cancel the response with this id, or the active response.
+
+        Return its id. Raise RejectedError if there is none.
+        """
+        wanted = str(response_id or (self._active and self._active.id))
+        if not self._cancel(wanted, at_ns, "client_cancelled"):
+            raise RejectedError("response_cancel_not_active", "Cancellation failed: no active response found")
+        return wanted
+
+    def interrupt(self, at_ns: int) -> None:
+        """Cancel the active response because the caller speaks, unless it is already ending."""
+        if self._active is not None:
+            self._cancel(self._active.id, at_ns, "turn_detected")
+            self._active = None  # the next response is due after its end, so it can be requested now
+
+    def _cancel(self, response_id: str, at_ns: int, reason: str) -> bool:
+        return self.end(response_id, at_ns, "cancelled", {"type": "cancelled", "reason": reason})
+
+    def end(self, response_id: str, at_ns: int, status: str, details: Json) -> bool:
+        """End a response early. Return False if it has ended or is ending."""
+        answer, series = self._answers.get(response_id, (None, None))
+        if answer is None or series is None or answer.done or series.dropped:
+            return False
+        series.dropped = True
+        due_ns = self._outbox.answer_due(at_ns, self._profile.delays.cancelled)
+        self._outbox.plan(chain(answer.ended(due_ns, status, details), self._after_done(answer, due_ns)))
+        return True
+
+    def _start(self, answer: ActiveResponse) -> None:
+        self._answers = {key: entry for key, entry in self._answers.items() if not entry[0].done}
+        steps = chain(answer.steps(), self._after_done(answer, answer.plan.done_ns))
+        self._answers[answer.id] = answer, self._outbox.plan(steps)
+        self._used_tokens["requests"] += 1
+        self._used_tokens["tokens"] += answer.context.tokens.sum
+        if self._profile.rate_limits_updated in ("after_created", "both"):
+            self._outbox.plan([self._limits_step(answer.plan.created_ns)])
+
+    def _after_done(self, answer: ActiveResponse, done_ns: int) -> list[OutboxStep]:
+        steps: list[OutboxStep] = [(done_ns, partial(self._on_done, answer))]
+        if self._profile.rate_limits_updated in ("after_done", "both"):
+            steps.append(self._limits_step(done_ns))
+        return steps
+
+    def _on_done(self, answer: ActiveResponse, done_ns: int) -> None:
+        self._composer.quota.spend(answer.output_tokens().sum, done_ns)
+        if not answer.in_band:
+            return
+        if self.when_done is not None:
+            self.when_done(answer, done_ns)
+        if self._composer.fills_calls(answer):
+            self._outbox.plan([(done_ns + AFTER_CALL_NS, partial(self._fill, answer))])
+
+    def _fill(self, answer: ActiveResponse, at_ns: int) -> None:
+        """Start a filler while functions run.
+
+        Do not start it if another response was requested, or if the response with the calls did not complete.
+        """
+        if self._active is answer and answer.status == "completed":
+            self._active = self._composer.filler(at_ns)
+            self._start(self._active)
+
+    def _limits_step(self, after_ns: int) -> OutboxStep:
+        return self._outbox.after(after_ns, self._profile.delays.rate_limits_updated), self._rate_limits
+
+    def _rate_limits(self, due_ns: int) -> OutgoingEvent:
+        entries = self._composer.quota.entries(due_ns) or [
+            {
+                "name": name,
+                "limit": limit,
+                "remaining": max(0, limit - self._used_tokens[name]),
+                "reset_seconds": round(60 * self._used_tokens[name] / limit, 3),
+            }
+            for name, limit in RATE_LIMITS.items()
+        ]
+        return self._outbox.event("rate_limits.updated", {"rate_limits": entries}, due_ns)

@@ -1,0 +1,20 @@
+"""A request of the process that runs a load, with a line of JSON as the response.
+
+python -m reports.check JSON       the thresholds of a run, from the planned run
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from bench.errors import USAGE_STATUS, UsageError
+
+if __name__ == "__main__":
+    from reports.check.plan import planned_thresholds
+
+    try:
+        print(json.dumps(planned_thresholds(json.loads(sys.argv[1])), ensure_ascii=False))
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        sys.exit(USAGE_STATUS)

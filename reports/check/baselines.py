@@ -1,0 +1,261 @@
+"""Stored baselines: a few values of a run, small enough for git: `<folder>/<scenario>/<target>/<run_id>.json`.
+
+A baseline has, for each metric and stratum, the quantiles with the variance of their logs between sessions (a
+bootstrap, seeded by the run); for each rate, its share and variance; and the conditions of the measurement. This module
+also lists baselines as text, with the run-to-run variation of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import msgspec
+import numpy as np
+
+from bench.errors import UsageError
+from bench.metrics import CATALOGUE, SLOPE
+from bench.untrusted import safe_io
+from bench.untrusted.safe_io import JsonError, read_json, replace_text
+from bench.untrusted.sanitize import escape_control
+from reports.formatting import NBSP, NONE, count, format_number, format_utc, plural
+from reports.metric_spec import MetricSpec
+from reports.rate_metrics import RATES
+from reports.render.blocks import Block, Column, Fact, Line, Paragraph, make_row, note, table
+from reports.runs import labels_of, run_id_of
+from reports.statistic_types.quantile import Quantile
+from reports.statistic_types.rate import Rate
+from reports.statistics.baselines import MIN_STORED_RUNS
+from reports.statistics.bootstrap import resampled_quantiles, seed_of, variance
+from reports.statistics.quantiles import Sample, quantile
+from reports.statistics.rates import ratio_of
+from reports.stored import PS, SCHEMA, Baseline, StoredQuantiles, StoredRate
+from reports.strata import NO_STRATUM, Stratum
+from reports.summary.run_validity import validity_of
+from reports.summary.targets import FAIR
+from reports.targets.compared_target import ComparedTarget
+from reports.targets.conditions import conditions_of
+from reports.targets.fairness import throttled_cause, throttled_share
+from reports.targets.metric_specs import by_stratum
+from reports.wording.cells import INFINITE
+from reports.wording.validity import of_run
+
+MAX_STORED_RUNS = 10
+"""The number of stored runs, the newest ones, that form a baseline."""
+RESAMPLES = 2_000
+"""The number of resamples for a variance. Bounds would need more."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+
+
+@dataclass(frozen=True)
+class StoredBaseline:
+    """A stored baseline and its file."""
+
+    path: Path
+    baseline: Baseline
+
+    @property
+    def in_place(self) -> bool:
+        """True if its folder has the names of its scenario and target. A copied file may be in another folder."""
+        return self.path.parent.parts[-2:] == (safe(self.baseline.scenario), safe(self.baseline.target))
+
+
+def baseline_of(side: ComparedTarget) -> Baseline:
+    """Return the baseline of a target. Raise UsageError for a run that is invalid, without a verdict or data."""
+    document = side.run.metadata
+    if causes := of_run(validity_of(document), document, side.run.folder):
+        raise UsageError(f"{side.run.folder} cannot be a baseline: {causes[0].line}".replace(NBSP, " "))
+    turns = int(side.turn_mask.sum())
+    failures = side.counts(MetricSpec("failure_rate", Rate()))
+    if not turns or failures[0].sum() == failures[1].sum():
+        what = "none of its turns succeeded" if turns else "it has no turns"
+        raise UsageError(f"{side.run.folder} cannot be a baseline of {side.name or 'any target'}: {what}")
+    if throttled_share(side) > FAIR:
+        raise UsageError(f"{side.run.folder} cannot be a baseline: {throttled_cause(side).line}".replace(NBSP, " "))
+    rates: list[StoredRate] = []
+    for name in RATES:
+        question = MetricSpec(name, Rate())
+        rate = ratio_of(side.counts(question), words=bool(RATES[name].words_column))
+        if rate.turns and not side.uncertainty_text(question):
+            rates.append(
+                StoredRate(name, _five_digits(rate.value), _rounded(rate.variance), int(rate.turns), rate.clusters)
+            )
+    quantiles: list[StoredQuantiles] = []
+    rng = np.random.default_rng(seed_of(run_id_of(side.run), side.name))
+    for metric in CATALOGUE.values():
+        if metric.scope in ("turn", "session") and metric.unit != SLOPE:
+            for question in by_stratum(MetricSpec(metric.name, Quantile(0.5)), [side]):
+                sample = side.sample(question)
+                if sample.succeeded.size and not side.uncertainty_text(question):
+                    quantiles.append(_stored(metric.name, question.stratum or NO_STRATUM, sample, side.sessions, rng))
+    return Baseline(
+        SCHEMA, run_id_of(side.run), scenario_of(side), side.name, int(document.get("started_utc_ns") or 0),
+        str((document.get("tool") or {}).get("version") or ""), True, side.run.simulated, side.sessions, turns, PS,
+        conditions_of(side), tuple(quantiles), tuple(rates),
+        labels_of(document),
+    )  # fmt: skip
+
+
+def scenario_of(side: ComparedTarget) -> str:
+    return str(side.run.metadata.get("scenario") or "run")
+
+
+def _stored(metric: str, stratum: Stratum, sample: Sample, clusters: int, rng: np.random.Generator) -> StoredQuantiles:
+    values = [quantile(sample.values, p) for p in PS]
+    drawn = resampled_quantiles(sample, PS, clusters=clusters, draws=RESAMPLES, rng=rng)
+    return StoredQuantiles(
+        metric,
+        stratum.measured_from,
+        sample.n,
+        sample.failed,
+        int(np.unique(sample.sessions).size),
+        tuple(_rounded(value) for value in values),
+        tuple(_rounded(variance(np.log(column[column > 0]))) for column in drawn.T),
+        tuple(round(float(np.isinf(column).mean()), 4) for column in drawn.T),
+        stratum.turn_type,
+    )
+
+
+def _rounded(value: float) -> float | None:
+    return _five_digits(value) if math.isfinite(value) else None
+
+
+def _five_digits(value: float) -> float:
+    """Return a value with five digits, which are enough for a later check."""
+    return float(f"{value:.5g}")
+
+
+def save(baseline: Baseline, folder: Path) -> Path:
+    """Write the baseline to its path. Raise UsageError if the folder is not writable."""
+    path = baseline_folder(folder, baseline.scenario, baseline.target) / f"{safe(baseline.run_id)}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, as_text(baseline))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    return path
+
+
+def as_text(baseline: Baseline) -> str:
+    """Return JSON with a line for each value, so that a diff shows which one changed."""
+    data = msgspec.to_builtins(baseline)
+    rows = {name: [json.dumps(row, ensure_ascii=False) for row in data.pop(name)] for name in ("quantiles", "rates")}
+    head = [f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in data.items()]
+    lists = [f'  "{name}": [\n    ' + ",\n    ".join(lines) + "\n  ]" for name, lines in rows.items()]
+    return "{\n" + ",\n".join([*head, *lists]) + "\n}\n"
+
+
+def safe(name: str) -> str:
+    """Return a safe name for a file or folder; a changed one has a hash, so that names stay unique."""
+    kept = _UNSAFE.sub("-", name)[:80]
+    kept = "-" + kept[1:] if kept.startswith(".") else kept
+    if kept == name and name:
+        return name
+    return f"{kept or 'unnamed'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def baseline_folder(folder: Path, scenario: str, target: str) -> Path:
+    """Return the folder of the baselines of a scenario and target."""
+    return folder / safe(scenario) / safe(target)
+
+
+def read_baselines(folder: Path, scenario: str | None = None, target: str | None = None) -> list[StoredBaseline]:
+    """Return stored baselines, the newest first. Raise UsageError for an invalid file, or one of a newer version."""
+    place = "/".join("*" if name is None else safe(name) for name in (scenario, target))
+    stored = [StoredBaseline(path, read_file(path)) for path in sorted(folder.glob(f"{place}/*.json"))]
+    return sorted(stored, key=lambda one: (one.baseline.started_utc_ns, one.baseline.run_id), reverse=True)
+
+
+def read_file(path: Path) -> Baseline:
+    """Return one stored baseline. Raise UsageError for an invalid file, or one of a newer version."""
+    try:
+        content = safe_io.read_file(path)
+        schema = read_json(content).get("schema")
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise UsageError(f"{path} was written by a newer rtbench (schema {schema}); upgrade to read it")
+        return cast(Baseline, read_json(content, Baseline))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except (JsonError, AttributeError) as error:
+        raise UsageError(f"{path} is not a stored baseline: {error}") from None
+
+
+LISTED = (0.5, 0.95)
+PROVISIONAL = f"provisional: at least {MIN_STORED_RUNS} runs are needed to estimate run-to-run variation"
+
+
+def list_baselines(stored: Sequence[StoredBaseline]) -> Iterable[Block]:
+    """Yield a line per scenario and target: the number of runs, the newest, and if verdicts will be provisional."""
+    groups: dict[str, list[StoredBaseline]] = {}
+    for one in stored:
+        groups.setdefault(escape_control(f"{one.baseline.scenario}/{one.baseline.target}"), []).append(one)
+    size = max(map(len, groups))
+    for name, runs in sorted(groups.items()):
+        few = f"; {PROVISIONAL}" if len(runs) < MIN_STORED_RUNS else ""
+        newest = format_utc(runs[0].baseline.started_utc_ns)
+        yield Fact(name, [f"{plural(len(runs), 'run')}, newest {newest}{few}"], indent=size + 2)
+
+
+def describe_baselines(stored: Sequence[StoredBaseline]) -> list[list[Block]]:
+    """Return the runs, then each metric: the newest value, the run-to-run sd and the mean error within a run."""
+    runs = [one.baseline for one in stored[:MAX_STORED_RUNS]]
+    rows = [
+        make_row(
+            [run.run_id, format_utc(run.started_utc_ns), count(run.turns), count(run.sessions)],
+            more=note(" · ".join(f"{key} {value}" for key, value in run.labels.items())),
+        )
+        for run in runs
+    ]
+    older, few = len(stored) - MAX_STORED_RUNS, len(runs) < MIN_STORED_RUNS
+    assumed = f"{plural(len(runs), 'run')}, {PROVISIONAL}; until then, a standard deviation of 5{NBSP}% is assumed."
+    return [
+        [Paragraph(f"{runs[0].scenario}/{runs[0].target}{'  ◇ SIMULATED' if runs[0].simulated else ''}", "bold")],
+        [
+            table([Column("run", min_width=20), "began", "turns", "sessions"], rows),
+            *note(
+                f"  and {count(older)} older; only the newest {MAX_STORED_RUNS} are the baseline" if older > 0 else ""
+            ),
+        ],
+        [table([Column("metric", min_width=20), "newest", "between runs", "within a run"], _displayed_values(runs))],
+        note(assumed if few else ""),
+    ]
+
+
+def _displayed_values(runs: Sequence[Baseline]) -> Iterable[Line]:
+    """Yield rows: ttfa p95   1,410   ±2.1 %   ±3.4 %.
+
+    The deviations are standard deviations of the log, for rates in points. Quantiles of 0 are left out.
+    """
+    for row in runs[0].quantiles:
+        key = row.metric, row.stratum
+        alike = [other for run in runs for other in run.quantiles if (other.metric, other.stratum) == key]
+        for p in LISTED:
+            place = PS.index(p)
+            newest = row.values[place]
+            logs = [math.log(value) for one in alike if (value := one.values[place]) is not None and value > 0]
+            within = [value for one in alike if (value := one.variances[place]) is not None]
+            name = " ".join(filter(None, [row.metric, f"p{p * 100:g}", row.stratum.key]))
+            unit = CATALOGUE[row.metric].unit
+            shown = INFINITE if newest is None else f"{format_number(newest)}{'' if unit == 'n' else NBSP + unit}"
+            if newest != 0:
+                yield [name, shown, *_run_to_run(logs, within, "%")]
+    for rate in runs[0].rates:
+        rates = [other for run in runs for other in run.rates if other.name == rate.name]
+        within = [other.variance for other in rates if other.variance is not None]
+        shares = [other.share for other in rates]
+        yield [rate.name, f"{format_number(100 * rate.share)}{NBSP}%", *_run_to_run(shares, within, "points")]
+
+
+def _run_to_run(figures: Sequence[float], within: Sequence[float], unit: str) -> list[str]:
+    """Return the run-to-run sd and the mean error within a run; a dash if unknown."""
+    between = float(np.std(figures, ddof=1)) if len(figures) > 1 else None
+    inside = math.sqrt(float(np.mean(within))) if within else None
+    return [
+        NONE if sd is None else f"±{format_number(float(f'{100 * sd:.2g}'))}{NBSP}{unit}" for sd in (between, inside)
+    ]

@@ -1,0 +1,269 @@
+"""`rtbench check`: a run against thresholds and a baseline, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench.errors import UsageError
+from bench.run.document import INTERRUPTED
+from reports.check import relative
+from reports.check.absolute import limit_results
+from reports.check.relative import BaselineResults
+from reports.check.results import PASSED, CheckResult, OnInconclusive, ThresholdResult
+from reports.check.stored_runs import against_stored_runs
+from reports.finding_sentences import answer
+from reports.formatting import join_words, percent
+from reports.runs import RunFrames, labels_of, load_for_report, run_id_of
+from reports.sequential.plan import was_planned
+from reports.statistics.threshold_estimate import TAIL
+from reports.statistics.verdicts import OWN_DRIFT, unequal_reason
+from reports.strata import MEASURED_FROM_PHRASES
+from reports.summary.run_validity import data_notes, validity_of
+from reports.summary.targets import FAIR
+from reports.targets.clusters import ABSENT
+from reports.targets.compared_target import ComparedTarget
+from reports.targets.fairness import own_causes, throttled_cause, throttled_share
+from reports.targets.metric_specs import instants_of
+from reports.targets.named import targets_of
+from reports.thresholds import Threshold, near, parse_all
+from reports.turns import measured_sessions
+from reports.wording.notices import run_notices, uncertain_line
+from reports.wording.validity import InvalidReason, of_run
+
+REMEDY = (
+    "name a baseline with --baseline RUN or --baseline FOLDER (of `rtbench baseline save`), or run the baseline as the "
+    "first of several --targets"
+)
+
+DRIFTING = (
+    "{} drifted or had bursts during the run: neighbouring sessions are autocorrelated. Parts of the run are counted "
+    "instead of sessions, and these verdicts are provisional: if the true value is exactly at the limit, "
+    f"{OWN_DRIFT}. A longer run reduces this error."
+)
+UNEQUAL = (
+    "Sessions of unequal length count as fewer: {}. Bounds are widened accordingly. If long sessions are also slower, "
+    "they can still be too narrow: the type I error is up to 13 %, not 5 %."
+)
+SIMILAR = 0.75
+"""The minimum ratio of effective to actual sessions without a notice on unequal lengths."""
+FAMILY = (
+    "Each of the {} limits is tested by itself, with a type I error of 5 %. If all true values were exactly at the "
+    "limits, at least one would fail by chance in 5 to {:.0f} % of runs, less often the more they are correlated."
+)
+FAILURES, THROTTLED = "failure_rate", "throttle_rate"
+OMITTED = 0.1
+"""The maximum share of planned turns that did not start, for a pass without a threshold on failures."""
+INTERRUPTED_RUN = (
+    "the run was interrupted before its planned end: the verdict covers the turns until then, and is biased if the run "
+    "was interrupted because of its results"
+)
+"""The warning for a run that a signal ended: its pass does not cover the complete plan."""
+UNUSED = 'No threshold is relative, so the baseline was not used: add one, such as ttfa: "p(95)<+20%".'
+
+
+def check_of(
+    run: Path | RunFrames,
+    thresholds: Sequence[Threshold] = (),
+    baseline: str | RunFrames | None = None,
+    *,
+    on_inconclusive: OnInconclusive = "fail",
+    allow: Sequence[str] = (),
+) -> CheckResult:
+    """Check a run. Without `thresholds`, use those recorded with the run, or else default gates against the baseline.
+
+    Raise UsageError if there is nothing to check, a relative threshold has no baseline, or a target is unknown.
+    """
+    run = load_for_report(run) if isinstance(run, Path) else run
+    sides = targets_of(run)
+    thresholds = thresholds or parse_all(run.metadata.get("thresholds") or {})
+    refuse_unknown_targets(thresholds, [side.name for side in sides])
+    _refuse_unknown_steps(thresholds, run, sides)
+    absolute = [threshold for threshold in thresholds if threshold.limit is not None]
+    answers = _results(run, sides, thresholds, baseline, allow)
+    limits = [item for threshold in absolute for side in sides for item in limit_results(threshold, side)]
+    compared = relative.results_of(answers.results)
+    undecided = answers.decision is not None and not answers.decision.ended and not absolute
+    causes = list(answers.invalid_reasons)
+    if not undecided:
+        nothing = [] if sides else [InvalidReason("no_data", "the run has no turns and no sessions")]
+        unusable = own_causes(sides) or of_run(validity_of(run.metadata), run.metadata, run.folder)
+        causes = [*unusable, *nothing, *causes]
+    items = (*limits, *compared, *answers.items)
+    causes += _throttled_reason(sides, items)
+    findings = [one.finding for one in compared if one.finding]
+    stored = findings and not any(one.not_stored for one in answers.results)
+    unguarded = _targets_without_failure_threshold(sides, items)
+    interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
+    warnings = (INTERRUPTED_RUN,) if interrupted else ()
+    notices: Iterable[str] = ()
+    if sides and run.folder not in answers.compared_runs:  # the comparison already contains the notices of this run
+        notices = run_notices(run, data_notes(run, sides[0].turns, measured_sessions(run)))
+    several = [
+        f"{one.source_text} is tested {join_words([MEASURED_FROM_PHRASES[instant] for instant in instants])}; "
+        f"to test only one of them, add {{measured_from:{instants[0]}}}."
+        for one in thresholds
+        if (instants := instants_of(one, sides))
+    ]
+    drifted = join_words(list(dict.fromkeys(f"{item.title} of {item.target}" for item in limits if item.provisional)))
+    found = CheckResult(
+        run_id=run_id_of(run),
+        scenario=str(run.metadata.get("scenario") or run.folder_name),
+        simulated=run.simulated,
+        validity=validity_of(run.metadata).status,
+        thresholds=items,
+        causes=tuple({cause.line: cause for cause in causes}.values()),
+        differs=answers.differs,
+        notices=(
+            *answers.notices,
+            *several,
+            *([DRIFTING.format(drifted)] if drifted else []),
+            *unequal_lengths(items),
+            *failed_by_chance(limits),
+            *notices,
+            *filter(None, [uncertain_line(run, {item.metric for item in items if not item.relative})]),
+        ),
+        baseline=answers.baseline_text,
+        baseline_sentence=answer(findings) if stored else answers.sentence,
+        on_inconclusive=on_inconclusive,
+        labels=labels_of(run.metadata),
+        observed_s=round(min((side.observed_s for side in sides), default=0.0), 1),
+        decision=answers.decision,
+        warnings=(*warnings, *(_warning(side, sides) for side in unguarded)),
+    )
+    omitted = tuple(
+        InvalidReason("not_started", _warning(side, sides))
+        for side in unguarded
+        if (of := side.outcomes.targets[side.target]).turns_not_started / of.turns_planned > OMITTED
+    )
+    fails = omitted and found.exit_status == PASSED
+    return replace(found, causes=omitted, warnings=warnings) if fails else found
+
+
+def unequal_lengths(results: Sequence[ThresholdResult]) -> Iterable[str]:
+    """Yield a notice on the metrics whose effective number of sessions is much smaller than the actual one."""
+    few: dict[str, None] = {}
+    for one in results:
+        arms = one.finding.targets if one.finding else (one.counts,)
+        counts = min((arm for arm in arms if arm), key=lambda arm: arm.effective_sessions, default=None)
+        sessions = one.counts.sessions if one.counts else 0
+        if counts and one.result != "not_evaluated" and counts.effective_sessions < SIMILAR * sessions:
+            few[f"{unequal_reason(sessions, counts.effective_sessions)} for {one.title}"] = None
+    if few:
+        yield UNEQUAL.format("; ".join(few))
+
+
+def failed_by_chance(limits: Sequence[ThresholdResult]) -> Iterable[str]:
+    """Yield the probability that at least one of several limits fails by chance, if one failed."""
+    judged = [item for item in limits if item.result != "not_evaluated"]
+    if len(judged) > 1 and any(item.result == "fail" for item in judged):
+        yield FAMILY.format(len(judged), 100 * (1 - (1 - TAIL) ** len(judged)))
+
+
+def _throttled_reason(sides: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> Iterable[InvalidReason]:
+    """Yield why a run is invalid: each checked target of which more than 1 % was throttled.
+
+    A threshold on the throttle rate decides instead. For compared targets, the comparison reports it.
+    """
+    judged, compared = ({item.target for item in items if item.relative == relative} for relative in (False, True))
+    decided = {item.target for item in items if not item.relative and item.metric == THROTTLED}
+    for side in sides:
+        if side.name in judged - decided - compared and throttled_share(side) > FAIR:
+            yield throttled_cause(side)
+
+
+def refuse_unknown_targets(thresholds: Iterable[Threshold], names: Sequence[str]) -> None:
+    """Raise UsageError for a threshold of a target that is none of these."""
+    for threshold in thresholds:
+        if threshold.target and threshold.target not in names:
+            raise UsageError(
+                f"{threshold.source_text}: the run has no target {threshold.target}{near(threshold.target, names)} "
+                f"its targets are: {', '.join(names) or 'none'}"
+            )
+
+
+def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, sides: Sequence[ComparedTarget]) -> None:
+    """Raise UsageError for a threshold of an unknown step.
+
+    The steps of a run are known from its turns. Until every script was played to its end once, no step counts as
+    unknown.
+    """
+    steps, here = sides[0].turns.steps if sides else (), measured_sessions(run)
+    scripts = {str(one.get("name")) for one in run.metadata.get("scripts") or []}
+    played = here["script"][(here["outcome"] == "ok").to_numpy() & ~here["renewed"].to_numpy(dtype=bool)]
+    if not steps or scripts - set(played.astype(str)):
+        return
+    for threshold in thresholds:
+        if threshold.step and threshold.step not in steps:
+            raise UsageError(
+                f"{threshold.source_text}: no script of the run has a step {threshold.step}"
+                f"{near(threshold.step, steps)} the steps are: {', '.join(steps)}"
+            )
+
+
+def _results(
+    run: RunFrames,
+    sides: Sequence[ComparedTarget],
+    thresholds: Sequence[Threshold],
+    baseline: str | RunFrames | None,
+    allow: Sequence[str],
+) -> BaselineResults:
+    """Return the results of the baseline; empty if no threshold needs it."""
+    named = str(baseline.folder) if isinstance(baseline, RunFrames) else baseline
+    base = relative.baseline_named(named, run.folder, run.metadata, [side.name for side in sides])
+    asked = [threshold for threshold in thresholds if threshold.margin is not None]
+    if allow and not isinstance(base, relative.StoredRunsBaseline):
+        raise UsageError(
+            f"--allow-different {','.join(allow)} applies only to stored baselines: remove it, or pass a folder of "
+            "`rtbench baseline save` with --baseline"
+        )
+    if base is None:
+        refuse_without_baseline(asked)
+        if not thresholds:
+            raise UsageError(f"there is nothing to check: pass --thresholds FILE, or {REMEDY}")
+    if thresholds and not asked:
+        return BaselineResults(notices=(UNUSED,) if baseline else ())
+    match base:
+        case relative.SameRunBaseline() if was_planned(run.metadata):
+            return relative.by_analyses(run, sides, base, asked)
+        case relative.SameRunBaseline():
+            return relative.against_targets(sides, base, thresholds)
+        case relative.OtherRunBaseline():
+            other = baseline if isinstance(baseline, RunFrames) else load_for_report(base.folder)
+            return relative.against_run(sides, base, thresholds, other)
+        case relative.StoredRunsBaseline():
+            return against_stored_runs(sides, base, thresholds, allow)
+    return BaselineResults()
+
+
+def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
+    """Raise UsageError for a relative threshold, because there is no baseline."""
+    for threshold in thresholds:
+        if threshold.margin is not None:
+            raise UsageError(f"{threshold.source_text} is relative, but there is no baseline: {REMEDY}")
+
+
+def _targets_without_failure_threshold(
+    sides: Sequence[ComparedTarget], items: Sequence[ThresholdResult]
+) -> list[ComparedTarget]:
+    """Return the targets that fail too often to pass by latency alone, and have no threshold on failures.
+
+    A target without a result is the baseline of others. A relative threshold on their failures covers it, too.
+    """
+    guarded = {item.target for item in items if item.metric == FAILURES}
+    compared = any(item.relative for item in items if item.target in guarded)
+    asked = {item.target for item in items}
+    about = asked - guarded if compared else {side.name for side in sides} - guarded
+    return [
+        side
+        for side in sides
+        if side.name in about and side.target != ABSENT and side.outcomes.targets[side.target].failure_rate > FAIR
+    ]
+
+
+def _warning(side: ComparedTarget, sides: Sequence[ComparedTarget]) -> str:
+    found, whose = side.outcomes.targets[side.target], f" of {side.name}" if len(sides) > 1 else ""
+    failed = "did not start" if found.turns_not_started == found.failed_or_not_started else "failed or did not start"
+    what = f"{percent(found.failed_or_not_started, found.turns_planned)} of the planned turns{whose} {failed}"
+    return f'{what}, but no threshold limits failures: add failure_rate: ["rate<0.01"]'

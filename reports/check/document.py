@@ -1,0 +1,187 @@
+"""The files of a check: check.json and check.md, and JUnit XML on request."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from msgspec import Meta
+
+from bench.errors import UsageError
+from bench.run.presence import is_run
+from bench.untrusted.safe_io import replace_text
+from reports.check.ci import junit_refusal, junit_xml
+from reports.check.report import BY_SEVERITY, check_page
+from reports.check.results import CheckResult, OnInconclusive, ThresholdResult
+from reports.check.results import make_row as flat_row
+from reports.check.sentences import check_headline, invalid_reasons
+from reports.finding_entry import ComparisonEntry, entry_of
+from reports.json_entries import ClosedJsonEntry, Count, JsonEntry, Known, Rounded, about, text_of, to_json_data
+from reports.metric_comparison import ExitStatus, Result
+from reports.render.markdown import render_markdown
+from reports.sequential.decision import write_decision
+from reports.statistics.target_counts import NO_TURNS
+from reports.thresholds import Sign
+from reports.wording.validity import ValidityEntry, validity_entry
+
+SCHEMA = 3
+
+
+class LimitEntry(ClosedJsonEntry, frozen=True):
+    """A value and its limit, both in the unit of the metric; null if a value does not exist or is infinite."""
+
+    operator: Sign
+    limit: float
+    value: Rounded
+    low: Annotated[Rounded, about("lower end of the 95 % interval, as in a report")]
+    high: Rounded
+    bound: Annotated[Rounded, about("the one-sided bound that decided, type I error 5 %; null if none did")]
+    in_failures: Annotated[bool, about("true if the value is infinite because too many turns failed; then it is null")]
+
+
+class ThresholdEntry(ClosedJsonEntry, frozen=True):
+    """One threshold on one target. An absolute one has a `limit`, a relative one a `comparison`."""
+
+    threshold: str
+    title: str
+    target: str
+    metric: str
+    unit: str
+    result: Result
+    reason_code: Known
+    reason: Annotated[Known, about("why it is inconclusive or not evaluated")]
+    provisional: bool
+    turns: Count
+    sessions: Count
+    failed: Count
+    completed_share: Annotated[Rounded, about("share of the planned turns that have a value; null for rates")]
+    effective_sessions: Annotated[Rounded, about("effective number of sessions, if they are of unequal length")]
+    required: Annotated[int | None, about("the samples that the value requires; null if there are enough")]
+    available: int | None
+    required_unit: Literal["turns", "sessions", "words"] | None
+    limit: LimitEntry | None
+    comparison: Annotated[ComparisonEntry | None, about("as in compare.json")]
+
+
+def threshold_entry(one: ThresholdResult) -> ThresholdEntry:
+    """Return a result as an entry of check.json."""
+    row, counts = flat_row(one), one.counts or NO_TURNS
+    same = {name: row[name] for name in ThresholdEntry.__struct_fields__ if name in row and not hasattr(counts, name)}
+    limit = None
+    if one.limit is not None:
+        known = (math.nan if row[name] is None else row[name] for name in ("value", "low", "high", "bound"))
+        value, low, high, bound = known
+        limit = LimitEntry(*one.limit, value, low, high, bound, row["in_failures"])
+    return ThresholdEntry(
+        **same | {"reason_code": row["reason_code"] or "", "limit": limit},
+        turns=counts.turns,
+        sessions=counts.sessions,
+        failed=counts.failed,
+        completed_share=counts.completed_share,
+        effective_sessions=counts.effective_sessions,
+        comparison=entry_of(one.finding) if one.finding else None,
+    )
+
+
+class CheckDocument(JsonEntry, frozen=True):
+    """The file. `exit_status`: 0 pass, 1 fail, 3 inconclusive, 4 invalid or without data."""
+
+    schema: Annotated[int, Meta(ge=1)]
+    exit_status: ExitStatus
+    headline: str
+    run_id: str
+    scenario: str
+    labels: dict[str, str]
+    simulated: bool
+    validity: ValidityEntry
+    baseline: Known
+    on_inconclusive: OnInconclusive
+    observed_s: float
+    result_counts: dict[Result, int]
+    thresholds: list[ThresholdEntry]
+    differs: tuple[str, ...]
+    notices: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def check_data(checked: CheckResult) -> dict[str, Any]:
+    """Return the check as lists, dictionaries, strings and numbers."""
+    return to_json_data(
+        CheckDocument(
+            schema=SCHEMA,
+            exit_status=checked.exit_status,
+            headline=check_headline(checked).replace("\u00a0", " "),
+            run_id=checked.run_id,
+            scenario=checked.scenario,
+            labels=dict(checked.labels),
+            simulated=checked.simulated,
+            validity=validity_entry(checked.validity, invalid_reasons(checked)),
+            baseline=checked.baseline,
+            on_inconclusive=checked.on_inconclusive,
+            observed_s=checked.observed_s,
+            result_counts={result: len(checked.of(result)) for result in BY_SEVERITY},
+            thresholds=[threshold_entry(one) for one in checked.thresholds],
+            differs=checked.differs,
+            notices=checked.notices,
+            warnings=checked.warnings,
+        )
+    )
+
+
+class CheckPaths(NamedTuple):
+    """The paths of the files of a check."""
+
+    json: Path
+    markdown: Path
+
+
+def write_check(checked: CheckResult, folder: Path, junit: Path | None = None) -> CheckPaths:
+    """Write the files, each atomically, and decision.json again. Raise UsageError for one that is not writable."""
+    paths = paths_in(folder)
+    if checked.decision:
+        write_decision(checked.decision, folder)
+    texts = [(paths.json, text_of(check_data(checked))), (paths.markdown, render_markdown(check_page(checked)))]
+    for path, text in [*texts, *([(junit, junit_xml(checked))] if junit else [])]:
+        _write(path, text)
+    return paths
+
+
+def refuse(error: str, folder: Path, junit: Path | None = None) -> None:
+    """Remove the files of an earlier check, which could be mistaken for this one's. Write the error to JUnit XML.
+
+    Raise UsageError for a file that cannot be removed or written.
+    """
+    try:
+        earlier = paths_in(folder) if is_run(folder) else ()
+    except UsageError:
+        earlier = ()  # `error` is about the same folder
+    for path in earlier:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as cause:
+            raise UsageError(f"{path}, written by an earlier check, cannot be removed: {cause.strerror}") from None
+    if junit:
+        _write(junit, junit_refusal(error))
+
+
+def paths_in(folder: Path) -> CheckPaths:
+    """Return the paths of the files of a run's check."""
+    return CheckPaths(folder / "check.json", folder / "check.md")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def append_summary(checked: CheckResult, path: Path) -> None:
+    """Append the comment to the summary of a GitHub step, after the text of other steps."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(render_markdown(check_page(checked)) + "\n")
+    except OSError as error:
+        raise UsageError(f"GITHUB_STEP_SUMMARY {path} cannot be written: {error.strerror}") from None

@@ -1,0 +1,61 @@
+"""The thresholds of a run, read before it starts, so that a mistake in them costs no session. Pure but for files.
+
+`asked` comes from the process that runs the load, which knows no thresholds:
+
+- `file`: the thresholds file or null
+- `scripts`: those with their own thresholds, each with its `path` and, for a Python script, its `thresholds`
+- `baseline`: the value of `--baseline` or null
+- `targets`: in their order
+- `lacking`: what the scripts can never measure (`reports.measurable`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.errors import ScriptError, UsageError
+from bench.yaml_file import LocatedValue, PythonValue, read_yaml
+from reports.check.check import refuse_unknown_targets, refuse_without_baseline
+from reports.check.relative import baseline_named
+from reports.measurable import refuse_unmeasurable
+from reports.thresholds import by_metric, placed_thresholds
+
+KEY = "thresholds"
+
+
+def planned_thresholds(asked: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the thresholds by metric, as run.json stores them. Those of a file replace those of the scripts.
+
+    Raise UsageError if one cannot be read or the run can never decide it, or if the baseline does not exist.
+    """
+    targets, baseline = asked["targets"], asked["baseline"]
+    # the run has no folder yet, so no existing folder can be that of the run itself
+    base = baseline_named(baseline, Path(), {"interleaved": len(targets) > 1}, targets)
+    thresholds = []
+    for path, table in _tables(asked):
+        try:
+            for value, threshold in placed_thresholds(table):
+                try:
+                    refuse_unknown_targets([threshold], targets)
+                    refuse_unmeasurable(threshold, asked["lacking"])
+                    if base is None:
+                        refuse_without_baseline([threshold])
+                except UsageError as error:
+                    raise value.error(str(error)) from None
+                thresholds.append(threshold)
+        except UsageError as error:
+            raise error if isinstance(error, ScriptError) else ScriptError(path, None, f"{KEY}: {error}") from None
+    return by_metric(thresholds)
+
+
+def _tables(asked: Mapping[str, Any]) -> Iterator[tuple[Path, LocatedValue]]:
+    """Yield the files that contain thresholds, with the tables there."""
+    if asked["file"]:
+        path = Path(asked["file"])
+        yield path, read_yaml(path, "the file")
+        return
+    for script in asked["scripts"]:
+        path, written = Path(script["path"]), script[KEY]
+        yield path, read_yaml(path, "the script").nearest(KEY) if written is None else PythonValue(KEY, written)

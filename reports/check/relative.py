@@ -1,0 +1,391 @@
+"""Relative thresholds: the metric specs for a candidate, the results of a baseline, and the threshold results.
+
+A baseline that is a run, or a target of the same run, is compared as in `reports.comparisons`; stored ones as in
+`reports.check.stored_runs`. A run of `--until-decided` stopped at a time that depended on its values; a test of a fixed
+size would find differences too often in it. So its interim analyses decide: the verdicts are those of
+`reports.sequential.decide`, each with the interval and the corrected estimate of the deciding analysis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UsageError
+from bench.run.presence import is_folder, is_run
+from bench.untrusted.sanitize import escape_control
+from reports import uncertainty
+from reports.check.results import ThresholdResult, compared_result
+from reports.comparisons.comparison import inference, measurements, notices_of, notices_of_comparison
+from reports.finding_sentences import run_sd_sensitivity
+from reports.formatting import join_words, plural
+from reports.metric_comparison import MeasuredDifference, add_verdicts, provisional
+from reports.metric_spec import MetricSpec
+from reports.runs import RunFrames
+from reports.sequential.decide import decision_of
+from reports.sequential.decision import Decision, analysis_place, decision_headline
+from reports.statistics.differences import LEVEL
+from reports.statistics.verdicts import OWN_DRIFT_INTERIM, InconclusiveReason, Verdict
+from reports.summary.drift import PoolDrift, drifts
+from reports.targets.compared_target import ComparedTarget
+from reports.targets.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
+from reports.targets.metric_specs import default_specs, specs_of_thresholds
+from reports.targets.named import are_peers, filtered_by, matched_to_the_first, refuse_unknown, split_name, targets_of
+from reports.thresholds import Threshold, near, quoted
+from reports.wording.remarks import drift_suspected
+from reports.wording.validity import InvalidReason
+from reports.wording.verdicts import RUN_TO_RUN, margin
+from reports.wording.verdicts import metric_text as figure_name
+
+ASSUMED = (
+    "Provisional: fewer than five stored runs are too few to estimate run-to-run variation; a standard deviation of "
+    f"{RUN_TO_RUN} was assumed. {{}} Store five runs to estimate it."
+)
+DRIFTED_INTERIM = (
+    "{}: provisional: one target drifted or had bursts, so parts of the run were counted, not pairs. If the true value "
+    f"is exactly on the margin, {OWN_DRIFT_INTERIM}."
+)
+DRIFTED = (
+    "{}Drift of the steady phase is {}. The values depend on the time of the measurement, so these verdicts are "
+    "provisional."
+)
+
+
+@dataclass(frozen=True)
+class BaselineResult:
+    """The measured difference of one metric spec between one target of the run and its baseline."""
+
+    threshold_text: str
+    measured: MeasuredDifference
+    provisional: bool = False
+    """True if the result depends on an assumption that more runs would replace."""
+    not_stored: str = ""
+    """The reason that there is no baseline yet. If set, the result is unknown, although the run has data."""
+    baseline: str = "the stored runs"
+    """The name of the baseline."""
+    peers: bool = False
+    """True if the two targets are services, neither of which is the baseline of the other."""
+
+    @property
+    def target(self) -> str:
+        return self.measured.candidate
+
+
+@dataclass(frozen=True)
+class BaselineResults:
+    """All results of a baseline.
+
+    - `causes`, `differs`, `notices`: as in `CheckResult`
+    - `against`: the `baseline` of `CheckResult`
+    - `answers`: the results that have no verdicts yet
+    - `items`: the results with the verdicts of interim analyses; `sentence` and `decision` also describe these
+    - `told`: the runs whose own notices are among `notices`
+    """
+
+    results: tuple[BaselineResult, ...] = ()
+    invalid_reasons: tuple[InvalidReason, ...] = ()
+    differs: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+    baseline_text: str = ""
+    items: tuple[ThresholdResult, ...] = ()
+    sentence: str = ""
+    compared_runs: tuple[Path, ...] = ()
+    decision: Decision | None = None
+
+
+def specs_of(
+    thresholds: Sequence[Threshold], sides: Sequence[ComparedTarget], targets: Sequence[str]
+) -> list[tuple[str, MetricSpec, str]]:
+    """Return the metric specs of the relative thresholds, one per stratum; by default those of the default gates.
+
+    Each has the threshold's text, the metric spec, and the candidate, which is empty for all. `targets`: the
+    candidates. Raise UsageError for a threshold of a target that is not a candidate.
+    """
+    relative = [threshold for threshold in thresholds if threshold.margin is not None]
+    for threshold in relative:
+        if threshold.target and threshold.target not in targets:
+            what = f"{threshold.target} is not a candidate; the candidates are: {', '.join(targets)}"
+            raise UsageError(f"{threshold.source_text}: {what}")
+    if thresholds:
+        return [
+            (threshold.source_text, question, threshold.target)
+            for threshold in relative
+            for question in specs_of_thresholds(threshold, threshold.question, sides)
+        ]
+    defaults = []
+    for question in takewhile(lambda question: question.primary, default_specs(sides)):
+        accepted = margin(question.margin, question.metric, sign=True).replace("\u00a0", "")
+        size = accepted.replace("points", "pt").replace("point", "pt")
+        defaults.append((f"{question.metric}: {question.statistic.aggregate}<{size}", question, ""))
+    return defaults
+
+
+def results_of(answers: Sequence[BaselineResult]) -> list[ThresholdResult]:
+    """Return each result with its verdict; Holm's correction is over all, even with different baselines."""
+    level = next((apart.level for answer in answers if (apart := answer.measured.difference)), LEVEL)
+    results = []
+    findings = add_verdicts([answer.measured for answer in answers], "the baseline", level=level)
+    for one, answer in zip(findings, answers, strict=True):
+        found = provisional(one) if answer.provisional else one
+        result = compared_result(answer.threshold_text, replace(found, baseline=answer.baseline, peers=answer.peers))
+        if answer.not_stored and found.turns[1]:
+            reason = InconclusiveReason("not_stored", text=answer.not_stored)
+            found = replace(found, verdict=Verdict("inconclusive", reason))
+            result = replace(result, result="inconclusive", reason=reason, finding=found)
+        results.append(result)
+    return results
+
+
+def mark_provisional(
+    answers: BaselineResults, targets: Sequence[ComparedTarget], before: Sequence[ComparedTarget] = ()
+) -> BaselineResults:
+    """Mark the provisional results of another run, whose targets are `before`, or of stored runs."""
+    drifted, chosen = _drifts(targets), notices_of(targets, None)
+    doubtful = {side.name for side in targets} if chosen else {drift.target for drift in drifted}
+    assumed = [answer.measured for answer in answers.results if answer.provisional and answer.measured.difference]
+    notices = [
+        *answers.notices,
+        *([ASSUMED.format(run_sd_sensitivity(assumed))] if assumed else []),
+        *_drifted(drifted, ""),
+        *(_drifted(_drifts(before), f"{before[0].run.folder_name}: ") if before else []),
+        *(f"{notice} The verdicts are provisional." for notice in chosen if notice not in answers.notices),
+    ]
+    marked = tuple(
+        replace(answer, provisional=answer.provisional or answer.target in doubtful) for answer in answers.results
+    )
+    return replace(answers, results=marked, notices=tuple(notices))
+
+
+def _drifts(targets: Sequence[ComparedTarget]) -> list[PoolDrift]:
+    """Return the suspected drifts of a run."""
+    return [one for one in drifts(targets[0].run, targets[0].samples) if one.suspected] if targets else []
+
+
+def _drifted(drifts: Sequence[PoolDrift], whose: str) -> Iterable[str]:
+    if drifts:
+        yield DRIFTED.format(whose, drift_suspected(drifts))
+
+
+@dataclass(frozen=True)
+class SameRunBaseline:
+    """A target of the checked, interleaved run; the others are the candidates. `declared`: `--baseline` names it."""
+
+    target: str
+    declared: bool = False
+
+
+@dataclass(frozen=True)
+class OtherRunBaseline:
+    """The folder of another run.
+
+    `target`: the target in this run; if empty, the target with the candidate's name, or the only target.
+    """
+
+    folder: Path
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class StoredRunsBaseline:
+    """A folder written by `rtbench baseline save`.
+
+    `target`: the target of the stored runs; if empty, the target with the candidate's name.
+    """
+
+    folder: Path
+    target: str = ""
+
+
+Against = SameRunBaseline | OtherRunBaseline | StoredRunsBaseline
+
+
+def baseline_named(text: str | None, run: Path, document: dict[str, Any], targets: Sequence[str]) -> Against | None:
+    """Return the baseline that `--baseline` names; by default the first of several interleaved `targets`, else None.
+
+    Raise UsageError if nothing has that name.
+    """
+    several = bool(document.get("interleaved")) and len(targets) > 1
+    if text is None:
+        return SameRunBaseline(targets[0]) if several else None
+    folder, target = split_name(text)
+    if not is_folder(folder):
+        if several and text in targets:
+            return SameRunBaseline(text, declared=True)
+        raise UsageError(
+            f"--baseline {quoted(text)} is not a run, a folder of stored baselines, or a target of an interleaved run"
+            f"{near(text, targets) if several else ';'} allowed: RUN, RUN:TARGET, a folder of `rtbench baseline save`, "
+            "FOLDER:TARGET (before the first run, create the folder: mkdir -p FOLDER)"
+            f"{f', {chr(44).join(targets)}' if several else ''}"
+        )
+    if is_run(folder):
+        if folder.resolve() == run.resolve():
+            if several and target and target in targets:
+                return SameRunBaseline(target, declared=True)
+            reason = f"its targets are {', '.join(targets)}" if several else "its targets did not run in pairs"
+            raise UsageError(f"--baseline {quoted(text)} is the checked run itself, and {reason}")
+        return OtherRunBaseline(folder, target or "")
+    return StoredRunsBaseline(folder, target or "")
+
+
+def against_targets(
+    targets: Sequence[ComparedTarget], base: SameRunBaseline, thresholds: Sequence[Threshold]
+) -> BaselineResults:
+    """Compare the other targets of an interleaved run with one of them."""
+    (baseline,) = (side for side in targets if side.name == base.target)
+    found = _results_of_comparison(baseline, [side for side in targets if side is not baseline], thresholds)
+    answers = tuple(
+        replace(answer, peers=not base.declared and are_peers(baseline.run, base.target, answer.target))
+        for answer in found.results
+    )
+    return replace(found, results=answers, baseline_text=f"{base.target}, in the same run")
+
+
+def against_run(
+    targets: Sequence[ComparedTarget], base: OtherRunBaseline, thresholds: Sequence[Threshold], other: RunFrames
+) -> BaselineResults:
+    """Compare each target with the one of the same name in another run, or with its only one."""
+    others = targets_of(other)
+    partners: dict[str, list[ComparedTarget]] = {}
+    for side in targets:
+        if not thresholds or any(t.margin is not None and t.target in ("", side.name) for t in thresholds):
+            partners.setdefault(_partner(base, side.name, [other.name for other in others]), []).append(side)
+    parts = []
+    for partner, mine in partners.items():
+        refuse_unknown(other, partner)
+        about = ["", *(side.name for side in mine)]
+        baseline = next(side for side in others if side.name == partner)
+        parts.append(_results_of_comparison(baseline, mine, [one for one in thresholds if one.target in about]))
+    answers = BaselineResults(
+        results=tuple(answer for part in parts for answer in part.results),
+        invalid_reasons=tuple(dict.fromkeys(cause for part in parts for cause in part.invalid_reasons)),
+        notices=tuple(dict.fromkeys(line for part in parts for line in part.notices)),
+        compared_runs=tuple(dict.fromkeys(folder for part in parts for folder in part.compared_runs)),
+        baseline_text=f"{', '.join(partners)} of {escape_control(base.folder.name)}",
+    )
+    return mark_provisional(answers, targets, others)
+
+
+def _partner(base: OtherRunBaseline, target: str, known: Sequence[str]) -> str:
+    """Return the target of the baseline's run that a candidate is compared with."""
+    if base.target:
+        return base.target
+    if target in known:
+        return target
+    if len(known) == 1:
+        return known[0]
+    raise UsageError(
+        f"{base.folder} has no target {target}: choose the baseline: "
+        + " or ".join(f"{base.folder}:{name}" for name in known or ["TARGET"])
+    )
+
+
+def _results_of_comparison(
+    baseline: ComparedTarget, candidates: Sequence[ComparedTarget], thresholds: Sequence[Threshold]
+) -> BaselineResults:
+    """Return the results of one comparison.
+
+    Reasons that the checked run is invalid are left to the check itself.
+    """
+    sides = filtered_by([baseline, *candidates])
+    names = [side.name for side in sides[1:]]
+    asked = specs_of(thresholds, sides, names)
+    refuse_other_definitions(sides)
+    each, how = matched_to_the_first(sides), inference(sides, LEVEL)
+    measured = measurements(each, list(dict.fromkeys(question for _, question, _ in asked)), how)
+    by_question = {(figure.question, figure.candidate): figure for figure in measured}
+    answers = [
+        BaselineResult(
+            written,
+            replace(by_question[question, side.label], candidate=side.name),
+            provisional=not one_run(sides),
+            baseline=baseline.name,
+        )
+        for written, question, target in asked
+        for side in sides[1:]
+        if target in ("", side.name)
+    ]
+    causes = [cause for cause in causes_of(deciding_checks(sides)) if cause.folder != candidates[0].run.folder]
+    runs = tuple(dict.fromkeys(side.run.folder for side in sides))
+    return BaselineResults(
+        tuple(answers), tuple(causes), notices=notices_of_comparison(sides, measured), compared_runs=runs
+    )
+
+
+def by_analyses(
+    run: RunFrames, targets: Sequence[ComparedTarget], base: SameRunBaseline, thresholds: Sequence[Threshold]
+) -> BaselineResults:
+    """Return the results of the interim analyses. `thresholds`: the relative ones that were given; none, or the plan's.
+
+    Raise UsageError for other thresholds, or another baseline than the plan's.
+    """
+    decision = decision_of(run, str(run.folder))
+    if base.declared:
+        decision = replace(decision, findings=tuple(replace(one, peers=False) for one in decision.findings))
+    _refuse_others(decision, base, thresholds, str(run.folder))
+    stopped = f"stopped at {analysis_place(decision)}" if decision.result.analyses else "none was made"
+    rulings = zip(decision.primary_metrics, decision.result.decisions, strict=False)
+    drifting = [figure_name(gate) for gate, ruling in rulings if ruling.provisional]
+    notices = [DRIFTED_INTERIM.format(join_words(drifting))] if drifting else []
+    if decision.result.analyses and decision.after:
+        notices.append(
+            f"{plural(decision.after, 'complete pair')} ended after that analysis; the verdict excludes them."
+        )
+    notices += one_seed(filtered_by([side for name in decision.targets for side in targets if side.name == name]))
+    return BaselineResults(
+        items=tuple(_items(decision)),
+        sentence=decision_headline(decision),
+        invalid_reasons=decision.invalid,
+        notices=tuple(notices),
+        baseline_text=f"{base.target}, in the same run, by its interim analyses: {stopped}",
+        decision=decision,
+    )
+
+
+def _refuse_others(decision: Decision, base: SameRunBaseline, thresholds: Sequence[Threshold], run: str) -> None:
+    """Raise UsageError for a baseline or thresholds other than the plan's."""
+    first, second = decision.targets
+    if base.target != first:
+        raise UsageError(
+            f"{first} is the baseline of the interim analyses of {run}, not {base.target}: remove --baseline"
+        )
+    planned = {_requested(threshold, second) for threshold in decision.plan.thresholds}
+    given = {_requested(threshold, second): threshold for threshold in thresholds}
+    remedy = "remove --thresholds, or all relative ones from its file"
+    for asked, threshold in given.items():
+        if asked not in planned:
+            raise UsageError(
+                f"{threshold.source_text} is not a primary metric of the interim analyses of {run}: {remedy}"
+            )
+    if given and (left := [t.source_text for t in decision.plan.thresholds if _requested(t, second) not in given]):
+        raise UsageError(
+            f"the interim analyses of {run} decide {left[0]}, which is missing from the thresholds: {remedy}"
+        )
+
+
+def _requested(threshold: Threshold, candidate: str) -> tuple[MetricSpec, str]:
+    """Return the metric spec and the target of a threshold; naming the only candidate makes no difference."""
+    return threshold.question, "" if threshold.target == candidate else threshold.target
+
+
+def _items(decision: Decision) -> Iterable[ThresholdResult]:
+    """Yield a result for each gate. Before the first analysis, the gates have no results."""
+    for gate, finding in zip(decision.primary_metrics, decision.findings, strict=True):
+        of_traits = gate.stratum and gate.stratum._replace(measured_from="")
+        # a threshold has several gates if turns are measured from several instants
+        asked = [replace(gate, stratum=stratum) for stratum in (gate.stratum, of_traits, None)]
+        written = next(
+            one.source_text
+            for one in decision.plan.thresholds
+            if one.question in asked and one.measured_from in ("", gate.stratum.measured_from if gate.stratum else "")
+        )
+        uncertain_on = (
+            uncertainty.reason_text(decision.run.uncertain_metrics, target, gate.metric) for target in decision.targets
+        )
+        if decision.pairs and (why := "; ".join(filter(None, uncertain_on))):
+            uncertain = Verdict("inconclusive", InconclusiveReason("uncertain", text=why))
+            finding = replace(finding, uncertainty_text=why, difference=None, verdict=uncertain, corrected=math.nan)
+        yield compared_result(written, finding)

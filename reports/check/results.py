@@ -1,0 +1,277 @@
+"""The results of a check as plain data: one for each threshold and target, and the exit status."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple
+
+import pandas as pd
+
+from bench.run.document import ValidityStatus
+from reports import finding_sentences
+from reports.finding_rows import shares_of
+from reports.formatting import NBSP, plural
+from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
+from reports.metric_comparison import RESULT_OF_STATUS, ExitStatus, MetricComparison, Result
+from reports.metric_spec import MetricSpec
+from reports.notebook import frame_html
+from reports.runs import title_of
+from reports.sequential.decision import Decision
+from reports.statistics.quantiles import Shortfall
+from reports.statistics.target_counts import TargetCounts
+from reports.statistics.threshold_estimate import ThresholdEstimate
+from reports.statistics.verdicts import InconclusiveReason, VerdictName
+from reports.thresholds import Sign
+from reports.wording import verdicts
+from reports.wording.validity import InvalidReason
+from reports.wording.verdicts import as_share
+from reports.wording.verdicts import metric_text as figure_name
+
+OnInconclusive = Literal["fail", "pass", "warn"]
+
+PASSED: Final = 0
+FAILED: Final = 1
+INCONCLUSIVE: Final = 3
+INVALID: Final = 4
+"""Exit statuses; 2 is for user errors."""
+DTYPES = dtypes_of(
+    (TEXT, ("run_id", "threshold", "title", "target", "metric", "unit", "result", "verdict")),
+    (FLAG, ("published", "usable")),
+    (TEXT, ("reason_code", "reason")),
+    (FLAG, ("provisional",)),
+    (NUMBER, ("value", "low", "high", "bound")),
+    (TEXT, ("operator",)),
+    (NUMBER, ("limit", "baseline", "difference", "corrected")),
+    (TEXT, ("margin", "direction")),
+    (COUNT, ("analysis", "more_sessions")),
+    (FLAG, ("in_failures",)),
+    (COUNT, ("turns", "sessions", "failed")),
+    (NUMBER, ("completed_share", "effective_sessions")),
+    (COUNT, ("required", "available")),
+    (TEXT, ("required_unit", "sentence")),
+)
+"""The columns of a check's frame, with their dtypes."""
+RESULTS: dict[VerdictName, Result] = {
+    "improved": "pass",
+    "equivalent": "pass",
+    "not_regressed": "pass",
+    "regressed": "fail",
+    "inconclusive": "inconclusive",
+}
+"""The result of a relative threshold, by the verdict on its metric."""
+
+
+class Limit(NamedTuple):
+    """The limit of an absolute threshold, in the unit of its metric, and the required side of it."""
+
+    operator: Sign
+    value: float
+
+
+@dataclass(frozen=True)
+class ThresholdResult:
+    """One threshold on one target: an estimate and a limit, or a comparison with a baseline.
+
+    - `estimate`: None if the metric is uncertain in this run
+    - `bound`: the end of the interval that decided a pass or fail
+    """
+
+    threshold: str
+    target: str
+    question: MetricSpec
+    result: Result
+    reason: InconclusiveReason | None = None
+    note: str = ""
+    limit: Limit | None = None
+    estimate: ThresholdEstimate | None = None
+    bound: float = math.nan
+    finding: MetricComparison | None = None
+
+    @property
+    def metric(self) -> str:
+        return self.question.metric
+
+    @property
+    def title(self) -> str:
+        """The name of the metric, such as "ttfa p95 from end of speech"."""
+        return figure_name(self.question)
+
+    @property
+    def relative(self) -> bool:
+        return self.limit is None
+
+    @property
+    def counts(self) -> TargetCounts | None:
+        """The counts of the target for the metric; None if the metric is uncertain."""
+        if self.finding is not None:
+            return self.finding.targets[1]
+        return self.estimate.counts if self.estimate else None
+
+    @property
+    def provisional(self) -> bool:
+        if self.finding is not None:
+            return self.finding.verdict.provisional and self.finding.difference is not None
+        return self.estimate is not None and self.estimate.order is not None and self.shortfall is None
+
+    @property
+    def shortfall(self) -> Shortfall | None:
+        """The unit that is too few to print the value; in a comparison, for the target with fewer."""
+        if self.finding is not None:
+            return self.finding.shortfall
+        if self.estimate is None or self.result != "inconclusive" or not self.estimate.counts.turns:
+            return None
+        counts = self.estimate.counts
+        if self.question.p is not None and counts.sessions < self.estimate.required:
+            return Shortfall("sessions", counts.sessions, self.estimate.required)
+        return self.question.statistic.shortfall(self.metric, counts.turns, counts.sessions)
+
+    @property
+    def reason_text(self) -> str:
+        """The reason for the result; empty if its values show it."""
+        return "; ".join(filter(None, (verdicts.verdict_text(self.reason), self.note)))
+
+
+def make_row(one: ThresholdResult) -> dict[str, Any]:
+    """Return a result as a flat row, for check.json's entries and a check's frame."""
+    few, counts, found = one.shortfall, one.counts, one.finding
+    row: dict[str, Any] = dict.fromkeys(DTYPES) | {
+        "threshold": one.threshold,
+        "title": one.title,
+        "target": one.target,
+        "metric": one.metric,
+        "unit": one.question.unit,
+        "result": one.result,
+        "reason_code": one.reason.kind if one.reason else None,
+        "reason": one.reason_text,
+        "provisional": one.provisional,
+        "in_failures": False,
+    }
+    if counts is not None:
+        row |= {"turns": counts.turns, "sessions": counts.sessions, "failed": counts.failed}
+        row["completed_share"] = finite(counts.completed_share)
+        row["effective_sessions"] = finite(counts.effective_sessions)
+    if few is not None:
+        row |= {"required": few.needs, "available": few.there, "required_unit": few.of}
+    if one.limit is not None:
+        row |= {"operator": one.limit.operator, "limit": one.limit.value, "bound": finite(one.bound)}
+        if (estimate := one.estimate) is not None and few is None:
+            row |= {"value": finite(estimate.value), "low": finite(estimate.low), "high": finite(estimate.high)}
+            row["in_failures"] = estimate.value == math.inf
+    if found is not None:
+        row |= {
+            "verdict": found.verdict.name,
+            "margin": verdicts.margin(found.question.margin, found.question.metric, sign=True),
+            "direction": found.direction or None,
+            "analysis": found.analysis,
+            "corrected": as_share(found.corrected, found.question.scale),
+            "sentence": finding_sentences.sentence(found) if found.difference else None,
+            "more_sessions": found.verdict.more_sessions,
+            "effective_sessions": min(counts.effective_sessions for counts in found.targets),
+        }
+        difference, (base_few, candidate_few) = found.difference, found.shortfalls
+        if difference and not base_few:
+            row["baseline"] = finite(difference.baseline)
+        if difference and not candidate_few:
+            row |= {"value": finite(difference.candidate), "in_failures": difference.candidate == math.inf}
+        if found.published:
+            row |= dict(zip(("difference", "low", "high"), shares_of(found.published), strict=True))
+    return row
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """A check of one run.
+
+    - `causes`: why the run is invalid, regardless of its thresholds
+    - `baseline`: the baseline as a text
+    - `answer`: the joint result of the relative thresholds, in the sentence of a comparison
+    """
+
+    run_id: str
+    scenario: str
+    simulated: bool
+    validity: ValidityStatus
+    """The validity of the run."""
+    thresholds: tuple[ThresholdResult, ...]
+    causes: tuple[InvalidReason, ...]
+    differs: tuple[str, ...]
+    """The conditions that differ from those of the stored baseline."""
+    notices: tuple[str, ...]
+    baseline: str
+    baseline_sentence: str = ""
+    on_inconclusive: OnInconclusive = "fail"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    """Warnings on facts that no threshold covers and that must not be overlooked."""
+    observed_s: float = 0.0
+    """The seconds from the first session's start to the last one's end, for the target with the shortest time."""
+    decision: Decision | None = field(default=None, compare=False)
+    """The decision of a run that was started with --until-decided and is checked by its interim analyses."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row for each threshold on each target: `thresholds` of check.json.
+
+        `value` and `low` are inf among failed turns. `usable` is false in an invalid check; `reason` has the reason.
+        """
+        invalid = "; ".join((*(cause.text for cause in self.causes), *self.differs)).replace(NBSP, " ")
+        rows = []
+        for one in self.thresholds:
+            row = make_row(one)
+            published = row["value"] is not None or row["in_failures"]
+            row |= use(row["reason"], published=published, invalid=invalid) | {"run_id": self.run_id}
+            if row["in_failures"]:
+                row["value"] = math.inf
+            if one.estimate is not None and one.estimate.low == math.inf and one.shortfall is None:
+                row["low"] = math.inf
+            rows.append(row)
+        return frame_of(rows, DTYPES)
+
+    def __repr__(self) -> str:
+        """Return a summary: Checked(20261120T091400Z-voice_turns: inconclusive, 3 thresholds)."""
+        counted = plural(len(self.thresholds), "threshold").replace(NBSP, " ")
+        return f"Checked({self.run_id}: {RESULT_OF_STATUS[self.exit_status]}, {counted})"
+
+    def _repr_html_(self) -> str:
+        columns = ("threshold", "target", "result", "verdict", "value", "low", "high", "unit", "difference", "reason")
+        return frame_html(repr(self), self.to_frame(), columns, [cause.line for cause in self.causes])
+
+    @property
+    def called(self) -> str:
+        """The scenario with the run's labels."""
+        return title_of(self.scenario, self.labels)
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """The exit status. 4 has priority over 1, and 1 over 3: an unmeasured metric neither passes nor fails.
+
+        A run that is open and not decided yet is inconclusive, regardless of --on-inconclusive.
+        """
+        results = {one.result for one in self.thresholds}
+        if self.causes or self.differs or not results or "not_evaluated" in results:
+            return INVALID
+        if "fail" in results:
+            return FAILED
+        waits = self.decision is not None and not (self.decision.ended or self.decision.stopped)
+        return INCONCLUSIVE if "inconclusive" in results and (self.on_inconclusive == "fail" or waits) else PASSED
+
+    @property
+    def warns(self) -> bool:
+        """True if the check passes with a warning because a threshold is inconclusive."""
+        return self.exit_status == PASSED and self.on_inconclusive == "warn" and any(self.of("inconclusive"))
+
+    def of(self, *results: Result) -> tuple[ThresholdResult, ...]:
+        return tuple(one for one in self.thresholds if one.result in results)
+
+
+def compared_result(threshold: str, finding: MetricComparison) -> ThresholdResult:
+    """Return the result of a relative threshold; not evaluated if a target lacks the value."""
+    there = finding.difference is not None or bool(finding.uncertainty_text)
+    result: Result = RESULTS[finding.verdict.name] if there else "not_evaluated"
+    reason = finding.verdict.reason if there else InconclusiveReason("no_value_here")
+    return ThresholdResult(threshold, finding.candidate, finding.question, result, reason, finding=finding)
+
+
+def finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

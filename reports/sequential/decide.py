@@ -1,0 +1,208 @@
+"""The decision on an open or ended comparison run: run folder → `Decision`, and decision.json in the folder.
+
+No state is kept between analyses: each one is computed again from the rows, with resamples seeded by the run's ID. So
+the result does not depend on the caller or the time.
+
+An analysis uses the first pairs in order of their start, complete, and only once all of them have ended. It never uses
+"the pairs that have ended": the slow ones are still open. A pair gets its number when it starts, so an analysis waits
+for all lower numbers. After the run has ended, a number without a session never started. The analyses end at the first
+pair that lacks a session, or that the end of the run interrupted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from bench.errors import UsageError
+from bench.run.document import INTERRUPTED
+from reports import runs
+from reports.metric_comparison import MetricComparison
+from reports.metric_spec import MetricSpec, by_sample
+from reports.runs import RunFrames, run_id_of
+from reports.samples import samples_of
+from reports.sequential.analysis import AnalysisSchedule, MetricDecision, run_analyses
+from reports.sequential.decision import Decision, write_decision
+from reports.sequential.plan import plan_of, refuse_other_targets
+from reports.statistics.autocorrelation import EARLY, FOUND
+from reports.statistics.bootstrap import seed_of
+from reports.statistics.counting import Integers
+from reports.statistics.differences import Difference
+from reports.statistics.interim import InterimStatistic, untestable
+from reports.statistics.target_counts import NO_TURNS
+from reports.statistics.verdicts import InconclusiveReason, Verdict
+from reports.summary.run_validity import validity_of
+from reports.targets.clusters import ABSENT, by_pair
+from reports.targets.compared_target import ComparedTarget, uncertainty_text
+from reports.targets.fairness import TURNS, VALID, causes_of, deciding_checks
+from reports.targets.metric_specs import specs_of_thresholds
+from reports.targets.mix import ComparedTargets
+from reports.targets.named import are_peers, known_targets
+from reports.turns import measured_rows
+from reports.wording.validity import InvalidReason, of_run
+
+AT_THE_END = (VALID, TURNS)
+"""Checks that an analysis skips: the load generator is checked after the run has ended, and turns may still come."""
+
+
+def analyse_pairs(folder: Path) -> Decision:
+    """Return the decision of an open or ended run, and write it to decision.json.
+
+    Raise UsageError if the folder is no run, was started without a plan, or is not writable.
+    """
+    decision = decision_of(runs.load_for_report(folder), str(folder))
+    write_decision(decision, folder)
+    return decision
+
+
+def decision_of(run: RunFrames, named: str = "the run") -> Decision:
+    """Return the decision of a loaded run."""
+    plan = plan_of(run.metadata, named)
+    known = known_targets(run)
+    if len(known) != TARGETS or not run.metadata.get("interleaved"):
+        raise UsageError(
+            f"{named} is not an interleaved run of two targets, which interim analyses need (targets: {len(known)})"
+        )
+    targets = known[0], known[1]
+    ended = run.metadata.get("state") in ("ended", "killed")
+    pairs = leading(run.sessions, ended=run.metadata.get("state") == "ended")
+
+    @cache
+    def first(held: int) -> tuple[ComparedTarget, ...]:
+        return targets_of_pairs(run, targets, pairs[:held])
+
+    refuse_other_targets(plan.thresholds, targets)
+    size = int(pairs.size)
+    early = first(min(plan.analyses[0], size))  # the strata of these pairs are used at every analysis
+    asked = tuple(
+        one
+        for threshold in plan.thresholds
+        for one in (specs_of_thresholds(threshold, threshold.question, early) if early else [threshold.question])
+    )
+    seed = seed_of(run_id_of(run))
+    complete = sum(planned <= size for planned in plan.analyses)
+
+    def see(held: int) -> list[InterimStatistic]:
+        """Return the statistics of all gates; the quantiles of one metric share their resamples."""
+        sides, rng = first(held), np.random.default_rng([seed, held])
+        error = EARLY if held < plan.analyses[-1] else FOUND  # the type I error of the tests for drift and bursts
+        seen_of: dict[MetricSpec, InterimStatistic] = {}
+        for group in by_sample(asked):
+            if unfit := uncertainty_text(sides, group[0]):
+                seen = [untestable(InconclusiveReason("uncertain", text=unfit))] * len(group)
+            else:
+                seen = group[0].statistic.interim(ComparedTargets(*sides), group, plan.bootstrap_samples, rng, error)
+            seen_of |= dict(zip(group, seen, strict=True))
+        return [seen_of[gate] for gate in asked]
+
+    def unfit(held: int) -> tuple[InvalidReason, ...]:
+        return causes_of(check for check in deciding_checks(first(held)) if check.name not in AT_THE_END)
+
+    schedule = AnalysisSchedule(plan.pairs, plan.analyses, len(asked), plan.alpha)
+    course = run_analyses(schedule, see, complete, end_of(run.metadata), unfit=unfit)
+    invalid: tuple[InvalidReason, ...] = ()
+    if course.reason == "invalid":
+        invalid = unfit(course.analyses[-1].pairs)
+    elif ended and not size:
+        no_data = (InvalidReason("no_data", "no pair of sessions ended"),)
+        invalid = of_run(validity_of(run.metadata), run.metadata, run.folder) or no_data
+    elif ended:
+        # this was decided during the run; a later verdict does not change it
+        given_up = run.metadata.get("aborted_because")
+        aborted = (InvalidReason("aborted", str(given_up)),) if given_up else ()
+        invalid = causes_of(deciding_checks(first(size))) or aborted
+    too_early = InconclusiveReason("no_analysis", "pair", plan.analyses[0], (size,))
+    unseen = MetricDecision("inconclusive", too_early, -1, math.nan, -math.inf, math.inf, math.nan)
+    findings = [
+        _finding(
+            run, targets, gate, ruling, first(course.analyses[ruling.analysis].pairs if course.decisions else size)
+        )
+        for gate, ruling in zip(asked, course.decisions or [unseen] * len(asked), strict=True)
+    ]
+    return Decision(run, targets, plan, asked, course, size, seed, ended, invalid, tuple(findings))
+
+
+def _finding(
+    run: RunFrames, targets: tuple[str, str], gate: MetricSpec, ruling: MetricDecision, sides: Sequence[ComparedTarget]
+) -> MetricComparison:
+    """Return the findings of the analyses on a gate.
+
+    `sides`: both targets, with the pairs of the analysis that decided the gate.
+    """
+    base, candidate = [gate.statistic.value(side, gate) for side in sides] or [math.nan] * TARGETS
+    base_counts, counts = [gate.statistic.counts(side, gate) for side in sides] or [NO_TURNS] * TARGETS
+    there = base_counts.turns > 0 and counts.turns > 0
+    return MetricComparison(
+        gate,
+        targets[1],
+        Difference(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high) if there else None,
+        (base_counts, counts),
+        unit="pair",
+        verdict=Verdict(ruling.verdict, ruling.reason, ruling.provisional),
+        analysis=ruling.analysis + 1 if ruling.analysis >= 0 else None,
+        corrected=ruling.corrected,
+        baseline=targets[0],
+        peers=are_peers(run, *targets),
+    )
+
+
+def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
+    """Return the `end` of a run for `run_analyses`.
+
+    The reason for the end of a killed run is unknown, so it counts as ended by hand.
+    """
+    if document.get("state") not in ("ended", "killed"):
+        return ""
+    return "by hand" if document["state"] == "killed" or document.get("stop_reason") == INTERRUPTED else "blind"
+
+
+TARGETS = 2
+
+
+def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
+    """Return the numbers of the measured pairs, ascending, up to the first one that has not ended.
+
+    `ended`: True if the run ended normally; then numbers without a row never started.
+    """
+    numbered = sessions["pair"].notna().to_numpy()
+    is_measured = np.zeros(len(sessions), dtype=bool)
+    is_measured[measured_rows(sessions)] = True
+    cut = (sessions["outcome_class"] == "unfinished").to_numpy() & ended
+    number = sessions["pair"].to_numpy(dtype=np.float64)[numbered].astype(np.int64)
+    frame = pd.DataFrame({"target": sessions["target"].to_numpy(dtype=object)[numbered], "cut": cut[numbered]})
+    over = ~sessions["renewed"].to_numpy(dtype=bool)[numbered]  # a call continues if another session replaced this one
+    arms_over = frame["target"].where(over).groupby(number).nunique()
+    whole = (arms_over == TARGETS) & ~frame.groupby(number)["cut"].any()
+    known = whole.index.to_numpy(dtype=np.int64)
+    if not known.size:
+        return known
+    there = known if ended else np.arange(int(known.max()) + 2)
+    complete = whole.reindex(there, fill_value=False).to_numpy()
+    stop = int(np.argmin(complete)) if not complete.all() else complete.size
+    return there[:stop][np.isin(there[:stop], number[is_measured[numbered]])]
+
+
+def targets_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) -> tuple[ComparedTarget, ...]:
+    """Return both targets of a run, baseline first, with only these pairs; () without pairs."""
+    if not pairs.size:
+        return ()
+    rows = run.sessions["pair"].isin(pairs).to_numpy()
+    sessions = run.sessions[rows].reset_index(drop=True)
+    mine = run.turns["session_id"].isin(set(sessions["session_id"])).to_numpy()
+    part = replace(run, sessions=sessions, turns=run.turns[mine].reset_index(drop=True))
+    samples = samples_of(part)
+    turns = samples.turns
+    places = [turns.targets.index(name) if name in turns.targets else ABSENT for name in targets]
+    clusters = by_pair(part, turns, places)
+    assert clusters is not None, "each of these pairs has a session of each target"
+    return tuple(
+        ComparedTarget(part, samples, place, name, name, own)
+        for name, place, own in zip(targets, places, clusters, strict=True)
+    )

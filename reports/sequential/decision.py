@@ -1,0 +1,314 @@
+"""The current decision on a run by its plan: as a sentence, on a terminal, and as decision.json.
+
+decision.json has the plan, the statistics of every analysis, and the result; enough to compute it again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from bench.errors import UsageError
+from bench.untrusted.safe_io import replace_text
+from reports.finding_sentences import answer, answer_details
+from reports.formatting import NBSP, NONE, count, plural
+from reports.json_entries import ClosedJsonEntry, Known, Number, about, text_of, to_json_data
+from reports.metric_comparison import ExitStatus, MetricComparison
+from reports.metric_spec import MetricSpec, MetricSpecEntry
+from reports.render.blocks import MARKS, Block, Paragraph, make_row, table
+from reports.runs import RunFrames, run_id_of
+from reports.sequential.analysis import End, SequentialResult
+from reports.sequential.plan import SequentialPlan
+from reports.statistics.differences import Margin, Order, Scale
+from reports.statistics.verdicts import VerdictName
+from reports.wording.validity import InvalidReason, do_not_use, texts
+from reports.wording.verdicts import metric_text, verdict_text
+
+STATUSES: dict[End, ExitStatus] = {"not_regressed": 0, "regressed": 1}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The current decision on a run by its plan.
+
+    - `gates`: the primary metrics, in the order of the rulings in `course`
+    - `pairs`: the number of measured pairs that have ended, without gaps from the first
+    - `invalid`: why the values of a run that ended may not be used
+    """
+
+    run: RunFrames
+    targets: tuple[str, str]
+    plan: SequentialPlan
+    primary_metrics: tuple[MetricSpec, ...]
+    result: SequentialResult
+    pairs: int
+    seed: int
+    ended: bool
+    invalid: tuple[InvalidReason, ...]
+    findings: tuple[MetricComparison, ...]
+    """The findings of the analyses on each gate, with the values of both targets at that time."""
+
+    @property
+    def stopped(self) -> bool:
+        """True if this run can bring no further decision."""
+        return self.result.stopped or bool(self.invalid)
+
+    @property
+    def stopped_by_analysis(self) -> bool:
+        """True if an analysis stopped the run."""
+        reason = self.result.reason
+        return reason == "invalid" if self.invalid else reason not in ("pending", "no_analysis")
+
+    @property
+    def verdict(self) -> VerdictName:
+        """The verdict of all gates together."""
+        reason = self.result.reason
+        return reason if reason == "regressed" or reason == "not_regressed" else "inconclusive"
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """The exit status of `rtbench check`: 4 invalid, 1 regressed, 0 every primary metric passes, 3 neither."""
+        return 4 if self.invalid else STATUSES.get(self.result.reason, 3)
+
+    @property
+    def used(self) -> int:
+        """The number of pairs in the verdict."""
+        return self.result.analyses[-1].pairs if self.result.analyses else 0
+
+    @property
+    def after(self) -> int:
+        """The number of complete pairs outside the verdict: they ended after the decision, or no analysis used them."""
+        return self.pairs - self.used
+
+
+WITHOUT_RUN_SD = f"; {NONE}: all pairs are equal, so there is no standard error, and only the bound decides"
+
+FOR_INFORMATION = "For information only, not a verdict: the interim analyses of these pairs."
+DRIFTED = "Provisional: one target drifted or had bursts during the run."
+
+
+def decision_sentence(decision: Decision) -> str:
+    """Return the answer with its details and the analysis that decided."""
+    return " ".join(filter(None, (decision_headline(decision), decision_details(decision))))
+
+
+def decision_headline(decision: Decision) -> str:
+    """Return the answer in a sentence."""
+    reason, planned = decision.result.reason, decision.plan.analyses
+    if decision.invalid:
+        return do_not_use(decision.invalid)
+    if reason == "pending":
+        held = len(decision.result.analyses)
+        after = f"Not decided after {analysis_place(decision)}" if held else "No interim analysis yet"
+        ended = f"{plural(decision.pairs, 'pair')} ended so far"
+        return f"{after}: {ended}, the next analysis is at {count(planned[held])}."
+    if reason == "no_analysis":
+        pairs = f"{count(decision.pairs)} of {count(planned[0])} pairs"
+        return f"Inconclusive: the run ended before its first interim analysis, with {pairs}."
+    return answer(decision.findings)
+
+
+def decision_details(decision: Decision) -> str:
+    """Return the text after the headline: its confidence, the other metrics, and the analysis that stopped the run."""
+    if not decision.stopped_by_analysis:
+        return ""
+    drifted = not decision.invalid and any(ruling.provisional for ruling in decision.result.decisions)
+    return " ".join(filter(None, (_details(decision), DRIFTED if drifted else "", _stop(decision))))
+
+
+def _details(decision: Decision) -> str:
+    """Return the confidence and the other metrics; empty if no analysis decided, or the run is invalid."""
+    decided = decision.stopped_by_analysis and not decision.invalid
+    return answer_details(decision.findings, settle=False) if decided else ""
+
+
+def outcome(decision: Decision) -> str:
+    """Return the answer and its confidence, without the analysis that decided."""
+    return " ".join(filter(None, (decision_headline(decision), _details(decision))))
+
+
+def _stop(decision: Decision) -> str:
+    """Return the sentence on what ended the run, and at which analysis."""
+    reason, plan, place = decision.result.reason, decision.plan, analysis_place(decision)
+    if reason == "futility":
+        return f"Stopped for futility at {place}: it would stay inconclusive at {plural(plan.pairs, 'pair')}."
+    if reason == "stopped_by_user":
+        return f"The run was interrupted after {place}."
+    if reason == "final_analysis" and decision.used < plan.analyses[-1]:
+        return f"The run ended at {count(decision.pairs)} of {count(plan.pairs)} pairs; its last analysis was {place}."
+    return f"Stopped at {place}."
+
+
+def analysis_place(decision: Decision) -> str:
+    """Return the number of the last analysis and its size: interim analysis 3 of 10, 150 pairs."""
+    held, planned = len(decision.result.analyses), len(decision.plan.analyses)
+    kind = "final" if held == planned else "interim"
+    return f"{kind} analysis{NBSP}{held} of {planned}, {plural(decision.used, 'pair')}"
+
+
+def analyses(decision: Decision) -> Iterable[Block]:
+    """Yield the interim analyses, with the score and the bounds of each primary metric."""
+    if not decision.result.analyses:
+        return
+    if decision.invalid and not decision.stopped_by_analysis:
+        yield Paragraph(FOR_INFORMATION)
+    rows = []
+    for k, look in enumerate(decision.result.analyses):
+        cells = [
+            ("n/a" if seen.untested else NONE if seen.se == 0 else _signed(seen.z))
+            + (f" {MARKS[one.verdict].marker}" if k >= one.analysis and one.verdict in STATUSES else "  ")
+            for seen, one in zip(look.statistics, decision.result.decisions, strict=True)
+        ]
+        rows.append(make_row([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells]))
+    yield table(("analysis", "pairs", "fail above", "pass below", *map(metric_text, decision.primary_metrics)), rows)
+    unspread = any(not seen.untested and seen.se == 0 for look in decision.result.analyses for seen in look.statistics)
+    yield Paragraph(f"z-scores relative to the margin{WITHOUT_RUN_SD if unspread else ''}.", "soft")
+
+
+def _signed(z: float) -> str:
+    return ("+∞" if z > 0 else "−∞") if math.isinf(z) else f"{z:+.2f}".replace("-", "−")
+
+
+SCHEMA: Literal[2] = 2
+NAME = "decision.json"
+
+
+class AnalyzedMetricEntry(ClosedJsonEntry, frozen=True):
+    """The statistic of one primary metric at an analysis."""
+
+    name: str
+    d: Number
+    excess: Number
+    se: Number
+    df: Number
+    z: Number
+    untested: Known
+    order: Annotated[Order | None, about("found in one target: the standard error is that of parts of the run")]
+
+
+class AnalysisEntry(ClosedJsonEntry, frozen=True):
+    """An analysis that was made."""
+
+    pairs: int
+    information_fraction: float
+    critical_value: Number
+    critical_value_first: Number
+    primary_metrics: list[AnalyzedMetricEntry]
+
+
+class DecidedMetricEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The decision on one primary metric."""
+
+    name: str
+    step: Known
+    margin: Margin
+    scale: Scale
+    verdict: VerdictName
+    reason: Known
+    provisional: Annotated[bool, about("at one of the analyses, a target had drifted or had bursts")] = False
+    analysis: int
+    pairs: int
+    d: Number
+    low: Number
+    high: Number
+    corrected: Number
+
+
+class DecisionDocument(ClosedJsonEntry, frozen=True):
+    """The plan of a comparison that may end early, the statistics of every analysis, and the result.
+
+    Differences are logs of ratios, and points for rates (0.01 is one percentage point); null if open or unknown.
+    """
+
+    schema: Literal[2]
+    run_id: str
+    baseline: str
+    candidate: str
+    simulated: bool
+    ended: Annotated[bool, about("true if the run has ended")]
+    stopped: Annotated[bool, about("true if no further analysis will be made")]
+    exit_status: ExitStatus
+    reason: End
+    invalid_because: Known
+    sentence: str
+    outcome: Annotated[str, about("the same, without the analysis that stopped the run")]
+    stopped_by_analysis: Annotated[bool, about("true if an interim analysis stopped the run")]
+    pairs: Annotated[int, about("in the verdict")]
+    pairs_after: Annotated[int, about("complete pairs that are not in the verdict")]
+    plan: SequentialPlan
+    seed: int
+    analyses: list[AnalysisEntry]
+    primary_metrics: list[DecidedMetricEntry]
+
+
+def write_decision(decision: Decision, folder: Path) -> Path:
+    """Write decision.json. Raise UsageError if the folder is not writable."""
+    path = folder / NAME
+    try:
+        replace_text(path, text_of(decision_data(decision)))
+    except OSError as error:
+        raise UsageError(f"the decision cannot be written to {folder}: {error.strerror}") from None
+    return path
+
+
+def decision_data(decision: Decision) -> dict[str, Any]:
+    """Return the decision as lists, dictionaries, strings and numbers."""
+    run, course = decision.run, decision.result
+    return to_json_data(
+        DecisionDocument(
+            schema=SCHEMA,
+            run_id=run_id_of(run),
+            baseline=decision.targets[0],
+            candidate=decision.targets[1],
+            simulated=run.simulated,
+            ended=decision.ended,
+            stopped=decision.stopped,
+            exit_status=decision.exit_status,
+            reason=course.reason,
+            invalid_because="; ".join(texts(decision.invalid)),
+            sentence=decision_sentence(decision),
+            outcome=outcome(decision),
+            stopped_by_analysis=decision.stopped_by_analysis,
+            pairs=decision.used,
+            pairs_after=decision.after,
+            plan=decision.plan,
+            seed=decision.seed,
+            analyses=[
+                AnalysisEntry(
+                    look.pairs,
+                    look.pairs / decision.plan.pairs,
+                    look.c,
+                    look.c_first,
+                    [
+                        AnalyzedMetricEntry(
+                            gate.name, one.d, one.excess, one.se, one.df, one.z, verdict_text(one.untested), one.order
+                        )
+                        for gate, one in zip(decision.primary_metrics, look.statistics, strict=True)
+                    ],
+                )
+                for look in course.analyses
+            ],
+            primary_metrics=[
+                DecidedMetricEntry(
+                    *gate.entry_fields,
+                    name=gate.name,
+                    step=gate.step,
+                    margin=gate.margin,
+                    scale=gate.scale,
+                    verdict=ruling.verdict,
+                    reason=verdict_text(ruling.reason),
+                    provisional=ruling.provisional,
+                    analysis=ruling.analysis + 1,
+                    pairs=course.analyses[ruling.analysis].pairs,
+                    d=ruling.d,
+                    low=ruling.low,
+                    high=ruling.high,
+                    corrected=ruling.corrected,
+                )
+                for gate, ruling in zip(decision.primary_metrics, course.decisions, strict=False)
+            ],
+        )
+    )

@@ -1,0 +1,208 @@
+"""A target of a run in a comparison: its sessions, its turns, and their samples by cluster."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from bench.metrics import CATALOGUE, SLOPE
+from bench.run.validity_data import worst_bound
+from bench.units import NS_PER_S
+from reports import uncertainty
+from reports.metric_spec import MetricSpec
+from reports.runs import RunFrames
+from reports.samples import ALWAYS, MetricSamples, is_latency, rate_counts, session_sample
+from reports.statistics.counting import Floats, Integers
+from reports.statistics.quantiles import NO_VALUES, Sample
+from reports.statistics.rates import PerCluster
+from reports.strata import Stratum
+from reports.summary.metrics import slope_sample
+from reports.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
+from reports.targets.clusters import ABSENT, NO_SESSION, Clusters
+from reports.turns import Flags, TurnArrays, column_of, measured_sessions, not_started_of
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedTarget:
+    """A target of a run.
+
+    - `label`: the printed name of the target
+    - `target`: the index of the target in `turns`; ABSENT if no row names it
+    """
+
+    run: RunFrames
+    samples: MetricSamples
+    """The samples of the run's metrics. All targets of a run share this object."""
+    target: int
+    label: str
+    name: str = ""
+    """The name of the target in its run."""
+    clusters: Clusters = field(default_factory=lambda: Clusters(0, NO_SESSION, NO_SESSION, NO_SESSION))
+
+    @property
+    def turns(self) -> TurnArrays:
+        return self.samples.turns
+
+    @property
+    def main_metrics(self) -> Mapping[Stratum, str]:
+        """The main metric of each stratum of the run."""
+        return self.samples.mains
+
+    @property
+    def sessions(self) -> int:
+        """The number of clusters: sessions, or pairs."""
+        return self.clusters.count
+
+    @property
+    def paired(self) -> bool:
+        return self.clusters.pairs is not None
+
+    @cached_property
+    def turn_mask(self) -> Flags:
+        """A mask of the turns of `turns` that count for this target."""
+        if self.target == ABSENT:
+            return np.zeros(self.turns.rows.size, dtype=bool)
+        flags: Flags = (self.turns.target == self.target) & (self.clusters.of_code[self.turns.session] >= 0)
+        return flags
+
+    @cached_property
+    def session_rows(self) -> pd.DataFrame:
+        """The rows of the target's sessions."""
+        return self.run.sessions.iloc[self.clusters.rows]
+
+    @property
+    def observed_s(self) -> float:
+        """The time from the start of the target's first session to the end of the last one.
+
+        No verdict can detect changes that are slower than this.
+        """
+        rows = self.session_rows
+        ends_ns = (rows["start_utc_ns"] + rows["ended_at_ns"].fillna(0)).dropna()
+        return float(ends_ns.max() - rows["start_utc_ns"].min()) / NS_PER_S if len(ends_ns) else 0.0
+
+    @cached_property
+    def turns_started(self) -> dict[Stratum, int]:
+        """The number of the target's turns in each stratum of the run."""
+        return self.turns_started_in(np.ones(len(self.turns.steps), dtype=bool))
+
+    def turns_started_in(self, steps: Flags) -> dict[Stratum, int]:
+        """Return the number of the target's turns of some steps, in each stratum of the run."""
+        of_step = self.turns_started_by_step
+        return {stratum: int(of_step[steps & self.turns.steps_in(stratum)].sum()) for stratum in self.turns.strata}
+
+    @cached_property
+    def turns_started_by_step(self) -> Integers:
+        """The number of the target's turns of each step of the run."""
+        return np.bincount(self.turns.step[self.turn_mask], minlength=len(self.turns.steps))
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """The outcomes of the measured turns and sessions of the run.
+
+        The outcomes of this target are at index `target`.
+        """
+        return outcomes_of(self.turns, measured_sessions(self.run, OF_SESSION))
+
+    @property
+    def simulated(self) -> bool:
+        """True if the target is `rtbench simulate`. Its rows show this; without rows, the run's document does."""
+        marks = self.turns.frame["simulated"].iloc[self.turns.rows[self.turn_mask]]
+        return bool(marks.eq(True).any()) if len(marks) else bool(self.run.metadata.get("simulated"))
+
+    def steps(self, question: MetricSpec) -> Flags:
+        """Return a mask of the steps of the run that a metric spec is about."""
+        wanted = np.ones(len(self.turns.steps), dtype=bool)
+        if question.step:
+            names = zip(self.turns.steps, self.turns.labels, strict=True)
+            wanted &= np.array([question.step in named for named in names], dtype=bool)
+        return wanted & self.turns.steps_in(question.stratum) if question.stratum is not None else wanted
+
+    def sample(self, question: MetricSpec) -> Sample:
+        """Return the values of a metric, ascending, with failed ones as +inf, and the cluster of each.
+
+        A metric spec without a stratum includes turns of all strata: if a run has several, set one.
+        """
+        metric = CATALOGUE[question.metric]
+        if metric.unit == SLOPE:
+            # a session has one value, from its turns of one stratum; by default, of its most frequent stratum
+            if self.target == ABSENT:
+                return NO_VALUES
+            stratum = question.stratum or max(self.turns_started, key=self.turns_started.__getitem__)
+            main = next((name for one, name in self.main_metrics.items() if stratum.covers(one)), ALWAYS)
+            slopes = slope_sample(self.samples[main], self.target, self.turns.steps_in(stratum), question.metric)
+            clusters = self.clusters.of_code[slopes.sessions]
+            return Sample(slopes.values[clusters >= 0], clusters[clusters >= 0])
+        if metric.scope == "session":
+            # for a metric of sessions, each session contributes one value to its cluster
+            frame = self.session_rows
+            sample = session_sample(frame, question.metric) if column_of(question.metric) in frame.columns else None
+            if sample is None:
+                return NO_VALUES
+            return Sample(sample.values, self.clusters.of_row[sample.sessions], sample.failed, sample.unfinished)
+        if self.target == ABSENT or metric.scope != "turn":
+            return NO_VALUES
+        drawn, steps = self.samples[question.metric], self.steps(question)
+        sample, lost = drawn.of(self.target, steps), self._not_started(steps & drawn.applies[self.target])
+        clusters = self.clusters.of_code[sample.sessions]
+        kept = clusters >= 0
+        if kept.all():
+            return replace(sample, sessions=clusters)
+        values = sample.values[kept]
+        failed = int(np.isinf(values).sum()) if is_latency(metric) else sample.failed
+        return Sample(values, clusters[kept], failed, sample.unfinished, int(lost.sum()))
+
+    def counts(self, question: MetricSpec) -> PerCluster:
+        """Return the events and the units of a rate (turns or words) in each cluster."""
+        turns, steps = self.turns, self.steps(question)
+        counts = rate_counts(turns, question.metric)
+        mine = self.turn_mask & ~np.isnan(counts[0]) & (steps[turns.step] if turns.rows.size else True)
+        clusters, many = self.clusters.of_code[turns.session[mine]], self.clusters.count
+        events, of = (np.bincount(clusters, one[mine], many).astype(np.float64) for one in counts)
+        lost = self._not_started(steps) if question.metric == "failure_rate" else 0
+        return events + lost, of + lost
+
+    def totals(self, question: MetricSpec) -> PerCluster:
+        """Return the sum and the number of the values of a mean in each cluster. Failed turns have no value."""
+        sample = self.sample(question)
+        good = sample.succeeded
+        clusters, size = sample.sessions[: good.size], self.clusters.count
+        totals: Floats = np.bincount(clusters, good, minlength=size).astype(np.float64)
+        return totals, np.bincount(clusters, minlength=size).astype(np.float64)
+
+    def _not_started(self, steps: Flags) -> Integers:
+        """Return the number of planned turns of some steps that did not start, in each cluster."""
+        if not steps.size:  # no turn of the run started
+            return np.bincount(self.clusters.of_row, not_started_of(self.session_rows), self.clusters.count).astype(
+                np.int64
+            )
+        lost = self.turns.not_started
+        clusters = self.clusters.of_code[lost.session[lost.of(self.target, steps)]]
+        return np.bincount(clusters[clusters >= 0], minlength=self.clusters.count)
+
+    def uncertainty_text(self, question: MetricSpec) -> str:
+        """Return why a value of the metric may decide nothing in this run; empty if it may decide."""
+        return uncertainty.reason_text(self.run.uncertain_metrics, self.name, question.metric)
+
+    @property
+    def step_names(self) -> list[str]:
+        """The distinct names of the run's steps. One name may belong to steps of several strata."""
+        return list(dict.fromkeys(self.turns.steps))
+
+    def worst_bound(self, question: MetricSpec) -> float:
+        """Return the maximum error of a value of a metric, in the unit of the metric.
+
+        It is inf if the error is unknown, or if values may be those of another metric.
+        """
+        of = self.name, question.metric
+        early = any(one.is_early for one in self.run.uncertain_metrics if (one.target, one.metric) == of)
+        return math.inf if early else worst_bound(self.run.folder, CATALOGUE[question.metric], self.name)
+
+
+def uncertainty_text(sides: Sequence[ComparedTarget], question: MetricSpec) -> str:
+    """Return why targets may not be compared by a metric, because it is not exact in their runs; empty if they may."""
+    return "; ".join(f"{why} on {side.label}" for side in sides if (why := side.uncertainty_text(question)))

@@ -1,0 +1,144 @@
+"""The shares of steps that two targets played, and the samples of the targets if these shares differ.
+
+Scripts choose steps at random, and so do callers. If a slow step has a larger share on one target, quantiles over all
+turns differ although no step does. So the candidate's steps are weighted to the baseline's shares if the shares differ
+by more than MIN_SHARE_DIFFERENCE (`reports.statistics.mix`). A share that differs significantly is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
+
+from bench.metrics import CATALOGUE, SLOPE
+from reports.metric_spec import MetricSpec
+from reports.samples import is_latency
+from reports.statistics.arms import TwoSamples
+from reports.statistics.counting import Floats, Integers
+from reports.statistics.quantiles import Sample
+from reports.statistics.rates import ClusterTotals, se_of_rates
+from reports.targets.clusters import ABSENT
+from reports.targets.compared_target import ComparedTarget
+
+MIN_SHARE_DIFFERENCE = 0.005
+"""The distance of the shares (half the sum of absolute differences) above which steps are weighted."""
+MIN_STEP_TURNS = 20
+"""The minimum number of turns of a step on both targets for a weight of its own.
+
+All other steps share one weight.
+"""
+FOUND, POINT = 0.01, 0.01
+"""FOUND: the type I error of the test of shares, over all steps (Bonferroni).
+
+POINT: the minimum difference that is reported.
+"""
+
+
+@dataclass(frozen=True)
+class ShareChange:
+    """A step whose share of the planned turns differs.
+
+    `shares`: the two shares, the baseline's first.
+    """
+
+    step: str
+    shares: tuple[float, float]
+
+
+def changed_shares(base: ComparedTarget, cand: ComparedTarget) -> list[ShareChange]:
+    """Return the steps whose shares differ significantly, the largest difference first."""
+    labels = _labels(base, cand)
+    if ABSENT in (base.target, cand.target) or len(labels) < 2:
+        return []
+    found = differing((_by_step(base, labels), _by_step(cand, labels)), paired=base.paired)
+    changes = [ShareChange(labels[step], shares) for step, shares in found.items()]
+    return sorted(changes, key=lambda one: -abs(one.shares[1] - one.shares[0]))
+
+
+def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[float, float]]:
+    """Return the steps whose shares differ significantly, each with its two shares.
+
+    `turns`: for each target, the number of turns by step (row) and cluster (column).
+    """
+    found = {}
+    of_base, of_cand = (one.sum(axis=0) for one in turns)
+    for step, (first, second) in enumerate(zip(*turns, strict=True)):
+        sums = ClusterTotals((first, of_base), (second, of_cand), paired)
+        base, cand = sums.ratios
+        error, distance = se_of_rates(sums), abs(cand.value - base.value)
+        if distance >= POINT and 2 * stdtr(error.df, -distance / max(error.se, 1e-12)) < FOUND / len(turns[0]):
+            found[step] = base.value, cand.value
+    return found
+
+
+def _by_step(side: ComparedTarget, labels: Sequence[str]) -> Floats:
+    """Return the planned turns of a target by step (row) and cluster (column)."""
+    turns, size = side.turns, side.clusters.count
+    lost = turns.not_started.target == side.target
+    steps = np.append(turns.step[side.turn_mask], turns.not_started.step[lost])
+    cluster = side.clusters.of_code[np.append(turns.session[side.turn_mask], turns.not_started.session[lost])]
+    row = _codes(side, labels)[steps[cluster >= 0]]
+    counts = np.bincount(row * size + cluster[cluster >= 0], minlength=len(labels) * size)
+    return counts.reshape(len(labels), size).astype(np.float64)
+
+
+def _labels(base: ComparedTarget, cand: ComparedTarget) -> list[str]:
+    return sorted({*base.turns.labels, *cand.turns.labels})
+
+
+def _codes(side: ComparedTarget, labels: Sequence[str]) -> Integers:
+    """Return the index among `labels` of each step of the target's run."""
+    return np.array([labels.index(label) for label in side.turns.labels], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class ComparedTargets:
+    """A baseline and a candidate with the same type of clusters."""
+
+    base: ComparedTarget
+    candidate: ComparedTarget
+
+    def targets(self, question: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
+        """Return both samples, with their steps if the candidate's are weighted to the baseline's shares."""
+        both = self.base, self.candidate
+        arms = TwoSamples(*samples, (self.base.sessions, self.candidate.sessions), self.base.paired)
+        metric = CATALOGUE[question.metric]
+        if question.step or metric.scope != "turn" or metric.unit == SLOPE:
+            return arms
+        labels = _labels(*both)
+        if len(labels) < 2 or _distance(*both, question, labels) <= MIN_SHARE_DIFFERENCE:
+            return arms
+        steps = [_codes(side, labels)[_steps_of_values(side, question)] for side in both]
+        turns = np.array([np.bincount(one, minlength=len(labels)) for one in steps])
+        groups = np.where(own := (turns >= MIN_STEP_TURNS).all(axis=0), np.cumsum(own), 0)
+        first, second = (groups[one] for one in steps)
+        return replace(arms, steps=(first, second)) if np.unique(first).size > 1 else arms
+
+
+def _distance(base: ComparedTarget, cand: ComparedTarget, question: MetricSpec, labels: Sequence[str]) -> float:
+    """Return the distance of the shares of steps among the planned turns of a metric spec; 0 if a target has none."""
+    planned = []
+    for side in (base, cand):
+        lost = side.turns.not_started_by_group[side.target] if side.target != ABSENT else 0
+        of_step = (side.turns_started_by_step + lost) * side.steps(question)
+        planned.append(np.bincount(_codes(side, labels), of_step, len(labels)))
+    first, second = planned
+    if not (first.any() and second.any()):
+        return 0.0
+    return float(np.abs(first / first.sum() - second / second.sum()).sum()) / 2
+
+
+def _steps_of_values(side: ComparedTarget, question: MetricSpec) -> Integers:
+    """Return the step of each value of the target's sample."""
+    drawn, turns, asked = side.samples[question.metric], side.turns, side.steps(question)
+    _, index = drawn.part(side.target, asked)
+    steps, session = turns.step[index], turns.session[index]
+    if is_latency(drawn.metric):
+        lost = turns.not_started
+        mine = lost.of(side.target, asked & drawn.applies[side.target])
+        steps, session = np.append(steps, lost.step[mine]), np.append(session, lost.session[mine])
+    counted: Integers = steps[side.clusters.of_code[session] >= 0]
+    return counted

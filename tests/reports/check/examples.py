@@ -1,0 +1,132 @@
+"""Invented runs, threshold results and checks for the tests of the gate."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.metrics import CATALOGUE
+from reports.check.baselines import baseline_of, save
+from reports.check.results import CheckResult, Limit, ThresholdResult, compared_result, make_row
+from reports.metric_comparison import MetricComparison, Result
+from reports.runs import RunFrames
+from reports.statistics.target_counts import TargetCounts
+from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
+from reports.statistics.verdicts import InconclusiveReason, Verdict
+from reports.stored import Baseline
+from reports.targets.compared_target import ComparedTarget
+from reports.targets.named import targets_of
+from reports.thresholds import Threshold, parse
+from tests.reports import synthetic
+from tests.reports.comparisons.invented import ratio
+from tests.reports.shared import frames_of
+from tests.reports.synthetic import Plan
+
+ENOUGH = Plan(sessions=60, turns=10, failed=0.01)
+STORED = ("ttfa", "stall_duration", "response_total")
+PAIRED = replace(ENOUGH, sessions=120, paired=True, targets=("before", "after"))
+
+
+def run(folder: Path, plan: Plan = ENOUGH, **document: Any) -> Path:
+    """Write a run folder and return its path. `document` replaces keys of run.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    synthetic.write(folder, plan)
+    whole = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    whole |= {"run_id": folder.name, "interleaved": plan.paired} | document
+    (folder / "run.json").write_text(json.dumps(whole), encoding="utf-8")
+    return folder
+
+
+def read(plan: Plan = ENOUGH, **document: Any) -> RunFrames:
+    """Return a loaded run. All tests with the same plan share its rows."""
+    return frames_of(plan, **{"run_id": "now", "interleaved": plan.paired} | document)
+
+
+def stored(folder: Path, name: str, plan: Plan = ENOUGH, **document: Any) -> Path:
+    """Add a run with this name to a folder of baselines. Return the folder."""
+    for baseline in _baselines(name, plan, json.dumps(document)):
+        save(baseline, folder)
+    return folder
+
+
+@cache
+def _baselines(name: str, plan: Plan, document: str) -> list[Baseline]:
+    """Return the baselines of one run. All tests share them, and they contain only the metrics that tests use."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reports.check.baselines.CATALOGUE", {name: CATALOGUE[name] for name in STORED})
+        return [baseline_of(side) for side in targets_of_plan(plan, run_id=name, **json.loads(document))]
+
+
+def store(folder: Path, count: int, *, plan: Plan = ENOUGH, step: float = 0.0) -> Path:
+    """Store this many runs. Their medians differ by a share of `step` from one to the next."""
+    for number in range(count):
+        other = replace(plan, seed=100 + number, median_ms=plan.median_ms * (1 + step * (number - count // 2)))
+        stored(folder / "baselines", f"made-{number}", other)
+    return folder / "baselines"
+
+
+SIXTY = TargetCounts(600, 60, 0)
+
+
+def targets_of_plan(plan: Plan = ENOUGH, **document: Any) -> tuple[ComparedTarget, ...]:
+    return targets_of(read(plan, **document))
+
+
+def thresholds(*written: str) -> list[Threshold]:
+    """Parse thresholds in the form `ttfa: p(95)<800`."""
+    return [parse(*one.split(": ", 1)) for one in written]
+
+
+def limited(
+    threshold: str,
+    ends: tuple[float, float, float],
+    result: Result = "pass",
+    reason: InconclusiveReason | None = None,
+    counts: TargetCounts = SIXTY,
+    **changes: Any,
+) -> ThresholdResult:
+    """Return an absolute threshold on `sim` with this value and interval. Its bounds are the interval's ends."""
+    (asked,) = thresholds(threshold)
+    assert asked.limit is not None
+    estimate, limit = ThresholdEstimate(*ends, *ends[1:], counts), Limit(asked.sign, asked.limit)
+    one = ThresholdResult(asked.source_text, "sim", asked.about, result, reason, limit=limit, estimate=estimate)
+    return replace(one, **changes)
+
+
+MEASURED = (640.0, 590.0, 690.0)
+PASSED = limited("ttfa: p(95)<800", MEASURED)
+FAILED = limited("ttfa: p(95)<800", (940.0, 880.0, 1010.0), "fail")
+INCONCLUSIVE = limited("ttfa: med<500", MEASURED, "inconclusive", InconclusiveReason("too_few", text="too few turns"))
+NO_DATA = replace(PASSED, result="not_evaluated", estimate=no_estimate(), reason=InconclusiveReason("nothing_measured"))
+REGRESSED = compared_result(
+    "ttfa: p(95)<+20%",
+    MetricComparison(
+        replace(thresholds("ttfa: p(95)<+20%")[0].question, primary=True),
+        "after",
+        ratio(1600, 2640, 1.47, 1.87),
+        (SIXTY, SIXTY),
+        verdict=Verdict("regressed"),
+        baseline="before",
+    ),
+)  # fmt: skip
+
+
+def flat(one: ThresholdResult) -> SimpleNamespace:
+    """Return a result as a row of a check's frame."""
+    return SimpleNamespace(**make_row(one))
+
+
+def verdicts(found: CheckResult) -> list[str]:
+    """Return the verdict of each relative threshold and the result of each absolute one."""
+    return [row.verdict or row.result for row in map(flat, found.thresholds)]
+
+
+def check(*items: ThresholdResult, **changes: Any) -> CheckResult:
+    """Return a check of a valid run."""
+    return replace(CheckResult("r1", "voice_turns", True, "valid", items, (), (), (), ""), **changes)

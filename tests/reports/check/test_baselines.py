@@ -1,0 +1,283 @@
+"""Stored baselines: writing, refusals, the choice of baselines for a run, metrics that are zero, and drift."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import UsageError
+from reports.check.baselines import baseline_of, describe_baselines, list_baselines, read_baselines, safe, save
+from reports.check.check import check_of
+from reports.check.results import CheckResult
+from reports.check.sentences import interval_text
+from reports.render.terminal import render_lines
+from reports.runs import load_for_report
+from reports.stored import PS
+from reports.targets.conditions import allowed, conditions_of, differing_conditions
+from tests.docs.schemas import schemas
+from tests.reports.check.examples import ENOUGH, flat, read, run, stored, targets_of_plan, thresholds
+from tests.reports.edited import slowed
+from tests.reports.planned import planned
+from tests.reports.synthetic import Plan
+
+
+def test_a_saved_baseline_reads_back_and_matches_its_schema(tmp_path: Path) -> None:
+    (side,) = targets_of_plan(replace(ENOUGH, failed=0.02, seed=8, refused=2), run_id="r1")
+    found = baseline_of(side)
+    path = save(found, tmp_path / "baselines")
+
+    assert path == tmp_path / "baselines" / "voice_turns" / "sim" / "r1.json"
+    assert [one.baseline for one in read_baselines(tmp_path / "baselines", "voice_turns", "sim")] == [found]
+    jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), schemas()["baseline"])
+    assert path.stat().st_size < 10_000
+
+
+def test_a_baseline_has_quantiles_with_standard_errors_and_rates() -> None:
+    (side,) = targets_of_plan(replace(ENOUGH, failed=0.02, seed=8))
+    stored = baseline_of(side)
+    ttfa = next(row for row in stored.quantiles if row.metric == "ttfa")
+
+    assert ttfa.n == 600
+    assert 400 < (ttfa.values[0] or 0) < 800
+    assert ttfa.values[PS.index(0.99)] is None
+    assert 0.0001 < (ttfa.variances[0] or 0) < 0.01
+    assert ttfa.infinite[0] == 0 < ttfa.infinite[-1]
+    assert {rate.name for rate in stored.rates} == {"failure_rate", "throttle_rate", "stall_rate"}
+    assert {row.metric for row in stored.quantiles} >= {"ttfa", "connect_total", "voice_to_voice"}
+
+
+def test_quantiles_from_different_instants_are_stored_separately() -> None:
+    (side,) = targets_of_plan(Plan(kinds=("vad", "manual")))
+    rows = [row.measured_from for row in baseline_of(side).quantiles if row.metric == "ttfa"]
+
+    assert sorted(rows) == ["request_sent", "speech_end"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (replace(ENOUGH, valid=False), "INVALID"),
+        (replace(ENOUGH, valid=None), "has no verdict"),
+        (Plan(sessions=0), "it has no turns"),
+        (replace(ENOUGH, failed=1.0), "none of its turns succeeded"),
+        (replace(ENOUGH, failed=0.2), r"of turns or sessions were throttled \(limit 1 %\). Lower the load"),
+    ],
+)
+def test_an_invalid_or_empty_run_is_no_baseline(plan: Plan, message: str) -> None:
+    (side,) = targets_of_plan(plan)
+
+    with pytest.raises(UsageError, match=message):
+        baseline_of(side)
+
+
+@given(st.text(), st.text())
+def test_every_label_has_a_unique_file_name(one: str, other: str) -> None:
+    assert Path(safe(one)).name == safe(one) not in ("", ".", "..")
+    assert (safe(one) == safe(other)) == (one == other)
+
+
+def test_a_baseline_of_a_newer_schema_version_is_reported(tmp_path: Path) -> None:
+    place = tmp_path / "voice_turns" / "sim"
+    place.mkdir(parents=True)
+    (place / "r1.json").write_text('{"schema": 99}', encoding="utf-8")
+
+    with pytest.raises(UsageError, match=r"newer rtbench \(schema 99\)"):
+        read_baselines(tmp_path)
+
+
+def test_baselines_are_sorted_with_the_newest_first(tmp_path: Path) -> None:
+    for number in (2, 1, 3):
+        stored(tmp_path / "baselines", f"r{number}", started_utc_ns=number * 10**18)
+
+    assert [one.baseline.run_id for one in read_baselines(tmp_path / "baselines")] == ["r3", "r2", "r1"]
+
+
+def test_conditions_include_those_of_the_target_and_of_the_workload() -> None:
+    (side,) = targets_of_plan(settings={"num_users": 7})
+    found = conditions_of(side)
+
+    assert (found["model"], found["region"], found["voice"]) == ("gpt-realtime-2025-08-28", "Sweden Central", "marin")
+    assert (found["load: users"], found["simulated"], found["client version"]) == ("7", "yes", "0.1.0")
+
+
+def test_a_difference_in_fillers_cannot_be_allowed() -> None:
+    now, then = {"fillers (interim_response) of talk": '{"type": "static_interim_response"}'}, {"model": ""}
+
+    (difference,) = differing_conditions(now, then, ("scripts",)).values()
+    assert difference.endswith("unknown in the baseline")
+    with pytest.raises(UsageError, match="runs that differ in it cannot be compared"):
+        allowed("fillers")
+
+
+def test_extra_settings_are_a_condition_if_there_are_any() -> None:
+    words = "further session settings"
+    document = read().metadata
+
+    def told(name: str, extra: dict[str, Any], own: dict[str, Any]) -> dict[str, str]:
+        scripts = [script | {"extra": extra} for script in document["scripts"]]
+        targets = [target | {"session": own} for target in document["targets"]]
+        return conditions_of(*targets_of_plan(scripts=scripts, targets=targets))
+
+    assert words not in told("none", {}, {})
+    assert told("some", {"a": [1]}, {})[words] == '{"a": [1]}'
+    assert told("own", {"a": None}, {"extra": {"a": None}})["settings of the target"] == 'extra {"a": null}'
+
+
+def test_differing_conditions_are_reported_with_the_option_that_allows_them() -> None:
+    now = {"model": "a", "load: users": "7", "jitter buffer, ms": "60", "definitions": "2"}
+    then = {"model": "b", "load: users": "8", "jitter buffer, ms": "", "definitions": "1"}
+
+    assert list(differing_conditions(now, then).values()) == [
+        "model: a in this run, b in the baseline (--allow-different model)",
+        "users: 7 in this run, 8 in the baseline (--allow-different concurrency)",
+        "jitter buffer, ms: 60 in this run, unknown in the baseline (--allow-different pacing)",
+        "definitions: 2 in this run, 1 in the baseline",
+    ]
+    assert list(differing_conditions(now, then, ("model", "concurrency", "pacing")).values()) == [
+        "definitions: 2 in this run, 1 in the baseline"
+    ]
+    assert not differing_conditions(now, dict(now))
+
+
+def test_conditions_that_may_differ_are_named_and_definitions_may_not() -> None:
+    assert allowed(" model,region ,") == ("model", "region")
+    with pytest.raises(UsageError, match="did you mean model"):
+        allowed("models")
+    with pytest.raises(UsageError, match="cannot be compared"):
+        allowed("definitions")
+
+
+def test_the_list_of_baselines_shows_the_run_to_run_variation(tmp_path: Path) -> None:
+    for number, median_ms in enumerate((500.0, 600.0, 700.0)):
+        stored(tmp_path / "baselines", f"r{number}", replace(ENOUGH, median_ms=median_ms))
+    shelf = read_baselines(tmp_path / "baselines")
+    shown, listed = render_lines(describe_baselines(shelf)), render_lines([list_baselines(shelf)])
+    row = next(line.split() for line in shown.splitlines() if line.startswith("  ttfa p50"))
+
+    assert listed.startswith("voice_turns/sim  3 runs, newest 20 Nov 2026")
+    assert "provisional" in listed
+    assert row[3] == "ms"
+    assert 14 < float(row[4].removeprefix("±")) < 20  # the standard deviation of the logs of 500, 600 and 700 is 16.8 %
+
+
+TTFA = ("ttfa: med<+10%", "ttfa: p(95)<+20%")
+MANY = replace(ENOUGH, sessions=160, seconds=300, failed=0.0)
+
+
+BEGAN_NS, DAY_NS = 1_795_000_000_000_000_000, 86_400_000_000_000
+
+
+def store(folder: Path, count: int, **document: Any) -> Path:
+    """Store `count` runs as baselines, one per day."""
+    for number in range(count):
+        began = BEGAN_NS + number * DAY_NS
+        plan = replace(MANY, seed=100 + number)
+        stored(folder / "baselines", f"made-{number}", plan, **(document | {"started_utc_ns": began}))
+    return folder / "baselines"
+
+
+def set_quantiles(path: Path, metric: str, value: float) -> None:
+    """Replace all quantiles of a metric in a stored run by one value."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    for row in data["quantiles"]:
+        if row["metric"] == metric:
+            row["values"] = [value] * len(PS)
+    path.write_text(json.dumps(data), encoding="utf-8")
+
+
+def notices(found: CheckResult) -> str:
+    return " ".join(found.notices).replace("\u00a0", " ")
+
+
+def test_a_run_that_is_stored_several_times_counts_once(tmp_path: Path) -> None:
+    folder = store(tmp_path, 1)
+    place = folder / "voice_turns" / "sim"
+    for number in range(4):
+        shutil.copy(place / "made-0.json", place / f"copy-{number}.json")
+    found = check_of(read(MANY), thresholds(*TTFA), str(folder))
+
+    assert found.baseline == "1\u00a0stored run of sim"
+    assert all(item.provisional for item in found.thresholds)
+    assert notices(found).count(" belongs to made-0, which is stored already: ignored, because a run counts once.") == 4
+
+
+def test_a_run_is_excluded_from_its_own_baseline_with_a_notice(tmp_path: Path) -> None:
+    folder = store(tmp_path, 2)
+    made = read(replace(MANY, seed=100), run_id="made-0", started_utc_ns=BEGAN_NS)
+    found = check_of(made, thresholds(*TTFA), str(folder))
+
+    assert found.baseline == "1\u00a0stored run of sim"
+    assert "The checked run is itself stored in" in notices(found)
+
+
+def test_a_baseline_in_another_target_s_folder_is_ignored_with_a_notice(tmp_path: Path) -> None:
+    folder = store(tmp_path, 2)
+    path = folder / "voice_turns" / "sim" / "made-1.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"target": "sim"', '"target": "other"'), encoding="utf-8")
+    found = check_of(read(MANY), thresholds(*TTFA), str(folder))
+
+    assert found.baseline == "1\u00a0stored run of sim"
+    assert "made-1.json belongs to voice_turns/other, not to its folder: ignored." in notices(found)
+
+
+@pytest.mark.parametrize(
+    ("metric", "then", "word"),
+    [
+        ("stall_duration", (0, 0, 0, 0, 0), "equivalent"),
+        ("stall_duration", (300, 300, 300, 300, 300), "improved"),
+        ("stall_duration", (0, 300, 300, 300, 300), "not_regressed"),
+        ("ttfa", (0, 600, 600, 600, 600), "inconclusive"),
+        ("ttfa", (0, 0, 0, 0, 0), "inconclusive"),
+    ],
+)
+def test_zero_quantiles_are_compared_or_give_a_reason(
+    tmp_path: Path, metric: str, then: tuple[int, ...], word: str
+) -> None:
+    """Most replies never stall, so the median of `stall_duration` is 0 in most runs."""
+    folder = store(tmp_path, 5)
+    for path, value in zip(sorted(folder.rglob("*.json")), then, strict=True):
+        set_quantiles(path, metric, value)
+    (item,) = check_of(read(MANY), thresholds(f"{metric}: med<+20%"), str(folder)).thresholds
+
+    assert flat(item).verdict == word
+    assert (flat(item).value == 0) == (metric == "stall_duration")
+    if metric == "ttfa":
+        assert item.reason_text == "the value of the stored runs is 0, so there is no ratio"
+        assert interval_text(item) == "n/a"
+
+
+def test_a_run_that_drifted_has_provisional_verdicts_against_stored_runs(tmp_path: Path) -> None:
+    folder = str(store(tmp_path, 5))
+    steady, drifting = read(MANY), load_for_report(slowed(run(tmp_path / "drifting", MANY), 1.6))
+    first, second = (check_of(one, thresholds(*TTFA), folder) for one in (steady, drifting))
+
+    assert not any(item.provisional for item in first.thresholds)
+    assert all(item.provisional for item in second.thresholds)
+    assert "Drift of the steady phase is suspected, later half of the turns compared with the earlier half" in notices(
+        second
+    )
+    assert not any(one.startswith("Provisional") for one in second.notices)
+
+
+def test_a_common_drift_in_an_interleaved_run_does_not_make_verdicts_provisional(tmp_path: Path) -> None:
+    both = replace(MANY, sessions=320, targets=("before", "after"), paired=True)
+    found = check_of(slowed(run(tmp_path / "run", both), 1.6), thresholds(*TTFA))
+
+    assert not any("steady phase" in notice for notice in found.notices)
+    assert not next(item for item in found.thresholds if item.title == "ttfa p50").provisional
+
+
+def test_a_run_ended_by_interim_analyses_is_provisional_against_stored_runs(tmp_path: Path) -> None:
+    plan = planned({"ttfa": ["p(50)<+60%"]}, [40, 80])
+    found = check_of(read(MANY, sequential_plan=plan), thresholds(*TTFA), str(store(tmp_path, 5)))
+
+    assert all(item.provisional for item in found.thresholds)
+    assert "now was ended by interim analyses" in notices(found)

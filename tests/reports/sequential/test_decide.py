@@ -1,0 +1,618 @@
+"""The decision of a run folder with a plan: the counted pairs, the analysis that decides, and the files and texts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pyarrow as pa
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import UsageError
+from bench.run.folder import SCHEMAS
+from bench.run.spool import path_of
+from bench.run.worker_part import rows_of
+from reports.sequential.__main__ import analyse
+from reports.sequential.analysis import AnalysisSchedule, SequentialResult, run_analyses
+from reports.sequential.decide import analyse_pairs, decision_of, end_of
+from reports.sequential.decision import Decision, decision_sentence
+from reports.statistics.group_sequential import bound_distance, critical_values, distance
+from reports.statistics.interim import InterimStatistic, by_se, untestable
+from reports.statistics.verdicts import NOT_AFTER_HOLM, InconclusiveReason, too_few
+from reports.strata import Stratum
+from rtbench.cli.verdicts import OnInconclusive, check
+from tests.docs.schemas import schemas
+from tests.reports import synthetic
+from tests.reports.edited import Row, edit
+from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned, planned_run
+from tests.reports.shared import frames_of
+from tests.reports.synthetic import Plan
+
+SCHEMA = schemas()["decision"]
+
+
+def decided(gates: dict[str, list[str]], plan: Plan = TWO, **changes: Any) -> Decision:
+    """Return the decision of a loaded run. All tests with the same plan share the run's rows."""
+    return decision_of(frames_of(plan, **(synthetic.target_keys(plan) | {"sequential_plan": planned(gates)} | changes)))
+
+
+def without(pair: int, target: str = "west") -> Callable[[int, Row], Row | None]:
+    """Return a change that removes one session of a pair, as if it had not ended."""
+    return lambda _, row: None if (row["pair"], row["target"]) == (pair, target) else row
+
+
+def analysed_pairs(decision: Decision) -> list[int]:
+    return [analysis.pairs for analysis in decision.result.analyses]
+
+
+RUNNING, ENDED = {"state": "running"}, dict[str, Any]()
+
+
+def changed(change: dict[str, Any], of: Callable[[Row], bool]) -> Callable[[int, Row], Row | None]:
+    return lambda _, row: row | (change if of(row) else {})
+
+
+COUNTED: dict[str, tuple[dict[str, list[str]], dict[str, Any], Callable[[int, Row], Row | None], int, list[int]]] = {
+    # (primary metrics, changes to run.json, change to sessions, pairs that count, interim analyses that are done)
+    **{f"an analysis waits for its slowest pair, {slow}": (TIGHT, RUNNING, without(slow), slow, [])
+       for slow in (0, 17, 39)},
+    "later analyses wait and earlier ones take place": (UNDECIDED, RUNNING, without(41, "east"), 41, [40]),
+    "an analysis waits for a call that continues in another session":
+        (TIGHT, RUNNING, changed({"renewed": True}, lambda row: (row["pair"], row["target"]) == (5, "west")), 5, []),
+    "an analysis waits for several incomplete pairs":
+        (TIGHT, RUNNING, lambda _, row: None if row["pair"] == 5 else row, 5, []),
+    "a pair that never started is skipped when the run has ended":
+        (UNDECIDED, ENDED, lambda _, row: None if row["pair"] == 5 else row, 119, [40, 80]),
+    "the analyses end at a pair with one session at the run's end": (UNDECIDED, ENDED, without(50), 50, [40]),
+    "the analyses end at a pair that the run's end cut":
+        (UNDECIDED, ENDED, changed({"outcome": "unfinished"}, lambda row: row["pair"] == 50), 50, [40]),
+    "pairs of the warm-up are not counted":
+        (UNDECIDED, RUNNING, changed({"phase": "warmup"}, lambda row: row["pair"] < 30), 90, [40, 80]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("gates", "document", "change", "pairs", "done"), COUNTED.values(), ids=COUNTED)
+def test_an_interim_analysis_takes_place_when_its_pairs_are_complete(
+    tmp_path: Path, gates: Any, document: dict[str, Any], change: Any, pairs: int, done: list[int]
+) -> None:
+    found = analyse_pairs(edit(planned_run(tmp_path, gates, **document), "sessions", change))
+
+    assert (found.pairs, analysed_pairs(found)) == (pairs, done)
+    if document == RUNNING:
+        assert (found.stopped, found.exit_status) == (False, 3)
+        assert done or "No interim analysis yet" in decision_sentence(found)
+
+
+def test_an_interim_analysis_uses_the_first_pairs_by_number(tmp_path: Path) -> None:
+    whole = decided(UNDECIDED)
+    part = planned_run(tmp_path / "part", UNDECIDED, state="running")
+    found = analyse_pairs(edit(part, "sessions", lambda _, row: None if 40 <= row["pair"] < 100 else row))
+
+    assert analysed_pairs(found) == [40]
+    assert found.result.analyses[0].statistics[0].z == whole.result.analyses[0].statistics[0].z
+
+
+def test_a_growing_spool_is_analysed(tmp_path: Path) -> None:
+    folder = planned_run(tmp_path, UNDECIDED, state="running")
+    (folder / "spool").mkdir()
+    for name, table in synthetic.rows(TWO).items():
+        (folder / f"{name}.parquet").unlink()
+        with pa.ipc.new_stream(path_of(folder, 0, rows_of(name)), SCHEMAS[name]) as stream:
+            stream.write_table(table)
+
+    assert analysed_pairs(analyse_pairs(folder)) == analysed_pairs(decided(UNDECIDED))
+
+
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({"state": "running"}, ""),
+        ({"state": "closing"}, ""),
+        ({"state": "killed"}, "by hand"),
+        ({"stop_reason": "interrupted"}, "by hand"),
+        ({"stop_reason": "its time was over, or its users were stopped"}, "blind"),
+        ({"stop_reason": "all sessions are done"}, "blind"),
+    ],
+)
+def test_the_end_of_a_run_is_known_from_its_document(changes: dict[str, Any], end: str) -> None:
+    assert end_of({"state": "ended", "stop_reason": ""} | changes) == end
+
+
+def test_a_run_ended_by_its_budget_makes_its_last_analysis_the_final_one() -> None:
+    plan = planned(UNDECIDED, pairs=400, analyses=[100, 200, 300, 400])
+    budget = decided({}, stop_reason="the budget is spent", sequential_plan=plan)
+    hand = decided({}, stop_reason="interrupted", sequential_plan=plan)
+
+    assert analysed_pairs(budget) == analysed_pairs(hand) == [100]
+    assert (budget.result.reason, hand.result.reason) == ("final_analysis", "stopped_by_user")
+    assert budget.result.analyses[0].c == pytest.approx(1.645, abs=0.001)
+    assert hand.result.analyses[0].c > 2.7
+    assert "The run ended at 120 of 400 pairs" in decision_sentence(budget)
+
+
+def test_a_run_that_ended_before_its_first_interim_analysis_is_inconclusive() -> None:
+    found = decided(TIGHT, stop_reason="the budget is spent", sequential_plan=planned(TIGHT, analyses=[121], pairs=121))
+
+    assert (found.stopped, found.exit_status) == (True, 3)
+    assert "ended before its first interim analysis, with 120 of 121 pairs" in decision_sentence(found)
+
+
+EMPTY = Plan(sessions=0, targets=("east", "west"), paired=True)
+LATE = "the load generator was overloaded for 12 pairs in a row"
+INVALID: dict[str, tuple[dict[str, list[str]], Plan, dict[str, Any], str]] = {
+    # (primary metrics, plan of the run, changes to run.json, part of the sentence)
+    "an invalid run": (LOOSE, TWO, {"validity": {"status": "invalid"}}, "INVALID"),
+    "a run without a verdict": (LOOSE, TWO, {"validity": {"status": "no_verdict"}}, "no verdict"),
+    "a run without sessions": (LOOSE, EMPTY, {},
+                               "Do not use these results: no pair of sessions ended"),
+    "throttled targets": ({"failure_rate": ["rate<+50pt"]}, replace(TWO, failed=0.1), {}, "were throttled"),
+    "a run that was stopped, whatever its verdict":
+        (UNDECIDED, TWO, {"aborted_because": LATE}, f"Do not use these results: {LATE}."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("gates", "plan", "document", "sentence"), INVALID.values(), ids=INVALID)
+def test_a_run_without_usable_results_is_invalid(
+    gates: dict[str, list[str]], plan: Plan, document: dict[str, Any], sentence: str
+) -> None:
+    found = decided(gates, plan, **document)
+
+    assert (found.stopped, found.exit_status) == (True, 4)
+    assert decision_sentence(found) == sentence if sentence.endswith("row") else sentence in decision_sentence(found)
+
+
+def throttling(folder: Path, after: int, before: int = 120) -> Path:
+    """Throttle the candidate's turns in some pairs. Return the folder."""
+    chosen = lambda row: row["target"] == "west" and after <= row["pair"] < before  # noqa: E731
+    return edit(folder, "turns", lambda _, row: row | ({"outcome": "throttled:response"} if chosen(row) else {}))
+
+
+def test_an_interim_analysis_of_a_throttled_run_ends_the_run_at_once(tmp_path: Path) -> None:
+    folder = throttling(planned_run(tmp_path, UNDECIDED, state="running", validity=None), 30, 33)
+    found = analyse_pairs(folder)
+    written = json.loads((folder / "decision.json").read_text())
+
+    assert (analysed_pairs(found), found.stopped, found.exit_status) == ([40], True, 4)
+    assert (written["stopped"], written["reason"], written["exit_status"]) == (True, "invalid", 4)
+    assert decision_sentence(found).startswith("Do not use these results: west: ")
+    assert decision_sentence(found).endswith(" Stopped at interim analysis\u00a01 of 3, 40\u00a0pairs.")
+    jsonschema.validate(written, SCHEMA)
+
+
+def test_a_run_that_an_interim_analysis_found_invalid_stays_invalid(tmp_path: Path) -> None:
+    """Five turns of the candidate are throttled.
+
+    They are 1.25 % of its turns at the first analysis, and 0.4 % of all its turns.
+    """
+    chosen = lambda row: (row["target"], row["turn"]) == ("west", 1) and row["pair"] < 5  # noqa: E731
+    throttled = {"outcome": "throttled:response"}
+    found = analyse_pairs(
+        edit(planned_run(tmp_path, UNDECIDED), "turns", lambda _, row: row | (throttled if chosen(row) else {}))
+    )
+
+    assert (found.result.reason, found.exit_status, analysed_pairs(found)) == ("invalid", 4, [40])
+
+
+def test_throttling_after_the_decision_is_found_at_the_end(tmp_path: Path) -> None:
+    found = analyse_pairs(throttling(planned_run(tmp_path, LOOSE), 100))
+
+    assert (found.result.reason, found.exit_status) == ("not_regressed", 4)
+    assert "Stopped at" not in decision_sentence(found)
+
+
+def test_different_workloads_end_the_run_at_the_first_interim_analysis() -> None:
+    scripts = [{"name": "talk", "target": name, "digest": f"sha256:{name}"} for name in TWO.targets]
+    found = decided(UNDECIDED, state="running", validity=None, scripts=scripts)
+
+    assert (analysed_pairs(found), found.exit_status) == ([40], 4)
+    assert "script and audio" in decision_sentence(found)
+
+
+def test_an_unfinished_run_is_not_invalid_because_its_validity_was_not_checked_yet() -> None:
+    found = decided(LOOSE, state="running", validity=None)
+
+    assert (found.result.reason, found.exit_status, found.invalid) == ("not_regressed", 0, ())
+
+
+@pytest.mark.parametrize(("target", "why"), [("east", "east is the baseline"), ("north", "there is no target north")])
+def test_a_primary_metric_for_another_target_than_the_candidate_is_refused(target: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        decided({f"ttfa{{target:{target}}}": ["p(50)<+60%"]})
+
+
+def test_degrees_of_freedom_count_only_pairs_with_a_value(tmp_path: Path) -> None:
+    folder = edit(planned_run(tmp_path, UNDECIDED), "turns", lambda _, row: row if row["pair"] >= 10 else None)
+
+    assert analyse_pairs(folder).result.analyses[0].statistics[0].df == 29
+
+
+def test_primary_metrics_may_be_means_or_higher_is_better() -> None:
+    found = decided({"audio_speed": ["avg>-20%", "p(50)>-20%"]})
+
+    assert (found.exit_status, [gate.name for gate in found.primary_metrics]) == (
+        0,
+        ["audio_speed mean", "audio_speed p50"],
+    )
+    assert all(abs(ruling.d) < 0.05 and ruling.low < ruling.d < ruling.high for ruling in found.result.decisions)
+
+
+def test_turns_of_two_instants_are_two_primary_metrics() -> None:
+    found = decided({"ttfa": ["p(50)<+60%"]}, Plan(**(vars(TWO) | {"kinds": ("vad", "typed")})))
+
+    assert [gate.stratum for gate in found.primary_metrics] == [Stratum("speech_end"), Stratum("request_sent")]
+
+
+def test_the_load_process_learns_whether_the_run_may_end(tmp_path: Path) -> None:
+    answer = analyse(str(planned_run(tmp_path, TIGHT)))
+
+    assert (answer["stopped"], answer["pairs"]) == (True, 40 * answer["analysis"])
+    assert answer["sentence"].startswith("west is slower than east")
+
+
+def test_an_undecided_unfinished_run_is_inconclusive_despite_on_inconclusive(tmp_path: Path) -> None:
+    waiting = edit(
+        planned_run(tmp_path, UNDECIDED, state="running", validity=None), "sessions", lambda _, row: first(50, row)
+    )
+
+    assert analyse_pairs(waiting).result.reason == "pending"
+    assert exit_status(waiting) == exit_status(waiting, on_inconclusive=OnInconclusive.PASS) == 3
+
+
+def first(pairs: int, row: Row) -> Row | None:
+    return row if row["pair"] < pairs else None
+
+
+def exit_status(folder: Path, **options: Any) -> int:
+    """Return the exit status of `rtbench check`."""
+    try:
+        check(str(folder), **options)
+    except typer.Exit as exited:
+        return exited.exit_code
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"sequential_plan": None}, "start a run with --until-decided"),
+        ({"interleaved": False}, "is not an interleaved run of two targets"),
+        ({"sequential_plan": {"pairs": 5}}, "cannot be read"),
+        ({"sequential_plan": planned(LOOSE, analyses=[40, 30])}, "its interim analyses must increase"),
+        ({"sequential_plan": planned({})}, "has no gates"),
+        ({"sequential_plan": planned(LOOSE, spending="pocock")}, "supports only a t\\^2"),
+        ({"sequential_plan": planned({"ttfa": ["p(95)<800"]})}, "is not relative"),
+        ({"sequential_plan": planned({"ttfb": ["p(95)<+20%"]})}, "there is no metric"),
+    ],
+)
+def test_a_plan_that_cannot_be_followed_is_refused_in_one_line(changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UsageError, match=problem) as raised:
+        decided(LOOSE, **changes)
+
+    assert "\n" not in str(raised.value)
+
+
+def test_a_margin_of_two_parts_must_be_exceeded_in_both() -> None:
+    found = decided({"ttfa": ["p(50)<+5% and +400ms"]})
+
+    assert found.exit_status == 0  # 13 % slower, but only by 80 ms
+    assert "margin of 5 % and 400 ms" in decision_sentence(found).replace("\u00a0", " ")
+
+
+def test_a_duplicated_primary_metric_is_computed_once_and_counted_twice() -> None:
+    found = decided({"ttfa": ["p(50)<+60%", "med<+60%"]})
+
+    assert [ruling.verdict for ruling in found.result.decisions] == ["not_regressed"] * 2
+    assert found.result.analyses[0].statistics[0] is found.result.analyses[0].statistics[1]
+
+
+SIZES = tuple(range(50, 550, 50))
+MARGIN = 0.1
+DF = 10_000_000
+"""The degrees of freedom. With this large number t is normal, and z is the excess in standard errors."""
+
+
+def at(z: float, *, se: float = 0.05, better: int = 1) -> InterimStatistic:
+    """Return a statistic that exceeds its margin of 0.1 by `z` standard errors."""
+    excess = z * se
+    return by_se(better * (MARGIN + excess), excess, se, DF, better)
+
+
+def course(
+    statistics: Sequence[Sequence[InterimStatistic]], *, end: str = "", sizes: tuple[int, ...] = SIZES
+) -> SequentialResult:
+    schedule = AnalysisSchedule(sizes[-1], sizes, len(statistics[0]))
+    return run_analyses(schedule, lambda pairs: statistics[sizes.index(pairs)], len(statistics), end)  # type: ignore[arg-type]
+
+
+def critical(k: int, gates: int = 1) -> float:
+    """Return the critical value of interim analysis `k`, counted from 1."""
+    return critical_values([size / 500 for size in SIZES], 0.05 / gates)[k - 1]
+
+
+def test_a_statistic_far_beyond_its_margin_ends_the_run_at_once() -> None:
+    found = course([[at(4.0), at(0.0)], [at(9.0), at(9.0)]])
+
+    assert (found.reason, len(found.analyses), found.stopped) == ("regressed", 1, True)
+    assert [ruling.verdict for ruling in found.decisions] == ["regressed", "inconclusive"]
+
+
+def test_the_first_regressed_metric_must_reach_the_bound_of_all_metrics() -> None:
+    between = (critical(1) + critical(1, 3)) / 2
+    found = course([[at(between), at(0.0), at(0.0)]], end="by hand")
+
+    assert found.reason == "stopped_by_user"
+    assert found.decisions[0].reason == NOT_AFTER_HOLM
+
+
+def test_further_regressed_metrics_follow_from_holm_s_step_down() -> None:
+    second, third = critical(1, 2) + 0.01, critical(1) - 0.01
+    found = course([[at(third), at(second), at(5.0)]])
+
+    assert [ruling.verdict for ruling in found.decisions] == ["inconclusive", "regressed", "regressed"]
+
+
+def test_the_corrected_estimate_of_a_regressed_metric_uses_the_bound_of_all_metrics() -> None:
+    """With three primary metrics, the correction uses the bound of all three.
+
+    This bound is larger than the bound of one metric.
+    """
+    z, shares = critical(2, 3) + 0.1, [0.1, 0.2]
+    found = course([[at(1.0), at(0.0), at(0.0)], [at(z), at(0.0), at(0.0)]])
+    (regressed, *_) = found.decisions
+    family, alone = ([critical(k, gates) for k in (1, 2)] for gates in (3, 1))
+
+    assert regressed.verdict == "regressed"
+    assert regressed.corrected == pytest.approx(MARGIN + distance(z, 0.05, shares, family))
+    assert regressed.corrected > MARGIN + distance(z, 0.05, shares, alone) + 1e-4
+
+
+def test_a_run_passes_when_every_metric_has_passed_at_any_analysis() -> None:
+    found = course([[at(-3.5), at(-1.0)], [at(-1.0), at(-3.5)]])
+
+    assert (found.reason, len(found.analyses)) == ("not_regressed", 2)
+    assert [ruling.analysis for ruling in found.decisions] == [0, 1]
+    assert found.analyses[1].statistics[0].z == pytest.approx(-1.0)
+
+
+def test_a_metric_that_passed_may_regress_at_a_later_analysis() -> None:
+    found = course([[at(-3.5), at(0.0)], [at(6.0), at(0.0)]])
+
+    assert found.reason == "regressed"
+    assert (found.decisions[0].verdict, found.decisions[0].analysis) == ("regressed", 1)
+
+
+@pytest.mark.parametrize("z", [9.0, 0.0, -9.0])
+def test_an_interim_analysis_of_an_invalid_comparison_ends_the_run(z: float) -> None:
+    asked: list[int] = []
+
+    def unfit(pairs: int) -> bool:
+        asked.append(pairs)
+        return pairs == 100
+
+    found = run_analyses(
+        AnalysisSchedule(500, SIZES, 1), lambda pairs: [at(z if pairs == 100 else 0.0)], 3, unfit=unfit
+    )
+
+    assert (found.reason, found.stopped, [analysis.pairs for analysis in found.analyses]) == (
+        "invalid",
+        True,
+        [50, 100],
+    )
+    assert asked == [50, 100]
+
+
+def test_a_decided_run_is_not_analysed_again() -> None:
+    assert (
+        run_analyses(AnalysisSchedule(500, SIZES, 1), lambda _: [at(9.0)], 3, unfit=lambda pairs: pairs > 50).reason
+        == "regressed"
+    )
+
+
+def test_a_run_continues_while_nothing_is_decided() -> None:
+    found = course([[at(0.0)], [at(-1.5)]])
+
+    assert (found.reason, found.stopped) == ("pending", False)
+    assert course_of_nothing().reason == "pending"
+
+
+def course_of_nothing(end: str = "") -> SequentialResult:
+    return run_analyses(AnalysisSchedule(500, SIZES, 1), lambda pairs: [], 0, end)  # type: ignore[arg-type]
+
+
+def test_a_run_that_ended_before_its_first_analysis_has_the_reason_no_analysis() -> None:
+    assert course_of_nothing("blind").reason == "no_analysis"
+    assert course_of_nothing("blind").stopped
+
+
+def test_a_run_stops_for_futility_if_it_would_stay_inconclusive() -> None:
+    found = course([[at(0.0)] for _ in range(9)])
+
+    assert found.reason == "futility"
+    assert 2 <= len(found.analyses) < 9
+    assert found.decisions[0].reason == InconclusiveReason("would_stay_inconclusive", needed=500)
+
+
+def test_a_metric_that_cannot_be_tested_yet_does_not_end_the_run() -> None:
+    few = untestable(too_few("turn", 400, (100, 100), p=0.95))
+    found = course([[at(-5.0), few]] * 4)
+
+    assert found.reason == "pending"
+    assert found.decisions[1].verdict == "inconclusive"
+    assert found.decisions[1].reason == few.untested
+    assert math.isinf(found.decisions[1].low)
+
+
+def test_the_last_analysis_is_final() -> None:
+    found = course([[at(-1.0)], [at(-1.5)]], sizes=(250, 500))
+
+    assert (found.reason, found.decisions[0].verdict) == ("final_analysis", "inconclusive")
+
+
+def test_an_end_independent_of_the_data_gives_the_last_analysis_the_remaining_error() -> None:
+    near = [[at(0.0)], [at(-0.5)], [at(-1.9)]]
+
+    assert course(near).reason == "pending"
+    assert course(near, end="by hand").reason == "stopped_by_user"
+    assert course(near, end="blind").reason == "not_regressed"
+
+
+def test_a_run_stopped_for_futility_gains_no_error_at_its_end() -> None:
+    statistics = [[at(-1.0)], [at(-0.6)], [at(-0.2)]]
+    while course(statistics).reason == "pending":
+        statistics.append([at(0.0)])
+
+    assert course(statistics).reason == "futility"
+    assert course(statistics, end="blind") == course(statistics)
+
+
+@pytest.mark.parametrize("better", [1, -1])
+@pytest.mark.parametrize("seed", range(20))
+def test_the_printed_interval_agrees_with_the_verdict(seed: int, better: int) -> None:
+    drift = np.random.default_rng(seed).normal(0, 6)
+    steps = np.random.default_rng([seed, 1]).normal(drift / 10, math.sqrt(0.1), 10)
+    z = np.cumsum(steps) / np.sqrt(np.arange(1, 11) / 10)
+    found = course([[at(float(one), better=better)] for one in z]).decisions[0]
+    bad_side = found.low if better == 1 else -found.high
+    good_side = found.high if better == 1 else -found.low
+
+    assert (found.verdict == "regressed") == (bad_side > MARGIN)
+    assert (found.verdict == "not_regressed") == (good_side < MARGIN)
+    assert found.low <= found.d <= found.high
+    assert found.low <= found.corrected <= found.high
+
+
+@given(st.floats(-5, 5), st.floats(0.001, 2), st.integers(19, 400), st.sampled_from([1, -1]))
+def test_at_the_first_analysis_the_estimate_is_not_corrected(d: float, se: float, df: int, better: int) -> None:
+    found = run_analyses(AnalysisSchedule(500, SIZES, 1), lambda _: [by_se(d, better * d - MARGIN, se, df, better)], 1)
+
+    assert found.decisions[0].corrected == pytest.approx(d, abs=1e-9)
+
+
+def test_the_estimate_of_a_first_analysis_of_twenty_pairs_is_not_corrected() -> None:
+    """With few pairs the t distribution is wider than the normal one.
+
+    So the normal deviate of t is not the distance in standard errors.
+    """
+    double, margin = math.log(2.0), math.log(1.1)
+    found = run_analyses(
+        AnalysisSchedule(200, (20, 200), 1), lambda _: [by_se(double, double - margin, 0.08, 19)], 1
+    ).decisions[0]
+
+    assert found.verdict == "regressed"
+    assert math.expm1(found.corrected) == pytest.approx(1.0)
+
+
+def test_a_rate_that_passes_by_a_wider_bound_than_its_standard_error_is_not_corrected() -> None:
+    waits = by_se(0.0, -0.01, 0.002, DF)
+    rate = InterimStatistic(0.0, -0.01, 0.002, DF, lambda c: -0.01 + 0.004 * c)
+    open_ = [by_se(0.0, -0.01, 0.01, DF)]
+    moved, uncorrected = (course([open_, open_, [one]], sizes=(50, 100, 150)).decisions[0] for one in (waits, rate))
+
+    assert (moved.verdict, uncorrected.verdict) == ("not_regressed", "not_regressed")
+    assert moved.corrected > 0.0
+    assert uncorrected.corrected == 0.0
+
+
+@given(
+    st.lists(st.floats(-9, 9), min_size=1, max_size=10),
+    st.floats(0.001, 1),
+    st.integers(19, 400),
+    st.sampled_from([1, -1]),
+    st.sampled_from(["", "blind", "by hand"]),
+)
+def test_a_corrected_estimate_is_within_its_interval(
+    excesses: list[float], se: float, df: int, better: int, end: str
+) -> None:
+    """The excesses are in standard errors. Their sequence may be very unlikely."""
+    seen = [[by_se(better * (MARGIN + one * se), one * se, se, df, better)] for one in excesses]
+    found = course(seen, end=end).decisions[0]
+
+    assert found.low - 1e-9 <= found.corrected <= found.high + 1e-9
+
+
+@pytest.mark.parametrize("drift", [-6.0, -3.0, 0.0, 3.0, 6.0])
+def test_half_of_the_corrected_estimates_exceed_the_truth_with_estimated_errors(drift: float) -> None:
+    """Each analysis adds 25 pairs and estimates the standard error.
+
+    The tolerance of 30 is three standard errors of 400 coin tosses.
+    """
+    rng, sizes, above = np.random.default_rng(11), (25, 50, 75, 100), 0
+    for _ in range(400):
+        pairs = rng.normal(drift / 10, 1, 100)
+
+        def see(size: int, pairs: object = pairs) -> list[InterimStatistic]:
+            mine = np.asarray(pairs)[:size]
+            excess, se = float(mine.mean()), float(mine.std(ddof=1)) / math.sqrt(size)
+            return [by_se(MARGIN + excess, excess, se, size - 1)]
+
+        above += run_analyses(AnalysisSchedule(100, sizes, 1), see, 4).decisions[0].corrected > MARGIN + drift / 10
+
+    assert abs(above - 200) <= 30
+
+
+def test_a_metric_exactly_on_its_margin_does_not_pass() -> None:
+    on_it = InterimStatistic(0.1, 0.0, 0.0, 49.0, lambda c: 0.0)
+
+    assert course([[on_it]]).reason != "not_regressed"
+
+
+def test_a_rate_that_can_no_longer_pass_stops_for_futility_even_without_failures() -> None:
+    """Without a failure the standard error is 0.
+
+    With 50 pairs, the bound at even odds is up to 1.4 %; the margin is 1 point.
+    """
+    none = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: 1 - 0.5 ** ((1 + c) / 50) - 0.01)
+
+    found = course([[none]], sizes=(50, 100))
+    assert (found.reason, found.decisions[0].verdict) == ("futility", "inconclusive")
+    assert course([[none]]).reason == "pending"
+
+
+def test_the_upper_bound_of_a_rate_decides_whether_it_passes() -> None:
+    few = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: 0.002)
+    enough = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: -0.002)
+
+    assert course([[few]]).reason == "pending"
+    found = course([[few], [enough]])
+    assert found.reason == "not_regressed"
+    assert (found.decisions[0].low, found.decisions[0].high) == pytest.approx((0.0, 0.008))
+    assert found.decisions[0].corrected == 0.0
+
+
+def test_bounds_use_the_critical_value_of_their_analysis() -> None:
+    found = course([[at(-1.0)], [at(-3.2)]])
+    half = bound_distance(critical(2), DF) * 0.05
+
+    assert found.decisions[0].high == pytest.approx(MARGIN - 3.2 * 0.05 + half)
+    assert found.decisions[0].corrected > found.decisions[0].d  # towards the margin
+
+
+def test_a_drift_of_one_target_prevents_futility_and_makes_the_analysis_provisional() -> None:
+    drifting = replace(at(0.0), order="drift")
+    found = course([[drifting] for _ in range(9)])
+
+    assert (found.reason, len(found.analyses)) == ("pending", 9)
+    assert found.decisions[0].provisional
+    assert course([[drifting], [at(9.0)]]).decisions[0].provisional
+    assert not course([[at(9.0)]]).decisions[0].provisional
+
+
+def test_failures_of_only_one_target_fail_the_run(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    chosen = lambda row: row["target"] == "west" and rng.random() < 0.15  # noqa: E731
+    folder = planned_run(tmp_path, {"failure_rate": ["rate<+1pt"]})
+    found = analyse_pairs(
+        edit(folder, "turns", lambda _, row: row | ({"outcome": "error:server"} if chosen(row) else {}))
+    )
+
+    assert (found.exit_status, found.used) == (1, 40)
+    assert decision_sentence(found).startswith("west is worse than east: 1")
