@@ -99,12 +99,12 @@ class LoadStep(msgspec.Struct, frozen=True):
     @property
     def worst_p99_ms(self) -> float | None:
         """The p99 of the metric with the largest error; None if no turn could be compared."""
-        return max((spread.p99 for spread in self.errors.values()), default=None)
+        return max((percentiles.p99 for percentiles in self.errors.values()), default=None)
 
     @property
     def fewest(self) -> int:
         """The number of compared turns of the metric that has the fewest."""
-        return min((spread.n for spread in self.errors.values()), default=0)
+        return min((percentiles.n for percentiles in self.errors.values()), default=0)
 
 
 class TrustedLoad(msgspec.Struct, frozen=True):
@@ -160,7 +160,7 @@ def _cores() -> str:
 
 
 def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    return [words for name, words in CHANGES.items() if was.get(name) != now.get(name)]
+    return [text for name, text in CHANGES.items() if was.get(name) != now.get(name)]
 
 
 def state_folder(environ: Mapping[str, str]) -> Path | None:
@@ -177,10 +177,10 @@ def file_name(*, tls: bool, kernel: str = "", agent: str | None = None) -> str:
     The name contains all that a calibration depends on, because several machines may share a home folder.
     """
     facts = host()
-    parts = (facts["cpu"] or facts["machine"], _cores(), facts["kernel"])
-    cpu, cores, own = (re.sub(r"[^A-Za-z0-9.-]+", "_", part).strip("_")[:MAX_LETTERS] for part in parts)
-    way = "".join(f"-{part}" for part in (agent, "tls" if tls else "") if part)
-    return f"calibration-{cpu}-{cores}-{kernel or own}{way}.json"
+    values = (facts["cpu"] or facts["machine"], _cores(), facts["kernel"])
+    cpu, cores, own_kernel = (re.sub(r"[^A-Za-z0-9.-]+", "_", value).strip("_")[:MAX_LETTERS] for value in values)
+    suffix = "".join(f"-{value}" for value in (agent, "tls" if tls else "") if value)
+    return f"calibration-{cpu}-{cores}-{kernel or own_kernel}{suffix}.json"
 
 
 def writable(folder: Path | None) -> Path:
@@ -222,16 +222,18 @@ def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, 
     if folder is None:
         return None
     agent = kind if kind in AGENTS else None
-    for made in (tls, not tls):
-        own = file_name(tls=made, agent=agent)
-        others = folder.glob(file_name(tls=made, kernel="*"))  # of this machine with other kernels, the newest first
-        found = [(path.name, load_calibration(path)) for path in (folder / own, *others)]
-        fits = [(name, c) for name, c in found if c is not None and c.tls is made and kind in c.trusted]
-        if not fits:
+    for with_tls in (tls, not tls):
+        own_name = file_name(tls=with_tls, agent=agent)
+        others = folder.glob(
+            file_name(tls=with_tls, kernel="*")
+        )  # of this machine with other kernels, the newest first
+        calibrations = [(path.name, load_calibration(path)) for path in (folder / own_name, *others)]
+        matches = [(name, c) for name, c in calibrations if c is not None and c.tls is with_tls and kind in c.trusted]
+        if not matches:
             continue
-        name, calibration = max(fits, key=lambda fit: (fit[0] == own, fit[1].date_utc))
+        name, calibration = max(matches, key=lambda match: (match[0] == own_name, match[1].date_utc))
         trusted, exact = calibration.trusted[kind], calibration.exact.get(kind)
-        other_way = [] if made == tls else ["over TLS" if made else "without TLS"]
+        tls_change = [] if with_tls == tls else ["over TLS" if with_tls else "without TLS"]
         return {
             "date": calibration.date_utc,
             "kind": kind,
@@ -240,9 +242,9 @@ def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, 
             "events_per_s": max(load.events_per_s for load in calibration.trusted.values()),
             "exact_sessions": exact.sessions if exact else 0,
             "ended": calibration.ended.get(kind, ""),
-            "tls": made,
+            "tls": with_tls,
             "file": name,
-            "stale": [*changes(calibration.machine, machine()), *other_way],
+            "stale": [*changes(calibration.machine, machine()), *tls_change],
         }
     return None
 

@@ -91,13 +91,13 @@ class EventLog:
             self._guarded(self._file.close)
             self._file = None
 
-    def _guarded(self, work: Callable[[], object]) -> None:
+    def _guarded(self, action: Callable[[], object]) -> None:
         try:
-            work()
+            action()
         except Exception as error:  # after any failure the session continues; the log ends here, with a message
             if self.error is None:
-                words = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-                self.error = f"cannot write {self.path}: {words}; this event log ends here"
+                error_text = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+                self.error = f"cannot write {self.path}: {error_text}; this event log ends here"
                 print(f"rtbench: {self.error}", file=sys.stderr)
 
 
@@ -143,31 +143,35 @@ class LoggedTimeline(Timeline):
         log.write(LogHeader(schema=SCHEMA_VERSION, tool=tool_version(), about=about, **msgspec.structs.asdict(start)))
         log.flush()  # so that the file is a valid event log even if the process is killed
 
-    def apply(self, told: inputs.AnyInput) -> None:
-        self._log.write(self._line(told))
-        if isinstance(told, inputs.TurnsDelivered):
+    def apply(self, session_input: inputs.AnyInput) -> None:
+        self._log.write(self._line(session_input))
+        if isinstance(session_input, inputs.TurnsDelivered):
             self._log.flush()
-        super().apply(told)
+        super().apply(session_input)
 
-    def _line(self, told: inputs.AnyInput) -> inputs.AnyInput:
+    def _line(self, session_input: inputs.AnyInput) -> inputs.AnyInput:
         """Return the form of an input for the log: without secrets, and with the content of the sent message."""
         hide = self._log.redact
-        match told:
+        match session_input:
             case inputs.Connected():
-                shown = {name: hide(value) for name, value in told.headers.items() if name not in HIDDEN_HEADERS}
+                headers = {
+                    name: hide(value) for name, value in session_input.headers.items() if name not in HIDDEN_HEADERS
+                }
                 # mapping proxies cannot be encoded
-                instants, errors_ns = dict(told.instants), dict(told.uncertainties_ns)
-                return msgspec.structs.replace(told, instants=instants, headers=shown, uncertainties_ns=errors_ns)
+                instants, uncertainties_ns = dict(session_input.instants), dict(session_input.uncertainties_ns)
+                return msgspec.structs.replace(
+                    session_input, instants=instants, headers=headers, uncertainties_ns=uncertainties_ns
+                )
             case inputs.Sent():
                 message, self._log.outgoing = self._log.outgoing, NO_MESSAGE
                 event = sent_event(message, self._dialect, hide, record_audio=self._log.record_audio)
-                return msgspec.structs.replace(told, instants=dict(told.instants), event=event)
+                return msgspec.structs.replace(session_input, instants=dict(session_input.instants), event=event)
             case inputs.SessionFailed():
-                return msgspec.structs.replace(told, detail=hide(told.detail))
+                return msgspec.structs.replace(session_input, detail=hide(session_input.detail))
             case inputs.ConnectionClosed():
-                return msgspec.structs.replace(told, reason=hide(told.reason))
+                return msgspec.structs.replace(session_input, reason=hide(session_input.reason))
             case _:
-                return told
+                return session_input
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> None:
         events = self.detect_replies(events, message.arrival)
@@ -181,18 +185,24 @@ class LoggedTimeline(Timeline):
         super().received_deltas(deltas)
 
     def _received_line(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> LoggedMessage:
-        log, (at_ns, error_ns, kernel) = self._log, message.arrival
+        log, (at_ns, uncertainty_ns, kernel) = self._log, message.arrival
         if unreadable := [event.reason for event in events if event.kind is EventKind.MALFORMED]:
             text = log.redact(message.data.decode("utf-8", "replace"))[:QUOTED]
             return LoggedMessage(
-                at_ns, message.wire_bytes, error_ns, kernel, unreadable=log.redact(unreadable[0]), text=text
+                at_ns, message.wire_bytes, uncertainty_ns, kernel, unreadable=log.redact(unreadable[0]), text=text
             )
-        shown = received_events(events, message.data, self._dialect, log.redact, record_audio=log.record_audio)
+        raw_event = received_events(events, message.data, self._dialect, log.redact, record_audio=log.record_audio)
         with_audio = next((event for event in events if event.kind in WITH_AUDIO), None)
-        cut = None if log.record_audio or with_audio is None else strip_audio(with_audio, self._format)
+        stripped_audio = None if log.record_audio or with_audio is None else strip_audio(with_audio, self._format)
         unknown = next((event.name for event in events if is_unknown_of_agent(event, self._dialect)), "")
         return LoggedMessage(
-            at_ns, message.wire_bytes, error_ns, kernel, event=shown, audio=cut, unknown=log.redact(unknown)
+            at_ns,
+            message.wire_bytes,
+            uncertainty_ns,
+            kernel,
+            event=raw_event,
+            audio=stripped_audio,
+            unknown=log.redact(unknown),
         )
 
 

@@ -65,16 +65,16 @@ def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
         return False
     if writer.get("pid") == os.getppid():
         return True
-    held = lock.is_held(folder)
-    if held is None:
-        held = is_alive(writer.get("pid"))
-    return not held and not any(part.is_alive for part in parts(folder) if part.facts.pid != writer.get("pid"))
+    is_held = lock.is_held(folder)
+    if is_held is None:
+        is_held = is_alive(writer.get("pid"))
+    return not is_held and not any(part.is_alive for part in parts(folder) if part.facts.pid != writer.get("pid"))
 
 
 def is_under_way(folder: Path, document: dict[str, Any]) -> bool:
     """Return whether a process on this host may still write to a run; False if the run's writer is on another host."""
-    here = (document.get("writer") or {}).get("host") == socket.gethostname()
-    return here and not writer_is_gone(folder, document)
+    is_local = (document.get("writer") or {}).get("host") == socket.gethostname()
+    return is_local and not writer_is_gone(folder, document)
 
 
 def finalize(folder: Path) -> dict[str, Any]:
@@ -96,19 +96,21 @@ def missing_of(document: Mapping[str, Any], parts: Sequence[WorkerPart], ends_ut
 
     `ends_utc_ns`: the end of the run, which is used if its document does not state when the run began to stop.
     """
-    here = {part.worker for part in parts}
-    unheard = {each["worker"]: str(each["host"]) for each in document.get("remote") or [] if each["worker"] not in here}
+    present = {part.worker for part in parts}
+    absent = {
+        entry["worker"]: str(entry["host"]) for entry in document.get("remote") or [] if entry["worker"] not in present
+    }
     numbers = itertools.count()
     # workers without any file: their files are gone, or they wrote none
-    while len(here) + len(unheard) < document.get("workers", 1):
-        if (number := next(numbers)) not in here:
-            unheard.setdefault(number, "")
+    while len(present) + len(absent) < document.get("workers", 1):
+        if (number := next(numbers)) not in present:
+            absent.setdefault(number, "")
     partial = [part for part in parts if not part.facts.done or part.damage]
     ends_utc_ns = document.get("stopping_utc_ns") or ends_utc_ns
-    load = load_of(document, len(unheard) + len(partial), [*here, *unheard], ends_utc_ns)
+    load = load_of(document, len(absent) + len(partial), [*present, *absent], ends_utc_ns)
     return [
-        *(MissingWorker(each.worker, each.host, load, each.facts.rows or None, each.damage_text) for each in partial),
-        *(MissingWorker(worker, host, load) for worker, host in unheard.items()),
+        *(MissingWorker(part.worker, part.host, load, part.facts.rows or None, part.damage_text) for part in partial),
+        *(MissingWorker(worker, host, load) for worker, host in absent.items()),
     ]
 
 
@@ -124,11 +126,13 @@ def merge_parts(
     after all parts were read, with the rows and the end of the run (UTC). It returns the entries of `missing_workers`.
     """
     facts = [part.facts for part in parts]
-    cut = not (facts and all(each.done for each in facts))
-    killed = cut or document.get("state") == "running"  # a live master first sets the state to "closing"
+    is_incomplete = not (facts and all(part_facts.done for part_facts in facts))
+    killed = is_incomplete or document.get("state") == "running"  # a live master first sets the state to "closing"
     sessions = (rows for part in parts for rows in part.batches("sessions", files.SCHEMAS["sessions"]))
     # the rows are checked, too: the facts of a killed worker may be older than its first simulated session
-    simulated = any(each.simulated for each in facts) or any(pc.any(rows["simulated"]).as_py() for rows in sessions)
+    simulated = any(part_facts.simulated for part_facts in facts) or any(
+        pc.any(rows["simulated"]).as_py() for rows in sessions
+    )
     for table in files.SCHEMAS:
         _to_parquet(folder, table, parts, simulated=simulated)
     _join_transcripts(folder, parts)
@@ -148,7 +152,9 @@ def merge_parts(
         "hosts": recorded_by(parts, document, histograms),
         "receive_timestamp_source": _receive_timestamp_source(read),
         "totals": _totals(read, facts, histograms),
-        "incidents": sorted(itertools.chain(*(each.incidents for each in facts)), key=itemgetter("at_utc_ns")),
+        "incidents": sorted(
+            itertools.chain(*(part_facts.incidents for part_facts in facts)), key=itemgetter("at_utc_ns")
+        ),
     }
     document["validity"] = to_builtins(evaluate_checks(*load_validity_data(read, histograms, document)))
     # only such a run (incomplete, merged, or of several hosts) may have to be split by part later
@@ -162,12 +168,12 @@ def merge_parts(
     return document
 
 
-def _missing(read: files.ReadRows, lost: Sequence[MissingWorker]) -> list[dict[str, Any]]:
+def _missing(read: files.ReadRows, missing_workers: Sequence[MissingWorker]) -> list[dict[str, Any]]:
     """Return the entries of workers whose data is incomplete; read no rows if there is no such worker."""
-    if not lost:
+    if not missing_workers:
         return []
     turns, sessions, seconds = read("turns", OF_TURNS), read("sessions", OF_SESSIONS), read("seconds", OF_SECONDS)
-    return missing_entries(lost, turns.to_pandas(), sessions.to_pandas(), seconds.to_pandas())
+    return missing_entries(missing_workers, turns.to_pandas(), sessions.to_pandas(), seconds.to_pandas())
 
 
 def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[PartLike], *, simulated: bool) -> None:
@@ -208,11 +214,13 @@ def _add_rates(read: files.ReadRows, histograms: Histograms) -> None:
     phases = sessions["phase"].fillna(MEASURED)
     # the rate of each worker uses the worker's own duration; then the rates of all workers are summed
     columns = list(CARRIED.values())
-    own = seconds.groupby(["target", "phase", "second", "worker"])[[*columns, "duration_ns"]].sum()
-    together = own[columns].div(own["duration_ns"] / NS_PER_S, axis=0).groupby(["target", "phase", "second"]).sum()
-    of, when = (together.index.get_level_values(name) for name in ("target", "phase"))
+    by_worker = seconds.groupby(["target", "phase", "second", "worker"])[[*columns, "duration_ns"]].sum()
+    rates = (
+        by_worker[columns].div(by_worker["duration_ns"] / NS_PER_S, axis=0).groupby(["target", "phase", "second"]).sum()
+    )
+    rate_targets, rate_phases = (rates.index.get_level_values(name) for name in ("target", "phase"))
     for metric, column in CARRIED.items():
-        for target, phase, rate in zip(of, when, together[column], strict=True):
+        for target, phase, rate in zip(rate_targets, rate_phases, rates[column], strict=True):
             histograms.record(HistogramKey(metric, target, PER_SECOND, phase), int(rate))
         for target, phase, rate in zip(sessions["target"], phases, bytes_per_s(sessions, metric), strict=True):
             if not np.isnan(rate):
@@ -229,18 +237,20 @@ def _receive_timestamp_source(read: files.ReadRows) -> str | None:
 def _totals(read: files.ReadRows, facts: Sequence[PartFacts], histograms: Histograms) -> dict[str, Any]:
     turns = read("turns", ["outcome", "phase"])
     sessions = read("sessions", ["outcome", "turns_planned", "turns_not_started", "events"])
-    begun = read("seconds", ["turns_started"])["turns_started"]
-    summed = {name: sum((Counter(getattr(each, name)) for each in facts), Counter[str]()) for name in SUMMED}
+    turns_started = read("seconds", ["turns_started"])["turns_started"]
+    summed = {
+        name: sum((Counter(getattr(part_facts, name)) for part_facts in facts), Counter[str]()) for name in SUMMED
+    }
     return {
         "sessions": _counted(sessions["outcome"]),
         "turns": _counted(turns["outcome"]),
         "turns_planned": pc.sum(sessions["turns_planned"]).as_py() or 0,
         # after a kill either of the two counts may be behind the other
-        "turns_started": max(pc.sum(begun).as_py() or 0, len(turns)),
+        "turns_started": max(pc.sum(turns_started).as_py() or 0, len(turns)),
         "warmup_turns": pc.sum(pc.equal(turns["phase"], WARMUP)).as_py() or 0,
         "turns_not_started": pc.sum(sessions["turns_not_started"]).as_py() or 0,
         "events": pc.sum(sessions["events"]).as_py() or 0,
-        "timestamp_fallbacks": sum(each.timestamp_fallbacks for each in facts),
+        "timestamp_fallbacks": sum(part_facts.timestamp_fallbacks for part_facts in facts),
         "out_of_range": dict(histograms.out_of_range),
         "negative": dict(histograms.negative),
         **{name: dict(counter) for name, counter in summed.items()},

@@ -69,27 +69,27 @@ def open_rows(
         if encoded := [name for name in metadata.schema.names if name in dictionaries]:
             table = pq.ParquetFile(file, metadata=metadata, read_dictionary=encoded)
         groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-        places = {metadata.schema.column(place).path: place for place in range(metadata.num_columns)}
+        column_indexes = {metadata.schema.column(index).path: index for index in range(metadata.num_columns)}
         for field in schema:
             _check_type(path, table.schema_arrow, field)
-            chunks = [group.column(places[field.name]) for group in groups]
+            chunks = [group.column(column_indexes[field.name]) for group in groups]
             is_text = pa.types.is_string(field.type) and field.name not in encoded
             if not _is_of_size(path, file, metadata, field.name, chunks, ANY_BYTES + GROWTH * size, is_text=is_text):
                 raise pa.ArrowInvalid(f"the column {field.name} of {path.name} is too large for a run")
         yield table
 
 
-def _check_type(path: Path, written: pa.Schema, field: pa.Field) -> None:
+def _check_type(path: Path, file_schema: pa.Schema, field: pa.Field) -> None:
     """Check that a column exists once, with its type. Raise pyarrow.ArrowInvalid if not."""
-    found = written.get_all_field_indices(field.name)
-    if not found:
+    indexes = file_schema.get_all_field_indices(field.name)
+    if not indexes:
         raise pa.ArrowInvalid(f"{path.name} has no column {field.name}")
-    if len(found) > 1:
+    if len(indexes) > 1:
         raise pa.ArrowInvalid(f"{path.name} has the column {field.name} twice")
-    kind = written.field(found[0]).type
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if kind != field.type:
-        raise pa.ArrowInvalid(f"the column {field.name} of {path.name} is {kind}, but must be {field.type}")
+    stored_type = file_schema.field(indexes[0]).type
+    stored_type = stored_type.value_type if pa.types.is_dictionary(stored_type) else stored_type
+    if stored_type != field.type:
+        raise pa.ArrowInvalid(f"the column {field.name} of {path.name} is {stored_type}, but must be {field.type}")
 
 
 def _is_of_size(
@@ -98,28 +98,28 @@ def _is_of_size(
     metadata: pq.FileMetaData,
     name: str,
     chunks: list[pq.ColumnChunkMetaData],
-    most: int,
+    max_bytes: int,
     *,
     is_text: bool,
 ) -> bool:
-    """Return whether a column takes at most `most` bytes in memory. Raise pyarrow.ArrowInvalid if that is unknown.
+    """Return whether a column takes at most `max_bytes` bytes in memory. Raise pyarrow.ArrowInvalid if that is unknown.
 
     A text that the file stores once is in memory once for each row that has it. Therefore the texts are read, but only
     if such copies may take too much memory.
     """
     if other := {encoding for chunk in chunks for encoding in chunk.encodings} - ENCODINGS:
         raise pa.ArrowInvalid(f"the column {name} of {path.name} has the unsupported encoding {min(other)}")
-    if sum(chunk.total_uncompressed_size for chunk in chunks) > most:
+    if sum(chunk.total_uncompressed_size for chunk in chunks) > max_bytes:
         return False
     longest = (c.total_uncompressed_size * (c.num_values if c.has_dictionary_page else 1) for c in chunks)
-    if not is_text or sum(longest) <= most:
+    if not is_text or sum(longest) <= max_bytes:
         return True
     with pq.ParquetFile(file, metadata=metadata, read_dictionary=[name]) as table:
         for group in range(metadata.num_row_groups):
             for texts in table.read_row_group(group, [name]).column(0).chunks:
                 lengths = pc.binary_length(texts.dictionary).cast(pa.int64())
-                most -= pc.sum(lengths.take(texts.indices)).as_py() or 0
-            if most < 0:
+                max_bytes -= pc.sum(lengths.take(texts.indices)).as_py() or 0
+            if max_bytes < 0:
                 return False
     return True
 
@@ -144,7 +144,7 @@ TABLES: dict[TableName, tuple[columns.ColumnGroup, ...]] = {
     "seconds": columns.SECONDS,
 }
 SCHEMAS: dict[TableName, pa.Schema] = {
-    name: pa.schema([(column, TYPES[some.kind]) for some in table for column in some.names])
+    name: pa.schema([(column, TYPES[group.kind]) for group in table for column in group.names])
     for name, table in TABLES.items()
 }
 BOUNDS_FILE = "uncertainty.parquet"
@@ -173,11 +173,11 @@ def create(parent: Path, scenario: str, started_utc_ns: int) -> Path:
 
 def create_named(parent: Path, name: str, started_utc_ns: int) -> Path:
     """Create a new, unique folder `<UTC time>-<name>[-2…]`. Raise UsageError if that fails."""
-    stamp = datetime.fromtimestamp(started_utc_ns / NS_PER_S, UTC).strftime("%Y%m%dT%H%M%SZ")
+    timestamp = datetime.fromtimestamp(started_utc_ns / NS_PER_S, UTC).strftime("%Y%m%dT%H%M%SZ")
     make_parent(parent)
     with _writing_to(parent):
         for suffix in chain([""], map("-{}".format, count(2))):
-            folder = parent / f"{stamp}-{name}{suffix}"
+            folder = parent / f"{timestamp}-{name}{suffix}"
             with suppress(FileExistsError):
                 folder.mkdir()
                 return folder
@@ -209,14 +209,16 @@ def read_document(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UsageError(f"{folder} is not a run folder: it has no run.json") from None
     except (OSError, JsonError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"{folder / 'run.json'} cannot be read: {why}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{folder / 'run.json'} cannot be read: {reason}") from None
     if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
         raise UsageError(f"{folder / 'run.json'} is not the run.json of a run: it has no schema version")
     if document["schema"] != SCHEMA_VERSION:
-        other = "a newer rtbench" if document["schema"] > SCHEMA_VERSION else "an rtbench from before its first release"
+        writer = (
+            "a newer rtbench" if document["schema"] > SCHEMA_VERSION else "an rtbench from before its first release"
+        )
         raise UsageError(
-            f"{folder} was written by {other}: its format is {document['schema']}, but this version reads "
+            f"{folder} was written by {writer}: its format is {document['schema']}, but this version reads "
             f"{SCHEMA_VERSION}; use the version that wrote it"
         )
     return document
@@ -288,33 +290,33 @@ def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Col
     return pa.table([(rows if name in own.names else others)[name] for name in schema.names], names=schema.names)
 
 
-def stored_batches(folder: Path, table: TableName, columns: Sequence[str], most: int) -> Iterator[pa.RecordBatch]:
-    """Yield rows of a finalized run, at most `most` at once. Raise OSError or pyarrow.ArrowException."""
+def stored_batches(folder: Path, table: TableName, columns: Sequence[str], max_rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield rows of a finalized run, at most `max_rows` at once. Raise OSError or pyarrow.ArrowException."""
     own, uncertainties = _by_file(table, pa.schema([SCHEMAS[table].field(name) for name in columns]))
     with ExitStack() as files:
         file = files.enter_context(open_rows(folder / f"{table}.parquet", own))
-        batches = file.iter_batches(most, columns=own.names)
+        batches = file.iter_batches(max_rows, columns=own.names)
         if uncertainties.names and no_uncertainty(folder):
-            nulls = pa.record_batch([pa.nulls(most, kind) for kind in uncertainties.types], schema=uncertainties)
+            nulls = pa.record_batch([pa.nulls(max_rows, kind) for kind in uncertainties.types], schema=uncertainties)
             batches = _side_by_side(batches, repeat(nulls))
         elif uncertainties.names:
             number = file.metadata.num_rows
             file = files.enter_context(open_rows(folder / BOUNDS_FILE, uncertainties, rows=number))
-            batches = _side_by_side(batches, file.iter_batches(most, columns=uncertainties.names))
+            batches = _side_by_side(batches, file.iter_batches(max_rows, columns=uncertainties.names))
         for batch in batches:
             yield batch.select(columns)
 
 
 def _side_by_side(batches: Iterator[pa.RecordBatch], others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Join the columns of two sequences of batches that have the same rows. The batch sizes of the two may differ."""
-    held: pa.Table | None = None
+    buffered: pa.Table | None = None
     for batch in batches:
-        while held is None or len(held) < len(batch):
+        while buffered is None or len(buffered) < len(batch):
             more = pa.Table.from_batches([next(others)])
-            held = more if held is None else pa.concat_tables([held, more])
-        mine, held = held.slice(0, len(batch)).combine_chunks(), held.slice(len(batch))
-        columns = [*batch.columns, *(column.chunk(0) for column in mine.columns)]
-        yield pa.RecordBatch.from_arrays(columns, names=[*batch.schema.names, *mine.column_names])
+            buffered = more if buffered is None else pa.concat_tables([buffered, more])
+        rows, buffered = buffered.slice(0, len(batch)).combine_chunks(), buffered.slice(len(batch))
+        columns = [*batch.columns, *(column.chunk(0) for column in rows.columns)]
+        yield pa.RecordBatch.from_arrays(columns, names=[*batch.schema.names, *rows.column_names])
 
 
 def _by_file(table: TableName, schema: pa.Schema) -> tuple[pa.Schema, pa.Schema]:
@@ -330,8 +332,8 @@ def no_uncertainty(folder: Path) -> str:
     """Return the reason why the timestamp uncertainty of a finalized run's turns is unknown; "" if it is known."""
     files = tuple(folder / name for name in ("turns.parquet", BOUNDS_FILE))
     stats = [file.stat() if file.exists() else None for file in files]
-    seen = tuple(stat and (stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
-    return _unfit_uncertainty(*files, seen) if stats[0] else ""
+    file_states = tuple(stat and (stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
+    return _unfit_uncertainty(*files, file_states) if stats[0] else ""
 
 
 @lru_cache(8)  # a reader that reads a table for one metric after another calls this function each time
@@ -349,15 +351,15 @@ def _unfit_uncertainty(turns: Path, uncertainty: Path, _: object) -> str:
     return "" if same else f"the rows of its {BOUNDS_FILE} do not match its turns"
 
 
-def read_values(folder: Path, table: TableName, column: str, places: Sequence[int]) -> list[Any]:
+def read_values(folder: Path, table: TableName, column: str, indexes: Sequence[int]) -> list[Any]:
     """Read a column in a few rows of a finalized run, by their indexes; only row groups with these rows are read."""
     with open_rows(folder / f"{table}.parquet", pa.schema([SCHEMAS[table].field(column)])) as file:
         ends = list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
         values: dict[int, Any] = {}
-        for group, mine in groupby(sorted(places), lambda place: bisect_right(ends, place)):
+        for group, group_indexes in groupby(sorted(indexes), lambda index: bisect_right(ends, index)):
             rows = file.read_row_group(group, [column]).column(column)
-            values |= {place: rows[place - ends[group]].as_py() for place in mine}
-    return [values[place] for place in places]
+            values |= {index: rows[index - ends[group]].as_py() for index in group_indexes}
+    return [values[index] for index in indexes]
 
 
 def grouped(batches: Iterable[pa.RecordBatch], rows: int = 50_000) -> Iterator[pa.Table]:
@@ -366,11 +368,11 @@ def grouped(batches: Iterable[pa.RecordBatch], rows: int = 50_000) -> Iterator[p
     Parquet works better with large batches. Besides, a column of a small batch keeps the memory of the whole batch in
     use.
     """
-    held: list[pa.RecordBatch] = []
+    buffered: list[pa.RecordBatch] = []
     for batch in batches:
-        held.append(batch)
-        if sum(map(len, held)) >= rows:
-            yield pa.Table.from_batches(held).combine_chunks()
-            held = []
-    if held:
-        yield pa.Table.from_batches(held).combine_chunks()
+        buffered.append(batch)
+        if sum(map(len, buffered)) >= rows:
+            yield pa.Table.from_batches(buffered).combine_chunks()
+            buffered = []
+    if buffered:
+        yield pa.Table.from_batches(buffered).combine_chunks()

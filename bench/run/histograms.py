@@ -60,7 +60,7 @@ class HistogramKey(NamedTuple):
 
     @property
     def tag(self) -> str:
-        return "|".join(_NOT_IN_LABELS.sub("_", part) or "_" for part in self)
+        return "|".join(_NOT_IN_LABELS.sub("_", field) or "_" for field in self)
 
 
 def turn_step(script: str, label: str, turn_type: str | None, measured_from: str | None) -> str:
@@ -68,8 +68,8 @@ def turn_step(script: str, label: str, turn_type: str | None, measured_from: str
 
     So turns of different types are never pooled.
     """
-    apart = [turn_type] if turn_type and turn_type != REGULAR else []
-    return ".".join([f"{script}.{label}", *apart, *([SPEECH_END] if measured_from == SPEECH_END else [])])
+    type_suffix = [turn_type] if turn_type and turn_type != REGULAR else []
+    return ".".join([f"{script}.{label}", *type_suffix, *([SPEECH_END] if measured_from == SPEECH_END else [])])
 
 
 class StepLabels:
@@ -139,8 +139,8 @@ class Histograms:
         if negative := int(np.count_nonzero(values < 0)):
             self.negative[key.metric] += negative
             values = values[values >= 0]
-        if len(values) and (beyond := record_values(self._histogram(key), values)):
-            self.out_of_range[key.metric] += beyond
+        if len(values) and (out_of_range := record_values(self._histogram(key), values)):
+            self.out_of_range[key.metric] += out_of_range
 
     def _histogram(self, key: HistogramKey) -> HdrHistogram:
         if key not in self._by_key:
@@ -157,11 +157,11 @@ class Histograms:
 
     def discard(self, metrics: Iterable[str]) -> None:
         """Remove these metrics, with their counts of negative and out-of-range values."""
-        forgotten = set(metrics)
-        for key in [key for key in self._by_key if key.metric in forgotten]:
+        removed = set(metrics)
+        for key in [key for key in self._by_key if key.metric in removed]:
             del self._by_key[key]
         for counts in (self.out_of_range, self.negative):
-            for metric in forgotten & counts.keys():
+            for metric in removed & counts.keys():
                 del counts[metric]
 
     def merge(self, other: Histograms) -> None:
@@ -188,16 +188,16 @@ def record_values(histogram: HdrHistogram, values: npt.NDArray[np.int64]) -> int
     half = histogram.sub_bucket_half_count_magnitude
     bits = np.frexp((values | histogram.sub_bucket_mask).astype(np.float64))[1].astype(np.int64)
     buckets = bits - (half + 1)
-    places = ((buckets + 1) << half) + (values >> buckets) - histogram.sub_bucket_half_count
-    inside = places < histogram.counts_len
-    places, values = places[inside], values[inside]
+    indexes = ((buckets + 1) << half) + (values >> buckets) - histogram.sub_bucket_half_count
+    in_range = indexes < histogram.counts_len
+    indexes, values = indexes[in_range], values[in_range]
     if len(values):
         counts = np.frombuffer(histogram.counts, dtype=np.uint64, count=histogram.counts_len)
-        np.add.at(counts, places, np.uint64(1))
+        np.add.at(counts, indexes, np.uint64(1))
         histogram.total_count += len(values)
         histogram.min_value = min(histogram.min_value, int(values.min()))
         histogram.max_value = max(histogram.max_value, int(values.max()))
-    return int(np.count_nonzero(~inside))
+    return int(np.count_nonzero(~in_range))
 
 
 def empty(metric: str) -> HdrHistogram:
@@ -211,12 +211,12 @@ def _range(metric: str) -> tuple[int, int, int]:
 
 
 def header(started_utc_ns: int, *, simulated: bool) -> str:
-    began = started_utc_ns / NS_PER_S
+    started_s = started_utc_ns / NS_PER_S
     return (
         "#[Histogram log format version 1.2]\n"
         + ("#[SIMULATED: measured against rtbench simulate]\n" if simulated else "")
         + "#[Units: times in microseconds, rates in bytes per second; Interval_Max in thousands of them]\n"
-        + f"#[StartTime: {began:.3f} (seconds since epoch)]\n"
+        + f"#[StartTime: {started_s:.3f} (seconds since epoch)]\n"
         + '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"\n'
     )
 
@@ -254,16 +254,16 @@ def decode(log: bytes, name: str) -> Histograms:
 
 
 def _unreadable(name: str, error: Exception) -> UsageError:
-    why = error.strerror if isinstance(error, OSError) else excerpt(str(error), 200)
-    return UsageError(f"{name} cannot be read as a histogram log: {why}")
+    reason = error.strerror if isinstance(error, OSError) else excerpt(str(error), 200)
+    return UsageError(f"{name} cannot be read as a histogram log: {reason}")
 
 
 def distribution(histogram: HdrHistogram) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return (highest value, count) of each non-empty bucket, ascending. Quantiles are computed from these pairs."""
     counts = np.frombuffer(histogram.counts, dtype=np.uint64, count=histogram.counts_len).astype(np.int64)
-    held = np.flatnonzero(counts)
-    tops = [histogram.get_highest_equivalent_value(histogram.get_value_from_index(int(index))) for index in held]
-    return np.array(tops, dtype=np.int64), counts[held]
+    non_empty = np.flatnonzero(counts)
+    tops = [histogram.get_highest_equivalent_value(histogram.get_value_from_index(int(index))) for index in non_empty]
+    return np.array(tops, dtype=np.int64), counts[non_empty]
 
 
 def worst_p99_ms(histograms: Histograms, metric: str) -> float | None:

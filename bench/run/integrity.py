@@ -30,11 +30,11 @@ def wrong_column(table: TableName, rows: pa.Table | pa.RecordBatch) -> str:
         if name in IN_EACH_ROW and column.null_count:
             return f"it has rows of {table} without {name}"
         # instants may lie before the start of their turn or session
-        is_whole = SCHEMAS[table].field(name).type == pa.int64()
-        if not is_whole or name.endswith("_at_ns") or name in REPORTED_BY_SERVICE:
+        is_integer = SCHEMAS[table].field(name).type == pa.int64()
+        if not is_integer or name.endswith("_at_ns") or name in REPORTED_BY_SERVICE:
             continue
-        if (least := pc.min(column).as_py()) is not None and least < 0:
-            return f"the column {name} of its {table} contains {least}, which is below 0"
+        if (minimum := pc.min(column).as_py()) is not None and minimum < 0:
+            return f"the column {name} of its {table} contains {minimum}, which is below 0"
     return ""
 
 
@@ -45,10 +45,10 @@ def repeated(sessions: Codes, id_of: Callable[[int], object], turns: Codes, numb
     `numbers`: for each row of the turns table, the code of its session, and the number of the turn in the session, NaN
     if it has no number.
     """
-    if (twice := np.flatnonzero(np.bincount(sessions) > 1)).size:
-        return f"it has session {excerpt(str(id_of(int(twice[0]))))} twice"
-    known = ~np.isnan(numbers)
-    order = np.lexsort((numbers[known], turns[known]))
-    number, session = numbers[known][order], turns[known][order]
-    same = (number[1:] == number[:-1]) & (session[1:] == session[:-1])
-    return "it has a turn of a session twice" if same.any() else ""
+    if (duplicates := np.flatnonzero(np.bincount(sessions) > 1)).size:
+        return f"it has session {excerpt(str(id_of(int(duplicates[0]))))} twice"
+    has_number = ~np.isnan(numbers)
+    order = np.lexsort((numbers[has_number], turns[has_number]))
+    number, session = numbers[has_number][order], turns[has_number][order]
+    is_same = (number[1:] == number[:-1]) & (session[1:] == session[:-1])
+    return "it has a turn of a session twice" if is_same.any() else ""

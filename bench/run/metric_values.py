@@ -23,7 +23,11 @@ from bench.run.histograms import ALL, MEASURED, HistogramKey, Histograms, StepLa
 from bench.run.worker_part import PartLike
 from bench.units import NS_PER_S, NS_PER_US
 
-CARRIED = {f"{kind}_{way}": f"{kind}_bytes_{way}" for kind in ("wire", "audio") for way in ("sent", "received")}
+CARRIED = {
+    f"{kind}_{direction}": f"{kind}_bytes_{direction}"
+    for kind in ("wire", "audio")
+    for direction in ("sent", "received")
+}
 """The metrics in bytes per second, each with the column that counts its bytes."""
 RATED_INSTANTS = ("opened_at_ns", "session_updated_at_ns", "ended_at_ns")
 Floats = npt.NDArray[np.float64]
@@ -43,12 +47,12 @@ def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> F
                 values = 100 * values / floats(rows, metric.of)
     else:
         if metric.begin != ORIGIN:
-            begin, *others = (floats(rows, f"{name}_at_ns") for name in metric.begins)
+            start, *others = (floats(rows, f"{name}_at_ns") for name in metric.begins)
             for other in others:
-                begin = np.where(np.isnan(begin), other, begin)
+                start = np.where(np.isnan(start), other, start)
         else:
-            begin = measured_from_ns(rows) if origins_ns is None else origins_ns
-        values = floats(rows, f"{metric.end}_at_ns") - begin
+            start = measured_from_ns(rows) if origins_ns is None else origins_ns
+        values = floats(rows, f"{metric.end}_at_ns") - start
         if metric.is_answer_wait:
             values[values < 0] = np.nan
         if metric.less:
@@ -62,10 +66,10 @@ def bytes_per_s(sessions: Rows, metric: str) -> Floats:
     `metric` is a key of CARRIED.
     """
     upgraded, updated, ended = (floats(sessions, name) for name in RATED_INSTANTS)
-    lasted_s = (ended - upgraded) / NS_PER_S
-    opened = ~np.isnan(updated) & (lasted_s > 0)
+    duration_s = (ended - upgraded) / NS_PER_S
+    opened = ~np.isnan(updated) & (duration_s > 0)
     rates: Floats = np.divide(
-        floats(sessions, CARRIED[metric]), lasted_s, out=np.full(len(sessions), np.nan), where=opened
+        floats(sessions, CARRIED[metric]), duration_s, out=np.full(len(sessions), np.nan), where=opened
     )
     return rates
 
@@ -76,8 +80,8 @@ def measured_from_ns(rows: Rows) -> Floats:
     """
     values = np.full(len(rows), np.nan)
     for name in MEASURED_FROM:
-        named = _is(rows, ORIGIN, name)
-        values[named] = floats(rows, f"{name}_at_ns")[named]
+        mask = _is(rows, ORIGIN, name)
+        values[mask] = floats(rows, f"{name}_at_ns")[mask]
     return values
 
 
@@ -133,31 +137,33 @@ def all_histograms(read: files.ReadRows, parts: Iterable[PartLike]) -> Histogram
 def record_rows(read: files.ReadRows, histograms: Histograms) -> None:
     """Record the times of all successful turns and of all sessions of a run."""
     of_sessions = _grouped(read("sessions", ["target", "phase"]))
-    sessions = [(HistogramKey("", target, ALL, phase or MEASURED), mine) for (target, phase), mine in of_sessions]
+    sessions = [
+        (HistogramKey("", target, ALL, phase or MEASURED), row_indexes) for (target, phase), row_indexes in of_sessions
+    ]
     tables: Sequence[tuple[files.TableName, Sequence[Scope], KeyedValues]] = (
         ("turns", ("turn",), list(_good_turns(read))),
         ("sessions", ("session", "load_generator"), sessions),
     )
-    for table, scopes, places in tables:
+    for table, scopes, keyed_rows in tables:
         for metric in (CATALOGUE[name] for name in FROM_ROWS if CATALOGUE[name].scope in scopes):
             # one metric after another, so that the values of a million turns fit into memory
             values = values_ns(read(table, list(metric.columns)), metric)
-            there, values_us = ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // NS_PER_US
-            for key, mine in places:
-                histograms.record_all(key._replace(metric=metric.name), values_us[mine[there[mine]]])
+            is_present, values_us = ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // NS_PER_US
+            for key, row_indexes in keyed_rows:
+                histograms.record_all(key._replace(metric=metric.name), values_us[row_indexes[is_present[row_indexes]]])
 
 
 def _good_turns(read: files.ReadRows) -> Iterator[tuple[HistogramKey, Integers]]:
     """Yield the indexes of successful turns, with the key under which they are counted."""
     names = ["worker", "target", "phase", "script", "step", "turn_type", "measured_from"]
     rows = read("turns", [*names, "outcome"])
-    good = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(SUCCESSFUL))).to_numpy())
-    met = sorted(_grouped(rows.select(["worker", "script", "step"])), key=lambda group: int(group[1][0]))
+    successful = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(SUCCESSFUL))).to_numpy())
+    label_groups = sorted(_grouped(rows.select(["worker", "script", "step"])), key=lambda group: int(group[1][0]))
     of_worker: defaultdict[Any, StepLabels] = defaultdict(StepLabels)  # a worker meets labels in the order of its rows
-    labels = {step: of_worker[step[0]].count(*step[1:]) for step, _ in met}
-    for (worker, target, phase, script, step, *stratum), places in _grouped(rows.select(names).take(good)):
-        counted = turn_step(script, labels[worker, script, step], *stratum)
-        yield HistogramKey("", target, counted, phase or MEASURED), good[places]
+    labels = {step: of_worker[step[0]].count(*step[1:]) for step, _ in label_groups}
+    for (worker, target, phase, script, step, *stratum), indexes in _grouped(rows.select(names).take(successful)):
+        turn_label = turn_step(script, labels[worker, script, step], *stratum)
+        yield HistogramKey("", target, turn_label, phase or MEASURED), successful[indexes]
 
 
 def _grouped(labels: pa.Table) -> Iterator[tuple[tuple[Any, ...], Integers]]:
@@ -165,5 +171,5 @@ def _grouped(labels: pa.Table) -> Iterator[tuple[tuple[Any, ...], Integers]]:
     names = labels.column_names
     rows = labels.append_column("place", pa.array(np.arange(len(labels))))
     groups = rows.group_by(names, use_threads=False).aggregate([("place", "list")])
-    for place, group in enumerate(groups.select(names).to_pylist()):
-        yield tuple(group.values()), groups["place_list"][place].values.to_numpy()
+    for index, group in enumerate(groups.select(names).to_pylist()):
+        yield tuple(group.values()), groups["place_list"][index].values.to_numpy()

@@ -95,44 +95,46 @@ def shortest_turn_ns(turns: pd.DataFrame, sessions: pd.DataFrame) -> int | None:
     Two such turns are in one session, or the first is the last turn of a session, and the second is the first turn of
     the next session. In that case the time to end the one session and to start the other is included.
     """
-    begins = turns.sort_values(["session_id", "start_ns"]).groupby("session_id")["start_ns"]
-    shortest = [begins.diff().min()]
-    cut = np.array([outcome_class(str(outcome)) == "unfinished" for outcome in sessions["outcome"]], dtype=bool)
-    ends = sessions[~cut].drop_duplicates("session_id").set_index("session_id")
-    first, last = begins.min().reindex(ends.index), begins.max().reindex(ends.index)
+    starts = turns.sort_values(["session_id", "start_ns"]).groupby("session_id")["start_ns"]
+    shortest = [starts.diff().min()]
+    is_unfinished = np.array(
+        [outcome_class(str(outcome)) == "unfinished" for outcome in sessions["outcome"]], dtype=bool
+    )
+    ends = sessions[~is_unfinished].drop_duplicates("session_id").set_index("session_id")
+    first, last = starts.min().reindex(ends.index), starts.max().reindex(ends.index)
     shortest.append((first - ends["start_ns"]).min() + (ends["start_ns"] + ends["ended_at_ns"] - last).min())
-    known = [int(each) for each in shortest if not pd.isna(each)]
+    known = [int(duration_ns) for duration_ns in shortest if not pd.isna(duration_ns)]
     return max(1, min(known)) if known else None
 
 
 def missing_entries(
-    lost: Sequence[MissingWorker], turns: pd.DataFrame, sessions: pd.DataFrame, seconds: pd.DataFrame
+    missing_workers: Sequence[MissingWorker], turns: pd.DataFrame, sessions: pd.DataFrame, seconds: pd.DataFrame
 ) -> list[dict[str, Any]]:
     """Return the entries of run.json for missing workers (`MissingWorkerEntry`).
 
     The tables need the columns OF_TURNS, OF_SESSIONS and OF_SECONDS.
     """
-    if not lost:
+    if not missing_workers:
         return []
-    shortest_ns, told = shortest_turn_ns(turns, sessions), _reported(turns, seconds)
+    shortest_ns, known_work = shortest_turn_ns(turns, sessions), _reported(turns, seconds)
     active = seconds.groupby(["worker", "second"])["sessions_active"].sum()
-    most_turns = int(sessions["turns_started"].max()) if len(sessions) else 0
+    max_turns = int(sessions["turns_started"].max()) if len(sessions) else 0
     entries = []
-    for one in lost:
-        load = one.load._replace(slots=max(one.load.slots, int(active.max()) if len(active) else 0))
+    for missing in missing_workers:
+        load = missing.load._replace(slots=max(missing.load.slots, int(active.max()) if len(active) else 0))
         if load.turns is not None:
-            load = load._replace(turns=max(load.turns, most_turns))
-        record = told.get(one.worker, KnownWork())
+            load = load._replace(turns=max(load.turns, max_turns))
+        record = known_work.get(missing.worker, KnownWork())
         if not record.until_utc_ns:
             record = record._replace(until_utc_ns=load.started_utc_ns)
-        entry = {"worker": one.worker, "host": one.host, "since_utc_ns": record.until_utc_ns}
-        entry |= {"why": one.why} if one.why else {}
-        if one.rows is not None and "turns" in one.rows:  # it reported the number of rows that it had written
-            entry["turns"] = max(0, one.rows["turns"] - record.turns)
+        entry = {"worker": missing.worker, "host": missing.host, "since_utc_ns": record.until_utc_ns}
+        entry |= {"why": missing.why} if missing.why else {}
+        if missing.rows is not None and "turns" in missing.rows:  # it reported the number of rows that it had written
+            entry["turns"] = max(0, missing.rows["turns"] - record.turns)
         elif load.peers is None:
             entry["turns"] = unknown_turns(record, load, shortest_ns)
         else:
-            calls = unknown_calls(record, _calls_of_peers(one, lost, told))
+            calls = unknown_calls(record, _calls_of_peers(missing, missing_workers, known_work))
             arrived = None if calls is None else record.calls + calls
             entry |= {"turns": unknown_turns(record, load, shortest_ns, arrived), "calls": calls}
         entries.append(entry)
@@ -144,40 +146,46 @@ def _reported(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, KnownWork
     rows: dict[int, int] = dict(zip(counts.index.tolist(), counts.tolist(), strict=True))
     # each target's row counts the calls of all targets
     calls = seconds.groupby(["worker", "target"])["calls_offered"].sum()
-    begun = seconds.groupby("worker")["turns_started"].sum()
+    turns_started = seconds.groupby("worker")["turns_started"].sum()
     # the end of a second is at least half of its duration after its start
     ends_ns = seconds["second"].astype(np.int64) * NS_PER_S + seconds["duration_ns"].astype(np.int64) // 2
     until_ns = ends_ns.groupby(seconds["worker"]).max()
     records = {worker: KnownWork(turns=count) for worker, count in rows.items()}
     for worker in until_ns.index.tolist():
-        facts = int(begun[worker]), int(calls[worker].max()), int(until_ns[worker])
+        facts = int(turns_started[worker]), int(calls[worker].max()), int(until_ns[worker])
         records[worker] = KnownWork(rows.get(worker, 0), *facts)
     return records
 
 
-def _calls_of_peers(one: MissingWorker, lost: Sequence[MissingWorker], told: Mapping[int, KnownWork]) -> list[int]:
+def _calls_of_peers(
+    missing: MissingWorker, missing_workers: Sequence[MissingWorker], known_work: Mapping[int, KnownWork]
+) -> list[int]:
     """Return the number of calls of each other worker whose data reaches the run's end."""
-    cut, ends_ns = {other.worker for other in lost}, one.load.ends_utc_ns
-    peers = (one.load.peers or frozenset()) - {one.worker}
-    known = [(told[peer], ends_ns if peer in cut else ends_ns - NS_PER_S) for peer in peers if peer in told]
-    return [record.calls for record, least_ns in known if record.until_utc_ns >= least_ns]
+    incomplete, ends_ns = {other.worker for other in missing_workers}, missing.load.ends_utc_ns
+    peers = (missing.load.peers or frozenset()) - {missing.worker}
+    known = [
+        (known_work[peer], ends_ns if peer in incomplete else ends_ns - NS_PER_S)
+        for peer in peers
+        if peer in known_work
+    ]
+    return [record.calls for record, min_until_ns in known if record.until_utc_ns >= min_until_ns]
 
 
-def load_of(document: Mapping[str, Any], lost: int, peers: Iterable[int], ends_utc_ns: int) -> WorkerLoad:
-    """Return the planned work of each of the `lost` missing workers.
+def load_of(document: Mapping[str, Any], missing_count: int, peers: Iterable[int], ends_utc_ns: int) -> WorkerLoad:
+    """Return the planned work of each of the `missing_count` missing workers.
 
     The users of workers that were lost earlier may have moved to this worker, so it is counted with their slots.
     """
     workers = max(1, int(document.get("workers") or 1))
-    arms = len(document.get("targets") or [None]) if document.get("interleaved") else 1
-    users = -(-int(document.get("concurrency") or 0) // arms)
+    target_count = len(document.get("targets") or [None]) if document.get("interleaved") else 1
+    users = -(-int(document.get("concurrency") or 0) // target_count)
     sessions = (document.get("settings") or {}).get("sessions")
     turns = [script.get("turns") for script in document.get("scripts") or []]
     return WorkerLoad(
         document["started_utc_ns"],
         ends_utc_ns,
-        slots=-(-users // max(1, workers - max(0, lost - 1))) * arms,
-        targets=arms,
+        slots=-(-users // max(1, workers - max(0, missing_count - 1))) * target_count,
+        targets=target_count,
         pairs=-(-sessions // workers) if isinstance(sessions, int) else None,
         turns=None if None in turns or not turns else max(map(int, turns)),
         peers=frozenset(peers) if document.get("arrivals") else None,

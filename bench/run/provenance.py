@@ -150,8 +150,8 @@ def _host_entry(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for entry in entries:
         host |= {key: value for key, value in entry.items() if host.get(key) is None}
     host["workers"] = sum(entry.get("workers", 1) for entry in entries)
-    if watched := [entry["cpu_use"] for entry in entries if entry.get("cpu_use")]:
-        host["cpu_use"] = merge_cpu_usage(watched)
+    if usages := [entry["cpu_use"] for entry in entries if entry.get("cpu_use")]:
+        host["cpu_use"] = merge_cpu_usage(usages)
     return host
 
 
@@ -163,13 +163,13 @@ def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | N
     """
     total, entries = Histograms(), []
     for part, hosts in by_part:
-        mine = [host for host in hosts if host["name"] == name]
-        if mine and len(hosts) == 1:
+        host_entries = [host for host in hosts if host["name"] == name]
+        if host_entries and len(hosts) == 1:
             histograms = part.histograms()
             histograms.discard({key.metric for key, _ in histograms.items()} - LOAD_GENERATOR.keys())
             total.merge(histograms)
         else:
-            entries += mine
+            entries += host_entries
     known = [p99s_ms(total), *entries]
     return {
         key: max((entry[key] for entry in known if entry.get(key) is not None), default=None)

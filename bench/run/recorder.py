@@ -128,7 +128,7 @@ class Recorder:
             table: BatchWriter(
                 spool.stream(rows_of(table)),
                 schema,
-                partial(turn_columns, words=self._words) if table == "turns" else columns_of,
+                partial(turn_columns, sanitizer=self._words) if table == "turns" else columns_of,
                 partial(self._refused, table),
             )
             for table, schema in files.SCHEMAS.items()
@@ -159,13 +159,13 @@ class Recorder:
             for name, count in counts.items():
                 setattr(second, name, getattr(second, name) + count)
 
-    def back_off(self, targets: Collection[str], *, begins: bool) -> None:
+    def back_off(self, targets: Collection[str], *, starts: bool) -> None:
         """Count the start or the end of the back-off of a call, which is delayed because its caller's last call was
         refused.
         """
-        self.count_calls(targets, calls_backed_off=begins)
+        self.count_calls(targets, calls_backed_off=starts)
         for label in targets:
-            self._targets[label].backing_off += 1 if begins else -1
+            self._targets[label].backing_off += 1 if starts else -1
 
     def session(self, labels: RowContext) -> SessionRecorder:
         """Start the record of a session that is about to connect."""
@@ -184,15 +184,15 @@ class Recorder:
         facts = self._facts
         facts.incident_counts[kind] = facts.incident_counts.get(kind, 0) + 1
         if len(facts.incidents) < INCIDENTS:
-            shown = self._words.clean("detail", text)
-            facts.incidents.append({"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": shown})
+            clean_text = self._words.clean("detail", text)
+            facts.incidents.append({"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": clean_text})
 
-    def _refused(self, table: files.TableName, column: str, row: Mapping[str, Any], why: str) -> None:
+    def _refused(self, table: files.TableName, column: str, row: Mapping[str, Any], reason: str) -> None:
         """Record an incident for a value that its row cannot hold, such as one beyond 64 bits. The rest of the row is
         stored.
         """
-        of = f" of session {row['session_id']}" if "session_id" in row else ""
-        self.incident("value_dropped", f"{column} in {table}{of}, null there: {why}")
+        session_text = f" of session {row['session_id']}" if "session_id" in row else ""
+        self.incident("value_dropped", f"{column} in {table}{session_text}, null there: {reason}")
 
     def event_loop_delay(self, delay_ns: int) -> None:
         """Record by how much a 10 ms timer of the event loop was late."""
@@ -211,10 +211,10 @@ class Recorder:
 
     def _append_seconds(self) -> None:
         now_ns, cpu_s = monotonic_ns(), time.process_time()
-        length_ns = max(1, now_ns - self._second_start_ns)
-        cpu = (cpu_s - self._cpu_s) / (length_ns / NS_PER_S)
+        duration_ns = max(1, now_ns - self._second_start_ns)
+        cpu = (cpu_s - self._cpu_s) / (duration_ns / NS_PER_S)
         phase = self._phase(self._second_start_ns)
-        second = (self._second_start_ns + length_ns // 2 + self._utc_offset_ns) // NS_PER_S
+        second = (self._second_start_ns + duration_ns // 2 + self._utc_offset_ns) // NS_PER_S
         self._cpu_s, self._second_start_ns = cpu_s, now_ns
         self._utc_offset_ns = utc_ns() - self._ahead_ns - now_ns
         for label, target in self._targets.items():
@@ -222,7 +222,7 @@ class Recorder:
                 {
                     "run_id": self._run_id,
                     "second": second,
-                    "duration_ns": length_ns,
+                    "duration_ns": duration_ns,
                     "phase": phase,
                     "target": label,
                     "worker": self._worker,
@@ -323,7 +323,7 @@ class SessionRecorder:
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
         second = self.target.second
-        _, (at_ns, error_ns, kernel), wire_bytes = message
+        _, (at_ns, uncertainty_ns, kernel), wire_bytes = message
         second.wire_bytes_received += wire_bytes
         second.events += len(events)
         for event in events:
@@ -336,7 +336,7 @@ class SessionRecorder:
                 self._set_simulated({}, event.session)
             elif kind is RATE_LIMITS:
                 second.add(event.limits)
-        self._record_error(error_ns // NS_PER_US)
+        self._record_error(uncertainty_ns // NS_PER_US)
         if kernel:
             lag_ns = handled_ns - at_ns
             if lag_ns > second.receive_delay_max_ns:
@@ -383,8 +383,8 @@ class SessionRecorder:
         for raw_name, count in session.unknown_events.items():
             name = escape_control(recorder._redact(raw_name))
             known = name in facts.unknown_events or len(facts.unknown_events) < UNKNOWN_NAMES
-            shown = name if known else "other"
-            facts.unknown_events[shown] = facts.unknown_events.get(shown, 0) + count
+            counted_name = name if known else "other"
+            facts.unknown_events[counted_name] = facts.unknown_events.get(counted_name, 0) + count
         facts.timestamp_fallbacks += session.timestamp_fallbacks
         row = session_row(session, recorder._utc_offset_ns, recorder._redact)
         row |= {"variables_row": labels.variables_row, "event_log": labels.event_log}

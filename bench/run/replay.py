@@ -126,7 +126,9 @@ class _LogReader:
         self.timeline = Timeline(
             opened,
             self._dialect,
-            reply_format=cast("AudioFormatName", str(named)) if (named := opened.about.get("output_format")) else None,
+            reply_format=cast("AudioFormatName", str(format_name))
+            if (format_name := opened.about.get("output_format"))
+            else None,
         )
         self.turns: list[TurnObservation] = []
         self.passages: list[WireTransfer] = []
@@ -148,9 +150,9 @@ class _LogReader:
                 )
             case _:
                 if isinstance(line, inputs.Sent):
-                    act = self._dialect.message_kinds.get(line.name)
+                    kind = self._dialect.message_kinds.get(line.name)
                     self.passages.append(
-                        WireTransfer(line.at_ns, line.name, line.audio_bytes, line.wire_bytes, message_kind=act)
+                        WireTransfer(line.at_ns, line.name, line.audio_bytes, line.wire_bytes, message_kind=kind)
                     )
                 self.timeline.apply(line)
                 self.turns += self.timeline.pop_delivered()
@@ -165,9 +167,9 @@ def _events(line: LoggedMessage, dialect: Dialect) -> Sequence[ServerEvent]:
     events = dialect.decode(bytes(line.event))
     if line.audio is None:
         return events
-    sound = StrippedAudio(line.audio.audible, line.audio.until, line.audio.uncertainty_ns)
-    cut = {"payload_bytes": line.audio.bytes, "payload": sound}
-    return [msgspec.structs.replace(event, **cut) if event.kind in WITH_AUDIO else event for event in events]
+    stripped_audio = StrippedAudio(line.audio.audible, line.audio.until, line.audio.uncertainty_ns)
+    stripped = {"payload_bytes": line.audio.bytes, "payload": stripped_audio}
+    return [msgspec.structs.replace(event, **stripped) if event.kind in WITH_AUDIO else event for event in events]
 
 
 # Reading the file.
@@ -175,21 +177,23 @@ def _events(line: LoggedMessage, dialect: Dialect) -> Sequence[ServerEvent]:
 
 def _replayed(path: Path, file: Iterator[bytes]) -> ReplayedSession:
     opened = _opened(path, next(file, NO_BYTES))
-    number, whole = 1, True
+    number, is_complete = 1, True
     try:
-        teller = _LogReader(opened)
+        reader = _LogReader(opened)
         for text in file:
             number += 1
-            whole = text.endswith(b"\n")
-            if whole:
-                teller.apply(read_json(text, AnyLine))
+            is_complete = text.endswith(b"\n")
+            if is_complete:
+                reader.apply(read_json(text, AnyLine))
     except (KeyError, ValueError, OverflowError):
         raise UsageError(f"{path}:{number}: this line is damaged; an event log must be unchanged") from None
-    cut = not (whole and teller.timeline.is_over)
-    if cut:
-        teller.timeline.apply(inputs.SessionFailed("unfinished", teller.last_ns, "the log ends here"))
-        teller.turns += teller.timeline.pop_turns(teller.last_ns)
-    return ReplayedSession(opened, teller.timeline.session(), tuple(teller.turns), tuple(teller.passages), cut)
+    is_unfinished = not (is_complete and reader.timeline.is_over)
+    if is_unfinished:
+        reader.timeline.apply(inputs.SessionFailed("unfinished", reader.last_ns, "the log ends here"))
+        reader.turns += reader.timeline.pop_turns(reader.last_ns)
+    return ReplayedSession(
+        opened, reader.timeline.session(), tuple(reader.turns), tuple(reader.passages), is_unfinished
+    )
 
 
 def _opened(path: Path, text: bytes) -> LogHeader:

@@ -78,8 +78,8 @@ def new_key() -> bytes:
     return secrets.token_bytes(KEY_BYTES)
 
 
-def _seal(key: bytes, place: tuple[str, int, int, int], data: bytes) -> bytes:
-    return hashlib.blake2b(repr(place).encode() + data, key=key[:KEY_BYTES], digest_size=16).digest()
+def _seal(key: bytes, header: tuple[str, int, int, int], data: bytes) -> bytes:
+    return hashlib.blake2b(repr(header).encode() + data, key=key[:KEY_BYTES], digest_size=16).digest()
 
 
 class PartSource:
@@ -131,8 +131,8 @@ class PartSource:
             data = part_file(self._folder, self._worker, name).read_bytes()
         except FileNotFoundError:
             return
-        version, before = self._documents.get(name, NO_DOCUMENT)
-        if data != before:
+        version, old_data = self._documents.get(name, NO_DOCUMENT)
+        if data != old_data:
             self._documents[name], self._copied[name] = (version + 1, data), 0
 
     def _of_document(self, name: str) -> PartChunk | None:

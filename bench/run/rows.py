@@ -52,10 +52,10 @@ def received_events(
     ):
         return clean(message, hide)
     try:
-        cut = dialect.without_audio(message)
+        stripped = dialect.without_audio(message)
     except UNREADABLE:  # the unreadable text is in a part of the message that decoding skips
-        cut = dialect.without_audio(message.decode("utf-8", "replace").encode())
-    return clean(cut, hide)
+        stripped = dialect.without_audio(message.decode("utf-8", "replace").encode())
+    return clean(stripped, hide)
 
 
 def is_unknown_of_agent(event: ServerEvent, dialect: Dialect) -> bool:
@@ -72,8 +72,8 @@ def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
         return msgspec.Raw(msgspec.json.encode({BINARY: bytes(raw)}))
     try:
         value = msgspec.json.decode(raw)
-        shown = without_secrets(value, hide)
-        raw = raw if shown == value else msgspec.json.encode(shown)
+        cleaned = without_secrets(value, hide)
+        raw = raw if cleaned == value else msgspec.json.encode(cleaned)
     # the unreadable text is in a part of the message that decoding skips; otherwise there would be no event
     except UNREADABLE:
         raw = hide(raw.decode("utf-8", "replace")).encode()
@@ -90,9 +90,9 @@ def without_secrets(value: Any, hide: Hide) -> Any:
         case str():
             return hide(value)
         case list():
-            return [without_secrets(part, hide) for part in value]
+            return [without_secrets(element, hide) for element in value]
         case dict():
-            return {hide(k): None if k in HIDDEN_SETTINGS else without_secrets(part, hide) for k, part in value.items()}
+            return {hide(k): None if k in HIDDEN_SETTINGS else without_secrets(v, hide) for k, v in value.items()}
     return value
 
 
@@ -118,9 +118,9 @@ class TextSanitizer:
     def clean(self, column: str, text: str) -> str:
         """Remove secrets, then escape and truncate. In another order, a truncated or escaped secret would not match."""
         text = text.encode("utf-8", "replace").decode()
-        shown = self._redact(text) if column in UNTRUSTED else text
-        shown = escape_control(shown) if column in UNTRUSTED - SPOKEN else shown
-        return shown[:DETAIL_CHARACTERS] if column in TRUNCATED else shown
+        cleaned = self._redact(text) if column in UNTRUSTED else text
+        cleaned = escape_control(cleaned) if column in UNTRUSTED - SPOKEN else cleaned
+        return cleaned[:DETAIL_CHARACTERS] if column in TRUNCATED else cleaned
 
     def clean_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         return {column: self.clean(column, value) if isinstance(value, str) else value for column, value in row.items()}
@@ -130,8 +130,8 @@ class TextSanitizer:
 
         First all texts are checked as one joined text, because there is rarely anything to clean.
         """
-        together = " ".join(filter(None, texts))
-        if not together or self.clean(column, together) == together:
+        joined = " ".join(filter(None, texts))
+        if not joined or self.clean(column, joined) == joined:
             return texts
         return [text and self.clean(column, text) for text in texts]
 
@@ -144,7 +144,7 @@ SESSION_VALUES, SESSION_OR_NULL = names_of(SESSIONS, "same"), names_of(SESSIONS,
 
 IDENTITY = names_of(TURNS, "identity")
 """The columns that identify the session of a row, in the order of the argument `identity` of `turn_row`."""
-TEXTS = tuple(name for some in TURNS if some.kind in ("label", "text") for name in some.names)
+TEXTS = tuple(name for group in TURNS if group.kind in ("label", "text") for name in group.names)
 TURN_COLUMNS = (
     *IDENTITY,
     *("start_utc_ns", "delta_gap_max_ns", "delta_gap_p95_ns"),
@@ -179,14 +179,14 @@ _values = attrgetter(*VALUES)
 _token_counts = attrgetter(*TOKENS)
 
 
-def turn_columns(rows: Sequence[tuple[Any, ...]], words: TextSanitizer) -> dict[str, Sequence[Any]]:
+def turn_columns(rows: Sequence[tuple[Any, ...]], sanitizer: TextSanitizer) -> dict[str, Sequence[Any]]:
     """Return the columns of several rows from `turn_row`. Empty texts become null.
 
     Rows are cleaned together, because that takes half as long as one by one.
     """
     columns: dict[str, Sequence[Any]] = dict(zip(TURN_COLUMNS, zip(*rows, strict=True), strict=True))
     columns |= {name: [text or None for text in columns[name]] for name in OR_NULL}
-    return columns | {name: words.clean_column(name, columns[name]) for name in TEXTS}
+    return columns | {name: sanitizer.clean_column(name, columns[name]) for name in TEXTS}
 
 
 def _longest_gaps(gaps_ns: Sequence[int]) -> tuple[int | None, int | None]:
@@ -247,8 +247,8 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
 
 
 def _json(value: Mapping[str, Any], left_out: frozenset[str], hide: Hide) -> str | None:
-    kept = {name: part for name, part in value.items() if name not in left_out}
-    return json.dumps(without_secrets(kept, hide)) if kept else None
+    stored = {name: setting for name, setting in value.items() if name not in left_out}
+    return json.dumps(without_secrets(stored, hide)) if stored else None
 
 
 @dataclass
@@ -280,7 +280,7 @@ class SecondCounts:
         """
         for limit in limits:
             if limit.name in LIMITED:
-                most, remaining = f"{limit.name}_limit", f"{limit.name}_remaining"
-                setattr(self, most, getattr(self, most) if limit.limit is None else limit.limit)
-                left = (limit.remaining, getattr(self, remaining))
-                setattr(self, remaining, min((known for known in left if known is not None), default=None))
+                limit_column, remaining_column = f"{limit.name}_limit", f"{limit.name}_remaining"
+                setattr(self, limit_column, getattr(self, limit_column) if limit.limit is None else limit.limit)
+                amounts = (limit.remaining, getattr(self, remaining_column))
+                setattr(self, remaining_column, min((amount for amount in amounts if amount is not None), default=None))

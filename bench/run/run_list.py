@@ -114,22 +114,22 @@ def newest_run(folder: Path) -> Path:
     Raise UsageError if there is none.
     """
     problems: list[str] = []
-    began = {
+    start_keys = {
         path: (read.started_utc_ns, path.name)
         for path, document, read in _readable(folder, problems)
         if not is_under_way(path, document)
     }
-    if not began and problems:
+    if not start_keys and problems:
         more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
         raise UsageError(f"none of the completed runs in {folder} can be read: {min(problems)}{more}")
-    if not began:
+    if not start_keys:
         raise UsageError(f"no run in {folder} has ended: wait for one, or name a run by its folder")
-    return max(began, key=lambda path: began[path])
+    return max(start_keys, key=lambda path: start_keys[path])
 
 
 def _listed_run(folder: Path, document: dict[str, Any], read: _Document) -> ListedRun:
     closed = read.state in CLOSED
-    under_way = is_under_way(folder, document)
+    is_active = is_under_way(folder, document)
     size_bytes = 0
     for path in (Path(parent, name) for parent, _, names in os.walk(folder) for name in names):
         with suppress(OSError):  # files of an active run may disappear
@@ -139,7 +139,7 @@ def _listed_run(folder: Path, document: dict[str, Any], read: _Document) -> List
         started_utc_ns=read.started_utc_ns,
         ended_utc_ns=read.ended_utc_ns,
         state=read.state,
-        under_way=under_way if under_way or writer_is_gone(folder, document) else None,
+        under_way=is_active if is_active or writer_is_gone(folder, document) else None,
         simulated=read.simulated,
         targets=[target.name for target in read.targets],
         labels=read.labels,

@@ -56,10 +56,10 @@ class Spool:
         replace_text(path_of(self._folder, self.worker, name), text)
 
 
-def path_of(folder: Path, worker: int, name: str, place: str = SPOOL) -> Path:
+def path_of(folder: Path, worker: int, name: str, subfolder: str = SPOOL) -> Path:
     """Return the path of a worker's stream or document, such as `spool/turns-0.arrows`."""
     stem, _, suffix = name.partition(".")
-    return folder / place / f"{stem}-{worker}.{suffix}"
+    return folder / subfolder / f"{stem}-{worker}.{suffix}"
 
 
 def prepare(folder: Path) -> None:
@@ -75,8 +75,8 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder / SPOOL)
 
 
-def workers_in(folder: Path, place: str = SPOOL) -> list[int]:
-    names = (OF_WORKER.fullmatch(path.name) for path in (folder / place).glob("*"))
+def workers_in(folder: Path, subfolder: str = SPOOL) -> list[int]:
+    names = (OF_WORKER.fullmatch(path.name) for path in (folder / subfolder).glob("*"))
     return sorted({int(name[1]) for name in names if name})
 
 
@@ -163,33 +163,33 @@ class BatchWriter:
         """
         nulls = (None,) * rows
         arrays: dict[str, pa.Array] = {}
-        for kind, names in self._by_type.items():
+        for data_type, names in self._by_type.items():
             values = [columns.get(name, nulls) for name in names]
             try:
-                together = pa.array(list(chain.from_iterable(values)), kind)
+                joined = pa.array(list(chain.from_iterable(values)), data_type)
             # raised by Arrow, or by Python for a large integer: a value of one of the columns is the cause
             except Exception:
-                arrays |= {name: self._column(name, kind, columns, rows) for name in names}
+                arrays |= {name: self._column(name, data_type, columns, rows) for name in names}
             else:
-                arrays |= {name: together.slice(place * rows, rows) for place, name in enumerate(names)}
+                arrays |= {name: joined.slice(index * rows, rows) for index, name in enumerate(names)}
         return pa.RecordBatch.from_arrays([arrays[name] for name in self._schema.names], schema=self._schema)
 
-    def _column(self, name: str, kind: pa.DataType, columns: Columns, rows: int) -> pa.Array:
+    def _column(self, name: str, data_type: pa.DataType, columns: Columns, rows: int) -> pa.Array:
         values = columns.get(name, (None,) * rows)
         try:
-            return pa.array(values, kind)
+            return pa.array(values, data_type)
         # as above; the values are converted one by one, so that only unusable ones become null and are reported
         except Exception:
-            held: list[Any] = []
-            for place, value in enumerate(values):
+            cells: list[Any] = []
+            for index, value in enumerate(values):
                 try:
-                    pa.array([value], kind)
-                    held.append(value)
+                    pa.array([value], data_type)
+                    cells.append(value)
                 except Exception as error:
-                    row = {column: of_rows[place] for column, of_rows in columns.items()}
+                    row = {column: column_values[index] for column, column_values in columns.items()}
                     self._refused(name, row, f"{type(error).__name__}: {error}".splitlines()[0])
-                    held.append(None)
-            return pa.array(held, kind)
+                    cells.append(None)
+            return pa.array(cells, data_type)
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> Columns:

@@ -106,10 +106,10 @@ class Uploaded(NamedTuple):
     """Links and special files, which were not uploaded, relative to the run folder."""
 
     def lines(self) -> list[str]:
-        named = ", ".join(path.as_posix() for path in self.left_out[:MAX_NAMED])
+        names = ", ".join(path.as_posix() for path in self.left_out[:MAX_NAMED])
         more = len(self.left_out) - MAX_NAMED
-        named += f" and {more} more" if more > 0 else ""
-        left_out = [f"not uploaded, because they are links or special files: {named}"] if self.left_out else []
+        names += f" and {more} more" if more > 0 else ""
+        left_out = [f"not uploaded, because they are links or special files: {names}"] if self.left_out else []
         return [escape_control(line) for line in (*left_out, f"uploaded to {self.address}")]
 
 
@@ -141,11 +141,11 @@ class Uploader:
         if is_under_way(folder, document):
             raise UsageError(f"the run of {folder} is still in progress: upload it when it has ended")
         # the name contains the nanoseconds of the start, because independent machines may start in the same second
-        there = f"{folder.name}-{int(document['started_utc_ns']) % NS_PER_S:09d}"
+        prefix = f"{folder.name}-{int(document['started_utc_ns']) % NS_PER_S:09d}"
         regular, left_out = files_of(folder)
         for path in regular:
-            self._put(path, f"{there}/{path.relative_to(folder).as_posix()}")
-        return Uploaded(f"{self._destination.address}/{there}", left_out)
+            self._put(path, f"{prefix}/{path.relative_to(folder).as_posix()}")
+        return Uploaded(f"{self._destination.address}/{prefix}", left_out)
 
     def _put(self, path: Path, name: str) -> None:
         problem = ""
@@ -209,9 +209,9 @@ def _response_text(error: HTTPError) -> str:
 
     Its body is not included, because it could quote the request.
     """
-    named = slug(error.headers.get("x-ms-error-code") or "")
-    words = " ".join(part for part in (str(error.code), named or responses.get(error.code, "")) if part)
-    return f"{words} ({REMEDIES[error.code]})" if error.code in REMEDIES else words
+    error_name = slug(error.headers.get("x-ms-error-code") or "")
+    text = " ".join(word for word in (str(error.code), error_name or responses.get(error.code, "")) if word)
+    return f"{text} ({REMEDIES[error.code]})" if error.code in REMEDIES else text
 
 
 def _error_text(error: Exception) -> str:

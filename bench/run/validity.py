@@ -186,11 +186,11 @@ def _missing_data(evidence: ValidityData) -> list[Check]:
         return []
     share = (missing or 0.0) + starved
     known = not math.isnan(share)
-    again = f"{evidence.refused}; then repeat the run" if evidence.refused else MERGE_MISSING
-    remedies = [*([again] if missing is not None else []), *([MORE_PROCESSES] if starved else [])]
-    of_turns = "of all turns (upper bound)" if missing is not None else f"of the turns ended as {STARVED}"
+    merge_remedy = f"{evidence.refused}; then repeat the run" if evidence.refused else MERGE_MISSING
+    remedies = [*([merge_remedy] if missing is not None else []), *([MORE_PROCESSES] if starved else [])]
+    turns_note = "of all turns (upper bound)" if missing is not None else f"of the turns ended as {STARVED}"
     result: Literal["pass", "fail"] = "pass" if known and 100 * share <= MAX_MISSING_PERCENT else "fail"
-    note = of_turns if known else "the missing share is unknown"
+    note = turns_note if known else "the missing share is unknown"
     percent = round(100 * share, 4) if known else None
     return [Check("missing_data", percent, MAX_MISSING_PERCENT, result, note, "; ".join(remedies), "%")]
 
@@ -200,74 +200,85 @@ def uncertain_metrics(metrics: Iterable[MetricUncertainty], early: Iterable[Earl
     replies.
     """
     worst: dict[tuple[str, ...], MetricUncertainty] = {}
-    for one in metrics:
-        key = (one.host, one.target, one.metric)
-        if not one.exact and (key not in worst or one.used > worst[key].used):
-            worst[key] = one
-    spoilt: list[UncertainMetric] = [
+    for uncertainty in metrics:
+        key = (uncertainty.host, uncertainty.target, uncertainty.metric)
+        if not uncertainty.exact and (key not in worst or uncertainty.used > worst[key].used):
+            worst[key] = uncertainty
+    early_entries: list[UncertainMetric] = [
         {
-            "target": one.target,
+            "target": replies.target,
             "metric": metric,
-            "value": round(one.percent, 4),
+            "value": round(replies.percent, 4),
             "limit": MAX_EARLY_PERCENT,
             "unit": "%",
             "reason": EARLY_REPLIES,
         }
-        for one in early
-        if one.percent > MAX_EARLY_PERCENT
-        for metric in one.metrics
+        for replies in early
+        if replies.percent > MAX_EARLY_PERCENT
+        for metric in replies.metrics
     ]
-    return [*spoilt, *(_entry(one) for one in worst.values())]
+    return [*early_entries, *(_entry(uncertainty) for uncertainty in worst.values())]
 
 
-def _entry(exactness: MetricUncertainty) -> UncertainMetric:
+def _entry(uncertainty: MetricUncertainty) -> UncertainMetric:
     """Return the entry in run.json for the uncertainty of a metric; an uncertainty without a bound is null."""
-    bound = exactness.bound_p99
+    bound = uncertainty.bound_p99
     entry: UncertainMetric = {
-        "target": exactness.target,
-        "metric": exactness.metric,
+        "target": uncertainty.target,
+        "metric": uncertainty.metric,
         "value": None if bound is None or not math.isfinite(bound) else round(bound, 4),
-        "limit": round(exactness.limit, 4),
-        "unit": exactness.unit,
+        "limit": round(uncertainty.limit, 4),
+        "unit": uncertainty.unit,
     }
-    return {**entry, "host": exactness.host} if exactness.host else entry
+    return {**entry, "host": uncertainty.host} if uncertainty.host else entry
 
 
 def _headline(evidence: ValidityData) -> list[MetricUncertainty]:
-    return [exactness for exactness in evidence.metrics if exactness.metric in HEADLINE]
+    return [uncertainty for uncertainty in evidence.metrics if uncertainty.metric in HEADLINE]
 
 
 def _of_unknown_bounds(evidence: ValidityData) -> list[str]:
     """Return the headline metrics whose uncertainty is unknown."""
-    unknown = (one.metric for one in _headline(evidence) if one.bound_p99 is None and one.p50 is not None)
+    unknown = (
+        uncertainty.metric
+        for uncertainty in _headline(evidence)
+        if uncertainty.bound_p99 is None and uncertainty.p50 is not None
+    )
     return list(dict.fromkeys(unknown))
 
 
 def _timestamp_uncertainty(evidence: ValidityData) -> Check:
     headline = _headline(evidence)
-    stamped = (one if one.timestamps_p99 is None else replace(one, bound_p99=one.timestamps_p99) for one in headline)
-    known = [metric for metric in stamped if metric.bound_p99 is not None]
+    uncertainties = (
+        uncertainty
+        if uncertainty.timestamps_p99 is None
+        else replace(uncertainty, bound_p99=uncertainty.timestamps_p99)
+        for uncertainty in headline
+    )
+    known = [metric for metric in uncertainties if metric.bound_p99 is not None]
     worst = max(known, key=lambda metric: metric.used, default=MetricUncertainty("", "", None, None))
-    of_target = f" of {worst.target}" if len({one.target for one in evidence.metrics}) > 1 else ""
-    since = (
+    target_text = f" of {worst.target}" if len({uncertainty.target for uncertainty in evidence.metrics}) > 1 else ""
+    from_text = (
         f" from {worst.measured_from}"
-        if len({one.measured_from for one in known if one.metric == worst.metric}) > 1
+        if len({uncertainty.measured_from for uncertainty in known if uncertainty.metric == worst.metric}) > 1
         else ""
     )
-    figure, absent = worst.bound_p99, "no turn received a first delta"
+    value, absent = worst.bound_p99, "no turn received a first delta"
     if worst.exact and (unknown := _of_unknown_bounds(evidence)):
-        figure, absent = None, f"the uncertainty of {', '.join(unknown)} is unknown in more than 1 % of its turns"
-    return _check("timestamp_uncertainty", figure, worst.limit,
-                 note=f"{worst.metric}{since}{of_target}",
+        value, absent = None, f"the uncertainty of {', '.join(unknown)} is unknown in more than 1 % of its turns"
+    return _check("timestamp_uncertainty", value, worst.limit,
+                 note=f"{worst.metric}{from_text}{target_text}",
                  absent=absent, remedy=MORE_PROCESSES)  # fmt: skip
 
 
 def _event_loop_delay(evidence: ValidityData) -> Check:
-    waits = [wait.p50 for wait in evidence.metrics if wait.metric in FIRST_DELTAS.values() and wait.p50 is not None]
-    fastest = min(waits, default=0.0)
+    medians = [
+        metric.p50 for metric in evidence.metrics if metric.metric in FIRST_DELTAS.values() and metric.p50 is not None
+    ]
+    fastest = min(medians, default=0.0)
     limit = max(MAX_LOOP_DELAY_MS, MAX_LOOP_DELAY_SHARE * fastest)
-    needed = evidence.user_stamps_share is not None and evidence.user_stamps_share > MAX_USER_TIMESTAMPS_SHARE
-    return _check("event_loop_delay", evidence.event_loop_delay_p99 if needed else None, limit,
+    is_needed = evidence.user_stamps_share is not None and evidence.user_stamps_share > MAX_USER_TIMESTAMPS_SHARE
+    return _check("event_loop_delay", evidence.event_loop_delay_p99 if is_needed else None, limit,
                  note="", absent="not needed: the kernel sets the timestamps", remedy=MORE_PROCESSES)  # fmt: skip
 
 
@@ -284,8 +295,8 @@ def _send_delay(evidence: ValidityData) -> Check:
 
 def _start_delay(evidence: ValidityData) -> Check:
     limit = max(MAX_START_DELAY_MS, MAX_START_DELAY_SHARE * (evidence.service_time_p50 or 0.0))
-    figure = evidence.start_delay_p99
-    return _check("start_delay", figure, None if figure is None else limit,
+    value = evidence.start_delay_p99
+    return _check("start_delay", value, None if value is None else limit,
                  note="open-loop arrivals", absent="closed loop: a session starts when its user is free",
                  remedy=MORE_PROCESSES)  # fmt: skip
 

@@ -81,11 +81,11 @@ def load_validity_data(read: files.ReadRows, histograms: Histograms, document: d
     """
     every_host = document.get("hosts") or []
     hosts = every_host if len(every_host) > 1 else []
-    exact = defaultdict[str, list[MetricUncertainty]](list)
-    for one in metric_uncertainties(read, ["", *(host["name"] for host in hosts)]):
-        exact[one.host].append(one)
-    whole = {"name": "", **p99s_ms(histograms)}
-    pooled, *apart = (_of_host(read, document, exact[host["name"]], host) for host in (whole, *hosts))
+    uncertainties = defaultdict[str, list[MetricUncertainty]](list)
+    for uncertainty in metric_uncertainties(read, ["", *(host["name"] for host in hosts)]):
+        uncertainties[uncertainty.host].append(uncertainty)
+    all_hosts = {"name": "", **p99s_ms(histograms)}
+    pooled, *by_host = (_of_host(read, document, uncertainties[host["name"]], host) for host in (all_hosts, *hosts))
     parts = document.get("parts") or []
     busy = (busy_reason(host.get("cpu_use")) for host in every_host)
     pooled = replace(
@@ -102,11 +102,11 @@ def load_validity_data(read: files.ReadRows, histograms: Histograms, document: d
         early=tuple(early_replies(read, document)),
         refused=str(document.get("refused") or ""),
     )
-    return [pooled, *apart]
+    return [pooled, *by_host]
 
 
 def _of_host(
-    read: files.ReadRows, document: dict[str, Any], exact: Sequence[MetricUncertainty], facts: Mapping[str, Any]
+    read: files.ReadRows, document: dict[str, Any], uncertainties: Sequence[MetricUncertainty], facts: Mapping[str, Any]
 ) -> ValidityData:
     """Return the data of one host from its entry in run.json, or of all hosts together.
 
@@ -115,12 +115,12 @@ def _of_host(
     host = facts["name"]
     turns = _rows(read, "turns", COLUMNS, host)
     counted = is_measured(turns)
-    stamped = turns["receive_timestamp_source"].filter(counted).drop_null()
+    sources = turns["receive_timestamp_source"].filter(counted).drop_null()
     starts = _starts(read, host)
     chunks = [script["chunk_ms"] for script in document.get("scripts") or [] if script.get("chunk_ms")]
     return ValidityData(
-        metrics=tuple(exact),
-        user_stamps_share=pc.mean(pc.not_equal(stamped, "kernel").cast(pa.float64())).as_py() if len(stamped) else None,
+        metrics=tuple(uncertainties),
+        user_stamps_share=pc.mean(pc.not_equal(sources, "kernel").cast(pa.float64())).as_py() if len(sources) else None,
         event_loop_delay_p99=facts["event_loop_delay_p99_ms"],
         send_delay_p99=facts["send_delay_p99_ms"],
         chunk=min(chunks) if chunks else None,
@@ -150,26 +150,26 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
     to the question before, so every early reply counts (`cut_off`). For other services, events identify the question of
     a reply, so only the reply to the turn's own question is checked.
     """
-    heard_alone = {target.get("name") for target in document.get("targets") or [] if target.get("full_duplex")}
-    waits = [metric for metric in CATALOGUE.values() if metric.scope == "turn" and metric.is_answer_wait]
+    full_duplex_targets = {target.get("name") for target in document.get("targets") or [] if target.get("full_duplex")}
+    metrics = [metric for metric in CATALOGUE.values() if metric.scope == "turn" and metric.is_answer_wait]
     first = [f"{instant}_at_ns" for instant in ("first_audio", "first_text", "first_audible")]
-    ends = [f"{metric.end}_at_ns" for metric in waits]
+    ends = [f"{metric.end}_at_ns" for metric in metrics]
     rows = read("turns", list(dict.fromkeys(["cut_off", ORIGIN, "speech_end_at_ns", *first, *ends])))
     spoken = pc.and_(pc.equal(rows[ORIGIN], "speech_end"), pc.is_valid(rows["cut_off"]))
     spoken = pc.fill_null(spoken, False).to_numpy()
-    begins_ns = metric_values.first_ns(rows, ("first_audio", "first_text", "first_audible"))
-    began_early = pc.fill_null(pc.less(begins_ns, rows["speech_end_at_ns"]), False).to_numpy()
+    starts_ns = metric_values.first_ns(rows, ("first_audio", "first_text", "first_audible"))
+    started_early = pc.fill_null(pc.less(starts_ns, rows["speech_end_at_ns"]), False).to_numpy()
     cut_off = pc.fill_null(rows["cut_off"], False).to_numpy()
-    for _, target, _, good in _positions(read, "turns", [""]):
-        counted = good & spoken
-        early = (cut_off if target in heard_alone else began_early) & counted
+    for _, target, _, succeeded in _positions(read, "turns", [""]):
+        counted = succeeded & spoken
+        early = (cut_off if target in full_duplex_targets else started_early) & counted
         if early.any():
-            there = (
+            affected = (
                 m.name
-                for m, end in zip(waits, ends, strict=True)
+                for m, end in zip(metrics, ends, strict=True)
                 if pc.any(rows[end].is_valid().filter(counted)).as_py()
             )
-            yield EarlyReplies(target, 100 * float(early.sum() / counted.sum()), tuple(there))
+            yield EarlyReplies(target, 100 * float(early.sum() / counted.sum()), tuple(affected))
 
 
 def _starved_share(read: files.ReadRows) -> float:
@@ -216,13 +216,13 @@ def metric_uncertainties(read: files.ReadRows, hosts: Sequence[str] = ("",)) -> 
     a million turns fit into memory. `hosts`: the names of hosts; "" means the rows of all hosts together.
     """
     for scope, table in TABLES.items():
-        places = list(_positions(read, table, hosts))
+        row_masks = list(_positions(read, table, hosts))
         origins = {}
         if table == "turns":
-            since = read("turns", [ORIGIN])[ORIGIN]
-            origins = {name: pc.fill_null(pc.equal(since, name), False).to_numpy() for name in MEASURED_FROM}
+            measured_from = read("turns", [ORIGIN])[ORIGIN]
+            origins = {name: pc.fill_null(pc.equal(measured_from, name), False).to_numpy() for name in MEASURED_FROM}
         for metric in (known for known in CATALOGUE.values() if known.scope == scope and bound_columns(known)):
-            yield from _of_metric(read, metric, places, origins)
+            yield from _of_metric(read, metric, row_masks, origins)
 
 
 def worst_bound(folder: Path, metric: Metric, target: str) -> float:
@@ -230,44 +230,44 @@ def worst_bound(folder: Path, metric: Metric, target: str) -> float:
     if not bound_columns(metric):
         return 0.0
     read = partial(files.read_table, folder)
-    values, slack = _values_with_bounds(read, metric)
-    mine = [rows.counted for rows in _positions(read, TABLES[metric.scope], [""]) if rows.target == target]
-    there = ~np.isnan(values) & np.logical_or.reduce([np.zeros(len(values), dtype=bool), *mine])
-    return float(np.nan_to_num(slack[there], nan=np.inf).max(initial=0.0))
+    values, bounds = _values_with_bounds(read, metric)
+    masks = [rows.counted for rows in _positions(read, TABLES[metric.scope], [""]) if rows.target == target]
+    is_included = ~np.isnan(values) & np.logical_or.reduce([np.zeros(len(values), dtype=bool), *masks])
+    return float(np.nan_to_num(bounds[is_included], nan=np.inf).max(initial=0.0))
 
 
 def _positions(read: files.ReadRows, table: files.TableName, hosts: Sequence[str]) -> Iterator[MaskedRows]:
     rows = read(table, ["target", "phase", "outcome", "host"])
     counted = is_measured(rows).to_numpy()
-    good = pc.fill_null(pc.is_in(rows["outcome"], pa.array(sorted(SUCCESSFUL))), False).to_numpy()
+    succeeded = pc.fill_null(pc.is_in(rows["outcome"], pa.array(sorted(SUCCESSFUL))), False).to_numpy()
     for host in hosts:
-        there = counted & pc.fill_null(pc.equal(rows["host"], host), False).to_numpy() if host else counted
-        for target in sorted(pc.unique(rows["target"].filter(pa.array(there))).to_pylist()):
-            mine = there & pc.fill_null(pc.equal(rows["target"], target), False).to_numpy()
-            yield MaskedRows(host, target, mine, mine & good)
+        on_host = counted & pc.fill_null(pc.equal(rows["host"], host), False).to_numpy() if host else counted
+        for target in sorted(pc.unique(rows["target"].filter(pa.array(on_host))).to_pylist()):
+            mask = on_host & pc.fill_null(pc.equal(rows["target"], target), False).to_numpy()
+            yield MaskedRows(host, target, mask, mask & succeeded)
 
 
 def _of_metric(
-    read: files.ReadRows, metric: Metric, places: Sequence[MaskedRows], origins: Mapping[str, npt.NDArray[np.bool_]]
+    read: files.ReadRows, metric: Metric, row_masks: Sequence[MaskedRows], origins: Mapping[str, npt.NDArray[np.bool_]]
 ) -> Iterator[MetricUncertainty]:
-    values, slack = _values_with_bounds(read, metric)
+    values, bounds = _values_with_bounds(read, metric)
     onset_ms = np.zeros(len(values))
     if metric.scope == "turn" and metric.end == ONSET:
         onset_ms = np.nan_to_num(floats(read("turns", ["onset_uncertainty_ns"]), "onset_uncertainty_ns")) / NS_PER_MS
-    measured_rows, known = ~np.isnan(values), ~np.isnan(slack)
+    measured_rows, known = ~np.isnan(values), ~np.isnan(bounds)
     strata = origins if metric.begin == ORIGIN else {"": True}
-    for (host, target, mine, good), (measured_from, of_origin) in product(places, strata.items()):
-        there = measured_rows & of_origin
-        counted = there & (good if (good & there & known).any() else mine)
+    for (host, target, measured, succeeded), (measured_from, of_origin) in product(row_masks, strata.items()):
+        has_value = measured_rows & of_origin
+        counted = has_value & (succeeded if (succeeded & has_value & known).any() else measured)
         if (counted & known).any():
-            median = quantile_or_none(values[good & there & known], 0.5)
+            median = quantile_or_none(values[succeeded & has_value & known], 0.5)
             rank = math.ceil(0.99 * int(counted.sum()))
-            known_slack = np.sort(slack[counted & known])  # an unknown bound may be larger than any known one
-            p99 = float(known_slack[rank - 1]) if rank <= known_slack.size else None
-            of_stamps = None
-            if p99 is not None and (found := onset_ms[counted & known]).any():
-                of_stamps = float(np.sort(slack[counted & known] - found)[rank - 1])
-            yield MetricUncertainty(target, metric.name, p99, median, metric.unit, host, of_stamps, measured_from)
+            known_bounds = np.sort(bounds[counted & known])  # an unknown bound may be larger than any known one
+            p99 = float(known_bounds[rank - 1]) if rank <= known_bounds.size else None
+            timestamps_p99 = None
+            if p99 is not None and (known_onset_ms := onset_ms[counted & known]).any():
+                timestamps_p99 = float(np.sort(bounds[counted & known] - known_onset_ms)[rank - 1])
+            yield MetricUncertainty(target, metric.name, p99, median, metric.unit, host, timestamps_p99, measured_from)
 
 
 def _values_with_bounds(read: files.ReadRows, metric: Metric) -> tuple[Floats, Floats]:
@@ -290,29 +290,31 @@ def bound_columns(metric: Metric) -> list[str]:
     if metric.column:
         return list(BY_COLUMN.get(metric.name, ()))
     arrivals, sends = ARRIVALS[metric.scope], SENDS[metric.scope]
-    slack = [
+    uncertainties = [
         *(f"{name}_uncertainty_ns" for name in (metric.end, *metric.begins) if name in arrivals),
         *(f"{name}_uncertainty_ns" for name in metric.begins if name in sends),
     ]
     starts = ["request_sent_at_ns"] if metric.begin == ORIGIN else []
-    return [*slack, *starts]
+    return [*uncertainties, *starts]
 
 
 def row_bounds(rows: pa.Table, metric: Metric) -> Floats:
     if metric.name == "audio_speed":
         return _of_speed(*(floats(rows, name) for name in SPEED))
     if metric.column:
-        parts = [floats(rows, name) for name in BY_COLUMN[metric.name]]
-        unknown = np.logical_and.reduce([np.isnan(part) for part in parts])
-        return np.where(unknown, np.nan, np.nansum(parts, axis=0)) / NS_PER_MS
+        terms = [floats(rows, name) for name in BY_COLUMN[metric.name]]
+        unknown = np.logical_and.reduce([np.isnan(term) for term in terms])
+        return np.where(unknown, np.nan, np.nansum(terms, axis=0)) / NS_PER_MS
     if metric.begin == ORIGIN:
-        asked = ~np.isnan(floats(rows, "request_sent_at_ns"))
-        later = np.where(asked, floats(rows, "request_sent_uncertainty_ns"), floats(rows, "speech_end_uncertainty_ns"))
+        is_requested = ~np.isnan(floats(rows, "request_sent_at_ns"))
+        later = np.where(
+            is_requested, floats(rows, "request_sent_uncertainty_ns"), floats(rows, "speech_end_uncertainty_ns")
+        )
     else:
         later = _uncertainty(rows, metric.begin, SENDS[metric.scope])
     arrivals = ARRIVALS[metric.scope]
-    earlier, begins_earlier = _uncertainty(rows, metric.end, arrivals), _uncertainty(rows, metric.begin, arrivals)
-    bound: Floats = np.maximum(earlier + later, begins_earlier) / NS_PER_MS
+    earlier, start_earlier = _uncertainty(rows, metric.end, arrivals), _uncertainty(rows, metric.begin, arrivals)
+    bound: Floats = np.maximum(earlier + later, start_earlier) / NS_PER_MS
     return bound
 
 

@@ -79,8 +79,8 @@ class WorkerPart:
     `damage`: for each stream or document that was read, by its name, what is unreadable in it.
     """
 
-    def __init__(self, folder: Path, worker: int, place: str = spool.SPOOL) -> None:
-        self._folder, self.worker, self._folder_index = folder, worker, place
+    def __init__(self, folder: Path, worker: int, subfolder: str = spool.SPOOL) -> None:
+        self._folder, self.worker, self._subfolder = folder, worker, subfolder
         self.damage: dict[str, str] = {}
 
     @cached_property
@@ -117,7 +117,7 @@ class WorkerPart:
     @property
     def damage_text(self) -> str:
         """The damage as text, such as `turns.arrows: second is of type string, not int64`; empty without damage."""
-        return "; ".join(f"{name}: {why}" for name, why in sorted(self.damage.items()))
+        return "; ".join(f"{name}: {reason}" for name, reason in sorted(self.damage.items()))
 
     def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a table in complete batches. A damaged or truncated file ends after its last complete
@@ -189,7 +189,7 @@ class WorkerPart:
 
     def _open(self, name: str) -> BinaryIO | None:
         try:
-            return open_file(spool.path_of(self._folder, self.worker, name, self._folder_index))
+            return open_file(spool.path_of(self._folder, self.worker, name, self._subfolder))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -197,26 +197,26 @@ class WorkerPart:
             return None
 
     def _set_damage(self, name: str, error: Exception) -> None:
-        why = str(getattr(error, "strerror", None) or error) or type(error).__name__
-        self.damage.setdefault(name, excerpt(escape_control(why.splitlines()[0]), 200))
+        reason = str(getattr(error, "strerror", None) or error) or type(error).__name__
+        self.damage.setdefault(name, excerpt(escape_control(reason.splitlines()[0]), 200))
 
 
 def with_columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Return a batch with the columns of a schema. Raise ValueError if one is missing or has another type."""
     if batch.schema.equals(schema):
         return batch
-    there = set(batch.schema.names)
+    names = set(batch.schema.names)
     for field in schema:
-        if field.name not in there:
+        if field.name not in names:
             raise ValueError(f"{field.name} is missing")
         if batch.schema.field(field.name).type != field.type:
             raise ValueError(f"{field.name} is of type {batch.schema.field(field.name).type}, not {field.type}")
     return pa.RecordBatch.from_arrays([batch[name] for name in schema.names], schema=schema)
 
 
-def parts(folder: Path, place: str = spool.SPOOL) -> Sequence[WorkerPart]:
+def parts(folder: Path, subfolder: str = spool.SPOOL) -> Sequence[WorkerPart]:
     """Return the part of each worker that has written anything.
 
-    If `place` is `spool.WORKERS`, return the parts that are stored in a finalized run.
+    If `subfolder` is `spool.WORKERS`, return the parts that are stored in a finalized run.
     """
-    return [WorkerPart(folder, worker, place) for worker in spool.workers_in(folder, place)]
+    return [WorkerPart(folder, worker, subfolder) for worker in spool.workers_in(folder, subfolder)]

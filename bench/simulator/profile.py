@@ -77,20 +77,25 @@ class Delays:
 
 @dataclass(frozen=True)
 class SpanValidator(Validator[tuple[int, int]]):
-    """The validator of a list [MIN, MAX]. MIN and MAX are integers from `least` to `most`."""
+    """The validator of a list [MIN, MAX]. MIN and MAX are integers from `min_value` to `max_value`."""
 
-    least: int
-    most: int
+    min_value: int
+    max_value: int
 
     def read(self, value: LocatedValue) -> tuple[int, int]:
         items = value.content()
         if not isinstance(items, list) or len(items) != 2:
             raise value.type_error("[MIN, MAX]")
-        least = Integer(self.least, self.most).read(items[0])
-        return least, Integer(least, self.most).read(items[1])
+        least = Integer(self.min_value, self.max_value).read(items[0])
+        return least, Integer(least, self.max_value).read(items[1])
 
     def schema(self) -> Schema:
-        return {"type": "array", "items": Integer(self.least, self.most).schema(), "minItems": 2, "maxItems": 2}
+        return {
+            "type": "array",
+            "items": Integer(self.min_value, self.max_value).schema(),
+            "minItems": 2,
+            "maxItems": 2,
+        }
 
 
 SHARE = Number(0, 1)
@@ -190,7 +195,7 @@ class Slowdown:
 
 SEE_PROFILE = f"See {see('simulator', 'the-profile')}."
 QUOTA = Field(Integer(1, 1_000_000_000), SEE_PROFILE)
-QUOTAS = StructOf({each.name: QUOTA for each in fields(QuotaLimits)}, QuotaLimits, nothing=False)
+QUOTAS = StructOf({limit.name: QUOTA for limit in fields(QuotaLimits)}, QuotaLimits, nothing=False)
 REASONING: StructOf[dict[str, Any]] = StructOf(
     {effort: Field(DELAY, SEE_PROFILE) for effort in EFFORTS}, dict, nothing=False
 )
@@ -289,9 +294,9 @@ class Profile:
 
 
 DELAYS: StructOf[dict[str, Any]] = StructOf(
-    {each.name: Field(DELAY, "See profiles/default.yaml.") for each in fields(Delays)}, dict, nothing=False
+    {delay.name: Field(DELAY, "See profiles/default.yaml.") for delay in fields(Delays)}, dict, nothing=False
 )
-KEYS = {each.name: replace(each.metadata[ENTRY], required=False) for each in fields(Profile) if each.metadata}
+KEYS = {key.name: replace(key.metadata[ENTRY], required=False) for key in fields(Profile) if key.metadata}
 PROFILE: StructOf[dict[str, Any]] = StructOf(
     {"delays_ms": Field(DELAYS, "Delays, each by its distribution.")} | KEYS, dict, nothing=False
 )

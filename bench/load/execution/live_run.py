@@ -227,7 +227,7 @@ class LiveRun:
 
     def _caller_waits(self, begins: bool) -> None:
         """Count a caller who starts, or ends, a wait after a refused call."""
-        self.recorder.back_off(self._labels, begins=begins)
+        self.recorder.back_off(self._labels, starts=begins)
         self._progress.count(calls_backed_off=begins, callers_backing_off=1 if begins else -1)
 
     def expect_users(self, count: int) -> None:

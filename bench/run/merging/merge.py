@@ -36,7 +36,7 @@ UNCOPIED_ONE = "event log was not copied, because it is a link or a special file
 UNCOPIED_MORE = "event logs were not copied, because they are links or special files"
 
 
-def merge_runs(given: Sequence[Path], out: Path) -> dict[str, Any]:
+def merge_runs(paths: Sequence[Path], out: Path) -> dict[str, Any]:
     """Merge the runs in other folders into the run folder `out`; return its run.json.
 
     A damaged run is left out, and the verdict of the result accounts for the data that is missing for this reason.
@@ -47,7 +47,7 @@ def merge_runs(given: Sequence[Path], out: Path) -> dict[str, Any]:
         raise UsageError(f"{out} is not a valid name of a run: use letters, digits, dots, dashes and underscores")
     if file_status(out) or out.is_symlink():
         raise UsageError(f"{out} already exists: name another folder")
-    parts = [SourceRun(folder) for folder in run_folders_of(given)]
+    parts = [SourceRun(folder) for folder in run_folders_of(paths)]
     check_fit(parts)
     for part in parts:
         part.finalize()
@@ -60,21 +60,21 @@ def merge_runs(given: Sequence[Path], out: Path) -> dict[str, Any]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def run_folders_of(given: Iterable[Path]) -> list[Path]:
+def run_folders_of(paths: Iterable[Path]) -> list[Path]:
     """Return the run folders among these folders and directly in them.
 
     Raise UsageError if a folder is no run, and contains none.
     """
     folders: list[Path] = []
-    for folder in given:
+    for folder in paths:
         if is_run(folder):
             folders.append(folder)
             continue
-        held = run_folders(folder) if is_folder(folder) else []
-        inside = sorted(path for path in held if not path.name.startswith("."))
-        if not inside:
+        runs = run_folders(folder) if is_folder(folder) else []
+        visible_runs = sorted(path for path in runs if not path.name.startswith("."))
+        if not visible_runs:
             raise UsageError(f"{folder} is not a run folder, and contains none: it has no run.json")
-        folders += inside
+        folders += visible_runs
     return folders
 
 
@@ -82,11 +82,11 @@ def _merged_in_place(parts: Sequence[SourceRun], fresh: Path, out: Path) -> dict
     """Merge the readable parts. If damage is detected while rows are copied, start again without the damaged part."""
     damages: list[DamagedPartError] = []
     while True:
-        sound = [part for part in parts if part not in [damage.part for damage in damages]]
-        if not sound:
+        readable = [part for part in parts if part not in [damage.part for damage in damages]]
+        if not readable:
             raise UsageError(f"no part can be read: {damages[0].part.folder}: {damages[0].reason}")
         try:
-            document = _merged(sound, damages, fresh, out.name)
+            document = _merged(readable, damages, fresh, out.name)
         except DamagedPartError as damage:
             damages.append(damage)
             shutil.rmtree(fresh, ignore_errors=True)
@@ -104,7 +104,7 @@ def _merged(
     ended = {part.run for part in ordered if part.was_ended}
     for part in ordered:
         part.is_complete = part.run in ended and not missing[part.run]
-    firsts = _first_workers(ordered, missing)
+    first_workers = _first_workers(ordered, missing)
     used = [part for part in ordered if part.added_workers]
     started_utc_ns = min(part.document["started_utc_ns"] for part in used)
     pairs = [
@@ -113,13 +113,13 @@ def _merged(
     ]
     for part, numbering in zip(used, numbered_by_start(pairs, started_utc_ns), strict=True):
         part.numbering = RunNumbering(
-            run_id, {number: firsts[part.run] + number for number in part.added_workers}, numbering
+            run_id, {number: first_workers[part.run] + number for number in part.added_workers}, numbering
         )
     leading = _leading(ordered)
     documents = [part.document | {"state": "ended" if part.is_complete else "killed"} for part in leading]
-    left_out = [(damage.part.name, _left_out(damage, firsts.keys())) for damage in damages]
+    left_out = [(damage.part.name, _left_out(damage, first_workers.keys())) for damage in damages]
     entries = [
-        _entry(part, document, firsts[part.run], used) for part, document in zip(leading, documents, strict=True)
+        _entry(part, document, first_workers[part.run], used) for part, document in zip(leading, documents, strict=True)
     ]
     folder.mkdir(parents=True)
     document = merged_document(
@@ -141,7 +141,9 @@ def _merged(
     ]
     document["notices"] = [*notices([part.name for part in leading], documents, left_out), *uncertain, *uncopied]
     unknown = [
-        entry | {"worker": firsts[run] + number} for run in firsts for number, entry in sorted(missing[run].items())
+        entry | {"worker": first_workers[run] + number}
+        for run in first_workers
+        for number, entry in sorted(missing[run].items())
     ]
     return merge_parts(folder, document, used, lambda *_: unknown)
 
@@ -153,17 +155,17 @@ def _add_part(parts: Sequence[SourceRun]) -> None:
     """
     owners: dict[tuple[RunKey, int], SourceRun] = {}
     for part in sorted(parts, key=lambda part: part.is_of_master):
-        taken = set()
+        added = set()
         for number in part.held:
             owner = owners.setdefault((part.run, number), part)
             if owner is part:
-                taken.add(number)
+                added.add(number)
             elif owner.is_of_master or not part.is_of_master:
                 raise UsageError(
                     f"{owner.folder} and {part.folder} both contain worker {number} of run {part.run[1]}: name "
                     "only one of them"
                 )
-        part.added_workers = frozenset(taken)
+        part.added_workers = frozenset(added)
         if not (part.added_workers >= part.held or part.added_workers <= part.workers.keys()):
             raise UsageError(
                 f"{part.folder} contains all of run {part.run[1]}: merge it without the folders of its workers"
@@ -216,8 +218,8 @@ def _leading(parts: Sequence[SourceRun]) -> list[SourceRun]:
 
 
 def _entry(part: SourceRun, document: Document, offset: int, parts: Sequence[SourceRun]) -> dict[str, Any]:
-    mine = [(each, number) for each in parts if each.run == part.run for number in each.added_workers]
-    rows = sum((each.extent.rows[number] for each, number in mine), Counter[str]())
+    run_workers = [(source, number) for source in parts if source.run == part.run for number in source.added_workers]
+    rows = sum((source.extent.rows[number] for source, number in run_workers), Counter[str]())
     validity = part.document["validity"]
     return (
         _common_entry(part, document)
@@ -225,7 +227,7 @@ def _entry(part: SourceRun, document: Document, offset: int, parts: Sequence[Sou
         | {
             "validity": validity["status"],
             "failed_checks": [check for check in validity["checks"] if check["result"] == "fail"],
-            "workers": sorted(number for _, number in mine),
+            "workers": sorted(number for _, number in run_workers),
             "worker_offset": offset,
             "sessions": rows["sessions"],
             "turns": rows["turns"],
@@ -236,11 +238,11 @@ def _entry(part: SourceRun, document: Document, offset: int, parts: Sequence[Sou
 def _left_out(damage: DamagedPartError, known: Collection[RunKey]) -> dict[str, Any]:
     """Return the run.json entry of a damaged part. `known`: runs whose missing data another folder reports."""
     totals = damage.part.document.get("totals") or {}
-    lost = {
+    missing_counts = {
         table: 0 if damage.part.run in known else sum(totals[table].values()) if table in totals else None
         for table in ("sessions", "turns")
     }
-    return _common_entry(damage.part, damage.part.document) | lost | {"excluded_because": damage.reason}
+    return _common_entry(damage.part, damage.part.document) | missing_counts | {"excluded_because": damage.reason}
 
 
 def _common_entry(part: SourceRun, document: Document) -> dict[str, Any]:
@@ -273,12 +275,12 @@ def check_fit(parts: Sequence[SourceRun]) -> None:
             raise UsageError(f"the run of {part.folder} is still in progress: merge it when it has ended")
         if part.document.get("parts"):
             raise UsageError(f"{part.folder} is a merged run: name the runs from which it was merged")
-    for what, value in SHARED.items():
+    for property_name, value in SHARED.items():
         first = parts[0]
         for other in parts[1:]:
             if value(first.document) != value(other.document):
                 raise UsageError(
-                    f"{first.folder} and {other.folder} are not parts of one run: they have different {what}"
+                    f"{first.folder} and {other.folder} are not parts of one run: they have different {property_name}"
                 )
 
 

@@ -47,8 +47,8 @@ class RunNumbering:
         """Return the rows of any table with their new numbers and names."""
         columns = {name: batch[name] for name in batch.schema.names}
         columns["run_id"] = pa.repeat(self.run_id, len(batch))
-        places = pc.index_in(columns["worker"], pa.array([*self.workers], pa.int64()))
-        columns["worker"] = pa.array([*self.workers.values()], pa.int64()).take(places)
+        indexes = pc.index_in(columns["worker"], pa.array([*self.workers], pa.int64()))
+        columns["worker"] = pa.array([*self.workers.values()], pa.int64()).take(indexes)
         if "session_id" in columns:  # each new name is made only once, even if many rows have it
             names = columns["session_id"].dictionary_encode()
             new_names = pa.array(map(self.session_id, names.dictionary.to_pylist()), pa.string())
@@ -56,9 +56,9 @@ class RunNumbering:
         if "pair" in columns and columns["pair"].null_count < len(batch):
             pair = columns["pair"]
             absent = pair.is_null().to_numpy(zero_copy_only=False)  # rows without a pair remain without one
-            places = np.searchsorted(self.pairs.numbers, pair.fill_null(self.pairs.numbers[0]).to_numpy())
+            indexes = np.searchsorted(self.pairs.numbers, pair.fill_null(self.pairs.numbers[0]).to_numpy())
             new = {"pair": self.pairs.new, "block": self.pairs.blocks}
-            columns |= {name: pa.array(values[places], mask=absent) for name, values in new.items()}
+            columns |= {name: pa.array(values[indexes], mask=absent) for name, values in new.items()}
         return pa.RecordBatch.from_pydict(columns, schema=batch.schema)
 
     def line(self, row: dict[str, Any]) -> bytes:
@@ -106,16 +106,16 @@ class PairNumbering(NamedTuple):
 
 def first_starts(rows: Iterable[PairStarts]) -> PairStarts:
     """Return the start of each pair, from the starts of its rows, in any order."""
-    parts = [part for part in map(_earliest, rows) if part.numbers.size]
-    if not parts:
+    starts = [pair_starts for pair_starts in map(_earliest, rows) if pair_starts.numbers.size]
+    if not starts:
         return PairStarts(np.zeros(0, np.int64), np.zeros(0, np.int64))
-    return _earliest(PairStarts(*map(np.concatenate, zip(*parts, strict=True))))
+    return _earliest(PairStarts(*map(np.concatenate, zip(*starts, strict=True))))
 
 
 def _earliest(rows: PairStarts) -> PairStarts:
-    numbers, place = np.unique(rows.numbers, return_inverse=True)
+    numbers, indexes = np.unique(rows.numbers, return_inverse=True)
     starts_ns = np.full(numbers.size, np.iinfo(np.int64).max)
-    np.minimum.at(starts_ns, place, rows.starts_ns)
+    np.minimum.at(starts_ns, indexes, rows.starts_ns)
     return PairStarts(numbers, starts_ns)
 
 
@@ -126,8 +126,8 @@ def numbered_by_start(runs: Sequence[PairStarts], started_utc_ns: int) -> list[P
     new[np.argsort(starts_ns, kind="stable")] = np.arange(starts_ns.size)
     blocks = np.maximum(starts_ns - started_utc_ns, 0) // BLOCK_NS
     ends = np.cumsum([run.numbers.size for run in runs])[:-1]
-    parts = zip(runs, np.split(new, ends), np.split(blocks, ends), strict=True)
-    return [PairNumbering(run.numbers, mine, mine_blocks) for run, mine, mine_blocks in parts]
+    pieces = zip(runs, np.split(new, ends), np.split(blocks, ends), strict=True)
+    return [PairNumbering(run.numbers, run_numbers, run_blocks) for run, run_numbers, run_blocks in pieces]
 
 
 ADDED_SETTINGS = frozenset({"num_users", "spawn_rate", "sessions", "max_concurrent", "connect_rate"})
@@ -173,7 +173,8 @@ def merged_document(
         "budget_usd": _sum(documents, "budget_usd"),
         "estimate_usd": [sum(ends) for ends in zip(*estimates_usd, strict=True)] if all(estimates_usd) else None,
         "start_delays_s": {  # taken from the part with the longest delay
-            label: max(each.get(label, 0.0) for each in delays_s) for label in dict.fromkeys(chain(*delays_s))
+            label: max(part_delays_s.get(label, 0.0) for part_delays_s in delays_s)
+            for label in dict.fromkeys(chain(*delays_s))
         },
     }
     shared = ("part_of", "interleaved", "stages", "prices", "niceness", "calibration", "thresholds")
@@ -193,18 +194,19 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
         for notice in document.get("notices") or []:
             by_text.setdefault(str(notice), []).append(name)
     sentences = [
-        text if len(whose) == len(documents) else f"{_listed(whose)}: {text}" for text, whose in by_text.items()
+        text if len(part_names) == len(documents) else f"{_listed(part_names)}: {text}"
+        for text, part_names in by_text.items()
     ]
     killed = [name for name, document in zip(names, documents, strict=True) if document.get("state") != "ended"]
     if killed and len(documents) > 1:
         sentences.append(f"{_listed(killed)} did not end cleanly: {KILLED.partition(': ')[2]}.")
     if any("sequential_plan" in document for document in documents):
         sentences.append("A part had interim analyses: the merged run ignores them.")
-    began_ns, ended_ns = (
+    started_ns, ended_ns = (
         np.array([document[key] for document in documents]) for key in ("started_utc_ns", "ended_utc_ns")
     )
     # the time in which all parts ran together is less than half of the shortest run
-    if ended_ns.min() - began_ns.max() < (ended_ns - began_ns).min() / 2:
+    if ended_ns.min() - started_ns.max() < (ended_ns - started_ns).min() / 2:
         sentences.append(
             "Its parts did not run at the same time: their users and rates are added, but never existed at one time."
         )
@@ -215,9 +217,11 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
         "seeds": lambda document: (document.get("settings") or {}).get("seed"),
     }
     first = documents[0]
-    apart = [what for what, value in differing.items() if any(value(each) != value(first) for each in documents)]
-    if apart:
-        sentences.append(f"Its parts have different {' and '.join(apart)}.")
+    differing_settings = [
+        setting for setting, value in differing.items() if any(value(other) != value(first) for other in documents)
+    ]
+    if differing_settings:
+        sentences.append(f"Its parts have different {' and '.join(differing_settings)}.")
     return [*sentences, *(f"{name} is excluded, because {_missing(entry)}." for name, entry in left_out)]
 
 
@@ -234,9 +238,9 @@ def _listed(names: Sequence[str]) -> str:
 
 def _settings(settings: Documents) -> dict[str, Any]:
     added = {
-        name: sum(each[name] for each in settings)
+        name: sum(part_settings[name] for part_settings in settings)
         for name in ADDED_SETTINGS
-        if all(isinstance(each.get(name), int | float) for each in settings)
+        if all(isinstance(part_settings.get(name), int | float) for part_settings in settings)
     }
     return dict(sorted(({k: v for k, v in _common(settings).items() if k not in ADDED_SETTINGS} | added).items()))
 
@@ -249,7 +253,7 @@ def _targets(documents: Documents) -> list[dict[str, Any]]:
             by_label.setdefault(str(target["name"]), []).append(target)
     merged = [_common(targets) for targets in by_label.values()]
     for target, targets in zip(merged, by_label.values(), strict=True):
-        if any("connect_rate" in each for each in targets):
+        if any("connect_rate" in part_target for part_target in targets):
             target["connect_rate"] = _sum(targets, "connect_rate")
     return merged
 
@@ -259,19 +263,21 @@ def _arrivals(documents: Documents) -> dict[str, Any] | None:
     arrivals = [document.get("arrivals") for document in documents]
     if not all(arrivals):
         return None
-    known: list[Document] = [each for each in arrivals if each]
+    known: list[Document] = [part_arrivals for part_arrivals in arrivals if part_arrivals]
     common = _common(known)
-    began_ns = min(each["started_utc_ns"] for each in known)
+    started_ns = min(part_arrivals["started_utc_ns"] for part_arrivals in known)
     ends_s = [
-        (each["started_utc_ns"] - began_ns) / NS_PER_S + each["duration_s"] for each in known if each["duration_s"]
+        (part_arrivals["started_utc_ns"] - started_ns) / NS_PER_S + part_arrivals["duration_s"]
+        for part_arrivals in known
+        if part_arrivals["duration_s"]
     ]
     return {
         "pattern": common.get("pattern") or "several",
         "per_s": _sum(known, "per_s"),
         "stages": None,
         "digest": common.get("digest"),
-        "max_concurrent": sum(each["max_concurrent"] for each in known),
-        "started_utc_ns": began_ns,
+        "max_concurrent": sum(part_arrivals["max_concurrent"] for part_arrivals in known),
+        "started_utc_ns": started_ns,
         "duration_s": max(ends_s) if len(ends_s) == len(known) else None,
     }
 

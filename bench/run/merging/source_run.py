@@ -43,9 +43,9 @@ RunKey = tuple[int, str]
 class DamagedPartError(Exception):
     """A run whose files are incomplete or cannot be read, so that it cannot become a part of another."""
 
-    def __init__(self, part: SourceRun, why: str) -> None:
-        super().__init__(why)
-        self.part, self.reason = part, why
+    def __init__(self, part: SourceRun, reason: str) -> None:
+        super().__init__(reason)
+        self.part, self.reason = part, reason
 
 
 class RunExtent(NamedTuple):
@@ -126,18 +126,18 @@ class SourceRun:
 
     @property
     def facts(self) -> PartFacts:
-        mine = self._taken_workers
-        facts = [part.facts for part in mine] or [self._stored_facts]
+        taken_parts = self._taken_workers
+        facts = [part.facts for part in taken_parts] or [self._stored_facts]
         counts: dict[str, Any] = {
-            name: dict(sum((Counter(getattr(each, name)) for each in facts), Counter())) for name in COUNTS
+            name: dict(sum((Counter(getattr(part_facts, name)) for part_facts in facts), Counter())) for name in COUNTS
         }
-        hosts = recorded_by(mine, self.document, self.histograms()) if mine else self.document["hosts"]
+        hosts = recorded_by(taken_parts, self.document, self.histograms()) if taken_parts else self.document["hosts"]
         return PartFacts(
             done=self.is_complete,
-            simulated=any(each.simulated for each in facts) or bool(self.document.get("simulated")),
+            simulated=any(part_facts.simulated for part_facts in facts) or bool(self.document.get("simulated")),
             hosts=cast("list[HostEntry]", hosts),
-            timestamp_fallbacks=sum(each.timestamp_fallbacks for each in facts),
-            incidents=[incident for each in facts for incident in self._incidents(each)],
+            timestamp_fallbacks=sum(part_facts.timestamp_fallbacks for part_facts in facts),
+            incidents=[incident for part_facts in facts for incident in self._incidents(part_facts)],
             **counts,
         )
 
@@ -161,9 +161,9 @@ class SourceRun:
 
     def batches(self, table: str, _schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Yield the rows of the taken workers, with every column, renumbered."""
-        mine = pa.array(sorted(self.added_workers), pa.int64())
+        worker_numbers = pa.array(sorted(self.added_workers), pa.int64())
         for batch in self._batches(cast("files.TableName", table)):
-            rows = batch.filter(pc.is_in(batch["worker"], mine))
+            rows = batch.filter(pc.is_in(batch["worker"], worker_numbers))
             if len(rows):
                 yield self.numbering.rows(rows)
 
@@ -216,11 +216,11 @@ class SourceRun:
 
         Links and special files are not copied: a link can lead to any file of this machine.
         """
-        own, uncopied = self.folder / spool.EVENTS, 0
-        for log in sorted(own.glob("*.jsonl")):
+        event_folder, uncopied = self.folder / spool.EVENTS, 0
+        for log in sorted(event_folder.glob("*.jsonl")):
             if worker_of(log.stem) not in self.added_workers:
                 continue
-            if own.is_symlink() or not is_regular(log):
+            if event_folder.is_symlink() or not is_regular(log):
                 uncopied += 1
                 continue
             events.mkdir(exist_ok=True)
@@ -254,19 +254,19 @@ class SourceRun:
             paired = [] if table == "seconds" else ["pair", "start_utc_ns"]
             for batch in self._batches(table, ["worker", *paired]):
                 for number in pc.unique(batch["worker"]).to_pylist():
-                    mine = batch.filter(pc.equal(batch["worker"], number))
-                    rows.setdefault(number, Counter())[table] += len(mine)
+                    worker_rows = batch.filter(pc.equal(batch["worker"], number))
+                    rows.setdefault(number, Counter())[table] += len(worker_rows)
                     if paired:
-                        in_pairs = mine.filter(mine["pair"].is_valid())
+                        in_pairs = worker_rows.filter(worker_rows["pair"].is_valid())
                         pairs = PairStarts(*(in_pairs[name].to_numpy() for name in paired))
                         starts.setdefault(number, []).append(first_starts([pairs]))
         self._check_keys()
-        found, totals = sum(rows.values(), Counter[str]()), self.document.get("totals") or {}
+        row_counts, totals = sum(rows.values(), Counter[str]()), self.document.get("totals") or {}
         for table in ("turns", "sessions"):
-            if table in totals and (counted := sum(totals[table].values())) != found[table]:
-                raise DamagedPartError(self, f"it has {found[table]} {table}, but its run.json states {counted}")
+            if table in totals and (counted := sum(totals[table].values())) != row_counts[table]:
+                raise DamagedPartError(self, f"it has {row_counts[table]} {table}, but its run.json states {counted}")
         self._stored_histograms()
-        return RunExtent(rows, {number: first_starts(mine) for number, mine in starts.items()})
+        return RunExtent(rows, {number: first_starts(worker_starts) for number, worker_starts in starts.items()})
 
     @cached_property
     def no_uncertainty(self) -> str:

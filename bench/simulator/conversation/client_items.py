@@ -25,25 +25,25 @@ MAX_AUDIO_BYTES = 15 << 20  # per event
 ID = checks.short(32)
 
 
-def audio_bytes(value: Any, place: EventPath) -> bytes:
+def audio_bytes(value: Any, event_path: EventPath) -> bytes:
     """Return the audio that a base64 text contains. Raise RejectedError if the text is invalid."""
     try:
-        audio = binascii.a2b_base64(checks.text(value, place), strict_mode=True)
+        audio = binascii.a2b_base64(checks.text(value, event_path), strict_mode=True)
     except ValueError as error:  # binascii.Error, or characters outside ASCII
-        problem = f"Invalid '{place.path}'. Expected base64-encoded audio bytes."
-        raise RejectedError("invalid_value", problem, place.path) from error
+        problem = f"Invalid '{event_path.path}'. Expected base64-encoded audio bytes."
+        raise RejectedError("invalid_value", problem, event_path.path) from error
     if len(audio) > MAX_AUDIO_BYTES:
         problem = (
-            f"Invalid '{place.path}': audio too long. Expected at most 15 MiB, but got {len(audio)} bytes instead."
+            f"Invalid '{event_path.path}': audio too long. Expected at most 15 MiB, but got {len(audio)} bytes instead."
         )
-        raise RejectedError("string_above_max_length", problem, place.path)
+        raise RejectedError("string_above_max_length", problem, event_path.path)
     return audio
 
 
-def image_url(value: Any, place: EventPath) -> str:
-    if not checks.text(value, place).startswith(("data:image/png;base64,", "data:image/jpeg;base64,")):
-        problem = f"Invalid '{place.path}'. Expected a base64-encoded data URL of a PNG or JPEG image."
-        raise RejectedError("invalid_value", problem, place.path)
+def image_url(value: Any, event_path: EventPath) -> str:
+    if not checks.text(value, event_path).startswith(("data:image/png;base64,", "data:image/jpeg;base64,")):
+        problem = f"Invalid '{event_path.path}'. Expected a base64-encoded data URL of a PNG or JPEG image."
+        raise RejectedError("invalid_value", problem, event_path.path)
     return str(value)
 
 
@@ -113,7 +113,7 @@ def _items(parts: Mapping[str, SettingCheck], *, flat_message: bool, flat_calls:
         dict.fromkeys(FLAT_ITEM if flat else (), checks.ignored) for flat in (flat_message, flat_calls)
     )
 
-    def check_message(value: Json, place: EventPath) -> Json:
+    def check_message(value: Json, event_path: EventPath) -> Json:
         of_role = next((check for role, check in parts.items() if role == value.get("role")), checks.anything)
         keys: CheckTable = {
             **of_message,
@@ -121,7 +121,7 @@ def _items(parts: Mapping[str, SettingCheck], *, flat_message: bool, flat_calls:
             "role": checks.choice(*parts),
             "content": checks.array(of_role, empty=False),
         }
-        return checks.accepted(keys, {}, value, place, required=("role", "content"))
+        return checks.accepted(keys, {}, value, event_path, required=("role", "content"))
 
     return checks.by_type(
         {
@@ -144,7 +144,7 @@ VOICE_LIVE_ITEMS = _items({**PARTS[PREVIEW], "user": PARTS[GA]["user"]}, flat_me
 
 
 class ItemReader:
-    """A reader of the items of one session. It creates an id for an item without one. Audio has the format `heard`."""
+    """A reader of the items of one session. It creates an id for an item without one. Audio has the format `audio_format`."""
 
     def __init__(self, conversation: Conversation, dialect: WireDialect) -> None:
         self._conversation, self._ids = conversation, conversation.ids
@@ -152,19 +152,19 @@ class ItemReader:
 
     def item(self, wanted: Any, heard: AudioFormat) -> ConversationItem:
         """Return the item that a client describes. Raise RejectedError if the description is invalid."""
-        place = EventPath("item")
+        event_path = EventPath("item")
         if wanted is None:
-            raise checks.missing(place)
-        return self._described(wanted, heard, place)
+            raise checks.missing(event_path)
+        return self._described(wanted, heard, event_path)
 
     def response_input(self, wanted: Sequence[Any], heard: AudioFormat) -> list[ConversationItem]:
         """Return the items that a response reads instead of the conversation.
 
         Each is described in full, or is a reference.
         """
-        items, place = [], EventPath("response.input")
+        items, event_path = [], EventPath("response.input")
         for number, described in enumerate(wanted):
-            where = place.entry(number)
+            where = event_path.entry(number)
             if isinstance(described, dict) and described.get("type") == "item_reference":
                 item_id = REFERENCE(described, where)["id"]
                 items.append(self._conversation.known(item_id, "invalid_value", where.key("id").path))
@@ -172,8 +172,8 @@ class ItemReader:
                 items.append(self._described(described, heard, where))
         return items
 
-    def _described(self, wanted: Any, heard: AudioFormat, place: EventPath) -> ConversationItem:
-        described = self._check(wanted, place)
+    def _described(self, wanted: Any, heard: AudioFormat, event_path: EventPath) -> ConversationItem:
+        described = self._check(wanted, event_path)
         described["id"] = described.get("id") or self._ids.new("item")
         if described["type"] == "message":
             content, tokens = zip(*(_read_part(part, heard) for part in described["content"]), strict=True)

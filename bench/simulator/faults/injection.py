@@ -68,9 +68,9 @@ DRIP_MS = 10
 FINAL, TEXT, BINARY, PING = 0x80, 0x01, 0x02, 0x09
 MIB = 1 << 20
 SPELLINGS = {
-    f'"type":"{one}.'.encode(): f'"type":"{other}.'.encode()
+    f'"type":"{name}.'.encode(): f'"type":"{other_name}.'.encode()
     for names, others in ((PREVIEW, GA), (GA, PREVIEW))
-    for one, other in zip(names[:3], others[:3], strict=True)
+    for name, other_name in zip(names[:3], others[:3], strict=True)
 }
 
 
@@ -163,7 +163,7 @@ Rng = Callable[[int, int], np.random.Generator]
 
 
 class FaultInjector:
-    """The faults of one connection. `begun_ns` is when the server started to listen. Each injection calls `noted`."""
+    """The faults of one connection. `started_ns` is when the server started to listen. Each injection calls `on_fault`."""
 
     def __init__(
         self, faults: Sequence[Fault], connection: int, begun_ns: int, rng: Rng, noted: Callable[[InjectedFault], None]

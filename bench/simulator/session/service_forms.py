@@ -180,10 +180,10 @@ IN_SHELL = checks.shape({"type": checks.choice("function"), "function": checks.a
 TRANSCRIBER = Nullable(checks.shape({"model": checks.text}))
 
 
-def _unshelled(value: Any, place: EventPath) -> Json:
+def _unshelled(value: Any, event_path: EventPath) -> Json:
     """Return a function tool in the form in which it is stored, if the client nested it in the key `function`."""
-    shell = IN_SHELL(value, place)
-    return {"type": "function", **FUNCTION(shell["function"], place.key("function"))}
+    shell = IN_SHELL(value, event_path)
+    return {"type": "function", **FUNCTION(shell["function"], event_path.key("function"))}
 
 
 SHELLED = checks.array(_unshelled)

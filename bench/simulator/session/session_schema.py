@@ -32,7 +32,7 @@ TOOL_CHOICE = checks.choice_or(checks.by_type({"function": CHOSEN_FUNCTION}), "a
 
 def token_cap(most: int) -> SettingCheck:
     """Return a check of a token limit: at most `most`, or "inf"."""
-    return lambda value, place: value if value == "inf" else checks.whole(1, most)(value, place)
+    return lambda value, event_path: value if value == "inf" else checks.whole(1, most)(value, event_path)
 
 
 PREVIEW_CAP, GA_CAP = token_cap(4096), token_cap(32_000)  # gpt-realtime-2's; other GA models accept 4096
@@ -56,11 +56,11 @@ reasoning = checks.shape({"effort": checks.choice(*EFFORTS)})
 def modalities(*supported: list[str]) -> SettingCheck:
     """Return a check of the modalities of a response, which must be one of the lists `supported`."""
 
-    def check(value: Any, place: EventPath) -> Any:
+    def check(value: Any, event_path: EventPath) -> Any:
         if value not in supported:
             names = " and ".join(map(str, supported))
             problem = f"Invalid modalities: {value}. Supported are: {names}."
-            raise RejectedError("invalid_value", problem, place.path)
+            raise RejectedError("invalid_value", problem, event_path.path)
         return value
 
     return check
@@ -108,7 +108,7 @@ def turn_detection(*, ga: bool) -> SettingCheck:
     detectors = checks.by_type(kinds, default="server_vad")
     if ga:
         return Nullable(detectors)
-    return Nullable(lambda value, place: None if value == {"type": "none"} else detectors(value, place))
+    return Nullable(lambda value, event_path: None if value == {"type": "none"} else detectors(value, event_path))
 
 
 def detector(keys: CheckTable, default: Json) -> SettingCheck:

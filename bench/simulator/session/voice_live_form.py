@@ -19,7 +19,7 @@ from bench.simulator.session.checks import CheckTable, Nullable, SettingCheck
 from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
 
 PCM = {format.rate_hz: format for format in (PCM16_8K, PCM16_16K, PCM16)}
-RATED: dict[str, AudioFormatName] = {said: name for name, said in SPOKEN_FORMATS.items()}
+RATED: dict[str, AudioFormatName] = {spoken: name for name, spoken in SPOKEN_FORMATS.items()}
 
 
 # Voices
@@ -80,7 +80,7 @@ DETECTORS: dict[str, Json] = {
 }
 
 
-NONE: dict[str, SettingCheck] = {"none": lambda value, place: None}
+NONE: dict[str, SettingCheck] = {"none": lambda value, event_path: None}
 detection = checks.by_type(
     {kind: session_schema.detector(DETECTION_KEYS, {"type": kind, **default}) for kind, default in DETECTORS.items()}
     | NONE
