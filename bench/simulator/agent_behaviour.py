@@ -210,8 +210,8 @@ def frames_of(reply: RecordedReply, format: AudioFormat) -> tuple[AgentFrame, ..
     They are cached, because each of hundreds of calls needs a frame every 20 ms.
     """
     samples, size = reply_samples(reply, format), format.rate_hz * FRAME_MS // 1000
-    cut = (samples[begin : begin + size] for begin in range(0, len(samples) // size * size, size))
-    return tuple(AgentFrame(piece, audio := format.encode(piece), audible_byte(audio, format)) for piece in cut)
+    pieces = (samples[start : start + size] for start in range(0, len(samples) // size * size, size))
+    return tuple(AgentFrame(piece, audio := format.encode(piece), audible_byte(audio, format)) for piece in pieces)
 
 
 class AgentBehaviour(SimulatedSession):
@@ -243,8 +243,8 @@ class AgentBehaviour(SimulatedSession):
 
     def end(self) -> None:
         self._servers.sessions -= 1
-        for part in (self._outbox, self):
-            vars(part).clear()
+        for component in (self._outbox, self):
+            vars(component).clear()
 
     def _start_call(self, at_ns: int) -> None:
         self._opened = True
@@ -263,34 +263,34 @@ class AgentBehaviour(SimulatedSession):
         )
 
     def _handle(self, event: Json, at_ns: int) -> ReceiptFields:
-        taken = self._wire.read(event)
-        if taken.opens and not self._opened:
+        agent_input = self._wire.read(event)
+        if agent_input.opens and not self._opened:
             self._start_call(at_ns)
-        heard = self._on_audio(taken.audio, at_ns) if taken.audio and self._opened else {}
-        return {"type": taken.name, "event_id": taken.id} | heard
+        audio_fields = self._on_audio(agent_input.audio, at_ns) if agent_input.audio and self._opened else {}
+        return {"type": agent_input.name, "event_id": agent_input.id} | audio_fields
 
     def _on_audio(self, audio: bytes, at_ns: int) -> ReceiptFields:
-        begin = self._audio.end.byte
-        heard = InputSettings(
+        start_byte = self._audio.end.byte
+        settings = InputSettings(
             self._wire.format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None
         )
-        for edge in self._audio.append(audio, heard):
-            if not edge.began:
-                self._plan_speech(at_ns, {"utterance": "answer", "speech_at_byte": edge.byte})
+        for speech in self._audio.append(audio, settings):
+            if not speech.began:
+                self._plan_speech(at_ns, {"utterance": "answer", "speech_at_byte": speech.byte})
             elif (self._frames or at_ns < self._playing_until_ns) and not is_drawn(
                 self._profile.vad.ignored_barge_in_share, self._rng
             ):
                 due_ns = self._outbox.after(at_ns, self._profile.delays.speech_started)
                 self._outbox.plan([(due_ns, self._stop_reply)])
-        return {"from_byte": begin, "to_byte": self._audio.end.byte}
+        return {"from_byte": start_byte, "to_byte": self._audio.end.byte}
 
     # Utterances
 
     def _plan_speech(self, at_ns: int, facts: Json) -> None:
         """Plan the next recording, after the delay of first audio. A filler may precede it."""
-        begin_ns = self._servers.begin_ns(at_ns)
-        slowness = self._profile.slowness(begin_ns, self._servers.sessions)
-        due_ns = begin_ns + int(self._profile.delays.first_audio.draw_ns(self._rng) * slowness)
+        start_ns = self._servers.begin_ns(at_ns)
+        slowness = self._profile.slowness(start_ns, self._servers.sessions)
+        due_ns = start_ns + int(self._profile.delays.first_audio.draw_ns(self._rng) * slowness)
         if facts["utterance"] == "answer" and is_drawn(self._profile.agent.filler, self._rng):
             filler = partial(self._start_reply, {"utterance": "filler"}, FILLER_MS)
             self._outbox.plan([(due_ns, filler)])
@@ -302,10 +302,10 @@ class AgentBehaviour(SimulatedSession):
     def _next_reply(self) -> RecordedReply:
         return self._replies[self._reply_count % len(self._replies)]
 
-    def _start_reply(self, facts: Json, longest_ms: int | None, due_ns: int) -> OutgoingEvent | None:
+    def _start_reply(self, facts: Json, max_ms: int | None, due_ns: int) -> OutgoingEvent | None:
         frames = list(frames_of(self._next_reply, self._wire.format))
-        if longest_ms is not None:
-            del frames[longest_ms // FRAME_MS :]
+        if max_ms is not None:
+            del frames[max_ms // FRAME_MS :]
         self._reply_count += 1
         frames[0] = frames[0]._replace(facts=facts)
         frames[-1] = frames[-1]._replace(last=True)

@@ -179,8 +179,8 @@ class Behaviour(SimulatedSession):
 
     def end(self) -> None:
         self._servers.sessions -= 1
-        for part in (self._turns, self._responses, self._outbox, self):
-            vars(part).clear()
+        for component in (self._turns, self._responses, self._outbox, self):
+            vars(component).clear()
 
     # Handlers of client events
 
@@ -197,8 +197,8 @@ class Behaviour(SimulatedSession):
         return (receipt or {}) | ({"not_simulated": self._not_simulated} if self._not_simulated else {})
 
     def _session_update(self, event: Json, at_ns: int) -> None:
-        place = EventPath("session", self._not_simulated)
-        self.session.update(event["session"], place, has_spoken=self._conversation.has_spoken())
+        event_path = EventPath("session", self._not_simulated)
+        self.session.update(event["session"], event_path, has_spoken=self._conversation.has_spoken())
         self._send_session(at_ns, "updated", self._delays.session_updated)
 
     def _append(self, event: Json, at_ns: int) -> ReceiptFields:
@@ -227,8 +227,8 @@ class Behaviour(SimulatedSession):
         if not is_drawn(self._profile.ignored_truncate_share, self._rng):
             item.truncate(event["audio_end_ms"])
         self._turns.stop_playing()
-        cut = {key: event[key] for key in ("item_id", "content_index", "audio_end_ms")}
-        self._acknowledge(at_ns, "conversation.item.truncated", cut)
+        fields = {key: event[key] for key in ("item_id", "content_index", "audio_end_ms")}
+        self._acknowledge(at_ns, "conversation.item.truncated", fields)
         return {"item_id": item.id, "audio_end_ms": item.spoken_ms}
 
     def _item_delete(self, event: Json, at_ns: int) -> ReceiptFields:
@@ -238,14 +238,14 @@ class Behaviour(SimulatedSession):
         return {"item_id": item.id}
 
     def _response_create(self, event: Json, at_ns: int) -> ReceiptFields:
-        place = EventPath("response", self._not_simulated)
-        wanted = checks.accepted(self.session.form.response or {}, {}, event.get("response", {}), place)
+        event_path = EventPath("response", self._not_simulated)
+        settings = checks.accepted(self.session.form.response or {}, {}, event.get("response", {}), event_path)
         if "additional_instructions" in event:
-            instructions = self.session.output(wanted).instructions
-            wanted["instructions"] = f"{instructions}\n{event['additional_instructions']}"
-        answer = self._responses.create(wanted, at_ns)
-        self._outbox.answered_ns = answer.plan.created_ns
-        return {"response_id": answer.id}
+            instructions = self.session.output(settings).instructions
+            settings["instructions"] = f"{instructions}\n{event['additional_instructions']}"
+        response = self._responses.create(settings, at_ns)
+        self._outbox.answered_ns = response.plan.created_ns
+        return {"response_id": response.id}
 
     def _response_cancel(self, event: Json, at_ns: int) -> ReceiptFields:
         return {"response_id": self._responses.cancel(event.get("response_id"), at_ns)}

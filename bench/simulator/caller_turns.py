@@ -90,8 +90,8 @@ class PendingTranscript:
     def steps(self, committed_ns: int, completed_ns: int, *, deltas: bool) -> Iterator[OutboxStep]:
         """Yield the steps of the transcript. If `deltas` is True, the steps of its deltas come first."""
         pieces = self._pieces() if deltas else []
-        for place, piece in enumerate(pieces, 1):
-            due_ns = committed_ns + (completed_ns - committed_ns) * place // len(pieces)
+        for number, piece in enumerate(pieces, 1):
+            due_ns = committed_ns + (completed_ns - committed_ns) * number // len(pieces)
             yield due_ns, piece
         yield completed_ns, self._completed
 
@@ -110,9 +110,9 @@ class PendingTranscript:
         """Yield one segment per sentence. A sentence's share of the time equals its share of the text."""
         s_per_letter, end = self.audio_ms / 1000 / max(1, len(self.transcript)), 0
         for sentence in _SENTENCE.findall(self.transcript):
-            begin, end = end, end + len(sentence)
+            start, end = end, end + len(sentence)
             fields = {"text": sentence.strip(), "speaker": SPEAKER}
-            times = {"start": round(begin * s_per_letter, 3), "end": round(end * s_per_letter, 3)}
+            times = {"start": round(start * s_per_letter, 3), "end": round(end * s_per_letter, 3)}
             yield partial(self._event, "segment", {"id": self.ids.new("seg")} | fields | times)
 
     def _delta(self, piece: str, due_ns: int) -> OutgoingEvent:
@@ -127,14 +127,18 @@ class PendingTranscript:
     def _usage(self) -> Json:
         if "whisper" in self.model:
             return {"type": "duration", "seconds": self.audio_ms / 1000}
-        came, went = self.item.tokens.audio, text_tokens(self.transcript)
-        details = {"text_tokens": 0, "audio_tokens": came}
-        tokens = {"total_tokens": came + went, "input_tokens": came, "output_tokens": went}
+        input_tokens, output_tokens = self.item.tokens.audio, text_tokens(self.transcript)
+        details = {"text_tokens": 0, "audio_tokens": input_tokens}
+        tokens = {
+            "total_tokens": input_tokens + output_tokens,
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+        }
         return {"type": "tokens", **tokens, "input_token_details": details}
 
     def _event(self, name: str, fields: Json, due_ns: int) -> OutgoingEvent:
-        place: Json = {"item_id": self.item.id, "content_index": 0}
-        return self.outbox.event(f"{FAMILY}.{name}", place | fields, due_ns)
+        position: Json = {"item_id": self.item.id, "content_index": 0}
+        return self.outbox.event(f"{FAMILY}.{name}", position | fields, due_ns)
 
 
 MIN_COMMIT_MS = 100
@@ -145,9 +149,9 @@ The factor is an assumption.
 """
 
 
-def semantic_silence_ms(drawn_ms: float, eagerness: str) -> float:
+def semantic_silence_ms(random_ms: float, eagerness: str) -> float:
     scale, cap_ms = SEMANTIC_END[eagerness]
-    return min(drawn_ms * scale, cap_ms)
+    return min(random_ms * scale, cap_ms)
 
 
 class CallerTurns:
@@ -166,23 +170,23 @@ class CallerTurns:
 
     def append(self, audio: bytes, at_ns: int) -> Json:
         """Process input audio. Return its byte range in the stream of input audio."""
-        heard, begin = self._session.input, self._audio.end.byte
-        if heard.detection is not None and heard.detection.type == "server_vad":
-            self._audio.silence_ms = heard.detection.silence_duration_ms
-        for speech in self._audio.append(audio, heard):
-            assert heard.detection is not None
+        settings, start_byte = self._session.input, self._audio.end.byte
+        if settings.detection is not None and settings.detection.type == "server_vad":
+            self._audio.silence_ms = settings.detection.silence_duration_ms
+        for speech in self._audio.append(audio, settings):
+            assert settings.detection is not None
             if speech.began:
-                if heard.detection.type == "semantic_vad":  # the silence that ends the speech is random
-                    drawn_ms = self._outbox.after(0, self._delays.semantic_end) / NS_PER_MS
-                    self._audio.silence_ms = semantic_silence_ms(drawn_ms, heard.detection.eagerness)
+                if settings.detection.type == "semantic_vad":  # the silence that ends the speech is random
+                    random_ms = self._outbox.after(0, self._delays.semantic_end) / NS_PER_MS
+                    self._audio.silence_ms = semantic_silence_ms(random_ms, settings.detection.eagerness)
                 # A response is active, or the client still plays one. The client is assumed to play audio on arrival.
-                over_a_reply = self._responses.active is not None or at_ns < self._played_ns
-                self._ignoring = over_a_reply and is_drawn(self._ignores, self._rng)
+                is_during_reply = self._responses.active is not None or at_ns < self._played_ns
+                self._ignoring = is_during_reply and is_drawn(self._ignores, self._rng)
             if self._ignoring:
                 continue
             self._stop_waiting()
-            (self._on_start if speech.began else self._on_end)(speech, heard.detection, at_ns)
-        return {"from_byte": begin, "to_byte": self._audio.end.byte}
+            (self._on_start if speech.began else self._on_end)(speech, settings.detection, at_ns)
+        return {"from_byte": start_byte, "to_byte": self._audio.end.byte}
 
     def commit(self, at_ns: int) -> None:
         """Commit the buffered audio for the client. Raise RejectedError if it is shorter than MIN_COMMIT_MS."""
@@ -231,11 +235,11 @@ class CallerTurns:
 
     # Silence
 
-    def _wait_for_speech(self, answer: ActiveResponse, done_ns: int) -> None:
+    def _wait_for_speech(self, response: ActiveResponse, done_ns: int) -> None:
         """Plan the idle timeout after a response, if the session has one."""
         self._stop_waiting()
-        played_ns = max(done_ns, answer.played_ns)
-        self._played_ns = 0 if answer.status == "cancelled" else played_ns
+        played_ns = max(done_ns, response.played_ns)
+        self._played_ns = 0 if response.status == "cancelled" else played_ns
         detection = self._session.input.detection
         if detection is not None and detection.idle_timeout_ms is not None and self._announced_item_id is None:
             over_ns = played_ns + int(detection.idle_timeout_ms * NS_PER_MS)
@@ -275,11 +279,13 @@ class CallerTurns:
         if self._session.input.transcriber is not None:
             completed_ns = self._outbox.after(committed_ns, self._delays.input_transcribed)
             model, transcript = self._session.input.transcriber, self._asr.transcribe(audio_ms)
-            told = PendingTranscript(item, audio_ms, model, self._outbox, transcript, self._conversation.ids)
+            pending = PendingTranscript(item, audio_ms, model, self._outbox, transcript, self._conversation.ids)
             if is_drawn(self._transcripts.failure_rate, self._rng):
-                self._outbox.plan([(completed_ns, told.failed)])
+                self._outbox.plan([(completed_ns, pending.failed)])
             else:
-                self._outbox.plan(told.steps(committed_ns, completed_ns, deltas=self._session.form.transcript_deltas))
+                self._outbox.plan(
+                    pending.steps(committed_ns, completed_ns, deltas=self._session.form.transcript_deltas)
+                )
         return committed_ns
 
     def _respond(self, due_ns: int) -> OutgoingEvent | None:

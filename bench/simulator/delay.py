@@ -74,9 +74,9 @@ class Empirical(Delay):
     quantiles_ms: tuple[float, ...]
 
     def draw_ms(self, rng: np.random.Generator) -> float:
-        place, within = divmod(rng.random() * (len(self.quantiles_ms) - 1), 1.0)
-        below, above = self.quantiles_ms[int(place)], self.quantiles_ms[int(place) + 1]
-        return below + within * (above - below)
+        position, fraction = divmod(rng.random() * (len(self.quantiles_ms) - 1), 1.0)
+        below, above = self.quantiles_ms[int(position)], self.quantiles_ms[int(position) + 1]
+        return below + fraction * (above - below)
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ class Mixture(Delay):
     parts: tuple[tuple[float, Delay], ...]
 
     def draw_ms(self, rng: np.random.Generator) -> float:
-        left = rng.random() * sum(share for share, _ in self.parts)
+        remaining = rng.random() * sum(share for share, _ in self.parts)
         for share, delay in self.parts[:-1]:
-            left -= share
-            if left < 0:
+            remaining -= share
+            if remaining < 0:
                 return delay.draw_ms(rng)
         return self.parts[-1][1].draw_ms(rng)
 
@@ -149,8 +149,8 @@ class Constant(Validator[Delay]):
     """The validator of a number, which is a constant delay."""
 
     def read(self, value: LocatedValue) -> Delay:
-        always_ms = MILLISECONDS.read(value)
-        return LogNormal(always_ms, always_ms)
+        constant_ms = MILLISECONDS.read(value)
+        return LogNormal(constant_ms, constant_ms)
 
     def schema(self) -> dict[str, Any]:
         return MILLISECONDS.schema()

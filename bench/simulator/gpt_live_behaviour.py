@@ -78,8 +78,8 @@ class GptLiveBehaviour(SimulatedSession):
         """Do nothing: the client sends session.start first."""
 
     def end(self) -> None:
-        for part in (self._outbox, self):
-            vars(part).clear()
+        for component in (self._outbox, self):
+            vars(component).clear()
 
     # Client events
 
@@ -90,15 +90,15 @@ class GptLiveBehaviour(SimulatedSession):
             case full_duplex.APPEND:
                 if self._speech_detected is None:
                     raise RejectedError("session_not_started", "Send session.start first.", "type")
-                audio, begin = audio_bytes(event.get("audio"), EventPath("audio")), self._audio.end.byte
-                for edge in self._audio.append(audio, self._speech_detected):
-                    self._on_speech(edge, at_ns)
+                audio, start_byte = audio_bytes(event.get("audio"), EventPath("audio")), self._audio.end.byte
+                for speech in self._audio.append(audio, self._speech_detected):
+                    self._on_speech(speech, at_ns)
                 while (self._ticks + 1) * TICK_MS <= self._audio.clock_ms:
                     self._tick(at_ns, self._speech_detected.format)
-                return {"from_byte": begin, "to_byte": self._audio.end.byte}
+                return {"from_byte": start_byte, "to_byte": self._audio.end.byte}
             case "session.close" if self._speech_detected:
-                told = {"reason": "close_requested", "session": self.session, "usage": self._usage}
-                self._answer(full_duplex.CLOSED, told, at_ns)
+                fields = {"reason": "close_requested", "session": self.session, "usage": self._usage}
+                self._answer(full_duplex.CLOSED, fields, at_ns)
             case "session.input_audio.mute" | "session.input_audio.unmute" as name if self._speech_detected:
                 self._answer(f"{name}d", {"client_event_id": event.get("event_id")}, at_ns)
             case name:
@@ -124,24 +124,24 @@ class GptLiveBehaviour(SimulatedSession):
             "id": self.ids.session, "expires_at": self._expires_at_s, "status": "active", SIMULATOR_VALUE: True,
             "audio": {"format": full_duplex.wire_format(format), "output": output},
         }  # fmt: skip
-        told = {"session": self.session, "client_event_id": event.get("event_id")}
-        self._answer(full_duplex.STARTED, told, self._outbox.after(at_ns, self._profile.delays.session_created))
+        fields = {"session": self.session, "client_event_id": event.get("event_id")}
+        self._answer(full_duplex.STARTED, fields, self._outbox.after(at_ns, self._profile.delays.session_created))
 
-    def _on_speech(self, edge: SpeechEdge, at_ns: int) -> None:
+    def _on_speech(self, speech: SpeechEdge, at_ns: int) -> None:
         """Plan a reply when the caller's speech ends. When the speech starts, drop the rest of the current reply."""
-        if edge.began:
+        if speech.began:
             self._reply, self._delegates = [], False
             return
         reply = self._replies[self._reply_count % len(self._replies)]
         self._reply_count += 1
-        ended_ms = edge.heard_ms - SILENCE_MS
+        ended_ms = speech.heard_ms - SILENCE_MS
         delay_ms = self._outbox.after(0, self._profile.delays.first_audio) // NS_PER_MS
         assert self._speech_detected is not None
         self._delegates = is_drawn(self._profile.delegates, self._rng)
         self._reply = slices(reply, self._speech_detected.format)[: DELEGATED_SLICES if self._delegates else None]
         self._reply_tick = max(self._ticks, -(-(ended_ms + delay_ms) // TICK_MS))
-        told = {"delta": "(speech)", "start_ms": edge.begin_ms, "end_ms": ended_ms}
-        self._answer("session.input_transcript.delta", told, at_ns, {"speech_at_byte": edge.byte})
+        fields = {"delta": "(speech)", "start_ms": speech.begin_ms, "end_ms": ended_ms}
+        self._answer("session.input_transcript.delta", fields, at_ns, {"speech_at_byte": speech.byte})
 
     # Output stream
 
@@ -154,11 +154,11 @@ class GptLiveBehaviour(SimulatedSession):
                 self._delegates = False
                 task = {"id": self.ids.new("del"), "target": full_duplex.CLIENT, "type": "delegation"}
                 self._answer(full_duplex.DELEGATED, {"delegation": task, "offset_ms": self._ticks * TICK_MS}, at_ns)
-        begin_ms = self._ticks * TICK_MS
+        start_ms = self._ticks * TICK_MS
         self._ticks += 1
         if piece.words:
-            told = {"delta": piece.words, "start_ms": begin_ms, "end_ms": begin_ms + TICK_MS}
-            self._answer(full_duplex.TRANSCRIPT_DELTA, told, at_ns)
+            fields = {"delta": piece.words, "start_ms": start_ms, "end_ms": start_ms + TICK_MS}
+            self._answer(full_duplex.TRANSCRIPT_DELTA, fields, at_ns)
         self._outbox.plan([(at_ns, partial(_delta, piece))])
         if self._ticks * TICK_MS % USAGE_MS == 0:
             self._answer("session.usage.updated", {"usage": self._usage}, at_ns)
@@ -181,13 +181,15 @@ def _audio_of(audio: Json) -> tuple[Json, AudioFormat | None]:
 
     The format is None if it is unknown.
     """
-    output, wanted = (
+    output, requested_format = (
         audio.get("output"),
         audio.get("format", full_duplex.wire_format(full_duplex.GPT_LIVE.input_formats["pcm16"])),
     )
-    said = output if isinstance(output, dict) else {}
-    known = isinstance(wanted, dict) and FORMATS.get((str(wanted.get("type")), wanted.get("rate")))
-    return {"voice": "marin"} | said, known or None
+    output_settings = output if isinstance(output, dict) else {}
+    audio_format = isinstance(requested_format, dict) and FORMATS.get(
+        (str(requested_format.get("type")), requested_format.get("rate"))
+    )
+    return {"voice": "marin"} | output_settings, audio_format or None
 
 
 def _delta(piece: OutputSlice, due_ns: int) -> OutgoingEvent:
@@ -203,12 +205,12 @@ def silent(format: AudioFormat) -> OutputSlice:
 
 def slices(reply: RecordedReply, format: AudioFormat) -> list[OutputSlice]:
     """Return a reply as deltas, with its words distributed evenly over them."""
-    whole = format.encode(reply_samples(reply, format))
+    encoded = format.encode(reply_samples(reply, format))
     size = format.bytes_per_s * TICK_MS // 1000
-    cut = [whole[begin : begin + size] for begin in range(0, len(whole) // size * size, size)]
-    shares = [round(len(reply.tokens) * number / len(cut)) for number in range(len(cut) + 1)]
-    words = ("".join(reply.tokens[begin:end]) for begin, end in pairwise(shares))
-    return [_slice(audio, format, said) for audio, said in zip(cut, words, strict=True)]
+    pieces = [encoded[start : start + size] for start in range(0, len(encoded) // size * size, size)]
+    shares = [round(len(reply.tokens) * number / len(pieces)) for number in range(len(pieces) + 1)]
+    words = ("".join(reply.tokens[start:end]) for start, end in pairwise(shares))
+    return [_slice(audio, format, text) for audio, text in zip(pieces, words, strict=True)]
 
 
 def _slice(audio: bytes, format: AudioFormat, words: str) -> OutputSlice:

@@ -138,13 +138,15 @@ class GroundTruthLog:
         self._write(TruthHead(SCHEMA, True, profile, seed))
         self.flush()  # once, before workers fork
 
-    def sent(self, session: str, event: OutgoingEvent, handed_ns: int, taken_ns: int | None, wire_bytes: int) -> None:
+    def sent(
+        self, session: str, event: OutgoingEvent, send_start_ns: int, send_end_ns: int | None, wire_bytes: int
+    ) -> None:
         # For speed, the line is formatted without a JSON encoder, because every delta is logged. Only ids that clients
         # chose may need escaping.
         response = f'"{event.response_id}"' if event.response_id else "null"
         self._add(
-            f'{{"session":"{session}","direction":"out","type":"{event.type}","due_ns":{event.due_ns},"send_start_ns":{handed_ns},'
-            f'"send_end_ns":{"null" if taken_ns is None else taken_ns},"response":{response},'
+            f'{{"session":"{session}","direction":"out","type":"{event.type}","due_ns":{event.due_ns},"send_start_ns":{send_start_ns},'
+            f'"send_end_ns":{"null" if send_end_ns is None else send_end_ns},"response":{response},'
             f'"audio_bytes":{event.audio_bytes},"frame_bytes":{wire_bytes}{_further(event)}}}\n'
         )
 
@@ -174,18 +176,24 @@ class GroundTruthLog:
     def refused(self, status: int, code: str, at_ns: int) -> None:
         self._write(RefusedSession("refused", at_ns, status, code))
 
-    def struck(self, struck: InjectedFault) -> None:
-        fault = struck.fault
+    def struck(self, injected: InjectedFault) -> None:
+        fault = injected.fault
         self._write(
             FaultEntry(
-                struck.session_id, "fault", fault.kind, fault.at, struck.at_ns, struck.connection, struck.response_id
+                injected.session_id,
+                "fault",
+                fault.kind,
+                fault.at,
+                injected.at_ns,
+                injected.connection,
+                injected.response_id,
             )
         )
 
-    def ended(self, tally: ServedCounts) -> None:
-        late = tally.lateness
-        p50_ms, p99_ms, max_ms = late.quantile_ms(0.5), late.quantile_ms(0.99), late.max_ns / NS_PER_MS
-        self._write(WorkerEnd("end", tally.sessions, late.count, p50_ms, p99_ms, max_ms, round(tally.cpu_s, 3)))
+    def ended(self, counts: ServedCounts) -> None:
+        lateness = counts.lateness
+        p50_ms, p99_ms, max_ms = lateness.quantile_ms(0.5), lateness.quantile_ms(0.99), lateness.max_ns / NS_PER_MS
+        self._write(WorkerEnd("end", counts.sessions, lateness.count, p50_ms, p99_ms, max_ms, round(counts.cpu_s, 3)))
         self.flush()
 
     def _write(self, line: msgspec.Struct) -> None:
@@ -267,10 +275,10 @@ class LatenessCounts:
 
         Return 0 if there are no events.
         """
-        wanted, seen = share * self.count, 0
+        rank, cumulative = share * self.count, 0
         for step, count in enumerate(self._counts):
-            seen += count
-            if count and seen >= wanted:
+            cumulative += count
+            if count and cumulative >= rank:
                 return (step + 1) * STEP_NS / NS_PER_MS
         return 0.0
 
@@ -289,23 +297,23 @@ class ServedCounts:
     lateness: LatenessCounts
 
 
-def summary(parts: Sequence[ServedCounts]) -> str:
+def summary(processes: Sequence[ServedCounts]) -> str:
     """Return the last line that a simulator prints, from the counts of all its processes."""
     lateness = LatenessCounts()
-    for part in parts:
-        lateness.merge(part.lateness)
-    sessions, refused = sum(part.sessions for part in parts), sum(part.refused for part in parts)
-    struck = sum(part.faults for part in parts)
-    rare = "".join(f"{count} {what}, " for count, what in ((refused, "refused"), (struck, "faults")) if count)
+    for process in processes:
+        lateness.merge(process.lateness)
+    sessions, refused = sum(process.sessions for process in processes), sum(process.refused for process in processes)
+    faults = sum(process.faults for process in processes)
+    rare = "".join(f"{count} {name}, " for count, name in ((refused, "refused"), (faults, "faults")) if count)
     counts = f"{sessions} sessions, {rare}{lateness.count} events sent"
     p50_ms, p99_ms = lateness.quantile_ms(0.5), lateness.quantile_ms(0.99)
-    worst_ms = max(part.lateness.quantile_ms(0.99) for part in parts)
-    worst = f" (latest of {len(parts)} workers: p99 ≤ {worst_ms:.1f} ms)" if len(parts) > 1 else ""
+    worst_ms = max(process.lateness.quantile_ms(0.99) for process in processes)
+    worst = f" (latest of {len(processes)} workers: p99 ≤ {worst_ms:.1f} ms)" if len(processes) > 1 else ""
     warning = "WARN: the simulator was late, so latencies exceed its profile: " if worst_ms > WARN_MS else ""
-    figures = (
+    lateness_text = (
         f"sent − due: p50 ≤ {p50_ms:.1f} ms, p99 ≤ {p99_ms:.1f} ms{worst}, max {lateness.max_ns / NS_PER_MS:.1f} ms"
     )
-    return f"SIMULATED: {counts}, {warning}{figures}"
+    return f"SIMULATED: {counts}, {warning}{lateness_text}"
 
 
 REDRAW_NS = 500_000_000
@@ -330,34 +338,34 @@ class LiveView:
 
     def __init__(self, line: StatusLine) -> None:
         self._line = line
-        self._standings: dict[int, ServerProgress] = {}
+        self._progress: dict[int, ServerProgress] = {}
         self._events, self._shown_ns = 0, 0
 
-    def update(self, worker: int, standing: ServerProgress, now_ns: int) -> None:
+    def update(self, worker: int, progress: ServerProgress, now_ns: int) -> None:
         """Update the progress of a process, and draw the status line if it is due. `now_ns`: CLOCK_MONOTONIC."""
-        self._standings[worker] = standing
+        self._progress[worker] = progress
         since_ns = now_ns - self._shown_ns
         if since_ns < REDRAW_NS or not self._line.can_write():
             return
-        events = sum(each.events for each in self._standings.values())
+        events = sum(process.events for process in self._progress.values())
         per_s = (events - self._events) * NS_PER_S / since_ns if self._shown_ns else 0.0
         self._events, self._shown_ns = events, now_ns
-        parts = live_parts(self._standings.values(), per_s)
+        parts = live_parts(self._progress.values(), per_s)
         self._line.draw(fitted(parts, self._line.width, colour=self._line.colour))
 
 
-def live_parts(standings: Collection[ServerProgress], events_per_s: float) -> Iterator[StatusPart]:
+def live_parts(processes: Collection[ServerProgress], events_per_s: float) -> Iterator[StatusPart]:
     """Yield the parts of the status line.
 
     The displayed lateness is that of the process with the highest lateness, as in the warning of `summary`.
     """
-    sessions, open_ = sum(each.sessions for each in standings), sum(each.open for each in standings)
-    responses = sum(each.responses for each in standings)
-    late_ms = max(each.late_p99_ms for each in standings)
+    sessions, open_ = sum(process.sessions for process in processes), sum(process.open for process in processes)
+    responses = sum(process.responses for process in processes)
+    late_ms = max(process.late_p99_ms for process in processes)
     yield StatusPart(3, ("SIMULATED",), "sim")
     yield StatusPart(1, (f"{open_} open of {sessions} sessions", f"{open_} open"))
     yield StatusPart(4, (f"{responses} responses",))
     yield StatusPart(2, (f"{events_per_s:.0f} events/s",))
-    if any(each.events for each in standings):
+    if any(process.events for process in processes):
         late = f"p99 ≤ {late_ms:.1f} ms"
         yield StatusPart(0, (f"sent − due {late}", f"late {late}"), "bad" if late_ms > WARN_MS else "")

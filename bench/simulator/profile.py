@@ -86,8 +86,8 @@ class SpanValidator(Validator[tuple[int, int]]):
         items = value.content()
         if not isinstance(items, list) or len(items) != 2:
             raise value.type_error("[MIN, MAX]")
-        least = Integer(self.min_value, self.max_value).read(items[0])
-        return least, Integer(least, self.max_value).read(items[1])
+        minimum = Integer(self.min_value, self.max_value).read(items[0])
+        return minimum, Integer(minimum, self.max_value).read(items[1])
 
     def schema(self) -> Schema:
         return {
@@ -282,13 +282,13 @@ class Profile:
         """
         changed = replace(self, faults=(*self.faults, *faults))
         if ttfa_p50_ms is not None:
-            was = self.delays.first_audio
-            if not isinstance(was, LogNormal):
+            old_delay = self.delays.first_audio
+            if not isinstance(old_delay, LogNormal):
                 raise UsageError(
                     f"--ttfa-p50-ms needs a log-normal first_audio, but profile {self.name} has another one"
                 )
-            spread = was.p95_ms / was.p50_ms
-            first_audio = LogNormal(ttfa_p50_ms, ttfa_p50_ms * spread)
+            ratio = old_delay.p95_ms / old_delay.p50_ms
+            first_audio = LogNormal(ttfa_p50_ms, ttfa_p50_ms * ratio)
             changed = replace(changed, delays=replace(changed.delays, first_audio=first_audio))
         return changed if speed is None else replace(changed, generation_speed=speed)
 

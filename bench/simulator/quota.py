@@ -72,8 +72,8 @@ class ServiceQuota:
     """The quotas of one server."""
 
     def __init__(self, limits: QuotaLimits) -> None:
-        given = {name.removesuffix("_per_minute"): limit for name, limit in vars(limits).items()}
-        self._of_responses = {name: MinuteQuota(limit) for name, limit in given.items() if limit is not None}
+        limit_by_name = {name.removesuffix("_per_minute"): limit for name, limit in vars(limits).items()}
+        self._of_responses = {name: MinuteQuota(limit) for name, limit in limit_by_name.items() if limit is not None}
         self._connections = self._of_responses.pop("connections", None)
 
     def connect(self, at_ns: int) -> int:
@@ -93,18 +93,18 @@ class ServiceQuota:
 
         If the request or the tokens are not available, take nothing and return the error.
         """
-        asked = {"requests": 1, "tokens": input_tokens}
+        requested = {"requests": 1, "tokens": input_tokens}
         for name, allowance in self._of_responses.items():
-            wait_ns = allowance.wait_ns(asked[name], at_ns)
+            wait_ns = allowance.wait_ns(requested[name], at_ns)
             if wait_ns:
                 message = (
                     f"Rate limit reached for {model} on {UNITS[name]}: Limit {allowance.limit}, "
-                    f"Used {allowance.used(at_ns)}, Requested {asked[name]}. "
+                    f"Used {allowance.used(at_ns)}, Requested {requested[name]}. "
                     f"Please try again in {duration(wait_ns)}."
                 )
                 return {"type": name, "code": "rate_limit_exceeded", "message": message}
         for name, allowance in self._of_responses.items():
-            allowance.spend(asked[name], at_ns)
+            allowance.spend(requested[name], at_ns)
         return None
 
     def spend(self, output_tokens: int, at_ns: int) -> None:
@@ -132,11 +132,11 @@ class ServiceQuota:
 
         The headers of `requests` describe the limit of requests; if there is none, the limit of connections.
         """
-        shown = ({} if self._connections is None else {"requests": self._connections}) | self._of_responses
+        quotas = ({} if self._connections is None else {"requests": self._connections}) | self._of_responses
         return {
-            f"x-ratelimit-{what}-{name}": value
-            for name, allowance in shown.items()
-            for what, value in {
+            f"x-ratelimit-{header}-{name}": value
+            for name, allowance in quotas.items()
+            for header, value in {
                 "limit": str(allowance.limit),
                 "remaining": str(allowance.remaining(at_ns)),
                 "reset": duration(allowance.reset_ns(at_ns)),
@@ -149,8 +149,8 @@ def duration(span_ns: int) -> str:
     span_ms = -(-span_ns // NS_PER_MS)
     if span_ms < 1000:
         return f"{span_ms}ms"
-    minutes, rest_ms = divmod(span_ms, 60_000)
-    seconds = f"{rest_ms / 1000:.3f}".rstrip("0").rstrip(".")
+    minutes, remainder_ms = divmod(span_ms, 60_000)
+    seconds = f"{remainder_ms / 1000:.3f}".rstrip("0").rstrip(".")
     return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
 
 

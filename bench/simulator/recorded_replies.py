@@ -88,8 +88,8 @@ def opening_with_silence(samples: Samples, silence_ms: int) -> Samples:
 
 def first_audible(samples: Samples) -> int | None:
     """Return the index of the first audible sample; None if there is none."""
-    heard = np.abs(samples.astype(np.int32)) >= AUDIBLE
-    return int(heard.argmax()) if heard.any() else None
+    is_audible = np.abs(samples.astype(np.int32)) >= AUDIBLE
+    return int(is_audible.argmax()) if is_audible.any() else None
 
 
 def audible_byte(audio: bytes, format: AudioFormat) -> int | None:
@@ -100,11 +100,14 @@ def audible_byte(audio: bytes, format: AudioFormat) -> int | None:
 
 def build_reply(name: str, transcript: str, samples: Samples) -> RecordedReply:
     """Return a reply with its blocks in all formats. `samples`: the audio as 24 kHz mono."""
-    wanted = fitting_tokens(-(-len(samples) // TOKEN_SAMPLES)) * TOKEN_SAMPLES
-    padded = np.pad(samples, (0, wanted - len(samples)))
+    sample_count = fitting_tokens(-(-len(samples) // TOKEN_SAMPLES)) * TOKEN_SAMPLES
+    padded = np.pad(samples, (0, sample_count - len(samples)))
     sizes = block_tokens(len(padded) // TOKEN_SAMPLES)
-    heard = {rate_hz: _resampled(padded, rate_hz) for rate_hz in {each.rate_hz for each in RATED_FORMATS.values()}}
-    blocks = {name: _split(heard[format.rate_hz], sizes, format) for name, format in RATED_FORMATS.items()}
+    samples_by_rate = {
+        rate_hz: _resampled(padded, rate_hz)
+        for rate_hz in {audio_format.rate_hz for audio_format in RATED_FORMATS.values()}
+    }
+    blocks = {name: _split(samples_by_rate[format.rate_hz], sizes, format) for name, format in RATED_FORMATS.items()}
     return RecordedReply(name, tuple(_TOKEN.findall(transcript)), blocks)
 
 
@@ -118,21 +121,21 @@ def fitting_tokens(tokens: int) -> int:
 
 def block_tokens(tokens: int) -> list[int]:
     """Return the service's block sizes, in audio tokens, for a length that `fitting_tokens` returned."""
-    rest = tokens - sum(FIRST_TOKENS)
-    last = LAST_TOKENS[0] + rest % BLOCK_TOKENS
-    return [*FIRST_TOKENS, *[BLOCK_TOKENS] * ((rest - last) // BLOCK_TOKENS), last]
+    remaining = tokens - sum(FIRST_TOKENS)
+    last = LAST_TOKENS[0] + remaining % BLOCK_TOKENS
+    return [*FIRST_TOKENS, *[BLOCK_TOKENS] * ((remaining - last) // BLOCK_TOKENS), last]
 
 
 def _split(samples: Samples, sizes: Sequence[int], format: AudioFormat) -> tuple[AudioBlock, ...]:
     audio = format.encode(samples)
     audible = audible_byte(audio, format)
-    blocks, begin = [], 0
+    blocks, start = [], 0
     for tokens in sizes:
-        piece = audio[begin : begin + tokens * TOKEN_MS * format.bytes_per_s // 1000]
-        offset = -1 if audible is None else audible - begin
+        piece = audio[start : start + tokens * TOKEN_MS * format.bytes_per_s // 1000]
+        offset = -1 if audible is None else audible - start
         encoded = b'"' + base64.b64encode(piece) + b'"'
         blocks.append(AudioBlock(tokens * TOKEN_MS, len(piece), encoded, offset if 0 <= offset < len(piece) else None))
-        begin += len(piece)
+        start += len(piece)
     return tuple(blocks)
 
 

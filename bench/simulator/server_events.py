@@ -159,8 +159,8 @@ class DeltaTemplate:
     def __init__(self, family: str, response_id: str, item_id: str, output_index: int) -> None:
         self.type = f"{family}.delta"
         self._head = f'{{"type":"{self.type}","event_id":"'.encode()
-        place = f'"item_id":"{item_id}","output_index":{output_index},"content_index":0'
-        self._middle = f'","response_id":"{response_id}",{place},"delta":'.encode()
+        position = f'"item_id":"{item_id}","output_index":{output_index},"content_index":0'
+        self._middle = f'","response_id":"{response_id}",{position},"delta":'.encode()
 
     def render(self, event_id: str, payload: bytes, obfuscation: str | None = None) -> bytes:
         """Return a delta as bytes. `payload`: a JSON string with its quotes."""

@@ -139,7 +139,7 @@ def _served(
     told = (lambda number, standing: view.update(number, standing, monotonic_ns())) if line.in_place else None
     try:
         if workers == 1:
-            return [serve(offer, listener, ready, told=told)]
+            return [serve(offer, listener, ready, on_progress=told)]
         return serve_by_workers(offer, listener, workers, ready, told)
     finally:
         line.clear()

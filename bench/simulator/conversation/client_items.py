@@ -76,17 +76,17 @@ PARTS: Mapping[WireNames, Mapping[str, SettingCheck]] = {
 }
 
 
-def _read_part(part: Json, heard: AudioFormat) -> tuple[Json, TokenCounts]:
+def _read_part(part: Json, audio_format: AudioFormat) -> tuple[Json, TokenCounts]:
     """Return (the part as events show it, its number of tokens). Events show neither audio nor images."""
-    shown = {key: value for key, value in part.items() if key not in ("audio", "image_url")}
+    visible = {key: value for key, value in part.items() if key not in ("audio", "image_url")}
     match part["type"]:
         case "input_audio":
-            audio_ms = len(part["audio"]) * 1000 / heard.bytes_per_s
-            return {"transcript": None, **shown}, TokenCounts(audio=user_audio_tokens(audio_ms))
+            audio_ms = len(part["audio"]) * 1000 / audio_format.bytes_per_s
+            return {"transcript": None, **visible}, TokenCounts(audio=user_audio_tokens(audio_ms))
         case "input_image":
-            shown = {"detail": "auto", **shown}
-            return shown, TokenCounts(image=IMAGE_TOKENS[shown["detail"]])
-    return shown, TokenCounts(text_tokens(part.get("text") or part.get("transcript") or ""))
+            visible = {"detail": "auto", **visible}
+            return visible, TokenCounts(image=IMAGE_TOKENS[visible["detail"]])
+    return visible, TokenCounts(text_tokens(part.get("text") or part.get("transcript") or ""))
 
 
 # Items
@@ -144,44 +144,47 @@ VOICE_LIVE_ITEMS = _items({**PARTS[PREVIEW], "user": PARTS[GA]["user"]}, flat_me
 
 
 class ItemReader:
-    """A reader of the items of one session. It creates an id for an item without one. Audio has the format `audio_format`."""
+    """A reader of the items of one session. It creates an id for an item without one.
+
+    `audio_format`: the format of the audio in the items.
+    """
 
     def __init__(self, conversation: Conversation, dialect: WireDialect) -> None:
         self._conversation, self._ids = conversation, conversation.ids
         self._check = VOICE_LIVE_ITEMS if dialect.name == VOICE_LIVE.name else ITEMS[dialect.names]
 
-    def item(self, wanted: Any, heard: AudioFormat) -> ConversationItem:
+    def item(self, description: Any, audio_format: AudioFormat) -> ConversationItem:
         """Return the item that a client describes. Raise RejectedError if the description is invalid."""
         event_path = EventPath("item")
-        if wanted is None:
+        if description is None:
             raise checks.missing(event_path)
-        return self._described(wanted, heard, event_path)
+        return self._described(description, audio_format, event_path)
 
-    def response_input(self, wanted: Sequence[Any], heard: AudioFormat) -> list[ConversationItem]:
+    def response_input(self, descriptions: Sequence[Any], audio_format: AudioFormat) -> list[ConversationItem]:
         """Return the items that a response reads instead of the conversation.
 
         Each is described in full, or is a reference.
         """
         items, event_path = [], EventPath("response.input")
-        for number, described in enumerate(wanted):
-            where = event_path.entry(number)
-            if isinstance(described, dict) and described.get("type") == "item_reference":
-                item_id = REFERENCE(described, where)["id"]
-                items.append(self._conversation.known(item_id, "invalid_value", where.key("id").path))
+        for number, description in enumerate(descriptions):
+            entry_path = event_path.entry(number)
+            if isinstance(description, dict) and description.get("type") == "item_reference":
+                item_id = REFERENCE(description, entry_path)["id"]
+                items.append(self._conversation.known(item_id, "invalid_value", entry_path.key("id").path))
             else:
-                items.append(self._described(described, heard, where))
+                items.append(self._described(description, audio_format, entry_path))
         return items
 
-    def _described(self, wanted: Any, heard: AudioFormat, event_path: EventPath) -> ConversationItem:
-        described = self._check(wanted, event_path)
-        described["id"] = described.get("id") or self._ids.new("item")
-        if described["type"] == "message":
-            content, tokens = zip(*(_read_part(part, heard) for part in described["content"]), strict=True)
-            body = message_body(described["id"], described["role"], list(content))
-            return ConversationItem(described["id"], body, TokenCounts(*map(sum, zip(*tokens, strict=True))))
-        if described["type"] == "function_call" and "call_id" not in described:
-            described["call_id"] = self._ids.new("call")  # a function call may omit the id, but its output may not
-        if described["type"].startswith("function_call"):
-            described |= {"object": "realtime.item", "status": "completed"}
-        tokens = TokenCounts(sum(text_tokens(described.get(key) or "") for key in MODEL_INPUT_KEYS))
-        return ConversationItem(described["id"], described, tokens)
+    def _described(self, description: Any, audio_format: AudioFormat, event_path: EventPath) -> ConversationItem:
+        checked = self._check(description, event_path)
+        checked["id"] = checked.get("id") or self._ids.new("item")
+        if checked["type"] == "message":
+            content, tokens = zip(*(_read_part(part, audio_format) for part in checked["content"]), strict=True)
+            body = message_body(checked["id"], checked["role"], list(content))
+            return ConversationItem(checked["id"], body, TokenCounts(*map(sum, zip(*tokens, strict=True))))
+        if checked["type"] == "function_call" and "call_id" not in checked:
+            checked["call_id"] = self._ids.new("call")  # a function call may omit the id, but its output may not
+        if checked["type"].startswith("function_call"):
+            checked |= {"object": "realtime.item", "status": "completed"}
+        tokens = TokenCounts(sum(text_tokens(checked.get(key) or "") for key in MODEL_INPUT_KEYS))
+        return ConversationItem(checked["id"], checked, tokens)

@@ -37,8 +37,8 @@ def active_frames(samples: Samples, frame_samples: int, threshold: float) -> lis
     """Return, for each frame, whether it is active. `samples` has only complete frames."""
     frames = samples.reshape(-1, frame_samples).astype(np.float64)
     energy = np.vecdot(frames, frames)  # the sums are of integers below 2**53, so they are exact in any order
-    wanted = frame_samples * (FULL_SCALE * 10 ** (level_dbfs(threshold) / 20)) ** 2
-    flags: list[bool] = (energy >= wanted).tolist()
+    min_energy = frame_samples * (FULL_SCALE * 10 ** (level_dbfs(threshold) / 20)) ** 2
+    flags: list[bool] = (energy >= min_energy).tolist()
     return flags
 
 
@@ -102,25 +102,25 @@ class InputAudio:
         """Remove the audio up to the last end of speech from the buffer, because it was committed."""
         self._buffer_begin = self._received_bytes
 
-    def append(self, audio: bytes, heard: InputSettings) -> Iterator[SpeechEdge]:
+    def append(self, audio: bytes, settings: InputSettings) -> Iterator[SpeechEdge]:
         """Append `audio`. If turn detection is on, yield the starts and ends of speech in the audio."""
-        before, self.end = self.end, self.end.after(len(audio), heard.format)
-        if heard.detection is None:
+        before, self.end = self.end, self.end.after(len(audio), settings.format)
+        if settings.detection is None:
             self._forget()
             return
-        if self._format is not heard.format:
-            self._format, self._rest, self._frame_end = heard.format, b"", before
-        waiting, frame_samples = self._rest + audio, heard.format.rate_hz * FRAME_MS // 1000
-        frame_bytes = heard.format.bytes_per_s * FRAME_MS // 1000
-        whole = len(waiting) // frame_bytes * frame_bytes
-        self._rest = waiting[whole:]
-        samples = heard.format.decode(waiting[:whole])
-        for active in active_frames(samples, frame_samples, heard.detection.threshold):
-            frame, self._frame_end = self._frame_end, self._frame_end.after(frame_bytes, heard.format)
-            edge = self._active_edge(frame) if active else self._end_edge()
-            if edge:
+        if self._format is not settings.format:
+            self._format, self._rest, self._frame_end = settings.format, b"", before
+        buffered, frame_samples = self._rest + audio, settings.format.rate_hz * FRAME_MS // 1000
+        frame_bytes = settings.format.bytes_per_s * FRAME_MS // 1000
+        complete_bytes = len(buffered) // frame_bytes * frame_bytes
+        self._rest = buffered[complete_bytes:]
+        samples = settings.format.decode(buffered[:complete_bytes])
+        for active in active_frames(samples, frame_samples, settings.detection.threshold):
+            frame, self._frame_end = self._frame_end, self._frame_end.after(frame_bytes, settings.format)
+            speech = self._active_edge(frame) if active else self._end_edge()
+            if speech:
                 self._received_bytes = self._frame_end
-                yield edge
+                yield speech
 
     def _forget(self) -> None:
         self._format = self._begin = None
@@ -148,12 +148,12 @@ class InputAudio:
         self._run = 0
         self._quiet += 1
         self._frames += 1
-        begin, was_speaking = self._begin, self._speaking
-        if begin is None or self._quiet * FRAME_MS < (self.silence_ms if was_speaking else SOUND_GAP_MS):
+        start, was_speaking = self._begin, self._speaking
+        if start is None or self._quiet * FRAME_MS < (self.silence_ms if was_speaking else SOUND_GAP_MS):
             return None
         self._speaking, self._begin = False, None
-        return self._edge(False, self._active_end, begin) if was_speaking else None
+        return self._edge(False, self._active_end, start) if was_speaking else None
 
-    def _edge(self, began: bool, place: StreamPosition, begin: StreamPosition) -> SpeechEdge:
-        heard_ms = self._frame_end.tick // TICKS_PER_MS
-        return SpeechEdge(began, place.byte, begin.tick // TICKS_PER_MS, heard_ms)
+    def _edge(self, began: bool, position: StreamPosition, start: StreamPosition) -> SpeechEdge:
+        detected_ms = self._frame_end.tick // TICKS_PER_MS
+        return SpeechEdge(began, position.byte, start.tick // TICKS_PER_MS, detected_ms)

@@ -80,8 +80,8 @@ class ConversationItem:
         if not self.spoken or not self.body["content"]:
             return self.body
         audio = b"".join(binascii.a2b_base64(block.encoded[1:-1]) for block in self.spoken)
-        kept = audio[: self.spoken_ms * self.spoken[0].audio_bytes // self.spoken[0].audio_ms]
-        part = self.body["content"][0] | {"audio": binascii.b2a_base64(kept, newline=False).decode()}
+        remaining = audio[: self.spoken_ms * self.spoken[0].audio_bytes // self.spoken[0].audio_ms]
+        part = self.body["content"][0] | {"audio": binascii.b2a_base64(remaining, newline=False).decode()}
         return self.body | {"content": [part]}
 
 
@@ -102,8 +102,8 @@ def message_body(item_id: str, role: str, content: list[Json], status: str = "co
     }
 
 
-def text_tokens(words: str) -> int:
-    return -(-len(words) // LETTERS_PER_TEXT_TOKEN)
+def text_tokens(text: str) -> int:
+    return -(-len(text) // LETTERS_PER_TEXT_TOKEN)
 
 
 def user_audio_tokens(audio_ms: float) -> int:
@@ -162,16 +162,18 @@ class Conversation:
         if self.find(item.id) or item.id in self._promised:
             raise RejectedError("item_create_duplicate_item_id", f"Item with id '{item.id}' already exists.", "item.id")
         if item.body["type"] == "function_call_output":
-            wanted = item.body["call_id"]
-            if not any(each.body["type"] == "function_call" and each.body["call_id"] == wanted for each in self.items):
-                raise RejectedError("invalid_tool_call_id", f"Tool call ID '{wanted}' not found in conversation.")
-        place, ids = len(self.items), [known.id for known in self.items]
+            call_id = item.body["call_id"]
+            if not any(
+                other.body["type"] == "function_call" and other.body["call_id"] == call_id for other in self.items
+            ):
+                raise RejectedError("invalid_tool_call_id", f"Tool call ID '{call_id}' not found in conversation.")
+        index, ids = len(self.items), [known.id for known in self.items]
         if previous_id is not None and previous_id != "root" and previous_id not in ids:
             raise RejectedError("invalid_value", f"Previous item '{previous_id}' not found.", "previous_item_id")
         if previous_id is not None:
-            place = 0 if previous_id == "root" else ids.index(previous_id) + 1
-        self.items.insert(place, item)
-        return self.items[place - 1].id if place else None
+            index = 0 if previous_id == "root" else ids.index(previous_id) + 1
+        self.items.insert(index, item)
+        return self.items[index - 1].id if index else None
 
     def truncatable(self, item_id: str, audio_end_ms: int) -> ConversationItem:
         """Return the assistant's item to truncate. Raise RejectedError if `audio_end_ms` is after its audio."""
@@ -255,7 +257,9 @@ class ModelHistory:
     def read(self, parts: Sequence[ReadPart]) -> ContextUsage:
         """Return the tokens of these parts if a response reads them now, and how many of them are cached."""
         same = takewhile(lambda pair: pair[0] == pair[1], zip(parts, self._last, strict=False))
-        return ContextUsage(sum_of(tokens for _, tokens in parts), self._cached([part[1] for part, _ in same]))
+        return ContextUsage(
+            sum_of(tokens for _, tokens in parts), self._cached([read_part[1] for read_part, _ in same])
+        )
 
     def remember(self, parts: Sequence[ReadPart]) -> None:
         """Record the parts that were read. The next response finds them in the cache."""
@@ -266,11 +270,11 @@ class ModelHistory:
         count = sum_of(parts).sum
         count = count - count % self._cache.block_tokens if count >= self._cache.min_tokens else 0
         cached = NO_TOKENS
-        for part in parts:
+        for tokens in parts:
             room = count - cached.sum
-            text = min(part.text, room)
-            audio = min(part.audio, room - text)
-            image = min(part.image, room - text - audio)
+            text = min(tokens.text, room)
+            audio = min(tokens.audio, room - text)
+            image = min(tokens.image, room - text - audio)
             cached = TokenCounts(cached.text + text, cached.audio + audio, cached.image + image)
         return cached
 

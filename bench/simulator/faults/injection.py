@@ -74,43 +74,43 @@ SPELLINGS = {
 }
 
 
-def garbled(fault: Fault, given: FaultAction) -> Iterator[FaultAction]:
-    """Yield the actions that replace the action `given`. A fault may change the event that `given` sends."""
-    if not isinstance(given, DeliverEvent):
-        yield given
+def garbled(fault: Fault, action: FaultAction) -> Iterator[FaultAction]:
+    """Yield the actions that replace the action `action`. A fault may change the event that `action` sends."""
+    if not isinstance(action, DeliverEvent):
+        yield action
         return
-    body = given.event.body
+    body = action.event.body
     match fault.kind:
         case "drop":
             return
         case "duplicate":
-            yield from (given, given)
+            yield from (action, action)
         case "bad_json":
-            yield _with_body(given, body[: len(body) // 2])
+            yield _with_body(action, body[: len(body) // 2])
         case "bad_base64":
-            yield _with_body(given, body.replace(b'"delta":"', b'"delta":"!', 1))
+            yield _with_body(action, body.replace(b'"delta":"', b'"delta":"!', 1))
         case "other_dialect":
-            yield _with_body(given, next((body.replace(a, b, 1) for a, b in SPELLINGS.items() if a in body), body))
+            yield _with_body(action, next((body.replace(a, b, 1) for a, b in SPELLINGS.items() if a in body), body))
         case "oversized":
             padded = body[:-1] + b',"padding":"'
-            yield _with_body(given, padded + b"x" * (round((fault.mib or 0) * MIB) - len(padded) - 2) + b'"}')
+            yield _with_body(action, padded + b"x" * (round((fault.mib or 0) * MIB) - len(padded) - 2) + b'"}')
         case "binary":
-            yield DeliverEvent(given.event, _frame(FINAL | BINARY, body))
+            yield DeliverEvent(action.event, _frame(FINAL | BINARY, body))
         case "fragmented":
             third, ping = len(body) // 3, _frame(FINAL | PING, b"between")
-            first, second, rest = body[:third], body[third : 2 * third], body[2 * third :]
-            frames = (_frame(TEXT, first), ping, _frame(0, second), ping, _frame(FINAL, rest))
-            yield DeliverEvent(given.event, b"".join(frames))
+            first, second, remainder = body[:third], body[third : 2 * third], body[2 * third :]
+            frames = (_frame(TEXT, first), ping, _frame(0, second), ping, _frame(FINAL, remainder))
+            yield DeliverEvent(action.event, b"".join(frames))
         case "drip":
-            frame = given.frame or whole_frame(body)
+            frame = action.frame or whole_frame(body)
             size = max(1, round((fault.bytes_per_s or 0) * DRIP_MS / 1000))
             last = (len(frame) - 1) // size * size
-            for begin in range(0, last, size):
-                yield frame[begin : begin + size]
+            for start in range(0, last, size):
+                yield frame[start : start + size]
                 yield StallConnection(DRIP_MS * NS_PER_MS)
-            yield DeliverEvent(given.event, frame[last:])
+            yield DeliverEvent(action.event, frame[last:])
         case _:
-            yield given
+            yield action
 
 
 def without_audio_tokens(event: OutgoingEvent) -> OutgoingEvent:
@@ -124,8 +124,8 @@ def without_audio_tokens(event: OutgoingEvent) -> OutgoingEvent:
     return structs.replace(event, body=msgspec.json.encode(fields))
 
 
-def _with_body(given: DeliverEvent, body: bytes) -> DeliverEvent:
-    return DeliverEvent(structs.replace(given.event, body=body))
+def _with_body(action: DeliverEvent, body: bytes) -> DeliverEvent:
+    return DeliverEvent(structs.replace(action.event, body=body))
 
 
 def _frame(head: int, body: bytes) -> bytes:
@@ -163,13 +163,23 @@ Rng = Callable[[int, int], np.random.Generator]
 
 
 class FaultInjector:
-    """The faults of one connection. `started_ns` is when the server started to listen. Each injection calls `on_fault`."""
+    """The faults of one connection.
+
+    `started_ns` is when the server started to listen. Each injection calls `on_fault`.
+    """
 
     def __init__(
-        self, faults: Sequence[Fault], connection: int, begun_ns: int, rng: Rng, noted: Callable[[InjectedFault], None]
+        self,
+        faults: Sequence[Fault],
+        connection: int,
+        started_ns: int,
+        rng: Rng,
+        on_fault: Callable[[InjectedFault], None],
     ) -> None:
-        self._faults = [each for each in enumerate(faults) if each[1].sessions.holds(connection)]
-        self._connection, self._started_ns, self._rng, self._noted = connection, begun_ns, rng, noted
+        self._faults = [
+            numbered_fault for numbered_fault in enumerate(faults) if numbered_fault[1].sessions.holds(connection)
+        ]
+        self._connection, self._started_ns, self._rng, self._noted = connection, started_ns, rng, on_fault
         self._actions: Iterator[FaultAction] = iter(())
         self._injections: dict[tuple[int, int], int] = {}  # number of injections, by fault and response
         self._released_ns = 0  # instant at which events that were due earlier become due
@@ -192,10 +202,8 @@ class FaultInjector:
     def refusal(self, openai: bool, now_ns: int) -> RefusedUpgrade | PostUpgradeRefusal | None:
         """Return the refusal of an upgrade, as OpenAI's or Azure's address sends it; None if it is not refused."""
         others = AZURE if openai else OPENAI
-        striking = self._selected(
-            "upgrade", now_ns, lambda fault: fault.refusal is not None and fault.kind not in others
-        )
-        return next((fault.refusal for fault in striking), None)
+        faults = self._selected("upgrade", now_ns, lambda fault: fault.refusal is not None and fault.kind not in others)
+        return next((fault.refusal for fault in faults), None)
 
     def received(self, event_type: str, now_ns: int) -> None:
         """Record a client event. The next actions then include the faults at the place `input`."""
@@ -308,9 +316,9 @@ class _FaultyResponse:
         """
         if not event.type.endswith(".delta"):
             return PLACE_OF_EVENT.get(event.type)
-        first, begun = not self._any_delta, self._begun
-        self._any_delta, self._begun = True, begun or "transcript" not in event.type
-        return "first_delta" if first else "next_delta" if begun else None
+        first, has_started = not self._any_delta, self._begun
+        self._any_delta, self._begun = True, has_started or "transcript" not in event.type
+        return "first_delta" if first else "next_delta" if has_started else None
 
     def passed(
         self, event: OutgoingEvent, faults: Sequence[Fault], actions: Iterator[FaultAction]
@@ -351,5 +359,5 @@ class _FaultyResponse:
                 yield DeliverEvent(event)
 
 
-def _due_at(due_ns: int, given: DeliverEvent) -> DeliverEvent:
-    return replace(given, event=structs.replace(given.event, due_ns=due_ns))
+def _due_at(due_ns: int, action: DeliverEvent) -> DeliverEvent:
+    return replace(action, event=structs.replace(action.event, due_ns=due_ns))

@@ -42,8 +42,8 @@ class IndexRange:
     first: float = 0
     last: float | None = None
 
-    def holds(self, place: float) -> bool:
-        return self.first <= place and (self.last is None or place <= self.last)
+    def holds(self, number: float) -> bool:
+        return self.first <= number and (self.last is None or number <= self.last)
 
     def __str__(self) -> str:
         last = "" if self.last is None else f"{self.last:g}"
@@ -262,13 +262,13 @@ class Fault:
     def __str__(self) -> str:
         """Return the fault as one line, which `read_line` reads."""
         defaults = {key: field.default for key, field in KINDS[self.kind].fields.items()}
-        given = ((key, getattr(self, key)) for key in defaults)
-        said = (
+        values = ((key, getattr(self, key)) for key in defaults)
+        settings = (
             f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
-            for key, value in given
+            for key, value in values
             if value != defaults[key]
         )
-        return ",".join((self.kind, *said))
+        return ",".join((self.kind, *settings))
 
     @property
     def refusal(self) -> RefusedUpgrade | PostUpgradeRefusal | None:
@@ -301,8 +301,8 @@ class FaultValidator(Validator[Fault]):
 
     @staticmethod
     def _table(kind: str) -> StructOf[Fault]:
-        def build(**given: Any) -> Fault:
-            fault = Fault(**{"at": KINDS[kind].default} | given)
+        def build(**values: Any) -> Fault:
+            fault = Fault(**{"at": KINDS[kind].default} | values)
             if fault.status is not None and fault.status not in STATUSES:
                 raise InvalidCombinationError("status", "must be a valid HTTP status")
             if kind == "close" and fault.code not in CLOSE_CODES:
@@ -324,7 +324,7 @@ FAULTS = ListOf(FaultValidator())
 
 def read_line(line: str) -> Fault:
     """Return the fault in KIND[,KEY=VALUE]…, the format of the option `--fault`. Raise UsageError."""
-    kind, *settings = (part.strip() for part in line.split(","))
+    kind, *settings = (piece.strip() for piece in line.split(","))
     pairs = [setting.partition("=") for setting in settings]
     for key, equals, _ in pairs:
         if not equals:

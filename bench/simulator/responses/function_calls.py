@@ -98,8 +98,8 @@ class _Sample:
         return None
 
     def _whole(self, schema: Json) -> int:
-        least = _limit(schema, "minimum", 0)
-        return least + int(self._rng.integers(max(1, _limit(schema, "maximum", least + 99) - least + 1)))
+        minimum = _limit(schema, "minimum", 0)
+        return minimum + int(self._rng.integers(max(1, _limit(schema, "maximum", minimum + 99) - minimum + 1)))
 
 
 def _limit(schema: Json, key: str, default: int) -> int:
@@ -156,11 +156,11 @@ def calls_of(
         calls = is_drawn(habits.share, rng) if rounds == 0 else rounds is not None and rounds < habits.rounds
     if not tools.functions or not calls:
         return []
-    least, most = habits.parallel if tools.parallel else (1, 1)
-    count = least if least == most else int(rng.integers(least, most, endpoint=True))
+    min_calls, max_calls = habits.parallel if tools.parallel else (1, 1)
+    count = min_calls if min_calls == max_calls else int(rng.integers(min_calls, max_calls, endpoint=True))
     first = int(rng.integers(len(tools.functions)))
     names = {function["name"] for function in tools.functions}
-    chosen = [tools.functions[(first + place) % len(tools.functions)] for place in range(count)]
+    chosen = [tools.functions[(first + offset) % len(tools.functions)] for offset in range(count)]
     return [_call(function, names, habits, rng) for function in chosen]
 
 
@@ -191,5 +191,5 @@ def _call(function: Json, declared: set[str], habits: FunctionCalls, rng: np.ran
     make = invalid_arguments if is_drawn(habits.wrong_arguments, rng) else arguments
     text = msgspec.json.encode(make(function.get("parameters"), rng)).decode()
     size = LETTERS_PER_TEXT_TOKEN
-    tokens = tuple(text[begin : begin + size] for begin in range(0, len(text), size))
+    tokens = tuple(text[start : start + size] for start in range(0, len(text), size))
     return GeneratedCall(name, tokens)

@@ -97,8 +97,8 @@ class ActiveResponse:
             return
         for item in self.items:
             yield from item.steps()
-            cut = self.plan.is_truncated and item is self.items[-1]
-            closing = item.closing("incomplete" if cut else "completed")
+            is_truncated = self.plan.is_truncated and item is self.items[-1]
+            closing = item.closing("incomplete" if is_truncated else "completed")
             yield from ((item.schedule.done_ns, render) for render in closing)
         finished = ("incomplete", CAPPED) if self.plan.is_truncated else ("completed", None)
         yield self.plan.done_ns, partial(self._finished, *finished)
@@ -143,18 +143,18 @@ class ActiveResponse:
 
     def usage(self) -> Json:
         (text, audio, image), cached = self.context
-        made = self.output_tokens()
-        of_cached: Json = {"text_tokens": cached.text, "audio_tokens": cached.audio}
+        output_tokens = self.output_tokens()
+        cached_details: Json = {"text_tokens": cached.text, "audio_tokens": cached.audio}
         details: Json = {"text_tokens": text, "audio_tokens": audio, "cached_tokens": cached.sum}
         if self.output.counts_images:
-            of_cached["image_tokens"], details["image_tokens"] = cached.image, image
+            cached_details["image_tokens"], details["image_tokens"] = cached.image, image
         input_tokens = self.context.tokens.sum
         return {
-            "total_tokens": input_tokens + made.sum,
+            "total_tokens": input_tokens + output_tokens.sum,
             "input_tokens": input_tokens,
-            "output_tokens": made.sum,
-            "input_token_details": details | {"cached_tokens_details": of_cached},
-            "output_token_details": {"text_tokens": made.text, "audio_tokens": made.audio},
+            "output_tokens": output_tokens.sum,
+            "input_token_details": details | {"cached_tokens_details": cached_details},
+            "output_token_details": {"text_tokens": output_tokens.text, "audio_tokens": output_tokens.audio},
         }
 
     def output_tokens(self) -> TokenCounts:
@@ -192,18 +192,18 @@ class Composer:
         self._history = ModelHistory(self.conversation, self.profile.cache, self.profile.context_limit_tokens)
         self._planner = Planner(self.profile, self.rng)
 
-    def compose(self, wanted: Json, at_ns: int, in_band: bool) -> ActiveResponse:
+    def compose(self, settings: Json, at_ns: int, in_band: bool) -> ActiveResponse:
         """Compose the response that is requested at `at_ns`. Raise RejectedError if the request is invalid."""
-        output = self.session.output(wanted)
-        tools = tools_of(self.session.shown | wanted)
-        preface, own = ContextPrefix(output.instructions, tools.written), wanted.get("input")
+        output = self.session.output(settings)
+        tools = tools_of(self.session.shown | settings)
+        preface, own_input = ContextPrefix(output.instructions, tools.written), settings.get("input")
         items: Sequence[ConversationItem] = ()
         failure: Json | None = None
         try:
-            if own is None:
+            if own_input is None:
                 items = self._history.items(preface, self.session.shown.get("truncation"))
             else:
-                items = self.reader.response_input(own, self.session.input.format)
+                items = self.reader.response_input(own_input, self.session.input.format)
         except ContextExceededError as error:
             failure = error.message
         parts = read_parts(preface, items)
@@ -213,27 +213,27 @@ class Composer:
         if failure is not None:
             slowness = self.profile.slowness(at_ns, self.servers.sessions)
             plan = self._planner.failure(ResponseRequest(at_ns, self.outbox.answered_ns, slowness=slowness))
-            return self._response(wanted, output, plan, NOTHING, failure, in_band)
-        if own is None:
+            return self._response(settings, output, plan, NOTHING, failure, in_band)
+        if own_input is None:
             self._history.remember(parts)
         calls = calls_of(tools, items, self.profile.functions, self.rng)
         commented = self.profile.functions.preamble if calls else self.profile.preamble.share
         commentary = self._shortest if is_drawn(commented, self.rng) else None
         content = ResponseContent(output.audio, commentary, reply, calls, self._shortest)
-        plan = self._planner.response(content, self._requested(wanted, context, at_ns))
+        plan = self._planner.response(content, self._requested(settings, context, at_ns))
         plan = capped(plan, output.format, float(output.max_output_tokens))
         self.servers.occupy(plan.done_ns)
-        return self._response(wanted, output, plan, context, None, in_band)
+        return self._response(settings, output, plan, context, None, in_band)
 
     @property
     def _shortest(self) -> RecordedReply:
         """The shortest reply, which serves as commentary and as filler."""
         return min(self.replies, key=lambda reply: reply.audio_ms)
 
-    def fills_calls(self, answer: ActiveResponse) -> bool:
+    def fills_calls(self, response: ActiveResponse) -> bool:
         """Return whether a filler is sent while the functions that the response called run."""
-        called = any(isinstance(item, FunctionCallItem) for item in answer.items)
-        return called and answer.in_band and answer.output.audio and self.session.fills_calls
+        called = any(isinstance(item, FunctionCallItem) for item in response.items)
+        return called and response.in_band and response.output.audio and self.session.fills_calls
 
     def filler(self, at_ns: int) -> ActiveResponse:
         """Return the filler that is sent while functions run.
@@ -243,18 +243,18 @@ class Composer:
         plan = self._planner.filler(self._shortest, at_ns)
         return self._response({}, self.session.output({}), plan, NOTHING, None, in_band=True)
 
-    def _requested(self, wanted: Json, context: ContextUsage, at_ns: int) -> ResponseRequest:
-        begin_ns = self.servers.begin_ns(at_ns)
+    def _requested(self, settings: Json, context: ContextUsage, at_ns: int) -> ResponseRequest:
+        start_ns = self.servers.begin_ns(at_ns)
         reading_ns = self.profile.context_latency.ns(context.tokens.sum, context.cached.sum)
-        reasoning = self.profile.reasoning_ms.get(self.session.effort(wanted))
+        reasoning = self.profile.reasoning_ms.get(self.session.effort(settings))
         reasoning_ns = 0 if reasoning is None else reasoning.draw_ns(self.rng)
-        slowness = self.profile.slowness(begin_ns, self.servers.sessions)
-        late_ns = self.session.filler_after_ns(wanted)
-        return ResponseRequest(begin_ns, self.outbox.answered_ns, reading_ns, reasoning_ns, slowness, late_ns)
+        slowness = self.profile.slowness(start_ns, self.servers.sessions)
+        late_ns = self.session.filler_after_ns(settings)
+        return ResponseRequest(start_ns, self.outbox.answered_ns, reading_ns, reasoning_ns, slowness, late_ns)
 
     def _response(
         self,
-        wanted: Json,
+        settings: Json,
         output: OutputSettings,
         plan: ResponsePlan,
         context: ContextUsage,
@@ -264,12 +264,12 @@ class Composer:
         conversation, ids = self.conversation, self.conversation.ids
         writer = ResponseWriter(ids.new("resp"), conversation.names, conversation if in_band else None, self.outbox)
         items = [
-            FunctionCallItem(conversation.promise(), ids.new("call"), place, part, writer)
-            if isinstance(part, PlannedCall)
-            else MessageItem(conversation.promise(), place, part, output, writer)
-            for place, part in enumerate(plan.parts)
+            FunctionCallItem(conversation.promise(), ids.new("call"), index, planned, writer)
+            if isinstance(planned, PlannedCall)
+            else MessageItem(conversation.promise(), index, planned, output, writer)
+            for index, planned in enumerate(plan.parts)
         ]
-        return ActiveResponse(output, plan, items, writer, wanted.get("metadata"), context, failure)
+        return ActiveResponse(output, plan, items, writer, settings.get("metadata"), context, failure)
 
 
 AFTER_CALL_NS = 200 * NS_PER_MS
@@ -296,29 +296,29 @@ class ResponseManager:
         """The conversation's response that is not done; None if there is none."""
         return None if self._active is None or self._active.done else self._active
 
-    def create(self, wanted: Json, at_ns: int) -> ActiveResponse:
+    def create(self, settings: Json, at_ns: int) -> ActiveResponse:
         """Start the response that is requested at `at_ns`. Raise RejectedError if another one is active."""
-        in_band = wanted.get("conversation") != "none"
+        in_band = settings.get("conversation") != "none"
         if in_band and self.active is not None:
             problem = (
                 f"Conversation already has an active response in progress: {self.active.id}. "
                 "Wait until the response is finished before creating a new one."
             )
             raise RejectedError("conversation_already_has_active_response", problem)
-        answer = self._composer.compose(wanted, at_ns, in_band)
-        self._active = answer if in_band else self._active
-        self._start(answer)
-        return answer
+        response = self._composer.compose(settings, at_ns, in_band)
+        self._active = response if in_band else self._active
+        self._start(response)
+        return response
 
     def cancel(self, response_id: Any, at_ns: int) -> str:
         """Cancel the response with this id, or the active response.
 
         Return its id. Raise RejectedError if there is none.
         """
-        wanted = str(response_id or (self._active and self._active.id))
-        if not self._cancel(wanted, at_ns, "client_cancelled"):
+        cancelled_id = str(response_id or (self._active and self._active.id))
+        if not self._cancel(cancelled_id, at_ns, "client_cancelled"):
             raise RejectedError("response_cancel_not_active", "Cancellation failed: no active response found")
-        return wanted
+        return cancelled_id
 
     def interrupt(self, at_ns: int) -> None:
         """Cancel the active response because the caller speaks, unless it is already ending."""
@@ -331,44 +331,44 @@ class ResponseManager:
 
     def end(self, response_id: str, at_ns: int, status: str, details: Json) -> bool:
         """End a response early. Return False if it has ended or is ending."""
-        answer, series = self._answers.get(response_id, (None, None))
-        if answer is None or series is None or answer.done or series.dropped:
+        response, series = self._answers.get(response_id, (None, None))
+        if response is None or series is None or response.done or series.dropped:
             return False
         series.dropped = True
         due_ns = self._outbox.answer_due(at_ns, self._profile.delays.cancelled)
-        self._outbox.plan(chain(answer.ended(due_ns, status, details), self._after_done(answer, due_ns)))
+        self._outbox.plan(chain(response.ended(due_ns, status, details), self._after_done(response, due_ns)))
         return True
 
-    def _start(self, answer: ActiveResponse) -> None:
+    def _start(self, response: ActiveResponse) -> None:
         self._answers = {key: entry for key, entry in self._answers.items() if not entry[0].done}
-        steps = chain(answer.steps(), self._after_done(answer, answer.plan.done_ns))
-        self._answers[answer.id] = answer, self._outbox.plan(steps)
+        steps = chain(response.steps(), self._after_done(response, response.plan.done_ns))
+        self._answers[response.id] = response, self._outbox.plan(steps)
         self._used_tokens["requests"] += 1
-        self._used_tokens["tokens"] += answer.context.tokens.sum
+        self._used_tokens["tokens"] += response.context.tokens.sum
         if self._profile.rate_limits_updated in ("after_created", "both"):
-            self._outbox.plan([self._limits_step(answer.plan.created_ns)])
+            self._outbox.plan([self._limits_step(response.plan.created_ns)])
 
-    def _after_done(self, answer: ActiveResponse, done_ns: int) -> list[OutboxStep]:
-        steps: list[OutboxStep] = [(done_ns, partial(self._on_done, answer))]
+    def _after_done(self, response: ActiveResponse, done_ns: int) -> list[OutboxStep]:
+        steps: list[OutboxStep] = [(done_ns, partial(self._on_done, response))]
         if self._profile.rate_limits_updated in ("after_done", "both"):
             steps.append(self._limits_step(done_ns))
         return steps
 
-    def _on_done(self, answer: ActiveResponse, done_ns: int) -> None:
-        self._composer.quota.spend(answer.output_tokens().sum, done_ns)
-        if not answer.in_band:
+    def _on_done(self, response: ActiveResponse, done_ns: int) -> None:
+        self._composer.quota.spend(response.output_tokens().sum, done_ns)
+        if not response.in_band:
             return
         if self.when_done is not None:
-            self.when_done(answer, done_ns)
-        if self._composer.fills_calls(answer):
-            self._outbox.plan([(done_ns + AFTER_CALL_NS, partial(self._fill, answer))])
+            self.when_done(response, done_ns)
+        if self._composer.fills_calls(response):
+            self._outbox.plan([(done_ns + AFTER_CALL_NS, partial(self._fill, response))])
 
-    def _fill(self, answer: ActiveResponse, at_ns: int) -> None:
+    def _fill(self, response: ActiveResponse, at_ns: int) -> None:
         """Start a filler while functions run.
 
         Do not start it if another response was requested, or if the response with the calls did not complete.
         """
-        if self._active is answer and answer.status == "completed":
+        if self._active is response and response.status == "completed":
             self._active = self._composer.filler(at_ns)
             self._start(self._active)
 

@@ -77,7 +77,7 @@ def text_schedule(
 def call_schedule(profile: Profile, tokens: Sequence[str], named_ns: int) -> DeltaSchedule:
     """Return the schedule of a function call that is announced at `named_ns`. Its tokens have a constant rate."""
     pace = profile.functions.arguments_tokens_per_s
-    dues = [PlannedDelta(named_ns + int(place / pace * NS_PER_S), False) for place in range(1, len(tokens) + 1)]
+    dues = [PlannedDelta(named_ns + int(number / pace * NS_PER_S), False) for number in range(1, len(tokens) + 1)]
     grouped = in_bursts(dues, profile.events_per_segment)
     return DeltaSchedule(named_ns, grouped, grouped[-1].due_ns)
 
@@ -92,7 +92,7 @@ def _message(profile: Profile, after_ns: int, deltas: list[PlannedDelta], rng: n
 
 def _spread(tokens: int, from_ns: int, until_ns: int) -> list[PlannedDelta]:
     """Return text deltas at equal intervals, from `from_ns` until before `until_ns`."""
-    return [PlannedDelta(from_ns + int((until_ns - from_ns) / tokens * place), False) for place in range(tokens)]
+    return [PlannedDelta(from_ns + int((until_ns - from_ns) / tokens * index), False) for index in range(tokens)]
 
 
 def in_bursts(deltas: list[PlannedDelta], size: int) -> list[PlannedDelta]:
@@ -101,8 +101,8 @@ def in_bursts(deltas: list[PlannedDelta], size: int) -> list[PlannedDelta]:
         return deltas
     last = len(deltas) - 1
     return [
-        delta._replace(due_ns=deltas[min(place - place % size + size - 1, last)].due_ns)
-        for place, delta in enumerate(deltas)
+        delta._replace(due_ns=deltas[min(index - index % size + size - 1, last)].due_ns)
+        for index, delta in enumerate(deltas)
     ]
 
 
@@ -171,27 +171,27 @@ class Planner:
     def __init__(self, profile: Profile, rng: np.random.Generator) -> None:
         self._profile, self._delays, self._rng = profile, profile.delays, rng
 
-    def response(self, content: ResponseContent, asked: ResponseRequest) -> ResponsePlan:
+    def response(self, content: ResponseContent, request: ResponseRequest) -> ResponsePlan:
         if content.commentary is None and content.calls:
             delay = self._delays.function_named
         else:
             delay = self._delays.first_audio if content.audio else self._delays.first_text
-        thinking_ns = asked.reading_ns + (asked.reasoning_ns if content.commentary is None else 0)
-        first_ns = max(asked.earliest_ns, asked.at_ns + self._random_ns(delay, asked, thinking_ns))
+        thinking_ns = request.reading_ns + (request.reasoning_ns if content.commentary is None else 0)
+        first_ns = max(request.earliest_ns, request.at_ns + self._random_ns(delay, request, thinking_ns))
         may_fill = content.audio and content.commentary is None
-        if may_fill and asked.late_ns is not None and first_ns > asked.at_ns + asked.late_ns:
-            filler_ns = max(asked.earliest_ns, asked.at_ns + asked.late_ns)
-            created_ns = self._created_ns(asked, filler_ns)
+        if may_fill and request.late_ns is not None and first_ns > request.at_ns + request.late_ns:
+            filler_ns = max(request.earliest_ns, request.at_ns + request.late_ns)
+            created_ns = self._created_ns(request, filler_ns)
             filler = self._message(True, content.filler or content.answer, None, created_ns, filler_ns)
             closed_ns = filler.schedule.done_ns
             return self._completed(content, created_ns, [filler], closed_ns, max(first_ns, closed_ns))
-        created_ns = self._created_ns(asked, first_ns)
+        created_ns = self._created_ns(request, first_ns)
         if content.commentary is None:
             return self._completed(content, created_ns, [], created_ns, first_ns)
         commentary = self._message(content.audio, content.commentary, COMMENTARY, created_ns, first_ns)
         closed_ns = commentary.schedule.done_ns
         pause = self._delays.function_named if content.calls else self._delays.answer_pause
-        first_ns = closed_ns + self._random_ns(pause, asked, asked.reasoning_ns)
+        first_ns = closed_ns + self._random_ns(pause, request, request.reasoning_ns)
         return self._completed(content, created_ns, [commentary], closed_ns, first_ns)
 
     def filler(self, reply: RecordedReply, at_ns: int) -> ResponsePlan:
@@ -199,14 +199,14 @@ class Planner:
         filler = replace(self._message(True, reply, None, at_ns, at_ns), filler=True)
         return ResponsePlan(at_ns, [filler], filler.schedule.done_ns)
 
-    def failure(self, asked: ResponseRequest) -> ResponsePlan:
+    def failure(self, request: ResponseRequest) -> ResponsePlan:
         """Return the plan of a response that fails right after its creation."""
-        created_ns = max(asked.earliest_ns, asked.at_ns + self._random_ns(self._delays.response_created, asked))
+        created_ns = max(request.earliest_ns, request.at_ns + self._random_ns(self._delays.response_created, request))
         return ResponsePlan(created_ns, (), created_ns + self._delays.response_done.draw_ns(self._rng))
 
-    def _created_ns(self, asked: ResponseRequest, first_ns: int) -> int:
-        drawn_ns = self._random_ns(self._delays.response_created, asked)
-        return max(asked.earliest_ns, min(first_ns, asked.at_ns + drawn_ns))
+    def _created_ns(self, request: ResponseRequest, first_ns: int) -> int:
+        delay_ns = self._random_ns(self._delays.response_created, request)
+        return max(request.earliest_ns, min(first_ns, request.at_ns + delay_ns))
 
     def _completed(
         self, content: ResponseContent, created_ns: int, ahead: list[PlannedPart], after_ns: int, first_ns: int
@@ -221,8 +221,8 @@ class Planner:
             parts, first_ns = [*parts, PlannedCall(call, schedule)], schedule.done_ns + token_ns
         return ResponsePlan(created_ns, parts, first_ns - token_ns + self._delays.response_done.draw_ns(self._rng))
 
-    def _random_ns(self, delay: Delay, asked: ResponseRequest, further_ns: int = 0) -> int:
-        return int((delay.draw_ns(self._rng) + further_ns) * asked.slowness)
+    def _random_ns(self, delay: Delay, request: ResponseRequest, further_ns: int = 0) -> int:
+        return int((delay.draw_ns(self._rng) + further_ns) * request.slowness)
 
     def _message(
         self, audio: bool, reply: RecordedReply, phase: str | None, after_ns: int, first_ns: int
@@ -243,39 +243,39 @@ def capped(plan: ResponsePlan, format: AudioFormatName, cap: float) -> ResponseP
     """
     if cap == math.inf:
         return plan
-    left = cap
-    for place, part in enumerate(plan.parts):
+    remaining = cap
+    for index, part in enumerate(plan.parts):
         blocks = 0
         for number, delta in enumerate(part.schedule.deltas):
             tokens, overhead = 1, 0  # one token for a word, audio tokens for a block; the first block has an overhead
             if delta.audio and isinstance(part, PlannedMessage):
                 overhead = 0 if blocks else AUDIO_ANSWER_TEXT_TOKENS
                 tokens = part.reply.blocks["pcm16"][blocks].audio_ms // TOKEN_MS + overhead
-            if tokens > left:
-                last = _truncated_part(part, format, number, blocks, int(left) - overhead)
+            if tokens > remaining:
+                last = _truncated_part(part, format, number, blocks, int(remaining) - overhead)
                 # The time between the end of the last part and the end of the response stays the same.
                 done_ns = last.schedule.done_ns + plan.done_ns - plan.parts[-1].schedule.done_ns
-                return replace(plan, parts=[*plan.parts[:place], last], done_ns=done_ns, is_truncated=True)
+                return replace(plan, parts=[*plan.parts[:index], last], done_ns=done_ns, is_truncated=True)
             blocks += delta.audio
-            left -= tokens
+            remaining -= tokens
     return plan
 
 
-def _truncated_part(part: PlannedPart, format: AudioFormatName, number: int, block: int, left: int) -> PlannedPart:
-    """Return the part without its deltas from `number` on, except the first `left` tokens of its audio `block`.
+def _truncated_part(part: PlannedPart, format: AudioFormatName, number: int, block: int, remaining: int) -> PlannedPart:
+    """Return the part without its deltas from `number` on, except the first `remaining` tokens of its audio `block`.
 
     The time between the part's last delta and its end stays the same.
     """
     schedule = part.schedule
-    delta, kept = schedule.deltas[number], list(schedule.deltas[:number])
-    if isinstance(part, PlannedMessage) and delta.audio and left > 0:
-        kept.append(delta)
+    delta, deltas = schedule.deltas[number], list(schedule.deltas[:number])
+    if isinstance(part, PlannedMessage) and delta.audio and remaining > 0:
+        deltas.append(delta)
         blocks = list(part.reply.blocks[format])
-        blocks[block] = _short(blocks[block], left)
+        blocks[block] = _short(blocks[block], remaining)
         part = replace(part, reply=replace(part.reply, blocks={**part.reply.blocks, format: tuple(blocks)}))
-    last_ns = kept[-1].due_ns if kept else schedule.opening_ns
+    last_ns = deltas[-1].due_ns if deltas else schedule.opening_ns
     done_ns = last_ns + schedule.done_ns - schedule.deltas[-1].due_ns
-    return replace(part, schedule=replace(schedule, deltas=kept, done_ns=done_ns))
+    return replace(part, schedule=replace(schedule, deltas=deltas, done_ns=done_ns))
 
 
 def _short(block: AudioBlock, tokens: int) -> AudioBlock:

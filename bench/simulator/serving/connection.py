@@ -136,8 +136,10 @@ class Connection:
     def _received(self, data: bytes, arrival: ArrivalSpan) -> None:
         self._protocol.receive_data(data)
         events = self._protocol.events_received()
-        own_stamp = arrival.is_kernel and not self._protocol.reader.buffer  # the timestamp is that of the last event
-        last = arrival._replace(since_ns=arrival.at_ns) if own_stamp else arrival
+        is_own_timestamp = (
+            arrival.is_kernel and not self._protocol.reader.buffer
+        )  # the timestamp is that of the last event
+        last = arrival._replace(since_ns=arrival.at_ns) if is_own_timestamp else arrival
         for event in events:
             if isinstance(event, Request):
                 self._inject("upgrade", partial(self._upgrade, event, arrival.at_ns))
@@ -238,12 +240,12 @@ class Connection:
         """
         frames = [frame] if frame is not None else [self._framed(event.body) for event in events]
         data = b"".join(frames)
-        handed_ns = monotonic_ns()
-        taken_ns = monotonic_ns() if self._stream.write(data) else None
+        send_start_ns = monotonic_ns()
+        send_end_ns = monotonic_ns() if self._stream.write(data) else None
         for event, frame in zip(events, frames, strict=True):
-            self._state.lateness.add(handed_ns - event.due_ns)
+            self._state.lateness.add(send_start_ns - event.due_ns)
             if self._truth:
-                self._truth.sent(self._session_id, event, handed_ns, taken_ns, len(frame))
+                self._truth.sent(self._session_id, event, send_start_ns, send_end_ns, len(frame))
 
     def _compressed(self, body: bytes) -> bytes:
         opcode = Opcode.BINARY if type(body) is BinaryMessage else Opcode.TEXT
@@ -356,8 +358,11 @@ class Connection:
             self._behaviour.end()
         if self._injector:
             self._injector.end()
-        for part in (self._protocol, self):  # they refer to each other, and there is no garbage collection under load
-            vars(part).clear()
+        for component in (
+            self._protocol,
+            self,
+        ):  # they refer to each other, and there is no garbage collection under load
+            vars(component).clear()
 
 
 def grouped_writes(events: Iterable[OutgoingEvent], size: int) -> Iterator[Sequence[OutgoingEvent]]:

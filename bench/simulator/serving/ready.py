@@ -58,15 +58,15 @@ def ready_document(
 ) -> ReadyDocument:
     """Return the ready document of this process. `host`, `port`: the address at which the process listens."""
     host = WILDCARDS.get(host, host)
-    scheme, place = "wss" if ca else "ws", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    agents = f"{scheme}://{place}{AGENT_PATH}"
+    scheme, address = "wss" if ca else "ws", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    agents = f"{scheme}://{address}{AGENT_PATH}"
     urls: Urls = {
-        "ga": f"{scheme}://{place}/openai/v1/realtime?model=gpt-realtime",
-        "preview": f"{scheme}://{place}/openai/realtime"
+        "ga": f"{scheme}://{address}/openai/v1/realtime?model=gpt-realtime",
+        "preview": f"{scheme}://{address}/openai/realtime"
         "?api-version=2025-04-01-preview&deployment=gpt-4o-realtime-preview",
-        "openai": f"{scheme}://{place}/v1/realtime?model=gpt-realtime",
-        "voice_live": f"{scheme}://{place}/voice-live/realtime?api-version=2026-07-15&model=gpt-realtime",
-        "gpt_live": f"{scheme}://{place}/v1/live/sessions",
+        "openai": f"{scheme}://{address}/v1/realtime?model=gpt-realtime",
+        "voice_live": f"{scheme}://{address}/voice-live/realtime?api-version=2026-07-15&model=gpt-realtime",
+        "gpt_live": f"{scheme}://{address}/v1/live/sessions",
         "agent_pcm": f"{agents}pcm",
         "agent_twilio": f"{agents}twilio",
         "agent_acs": f"{agents}acs",

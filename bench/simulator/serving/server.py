@@ -50,7 +50,7 @@ from bench.units import NS_PER_S
 BACKLOG = 1024
 FLUSH_S = 0.5
 TAG_BITS = 24
-TellStanding = Callable[[int, ServerProgress], None]
+OnProgress = Callable[[int, ServerProgress], None]
 """A function that receives the number of a process, and the progress of this process."""
 ACCEPT_PAUSE_S = 0.1  # after an accept failed because there were no file descriptors
 
@@ -81,13 +81,13 @@ class ServerWorker:
 
 class Server:
     def __init__(
-        self, offer: ServerConfig, listener: socket.socket, loop: asyncio.AbstractEventLoop, worker: ServerWorker
+        self, config: ServerConfig, listener: socket.socket, loop: asyncio.AbstractEventLoop, worker: ServerWorker
     ) -> None:
-        self._config, self._listener, self._loop, self._worker = offer, listener, loop, worker
+        self._config, self._listener, self._loop, self._worker = config, listener, loop, worker
         self.connections: set[Connection] = set()
         self._quota, self._servers = (
-            ServiceQuota(offer.profile.quota),
-            ResponseSlots(offer.profile.max_concurrent_responses),
+            ServiceQuota(config.profile.quota),
+            ResponseSlots(config.profile.max_concurrent_responses),
         )
         self._address = listener.getsockname()[:2]
         self._stopping = False
@@ -96,7 +96,7 @@ class Server:
         self.sessions = self.refused = self.faults = 0
         self.lateness = LatenessCounts()
         self._shared = ServerState(
-            config=offer,
+            config=config,
             loop=loop,
             quota=self._quota,
             new_session=self._new_session,
@@ -107,7 +107,7 @@ class Server:
             freeze=self._freeze,
         )
         loop.add_reader(listener, self._accept)
-        for fault in offer.profile.faults:
+        for fault in config.profile.faults:
             if fault.kind == "refused":
                 self._plan_absence(fault)
 
@@ -187,7 +187,7 @@ class Server:
 
     def _new_session(self, accepted: AcceptedUpgrade) -> SimulatedSession:
         self.sessions += 1
-        what = (
+        arguments = (
             accepted.model,
             int(utc_ns() / NS_PER_S + self._config.profile.max_session_s),
             self._config.profile,
@@ -197,18 +197,18 @@ class Server:
         )
         if accepted.wire:
             wire = WIRES[accepted.wire](cast("AudioFormatName", accepted.model))
-            return AgentBehaviour(wire, *what[2:], self._servers)
+            return AgentBehaviour(wire, *arguments[2:], self._servers)
         if accepted.dialect is GPT_LIVE:
-            return GptLiveBehaviour(*what)
+            return GptLiveBehaviour(*arguments)
         dialect, formats = accepted.dialect, self._config.profile.formats
         if formats and dialect.names is GA:
             dialect = dialect._replace(formats=formats)
-        return Behaviour(dialect, *what, self._quota, self._servers)
+        return Behaviour(dialect, *arguments, self._quota, self._servers)
 
-    def _on_fault(self, struck: InjectedFault) -> None:
+    def _on_fault(self, injected: InjectedFault) -> None:
         self.faults += 1
         if self._config.truth:
-            self._config.truth.struck(struck)
+            self._config.truth.struck(injected)
 
     def _on_refusal(self, refusal: RefusedUpgrade | PostUpgradeRefusal, at_ns: int) -> None:
         self.refused += 1
@@ -235,52 +235,52 @@ def _listening(address: tuple[str, int], family: int, *, shared: bool = False) -
 
 
 def serve(
-    offer: ServerConfig,
+    config: ServerConfig,
     listener: socket.socket,
     ready: Callable[[str | None, list[int]], None],
     worker: ServerWorker | None = None,
     stop: int | None = None,
-    told: TellStanding | None = None,
+    on_progress: OnProgress | None = None,
 ) -> ServedCounts:
     """Serve until SIGINT or SIGTERM, or until the descriptor `stop` is readable.
 
     The function `ready` is called when the server answers clients. Its arguments are the URL of the identity endpoint
-    (None if there is none), and the ids of the processes that serve. The function `told` receives the progress of this
+    (None if there is none), and the ids of the processes that serve. The function `on_progress` receives the progress of this
     process at intervals.
     """
     with contextlib.suppress(ValueError, OSError):  # as many sockets as the system allows
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    mine = worker or ServerWorker(0, 1, secrets.randbits(TAG_BITS))
+        max_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max_files, max_files))
+    this_worker = worker or ServerWorker(0, 1, secrets.randbits(TAG_BITS))
 
     async def run() -> ServedCounts:
         loop = asyncio.get_running_loop()
         stopped = _stop_requested(loop, stop)
-        server = Server(offer, listener, loop, mine)
+        server = Server(config, listener, loop, this_worker)
         gc.collect()
         gc.freeze()  # the replies never become garbage
         # With hundreds of sessions, a garbage collection takes 10 ms or more. None is needed: ended sessions clear
         # their references.
         gc.disable()
-        async with serving(offer.identity, listener.family) as endpoint:
-            begun_s = time.process_time()
+        async with serving(config.identity, listener.family) as endpoint:
+            start_cpu_s = time.process_time()
             ready(endpoint, [os.getpid()])
             while not stopped.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopped.wait(), FLUSH_S)
-                if offer.truth:
-                    offer.truth.flush()
-                if told:
-                    told(mine.number, server.progress)
+                if config.truth:
+                    config.truth.flush()
+                if on_progress:
+                    on_progress(this_worker.number, server.progress)
                 if not server.connections:
                     gc.collect()
         await server.stop()
-        tally = ServedCounts(
-            server.sessions, server.refused, server.faults, time.process_time() - begun_s, server.lateness
+        counts = ServedCounts(
+            server.sessions, server.refused, server.faults, time.process_time() - start_cpu_s, server.lateness
         )
-        if offer.truth:
-            offer.truth.ended(tally)
-        return tally
+        if config.truth:
+            config.truth.ended(counts)
+        return counts
 
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(MicrosecondSelector())) as runner:
         return runner.run(run())
@@ -292,12 +292,12 @@ def _stop_requested(loop: asyncio.AbstractEventLoop, stop: int | None) -> asynci
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
 
-    def heard(descriptor: int) -> None:
+    def on_input(descriptor: int) -> None:
         loop.remove_reader(descriptor)
         stopped.set()
 
     if stop is not None:
-        loop.add_reader(stop, heard, stop)
+        loop.add_reader(stop, on_input, stop)
     return stopped
 
 
@@ -329,14 +329,14 @@ class Timetable(Generic[Who]):
         self._due_ns: dict[Who, int] = {}  # heap entries with other instants were replaced
         self._planned = 0
 
-    def plan(self, who: Who, due_ns: int | None) -> None:
+    def plan(self, sender: Who, due_ns: int | None) -> None:
         """Replace the due instant of a sender. If `due_ns` is None, remove the sender."""
         if due_ns is None:
-            self._due_ns.pop(who, None)
-        elif self._due_ns.get(who) != due_ns:
-            self._due_ns[who] = due_ns
+            self._due_ns.pop(sender, None)
+        elif self._due_ns.get(sender) != due_ns:
+            self._due_ns[sender] = due_ns
             self._planned += 1
-            heapq.heappush(self._heap, (due_ns, self._planned, who))
+            heapq.heappush(self._heap, (due_ns, self._planned, sender))
 
     def next_due_ns(self) -> int | None:
         """Return the instant at which to call `pop` next.
@@ -352,10 +352,10 @@ class Timetable(Generic[Who]):
         """
         heap, due = self._heap, self._due_ns
         while heap and heap[0][0] <= now_ns:
-            due_ns, _, who = heapq.heappop(heap)
-            if due.get(who) == due_ns:
-                del due[who]
-                yield who
+            due_ns, _, sender = heapq.heappop(heap)
+            if due.get(sender) == due_ns:
+                del due[sender]
+                yield sender
 
 
 class SenderTimer:

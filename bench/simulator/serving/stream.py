@@ -124,7 +124,7 @@ class ServerStream:
             on_hello()
             if self._paused:
                 return
-        begun_ns = monotonic_ns()
+        read_start_ns = monotonic_ns()
         try:
             data, ancillary, _, _ = self._sock.recvmsg(READ_BYTES, ANCILLARY_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -136,11 +136,11 @@ class ServerStream:
             return
         if self._ignores_input:
             return
-        stamp_ns = arrival_ns(ancillary)
-        at_ns = monotonic_ns() if stamp_ns is None else stamp_ns
-        arrival = ArrivalSpan(at_ns, self._emptied_ns, stamp_ns is not None)
+        timestamp_ns = arrival_ns(ancillary)
+        at_ns = monotonic_ns() if timestamp_ns is None else timestamp_ns
+        arrival = ArrivalSpan(at_ns, self._emptied_ns, timestamp_ns is not None)
         if len(data) < READ_BYTES:
-            self._emptied_ns = begun_ns
+            self._emptied_ns = read_start_ns
         plain = self._decrypted(data) if self._tls else data
         if plain:
             self._on_data(plain, arrival)

@@ -62,7 +62,7 @@ class IdentityEndpoint:
             return _error_answer(401, "X-IDENTITY-HEADER is missing or wrong")
         if query.get("api-version") != API_VERSION or "resource" not in query:
             return _error_answer(400, f"api-version={API_VERSION} and resource=… are required")
-        faults = {fault.kind: fault for place, fault in enumerate(self._faults) if self._selects(place, fault)}
+        faults = {fault.kind: fault for index, fault in enumerate(self._faults) if self._selects(index, fault)}
         if "identity_500" in faults:
             return _error_answer(500, "out of order")
         if "identity_garbage" in faults:
@@ -78,8 +78,8 @@ class IdentityEndpoint:
         }
         return TokenAnswer(200, json.dumps(fields), delay_s)
 
-    def _selects(self, place: int, fault: Fault) -> bool:
-        rng = np.random.default_rng([self._seed, place, self._requests])
+    def _selects(self, index: int, fault: Fault) -> bool:
+        rng = np.random.default_rng([self._seed, index, self._requests])
         return fault.requests.holds(self._requests) and is_drawn(fault.share, rng)
 
 
@@ -101,15 +101,15 @@ async def serving(identity: IdentityEndpoint | None, family: socket.AddressFamil
         with contextlib.suppress(*_ENDS), contextlib.closing(writer):
             async with asyncio.timeout(REQUEST_LIMIT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
-            said = identity.answer(*_request(head), utc_ns() / NS_PER_S)
-            await asyncio.sleep(said.delay_s)
-            writer.write(_response(said))
+            response = identity.answer(*_request(head), utc_ns() / NS_PER_S)
+            await asyncio.sleep(response.delay_s)
+            writer.write(_response(response))
             await writer.drain()
 
-    host, place = ("::1", "[::1]") if family is socket.AF_INET6 else ("127.0.0.1", "127.0.0.1")
+    host, url_host = ("::1", "[::1]") if family is socket.AF_INET6 else ("127.0.0.1", "127.0.0.1")
     server = await asyncio.start_server(answer, host, 0)
     try:
-        yield f"http://{place}:{server.sockets[0].getsockname()[1]}{PATH}"
+        yield f"http://{url_host}:{server.sockets[0].getsockname()[1]}{PATH}"
     finally:
         server.close()
 
@@ -117,15 +117,15 @@ async def serving(identity: IdentityEndpoint | None, family: socket.AddressFamil
 def _request(head: bytes) -> tuple[str, str, dict[str, str]]:
     """Return the method, the target, and the headers by lower-case name. A part that is missing in `head` is empty."""
     first, *lines = head.decode("latin-1").split("\r\n")
-    method, _, rest = first.partition(" ")
+    method, _, remainder = first.partition(" ")
     pairs = (line.partition(":") for line in lines if ":" in line)
-    return method, rest.partition(" ")[0], {name.strip().lower(): value.strip() for name, _, value in pairs}
+    return method, remainder.partition(" ")[0], {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
-def _response(said: TokenAnswer) -> bytes:
-    body = said.body.encode()
+def _response(response: TokenAnswer) -> bytes:
+    body = response.body.encode()
     head = (
-        f"HTTP/1.1 {said.status} {HTTPStatus(said.status).phrase}\r\nContent-Type: application/json\r\n"
+        f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n{SIMULATOR_HEADER}: 1\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body

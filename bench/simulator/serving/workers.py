@@ -22,7 +22,7 @@ from bench.errors import UsageError
 from bench.installation import KILLED_S
 from bench.simulator.ground_truth_log import ServedCounts, ServerProgress
 from bench.simulator.serving.connection import ServerConfig
-from bench.simulator.serving.server import BACKLOG, TAG_BITS, ServerWorker, TellStanding, listen, serve
+from bench.simulator.serving.server import BACKLOG, TAG_BITS, OnProgress, ServerWorker, listen, serve
 
 READY = "ready"
 END_S = 30.0
@@ -50,22 +50,22 @@ def reserve(host: str, port: int) -> socket.socket:
 
 
 def serve_by_workers(
-    offer: ServerConfig,
-    held: socket.socket,
+    config: ServerConfig,
+    reserved: socket.socket,
     count: int,
     ready: Callable[[str | None, list[int]], None],
-    told: TellStanding | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[ServedCounts]:
     """Serve with `count` workers until SIGINT or SIGTERM. Return the counts of each worker.
 
-    The function `ready` is called with the ids of the workers when all workers listen. The function `told` receives
+    The function `ready` is called with the ids of the workers when all workers listen. The function `on_progress` receives
     their progress. Each worker has the other end of a pipe. The worker sends READY, then its progress, and at its end
     its counts. Any message from the parent ends the worker. If a worker dies, end the others and raise WorkerDiedError.
     """
     workers: dict[Connection, ForkProcess] = {}
     tag, served, listening = secrets.randbits(TAG_BITS), dict[Connection, ServedCounts](), 0
     for number in range(count):
-        ours, process = _forked([*workers], offer, held, ServerWorker(number, count, tag), told is not None)
+        ours, process = _forked([*workers], config, reserved, ServerWorker(number, count, tag), on_progress is not None)
         workers[ours] = process
 
     def stop(*_: object) -> None:
@@ -77,18 +77,18 @@ def serve_by_workers(
         signal.signal(signal_number, stop)
     try:
         while len(served) < count:
-            heard: list[Any] = wait([pipe for pipe in workers if pipe not in served])
-            for pipe in heard:
-                said = _reported(pipe, workers[pipe])
-                if said == READY:
+            ready_pipes: list[Any] = wait([pipe for pipe in workers if pipe not in served])
+            for pipe in ready_pipes:
+                message = _reported(pipe, workers[pipe])
+                if message == READY:
                     listening += 1
                     if listening == count:
                         ready(None, [process.pid or 0 for process in workers.values()])
-                elif isinstance(said, tuple):
-                    if told:
-                        told(*said)
+                elif isinstance(message, tuple):
+                    if on_progress:
+                        on_progress(*message)
                 else:
-                    served[pipe] = said
+                    served[pipe] = message
                     stop()
         return [served[pipe] for pipe in workers]
     finally:
@@ -101,11 +101,11 @@ def serve_by_workers(
 
 
 def _forked(
-    others: list[Connection], offer: ServerConfig, held: socket.socket, worker: ServerWorker, shown: bool
+    others: list[Connection], config: ServerConfig, reserved: socket.socket, worker: ServerWorker, sends_progress: bool
 ) -> tuple[Connection, ForkProcess]:
     """Start a worker. Return the parent's end of the pipe, and the process."""
     ours, theirs = multiprocessing.Pipe()
-    work = (theirs, [*others, ours], offer, held, worker, shown)
+    work = (theirs, [*others, ours], config, reserved, worker, sends_progress)
     process = multiprocessing.get_context("fork").Process(target=_work, args=work, daemon=True)
     with warnings.catch_warnings():  # about threads that a fork does not copy: numpy's, which are idle and not needed
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -127,23 +127,30 @@ def _reported(pipe: Connection, process: ForkProcess) -> Any:
 def _work(
     pipe: Connection,
     inherited: list[Connection],
-    offer: ServerConfig,
-    held: socket.socket,
+    config: ServerConfig,
+    reserved: socket.socket,
     worker: ServerWorker,
-    shown: bool,
+    sends_progress: bool,
 ) -> None:
     for other in inherited:  # so that the pipe ends with the parent in all cases
         other.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until `serve` handles it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    address = held.getsockname()[:2]
+    address = reserved.getsockname()[:2]
 
-    def told(number: int, standing: ServerProgress) -> None:
+    def send_progress(number: int, progress: ServerProgress) -> None:
         with contextlib.suppress(OSError):  # the parent has ended
-            pipe.send((number, standing))
+            pipe.send((number, progress))
 
-    with socket.create_server(address, family=held.family, backlog=BACKLOG, reuse_port=True) as listener:
+    with socket.create_server(address, family=reserved.family, backlog=BACKLOG, reuse_port=True) as listener:
         listener.setblocking(False)
-        tally = serve(offer, listener, lambda *_: pipe.send(READY), worker, pipe.fileno(), told if shown else None)
+        counts = serve(
+            config,
+            listener,
+            lambda *_: pipe.send(READY),
+            worker,
+            pipe.fileno(),
+            send_progress if sends_progress else None,
+        )
     with contextlib.suppress(OSError):  # the parent has ended
-        pipe.send(tally)
+        pipe.send(counts)

@@ -54,8 +54,8 @@ def rejected_value(event_path: EventPath, value: object, supported: Collection[o
     return RejectedError("invalid_value", f"Invalid value: '{value}'. Supported values are: {names}.", event_path.path)
 
 
-def rejected_type(event_path: EventPath, wanted: str) -> RejectedError:
-    return RejectedError("invalid_type", f"Invalid type for '{event_path.path}': expected {wanted}.", event_path.path)
+def rejected_type(event_path: EventPath, expected: str) -> RejectedError:
+    return RejectedError("invalid_type", f"Invalid type for '{event_path.path}': expected {expected}.", event_path.path)
 
 
 def missing(event_path: EventPath) -> RejectedError:
@@ -121,10 +121,10 @@ def by_type(kinds: Mapping[str, SettingCheck], default: str | None = None, key: 
     return check
 
 
-def of_type(kind: type, wanted: str) -> SettingCheck:
+def of_type(kind: type, expected: str) -> SettingCheck:
     def check(value: Any, event_path: EventPath) -> Any:
         if not isinstance(value, kind):
-            raise rejected_type(event_path, wanted)
+            raise rejected_type(event_path, expected)
         return value
 
     return check
@@ -176,12 +176,14 @@ def unknown(value: Any, event_path: EventPath) -> NoReturn:
     raise RejectedError("unknown_parameter", f"Unknown parameter: '{event_path.path}'.", event_path.path)
 
 
-def short(most: int, pattern: str = ".+") -> SettingCheck:
-    """Return a check of a string with at most `most` characters. The string must match the pattern."""
+def short(max_letters: int, pattern: str = ".+") -> SettingCheck:
+    """Return a check of a string with at most `max_letters` characters. The string must match the pattern."""
 
     def check(value: Any, event_path: EventPath) -> str:
-        if len(text(value, event_path)) > most:
-            problem = f"string too long. Expected a string with maximum length {most}, but got a string with length "
+        if len(text(value, event_path)) > max_letters:
+            problem = (
+                f"string too long. Expected a string with maximum length {max_letters}, but got a string with length "
+            )
             raise _outside("string_above_max_length", event_path, f"{problem}{len(value)} instead.")
         if not re.fullmatch(pattern, value, re.DOTALL):
             problem = f"string does not match pattern. Expected a string that matches the pattern '{pattern}'."

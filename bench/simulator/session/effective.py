@@ -165,17 +165,17 @@ class EffectiveSession:
         self.form, self.model = form, model
         self._take(form.opened(session_id, model, expires_at_s))
 
-    def update(self, wanted: Any, event_path: EventPath, *, has_spoken: bool) -> None:
+    def update(self, requested: Any, event_path: EventPath, *, has_spoken: bool) -> None:
         """Apply all settings of a session.update. If one is invalid, apply none and raise RejectedError."""
-        if self.form.type is not None and isinstance(wanted, dict):
-            kind = wanted.get("type")
+        if self.form.type is not None and isinstance(requested, dict):
+            kind = requested.get("type")
             if kind is None:
                 raise missing(event_path.key("type"))
             if kind in GA_TYPES and kind != self.form.type:
                 problem = f"Passing a {kind} session update event to a {self.form.type} session is not allowed."
                 raise RejectedError("invalid_parameter", problem)
         table = {SIMULATOR_VALUE: ignored, **self.form.table}  # some clients send the mark back
-        updated = self.form.settled(accepted(table, self.shown, wanted, event_path), wanted)
+        updated = self.form.settled(accepted(table, self.shown, requested, event_path), requested)
         if has_spoken and self.form.output(updated, {}).voice != self.output({}).voice:
             problem = "Cannot update a conversation's voice if assistant audio is present."
             raise RejectedError("cannot_update_voice", problem)
@@ -204,5 +204,5 @@ class EffectiveSession:
     def fills_calls(self) -> bool:
         return "tool" in (self.shown.get("interim_response") or {}).get("triggers", ())
 
-    def _take(self, shown: Json) -> None:
-        self.shown, self.input = shown, self.form.input(shown)
+    def _take(self, session: Json) -> None:
+        self.shown, self.input = session, self.form.input(session)

@@ -62,17 +62,17 @@ def ga_session(session_id: str, model: str, expires_at_s: int, own: AudioFormat 
 
 
 def preview_transcription(session_id: str, model: str, expires_at_s: int) -> Json:
-    shown = preview_session(session_id, model, expires_at_s)
-    kept = ("id", SIMULATOR_VALUE, "expires_at", "turn_detection")
-    heard = [key for key in shown if key.startswith("input_audio_")]
-    return {"object": TRANSCRIPTION_OBJECT} | {key: shown[key] for key in (*kept, *heard)}
+    session = preview_session(session_id, model, expires_at_s)
+    shared_keys = ("id", SIMULATOR_VALUE, "expires_at", "turn_detection")
+    input_keys = [key for key in session if key.startswith("input_audio_")]
+    return {"object": TRANSCRIPTION_OBJECT} | {key: session[key] for key in (*shared_keys, *input_keys)}
 
 
 def ga_transcription(session_id: str, model: str, expires_at_s: int) -> Json:
-    shown = ga_session(session_id, model, expires_at_s)
-    kept = {key: shown[key] for key in ("id", SIMULATOR_VALUE, "expires_at")}
-    heard = {"audio": {"input": shown["audio"]["input"]}}
-    return {"type": "transcription", "object": TRANSCRIPTION_OBJECT} | kept | heard
+    session = ga_session(session_id, model, expires_at_s)
+    shared = {key: session[key] for key in ("id", SIMULATOR_VALUE, "expires_at")}
+    audio = {"audio": {"input": session["audio"]["input"]}}
+    return {"type": "transcription", "object": TRANSCRIPTION_OBJECT} | shared | audio
 
 
 TRANSCRIPTION_OBJECT = "realtime.transcription_session"
@@ -82,34 +82,34 @@ TRANSCRIPTION_OBJECT = "realtime.transcription_session"
 
 
 def _ga_input(session: Json) -> InputSettings:
-    heard = session["audio"]["input"]
+    settings = session["audio"]["input"]
     return InputSettings(
-        session_schema.format_of(heard["format"]),
-        effective.detection_of(heard["turn_detection"]),
-        effective.transcriber_of(heard["transcription"]),
+        session_schema.format_of(settings["format"]),
+        effective.detection_of(settings["turn_detection"]),
+        effective.transcriber_of(settings["transcription"]),
     )
 
 
-def _unanswered(heard: InputSettings) -> InputSettings:
+def _unanswered(settings: InputSettings) -> InputSettings:
     """Return the same settings, but without responses to the caller's audio."""
-    silent = heard.detection and replace(heard.detection, create_response=False, idle_timeout_ms=None)
-    return replace(heard, detection=silent)
+    silent = settings.detection and replace(settings.detection, create_response=False, idle_timeout_ms=None)
+    return replace(settings, detection=silent)
 
 
-def _without_detection(merged: Json, wanted: Json) -> Json:
+def _without_detection(merged: Json, requested: Json) -> Json:
     """Switch off turn detection if the transcription model does not support it.
 
     Raise RejectedError if a client requests turn detection for this model. Sources: the SDK's texts, and field reports
     of the error.
     """
-    heard = merged["audio"]["input"]
-    if effective.transcriber_of(heard["transcription"]) != WITHOUT_DETECTION:
+    audio_input = merged["audio"]["input"]
+    if effective.transcriber_of(audio_input["transcription"]) != WITHOUT_DETECTION:
         return merged
-    asked = (wanted.get("audio") or {}).get("input") or {}
-    if asked.get("turn_detection") is not None:
+    requested_input = (requested.get("audio") or {}).get("input") or {}
+    if requested_input.get("turn_detection") is not None:
         problem = "Turn detection is not supported for this transcription model."
         raise RejectedError("invalid_value", problem, "session.audio.input.turn_detection")
-    return merged | {"audio": {"input": heard | {"turn_detection": None}}}
+    return merged | {"audio": {"input": audio_input | {"turn_detection": None}}}
 
 
 def _ga_output(session: Json, response: Json) -> OutputSettings:
@@ -218,8 +218,8 @@ def qwen_session(session_id: str, model: str, expires_at_s: int) -> Json:
     }
 
 
-def _qwen_format(session: Json, side: str) -> AudioFormat:
-    return PCM[session["audio"][side]["format"]["sample_rate"]]
+def _qwen_format(session: Json, direction: str) -> AudioFormat:
+    return PCM[session["audio"][direction]["format"]["sample_rate"]]
 
 
 QWEN_FORM = SessionForm(
@@ -240,8 +240,8 @@ def xai_form(ga: SessionForm) -> SessionForm:
     """Return the form of GA with voice and turn detection at the top level, not inside `audio`."""
     audio: Any = ga.table["audio"]
     inside = {
-        side: {key: check for key, check in audio[side].items() if key not in ("turn_detection", "voice")}
-        for side in ("input", "output")
+        direction: {key: check for key, check in audio[direction].items() if key not in ("turn_detection", "voice")}
+        for direction in ("input", "output")
     }
     return replace(
         ga,
@@ -253,14 +253,16 @@ def xai_form(ga: SessionForm) -> SessionForm:
 
 
 def _risen(session: Json) -> Json:
-    heard, said = dict(session["audio"]["input"]), dict(session["audio"]["output"])
-    top = {"turn_detection": heard.pop("turn_detection"), "voice": said.pop("voice")}
-    return session | {"audio": {"input": heard, "output": said}} | top
+    input_settings, output_settings = dict(session["audio"]["input"]), dict(session["audio"]["output"])
+    top = {"turn_detection": input_settings.pop("turn_detection"), "voice": output_settings.pop("voice")}
+    return session | {"audio": {"input": input_settings, "output": output_settings}} | top
 
 
 def _sunk(session: Json) -> Json:
-    heard = session["audio"]["input"] | {"turn_detection": session["turn_detection"]}
-    return session | {"audio": {"input": heard, "output": session["audio"]["output"] | {"voice": session["voice"]}}}
+    input_settings = session["audio"]["input"] | {"turn_detection": session["turn_detection"]}
+    return session | {
+        "audio": {"input": input_settings, "output": session["audio"]["output"] | {"voice": session["voice"]}}
+    }
 
 
 # All forms

@@ -30,9 +30,9 @@ CHOSEN_FUNCTION = checks.shape({"type": checks.anything, "name": checks.text}, "
 TOOL_CHOICE = checks.choice_or(checks.by_type({"function": CHOSEN_FUNCTION}), "auto", "none", "required")
 
 
-def token_cap(most: int) -> SettingCheck:
-    """Return a check of a token limit: at most `most`, or "inf"."""
-    return lambda value, event_path: value if value == "inf" else checks.whole(1, most)(value, event_path)
+def token_cap(max_tokens: int) -> SettingCheck:
+    """Return a check of a token limit: at most `max_tokens`, or "inf"."""
+    return lambda value, event_path: value if value == "inf" else checks.whole(1, max_tokens)(value, event_path)
 
 
 PREVIEW_CAP, GA_CAP = token_cap(4096), token_cap(32_000)  # gpt-realtime-2's; other GA models accept 4096
@@ -104,7 +104,7 @@ def turn_detection(*, ga: bool) -> SettingCheck:
     server |= {"idle_timeout_ms": None} if ga else {}
     defaults = (server, {"type": "semantic_vad", "eagerness": "auto"})
     both: Json = {"create_response": True, "interrupt_response": True}
-    kinds = {each["type"]: detector(TURN_DETECTION_KEYS, each | both) for each in defaults}
+    kinds = {default["type"]: detector(TURN_DETECTION_KEYS, default | both) for default in defaults}
     detectors = checks.by_type(kinds, default="server_vad")
     if ga:
         return Nullable(detectors)
