@@ -211,6 +211,6 @@ def strip_audio(event: ServerEvent, audio: AudioFormat) -> LoggedAudio:
     if event.kind is EventKind.ITEM_RETRIEVED:
         return LoggedAudio(event.payload_bytes)
     if isinstance(event.payload, StrippedAudio):
-        sound = event.payload
-        return LoggedAudio(event.payload_bytes, sound.audible, sound.until, sound.error_ns)
+        stripped = event.payload
+        return LoggedAudio(event.payload_bytes, stripped.audible, stripped.until, stripped.error_ns)
     return LoggedAudio(event.payload_bytes, audible_sample(event.payload, audio))

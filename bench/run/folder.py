@@ -276,9 +276,9 @@ def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Col
 
     The file is read by one thread: several threads take 60 MB more for a million turns, and are hardly faster.
     """
-    own, uncertainties = _by_file(table, schema)
-    with open_rows(folder / f"{table}.parquet", own, dictionaries) as file:
-        rows = file.read(own.names, use_threads=False)
+    main_schema, uncertainties = _by_file(table, schema)
+    with open_rows(folder / f"{table}.parquet", main_schema, dictionaries) as file:
+        rows = file.read(main_schema.names, use_threads=False)
         number = file.metadata.num_rows
     if not uncertainties.names:
         return rows
@@ -287,15 +287,17 @@ def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Col
     else:
         with open_rows(folder / BOUNDS_FILE, uncertainties, rows=number) as file:
             others = file.read(uncertainties.names, use_threads=False)
-    return pa.table([(rows if name in own.names else others)[name] for name in schema.names], names=schema.names)
+    return pa.table(
+        [(rows if name in main_schema.names else others)[name] for name in schema.names], names=schema.names
+    )
 
 
 def stored_batches(folder: Path, table: TableName, columns: Sequence[str], max_rows: int) -> Iterator[pa.RecordBatch]:
     """Yield rows of a finalized run, at most `max_rows` at once. Raise OSError or pyarrow.ArrowException."""
-    own, uncertainties = _by_file(table, pa.schema([SCHEMAS[table].field(name) for name in columns]))
+    main_schema, uncertainties = _by_file(table, pa.schema([SCHEMAS[table].field(name) for name in columns]))
     with ExitStack() as files:
-        file = files.enter_context(open_rows(folder / f"{table}.parquet", own))
-        batches = file.iter_batches(max_rows, columns=own.names)
+        file = files.enter_context(open_rows(folder / f"{table}.parquet", main_schema))
+        batches = file.iter_batches(max_rows, columns=main_schema.names)
         if uncertainties.names and no_uncertainty(folder):
             nulls = pa.record_batch([pa.nulls(max_rows, kind) for kind in uncertainties.types], schema=uncertainties)
             batches = _side_by_side(batches, repeat(nulls))
@@ -324,8 +326,8 @@ def _by_file(table: TableName, schema: pa.Schema) -> tuple[pa.Schema, pa.Schema]
     turns.
     """
     uncertainties = set(UNCERTAINTY_COLUMNS if table == "turns" else ()).intersection(schema.names)
-    own = [field for field in schema if field.name not in uncertainties]
-    return pa.schema(own), pa.schema([field for field in schema if field.name in uncertainties])
+    main_fields = [field for field in schema if field.name not in uncertainties]
+    return pa.schema(main_fields), pa.schema([field for field in schema if field.name in uncertainties])
 
 
 def no_uncertainty(folder: Path) -> str:
@@ -343,12 +345,12 @@ def _unfit_uncertainty(turns: Path, uncertainty: Path, _: object) -> str:
         rows = file.read(keys.names)
     try:
         with open_rows(uncertainty, STORED["turns"]["uncertainty"], rows=len(rows)) as file:
-            same = rows.equals(file.read(keys.names))
+            is_same = rows.equals(file.read(keys.names))
     except FileNotFoundError:
         return f"it has no {BOUNDS_FILE}"
     except (pa.ArrowException, OSError) as error:
         return f"its {BOUNDS_FILE} cannot be read: {str(error).splitlines()[0]:.200}"
-    return "" if same else f"the rows of its {BOUNDS_FILE} do not match its turns"
+    return "" if is_same else f"the rows of its {BOUNDS_FILE} do not match its turns"
 
 
 def read_values(folder: Path, table: TableName, column: str, indexes: Sequence[int]) -> list[Any]:

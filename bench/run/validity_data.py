@@ -162,14 +162,14 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
     cut_off = pc.fill_null(rows["cut_off"], False).to_numpy()
     for _, target, _, succeeded in _positions(read, "turns", [""]):
         counted = succeeded & spoken
-        early = (cut_off if target in full_duplex_targets else started_early) & counted
-        if early.any():
+        is_early = (cut_off if target in full_duplex_targets else started_early) & counted
+        if is_early.any():
             affected = (
                 m.name
                 for m, end in zip(metrics, ends, strict=True)
                 if pc.any(rows[end].is_valid().filter(counted)).as_py()
             )
-            yield EarlyReplies(target, 100 * float(early.sum() / counted.sum()), tuple(affected))
+            yield EarlyReplies(target, 100 * float(is_early.sum() / counted.sum()), tuple(affected))
 
 
 def _starved_share(read: files.ReadRows) -> float:

@@ -103,8 +103,8 @@ class PendingTranscript:
     def _pieces(self) -> list[Render]:
         if "diarize" in self.model:
             return list(self._segments())
-        words = [self.transcript] if "whisper" in self.model else _TOKEN.findall(self.transcript)
-        return [partial(self._delta, word) for word in words]
+        texts = [self.transcript] if "whisper" in self.model else _TOKEN.findall(self.transcript)
+        return [partial(self._delta, word) for word in texts]
 
     def _segments(self) -> Iterator[Render]:
         """Yield one segment per sentence. A sentence's share of the time equals its share of the text."""

@@ -209,9 +209,9 @@ def slices(reply: RecordedReply, format: AudioFormat) -> list[OutputSlice]:
     size = format.bytes_per_s * TICK_MS // 1000
     pieces = [encoded[start : start + size] for start in range(0, len(encoded) // size * size, size)]
     shares = [round(len(reply.tokens) * number / len(pieces)) for number in range(len(pieces) + 1)]
-    words = ("".join(reply.tokens[start:end]) for start, end in pairwise(shares))
-    return [_slice(audio, format, text) for audio, text in zip(pieces, words, strict=True)]
+    texts = ("".join(reply.tokens[start:end]) for start, end in pairwise(shares))
+    return [_slice(audio, format, text) for audio, text in zip(pieces, texts, strict=True)]
 
 
-def _slice(audio: bytes, format: AudioFormat, words: str) -> OutputSlice:
-    return OutputSlice(b'"' + base64.b64encode(audio) + b'"', len(audio), audible_byte(audio, format), words)
+def _slice(audio: bytes, format: AudioFormat, text: str) -> OutputSlice:
+    return OutputSlice(b'"' + base64.b64encode(audio) + b'"', len(audio), audible_byte(audio, format), text)

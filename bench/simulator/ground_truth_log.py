@@ -266,7 +266,7 @@ class LatenessCounts:
             self.max_ns = late_ns
 
     def merge(self, other: LatenessCounts) -> None:
-        self._counts = [mine + theirs for mine, theirs in zip(self._counts, other._counts, strict=True)]
+        self._counts = [count + other_count for count, other_count in zip(self._counts, other._counts, strict=True)]
         self.count += other.count
         self.max_ns = max(self.max_ns, other.max_ns)
 
@@ -367,5 +367,5 @@ def live_parts(processes: Collection[ServerProgress], events_per_s: float) -> It
     yield StatusPart(4, (f"{responses} responses",))
     yield StatusPart(2, (f"{events_per_s:.0f} events/s",))
     if any(process.events for process in processes):
-        late = f"p99 ≤ {late_ms:.1f} ms"
-        yield StatusPart(0, (f"sent − due {late}", f"late {late}"), "bad" if late_ms > WARN_MS else "")
+        p99_text = f"p99 ≤ {late_ms:.1f} ms"
+        yield StatusPart(0, (f"sent − due {p99_text}", f"late {p99_text}"), "bad" if late_ms > WARN_MS else "")

@@ -256,9 +256,9 @@ class ModelHistory:
 
     def read(self, parts: Sequence[ReadPart]) -> ContextUsage:
         """Return the tokens of these parts if a response reads them now, and how many of them are cached."""
-        same = takewhile(lambda pair: pair[0] == pair[1], zip(parts, self._last, strict=False))
+        equal_pairs = takewhile(lambda pair: pair[0] == pair[1], zip(parts, self._last, strict=False))
         return ContextUsage(
-            sum_of(tokens for _, tokens in parts), self._cached([read_part[1] for read_part, _ in same])
+            sum_of(tokens for _, tokens in parts), self._cached([read_part[1] for read_part, _ in equal_pairs])
         )
 
     def remember(self, parts: Sequence[ReadPart]) -> None:

@@ -122,8 +122,8 @@ class MessageItem(OutputItem):
         self._tokens, self._with_audio = planned.reply.tokens, output.audio
         self._blocks = planned.reply.blocks[output.format]
         names = writer.names
-        words = names.transcript if output.audio else names.text
-        self._word_template = DeltaTemplate(words, writer.response_id, item_id, output_index)
+        word_family = names.transcript if output.audio else names.text
+        self._word_template = DeltaTemplate(word_family, writer.response_id, item_id, output_index)
         self._audio_template = DeltaTemplate(names.audio, writer.response_id, item_id, output_index)
 
     @property
@@ -145,13 +145,13 @@ class MessageItem(OutputItem):
             yield due_ns, self._audio if audio else self._word
 
     def _content_closing(self) -> Iterator[Render]:
-        words, names = "".join(self._words), self._writer.names
+        text, names = "".join(self._words), self._writer.names
         if self._with_audio:
             yield partial(self._part_event, f"{names.audio}.done", {})
-            yield partial(self._part_event, f"{names.transcript}.done", {"transcript": words})
+            yield partial(self._part_event, f"{names.transcript}.done", {"transcript": text})
         else:
-            yield partial(self._part_event, f"{names.text}.done", {"text": words})
-        yield partial(self._part_done, words)
+            yield partial(self._part_event, f"{names.text}.done", {"text": text})
+        yield partial(self._part_done, text)
 
     # Renderers
 
@@ -175,14 +175,14 @@ class MessageItem(OutputItem):
             item_id=self.item.id,
         )
 
-    def _part_done(self, words: str, due_ns: int) -> OutgoingEvent:
+    def _part_done(self, text: str, due_ns: int) -> OutgoingEvent:
         names = self._writer.names
         kind, key = (names.audio_part, "transcript") if self._with_audio else (names.text_part, "text")
-        self.item.hold({"type": kind, key: words}, self.tokens)
-        return self._part_event("response.content_part.done", {"part": self._part(words)}, due_ns)
+        self.item.hold({"type": kind, key: text}, self.tokens)
+        return self._part_event("response.content_part.done", {"part": self._part(text)}, due_ns)
 
-    def _part(self, words: str) -> Json:
-        return {"type": "audio", "transcript": words} if self._with_audio else {"type": "text", "text": words}
+    def _part(self, text: str) -> Json:
+        return {"type": "audio", "transcript": text} if self._with_audio else {"type": "text", "text": text}
 
     def _part_event(self, event_type: str, fields: Json, due_ns: int) -> OutgoingEvent:
         return self._writer.event(event_type, self._position | {"content_index": 0} | fields, due_ns)

@@ -231,9 +231,9 @@ def _credentials(
     scheme, space, credentials = headers.get("authorization", "").partition(" ")
     bearer = credentials if space and scheme.lower() == "bearer" else None
     if authenticator.key is not None:
-        offers = (headers.get("api-key"), query.get("api-key"), bearer)
-        key, offered = authenticator.key.encode(), (offer for offer in offers if offer is not None)
-        matches = [hmac.compare_digest(offer.encode(errors="surrogateescape"), key) for offer in offered]
+        values = (headers.get("api-key"), query.get("api-key"), bearer)
+        key, presented = authenticator.key.encode(), (value for value in values if value is not None)
+        matches = [hmac.compare_digest(value.encode(errors="surrogateescape"), key) for value in presented]
         if any(matches):  # in a list: all are compared, so the duration reveals nothing
             return None, None
     if authenticator.tokens is None or bearer is None:

@@ -34,8 +34,8 @@ def preview_session(session_id: str, model: str, expires_at_s: int) -> Json:
     return effective.flat_session(session_id, model, expires_at_s, turn_detection(ga=False)({}, EventPath()))
 
 
-def ga_session(session_id: str, model: str, expires_at_s: int, own: AudioFormat = FORMATS["pcm16"]) -> Json:
-    """Return the initial session of GA. `own`: the default audio format of the service."""
+def ga_session(session_id: str, model: str, expires_at_s: int, default_format: AudioFormat = FORMATS["pcm16"]) -> Json:
+    """Return the initial session of GA. `default_format`: the default audio format of the service."""
     return {
         "type": "realtime",
         "object": "realtime.session",
@@ -46,12 +46,12 @@ def ga_session(session_id: str, model: str, expires_at_s: int, own: AudioFormat 
         "instructions": effective.INSTRUCTIONS,
         "audio": {
             "input": {
-                "format": ga_format(own),
+                "format": ga_format(default_format),
                 "transcription": None,
                 "noise_reduction": None,
                 "turn_detection": turn_detection(ga=True)({}, EventPath()),
             },
-            "output": {"format": ga_format(own), "voice": "alloy", "speed": 1.0},
+            "output": {"format": ga_format(default_format), "voice": "alloy", "speed": 1.0},
         },
         "max_output_tokens": "inf",
         "truncation": "auto",
@@ -166,7 +166,7 @@ def ga_form(dialect: WireDialect) -> SessionForm:
         )
     table = session_schema.ga_session_table(model, format)
     return SessionForm(
-        partial(ga_session, own=RATED_FORMATS[dialect.formats[0]]),
+        partial(ga_session, default_format=RATED_FORMATS[dialect.formats[0]]),
         table,
         _ga_input,
         _ga_output,

@@ -103,8 +103,8 @@ def turn_detection(*, ga: bool) -> SettingCheck:
     server: Json = {"type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 200}
     server |= {"idle_timeout_ms": None} if ga else {}
     defaults = (server, {"type": "semantic_vad", "eagerness": "auto"})
-    both: Json = {"create_response": True, "interrupt_response": True}
-    kinds = {default["type"]: detector(TURN_DETECTION_KEYS, default | both) for default in defaults}
+    response_flags: Json = {"create_response": True, "interrupt_response": True}
+    kinds = {default["type"]: detector(TURN_DETECTION_KEYS, default | response_flags) for default in defaults}
     detectors = checks.by_type(kinds, default="server_vad")
     if ga:
         return Nullable(detectors)
@@ -255,7 +255,7 @@ TOLERATED_RESPONSE_KEYS = ("commit", "cancel_previous", "append_input_items", "i
 
 
 def ga_response_table(session: CheckTable, format: SettingCheck) -> CheckTable:
-    of_both = ("output_modalities", "tools", "tool_choice", "max_output_tokens", "prompt", "parallel_tool_calls")
+    shared_keys = ("output_modalities", "tools", "tool_choice", "max_output_tokens", "prompt", "parallel_tool_calls")
     spoken: CheckTable = {"format": format, "voice": GA_VOICE}
-    same = {key: session[key] for key in (*of_both, "reasoning")}
-    return {**_RESPONSE, **same, "audio": {"output": spoken}}
+    shared = {key: session[key] for key in (*shared_keys, "reasoning")}
+    return {**_RESPONSE, **shared, "audio": {"output": spoken}}
