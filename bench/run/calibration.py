@@ -34,8 +34,11 @@ LIMIT_MS, EXACT_MS = 1.0, 0.1
 """The limits of the p99 error: up to `LIMIT_MS` a value is trusted, up to `EXACT_MS` it is called exact."""
 
 SessionKind = Literal["text", "voice", AgentName]
-"""The kind of sessions: text turns only; turns with speech as from a microphone, too; or calls of an agent in its
-dialect."""
+"""The kind of sessions.
+
+`text`: only text turns. `voice`: also turns with speech, which is sent as from a microphone. The name of an agent's
+dialect: calls to this agent.
+"""
 AGENTS: tuple[AgentName, ...] = get_args(AgentName)
 KINDS: tuple[SessionKind, ...] = ("text", "voice")
 Outcome = Literal["pass", "fail", "simulator_late", "machine_busy"]
@@ -67,12 +70,12 @@ class Percentiles(msgspec.Struct, frozen=True):
 class LoadStep(msgspec.Struct, frozen=True):
     """The results of one load step. They cover its steady part, except `load_generator`, which covers the whole run.
 
-    `turns`: the number of turns that started, or that did not because their session failed; `failed` includes the
-    latter. `unmatched`: the number of successful turns that the ground truth lacks. `open`: the smallest number of open
-    sessions. `errors`: percentiles of |measured − true| for each metric; `instants`: the same for the instants from
-    which metrics are computed. `cpu`: the load generator's share of one core. `background`: the share of the used cores
-    that other programs took. `rss_bytes`: the load generator's peak memory. `left_out`: the number of events for which
-    the simulator has no instants. If the run of a step died, the step has no values.
+    `turns`: the number of turns that started, plus the turns that did not start because their session failed. `failed`
+    includes these turns, too. `unmatched`: the number of successful turns that the ground truth lacks. `open`: the
+    smallest number of open sessions. `errors`: percentiles of |measured − true| for each metric; `instants`: the same
+    for the instants from which metrics are computed. `cpu`: the load generator's share of one core. `background`: the
+    share of the used cores that other programs took. `rss_bytes`: the load generator's peak memory. `left_out`: the
+    number of events for which the simulator has no instants. If the run of a step died, the step has no values.
     """
 
     kind: SessionKind
@@ -117,12 +120,12 @@ class TrustedLoad(msgspec.Struct, frozen=True):
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """The content of a calibration file. `trusted`, `exact`: the loads up to which the p99 error is at most 1 ms, and
-    100 µs.
+    """The content of a calibration file.
 
-    `ended`: the reason why the load was not raised further, if the load generator was not the limit. `trusted`, `exact`
-    and `ended` have one entry for each kind of sessions. `quick`: true if the calibration has few and short steps.
-    `agent`: the dialect of the calls, if an agent was called.
+    `trusted`: the load up to which the p99 error is at most 1 ms. `exact`: the same for an error of 100 µs. `ended`:
+    the reason why the load was not raised further, if the load generator was not the limit. `trusted`, `exact` and
+    `ended` have one entry for each kind of sessions. `quick`: true if the calibration has few and short steps. `agent`:
+    the dialect of the calls, if an agent was called.
     """
 
     schema: int
@@ -152,8 +155,9 @@ def machine() -> dict[str, Any]:
 
 
 def _cores() -> str:
-    """Return a text for the cores that this process may use: 4, or 2of4 if a container is limited to the CPU time of
-    two.
+    """Return the number of cores that this process may use, as text: for example `4`.
+
+    If a container of 4 cores may use the CPU time of only 2, the text is `2of4`.
     """
     limit = cpu_limit()
     return str(core_count()) if limit is None else f"{limit:g}of{core_count()}"

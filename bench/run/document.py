@@ -25,9 +25,9 @@ GIVEN_UP = "do not use these results: "
 INTERRUPTED = "interrupted"
 """The stop reason after a signal; also after a manual stop of a run with --until-decided."""
 ORDINARY_ENDS = ("all sessions are done", "its time was over, or its users were stopped", "killed: ")
-"""The starts of stop reasons that need no remark: the run reached its planned end, or was killed, for which run.json
-has
-a separate notice.
+"""The starts of stop reasons that need no remark.
+
+The run reached its planned end, or it was killed. For a killed run, run.json has a separate notice.
 """
 
 
@@ -253,9 +253,9 @@ class Validity(Struct, frozen=True):
 
 
 class PartEntry(TypedDict):
-    """A run that was merged into this one. `worker_offset`: the number that was added to the worker numbers of that
-    run, also
-    in the names of its sessions.
+    """A run that was merged into this one.
+
+    `worker_offset`: the number that the merge added to the worker numbers of that run, also in its session names.
 
     `excluded_because`: the reason why none of its rows is in the merged run; null if the rows are in it. If it is set,
     `sessions` and `turns` are the numbers that are missing, null if unknown.

@@ -78,7 +78,10 @@ def is_under_way(folder: Path, document: dict[str, Any]) -> bool:
 
 
 def finalize(folder: Path) -> dict[str, Any]:
-    """Turn the parts of all workers into the final files, unless that is done; return the new run.json."""
+    """Write the final files of a run from the parts of its workers; return the new run.json.
+
+    Do nothing if the run is already finalized.
+    """
     document = files.read_document(folder)
     if not spool.is_stored(folder):
         return document
@@ -92,8 +95,9 @@ def finalize(folder: Path) -> dict[str, Any]:
 
 
 def missing_of(document: Mapping[str, Any], parts: Sequence[WorkerPart], ends_utc_ns: int) -> list[MissingWorker]:
-    """Return the workers of a run whose data is incomplete after reading: disconnected, killed, or damaged.
+    """Return the workers whose data is incomplete: they disconnected, were killed, or have damaged data.
 
+    Call this after the parts were read, because damage is detected then.
     `ends_utc_ns`: the end of the run, which is used if its document does not state when the run began to stop.
     """
     present = {part.worker for part in parts}

@@ -234,7 +234,7 @@ def histograms_path(folder: Path) -> Path:
 
 
 def spooled_batches(folder: Path, table: TableName) -> Iterator[pa.RecordBatch]:
-    """Read the rows of a table that the workers of a run that is not finalized have written so far."""
+    """Yield the rows of a table that the workers have written so far, in a run that is not finalized."""
     return (batch for part in parts(folder) for batch in part.batches(table, SCHEMAS[table]))
 
 
@@ -354,7 +354,10 @@ def _unfit_uncertainty(turns: Path, uncertainty: Path, _: object) -> str:
 
 
 def read_values(folder: Path, table: TableName, column: str, indexes: Sequence[int]) -> list[Any]:
-    """Read a column in a few rows of a finalized run, by their indexes; only row groups with these rows are read."""
+    """Return the values of a column in the rows with these indexes, from a finalized run.
+
+    Only the row groups that contain these rows are read.
+    """
     with open_rows(folder / f"{table}.parquet", pa.schema([SCHEMAS[table].field(column)])) as file:
         ends = list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
         values: dict[int, Any] = {}

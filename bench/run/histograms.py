@@ -51,7 +51,7 @@ _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class HistogramKey(NamedTuple):
-    """The identity of a histogram; each part is made of `A-Za-z0-9._-`. The step of turns: see `turn_step`."""
+    """The identity of a histogram. Each field contains only `A-Za-z0-9._-`. For turns, `turn_step` returns the step."""
 
     metric: str
     target: str
@@ -73,8 +73,9 @@ def turn_step(script: str, label: str, turn_type: str | None, measured_from: str
 
 
 class StepLabels:
-    """The choice of the labels under which turns are counted. Each worker uses the first labels of a script that it
-    meets.
+    """The labels under which one worker counts turns: the first MAX_STEPS labels of each script that it meets.
+
+    All other labels of a script are counted as OTHER_STEP.
     """
 
     def __init__(self) -> None:
@@ -172,7 +173,7 @@ class Histograms:
         self.negative.update(other.negative)
 
     def lines(self, started_utc_ns: int, now_utc_ns: int) -> Iterator[str]:
-        """Encode one log line per histogram (0.2–0.3 ms each), so that the caller can pause between them."""
+        """Yield one log line per histogram. To encode a line takes 0.2–0.3 ms; the caller can pause between lines."""
         seconds = (now_utc_ns - started_utc_ns) / NS_PER_S
         for key, histogram in list(self.items()):
             longest = histogram.get_max_value() / 1000

@@ -174,7 +174,7 @@ def _calls_of_peers(
 def load_of(document: Mapping[str, Any], missing_count: int, peers: Iterable[int], ends_utc_ns: int) -> WorkerLoad:
     """Return the planned work of each of the `missing_count` missing workers.
 
-    The users of workers that were lost earlier may have moved to this worker, so it is counted with their slots.
+    The users of workers that disconnected earlier may have moved to such a worker, so it is counted with their slots.
     """
     workers = max(1, int(document.get("workers") or 1))
     target_count = len(document.get("targets") or [None]) if document.get("interleaved") else 1

@@ -38,9 +38,9 @@ from bench.units import NS_PER_S, NS_PER_US
 from bench.untrusted.sanitize import escape_control
 
 AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = EventKind.AUDIO_DELTA, EventKind.SESSION_CREATED, EventKind.RATE_LIMITS
-"""Kinds of events that are compared at every event. They are local names, because to access an attribute of an
-enumeration
-is slow.
+"""Kinds of events that are compared at every event.
+
+They are names of this module, because access to an attribute of an enumeration is slow.
 """
 UNKNOWN_NAMES = 200
 SIMULATOR_OVERLOADED = "{}: the simulator sent 99 % of its events at most {:.1f} ms late"
@@ -103,8 +103,8 @@ class Recorder:
 
     `transcripts`: true if transcripts are stored, too. `warm_until_ns`: the instant of CLOCK_MONOTONIC at which the
     warm-up ends; sessions state their own phase, because the phase depends on the session's start. `host`: the facts
-    about this machine, with at least those of `named_host`. `ahead_ns`: how far this machine's UTC is ahead of the
-    run's.
+    about this machine, with at least those of `named_host`. `ahead_ns`: how far this machine's UTC clock is ahead
+    of the run's clock.
     """
 
     def __init__(

@@ -97,9 +97,9 @@ class WireTransfer:
 
 @dataclass(frozen=True)
 class ReplayedSession:
-    """A replayed session. `cut`: true if the log ends before the session does; the session then counts as unfinished at
-    the
-    end of the log.
+    """A replayed session.
+
+    `cut`: true if the log ends before the session does. The session then counts as unfinished at the end of the log.
     """
 
     opened: LogHeader
@@ -119,7 +119,7 @@ def replay_log(path: Path) -> ReplayedSession:
 
 
 class _LogReader:
-    """The application of a log's lines to a new timeline."""
+    """A reader that applies the lines of a log to a new timeline."""
 
     def __init__(self, opened: LogHeader) -> None:
         self._dialect = DIALECTS[str(opened.about["dialect"])]

@@ -63,7 +63,7 @@ class PartChunk(msgspec.Struct, frozen=True):
 
 
 class ChunkAck(msgspec.Struct, frozen=True):
-    """The number of bytes of a file (of this version) that the copy has."""
+    """The acknowledgement of a chunk. `size`: the number of bytes that the copy has of this version of the file."""
 
     name: str
     version: int

@@ -27,10 +27,7 @@ from bench.untrusted.sanitize import escape_control
 Hide = Callable[[str], str]
 HIDDEN_SETTINGS = frozenset({"client_secret"})
 MAX_SENT_CHARACTERS = 4096
-"""The length up to which a client event is recorded. A longer one is recorded only if its audio alone makes it long,
-and
-audio is recorded.
-"""
+"""The maximum length of a recorded client event, without its audio. A longer event is not recorded."""
 LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 
@@ -104,13 +101,13 @@ UNTRUSTED = frozenset({
 are not changed.
 """
 SPOKEN = frozenset({"input_text", "reply_text"})
-"""The columns of transcripts, which are not escaped: JSON holds them."""
+"""The columns of transcripts. They are not escaped, because they are stored as JSON."""
 TRUNCATED = frozenset({"detail", "close_reason"})
 DETAIL_CHARACTERS = 300
 
 
 class TextSanitizer:
-    """The cleaning of column texts. `hide` removes secrets at any position in a text."""
+    """A cleaner of column texts. `hide` removes secrets at any position in a text."""
 
     def __init__(self, hide: Hide) -> None:
         self._redact = hide

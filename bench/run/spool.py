@@ -157,9 +157,9 @@ class BatchWriter:
         self._stream.close()
 
     def _batch(self, columns: Columns, rows: int) -> pa.RecordBatch:
-        """Return a batch. Columns of the same type are converted together, because one conversion costs as much as a
-        hundred
-        values.
+        """Return a batch.
+
+        Columns of the same type are converted together, because one conversion costs as much as a hundred values.
         """
         nulls = (None,) * rows
         arrays: dict[str, pa.Array] = {}

@@ -32,9 +32,9 @@ from bench.untrusted.safe_io import is_regular, open_file
 from bench.untrusted.sanitize import escape_control, slug
 
 URL_VARIABLE = "LOCUST_UPLOAD"
-"""The environment variable with the destination, which Locust has for `--upload`. In a variable, no process list shows
-the
-signature of the URL.
+"""The environment variable with the destination, which Locust has for `--upload`.
+
+No process list shows the value of a variable, so the signature of the URL stays secret.
 """
 BLOB_HOSTS = {
     ".blob.core.windows.net": None,
@@ -98,7 +98,7 @@ def destination_of(url: str, source: str) -> Destination:
 
 
 class Uploaded(NamedTuple):
-    """The place of an uploaded run's files, and the files that were left out."""
+    """The result of an upload: the URL of the run's files, and the files that were left out."""
 
     address: str
     """The URL of the run's folder."""
@@ -114,9 +114,9 @@ class Uploaded(NamedTuple):
 
 
 class Uploader:
-    """The uploader of files to one destination. `fetch`: a function that gets a token. `wait`: a function that sleeps
-    for a
-    number of seconds, until the next try.
+    """The uploader of files to one destination.
+
+    `fetch`: a function that gets a token. `wait`: a function that sleeps for a number of seconds, before the next try.
     """
 
     def __init__(

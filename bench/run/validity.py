@@ -43,7 +43,10 @@ not run when a timeout ended.
 """
 
 MAX_EARLY_PERCENT = 1.0
-"""The limit of replies that start before their question ends. With more, latencies may belong to another question."""
+"""The maximum percentage of replies that start before their question ends.
+
+If more replies do so, a latency may belong to another question.
+"""
 EARLY_REPLIES: Final = "early_replies"
 
 MERGE_MISSING = "merge the missing data when it is available, or repeat the run"
@@ -170,16 +173,17 @@ def _checks(evidence: ValidityData) -> list[Check]:
 
 
 def _worst(checks: Sequence[Check]) -> Check:
-    """Return the check that failed; if none failed, the check that is nearest to its limit. Of several, return the
-    first.
+    """Return the check that failed. If none failed, return the check that is nearest to its limit.
+
+    If several qualify, return the one that exceeds its limit most; if they are equal, the first.
     """
     return max(checks, key=lambda check: (check.result == "fail", check.result != "not_evaluated", check.used))
 
 
 def _missing_data(evidence: ValidityData) -> list[Check]:
-    """Return the check on turns whose end is unknown, if there are any: missing turns, and turns of a process that did
-    not run
-    when a timeout ended.
+    """Return the check on turns whose end is unknown; an empty list if there are no such turns.
+
+    These are missing turns, and turns of a process that did not run when a timeout ended.
     """
     missing, starved = evidence.missing_share, evidence.starved_share
     if missing is None and not starved:

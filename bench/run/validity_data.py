@@ -108,9 +108,9 @@ def load_validity_data(read: files.ReadRows, histograms: Histograms, document: d
 def _of_host(
     read: files.ReadRows, document: dict[str, Any], uncertainties: Sequence[MetricUncertainty], facts: Mapping[str, Any]
 ) -> ValidityData:
-    """Return the data of one host from its entry in run.json, or of all hosts together.
+    """Return the data of one host, or of all hosts together.
 
-    The data of all hosts come from their p99s of LOAD_GENERATOR.
+    `facts`: the host's entry in run.json. For all hosts together, `facts` has the name "" and the p99s of the run.
     """
     host = facts["name"]
     turns = _rows(read, "turns", COLUMNS, host)

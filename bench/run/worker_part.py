@@ -65,8 +65,9 @@ class PartLike(Protocol):
         """Yield the transcripts, a JSON line per turn; return None if they were not recorded."""
 
     def histograms(self) -> Histograms:
-        """Return the histograms of events and of the load generator. Other histograms are made of rows, and are
-        optional here.
+        """Return the histograms of events and of the load generator.
+
+        Histograms of rows are optional here, because they are made again from the rows.
         """
 
     def copy_documents(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The caller's turns in input audio. A commit is by the client, at the end of speech, or after a long silence.
+"""The caller's turns in input audio. Audio is committed by the client, at the end of speech, or after a long silence.
 
 docs/simulator.md, "Speech detection", describes what the service does without a request. Speech is detected when an
 append arrives. Whether a response must be interrupted or started is decided later, when the related events are due.

@@ -191,9 +191,9 @@ def _missing(parts: Sequence[SourceRun]) -> dict[int, dict[str, Any]]:
 
 
 def _bound(part: SourceRun) -> float:
-    """Return the maximum number of turns without a row that the missing workers of a run may have run; infinity if
-    there is
-    no bound.
+    """Return the largest number of turns without a row that one missing worker may have run.
+
+    Return infinity if there is no bound.
     """
     turns = [entry["turns"] for entry in part.missing.values()]
     return float("inf") if None in turns else max(turns, default=0)

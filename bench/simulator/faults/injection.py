@@ -75,7 +75,7 @@ SPELLINGS = {
 
 
 def garbled(fault: Fault, action: FaultAction) -> Iterator[FaultAction]:
-    """Yield the actions that replace the action `action`. A fault may change the event that `action` sends."""
+    """Yield the actions that replace `action`. If `action` sends an event, the fault may change the event."""
     if not isinstance(action, DeliverEvent):
         yield action
         return
@@ -323,7 +323,10 @@ class _FaultyResponse:
     def passed(
         self, event: OutgoingEvent, faults: Sequence[Fault], actions: Iterator[FaultAction]
     ) -> Iterator[FaultAction]:
-        """Yield the actions that remain for an event of the response after the faults of the response are applied."""
+        """Apply the faults that affect the whole response to the actions for one of its events.
+
+        Yield the resulting actions.
+        """
         if self._over:
             return
         kinds = {fault.kind: fault for fault in faults}

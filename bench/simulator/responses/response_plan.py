@@ -110,7 +110,10 @@ COMMENTARY, FINAL_ANSWER = "commentary", "final_answer"
 
 
 class ResponseRequest(NamedTuple):
-    """The request for a response: its instant, and the earliest instant and the delays of the events."""
+    """The request for a response, which is made at `at_ns`. No event of the response is due before `earliest_ns`.
+
+    `reading_ns` is the time to read the context. `reasoning_ns` is the duration of the reasoning.
+    """
 
     at_ns: int
     earliest_ns: int
@@ -159,7 +162,10 @@ PlannedPart = PlannedMessage | PlannedCall
 
 @dataclass(frozen=True)
 class ResponsePlan:
-    """A planned response, with its instants in order. `cut` is True if the token limit ends it within its last part."""
+    """A planned response, with its instants in order.
+
+    `is_truncated` is True if the token limit ends the response within its last part.
+    """
 
     created_ns: int
     parts: Sequence[PlannedPart]

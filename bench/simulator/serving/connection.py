@@ -254,7 +254,7 @@ class Connection:
     # Faults
 
     def end_stall(self, now_ns: int) -> None:
-        """Change the due instant of all events that the stall delayed to `now_ns`."""
+        """Set the due instant of all events that the stall delayed. The new due instant is `now_ns`."""
         if self._injector:
             self._injector.released(now_ns)
 

@@ -245,8 +245,8 @@ def serve(
     """Serve until SIGINT or SIGTERM, or until the descriptor `stop` is readable.
 
     The function `ready` is called when the server answers clients. Its arguments are the URL of the identity endpoint
-    (None if there is none), and the ids of the processes that serve. The function `on_progress` receives the progress of this
-    process at intervals.
+    (None if there is none), and the ids of the processes that serve. The function `on_progress` receives the progress
+    of this process at intervals.
     """
     with contextlib.suppress(ValueError, OSError):  # as many sockets as the system allows
         max_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
