@@ -93,24 +93,24 @@ def load_many(paths: Path | str | Iterable[Path | str], *, all_columns: bool = T
 
     Raise UsageError if there is no run, one cannot be read, or two have the same run_id.
     """
-    given = [paths] if isinstance(paths, Path | str) or not isinstance(paths, Iterable) else paths
-    found = Runs(load(folder, all_columns=all_columns) for path in given for folder in _folders(path))
-    if not found:
+    path_list = [paths] if isinstance(paths, Path | str) or not isinstance(paths, Iterable) else paths
+    runs = Runs(load(folder, all_columns=all_columns) for path in path_list for folder in _folders(path))
+    if not runs:
         raise UsageError("no run folder is given")
     folders: dict[str, Path] = {}
-    for run in found:
+    for run in runs:
         if (other := folders.setdefault(run_id_of(run), run.folder)) is not run.folder:
             raise UsageError(f"{other} and {run.folder} contain the same run {run_id_of(run)}: load only one of them")
-    return found
+    return runs
 
 
 def _folders(path: Path | str) -> list[Path]:
     text = given_run(path)
     assert isinstance(text, str), "a run has no path"
     if is_folder(folder := Path(text)):
-        found = [folder] if is_run(folder) else sorted(run_folders(folder))
+        folders = [folder] if is_run(folder) else sorted(run_folders(folder))
     else:
-        found = [Path(one) for one in sorted(glob(text)) if is_run(Path(one))]
-    if not found:
+        folders = [Path(match) for match in sorted(glob(text)) if is_run(Path(match))]
+    if not folders:
         raise UsageError(f"there is no run in {text}")
-    return found
+    return folders

@@ -61,10 +61,10 @@ class Run(runs.RunFrames):
         """
         groups = list(self._groups(metric_with_name(metric), (), RowFilter(where, values)))
         if len(groups) > 1:
-            each = "; ".join(", ".join(filter(None, (one.target, *one.stratum))) for one in groups)
-            of = {"target": groups[0].target, **groups[0].stratum._asdict()}
-            one = ", ".join(f"{name}={value!r}" for name, value in of.items() if value)
-            raise UsageError(f"{metric} has several samples, which must not be pooled: {each}. Select one: {one}")
+            listed = "; ".join(", ".join(filter(None, (group.target, *group.stratum))) for group in groups)
+            columns = {"target": groups[0].target, **groups[0].stratum._asdict()}
+            first = ", ".join(f"{name}={value!r}" for name, value in columns.items() if value)
+            raise UsageError(f"{metric} has several samples, which must not be pooled: {listed}. Select one: {first}")
         return groups[0].sample if groups else NO_VALUES
 
     def quantiles(
@@ -113,15 +113,15 @@ class Run(runs.RunFrames):
         not_started = np.array([at_target, chosen.of_not_started, of_absent], dtype=np.int64)
         rows = []
         for name in RATES:
-            counts, places = np.array(rate_counts(turns, name)), started
+            counts, labels = np.array(rate_counts(turns, name)), started
             if name == "failure_rate":  # each turn that did not start counts as failed
                 counts = np.hstack([counts, np.ones((2, len(absent)))])
-                places = np.hstack([started, not_started])
-            (events, of), (target, group, session) = counts, places
-            kept = np.flatnonzero(~np.isnan(of) & (group >= 0))
-            for _, same in split((target * len(chosen.keys) + group)[kept]):
-                at = kept[same]
-                row = tables.rate_row(self, name, turns.targets[target[at[0]]], events[at], of[at], session[at])
+                labels = np.hstack([started, not_started])
+            (events, totals), (target, group, session) = counts, labels
+            selected_rows = np.flatnonzero(~np.isnan(totals) & (group >= 0))
+            for _, same in split((target * len(chosen.keys) + group)[selected_rows]):
+                at = selected_rows[same]
+                row = tables.rate_row(self, name, turns.targets[target[at[0]]], events[at], totals[at], session[at])
                 rows.append(_keys(chosen, group[at[0]]) | row)
         return frame_of(rows, tables.dtypes_of_labels(self.turns, ("run_id", "target", *columns)) | tables.RATE)
 
@@ -200,27 +200,27 @@ class Run(runs.RunFrames):
                 raise UsageError(f"{name} belongs to whole conversations: it has no steps")
             yield from self._slopes(name, chosen)
             return
-        one = self._samples[name]
-        for pool in one.pools():
+        metric_sample = self._samples[name]
+        for pool in metric_sample.pools():
             of_steps = [pool.steps]
             if "step" in by:
-                places = np.flatnonzero(pool.steps & one.applies[pool.target])
-                of_steps = [np.arange(len(turns.steps)) == place for place in places]
+                step_indices = np.flatnonzero(pool.steps & metric_sample.applies[pool.target])
+                of_steps = [np.arange(len(turns.steps)) == index for index in step_indices]
             for steps in of_steps:
                 step = {"step": turns.steps[int(np.flatnonzero(steps)[0])]} if "step" in by else {}
-                found = dict(one.by_group(pool.target, steps, chosen.of_row, chosen.of_not_started))
-                for group in [0] if chosen.every else found:
+                sample_of_group = dict(metric_sample.by_group(pool.target, steps, chosen.of_row, chosen.of_not_started))
+                for group in [0] if chosen.every else sample_of_group:
                     keys = step | _keys(chosen, group)
-                    yield _Group(turns.targets[pool.target], pool.stratum, keys, found.get(group, NO_VALUES))
+                    yield _Group(turns.targets[pool.target], pool.stratum, keys, sample_of_group.get(group, NO_VALUES))
 
     def _slopes(self, name: str, chosen: Selection) -> Iterable[_Group]:
         """Yield the slopes of each pool by its main metric, except pools without a session that grows enough."""
         turns, samples = self._turns, self._samples
         for pool in turns.pools:
-            waits = samples[samples.mains[pool.stratum]]
+            latencies = samples[samples.mains[pool.stratum]]
             for group in range(len(chosen.keys)):
-                mine = chosen.of_row[waits.index] == group
-                of_group = replace(waits, values=waits.values[mine], index=waits.index[mine])
+                in_group = chosen.of_row[latencies.index] == group
+                of_group = replace(latencies, values=latencies.values[in_group], index=latencies.index[in_group])
                 sample = slope_sample(of_group, pool.target, pool.steps, name)
                 if sample.n:
                     yield _Group(turns.targets[pool.target], pool.stratum, _keys(chosen, group), sample)
@@ -229,8 +229,8 @@ class Run(runs.RunFrames):
         sessions = measured_sessions(self)
         chosen = selected(sessions, sessions.iloc[:0], by, where)
         for target in target_labels(self):
-            mine = (sessions["target"] == target).to_numpy()
-            of_target, groups = sessions.loc[mine, [column_of(name), *OF_SAMPLE]], chosen.of_row[mine]
+            at_target = (sessions["target"] == target).to_numpy()
+            of_target, groups = sessions.loc[at_target, [column_of(name), *OF_SAMPLE]], chosen.of_row[at_target]
             for group in np.unique(groups[groups >= 0]):
                 if (sample := session_sample(of_target, name, groups == group)) is not None:
                     yield _Group(target, NO_STRATUM, _keys(chosen, group), sample)
@@ -247,6 +247,6 @@ def load(path: Path | str, *, all_columns: bool = True) -> Run:
     `all_columns=False` reads only the columns of turns that a report needs, which saves four fifths of the memory.
     Raise UsageError if the folder is no run, or its files cannot be read.
     """
-    given = given_run(path)
-    folder = given if isinstance(given, str) else given.folder
+    run_or_path = given_run(path)
+    folder = run_or_path if isinstance(run_or_path, str) else run_or_path.folder
     return Run(**vars(runs.load_frames(folder, all_columns=all_columns)))

@@ -28,7 +28,7 @@ def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidenc
     files.
     """
     one_sided_alpha(confidence)
-    return compare_targets(parse_targets([given_run(side) for side in (baseline, *candidates)]), confidence=confidence)
+    return compare_targets(parse_targets([given_run(run) for run in (baseline, *candidates)]), confidence=confidence)
 
 
 def check(
@@ -46,11 +46,12 @@ def check(
     """
     if on_inconclusive not in (choices := get_args(OnInconclusive)):
         raise UsageError(f"on_inconclusive must be one of {', '.join(choices)}, not {on_inconclusive!r}")
-    given, against = given_run(run), None if baseline is None else given_run(baseline)
+    run_or_path, baseline_or_path = given_run(run), None if baseline is None else given_run(baseline)
     with in_python("thresholds", "baseline", "allow_different", "on_inconclusive"):
         may_differ = allowed(",".join(given_texts(allow_different, "conditions")))
-        limits, frames = _limits(thresholds), load_for_report(Path(given)) if isinstance(given, str) else given
-        return check_of(frames, limits, against, on_inconclusive=on_inconclusive, allow=may_differ)
+        limits = _limits(thresholds)
+        frames = load_for_report(Path(run_or_path)) if isinstance(run_or_path, str) else run_or_path
+        return check_of(frames, limits, baseline_or_path, on_inconclusive=on_inconclusive, allow=may_differ)
 
 
 def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -> tuple[Threshold, ...]:
@@ -61,9 +62,9 @@ def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -
         raise UsageError(
             f'thresholds must be a file or a dict such as {{"ttfa": "p(95)<800"}}, not {type(thresholds).__name__}'
         )
-    given = (thresholds or {}).items()
-    several = {name: given_texts(one, f'thresholds of {name}, such as "p(95)<800",') for name, one in given}
-    return tuple(parse(name, text) for name, limits in several.items() for text in limits)
+    items = (thresholds or {}).items()
+    texts_by_metric = {name: given_texts(value, f'thresholds of {name}, such as "p(95)<800",') for name, value in items}
+    return tuple(parse(name, text) for name, texts in texts_by_metric.items() for text in texts)
 
 
 def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Trend:
@@ -73,14 +74,14 @@ def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Tren
     command does; write no files.
     """
     with in_python(metric="metrics"):
-        questions = [trend_spec(text) for text in given_texts(metrics, "metrics")]
+        specs = [trend_spec(text) for text in given_texts(metrics, "metrics")]
         runs: list[Path | RunFrames] = []
         stored: list[Path] = []
-        for given in map(given_run, folders):
-            if isinstance(given, RunFrames):
-                runs.append(given)
+        for item in map(given_run, folders):
+            if isinstance(item, RunFrames):
+                runs.append(item)
             else:
-                found, baselines = in_folders([Path(given)])
-                runs += found
+                folder_runs, baselines = in_folders([Path(item)])
+                runs += folder_runs
                 stored += baselines
-        return trend_of(runs, stored, questions)
+        return trend_of(runs, stored, specs)

@@ -338,9 +338,9 @@ def table(
     shown: int | None = None,
 ) -> Table:
     """Return a table; plain parts of rows and heads are texts. `left`: the positions of further columns of text."""
-    texts = {place % len(heads) for place in left}
+    texts = {index % len(heads) for index in left}
     columns = tuple(
-        head if isinstance(head, Column) else Column(head, left=place in texts) for place, head in enumerate(heads)
+        head if isinstance(head, Column) else Column(head, left=index in texts) for index, head in enumerate(heads)
     )
     lines = tuple(row if isinstance(row, Row) else make_row(row) for row in rows)
     return Table(columns, lines, stacked, style, caption, answers, shown)
@@ -354,13 +354,13 @@ def make_row(
     more: Sequence[Block] = (),
 ) -> Row:
     """Return a row; its plain parts are texts."""
-    own = tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells)
-    return Row(own, style, tuple(ids), target, tuple(more))
+    row_cells = tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells)
+    return Row(row_cells, style, tuple(ids), target, tuple(more))
 
 
 def coded(text: str) -> Inline:
     """Return a text with its parts between backticks as code."""
-    return tuple(Code(part) if place % 2 else part for place, part in enumerate(text.split("`")))
+    return tuple(Code(piece) if index % 2 else piece for index, piece in enumerate(text.split("`")))
 
 
 class VerdictMarker(NamedTuple):
