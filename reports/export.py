@@ -87,7 +87,10 @@ def export_schema(table: TableName) -> pa.Schema:
 
 
 def rows(folder: Path, table: TableName) -> Iterator[pa.Table]:
-    """Yield the rows of a run in any state, as they were written. Raise OSError or ArrowException on failure."""
+    """Yield the rows of a table with its derived columns; the run need not be finished.
+
+    Raise OSError or ArrowException if the rows cannot be read.
+    """
     for piece in _stored(folder, table):
         if table in DERIVE:
             derived = _derived(piece, table)
@@ -125,7 +128,7 @@ def _stored(folder: Path, table: TableName) -> Iterator[pa.Table]:
 
 
 AS_IT_IS = "surrogateescape"
-"""The error handler that copies bytes that are not ASCII unchanged."""
+"""The name of the error handler that copies bytes that are not UTF-8 unchanged."""
 
 
 def write_log(path: Path, folder: Path, metric: str | None) -> int:
@@ -202,7 +205,7 @@ def export_log(
 
 
 def _path(folder: Path, out: Path | None, names: Sequence[str], *, force: bool) -> Path:
-    """Create and check the output folder before anything is written."""
+    """Create the output folder and return it. Raise UsageError if its files must not be written, or cannot be."""
     run_folder.read_document(folder)
     out_folder = out or folder / FOLDER
     if out is None and out_folder.is_symlink():

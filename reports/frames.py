@@ -37,7 +37,7 @@ def use(*missing: str, published: bool, invalid: str = "") -> dict[str, Any]:
 
 
 def by_label(labels: Any, value: Callable[[str], Any], missing: object, dtype: type) -> npt.NDArray[Any]:
-    """Return `value` of each row's label, or `missing` for a row without a label. `labels`: a categorical."""
+    """Return `value(label)` of each row's label; `missing` for rows without a label. `labels`: a categorical."""
     values: npt.NDArray[Any] = np.array([*(value(str(label)) for label in labels.categories), missing], dtype=dtype)
     of_rows: npt.NDArray[Any] = values[np.asarray(labels.codes)]  # `take` is slower
     return of_rows

@@ -1,4 +1,4 @@
-"""The arguments that users pass to the functions of `rtbench`: parsed, or rejected in one line, in terms of Python."""
+"""The parsing of the arguments that users pass to the functions of `rtbench`. Errors name the parameters of Python."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def given_run(run: RunFrames | Path | str) -> RunFrames | str:
 
 
 def given_texts(value: str | Sequence[str] | None, plural_noun: str) -> tuple[str, ...]:
-    """Return the texts as a tuple.
+    """Return the texts as a tuple. Raise UsageError if one is not a string.
 
-    A single text needs no list, and None means no texts. `plural_noun`: their plural, for errors.
+    A single text need not be in a list; None gives an empty tuple. `plural_noun`: the name of the texts in errors.
     """
     texts = (value,) if isinstance(value, str) else _listed(value, plural_noun)
     for text in texts:
@@ -38,7 +38,7 @@ def given_texts(value: str | Sequence[str] | None, plural_noun: str) -> tuple[st
 
 
 def metric_with_name(metric: str) -> str:
-    """Return the name of a metric; its column `ttfa_ms` may stand for `ttfa`. Raise UsageError if it is no text."""
+    """Return the name of a metric, also from the name of its column (`ttfa_ms`). Raise UsageError for other types."""
     (text,) = given_texts((metric,), "metrics")
     name = text.removesuffix("_ms")
     return name if name in CATALOGUE and CATALOGUE[name].unit == "ms" else text
@@ -47,7 +47,7 @@ def metric_with_name(metric: str) -> str:
 def quantile_levels(value: float | Sequence[float]) -> tuple[float, ...]:
     """Return the levels of quantiles.
 
-    A single level needs no list. Raise UsageError for a level not between 0 and 1.
+    A single level need not be in a list. Raise UsageError for a level not between 0 and 1.
     """
     levels = (value,) if isinstance(value, Real) else _listed(value, "quantiles")
     for level in levels:
@@ -72,7 +72,7 @@ def _shown(value: Any) -> str:
 
 @contextmanager
 def in_python(*parameters: str, **renamed: str) -> Iterator[None]:
-    """Replace the options of commands in errors with the parameters of a function.
+    """Catch the UsageErrors of the block: replace the options that they name with the parameters of a function.
 
     - `parameters`: the parameters that have the name of their option
     - `renamed`: option → parameter, if the two names differ

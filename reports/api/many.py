@@ -1,4 +1,4 @@
-"""Several runs with frames that contain the rows of all of them."""
+"""Several runs, and the frames that contain the rows of all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reports.summary.metrics import PS
 
 
 class Runs(tuple[Run, ...]):
-    """Runs in their order. A frame has the same columns as for one run; `run_id` identifies the run of a row."""
+    """Runs in the order of loading. A frame has the same columns as for one run; `run_id` is the run of a row."""
 
     __slots__ = ()
 
@@ -91,7 +91,7 @@ def _refuse_mask(where: Where | None) -> None:
 def load_many(paths: Path | str | Iterable[Path | str], *, all_columns: bool = True) -> Runs:
     """Return the runs in folders: each path is a run, a folder of runs, or a pattern such as "runs/*".
 
-    Raise UsageError if there is no run, one cannot be read, or two have the same run_id.
+    Raise UsageError if there is no run, if a run cannot be read, or if two runs have the same run_id.
     """
     path_list = [paths] if isinstance(paths, Path | str) or not isinstance(paths, Iterable) else paths
     runs = Runs(load(folder, all_columns=all_columns) for path in path_list for folder in _folders(path))

@@ -1,4 +1,4 @@
-"""Runs in Python: the API of `rtbench` on top of the data of reports. `docs/api.md` describes it.
+"""Runs in Python: the API of `rtbench`, with the values that reports print. `docs/api.md` describes it.
 
 import rtbench
 run = rtbench.load("runs/20261120T091400Z-voice_turns")
@@ -39,7 +39,7 @@ from reports.turns import TurnArrays, column_of, measured_sessions, target_label
 
 
 class _Group(NamedTuple):
-    """The turns or sessions behind one value.
+    """The turns or sessions from which one value is computed.
 
     `keys`: the labels of the value by column, except target and stratum.
     """
@@ -54,10 +54,10 @@ class Run(runs.RunFrames):
     """A loaded run with the values that its report prints."""
 
     def sample(self, metric: str, *, where: Where | None = None, **values: object) -> Sample:
-        """Return the values of a metric behind its quantiles, in the metric's unit, each with its session.
+        """Return the values from which quantiles of a metric are computed, in its unit, each with its session.
 
-        Rows are selected as in `quantiles`. Raise UsageError if they must not be pooled: turns of several targets, or
-        of several strata.
+        Rows are selected as in `quantiles`. Raise UsageError if the rows belong to several targets or to several
+        strata, because their values must not be pooled.
         """
         groups = list(self._groups(metric_with_name(metric), (), RowFilter(where, values)))
         if len(groups) > 1:
@@ -76,16 +76,17 @@ class Run(runs.RunFrames):
         where: Where | None = None,
         **values: object,
     ) -> pd.DataFrame:
-        """Return quantiles of a metric of turns or sessions with 95 % intervals, as in the report, a row each.
+        """Return quantiles of a metric of turns or sessions with 95 % intervals, as in the report; each has a row.
 
         Each target, each stratum, and each group of the columns `by` has its own rows. `where` is a query, a mask, or a
         function that makes a mask of the frame, which includes turns that did not start; `values` are values of
         columns, such as target="direct" or step=["greeting", "order"].
 
-        `value`, `low` and `high` are in `unit`. They are NaN if the report prints n/a, because of too few turns or
-        sessions: `status` contains which, `required` how many are needed. `value` is inf if the quantile is among
-        failed turns; an end of ±inf is unbounded. A value is `published` unless it is NaN, and `usable` unless the run
-        is invalid or the metric uncertain; `reason` contains why not. Raise UsageError for invalid arguments.
+        `value`, `low` and `high` are in `unit`. They are NaN if the report prints n/a because there are too few turns
+        or sessions: `status` contains which of the two, and `required` the number needed. `value` is inf if the
+        quantile is among failed turns; an end of ±inf is unbounded. A value is `published` unless it is NaN, and
+        `usable` unless the run is invalid or the metric is uncertain; `reason` contains the explanation. Raise
+        UsageError for invalid arguments.
         """
         name, ps, columns = metric_with_name(metric), quantile_levels(p), columns_of(by)
         rows = [
@@ -138,7 +139,7 @@ class Run(runs.RunFrames):
         return tables.cost_frame(self._summary)
 
     def distributions(self, *, p: float | Sequence[float] = PS) -> pd.DataFrame:
-        """Return quantiles of values without rows: of events, of the load generator, and bytes per second or session.
+        """Return quantiles of events, of the load generator, and of bytes per second or session: values without rows.
 
         A metric of the load generator also has rows for all targets together; their `target` is missing.
         """
@@ -161,8 +162,9 @@ class Run(runs.RunFrames):
     def uncertainty(self) -> pd.DataFrame:
         """The uncertainty of each instant in ns, with a row for each row of `turns`; read at the first access.
 
-        `<instant>_uncertainty_ns`: how much earlier an arrival, or later a send, may really have been;
-        `stall_duration_uncertainty_ns`: that of its stalls. Missing if unknown. Raises UsageError if it cannot be read.
+        `<instant>_uncertainty_ns`: the time by which an arrival may really have been earlier, or a send later;
+        `stall_duration_uncertainty_ns`: the uncertainty of the turn's stalls. An unknown value is missing. Raises
+        UsageError if a file cannot be read.
         """
         return runs.bounds_of(self)
 
@@ -214,7 +216,7 @@ class Run(runs.RunFrames):
                     yield _Group(turns.targets[pool.target], pool.stratum, keys, sample_of_group.get(group, NO_VALUES))
 
     def _slopes(self, name: str, chosen: Selection) -> Iterable[_Group]:
-        """Yield the slopes of each pool by its main metric, except pools without a session that grows enough."""
+        """Yield the slopes of the main metric of each pool, except of pools in which no session grows enough."""
         turns, samples = self._turns, self._samples
         for pool in turns.pools:
             latencies = samples[samples.mains[pool.stratum]]

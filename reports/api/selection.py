@@ -32,7 +32,7 @@ OF_SESSION = (
     *("run_id", "session_id", "service_session_id", "target", "block", "pair", "phase"),
     *("scenario", "script", "worker", "host", "simulated"),
 )
-"""The columns that a turn has from its session."""
+"""The columns of a turn whose values are those of its session."""
 ONE_GROUP = pd.DataFrame(index=range(1))
 """The keys of one group without labels."""
 
@@ -55,7 +55,10 @@ class Selection:
 
 @dataclass(frozen=True)
 class RowFilter:
-    """A filter for rows that meet `where` and have, by column, this value or one of several; None is missing."""
+    """A filter for rows that meet `where` and have one of the listed values in each column of `values`.
+
+    `values`: by column, a single value or several; None stands for a missing value.
+    """
 
     where: Where | None = None
     values: Mapping[str, object] = field(default_factory=dict)
@@ -119,11 +122,11 @@ def columns_of(by: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 STEP_KEYS = ("label", "name")
-"""The names in scripts for the column `step`."""
+"""The names that scripts have for the column `step`."""
 
 
 def selected(rows: pd.DataFrame, not_started: pd.DataFrame, by: Sequence[str], where: RowFilter) -> Selection:
-    """Select and group rows, and turns that did not start. Raise UsageError if a column or `where` does not fit."""
+    """Select and group rows, and turns that did not start. Raise UsageError if a column or `where` is invalid."""
     for name in (*by, *where.values):
         if name not in rows.columns:
             hint = "; did you mean step?" if name in STEP_KEYS else near(name, list(rows.columns))
@@ -170,7 +173,7 @@ def _with_columns(turns: TurnArrays, columns: Sequence[str] | None) -> pd.DataFr
 
 
 def rows_not_started(run: RunFrames, turns: TurnArrays, columns: Sequence[str] | None) -> pd.DataFrame:
-    """Return the planned turns that did not start, as rows with these columns or all."""
+    """Return the planned turns that did not start, as rows with these columns; with all columns if None."""
     sessions = measured_sessions(run, list(dict.fromkeys((*OF_SESSION, *NOT_STARTED_COLUMNS))))
     turn_counts = not_started_of(sessions)
     session_rows = sessions.iloc[np.repeat(np.arange(len(sessions)), turn_counts)]
@@ -198,7 +201,7 @@ def _with_steps(turns: TurnArrays, rows: pd.DataFrame, target: Integers, step: I
 
 
 def _labels(of_step: Sequence[str | None], step: Integers) -> pd.Categorical[Any]:
-    """Return the label of each row by its step; labels are in the order of the steps."""
+    """Return the label of each row. `of_step`: the label of each step; `step`: the step of each row."""
     labels = list(dict.fromkeys(label for label in of_step if label is not None))
     codes = np.array([-1 if label is None else labels.index(label) for label in of_step], dtype=np.int64)
     return pd.Categorical.from_codes(codes[step] if codes.size else step, pd.Index(labels, dtype=object))

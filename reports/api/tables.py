@@ -1,4 +1,4 @@
-"""The frames of a run's values: their columns, and their rows from the values in its report."""
+"""The frames of a run's values: the columns of each frame, and its rows, made of the values in the report."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ COST = dtypes_of(
 )
 DISTRIBUTION = dtypes_of((TEXT, ("run_id", "target", "metric", "per")), (COUNT, ("n",)), (NUMBER, ("p", "value")), UNIT)
 PER = {"run": "second", "session": "session"}
-"""The unit of a rate's values, by the step of its histogram."""
+"""What a value of bytes belongs to (a second or a session), by the step in the key of its histogram."""
 
 
 def dtypes_of_labels(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def quantile_row(
 def rate_row(
     run: RunFrames, name: str, target: str, events: Floats, totals: Floats, sessions: Integers
 ) -> dict[str, Any]:
-    """Return a row of RATE with its run and target. `events`, `totals`: the count and the total of each turn."""
+    """Return a row of RATE with its run and target. `events`, `totals`: the numerator and denominator of each turn."""
     rate = RATES[name]
     turn_rate_entry = turn_rate(rate, target, events, totals, sessions)
     too_few = bool(rate.column) and not turn_rate_entry.published
@@ -153,7 +153,7 @@ def cost_frame(summary: Summary) -> pd.DataFrame:
 
 
 def distribution_frame(run: RunFrames, targets: Sequence[str], ps: Sequence[float]) -> pd.DataFrame:
-    """Return `event_metrics`, `load_generator` and `throughput` of summary.json, with any quantiles."""
+    """Return `event_metrics`, `load_generator` and `throughput` of summary.json, with quantiles at the levels `ps`."""
     targets_by_tag = {HistogramKey("", target).tag.split("|")[1]: target for target in targets}
     keys: dict[tuple[str, str, str | None], list[HistogramKey]] = {}
     for key, _ in run.histograms.items():

@@ -22,10 +22,10 @@ from reports.trends.trend import Trend, in_folders, trend_of, trend_spec
 def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidence: float = CONFIDENCE) -> Comparison:
     """Return the result of `rtbench compare`: each argument is a run, or `RUN:TARGET`.
 
-    With one interleaved run alone, its targets are compared. `confidence`: of each verdict; a service that is exactly
-    at its margin is called worse in 1 − confidence of runs. Verdicts use one-sided bounds, so `low` and `high` are the
-    ends of a two-sided interval of 2 · confidence − 1: 90 % for 0.95. Raise UsageError as the command does; write no
-    files.
+    With one interleaved run alone, its targets are compared. `confidence` applies to each verdict: a service that is
+    exactly at its margin is called worse in the share 1 − `confidence` of runs. Verdicts use one-sided bounds, so `low`
+    and `high` are the ends of a two-sided interval with the confidence 2 · `confidence` − 1: 90 % for 0.95. Raise
+    UsageError as the command does; write no files.
     """
     one_sided_alpha(confidence)
     return compare_targets(parse_targets([given_run(run) for run in (baseline, *candidates)]), confidence=confidence)
@@ -39,10 +39,10 @@ def check(
     on_inconclusive: OnInconclusive = "fail",
     allow_different: str | Sequence[str] = (),
 ) -> CheckResult:
-    """Return the result of `rtbench check`: for a thresholds file, or for {"ttfa": ["p(95)<800", "med<+10%"]}.
+    """Return the result of `rtbench check`.
 
-    `allow_different`: conditions in which stored baselines may differ. Raise UsageError as the command does; write no
-    files.
+    `thresholds`: a file, or a dict such as {"ttfa": ["p(95)<800", "med<+10%"]}. `allow_different`: conditions in which
+    stored baselines may differ. Raise UsageError as the command does; write no files.
     """
     if on_inconclusive not in (choices := get_args(OnInconclusive)):
         raise UsageError(f"on_inconclusive must be one of {', '.join(choices)}, not {on_inconclusive!r}")
@@ -55,7 +55,7 @@ def check(
 
 
 def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -> tuple[Threshold, ...]:
-    """Return the thresholds of a file, or of metrics with their texts. Raise UsageError for other arguments."""
+    """Return the thresholds in a file, or in a dict from metrics to texts. Raise UsageError for other arguments."""
     if isinstance(thresholds, Path | str):
         return read_thresholds(Path(thresholds))
     if thresholds is not None and not isinstance(thresholds, Mapping):

@@ -13,7 +13,7 @@ from reports.formatting import NBSP, capitalize
 from reports.render import blocks as b
 
 ANSWER = "answer"
-"""The section that is not folded."""
+"""The anchor of the section that is not folded."""
 CLOSE: set[tuple[type, type]] = {(b.Heading, b.Paragraph), (b.Paragraph, b.Bullets), (b.Details, b.Details)}
 """The pairs of blocks without a blank line between them."""
 MARKUP = re.compile(r"[\\|`*\[_]")
@@ -47,7 +47,7 @@ def plain(text: str) -> str:
 
 
 def _rendered(blocks: Iterable[b.Block], within: bool = False) -> str:
-    """Return the text of blocks, without empty headings. `within`: True in a fold, in which folds are open."""
+    """Return the text of blocks, without empty headings. `within`: True inside a fold; its inner folds are open."""
     parts = [(type(block), text) for block in _without_figures(blocks) if (text := _block(block, within))]
     kinds = [kind for kind, _ in parts] + [b.Heading]
     displayed = [
@@ -58,7 +58,7 @@ def _rendered(blocks: Iterable[b.Block], within: bool = False) -> str:
 
 
 def _without_figures(blocks: Iterable[b.Block]) -> Iterable[b.Block]:
-    """Yield the blocks with figures replaced by their numbers; of several panes, the one that is shown first."""
+    """Yield the blocks with figures replaced by their numbers; tabs with their first pane."""
     for block in blocks:
         figure = block.panes[0][2] if isinstance(block, b.Tabs) else block
         if isinstance(figure, b.SideBySide):

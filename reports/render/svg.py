@@ -52,7 +52,7 @@ def identity(value: float) -> float:
 
 
 class PixelScale:
-    """A map of values to pixels, linear after `f`."""
+    """A map of values to pixels: each value is transformed by `f`, then scaled linearly."""
 
     def __init__(self, f: Callable[[float], float], low: float, high: float, start: float, end: float) -> None:
         self.f, self.a, self.b, self.start, self.end = f, f(low), f(high), start, end
@@ -82,7 +82,7 @@ def log_ticks(low: float, high: float, max_ticks: int = 7) -> list[float]:
 
 
 def linear_ticks(low: float, high: float, max_steps: int = 6) -> list[float]:
-    """Return round numbers between the ends."""
+    """Return round numbers between the ends, with at most `max_steps` steps."""
     step = nice((high - low) / max_steps)
     first = math.ceil(low / step - 1e-9)
     return [step * k for k in range(first, math.floor(high / step + 1e-9) + 1)]
@@ -206,7 +206,7 @@ class Plot:
     def read_lines(
         self, stops: Sequence[tuple[Stop, float, str]], lines: Sequence[tuple[str, Mapping[Stop, str]]]
     ) -> None:
-        """Add a stop at each (place, x, name) with the name, and the label and text of each line at this place."""
+        """Add a stop for each (key, x, name). Its row: the name, then the label and text of each line with this key."""
         labelled = [(label.replace(" · ", ", "), texts) for label, texts in lines]  # a dot separates the cells of a row
         rows = [
             " · ".join([name, *(f"{label} {texts[key]}" for label, texts in labelled if key in texts)])
@@ -268,7 +268,7 @@ def _outline(x: float, y: float, shape: str, r: float) -> str:
 
 
 def plot_figure(plot: Plot, caption: Inline = "", **more: Any) -> Figure:
-    """Return a figure with the texts of the plot's readout, unless `more` has other rows."""
+    """Return a figure with the plot and the texts of its readout. `more`: further fields; its `stops` replace them."""
     stops = [text.split(" · ") for text in plot.stops.get("t", ())]
     return Figure(Markup(plot.svg()), caption, **{"stops": stops, **more})
 

@@ -35,7 +35,7 @@ def render_page(page: b.Page, width: int = 100, colour: bool = False) -> str:
     briefs = [block for section in page.sections for block in section.brief]
     body = [*(page.answer or ()), *briefs, *notes]
     groups = (list(group) for _, group in groupby(body, key=lambda block: isinstance(block, b.Table) and id(block)))
-    text = render_lines((opening, *groups, page.next), width, colour)  # a table is a separate part
+    text = render_lines((opening, *groups, page.next), width, colour)  # a table is a separate group
     return "".join(f"{line}\n" for line in _badges(page, width, colour)).replace(NBSP, " ") + text
 
 
@@ -46,7 +46,7 @@ def essentials(page: b.Page) -> str:
 
 
 def render_lines(groups: Iterable[Iterable[b.Block]], width: int = 100, colour: bool = False) -> str:
-    """Return the text with a blank line between parts; empty parts are left out."""
+    """Return the text of groups of blocks, with a blank line between groups; empty groups are left out."""
     texts = ("\n".join(line for block in group for line in _lines(block, width, colour)) for group in groups)
     return "\n\n".join(filter(None, texts)).replace(NBSP, " ") + "\n"
 
@@ -83,7 +83,7 @@ def _lines(block: b.Block, width: int, colour: bool) -> Iterable[str]:
 
 
 def _badges(page: b.Page, width: int, colour: bool) -> list[str]:
-    """Return the text next to the badges, and the badges at the end of the line, or below it without room."""
+    """Return the notes of a page with its badges, at the end of the line or, without room, below it."""
     words = [f"{badge.marker} {badge.text}" for badge in page.badges]
     badges = BETWEEN_BADGES.join(
         coloured(word, own.style, colour) for word, own in zip(words, page.badges, strict=True)
@@ -94,7 +94,7 @@ def _badges(page: b.Page, width: int, colour: bool) -> list[str]:
 
 
 def _both(cell: b.Cell) -> tuple[str, str]:
-    """Return the text of a cell with the text below it, and without."""
+    """Return the text of a cell twice: with the text below it, and without."""
     marker = f"{marker_char(cell.target)} " if cell.marked and cell.target is not None else ""
     below = _text(cell.below if cell.brief is None else cell.brief).replace(" – ", "–")
     text = marker + _text(cell.text)
@@ -162,7 +162,7 @@ def _table(table: b.Table, width: int, colour: bool) -> Iterable[str]:
 
 
 def _layouts(columns: Sequence[b.Column]) -> Iterable[dict[int, bool]]:
-    """Yield layouts: the positions of the shown columns, and whether they lose the text below their cells."""
+    """Yield layouts, the widest first: for each shown column, whether it loses the text below its cells."""
     layout = {index: False for index, column in enumerate(columns) if not column.plotted}
     yield layout
     for step in range(1, 1 + max(max(column.shorten, column.leave_out) for column in columns)):
@@ -193,7 +193,7 @@ def _fitting(
 
 
 def truncate(text: str, room: int, ending: int) -> str:
-    """Return the text without its middle. `ending`: the number of letters to keep at its end."""
+    """Return the text, without its middle if it exceeds `room`. `ending`: the number of letters to keep at its end."""
     head_length = room - ending - 1
     return text if len(text) <= room else f"{text[:head_length]}…{text[len(text) - room + head_length + 1 :]}"
 

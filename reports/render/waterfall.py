@@ -56,7 +56,7 @@ def message(at_ms: float, direction: Direction, name: str, audio_bytes: int = 0,
 
 
 def folded(rows: Iterable[tuple[object, WaterfallRow]]) -> list[WaterfallRow]:
-    """Return the rows with those of one key merged at the position of the first; a key of None is not merged."""
+    """Return the rows; rows with one key are merged at the position of the first. Rows with the key None are not."""
     gathered: dict[object, WaterfallRow] = {}
     for number, (key, row) in enumerate(rows):
         merge_key = ("alone", number) if key is None else key

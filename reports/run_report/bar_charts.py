@@ -1,4 +1,4 @@
-"""Plots of steps, intervals in the results table, segments, and histograms: frame → Plot, without computing."""
+"""Plots of steps, intervals in the results table, segments, and histograms. They compute no values."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
 
 
 def names_of(rows: Sequence[Breakdown]) -> list[str]:
-    """Return the titles of all segments by their ends; of two that end together, the longer first."""
+    """Return the titles of all segments by the instant that ends each; of two with one end, the longer is first."""
     ends = {segment_title(segment): (segment.end, segment.begin) for row in rows for segment in row.segments}
     return sorted(ends, key=lambda name: [VAD_SEGMENTS.index(instant) for instant in ends[name]])
 

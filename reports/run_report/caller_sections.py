@@ -173,7 +173,7 @@ def interrupts(summary: Summary) -> bool:
 
 
 def functions(summary: Summary) -> b.Section | None:
-    """Return the section on function calls, on the service's side and on ours; None if there were none."""
+    """Return the section on function calls: the time of the service and of our own functions; None without calls."""
     if not _rows(summary, ("function_call_done",)):
         return None
     names = ("function_call_done", "function_execution", "function_answer_ttfa")
@@ -222,7 +222,7 @@ def along_session(summary: Summary) -> b.Section | None:
     if not frames:
         return None
     banded = " with its 95 % interval" if len(summary.targets) <= COLOURS else ""
-    tails = "; dashed: p95" if any(waits.tails for frame in frames for waits in frame) else ""
+    tails = "; dashed: p95" if any(latency.tails for frame in frames for latency in frame) else ""
     alike = f"{INSEPARABLE} " if same_grouping(summary.turns, summary.run.sessions) else ""
     by_step = "In a fixed script, the turn number also determines the step: compare with latency by step."
     blocks = [*_lines(summary, frames), b.ReadingGuide(f"Solid: p50{banded}{tails}. {alike}{by_step}")]
@@ -260,12 +260,12 @@ def by_load(summary: Summary) -> b.Section | None:
 
 
 PLOTTED = ("turn", "age", "context", "calls", "host")
-"""The keys with their own section, which has a figure or more."""
+"""The keys of groups that have their own section with figures."""
 
 
 def by_others(summary: Summary) -> Iterable[b.Section]:
     """Yield a section with the groups of every other key, in a table for each stratum."""
-    for by in dict.fromkeys(waits.by for waits in summary.grouped_latency if waits.by not in PLOTTED):
+    for by in dict.fromkeys(latency.by for latency in summary.grouped_latency if latency.by not in PLOTTED):
         blocks = [block for frame in summary.latency_by(by) for block in groups.latency_blocks(frame, summary.targets)]
         key = groups.key_text(by)
         question, brief = f"Does latency depend on the {key.head}?", groups.compared_blocks(summary, by)
@@ -275,19 +275,21 @@ def by_others(summary: Summary) -> Iterable[b.Section]:
 def _plottable(summary: Summary, *keys: str) -> list[list[GroupedLatency]]:
     """Return the latencies of each key and stratum in which a target has a median for two groups or more."""
     frames = (frame for key in keys for frame in summary.latency_by(key))
-    return [frame for frame in frames if any(len(waits.published) > 1 for waits in frame)]
+    return [frame for frame in frames if any(len(latency.published) > 1 for latency in frame)]
 
 
 def _lines(summary: Summary, frames: Sequence[Sequence[GroupedLatency]]) -> list[b.Block]:
     """Return a heading and the figures, side by side, of each stratum."""
     blocks: list[b.Block] = []
     for stratum in summary.turns.strata:
-        mine = [frame for frame in frames if frame[0].stratum == stratum]
-        width = HALF if len(mine) > 1 else WIDE
-        if mine:
+        stratum_frames = [frame for frame in frames if frame[0].stratum == stratum]
+        width = HALF if len(stratum_frames) > 1 else WIDE
+        if stratum_frames:
             blocks += [b.Heading(cells.metric_title(summary.mains[stratum], stratum))]
             blocks += [
-                b.SideBySide([plot_figure(charts.latency_lines(frame, width), _caption(frame)) for frame in mine])
+                b.SideBySide(
+                    [plot_figure(charts.latency_lines(frame, width), _caption(frame)) for frame in stratum_frames]
+                )
             ]
     return blocks
 
@@ -296,7 +298,11 @@ def _caption(frame: Sequence[GroupedLatency]) -> b.Inline:
     """Return `By turn number. p50 of turn 10 against turn 1: direct −3 %, gateway +4 %.` with notes."""
     change_text, first_and_last = (
         "",
-        {waits.target: (waits.published[0], waits.published[-1]) for waits in frame if len(waits.published) > 1},
+        {
+            latency.target: (latency.published[0], latency.published[-1])
+            for latency in frame
+            if len(latency.published) > 1
+        },
     )
     ends = {(first.bin, last.bin) for first, last in first_and_last.values()}
     if len(ends) == 1:
@@ -311,7 +317,7 @@ def _caption(frame: Sequence[GroupedLatency]) -> b.Inline:
         change_text = f"p50 of {where}: {', '.join(changes)}."
     because = "; they become fewer, and only long sessions remain"
     thinned = f" Below the axis: turns{because if frame[0].by != 'context' else ''}."
-    thinned_text = thinned if any(waits.thinned for waits in frame) else ""
+    thinned_text = thinned if any(latency.thinned for latency in frame) else ""
     unplaced = f" {ungrouped}" if (ungrouped := groups.ungrouped_text(frame)) else ""
     return (b.Strong(f"{groups.key_text(frame[0].by).title}."), f" {change_text}", thinned_text, unplaced)
 

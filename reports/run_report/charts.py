@@ -1,4 +1,4 @@
-"""Percentile curves, and latency and rates by a key: (frame, width) → Plot, without computing."""
+"""Plots of percentile curves, and of latency and rates by a key. They compute no values."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ WAITS, SHARES, GAP = 230, 74, 40
 COUNTS = 15
 """The height of a line of counts below the axis."""
 TINY = 6.5
-"""The maximum width of a character in such a line."""
+"""The maximum width of a character in a line of counts."""
 MIN_LABEL_GAP = 14
 """The minimum distance of the labels at the ends of lines."""
 MARKER_GAP = 7
@@ -216,7 +216,7 @@ def _shares(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale) -> N
 
 
 def _counts(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale, *, named: bool) -> None:
-    """Write the number of turns of each group, a line for each target; one line together for many targets.
+    """Write the number of turns of each group, a line for each target; for many targets, one line with their sums.
 
     `named`: True to write the name of the group before its count.
     """

@@ -1,4 +1,4 @@
-"""The speech timeline: frame → Plot, without computing."""
+"""The plot of the speech timeline. It computes no values."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from reports.summary.example_turns import ExampleTurn
 from reports.wording.cells import example_name
 
 MAX_TIMELINE_S = 20.0
-"""The maximum of the axis; longer bars are interrupted, with their end as text."""
+"""The maximum end of the axis, in seconds; a longer bar has two strokes, and its end as text."""
 SPOKEN_S = 4.0
-"""The maximum of the caller's speech that is drawn; the numbers contain its duration."""
+"""The maximum duration of the caller's speech that is drawn, in seconds; the readout has its actual duration."""
 LANE = 20
 LETTER = 7.3
 PITCH = 112
@@ -126,7 +126,7 @@ def _turn(plot: Plot, example: ExampleTurn, x: PixelScale, caller_y: float, repl
 
 
 def _labels(plot: Plot, x: float, fallback_y: float, y: float, text: str, cls: str) -> None:
-    """Write a text after a marker; without room, write it at the height `fallback_y`, ending with the figure."""
+    """Write a text after a marker; without room, write it at the height `fallback_y`, to the right end of the plot."""
     if x + LETTER * len(text) <= plot.w:
         plot.text(x, y, text, cls)
     else:
@@ -155,7 +155,7 @@ def _interruption(plot: Plot, example: ExampleTurn, x: PixelScale, caller_y: flo
 
 
 def _reply(plot: Plot, example: ExampleTurn, x: PixelScale, lane: float) -> None:
-    """Draw the played reply as one bar with its stalls hatched; if its end is unknown, only where its parts begin."""
+    """Draw the played reply as one bar with hatched stalls; if its end is unknown, draw only where its parts start."""
     cls, end_s = f"replyw {colour_class(example.colour)}", example.end_s
     if example.wait_s >= x.high:
         _broken(plot, plot.x1 - 6, lane)
@@ -187,7 +187,7 @@ def _reply(plot: Plot, example: ExampleTurn, x: PixelScale, lane: float) -> None
 
 
 def _gaps(example: ExampleTurn, x: PixelScale, start: float, end: float) -> list[tuple[float, float]]:
-    """Return the positions of the stalls; if unknown, one of their total length in the reply's middle."""
+    """Return the start and end of each stall; if unknown, one stall of the total length in the middle of the reply."""
     if example.heard:
         ends = [(x.clip(before[1]), x.clip(after[0])) for before, after in pairwise(example.heard)]
         return [(left, right) for left, right in ends if start <= left < end]

@@ -1,4 +1,4 @@
-"""Plots over the time of a run: latency and failures, limits, arrivals: frame → Plot, without computing."""
+"""Plots over the time of a run: latency and failures, limits, arrivals. They compute no values."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def summary_data(summary: Summary) -> dict[str, Any]:
                 for f, variability in summary.variability
             ],
             drift=list(summary.drifts),
-            groups=[group for waits in summary.grouped_latency for group in waits.groups],
+            groups=[group for latency in summary.grouped_latency for group in latency.groups],
             hosts=summary.hosts,
             machines=summary.machines,
             counts=list(summary.counts),
