@@ -43,11 +43,11 @@ def write_table(path: Path, form: Format, schema: pa.Schema, pieces: Iterable[pa
     services and from files that others wrote.
     """
     count = 0
-    opened = pa_csv.CSVWriter if form == "csv" else partial(pq.ParquetWriter, compression="zstd")
-    with path.open("wb") as file, opened(file, schema) as writer:
-        for part in map(_without_formulas, pieces) if form == "csv" else _row_groups(pieces):
-            writer.write_table(part)
-            count += len(part)
+    open_writer = pa_csv.CSVWriter if form == "csv" else partial(pq.ParquetWriter, compression="zstd")
+    with path.open("wb") as file, open_writer(file, schema) as writer:
+        for chunk in map(_without_formulas, pieces) if form == "csv" else _row_groups(pieces):
+            writer.write_table(chunk)
+            count += len(chunk)
     return count
 
 
@@ -87,7 +87,10 @@ def export_schema(table: TableName) -> pa.Schema:
 
 
 def rows(folder: Path, table: TableName) -> Iterator[pa.Table]:
-    """Yield the rows of a run in any state, as they were written. Raise OSError or ArrowException on failure."""
+    """Yield the rows of a table with its derived columns; the run need not be finished.
+
+    Raise OSError or ArrowException if the rows cannot be read.
+    """
     for piece in _stored(folder, table):
         if table in DERIVE:
             derived = _derived(piece, table)
@@ -119,13 +122,13 @@ def _stored(folder: Path, table: TableName) -> Iterator[pa.Table]:
         batches = run_folder.stored_batches(folder, table, SCHEMAS[table].names, AT_ONCE)
     else:
         batches = run_folder.spooled_batches(folder, table)
-    for whole in run_folder.grouped(batches, AT_ONCE):
-        for first in range(0, len(whole), AT_ONCE):
-            yield whole.slice(first, AT_ONCE)
+    for group in run_folder.grouped(batches, AT_ONCE):
+        for first in range(0, len(group), AT_ONCE):
+            yield group.slice(first, AT_ONCE)
 
 
 AS_IT_IS = "surrogateescape"
-"""The error handler that copies bytes that are not ASCII unchanged."""
+"""The name of the error handler that copies bytes that are not UTF-8 unchanged."""
 
 
 def write_log(path: Path, folder: Path, metric: str | None) -> int:
@@ -137,8 +140,8 @@ def write_log(path: Path, folder: Path, metric: str | None) -> int:
     metrics = [_metric_of(line) for line in lines if line.startswith("Tag=")]
     if metric is not None:
         if metric not in metrics:
-            found = ", ".join(sorted(set(metrics)))
-            raise UsageError(f"{folder} has no histogram of {metric}; it has {found or 'none'}")
+            metric_names = ", ".join(sorted(set(metrics)))
+            raise UsageError(f"{folder} has no histogram of {metric}; it has {metric_names or 'none'}")
         lines = [line for line in lines if not line.startswith("Tag=") or _metric_of(line) == metric]
     path.write_text("".join(lines), encoding="utf-8", errors=AS_IT_IS, newline="")
     return len(metrics) if metric is None else metrics.count(metric)
@@ -159,8 +162,8 @@ def _lines(folder: Path) -> Iterator[str]:
     began_ns = int(document["started_utc_ns"])
     last_s = pc.max(run_folder.read_table(folder, "seconds", ["second"])["second"]).as_py()
     ended_ns = began_ns if last_s is None else (last_s + 1) * NS_PER_S
-    marks = (run_folder.read_table(folder, table, ["simulated"])["simulated"] for table in SCHEMAS)
-    simulated = bool(document.get("simulated")) or any(pc.any(mark).as_py() for mark in marks)
+    columns = (run_folder.read_table(folder, table, ["simulated"])["simulated"] for table in SCHEMAS)
+    simulated = bool(document.get("simulated")) or any(pc.any(column).as_py() for column in columns)
     yield from hdr.header(began_ns, simulated=simulated).splitlines(keepends=True)
     yield from read_histograms(folder, document).lines(began_ns, ended_ns)
 
@@ -184,10 +187,10 @@ def export_tables(folder: Path, form: Format, out: Path | None = None, *, force:
 
     Raise UsageError if the folder is no run, if a file cannot be written, or if it exists and `force` is False.
     """
-    place = _path(folder, out, [f"{table}.{form}" for table in TABLES], force=force)
+    out_folder = _path(folder, out, [f"{table}.{form}" for table in TABLES], force=force)
     files = []
     for table in TABLES:
-        path = place / f"{table}.{form}"
+        path = out_folder / f"{table}.{form}"
         write = partial(write_table, form=form, schema=export_schema(table), pieces=rows(folder, table))
         files.append(ExportedFile(path, _write(folder, path, write), "rows"))
     return files
@@ -202,25 +205,27 @@ def export_log(
 
 
 def _path(folder: Path, out: Path | None, names: Sequence[str], *, force: bool) -> Path:
-    """Create and check the output folder before anything is written."""
+    """Create the output folder and return it. Raise UsageError if its files must not be written, or cannot be."""
     run_folder.read_document(folder)
-    place = out or folder / FOLDER
-    if out is None and place.is_symlink():
-        raise UsageError(f"{place} is a symbolic link: choose another folder with --out")
+    out_folder = out or folder / FOLDER
+    if out is None and out_folder.is_symlink():
+        raise UsageError(f"{out_folder} is a symbolic link: choose another folder with --out")
     try:
-        if (place / "run.json").exists():
+        if (out_folder / "run.json").exists():
             raise UsageError(
-                f"{place} is a run folder, which has files of these names; choose another folder with --out"
+                f"{out_folder} is a run folder, which has files of these names; choose another folder with --out"
             )
-        there = [name for name in names if (place / name).exists()]
-        if there and not force:
+        existing = [path for name in names if (path := out_folder / name).exists()]
+        if existing and not force:
             raise UsageError(
-                f"{place / there[0]} exists already; overwrite it with --force, or choose another folder with --out"
+                f"{existing[0]} exists already; overwrite it with --force, or choose another folder with --out"
             )
-        place.mkdir(parents=True, exist_ok=True)
+        out_folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{place} cannot be written: {error.strerror}; choose another folder with --out") from None
-    return place
+        raise UsageError(
+            f"{out_folder} cannot be written: {error.strerror}; choose another folder with --out"
+        ) from None
+    return out_folder
 
 
 def _write(folder: Path, path: Path, write: Callable[[Path], int]) -> int:

@@ -37,11 +37,11 @@ def plural(number: int, noun: str, nouns: str = "") -> str:
     return f"{count(number)}{NBSP}{noun if number == 1 else nouns or f'{noun}s'}"
 
 
-def percent(part: float, whole: float) -> str:
-    """Return a share such as `0.78 %`, with two digits below ten; a dash if `whole` is 0."""
-    if not whole or math.isnan(part):
+def percent(value: float, total: float) -> str:
+    """Return a share such as `0.78 %`, with two digits below ten; a dash if `total` is 0."""
+    if not total or math.isnan(value):
         return NONE
-    share = 100 * part / whole
+    share = 100 * value / total
     return f"{format_number(share if share >= 9.95 else float(f'{share:.2g}'))}{NBSP}%"
 
 
@@ -86,8 +86,8 @@ def format_duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     if minutes < 100:
         return f"{minutes}{NBSP}min"
-    hours, rest = divmod(minutes, 60)
-    return f"{hours}{NBSP}h" + (f" {rest}{NBSP}min" if rest else "")
+    hours, remainder = divmod(minutes, 60)
+    return f"{hours}{NBSP}h" + (f" {remainder}{NBSP}min" if remainder else "")
 
 
 def format_utc(utc_ns: int) -> str:
@@ -100,8 +100,8 @@ def clock(seconds: float, *, long: bool) -> str:
     """Return an instant of the run: `12.3 s`, or `4:07` if `long`."""
     if not long:
         return f"{seconds:.1f}{NBSP}s"
-    whole = int(seconds)
-    return f"{whole // 60}:{whole % 60:02d}"
+    full_seconds = int(seconds)
+    return f"{full_seconds // 60}:{full_seconds % 60:02d}"
 
 
 def instant(seconds: float, step_s: float) -> str:
@@ -140,21 +140,21 @@ def nice(value: float) -> float:
     return next(m * base for m in (1, 2, 2.5, 5, 10) if m * base >= value * (1 - 1e-9))
 
 
-def time_step(length_s: float, most: int) -> float:
-    """Return the smallest round number of seconds that gives at most `most` steps."""
-    return next((float(s) for s in SECONDS if length_s / s <= most), nice(length_s / most))
+def time_step(length_s: float, max_steps: int) -> float:
+    """Return the smallest round number of seconds that gives at most `max_steps` steps."""
+    return next((float(s) for s in SECONDS if length_s / s <= max_steps), nice(length_s / max_steps))
 
 
-def count_step(largest: float, most: int) -> int:
-    """Return the smallest round integer step (1, 2, 5, 10, 20, 25, …) that reaches `largest` in `most` steps."""
-    step = nice(max(1.0, largest / most))
+def count_step(largest: float, max_steps: int) -> int:
+    """Return the smallest round integer step (1, 2, 5, 10, 20, 25, …) that reaches `largest` in `max_steps` steps."""
+    step = nice(max(1.0, largest / max_steps))
     return 5 if step == 2.5 else int(step)
 
 
 def log_range(values: Iterable[float]) -> tuple[float, float]:
     """Return the two ends of a logarithmic axis that shows all positive finite values; their ratio is at least two."""
-    kept = [value for value in values if 0 < value < math.inf]
-    low, high = (min(kept), max(kept)) if kept else (1.0, 10.0)
+    positive = [value for value in values if 0 < value < math.inf]
+    low, high = (min(positive), max(positive)) if positive else (1.0, 10.0)
     if high < 2 * low:
         middle = math.sqrt(low * high)
         low, high = middle / math.sqrt(2), middle * math.sqrt(2)

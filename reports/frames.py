@@ -37,7 +37,7 @@ def use(*missing: str, published: bool, invalid: str = "") -> dict[str, Any]:
 
 
 def by_label(labels: Any, value: Callable[[str], Any], missing: object, dtype: type) -> npt.NDArray[Any]:
-    """Return `value` of each row's label, or `missing` for a row without a label. `labels`: a categorical."""
+    """Return `value(label)` of each row's label; `missing` for rows without a label. `labels`: a categorical."""
     values: npt.NDArray[Any] = np.array([*(value(str(label)) for label in labels.categories), missing], dtype=dtype)
     of_rows: npt.NDArray[Any] = values[np.asarray(labels.codes)]  # `take` is slower
     return of_rows
@@ -45,10 +45,10 @@ def by_label(labels: Any, value: Callable[[str], Any], missing: object, dtype: t
 
 def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return the rows of frames with equal columns. `pd.concat` alone turns categoricals that differ into texts."""
-    kinds: dict[str, pd.CategoricalDtype] = {}
+    merged_dtypes: dict[str, pd.CategoricalDtype] = {}
     for name in map(str, frames[0].select_dtypes("category")):
-        several = [frame.dtypes[name] for frame in frames]
-        if any(kind != several[0] for kind in several):
-            labels = dict.fromkeys(label for kind in several for label in kind.categories)
-            kinds[name] = pd.CategoricalDtype(pd.Index(list(labels)))
-    return pd.concat([frame.astype(kinds) for frame in frames], ignore_index=True)
+        column_dtypes = [frame.dtypes[name] for frame in frames]
+        if any(dtype != column_dtypes[0] for dtype in column_dtypes):
+            labels = dict.fromkeys(label for dtype in column_dtypes for label in dtype.categories)
+            merged_dtypes[name] = pd.CategoricalDtype(pd.Index(list(labels)))
+    return pd.concat([frame.astype(merged_dtypes) for frame in frames], ignore_index=True)

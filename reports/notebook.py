@@ -16,14 +16,14 @@ MAX_ROWS = 24
 
 def frame_html(headline: str, frame: pd.DataFrame, columns: Sequence[str], notes: Sequence[str] = ()) -> str:
     """Return the first rows of these columns as HTML, without empty columns."""
-    shown = frame[list(columns)].head(MAX_ROWS)
-    shown = shown.loc[:, [bool((column.notna() & (column != "")).any()) for _, column in shown.items()]]
-    texts = [not pd.api.types.is_numeric_dtype(column.dtype) for _, column in shown.items()]
-    heads = [Column(str(name).replace("_", " "), left=text) for name, text in zip(shown, texts, strict=True)]
-    rows = [make_row([Cell(_text(value)) for value in row]) for row in shown.itertuples(index=False)]
+    displayed = frame[list(columns)].head(MAX_ROWS)
+    displayed = displayed.loc[:, [bool((column.notna() & (column != "")).any()) for _, column in displayed.items()]]
+    texts = [not pd.api.types.is_numeric_dtype(column.dtype) for _, column in displayed.items()]
+    heads = [Column(str(name).replace("_", " "), left=text) for name, text in zip(displayed, texts, strict=True)]
+    rows = [make_row([Cell(_text(value)) for value in row]) for row in displayed.itertuples(index=False)]
     more = f"{count(len(frame) - MAX_ROWS)} more rows in the frame." if len(frame) > MAX_ROWS else ""
     blocks: list[Block] = [Paragraph(Strong(headline))]
-    blocks += [part for text in notes for part in note(text)]
+    blocks += [block for text in notes for block in note(text)]
     blocks += [table(heads, rows)] if rows else []
     rendered: Any = environment().get_template("blocks.html.j2").make_module({"defs": ()})
     return str(rendered.render([*blocks, *note(more)]))

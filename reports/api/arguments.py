@@ -1,4 +1,4 @@
-"""The arguments that users pass to the functions of `rtbench`: parsed, or rejected in one line, in terms of Python."""
+"""The parsing of the arguments that users pass to the functions of `rtbench`. Errors name the parameters of Python."""
 
 from __future__ import annotations
 
@@ -25,65 +25,65 @@ def given_run(run: RunFrames | Path | str) -> RunFrames | str:
     raise UsageError(f"a run is a loaded run or the path of its folder, not {_shown(run)}")
 
 
-def given_texts(given: str | Sequence[str] | None, what: str) -> tuple[str, ...]:
-    """Return the texts as a tuple.
+def given_texts(value: str | Sequence[str] | None, plural_noun: str) -> tuple[str, ...]:
+    """Return the texts as a tuple. Raise UsageError if one is not a string.
 
-    A single text needs no list, and None means no texts. `what`: their plural, for errors.
+    A single text need not be in a list; None gives an empty tuple. `plural_noun`: the name of the texts in errors.
     """
-    found = (given,) if isinstance(given, str) else _listed(given, what)
-    for one in found:
-        if not isinstance(one, str):
-            raise UsageError(f"{what} must be strings, not {_shown(one)}")
-    return found
+    texts = (value,) if isinstance(value, str) else _listed(value, plural_noun)
+    for text in texts:
+        if not isinstance(text, str):
+            raise UsageError(f"{plural_noun} must be strings, not {_shown(text)}")
+    return texts
 
 
-def metric_with_name(given: str) -> str:
-    """Return the name of a metric; its column `ttfa_ms` may stand for `ttfa`. Raise UsageError if it is no text."""
-    (text,) = given_texts((given,), "metrics")
+def metric_with_name(metric: str) -> str:
+    """Return the name of a metric, also from the name of its column (`ttfa_ms`). Raise UsageError for other types."""
+    (text,) = given_texts((metric,), "metrics")
     name = text.removesuffix("_ms")
     return name if name in CATALOGUE and CATALOGUE[name].unit == "ms" else text
 
 
-def quantile_levels(given: float | Sequence[float]) -> tuple[float, ...]:
+def quantile_levels(value: float | Sequence[float]) -> tuple[float, ...]:
     """Return the levels of quantiles.
 
-    A single level needs no list. Raise UsageError for a level not between 0 and 1.
+    A single level need not be in a list. Raise UsageError for a level not between 0 and 1.
     """
-    found = (given,) if isinstance(given, Real) else _listed(given, "quantiles")
-    for one in found:
-        if not isinstance(one, Real) or not 0 < float(one) < 1:
-            raise UsageError(f"a quantile must be between 0 and 1, such as 0.95, not {_shown(one)}")
+    levels = (value,) if isinstance(value, Real) else _listed(value, "quantiles")
+    for level in levels:
+        if not isinstance(level, Real) or not 0 < float(level) < 1:
+            raise UsageError(f"a quantile must be between 0 and 1, such as 0.95, not {_shown(level)}")
     # the shortest equal decimal: 0.95 for numpy's float32 0.95, which is exactly 0.949999988
-    return tuple(float(str(one)) if isinstance(one, np.floating) else float(one) for one in found)
+    return tuple(float(str(level)) if isinstance(level, np.floating) else float(level) for level in levels)
 
 
-def _listed(given: Any, what: str) -> tuple[Any, ...]:
-    if given is None:
+def _listed(value: Any, plural_noun: str) -> tuple[Any, ...]:
+    if value is None:
         return ()
-    if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__iter__"):
-        raise UsageError(f"pass {what} as separate arguments or as a list, not as {_shown(given)}")
-    return tuple(given)
+    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
+        raise UsageError(f"pass {plural_noun} as separate arguments or as a list, not as {_shown(value)}")
+    return tuple(value)
 
 
-def _shown(given: Any) -> str:
-    shown = repr(given).split("\n", 1)[0]
-    return f"{shown[:60]} ({type(given).__name__})"
+def _shown(value: Any) -> str:
+    text = repr(value).split("\n", 1)[0]
+    return f"{text[:60]} ({type(value).__name__})"
 
 
 @contextmanager
-def in_python(*parameters: str, **called: str) -> Iterator[None]:
-    """Replace the options of commands in errors with the parameters of a function.
+def in_python(*parameters: str, **renamed: str) -> Iterator[None]:
+    """Catch the UsageErrors of the block: replace the options that they name with the parameters of a function.
 
     - `parameters`: the parameters that have the name of their option
-    - `called`: option → parameter, if the two names differ
+    - `renamed`: option → parameter, if the two names differ
     """
-    names = {name.replace("_", "-"): name for name in parameters} | called
+    names = {name.replace("_", "-"): name for name in parameters} | renamed
     option = f"--({'|'.join(names)})"
     try:
         yield
     except UsageError as error:
         if type(error) is not UsageError:  # an error at a place in a file, which names no option
             raise
-        text = re.sub(rf"write {option} (\S+)", lambda found: f'write {names[found[1]]}="{found[2]}"', str(error))
-        text = re.sub(rf"{option}\b[ =](?=[A-Z\"])", lambda found: f"{names[found[1]]}=", text)
-        raise UsageError(re.sub(rf"{option}\b", lambda found: names[found[1]], text)) from None
+        text = re.sub(rf"write {option} (\S+)", lambda match: f'write {names[match[1]]}="{match[2]}"', str(error))
+        text = re.sub(rf"{option}\b[ =](?=[A-Z\"])", lambda match: f"{names[match[1]]}=", text)
+        raise UsageError(re.sub(rf"{option}\b", lambda match: names[match[1]], text)) from None

@@ -1,4 +1,4 @@
-"""Several runs with frames that contain the rows of all of them."""
+"""Several runs, and the frames that contain the rows of all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reports.summary.metrics import PS
 
 
 class Runs(tuple[Run, ...]):
-    """Runs in their order. A frame has the same columns as for one run; `run_id` identifies the run of a row."""
+    """Runs in the order of loading. A frame has the same columns as for one run; `run_id` is the run of a row."""
 
     __slots__ = ()
 
@@ -91,26 +91,26 @@ def _refuse_mask(where: Where | None) -> None:
 def load_many(paths: Path | str | Iterable[Path | str], *, all_columns: bool = True) -> Runs:
     """Return the runs in folders: each path is a run, a folder of runs, or a pattern such as "runs/*".
 
-    Raise UsageError if there is no run, one cannot be read, or two have the same run_id.
+    Raise UsageError if there is no run, if a run cannot be read, or if two runs have the same run_id.
     """
-    given = [paths] if isinstance(paths, Path | str) or not isinstance(paths, Iterable) else paths
-    found = Runs(load(folder, all_columns=all_columns) for path in given for folder in _folders(path))
-    if not found:
+    path_list = [paths] if isinstance(paths, Path | str) or not isinstance(paths, Iterable) else paths
+    runs = Runs(load(folder, all_columns=all_columns) for path in path_list for folder in _folders(path))
+    if not runs:
         raise UsageError("no run folder is given")
     folders: dict[str, Path] = {}
-    for run in found:
+    for run in runs:
         if (other := folders.setdefault(run_id_of(run), run.folder)) is not run.folder:
             raise UsageError(f"{other} and {run.folder} contain the same run {run_id_of(run)}: load only one of them")
-    return found
+    return runs
 
 
 def _folders(path: Path | str) -> list[Path]:
     text = given_run(path)
     assert isinstance(text, str), "a run has no path"
     if is_folder(folder := Path(text)):
-        found = [folder] if is_run(folder) else sorted(run_folders(folder))
+        folders = [folder] if is_run(folder) else sorted(run_folders(folder))
     else:
-        found = [Path(one) for one in sorted(glob(text)) if is_run(Path(one))]
-    if not found:
+        folders = [Path(match) for match in sorted(glob(text)) if is_run(Path(match))]
+    if not folders:
         raise UsageError(f"there is no run in {text}")
-    return found
+    return folders

@@ -1,4 +1,4 @@
-"""Runs in Python: the API of `rtbench` on top of the data of reports. `docs/api.md` describes it.
+"""Runs in Python: the API of `rtbench`, with the values that reports print. `docs/api.md` describes it.
 
 import rtbench
 run = rtbench.load("runs/20261120T091400Z-voice_turns")
@@ -39,7 +39,7 @@ from reports.turns import TurnArrays, column_of, measured_sessions, target_label
 
 
 class _Group(NamedTuple):
-    """The turns or sessions behind one value.
+    """The turns or sessions from which one value is computed.
 
     `keys`: the labels of the value by column, except target and stratum.
     """
@@ -54,17 +54,17 @@ class Run(runs.RunFrames):
     """A loaded run with the values that its report prints."""
 
     def sample(self, metric: str, *, where: Where | None = None, **values: object) -> Sample:
-        """Return the values of a metric behind its quantiles, in the metric's unit, each with its session.
+        """Return the values from which quantiles of a metric are computed, in its unit, each with its session.
 
-        Rows are selected as in `quantiles`. Raise UsageError if they must not be pooled: turns of several targets, or
-        of several strata.
+        Rows are selected as in `quantiles`. Raise UsageError if the rows belong to several targets or to several
+        strata, because their values must not be pooled.
         """
         groups = list(self._groups(metric_with_name(metric), (), RowFilter(where, values)))
         if len(groups) > 1:
-            each = "; ".join(", ".join(filter(None, (one.target, *one.stratum))) for one in groups)
-            of = {"target": groups[0].target, **groups[0].stratum._asdict()}
-            one = ", ".join(f"{name}={value!r}" for name, value in of.items() if value)
-            raise UsageError(f"{metric} has several samples, which must not be pooled: {each}. Select one: {one}")
+            listed = "; ".join(", ".join(filter(None, (group.target, *group.stratum))) for group in groups)
+            columns = {"target": groups[0].target, **groups[0].stratum._asdict()}
+            first = ", ".join(f"{name}={value!r}" for name, value in columns.items() if value)
+            raise UsageError(f"{metric} has several samples, which must not be pooled: {listed}. Select one: {first}")
         return groups[0].sample if groups else NO_VALUES
 
     def quantiles(
@@ -76,16 +76,17 @@ class Run(runs.RunFrames):
         where: Where | None = None,
         **values: object,
     ) -> pd.DataFrame:
-        """Return quantiles of a metric of turns or sessions with 95 % intervals, as in the report, a row each.
+        """Return quantiles of a metric of turns or sessions with 95 % intervals, as in the report; each has a row.
 
         Each target, each stratum, and each group of the columns `by` has its own rows. `where` is a query, a mask, or a
         function that makes a mask of the frame, which includes turns that did not start; `values` are values of
         columns, such as target="direct" or step=["greeting", "order"].
 
-        `value`, `low` and `high` are in `unit`. They are NaN if the report prints n/a, because of too few turns or
-        sessions: `status` contains which, `required` how many are needed. `value` is inf if the quantile is among
-        failed turns; an end of ±inf is unbounded. A value is `published` unless it is NaN, and `usable` unless the run
-        is invalid or the metric uncertain; `reason` contains why not. Raise UsageError for invalid arguments.
+        `value`, `low` and `high` are in `unit`. They are NaN if the report prints n/a because there are too few turns
+        or sessions: `status` contains which of the two, and `required` the number needed. `value` is inf if the
+        quantile is among failed turns; an end of ±inf is unbounded. A value is `published` unless it is NaN, and
+        `usable` unless the run is invalid or the metric is uncertain; `reason` contains the explanation. Raise
+        UsageError for invalid arguments.
         """
         name, ps, columns = metric_with_name(metric), quantile_levels(p), columns_of(by)
         rows = [
@@ -113,15 +114,15 @@ class Run(runs.RunFrames):
         not_started = np.array([at_target, chosen.of_not_started, of_absent], dtype=np.int64)
         rows = []
         for name in RATES:
-            counts, places = np.array(rate_counts(turns, name)), started
+            counts, labels = np.array(rate_counts(turns, name)), started
             if name == "failure_rate":  # each turn that did not start counts as failed
                 counts = np.hstack([counts, np.ones((2, len(absent)))])
-                places = np.hstack([started, not_started])
-            (events, of), (target, group, session) = counts, places
-            kept = np.flatnonzero(~np.isnan(of) & (group >= 0))
-            for _, same in split((target * len(chosen.keys) + group)[kept]):
-                at = kept[same]
-                row = tables.rate_row(self, name, turns.targets[target[at[0]]], events[at], of[at], session[at])
+                labels = np.hstack([started, not_started])
+            (events, totals), (target, group, session) = counts, labels
+            selected_rows = np.flatnonzero(~np.isnan(totals) & (group >= 0))
+            for _, same in split((target * len(chosen.keys) + group)[selected_rows]):
+                at = selected_rows[same]
+                row = tables.rate_row(self, name, turns.targets[target[at[0]]], events[at], totals[at], session[at])
                 rows.append(_keys(chosen, group[at[0]]) | row)
         return frame_of(rows, tables.dtypes_of_labels(self.turns, ("run_id", "target", *columns)) | tables.RATE)
 
@@ -138,7 +139,7 @@ class Run(runs.RunFrames):
         return tables.cost_frame(self._summary)
 
     def distributions(self, *, p: float | Sequence[float] = PS) -> pd.DataFrame:
-        """Return quantiles of values without rows: of events, of the load generator, and bytes per second or session.
+        """Return quantiles of events, of the load generator, and of bytes per second or session: values without rows.
 
         A metric of the load generator also has rows for all targets together; their `target` is missing.
         """
@@ -161,8 +162,9 @@ class Run(runs.RunFrames):
     def uncertainty(self) -> pd.DataFrame:
         """The uncertainty of each instant in ns, with a row for each row of `turns`; read at the first access.
 
-        `<instant>_uncertainty_ns`: how much earlier an arrival, or later a send, may really have been;
-        `stall_duration_uncertainty_ns`: that of its stalls. Missing if unknown. Raises UsageError if it cannot be read.
+        `<instant>_uncertainty_ns`: the time by which an arrival may really have been earlier, or a send later;
+        `stall_duration_uncertainty_ns`: the uncertainty of the turn's stalls. An unknown value is missing. Raises
+        UsageError if a file cannot be read.
         """
         return runs.bounds_of(self)
 
@@ -200,27 +202,27 @@ class Run(runs.RunFrames):
                 raise UsageError(f"{name} belongs to whole conversations: it has no steps")
             yield from self._slopes(name, chosen)
             return
-        one = self._samples[name]
-        for pool in one.pools():
+        metric_sample = self._samples[name]
+        for pool in metric_sample.pools():
             of_steps = [pool.steps]
             if "step" in by:
-                places = np.flatnonzero(pool.steps & one.applies[pool.target])
-                of_steps = [np.arange(len(turns.steps)) == place for place in places]
+                step_indices = np.flatnonzero(pool.steps & metric_sample.applies[pool.target])
+                of_steps = [np.arange(len(turns.steps)) == index for index in step_indices]
             for steps in of_steps:
                 step = {"step": turns.steps[int(np.flatnonzero(steps)[0])]} if "step" in by else {}
-                found = dict(one.by_group(pool.target, steps, chosen.of_row, chosen.of_not_started))
-                for group in [0] if chosen.every else found:
+                sample_of_group = dict(metric_sample.by_group(pool.target, steps, chosen.of_row, chosen.of_not_started))
+                for group in [0] if chosen.every else sample_of_group:
                     keys = step | _keys(chosen, group)
-                    yield _Group(turns.targets[pool.target], pool.stratum, keys, found.get(group, NO_VALUES))
+                    yield _Group(turns.targets[pool.target], pool.stratum, keys, sample_of_group.get(group, NO_VALUES))
 
     def _slopes(self, name: str, chosen: Selection) -> Iterable[_Group]:
-        """Yield the slopes of each pool by its main metric, except pools without a session that grows enough."""
+        """Yield the slopes of the main metric of each pool, except of pools in which no session grows enough."""
         turns, samples = self._turns, self._samples
         for pool in turns.pools:
-            waits = samples[samples.mains[pool.stratum]]
+            latencies = samples[samples.mains[pool.stratum]]
             for group in range(len(chosen.keys)):
-                mine = chosen.of_row[waits.index] == group
-                of_group = replace(waits, values=waits.values[mine], index=waits.index[mine])
+                in_group = chosen.of_row[latencies.index] == group
+                of_group = replace(latencies, values=latencies.values[in_group], index=latencies.index[in_group])
                 sample = slope_sample(of_group, pool.target, pool.steps, name)
                 if sample.n:
                     yield _Group(turns.targets[pool.target], pool.stratum, _keys(chosen, group), sample)
@@ -229,8 +231,8 @@ class Run(runs.RunFrames):
         sessions = measured_sessions(self)
         chosen = selected(sessions, sessions.iloc[:0], by, where)
         for target in target_labels(self):
-            mine = (sessions["target"] == target).to_numpy()
-            of_target, groups = sessions.loc[mine, [column_of(name), *OF_SAMPLE]], chosen.of_row[mine]
+            at_target = (sessions["target"] == target).to_numpy()
+            of_target, groups = sessions.loc[at_target, [column_of(name), *OF_SAMPLE]], chosen.of_row[at_target]
             for group in np.unique(groups[groups >= 0]):
                 if (sample := session_sample(of_target, name, groups == group)) is not None:
                     yield _Group(target, NO_STRATUM, _keys(chosen, group), sample)
@@ -247,6 +249,6 @@ def load(path: Path | str, *, all_columns: bool = True) -> Run:
     `all_columns=False` reads only the columns of turns that a report needs, which saves four fifths of the memory.
     Raise UsageError if the folder is no run, or its files cannot be read.
     """
-    given = given_run(path)
-    folder = given if isinstance(given, str) else given.folder
+    run_or_path = given_run(path)
+    folder = run_or_path if isinstance(run_or_path, str) else run_or_path.folder
     return Run(**vars(runs.load_frames(folder, all_columns=all_columns)))

@@ -32,7 +32,7 @@ OF_SESSION = (
     *("run_id", "session_id", "service_session_id", "target", "block", "pair", "phase"),
     *("scenario", "script", "worker", "host", "simulated"),
 )
-"""The columns that a turn has from its session."""
+"""The columns of a turn whose values are those of its session."""
 ONE_GROUP = pd.DataFrame(index=range(1))
 """The keys of one group without labels."""
 
@@ -55,7 +55,10 @@ class Selection:
 
 @dataclass(frozen=True)
 class RowFilter:
-    """A filter for rows that meet `where` and have, by column, this value or one of several; None is missing."""
+    """A filter for rows that meet `where` and have one of the listed values in each column of `values`.
+
+    `values`: by column, a single value or several; None stands for a missing value.
+    """
 
     where: Where | None = None
     values: Mapping[str, object] = field(default_factory=dict)
@@ -75,26 +78,26 @@ class RowFilter:
         if self.where is not None:
             flags &= _matching(frame, self.where)
         for name, value in self.values.items():
-            several: list[Any] = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
-            there = [one for one in several if not pd.isna(one)]
-            missing = len(there) < len(several)
-            flags &= (frame[name].isin(there) | (frame[name].isna() & missing)).to_numpy(dtype=bool)
+            options: list[Any] = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+            present = [item for item in options if not pd.isna(item)]
+            missing = len(present) < len(options)
+            flags &= (frame[name].isin(present) | (frame[name].isna() & missing)).to_numpy(dtype=bool)
         return flags
 
 
 def _matching(frame: pd.DataFrame, where: Where) -> Flags:
     """Return the mask of the rows that `where` selects. Raise UsageError if it is no selection for the frame."""
-    found: Any
+    result: Any
     if isinstance(where, pd.Series):
         if not frame.index.isin(where.index).all():
             raise UsageError(
                 "where is a mask without a value for each row: make it from run.turns (for a metric of sessions, "
                 'from run.sessions), or write where="turn > 1"'
             )
-        found = where.reindex(frame.index)
+        result = where.reindex(frame.index)
     elif isinstance(where, str):
         try:
-            found = frame.eval(where, engine="python", local_dict={}, global_dict={})
+            result = frame.eval(where, engine="python", local_dict={}, global_dict={})
         except (ArithmeticError, AttributeError, LookupError, NameError, NotImplementedError, SyntaxError, TokenError,
                 TypeError, ValueError) as error:  # fmt: skip
             problem = str(error).split("\n", 1)[0]
@@ -102,12 +105,12 @@ def _matching(frame: pd.DataFrame, where: Where) -> Flags:
                 f'where={where!r} cannot be evaluated: {problem}; write a query such as "turn > 1"'
             ) from None
     elif callable(where):
-        found = where(frame)
+        result = where(frame)
     else:
         raise UsageError(
             'where must be a query such as "turn > 1", a mask, or a function that returns a mask for a frame'
         )
-    mask = pd.Series(found) if np.ndim(found) == 1 else None
+    mask = pd.Series(result) if np.ndim(result) == 1 else None
     if mask is None or len(mask) != len(frame) or not pd.api.types.is_bool_dtype(mask.dtype):
         raise UsageError("where must be true or false for each row of its frame")
     return mask.astype("boolean").fillna(value=False).to_numpy(dtype=bool)
@@ -119,40 +122,44 @@ def columns_of(by: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 STEP_KEYS = ("label", "name")
-"""The names in scripts for the column `step`."""
+"""The names that scripts have for the column `step`."""
 
 
-def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: RowFilter) -> Selection:
-    """Select and group rows, and turns that did not start. Raise UsageError if a column or `where` does not fit."""
+def selected(rows: pd.DataFrame, not_started: pd.DataFrame, by: Sequence[str], where: RowFilter) -> Selection:
+    """Select and group rows, and turns that did not start. Raise UsageError if a column or `where` is invalid."""
     for name in (*by, *where.values):
         if name not in rows.columns:
-            close = "; did you mean step?" if name in STEP_KEYS else near(name, list(rows.columns))
+            hint = "; did you mean step?" if name in STEP_KEYS else near(name, list(rows.columns))
             page = see("run-folder", "turnsparquet")
-            raise UsageError(f"there is no column {name!r} to group or select rows by{close} {page} lists them")
-    if len(lost) and isinstance(where.where, pd.Series):
+            raise UsageError(f"there is no column {name!r} to group or select rows by{hint} {page} lists them")
+    if len(not_started) and isinstance(where.where, pd.Series):
         raise UsageError(
-            f"where is a mask without values for the {len(lost):,} turns that did not start: write a query such "
+            f"where is a mask without values for the {len(not_started):,} turns that did not start: write a query such "
             'as where="turn > 1", or select turns that started by where="outcome.notna()"'
         )
-    frames = (rows, lost)
+    frames = (rows, not_started)
     chosen = [where.rows_of(frame) for frame in frames]
     groups = [np.where(mask, 0, -1).astype(np.int64) for mask in chosen]
     keys = ONE_GROUP
     if by:
-        kept = [frame.loc[mask, list(by)] for frame, mask in zip(frames, chosen, strict=True)]
-        together = pd.concat(kept, ignore_index=True) if len(kept[1]) else kept[0].reset_index(drop=True)
+        selected_frames = [frame.loc[mask, list(by)] for frame, mask in zip(frames, chosen, strict=True)]
+        together = (
+            pd.concat(selected_frames, ignore_index=True)
+            if len(selected_frames[1])
+            else selected_frames[0].reset_index(drop=True)
+        )
         codes = together.groupby(list(by), observed=True, dropna=False).ngroup().to_numpy()
         _, first = np.unique(codes, return_index=True)
         keys = together.iloc[first].reset_index(drop=True)
-        groups[0][chosen[0]], groups[1][chosen[1]] = np.split(codes, [len(kept[0])])
+        groups[0][chosen[0]], groups[1][chosen[1]] = np.split(codes, [len(selected_frames[0])])
     return Selection(keys, groups[0], groups[1], every=not where and not by)
 
 
 def selected_turns(run: RunFrames, turns: TurnArrays, by: Sequence[str], where: RowFilter) -> Selection:
     """Select measured turns of a run, and turns that did not start."""
     if not where and not by:
-        lost = int(not_started_of(measured_sessions(run, NOT_STARTED_COLUMNS)).sum())
-        return Selection(ONE_GROUP, np.zeros_like(turns.step), np.zeros(lost, dtype=np.int64), every=True)
+        not_started = int(not_started_of(measured_sessions(run, NOT_STARTED_COLUMNS)).sum())
+        return Selection(ONE_GROUP, np.zeros_like(turns.step), np.zeros(not_started, dtype=np.int64), every=True)
     columns = None if where.columns is None else (*by, *where.columns)
     frame = _with_columns(turns, columns)
     # all columns of a million turns take 1 GB: copy them only if some turns are warm-up
@@ -166,14 +173,14 @@ def _with_columns(turns: TurnArrays, columns: Sequence[str] | None) -> pd.DataFr
 
 
 def rows_not_started(run: RunFrames, turns: TurnArrays, columns: Sequence[str] | None) -> pd.DataFrame:
-    """Return the planned turns that did not start, as rows with these columns or all."""
+    """Return the planned turns that did not start, as rows with these columns; with all columns if None."""
     sessions = measured_sessions(run, list(dict.fromkeys((*OF_SESSION, *NOT_STARTED_COLUMNS))))
-    lost = not_started_of(sessions)
-    mine = sessions.iloc[np.repeat(np.arange(len(sessions)), lost)]
-    rows = _with_columns(turns, columns).iloc[:0].reindex(range(len(mine)))
-    known = {name: mine[name].array for name in OF_SESSION}
-    classes = pd.Categorical.from_codes(np.full(len(mine), FAILED), turns.frame["outcome_class"].cat.categories)
-    number = pd.array(turn_numbers(sessions, lost), "Int64")
+    turn_counts = not_started_of(sessions)
+    session_rows = sessions.iloc[np.repeat(np.arange(len(sessions)), turn_counts)]
+    rows = _with_columns(turns, columns).iloc[:0].reindex(range(len(session_rows)))
+    known = {name: session_rows[name].array for name in OF_SESSION}
+    classes = pd.Categorical.from_codes(np.full(len(session_rows), FAILED), turns.frame["outcome_class"].cat.categories)
+    number = pd.array(turn_numbers(sessions, turn_counts), "Int64")
     rows = rows.assign(**known, turn=number, measured=True, outcome_class=classes)
     return (
         _with_steps(turns, rows, turns.not_started.target, turns.not_started.step)
@@ -184,7 +191,7 @@ def rows_not_started(run: RunFrames, turns: TurnArrays, columns: Sequence[str] |
 
 def _with_steps(turns: TurnArrays, rows: pd.DataFrame, target: Integers, step: Integers) -> pd.DataFrame:
     """Return the rows with the labels of their target, step, and stratum."""
-    strata = [turns.strata[place] for place in turns.stratum]
+    strata = [turns.strata[stratum_index] for stratum_index in turns.stratum]
     return rows.assign(
         target=pd.Categorical.from_codes(target, pd.Index(turns.targets, dtype=object)),
         step=_labels(turns.steps, step),
@@ -194,7 +201,7 @@ def _with_steps(turns: TurnArrays, rows: pd.DataFrame, target: Integers, step: I
 
 
 def _labels(of_step: Sequence[str | None], step: Integers) -> pd.Categorical[Any]:
-    """Return the label of each row by its step; labels are in the order of the steps."""
+    """Return the label of each row. `of_step`: the label of each step; `step`: the step of each row."""
     labels = list(dict.fromkeys(label for label in of_step if label is not None))
     codes = np.array([-1 if label is None else labels.index(label) for label in of_step], dtype=np.int64)
     return pd.Categorical.from_codes(codes[step] if codes.size else step, pd.Index(labels, dtype=object))

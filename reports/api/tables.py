@@ -1,4 +1,4 @@
-"""The frames of a run's values: their columns, and their rows from the values in its report."""
+"""The frames of a run's values: the columns of each frame, and its rows, made of the values in the report."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ COST = dtypes_of(
 )
 DISTRIBUTION = dtypes_of((TEXT, ("run_id", "target", "metric", "per")), (COUNT, ("n",)), (NUMBER, ("p", "value")), UNIT)
 PER = {"run": "second", "session": "session"}
-"""The unit of a rate's values, by the step of its histogram."""
+"""What a value of bytes belongs to (a second or a session), by the step in the key of its histogram."""
 
 
 def dtypes_of_labels(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
@@ -94,44 +94,48 @@ def quantile_row(
     }
 
 
-def rate_row(run: RunFrames, name: str, target: str, events: Floats, of: Floats, sessions: Integers) -> dict[str, Any]:
-    """Return a row of RATE with its run and target. `events`, `of`: the count and the total of each turn."""
+def rate_row(
+    run: RunFrames, name: str, target: str, events: Floats, totals: Floats, sessions: Integers
+) -> dict[str, Any]:
+    """Return a row of RATE with its run and target. `events`, `totals`: the numerator and denominator of each turn."""
     rate = RATES[name]
-    found = turn_rate(rate, target, events, of, sessions)
-    few = bool(rate.column) and not found.published
+    turn_rate_entry = turn_rate(rate, target, events, totals, sessions)
+    too_few = bool(rate.column) and not turn_rate_entry.published
     return {
         "run_id": run_id_of(run),
-        **asdict(found),
-        **_use(run, target, name, f"needs {MIN_RATE_UNITS:,} {rate.units}" if few else ""),
-        "status": f"too_few_{rate.units}" if few else "reported",
-        "required": MIN_RATE_UNITS if few else None,
+        **asdict(turn_rate_entry),
+        **_use(run, target, name, f"needs {MIN_RATE_UNITS:,} {rate.units}" if too_few else ""),
+        "status": f"too_few_{rate.units}" if too_few else "reported",
+        "required": MIN_RATE_UNITS if too_few else None,
     }
 
 
 def summary_frame(summary: Summary) -> pd.DataFrame:
     """Return `turn_metrics` and `session_metrics` of summary.json, a row for each quantile."""
     rows = []
-    for one in (*summary.metrics, *summary.connect_phases, *summary.slopes):
-        of = one.metric, one.target, one.stratum, {"step": None if one.step == ALL else one.step}
-        rows += [quantile_row(summary.run, *of, one, estimate) for estimate in one.quantiles]
+    for sample in (*summary.metrics, *summary.connect_phases, *summary.slopes):
+        labels = sample.metric, sample.target, sample.stratum, {"step": None if sample.step == ALL else sample.step}
+        rows += [quantile_row(summary.run, *labels, sample, estimate) for estimate in sample.quantiles]
     return frame_of(rows, dtypes_of((TEXT, (*STRATUM, "step"))) | QUANTILE)
 
 
 def outcome_frame(summary: Summary) -> pd.DataFrame:
     """Return `outcomes` of summary.json, a row for each outcome."""
     outcomes, rows = summary.outcomes, list[dict[str, Any]]()
-    for place, target in enumerate(summary.targets):
-        of = {"run_id": run_id_of(summary.run), "target": target}
+    for index, target in enumerate(summary.targets):
+        labels = {"run_id": run_id_of(summary.run), "target": target}
         rows += [
-            of
-            | {"unit": unit, "outcome": ending.outcome, "outcome_class": ending.kind, "count": ending.counts[place]}
+            labels
+            | {"unit": unit, "outcome": ending.outcome, "outcome_class": ending.kind, "count": ending.counts[index]}
             | {"service_message": ending.message, "remedy": remedy_of(ending.outcome, ending.message)}
             for unit, endings in (("turns", outcomes.turns), ("sessions", outcomes.sessions))
             for ending in endings
-            if ending.counts[place]
+            if ending.counts[index]
         ]
-        if lost := outcomes.targets[place].turns_not_started:
-            rows.append(of | {"unit": "turns", "outcome": "not_started", "outcome_class": "failed", "count": lost})
+        if not_started := outcomes.targets[index].turns_not_started:
+            rows.append(
+                labels | {"unit": "turns", "outcome": "not_started", "outcome_class": "failed", "count": not_started}
+            )
     return frame_of(rows, OUTCOME)
 
 
@@ -149,21 +153,21 @@ def cost_frame(summary: Summary) -> pd.DataFrame:
 
 
 def distribution_frame(run: RunFrames, targets: Sequence[str], ps: Sequence[float]) -> pd.DataFrame:
-    """Return `event_metrics`, `load_generator` and `throughput` of summary.json, with any quantiles."""
-    named = {HistogramKey("", target).tag.split("|")[1]: target for target in targets}
+    """Return `event_metrics`, `load_generator` and `throughput` of summary.json, with quantiles at the levels `ps`."""
+    targets_by_tag = {HistogramKey("", target).tag.split("|")[1]: target for target in targets}
     keys: dict[tuple[str, str, str | None], list[HistogramKey]] = {}
     for key, _ in run.histograms.items():
         per = PER.get(key.step) if key.metric in CARRIED else "event" if key.metric in PER_EVENT else None
         if key.phase == MEASURED and per:
-            if key.target in named:
-                keys.setdefault((key.metric, per, named[key.target]), []).append(key)
+            if key.target in targets_by_tag:
+                keys.setdefault((key.metric, per, targets_by_tag[key.target]), []).append(key)
             if key.metric in LOAD_GENERATOR:
                 keys.setdefault((key.metric, per, None), []).append(key)
     rows = []
-    for (metric, per, target), mine in keys.items():
-        n, values, _ = histogram_quantiles(run, metric, mine, ps)
-        of = {"run_id": run_id_of(run), "target": target, "metric": metric, "per": per, "n": n}
+    for (metric, per, target), target_keys in keys.items():
+        n, values, _ = histogram_quantiles(run, metric, target_keys, ps)
+        labels = {"run_id": run_id_of(run), "target": target, "metric": metric, "per": per, "n": n}
         rows += [
-            of | {"p": p, "value": v, "unit": CATALOGUE[metric].unit} for p, v in zip(ps, values, strict=True) if n
+            labels | {"p": p, "value": v, "unit": CATALOGUE[metric].unit} for p, v in zip(ps, values, strict=True) if n
         ]
     return frame_of(rows, DISTRIBUTION)

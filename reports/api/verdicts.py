@@ -22,13 +22,13 @@ from reports.trends.trend import Trend, in_folders, trend_of, trend_spec
 def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidence: float = CONFIDENCE) -> Comparison:
     """Return the result of `rtbench compare`: each argument is a run, or `RUN:TARGET`.
 
-    With one interleaved run alone, its targets are compared. `confidence`: of each verdict; a service that is exactly
-    at its margin is called worse in 1 − confidence of runs. Verdicts use one-sided bounds, so `low` and `high` are the
-    ends of a two-sided interval of 2 · confidence − 1: 90 % for 0.95. Raise UsageError as the command does; write no
-    files.
+    With one interleaved run alone, its targets are compared. `confidence` applies to each verdict: a service that is
+    exactly at its margin is called worse in the share 1 − `confidence` of runs. Verdicts use one-sided bounds, so `low`
+    and `high` are the ends of a two-sided interval with the confidence 2 · `confidence` − 1: 90 % for 0.95. Raise
+    UsageError as the command does; write no files.
     """
     one_sided_alpha(confidence)
-    return compare_targets(parse_targets([given_run(side) for side in (baseline, *candidates)]), confidence=confidence)
+    return compare_targets(parse_targets([given_run(run) for run in (baseline, *candidates)]), confidence=confidence)
 
 
 def check(
@@ -39,31 +39,32 @@ def check(
     on_inconclusive: OnInconclusive = "fail",
     allow_different: str | Sequence[str] = (),
 ) -> CheckResult:
-    """Return the result of `rtbench check`: for a thresholds file, or for {"ttfa": ["p(95)<800", "med<+10%"]}.
+    """Return the result of `rtbench check`.
 
-    `allow_different`: conditions in which stored baselines may differ. Raise UsageError as the command does; write no
-    files.
+    `thresholds`: a file, or a dict such as {"ttfa": ["p(95)<800", "med<+10%"]}. `allow_different`: conditions in which
+    stored baselines may differ. Raise UsageError as the command does; write no files.
     """
     if on_inconclusive not in (choices := get_args(OnInconclusive)):
         raise UsageError(f"on_inconclusive must be one of {', '.join(choices)}, not {on_inconclusive!r}")
-    given, against = given_run(run), None if baseline is None else given_run(baseline)
+    run_or_path, baseline_or_path = given_run(run), None if baseline is None else given_run(baseline)
     with in_python("thresholds", "baseline", "allow_different", "on_inconclusive"):
         may_differ = allowed(",".join(given_texts(allow_different, "conditions")))
-        limits, frames = _limits(thresholds), load_for_report(Path(given)) if isinstance(given, str) else given
-        return check_of(frames, limits, against, on_inconclusive=on_inconclusive, allow=may_differ)
+        limits = _limits(thresholds)
+        frames = load_for_report(Path(run_or_path)) if isinstance(run_or_path, str) else run_or_path
+        return check_of(frames, limits, baseline_or_path, on_inconclusive=on_inconclusive, allow=may_differ)
 
 
 def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -> tuple[Threshold, ...]:
-    """Return the thresholds of a file, or of metrics with their texts. Raise UsageError for other arguments."""
+    """Return the thresholds in a file, or in a dict from metrics to texts. Raise UsageError for other arguments."""
     if isinstance(thresholds, Path | str):
         return read_thresholds(Path(thresholds))
     if thresholds is not None and not isinstance(thresholds, Mapping):
         raise UsageError(
             f'thresholds must be a file or a dict such as {{"ttfa": "p(95)<800"}}, not {type(thresholds).__name__}'
         )
-    given = (thresholds or {}).items()
-    several = {name: given_texts(one, f'thresholds of {name}, such as "p(95)<800",') for name, one in given}
-    return tuple(parse(name, text) for name, limits in several.items() for text in limits)
+    items = (thresholds or {}).items()
+    texts_by_metric = {name: given_texts(value, f'thresholds of {name}, such as "p(95)<800",') for name, value in items}
+    return tuple(parse(name, text) for name, texts in texts_by_metric.items() for text in texts)
 
 
 def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Trend:
@@ -73,14 +74,14 @@ def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Tren
     command does; write no files.
     """
     with in_python(metric="metrics"):
-        questions = [trend_spec(text) for text in given_texts(metrics, "metrics")]
+        specs = [trend_spec(text) for text in given_texts(metrics, "metrics")]
         runs: list[Path | RunFrames] = []
         stored: list[Path] = []
-        for given in map(given_run, folders):
-            if isinstance(given, RunFrames):
-                runs.append(given)
+        for item in map(given_run, folders):
+            if isinstance(item, RunFrames):
+                runs.append(item)
             else:
-                found, baselines = in_folders([Path(given)])
-                runs += found
+                folder_runs, baselines = in_folders([Path(item)])
+                runs += folder_runs
                 stored += baselines
-        return trend_of(runs, stored, questions)
+        return trend_of(runs, stored, specs)

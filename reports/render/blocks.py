@@ -40,7 +40,7 @@ class VerdictText(NamedTuple):
 
 
 Inline = str | Term | Code | Link | Strong | VerdictText | tuple["Inline", ...]
-"""A text, or parts that follow each other without a space."""
+"""A text, or several texts that follow each other without a space."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Column:
     - `shorten`: if a table is too wide for a terminal, the order (from 1) in which columns lose the text below their
     cells; 0 for never
     - `leave_out`: the order in which columns are then left out; 0 for never
-    - `least`: for a first column of names, the minimum length to which a terminal without room shortens the names
+    - `min_width`: for a first column of names, the minimum length to which a terminal without room shortens the names
     """
 
     head: Inline
@@ -337,10 +337,10 @@ def table(
     answers: bool = False,
     shown: int | None = None,
 ) -> Table:
-    """Return a table; plain parts of rows and heads are texts. `left`: the positions of further columns of text."""
-    texts = {place % len(heads) for place in left}
+    """Return a table; a head or a cell may be a text. `left`: the positions of further left-aligned columns."""
+    texts = {index % len(heads) for index in left}
     columns = tuple(
-        head if isinstance(head, Column) else Column(head, left=place in texts) for place, head in enumerate(heads)
+        head if isinstance(head, Column) else Column(head, left=index in texts) for index, head in enumerate(heads)
     )
     lines = tuple(row if isinstance(row, Row) else make_row(row) for row in rows)
     return Table(columns, lines, stacked, style, caption, answers, shown)
@@ -353,14 +353,14 @@ def make_row(
     target: int | None = None,
     more: Sequence[Block] = (),
 ) -> Row:
-    """Return a row; its plain parts are texts."""
-    own = tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells)
-    return Row(own, style, tuple(ids), target, tuple(more))
+    """Return a row; a cell may be a text."""
+    row_cells = tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells)
+    return Row(row_cells, style, tuple(ids), target, tuple(more))
 
 
 def coded(text: str) -> Inline:
     """Return a text with its parts between backticks as code."""
-    return tuple(Code(part) if place % 2 else part for place, part in enumerate(text.split("`")))
+    return tuple(Code(piece) if index % 2 else piece for index, piece in enumerate(text.split("`")))
 
 
 class VerdictMarker(NamedTuple):

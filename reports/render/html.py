@@ -19,17 +19,17 @@ from reports.render.markers import MARKER_CHARACTERS, colour_class
 @cache
 def environment() -> Environment:
     """Return the environment of this package's templates: it escapes all texts, and undefined names are errors."""
-    made = Environment(
+    templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=select_autoescape(("html.j2",)),
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    made.filters["kind"] = lambda block: type(block).__name__
-    made.globals |= {"glyphs": MARKER_CHARACTERS, "capital": capitalize, "more_notes": more_notes}
-    made.globals |= {"say": _text, "look": _style}
-    made.globals["colour"] = lambda target: "" if target is None else colour_class(target, "t")
-    return made
+    templates.filters["kind"] = lambda block: type(block).__name__
+    templates.globals |= {"glyphs": MARKER_CHARACTERS, "capital": capitalize, "more_notes": more_notes}
+    templates.globals |= {"say": _text, "look": _style}
+    templates.globals["colour"] = lambda target: "" if target is None else colour_class(target, "t")
+    return templates
 
 
 @pass_context
@@ -49,7 +49,7 @@ def _text(context: Context, text: Inline) -> Markup:
             return Markup("<b>{}</b>").format(words)
         case VerdictText(words, word):
             return Markup('<span class="fig v-ink v-{}">{}</span>').format(word.replace(" ", "-"), words)
-    return Markup("").join(_text(context, part) for part in text)
+    return Markup("").join(_text(context, piece) for piece in text)
 
 
 def _style(*classes: str) -> Markup:

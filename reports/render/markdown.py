@@ -13,7 +13,7 @@ from reports.formatting import NBSP, capitalize
 from reports.render import blocks as b
 
 ANSWER = "answer"
-"""The section that is not folded."""
+"""The anchor of the section that is not folded."""
 CLOSE: set[tuple[type, type]] = {(b.Heading, b.Paragraph), (b.Paragraph, b.Bullets), (b.Details, b.Details)}
 """The pairs of blocks without a blank line between them."""
 MARKUP = re.compile(r"[\\|`*\[_]")
@@ -47,16 +47,18 @@ def plain(text: str) -> str:
 
 
 def _rendered(blocks: Iterable[b.Block], within: bool = False) -> str:
-    """Return the text of blocks, without empty headings. `within`: True in a fold, in which folds are open."""
+    """Return the text of blocks, without empty headings. `within`: True inside a fold; its inner folds are open."""
     parts = [(type(block), text) for block in _without_figures(blocks) if (text := _block(block, within))]
     kinds = [kind for kind, _ in parts] + [b.Heading]
-    shown = [part for part, after in zip(parts, kinds[1:], strict=True) if (part[0], after) != (b.Heading, b.Heading)]
-    gaps = ["\n" if (one, other) in CLOSE else "\n\n" for (one, _), (other, _) in pairwise(shown)]
-    return "".join(f"{text}{gap}" for (_, text), gap in zip(shown, [*gaps, ""], strict=False))
+    displayed = [
+        entry for entry, after in zip(parts, kinds[1:], strict=True) if (entry[0], after) != (b.Heading, b.Heading)
+    ]
+    gaps = ["\n" if (first, second) in CLOSE else "\n\n" for (first, _), (second, _) in pairwise(displayed)]
+    return "".join(f"{text}{gap}" for (_, text), gap in zip(displayed, [*gaps, ""], strict=False))
 
 
 def _without_figures(blocks: Iterable[b.Block]) -> Iterable[b.Block]:
-    """Yield the blocks with figures replaced by their numbers; of several panes, the one that is shown first."""
+    """Yield the blocks with figures replaced by their numbers; tabs with their first pane."""
     for block in blocks:
         figure = block.panes[0][2] if isinstance(block, b.Tabs) else block
         if isinstance(figure, b.SideBySide):
@@ -85,8 +87,10 @@ def _block(block: b.Block, within: bool) -> str:
         case b.Banner(lines):
             return "\n\n".join(map(_inline, lines))
         case b.Table(rows=rows, shown=shown) if shown is not None and len(rows) > shown:
-            rest = replace(block, rows=rows[shown:], shown=None)
-            folded = _block(b.Details(f"{len(rest.rows)} more row{'s'[len(rest.rows) == 1 :]}", [rest]), within)
+            remaining = replace(block, rows=rows[shown:], shown=None)
+            folded = _block(
+                b.Details(f"{len(remaining.rows)} more row{'s'[len(remaining.rows) == 1 :]}", [remaining]), within
+            )
             return f"{_table(replace(block, rows=rows[:shown]))}\n\n{folded}"
         case b.Table(rows=rows) if rows:
             return _table(block)
@@ -99,15 +103,17 @@ def _block(block: b.Block, within: bool) -> str:
 def _table(table: b.Table) -> str:
     """Return a table with the ids of rows in an extra column."""
     ids = any(row.ids for row in table.rows)
-    shown = [(place, column) for place, column in enumerate(table.columns) if not column.plotted]
-    columns = [column for _, column in shown] + ([b.Column("ids", left=True)] if ids else [])
-    sides = "|".join("---" if column.left or not place else "--:" for place, column in enumerate(columns))
-    lines = [f"| {' | '.join(_inline(column.head) for column in columns)} |", f"|{sides}|"]
+    displayed = [(index, column) for index, column in enumerate(table.columns) if not column.plotted]
+    columns = [column for _, column in displayed] + ([b.Column("ids", left=True)] if ids else [])
+    alignments = "|".join("---" if column.left or not index else "--:" for index, column in enumerate(columns))
+    lines = [f"| {' | '.join(_inline(column.head) for column in columns)} |", f"|{alignments}|"]
     for row in table.rows:
-        cells = [cell for own in row.cells for cell in (own, *(b.Cell("") for _ in range(1, own.columns)))]
+        cells = [
+            cell for row_cell in row.cells for cell in (row_cell, *(b.Cell("") for _ in range(1, row_cell.columns)))
+        ]
         texts = []
-        for place, column in ((place, column) for place, column in shown if place < len(cells)):
-            cell, struck = cells[place], table.style == "struck" and place and not column.left
+        for index, column in ((index, column) for index, column in displayed if index < len(cells)):
+            cell, struck = cells[index], table.style == "struck" and index and not column.left
             strike = "~~" if struck or "struck" in cell.style.split() else ""
             below = f" ({_inline(cell.below)})" if cell.below else ""
             texts.append(f"{strike}{_inline(cell.text)}{below}{strike}")

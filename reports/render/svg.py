@@ -52,7 +52,7 @@ def identity(value: float) -> float:
 
 
 class PixelScale:
-    """A map of values to pixels, linear after `f`."""
+    """A map of values to pixels: each value is transformed by `f`, then scaled linearly."""
 
     def __init__(self, f: Callable[[float], float], low: float, high: float, start: float, end: float) -> None:
         self.f, self.a, self.b, self.start, self.end = f, f(low), f(high), start, end
@@ -70,20 +70,20 @@ def log_scale(low: float, high: float, start: float, end: float) -> PixelScale:
     return PixelScale(math.log10, low, high, start, end)
 
 
-def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
-    """Return round numbers between the ends, as dense as `most` allows."""
+def log_ticks(low: float, high: float, max_ticks: int = 7) -> list[float]:
+    """Return round numbers between the ends, as dense as `max_ticks` allows."""
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    found: list[float] = []
+    ticks: list[float] = []
     for mantissas in ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
-        found = [m * 10.0**d for d in decades for m in mantissas if low <= m * 10.0**d <= high]
-        if len(found) <= most:
-            return found
-    return found[:: math.ceil(len(found) / most)]
+        ticks = [m * 10.0**d for d in decades for m in mantissas if low <= m * 10.0**d <= high]
+        if len(ticks) <= max_ticks:
+            return ticks
+    return ticks[:: math.ceil(len(ticks) / max_ticks)]
 
 
-def linear_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Return round numbers between the ends."""
-    step = nice((high - low) / most)
+def linear_ticks(low: float, high: float, max_steps: int = 6) -> list[float]:
+    """Return round numbers between the ends, with at most `max_steps` steps."""
+    step = nice((high - low) / max_steps)
     first = math.ceil(low / step - 1e-9)
     return [step * k for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
@@ -101,8 +101,8 @@ class Plot:
         bottom: int = 42, title: str, desc: str = "",
     ) -> None:  # fmt: skip
         entries = [(target, f"{marker_char(target)} {excerpt(name, LEGEND_LETTERS)}") for target, name in named]
-        begin = float(min(left, LEGEND_LEFT))
-        rows = in_rows(entries, LEGEND_RIGHT - begin, _width)
+        start = float(min(left, LEGEND_LEFT))
+        rows = in_rows(entries, LEGEND_RIGHT - start, _width)
         above = LEGEND_PITCH * len(rows)
         self.w, self.h, self.title, self.desc = w, h + above, title, desc
         self.x0, self.x1, self.y0, self.y1 = left, w - right, h + above - bottom, top + above
@@ -110,9 +110,9 @@ class Plot:
         self.stops: dict[str, list[Any]] = {}
         self.run = ""
         """The run's time axis: first and last pixel, seconds, and the height of the axis."""
-        for row, mine in enumerate(rows):
-            x = begin
-            for target, text in mine:
+        for row, row_entries in enumerate(rows):
+            x = start
+            for target, text in row_entries:
                 self.text(x, 14 + LEGEND_PITCH * row, text, f"dl {colour_class(target, 't')} n{target}")
                 x += _width(text)
 
@@ -185,9 +185,9 @@ class Plot:
         if label:
             self.text(self.x1, self.y0 + 35, label, "lab", "end")
 
-    def time_axis(self, scale: PixelScale, most: int) -> None:
-        """Draw an axis of seconds from 0, with at most `most` steps between round instants."""
-        step = time_step(scale.high, most)
+    def time_axis(self, scale: PixelScale, max_steps: int) -> None:
+        """Draw an axis of seconds from 0, with at most `max_steps` steps between round instants."""
+        step = time_step(scale.high, max_steps)
         self.x_axis(scale, even_ticks(scale.high, step), lambda s: instant(s, step))
 
     def run_axis(self, scale: PixelScale) -> None:
@@ -196,23 +196,23 @@ class Plot:
             self.time_axis(scale, 10)
         self.run = f"{scale.start:g} {scale.end:g} {scale.high:g} {self.y0:g}"
 
-    def count_axis(self, most: float) -> PixelScale:
+    def count_axis(self, largest: float) -> PixelScale:
         """Draw an axis of integers from 0 to at least 1; return its scale."""
-        top = max(1.0, most)
+        top = max(1.0, largest)
         scale = PixelScale(identity, 0.0, top * 1.05, self.y0, self.y1)
         self.y_axis(scale, [tick for tick in linear_ticks(0.0, top, 2) if tick == int(tick)], count)
         return scale
 
     def read_lines(
-        self, places: Sequence[tuple[Stop, float, str]], lines: Sequence[tuple[str, Mapping[Stop, str]]]
+        self, stops: Sequence[tuple[Stop, float, str]], lines: Sequence[tuple[str, Mapping[Stop, str]]]
     ) -> None:
-        """Add a stop at each (place, x, name) with the name, and the label and text of each line at this place."""
-        named = [(label.replace(" · ", ", "), texts) for label, texts in lines]  # a dot separates the cells of a row
+        """Add a stop for each (key, x, name). Its row: the name, then the label and text of each line with this key."""
+        labelled = [(label.replace(" · ", ", "), texts) for label, texts in lines]  # a dot separates the cells of a row
         rows = [
-            " · ".join([name, *(f"{label} {texts[place]}" for label, texts in named if place in texts)])
-            for place, _, name in places
+            " · ".join([name, *(f"{label} {texts[key]}" for label, texts in labelled if key in texts)])
+            for key, _, name in stops
         ]
-        self.readout([x for _, x, _ in places], rows)
+        self.readout([x for _, x, _ in stops], rows)
 
     def readout(self, xs: Sequence[float], rows: Sequence[str]) -> None:
         """Set the stops of the crosshair: their positions, and the texts that are shown and spoken there."""
@@ -268,7 +268,7 @@ def _outline(x: float, y: float, shape: str, r: float) -> str:
 
 
 def plot_figure(plot: Plot, caption: Inline = "", **more: Any) -> Figure:
-    """Return a figure with the texts of the plot's readout, unless `more` has other rows."""
+    """Return a figure with the plot and the texts of its readout. `more`: further fields; its `stops` replace them."""
     stops = [text.split(" · ") for text in plot.stops.get("t", ())]
     return Figure(Markup(plot.svg()), caption, **{"stops": stops, **more})
 

@@ -34,8 +34,8 @@ def render_page(page: b.Page, width: int = 100, colour: bool = False) -> str:
     opening = [b.Paragraph(page.headline, "bold"), *(block for block in page.lead if block not in notes)]
     briefs = [block for section in page.sections for block in section.brief]
     body = [*(page.answer or ()), *briefs, *notes]
-    parts = (list(part) for _, part in groupby(body, key=lambda block: isinstance(block, b.Table) and id(block)))
-    text = render_lines((opening, *parts, page.next), width, colour)  # a table is a separate part
+    groups = (list(group) for _, group in groupby(body, key=lambda block: isinstance(block, b.Table) and id(block)))
+    text = render_lines((opening, *groups, page.next), width, colour)  # a table is a separate group
     return "".join(f"{line}\n" for line in _badges(page, width, colour)).replace(NBSP, " ") + text
 
 
@@ -45,9 +45,9 @@ def essentials(page: b.Page) -> str:
     return " · ".join(filter(None, (*badges, page.notes))).replace(NBSP, " ")
 
 
-def render_lines(parts: Iterable[Iterable[b.Block]], width: int = 100, colour: bool = False) -> str:
-    """Return the text with a blank line between parts; empty parts are left out."""
-    texts = ("\n".join(line for block in part for line in _lines(block, width, colour)) for part in parts)
+def render_lines(groups: Iterable[Iterable[b.Block]], width: int = 100, colour: bool = False) -> str:
+    """Return the text of groups of blocks, with a blank line between groups; empty groups are left out."""
+    texts = ("\n".join(line for block in group for line in _lines(block, width, colour)) for group in groups)
     return "\n\n".join(filter(None, texts)).replace(NBSP, " ") + "\n"
 
 
@@ -83,7 +83,7 @@ def _lines(block: b.Block, width: int, colour: bool) -> Iterable[str]:
 
 
 def _badges(page: b.Page, width: int, colour: bool) -> list[str]:
-    """Return the text next to the badges, and the badges at the end of the line, or below it without room."""
+    """Return the notes of a page with its badges, at the end of the line or, without room, below it."""
     words = [f"{badge.marker} {badge.text}" for badge in page.badges]
     badges = BETWEEN_BADGES.join(
         coloured(word, own.style, colour) for word, own in zip(words, page.badges, strict=True)
@@ -94,10 +94,10 @@ def _badges(page: b.Page, width: int, colour: bool) -> list[str]:
 
 
 def _both(cell: b.Cell) -> tuple[str, str]:
-    """Return the text of a cell with the text below it, and without."""
-    mark = f"{marker_char(cell.target)} " if cell.marked and cell.target is not None else ""
+    """Return the text of a cell twice: with the text below it, and without."""
+    marker = f"{marker_char(cell.target)} " if cell.marked and cell.target is not None else ""
     below = _text(cell.below if cell.brief is None else cell.brief).replace(" – ", "–")
-    text = mark + _text(cell.text)
+    text = marker + _text(cell.text)
     return f"{text} ({below})" if below else text, text
 
 
@@ -108,9 +108,9 @@ def _text(inline: b.Inline) -> str:
     return "".join(map(_text, inline)) if type(inline) is tuple else _text(inline[0])
 
 
-def _wrapped(text: str, width: int, most: int | None = None) -> list[str]:
+def _wrapped(text: str, width: int, max_lines: int | None = None) -> list[str]:
     """Return lines of complete words; a no-break space keeps a number and its unit together."""
-    return textwrap.wrap(text, max(MIN_WIDTH, width), break_on_hyphens=False, max_lines=most, placeholder="…")
+    return textwrap.wrap(text, max(MIN_WIDTH, width), break_on_hyphens=False, max_lines=max_lines, placeholder="…")
 
 
 def _fact(block: b.Fact, width: int, colour: bool) -> Iterable[str]:
@@ -121,9 +121,9 @@ def _fact(block: b.Fact, width: int, colour: bool) -> Iterable[str]:
         yield coloured(name, block.style, colour)
         name = ""
     texts = map(_text, block.texts)
-    kept = [text.replace(" ", NBSP) if len(text) <= min(MAX_KEPT_COLUMNS, room) else text for text in texts]
-    for place, line in enumerate(_wrapped(" · ".join(kept), room, block.max_lines)):
-        yield coloured(f"{'' if place else name:<{indent}}{line}", block.style, colour)
+    unbroken = [text.replace(" ", NBSP) if len(text) <= min(MAX_KEPT_COLUMNS, room) else text for text in texts]
+    for index, line in enumerate(_wrapped(" · ".join(unbroken), room, block.max_lines)):
+        yield coloured(f"{'' if index else name:<{indent}}{line}", block.style, colour)
 
 
 def _table(table: b.Table, width: int, colour: bool) -> Iterable[str]:
@@ -135,24 +135,26 @@ def _table(table: b.Table, width: int, colour: bool) -> Iterable[str]:
     lines = [[_both(cell) for cell in row.cells] for row in rows]
     full = [line for line in lines if len(line) > 1]
     layout, sizes = _fitting(table.columns, full, width)
-    least = table.columns[0].min_width
-    firsts = _split_columns([line[0][0] for line in full], sizes[0], least // 2) if least and 0 in layout else {}
+    min_width = table.columns[0].min_width
+    firsts = (
+        _split_columns([line[0][0] for line in full], sizes[0], min_width // 2) if min_width and 0 in layout else {}
+    )
     for row, line in zip(rows, lines, strict=True):
         if len(line) == 1:
             yield from (coloured(text, "soft", colour) for text in _wrapped(line[0][1], width) or [""])
             continue
         styles = [cell.style if cell.target is None else colour_class(cell.target, "t") for cell in row.cells]
-        texts = {0: line[0][0]} | {place: line[place][short] for place, short in layout.items()}
+        texts = {0: line[0][0]} | {index: line[index][short] for index, short in layout.items()}
         texts[0] = firsts.get(texts[0], texts[0])
         if len(texts[0]) > sizes.get(0, 0):
             yield coloured(f"  {excerpt(texts[0].rstrip(), width - 2)}", styles[0], colour)
             texts[0] = styles[0] = ""
         padded = {
-            place: texts[place].ljust(size) if table.columns[place].left or not place else texts[place].rjust(size)
-            for place, size in sizes.items()
+            index: texts[index].ljust(size) if table.columns[index].left or not index else texts[index].rjust(size)
+            for index, size in sizes.items()
         }
         padded[max(padded)] = padded[max(padded)].rstrip()
-        cells = (" " * GAP).join(coloured(text, styles[place], colour) for place, text in padded.items())
+        cells = (" " * GAP).join(coloured(text, styles[index], colour) for index, text in padded.items())
         yield coloured(f"  {cells}".rstrip(), row.style, colour)
         for block in row.more:
             if isinstance(block, b.Paragraph):
@@ -160,14 +162,14 @@ def _table(table: b.Table, width: int, colour: bool) -> Iterable[str]:
 
 
 def _layouts(columns: Sequence[b.Column]) -> Iterable[dict[int, bool]]:
-    """Yield layouts: the positions of the shown columns, and whether they lose the text below their cells."""
-    layout = {place: False for place, column in enumerate(columns) if not column.plotted}
+    """Yield layouts, the widest first: for each shown column, whether it loses the text below its cells."""
+    layout = {index: False for index, column in enumerate(columns) if not column.plotted}
     yield layout
     for step in range(1, 1 + max(max(column.shorten, column.leave_out) for column in columns)):
         layout = {
-            place: short or columns[place].shorten == step
-            for place, short in layout.items()
-            if columns[place].leave_out != step
+            index: short or columns[index].shorten == step
+            for index, short in layout.items()
+            if columns[index].leave_out != step
         }
         yield layout
 
@@ -178,7 +180,7 @@ def _fitting(
     """Return the layout to show, and the width of each column."""
     layout, sizes = dict[int, bool](), dict[int, int]()
     for layout in _layouts(columns):
-        sizes = {place: max(len(row[place][short]) for row in rows) for place, short in layout.items()}
+        sizes = {index: max(len(row[index][short]) for row in rows) for index, short in layout.items()}
         if 0 in layout and not columns[0].min_width:
             sizes[0] = max((len(row[0][0]) for row in rows if len(row[0][0]) <= MAX_FIRST_WIDTH), default=0)
         over = 2 + sum(size + GAP for size in sizes.values()) - GAP - width
@@ -191,16 +193,16 @@ def _fitting(
 
 
 def truncate(text: str, room: int, ending: int) -> str:
-    """Return the text without its middle. `ending`: the number of letters to keep at its end."""
-    begin = room - ending - 1
-    return text if len(text) <= room else f"{text[:begin]}…{text[len(text) - room + begin + 1 :]}"
+    """Return the text, without its middle if it exceeds `room`. `ending`: the number of letters to keep at its end."""
+    head_length = room - ending - 1
+    return text if len(text) <= room else f"{text[:head_length]}…{text[len(text) - room + head_length + 1 :]}"
 
 
 def _split_columns(texts: Sequence[str], room: int, ending: int) -> dict[str, str]:
     """Return each text shortened to `room` letters, so that all stay different; {} if that is impossible."""
-    whole = set(texts)
+    unique = set(texts)
     for end in (ending, *range(room)):
-        shown = {text: truncate(text, room, end) for text in whole}
-        if len(set(shown.values())) == len(whole):
-            return shown
+        shortened = {text: truncate(text, room, end) for text in unique}
+        if len(set(shortened.values())) == len(unique):
+            return shortened
     return {}

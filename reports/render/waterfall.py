@@ -18,7 +18,7 @@ from reports.render.terminal import coloured, truncate
 Direction = Literal["→", "←", "♪", "·"]
 """Sent, received, played to the caller; or an entry that is not a message."""
 
-NAME_LEAST, BARS_LEAST = 20, 14
+MIN_NAME_WIDTH, MIN_BARS_WIDTH = 20, 14
 LABEL_GAP = "   "
 WHOLE_MS = 1_000.0
 """The displayed time span from which on offsets are whole milliseconds."""
@@ -46,25 +46,25 @@ class WaterfallRow:
     def label(self) -> str:
         """The name with counts, such as `audio delta × 11, 4,800–28,800 B`."""
         times = f"{self.name} × {count(self.count)}" if self.count > 1 else self.name
-        least = "" if self.smallest == self.largest else f"{count(self.smallest)}–"
-        return f"{times}, {least}{count(self.largest)} B" if self.largest else times
+        lower = "" if self.smallest == self.largest else f"{count(self.smallest)}–"
+        return f"{times}, {lower}{count(self.largest)} B" if self.largest else times
 
 
-def message(at_ms: float, way: Direction, name: str, audio_bytes: int = 0, style: str = "") -> WaterfallRow:
+def message(at_ms: float, direction: Direction, name: str, audio_bytes: int = 0, style: str = "") -> WaterfallRow:
     """Return the row of a single message."""
-    return WaterfallRow(at_ms, way, name, at_ms, smallest=audio_bytes, largest=audio_bytes, style=style)
+    return WaterfallRow(at_ms, direction, name, at_ms, smallest=audio_bytes, largest=audio_bytes, style=style)
 
 
 def folded(rows: Iterable[tuple[object, WaterfallRow]]) -> list[WaterfallRow]:
-    """Return the rows with those of one key merged at the position of the first; a key of None is not merged."""
+    """Return the rows; rows with one key are merged at the position of the first. Rows with the key None are not."""
     gathered: dict[object, WaterfallRow] = {}
     for number, (key, row) in enumerate(rows):
-        place = ("alone", number) if key is None else key
-        if (first := gathered.get(place)) is not None:
+        merge_key = ("alone", number) if key is None else key
+        if (first := gathered.get(merge_key)) is not None:
             smallest, largest = min(first.smallest, row.smallest), max(first.largest, row.largest)
             both = first.count + row.count
             row = replace(first, until_ms=row.until_ms, count=both, smallest=smallest, largest=largest)
-        gathered[place] = row
+        gathered[merge_key] = row
     return list(gathered.values())
 
 
@@ -73,18 +73,20 @@ def waterfall(rows: Sequence[WaterfallRow], width: int, *, colour: bool = False)
     if not rows:
         return []
     rows = sorted(rows, key=lambda row: row.at_ms)
-    begin = min(0.0, rows[0].at_ms)
+    start = min(0.0, rows[0].at_ms)
     end = max(0.0, *(row.until_ms for row in rows))
     offsets: list[str] = []
     for row in rows:
-        text = f"{row.at_ms:+,.0f}" if (end - begin >= WHOLE_MS) else f"{row.at_ms:+,.1f}"
+        text = f"{row.at_ms:+,.0f}" if (end - start >= WHOLE_MS) else f"{row.at_ms:+,.1f}"
         offsets.append(text.lstrip("+-") if float(text.replace(",", "")) == 0 else text.replace("-", "−"))
     left = max(map(len, offsets)) + len("  ← ")
-    names = min(max(len(row.label) for row in rows), max(NAME_LEAST, width - left - len(LABEL_GAP) - BARS_LEAST))
+    names = min(
+        max(len(row.label) for row in rows), max(MIN_NAME_WIDTH, width - left - len(LABEL_GAP) - MIN_BARS_WIDTH)
+    )
     columns = max(1, width - left - names - len(LABEL_GAP))
 
     def column(ms: float) -> int:
-        share = (ms - begin) / (end - begin) if end > begin else 0.0
+        share = (ms - start) / (end - start) if end > start else 0.0
         return round(min(max(share, 0.0), 1.0) * (columns - 1))
 
     lines = []

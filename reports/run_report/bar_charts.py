@@ -1,4 +1,4 @@
-"""Plots of steps, intervals in the results table, segments, and histograms: frame → Plot, without computing."""
+"""Plots of steps, intervals in the results table, segments, and histograms. They compute no values."""
 
 from __future__ import annotations
 
@@ -26,16 +26,18 @@ ARROW = 4
 def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], metric: str) -> Plot:
     """Plot p50 (filled) and p95 (open) of each step and target; an unbounded interval ends in an arrow."""
     rows = rows[:MAX_STEPS]
-    targets = {colour: figures.target for _, group in rows for colour, figures in group}
+    targets = {colour: row_summary.target for _, group in rows for colour, row_summary in group}
     pitch = 16 + 18 * max(1, len(targets))
     left = int(min(300, max(100, 20 + 7.9 * max(len(step) for step, _ in rows))))  # room for the names, within limits
     height, legend = len(rows) * pitch + 50, sorted(targets.items()) if len(targets) > 1 else ()
     title = f"{metric} by step"
     desc = "For each step of the script the median and the 95th percentile with 95 % intervals."
     plot = Plot(WIDE, height, legend, left=left, right=24, bottom=40, title=title, desc=desc)
-    shown = [e for _, group in rows for _, figures in group for e in _published(figures.p50, figures.p95)]
-    drawn = [end for e in shown for end in (e.reported_value, e.low, e.high) if math.isfinite(end)]
-    low, high = log_range(drawn or [f.high for _, group in rows for _, f in group])
+    estimates = [
+        e for _, group in rows for _, row_summary in group for e in _published(row_summary.p50, row_summary.p95)
+    ]
+    interval_ends = [end for e in estimates for end in (e.reported_value, e.low, e.high) if math.isfinite(end)]
+    low, high = log_range(interval_ends or [f.high for _, group in rows for _, f in group])
     x = log_scale(low, high, plot.x0, plot.x1)
     plot.x_axis(x, log_ticks(low, high, 5), ms, metric, grid=True)
     for row, (step, group) in enumerate(rows):
@@ -43,9 +45,9 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], m
         plot.text(plot.x0 - 10, middle + 4, excerpt(step, int((left - 12) / 7.9)), "rowlab", "end")
         if row:
             plot.line(0, middle - pitch / 2, plot.x1, middle - pitch / 2, "grid")
-        for place, (colour, figures) in enumerate(group):
+        for index, (colour, row_summary) in enumerate(group):
             with plot.of(colour):
-                _step(plot, figures, colour, x, middle + 18 * (place - (len(group) - 1) / 2), step)
+                _step(plot, row_summary, colour, x, middle + 18 * (index - (len(group) - 1) / 2), step)
     plot.text(0, plot.y0 + 35, "filled p50, open p95", "lab")
     return plot
 
@@ -55,17 +57,22 @@ def _published(*quantiles: QuantileEstimate) -> list[QuantileEstimate]:
     return [estimate for estimate in quantiles if estimate.has_interval]
 
 
-def _step(plot: Plot, figures: MetricSummary, colour: int, x: PixelScale, y: float, step: str) -> None:
-    shown = _published(figures.p50, figures.p95)
-    for estimate in shown:
+def _step(plot: Plot, row_summary: MetricSummary, colour: int, x: PixelScale, y: float, step: str) -> None:
+    estimates = _published(row_summary.p50, row_summary.p95)
+    for estimate in estimates:
         _interval(plot, estimate, x, y, colour)
-    for estimate in shown:
-        told = f"{open_end_sign(estimate)}{ms(estimate.reported_value)}"
-        tip = f"{figures.target}, {step}, p{estimate.p * 100:g}: {told}, {figures.n} turns"
+    for estimate in estimates:
+        value_text = f"{open_end_sign(estimate)}{ms(estimate.reported_value)}"
+        tip = f"{row_summary.target}, {step}, p{estimate.p * 100:g}: {value_text}, {row_summary.n} turns"
         _marker(plot, estimate, x, y, colour, 4.2, tip)
-    if not shown:
-        few = f"{figures.n} turn{'' if figures.n == 1 else 's'}: too few"
-        plot.text(plot.x0 + 6, y + 4, f"{figures.failed} of {figures.n} failed" if figures.failed else few, "tiny")
+    if not estimates:
+        too_few = f"{row_summary.n} turn{'' if row_summary.n == 1 else 's'}: too few"
+        plot.text(
+            plot.x0 + 6,
+            y + 4,
+            f"{row_summary.failed} of {row_summary.n} failed" if row_summary.failed else too_few,
+            "tiny",
+        )
 
 
 def _marker(
@@ -79,15 +86,15 @@ def _interval(plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, c
     """Draw an interval from end to end, with an arrow at the edge for an unbounded end."""
     low, high, cls = x.clip(estimate.low), x.clip(estimate.high), f"whisker {colour_class(colour)}"
     plot.line(low, y, high, y, cls)
-    for end, at, way in ((estimate.low, low, 1), (estimate.high, high, -1)):
+    for end, at, sign in ((estimate.low, low, 1), (estimate.high, high, -1)):
         if math.isinf(end):
-            plot.path([(at + way * ARROW, y - ARROW), (at, y), (at + way * ARROW, y + ARROW)], cls)
+            plot.path([(at + sign * ARROW, y - ARROW), (at, y), (at + sign * ARROW, y + ARROW)], cls)
 
 
-def interval_scale(figures: Sequence[MetricSummary]) -> tuple[float, float]:
+def interval_scale(summaries: Sequence[MetricSummary]) -> tuple[float, float]:
     """Return the ends of one scale for the intervals of all targets."""
-    shown = [e for f in figures for e in f.quantiles if e.has_interval and e.p != 0.9]
-    return log_range(end for e in shown for end in (e.low, e.reported_value, e.high))
+    estimates = [e for f in summaries for e in f.quantiles if e.has_interval and e.p != 0.9]
+    return log_range(end for e in estimates for end in (e.low, e.reported_value, e.high))
 
 
 def interval_axis(ends: tuple[float, float]) -> str:
@@ -99,19 +106,19 @@ def interval_axis(ends: tuple[float, float]) -> str:
     return f'<svg class="intervals" {size} aria-hidden="true">{ticks}</svg>'
 
 
-def interval_plot(figures: MetricSummary, colour: int, ends: tuple[float, float]) -> str:
+def interval_plot(row_summary: MetricSummary, colour: int, ends: tuple[float, float]) -> str:
     """Return the intervals of p50, p95, and p99 on a common scale, for a cell of the table."""
-    title = f"Intervals of p50, p95, p99 of {figures.target}"
+    title = f"Intervals of p50, p95, p99 of {row_summary.target}"
     plot = Plot(INTERVALS, 30, left=14, right=14, top=2, bottom=2, title=title)
     x = log_scale(*ends, plot.x0, plot.x1)
     for tick in log_ticks(*ends, 3):
         plot.line(x(tick), 2, x(tick), 28, "grid")
-    shown = [figures.at(p) for p in (0.5, 0.95, 0.99)]
-    for estimate in shown:
+    estimates = [row_summary.at(p) for p in (0.5, 0.95, 0.99)]
+    for estimate in estimates:
         if estimate.has_interval:
             _interval(plot, estimate, x, 15, colour)
             _marker(plot, estimate, x, 15, colour, 4)
-    if any(estimate.status == "in_failures" for estimate in shown):
+    if any(estimate.status == "in_failures" for estimate in estimates):
         plot.path([(x(ends[1]) + 2, 10), (x(ends[1]) + 8, 15), (x(ends[1]) + 2, 20)], f"whisker {colour_class(colour)}")
     return plot.svg("intervals")
 
@@ -145,14 +152,14 @@ def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
             plot.rect(at, 2 + SWATCH * line, 10, 10, f"g{shade}")
             plot.text(at + 13, 11 + SWATCH * line, name, "lab")
             at += _width(name)
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         with plot.of(targets.index(row.target)):
-            _bar(plot, row, plot.y1 + 20 + place * PITCH, targets.index(row.target), x)
+            _bar(plot, row, plot.y1 + 20 + index * PITCH, targets.index(row.target), x)
     return plot
 
 
 def names_of(rows: Sequence[Breakdown]) -> list[str]:
-    """Return the titles of all segments by their ends; of two that end together, the longer first."""
+    """Return the titles of all segments by the instant that ends each; of two with one end, the longer is first."""
     ends = {segment_title(segment): (segment.end, segment.begin) for row in rows for segment in row.segments}
     return sorted(ends, key=lambda name: [VAD_SEGMENTS.index(instant) for instant in ends[name]])
 
@@ -169,19 +176,19 @@ def _width(name: str) -> float:
 def _bar(plot: Plot, row: Breakdown, y: float, colour: int, x: PixelScale) -> None:
     label = f"{excerpt(row.target, 40)}, {excerpt(breakdown_title(row), 80)}: {plural(row.turns, 'turn')}"
     plot.text(plot.x0, y - 5, f"{marker_char(colour)} {label}", f"rowlab {colour_class(colour, 't')}")
-    right, left, whole = 0.0, 0.0, sum(segment.mean_ms for segment in row.segments)
+    right, left, total = 0.0, 0.0, sum(segment.mean_ms for segment in row.segments)
     for segment in row.segments:
         shade, name, value = SHADES[segment.end], segment_title(segment), segment.mean_ms
-        begin = right if value > 0 else left + value
+        start = right if value > 0 else left + value
         right, left = right + max(value, 0.0), left + min(value, 0.0)
-        width = x(begin + abs(value)) - x(begin)
+        width = x(start + abs(value)) - x(start)
         if value:
-            plot.rect(x(begin), y, max(width - 1, 0.8), BAR, f"g{shade}", f"{name}: {ms(value)}")
+            plot.rect(x(start), y, max(width - 1, 0.8), BAR, f"g{shade}", f"{name}: {ms(value)}")
         if width > 34:
-            plot.text(x(begin) + width / 2, y + 13, format_number(value), f"in{shade}", "middle")
+            plot.text(x(start) + width / 2, y + 13, format_number(value), f"in{shade}", "middle")
     if left < 0:
-        plot.line(x(whole), y - 3, x(whole), y + BAR + 3, "zero")
-    plot.text(x(right) + 5, y + 13, ms(whole), "dl")
+        plot.line(x(total), y - 3, x(total), y + BAR + 3, "zero")
+    plot.text(x(right) + 5, y + 13, ms(total), "dl")
 
 
 FAILED, GAP = 56, 16
@@ -192,52 +199,56 @@ NAMED = 2
 """The maximum number of targets with marked percentiles in the plot."""
 
 
-def histogram(found: Histogram, metric: str) -> Plot:
+def histogram(frame: Histogram, metric: str) -> Plot:
     """Plot the share of turns in each bin: bars for one target, outlines for several; failed turns beyond the axis."""
-    targets, alone = found.targets, len(found.targets) == 1
-    failing = any(one.failed for one in targets)
-    marked = [one for one in targets if len(targets) <= NAMED and _published(*one.quantiles)]
-    named = [] if alone else [(one.colour, excerpt(one.target)) for one in targets]
+    targets, is_single = frame.targets, len(frame.targets) == 1
+    failing = any(target.failed for target in targets)
+    marked = [target for target in targets if len(targets) <= NAMED and _published(*target.quantiles)]
+    named = [] if is_single else [(target.colour, excerpt(target.target)) for target in targets]
     right, rows = 24 + (FAILED + GAP if failing else 0), 14 * len(marked)
     title = f"Histogram of {metric}"
     spoken = []
-    for one in targets:
-        told = [f"p{e.p * 100:g} {open_end_sign(e)}{ms(e.reported_value)}" for e in _published(*one.quantiles)]
-        spoken.append(", ".join([f"{one.target}: {count(one.n)} turns", *told, f"{count(one.failed)} failed"]))
+    for target in targets:
+        quantile_texts = [
+            f"p{e.p * 100:g} {open_end_sign(e)}{ms(e.reported_value)}" for e in _published(*target.quantiles)
+        ]
+        spoken.append(
+            ", ".join([f"{target.target}: {count(target.n)} turns", *quantile_texts, f"{count(target.failed)} failed"])
+        )
     desc = f"Horizontal: latency, logarithmic. Vertical: share of turns. {'; '.join(spoken)}."
     plot = Plot(WIDE, 300 + rows, named, left=56, right=right, top=16 + rows, title=title, desc=desc)
-    x = log_scale(float(found.edges[0]), float(found.edges[-1]), plot.x0, plot.x1)
-    top = max(max(float(one.shares.max()), one.failed / one.n) for one in targets)
+    x = log_scale(float(frame.edges[0]), float(frame.edges[-1]), plot.x0, plot.x1)
+    top = max(max(float(target.shares.max()), target.failed / target.n) for target in targets)
     y = PixelScale(identity, 0.0, top * 1.04, plot.y0, plot.y1)
     plot.y_axis(y, linear_ticks(0.0, top, 4), lambda share: percent(share, 1) if share else "0")
-    places = [x(float(edge)) for edge in found.edges]
-    for one in targets:
-        with plot.of(one.colour):
-            (_bars if alone else _outline)(plot, one, places, y)
+    edge_xs = [x(float(edge)) for edge in frame.edges]
+    for target in targets:
+        with plot.of(target.colour):
+            (_bars if is_single else _outline)(plot, target, edge_xs, y)
             if failing:
-                _failed(plot, one, targets, y)
+                _failed(plot, target, targets, y)
     plot.x_axis(x, log_ticks(x.low, x.high, 8), ms, "latency (log scale)")
     if failing:
         plot.line(plot.x1 + GAP, plot.y0, plot.x1 + GAP + FAILED, plot.y0, "axis")
         plot.text(plot.x1 + GAP + FAILED / 2, plot.y0 + 17, "failed", "tick", "middle")
     heights = [plot.y1 - 6.0 - 14 * row for row in range(len(marked))]
-    for one, height in zip(marked, heights, strict=True):  # all lines below all names
-        with plot.of(one.colour):
-            for estimate in _published(*one.quantiles):
+    for target, height in zip(marked, heights, strict=True):  # all lines below all names
+        with plot.of(target.colour):
+            for estimate in _published(*target.quantiles):
                 at = x.clip(estimate.reported_value)
-                plot.line(at, height + 3, at, plot.y0, f"curve thin {colour_class(one.colour)}")
-    for one, height in zip(marked, heights, strict=True):
-        with plot.of(one.colour):
-            _quantile_names(plot, one, x, height)
-    middles = [(left + right) / 2 for left, right in pairwise(places)]
-    names = [f"{ms(float(low))} to {ms(float(high))}" for low, high in pairwise(found.edges)]
+                plot.line(at, height + 3, at, plot.y0, f"curve thin {colour_class(target.colour)}")
+    for target, height in zip(marked, heights, strict=True):
+        with plot.of(target.colour):
+            _quantile_names(plot, target, x, height)
+    middles = [(left + right) / 2 for left, right in pairwise(edge_xs)]
+    names = [f"{ms(float(low))} to {ms(float(high))}" for low, high in pairwise(frame.edges)]
     stops = [(k, at, name) for k, (at, name) in enumerate(zip(middles, names, strict=True))]
     if failing:
         stops.append((len(middles), plot.x1 + GAP + FAILED / 2, "failed"))
     lines = []
-    for one in targets:
-        texts = {k: _share(number, one.n) for k, number in enumerate(one.counts.tolist()) if number}
-        lines.append((one.target, texts | ({len(middles): _share(one.failed, one.n)} if failing else {})))
+    for target in targets:
+        texts = {k: _share(number, target.n) for k, number in enumerate(target.counts.tolist()) if number}
+        lines.append((target.target, texts | ({len(middles): _share(target.failed, target.n)} if failing else {})))
     plot.read_lines(stops, lines)
     return plot
 
@@ -247,36 +258,38 @@ def _share(number: int, of: int) -> str:
     return f"{plural(number, 'turn')} ({percent(number, of)})"
 
 
-def _bars(plot: Plot, one: HistogramTarget, places: Sequence[float], y: PixelScale) -> None:
-    for (left, right), share in zip(pairwise(places), one.shares.tolist(), strict=True):
+def _bars(plot: Plot, target: HistogramTarget, edge_xs: Sequence[float], y: PixelScale) -> None:
+    for (left, right), share in zip(pairwise(edge_xs), target.shares.tolist(), strict=True):
         if share:
-            plot.rect(left, y(share), max(right - left - 1, 0.6), plot.y0 - y(share), f"bin {colour_class(one.colour)}")
+            plot.rect(
+                left, y(share), max(right - left - 1, 0.6), plot.y0 - y(share), f"bin {colour_class(target.colour)}"
+            )
 
 
-def _outline(plot: Plot, one: HistogramTarget, places: Sequence[float], y: PixelScale) -> None:
-    steps: list[Point] = [(places[0], plot.y0)]
-    for (left, right), share in zip(pairwise(places), one.shares.tolist(), strict=True):
+def _outline(plot: Plot, target: HistogramTarget, edge_xs: Sequence[float], y: PixelScale) -> None:
+    steps: list[Point] = [(edge_xs[0], plot.y0)]
+    for (left, right), share in zip(pairwise(edge_xs), target.shares.tolist(), strict=True):
         steps += [(left, y(share)), (right, y(share))]
-    steps.append((places[-1], plot.y0))
-    plot.path(steps, f"band {colour_class(one.colour)}", close=True)
-    plot.path(steps, curve_class(one.colour))
+    steps.append((edge_xs[-1], plot.y0))
+    plot.path(steps, f"band {colour_class(target.colour)}", close=True)
+    plot.path(steps, curve_class(target.colour))
 
 
-def _failed(plot: Plot, one: HistogramTarget, targets: Sequence[HistogramTarget], y: PixelScale) -> None:
-    width, share = FAILED / len(targets), one.failed / one.n
+def _failed(plot: Plot, target: HistogramTarget, targets: Sequence[HistogramTarget], y: PixelScale) -> None:
+    width, share = FAILED / len(targets), target.failed / target.n
     if share:
-        at = plot.x1 + GAP + width * targets.index(one)
-        tip = f"{one.target}: {_share(one.failed, one.n)} failed"
+        at = plot.x1 + GAP + width * targets.index(target)
+        tip = f"{target.target}: {_share(target.failed, target.n)} failed"
         plot.rect(at + 1, y(share), width - 2, plot.y0 - y(share), "failbar", tip)
 
 
-def _quantile_names(plot: Plot, one: HistogramTarget, x: PixelScale, height: float) -> None:
+def _quantile_names(plot: Plot, target: HistogramTarget, x: PixelScale, height: float) -> None:
     """Draw the names and values of p50 and p95 at their lines, moved so that they do not overlap."""
     last = plot.x0 - NAME
-    for estimate in _published(*one.quantiles):
+    for estimate in _published(*target.quantiles):
         at = x.clip(estimate.reported_value)
         text = f"p{estimate.p * 100:g} {open_end_sign(estimate)}{ms(estimate.reported_value)}"
         left = at > (plot.x0 + plot.x1) * 0.75
-        place = at if left else max(at, last + NAME)
-        plot.text(place, height, text, f"lab {colour_class(one.colour, 't')}", "end" if left else "start")
-        last = place
+        label_x = at if left else max(at, last + NAME)
+        plot.text(label_x, height, text, f"lab {colour_class(target.colour, 't')}", "end" if left else "start")
+        last = label_x

@@ -75,36 +75,36 @@ def segments(summary: Summary) -> b.Section | None:
     rows, bands = [row for row in summary.breakdowns if len(row.segments) > 1], summary.bands
     if not rows:
         return None
-    said = ", in ms, over good turns; their sum is its mean."
+    caption_text = ", in ms, over good turns; their sum is its mean."
     if any(segment.total_ns < 0 for row in rows for segment in row.segments):
-        said += " A negative segment, to the left: its events were received in another order."
-        said += " The line across such a bar marks the sum."
-    said += " Only the first bars are shown; the table has all." if len(rows) > bar_charts.MAX_ROWS else ""
-    every: list[b.Block] = [
+        caption_text += " A negative segment, to the left: its events were received in another order."
+        caption_text += " The line across such a bar marks the sum."
+    caption_text += " Only the first bars are shown; the table has all." if len(rows) > bar_charts.MAX_ROWS else ""
+    all_turns: list[b.Block] = [
         plot_figure(
-            bar_charts.segment_bars(rows, summary.targets), ("Mean segments of ", b.Term(VOICE_TO_VOICE), said)
+            bar_charts.segment_bars(rows, summary.targets), ("Mean segments of ", b.Term(VOICE_TO_VOICE), caption_text)
         ),
         _table(summary, rows),
     ]
     notes = [n for n in (settings.packetisation(summary.setup), cells.COMPARABLE) if n]
-    meant: list[b.Block] = [b.Paragraph(text, "") for text in (SEGMENTS_MEAN, *notes)]
-    shown = every
+    meanings: list[b.Block] = [b.Paragraph(text, "") for text in (SEGMENTS_MEAN, *notes)]
+    displayed = all_turns
     if bands:  # typical and slow turns, and each bar in numbers
         slow = " and around p95 (p93.5 to p96.5)" if any(band.p > 0.5 for band in bands) else ""
-        of = f" of the good turns around its median (p45 to p55){slow}; their sum is the mean of these turns."
-        drawn, caption = (
+        bands_text = f" of the good turns around its median (p45 to p55){slow}; their sum is the mean of these turns."
+        plot, caption = (
             bar_charts.segment_bars(bands, summary.targets),
-            ("Mean segments of ", b.Term(VOICE_TO_VOICE), of),
+            ("Mean segments of ", b.Term(VOICE_TO_VOICE), bands_text),
         )
-        around = plot_figure(drawn, caption, stops=(), numbers=[_table(summary, bands, "around")])
-        shown = [around, b.Details("All turns, step by step", every, style="gap")]
+        around = plot_figure(plot, caption, stops=(), numbers=[_table(summary, bands, "around")])
+        displayed = [around, b.Details("All turns, step by step", all_turns, style="gap")]
     blocks: list[b.Block] = [
-        *shown,
+        *displayed,
         *b.note(settings.contained(summary.setup)),
-        b.Details("What the segments mean", meant, style="note"),
+        b.Details("What the segments mean", meanings, style="note"),
     ]
-    alone = [row for row in rows if row.step == ALL and len(summary.targets) == 1][:BRIEF_ROWS]
-    brief = [block for row in alone for block in b.fact("breakdown", [cells.breakdown(row, summary)])]
+    overall = [row for row in rows if row.step == ALL and len(summary.targets) == 1][:BRIEF_ROWS]
+    brief = [block for row in overall for block in b.fact("breakdown", [cells.breakdown(row, summary)])]
     return b.Section("segments", "Latency breakdown", "Where does the latency come from?", blocks, brief=brief)
 
 
@@ -123,26 +123,30 @@ def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> b
 
 def playback(summary: Summary) -> b.Section | None:
     """Return the section on playback of replies and on turn detection; None if neither was measured."""
-    run, heard = summary.run, summary.samples[VOICE_TO_VOICE]
-    replies, callers, played = _rows(summary, REPLIES), _rows(summary, DETECTED), example_turns(run, heard)
-    panes = [("heard-all", "all steps", _timeline(played))] if played else []
-    for place, (step, mine) in enumerate(example_turns_of_steps(run, heard).items() if played else ()):
-        panes.append((f"heard-{place}", step, _timeline(mine)))
+    run, latencies = summary.run, summary.samples[VOICE_TO_VOICE]
+    replies, callers, examples = _rows(summary, REPLIES), _rows(summary, DETECTED), example_turns(run, latencies)
+    panes = [("heard-all", "all steps", _timeline(examples))] if examples else []
+    for index, (step, step_examples) in enumerate(example_turns_of_steps(run, latencies).items() if examples else ()):
+        panes.append((f"heard-{index}", step, _timeline(step_examples)))
     blocks: list[b.Block] = [b.Tabs(TIMELINE, panes)] if panes else []
     if replies or callers:
-        stalled = _each(
+        stalled = _texts_by_target(
             summary, {c.target: [cells.stalled_cell(c.stalled, c.replies)] for c in summary.counts if c.replies}
         )
-        gaps = [one for one in summary.events if one.metric == "delta_gap"]
+        gaps = [event_metric for event_metric in summary.events if event_metric.metric == "delta_gap"]
         blocks += b.line(f"{stalled}: the simulated player ran out of audio during the reply." if stalled else "")
         if replies:
-            blocks += [b.Details("Metrics of replies", [metrics(summary, replies, gaps)], open=not played, again=True)]
+            blocks += [
+                b.Details("Metrics of replies", [metrics(summary, replies, gaps)], open=not examples, again=True)
+            ]
         if callers:
-            wrong = _each(summary, {c.target: cells.detection(c) for c in summary.counts})
+            wrong = _texts_by_target(summary, {c.target: cells.detection(c) for c in summary.counts})
             vad = any(c.end_detected for c in summary.counts)
             right = "No turn was cut at a pause, and no end of speech was detected too early." if vad else ""
             blocks += [b.Heading("Turn detection"), b.Paragraph(f"{wrong}." if wrong else right)]
-            blocks += [b.Details("Metrics of turn detection", [metrics(summary, callers)], open=not played, again=True)]
+            blocks += [
+                b.Details("Metrics of turn detection", [metrics(summary, callers)], open=not examples, again=True)
+            ]
             blocks += b.note(settings.packetisation_note(summary.setup))
     named = len(summary.targets) > 1
     faults = [(counts.target, fault) for counts in summary.counts[:BRIEF_ROWS] for fault in cells.detection(counts)]
@@ -164,12 +168,12 @@ def interruptions(summary: Summary) -> b.Section | None:
 
 def interrupts(summary: Summary) -> bool:
     """Return whether the run is about interruptions: callers interrupted at least one turn in five."""
-    interrupted = sum(figures.planned for figures in _rows(summary, ("barge_in_yield",)))
+    interrupted = sum(row_summary.planned for row_summary in _rows(summary, ("barge_in_yield",)))
     return 5 * interrupted >= summary.outcomes.started > 0
 
 
 def functions(summary: Summary) -> b.Section | None:
-    """Return the section on function calls, on the service's side and on ours; None if there were none."""
+    """Return the section on function calls: the time of the service and of our own functions; None without calls."""
     if not _rows(summary, ("function_call_done",)):
         return None
     names = ("function_call_done", "function_execution", "function_answer_ttfa")
@@ -180,58 +184,62 @@ def functions(summary: Summary) -> b.Section | None:
 
 def _rows(summary: Summary, names: tuple[str, ...]) -> list[MetricSummary]:
     """Return the summaries of these metrics, in their order."""
-    shown = [f for f in summary.metrics if f.step == ALL and f.metric in names]
-    return sorted(shown, key=lambda f: names.index(f.metric))
+    rows = [f for f in summary.metrics if f.step == ALL and f.metric in names]
+    return sorted(rows, key=lambda f: names.index(f.metric))
 
 
-def _each(summary: Summary, said: dict[str, list[str]]) -> str:
+def _texts_by_target(summary: Summary, texts_of_target: dict[str, list[str]]) -> str:
     """Return the texts by target, such as `direct: 3 of 40 replies stalled (7.5 %); gateway: …`."""
     named = len(summary.targets) > 1
-    parts = [f"{target}: {', '.join(words)}" if named else ", ".join(words) for target, words in said.items() if words]
+    parts = [
+        f"{target}: {', '.join(words)}" if named else ", ".join(words)
+        for target, words in texts_of_target.items()
+        if words
+    ]
     return "; ".join(parts)
 
 
-def _timeline(played: Sequence[ExampleTurn]) -> b.Figure:
-    said = [LANES, *([END_DETECTED] if speech_timeline.has_triangles(played) else [])]
-    if any(talk.asked_on_s > talk.called_s for talk in played):
-        said.append("Dark amber: our own functions run.")
-    if any(talk.stall_s for talk in played):
-        unplaced = UNPLACED if any(talk.stall_s and not talk.heard for talk in played) else ""
-        said.append(f"Hatched red: the player ran out of audio, a gap for the caller{unplaced}.")
-    if speech_timeline.breaks(played):
+def _timeline(examples: Sequence[ExampleTurn]) -> b.Figure:
+    sentences = [LANES, *([END_DETECTED] if speech_timeline.has_triangles(examples) else [])]
+    if any(example.asked_on_s > example.called_s for example in examples):
+        sentences.append("Dark amber: our own functions run.")
+    if any(example.stall_s for example in examples):
+        unplaced = UNPLACED if any(example.stall_s and not example.heard for example in examples) else ""
+        sentences.append(f"Hatched red: the player ran out of audio, a gap for the caller{unplaced}.")
+    if speech_timeline.breaks(examples):
         ends = f"The axis ends at {speech_timeline.MAX_TIMELINE_S:g} s"
-        said.append(f"{ends}: a bar with two strokes continues to the time next to it.")
-    logs = [(f" {cells.example_name(talk)} ", _log(talk.event_log)) for talk in played if talk.event_log]
-    named = [(" Event logs:" if not place else ",", *log) for place, log in enumerate(logs)]
-    below = [b.ReadingGuide((" ".join(said), *named, "." if logs else ""))]
-    stops = [speech_timeline.turn_numbers(talk) for talk in played]
-    return plot_figure(speech_timeline.speech(played), stops=stops, below=below)
+        sentences.append(f"{ends}: a bar with two strokes continues to the time next to it.")
+    logs = [(f" {cells.example_name(example)} ", _log(example.event_log)) for example in examples if example.event_log]
+    named = [(" Event logs:" if not index else ",", *log) for index, log in enumerate(logs)]
+    below = [b.ReadingGuide((" ".join(sentences), *named, "." if logs else ""))]
+    stops = [speech_timeline.turn_numbers(example) for example in examples]
+    return plot_figure(speech_timeline.speech(examples), stops=stops, below=below)
 
 
 def along_session(summary: Summary) -> b.Section | None:
     """Return the section on latency by turn number and session age; None if sessions are too short for both."""
-    shown = _plottable(summary, "turn", "age")
-    if not shown:
+    frames = _plottable(summary, "turn", "age")
+    if not frames:
         return None
     banded = " with its 95 % interval" if len(summary.targets) <= COLOURS else ""
-    tails = "; dashed: p95" if any(waits.tails for frame in shown for waits in frame) else ""
+    tails = "; dashed: p95" if any(latency.tails for frame in frames for latency in frame) else ""
     alike = f"{INSEPARABLE} " if same_grouping(summary.turns, summary.run.sessions) else ""
     by_step = "In a fixed script, the turn number also determines the step: compare with latency by step."
-    blocks = [*_lines(summary, shown), b.ReadingGuide(f"Solid: p50{banded}{tails}. {alike}{by_step}")]
+    blocks = [*_lines(summary, frames), b.ReadingGuide(f"Solid: p50{banded}{tails}. {alike}{by_step}")]
     return b.Section("along", "Latency by turn number and session age", "Does latency change along a session?", blocks)
 
 
 def context(summary: Summary) -> b.Section | None:
     """Return the section on latency by the conversation's tokens; None if conversations have similar lengths."""
-    long = {of[0].stratum for of in _plottable(summary, "context")}
-    drawn = [of for of in _plottable(summary, "turn", "context") if of[0].stratum in long]
-    if not drawn and not summary.slopes:
+    long = {frame[0].stratum for frame in _plottable(summary, "context")}
+    frames = [frame for frame in _plottable(summary, "turn", "context") if frame[0].stratum in long]
+    if not frames and not summary.slopes:
         return None
     rows = [*summary.slopes, *_rows(summary, ("cached_share",))]
     blocks = [
-        *_lines(summary, drawn),
+        *_lines(summary, frames),
         *b.line("; ".join(cells.slope_lines(summary))),
-        *([b.Details("Data table", [metrics(summary, rows)], open=not drawn, again=True)] if rows else []),
+        *([b.Details("Data table", [metrics(summary, rows)], open=not frames, again=True)] if rows else []),
         *b.note(CONTEXT),
     ]
     question, brief = "How does latency grow with the conversation?", b.fact("slope", cells.slope_lines(summary))
@@ -240,75 +248,84 @@ def context(summary: Summary) -> b.Section | None:
 
 def by_load(summary: Summary) -> b.Section | None:
     """Return the section on latency and failures by calls in progress; None if the load did not change."""
-    of = summary.latency_by("calls")
+    frames = summary.latency_by("calls")
     figures = []
-    for pools in of:
-        read = BY_LOAD.format(cells.metric_title(pools[0].metric, pools[0].stratum))
-        numbers = groups.latency_blocks(pools, summary.targets)
-        figures.append(plot_figure(charts.latency_lines(pools, WIDE), read, stops=(), numbers=numbers))
+    for frame in frames:
+        read = BY_LOAD.format(cells.metric_title(frame[0].metric, frame[0].stratum))
+        numbers = groups.latency_blocks(frame, summary.targets)
+        figures.append(plot_figure(charts.latency_lines(frame, WIDE), read, stops=(), numbers=numbers))
     blocks: list[b.Block] = [*figures, *b.note(TOGETHER)]
     question, brief = "Does latency depend on the load?", groups.compared_blocks(summary, "calls")
     return b.Section("load", "Latency by concurrency", question, blocks, brief=brief) if figures else None
 
 
 PLOTTED = ("turn", "age", "context", "calls", "host")
-"""The keys with their own section, which has a figure or more."""
+"""The keys of groups that have their own section with figures."""
 
 
 def by_others(summary: Summary) -> Iterable[b.Section]:
     """Yield a section with the groups of every other key, in a table for each stratum."""
-    for by in dict.fromkeys(waits.by for waits in summary.grouped_latency if waits.by not in PLOTTED):
-        blocks = [block for of in summary.latency_by(by) for block in groups.latency_blocks(of, summary.targets)]
-        named = groups.key_text(by)
-        question, brief = f"Does latency depend on the {named.head}?", groups.compared_blocks(summary, by)
-        yield b.Section(by, f"Latency by {named.head}", question, blocks, brief=brief)
+    for by in dict.fromkeys(latency.by for latency in summary.grouped_latency if latency.by not in PLOTTED):
+        blocks = [block for frame in summary.latency_by(by) for block in groups.latency_blocks(frame, summary.targets)]
+        key = groups.key_text(by)
+        question, brief = f"Does latency depend on the {key.head}?", groups.compared_blocks(summary, by)
+        yield b.Section(by, f"Latency by {key.head}", question, blocks, brief=brief)
 
 
 def _plottable(summary: Summary, *keys: str) -> list[list[GroupedLatency]]:
     """Return the latencies of each key and stratum in which a target has a median for two groups or more."""
-    every = (of for key in keys for of in summary.latency_by(key))
-    return [of for of in every if any(len(waits.published) > 1 for waits in of)]
+    frames = (frame for key in keys for frame in summary.latency_by(key))
+    return [frame for frame in frames if any(len(latency.published) > 1 for latency in frame)]
 
 
 def _lines(summary: Summary, frames: Sequence[Sequence[GroupedLatency]]) -> list[b.Block]:
     """Return a heading and the figures, side by side, of each stratum."""
     blocks: list[b.Block] = []
     for stratum in summary.turns.strata:
-        mine = [frame for frame in frames if frame[0].stratum == stratum]
-        width = HALF if len(mine) > 1 else WIDE
-        if mine:
+        stratum_frames = [frame for frame in frames if frame[0].stratum == stratum]
+        width = HALF if len(stratum_frames) > 1 else WIDE
+        if stratum_frames:
             blocks += [b.Heading(cells.metric_title(summary.mains[stratum], stratum))]
             blocks += [
-                b.SideBySide([plot_figure(charts.latency_lines(frame, width), _caption(frame)) for frame in mine])
+                b.SideBySide(
+                    [plot_figure(charts.latency_lines(frame, width), _caption(frame)) for frame in stratum_frames]
+                )
             ]
     return blocks
 
 
 def _caption(frame: Sequence[GroupedLatency]) -> b.Inline:
     """Return `By turn number. p50 of turn 10 against turn 1: direct −3 %, gateway +4 %.` with notes."""
-    moved, told = (
+    change_text, first_and_last = (
         "",
-        {waits.target: (waits.published[0], waits.published[-1]) for waits in frame if len(waits.published) > 1},
+        {
+            latency.target: (latency.published[0], latency.published[-1])
+            for latency in frame
+            if len(latency.published) > 1
+        },
     )
-    ends = {(first.bin, last.bin) for first, last in told.values()}
+    ends = {(first.bin, last.bin) for first, last in first_and_last.values()}
     if len(ends) == 1:
-        first, last = (place.name for place in next(iter(ends)))
+        first, last = (bin_.name for bin_ in next(iter(ends)))
         places = {"turn": f"turn {last} against turn {first}", "age": f"turns at {last} against {first}"}
         where = places.get(frame[0].by, f"turns of {last} tokens against {first}")
         named = len(frame) > 1
-        changes = [f"{f'{of} ' if named else ''}{change(b.p50.value / a.p50.value)}" for of, (a, b) in told.items()]
-        moved = f"p50 of {where}: {', '.join(changes)}."
+        changes = [
+            f"{f'{target} ' if named else ''}{change(late.p50.value / early.p50.value)}"
+            for target, (early, late) in first_and_last.items()
+        ]
+        change_text = f"p50 of {where}: {', '.join(changes)}."
     because = "; they become fewer, and only long sessions remain"
     thinned = f" Below the axis: turns{because if frame[0].by != 'context' else ''}."
-    shown = thinned if any(waits.thinned for waits in frame) else ""
-    unplaced = f" {said}" if (said := groups.ungrouped_text(frame)) else ""
-    return (b.Strong(f"{groups.key_text(frame[0].by).title}."), f" {moved}", shown, unplaced)
+    thinned_text = thinned if any(latency.thinned for latency in frame) else ""
+    unplaced = f" {ungrouped}" if (ungrouped := groups.ungrouped_text(frame)) else ""
+    return (b.Strong(f"{groups.key_text(frame[0].by).title}."), f" {change_text}", thinned_text, unplaced)
 
 
 def network(summary: Summary) -> b.Section | None:
     """Return the section on the network path to the service; None if the kernel reported no round trips."""
     rows = _rows(summary, NETWORK)
-    if not any(figures.metric == "network_rtt" for figures in rows):
+    if not any(row.metric == "network_rtt" for row in rows):
         return None
     resent: dict[str, list[str]] = {}
     for c in summary.counts:
@@ -316,20 +333,22 @@ def network(summary: Summary) -> b.Section | None:
             again = f"{plural(c.retransmits, 'TCP segment')} retransmitted in {count(c.turns_with_retransmits)} of"
             nothing = "nothing was retransmitted in"
             resent[c.target] = [f"{again if c.retransmits else nothing} {plural(c.turns_with_tcp_info, 'turn')}"]
-    sent = _each(summary, resent)
+    sent = _texts_by_target(summary, resent)
     sent = f"{sent}." if sent and len(summary.targets) > 1 else cells.as_sentence(sent)
     shares = []  # the shares of ttfa, from the p50 of both metrics
     for target in summary.targets:
-        of = [f for f in rows if f.target == target and f.at(0.5).has_interval]
-        both = ("network_rtt", "ttfa_minus_rtt")
-        rtt, rest = (next((f.at(0.5).reported_value for f in of if f.metric == name), 0.0) for name in both)
-        if rtt and rest:
+        target_rows = [f for f in rows if f.target == target and f.at(0.5).has_interval]
+        names = ("network_rtt", "ttfa_minus_rtt")
+        rtt, remainder = (
+            next((f.at(0.5).reported_value for f in target_rows if f.metric == name), 0.0) for name in names
+        )
+        if rtt and remainder:
             named = f" on {target}" if len(summary.targets) > 1 else ""
-            shares.append(f"{ms(rtt)}{named}, {percent(rtt, rtt + rest)} of ttfa")
+            shares.append(f"{ms(rtt)}{named}, {percent(rtt, rtt + remainder)} of ttfa")
     share = f"The p50 of network_rtt is {'; '.join(shares)}." if shares else ""
-    said = " ".join(filter(None, (share, remarks.round_trips(summary), sent)))
+    text = " ".join(filter(None, (share, remarks.round_trips(summary), sent)))
     blocks: list[b.Block] = [
-        b.Paragraph(said),
+        b.Paragraph(text),
         b.Details("Network metrics", [metrics(summary, rows)], open=True, again=True),
     ]
     return b.Section("network", "Network", "How much of the latency is the network?", blocks)
@@ -338,39 +357,39 @@ def network(summary: Summary) -> b.Section | None:
 def slowest(summary: Summary) -> b.Section | None:
     """Return the section on the slowest successful turns: a table for each stratum and metric, and for each step."""
     blocks: list[b.Block] = []
-    for place, (stratum, metric) in enumerate(dict.fromkeys((slow.stratum, slow.metric) for slow in summary.slowest)):
+    for index, (stratum, metric) in enumerate(dict.fromkeys((slow.stratum, slow.metric) for slow in summary.slowest)):
         strata = {slow.stratum for slow in summary.slowest if slow.metric == metric}
         of_turns = f" of {stratum.turns_text(strata)}" if len(strata) > 1 else ""
         before, after = (of_turns, "") if metric == VOICE_TO_VOICE else ("", f" {stratum.measured_from_text}")
         caption = (f"Good turns{before} by ", b.Term(metric), f"{after}.", "" if blocks else f" {BELOW_EACH}")
-        every, of_steps = (
+        of_run, of_steps = (
             [slow for slow in turns if (slow.stratum, slow.metric) == (stratum, metric)]
             for turns in (summary.slowest, summary.slowest_of_steps)
         )
         steps = [step for step in summary.turns.steps if any(slow.step == step for slow in of_steps)]
-        panes = [("all", "all steps", every)]  # then one for each step
+        panes = [("all", "all steps", of_run)]  # then one for each step
         for at, step in enumerate(steps if len(steps) > 1 else ()):
             panes.append((str(at), step, [slow for slow in of_steps if slow.step == step]))
         tables = ((name, title, _slow_table(summary, stratum, metric, rows)) for name, title, rows in panes)
-        figures = [(f"slow-{place}-{name}", title, b.Figure("", below=[shown])) for name, title, shown in tables]
+        figures = [(f"slow-{index}-{name}", title, b.Figure("", below=[table])) for name, title, table in tables]
         body = b.Tabs(caption, figures)
         blocks += [b.Details(f"The slowest by {metric}{before}{after}", [body])] if blocks else [body]
     return b.Section("slow", "Slowest turns", "Which turns were the slowest?", blocks) if blocks else None
 
 
 def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[SlowTurn]) -> b.Table:
-    targets, heard = len(summary.targets) > 1, metric == VOICE_TO_VOICE
+    targets, is_voice_to_voice = len(summary.targets) > 1, metric == VOICE_TO_VOICE
     network = any(not math.isnan(slow.network_rtt_ms) for slow in rows)
     heads: list[b.Head] = ["step, turn", *([b.Column("target", left=True)] if targets else []), metric]
-    heads += [f"ttfa {stratum.measured_from_text}"] if heard else []
+    heads += [f"ttfa {stratum.measured_from_text}"] if is_voice_to_voice else []
     heads += ["response created after", *(["network_rtt"] if network else []), "began"]
     lines: list[b.Row | b.Line] = []
     for slow in rows:
-        place = summary.targets.index(slow.target)
+        target_index = summary.targets.index(slow.target)
         resent = f"{count(slow.retransmits)} retransmitted" if slow.retransmits else ""
         parts: b.Line = [f"{slow.step}, {slow.turn}"]
         parts += [target_cell(summary, slow.target)] if targets else []
-        parts += [b.Strong(ms(slow.value_ms)), *([ms(slow.ttfa_ms)] if heard else []), ms(slow.created_ms)]
+        parts += [b.Strong(ms(slow.value_ms)), *([ms(slow.ttfa_ms)] if is_voice_to_voice else []), ms(slow.created_ms)]
         parts += [b.Cell(ms(slow.network_rtt_ms), resent)] if network else []
         parts.append(clock(slow.at_s, long=summary.window.duration_s > 180))
         row = b.Details("its row in turns.parquet", [b.Definitions(slow.row, linked=False)], style="row")
@@ -380,7 +399,7 @@ def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[
         )
         named: list[tuple[str, b.Inline]] = [(name, b.Code(value)) for name, value in ids if value]
         named += [("events", _log(slow.event_log))] if slow.event_log else []
-        lines.append(b.make_row(parts, ids=named, target=place, more=[row]))
+        lines.append(b.make_row(parts, ids=named, target=target_index, more=[row]))
     return b.table(heads, lines, stacked=True, style="slow")
 
 

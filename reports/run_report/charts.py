@@ -1,4 +1,4 @@
-"""Percentile curves, and latency and rates by a key: (frame, width) → Plot, without computing."""
+"""Plots of percentile curves, and of latency and rates by a key. They compute no values."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -
     """Plot latency over percentiles on an axis of nines. Where a curve is in the red band, turns failed."""
     half = w < WIDE
     failing = [curve for curve in curves if curve.failed]
-    many = len(failing) > LABELLED  # their shares do not fit into the band of failed turns
+    is_crowded = len(failing) > LABELLED  # their shares do not fit into the band of failed turns
     spoken = [f"{curve.target}: {count(curve.n)} turns, {count(curve.failed)} failed" for curve in curves]
     desc = f"Horizontal: percentile on a logarithmic scale. Vertical: latency, logarithmic. {'; '.join(spoken)}."
-    shares = [f" {percent(c.failed, c.n)}" if many and c.failed else "" for c in curves]
+    shares = [f" {percent(c.failed, c.n)}" if is_crowded and c.failed else "" for c in curves]
     named = [(c.colour, f"{excerpt(c.target)}{share}") for c, share in zip(curves, shares, strict=True)]
     title, height, right = f"Percentile curve of {metric}", 304 if half else 374, 14 if half else 84
-    top = 10 if many else 10 + 15 * len(failing)
+    top = 10 if is_crowded else 10 + 15 * len(failing)
     plot = Plot(w, height, named, left=56, right=right, top=top, title=title, desc=desc)
     low, high = log_range(end for curve in curves for e in curve.points for end in (e.value, e.low, e.high))
     end = min(0.9999, max(0.9, 1 - 1 / max(curve.n for curve in curves)))
@@ -41,8 +41,8 @@ def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -
     if failing:
         plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, FAILED_BAND, "failed-band")
         plot.text(plot.x0 + 5, plot.y1 + 10, "failed turns", "tiny")
-    wanted = (0.5, 0.9, 0.99, 0.999, 0.9999) if half else (0.0, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
-    ticks = [p for p in wanted if p <= end + 1e-9]
+    tick_levels = (0.5, 0.9, 0.99, 0.999, 0.9999) if half else (0.0, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
+    ticks = [p for p in tick_levels if p <= end + 1e-9]
     plot.x_axis(x, ticks, lambda p: "min" if p == 0 else f"p{p * 100:g}", "percentile (log scale)", grid=True)
     for curve in curves:
         with plot.of(curve.colour):
@@ -64,17 +64,17 @@ def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -
 
 
 def _curve(plot: Plot, curve: PercentileCurve, x: PixelScale, y: PixelScale, *, bands: bool) -> None:
-    shown = [e for e in curve.points if e.value < math.inf and e.p <= x.high]
-    solid = [e for e in shown if e.p <= curve.solid_to]
+    visible = [e for e in curve.points if e.value < math.inf and e.p <= x.high]
+    solid = [e for e in visible if e.p <= curve.solid_to]
     banded = [e for e in curve.points if e.p <= min(curve.solid_to, x.high) and not math.isnan(e.deff)]
     cls = colour_class(curve.colour)
     if bands:
         plot.band([(x(e.p), y.clip(e.low)) for e in banded], [(x(e.p), y.clip(e.high)) for e in banded], f"band {cls}")
     plot.path([(x(e.p), y.clip(e.value)) for e in solid], curve_class(curve.colour))
-    plot.path([(x(e.p), y.clip(e.value)) for e in solid[-1:] + shown[len(solid) :]], f"curve thin {cls}")
+    plot.path([(x(e.p), y.clip(e.value)) for e in solid[-1:] + visible[len(solid) :]], f"curve thin {cls}")
     share = 1 - curve.failed / curve.n
-    if curve.failed and shown and share <= x.high:
-        plot.line(x(share), y.clip(shown[-1].value), x(share), plot.y1 + FAILED_BAND, f"curve thin {cls}")
+    if curve.failed and visible and share <= x.high:
+        plot.line(x(share), y.clip(visible[-1].value), x(share), plot.y1 + FAILED_BAND, f"curve thin {cls}")
 
 
 def _meets_failed_band(plot: Plot, curve: PercentileCurve, x: PixelScale, *, half: bool, row: int, of: int) -> None:
@@ -102,82 +102,90 @@ WAITS, SHARES, GAP = 230, 74, 40
 COUNTS = 15
 """The height of a line of counts below the axis."""
 TINY = 6.5
-"""The maximum width of a character in such a line."""
+"""The maximum width of a character in a line of counts."""
 MIN_LABEL_GAP = 14
 """The minimum distance of the labels at the ends of lines."""
 MARKER_GAP = 7
 """The distance of markers of shares in the same group."""
 
 
-def latency_lines(of: Sequence[GroupedLatency], w: int) -> Plot:
+def latency_lines(latencies: Sequence[GroupedLatency], w: int) -> Plot:
     """Plot p50 with its interval and p95 (dashed) by a key; below, failed shares and counts of turns."""
-    by, words = of[0].by, key_text(of[0].by)
-    shares = any(group.unopened is not None for waits in of for group in waits.groups)
-    counted = (len(of) if len(of) <= COLOURS else 1) if shares or any(waits.thinned for waits in of) else 0
+    by, words = latencies[0].by, key_text(latencies[0].by)
+    shares = any(group.unopened is not None for latency in latencies for group in latency.groups)
+    counted = (
+        (len(latencies) if len(latencies) <= COLOURS else 1)
+        if shares or any(latency.thinned for latency in latencies)
+        else 0
+    )
     ends = [
-        (waits.target, waits.published[0].p50.value, waits.published[-1].p50.value) for waits in of if waits.published
+        (latency.target, latency.published[0].p50.value, latency.published[-1].p50.value)
+        for latency in latencies
+        if latency.published
     ]
     spoken = [f"{target}: p50 {ms(first)} at the start, {ms(last)} at the end" for target, first, last in ends]
-    spoken += [f"{waits.target}: too few turns" for waits in of if not waits.published]
-    named = [(waits.colour, excerpt(waits.target, 24)) for waits in of] if len(of) > 1 else ()
+    spoken += [f"{latency.target}: too few turns" for latency in latencies if not latency.published]
+    named = [(latency.colour, excerpt(latency.target, 24)) for latency in latencies] if len(latencies) > 1 else ()
     height = (WAITS + GAP + SHARES + 64 if shares else 290) + COUNTS * counted
     top, bottom = 22 if shares else 10, 42 + COUNTS * counted
-    title = f"{of[0].metric}{' and failures' if shares else ''} by {words.axis}"
+    title = f"{latencies[0].metric}{' and failures' if shares else ''} by {words.axis}"
     desc = f"Median with 95 % interval, and 95th percentile dashed. {'; '.join(spoken)}."
     plot = Plot(w, height, named, left=56, right=44, top=top, bottom=bottom, title=title, desc=desc)
     low = 0.0 if by in ("age", "calls") else 1.0
-    x = PixelScale(identity, low, max(*(waits.end for waits in of), low + 1e-3), plot.x0 + 10, plot.x1)
+    x = PixelScale(identity, low, max(*(latency.end for latency in latencies), low + 1e-3), plot.x0 + 10, plot.x1)
     ground, top = plot.y0, plot.y1
     if shares:
-        plot.text(plot.x0, plot.y1 - 8, of[0].metric, "lab")
+        plot.text(plot.x0, plot.y1 - 8, latencies[0].metric, "lab")
         plot.y0 = top + WAITS
-    _latencies(plot, of, x)
+    _latencies(plot, latencies, x)
     if shares:
         plot.y0, plot.y1 = ground, ground - SHARES
-        _shares(plot, of, x)
-    if of[0].by == "age":
+        _shares(plot, latencies, x)
+    if latencies[0].by == "age":
         plot.time_axis(x, 6)
-    elif of[0].by == "calls":
+    elif latencies[0].by == "calls":
         plot.x_axis(x, linear_ticks(0.0, x.high, 10), count)
     else:
-        names = {place.at: place.name for waits in of for place in waits.places}
+        names = {bin_.at: bin_.name for latency in latencies for bin_ in latency.places}
         plot.x_axis(x, list(names), lambda at: names[at])
     plot.text(plot.x1, plot.h - 9, words.axis, "lab", "end")
     if counted:
-        _counts(plot, of, x, named=shares)
+        _counts(plot, latencies, x, named=shares)
     plot.y1 = top
-    places: dict[str, float] = {place.name: place.at for waits in of for place in waits.places}
-    told = [(waits.label, {group.bin.name: group for group in waits.groups}) for waits in of]
-    lines = [(label, {name: description(group) for name, group in groups.items()}) for label, groups in told]
-    heads = {name: words.of(group) for _, groups in told for name, group in groups.items()}
-    stops = [(name, x(at), heads.get(name, f"{name}: no turns")) for name, at in places.items()]
-    plot.read_lines(sorted(stops, key=lambda stop: places[stop[0]]), lines)
+    positions: dict[str, float] = {bin_.name: bin_.at for latency in latencies for bin_ in latency.places}
+    groups_of_label = [(latency.label, {group.bin.name: group for group in latency.groups}) for latency in latencies]
+    lines = [(label, {name: description(group) for name, group in groups.items()}) for label, groups in groups_of_label]
+    heads = {name: words.of(group) for _, groups in groups_of_label for name, group in groups.items()}
+    stops = [(name, x(at), heads.get(name, f"{name}: no turns")) for name, at in positions.items()]
+    plot.read_lines(sorted(stops, key=lambda stop: positions[stop[0]]), lines)
     return plot
 
 
-def _latencies(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale) -> None:
-    drawn = [end for waits in of for group in waits.published for end in (group.p50.low, group.p50.high)]
-    drawn += [group.p95.value for waits in of for group in waits.tails]
-    low, high = log_range(value for value in drawn if math.isfinite(value))
+def _latencies(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale) -> None:
+    plotted_values = [
+        end for latency in latencies for group in latency.published for end in (group.p50.low, group.p50.high)
+    ]
+    plotted_values += [group.p95.value for latency in latencies for group in latency.tails]
+    low, high = log_range(value for value in plotted_values if math.isfinite(value))
     y = log_scale(low, high, plot.y0, plot.y1 + 6)
     plot.y_axis(y, log_ticks(low, high, 6), ms)
     ends: list[tuple[float, float, str, int]] = []  # the end of each line: height, x position, label, colour
-    for waits in of:
-        with plot.of(waits.colour):
-            cls = colour_class(waits.colour)
-            middle: list[Point] = [(x(group.bin.at), y.clip(group.p50.value)) for group in waits.published]
-            tail: list[Point] = [(x(group.bin.at), y.clip(group.p95.value)) for group in waits.tails]
-            if len(of) <= COLOURS:
-                lower = [(x(group.bin.at), y.clip(group.p50.low)) for group in waits.published]
-                upper = [(x(group.bin.at), y.clip(group.p50.high)) for group in waits.published]
+    for latency in latencies:
+        with plot.of(latency.colour):
+            cls = colour_class(latency.colour)
+            middle: list[Point] = [(x(group.bin.at), y.clip(group.p50.value)) for group in latency.published]
+            tail: list[Point] = [(x(group.bin.at), y.clip(group.p95.value)) for group in latency.tails]
+            if len(latencies) <= COLOURS:
+                lower = [(x(group.bin.at), y.clip(group.p50.low)) for group in latency.published]
+                upper = [(x(group.bin.at), y.clip(group.p50.high)) for group in latency.published]
                 plot.band(lower, upper, f"band {cls}")
             plot.path(middle, f"curve {cls}")
             plot.path(tail, f"curve t-tail {cls}")
             for at, height in middle:
-                plot.dot(at, height, marker_shape(waits.colour), f"mark {cls}", 3)
+                plot.dot(at, height, marker_shape(latency.colour), f"mark {cls}", 3)
             named = (("p50", middle), ("p95", tail))
-            ends += [(points[-1][1], points[-1][0], label, waits.colour) for label, points in named if points]
-    if len(of) <= 2:
+            ends += [(points[-1][1], points[-1][0], label, latency.colour) for label, points in named if points]
+    if len(latencies) <= 2:
         below = -math.inf
         for height, at, label, colour in sorted(ends):  # moved so that they do not overlap
             below = max(height + 4, below + MIN_LABEL_GAP)
@@ -185,46 +193,46 @@ def _latencies(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale) -> None:
                 plot.text(at + 8, below, label, f"lab {colour_class(colour, 't')}")
 
 
-def _shares(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale) -> None:
+def _shares(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale) -> None:
     """Draw the shares of failed turns, and with open markers those of sessions that did not open, if there are any."""
-    kinds = [[[(group.bin.at, group.failed) for group in waits.groups] for waits in of]]
-    opened = [[(group.bin.at, group.unopened) for group in waits.groups if group.unopened] for waits in of]
+    kinds = [[[(group.bin.at, group.failed) for group in latency.groups] for latency in latencies]]
+    opened = [[(group.bin.at, group.unopened) for group in latency.groups if group.unopened] for latency in latencies]
     if any(rate.count for rates in opened for _, rate in rates):
         kinds.append(opened)
-    most = max((rate.high for kind in kinds for rates in kind for _, rate in rates if rate.total), default=1.0)
-    y = PixelScale(identity, 0.0, most, plot.y0, plot.y1)
+    largest = max((rate.high for kind in kinds for rates in kind for _, rate in rates if rate.total), default=1.0)
+    y = PixelScale(identity, 0.0, largest, plot.y0, plot.y1)
     offset = "; open marks: sessions that did not open" if len(kinds) > 1 else ""
     plot.text(plot.x0, plot.y1 - 8, f"failed turns{offset}", "lab")
-    plot.y_axis(y, linear_ticks(0.0, most, 3), lambda share: percent(share, 1) if share else "0")
-    slots = len(kinds) * len(of)
-    for kind, of_pools in enumerate(kinds):
-        for row, (waits, rates) in enumerate(zip(of, of_pools, strict=True)):
-            moved = MARKER_GAP * (kind * len(of) + row - (slots - 1) / 2)
-            with plot.of(waits.colour):
-                for at, rate in ((x(place) + moved, rate) for place, rate in rates if rate.total):
-                    plot.line(at, y(rate.low), at, y(rate.high), f"whisker {colour_class(waits.colour)}")
-                    style = f"mark {colour_class(waits.colour)}{' open' if kind else ''}"
-                    plot.dot(at, y(rate.share), marker_shape(waits.colour), style, 4)
+    plot.y_axis(y, linear_ticks(0.0, largest, 3), lambda share: percent(share, 1) if share else "0")
+    slots = len(kinds) * len(latencies)
+    for kind, rates_of_latency in enumerate(kinds):
+        for row, (latency, rates) in enumerate(zip(latencies, rates_of_latency, strict=True)):
+            moved = MARKER_GAP * (kind * len(latencies) + row - (slots - 1) / 2)
+            with plot.of(latency.colour):
+                for at, rate in ((x(position) + moved, rate) for position, rate in rates if rate.total):
+                    plot.line(at, y(rate.low), at, y(rate.high), f"whisker {colour_class(latency.colour)}")
+                    style = f"mark {colour_class(latency.colour)}{' open' if kind else ''}"
+                    plot.dot(at, y(rate.share), marker_shape(latency.colour), style, 4)
 
 
-def _counts(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale, *, named: bool) -> None:
-    """Write the number of turns of each group, a line for each target; one line together for many targets.
+def _counts(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale, *, named: bool) -> None:
+    """Write the number of turns of each group, a line for each target; for many targets, one line with their sums.
 
     `named`: True to write the name of the group before its count.
     """
-    rows = [(waits.colour, {group.bin: group.turns for group in waits.groups}) for waits in of]
+    rows = [(latency.colour, {group.bin: group.turns for group in latency.groups}) for latency in latencies]
     if len(rows) > COLOURS:
-        places = {place for _, row in rows for place in row}
-        rows = [(-1, {place: sum(row.get(place, 0) for _, row in rows) for place in places})]
+        bins = {bin_ for _, row in rows for bin_ in row}
+        rows = [(-1, {bin_: sum(row.get(bin_, 0) for _, row in rows) for bin_ in bins})]
     for line, (colour, row) in enumerate(rows):
         height = plot.y0 + 17 + COUNTS * (line + 1)
         plot.text(plot.x0 - 20, height, "turns", f"tiny {colour_class(colour, 't')}" if colour >= 0 else "tiny", "end")
         ends = -math.inf
-        for place in sorted(row, key=lambda place: place.at):
-            number = count(row[place]) if row[place] < 10_000 else f"{format_number(row[place] / 1000)}k"
-            text = f"{place.name}: {number}" if named else number
+        for bin_ in sorted(row, key=lambda bin_: bin_.at):
+            number = count(row[bin_]) if row[bin_] < 10_000 else f"{format_number(row[bin_] / 1000)}k"
+            text = f"{bin_.name}: {number}" if named else number
             half = len(text) * TINY / 2
             # so that a group with a name stays recognizable
-            at = max(x(place.at), ends + half) if named else x(place.at)
+            at = max(x(bin_.at), ends + half) if named else x(bin_.at)
             plot.text(at, height, text, "tiny", "middle")
             ends = at + half + TINY

@@ -33,7 +33,10 @@ POOLED = (
 
 def targets(summary: Summary) -> b.Section | None:
     """Return the section on the targets, side by side; None if the run contains no facts on them."""
-    rows = [(fact, [getattr(arm, key) or "" for arm in summary.target_facts]) for key, fact in FACTS.items()]
+    rows = [
+        (fact, [getattr(target_facts, key) or "" for target_facts in summary.target_facts])
+        for key, fact in FACTS.items()
+    ]
     known = [(fact, texts) for fact, texts in rows if any(texts)]
     if not known:
         return None
@@ -52,32 +55,44 @@ def targets(summary: Summary) -> b.Section | None:
 
 def costs(summary: Summary) -> b.Section | None:
     """Return the section on tokens and cost; None if no usage was reported and no budget was set."""
-    found = summary.cost
-    if not found.is_known and found.budget_usd is None:
+    run_cost = summary.cost
+    if not run_cost.is_known and run_cost.budget_usd is None:
         return None
-    said = cells.as_sentence(", ".join(remarks.amounts(found)))
+    amounts = cells.as_sentence(", ".join(remarks.amounts(run_cost)))
     simulated = (b.Strong("◇ SIMULATED."), " ") if summary.simulated else ""
-    blocks: list[b.Block] = [b.Paragraph((simulated, said))]
-    if found.targets:
-        heads, rows = (*COSTS, *(["image input"] if found.has_images else []), *OF_COSTS), list[b.Line]()
-        inputs = INPUT if found.has_images else INPUT[:-1]
-        for cost in found.targets:
+    blocks: list[b.Block] = [b.Paragraph((simulated, amounts))]
+    if run_cost.targets:
+        heads, rows = (*COSTS, *(["image input"] if run_cost.has_images else []), *OF_COSTS), list[b.Line]()
+        inputs = INPUT if run_cost.has_images else INPUT[:-1]
+        for cost in run_cost.targets:
             rates = map(format_number, (cost.usd_per_turn, cost.usd_per_session, cost.usd_per_minute))
             turns = count(cost.turns), count(cost.turns_without_usage)
-            taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (inputs, OUTPUT))
+            input_counts, output_counts = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (inputs, OUTPUT))
             cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
             usd = NONE if math.isnan(cost.usd) else dollars(cost.usd)
-            rows.append([target_cell(summary, cost.target, marked=True), usd, *rates, *turns, *taken, cached, *made])
+            rows.append(
+                [
+                    target_cell(summary, cost.target, marked=True),
+                    usd,
+                    *rates,
+                    *turns,
+                    *input_counts,
+                    cached,
+                    *output_counts,
+                ]
+            )
         blocks += [b.table(heads, rows), b.Paragraph(TOKENS, "note")]
-    if found.unplayed_audio is not None:
+    if run_cost.unplayed_audio is not None:
         wasted = [
             b.make_row([target_cell(summary, cost.target, marked=True), *remarks.unplayed_audio(cost.unplayed_audio)])
-            for cost in found.targets
+            for cost in run_cost.targets
         ]
         blocks.append(b.table(("target", *remarks.UNPLAYED_REPLIES), wasted))
     blocks += [b.Paragraph(text, "note") for text in remarks.cost_notes(summary.cost, simulated=summary.simulated)]
-    prices = [_prices(summary, cost.target, charge) for cost in found.targets for charge in cost.models]
-    blocks += [b.Details("Prices", [b.table((*PRICES, *_displayed_prices(found).values()), prices)])] if prices else []
+    prices = [_prices(summary, cost.target, charge) for cost in run_cost.targets for charge in cost.models]
+    blocks += (
+        [b.Details("Prices", [b.table((*PRICES, *_displayed_prices(run_cost).values()), prices)])] if prices else []
+    )
     return b.Section("money", "Cost", "What did it cost?", blocks)
 
 
@@ -104,41 +119,44 @@ def _displayed_prices(money: RunCost) -> dict[str, str]:
 
 
 def _prices(summary: Summary, target: str, charge: Charge) -> b.Line:
-    found = summary.cost
-    prices = [getattr(charge.prices, name, None) for name in _displayed_prices(found)]
-    shown = [NONE if price is None else f"{price:g}" for price in prices]
-    table_of = f"{found.prices.name or 'table'}{f', as of {found.prices.as_of}' if found.prices.as_of else ''}"
+    run_cost = summary.cost
+    prices = [getattr(charge.prices, name, None) for name in _displayed_prices(run_cost)]
+    price_texts = [NONE if price is None else f"{price:g}" for price in prices]
+    table_of = f"{run_cost.prices.name or 'table'}{f', as of {run_cost.prices.as_of}' if run_cost.prices.as_of else ''}"
     source = {"own": "the target’s own", "table": table_of}.get(charge.source, "unknown")
-    return [target_cell(summary, target, marked=True), charge.model, source, *shown]
+    return [target_cell(summary, target, marked=True), charge.model, source, *price_texts]
 
 
 def rate_limits(summary: Summary) -> b.Section | None:
     """Return the section on rate limits; None if no turn was throttled and no limit was reported."""
-    found = summary.rate_limits
-    if not found.any:
+    limits = summary.rate_limits
+    if not limits.any:
         return None
-    drawn, each = [], f"in each {format_duration(found.bin_s)}"
-    if found.is_plottable:
+    figures, interval_text = [], f"in each {format_duration(limits.bin_s)}"
+    if limits.is_plottable:
         lines = (
             "Lines: the minimum share of a limit that the service reported as remaining "
-            f"{each}; tokens solid, requests dashed."
+            f"{interval_text}; tokens solid, requests dashed."
         )
-        read = [lines] if any(target.remaining for target in found.targets) else []
-        counted = any(target.counts.any() for target in found.targets)
-        read += [f"Red: throttled turns and sessions {each}."] if counted else []
-        drawn = [plot_figure(time_panels.limit_panels(found), " ".join([*read, "Warm-up is shown too."]))]
+        read = [lines] if any(target.remaining for target in limits.targets) else []
+        counted = any(target.counts.any() for target in limits.targets)
+        read += [f"Red: throttled turns and sessions {interval_text}."] if counted else []
+        figures = [plot_figure(time_panels.limit_panels(limits), " ".join([*read, "Warm-up is shown too."]))]
     rows: list[b.Line] = []
-    for one in found.targets:
-        least = {limit: percent(share, 1) for limit, share in one.min_remaining.items()}
-        counts = map(count, (one.throttled_turns, one.throttled_sessions, one.retry_after_count))
-        waits = (ms(1000 * wait) if one.waits_s else NONE for wait in (one.retry_after_p50_s, one.retry_after_max_s))
-        held = format_number(one.start_delay_s), count(one.calls_backed_off)
-        remained = (least.get(limit, NONE) for limit in ("tokens", "requests"))
-        rows.append([target_cell(summary, one.target, marked=True), *counts, *waits, *held, *remained])
-    said = remarks.limits_in_all(found)
-    what = b.Paragraph(cells.as_sentence(said) or "Nothing was throttled.")
-    brief = b.fact("rate limits", [said])
-    blocks: list[b.Block] = [what, *drawn, b.table(LIMITS, rows)]
+    for throttling in limits.targets:
+        min_shares = {limit: percent(share, 1) for limit, share in throttling.min_remaining.items()}
+        counts = map(count, (throttling.throttled_turns, throttling.throttled_sessions, throttling.retry_after_count))
+        waits = (
+            ms(1000 * wait) if throttling.waits_s else NONE
+            for wait in (throttling.retry_after_p50_s, throttling.retry_after_max_s)
+        )
+        delays = format_number(throttling.start_delay_s), count(throttling.calls_backed_off)
+        remained = (min_shares.get(limit, NONE) for limit in ("tokens", "requests"))
+        rows.append([target_cell(summary, throttling.target, marked=True), *counts, *waits, *delays, *remained])
+    totals_text = remarks.limits_in_all(limits)
+    what = b.Paragraph(cells.as_sentence(totals_text) or "Nothing was throttled.")
+    brief = b.fact("rate limits", [totals_text])
+    blocks: list[b.Block] = [what, *figures, b.table(LIMITS, rows)]
     return b.Section("limits", "Rate limits", "Did the service limit the rate?", blocks, brief=brief)
 
 
@@ -154,14 +172,14 @@ INCIDENTS = 3
 
 def incidents(summary: Summary) -> b.Section | None:
     """Return the section on incidents; None if there were none."""
-    found, long = remarks.incidents_that_matter(summary), summary.window.duration_s > 180
+    relevant, long = remarks.incidents_that_matter(summary), summary.window.duration_s > 180
     rows: list[b.Line] = []
-    for one in found.listed:
-        kind, text = b.Cell(remarks.incident_kind(one.kind), style="nowrap"), b.Cell(one.text, style="wrap")
-        rows.append([clock(one.at_s, long=long), count(one.worker), kind, text])
-    more = f" The texts of {count(len(rows))} were recorded." if found.total > len(rows) else ""
+    for incident in relevant.listed:
+        kind, text = b.Cell(remarks.incident_kind(incident.kind), style="nowrap"), b.Cell(incident.text, style="wrap")
+        rows.append([clock(incident.at_s, long=long), count(incident.worker), kind, text])
+    more = f" The texts of {count(len(rows))} were recorded." if relevant.total > len(rows) else ""
     heads = ("when", "worker", b.Column("what", left=True), b.Column("details", left=True))
-    blocks: list[b.Block] = [b.Paragraph(f"{remarks.incident_kinds(found)}.{more}"), b.table(heads, rows)]
+    blocks: list[b.Block] = [b.Paragraph(f"{remarks.incident_kinds(relevant)}.{more}"), b.table(heads, rows)]
     brief = [block for text in remarks.incident_lines(summary, INCIDENTS) for block in b.fact("incident", [text], 2)]
     return b.Section("incidents", "Incidents", "What else happened?", blocks, brief=brief) if rows else None
 
@@ -169,17 +187,27 @@ def incidents(summary: Summary) -> b.Section | None:
 def uncertain_metrics(summary: Summary) -> list[b.Block]:
     """Return the list of metrics that are uncertain in this run, with the uncertainty; empty if none are."""
     title, rows = uncertain_line(summary.run), list[b.Line]()
-    for one in (one for one in summary.run.uncertain_metrics if not one.is_early):
-        value = "without limit" if one.value is None else f"{format_number(one.value)}{NBSP}{one.unit}"
-        rows.append([one.metric, one.target, one.host or "all", value, f"{format_number(one.limit)}{NBSP}{one.unit}"])
+    for uncertain in (uncertain for uncertain in summary.run.uncertain_metrics if not uncertain.is_early):
+        value = (
+            "without limit" if uncertain.value is None else f"{format_number(uncertain.value)}{NBSP}{uncertain.unit}"
+        )
+        rows.append(
+            [
+                uncertain.metric,
+                uncertain.target,
+                uncertain.host or "all",
+                value,
+                f"{format_number(uncertain.limit)}{NBSP}{uncertain.unit}",
+            ]
+        )
     heads = ("metric", "target", "host", "uncertainty (p99)", "limit")
     return [b.Details(title, [b.table(heads, rows)], style="note", stated=True)] if title else []
 
 
 def affects_answers(summary: Summary) -> bool:
     """Return whether a metric of the first screen is uncertain."""
-    shown = cells.main_metrics(summary)
-    return any(one.metric in shown for one in summary.run.uncertain_metrics)
+    main_metrics = cells.main_metrics(summary)
+    return any(uncertain.metric in main_metrics for uncertain in summary.run.uncertain_metrics)
 
 
 WHOLE_S = 0.5
@@ -193,26 +221,31 @@ def health(summary: Summary) -> b.Section:
         "valid": f"Yes, as far as the load generator is concerned: {validity.verdict_count(verdict)}.",
         "invalid": f"No: {validity.verdict_count(verdict)}.",
     }[verdict.status]
-    stamps = document.get("receive_timestamp_source")
+    timestamp_source = document.get("receive_timestamp_source")
     totals = document.get("totals") or {}
-    said = [f"Timestamps: {stamps}." if stamps else "The source of the timestamps is unknown."]
+    sentences = [f"Timestamps: {timestamp_source}." if timestamp_source else "The source of the timestamps is unknown."]
     if totals.get("events"):
-        said.append(
+        sentences.append(
             f"{count(totals['events'])} events{' of the whole run' if summary.window.warmup_s else ''}, "
             f"{count(totals.get('timestamp_fallbacks') or 0)} without a kernel timestamp."
         )
     seconds = measured_seconds(summary.run.seconds)
     cpu = seconds.loc[(seconds["duration_ns"] >= WHOLE_S * NS_PER_S).to_numpy(), "cpu"]
     if cpu.notna().any():
-        said.append(f"CPU of the busiest worker: at most {percent(float(cpu.max()), 1)}.")
+        sentences.append(f"CPU of the busiest worker: at most {percent(float(cpu.max()), 1)}.")
     if summary.turns.rows.size:
         gaps = int(np.nansum(summary.turns.column("uncertain_gaps")))
-        said.append(f"{count(gaps)} gaps between deltas were excluded as uncertain.")
-    said += validity.accuracy_notes(summary)
+        sentences.append(f"{count(gaps)} gaps between deltas were excluded as uncertain.")
+    sentences += validity.accuracy_notes(summary)
     heads = ("metric", "n", "p50", "p90", "p95", "p99", "max", b.Column("definition", left=True, style="narrowout"))
     rows: list[b.Row | b.Line] = [
-        [b.Term(one.metric), count(one.n), *quantiles(one), b.Cell(CATALOGUE[one.metric].sentence, style="what")]
-        for one in summary.load_generator
+        [
+            b.Term(distribution.metric),
+            count(distribution.n),
+            *quantiles(distribution),
+            b.Cell(CATALOGUE[distribution.metric].sentence, style="what"),
+        ]
+        for distribution in summary.load_generator
     ]
     body: list[b.Block] = [b.Paragraph("In ms, over all targets."), b.table(heads, rows)]
     blocks = [
@@ -221,12 +254,12 @@ def health(summary: Summary) -> b.Section:
         *_checks(verdict.checks),
         *([b.Details("Load generator metrics", body)] if rows else []),
         *_variability(summary),
-        *b.note(b.coded(" ".join(said))),
+        *b.note(b.coded(" ".join(sentences))),
     ]
     receive = [f"{format_number(row.p99)}{NBSP}ms" for row in summary.load_generator if row.metric == "receive_delay"]
-    shown: list[b.Inline] = [cells.check_text(check) for check in verdict.checks if check.value is not None]
-    shown += [f"events processed up to {value} after their arrival (p99)" for value in receive]
-    brief = b.fact("load generator", [*shown, *map(b.coded, validity.trust(summary.run))])
+    facts: list[b.Inline] = [cells.check_text(check) for check in verdict.checks if check.value is not None]
+    facts += [f"events processed up to {value} after their arrival (p99)" for value in receive]
+    brief = b.fact("load generator", [*facts, *map(b.coded, validity.trust(summary.run))])
     return b.Section("health", "Load generator health", "Can these results be trusted?", blocks, brief=brief)
 
 
@@ -235,17 +268,17 @@ def hosts(summary: Summary) -> b.Section | None:
     if not summary.hosts:
         return None
     blocks: list[b.Block] = [b.Paragraph(POOLED.format(len(summary.hosts)))]
-    for of in summary.latency_by("host"):
-        blocks += groups.latency_blocks(of, summary.targets)
+    for frame in summary.latency_by("host"):
+        blocks += groups.latency_blocks(frame, summary.targets)
     delays = map(b.Term, LOAD_GENERATOR_CHECKS)
-    own: list[b.Head] = ["host", "workers", *delays, "clock offset", b.Column("calibrated", left=True)]
+    heads: list[b.Head] = ["host", "workers", *delays, "clock offset", b.Column("calibrated", left=True)]
     rows: list[b.Line] = []
     for host in summary.hosts:
         p99s = [format_number(getattr(host, f"{name}_p99_ms")) for name in LOAD_GENERATOR_CHECKS]
         offset = f"{format_number(host.clock_offset_ms)} ± {format_number(host.clock_offset_error_ms)}{NBSP}ms"
         clock_offset = NONE if math.isnan(host.clock_offset_ms) else offset
         rows.append([host.name, count(host.workers), *p99s, clock_offset, host.calibrated or "no"])
-    blocks += [b.Paragraph("Load generator metrics of each host: p99, in ms.", "q gap"), b.table(own, rows)]
+    blocks += [b.Paragraph("Load generator metrics of each host: p99, in ms.", "q gap"), b.table(heads, rows)]
     brief = groups.compared_blocks(summary, "host")
     return b.Section("hosts", "Results by host", "Do the hosts agree?", blocks, brief=brief)
 
@@ -261,19 +294,19 @@ def _checks(checks: Sequence[Check]) -> list[b.Block]:
         failed = check.result == "fail"
         about: b.Inline = (b.Term(check.name), f"{', ' if check.note else ''}{check.note}")
         values = (cells.check_value(check, value) for value in (check.value, check.limit))
-        drawn = bar.format(" x" if failed else "", round(min(100.0, check.used * 80), 1))
-        shown = b.Cell(word, check.remedy if failed else "", style=f"{style}-ink wrap")
-        rows.append([b.Cell(cells.CHECKS[check.name].title, about), *values, drawn, shown])
+        bar_html = bar.format(" x" if failed else "", round(min(100.0, check.used * 80), 1))
+        result_cell = b.Cell(word, check.remedy if failed else "", style=f"{style}-ink wrap")
+        rows.append([b.Cell(cells.CHECKS[check.name].title, about), *values, bar_html, result_cell])
     return [what, guide, b.table(("check", "value", "limit", used, result), rows)] if checks else []
 
 
 def _variability(summary: Summary) -> list[b.Block]:
     rows: list[b.Line] = []
-    for f, spread in summary.variability:
-        values = (spread.sigma, spread.icc, spread.deff50, spread.deff95)
-        told = (format_number(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in values)
+    for f, variability in summary.variability:
+        values = (variability.sigma, variability.icc, variability.deff50, variability.deff95)
+        texts = (format_number(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in values)
         target = target_cell(summary, f.target, cells.row_target(f))
-        rows.append([cells.row_title(f), target, *told, format_number(spread.effective_sessions)])
+        rows.append([cells.row_title(f), target, *texts, format_number(variability.effective_sessions)])
     what = b.Paragraph("Variability of latencies, which determines the sample size of a comparison:", "q gap")
     effects: tuple[b.Inline, ...] = ((b.Term("design effect"), ", p50"), "p95", b.Term("effective sessions"))
     heads = ("metric", b.Column("target", left=True), b.Term("sigma"), b.Term("ICC"), *effects)

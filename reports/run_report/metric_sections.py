@@ -48,15 +48,18 @@ def percentile_curves(summary: Summary) -> b.Section | None:
     """Return a section with a pane of percentile curves for each metric that has one; None if none has."""
     panes = []
     for name, pools, key, title in _panes(summary):
-        drawn = curves(summary.samples[name], pools)
-        if any(curve.n - curve.failed >= MIN_TURNS for curve in drawn):
-            by_p = [(curve, {e.p: e for e in curve.points}) for curve in drawn]
+        plotted = curves(summary.samples[name], pools)
+        if any(curve.n - curve.failed >= MIN_TURNS for curve in plotted):
+            by_p = [(curve, {e.p: e for e in curve.points}) for curve in plotted]
             rows: list[b.Line] = []
             for p in (p for p in PUBLISHED if any(p in points for _, points in by_p)):
-                quantiles_of = (cells.estimate_cell(of[p], one.n, one.failed) if p in of else NONE for one, of in by_p)
+                quantiles_of = (
+                    cells.estimate_cell(points[p], curve.n, curve.failed) if p in points else NONE
+                    for curve, points in by_p
+                )
                 rows.append([f"p{p * 100:g}", *quantiles_of])
-            numbers = [b.table(["percentile", *(f"{curve.target}, ms" for curve in drawn)], rows)]
-            panes.append((key, title, plot_figure(charts.percentiles(drawn, title), stops=(), numbers=numbers)))
+            numbers = [b.table(["percentile", *(f"{curve.target}, ms" for curve in plotted)], rows)]
+            panes.append((key, title, plot_figure(charts.percentiles(plotted, title), stops=(), numbers=numbers)))
     if not panes:
         return None
     banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals are in the table."
@@ -71,8 +74,8 @@ def distributions(summary: Summary) -> b.Section | None:
     """Return a section with a histogram for voice_to_voice and each main metric that has one; None if none has."""
     panes = []
     for name, pools, key, title in _panes(summary):
-        if name in {VOICE_TO_VOICE, *summary.mains.values()} and (found := histogram_of(summary.samples[name], pools)):
-            panes.append((f"hist-{key}", title, plot_figure(bar_charts.histogram(found, title))))
+        if name in {VOICE_TO_VOICE, *summary.mains.values()} and (frame := histogram_of(summary.samples[name], pools)):
+            panes.append((f"hist-{key}", title, plot_figure(bar_charts.histogram(frame, title))))
     if not panes:
         return None
     read = "Each bar or step: the share of turns in a range of latencies. Dotted: p50 and p95, if published."
@@ -83,12 +86,12 @@ def distributions(summary: Summary) -> b.Section | None:
 
 def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
     """Yield (metric, pools, key, title) of each plotted metric and stratum, voice_to_voice first if it has medians."""
-    heard = any(answer.at(0.5).has_interval for answer in summary.voice_to_voice)
+    has_medians = any(answer.at(0.5).has_interval for answer in summary.voice_to_voice)
 
-    def place(name: str) -> tuple[bool, bool, bool]:
-        return not (heard and name == VOICE_TO_VOICE), name != summary.main, name not in summary.mains.values()
+    def sort_key(name: str) -> tuple[bool, bool, bool]:
+        return not (has_medians and name == VOICE_TO_VOICE), name != summary.main, name not in summary.mains.values()
 
-    for name in sorted(summary.plotted, key=place):
+    for name in sorted(summary.plotted, key=sort_key):
         pools = list(summary.samples[name].pools())
         strata = list(dict.fromkeys(pool.stratum for pool in pools))
         for stratum in strata:
@@ -109,14 +112,14 @@ def time(summary: Summary) -> b.Section | None:
     question = "Did latency change during the run?" if frame.is_plottable else "When did turns fail?"
     drift = remarks.drift_text(summary.drifts)
     below = b.note((b.Term("drift"), f": {drift}")) if drift else []
-    shown = plot_figure(time_panels.time_panels(frame), " ".join(filter(None, _reading(summary, frame))), below=below)
+    figure = plot_figure(time_panels.time_panels(frame), " ".join(filter(None, _reading(summary, frame))), below=below)
     brief = b.fact("drift", [remarks.drift_suspected(summary.drifts)])
-    return b.Section("time", "Latency over time", question, [shown], brief=brief)
+    return b.Section("time", "Latency over time", question, [figure], brief=brief)
 
 
 def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
-    shown = dict.fromkeys(cells.row_title(answer) for answer in summary.answers if answer.turns)
-    yield f"{join_words(list(shown))}."
+    titles = dict.fromkeys(cells.row_title(answer) for answer in summary.answers if answer.turns)
+    yield f"{join_words(list(titles))}."
     if (slow := frame.slowest) is not None:
         where = f" on {slow.label}" if len(frame.panels) > 1 else ""
         at = clock(slow.begin_s, long=frame.duration_s > 180)
@@ -128,19 +131,19 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
         if any(panel.line("p50") for panel in frame.panels):
             tail = ", dashed: p95" if any(panel.line("p95") for panel in frame.panels) else ""
             yield f"Solid line: p50 of each {format_duration(frame.bin_s)}{tail}."
-    lost = sum(panel.not_started for panel in frame.panels)
+    not_started = sum(panel.not_started for panel in frame.panels)
     if any(panel.failed for panel in frame.panels):
         shaded = any(panel.failures_s.size > time_panels.MAX_TICKS for panel in frame.panels)
         yield f"Red: {'share of failed turns' if shaded else 'failed turns'}."
-    if lost:
-        yield f"{plural(lost, 'turn')} did not start: shown as failed turns at the end of their session."
+    if not_started:
+        yield f"{plural(not_started, 'turn')} did not start: shown as failed turns at the end of their session."
 
 
 def steps(summary: Summary) -> b.Section | None:
     """Return the section with the figures and tables of steps, by stratum; None if there is only one step."""
     parts = [block for stratum in summary.turns.strata for block in _steps(summary, stratum)]
-    shown = {f.step for stratum in summary.turns.strata for f in cells.steps_of(summary, stratum)}
-    return b.Section("steps", "Latency by step", "Which step is slow?", parts) if len(shown) > 1 else None
+    step_names = {f.step for stratum in summary.turns.strata for f in cells.steps_of(summary, stratum)}
+    return b.Section("steps", "Latency by step", "Which step is slow?", parts) if len(step_names) > 1 else None
 
 
 def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
@@ -152,35 +155,35 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
     published = any(e.has_interval for f in rows for e in f.quantiles)
     caption = cells.slowest_step(summary, stratum)
     heads = ("step", b.Column("target", left=True), "p50, ms", "p90", "p95", "p99", "max", "turns planned", "completed")
-    shown = (f for _, group in groups for _, f in group)
-    numbers = [b.table(heads, [[f.step, target_cell(summary, f.target), *quantile_cells(f)] for f in shown])]
+    summaries = (f for _, group in groups for _, f in group)
+    numbers = [b.table(heads, [[f.step, target_cell(summary, f.target), *quantile_cells(f)] for f in summaries])]
     yield b.Heading(cells.row_title(rows[0]))
     if published:
         plot = bar_charts.step_bars(groups, summary.mains[stratum])
         yield plot_figure(plot, f"{caption} Bars: 95 % intervals over sessions.", stops=(), numbers=numbers)
     else:
         yield b.Figure("", caption, numbers=numbers)
-    if course := steps_over_time(summary, stratum):
-        said = f"p50 of the turns that began within each {format_duration(course.bin_s)}, all steps on one scale."
+    if frame := steps_over_time(summary, stratum):
+        description = f"p50 of the turns that began within each {format_duration(frame.bin_s)}, all steps on one scale."
         if summary.outcomes.not_started:
-            said += " A turn that did not start counts as failed at the end of its session."
-        yield b.Details("Each step over time", [plot_figure(time_panels.step_panels(course), said)], open=True)
+            description += " A turn that did not start counts as failed at the end of its session."
+        yield b.Details("Each step over time", [plot_figure(time_panels.step_panels(frame), description)], open=True)
 
 
 def other_metrics(summary: Summary) -> b.Section | None:
     """Return the section on every metric of turns, all steps together; another section has those of connecting."""
-    shown = [f for f in (*summary.metrics, *summary.connect_phases, *summary.slopes) if f.step == ALL]
-    of_turns = [f for f in shown if CATALOGUE[f.metric].scope == "turn" or f.metric in OF_CALLS]
-    of_events = [one for one in summary.events if CATALOGUE[one.metric].scope == "event"]
+    summaries = [f for f in (*summary.metrics, *summary.connect_phases, *summary.slopes) if f.step == ALL]
+    of_turns = [f for f in summaries if CATALOGUE[f.metric].scope == "turn" or f.metric in OF_CALLS]
+    of_events = [event_metric for event_metric in summary.events if CATALOGUE[event_metric.metric].scope == "event"]
     if not of_turns:
         return None
-    names, counted = {f.metric for f in of_turns}, {one.metric for one in of_events}
+    names, counted = {f.metric for f in of_turns}, {event_metric.metric for event_metric in of_events}
     parts = [f"{count(len(names))} of turns and sessions"]
     parts += [f"{count(len(counted))} of every event"] if counted else []
-    said = (
+    text = (
         f"{plural(len(names | counted), 'metric')}: {join_words(parts)}, separately for each target and start instant."
     )
-    blocks: list[b.Block] = [b.Paragraph(said), b.Details("All metrics", [metrics(summary, of_turns, of_events)])]
+    blocks: list[b.Block] = [b.Paragraph(text), b.Details("All metrics", [metrics(summary, of_turns, of_events)])]
     return b.Section("all", "All metrics", "What was measured?", blocks)
 
 
@@ -191,15 +194,15 @@ def rates(summary: Summary) -> b.Section | None:
     heads = ("rate", b.Column("target", left=True), "share", "counted", "sessions", b.Column("better", left=True))
     rows: list[b.Line] = []
     for rate in summary.rates:
-        shown: b.Line = [cells.rate_cell(rate), cells.rate_events(rate), count(rate.sessions)]
+        value_cells: b.Line = [cells.rate_cell(rate), cells.rate_events(rate), count(rate.sessions)]
         better = {"lower": "less", "higher": "more", "neither": NONE}[RATES[rate.rate].better]
-        rows.append([b.Term(rate.rate), target_cell(summary, rate.target), *shown, better])
-    every = all(rate.published for rate in summary.rates)
-    few = "" if every else f" For fewer than {MIN_RATE_UNITS} turns, only counts are shown."
-    of = "all turns"
+        rows.append([b.Term(rate.rate), target_cell(summary, rate.target), *value_cells, better])
+    all_published = all(rate.published for rate in summary.rates)
+    few_note = "" if all_published else f" For fewer than {MIN_RATE_UNITS} turns, only counts are shown."
+    population = "all turns"
     if any(RATES[rate.rate].words_column for rate in summary.rates):
-        of += "; a word error rate is per word and can exceed 100 %"
-    blocks = [b.table(heads, rows), *b.note(f"Shares with 95 % intervals over sessions, of {of}.{few}")]
+        population += "; a word error rate is per word and can exceed 100 %"
+    blocks = [b.table(heads, rows), *b.note(f"Shares with 95 % intervals over sessions, of {population}.{few_note}")]
     brief = b.fact("rates", cells.rate_lines(summary))
     return b.Section("rates", "Rates", "How often did each of these happen?", blocks, brief=brief)
 
@@ -210,39 +213,43 @@ ENDINGS, QUOTED, REMEDIES = 5, 3, 2
 
 def outcomes(summary: Summary) -> b.Section | None:
     """Return the section on the outcomes of turns and sessions; None if none started."""
-    found = summary.outcomes
-    if not found.opened and not found.started:
+    run_outcomes = summary.outcomes
+    if not run_outcomes.opened and not run_outcomes.started:
         return None
-    of = found.targets
-    opened = " and ".join(count(one.sessions_started) for one in of)
-    rates = [percent(one.failure_rate, 1) if one.turns_planned else NONE for one in of]
+    targets = run_outcomes.targets
+    opened = " and ".join(count(target.sessions_started) for target in targets)
+    rates = [percent(target.failure_rate, 1) if target.turns_planned else NONE for target in targets]
     sums = [
-        ("started, total", [count(one.turns_started) for one in of], "every turn has one outcome"),
-        ("failed, total", [count(one.turns_failed) for one in of], ""),
-        ("not started", [count(one.turns_not_started) for one in of], "planned, but their session had ended"),
+        ("started, total", [count(target.turns_started) for target in targets], "every turn has one outcome"),
+        ("failed, total", [count(target.turns_failed) for target in targets], ""),
+        (
+            "not started",
+            [count(target.turns_not_started) for target in targets],
+            "planned, but their session had ended",
+        ),
         ("failure_rate", rates, "(failed + not started) ÷ planned, excluding unfinished and starved turns"),
-        ("sessions with any failure", [count(one.sessions_with_failure) for one in of], f"of {opened}"),
+        ("sessions with any failure", [count(target.sessions_with_failure) for target in targets], f"of {opened}"),
     ]
     heads: list[b.Head] = ["outcome", *summary.targets, b.Column("meaning", left=True, style="narrowout")]
-    together = [
-        b.make_row([name, *n, meaning], "" if place else "sum") for place, (name, n, meaning) in enumerate(sums)
+    sum_rows = [
+        b.make_row([name, *n, meaning], "" if index else "sum") for index, (name, n, meaning) in enumerate(sums)
     ]
-    started = f"{plural(found.started, 'turn')} started in the measured phase, one outcome each"
-    every = b.table(heads, [*map(_ending, found.turns), *together])
-    blocks: list[b.Block] = [b.Paragraph(f"{started}; {count(found.not_started)} not started."), every]
-    if found.sessions:
-        blocks += [b.Heading("Session outcomes"), b.table(heads, [*map(_ending, found.sessions)])]
-    remedies = found.remedies()
+    started = f"{plural(run_outcomes.started, 'turn')} started in the measured phase, one outcome each"
+    table = b.table(heads, [*map(_ending, run_outcomes.turns), *sum_rows])
+    blocks: list[b.Block] = [b.Paragraph(f"{started}; {count(run_outcomes.not_started)} not started."), table]
+    if run_outcomes.sessions:
+        blocks += [b.Heading("Session outcomes"), b.table(heads, [*map(_ending, run_outcomes.sessions)])]
+    remedies = run_outcomes.remedies()
     if remedies:
         blocks += [b.Heading("What to do"), b.Bullets([b.coded(remedy_line(remedy)) for remedy in remedies])]
-    endings = [f"{ending.outcome} {count(sum(ending.counts))}" for ending in found.turns]
-    shown = endings if len(endings) <= ENDINGS else [*endings[: ENDINGS - 1], f"{len(endings) - ENDINGS + 1} others"]
-    lost = [f"not started {count(found.not_started)}"] if found.not_started else []
-    said = [f"{ending.outcome}: {ending.message}" for ending in found.quoted()[:QUOTED]]
+    endings = [f"{ending.outcome} {count(sum(ending.counts))}" for ending in run_outcomes.turns]
+    listed = endings if len(endings) <= ENDINGS else [*endings[: ENDINGS - 1], f"{len(endings) - ENDINGS + 1} others"]
+    not_started = [f"not started {count(run_outcomes.not_started)}"] if run_outcomes.not_started else []
+    messages = [f"{ending.outcome}: {ending.message}" for ending in run_outcomes.quoted()[:QUOTED]]
     advice = map(remedy_line, remedies[bool(remedy(summary)) : REMEDIES])  # the first may already be in the lead
     brief = [
-        *b.fact("outcomes", [*shown, *lost]),
-        *(block for text in said for block in b.fact("service message", [text])),
+        *b.fact("outcomes", [*listed, *not_started]),
+        *(block for text in messages for block in b.fact("service message", [text])),
         *(block for text in advice for block in b.fact("what to do", [b.coded(text)])),
     ]
     return b.Section("outcomes", "Turn outcomes", "How did the turns end?", blocks, brief=brief)
@@ -258,15 +265,15 @@ def connect(summary: Summary) -> b.Section | None:
     if not rows:
         return None
     phases = ("connect_dns", "connect_tcp", "connect_tls", "connect_upgrade")
-    whole, parts = ([f for f in rows if (f.metric in phases) == of_phase] for of_phase in (False, True))
-    told = [figures for figures in rows if figures.metric == "session_ready" and figures.at(0.5).has_interval]
-    named = len({figures.target for figures in rows}) > 1
-    medians = [(f"{figures.target} " if named else "", figures.at(0.5)) for figures in told]
-    p50s = ", ".join(f"{target}{cells.open_end_sign(one)}{ms(one.reported_value)}" for target, one in medians)
+    totals, parts = ([f for f in rows if (f.metric in phases) == of_phase] for of_phase in (False, True))
+    ready = [row for row in rows if row.metric == "session_ready" and row.at(0.5).has_interval]
+    named = len({row.target for row in rows}) > 1
+    medians = [(f"{row.target} " if named else "", row.at(0.5)) for row in ready]
+    p50s = ", ".join(f"{target}{cells.open_end_sign(median)}{ms(median.reported_value)}" for target, median in medians)
     blocks = [
         *b.line(f"From the start of connecting to session.created, p50: {p50s}." if p50s else ""),
         *b.line(remarks.auth_wait(summary)),
-        *([b.Details("Data table", [metrics(summary, whole)], open=True)] if whole else []),
+        *([b.Details("Data table", [metrics(summary, totals)], open=True)] if totals else []),
         *([b.Details("Phases", [metrics(summary, parts)])] if parts else []),
     ]
     return b.Section("connect", "Connecting", "How long does connecting take?", blocks)
@@ -274,16 +281,16 @@ def connect(summary: Summary) -> b.Section | None:
 
 def flow(summary: Summary) -> b.Section | None:
     """Return the section on bytes in each direction; None if no data were sent or received."""
-    compression = [block for said in remarks.compression(summary) for block in b.note(said)]
+    compression = [block for text in remarks.compression(summary) for block in b.note(text)]
     parts = []
     for kind, what in (("audio", "decoded audio"), ("wire", "WebSocket frames")):
         sent, received = (
-            sum(rate.total_bytes for rate in summary.throughput if rate.metric == f"{kind}_{way}")
-            for way in ("sent", "received")
+            sum(rate.total_bytes for rate in summary.throughput if rate.metric == f"{kind}_{direction}")
+            for direction in ("sent", "received")
         )
         parts += [f"{quantity(sent)} of {what} sent, {quantity(received)} received"] if sent or received else []
-    said = "; ".join(parts)
-    volume = b.line(f"{said}, over the measured phase." if said else "")
+    text = "; ".join(parts)
+    volume = b.line(f"{text}, over the measured phase." if text else "")
     blocks = [*volume, *_carried(summary), *compression]
     return b.Section("flow", "Throughput", "How much was sent and received?", blocks) if summary.throughput else None
 
@@ -295,20 +302,22 @@ def _carried(summary: Summary) -> list[b.Block]:
         return []
     size, unit = byte_unit(max(rate.mean_bytes_per_s for rate in rates) / 10)
     of_sessions: dict[tuple[str, str], b.Line] = {}
-    for figures in summary.carried:
-        median = figures.at(0.5)
+    for row in summary.carried:
+        median = row.at(0.5)
         ends = interval(median.low / size, median.high / size, format_number, " – ")
-        shown = b.Cell(f"{cells.open_end_sign(median)}{format_number(median.reported_value / size)}", ends)
-        cell = shown if median.has_interval else cells.quantile_cell(figures, 0.5, "")
-        of_sessions[figures.metric, figures.target] = [cell, format_number(figures.high / size)]
+        interval_cell = b.Cell(f"{cells.open_end_sign(median)}{format_number(median.reported_value / size)}", ends)
+        cell = interval_cell if median.has_interval else cells.quantile_cell(row, 0.5, "")
+        of_sessions[row.metric, row.target] = [cell, format_number(row.high / size)]
     rows: list[b.Row | b.Line] = []
     for rate in rates:
         target = target_cell(summary, rate.target)
         over_run = (rate.mean_bytes_per_s, rate.per_second.p50, rate.per_second.high)
         of_run = [quantity(rate.total_bytes), *(format_number(value / size) for value in over_run)]
         rows.append([b.Term(rate.metric), target, *of_run, *of_sessions.get((rate.metric, rate.target), (NONE, NONE))])
-    said = f"Rates in {unit}/s. Peak: the target’s busiest second. Sessions: over their length, with 95 % intervals."
-    return [b.table(CARRIED, rows), *b.note(said)]
+    note_text = (
+        f"Rates in {unit}/s. Peak: the target’s busiest second. Sessions: over their length, with 95 % intervals."
+    )
+    return [b.table(CARRIED, rows), *b.note(note_text)]
 
 
 ARRIVED = (
@@ -328,15 +337,19 @@ def arriving(summary: Summary) -> b.Section | None:
         return None
     waits = [f for f in summary.connect_phases if f.metric in remarks.DELAYS]
     loads, arrived = list[str](), list[b.Line]()
-    for one in frame.targets:
-        name = f"{one.target}: " if len(frame.targets) > 1 else ""
-        loads.append(name + cells.as_sentence(remarks.offered_load(frame, one)))
-        blocked = f"{count(one.blocked)} ({percent(one.blocked, one.offered)})" if one.blocked else "0"
-        counts = map(count, (one.not_started, one.delayed, one.started, one.connect_failed, one.completed))
-        erlangs = map(format_number, (one.offered_erlangs, one.carried_erlangs))
-        times = map(format_number, (one.call_duration_s, one.start_delay_p50_ms, one.start_delay_p99_ms))
-        target = target_cell(summary, one.target, marked=True)
-        arrived.append([target, count(one.offered), blocked, *counts, *erlangs, count(one.max_concurrent), *times])
+    for target in frame.targets:
+        name = f"{target.target}: " if len(frame.targets) > 1 else ""
+        loads.append(name + cells.as_sentence(remarks.offered_load(frame, target)))
+        blocked = f"{count(target.blocked)} ({percent(target.blocked, target.offered)})" if target.blocked else "0"
+        counts = map(
+            count, (target.not_started, target.delayed, target.started, target.connect_failed, target.completed)
+        )
+        erlangs = map(format_number, (target.offered_erlangs, target.carried_erlangs))
+        times = map(format_number, (target.call_duration_s, target.start_delay_p50_ms, target.start_delay_p99_ms))
+        name_cell = target_cell(summary, target.target, marked=True)
+        arrived.append(
+            [name_cell, count(target.offered), blocked, *counts, *erlangs, count(target.max_concurrent), *times]
+        )
     blocks: list[b.Block] = [
         *b.line(" ".join([cells.as_sentence(remarks.requested_load(frame)), *loads])),
         plot_figure(time_panels.arrivals(call_bins(summary.run)), READING_ARRIVALS),

@@ -19,31 +19,41 @@ METRICS = (
 def metrics(summary: Summary, rows: Sequence[MetricSummary], events: Sequence[HistogramSummary] = ()) -> Table:
     """Return a row for each metric of turns or sessions, then for each metric of events."""
     lines: list[Line] = []
-    for figures in rows:
-        since = cells.measured_from_text(figures.metric, figures.stratum)
-        head = Cell(Term(figures.metric), f"{figures.unit},{since}" if since else figures.unit)
-        target = target_cell(summary, figures.target, cells.row_target(figures))
-        lines.append([head, target, *quantile_cells(figures), count(figures.unfinished)])
-    for one in events:
-        counted = ((one.negative, "negative"), (one.out_of_range, "out of range"))
+    for row_summary in rows:
+        since = cells.measured_from_text(row_summary.metric, row_summary.stratum)
+        head = Cell(Term(row_summary.metric), f"{row_summary.unit},{since}" if since else row_summary.unit)
+        target = target_cell(summary, row_summary.target, cells.row_target(row_summary))
+        lines.append([head, target, *quantile_cells(row_summary), count(row_summary.unfinished)])
+    for event in events:
+        counted = ((event.negative, "negative"), (event.out_of_range, "out of range"))
         more = ", ".join(f"{count(n)} {word}" for n, word in counted if n) or NONE
-        head = Cell(Term(one.metric), f"{one.unit}, every event")
-        lines.append([head, target_cell(summary, one.target), *quantiles(one), count(one.n), Cell(more, columns=2)])
+        head = Cell(Term(event.metric), f"{event.unit}, every event")
+        lines.append(
+            [head, target_cell(summary, event.target), *quantiles(event), count(event.n), Cell(more, columns=2)]
+        )
     return table(METRICS, lines)
 
 
-def quantiles(one: HistogramSummary) -> list[Inline]:
+def quantiles(distribution: HistogramSummary) -> list[Inline]:
     """Return p50, p90, p95, p99, and the maximum."""
-    return [format_number(value) for value in (one.p50, one.p90, one.p95, one.p99, one.high)]
+    return [
+        format_number(value)
+        for value in (distribution.p50, distribution.p90, distribution.p95, distribution.p99, distribution.high)
+    ]
 
 
-def quantile_cells(figures: MetricSummary) -> Line:
+def quantile_cells(row_summary: MetricSummary) -> Line:
     """Return p50, p90, p95, p99, the maximum, and the numbers of planned and completed turns."""
-    shown = [cells.quantile_cell(figures, p, "") for p in PS]
-    return [*shown, format_number(figures.high), count(figures.planned), cells.completed_share(figures)]
+    percentiles = [cells.quantile_cell(row_summary, p, "") for p in PS]
+    return [
+        *percentiles,
+        format_number(row_summary.high),
+        count(row_summary.planned),
+        cells.completed_share(row_summary),
+    ]
 
 
 def target_cell(summary: Summary, target: str, text: str = "", *, marked: bool = False) -> Cell:
     """Return the name of a target, or a text about it, in its colour; with its marker if `marked`."""
-    place = summary.targets.index(target) if target in summary.targets else 0
-    return Cell(text or target, target=place, marked=marked)
+    index = summary.targets.index(target) if target in summary.targets else 0
+    return Cell(text or target, target=index, marked=marked)

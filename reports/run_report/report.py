@@ -64,16 +64,16 @@ def run_page(summary: Summary) -> b.Page:
     """Return the page, in the order of a reader's questions."""
     verdict, began = summary.validity, format_utc(summary.window.started_utc_ns)
     word = verdict.title if verdict.status == "no_verdict" else f"{verdict.title} RUN"
-    why = SUSTAINED if verdict.status == "valid" else verdict_count(verdict)
-    judged = b.Badge(b.MARKS[verdict.title].badge, verdict.marker, word, why)
-    shown = list(sections_of(summary))
-    definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in shown))
-    meant: list[b.Block] = [
+    reason = SUSTAINED if verdict.status == "valid" else verdict_count(verdict)
+    verdict_badge = b.Badge(b.MARKS[verdict.title].badge, verdict.marker, word, reason)
+    sections = list(sections_of(summary))
+    definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in sections))
+    definition_blocks: list[b.Block] = [
         b.ReadingGuide("Words with a dotted underline link to these definitions."),
         b.Details(f"{len(definitions)} definitions", [b.Definitions(list(definitions.items()))]),
         b.Details("Settings of this run", [b.Definitions(list(run_settings(summary)), linked=False)]),
     ]
-    shown.append(b.Section("how", "Definitions", "What do the words mean?", meant))
+    sections.append(b.Section("how", "Definitions", "What do the words mean?", definition_blocks))
     opened = OPEN | (set() if verdict.status == "valid" else {"health"})
     opened |= {"interruptions"} if caller_sections.interrupts(summary) else set()
     made_from: b.Inline = ("Generated from the run folder ", b.Code(escape_control(summary.run.folder.resolve().name)))
@@ -82,25 +82,28 @@ def run_page(summary: Summary) -> b.Page:
     simulated = b.MEASURED_AGAINST if summary.simulated else ""
     ends = f". Every session was a WebSocket connection. Version of the metric definitions: {version}. All times UTC."
     # failed checks first, then the results, then what failed and the remedy
-    broken: list[b.Inline] = []
+    failed_checks: list[b.Inline] = []
     for check, remedy in cells.with_remedies(summary.validity.failed):
-        broken.append(
+        failed_checks.append(
             (b.Strong(f"Check failed: {cells.CHECKS[check.name].failure}"), f" ({cells.check_values(check)}).")
         )
         if remedy:
-            broken.append((b.Strong("What to do:"), f" {remedy}"))
+            failed_checks.append((b.Strong("What to do:"), f" {remedy}"))
     second = " ".join(filter(None, (sentences.largest_part_of(summary), sentences.run_second(summary))))
     texts = (decision_notice(summary.run), second, sentences.remedy(summary))
     longer = [b.Command(f"for {run.percentile}", run.command) for run in sentences.longer_runs(summary) if run.command]
     return b.Page(
         title=f"{verdict.title}{' · SIMULATED' if summary.simulated else ''} · {summary.scenario}, {began}",
-        badges=[judged, *([b.SIMULATED] if summary.simulated else [])],
+        badges=[verdict_badge, *([b.SIMULATED] if summary.simulated else [])],
         notes=f"{summary.called} · {began} · {sentences.load_line(summary)}",
         headline=sentences.run_headline(summary),
-        lead=[*([b.Banner(broken)] if broken else []), *(b.Paragraph(b.coded(text), "lead") for text in texts if text)],
+        lead=[
+            *([b.Banner(failed_checks)] if failed_checks else []),
+            *(b.Paragraph(b.coded(text), "lead") for text in texts if text),
+        ],
         answer=[*_answers(summary), *_facts(summary)],
         next=[*b.fact("next step", [b.coded(sentences.next_step(summary))]), *longer],
-        sections=[replace(section, folded=section.anchor not in opened) for section in shown],
+        sections=[replace(section, folded=section.anchor not in opened) for section in sections],
         definitions=definitions,
         footer=(simulated, made_from, ". The same values are in ", files, ends),
         targets=summary.targets if len(summary.targets) > 1 else (),
@@ -112,9 +115,9 @@ def _answers(summary: Summary) -> list[b.Block]:
     groups = cells.tables(summary) if summary.outcomes.started else []
     if not groups:
         return []
-    figures = [answer for group in groups for answer in group.rows]
-    ends = bar_charts.interval_scale(figures) if any(e.has_interval for f in figures for e in f.quantiles) else None
-    tail = any(figure.at(0.99).has_interval for figure in figures)
+    answers = [answer for group in groups for answer in group.rows]
+    ends = bar_charts.interval_scale(answers) if any(e.has_interval for f in answers for e in f.quantiles) else None
+    tail = any(result.at(0.99).has_interval for result in answers)
     heads: list[b.Head] = [
         b.Column("target", style="vh"),
         b.Column("turns", shorten=1, leave_out=5),
@@ -130,13 +133,13 @@ def _answers(summary: Summary) -> list[b.Block]:
     ps = (0.5, 0.95, 0.99) if tail else (0.5, 0.95)
     rows: list[b.Line | b.Row] = []
     for group in groups:
-        of: b.Inline = (b.Term(group.metric), f" from {group.measured_from}, to {group.end}")
-        rows.append(b.make_row([b.Cell(of, columns=len(heads))], "of"))
+        heading: b.Inline = (b.Term(group.metric), f" from {group.measured_from}, to {group.end}")
+        rows.append(b.make_row([b.Cell(heading, columns=len(heads))], "of"))
         rows += [_answer(summary, group, answer, ends, ps) for answer in group.rows]
     caption = f"In ms, with 95{NBSP}% intervals over sessions; max of successful turns"
-    least = [f.at(0.99).required for f in figures if f.at(0.99).status == "too_few_sessions"]
-    caption += f"; p99 needs {count(min(least))} sessions" if least and not tail else ""
-    if any(figure.at(p).status == "in_failures" for figure in figures for p in ps):
+    required_sessions = [f.at(0.99).required for f in answers if f.at(0.99).status == "too_few_sessions"]
+    caption += f"; p99 needs {count(min(required_sessions))} sessions" if required_sessions and not tail else ""
+    if any(result.at(p).status == "in_failures" for result in answers for p in ps):
         caption += f"; {INFINITE}: a failed turn counts as infinite latency"
     style = "struck" if summary.validity.status == "invalid" else ""
     reading = [
@@ -158,10 +161,10 @@ PLACEHOLDER_STYLES = {NOT_SHOWN: "na", INFINITE: "endless"}
 def _answer(
     summary: Summary, group: cells.ResultRows, answer: MainResult, ends: tuple[float, float] | None, ps: Sequence[float]
 ) -> b.Line:
-    target, apart = summary.targets.index(answer.target), group.distinction(answer)
+    target, distinction = summary.targets.index(answer.target), group.distinction(answer)
     parts = [cells.quantile_cell(answer, p, "") for p in ps]
     return [
-        b.Cell(f"{answer.target}{f' · {apart}' if apart else ''}", target=target, marked=True),
+        b.Cell(f"{answer.target}{f' · {distinction}' if distinction else ''}", target=target, marked=True),
         b.Cell(count(answer.turns), plural(answer.sessions, "session")),
         *(replace(cell, style=PLACEHOLDER_STYLES.get(str(cell.text), "")) for cell in parts),
         format_number(answer.high),
@@ -172,20 +175,20 @@ def _answer(
 
 def _facts(summary: Summary) -> list[b.Block]:
     inexact = uncertain_line(summary.run, cells.main_metrics(summary))
-    noted = [notice for notice in notices(summary) if notice != inexact]
+    remaining_notices = [notice for notice in notices(summary) if notice != inexact]
     return [
         *b.fact("differences", remarks.baseline_text(summary)),
         *b.fact("machine", [remarks.machine(summary)]),
         *b.fact("throughput", remarks.throughput(summary)),
         *b.fact("cost", remarks.cost(summary.cost, simulated=summary.simulated)),
         *(context_sections.uncertain_metrics(summary) if context_sections.affects_answers(summary) else []),
-        *([b.Bullets(noted, shown=NOTED)] if noted else []),
+        *([b.Bullets(remaining_notices, shown=NOTED)] if remaining_notices else []),
     ]
 
 
 def sections_of(summary: Summary) -> Iterable[b.Section]:
     """Return the sections below the results, in the order of a reader's questions, without the empty ones."""
-    each = (
+    sections = (
         metric_sections.distributions(summary),
         metric_sections.percentile_curves(summary),
         metric_sections.arriving(summary),
@@ -213,16 +216,16 @@ def sections_of(summary: Summary) -> Iterable[b.Section]:
         caller_sections.slowest(summary),
         context_sections.targets(summary),
     )
-    return filter(None, each)
+    return filter(None, sections)
 
 
 def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
-    shown = {f.metric for f in (*summary.metrics, *summary.connect_phases, *summary.slopes)}
-    shown |= {distribution.metric for distribution in (*summary.load_generator, *summary.events)}
-    shown |= {rate.metric for rate in summary.throughput if rate.total_bytes and flow}
-    shown |= {check.name for check in summary.validity.checks}
-    shown |= set(summary.mains.values())
-    metrics = {name: metric.sentence for name, metric in CATALOGUE.items() if name in shown}
+    names = {f.metric for f in (*summary.metrics, *summary.connect_phases, *summary.slopes)}
+    names |= {distribution.metric for distribution in (*summary.load_generator, *summary.events)}
+    names |= {rate.metric for rate in summary.throughput if rate.total_bytes and flow}
+    names |= {check.name for check in summary.validity.checks}
+    names |= set(summary.mains.values())
+    metrics = {name: metric.sentence for name, metric in CATALOGUE.items() if name in names}
     chunked = settings.packetisation(summary.setup)
     grown = {"packetisation": chunked} if chunked else {}
     rates = {rate.rate: RATES[rate.rate].sentence for rate in summary.rates}

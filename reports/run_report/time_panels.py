@@ -1,4 +1,4 @@
-"""Plots over the time of a run: latency and failures, limits, arrivals: frame → Plot, without computing."""
+"""Plots over the time of a run: latency and failures, limits, arrivals. They compute no values."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def _run_plot(height: int, top: int, title: str, desc: str) -> Plot:
     return Plot(WIDE, height, left=56, right=66, top=top, bottom=30, title=title, desc=desc)
 
 
-def _begins(bins: Iterable[TimeBin], bin_s: float, length_s: float, x: PixelScale) -> list[tuple[float, float, str]]:
+def _bin_stops(bins: Iterable[TimeBin], bin_s: float, length_s: float, x: PixelScale) -> list[tuple[float, float, str]]:
     """Return the stops of a readout: a bin's start, the position of its middle, and its start in words."""
-    begins = sorted({bin_.begin_s for bin_ in bins})
-    return [(begin, x.clip(begin + bin_s / 2), f"from {clock(begin, long=length_s > 180)}") for begin in begins]
+    starts = sorted({bin_.begin_s for bin_ in bins})
+    return [(start, x.clip(start + bin_s / 2), f"from {clock(start, long=length_s > 180)}") for start in starts]
 
 
 def time_panels(frame: OverTime) -> Plot:
     """Plot a panel per target: turns as dots or shade, p50 and p95 by bin, failures above; active sessions below."""
-    tall, gap, foot = 150 if frame.is_plottable else FAILED_BAND, 34, 52
-    many = len(frame.panels)
+    panel_height, gap, foot = 150 if frame.is_plottable else FAILED_BAND, 34, 52
+    panel_count = len(frame.panels)
     has_active = frame.active[0].size > 0
-    height = 24 + many * (tall + gap) + (foot + 8 if has_active else -gap + 8) + 30
+    height = 24 + panel_count * (panel_height + gap) + (foot + 8 if has_active else -gap + 8) + 30
     desc = "One panel per target, and per start instant if there are several. "
     desc += "Lines: the median and the 95th percentile; ticks in the band above: failed turns. "
     desc += "; ".join(
@@ -44,8 +44,8 @@ def time_panels(frame: OverTime) -> Plot:
     x = PixelScale(identity, 0.0, frame.duration_s, plot.x0, plot.x1)
     ground = plot.y0
     for row, panel in enumerate(frame.panels):
-        bottom = 24 + row * (tall + gap) + tall
-        plot.y0, plot.y1 = bottom, bottom - tall
+        bottom = 24 + row * (panel_height + gap) + panel_height
+        plot.y0, plot.y1 = bottom, bottom - panel_height
         with plot.of(panel.colour):
             _panel(plot, panel, frame, x)
         with plot.along_run():
@@ -69,14 +69,18 @@ def time_panels(frame: OverTime) -> Plot:
     lines = []
     for panel in frame.panels:
         texts = {}
-        for one in panel.bins:
-            quantiles = (("p50", one.p50), ("p95", one.p95))
-            said = [f"{p} {'failed' if value == math.inf else ms(value)}" for p, value in quantiles if value == value]
-            failed = f", {one.failed} failed" if one.failed else ""
-            texts[one.begin_s] = ", ".join([*said, f"{one.turns} turn{'' if one.turns == 1 else 's'}{failed}"])
+        for time_bin in panel.bins:
+            quantiles = (("p50", time_bin.p50), ("p95", time_bin.p95))
+            quantile_texts = [
+                f"{p} {'failed' if value == math.inf else ms(value)}" for p, value in quantiles if value == value
+            ]
+            failed = f", {time_bin.failed} failed" if time_bin.failed else ""
+            texts[time_bin.begin_s] = ", ".join(
+                [*quantile_texts, f"{time_bin.turns} turn{'' if time_bin.turns == 1 else 's'}{failed}"]
+            )
         lines.append((panel.label, texts))
     bins = (bin_ for panel in frame.panels for bin_ in panel.bins)
-    plot.read_lines(_begins(bins, frame.bin_s, frame.duration_s, x), lines)
+    plot.read_lines(_bin_stops(bins, frame.bin_s, frame.duration_s, x), lines)
     return plot
 
 
@@ -131,130 +135,145 @@ def _values(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale, y: PixelSc
 
 
 def _points(panel: Panel, quantile: str, frame: OverTime, x: PixelScale, y: PixelScale) -> list[Point]:
-    return [(x.clip(begin_s + frame.bin_s / 2), y.clip(value)) for begin_s, value in panel.line(quantile)]
+    return [(x.clip(start_s + frame.bin_s / 2), y.clip(value)) for start_s, value in panel.line(quantile)]
 
 
-TALL, GAP = 62, 26
+PANEL_HEIGHT, GAP = 62, 26
 
 
-def step_panels(course: StepsOverTime) -> Plot:
+def step_panels(frame: StepsOverTime) -> Plot:
     """Plot the medians of the bins of each step, a line for each target, all on one scale."""
-    named = sorted({(one.target, excerpt(course.targets[one.target], 24)) for one in course.series})
-    height, legend = len(course.steps) * (TALL + GAP) + 30, named if len(named) > 1 else ()
-    title = f"{course.metric} of each step over time"
-    desc = f"One panel for each step: {', '.join(course.steps)}. Lines: medians of the turns in each interval."
+    named = sorted({(series.target, excerpt(frame.targets[series.target], 24)) for series in frame.series})
+    height, legend = len(frame.steps) * (PANEL_HEIGHT + GAP) + 30, named if len(named) > 1 else ()
+    title = f"{frame.metric} of each step over time"
+    desc = f"One panel for each step: {', '.join(frame.steps)}. Lines: medians of the turns in each interval."
     plot = Plot(WIDE, height, legend, left=56, right=24, top=0, bottom=30, title=title, desc=desc)
-    x = PixelScale(identity, 0.0, course.duration_s, plot.x0, plot.x1)
+    x = PixelScale(identity, 0.0, frame.duration_s, plot.x0, plot.x1)
     ground, top = plot.y0, plot.y1
-    for row, step in enumerate(course.steps):
-        plot.y1 = top + row * (TALL + GAP) + GAP
-        plot.y0 = plot.y1 + TALL
-        y = log_scale(course.low, course.high, plot.y0, plot.y1)
+    for row, step in enumerate(frame.steps):
+        plot.y1 = top + row * (PANEL_HEIGHT + GAP) + GAP
+        plot.y0 = plot.y1 + PANEL_HEIGHT
+        y = log_scale(frame.low, frame.high, plot.y0, plot.y1)
         plot.text(plot.x0, plot.y1 - 7, excerpt(step, 60), "rowlab")
-        plot.y_axis(y, log_ticks(course.low, course.high, 3), ms)
-        for one in course.series:
-            if one.step == step:
-                points = [(x.clip(bin_.begin_s + course.bin_s / 2), y.clip(bin_.p50)) for bin_ in one.bins]
-                with plot.of(one.target), plot.along_run():
-                    plot.path(points, f"curve {colour_class(one.target)}")
+        plot.y_axis(y, log_ticks(frame.low, frame.high, 3), ms)
+        for series in frame.series:
+            if series.step == step:
+                points = [(x.clip(bin_.begin_s + frame.bin_s / 2), y.clip(bin_.p50)) for bin_ in series.bins]
+                with plot.of(series.target), plot.along_run():
+                    plot.path(points, f"curve {colour_class(series.target)}")
                     for point in points:
-                        plot.point(*point, f"solid {colour_class(one.target)}")
+                        plot.point(*point, f"solid {colour_class(series.target)}")
     plot.y0, plot.y1 = ground, top
     plot.run_axis(x)
-    _read(plot, course, x)
+    _read(plot, frame, x)
     return plot
 
 
-def _read(plot: Plot, course: StepsOverTime, x: PixelScale) -> None:
+def _read(plot: Plot, frame: StepsOverTime, x: PixelScale) -> None:
     """Add a readout at each bin with a line for each step, such as `greeting ● 480 ms ◆ 510 ms`."""
     lines = []
-    for step in course.steps:
+    for step in frame.steps:
         texts: dict[float, str] = {}
-        for one in course.series:
-            for bin_ in one.bins if one.step == step else ():
-                said = f"{course.targets[one.target]} " if len(course.targets) > 1 else ""
-                said += "failed" if bin_.p50 == math.inf else ms(bin_.p50)
-                texts[bin_.begin_s] = f"{texts[bin_.begin_s]}, {said}" if bin_.begin_s in texts else said
+        for series in frame.series:
+            for bin_ in series.bins if series.step == step else ():
+                text = f"{frame.targets[series.target]} " if len(frame.targets) > 1 else ""
+                text += "failed" if bin_.p50 == math.inf else ms(bin_.p50)
+                texts[bin_.begin_s] = f"{texts[bin_.begin_s]}, {text}" if bin_.begin_s in texts else text
         lines.append((step, texts))
-    bins = (bin_ for one in course.series for bin_ in one.bins)
-    plot.read_lines(_begins(bins, course.bin_s, course.duration_s, x), lines)
+    bins = (bin_ for series in frame.series for bin_ in series.bins)
+    plot.read_lines(_bin_stops(bins, frame.bin_s, frame.duration_s, x), lines)
 
 
-SHARE, COUNT, BETWEEN_TARGETS, APART = 64, 46, 50, 28
+SHARE, COUNT, BETWEEN_TARGETS, PART_GAP = 64, 46, 50, 28
 STYLES = {"tokens": "t-mid", "requests": "t-tail"}
 
 
 def limit_panels(frame: RateLimitSeries) -> Plot:
     """Plot the remaining shares of each target's limits, and throttled turns and sessions below them."""
-    shown = [(place, one) for place, one in enumerate(frame.targets) if one.remaining or one.counts.any()]
+    plotted = [
+        (index, throttling)
+        for index, throttling in enumerate(frame.targets)
+        if throttling.remaining or throttling.counts.any()
+    ]
     spoken: list[str] = []
-    for _, one in shown:
-        least = [f"at least {percent(share, 1)} of {limit} remained" for limit, share in one.min_remaining.items()]
-        throttled = f"{plural(one.throttled_turns, 'turn')} and {plural(one.throttled_sessions, 'session')} throttled"
-        spoken.append(f"{one.target}: {', '.join([throttled, *least])}")
-    height = sum(BETWEEN_TARGETS + _tall(one) for _, one in shown) + 30
+    for _, throttling in plotted:
+        min_shares = [
+            f"at least {percent(share, 1)} of {limit} remained" for limit, share in throttling.min_remaining.items()
+        ]
+        turns = plural(throttling.throttled_turns, "turn")
+        throttled = f"{turns} and {plural(throttling.throttled_sessions, 'session')} throttled"
+        spoken.append(f"{throttling.target}: {', '.join([throttled, *min_shares])}")
+    height = sum(BETWEEN_TARGETS + _height(throttling) for _, throttling in plotted) + 30
     desc = "For each target, the minimum share of its limits that remained, and throttled turns and sessions. "
     plot = _run_plot(height, 0, "Limits of the service over time", desc + "; ".join(spoken))
     x = PixelScale(identity, 0.0, frame.duration_s, plot.x0, plot.x1)
     ground, top = plot.y0, 0.0
-    for place, one in shown:
-        with plot.of(place):
-            _target(plot, one, place, frame.bin_s, x, top)
-        top += BETWEEN_TARGETS + _tall(one)
+    for index, throttling in plotted:
+        with plot.of(index):
+            _target(plot, throttling, index, frame.bin_s, x, top)
+        top += BETWEEN_TARGETS + _height(throttling)
     plot.y0, plot.y1 = ground, 0
     plot.run_axis(x)
     stops, rows = [], []
     for bin_ in range(frame.targets[0].counts.size):
-        told = []
-        for _, one in shown:  # such as: sweden 3 throttled, 42 % of tokens left
-            said = [f"{count(one.counts[bin_])} throttled"] if one.counts[bin_] else []
-            for part in one.remaining:
-                (here,) = np.nonzero(np.isclose(part.at_s, (bin_ + 0.5) * frame.bin_s))
-                said += [f"{percent(float(part.share[here[0]]), 1)} of {part.limit} left"] if here.size else []
-            told += [f"{one.target} {', '.join(said)}"] if said else []
-        if told:
+        texts = []
+        for _, throttling in plotted:  # such as: sweden 3 throttled, 42 % of tokens left
+            target_texts = [f"{count(throttling.counts[bin_])} throttled"] if throttling.counts[bin_] else []
+            for remaining in throttling.remaining:
+                (at_bin,) = np.nonzero(np.isclose(remaining.at_s, (bin_ + 0.5) * frame.bin_s))
+                target_texts += (
+                    [f"{percent(float(remaining.share[at_bin[0]]), 1)} of {remaining.limit} left"]
+                    if at_bin.size
+                    else []
+                )
+            texts += [f"{throttling.target} {', '.join(target_texts)}"] if target_texts else []
+        if texts:
             stops.append(x.clip((bin_ + 0.5) * frame.bin_s))
-            rows.append(" · ".join([f"from {clock(bin_ * frame.bin_s, long=frame.duration_s > 180)}", *told]))
+            rows.append(" · ".join([f"from {clock(bin_ * frame.bin_s, long=frame.duration_s > 180)}", *texts]))
     plot.readout(stops, rows)
     return plot
 
 
-def _target(plot: Plot, one: Throttling, place: int, bin_s: float, x: PixelScale, top: float) -> None:
-    plot.text(plot.x0, top + 24, f"{marker_char(place)} {excerpt(one.target, 60)}", f"dl {colour_class(place, 't')}")
+def _target(plot: Plot, throttling: Throttling, index: int, bin_s: float, x: PixelScale, top: float) -> None:
+    plot.text(
+        plot.x0, top + 24, f"{marker_char(index)} {excerpt(throttling.target, 60)}", f"dl {colour_class(index, 't')}"
+    )
     top += BETWEEN_TARGETS
-    if one.remaining:
+    if throttling.remaining:
         plot.y1, plot.y0 = int(top), int(top) + SHARE
         y = PixelScale(identity, 0.0, 1.0, plot.y0, plot.y1)
         plot.text(plot.x0, plot.y1 - 7, "share of the limit that remained", "lab")
         plot.y_axis(y, (0.0, 0.5, 1.0), lambda share: f"{share * 100:.0f}{NBSP}%")
         ends = []
-        for part in one.remaining:
-            points = [(x.clip(at), y(share)) for at, share in zip(part.at_s, part.share, strict=True)]
+        for remaining in throttling.remaining:
+            points = [(x.clip(at), y(share)) for at, share in zip(remaining.at_s, remaining.share, strict=True)]
             with plot.along_run():
-                plot.path(points, f"curve {STYLES[part.limit]} {colour_class(place)}")
+                plot.path(points, f"curve {STYLES[remaining.limit]} {colour_class(index)}")
                 if len(points) == 1:
-                    plot.dot(*points[0], "circle", f"mark {colour_class(place)}", 3)
-            ends.append((points[-1], part.limit))
+                    plot.dot(*points[0], "circle", f"mark {colour_class(index)}", 3)
+            ends.append((points[-1], remaining.limit))
         for row, (end, limit) in enumerate(sorted(ends, key=lambda end: end[0][1])):
             below = min(y for (_, y), _ in ends) + 14 * row
-            plot.text(plot.x1 + 6, max(end[1], below) + 4, limit, f"lab {colour_class(place, 't')} whole")
-        top += SHARE + APART
-    if one.counts.any():
+            plot.text(plot.x1 + 6, max(end[1], below) + 4, limit, f"lab {colour_class(index, 't')} whole")
+        top += SHARE + PART_GAP
+    if throttling.counts.any():
         plot.y1, plot.y0 = int(top), int(top) + COUNT
         plot.text(plot.x0, plot.y1 - 7, "throttled turns and sessions", "lab")
-        y = plot.count_axis(float(one.counts.max()))
+        y = plot.count_axis(float(throttling.counts.max()))
         with plot.along_run():
-            for place_, number in enumerate(one.counts):
+            for bin_index, number in enumerate(throttling.counts):
                 if number:
-                    left, right = x.clip(place_ * bin_s), x.clip((place_ + 1) * bin_s)
-                    tip = f"from {clock(place_ * bin_s, long=True)}: {count(number)} throttled"
+                    left, right = x.clip(bin_index * bin_s), x.clip((bin_index + 1) * bin_s)
+                    tip = f"from {clock(bin_index * bin_s, long=True)}: {count(number)} throttled"
                     plot.rect(left, y(number), max(1.5, right - left - 1), plot.y0 - y(number), "failcell", tip)
         plot.line(plot.x0, plot.y0, plot.x1, plot.y0, "axis")
 
 
-def _tall(one: Throttling) -> int:
-    both = bool(one.remaining) and bool(one.counts.any())
-    return (SHARE if one.remaining else 0) + (COUNT if one.counts.any() else 0) + (APART if both else 0)
+def _height(throttling: Throttling) -> int:
+    both = bool(throttling.remaining) and bool(throttling.counts.any())
+    return (
+        (SHARE if throttling.remaining else 0) + (COUNT if throttling.counts.any() else 0) + (PART_GAP if both else 0)
+    )
 
 
 def arrivals(frame: CallBins) -> Plot:
@@ -266,19 +285,19 @@ def arrivals(frame: CallBins) -> Plot:
     plot.text(plot.x0, plot.y1 - 9, f"calls each {format_duration(frame.bin_s)}", "lab")
     y = plot.count_axis(float(frame.calls.max(initial=1.0)))
     long = length_s > 180
-    stops, said = [], []
+    stops, texts = [], []
     with plot.along_run():
-        for place, (calls, blocked) in enumerate(zip(frame.calls, frame.blocked, strict=True)):
-            left, right = x.clip(place * frame.bin_s), x.clip((place + 1) * frame.bin_s)
-            wide = max(1.0, right - left - 1)
+        for index, (calls, blocked) in enumerate(zip(frame.calls, frame.blocked, strict=True)):
+            left, right = x.clip(index * frame.bin_s), x.clip((index + 1) * frame.bin_s)
+            width = max(1.0, right - left - 1)
             if calls > blocked:
-                plot.rect(left, y(calls - blocked), wide, plot.y0 - y(calls - blocked), "cell s0 k4")
+                plot.rect(left, y(calls - blocked), width, plot.y0 - y(calls - blocked), "cell s0 k4")
             if blocked:
-                plot.rect(left, y(calls), wide, y(calls - blocked) - y(calls), "failcell")
+                plot.rect(left, y(calls), width, y(calls - blocked) - y(calls), "failcell")
             stops.append((left + right) / 2)
             blocked_text = f" · {count(blocked)} blocked" if blocked else ""
-            said.append(f"from {clock(place * frame.bin_s, long=long)} · {count(calls)} calls{blocked_text}")
+            texts.append(f"from {clock(index * frame.bin_s, long=long)} · {count(calls)} calls{blocked_text}")
     plot.line(plot.x0, plot.y0, plot.x1, plot.y0, "axis")
     plot.run_axis(x)
-    plot.readout(stops, said)
+    plot.readout(stops, texts)
     return plot

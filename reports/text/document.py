@@ -145,10 +145,11 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             segments=list(summary.breakdowns),
             segments_around=list(summary.bands),
             variability=[
-                VariabilityEntry(f.metric, *f.stratum, f.target, **vars(spread)) for f, spread in summary.variability
+                VariabilityEntry(f.metric, *f.stratum, f.target, **vars(variability))
+                for f, variability in summary.variability
             ],
             drift=list(summary.drifts),
-            groups=[group for waits in summary.grouped_latency for group in waits.groups],
+            groups=[group for latency in summary.grouped_latency for group in latency.groups],
             hosts=summary.hosts,
             machines=summary.machines,
             counts=list(summary.counts),

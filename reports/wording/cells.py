@@ -295,7 +295,7 @@ def rate_cell(rate: TurnRate) -> Cell:
     """Return `92.5 %` over `79.6 to 98.4 %`; `n/a` over `needs 10 turns`."""
     if not rate.published:
         return Cell("n/a", f"needs {MIN_RATE_UNITS} {rate.unit}")
-    return Cell(percent(rate.value, 1), interval(rate.low, rate.high, partial(percent, whole=1)))
+    return Cell(percent(rate.value, 1), interval(rate.low, rate.high, partial(percent, total=1)))
 
 
 OF_EVERY_TURN = frozenset({"cut_off_rate", "preamble_rate"})
