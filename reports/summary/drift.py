@@ -61,22 +61,17 @@ class PoolDrift(Drift, frozen=True, kw_only=True):
 
 def drifts(run: RunFrames, samples: MetricSamples) -> Iterable[PoolDrift]:
     """Yield the drift of each pool by its main metric; pools with too few sessions in a half are left out."""
-    pool_halves = [
-        (pool, two_samples) for pool in samples.turns.pools if (two_samples := _halves(samples, pool)) is not None
-    ]
+    pool_halves = [(pool, pair) for pool in samples.turns.pools if (pair := _halves(samples, pool)) is not None]
     rng = np.random.default_rng(seed_of(str(run.metadata.get("run_id") or "")))
     usable, late_ms = validity_of(run.metadata).status != "invalid", simulator_late_ms(run.metadata)
     for pool, halves in pool_halves:
         sample, target = samples[samples.mains[pool.stratum]], samples.turns.targets[pool.target]
         draws = len(pool_halves) * max(DRAWS_LEAST, min(DRAWS, WEIGHTS // halves.clusters[0]))
         inference = Inference(ERROR / 2 / len(pool_halves), resamples=draws, seed=rng)
-        (difference,) = quantile_differences(halves, [(0.5, Margin())], "lower", inference)
-        if math.isfinite(difference.d):
-            ratio = (
-                math.exp(difference.d),
-                math.exp(difference.low),
-                math.exp(difference.high),
-            )  # open ends are 0 and inf
+        (log_ratio,) = quantile_differences(halves, [(0.5, Margin())], "lower", inference)
+        if math.isfinite(log_ratio.d):
+            # open ends are 0 and inf
+            ratio = math.exp(log_ratio.d), math.exp(log_ratio.low), math.exp(log_ratio.high)
             exact = usable and not reason_text(run.uncertain_metrics, target, sample.metric.name)
             min_difference = MIN_DIFFERENCE + late_ms / quantile(sample.part(pool.target, pool.steps)[0], 0.5)
             suspected = exact and is_suspected(*ratio, min_difference)
@@ -95,10 +90,10 @@ def relative_latencies(samples: MetricSamples, pool: Pool) -> tuple[Floats, Inte
     """
     sample, turns = samples[samples.mains[pool.stratum]], samples.turns
     ascending, index = sample.part(pool.target, pool.steps)
-    not_started = sample.not_started(pool.target, pool.steps)
+    unstarted = sample.not_started(pool.target, pool.steps)
     ascending, step = (
-        np.append(ascending, np.full(not_started.size, np.inf)),
-        np.append(turns.step[index], turns.not_started.step[not_started]),
+        np.append(ascending, np.full(unstarted.size, np.inf)),
+        np.append(turns.step[index], turns.not_started.step[unstarted]),
     )
     medians = np.full(len(turns.steps), np.nan)
     for step_code, rows in split(step):
@@ -108,8 +103,8 @@ def relative_latencies(samples: MetricSamples, pool: Pool) -> tuple[Floats, Inte
     if not relative.size or np.isnan(relative).any():
         return None
     order = order_of_values(relative)
-    sessions = np.append(turns.session[index], turns.not_started.session[not_started])[order]
-    at_ns = np.append(turns.column("start_utc_ns")[index], turns.not_started.at_utc_ns[not_started].astype(np.float64))[
+    sessions = np.append(turns.session[index], turns.not_started.session[unstarted])[order]
+    at_ns = np.append(turns.column("start_utc_ns")[index], turns.not_started.at_utc_ns[unstarted].astype(np.float64))[
         order
     ]
     return relative[order], sessions, at_ns

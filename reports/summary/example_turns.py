@@ -67,7 +67,7 @@ class SlowTurn(SlowTurnEntry, frozen=True, kw_only=True):
 
 
 class TurnRanking(NamedTuple):
-    """The turns of one stratum in the order of a metric: their indices among its values, the slowest first."""
+    """The turns of one stratum, the slowest first. `falling`: the index of each turn among the values of `sample`."""
 
     sample: MetricSample
     stratum: Stratum
@@ -79,15 +79,15 @@ def slowest_turns(
 ) -> tuple[tuple[SlowTurn, ...], tuple[SlowTurn, ...]]:
     """Return the slowest successful turns of each stratum, and the slowest of each step on each target.
 
-    The slowest of each step are empty if there are too many steps. Turns are ranked by `voice_to_voice`, or else by
+    The second tuple is empty if there are too many steps. Turns are ranked by `voice_to_voice`, or else by
     their main metric.
     """
     turns, slowest, of_steps = samples.turns, list[TurnRanking](), list[TurnRanking]()
     for stratum in turns.strata:
-        is_of_stratum = turns.steps_in(stratum)[turns.step]
-        without_audio = is_of_stratum & np.isnan(turns.value(VOICE_TO_VOICE))
+        in_stratum = turns.steps_in(stratum)[turns.step]
+        without_audio = in_stratum & np.isnan(turns.value(VOICE_TO_VOICE))
         for sample, mask in (
-            (samples[VOICE_TO_VOICE], is_of_stratum),
+            (samples[VOICE_TO_VOICE], in_stratum),
             (samples[samples.mains[stratum]], without_audio),
         ):
             falling: Integers = np.flatnonzero(np.isfinite(sample.values) & mask[sample.index])[::-1]
@@ -114,10 +114,8 @@ def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) 
     )
     rows = turns.frame.iloc[frame_rows]
     stored = records(rows)
-    has_slow_turn = run.sessions["session_id"].isin({str(turn["session_id"]) for turn in stored}).to_numpy()
-    sessions = {
-        str(row["session_id"]): row for row in records(run.sessions[OF_SLOW].iloc[np.flatnonzero(has_slow_turn)])
-    }
+    is_slow = run.sessions["session_id"].isin({str(turn["session_id"]) for turn in stored}).to_numpy()
+    sessions = {str(row["session_id"]): row for row in records(run.sessions[OF_SLOW].iloc[np.flatnonzero(is_slow)])}
     responses = response_ids(run, frame_rows.tolist())
     metrics = {name: values_of(rows, name) for name in ("ttfa", "voice_to_voice", "network_rtt", "retransmits")}
     created = rows["response_created_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) - measured_from_ns(rows)
@@ -274,7 +272,10 @@ class ExampleTurn:
 
 
 def example_turns(run: RunFrames, sample: MetricSample) -> tuple[ExampleTurn, ...]:
-    """Return the turns of each role, from successful turns of all targets with a `voice_to_voice`; () if none."""
+    """Return the example turn of each role; () if there are none.
+
+    The turns are chosen from the successful turns of all targets that have a `voice_to_voice`.
+    """
     turns = sample.turns
     indices = sample.index[np.isfinite(sample.values)]  # in ascending order of voice_to_voice
     if not indices.size:

@@ -87,8 +87,8 @@ def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     Return None if the load did not change and was not planned to change, or if there is only one range.
     """
     target, started_count = turns.targets[pool.target], turns.rows.size
-    is_of_target = np.append(turns.target, turns.not_started.target) == pool.target
-    if not is_of_target.any():
+    in_target = np.append(turns.target, turns.not_started.target) == pool.target
+    if not in_target.any():
         return None
     started_ns = turns.frame["start_utc_ns"].to_numpy(dtype=np.int64)
     counted_ns = (started_ns + np.nan_to_num(turns.measured_from_ns).astype(np.int64))[turns.rows]
@@ -97,13 +97,11 @@ def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     series = _concurrency(run, target)
     stages = run.metadata.get("stages") or (run.metadata.get("arrivals") or {}).get("stages") or []
     planned = {level for stage in stages for level in (stage["from"], stage["to"])}
-    if len(planned) < 2 and not load_changed(
-        series.between(int(at_ns[is_of_target].min()), int(at_ns[is_of_target].max()))
-    ):
+    if len(planned) < 2 and not load_changed(series.between(int(at_ns[in_target].min()), int(at_ns[in_target].max()))):
         return None
-    count, is_of_pool = np.maximum(series.at(at_ns), 1), np.append(turns.of(pool), turns.not_started_in(pool))
-    step = count_step(int(count[is_of_pool].max(initial=1)), MAX_LEVELS)
-    levels = merged(np.bincount((count[is_of_pool] - 1) // step)) if is_of_pool.any() else []
+    count, in_pool = np.maximum(series.at(at_ns), 1), np.append(turns.of(pool), turns.not_started_in(pool))
+    step = count_step(int(count[in_pool].max(initial=1)), MAX_LEVELS)
+    levels = merged(np.bincount((count[in_pool] - 1) // step)) if in_pool.any() else []
     if len(levels) < 2:
         return None
     columns = ["start_utc_ns", "session_updated_at_ns", "outcome_class"]
@@ -117,7 +115,7 @@ def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     for at, (first, last) in enumerate(levels):
         low, high = first * step + 1, (last + 1) * step
         name = f"{low:,}–{high:,}" if high > low else f"{low:,}"
-        bins.append(GroupBin(name, float(count[is_of_pool & (index == at)].mean()), low, high))
+        bins.append(GroupBin(name, float(count[in_pool & (index == at)].mean()), low, high))
     return Grouping(
         tuple(bins),
         index[:started_count],
@@ -141,13 +139,9 @@ def _concurrency(run: RunFrames, target: str) -> ConcurrencySeries:
     if run.metadata.get("state") == "ended":
         return concurrency_series(starts_ns, ends_ns)
     turns = _columns(run.turns, ["session_id", "start_utc_ns"], target)
-    turns_without_session = turns[~turns["session_id"].isin(sessions["session_id"]).to_numpy()]
-    first_turns_ns = (
-        turns_without_session.groupby("session_id", observed=True)["start_utc_ns"].min().to_numpy(dtype=np.int64)
-    )
-    return concurrency_series(
-        np.append(starts_ns, first_turns_ns), np.append(ends_ns, np.full_like(first_turns_ns, NEVER_NS))
-    )
+    unmatched = turns[~turns["session_id"].isin(sessions["session_id"]).to_numpy()]
+    first_ns = unmatched.groupby("session_id", observed=True)["start_utc_ns"].min().to_numpy(dtype=np.int64)
+    return concurrency_series(np.append(starts_ns, first_ns), np.append(ends_ns, np.full_like(first_ns, NEVER_NS)))
 
 
 def _columns(frame: pd.DataFrame, names: list[str], target: str) -> pd.DataFrame:
@@ -174,7 +168,7 @@ CONTEXTS = (2_000, 4_000, 8_000, 16_000, 32_000)
 
 
 def by_turn(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
-    """Group by the turn's number in its session, those after the tenth together."""
+    """Group by the turn's number in its session. The turns after the tenth are in one group."""
     number, not_started_number = np.nan_to_num(turns.column("turn")), turns.not_started.number
     max_number = int(min(NUMBERED + 1, max(number.max(initial=1), not_started_number.max(initial=1))))
     bins = tuple(GroupBin(str(n), n, n, n) for n in range(1, min(max_number, NUMBERED) + 1))

@@ -81,7 +81,7 @@ class Group(GroupEntry, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class GroupedLatency:
-    """The main metric of one pool by one key, from its first group to its last."""
+    """The main metric of one pool, grouped by one key. The groups are in the order of the key."""
 
     by: str
     """The key: one of KEYS."""
@@ -104,7 +104,7 @@ class GroupedLatency:
 
     @property
     def tails(self) -> tuple[Group, ...]:
-        """The groups whose p50 and p95 may be printed; empty if there is only one such group, which makes no line."""
+        """The groups whose p50 and p95 may be printed; empty if there is only one, because one point makes no line."""
         tails = tuple(group for group in self.published if group.published(0.95))
         return tails if len(tails) > 1 else ()
 
@@ -139,67 +139,50 @@ def latency_by(
                 sample = samples[samples.mains[pool.stratum]]
                 latency, *compared = _latencies(by, sample, pool, grouping)
                 grouped += [latency] if latency.groups else []
-                differing += [
-                    difference for compared_latency in compared for difference in group_differences(compared_latency)
-                ]
+                differing += [difference for of_pool in compared for difference in group_differences(of_pool)]
     return tuple(grouped), tuple(differing)
 
 
-def _latencies(by: str, metric_sample: MetricSample, pool: Pool, grouping: Grouping) -> list[GroupedLatency]:
+def _latencies(by: str, sample: MetricSample, pool: Pool, grouping: Grouping) -> list[GroupedLatency]:
     """Return the groups with intervals of CONFIDENCE.
 
-    If groups are compared, add those for the comparison.
+    If groups are compared, also return them with the intervals for the comparison.
     """
-    target, unplaced = (
-        metric_sample.turns.targets[pool.target],
-        int((grouping.lost[metric_sample.turns.not_started_in(pool)] < 0).sum()),
-    )
+    target = sample.turns.targets[pool.target]
+    unplaced = int((grouping.lost[sample.turns.not_started_in(pool)] < 0).sum())
     confidences = [CONFIDENCE, grouping.confidence] if grouping.compared else [CONFIDENCE]
-    groups = [*_groups(by, metric_sample, pool, grouping, confidences, unplaced)]
-    known = (
-        by,
-        metric_sample.metric.name,
-        target,
-        pool.label,
-        pool.target,
-        pool.stratum,
-        grouping.end,
-        grouping.compared,
-    )
+    groups = [*_groups(by, sample, pool, grouping, confidences, unplaced)]
+    key = by, sample.metric.name, target, pool.label, pool.target, pool.stratum, grouping.end, grouping.compared
     return [
-        GroupedLatency(*known, grouping.places, tuple(by_confidence[at] for by_confidence in groups), unplaced)
+        GroupedLatency(*key, grouping.places, tuple(group[at] for group in groups), unplaced)
         for at in range(len(confidences))
     ]
 
 
 def _groups(
-    by: str, metric_sample: MetricSample, pool: Pool, grouping: Grouping, confidences: Sequence[float], unplaced: int
+    by: str, sample: MetricSample, pool: Pool, grouping: Grouping, confidences: Sequence[float], unplaced: int
 ) -> Iterable[list[Group]]:
-    """Yield each group, with intervals of each confidence."""
-    turns = metric_sample.turns
+    """Yield a list for each group. The list has the group with the intervals of each confidence."""
+    turns = sample.turns
     in_pool, not_started_in_pool = np.flatnonzero(turns.of(pool)), np.flatnonzero(turns.not_started_in(pool))
     positions_by_group = dict(split(grouping.index[in_pool] + 1))  # 0 is no group
-    samples, none = (
-        dict(metric_sample.by_group(pool.target, pool.steps, grouping.index, grouping.lost)),
-        np.zeros(0, dtype=np.int64),
-    )
+    samples = dict(sample.by_group(pool.target, pool.steps, grouping.index, grouping.lost))
+    none = np.zeros(0, dtype=np.int64)
     for at, bin_ in enumerate(grouping.places):
-        started, not_started = (
-            in_pool[positions_by_group.get(at + 1, none)],
-            not_started_in_pool[grouping.lost[not_started_in_pool] == at],
-        )
+        started = in_pool[positions_by_group.get(at + 1, none)]
+        not_started = not_started_in_pool[grouping.lost[not_started_in_pool] == at]
         if started.size or not_started.size or grouping.every:
             ended = started[turns.kind[started] != UNFINISHED]
             sessions = np.append(turns.session[ended], turns.not_started.session[not_started])
             failed = np.append(turns.kind[ended] == FAILED, np.ones(not_started.size, dtype=bool))
-            sample = samples.get(at, NO_VALUES)
-            packed_sample = replace(sample, sessions=dense_codes(sample.sessions)[0])
-            is_unopened = grouping.unopened[grouping.began == at] if grouping.began is not None else None
+            group_sample = samples.get(at, NO_VALUES)
+            packed_sample = replace(group_sample, sessions=dense_codes(group_sample.sessions)[0])
+            unopened = grouping.unopened[grouping.began == at] if grouping.began is not None else None
             groups = []
             for confidence in confidences:
                 p50, p95 = (estimate.published() for estimate in quantiles(packed_sample, (0.5, 0.95), confidence))
                 group = Group(
-                    metric_sample.metric.name,
+                    sample.metric.name,
                     *pool.stratum,
                     target=turns.targets[pool.target],
                     by=by,
@@ -210,10 +193,8 @@ def _groups(
                     turns=started.size,
                     sessions=distinct(np.append(turns.session[started], turns.not_started.session[not_started])).size,
                     failed=rate_of(failed, sessions, confidence),
-                    unopened=None
-                    if is_unopened is None
-                    else rate_of(is_unopened, np.arange(is_unopened.size), confidence),
-                    n=sample.n,
+                    unopened=None if unopened is None else rate_of(unopened, np.arange(unopened.size), confidence),
+                    n=group_sample.n,
                     p50=p50,
                     p95=p95,
                     lost=not_started.size,

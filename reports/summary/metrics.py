@@ -208,9 +208,9 @@ def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
 
 
 def turn_rate(rate: RateMetric, target: str, events: Floats, units: Floats, sessions: Integers) -> TurnRate:
-    """Return a rate.
+    """Return a rate of turns, or of words.
 
-    `events`, `units`, `sessions`: for each turn its events, the units of which they are a part, and its session.
+    `events`, `units`, `sessions`: for each turn, the number of events, the number of units, and the session.
     """
     estimate = ratio_in(events, units, sessions, CONFIDENCE)
     has_too_few = bool(rate.column) and estimate.total < MIN_RATE_UNITS
@@ -241,9 +241,9 @@ def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float)
 def ratio_in(
     events: Floats | Flags, units: Floats, sessions: npt.NDArray[np.integer], confidence: float
 ) -> ShareEstimate:
-    """Return the share of events among the units of turns, or of sessions, if each may have several events.
+    """Return the number of events divided by the number of units, with its interval over sessions.
 
-    `units`: the number of units of each turn or session.
+    `events`, `units`: the number of events and of units of each turn or session.
     """
     if not events.size:
         return ShareEstimate(0, 0, math.nan, math.nan, math.nan)
@@ -337,13 +337,13 @@ class Throughput(JsonEntry, frozen=True):
 
 
 def events(run: RunFrames, targets: Sequence[str]) -> Iterable[HistogramSummary]:
-    """Yield metrics of every event, for each target that has them."""
+    """Yield the summary of each metric in PER_EVENT, for each target that has values."""
     summaries = (distribution(run, metric, label) for metric in PER_EVENT for label in targets)
     return (summary for summary in summaries if summary.n)
 
 
 def distribution(run: RunFrames, metric: str, target: str | None = None, step: str = ALL) -> HistogramSummary:
-    """Return the quantiles of the histogram of one target, or of all targets together."""
+    """Return the summary of a metric's histogram: of one target, or of all targets together."""
     key_parts = HistogramKey(metric, target or "", step).tag.split("|")[:3]
     keys = (key for key, _ in run.histograms.items() if key.metric == metric)
     selected = (key for key in keys if target is None or list(key[:3]) == key_parts)
@@ -388,6 +388,6 @@ def measured_seconds(seconds: pd.DataFrame) -> pd.DataFrame:
 
 
 def recorded_s(seconds: pd.DataFrame) -> float:
-    """Return the recorded duration: the longest of all workers. Rows may be of partial seconds."""
+    """Return the recorded duration in seconds, the longest of all workers. A row may cover less than a second."""
     length_ns = seconds.groupby(["worker", "target"])["duration_ns"].sum()
     return max(1e-9, float(length_ns.max()) / NS_PER_S) if len(length_ns) else 1.0

@@ -27,7 +27,7 @@ OF_SESSION = ["session_id", "target", *WITH_MESSAGE, "turns_not_started"]
 class OutcomeCount:
     """One outcome with its count for each target.
 
-    `said`: its most frequent message, preferably one of the service.
+    `message`: the most frequent message of this outcome. Messages of the service have priority.
     """
 
     outcome: str
@@ -76,7 +76,7 @@ class OutcomesEntry(JsonEntry, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The outcomes of all targets together, and of each target. The counts of `turns` sum to `begun`."""
+    """The outcomes of all targets together, and of each target. The counts of `turns` sum to `started`."""
 
     turns: tuple[OutcomeCount, ...]
     sessions: tuple[OutcomeCount, ...]
@@ -122,9 +122,7 @@ class Outcomes:
     def remedies(self) -> list[Remedy]:
         """Return the remedies of the outcomes, the remedy of the most frequent outcome first.
 
-        Each remedy is returned once.
-
-        The remedy of an outcome depends on its most frequent message.
+        Each remedy is returned once. The remedy of an outcome depends on its most frequent message.
         """
         counted, messages = Counter[str](), dict[str, str]()
         for ending in (*self.sessions, *self.turns):

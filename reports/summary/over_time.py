@@ -216,7 +216,7 @@ def bin_length(length_s: float, turns: int) -> float:
 
 
 def plotted(summary: Summary, pool: Pool) -> Floats:
-    """Return the latency of each row of all turns, with the warm-up.
+    """Return the latency of each turn of the run, including the warm-up.
 
     It is +inf if the turn failed, and NaN if the turn is not plotted in the panel of this pool.
     """

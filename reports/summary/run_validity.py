@@ -202,11 +202,11 @@ FILLER = "filler"
 
 @dataclass(frozen=True)
 class DataNotes:
-    """Facts from a run's rows that are no metrics."""
+    """Facts on the data of a run that are not metrics."""
 
     turns: int
     left_out: int
-    """The number of these that were in the warm-up; 0 if all were."""
+    """The number of turns that were in the warm-up; 0 if all turns were."""
     filled_in: int
     """The number of measured turns that may have had a filler first."""
     unattributed_commits: int
@@ -310,5 +310,6 @@ def setup_of(document: dict[str, Any], turns: TurnArrays) -> PlaybackSetup:
 
 
 def distinct_values(settings: Iterable[dict[str, Any]], key: str) -> tuple[float, ...]:
+    """Return the distinct values of a setting in ascending order, without None."""
     values = (setting.get(key) for setting in settings)
     return tuple(sorted({float(value) for value in values if value is not None}))

@@ -69,7 +69,7 @@ class MainResult(MetricSummary, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class RunPeriod:
-    """The time of the run, in seconds."""
+    """The start, the duration and the warm-up of a run."""
 
     started_utc_ns: int
     duration_s: float
@@ -87,7 +87,7 @@ class Summary:
 
     run: RunFrames
     samples: MetricSamples
-    """The samples of DRAWN and of the main metrics.
+    """The samples of the metrics in PLOTTED and of the main metrics.
 
     Others are discarded: a sample of a million turns takes 12 MB.
     """
@@ -258,7 +258,7 @@ def summarise(run: RunFrames) -> Summary:
 
 
 class TurnMetric(NamedTuple):
-    """A metric of turns with the values of all turns, its pools, and for each pool the steps that have it."""
+    """The summaries of a metric of turns, and its pools. The steps of each pool are those that have the metric."""
 
     pools: tuple[Pool, ...]
     figures: tuple[MetricSummary, ...]
@@ -266,7 +266,7 @@ class TurnMetric(NamedTuple):
 
 @dataclass(frozen=True)
 class _MainResults:
-    """The results for any metric of turns that callers wait for."""
+    """The source of the results for metrics of turns. `known`: the metrics already computed, by name."""
 
     run: RunFrames
     samples: MetricSamples
@@ -296,7 +296,7 @@ class _MainResults:
     def of(self, pool: Pool, metric: str) -> MainResult:
         """Return the result of all turns of a pool, including failed ones.
 
-        For a `…voice_to_voice`, only turns of the steps that have it count.
+        For metrics whose name ends with `voice_to_voice`, only turns of steps that have the metric count.
         """
         turns, label = self.samples.turns, self.samples.turns.targets[pool.target]
         if metric in (VOICE_TO_VOICE, ANSWER_VOICE_TO_VOICE):
@@ -325,7 +325,7 @@ def _main_result(
 
 
 def window_of(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> RunPeriod:
-    """Return the time of a run; a killed run ends with its last stored second.
+    """Return the period of a run. A killed run ends with its last stored second.
 
     `sessions`: the measured sessions.
     """

@@ -109,7 +109,10 @@ def shortfall_text(there: int, noun: str, needs: int) -> str:
 
 
 def quantile_cell(figures: MetricSummary, p: float, noun: str = "turn") -> Cell:
-    """Return a percentile, `986` over `969 – 1,010`, or why there is none; a noun adds the count of failures."""
+    """Return the cell of a percentile, such as `986` over `969 – 1,010`, or the reason that there is none.
+
+    With a noun, the reason includes the number of failures.
+    """
     return estimate_cell(figures.at(p), figures.n, figures.failed, noun)
 
 
@@ -229,7 +232,10 @@ def main_metrics(summary: Summary) -> set[str]:
 
 
 def tables(summary: Summary) -> list[ResultRows]:
-    """Return the first table: voice_to_voice, first deltas and transcripts by measured_from, greetings."""
+    """Return the rows of the first table, grouped by metric and measured_from.
+
+    The order is voice_to_voice, first deltas and transcripts, greetings.
+    """
     strata = summary.turns.strata
     ends = {name: f"the first {kind} delta" for name, kind in KINDS.items()}
     audible_end = f"the first audible sample, {settings.player(summary.setup)}"
@@ -274,7 +280,10 @@ def row_title(figures: MetricSummary) -> str:
 
 
 def row_target(figures: MetricSummary) -> str:
-    """Return a row's target, with what `row_title` lacks of its stratum, and `uncertain in this run`."""
+    """Return a row's target, with `uncertain in this run` if this applies.
+
+    If `row_title` does not contain the stratum, the target does.
+    """
     name = figures.target if measured_from_text(figures.metric, figures.stratum) else figures.title
     return f"{name} · uncertain in this run" if figures.uncertain_because else name
 

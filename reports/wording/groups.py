@@ -76,7 +76,7 @@ def latency_table(latencies: Sequence[GroupedLatency], targets: Sequence[str]) -
 
 
 def share_cell(rate: ShareEstimate, more: str = "") -> Cell:
-    """Return a share over its counts, such as `90 %` over `360 of 400, 320 never began`."""
+    """Return a share over its counts, such as `90 %` over `360 of 400, 320 not started`."""
     return Cell(percent(rate.count, rate.total), f"{count(rate.count)} of {count(rate.total)}{more}")
 
 
@@ -134,7 +134,7 @@ def compared_blocks(summary: Summary, by: str) -> list[Block]:
 
 
 def ungrouped_text(latencies: Sequence[GroupedLatency]) -> str:
-    """Return `40 turns never began, and are in none of these groups (40 of west): …`; "" if there are none."""
+    """Return `40 turns did not start and are in none of these groups (40 of west): …`; "" if there are none."""
     parts = [(latency.unplaced, latency.target) for latency in latencies if latency.unplaced]
     if not parts:
         return ""

@@ -41,7 +41,7 @@ def notices(summary: Summary) -> list[str]:
 
 
 def pooled_notices(summary: Summary) -> list[str]:
-    """Return a notice for each value of the whole run that pools groups with certain differences."""
+    """Return a notice for each value of the whole run that combines groups that differ significantly."""
     texts = []
     for _, several in groupby(
         summary.group_differences, key=lambda difference: (difference.of.by, difference.of.label)
@@ -74,7 +74,7 @@ def unfair_notices(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
 
 
 def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
-    """Yield notices on a run, first those of its document; `uncertain_metrics` has those on metrics."""
+    """Yield the notices on a run, first those of its document. `uncertain_line` returns the notice on metrics."""
     yield from (str(notice) for notice in run.metadata.get("notices") or [])
     totals = run.metadata.get("totals") or {}
     started = totals.get("turns_started")
@@ -142,7 +142,7 @@ def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
 
 
 def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> str:
-    """Return that the timestamp uncertainty is too high for metrics, with the worst of them; "" if it is for none.
+    """Return a notice of the metrics whose timestamp uncertainty is too high, and of the worst; "" if there are none.
 
     `metrics`: the metrics that matter to the reader; None for all.
     """
@@ -184,7 +184,7 @@ def decision_notice(run: RunFrames) -> str:
 
 
 def _unknown(document: dict[str, Any]) -> Iterable[str]:
-    """Yield `Worker 1 on west went missing 9 s into the run: up to 57 turns and 12 calls of it are unknown`."""
+    """Yield `Worker 1 on west went missing 9 s into the run: up to 57 turns and 12 calls are missing`."""
     for worker in document.get("missing_workers") or []:
         counts = [(worker.get("turns"), "turn"), (worker.get("calls"), "call")]
         missing = [plural(count, name) for count, name in counts if count or (count == 0 and name == "turn")]

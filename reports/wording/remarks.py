@@ -57,22 +57,22 @@ BASE64 = 4 / 3
 
 
 def baseline_text(summary: Summary) -> list[str]:
-    """Return the differences of targets in a run that is not invalid; with more than two, only of the first metric."""
+    """Return the ratios of the other targets to the baseline, if the run is not invalid.
+
+    With more than two targets, return only the ratios of the first quantile.
+    """
     differences = summary.differences if summary.validity.status != "invalid" else ()
     if len(summary.targets) > 2:
         differences = differences[:1]
     lines: list[str] = []
     for index, target in enumerate([name for name, _ in differences[0].others] if differences else ()):
         parts = []
-        for metric, stratum in dict.fromkeys((difference.metric, difference.stratum) for difference in differences):
-            strata = {difference.stratum for difference in differences if difference.metric == metric}
-            of_metric = [
-                difference for difference in differences if (difference.metric, difference.stratum) == (metric, stratum)
-            ]
+        for metric, stratum in dict.fromkeys((ratio.metric, ratio.stratum) for ratio in differences):
+            strata = {ratio.stratum for ratio in differences if ratio.metric == metric}
+            of_metric = [ratio for ratio in differences if (ratio.metric, ratio.stratum) == (metric, stratum)]
             of = f"{metric}{f' of {stratum.turns_text(strata)}' if len(strata) > 1 else ''}"
-            parts.append(
-                f"{of} {', '.join(f'p{difference.p * 100:g} {change(difference.others[index][1])}' for difference in of_metric)}"
-            )
+            ratios = ", ".join(f"p{ratio.p * 100:g} {change(ratio.others[index][1])}" for ratio in of_metric)
+            parts.append(f"{of} {ratios}")
         lines.append(f"{target} against {differences[0].baseline}: {'; '.join(parts)}")
     return lines
 
@@ -80,8 +80,9 @@ def baseline_text(summary: Summary) -> list[str]:
 def amounts(money: RunCost) -> list[str]:
     """Return amounts, such as `2.31 USD for 400 turns`, `0.0058 USD per turn`, `no price for gpt-x`.
 
-    After the first, if there is any: the cost of responses that belong to no turn, and of audio that interruptions
-    wasted. With several targets, each target comes first with its own rate: `sweden 0.87 USD (0.0109 per turn)`.
+    After the first amount come the cost of responses that belong to no turn, and the cost of unplayed audio of
+    interrupted replies, if there are any. With several targets, each target comes first with its own rate: `sweden 0.87
+    USD (0.0109 per turn)`.
     """
     missing = [unpriced(money)] if money.models_without_price else []
     if math.isnan(money.usd):
@@ -181,7 +182,7 @@ def cost_notes(money: RunCost, *, simulated: bool) -> Iterable[str]:
 
 
 def limits_in_all(quota: RateLimitSeries) -> str:
-    """Return the throttling of all targets, such as `3 turns throttled, asked 4 times to wait (…), …`."""
+    """Return the throttling of all targets, such as `3 turns throttled, Retry-After received 4 times (…), …`."""
     waits_s = sorted(wait for target in quota.targets for wait in target.waits_s)
     delay_s = sum(target.start_delay_s for target in quota.targets if target.start_delay_s > 0)
     turns, sessions, backed_off = (
@@ -212,7 +213,10 @@ def incident_kinds(incidents: Incidents) -> str:
 
 
 def incidents_that_matter(summary: Summary) -> Incidents:
-    """Return all incidents except a simulator's lateness below 1 % of the shortest median; add the share."""
+    """Return all incidents except a simulator's lateness below 1 % of the shortest median.
+
+    The text of a larger lateness gets its share of this median.
+    """
     medians = [answer.at(0.5).value for answer in summary.answers if answer.at(0.5).has_interval]
     shortest, incidents, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incidents.counts)
     for incident in summary.incidents.listed:
@@ -237,7 +241,7 @@ def incident_lines(summary: Summary, max_lines: int) -> list[str]:
 
 
 def auth_wait(summary: Summary) -> str:
-    """Return `3 of 120 sessions waited for a token, the longest 1.2 s.`, in the measured phase."""
+    """Return `3 of 120 sessions waited for a token (longest 1.2 s).` for the measured phase."""
     waited = summary.sessions["auth_wait_ns"].fillna(0).to_numpy(dtype=np.float64)
     waiting = int((waited > 0).sum())
     if not waiting:
@@ -281,7 +285,7 @@ def compression(summary: Summary) -> list[str]:
 
 
 def throughput(summary: Summary) -> list[str]:
-    """Return `audio 325 kB/s sent (10.7 MB), 562 kB/s received (18.6 MB)` and the same of the wire."""
+    """Return `audio 325 kB/s sent (10.7 MB), 562 kB/s received (18.6 MB)` and the same for the wire."""
     lines = []
     for kind in ("audio", "wire"):
         texts = []
@@ -298,8 +302,8 @@ def throughput(summary: Summary) -> list[str]:
 def machine(summary: Summary) -> str:
     """Return which programs used the CPU during an invalid run; "" for other runs, and if it was not recorded.
 
-    Such as: On red: load 7.2 to 14.6 on 4 cores; other programs had 61 % of them, this run 12 %, the hypervisor took 3
-    % (9 % in its worst seconds); in the worst seconds all together had 99 %.
+    For example `On red: load 7.2 to 14.6 on 4 cores; other programs used 61 % of them, this run 12 %, the hypervisor
+    3 % (9 % in its worst seconds); in the worst seconds, all together used 99 %.`
     """
     machines = summary.machines if summary.validity.status == "invalid" else ()
     usages = [(cpu.host, _had_cores(cpu, summary)) for cpu in machines]
@@ -352,7 +356,7 @@ def calls_counted(load: OfferedLoad) -> str:
 
 
 def offered_load(frame: ArrivalSummary, load: OfferedLoad) -> str:
-    """Return `offered 4.1 erlangs (2.05/s of 2 s each), carried 3.8 on 6 slots; callers think for 12 s of a call`."""
+    """Return `offered 4.1 erlangs (2.05/s of 2 s each), carried 3.8 on 6 slots; callers pause for 12 s per call`."""
     calls = f"{rate(load.per_s)} of {format_number(load.call_duration_s)}{NBSP}s each"
     offered = f"offered {format_number(load.offered_erlangs)}{NBSP}erlangs ({calls})"
     carried = f"carried {format_number(load.carried_erlangs)} on {plural(load.max_concurrent, 'slot')}"
@@ -387,7 +391,7 @@ def divided(run: RunFrames, frame: ArrivalSummary) -> str:
 
 
 def interleaved(interleaving: Interleaving) -> str:
-    """Return `Interleaved: 120 pairs; sessions of a pair began within 12 ms of each other`."""
+    """Return `Interleaved: 120 pairs; sessions of a pair started within 12 ms of each other`."""
     pair = "pair" if interleaving.targets == 2 else "group"
     pairs = (
         plural(interleaving.pairs, "pair")
@@ -419,7 +423,7 @@ def drift_text(drifts: Sequence[PoolDrift]) -> str:
 
 
 def drift_suspected(drifts: Sequence[PoolDrift]) -> str:
-    """Return `suspected, later half of the turns against the earlier half, …: gateway +12 % (+7 to +18 %)`."""
+    """Return `suspected, later half of the turns compared with …: gateway +12 % (+7 to +18 %)`."""
     parts = [f"{drift.label} {_drift(drift)}" for drift in drifts if drift.suspected]
     how = f"later half of the turns compared with the earlier half, {HOW_DRIFT}"
     return f"suspected, {how}: {', '.join(parts)}" if parts else ""

@@ -24,7 +24,10 @@ AFTER = {"speech_end": "the end of speech", "request_sent": "the request"}
 
 
 def main_answers(summary: Summary) -> Sequence[MainResult]:
-    """Return the results that summarize a run: of voice_to_voice if any target has a median of it."""
+    """Return the results that summarize a run.
+
+    They are those of voice_to_voice if any target has its median, otherwise those of the main metrics.
+    """
     return (
         summary.voice_to_voice
         if any(answer.at(0.5).has_interval for answer in summary.voice_to_voice)
@@ -33,7 +36,7 @@ def main_answers(summary: Summary) -> Sequence[MainResult]:
 
 
 def run_headline(summary: Summary) -> str:
-    """Return a sentence for each kind of turns with a median; without any, the reason."""
+    """Return a sentence for each stratum that has a median. If none has one, return the reason."""
     if summary.validity.status == "invalid":
         return f"Do not use these results: {cells.cause(summary)}."
     if not summary.outcomes.started:
@@ -75,7 +78,10 @@ def _sentence(answers: Sequence[MainResult], *, named: bool, several: bool) -> s
 
 
 def _quantiles(answers: Sequence[MainResult], *, named: bool) -> list[str]:
-    """Return p50, and p95 if all have it, in one unit; for more than three targets, the lowest and the highest."""
+    """Return the texts of p50, and of p95 if all targets have it, in one unit.
+
+    With more than three targets, a text has only the lowest and the highest value.
+    """
     ps = [p for p in (0.5, 0.95) if all(answer.at(p).has_interval for answer in answers)]
     displayed = {p: answers if len(answers) <= 3 else _ends(answers, p) for p in ps}
     times = iter(format_ms_list(*(answer.at(p).reported_value for p in ps for answer in displayed[p])))
@@ -189,7 +195,7 @@ def remedy(summary: Summary) -> str:
 
 @dataclass(frozen=True)
 class LongerRun:
-    """The run that a value with too few sessions needs.
+    """A longer run, which would give a value that has too few sessions in this run.
 
     `command`: a command to paste into a shell; "" if it is unknown.
     """
@@ -231,7 +237,10 @@ def next_step(summary: Summary) -> str:
 
 
 def _required_sessions(summary: Summary, answer: MainResult, p: float) -> int:
-    """Return the sessions that a target needs for a percentile, as some have no such turn; 0 if it has enough."""
+    """Return the number of sessions that a target needs for a percentile; 0 if it has enough.
+
+    The number includes sessions without a turn that has the metric.
+    """
     estimate = answer.at(p)
     required = estimate.required if estimate.status == "too_few_sessions" else 0
     if f"p({p * 100:g})" in _tested(summary) and 0 < answer.n < turns_to_decide(p):
@@ -249,7 +258,7 @@ def _tested(summary: Summary) -> str:
 
 
 def _longer(summary: Summary, percentile: str, sessions: int) -> LongerRun:
-    """Return the run of this many sessions: `--sessions 45`, or `--run-time 5m`; with stages, only the number."""
+    """Return a run of this many sessions, by `--sessions 45` or `--run-time 5m`; with stages, only the number."""
     settings = summary.run.metadata.get("settings") or {}
     if settings.get("stages"):
         return LongerRun(percentile, f"{count(sessions)} sessions", "")
@@ -264,7 +273,7 @@ def _longer(summary: Summary, percentile: str, sessions: int) -> LongerRun:
 
 
 UNCONFIRMED, CONFIRM = 20, "--yes"
-"""The sessions on a service that need no confirmation, and the option that confirms more."""
+"""The maximum number of sessions on a service without confirmation, and the option that confirms more."""
 
 
 def _command(summary: Summary, options: Mapping[str, str], sessions: int) -> str:

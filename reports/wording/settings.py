@@ -36,7 +36,7 @@ def packetisation(setup: PlaybackSetup) -> str:
 
 
 def packetisation_note(setup: PlaybackSetup) -> Inline:
-    """Return the same as a short note; "" without VAD turns."""
+    """Return the text of `packetisation` as a short note; "" without VAD turns."""
     return (f"{capitalize(_chunk(setup))} ", Term("packetisation"), ".") if setup.vad_chunks_ms else ""
 
 

@@ -104,7 +104,7 @@ def run_title(labels: Sequence[str], *, only: bool) -> str:
 
 
 def over_the_limit(share: float) -> str:
-    """Return `3.1 % was throttled, the limit is 1 %`."""
+    """Return `3.1 % of turns or sessions were throttled (limit 1 %)`."""
     return f"{percent(share, 1)} of turns or sessions were throttled (limit 1{NBSP}%)"
 
 
@@ -128,7 +128,7 @@ def verdict_reason(verdict: RunValidity) -> str:
 
 
 def no_verdict_reason(no_verdict: NoVerdict) -> str:
-    """Return `the run has not ended`, or `the warm-up of 30 s took all 12 turns: …` with the remedy."""
+    """Return `the run has not ended`, or `the warm-up of 30 s contains all 12 turns: …` with the remedy."""
     if no_verdict.kind == "unknown":
         return no_verdict.note
     if no_verdict.kind == "warm-up":
@@ -145,7 +145,7 @@ def no_verdict_reason(no_verdict: NoVerdict) -> str:
 
 NOT_CALIBRATED = "not calibrated: run `rtbench calibrate` to measure the accuracy of this machine"
 ABOVE_MEAN = 1.1
-"""The factor by which the events of its busiest seconds may exceed the mean of the calibration."""
+"""The factor by which the events in the busiest seconds of a run may exceed the mean of the calibration."""
 
 
 def accuracy_notes(summary: Summary) -> list[str]:
@@ -184,7 +184,7 @@ def cited_line(cited: dict[str, Any]) -> str:
 
 
 def beyond_calibration(cited: dict[str, Any], seconds: pd.DataFrame) -> list[str]:
-    """Return by which load the run exceeded its calibration in one process, and what ended the calibration."""
+    """Return the load of one process that exceeded the calibration, and what ended the calibration."""
     sessions, events_per_s = busiest(seconds)
     more = [f"{count(sessions)} sessions"] if sessions > cited["sessions"] else []
     more += [f"{count(events_per_s)} events/s"] if events_per_s > cited["events_per_s"] * ABOVE_MEAN else []

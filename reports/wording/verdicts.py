@@ -97,7 +97,7 @@ def interval_of(result: Difference | None) -> str:
 def margin(accepted: Margin, metric: str, *, sign: bool = False) -> str:
     """Return a margin, such as `20 %`, `30 ms`, `20 % and 30 ms`, or `1 point`. `sign`: with the sign of a threshold.
 
-    If more is better, the margin is for less: 10 % is a ratio of 1/0.9.
+    If more is better, the margin limits a decrease: 10 % is a ratio of 1/0.9.
     """
     known = CATALOGUE.get(metric)
     if known is None:
@@ -111,7 +111,7 @@ def margin(accepted: Margin, metric: str, *, sign: bool = False) -> str:
 
 
 def direction_text(known: str, metric: str) -> str:
-    """Return slower or faster for a latency, worse or better for other metrics: the direction of a whole interval."""
+    """Return the direction of a whole interval: slower or faster for a latency, worse or better for other metrics."""
     return {"worse": "slower", "better": "faster"}.get(known, known) if is_latency(metric) else known
 
 
@@ -143,7 +143,7 @@ def verdict_text(reason: InconclusiveReason | None) -> str:
 
 
 def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
-    """Return the lack and its numbers: (too few turns to decide, p95 needs 400 per target, 96 measured)."""
+    """Return the reason and its numbers: (too few turns to decide, p95 needs 400 per target, 96 measured)."""
     if reason is None:
         return "", ""
     if reason.text:
