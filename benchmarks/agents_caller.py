@@ -29,8 +29,8 @@ def find_parcel(number: str) -> str:
 
 
 async def play(session: Any, audio: bytes) -> None:
-    for begin in range(0, len(audio), CHUNK_BYTES):
-        await session.send_audio(audio[begin : begin + CHUNK_BYTES])
+    for start in range(0, len(audio), CHUNK_BYTES):
+        await session.send_audio(audio[start : start + CHUNK_BYTES])
 
 
 async def speak(session: Any, audio_ms: int) -> None:

@@ -40,8 +40,8 @@ def asking(program: str, home: Path, run: Sequence[str]) -> Iterator[Ask]:
         assert process.stdin is not None
         assert process.stdout is not None
 
-        def ask(question: dict[str, Any]) -> Any:
-            print(json.dumps(question), file=process.stdin, flush=True)
+        def ask(query: dict[str, Any]) -> Any:
+            print(json.dumps(query), file=process.stdin, flush=True)
             return json.loads(process.stdout.readline())
 
         yield ask
@@ -51,19 +51,19 @@ def asking(program: str, home: Path, run: Sequence[str]) -> Iterator[Ask]:
 def main() -> None:
     """Send each package all stored questions and random audio; compare or store the answers."""
     stored = json.loads(KEPT.read_text(encoding="utf-8"))
-    asked = dict(stored)
+    current = dict(stored)
     with tempfile.TemporaryDirectory() as folder:
         python, node = Path(folder) / "python", Path(folder) / "node"
         with asking("pipecat_words.py", python, in_python(python, PIPECAT)) as ask:
-            asked |= {name: answers(name, ask, PIPECAT) for name, case in CASES.items() if case.dialect is not ACS}
+            current |= {name: answers(name, ask, PIPECAT) for name, case in CASES.items() if case.dialect is not ACS}
         if shutil.which("npm") is None:
             print("acs: SKIPPED, because npm is not installed")
         else:
             with asking("acs_words.mjs", node, in_node(node, AZURE)) as ask:
-                asked |= {name: answers(name, ask, AZURE) for name, case in CASES.items() if case.dialect is ACS}
+                current |= {name: answers(name, ask, AZURE) for name, case in CASES.items() if case.dialect is ACS}
     if "--write" in sys.argv:
-        KEPT.write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
-    elif asked != stored:
+        KEPT.write_text(json.dumps(current, indent=1) + "\n", encoding="utf-8")
+    elif current != stored:
         sys.exit(f"{KEPT.name} differs from these answers: update it with --write")
 
 
@@ -71,7 +71,7 @@ def answers(name: str, ask: Ask, by: Framework) -> dict[str, Any]:
     """Return the answers of a package to store, after it has read and written random audio."""
     any_audio(name, ask)
     print(f"{name}: {by.requirements[0]}", flush=True)
-    return {"by": by.requirements[0], "answers": [ask(question) for question in questions(CASES[name])]}
+    return {"by": by.requirements[0], "answers": [ask(query) for query in questions(CASES[name])]}
 
 
 def any_audio(name: str, ask: Ask) -> None:
@@ -81,8 +81,8 @@ def any_audio(name: str, ask: Ask) -> None:
     @settings(max_examples=100, deadline=None, database=None)
     @given(st.binary(min_size=640, max_size=640))
     def whatever(pcm: bytes) -> None:
-        for question in questions(case, pcm, only_audio=True):
-            check_answer(case, question, ask(question))
+        for query in questions(case, pcm, only_audio=True):
+            check_answer(case, query, ask(query))
 
     whatever()
 

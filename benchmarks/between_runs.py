@@ -55,21 +55,23 @@ def _met(case: Case) -> bool:
     for _ in range(REPETITIONS):
         rates = RATE * np.exp(case.sd * rng.normal(size=case.runs + 1) - case.sd**2 / 2)
         cand, *stored = (ratio_of(_run(rng, min(0.5, float(rate)))) for rate in rates)
-        how = Inference(rate_run_sd=RATE_RUN_SD)
-        at, point = (rate_against_stored(cand, stored, Margin(points=points), how=how) for points in (0.0, 0.01))
+        inference = Inference(rate_run_sd=RATE_RUN_SD)
+        at, point = (rate_against_stored(cand, stored, Margin(points=points), how=inference) for points in (0.0, 0.01))
         counted += [at.worse.low > 0, at.worse.high < 0, point.worse.high < 0]
     regressed, passed, passed_at_one_point = counted / REPETITIONS
     ends = zip((regressed, passed), case.most, strict=True)
-    met = all(found <= most + 3 * math.sqrt(most * (1 - most) / REPETITIONS) for found, most in ends)
-    shown = f"{regressed:.1%} / {passed:.1%}; {passed_at_one_point:.0%} pass at a margin of one point"
-    print(f"  sd {case.sd:g} against {case.runs} stored runs: {shown}{'' if met else '  goal NOT met'}", flush=True)
+    met = all(
+        share <= max_share + 3 * math.sqrt(max_share * (1 - max_share) / REPETITIONS) for share, max_share in ends
+    )
+    text = f"{regressed:.1%} / {passed:.1%}; {passed_at_one_point:.0%} pass at a margin of one point"
+    print(f"  sd {case.sd:g} against {case.runs} stored runs: {text}{'' if met else '  goal NOT met'}", flush=True)
     return met
 
 
 def _run(rng: np.random.Generator, rate: float) -> PerCluster:
     """Return a run's failures and turns by session; failures within a session are correlated."""
-    spread = 1 / TOGETHER - 1
-    own = rng.beta(rate * spread, (1 - rate) * spread, SESSIONS)
+    concentration = 1 / TOGETHER - 1
+    own = rng.beta(rate * concentration, (1 - rate) * concentration, SESSIONS)
     return rng.binomial(TURNS, own).astype(np.float64), np.full(SESSIONS, float(TURNS))
 
 

@@ -1,9 +1,7 @@
 """Verdicts if the failures and stalls of one target come in bursts (outages of seconds): docs/statistics.md, 0023.
 
-Seeded.
-
-Both targets have the same long-run rate. The errors are printed twice: for pairs that are treated as independent, and
-for pairs as they are analysed.
+The benchmark is seeded. Both targets have the same long-run rate. The errors are printed twice: for pairs that are
+treated as independent, and for pairs as they are analysed.
 """
 
 from __future__ import annotations
@@ -67,12 +65,12 @@ def outages(rng: np.random.Generator, case: Case, at_s: Floats) -> np.ndarray[tu
     time, with an ICC of 0.3 within sessions.
     """
     if not case.burst_s:
-        spread = 1 / 0.3 - 1
-        own = rng.beta(case.share * spread, (1 - case.share) * spread, (len(at_s), 1))
+        concentration = 1 / 0.3 - 1
+        own = rng.beta(case.share * concentration, (1 - case.share) * concentration, (len(at_s), 1))
         return rng.random(at_s.shape) < own
     between = case.burst_s * (1 - case.share) / case.share
-    many = 20 + int(3 * at_s.max() / (between + case.burst_s))
-    edges = np.cumsum(np.column_stack([rng.exponential(between, many), rng.exponential(case.burst_s, many)]).ravel())
+    count = 20 + int(3 * at_s.max() / (between + case.burst_s))
+    edges = np.cumsum(np.column_stack([rng.exponential(between, count), rng.exponential(case.burst_s, count)]).ravel())
     edges -= rng.uniform(0, edges[-1] - at_s.max())  # the run begins at a random time
     return np.searchsorted(edges, at_s) % 2 == 1
 
@@ -80,8 +78,8 @@ def outages(rng: np.random.Generator, case: Case, at_s: Floats) -> np.ndarray[tu
 def turns_of(rng: np.random.Generator, pairs: int) -> Floats:
     """Return the time of each turn, a row for each session."""
     starts = EVERY_S * np.arange(pairs)[:, None]
-    found: Floats = starts + TURN_S * (np.arange(TURNS) + rng.random((pairs, TURNS)))
-    return found
+    times_s: Floats = starts + TURN_S * (np.arange(TURNS) + rng.random((pairs, TURNS)))
+    return times_s
 
 
 def latencies_of_targets(rng: np.random.Generator, case: Case) -> tuple[PerCluster, PerCluster]:
@@ -111,9 +109,11 @@ def _rates(case: Case) -> bool:
     for _ in range(REPETITIONS):
         sums = ClusterTotals(*latencies_of_targets(rng, case), paired=True)
         margin = Margin(points=case.margin)
-        found = [rate_difference(sums, margin), rate_by_order(sums, margin, "lower", Inference())]
-        words = [called for one in found for called in (one.worse.low > 0, one.worse.high < 0)]
-        counted += [*words, found[1].order is not None]
+        differences = [rate_difference(sums, margin), rate_by_order(sums, margin, "lower", Inference())]
+        words = [
+            called for difference in differences for called in (difference.worse.low > 0, difference.worse.high < 0)
+        ]
+        counted += [*words, differences[1].order is not None]
     return _printed(case, counted / REPETITIONS, REPETITIONS)
 
 
@@ -125,25 +125,29 @@ def _tails(case: Case) -> bool:
         at_s = turns_of(rng, case.pairs)
         code = np.repeat(np.arange(case.pairs), TURNS)
         targets = []
-        for _arm in range(2):
+        for _target in range(2):
             waits = 600 * np.exp(0.5 * rng.normal(size=at_s.shape))
             waits += STALL_MS * outages(rng, case, at_s)
             targets.append(sample(waits.ravel(), code))
         both = TwoSamples(targets[0], targets[1], (case.pairs, case.pairs), paired=True)
         methods = quantile_differences, latencies_by_order
-        found = [one(both, [(0.95, Margin())], "lower", Inference(resamples=DRAWS, seed=rng))[0] for one in methods]
-        words = [called for one in found for called in (one.worse.low > 0, one.worse.high < 0)]
-        counted += [*words, found[1].order is not None]
+        differences = [
+            method(both, [(0.95, Margin())], "lower", Inference(resamples=DRAWS, seed=rng))[0] for method in methods
+        ]
+        words = [
+            called for difference in differences for called in (difference.worse.low > 0, difference.worse.high < 0)
+        ]
+        counted += [*words, differences[1].order is not None]
     return _printed(case, counted / OF_TAILS, OF_TAILS)
 
 
 def _printed(case: Case, shares: Floats, of: int) -> bool:
-    """Print a case; return whether its errors are within `most`, plus three standard errors.
+    """Print a case; return whether its errors are within `max_share`, plus three standard errors.
 
     The errors are those of *regressed*; on the margin also those of *passed*.
     """
-    most = case.most + 3 * math.sqrt(case.most * (1 - case.most) / of)
-    met = bool(shares[2] <= most and (case.margin or shares[3] <= most))
+    max_share = case.most + 3 * math.sqrt(case.most * (1 - case.most) / of)
+    met = bool(shares[2] <= max_share and (case.margin or shares[3] <= max_share))
     formatted = "{:5.1f} / {:4.1f}   {:5.1f} / {:4.1f}   {:5.1f}".format(*100 * shares)
     print(f"  {case.name:<50} {case.pairs:>5} pairs   {formatted}{'' if met else '  goal NOT met'}", flush=True)
     return met
@@ -163,8 +167,8 @@ def _limits() -> bool:
     fails, passes = (sum(word == result for word, _ in results) / REPETITIONS for result in ("fail", "pass"))
     none = sum(nothing for _, nothing in results) / REPETITIONS
     met = fails <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / REPETITIONS)
-    shown = f"fails {fails:.1%}, passes {passes:.1%}; without any burst {none:.1%}"
-    print(f"  threshold {case.name}, bursts of 20 s, {case.pairs} sessions: {shown}{'' if met else '  goal NOT met'}")
+    text = f"fails {fails:.1%}, passes {passes:.1%}; without any burst {none:.1%}"
+    print(f"  threshold {case.name}, bursts of 20 s, {case.pairs} sessions: {text}{'' if met else '  goal NOT met'}")
     return met
 
 

@@ -41,8 +41,8 @@ class Shape:
         plan = Plan(turns=self.turns, seconds=seconds, failed=0.02, seed=seed)
         if self.sessions:
             return replace(plan, sessions=self.sessions)
-        most = max(users for _, users in self.stages)
-        return replace(plan, stages=self.stages, slower=1 / (most - 1) if doubles else 0.0)
+        max_users = max(users for _, users in self.stages)
+        return replace(plan, stages=self.stages, slower=1 / (max_users - 1) if doubles else 0.0)
 
 
 def ramp(seconds: float, users: int, steps: int = 10) -> Stages:
@@ -74,17 +74,17 @@ def main() -> bool:
     alarms, met = 0.0, True
     for shape in CHANGING:
         reported, alarmed = _shares(shape)
-        _, found = _shares(shape, doubles=True)
+        _, noticed = _shares(shape, doubles=True)
         alarms += alarmed / len(CHANGING)
-        met &= found >= FOUND
-        print(f"  {shape.name:<32}{reported:>8.0%}{alarmed:>9.1%}{found:>8.0%}", flush=True)
+        met &= noticed >= FOUND
+        print(f"  {shape.name:<32}{reported:>8.0%}{alarmed:>9.1%}{noticed:>8.0%}", flush=True)
     print(f"  false alarms: {alarms:.1%} (goal: at most {FALSE_ALARMS:.0%}); found: goal at least {FOUND:.0%} per load")
-    for shapes, most in ((STEADY, CONSTANT), (AT_RANDOM, RANDOM)):
+    for shapes, max_share in ((STEADY, CONSTANT), (AT_RANDOM, RANDOM)):
         for shape in shapes:
             reported, alarmed = _shares(shape)
-            met &= reported <= most
+            met &= reported <= max_share
             print(
-                f"  {shape.name:<32}{reported:>8.0%}{alarmed:>9.1%}   (goal of changed load: at most {most:.0%})",
+                f"  {shape.name:<32}{reported:>8.0%}{alarmed:>9.1%}   (goal of changed load: at most {max_share:.0%})",
                 flush=True,
             )
     return met and alarms <= FALSE_ALARMS
@@ -93,7 +93,7 @@ def main() -> bool:
 def _shares(shape: Shape, *, doubles: bool = False) -> tuple[float, float]:
     """Return the shares of a shape's runs whose report states that the load changed, and that have a notice."""
     runs = [levels_of(shape.plan(seed, doubles=doubles)) for seed in range(REPETITIONS)]
-    reported, notices = ([run[place] for run in runs] for place in (0, 1))
+    reported, notices = ([run[index] for run in runs] for index in (0, 1))
     return sum(map(bool, reported)) / REPETITIONS, sum(map(bool, notices)) / REPETITIONS
 
 
@@ -105,5 +105,5 @@ def levels_of(plan: Plan) -> tuple[list[GroupedLatency], tuple[GroupDifference, 
     tables = synthetic.rows(plan)
     frames = turn_frame(tables["turns"]), session_frame(tables["sessions"]), second_frame(tables["seconds"])
     run = RunFrames(Path(), {"state": "ended"}, *frames, Histograms(), finalized=True)
-    waits, differing = latency_by(run, samples_of(run))
-    return [one for one in waits if one.by == "calls"], differing
+    latencies, differing = latency_by(run, samples_of(run))
+    return [latency for latency in latencies if latency.by == "calls"], differing

@@ -65,17 +65,17 @@ READY_S, ENDS_S = 60.0, 30.0
 def background(behind: str, level_db: float, format: AudioFormat) -> Samples:
     """Return a minute of background, in 16 bits."""
     rng = np.random.default_rng(1)
-    level = float(np.mean([onsets.rms(each) for each in onsets.voices(format.rate_hz)]))
-    made = onsets.noise(behind, level_db, NOISE_S * format.rate_hz, format.rate_hz, level, rng)
-    return to_pcm16(made.astype(np.float32))
+    level = float(np.mean([onsets.rms(voice) for voice in onsets.voices(format.rate_hz)]))
+    samples = onsets.noise(behind, level_db, NOISE_S * format.rate_hz, format.rate_hz, level, rng)
+    return to_pcm16(samples.astype(np.float32))
 
 
 def tones() -> tuple[recorded_replies.RecordedReply, ...]:
     """Return tones to play instead of the recordings, each after the same silence as its recording."""
-    made = onsets.tones(RATE_HZ, np.random.default_rng(1))
-    pairs = zip(made, recorded_replies.OPENING_SILENCE_MS, strict=False)
-    opened = (recorded_replies.opening_with_silence(to_pcm16(each.astype(np.float32)), ms) for each, ms in pairs)
-    return tuple(recorded_replies.build_reply(f"tone {number}", "Beep.", each) for number, each in enumerate(opened))
+    sounds = onsets.tones(RATE_HZ, np.random.default_rng(1))
+    pairs = zip(sounds, recorded_replies.OPENING_SILENCE_MS, strict=False)
+    opened = (recorded_replies.opening_with_silence(to_pcm16(tone.astype(np.float32)), ms) for tone, ms in pairs)
+    return tuple(recorded_replies.build_reply(f"tone {number}", "Beep.", tone) for number, tone in enumerate(opened))
 
 
 def simulate(sound: str, behind: str, level_db: str, *words: str) -> None:
@@ -153,16 +153,16 @@ def compared(kind: AgentName, run: load_steps.FinishedRun) -> dict[str, Compared
     truth = read_log(run.truth, AgentRecording.of(recording, load_steps.CALLED_IN[kind]))
     turns, sessions = files.read_table(run.folder, "turns"), files.read_table(run.folder, "sessions")
     metrics = [CATALOGUE[name] for name in load_steps.COMPARED[kind]]
-    tables = {one.name: turns if one.scope == "turn" else sessions for one in metrics}
-    bounds = {one.name: row_bounds(tables[one.name], one).tolist() for one in metrics}
-    of_call = {name: place for place, name in enumerate(sessions["service_session_id"].to_pylist())}
-    found: dict[str, Compared] = {name: Compared([], []) for name in bounds}
-    for place, row in enumerate(turns.to_pylist()):
+    tables = {metric.name: turns if metric.scope == "turn" else sessions for metric in metrics}
+    bounds = {metric.name: row_bounds(tables[metric.name], metric).tolist() for metric in metrics}
+    of_call = {name: index for index, name in enumerate(sessions["service_session_id"].to_pylist())}
+    by_metric: dict[str, Compared] = {name: Compared([], []) for name in bounds}
+    for index, row in enumerate(turns.to_pylist()):
         for name, errors_ns in match_rows([row], truth, {}, load_steps.COMPARED[kind]).metrics.items():
-            row_of = place if tables[name] is turns else of_call[row["service_session_id"]]
-            found[name].errors_ms.append(errors_ns[0] / NS_PER_MS)
-            found[name].bounds_ms.append(bounds[name][row_of])
-    return {name: each for name, each in found.items() if each.errors_ms}
+            row_of = index if tables[name] is turns else of_call[row["service_session_id"]]
+            by_metric[name].errors_ms.append(errors_ns[0] / NS_PER_MS)
+            by_metric[name].bounds_ms.append(bounds[name][row_of])
+    return {name: errors for name, errors in by_metric.items() if errors.errors_ms}
 
 
 def print_load(calls: int, sound: tuple[str, str, float], played: Played) -> None:

@@ -60,27 +60,27 @@ def main() -> None:
     with_servers("arrival-rate", "the same servers, in calls per minute")
 
 
-def knee(edge: float) -> Callable[[int], float]:
+def knee(breaking_point: float) -> Callable[[int], float]:
     """Return violation probabilities that grow smoothly with the load."""
-    return lambda load: min(0.9, 0.002 + 0.048 * (load / edge) ** 4)
+    return lambda load: min(0.9, 0.002 + 0.048 * (load / breaking_point) ** 4)
 
 
-def cliff(edge: int) -> Callable[[int], float]:
+def cliff(breaking_point: int) -> Callable[[int], float]:
     """Return violation probabilities at which all calls above a limit fail."""
-    return lambda load: max(0.0, (load - edge) / load)
+    return lambda load: max(0.0, (load - breaking_point) / load)
 
 
-def slope(edge: float) -> Callable[[int], float]:
+def slope(breaking_point: float) -> Callable[[int], float]:
     """Return violation probabilities of 3 % or more at any load.
 
     So no level passes or fails clearly within a short time.
     """
-    return lambda load: min(0.9, 0.03 + 0.02 * load / edge)
+    return lambda load: min(0.9, 0.03 + 0.02 * load / breaking_point)
 
 
-def power(edge: float, exponent: float) -> Callable[[int], float]:
+def power(breaking_point: float, exponent: float) -> Callable[[int], float]:
     """Return violation probabilities that grow slowly or steeply with the load."""
-    return lambda load: min(0.9, 0.05 * (load / edge) ** exponent)
+    return lambda load: min(0.9, 0.05 * (load / breaking_point) ** exponent)
 
 
 MODELS: dict[str, Service] = {
@@ -100,7 +100,10 @@ MODELS: dict[str, Service] = {
 
 @dataclass(frozen=True)
 class QueueService:
-    """Callers who think, ask, and wait for one of SERVERS servers, two turns in a session; latencies correlate."""
+    """Callers who pause, send a request, and wait for one of SERVERS servers.
+
+    A session has two turns, and their latencies are correlated.
+    """
 
     def edge(self, most: int) -> int:
         return edge_by("concurrency")
@@ -108,8 +111,8 @@ class QueueService:
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         """Run a level; turns in flight at its end are completed."""
         ramp_s = min_ramp_s(given.load_s)
-        begins = rng.uniform(0.0, ramp_s, step.load)
-        asks = [(float(begin) + thought_s(rng), caller) for caller, begin in enumerate(begins)]
+        starts_s = rng.uniform(0.0, ramp_s, step.load)
+        asks = [(float(start_s) + thought_s(rng), caller) for caller, start_s in enumerate(starts_s)]
         turns = sorted(
             served(rng, asks, lambda done_s, _: done_s + thought_s(rng), until_s=given.load_s), key=by_caller
         )
@@ -118,10 +121,10 @@ class QueueService:
 
         def seen(after_s: float) -> tuple[PerCluster, PerCluster]:
             at_s = math.inf if after_s == given.load_s - ramp_s else after_s + ramp_s
-            whole = list(
+            complete = list(
                 takewhile(lambda pair: pair[-1].done_s <= at_s and (len(pair) == 2 or at_s == math.inf), sessions)
             )
-            return counted(whole, at_s), counted(sessions, at_s)
+            return counted(complete, at_s), counted(sessions, at_s)
 
         return level_result(step, given, ALLOWED, seen)
 
@@ -138,8 +141,8 @@ def in_pairs(turns: list[ServedTurn]) -> list[list[ServedTurn]]:
 def counted(sessions: Sequence[Sequence[ServedTurn]], at_s: float) -> PerCluster:
     """Return the late turns and all turns of each session, among those completed at an instant."""
     done = [[turn.wait_ms >= LIMIT_MS for turn in session if turn.done_s <= at_s] for session in sessions]
-    there = [late for late in done if late]
-    return np.array([sum(late) for late in there], float), np.array([len(late) for late in there], float)
+    with_turns = [late for late in done if late]
+    return np.array([sum(late) for late in with_turns], float), np.array([len(late) for late in with_turns], float)
 
 
 def models() -> None:
@@ -159,53 +162,62 @@ def of_service(name: str, service: Service, seeds: int) -> None:
     Columns: `alone`: the share of searches whose levels enclose the breaking point if contradictions are ignored;
     `agree`: the share of searches whose levels do not contradict one another.
     """
-    plan, edge = build_plan(most=MAX_LEVEL), service.edge(MAX_LEVEL)
+    plan, breaking_point = build_plan(most=MAX_LEVEL), service.edge(MAX_LEVEL)
     searches = [searched(plan, copy.deepcopy(service), seed) for seed in range(seeds)]
     alone = [bracket_of(results_of(levels)) for levels in searches]
     agree = [contradiction_of(levels) is None for levels in searches]
-    found = [bracket if agreed else Bracket() for bracket, agreed in zip(alone, agree, strict=True)]
-    covering = float(np.mean([covers(one, edge) for one in found]))
-    width = [one.lowest_fail / one.highest_pass for one in found if one.highest_pass and one.lowest_fail]
+    brackets = [bracket if agreed else Bracket() for bracket, agreed in zip(alone, agree, strict=True)]
+    covering = float(np.mean([covers(interval, breaking_point) for interval in brackets]))
+    width = [
+        interval.lowest_fail / interval.highest_pass
+        for interval in brackets
+        if interval.highest_pass and interval.lowest_fail
+    ]
     spent_s = [sum(level.duration_s for level in levels) for levels in searches]
     confirmed = [any(level.confirmation_run and level.result == "pass" for level in levels) for levels in searches]
-    pairs = list(zip(found[::2], found[1::2], strict=True))
+    pairs = list(zip(brackets[::2], brackets[1::2], strict=True))
     print(
         f"{name:<36}{seeds:>5}{covering:>9.1%}{math.sqrt(covering * (1 - covering) / seeds):>6.1%}"
-        f"{np.mean([covers(one, edge) for one in alone]):>9.1%}"
+        f"{np.mean([covers(interval, breaking_point) for interval in alone]):>9.1%}"
         f"{np.mean(agree):>8.1%}"
         f"{np.mean([overlap(*pair) for pair in pairs]):>8.1%}"
         f"{len(width) / seeds:>11.0%}{np.median(width) if width else math.nan:>8.2f}"
         f"{np.mean(confirmed):>11.0%}{np.median(spent_s) / 60:>6.0f}"
-        f"{sum(one > plan.time_s + 1e-6 for one in spent_s):>6}",
+        f"{sum(time_s > plan.time_s + 1e-6 for time_s in spent_s):>6}",
         flush=True,
     )
 
 
-def covers(found: Bracket, edge: int) -> bool:
+def covers(bracket: Bracket, breaking_point: int) -> bool:
     """Return whether the interval that a search found contains the breaking point."""
-    return found.highest_pass <= edge and (found.lowest_fail is None or edge < found.lowest_fail)
+    return bracket.highest_pass <= breaking_point and (
+        bracket.lowest_fail is None or breaking_point < bracket.lowest_fail
+    )
 
 
-def overlap(one: Bracket, other: Bracket) -> bool:
+def overlap(first: Bracket, second: Bracket) -> bool:
     """Return whether two intervals for the same breaking point can both be right."""
-    return max(one.highest_pass, other.highest_pass) < min(one.lowest_fail or math.inf, other.lowest_fail or math.inf)
+    return max(first.highest_pass, second.highest_pass) < min(
+        first.lowest_fail or math.inf, second.lowest_fail or math.inf
+    )
 
 
 def with_servers(by: str, name: str, times: int = 1) -> None:
     """Run `times` real searches against the simulator with SERVERS response slots."""
-    edge = edge_by(by)
+    breaking_point = edge_by(by)
     print(f"{SERVERS} servers of {SERVICE_MS.p50_ms:g} ms: {name}; at most {ALLOWED:.0%} may take {LIMIT_MS:g} ms")
-    print(f"highest load that passes by the model: {edge}")
+    print(f"highest load that passes by the model: {breaking_point}")
     options = ("--by", by, "--slo", f"ttft p(80)<{LIMIT_MS:g}")
-    first, most = ("8", "32") if by == "concurrency" else ("120", "960")
-    found = [
-        real(f"max_concurrent_responses: {SERVERS}\n", *options, "--from", first, "--to", most) for _ in range(times)
+    min_load, max_load = ("8", "32") if by == "concurrency" else ("120", "960")
+    documents = [
+        real(f"max_concurrent_responses: {SERVERS}\n", *options, "--from", min_load, "--to", max_load)
+        for _ in range(times)
     ]
-    for document in found:
+    for document in documents:
         bracket = Bracket(document["highest_pass"] or 0, (), document["lowest_fail"])
-        print(f"the result covers it: {covers(bracket, edge)}; {document['sentence']}")
-    for one, other in pairwise(found):
-        pair = [Bracket(document["highest_pass"] or 0, (), document["lowest_fail"]) for document in (one, other)]
+        print(f"the result covers it: {covers(bracket, breaking_point)}; {document['sentence']}")
+    for earlier, later in pairwise(documents):
+        pair = [Bracket(document["highest_pass"] or 0, (), document["lowest_fail"]) for document in (earlier, later)]
         print(f"two searches overlap: {overlap(*pair)}")
 
 
@@ -227,7 +239,7 @@ def real(more: str, *options: str) -> dict[str, Any]:
         scenario = write_scenario(folder, script=SCRIPT)
         with running_simulator("--profile", str(folder / "profile.yaml")) as simulator:
             command = [sys.executable, "-m", "rtbench.cli.app", "capacity", "-f", str(scenario)]
-            place = [
+            fixed_options = [
                 "--max-time",
                 "12m",
                 "--precision",
@@ -237,7 +249,7 @@ def real(more: str, *options: str) -> dict[str, Any]:
                 "-o",
                 str(folder / "found"),
             ]
-            subprocess.run([*command, *place, *options, "--", "--priority"], check=False)
+            subprocess.run([*command, *fixed_options, *options, "--", "--priority"], check=False)
         document: dict[str, Any] = json.loads((folder / "found" / "capacity.json").read_text())
     plan, spent_s = document["plan"], sum(level["duration_s"] for level in document["levels"])
     print(f"took {spent_s:.0f} s of {plan['time_s']:.0f} s, {len(document['levels'])} levels")
@@ -246,8 +258,10 @@ def real(more: str, *options: str) -> dict[str, Any]:
 
 def edge_by(by: str) -> int:
     """Return the highest load at which the model's share of slow turns is allowed."""
-    waits, most = (waits_of_callers, 64) if by == "concurrency" else (waits_of_arrivals, 1000)
-    return bisect_left(range(1, most), True, key=lambda load: bool(np.mean(waits(load) >= LIMIT_MS) > ALLOWED))
+    latencies_at, max_load = (waits_of_callers, 64) if by == "concurrency" else (waits_of_arrivals, 1000)
+    return bisect_left(
+        range(1, max_load), True, key=lambda load: bool(np.mean(latencies_at(load) >= LIMIT_MS) > ALLOWED)
+    )
 
 
 def waits_of_callers(callers: int) -> Floats:
@@ -259,8 +273,8 @@ def waits_of_callers(callers: int) -> Floats:
 def waits_of_arrivals(per_min: int) -> Floats:
     """Return the latencies in ms of calls of two turns that arrive as a Poisson process."""
     rng, again = np.random.default_rng(per_min), set[int]()
-    begins = np.cumsum(rng.exponential(60 / per_min, TURNS // 2))
-    asks = [(float(begin) + thought_s(rng), number) for number, begin in enumerate(begins)]
+    starts_s = np.cumsum(rng.exponential(60 / per_min, TURNS // 2))
+    asks = [(float(start_s) + thought_s(rng), number) for number, start_s in enumerate(starts_s)]
 
     def second(done_s: float, number: int) -> float | None:
         if number in again:

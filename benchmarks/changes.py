@@ -92,29 +92,29 @@ def main() -> bool:
     print(f"{' ' * 50}   p50     p95  failures    any")
     met = True
     for case in UNCHANGED:
-        marked = [[bool(found) for found in marks(*made(case, seed))] for seed in range(HISTORIES)]
-        page = float(np.mean([any(one) for one in marked]))
+        marked = [[bool(changes) for changes in marks(*made(case, seed))] for seed in range(HISTORIES)]
+        page = float(np.mean([any(flags) for flags in marked]))
         met &= _kept(case, [*np.mean(marked, axis=0), page], HISTORIES)
     print(f"evaluated every night for {NIGHTS} nights, {NIGHTLY} histories each: share that ever had a mark")
     for case in REMADE:
-        ever = [any(any(found) for _, found in nightly(*made(case, seed))) for seed in range(NIGHTLY)]
+        ever = [any(any(changes) for _, changes in nightly(*made(case, seed))) for seed in range(NIGHTLY)]
         met &= _kept(case, [float(np.mean(ever))], NIGHTLY)
     print("share with a mark: p50, p95, failures; p50 at the change (± 2 runs); p50 elsewhere")
     for case in CHANGED:
-        each = []
+        rows = []
         for seed in range(HISTORIES):
-            found = marks(*made(case, seed))
-            each.append([*map(bool, found), *_places(found[0], case.runs - (case.late or case.runs // 2))])
-        print(f"  {case.name:<48}{'  '.join(f'{share:6.1%}' for share in np.mean(each, axis=0))}", flush=True)
+            changes = marks(*made(case, seed))
+            rows.append([*map(bool, changes), *_places(changes[0], case.runs - (case.late or case.runs // 2))])
+        print(f"  {case.name:<48}{'  '.join(f'{share:6.1%}' for share in np.mean(rows, axis=0))}", flush=True)
     print(
         "a change after 40 of 100 nights: share with a mark of p50 at it; nights until the mark, median (p90); share "
         "with a mark before it"
     )
     for case in FOUND:
         delays = [_delay(case, seed) for seed in range(HISTORIES // 3)]
-        median, most = np.quantile(delays, (0.5, 0.9), method="higher")
+        median, p90 = np.quantile(delays, (0.5, 0.9), method="higher")
         shares = np.mean([[math.isfinite(delay), delay < 0] for delay in delays], axis=0)
-        print(f"  {case.name:<48}{shares[0]:6.1%}  {median:4g} ({most:g})  {shares[1]:6.1%}", flush=True)
+        print(f"  {case.name:<48}{shares[0]:6.1%}  {median:4g} ({p90:g})  {shares[1]:6.1%}", flush=True)
     return met
 
 
@@ -126,8 +126,8 @@ def _kept(case: Case, shares: Sequence[float], of: int) -> bool:
     return is_met
 
 
-def _places(marks: Sequence[ChangePoint], at: int) -> tuple[bool, bool]:
-    near = [abs(mark.at - at) <= NEAR for mark in marks]
+def _places(changes: Sequence[ChangePoint], at: int) -> tuple[bool, bool]:
+    near = [abs(change.at - at) <= NEAR for change in changes]
     return any(near), not all(near)
 
 
@@ -138,10 +138,10 @@ def _delay(case: Case, seed: int) -> float:
     """
     values, variances = made(case, seed)
     at = case.runs - (case.late or 0)
-    for night, (found,) in nightly(values[:1], variances[:1], figures=3):
-        if found and night <= at:
+    for night, (changes,) in nightly(values[:1], variances[:1], figures=3):
+        if changes and night <= at:
             return night - at - 1
-        if any(abs(mark.at - at) <= NEAR + 1 for mark in found):
+        if any(abs(change.at - at) <= NEAR + 1 for change in changes):
             return night - at
     return math.inf
 
@@ -164,8 +164,8 @@ def marks(values: Floats, variances: Floats, figures: int = 0) -> list[Sequence[
     """Return the marks of each metric; `figures`: the number of metrics on the page."""
     runs = values.shape[1]
     return [
-        find_changes(one, variance, np.arange(runs), among=figures or len(values), min_change=least).changes
-        for one, variance, least in zip(values, variances, MIN_RUNS, strict=False)
+        find_changes(series, variance, np.arange(runs), among=figures or len(values), min_change=min_change).changes
+        for series, variance, min_change in zip(values, variances, MIN_RUNS, strict=False)
     ]
 
 
@@ -185,10 +185,10 @@ def figures(rng: np.random.Generator, case: Case, level: float, number: int) -> 
     waits = MEDIAN_MS * np.exp(level + SIGMA * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within))
     waits += (rng.random(waits.shape) < STALLED) * rng.uniform(1000, 5000, waits.shape)
     slower = case.slower_ms if number >= case.runs - (case.late or case.runs // 2) else 0.0
-    one = sample((waits + slower).ravel(), np.repeat(np.arange(SESSIONS), TURNS))
-    estimates = quantiles(one, QUANTILES)
+    turns = sample((waits + slower).ravel(), np.repeat(np.arange(SESSIONS), TURNS))
+    estimates = quantiles(turns, QUANTILES)
     values = [*(math.log(estimate.value) for estimate in estimates), failed(rng, case)]
-    return tuple(values), (*(variance_of(one.low, one.value, one.high) for one in estimates), 0.0)
+    return tuple(values), (*(variance_of(estimate.low, estimate.value, estimate.high) for estimate in estimates), 0.0)
 
 
 def failed(rng: np.random.Generator, case: Case) -> float:

@@ -87,8 +87,8 @@ def parts() -> None:
             work = Path(folder) / name
             (work / "spool").mkdir(parents=True)
             costs = {title: cost_us(call) for title, call in stations(work, message).items()}
-            shown = " · ".join(f"{title} {cost:.1f}" for title, cost in costs.items())
-            print(f"{name}, µs: {shown} · together {sum(costs.values()):.1f}")
+            text = " · ".join(f"{title} {cost:.1f}" for title, cost in costs.items())
+            print(f"{name}, µs: {text} · together {sum(costs.values()):.1f}")
 
 
 def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
@@ -125,10 +125,10 @@ def frame(message: bytes) -> bytes:
 
 
 def cost_us(call: Callable[[], object]) -> float:
-    begun = time.process_time()
+    start_s = time.process_time()
     for _ in range(REPEATS):
         call()
-    return (time.process_time() - begun) / REPEATS * 1e6
+    return (time.process_time() - start_s) / REPEATS * 1e6
 
 
 def capacity(transport: str) -> None:
@@ -152,8 +152,8 @@ def carries(scratch: Path, transport: str, sessions: int) -> bool:
     joined = with_truth(turns_of(run), truth_of(truth_log)[0])
     busy = busiest(run)
     lateness = ready.output.strip().splitlines()[-1].removeprefix("SIMULATED: ")
-    each = busy["events"] / sessions
-    print(f"{transport}, {sessions} sessions: {verdict['status']} · {each:.0f} events/s per session · "
+    events_per_session = busy["events"] / sessions
+    print(f"{transport}, {sessions} sessions: {verdict['status']} · {events_per_session:.0f} events/s per session · "
           f"CPU {busy['cpu'] * 100:.0f} %, {busy['cpu'] / busy['events'] * 1e6:.1f} µs per event · "
           f"|ttfa − truth| ms {quantiles(joined['error_ms'].abs(), 0.5, 0.99)}")  # fmt: skip
     print(f"    simulator: {lateness}")
@@ -163,8 +163,8 @@ def carries(scratch: Path, transport: str, sessions: int) -> bool:
 def busiest(run: Path) -> pd.Series[float]:
     """Return the means over the third of the seconds that has the most events: all sessions are active in it."""
     seconds: pd.DataFrame = files.read_table(run, "seconds").to_pandas()
-    most = seconds.nlargest(max(1, len(seconds) // 3), "events")
-    return most[["events", "cpu"]].mean()
+    busy_seconds = seconds.nlargest(max(1, len(seconds) // 3), "events")
+    return busy_seconds[["events", "cpu"]].mean()
 
 
 if __name__ == "__main__":

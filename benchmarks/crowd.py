@@ -59,10 +59,10 @@ def main() -> None:
         print(f"{busy} busy processes on the same machine, {CALLERS} callers, {ROUNDS} runs of {LASTS_S} s each:")
         runs: dict[str, list[Ran]] = defaultdict(list)
         for _ in range(ROUNDS):
-            for way, (scenario, options) in WAYS.items():
-                runs[way].append(run(scenario, busy, *options))
-        for way, ran in runs.items():
-            show(way, ran)
+            for variant, (scenario, options) in WAYS.items():
+                runs[variant].append(run(scenario, busy, *options))
+        for variant, ran in runs.items():
+            show(variant, ran)
 
 
 def run(scenario: str, busy: int, *options: str) -> Ran:
@@ -96,9 +96,9 @@ def crowd(busy: int) -> Iterator[None]:
             process.wait()
 
 
-def show(way: str, runs: list[Ran]) -> None:
+def show(variant: str, runs: list[Ran]) -> None:
     ttfa_ms = np.concatenate([ran.ttfa_ms for ran in runs])
-    print(f"  {way}: {len(ttfa_ms)} turns, measured ttfa {quantiles(ttfa_ms, 0.5, 0.95, 0.99)} ms")
+    print(f"  {variant}: {len(ttfa_ms)} turns, measured ttfa {quantiles(ttfa_ms, 0.5, 0.95, 0.99)} ms")
     for name in SHOWN:
         print(f"    |{name} − truth| ms: {_wrong([ran.metrics for ran in runs], name)}")
     for name in ("request_sent", "first_audio"):
@@ -110,7 +110,7 @@ def show(way: str, runs: list[Ran]) -> None:
 
 
 def _wrong(errors: list[Errors], name: str) -> str:
-    return quantiles(np.abs(np.concatenate([one[name] for one in errors])) / 1e6, 0.5, 0.99, 0.999, 1)
+    return quantiles(np.abs(np.concatenate([run_errors[name] for run_errors in errors])) / 1e6, 0.5, 0.99, 0.999, 1)
 
 
 def _rule(rule: dict[str, Any]) -> str:

@@ -87,12 +87,12 @@ def metric(situation: Situation) -> None:
         verdict, matched = files.read_document(folder)["validity"], truth_by_row(folder, read_log(truth_log))
         word = verdict["status"]
         print(f"{situation.name}, {situation.callers} callers: {word}; {_first_deltas(folder)}")
-        of_metric = {one.metric: one for one in metric_uncertainties(files.row_reader(folder))}
+        of_metric = {uncertainty.metric: uncertainty for uncertainty in metric_uncertainties(files.row_reader(folder))}
         wrong = errors_ms(folder, matched)
         for name in METRICS:
             if name in wrong:
                 show(name, wrong[name], of_metric[name])
-        print(f"  turns without a ground truth to 0.5 ms: {sum(one.unmatched for one in matched)}", flush=True)
+        print(f"  turns without a ground truth to 0.5 ms: {sum(row.unmatched for row in matched)}", flush=True)
 
 
 def truth_by_row(folder: Path, truth: GroundTruth) -> list[MatchedErrors]:
@@ -104,37 +104,40 @@ def truth_by_row(folder: Path, truth: GroundTruth) -> list[MatchedErrors]:
 
 def errors_ms(folder: Path, matched: list[MatchedErrors]) -> dict[str, list[tuple[float, float]]]:
     """Return (error, uncertainty) in ms of each turn with a known truth, by metric."""
-    found = {}
+    pairs_by_metric = {}
     for name in METRICS:
         rows = files.read_table(folder, "turns", validity_data.bound_columns(CATALOGUE[name]))
         slack = validity_data.row_bounds(rows, CATALOGUE[name])
         pairs = [
-            (abs(one.metrics[name][0]) / 1e6, float(s))
-            for one, s in zip(matched, slack, strict=True)
-            if name in one.metrics
+            (abs(row.metrics[name][0]) / 1e6, float(s))
+            for row, s in zip(matched, slack, strict=True)
+            if name in row.metrics
         ]
         if pairs:
-            found[name] = pairs
-    return found
+            pairs_by_metric[name] = pairs
+    return pairs_by_metric
 
 
-def show(name: str, pairs: list[tuple[float, float]], one: MetricUncertainty) -> None:
+def show(name: str, pairs: list[tuple[float, float]], uncertainty: MetricUncertainty) -> None:
     """Print a line; it ends with `WRONG` if the run calls a metric exact that is not."""
     error, slack = (np.array(column) for column in zip(*pairs, strict=True))
     p50, p99 = quantile_or_none(error, 0.5), quantile_or_none(error, 0.99) or 0.0
-    beyond, missed = (error > slack + SLACK_MS).mean(), ((error > one.limit + SLACK_MS) & (slack <= one.limit)).mean()
-    exactness = "exact" if one.exact else "not exact"
-    right = "" if not one.exact or p99 <= one.limit + SLACK_MS else " WRONG"
+    beyond, missed = (
+        (error > slack + SLACK_MS).mean(),
+        ((error > uncertainty.limit + SLACK_MS) & (slack <= uncertainty.limit)).mean(),
+    )
+    exactness = "exact" if uncertainty.exact else "not exact"
+    right = "" if not uncertainty.exact or p99 <= uncertainty.limit + SLACK_MS else " WRONG"
     print(
         f"  {name:<17} {error.size:>5} turns  |value − truth| p50 {p50:.3f} · p99 {p99:.3f} · max {error.max():.3f}  "
-        f"uncertainty p99 {one.bound_p99:.3f}  limit {one.limit:.2f}  "
+        f"uncertainty p99 {uncertainty.bound_p99:.3f}  limit {uncertainty.limit:.2f}  "
         f"errors above it {beyond:.2%}  undetected {missed:.2%}  {exactness}{right}",
         flush=True,
     )
 
 
 def _first_deltas(folder: Path) -> str:
-    """Return the verdict of rule (a) if only the first deltas counted."""
+    """Return what the verdict on timestamps would be if only the first deltas counted."""
     rows = files.read_table(folder, "turns", ["outcome", "timestamp_uncertainty_ns", "first_audio_at_ns",
         "request_sent_at_ns",
                                               "speech_end_at_ns"]).to_pandas()  # fmt: skip

@@ -70,28 +70,28 @@ def main() -> None:
         sys.exit(f"{unlike} results differ from the table in docs/simulator.md")
 
 
-def print_row(row: ClientRow, found: Mapping[str, str]) -> int:
+def print_row(row: ClientRow, results: Mapping[str, str]) -> int:
     """Print the row; return the number of cells that differ from the expected ones."""
-    print(f"{row.client} | {row.dialect} | " + " | ".join(f"{step}: {found[step]}" for step in STEPS), flush=True)
-    return sum(found[step] != row.outcome(step) for step in STEPS)
+    print(f"{row.client} | {row.dialect} | " + " | ".join(f"{step}: {results[step]}" for step in STEPS), flush=True)
+    return sum(results[step] != row.outcome(step) for step in STEPS)
 
 
 def outcomes(row: ClientRow, framework: Framework, run: list[str], home: Path, ready: Ready) -> dict[str, str]:
     """Return the outcome of each step."""
-    found = dict.fromkeys(STEPS, NOT_TRIED)
+    results = dict.fromkeys(STEPS, NOT_TRIED)
     if row.dialect == "OpenAI GA":
-        found |= dict.fromkeys(PROGRAM_STEPS, of_program(row.client, run, home, ready))
+        results |= dict.fromkeys(PROGRAM_STEPS, of_program(row.client, run, home, ready))
     if framework.caller:
         url = f"http{'s' if ready.ca else ''}://127.0.0.1:{ready.port}{PATHS[row.dialect]}"
         (home / framework.caller).write_text((HERE / framework.caller).read_text())
         ended = started([*run, framework.caller, url], home, ready)
         output_lines = ended.stdout.strip().splitlines()[-1:] if ended.returncode == 0 else []
-        found |= (
+        results |= (
             json.loads(output_lines[0])
             if output_lines
             else {"connect": f"exit {ended.returncode}: {ended.stderr[-2000:]}"}
         )
-    return found
+    return results
 
 
 def of_program(client: str, run: list[str], home: Path, ready: Ready) -> str:

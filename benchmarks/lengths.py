@@ -58,12 +58,12 @@ def one_of(sessions: int, share: float, turns: int = 10) -> Lengths:
     return lambda rng: np.array([turns] * (sessions - 1) + [last])
 
 
-def pareto(sessions: int, index: float, least: int = 4) -> Lengths:
-    return lambda rng: np.minimum(MAX_TURNS, least * rng.random(sessions) ** (-1 / index)).astype(np.int64)
+def pareto(sessions: int, index: float, min_turns: int = 4) -> Lengths:
+    return lambda rng: np.minimum(MAX_TURNS, min_turns * rng.random(sessions) ** (-1 / index)).astype(np.int64)
 
 
-def between(sessions: int, least: int, most: int) -> Lengths:
-    return lambda rng: rng.integers(least, most + 1, sessions)
+def between(sessions: int, min_turns: int, max_turns: int) -> Lengths:
+    return lambda rng: rng.integers(min_turns, max_turns + 1, sessions)
 
 
 def equal(sessions: int, turns: int = 10) -> Lengths:
@@ -127,8 +127,8 @@ def waits(rng: np.random.Generator, lengths: npt.NDArray[np.int64], icc: float =
     `slower`: the change in log latency if a session is ten times as long.
     """
     own = rng.normal(0, math.sqrt(icc) * SIGMA, lengths.size) + slower * np.log10(lengths)
-    found: Floats = 600 * np.exp(np.repeat(own, lengths) + rng.normal(0, math.sqrt(1 - icc) * SIGMA, lengths.sum()))
-    return found
+    latencies: Floats = 600 * np.exp(np.repeat(own, lengths) + rng.normal(0, math.sqrt(1 - icc) * SIGMA, lengths.sum()))
+    return latencies
 
 
 def sampled(values: Floats, lengths: npt.NDArray[np.int64]) -> Sample:
@@ -141,36 +141,36 @@ def covering(
     """Yield the coverage of printed intervals, closed or open, and the errors of thresholds at the truth."""
     rng = generator("coverage", what, slower)
     truths = _truths(lengths, icc, slower, ps)
-    printed, held, ends = (dict.fromkeys(ps, 0) for _ in range(3))
+    printed, covered, ends = (dict.fromkeys(ps, 0) for _ in range(3))
     called = {(p, word): 0 for p in ps for word in ("pass", "fail")}
     for _ in range(REPETITIONS):
-        many = lengths(rng)
-        one = sampled(waits(rng, many, icc, slower), many)
-        for estimate, p, truth in zip(quantiles(one, ps), ps, truths, strict=True):
+        session_lengths = lengths(rng)
+        run = sampled(waits(rng, session_lengths, icc, slower), session_lengths)
+        for estimate, p, truth in zip(quantiles(run, ps), ps, truths, strict=True):
             is_printed = estimate.reported or estimate.status in ("unbounded", "in_failures")
             printed[p] += is_printed
-            held[p] += is_printed and estimate.low <= truth <= estimate.high
+            covered[p] += is_printed and estimate.low <= truth <= estimate.high
             ends[p] += is_printed and estimate.high == math.inf
-            word = evaluate_limit(estimate_quantile(one, p, many.size), "<", truth)[0]
+            word = evaluate_limit(estimate_quantile(run, p, session_lengths.size), "<", truth)[0]
             if word in ("pass", "fail"):
                 called[p, word] += 1
     for p in ps:
         name = f"{what}{f', long sessions {slower:+g}' if slower else ''}, p{p * 100:g}"
         if printed[p] >= MIN_PRINTED:
-            share = held[p] / printed[p]
+            share = covered[p] / printed[p]
             formatted = (
                 f"{shown(share, printed[p])}, open {ends[p] / printed[p]:.0%}, printed {printed[p] / REPETITIONS:.0%}"
             )
-            least = SLOWER[what, slower][0] if slower else LEVEL
+            min_coverage = SLOWER[what, slower][0] if slower else LEVEL
             yield (
                 f"{name}: interval covers the truth",
                 formatted,
-                f"≥ {least:.0%}",
-                share >= least - 3 * error(least, printed[p]),
+                f"≥ {min_coverage:.0%}",
+                share >= min_coverage - 3 * error(min_coverage, printed[p]),
             )
         for result in ("pass", "fail"):
-            most = max(0.06, SLOWER[what, slower][1] if slower else 0.0)
-            yield at_most(f"{name}: limit at the truth {result}", called[p, result], REPETITIONS, most)
+            max_share = max(0.06, SLOWER[what, slower][1] if slower else 0.0)
+            yield at_most(f"{name}: limit at the truth {result}", called[p, result], REPETITIONS, max_share)
 
 
 def _truths(lengths: Lengths, icc: float, slower: float, ps: tuple[float, ...]) -> list[float]:
@@ -178,8 +178,8 @@ def _truths(lengths: Lengths, icc: float, slower: float, ps: tuple[float, ...]) 
     if not slower:
         return [600 * math.exp(SIGMA * float(ndtri(p))) for p in ps]
     rng = np.random.default_rng(1)
-    drawn = [waits(rng, lengths(rng), icc, slower) for _ in range(2000)]
-    return [float(one) for one in np.quantile(np.concatenate(drawn), ps, method="inverted_cdf")]
+    latencies = [waits(rng, lengths(rng), icc, slower) for _ in range(2000)]
+    return [float(truth) for truth in np.quantile(np.concatenate(latencies), ps, method="inverted_cdf")]
 
 
 def intervals() -> Iterable[Row]:
@@ -201,8 +201,8 @@ def rates() -> Iterable[Row]:
             rng, called = generator("rates", limit, case.name), Counter[str]()
             scale = _scale(case, limit)
             for _ in range(REPETITIONS):
-                many = case.lengths(rng)
-                called[evaluate_limit(estimate_rate(failing(rng, case, many, scale)), "<", limit)[0]] += 1
+                session_lengths = case.lengths(rng)
+                called[evaluate_limit(estimate_rate(failing(rng, case, session_lengths, scale)), "<", limit)[0]] += 1
             for result in ("pass", "fail"):
                 yield at_most(f"rate<{limit:.0%} at {limit:.0%}, {case.name}: {result}", called[result])
 
@@ -212,19 +212,19 @@ def _scale(case: Failing, limit: float) -> float:
     if not case.grows:
         return limit
     rng = np.random.default_rng(2)
-    many = np.concatenate([case.lengths(rng) for _ in range(2000)])
+    session_lengths = np.concatenate([case.lengths(rng) for _ in range(2000)])
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
-        share = float((many * np.minimum(1.0, middle * many)).sum() / many.sum())
+        share = float((session_lengths * np.minimum(1.0, middle * session_lengths)).sum() / session_lengths.sum())
         low, high = (middle, high) if share < limit else (low, middle)
     return low
 
 
-def failing(rng: np.random.Generator, case: Failing, many: npt.NDArray[np.int64], scale: float) -> PerCluster:
-    chance = np.minimum(1.0, scale * many) if case.grows else np.full(many.size, scale)
-    events = many * (rng.random(many.size) < chance) if case.whole else rng.binomial(many, chance)
-    return events.astype(np.float64), many.astype(np.float64)
+def failing(rng: np.random.Generator, case: Failing, lengths: npt.NDArray[np.int64], scale: float) -> PerCluster:
+    chance = np.minimum(1.0, scale * lengths) if case.grows else np.full(lengths.size, scale)
+    events = lengths * (rng.random(lengths.size) < chance) if case.whole else rng.binomial(lengths, chance)
+    return events.astype(np.float64), lengths.astype(np.float64)
 
 
 def words() -> Iterable[Row]:
@@ -233,8 +233,8 @@ def words() -> Iterable[Row]:
                                      (100, True, True)):  # fmt: skip
         what = f"{'unequal' if unequal else 'equal'}{', long ones err more' if grows else ''}"
         rng, called = generator("words", sessions, what), Counter[str]()
-        whole = _words(np.random.default_rng(3), 200_000, unequal=unequal, grows=grows)
-        limit = float(whole[0].sum() / whole[1].sum())
+        many_sessions = _words(np.random.default_rng(3), 200_000, unequal=unequal, grows=grows)
+        limit = float(many_sessions[0].sum() / many_sessions[1].sum())
         for _ in range(REPETITIONS):
             called[
                 evaluate_limit(estimate_rate(_words(rng, sessions, unequal=unequal, grows=grows)), "<", limit)[0]
@@ -244,14 +244,14 @@ def words() -> Iterable[Row]:
 
 
 def _words(rng: np.random.Generator, sessions: int, *, unequal: bool, grows: bool) -> PerCluster:
-    many = (
+    word_counts = (
         np.minimum(2000, 50 * rng.random(sessions) ** (-1 / 1.5)).astype(np.int64)
         if unequal
         else np.full(sessions, 100)
     )
-    mean = 0.05 * (np.clip(many / 100, 0.5, 6) if grows else np.ones(sessions))
+    mean = 0.05 * (np.clip(word_counts / 100, 0.5, 6) if grows else np.ones(sessions))
     own = rng.beta(mean * 9, (1 - mean) * 9)
-    return rng.binomial(many, own).astype(np.float64), many.astype(np.float64)
+    return rng.binomial(word_counts, own).astype(np.float64), word_counts.astype(np.float64)
 
 
 def comparisons() -> Iterable[Row]:
@@ -260,15 +260,15 @@ def comparisons() -> Iterable[Row]:
         for p in (0.5, 0.95):
             rng, called = generator("pairs", what, p), {"regressed": 0, "passed": 0}
             for _ in range(COMPARED):
-                many = DESIGNS[what](rng)
-                base, cand = (sampled(factor * waits(rng, many), many) for factor in (1.0, 1.1))
-                found = quantile_differences(
-                    TwoSamples(base, cand, (many.size, many.size), paired=True),
+                session_lengths = DESIGNS[what](rng)
+                base, cand = (sampled(factor * waits(rng, session_lengths), session_lengths) for factor in (1.0, 1.1))
+                differences = quantile_differences(
+                    TwoSamples(base, cand, (session_lengths.size, session_lengths.size), paired=True),
                     [(p, Margin(ratio=0.1))],
                     "lower",
                     Inference(resamples=DRAWS, seed=rng),
                 )
-                (verdict,) = verdicts(found, [True], [None])
+                (verdict,) = verdicts(differences, [True], [None])
                 called["regressed"] += verdict.name == "regressed"
                 called["passed"] += verdict.passes
             for word, times in called.items():
@@ -281,19 +281,19 @@ def families() -> Iterable[Row]:
     The thresholds are on medians of metrics that share the variation between sessions, or share nothing. No correction
     is made; `rtbench check` states this probability if one of several thresholds fails.
     """
-    for many, shared in [(many, shared) for many in LIMITS for shared in (0.9, 0.0)]:
-        rng, n_failed = generator("families", many, shared), 0
+    for limit_count, shared in [(limit_count, shared) for limit_count in LIMITS for shared in (0.9, 0.0)]:
+        rng, n_failed = generator("families", limit_count, shared), 0
         for _ in range(COMPARED):
             common = rng.normal(size=(60, 1))
-            found = []
-            for _ in range(many):
+            results = []
+            for _ in range(limit_count):
                 own = math.sqrt(shared) * common + math.sqrt(1 - shared) * rng.normal(size=(60, 1))
                 logs = math.sqrt(0.5) * own + math.sqrt(0.5) * rng.normal(size=(60, 10))
                 values = sampled(600 * np.exp(SIGMA * logs).ravel(), np.full(60, 10))
-                found.append(evaluate_limit(estimate_quantile(values, 0.5, 60), "<", 600.0)[0])
-            n_failed += "fail" in found
-        what = f"{many} limits at the truth, sessions {'correlated' if shared else 'independent'}: one fails"
-        yield at_most(what, n_failed, COMPARED, 1 - (1 - NOMINAL) ** many)
+                results.append(evaluate_limit(estimate_quantile(values, 0.5, 60), "<", 600.0)[0])
+            n_failed += "fail" in results
+        what = f"{limit_count} limits at the truth, sessions {'correlated' if shared else 'independent'}: one fails"
+        yield at_most(what, n_failed, COMPARED, 1 - (1 - NOMINAL) ** limit_count)
 
 
 def orders() -> Iterable[Row]:
@@ -302,13 +302,13 @@ def orders() -> Iterable[Row]:
     A run of 290 pairs that does not pass at a margin of one point must not pass because some turns failed in addition.
     """
     turns = np.full(290, 10.0)
-    alone = [np.where(np.arange(290) < failed, 1.0, 0.0) for failed in (0, 1, 2, 4, 8, 16, 32)]
-    uppers = [ratio_of((events, turns)).upper(NOMINAL) for events in alone]
-    apart = [
-        rate_difference(ClusterTotals((one, turns), (one, turns), paired=True), Margin(points=0.01)).high
-        for one in alone
+    failure_counts = [np.where(np.arange(290) < failed, 1.0, 0.0) for failed in (0, 1, 2, 4, 8, 16, 32)]
+    uppers = [ratio_of((events, turns)).upper(NOMINAL) for events in failure_counts]
+    difference_bounds = [
+        rate_difference(ClusterTotals((failures, turns), (failures, turns), paired=True), Margin(points=0.01)).high
+        for failures in failure_counts
     ]
-    for what, bounds in (("rate", uppers), ("difference", apart)):
+    for what, bounds in (("rate", uppers), ("difference", difference_bounds)):
         formatted = " ".join(f"{bound:.3%}" for bound in bounds)
         rising = bounds == sorted(bounds) and min(bounds) >= 1 - NOMINAL ** (1 / 290) - 1e-9
         yield f"upper bound of a {what}, 290 sessions of 10, 0 to 32 single failures", formatted, "rising", rising

@@ -48,8 +48,8 @@ class Talk:
             self.cut.set()
 
     def play(self, audio: bytes) -> None:
-        for begin in range(0, len(audio), CHUNK_BYTES):
-            chunk = audio[begin : begin + CHUNK_BYTES]
+        for start in range(0, len(audio), CHUNK_BYTES):
+            chunk = audio[start : start + CHUNK_BYTES]
             self.session.push_audio(rtc.AudioFrame(chunk, RATE_HZ, 1, len(chunk) // 2))
 
     def speak(self, audio_ms: int) -> None:

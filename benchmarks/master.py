@@ -146,7 +146,7 @@ def _cpu_s(pid: int) -> float:
 @contextmanager
 def master(folder: Path, port: int, workers: int) -> Iterator[subprocess.Popen[bytes]]:
     roles = ("--master", "--master-bind-port", str(port), "--headless", "--expect-workers", str(workers))
-    given = ("--url", "ws://127.0.0.1:1/v1/realtime?model=m", "-u", str(workers), "-r", str(workers))
+    load = ("--url", "ws://127.0.0.1:1/v1/realtime?model=m", "-u", str(workers), "-r", str(workers))
     command = [
         sys.executable,
         "-m",
@@ -158,7 +158,7 @@ def master(folder: Path, port: int, workers: int) -> Iterator[subprocess.Popen[b
         str(folder / "runs"),
     ]
     with (folder / "master.log").open("wb") as log:
-        process = subprocess.Popen([*command, *given], stdout=log, stderr=log)
+        process = subprocess.Popen([*command, *load], stdout=log, stderr=log)
     try:
         yield process
     finally:

@@ -34,9 +34,9 @@ def main() -> None:
 
 def resident(run: WatchedRun) -> tuple[float, float]:
     """Return the bytes when all sessions are open and idle, and when all have turns."""
-    begin_ns, end_ns = truth_of(read_truth(run.truth_log)).steady()
-    assert begin_ns + SETTLED_NS < end_ns, "some sessions had ended before all were open"
-    return run.watched.rss_bytes(begin_ns + SETTLED_NS), run.watched.rss_bytes(end_ns)
+    start_ns, end_ns = truth_of(read_truth(run.truth_log)).steady()
+    assert start_ns + SETTLED_NS < end_ns, "some sessions had ended before all were open"
+    return run.watched.rss_bytes(start_ns + SETTLED_NS), run.watched.rss_bytes(end_ns)
 
 
 def shown(by_load: dict[int, float]) -> str:

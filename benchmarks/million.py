@@ -52,14 +52,14 @@ def main() -> None:
         print(", ".join(sizes))
 
 
-def in_child(title: str, part: str, folder: Path) -> None:
+def in_child(title: str, name: str, folder: Path) -> None:
     """Run one of PARTS and print its time and memory."""
-    begun = time.perf_counter()
-    command = [sys.executable, "-m", "benchmarks.million", part, str(folder)]
+    start_s = time.perf_counter()
+    command = [sys.executable, "-m", "benchmarks.million", name, str(folder)]
     _, status, used = os.wait4(os.posix_spawn(sys.executable, command, os.environ), 0)
     if status:
         raise RuntimeError(f"{title}: exit status {os.waitstatus_to_exitcode(status)}")
-    took = f"{time.perf_counter() - begun:.1f} s, CPU {used.ru_utime + used.ru_stime:.1f} s"
+    took = f"{time.perf_counter() - start_s:.1f} s, CPU {used.ru_utime + used.ru_stime:.1f} s"
     print(f"{title}: {took}, at most {used.ru_maxrss / 1024:.0f} MiB", flush=True)
 
 
@@ -77,17 +77,19 @@ def record(folder: Path) -> None:
     recorder = Recorder(Spool(folder, 0), began)
     rng = np.random.default_rng(1)
     waits = rng.lognormal(np.log(600), 0.5, TURNS) * MS
-    begun_s, held = time.process_time(), []
+    start_s, resident = time.process_time(), []
     for first in range(0, TURNS, PER_SESSION):
         play(recorder, first, waits)
         if first % 5_000 == 0:
             recorder.end_second()
             recorder.flush()
         if first % (TURNS // CHECKS) == 0:
-            held.append(f"{resident_mib():.0f}")
+            resident.append(f"{resident_mib():.0f}")
     recorder.close()
-    each_us = (time.process_time() - begun_s) / TURNS * 1e6
-    print(f"{TURNS:,} turns recorded, {each_us:.0f} µs of CPU each; MiB every {TURNS // CHECKS:,}: {' '.join(held)}")
+    each_us = (time.process_time() - start_s) / TURNS * 1e6
+    print(
+        f"{TURNS:,} turns recorded, {each_us:.0f} µs of CPU each; MiB every {TURNS // CHECKS:,}: {' '.join(resident)}"
+    )
 
 
 def play(recorder: Recorder, first: int, waits: np.ndarray) -> None:

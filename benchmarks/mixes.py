@@ -80,10 +80,10 @@ def _met(case: Case) -> bool:
         (base, of_base), (cand, of_cand) = made(rng, 0.4, 1.0), made(rng, case.share, case.factor)
         together = TwoSamples(base, cand, (SESSIONS, SESSIONS), paired=False)
         weighted = TwoSamples(base, cand, (SESSIONS, SESSIONS), paired=False, steps=(of_base, of_cand))
-        asked = [(case.p, Margin(ratio=case.margin))]
+        specs = [(case.p, Margin(ratio=case.margin))]
         for at, targets in enumerate((together, weighted)):
-            found = quantile_differences(targets, asked, "lower", Inference(resamples=DRAWS, seed=rng))
-            counted[2 * at : 2 * at + 2] += _called(found)
+            differences = quantile_differences(targets, specs, "lower", Inference(resamples=DRAWS, seed=rng))
+            counted[2 * at : 2 * at + 2] += _called(differences)
         counted[4] += bool(differing((_turns(base, of_base), _turns(cand, of_cand)), paired=False))
     shares = counted / REPETITIONS
     met = [shares[4] <= STATED + 3 * _error(STATED)] if case.share == 0.4 else []
@@ -93,13 +93,13 @@ def _met(case: Case) -> bool:
         met.append(shares[3] <= 0.05 + 3 * _error(0.05))
     if case.passes is not None:
         met.append(shares[3] >= case.passes - 3 * _error(case.passes))
-    shown = "{:5.1f} / {:5.1f}   {:5.1f} / {:5.1f}   {:5.1f}".format(*100 * shares)
-    print(f"  {case.name:<42}{shown}{'' if all(met) else '  goal NOT met'}", flush=True)
+    text = "{:5.1f} / {:5.1f}   {:5.1f} / {:5.1f}   {:5.1f}".format(*100 * shares)
+    print(f"  {case.name:<42}{text}{'' if all(met) else '  goal NOT met'}", flush=True)
     return all(met)
 
 
-def _called(found: list[Difference]) -> tuple[bool, bool]:
-    (verdict,) = verdicts(found, [True], [None])
+def _called(differences: list[Difference]) -> tuple[bool, bool]:
+    (verdict,) = verdicts(differences, [True], [None])
     return verdict.name == "regressed", verdict.passes
 
 

@@ -64,8 +64,8 @@ With the second sigma, a tick of the clock is as wide as the uncertainty of quan
 
 def print_rows(rows: Sequence[Row]) -> None:
     width = max(len(what) for what, _, _, _ in rows)
-    for what, found, wanted, met in rows:
-        print(f"{what:<{width}}  {found:<16}  {wanted:<10}  {'met' if met else 'goal NOT met'}", flush=True)
+    for what, result, goal, met in rows:
+        print(f"{what:<{width}}  {result:<16}  {goal:<10}  {'met' if met else 'goal NOT met'}", flush=True)
 
 
 def of_single_tests() -> list[Row]:
@@ -100,8 +100,8 @@ def refused() -> Iterable[Row]:
         rng, passed = generator("refused", rate, sessions), 0
         for _ in range(REPETITIONS):
             base, cand = (failing(rng, rate, sessions, turns, 0.05) for _ in range(2))
-            whole = rng.random(sessions) < 0.01 / (1 - rate)
-            passed += _passes(base, (np.where(whole, cand[1], cand[0]), cand[1]))
+            is_refused = rng.random(sessions) < 0.01 / (1 - rate)
+            passed += _passes(base, (np.where(is_refused, cand[1], cand[0]), cand[1]))
         yield at_most(f"1 % refused, {rate:.1%} single failures, {sessions} × {turns}: passes", passed, nominal=nominal)
 
 
@@ -130,15 +130,15 @@ def ties() -> Iterable[Row]:
     for p, ratio, times in ((0.5, 0.1, 1.1), (0.5, 0.1, 1.11), (0.95, 0.2, 1.2)):
         rng, words = generator("ties", p, times), Counter[str]()
         for _ in range(LOOKED):
-            base, cand = (waits(rng, 100, 300.0 * one, NARROW, CLOCK_MS) for one in (1.0, times))
+            base, cand = (waits(rng, 100, 300.0 * factor, NARROW, CLOCK_MS) for factor in (1.0, times))
             code = np.repeat(np.arange(100), 10)
-            found = quantile_differences(
+            differences = quantile_differences(
                 TwoSamples(sample(base.ravel(), code), sample(cand.ravel(), code), (100, 100), paired=False),
                 [(p, Margin(ratio=ratio))],
                 "lower",
                 Inference(resamples=DRAWS, seed=rng),
             )
-            words[verdicts(found, [True], [None])[0].name] += 1
+            words[verdicts(differences, [True], [None])[0].name] += 1
         what, passed = f"clock of {CLOCK_MS} ms, p{p * 100:g}", LOOKED - words["regressed"] - words["inconclusive"]
         yield at_most(f"{what} {times - 1:+.0%}, margin {ratio:.0%}: passes", passed, LOOKED)
         if times == 1 + ratio:
@@ -150,18 +150,20 @@ def ties() -> Iterable[Row]:
 
 def looks_at_a_rate() -> Iterable[Row]:
     """Yield the errors of the failure gate alone, on its margin, over all interim analyses of a run together."""
-    for (pairs, every), (base, cand), together in product(PLANS, RISES, TOGETHER):
+    for (pairs, interval), (base, cand), together in product(PLANS, RISES, TOGETHER):
         rng, ends = generator("looks", pairs, base, together), Counter[str]()
         for _ in range(LOOKED):
             targets = [failing(rng, rate, pairs, 10, together) for rate in (base, cand)]
-            ends[_interim_analyses_of(targets, pairs, every).reason] += 1
-        what = f"{pairs} pairs, an interim analysis every {every}, failures {base:.1%} → {cand:.1%}, ICC {together:g}"
+            ends[_interim_analyses_of(targets, pairs, interval).reason] += 1
+        what = (
+            f"{pairs} pairs, an interim analysis every {interval}, failures {base:.1%} → {cand:.1%}, ICC {together:g}"
+        )
         for reason in ("not_regressed", "regressed"):
             yield at_most(f"{what}: {reason}", ends[reason], LOOKED)
 
 
-def _interim_analyses_of(targets: Sequence[PerCluster], pairs: int, every: int) -> SequentialResult:
-    sizes, margin = analysis_sizes(pairs, every), Margin(points=0.01)
+def _interim_analyses_of(targets: Sequence[PerCluster], pairs: int, interval: int) -> SequentialResult:
+    sizes, margin = analysis_sizes(pairs, interval), Margin(points=0.01)
 
     def see(size: int) -> list[object]:
         base, cand = ((events[:size], turns[:size]) for events, turns in targets)
@@ -175,19 +177,19 @@ def corrections() -> Iterable[Row]:
 
     The margin is 10 %, and there are four interim analyses.
     """
-    pairs, every = PLANS[0]
+    pairs, interval = PLANS[0]
     for times in (1.0, 1.1, 1.2):
         rng, above = generator("corrected", times), np.zeros(2)
         outside = 0
         for _ in range(LOOKED):
-            ruling = _stopped(rng, times, pairs, every).decisions[0]
+            ruling = _stopped(rng, times, pairs, interval).decisions[0]
             above += [ruling.corrected > math.log(times), ruling.d > math.log(times)]
             outside += not ruling.low <= ruling.corrected <= ruling.high
-        for name, found in zip(("corrected", "plain"), above / LOOKED, strict=True):
+        for name, share in zip(("corrected", "plain"), above / LOOKED, strict=True):
             off = 3 * error(0.5, LOOKED)
-            met = name == "plain" or abs(found - 0.5) <= off
+            met = name == "plain" or abs(share - 0.5) <= off
             what = f"{name} estimate of p50 {times - 1:+.0%} after interim analyses: above the truth"
-            yield what, shown(found, LOOKED), "50 %" if name == "corrected" else "–", met
+            yield what, shown(share, LOOKED), "50 %" if name == "corrected" else "–", met
         yield (
             f"corrected estimate of p50 {times - 1:+.0%} outside its interval",
             f"{outside} of {LOOKED}",
@@ -209,20 +211,23 @@ def corrections_of_families() -> Iterable[Row]:
             ends = paths / np.sqrt((0.25, 0.5, 0.75, 1))
 
             def see(size: int, ends: Floats = ends) -> list[object]:
-                look = size // 50 - 1
+                index = size // 50 - 1
                 se = 0.1 / math.sqrt(size / 200)
-                return [by_se(end * se, end * se, se, 1e7) for end in ends[:, look]]
+                return [by_se(end * se, end * se, se, 1e7) for end in ends[:, index]]
 
-            course = run_analyses(AnalysisSchedule(200, (50, 100, 150, 200), gates), see, 4)  # type: ignore[arg-type]
-            above += course.decisions[0].corrected > 0.1 * z
+            result = run_analyses(AnalysisSchedule(200, (50, 100, 150, 200), gates), see, 4)  # type: ignore[arg-type]
+            above += result.decisions[0].corrected > 0.1 * z
         share, off = above / IDEAL, 3 * error(0.5, IDEAL)
         what = f"corrected estimate, {gates} gates, the first ends {z:+g} standard errors off: above the truth"
         yield what, shown(share, IDEAL), "50 %", abs(share - 0.5) <= off
 
 
-def _stopped(rng: np.random.Generator, times: float, pairs: int, every: int) -> SequentialResult:
+def _stopped(rng: np.random.Generator, times: float, pairs: int, interval: int) -> SequentialResult:
     """Return the result of a run with one gate, on p50."""
-    targets, sizes = [waits(rng, pairs, 600.0 * one, SPREAD) for one in (1.0, times)], analysis_sizes(pairs, every)
+    targets, sizes = (
+        [waits(rng, pairs, 600.0 * factor, SPREAD) for factor in (1.0, times)],
+        analysis_sizes(pairs, interval),
+    )
 
     def see(size: int) -> list[object]:
         code = np.repeat(np.arange(size), 10)
@@ -245,31 +250,31 @@ def generator(*what: object) -> np.random.Generator:
 
 def failing(rng: np.random.Generator, rate: float, sessions: int, turns: int, together: float) -> PerCluster:
     """Return the failed turns and the turns of each session; `together`: the correlation of failures in a session."""
-    wanted = np.full(sessions, float(turns))
+    turn_counts = np.full(sessions, float(turns))
     if rate in (0.0, 1.0):
-        return rate * wanted, wanted
+        return rate * turn_counts, turn_counts
     if together == 1:
-        return np.where(rng.random(sessions) < rate, wanted, 0.0), wanted
-    spread = 1 / together - 1
-    own = rng.beta(rate * spread, (1 - rate) * spread, sessions)
-    return rng.binomial(turns, own).astype(np.float64), wanted
+        return np.where(rng.random(sessions) < rate, turn_counts, 0.0), turn_counts
+    concentration = 1 / together - 1
+    own = rng.beta(rate * concentration, (1 - rate) * concentration, sessions)
+    return rng.binomial(turns, own).astype(np.float64), turn_counts
 
 
 def waits(rng: np.random.Generator, sessions: int, median_ms: float, sigma: float, clock_ms: float = 0.0) -> Floats:
     """Return log-normal latencies of ten turns per session, in ms."""
     between, within = rng.normal(0, 1, (sessions, 1)), rng.normal(0, 1, (sessions, 10))
-    found: Floats = median_ms * np.exp(sigma * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within))
-    return np.round(found / clock_ms) * clock_ms if clock_ms else found
+    latencies: Floats = median_ms * np.exp(sigma * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within))
+    return np.round(latencies / clock_ms) * clock_ms if clock_ms else latencies
 
 
 def _passes(base: PerCluster, cand: PerCluster) -> bool:
-    found = rate_difference(ClusterTotals(base, cand, paired=False), Margin(points=0.01))
-    return verdicts([found], [True], [None])[0].passes
+    difference = rate_difference(ClusterTotals(base, cand, paired=False), Margin(points=0.01))
+    return verdicts([difference], [True], [None])[0].passes
 
 
-def at_most(what: str, found: int, of: int = REPETITIONS, nominal: float = NOMINAL) -> Row:
+def at_most(what: str, count: int, of: int = REPETITIONS, nominal: float = NOMINAL) -> Row:
     """Return a row that is met if the share is at most nominal, plus three standard errors."""
-    share = found / of
+    share = count / of
     return what, shown(share, of), f"≤ {nominal:.0%}", share <= nominal + 3 * error(nominal, of)
 
 

@@ -42,14 +42,14 @@ ALONE_S = 60
 
 
 class Stream(NamedTuple):
-    """A stream of samples, and the indexes of samples at which each sound begins and ends."""
+    """A stream of samples, and the sample indices at which each sound starts and ends."""
 
     samples: Samples
     sounds: list[tuple[int, int]]
 
 
 class Errors(NamedTuple):
-    """Errors of detected begins and ends, uncertainties of begins, in ms; and the number of sounds that were missed.
+    """Errors of detected starts and ends, uncertainties of starts, in ms; and the number of sounds that were missed.
 
     `false`: the number of detected sounds that do not exist.
     """
@@ -109,8 +109,8 @@ def pink(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
 def room(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
     """Return the room noise of the scenarios, in a loop."""
     noise = recorded_room(rate_hz)
-    begin = int(rng.integers(len(noise)))
-    return np.take(noise, np.arange(begin, begin + count), mode="wrap")
+    start = int(rng.integers(len(noise)))
+    return np.take(noise, np.arange(start, start + count), mode="wrap")
 
 
 @cache
@@ -129,7 +129,7 @@ def music(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
 def talk(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
     """Return six voices at once, as in a crowded room."""
     speech = voices(rate_hz)
-    lines = [np.concatenate([speech[place] for place in rng.permutation(len(speech))]) for _ in range(6)]
+    lines = [np.concatenate([speech[index] for index in rng.permutation(len(speech))]) for _ in range(6)]
     return sum((np.resize(np.roll(line, rng.integers(len(line))), count) for line in lines), np.zeros(count))
 
 
@@ -155,13 +155,13 @@ def stream(name: str, level_db: float, format: AudioFormat, seed: int, *, of_ton
     rng, rate_hz = np.random.default_rng(seed), format.rate_hz
     speech = tones(rate_hz, rng) if of_tones else voices(rate_hz)
     parts, sounds, at = [], [], 0
-    for place in rng.permutation(len(speech)):
+    for index in rng.permutation(len(speech)):
         pause = np.zeros(int(rng.uniform(1.2, 2.6) * rate_hz))
-        parts += [pause, speech[place]]
-        sounds.append((at + len(pause), at + len(pause) + len(speech[place])))
+        parts += [pause, speech[index]]
+        sounds.append((at + len(pause), at + len(pause) + len(speech[index])))
         at = sounds[-1][1]
     clean = np.concatenate([*parts, np.zeros(3 * rate_hz // 2)])
-    level = float(np.mean([rms(each) for each in speech]))
+    level = float(np.mean([rms(voice) for voice in speech]))
     mixed = clean + noise(name, level_db, len(clean), rate_hz, level, rng)
     return Stream(format.decode(format.encode(to_pcm16(mixed.astype(np.float32)))), sounds)
 
@@ -170,13 +170,13 @@ def stream(name: str, level_db: float, format: AudioFormat, seed: int, *, of_ton
 
 
 def found(samples: Samples, rate_hz: int) -> list[tuple[int, int, int]]:
-    """Return (begin, end, uncertainty of the begin in ns) of each reply; begin and end as sample indexes."""
-    ear, at, size, replies = OnsetDetector(rate_hz), 0, rate_hz * FRAME_MS // 1_000, list[tuple[int, int, int]]()
-    for begin in range(0, len(samples), size):
-        frame = samples[begin : begin + size]
+    """Return (start, end, uncertainty of the start in ns) of each reply. Start and end are sample indices."""
+    detector, at, size, replies = OnsetDetector(rate_hz), 0, rate_hz * FRAME_MS // 1_000, list[tuple[int, int, int]]()
+    for start in range(0, len(samples), size):
+        frame = samples[start : start + size]
         at += len(frame)
-        for what, back, error_ns in ear.add(frame):
-            if what != "begins":
+        for event, back, error_ns in detector.add(frame):
+            if event != "begins":
                 replies[-1] = (replies[-1][0], at - back, min(replies[-1][2], error_ns))
             elif not replies or (at - back - replies[-1][1]) * NS_PER_S >= SILENCE_NS * rate_hz:
                 replies.append((at - back, at - back, error_ns))
@@ -187,55 +187,73 @@ def errors(name: str, level_db: float, format: AudioFormat, seed: int, *, of_ton
     speech_stream = stream(name, level_db, format, seed, of_tones=of_tones)
     replies, result = found(speech_stream.samples, format.rate_hz), Errors([], [], [], 0, 0)
     missed, counted = 0, set[int]()
-    for begin, end in speech_stream.sounds:
-        mine = [place for place, reply in enumerate(replies) if reply[0] < end and reply[1] > begin]
-        counted.update(mine)
-        if not mine:
+    for start, end in speech_stream.sounds:
+        overlapping = [index for index, reply in enumerate(replies) if reply[0] < end and reply[1] > start]
+        counted.update(overlapping)
+        if not overlapping:
             missed += 1
             continue
-        first, last = replies[mine[0]], replies[mine[-1]]
-        result.begins_ms.append(abs(first[0] - begin) * 1_000 / format.rate_hz)
+        first, last = replies[overlapping[0]], replies[overlapping[-1]]
+        result.begins_ms.append(abs(first[0] - start) * 1_000 / format.rate_hz)
         result.ends_ms.append(abs(last[1] - end) * 1_000 / format.rate_hz)
         result.bounds_ms.append(first[2] / NS_PER_MS)
     return result._replace(missed=missed, false=len(replies) - len(counted))
 
 
-def error_of_first(name: str, level_db: float, format: AudioFormat, place: int, ahead_ms: int) -> tuple[float, float]:
-    """Return the error of the begin of one voice and its uncertainty, in ms; it begins `ahead_ms` after the stream."""
-    rng, speech = np.random.default_rng(place), voices(format.rate_hz)
-    begin, tail = format.rate_hz * ahead_ms // 1_000, np.zeros(3 * format.rate_hz // 2)
-    clean = np.concatenate([np.zeros(begin), speech[place], tail])
-    level = float(np.mean([rms(each) for each in speech]))
+def error_of_first(
+    name: str, level_db: float, format: AudioFormat, voice_index: int, ahead_ms: int
+) -> tuple[float, float]:
+    """Return the error of the detected start of one voice, and its uncertainty, in ms.
+
+    The voice starts `ahead_ms` after the stream.
+    """
+    rng, speech = np.random.default_rng(voice_index), voices(format.rate_hz)
+    start, tail = format.rate_hz * ahead_ms // 1_000, np.zeros(3 * format.rate_hz // 2)
+    clean = np.concatenate([np.zeros(start), speech[voice_index], tail])
+    level = float(np.mean([rms(voice) for voice in speech]))
     mixed = clean + noise(name, level_db, len(clean), format.rate_hz, level, rng)
     first, _, bound_ns = found(to_pcm16(mixed.astype(np.float32)), format.rate_hz)[0]
-    return abs(first - begin) * 1_000 / format.rate_hz, bound_ns / NS_PER_MS
+    return abs(first - start) * 1_000 / format.rate_hz, bound_ns / NS_PER_MS
 
 
 def alone(name: str, level_db: float, format: AudioFormat) -> int:
     """Return how many replies are detected in a minute of background alone."""
     rng, count = np.random.default_rng(1), ALONE_S * format.rate_hz
-    level = float(np.mean([rms(each) for each in voices(format.rate_hz)]))
+    level = float(np.mean([rms(voice) for voice in voices(format.rate_hz)]))
     behind = noise(name, level_db, count, format.rate_hz, level, rng)
     return len(found(format.decode(format.encode(to_pcm16(behind.astype(np.float32)))), format.rate_hz))
 
 
 def pooled(name: str, level_db: float, *, of_tones: bool = False) -> Errors:
     several = [errors(name, level_db, format, seed, of_tones=of_tones) for format in FORMATS for seed in SEEDS]
-    begins, ends, bounds = ([ms for each in several for ms in each[place]] for place in range(3))
-    return Errors(begins, ends, bounds, sum(each.missed for each in several), sum(each.false for each in several))
+    starts, ends, bounds = ([ms for result in several for ms in result[index]] for index in range(3))
+    return Errors(
+        starts, ends, bounds, sum(result.missed for result in several), sum(result.false for result in several)
+    )
 
 
 def rows() -> Iterator[tuple[str, ...]]:
     """Yield the rows of the table, one for each kind of sound and background."""
     of_tones = [behind for behind in BEHIND if behind[0] in (SILENCE, "white noise")]
-    for sound, behind in [*(("voices", each) for each in BEHIND), *(("tones", each) for each in of_tones)]:
+    for sound, behind in [
+        *(("voices", background) for background in BEHIND),
+        *(("tones", background) for background in of_tones),
+    ]:
         name, level_db = behind
         result = pooled(name, level_db, of_tones=sound == "tones")
-        begins = " / ".join(f"{np.quantile(result.begins_ms, p):,.1f}" for p in (0.5, 0.99, 1))
-        ends = " / ".join(f"{np.quantile(result.ends_ms, p):,.0f}" for p in (0.5, 0.99))
+        start_errors = " / ".join(f"{np.quantile(result.begins_ms, p):,.1f}" for p in (0.5, 0.99, 1))
+        end_errors = " / ".join(f"{np.quantile(result.ends_ms, p):,.0f}" for p in (0.5, 0.99))
         false = result.false + sum(alone(name, level_db, format) for format in FORMATS)
         formatted = f"{name}, {level_db:g} dB lower" if level_db > 0 else name
-        yield sound, formatted, f"{len(result.begins_ms) + result.missed}", begins, ends, f"{result.missed}", f"{false}"
+        yield (
+            sound,
+            formatted,
+            f"{len(result.begins_ms) + result.missed}",
+            start_errors,
+            end_errors,
+            f"{result.missed}",
+            f"{false}",
+        )
 
 
 def main() -> None:

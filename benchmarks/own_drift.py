@@ -1,9 +1,7 @@
 """Verdicts if only one target drifts (docs/statistics.md, docs/decisions/0023).
 
-The drift is a first-order autoregressive process.
-
-Neighbouring sessions have an autocorrelation of 0.95. The errors are printed twice: for pairs that are treated as
-independent, and for pairs as they are analysed. The benchmark is seeded.
+The drift is a first-order autoregressive process. Neighbouring sessions have an autocorrelation of 0.95. The errors are
+printed twice: for pairs that are treated as independent, and for pairs as they are analysed. The benchmark is seeded.
 """
 
 from __future__ import annotations
@@ -74,10 +72,10 @@ CASES = (
 
 
 def slow(rng: np.random.Generator, pairs: int, sd: float, keep: float) -> Floats:
-    found = rng.normal(0, sd, pairs) if sd else np.zeros(pairs)
+    drift = rng.normal(0, sd, pairs) if sd else np.zeros(pairs)
     for at in range(1, pairs):
-        found[at] = keep * found[at - 1] + found[at] * math.sqrt(1 - keep**2)
-    return found
+        drift[at] = keep * drift[at - 1] + drift[at] * math.sqrt(1 - keep**2)
+    return drift
 
 
 def target_latencies(rng: np.random.Generator, drift: Floats, factor: float) -> Floats:
@@ -101,7 +99,7 @@ def sampled(waits: Floats) -> Sample:
 
 
 def main() -> bool:
-    """Check one test at the end."""
+    """Check the verdicts of a single test at the end of a run."""
     print(
         f"\nseparate drift of each target, {REPETITIONS} repetitions, % of them: regressed and passed at p50, at p95; "
         "exit 0, exit 1"
@@ -111,12 +109,12 @@ def main() -> bool:
     for case in CASES:
         before, after = (_counted(case, method) for method in (quantile_differences, latencies_by_order))
         called = after[:4] if case.margins == MARGINS else after[5:6]
-        most = case.error + 3 * math.sqrt(case.error * (1 - case.error) / REPETITIONS)
-        is_met = case.factor == 1.2 or bool((called <= most).all())
+        max_share = case.error + 3 * math.sqrt(case.error * (1 - case.error) / REPETITIONS)
+        is_met = case.factor == 1.2 or bool((called <= max_share).all())
         met &= is_met
         name = f"{case.name}, {case.pairs} {'pairs' if case.paired else 'sessions'}"
-        found = f"{_line(before):<40}{_line(after):<40}{after[6]:.0%}"
-        print(f"  {name:<42}{found}{'' if is_met else '  goal NOT met'}", flush=True)
+        cells = f"{_line(before):<40}{_line(after):<40}{after[6]:.0%}"
+        print(f"  {name:<42}{cells}{'' if is_met else '  goal NOT met'}", flush=True)
     return met
 
 
@@ -131,13 +129,15 @@ def _counted(case: Case, method: Any) -> Floats:
     for seed in range(REPETITIONS):
         rng = np.random.default_rng([case.pairs, round(1000 * case.own), seed])
         base, cand = map(sampled, both_targets(rng, case))
-        asked = [(p, Margin(ratio=margin)) for (p, _), margin in zip(GATES, case.margins, strict=True)]
+        specs = [(p, Margin(ratio=margin)) for (p, _), margin in zip(GATES, case.margins, strict=True)]
         both = TwoSamples(base, cand, (case.pairs, case.pairs), case.paired)
-        found = method(both, asked, "lower", Inference(run_sd=case.run_sd, resamples=DRAWS, seed=rng))
-        words = verdicts(found, [True] * len(found), [None] * len(found))
-        each = [called for one in found for called in (one.worse.low > 0, one.worse.high < 0)]
+        differences = method(both, specs, "lower", Inference(run_sd=case.run_sd, resamples=DRAWS, seed=rng))
+        words = verdicts(differences, [True] * len(differences), [None] * len(differences))
+        flags = [
+            called for difference in differences for called in (difference.worse.low > 0, difference.worse.high < 0)
+        ]
         ends = all(word.passes for word in words), any(word.name == "regressed" for word in words)
-        counted += [*each, *ends, found[0].order is not None]
+        counted += [*flags, *ends, differences[0].order is not None]
     shares: Floats = counted / REPETITIONS
     return shares
 
@@ -151,7 +151,7 @@ def interim_analyses() -> Iterable[Row]:
     yield from _interim_analyses_of(Case("no drift, p50 on its margin", 400, factor=1.1), GATES[:1], 0.05)
 
 
-def _interim_analyses_of(case: Case, gates: tuple[tuple[float, float], ...], most: float) -> Iterable[Row]:
+def _interim_analyses_of(case: Case, gates: tuple[tuple[float, float], ...], max_error: float) -> Iterable[Row]:
     ends: Counter[str] = Counter()
     sizes = analysis_sizes(case.pairs)
     for seed in range(ANALYSED_RUNS):
@@ -159,16 +159,16 @@ def _interim_analyses_of(case: Case, gates: tuple[tuple[float, float], ...], mos
         waits = both_targets(rng, case)
 
         def see(pairs: int, waits: tuple[Floats, Floats] = waits, rng: np.random.Generator = rng) -> Any:
-            base, cand = (sampled(one[:pairs]) for one in waits)
-            asked = [(p, Margin(ratio=ratio)) for p, ratio in gates]
+            base, cand = (sampled(target[:pairs]) for target in waits)
+            specs = [(p, Margin(ratio=ratio)) for p, ratio in gates]
             error = EARLY if pairs < sizes[-1] else FOUND
             return quantiles_seen(
-                TwoSamples(base, cand, (pairs, pairs), paired=True), asked, "lower", rng, draws=DRAWS, error=error
+                TwoSamples(base, cand, (pairs, pairs), paired=True), specs, "lower", rng, draws=DRAWS, error=error
             )
 
         ends[run_analyses(AnalysisSchedule(case.pairs, sizes, len(gates)), see, len(sizes)).reason] += 1
-    wanted = most + 3 * math.sqrt(most * (1 - most) / ANALYSED_RUNS)
+    max_rate = max_error + 3 * math.sqrt(max_error * (1 - max_error) / ANALYSED_RUNS)
     for reason in ("regressed", "not_regressed"):
         rate, free = ends[reason] / ANALYSED_RUNS, reason == "not_regressed" and case.factor == 1
         what = f"{case.name}, {len(sizes)} interim analyses every {sizes[0]}: {reason}"
-        yield what, f"{rate:.1%}", "" if free else f"≤ {wanted:.1%}", free or rate <= wanted
+        yield what, f"{rate:.1%}", "" if free else f"≤ {max_rate:.1%}", free or rate <= max_rate

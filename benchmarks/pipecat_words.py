@@ -43,24 +43,24 @@ async def opened(messages):
     return {"provider": provider, "stream": call["stream_id"], "call": call["call_id"], "body": call["body"]}
 
 
-async def answer(asked):
-    rate = RATES[asked["as"]]
-    if asked["as"] == "twilio":
+async def answer(query):
+    rate = RATES[query["as"]]
+    if query["as"] == "twilio":
         params = TwilioFrameSerializer.InputParams(auto_hang_up=False)
         serializer = TwilioFrameSerializer("MZ", "CA", params=params)
     else:
         serializer = VonageFrameSerializer()
     await serializer.setup(SimpleNamespace(audio_in_sample_rate=rate))
-    if "open" in asked:
-        return await opened(asked["open"])
-    if "hear" in asked:
-        message = asked["hear"]
+    if "open" in query:
+        return await opened(query["open"])
+    if "hear" in query:
+        message = query["hear"]
         return made(
             await serializer.deserialize(base64.b64decode(message["binary"]) if isinstance(message, dict) else message)
         )
-    if asked["say"] == "clear":
+    if query["say"] == "clear":
         return shown(await serializer.serialize(InterruptionFrame()))
-    return shown(await serializer.serialize(OutputAudioRawFrame(base64.b64decode(asked["say"]), rate, 1)))
+    return shown(await serializer.serialize(OutputAudioRawFrame(base64.b64decode(query["say"]), rate, 1)))
 
 
 async def main():

@@ -57,19 +57,19 @@ def main() -> bool:
 
 def _met(case: Case) -> bool:
     rng = np.random.default_rng([SEED, *repr(case).encode()])
-    found, sizes = 0, []
+    detected, sizes = 0, []
     for _ in range(REPETITIONS):
         pilot = pilot_of_quantile([run(rng, PILOT, case.icc)], case.p, PILOT, rng)
         size = pilot.needed(distance_of(case.effect, case.margin), case.power, ERROR)[1]
         base, cand = run(rng, size, case.icc), run(rng, size, case.icc, 1 + case.effect)
         targets = TwoSamples(base, cand, (size, size), paired=False)
-        (one,) = latencies_by_order(
+        (difference,) = latencies_by_order(
             targets, [(case.p, Margin(ratio=case.margin))], "lower", Inference(resamples=DRAWS, seed=rng)
         )
-        found += one.worse.p <= ERROR
+        detected += difference.worse.p <= ERROR
         sizes.append(size)
-    share, least = found / REPETITIONS, case.power - 3 * math.sqrt(case.power * (1 - case.power) / REPETITIONS)
-    met = share >= least
+    share, min_share = detected / REPETITIONS, case.power - 3 * math.sqrt(case.power * (1 - case.power) / REPETITIONS)
+    met = share >= min_share
     name = f"p{case.p * 100:g}, ICC {case.icc:g}, planned for {case.power:.0%}"
     print(f"  {name:<36}{share:.1%}, {np.mean(sizes):.0f} sessions{'' if met else '  goal NOT met'}", flush=True)
     return met

@@ -53,8 +53,8 @@ def main() -> None:
         recorder.close()
     with tempfile.TemporaryDirectory() as scratch:
         parts_us = turn_end_us(Path(scratch))
-        shown = " · ".join(f"{name} {cost_us:.1f}" for name, cost_us in parts_us.items())
-        print(f"the end of a turn, {TOGETHER} turns per flush: {sum(parts_us.values()):.1f} µs: {shown}")
+        text = " · ".join(f"{name} {cost_us:.1f}" for name, cost_us in parts_us.items())
+        print(f"the end of a turn, {TOGETHER} turns per flush: {sum(parts_us.values()):.1f} µs: {text}")
 
 
 def value_us() -> float:
@@ -122,8 +122,8 @@ def turn_end_us(folder: Path) -> dict[str, float]:
         listeners.append(RunListener(record, talk.timeline, target_state, cast(Any, Spender(progress, keyring.redact))))
     costs_us: dict[str, list[float]] = {"observation": [], "listeners": [], "flush": [], "progress": []}
 
-    def metric(part: str, work: Callable[[], object]) -> None:
-        costs_us[part].append(cpu_ms(work) / TOGETHER * 1000)
+    def metric(stage: str, work: Callable[[], object]) -> None:
+        costs_us[stage].append(cpu_ms(work) / TOGETHER * 1000)
 
     for number in range(1, ROUNDS + 1):
         for talk in talks:
@@ -135,15 +135,15 @@ def turn_end_us(folder: Path) -> dict[str, float]:
         if number % 2 == 0:
             metric("progress", lambda: total.add(0, progress.report(recorder.histograms, recorder.traffic)))
     recorder.close()
-    return {part: float(np.median(costs)) * len(costs) / ROUNDS for part, costs in costs_us.items()}
+    return {stage: float(np.median(costs)) * len(costs) / ROUNDS for stage, costs in costs_us.items()}
 
 
 def play_turn(talk: Talk, number: int) -> None:
     """Run a text turn that is answered completely, with the network values from the kernel."""
     talk.ask(1000 * number, number)
     talk.timeline.apply(inputs.NetworkMeasured(3 * MS, 2 * MS, 0, "service"))
-    for place, data in enumerate(reply(GA, f"resp_{number}", deltas=DELTAS)):
-        arrival = Arrival(at(1000 * number + 100 + 10 * place), 1000)
+    for index, data in enumerate(reply(GA, f"resp_{number}", deltas=DELTAS)):
+        arrival = Arrival(at(1000 * number + 100 + 10 * index), 1000)
         talk.timeline.received(GA.decode(data), ReceivedMessage(data, arrival, len(data)))
 
 
@@ -165,11 +165,11 @@ def take_turns(recorder: Recorder, turns: int) -> None:
 
 
 def flushes_ms(recorder: Recorder, rows: int) -> list[float]:
-    found = []
+    times_ms = []
     for _ in range(ROUNDS):
         take_turns(recorder, rows)
-        found.append(cpu_ms(recorder.flush))
-    return found
+        times_ms.append(cpu_ms(recorder.flush))
+    return times_ms
 
 
 def slices(recorder: Recorder) -> Iterator[float]:
@@ -177,17 +177,17 @@ def slices(recorder: Recorder) -> Iterator[float]:
     steps = recorder.histogram_slices()
     done = object()
     while True:
-        begun = time.process_time()
+        start_s = time.process_time()
         ended = next(steps, done) is done
-        yield (time.process_time() - begun) * 1000
+        yield (time.process_time() - start_s) * 1000
         if ended:
             return
 
 
 def cpu_ms(work: Callable[[], object]) -> float:
-    begun = time.process_time()
+    start_s = time.process_time()
     work()
-    return (time.process_time() - begun) * 1000
+    return (time.process_time() - start_s) * 1000
 
 
 def spread(values_ms: list[float]) -> str:

@@ -55,9 +55,9 @@ def cost(appends: list[tuple[str, int]], watched: Watched) -> tuple[float, float
     for session, at_ns in appends:
         firsts.setdefault(session, at_ns)
         lasts[session] = at_ns
-    begin_ns, end_ns = max(firsts.values()), min(lasts.values())
-    chunks = sum(begin_ns <= at_ns < end_ns for _, at_ns in appends)
-    return watched.cpu_s(begin_ns, end_ns) / chunks * 1e6, chunks / ((end_ns - begin_ns) / 1e9)
+    start_ns, end_ns = max(firsts.values()), min(lasts.values())
+    chunks = sum(start_ns <= at_ns < end_ns for _, at_ns in appends)
+    return watched.cpu_s(start_ns, end_ns) / chunks * 1e6, chunks / ((end_ns - start_ns) / 1e9)
 
 
 if __name__ == "__main__":

@@ -70,8 +70,8 @@ class Target:
         """Return the quantile gates of the first pairs, with this target as the baseline."""
         code = np.repeat(np.arange(pairs), TURNS)
         base, cand = (sample(target.waits[:pairs].ravel(), code) for target in (self, other))
-        asked = [(p, Margin(ratio=ratio)) for p, ratio in gates]
-        return quantiles_seen(TwoSamples(base, cand, (pairs, pairs), paired=True), asked, "lower", rng, draws=DRAWS)
+        specs = [(p, Margin(ratio=ratio)) for p, ratio in gates]
+        return quantiles_seen(TwoSamples(base, cand, (pairs, pairs), paired=True), specs, "lower", rng, draws=DRAWS)
 
     def counts(self, pairs: int) -> tuple[Floats, Floats]:
         """Return the failures and turns of the first pairs."""
@@ -92,9 +92,9 @@ def _target(rng: np.random.Generator, drift: Floats, factor: float, failed: floa
     pairs = drift.size
     medians = np.linspace(-1, 1, TURNS)
     medians *= SIGMA * math.sqrt(STEPS_SHARE) / medians.std()
-    rest = SIGMA**2 * (1 - STEPS_SHARE)
-    logs = medians + drift[:, None] + rng.normal(0, math.sqrt(rest * ICC), (pairs, 1))
-    logs = logs + rng.normal(0, math.sqrt(rest * (1 - ICC)), (pairs, TURNS))
+    residual = SIGMA**2 * (1 - STEPS_SHARE)
+    logs = medians + drift[:, None] + rng.normal(0, math.sqrt(residual * ICC), (pairs, 1))
+    logs = logs + rng.normal(0, math.sqrt(residual * (1 - ICC)), (pairs, TURNS))
     stall_ms = (rng.random((pairs, TURNS)) < STALLED) * rng.uniform(1000, 5000, (pairs, TURNS))
     waits = np.round(factor * (600 * np.exp(logs) + stall_ms))
     cluster = 1 / CORRELATION - 1
@@ -115,8 +115,8 @@ def main() -> None:
         *own_drift.interim_analyses(),
     ]
     width = max(len(what) for what, _, _, _ in rows)
-    for what, found, wanted, met in rows:
-        print(f"{what:<{width}}  {found:<14}  {wanted:<14}  {'met' if met else 'goal NOT met'}", flush=True)
+    for what, result, goal, met in rows:
+        print(f"{what:<{width}}  {result:<14}  {goal:<14}  {'met' if met else 'goal NOT met'}", flush=True)
 
 
 Row = tuple[str, str, str, bool]
@@ -125,23 +125,23 @@ Row = tuple[str, str, str, bool]
 
 def known_values() -> list[Row]:
     worst = {
-        key: max(abs(one - known) for one, known in zip(_bounds(*key), values, strict=True))
+        key: max(abs(bound - known) for bound, known in zip(_bounds(*key), values, strict=True))
         for key, values in KNOWN.items()
     }
     return [
-        (f"critical values, {looks} interim analyses, 5 % / {gates}", f"off by {off:.4f}", "≤ 0.005", off <= 0.005)
-        for (looks, gates), off in worst.items()
+        (f"critical values, {analyses} interim analyses, 5 % / {gates}", f"off by {off:.4f}", "≤ 0.005", off <= 0.005)
+        for (analyses, gates), off in worst.items()
     ]
 
 
-def _bounds(looks: int, gates: int) -> list[float]:
-    return critical_values([k / looks for k in range(1, looks + 1)], 0.05 / gates)
+def _bounds(analyses: int, gates: int) -> list[float]:
+    return critical_values([k / analyses for k in range(1, analyses + 1)], 0.05 / gates)
 
 
-def crossings(paths: int = 200_000, looks: int = 8) -> Row:
+def crossings(paths: int = 200_000, analyses: int = 8) -> Row:
     """Return how often Brownian motion without drift crosses the bounds."""
-    rng, share = np.random.default_rng(600), np.arange(1, looks + 1) / looks
-    z = np.cumsum(rng.normal(0, math.sqrt(1 / looks), (paths, looks)), axis=1) / np.sqrt(share)
+    rng, share = np.random.default_rng(600), np.arange(1, analyses + 1) / analyses
+    z = np.cumsum(rng.normal(0, math.sqrt(1 / analyses), (paths, analyses)), axis=1) / np.sqrt(share)
     rate = float((z >= critical_values(share.tolist(), 0.05)).any(axis=1).mean())
     return "paths without drift that cross a bound", f"{rate:.2%}", "4.8 to 5.2 %", 0.048 <= rate <= 0.052
 
@@ -156,7 +156,7 @@ def on_the_margin() -> list[Row]:
         ) -> list[InterimStatistic]:
             return base.seen(cand, pairs, [gate], rng)
 
-        ends = Counter(course.reason for course in _courses(ON_THE_MARGIN, 1 + ratio, 0.0, 1, see))
+        ends = Counter(result.reason for result in _courses(ON_THE_MARGIN, 1 + ratio, 0.0, 1, see))
         for reason in ("regressed", "not_regressed"):
             rate = ends[reason] / ON_THE_MARGIN
             what = f"p{p * 100:g} exactly on its margin of {ratio:.0%}: {reason}"
@@ -166,10 +166,10 @@ def on_the_margin() -> list[Row]:
 
 def unchanged() -> list[Row]:
     """Return the results of three gates if nothing changed."""
-    found = _courses(UNCHANGED, 1.0, FAILED, 3, three_gates)
-    green = sum(course.reason == "not_regressed" for course in found) / UNCHANGED
-    red = sum(course.reason == "regressed" for course in found)
-    pairs = float(np.mean([course.analyses[-1].pairs for course in found]))
+    results = _courses(UNCHANGED, 1.0, FAILED, 3, three_gates)
+    green = sum(result.reason == "not_regressed" for result in results) / UNCHANGED
+    red = sum(result.reason == "regressed" for result in results)
+    pairs = float(np.mean([result.analyses[-1].pairs for result in results]))
     return [
         (f"nothing changed, at most {PAIRS} pairs: passes", f"{green:.1%}", "≥ 70 %", green >= 0.70),
         ("nothing changed: regressed", f"{red} of {UNCHANGED}", "0", red == 0),
@@ -180,12 +180,14 @@ def unchanged() -> list[Row]:
 def worse() -> list[Row]:
     """Return the results of three gates for a slower candidate."""
     rows: list[Row] = []
-    for factor, least, most in SLOWER:
-        found = _courses(WORSE, factor, FAILED, 3, three_gates)
-        red = sum(course.reason == "regressed" for course in found) / WORSE
-        pairs = float(np.mean([course.analyses[-1].pairs for course in found]))
-        rows.append((f"{factor - 1:.0%} slower: regressed", f"{red:.1%}", f"≥ {least:.0%}", red >= least))
-        rows.append((f"{factor - 1:.0%} slower: pairs used, on average", f"{pairs:.0f}", f"≤ {most}", pairs <= most))
+    for factor, min_share, max_pairs in SLOWER:
+        results = _courses(WORSE, factor, FAILED, 3, three_gates)
+        red = sum(result.reason == "regressed" for result in results) / WORSE
+        pairs = float(np.mean([result.analyses[-1].pairs for result in results]))
+        rows.append((f"{factor - 1:.0%} slower: regressed", f"{red:.1%}", f"≥ {min_share:.0%}", red >= min_share))
+        rows.append(
+            (f"{factor - 1:.0%} slower: pairs used, on average", f"{pairs:.0f}", f"≤ {max_pairs}", pairs <= max_pairs)
+        )
     return rows
 
 
@@ -193,9 +195,9 @@ def planned() -> list[Row]:
     """Return how often a check of the planned size finds its planned effect, with one gate or as one of three gates."""
     rows = []
     for p, effect, margin, power, gates in ASKED:
-        found = sum(_found(p, effect, margin, power, gates, seed) for seed in range(PLANNED)) / PLANNED
+        share = sum(_found(p, effect, margin, power, gates, seed) for seed in range(PLANNED)) / PLANNED
         what = f"p{p * 100:g}, sized to find +{effect:.0%} at a margin of {margin:.0%} as one of {gates} gates"
-        rows.append((what, f"{found:.1%}", f"{power:.0%} ± 5 points", abs(found - power) <= 0.05))
+        rows.append((what, f"{share:.1%}", f"{power:.0%} ± 5 points", abs(share - power) <= 0.05))
     return rows
 
 
@@ -208,18 +210,18 @@ def _found(p: float, effect: float, margin: float, power: float, gates: int, see
     pilot = pilot_of_quantile([_sample(rng, PILOT, 1.0)], p, PILOT, rng)
     size = pilot.needed(distance_of(effect, margin), power, 0.05 / gates)[1]
     base, cand = _sample(rng, size, 1.0), _sample(rng, size, 1 + effect)
-    asked = [(p, margin)] if gates == 1 else GATES
-    found = latencies_by_order(
+    specs = [(p, margin)] if gates == 1 else GATES
+    differences = latencies_by_order(
         TwoSamples(base, cand, (size, size), paired=True),
-        [(p, Margin(ratio=margin)) for p, margin in asked],
+        [(p, Margin(ratio=margin)) for p, margin in specs],
         "lower",
         Inference(resamples=PLANNED_DRAWS, seed=rng),
     )
     if gates > 1:
         none = np.zeros(size), np.full(size, float(TURNS))
-        found.append(rate_difference(ClusterTotals(none, none, paired=True), Margin(points=POINTS)))
-    judged = verdicts(found, [True] * len(found), [None] * len(found))
-    return judged[[p for p, _ in asked].index(p)].name == "regressed"
+        differences.append(rate_difference(ClusterTotals(none, none, paired=True), Margin(points=POINTS)))
+    judged = verdicts(differences, [True] * len(differences), [None] * len(differences))
+    return judged[[p for p, _ in specs].index(p)].name == "regressed"
 
 
 def _sample(rng: np.random.Generator, sessions: int, factor: float) -> Sample:
@@ -239,18 +241,18 @@ def _courses(
     gates: int,
     see: Callable[[Target, Target, int, np.random.Generator], list[InterimStatistic]],
 ) -> list[SequentialResult]:
-    sizes, found = analysis_sizes(PAIRS, EVERY), []
+    sizes, results = analysis_sizes(PAIRS, EVERY), []
     for seed in range(repetitions):
         rng = np.random.default_rng([int(1000 * factor), seed])
         base, cand = both_targets(rng, factor, failed)
 
-        def look(
+        def see_pairs(
             pairs: int, base: Target = base, cand: Target = cand, rng: np.random.Generator = rng
         ) -> list[InterimStatistic]:
             return see(base, cand, pairs, rng)
 
-        found.append(run_analyses(AnalysisSchedule(PAIRS, sizes, gates), look, len(sizes)))
-    return found
+        results.append(run_analyses(AnalysisSchedule(PAIRS, sizes, gates), see_pairs, len(sizes)))
+    return results
 
 
 if __name__ == "__main__":

@@ -34,10 +34,10 @@ def main() -> bool:
     met = True
     for sessions in SESSIONS:
         shares = np.mean([of_seed(seed, sessions) for seed in SEEDS], axis=0)
-        held, alike, on, passed, found = shares
-        is_met = held >= MIN_HELD and max(alike, on, passed) <= MAX_WRONG
+        covered, alike, on, passed, detected = shares
+        is_met = covered >= MIN_HELD and max(alike, on, passed) <= MAX_WRONG
         met &= bool(is_met)
-        cells = f"{held:>16.1%} {alike:>21.1%} {on:>15.1%} {passed:>22.1%} {found:>14.1%}"
+        cells = f"{covered:>16.1%} {alike:>21.1%} {on:>15.1%} {passed:>22.1%} {detected:>14.1%}"
         print(f"  {sessions:>8} {cells}{'' if is_met else '  goal NOT met'}", flush=True)
     return met
 
@@ -76,8 +76,8 @@ def target_sample(rng: np.random.Generator, sessions: int, slope: float) -> Samp
 
 def compared(base: Sample, cand: Sample, margin: Margin, rng: np.random.Generator) -> Difference:
     targets = TwoSamples(base, cand, (int(base.sessions.max()) + 1, int(cand.sessions.max()) + 1), paired=False)
-    (found,) = slope_differences(targets, [(0.5, margin)], "lower", Inference(resamples=DRAWS, seed=rng))
-    return found
+    (difference,) = slope_differences(targets, [(0.5, margin)], "lower", Inference(resamples=DRAWS, seed=rng))
+    return difference
 
 
 if __name__ == "__main__":

@@ -120,11 +120,11 @@ def false_alarms() -> bool:
         rng = np.random.default_rng(seed)
         worse = np.zeros(len(kinds))
         for _ in range(PAIRS):
-            found = compared(
+            differences = compared(
                 target_samples(rng, alike, SESSIONS), target_samples(rng, alike, SESSIONS), rng, margins=(Margin(),) * 3
             )
-            found += [more_together(rng, alike.failed, together) for together in MORE_TOGETHER]
-            worse += [difference.worse.low > 0 for difference in found]
+            differences += [more_together(rng, alike.failed, together) for together in MORE_TOGETHER]
+            worse += [difference.worse.low > 0 for difference in differences]
         met &= bool((worse[:3] <= MOST * PAIRS).all())
         print("  ".join([f"{seed:>10}", *(f"{share:>14.1%}" for share in worse / PAIRS)]), flush=True)
     return met
@@ -150,31 +150,29 @@ def ends() -> bool:
             rng = np.random.default_rng([SEEDS[0], sessions, *name.encode()])
             codes = [ended(rng, after, sessions) for _ in range(REPETITIONS)]
             shares = [100 * codes.count(code) / REPETITIONS for code in (0, 1, 3)]
-            apart = max(distance(one, other) for one, other in zip(shares, cell, strict=True))
-            is_met = apart <= 3 and not (after == BEFORE and shares[1]) and not (after.times >= 1.2 and shares[0])
+            distance_se = max(distance(observed, other) for observed, other in zip(shares, cell, strict=True))
+            is_met = distance_se <= 3 and not (after == BEFORE and shares[1]) and not (after.times >= 1.2 and shares[0])
             met &= is_met
-            shown, wanted = (" / ".join(f"{share:.0f}" for share in row) for row in (shares, cell))
-            print(
-                f"  {sessions:>4} {name:<20} {shown:<14} ({wanted})  {apart:.1f}{'' if is_met else '  goal NOT met'}",
-                flush=True,
-            )
+            shares_text, expected_text = (" / ".join(f"{share:.0f}" for share in row) for row in (shares, cell))
+            line = f"{sessions:>4} {name:<20} {shares_text:<14} ({expected_text})  {distance_se:.1f}"
+            print(f"  {line}{'' if is_met else '  goal NOT met'}", flush=True)
     return met
 
 
-def distance(one: float, other: float) -> float:
+def distance(first: float, second: float) -> float:
     """Return the distance between two shares in % in standard errors of their difference.
 
     The denominator of each share is REPETITIONS.
     """
-    share = (one + other) / 200
-    return abs(one - other) / 100 / math.sqrt(2 * share * (1 - share) / REPETITIONS) if 0 < share < 1 else 0.0
+    share = (first + second) / 200
+    return abs(first - second) / 100 / math.sqrt(2 * share * (1 - share) / REPETITIONS) if 0 < share < 1 else 0.0
 
 
 def ended(rng: np.random.Generator, after: Service, sessions: int) -> int:
-    found = compared(target_samples(rng, BEFORE, sessions), target_samples(rng, after, sessions), rng)
+    differences = compared(target_samples(rng, BEFORE, sessions), target_samples(rng, after, sessions), rng)
     counts = (sessions * TURNS,) * 2, (sessions,) * 2
     floors = [*(floor_reason(p, *counts) for p, _ in GATES), floor_reason(None, *counts)]
-    words = verdicts(found, [True] * len(found), floors)
+    words = verdicts(differences, [True] * len(differences), floors)
     if any(verdict.name == "regressed" for verdict in words):
         return 1
     return 0 if all(verdict.passes for verdict in words) else 3
@@ -182,11 +180,13 @@ def ended(rng: np.random.Generator, after: Service, sessions: int) -> int:
 
 def compared(base: Arm, cand: Arm, rng: np.random.Generator, margins: tuple[Margin, ...] = MARGINS) -> list[Difference]:
     """Return the differences of p50, p95 and failures."""
-    one, other = (sample(of.waits_ms.ravel(), np.repeat(np.arange(len(of.waits_ms)), TURNS)) for of in (base, cand))
-    asked = [(p, margin) for (p, _), margin in zip(GATES, margins[:2], strict=True)]
+    base_sample, cand_sample = (
+        sample(target.waits_ms.ravel(), np.repeat(np.arange(len(target.waits_ms)), TURNS)) for target in (base, cand)
+    )
+    specs = [(p, margin) for (p, _), margin in zip(GATES, margins[:2], strict=True)]
     quantiles = quantile_differences(
-        TwoSamples(one, other, (len(base.waits_ms), len(cand.waits_ms)), paired=False),
-        asked,
+        TwoSamples(base_sample, cand_sample, (len(base.waits_ms), len(cand.waits_ms)), paired=False),
+        specs,
         "lower",
         Inference(resamples=DRAWS, seed=rng),
     )
@@ -204,7 +204,7 @@ def target_samples(rng: np.random.Generator, service: Service, sessions: int) ->
 
 def failing(rng: np.random.Generator, rate: float, sessions: int, together: float = TOGETHER) -> Flags:
     """Return True for each failed turn; each session has its own rate."""
-    spread = 1 / together - 1
-    own = rng.beta(rate * spread, (1 - rate) * spread, (sessions, 1))
+    concentration = 1 / together - 1
+    own = rng.beta(rate * concentration, (1 - rate) * concentration, (sessions, 1))
     failed: Flags = rng.random((sessions, TURNS)) < own
     return failed

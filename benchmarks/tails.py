@@ -58,8 +58,8 @@ def lost(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
 
     In 3 % of the sessions all turns fail, because the session was refused or its connection dropped.
     """
-    whole = rng.random((sessions, 1)) < 0.03
-    return np.where(whole, np.inf, lognormal(rng, sessions, turns, 0.3))
+    is_refused = rng.random((sessions, 1)) < 0.03
+    return np.where(is_refused, np.inf, lognormal(rng, sessions, turns, 0.3))
 
 
 def cut(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
@@ -139,8 +139,8 @@ def main() -> bool:
     print(f"  {'':<32}{'printed':>8}{'covers':>14}{'too low':>9}{'passes':>13}{'fails':>8}")
     met = True
     for process in PROCESSES:
-        whole = process.waits(np.random.default_rng(1), MANY // WHOLE, WHOLE)
-        truths = [quantile(np.sort(whole.ravel()), p) for p in PS]
+        latencies = process.waits(np.random.default_rng(1), MANY // WHOLE, WHOLE)
+        truths = [quantile(np.sort(latencies.ravel()), p) for p in PS]
         for sessions, turns in process.designs:
             for p, cell in zip(PS, _cells(process, sessions, turns, truths), strict=True):
                 met &= cell.met
@@ -161,10 +161,10 @@ def _cells(process: Process, sessions: int, turns: int, truths: list[float]) -> 
     rng = np.random.default_rng([2, sessions, turns, *process.name.encode()])
     counted = np.zeros((len(PS), 5))
     for _ in range(REPETITIONS):
-        one = _sample(process.waits(rng, sessions, turns))
-        for at, (estimate, truth) in enumerate(zip(quantiles(one, PS), truths, strict=True)):
+        run = _sample(process.waits(rng, sessions, turns))
+        for at, (estimate, truth) in enumerate(zip(quantiles(run, PS), truths, strict=True)):
             judged = (
-                evaluate_limit(estimate_quantile(one, PS[at], sessions), "<", truth) if math.isfinite(truth) else None
+                evaluate_limit(estimate_quantile(run, PS[at], sessions), "<", truth) if math.isfinite(truth) else None
             )
             result = judged[0] if judged else None
             holds, short = estimate.low <= truth <= estimate.high, estimate.high < truth

@@ -32,13 +32,13 @@ class Watched:
 
     samples: Sequence[Sample]
 
-    def cpu_s(self, begin_ns: float, end_ns: float) -> float:
+    def cpu_s(self, start_ns: float, end_ns: float) -> float:
         """Return the CPU time of the process and its children."""
-        return self._time("load_generator_s", end_ns) - self._time("load_generator_s", begin_ns)
+        return self._time("load_generator_s", end_ns) - self._time("load_generator_s", start_ns)
 
-    def others_share(self, begin_ns: float, end_ns: float) -> float:
+    def others_share(self, start_ns: float, end_ns: float) -> float:
         """Return the cores that other programs used, on the cores of the two processes. 1.0 is one whole core."""
-        others = cpu_usage(self._reading(begin_ns), self._reading(end_ns)).others
+        others = cpu_usage(self._reading(start_ns), self._reading(end_ns)).others
         return float("nan") if others is None else others
 
     def rss_bytes(self, at_ns: float) -> float:

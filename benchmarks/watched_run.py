@@ -34,8 +34,8 @@ class WatchedRun:
 
     @property
     def verdict(self) -> dict[str, Any]:
-        found: dict[str, Any] = files.read_document(self.folder)["validity"]
-        return found
+        validity: dict[str, Any] = files.read_document(self.folder)["validity"]
+        return validity
 
     def p_ms(self, metric: str, *ps: float) -> list[float]:
         """Return quantiles of a metric of the load generator, for its only target."""
@@ -44,13 +44,13 @@ class WatchedRun:
 
 def p_ms(folder: Path, metric: str, *ps: float) -> list[float]:
     """Return quantiles of a metric of the load generator, in a run with one target."""
-    found = histograms.read(folder / "histograms.hlog")
-    (key,) = (key for key, _ in found.items() if key.metric == metric and key.phase == MEASURED)
-    return [quantile_ms(found, key, p) for p in ps]
+    run_histograms = histograms.read(folder / "histograms.hlog")
+    (key,) = (key for key, _ in run_histograms.items() if key.metric == metric and key.phase == MEASURED)
+    return [quantile_ms(run_histograms, key, p) for p in ps]
 
 
-def quantile_ms(found: Histograms, key: HistogramKey, p: float) -> float:
-    histogram = found.get(key)
+def quantile_ms(run_histograms: Histograms, key: HistogramKey, p: float) -> float:
+    histogram = run_histograms.get(key)
     value_us = quantile(histogram, p) if histogram is not None else None
     return float("nan") if value_us is None else value_us / 1000
 

@@ -44,7 +44,7 @@ class Played:
 
 def batch(subject: str, first: int, cases: int) -> Played:
     """Run this number of cases of a subject, from `first` on."""
-    begun, failure = time.process_time(), ""
+    start_s, failure = time.process_time(), ""
     number = first
     signal.signal(signal.SIGVTALRM, _hangs)
     try:
@@ -56,7 +56,7 @@ def batch(subject: str, first: int, cases: int) -> Played:
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Played(subject, cases, time.process_time() - begun, peak_mib, os.getpid(), failure)
+    return Played(subject, cases, time.process_time() - start_s, peak_mib, os.getpid(), failure)
 
 
 def _hangs(*_: object) -> NoReturn:
@@ -78,33 +78,33 @@ def main(
     ]
     done: list[Played] = []
     with ProcessPoolExecutor() as pool:
-        for future in as_completed([pool.submit(batch, *one) for one in work]):
+        for future in as_completed([pool.submit(batch, *arguments) for arguments in work]):
             done.append(future.result())
             if done[-1].failure:
                 pool.shutdown(cancel_futures=True)
                 typer.echo(done[-1].failure)
                 raise typer.Exit(1)
     for name in shares:
-        mine = [one for one in done if one.subject == name]
-        count, cpu_s = sum(one.cases for one in mine), sum(one.cpu_s for one in mine)
+        of_subject = [result for result in done if result.subject == name]
+        count, cpu_s = sum(result.cases for result in of_subject), sum(result.cpu_s for result in of_subject)
         typer.echo(f"{name:<20} {count:>9,} cases, {cpu_s / count * 1e6:>7,.0f} µs each: no failure")
     _tell_memory(done)
 
 
 def _shares(cases: int) -> dict[str, int]:
-    whole = sum(share for _, share in SUBJECTS.values())
-    return {name: max(1, cases * share // whole) for name, (_, share) in SUBJECTS.items()}
+    total = sum(share for _, share in SUBJECTS.values())
+    return {name: max(1, cases * share // total) for name, (_, share) in SUBJECTS.items()}
 
 
 def _tell_memory(done: list[Played]) -> None:
     """Print how much each process grew after its first batch of each subject, which may load a library."""
     peaks: dict[tuple[int, str], list[float]] = defaultdict(list)
-    for one in done:
-        peaks[one.process, one.subject].append(one.peak_mib)
+    for result in done:
+        peaks[result.process, result.subject].append(result.peak_mib)
     for process in sorted({process for process, _ in peaks}):
         grown = {name: max(own) - min(own) for (whose, name), own in peaks.items() if whose == process}
         worst = max(grown, key=grown.__getitem__)
-        last_mib = max(one.peak_mib for one in done if one.process == process)
+        last_mib = max(result.peak_mib for result in done if result.process == process)
         typer.echo(
             f"process {process}: {last_mib:.0f} MiB; {worst} needed {grown[worst]:.0f} MiB more after its first batch"
         )

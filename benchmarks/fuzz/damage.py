@@ -27,9 +27,9 @@ MOST = 4
 """The maximum number of faults in a case."""
 
 
-def damaged_bytes(random: Random, whole: bytes, hostile: tuple[bytes, ...] = HOSTILE) -> bytes:
+def damaged_bytes(random: Random, content: bytes, hostile: tuple[bytes, ...] = HOSTILE) -> bytes:
     """Return the bytes with one to four faults."""
-    data = bytearray(whole)
+    data = bytearray(content)
     for _ in range(random.randint(1, MOST)):
         at = random.randint(0, len(data))
         match random.choice(("flip", "cut", "insert", "replace", "repeat")):
@@ -49,10 +49,10 @@ def damaged_document(random: Random, document: Any) -> Any:
     """Return a JSON document with one to four faults: values that are replaced, removed, renamed or exchanged."""
     damaged = copy.deepcopy(document)
     for _ in range(random.randint(1, MOST)):
-        places = list(_places(damaged))
-        if not places:
+        positions = list(_places(damaged))
+        if not positions:
             return damaged
-        holder, key = random.choice(places)
+        holder, key = random.choice(positions)
         match random.choice(("wrong", "wrong", "missing", "renamed", "exchanged")):
             case "wrong":
                 holder[key] = copy.deepcopy(random.choice(WRONG))
@@ -61,8 +61,8 @@ def damaged_document(random: Random, document: Any) -> Any:
             case "renamed" if isinstance(holder, dict):
                 holder[f"{key}_"] = holder.pop(key)
             case _:
-                other, place = random.choice(places)
-                holder[key] = copy.deepcopy(other[place])
+                other, other_key = random.choice(positions)
+                holder[key] = copy.deepcopy(other[other_key])
     return damaged
 
 
@@ -74,4 +74,4 @@ def dumped(document: Any, levels: int = 5_000) -> str:
 def _places(value: Any) -> list[tuple[Any, Any]]:
     """Return (holder, key) of every value inside."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [pair for key, part in inner for pair in ((value, key), *_places(part))]
+    return [pair for key, item in inner for pair in ((value, key), *_places(item))]

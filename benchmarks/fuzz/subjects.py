@@ -199,8 +199,8 @@ class SimulatedServer:
             client.setblocking(False)
             await self._loop.sock_connect(client, self._address)
             with contextlib.suppress(ConnectionError):
-                for part in (data[:at], data[at:]):
-                    await self._loop.sock_sendall(client, part)
+                for piece in (data[:at], data[at:]):
+                    await self._loop.sock_sendall(client, piece)
                 client.shutdown(socket.SHUT_WR)
                 while await self._loop.sock_recv(client, 65_536):
                     pass
@@ -234,9 +234,9 @@ def received_frames(random: Random) -> None:
     websocket, _ = opened(stream)
     at = sorted(random.randint(0, len(data)) for _ in range(random.randint(0, 3)))
     pieces = [piece for piece in cut(data, at) if piece]
-    stream.reads.extendleft(reversed([read(piece, place) for place, piece in enumerate(pieces)]))
-    while more := receive(websocket, FAR_NS):
-        assert all(len(one.data) <= LIMIT for one in more)
+    stream.reads.extendleft(reversed([read(piece, index) for index, piece in enumerate(pieces)]))
+    while messages := receive(websocket, FAR_NS):
+        assert all(len(message.data) <= LIMIT for message in messages)
     assert websocket.closed is not None
 
 
@@ -274,40 +274,43 @@ def damaged_run() -> Iterator[Subject]:
 
         def check_case(random: Random) -> None:
             path = random.choice(files)
-            whole = path.read_bytes()
+            content = path.read_bytes()
             _damage_file(path, random)
             try:
                 check(lambda: _shown(folder))
             finally:
                 _remove(path)
-                path.write_bytes(whole)
+                path.write_bytes(content)
 
         yield check_case
 
 
 def _damage_file(path: Path, random: Random) -> None:
     """Damage a file: its bytes, its values or its rows; or put something else in its place."""
-    whole, kind = path.read_bytes(), random.choice(("bytes", "content", "content", "pipe", "folder", "device", "gone"))
+    content, kind = (
+        path.read_bytes(),
+        random.choice(("bytes", "content", "content", "pipe", "folder", "device", "gone")),
+    )
     if kind == "bytes" or (kind == "content" and path.suffix not in (".json", ".parquet")):
-        path.write_bytes(damaged_bytes(random, whole))
+        path.write_bytes(damaged_bytes(random, content))
     elif kind == "content" and path.suffix == ".json":
-        path.write_text(dumped(damaged_document(random, json.loads(whole)), random.choice(LEVELS)))
+        path.write_text(dumped(damaged_document(random, json.loads(content)), random.choice(LEVELS)))
     elif kind == "content":
         pq.write_table(_damaged_rows(pq.read_table(path), random), path)
     else:
         path.unlink()
-        places: dict[str, Callable[[Path], object]] = {
+        replacements: dict[str, Callable[[Path], object]] = {
             "pipe": os.mkfifo,
             "folder": os.mkdir,
             "device": partial(os.symlink, "/dev/zero"),
         }
-        places.get(kind, lambda path: None)(path)
+        replacements.get(kind, lambda path: None)(path)
 
 
 def _damaged_rows(rows: pa.Table, random: Random) -> pa.Table:
     """Return rows that are doubled or reordered, or that have a column missing, of another type, or empty."""
-    place = random.randrange(rows.num_columns)
-    name = rows.column_names[place]
+    index = random.randrange(rows.num_columns)
+    name = rows.column_names[index]
     match random.choice(("twice", "shuffled", "gone", "text", "numbers", "empty")):
         case "twice":
             return pa.concat_tables([rows, rows])
@@ -317,11 +320,11 @@ def _damaged_rows(rows: pa.Table, random: Random) -> pa.Table:
         case "gone":
             return rows.drop_columns([name])
         case "text":
-            return rows.set_column(place, name, pa.array([random.choice(("", "\x1b[2J", "x" * 5_000))] * len(rows)))
+            return rows.set_column(index, name, pa.array([random.choice(("", "\x1b[2J", "x" * 5_000))] * len(rows)))
         case "numbers":
-            return rows.set_column(place, name, pa.array([random.choice((0, -1, 2**63 - 1, -(2**63)))] * len(rows)))
+            return rows.set_column(index, name, pa.array([random.choice((0, -1, 2**63 - 1, -(2**63)))] * len(rows)))
         case _:
-            return rows.set_column(place, rows.field(name), pa.nulls(len(rows), rows.field(name).type))
+            return rows.set_column(index, rows.field(name), pa.nulls(len(rows), rows.field(name).type))
 
 
 def _shown(folder: Path) -> str:
@@ -343,21 +346,21 @@ def damaged_part() -> Iterator[Subject]:
     The run is finalized with the rows of the other worker, and the possible contents of the damaged part are counted.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        whole = build_part(Path(scratch), workers=2)
-        parts = sorted((whole / "spool").glob("*-1.*"))
+        original = build_part(Path(scratch), workers=2)
+        parts = sorted((original / "spool").glob("*-1.*"))
 
         def check_case(random: Random) -> None:
             folder = Path(scratch) / "run"
-            shutil.copytree(whole, folder)
+            shutil.copytree(original, folder)
             try:
                 for part in random.choice((*((part,) for part in parts), parts)):
-                    _damage_file(folder / part.relative_to(whole), random)
+                    _damage_file(folder / part.relative_to(original), random)
                 document = finalize(folder)
                 turns = read_table(folder, "turns").column("worker").to_pylist()
                 assert turns.count(0) == TURNS_OF_A_WORKER
-                lost = TURNS_OF_A_WORKER - turns.count(1)
+                missing = TURNS_OF_A_WORKER - turns.count(1)
                 bounds = [entry["turns"] for entry in document.get("missing_workers", []) if entry["worker"] == 1]
-                assert lost <= 0 or any(bound is None or bound >= lost for bound in bounds)
+                assert missing <= 0 or any(bound is None or bound >= missing for bound in bounds)
                 check(lambda: _shown(folder))
             finally:
                 shutil.rmtree(folder)

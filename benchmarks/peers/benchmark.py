@@ -26,19 +26,19 @@ Runs = dict[tuple[int, str], list[table.Outcome]]
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    wishes = parser().parse_args(arguments)
-    peers = [peer for peer in PEERS if wishes.peers is None or peer.name in wishes.peers]
-    print(conditions(wishes.turns, wishes.ramp, wishes.repeat))
+    options = parser().parse_args(arguments)
+    peers = [peer for peer in PEERS if options.peers is None or peer.name in options.peers]
+    print(conditions(options.turns, options.ramp, options.repeat))
     print(table.markdown(table.HEADER, []), flush=True)
     runs: Runs = {}
-    for sessions in wishes.sessions:
+    for sessions in options.sessions:
         able = [peer for peer in peers if not gave_up(runs, peer.name)]
         runs |= {(sessions, peer.name): [] for peer in able}
-        for _, peer in product(range(wishes.repeat), able):
-            runs[sessions, peer.name].append(once(peer, Load(sessions, wishes.turns, wishes.ramp)))
-    show({key: middle(outcomes) for key, outcomes in runs.items()}, table.markdown if wishes.markdown else table.text)
-    if found := differences(runs):
-        sys.exit("\n".join(found))
+        for _, peer in product(range(options.repeat), able):
+            runs[sessions, peer.name].append(once(peer, Load(sessions, options.turns, options.ramp)))
+    show({key: middle(outcomes) for key, outcomes in runs.items()}, table.markdown if options.markdown else table.text)
+    if messages := differences(runs):
+        sys.exit("\n".join(messages))
 
 
 def show(outcomes: dict[tuple[int, str], table.Outcome], form: Callable[..., str]) -> None:
@@ -47,28 +47,36 @@ def show(outcomes: dict[tuple[int, str], table.Outcome], form: Callable[..., str
 
 
 def parser() -> argparse.ArgumentParser:
-    shown = ",".join(map(str, LOADS))
-    made = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
-    made.add_argument("--sessions", type=numbers, default=LOADS, metavar="N,N", help=f"loads (default: {shown})")
-    made.add_argument("--turns", type=int, default=TURNS, metavar="N", help="turns per session (default: %(default)s)")
-    made.add_argument("--ramp", type=float, default=RAMP_S, metavar="S", help="seconds in which sessions are opened")
-    made.add_argument("--repeat", type=int, default=1, metavar="N", help="runs of each load; medians are shown")
-    made.add_argument(
+    loads = ",".join(map(str, LOADS))
+    argument_parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    argument_parser.add_argument(
+        "--sessions", type=numbers, default=LOADS, metavar="N,N", help=f"loads (default: {loads})"
+    )
+    argument_parser.add_argument(
+        "--turns", type=int, default=TURNS, metavar="N", help="turns per session (default: %(default)s)"
+    )
+    argument_parser.add_argument(
+        "--ramp", type=float, default=RAMP_S, metavar="S", help="seconds in which sessions are opened"
+    )
+    argument_parser.add_argument(
+        "--repeat", type=int, default=1, metavar="N", help="runs of each load; medians are shown"
+    )
+    argument_parser.add_argument(
         "--peers", type=names, metavar="NAME,NAME", help=f"clients, of: {', '.join(peer.name for peer in PEERS)}"
     )
-    made.add_argument("--markdown", action="store_true", help="print the table in Markdown")
-    return made
+    argument_parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
+    return argument_parser
 
 
-def numbers(given: str) -> list[int]:
-    return [int(number) for number in given.split(",")]
+def numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
 
 
-def names(given: str) -> list[str]:
-    found = [name.strip() for name in given.split(",")]
-    if unknown := set(found) - {peer.name for peer in PEERS}:
+def names(text: str) -> list[str]:
+    chosen = [name.strip() for name in text.split(",")]
+    if unknown := set(chosen) - {peer.name for peer in PEERS}:
         raise argparse.ArgumentTypeError(f"unknown client: {', '.join(sorted(unknown))}")
-    return found
+    return chosen
 
 
 def conditions(turns: int, ramp_s: float, repeat: int) -> str:
@@ -94,12 +102,12 @@ def gave_up(runs: Runs, name: str) -> bool:
 
 def differences(runs: Runs) -> list[str]:
     """Return a line per load at which clients did not receive the same bytes."""
-    found: dict[int, set[int]] = defaultdict(set)
+    sizes_by_load: dict[int, set[int]] = defaultdict(set)
     for (sessions, _), outcomes in runs.items():
-        found[sessions] |= {outcome.wire_bytes for outcome in outcomes if isinstance(outcome, Figures)}
+        sizes_by_load[sessions] |= {outcome.wire_bytes for outcome in outcomes if isinstance(outcome, Figures)}
     return [
         f"different work: at {sessions} sessions the clients received {' or '.join(map(str, sorted(sizes)))} bytes"
-        for sessions, sizes in found.items()
+        for sessions, sizes in sizes_by_load.items()
         if len(sizes) > 1
     ]
 
@@ -115,8 +123,8 @@ def once(peer: Peer, load: Load) -> table.Outcome:
 def judged(played: Played | Cannot, load: Load) -> table.Outcome:
     if isinstance(played, Cannot):
         return played
-    if why := unequal(played.report, played.truth, load.sessions, load.turns):
-        return Cannot(why, late_ms(played.truth))
+    if reason := unequal(played.report, played.truth, load.sessions, load.turns):
+        return Cannot(reason, late_ms(played.truth))
     return figures(played.report, played.truth, played.watched)
 
 

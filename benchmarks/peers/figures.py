@@ -77,11 +77,11 @@ def report_from_records(records: Sequence[SessionRecord], truth: Truth) -> Clien
     """Return the report of a client with a timestamp of every message: its nth message is the nth that was sent."""
     stamps = {session.session_id: np.array(session.stamps, dtype=np.int64) for session in records}
     instants = truth.instants[truth.instants["session_id"].isin(stamps)]
-    there = instants[instants["place"] < instants["session_id"].map(lambda name: len(stamps[name]))]
-    at_ns = [stamps[name][place] for name, place in zip(there["session_id"], there["place"], strict=True)]
+    received = instants[instants["place"] < instants["session_id"].map(lambda name: len(stamps[name]))]
+    at_ns = [stamps[name][index] for name, index in zip(received["session_id"], received["place"], strict=True)]
     requested = [(s.session_id, turn, at) for s in records for turn, at in enumerate(s.requested, 1)]
     return ClientReport(
-        there[[*ON, "instant"]].assign(at_ns=at_ns),
+        received[[*ON, "instant"]].assign(at_ns=at_ns),
         pd.DataFrame(requested, columns=[*ON, "at_ns"]),
         {session.session_id: len(session.stamps) for session in records},
         {session.session_id: session.wire_bytes for session in records},
@@ -93,12 +93,12 @@ def report_from_rows(turns: pd.DataFrame, sessions: pd.DataFrame) -> ClientRepor
     turns = turns[turns["outcome"] == "ok"].rename(columns={"session_id": "_", "service_session_id": "session_id"})
     absolute = turns[ON].assign(**{name: turns[f"{name}_at_ns"] + turns["start_ns"] for name in INSTANTS})
     stamps = absolute.melt(ON, var_name="instant", value_name="at_ns").dropna()
-    good = sessions[sessions["outcome"] == "ok"].set_index("service_session_id")
+    succeeded = sessions[sessions["outcome"] == "ok"].set_index("service_session_id")
     return ClientReport(
         stamps.astype({"at_ns": np.int64}),
         turns[ON].assign(at_ns=turns["request_sent_at_ns"] + turns["start_ns"]).dropna(),
-        {str(name): int(count) for name, count in good["events"].items()},
-        {str(name): int(count) for name, count in good["wire_bytes_received"].items()},
+        {str(name): int(count) for name, count in succeeded["events"].items()},
+        {str(name): int(count) for name, count in succeeded["wire_bytes_received"].items()},
     )
 
 
@@ -122,45 +122,45 @@ def unequal(report: ClientReport, truth: Truth, sessions: int, turns: int) -> st
 
 def figures(report: ClientReport, truth: Truth, watched: Watched) -> Figures | Cannot:
     """Return the values of the steady middle, when all sessions were open and none was done yet."""
-    begin_ns, end_ns = truth.steady()
-    if end_ns - begin_ns < MIN_NS:
+    start_ns, end_ns = truth.steady()
+    if end_ns - start_ns < MIN_NS:
         return Cannot(
             "its first session ended before the last one was open: use more --turns or a shorter --ramp", late_ms(truth)
         )
-    errors_ms = errors(report, truth, begin_ns, end_ns)
+    errors_ms = errors(report, truth, start_ns, end_ns)
     if errors_ms.empty or errors_ms.isna().any():
         return Cannot(f"{errors_ms.isna().sum()} of {len(errors_ms)} events have no timestamp", late_ms(truth))
     ttfa = ttfas(report, truth)
-    within = (truth.handed_ns >= begin_ns) & (truth.handed_ns < end_ns)
+    within = (truth.handed_ns >= start_ns) & (truth.handed_ns < end_ns)
     before = watched.rss_bytes(int(truth.sessions["created_ns"].min()))
     rss = watched.rss_bytes(end_ns)
     return Figures(
         error_ms=quantiles(errors_ms, 0.5, 0.99, 0.999),
         events=len(errors_ms),
-        events_per_s=float(within.sum() / ((end_ns - begin_ns) / 1e9)),
-        cpu_us_per_event=watched.cpu_s(begin_ns, end_ns) / int(within.sum()) * 1e6,
+        events_per_s=float(within.sum() / ((end_ns - start_ns) / 1e9)),
+        cpu_us_per_event=watched.cpu_s(start_ns, end_ns) / int(within.sum()) * 1e6,
         rss_bytes=rss,
         session_bytes=(rss - before) / len(truth.sessions),
         wire_bytes=truth.done_bytes(),
         reported_ttfa_ms=quantiles(ttfa["reported_ms"], 0.5, 0.99),
         true_ttfa_ms=quantiles(ttfa["true_ms"], 0.5, 0.99),
-        simulator_late_ms=late_ms(truth, begin_ns, end_ns),
-        others_share=watched.others_share(begin_ns, end_ns),
+        simulator_late_ms=late_ms(truth, start_ns, end_ns),
+        others_share=watched.others_share(start_ns, end_ns),
     )
 
 
-def late_ms(truth: Truth, begin_ns: int = 0, end_ns: int = 1 << 62) -> float:
+def late_ms(truth: Truth, start_ns: int = 0, end_ns: int = 1 << 62) -> float:
     """Return p99 of the simulator's lateness in this time, in ms; 0 if there were no events."""
-    late_ns = truth.late_ns[(truth.handed_ns >= begin_ns) & (truth.handed_ns < end_ns)]
+    late_ns = truth.late_ns[(truth.handed_ns >= start_ns) & (truth.handed_ns < end_ns)]
     return quantiles(late_ns / 1e6, 0.99)[0] if len(late_ns) else 0.0
 
 
-def errors(report: ClientReport, truth: Truth, begin_ns: int, end_ns: int) -> pd.Series[float]:
+def errors(report: ClientReport, truth: Truth, start_ns: int, end_ns: int) -> pd.Series[float]:
     """Return arrival timestamp − send timestamp, in ms, of the seven instants of each turn that were sent in this time.
 
     NaN if the client has no timestamp.
     """
-    sent = truth.instants[truth.instants["handed_ns"].between(begin_ns, end_ns, inclusive="left")]
+    sent = truth.instants[truth.instants["handed_ns"].between(start_ns, end_ns, inclusive="left")]
     joined = sent.merge(report.stamps, on=[*ON, "instant"], how="left", validate="one_to_one")
     return (joined["at_ns"] - joined["handed_ns"]) / 1e6
 
@@ -192,7 +192,7 @@ def typical(runs: Sequence[Figures]) -> Figures:
 def middle(values: Sequence[Any]) -> Any:
     """Return the median; for tuples the median of each position."""
     if isinstance(values[0], tuple):
-        return tuple(median(places) for places in zip(*values, strict=True))
+        return tuple(median(column) for column in zip(*values, strict=True))
     return median(values)
 
 

@@ -56,7 +56,7 @@ class Truth:
     def done_bytes(self) -> int:
         """Return all bytes up to the last response.done of each session."""
         done = zip(self.sessions.index, self.sessions["done"], strict=True)
-        return sum(int(self.wire[name][place]) for name, place in done if place >= 0)
+        return sum(int(self.wire[name][index]) for name, index in done if index >= 0)
 
 
 @dataclass
@@ -71,19 +71,19 @@ class _Session:
     done_ns: int = 0
 
     def sent(self, line: Mapping[str, Any]) -> None:
-        place, handed_ns, kind = len(self.wire), line["send_start_ns"], line["type"]
+        index, handed_ns, kind = len(self.wire), line["send_start_ns"], line["type"]
         self.wire.append(line["frame_bytes"])
         self.created_ns = self.created_ns or handed_ns
         self.turn += kind == "response.created"
         if kind == OPENED:
             self.opened_ns = handed_ns
         elif kind == DONE:
-            self.done, self.done_ns = place, handed_ns
+            self.done, self.done_ns = index, handed_ns
         for name in instants_of(line):
             if name.startswith("first_"):
-                self.found.setdefault((self.turn, name), (place, handed_ns))
+                self.found.setdefault((self.turn, name), (index, handed_ns))
             else:
-                self.found[self.turn, name] = place, handed_ns
+                self.found[self.turn, name] = index, handed_ns
 
 
 def instants_of(line: Mapping[str, Any]) -> tuple[str, ...]:

@@ -126,8 +126,8 @@ def _models(run: RunFrames, ids: pd.Index[str]) -> tuple[list[str], Integers]:
     code_of = pd.Series(named.codes.to_numpy(), index=named.codes.index.astype(object))
     codes = code_of[~code_of.index.duplicated(keep="last")].reindex(ids, fill_value=-1).to_numpy()
     models = list(dict.fromkeys([*(labels[code] for code in pd.unique(codes)), ""]))
-    place_of_code = np.array([models.index(label) if label in models else -1 for label in labels], dtype=np.int32)
-    return models, place_of_code[np.append(codes, -1)]
+    index_of_code = np.array([models.index(label) if label in models else -1 for label in labels], dtype=np.int32)
+    return models, index_of_code[np.append(codes, -1)]
 
 
 INPUT, OUTPUT = ("text_in", "audio_in", "image_in"), ("text_out", "audio_out")
@@ -173,7 +173,7 @@ class UnplayedAudio(JsonEntry, frozen=True):
 def _together(wastes: Sequence[UnplayedAudio]) -> UnplayedAudio:
     """Return the sum of the audio that was not played."""
     *parts, _ = UnplayedAudio.__struct_fields__
-    sums = {name: sum(getattr(one, name) for one in wastes) for name in parts}
+    sums = {name: sum(getattr(waste, name) for waste in wastes) for name in parts}
     return UnplayedAudio(**sums, usd_per_reply=_per(sums["usd"], sums["replies_priced"]))
 
 
@@ -256,10 +256,10 @@ def money_of(run: RunFrames, targets: Sequence[str]) -> RunCost:
     prices = document.get("prices") or {}
     estimate = document.get("estimate_usd")
     costs = tuple(_costs(run, targets))
-    told = [cost.usd for cost in costs if not math.isnan(cost.usd)]
+    known_usd = [cost.usd for cost in costs if not math.isnan(cost.usd)]
     waste = _together([cost.unplayed_audio for cost in costs])
     return RunCost(
-        usd=sum(told) if told else math.nan,
+        usd=sum(known_usd) if known_usd else math.nan,
         turns=sum(cost.turns for cost in costs),
         turns_priced=sum(cost.turns_priced for cost in costs),
         turns_without_usage=sum(cost.turns_without_usage for cost in costs),
@@ -284,21 +284,21 @@ def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[TargetCost]:
     prices = [tariff.prices for tariff in tariffs]
     timed = np.array([known is not None and not known.of_tokens for known in prices], dtype=bool)
     by_minute = np.array([known is not None and known.usd_per_minute > 0 for known in prices], dtype=bool)
-    told, lasted = timed[group] & ~bills.unattributed, bills.minutes
+    has_usage, lasted = timed[group] & ~bills.unattributed, bills.minutes
     minutes = np.bincount(group, lasted, size)
     sums, of_stray, first = dict[str, Floats](), dict[str, Floats](), len(run.turns)
     for kind in KINDS:
         tokens = bills.tokens(kind)
-        told |= ~np.isnan(tokens)
+        has_usage |= ~np.isnan(tokens)
         sums[kind], of_stray[kind] = _summed(tokens, group, size), _summed(tokens[first:], group[first:], size)
     turns, strays = (
-        np.bincount(group[told & rows], minlength=size) for rows in (~bills.unattributed, bills.unattributed)
+        np.bincount(group[has_usage & rows], minlength=size) for rows in (~bills.unattributed, bills.unattributed)
     )
     wastes = _unplayed_audio(bills, group, prices)
-    paid = told | (by_minute[group] & (lasted > 0))
-    for place, label in enumerate(targets):
-        here = range(place * models, (place + 1) * models)
-        charged = [g for g in here if turns[g] or strays[g] or (by_minute[g] and minutes[g])]
+    paid = has_usage | (by_minute[group] & (lasted > 0))
+    for index, label in enumerate(targets):
+        groups = range(index * models, (index + 1) * models)
+        charged = [g for g in groups if turns[g] or strays[g] or (by_minute[g] and minutes[g])]
         charges = tuple(
             Charge(
                 *(tariffs[g].model or UNNAMED, int(turns[g]), tariffs[g].source),
@@ -309,15 +309,15 @@ def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[TargetCost]:
             for g in charged
         )
         sessions = distinct(bills.session[paid & np.isin(group, [g for g in charged if tariffs[g].prices])])
-        silent = int(((bills.target == place) & ~told & ~bills.unattributed).sum())
+        without_usage = int(((bills.target == index) & ~has_usage & ~bills.unattributed).sum())
         yield _cost(
-            *(label, charges, silent, sessions.size, bills.conversation_minutes(sessions)),
-            _together([wastes[g] for g in here]),
+            *(label, charges, without_usage, sessions.size, bills.conversation_minutes(sessions)),
+            _together([wastes[g] for g in groups]),
         )
 
 
 def _cost(
-    target: str, charges: tuple[Charge, ...], silent: int, sessions: int, minutes: float, waste: UnplayedAudio
+    target: str, charges: tuple[Charge, ...], without_usage: int, sessions: int, minutes: float, waste: UnplayedAudio
 ) -> TargetCost:
     """Return the cost of a target.
 
@@ -333,7 +333,7 @@ def _cost(
         usd_per_minute=_per(usd, minutes),
         turns=sum(charge.turns for charge in charges),
         turns_priced=priced,
-        turns_without_usage=silent,
+        turns_without_usage=without_usage,
         unattributed_usd=sum(charge.stray_usd for charge in charges),
         unattributed_sessions=sum(charge.unattributed_sessions for charge in paid),
         sessions=sessions,
@@ -345,8 +345,8 @@ def _cost(
 
 def _unplayed_audio(bills: UsageArrays, group: Integers, prices: Sequence[Prices | None]) -> list[UnplayedAudio]:
     (stopped, wasted_ns, tokens), size = bills.unplayed, len(prices)
-    group, told = group[stopped], ~np.isnan(tokens)
-    replies, with_tokens = (np.bincount(of, minlength=size) for of in (group, group[told]))
+    group, has_tokens = group[stopped], ~np.isnan(tokens)
+    replies, with_tokens = (np.bincount(groups, minlength=size) for groups in (group, group[has_tokens]))
     seconds, sums = np.bincount(group, wasted_ns / NS_PER_S, size), _summed(tokens, group, size).round()
     wastes = []
     for g, known in enumerate(prices):

@@ -39,10 +39,10 @@ class PercentileCurve:
         return max((e.p for e in self.points if e.p >= 0.5 and not e.has_too_few), default=0.0)
 
 
-def curves(one: MetricSample, pools: Sequence[Pool]) -> list[PercentileCurve]:
+def curves(metric_sample: MetricSample, pools: Sequence[Pool]) -> list[PercentileCurve]:
     """Return the percentile curve of each pool that has the metric."""
-    samples = [(pool.target, one.of(pool.target, pool.steps)) for pool in pools]
-    return [curve_of(one.turns.targets[target], target, sample) for target, sample in samples if sample.n]
+    samples = [(pool.target, metric_sample.of(pool.target, pool.steps)) for pool in pools]
+    return [curve_of(metric_sample.turns.targets[target], target, sample) for target, sample in samples if sample.n]
 
 
 def curve_of(target: str, colour: int, sample: Sample) -> PercentileCurve:
@@ -91,25 +91,27 @@ class Histogram:
     targets: tuple[HistogramTarget, ...]
 
 
-def histogram_of(one: MetricSample, pools: Sequence[Pool]) -> Histogram | None:
+def histogram_of(metric_sample: MetricSample, pools: Sequence[Pool]) -> Histogram | None:
     """Return the distribution of a metric by target; None if no target has enough positive values."""
-    samples = [(pool.target, one.of(pool.target, pool.steps)) for pool in pools]
-    found = [(target, sample) for target, sample in samples if sample.n]
-    if max((_positive(sample).size for _, sample in found), default=0) < MIN_TURNS:
+    samples = [(pool.target, metric_sample.of(pool.target, pool.steps)) for pool in pools]
+    target_samples = [(target, sample) for target, sample in samples if sample.n]
+    if max((_positive(sample).size for _, sample in target_samples), default=0) < MIN_TURNS:
         return None
-    every = np.concatenate([_positive(sample) for _, sample in found])
-    least, most = float(every.min()), float(every.max())
-    low, high = log_range((least, most))
+    all_values = np.concatenate([_positive(sample) for _, sample in target_samples])
+    min_value, max_value = float(all_values.min()), float(all_values.max())
+    low, high = log_range((min_value, max_value))
     # number of bins by the rule of Freedman and Diaconis on logarithms
-    lower, upper = np.quantile(np.log(every), (0.25, 0.75))
-    width = 2 * float(upper - lower) / math.cbrt(every.size)
+    lower, upper = np.quantile(np.log(all_values), (0.25, 0.75))
+    width = 2 * float(upper - lower) / math.cbrt(all_values.size)
     bins = math.ceil(math.log(high / low) / width) if width > 0 else BINS_MOST
-    edges = np.geomspace(min(low, least), max(high, most) * (1 + 1e-9), 1 + min(BINS_MOST, max(BINS_LEAST, bins)))
+    edges = np.geomspace(
+        min(low, min_value), max(high, max_value) * (1 + 1e-9), 1 + min(BINS_MOST, max(BINS_LEAST, bins))
+    )
     targets = []
-    for target, sample in found:
+    for target, sample in target_samples:
         values, estimates = _positive(sample), tuple(quantiles(sample, (0.5, 0.95)))
         counts = np.diff([*values.searchsorted(edges[:-1]), values.searchsorted(edges[-1], "right")])
-        targets.append(HistogramTarget(one.turns.targets[target], target, counts, sample.failed, estimates))
+        targets.append(HistogramTarget(metric_sample.turns.targets[target], target, counts, sample.failed, estimates))
     return Histogram(edges, tuple(targets))
 
 

@@ -61,24 +61,25 @@ class PoolDrift(Drift, frozen=True, kw_only=True):
 
 def drifts(run: RunFrames, samples: MetricSamples) -> Iterable[PoolDrift]:
     """Yield the drift of each pool by its main metric; pools with too few sessions in a half are left out."""
-    halves = [(pool, found) for pool in samples.turns.pools if (found := _halves(samples, pool)) is not None]
+    pool_halves = [(pool, pair) for pool in samples.turns.pools if (pair := _halves(samples, pool)) is not None]
     rng = np.random.default_rng(seed_of(str(run.metadata.get("run_id") or "")))
     usable, late_ms = validity_of(run.metadata).status != "invalid", simulator_late_ms(run.metadata)
-    for pool, arms in halves:
-        one, target = samples[samples.mains[pool.stratum]], samples.turns.targets[pool.target]
-        draws = len(halves) * max(DRAWS_LEAST, min(DRAWS, WEIGHTS // arms.clusters[0]))
-        how = Inference(ERROR / 2 / len(halves), resamples=draws, seed=rng)
-        (moved,) = quantile_differences(arms, [(0.5, Margin())], "lower", how)
-        if math.isfinite(moved.d):
-            ratio = math.exp(moved.d), math.exp(moved.low), math.exp(moved.high)  # open ends are 0 and inf
-            exact = usable and not reason_text(run.uncertain_metrics, target, one.metric.name)
-            apart = MIN_DIFFERENCE + late_ms / quantile(one.part(pool.target, pool.steps)[0], 0.5)
-            suspected = exact and is_suspected(*ratio, apart)
-            yield PoolDrift(one.metric.name, *pool.stratum, target, suspected, *ratio, label=pool.label)
+    for pool, halves in pool_halves:
+        sample, target = samples[samples.mains[pool.stratum]], samples.turns.targets[pool.target]
+        draws = len(pool_halves) * max(DRAWS_LEAST, min(DRAWS, WEIGHTS // halves.clusters[0]))
+        inference = Inference(ERROR / 2 / len(pool_halves), resamples=draws, seed=rng)
+        (log_ratio,) = quantile_differences(halves, [(0.5, Margin())], "lower", inference)
+        if math.isfinite(log_ratio.d):
+            # open ends are 0 and inf
+            ratio = math.exp(log_ratio.d), math.exp(log_ratio.low), math.exp(log_ratio.high)
+            exact = usable and not reason_text(run.uncertain_metrics, target, sample.metric.name)
+            min_difference = MIN_DIFFERENCE + late_ms / quantile(sample.part(pool.target, pool.steps)[0], 0.5)
+            suspected = exact and is_suspected(*ratio, min_difference)
+            yield PoolDrift(sample.metric.name, *pool.stratum, target, suspected, *ratio, label=pool.label)
 
 
-def is_suspected(ratio: float, low: float, high: float, apart: float = MIN_DIFFERENCE) -> bool:
-    return (low > 1 or high < 1) and abs(ratio - 1) > apart
+def is_suspected(ratio: float, low: float, high: float, min_difference: float = MIN_DIFFERENCE) -> bool:
+    return (low > 1 or high < 1) and abs(ratio - 1) > min_difference
 
 
 def relative_latencies(samples: MetricSamples, pool: Pool) -> tuple[Floats, Integers, Floats] | None:
@@ -87,31 +88,33 @@ def relative_latencies(samples: MetricSamples, pool: Pool) -> tuple[Floats, Inte
     The latency is the main metric. It is infinite for turns that failed or did not start. The instant of a turn that
     did not start is the end of its session. Return None without a turn, or if a step's median is 0.
     """
-    one, turns = samples[samples.mains[pool.stratum]], samples.turns
-    ascending, index = one.part(pool.target, pool.steps)
-    lost = one.not_started(pool.target, pool.steps)
+    sample, turns = samples[samples.mains[pool.stratum]], samples.turns
+    ascending, index = sample.part(pool.target, pool.steps)
+    unstarted = sample.not_started(pool.target, pool.steps)
     ascending, step = (
-        np.append(ascending, np.full(lost.size, np.inf)),
-        np.append(turns.step[index], turns.not_started.step[lost]),
+        np.append(ascending, np.full(unstarted.size, np.inf)),
+        np.append(turns.step[index], turns.not_started.step[unstarted]),
     )
     medians = np.full(len(turns.steps), np.nan)
-    for place, rows in split(step):
+    for step_code, rows in split(step):
         median = quantile(ascending[rows], 0.5)
-        medians[place] = median if median > 0 else np.nan
+        medians[step_code] = median if median > 0 else np.nan
     relative = np.divide(ascending, medians[step], out=ascending, where=np.isfinite(ascending))
     if not relative.size or np.isnan(relative).any():
         return None
     order = order_of_values(relative)
-    sessions = np.append(turns.session[index], turns.not_started.session[lost])[order]
-    at_ns = np.append(turns.column("start_utc_ns")[index], turns.not_started.at_utc_ns[lost].astype(np.float64))[order]
+    sessions = np.append(turns.session[index], turns.not_started.session[unstarted])[order]
+    at_ns = np.append(turns.column("start_utc_ns")[index], turns.not_started.at_utc_ns[unstarted].astype(np.float64))[
+        order
+    ]
     return relative[order], sessions, at_ns
 
 
 def _halves(samples: MetricSamples, pool: Pool) -> TwoSamples | None:
     """Return the latencies of the earlier and the later half of a pool's turns; None if either has too few sessions."""
-    if (found := relative_latencies(samples, pool)) is None:
+    if (latencies := relative_latencies(samples, pool)) is None:
         return None
-    values, session, at_ns = found
+    values, session, at_ns = latencies
     later = at_ns > np.median(at_ns)
     codes, sessions = dense_codes(session)
     first, last = (Sample(values[half], codes[half]) for half in (~later, later))

@@ -67,9 +67,9 @@ class SlowTurn(SlowTurnEntry, frozen=True, kw_only=True):
 
 
 class TurnRanking(NamedTuple):
-    """The turns of one stratum in the order of a metric: their indices among its values, the slowest first."""
+    """The turns of one stratum, the slowest first. `falling`: the index of each turn among the values of `sample`."""
 
-    one: MetricSample
+    sample: MetricSample
     stratum: Stratum
     falling: Integers
 
@@ -79,48 +79,53 @@ def slowest_turns(
 ) -> tuple[tuple[SlowTurn, ...], tuple[SlowTurn, ...]]:
     """Return the slowest successful turns of each stratum, and the slowest of each step on each target.
 
-    The slowest of each step are empty if there are too many steps. Turns are ranked by `voice_to_voice`, or else by
+    The second tuple is empty if there are too many steps. Turns are ranked by `voice_to_voice`, or else by
     their main metric.
     """
     turns, slowest, of_steps = samples.turns, list[TurnRanking](), list[TurnRanking]()
     for stratum in turns.strata:
-        mine = turns.steps_in(stratum)[turns.step]
-        unheard = mine & np.isnan(turns.value(VOICE_TO_VOICE))
-        for one, which in ((samples[VOICE_TO_VOICE], mine), (samples[samples.mains[stratum]], unheard)):
-            falling: Integers = np.flatnonzero(np.isfinite(one.values) & which[one.index])[::-1]
-            slowest.append(TurnRanking(one, stratum, falling[:MAX_TURNS]))
-            group = turns.group[one.index[falling]]
+        in_stratum = turns.steps_in(stratum)[turns.step]
+        without_audio = in_stratum & np.isnan(turns.value(VOICE_TO_VOICE))
+        for sample, mask in (
+            (samples[VOICE_TO_VOICE], in_stratum),
+            (samples[samples.mains[stratum]], without_audio),
+        ):
+            falling: Integers = np.flatnonzero(np.isfinite(sample.values) & mask[sample.index])[::-1]
+            slowest.append(TurnRanking(sample, stratum, falling[:MAX_TURNS]))
+            group = turns.group[sample.index[falling]]
             groups = np.unique(group)
-            each = min(OF_STEP, OF_STEPS // max(1, groups.size))
-            first = [np.flatnonzero(group == code)[:each] for code in groups]
+            turns_per_step = min(OF_STEP, OF_STEPS // max(1, groups.size))
+            first = [np.flatnonzero(group == code)[:turns_per_step] for code in groups]
             chosen = np.sort(np.concatenate([*first, np.zeros(0, dtype=np.int64)]))
-            of_steps.append(TurnRanking(one, stratum, falling[chosen]))
-    told = _slow(run, [*slowest, *of_steps], started_utc_ns)
-    most = sum(listing.falling.size for listing in slowest)
-    return told[:most], told[most:]
+            of_steps.append(TurnRanking(sample, stratum, falling[chosen]))
+    slow_turns = _slow(run, [*slowest, *of_steps], started_utc_ns)
+    slowest_count = sum(listing.falling.size for listing in slowest)
+    return slow_turns[:slowest_count], slow_turns[slowest_count:]
 
 
 def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) -> tuple[SlowTurn, ...]:
     """Return the turns of each ranking. The rows of all rankings are looked up together."""
-    told = [(listing, int(place)) for listing in listings for place in listing.falling]
-    if not told:
+    ranked = [(listing, int(position)) for listing in listings for position in listing.falling]
+    if not ranked:
         return ()
-    turns = told[0][0].one.turns
-    wanted, at = np.unique([turns.rows[listing.one.index[place]] for listing, place in told], return_inverse=True)
-    rows = turns.frame.iloc[wanted]
+    turns = ranked[0][0].sample.turns
+    frame_rows, at = np.unique(
+        [turns.rows[listing.sample.index[position]] for listing, position in ranked], return_inverse=True
+    )
+    rows = turns.frame.iloc[frame_rows]
     stored = records(rows)
-    theirs = run.sessions["session_id"].isin({str(turn["session_id"]) for turn in stored}).to_numpy()
-    sessions = {str(row["session_id"]): row for row in records(run.sessions[OF_SLOW].iloc[np.flatnonzero(theirs)])}
-    responses = response_ids(run, wanted.tolist())
+    is_slow = run.sessions["session_id"].isin({str(turn["session_id"]) for turn in stored}).to_numpy()
+    sessions = {str(row["session_id"]): row for row in records(run.sessions[OF_SLOW].iloc[np.flatnonzero(is_slow)])}
+    responses = response_ids(run, frame_rows.tolist())
     metrics = {name: values_of(rows, name) for name in ("ttfa", "voice_to_voice", "network_rtt", "retransmits")}
     created = rows["response_created_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) - measured_from_ns(rows)
     slow = []
-    for (listing, place), row in zip(told, at.tolist(), strict=True):
-        one, turn, index = listing.one, stored[row], listing.one.index[place]
+    for (listing, position), row in zip(ranked, at.tolist(), strict=True):
+        sample, turn, index = listing.sample, stored[row], listing.sample.index[position]
         session, resent = str(turn["session_id"]), metrics["retransmits"][row]
         known = sessions.get(session, {})
-        of = SlowTurn(
-            one.metric.name,
+        slow_turn = SlowTurn(
+            sample.metric.name,
             *listing.stratum,
             target=turns.targets[int(turns.target[index])],
             step=turns.steps[int(turns.step[index])],
@@ -133,7 +138,7 @@ def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) 
             request=_text(known, "request_id"),
             region=_text(known, "region"),
             event_log=f"events/{session}.jsonl" if known.get("event_log") is True else "",
-            value_ms=float(one.values[place]),
+            value_ms=float(sample.values[position]),
             ttfa_ms=float(metrics["ttfa"][row]),
             voice_to_voice_ms=float(metrics["voice_to_voice"][row]),
             created_ms=float(created[row]) / NS_PER_MS,
@@ -144,7 +149,7 @@ def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) 
                 if name in turn and (value := turn[name]) == value
             ),
         )
-        slow.append(of)
+        slow.append(slow_turn)
     return tuple(slow)
 
 
@@ -157,21 +162,21 @@ Playing = tuple[int, int]
 """(start, end) in ns of the log's clock."""
 
 
-def playback_spans(log: Path, begin_ns: int, end_ns: int, bytes_per_s: int, buffer_ns: int) -> tuple[Playing, ...]:
-    """Return the spans in which the audio deltas from `begin_ns` to `end_ns` were played, split at stalls.
+def playback_spans(log: Path, start_ns: int, end_ns: int, bytes_per_s: int, buffer_ns: int) -> tuple[Playing, ...]:
+    """Return the spans in which the audio deltas from `start_ns` to `end_ns` were played, split at stalls.
 
     Return () if the log does not exist or has none of these deltas.
     """
-    found: list[Playing] = []
-    began_ns, played = 0, 0
-    for at_ns, size in _deltas(log, begin_ns, end_ns):
-        if found and at_ns <= found[-1][1]:
-            found.pop()
+    spans: list[Playing] = []
+    span_start_ns, played = 0, 0
+    for at_ns, size in _deltas(log, start_ns, end_ns):
+        if spans and at_ns <= spans[-1][1]:
+            spans.pop()
         else:
-            began_ns, played = at_ns if found else at_ns + buffer_ns, 0
+            span_start_ns, played = at_ns if spans else at_ns + buffer_ns, 0
         played += size
-        found.append((began_ns, began_ns + played * NS_PER_S // bytes_per_s))
-    return tuple(found)
+        spans.append((span_start_ns, span_start_ns + played * NS_PER_S // bytes_per_s))
+    return tuple(spans)
 
 
 class _Event(msgspec.Struct):
@@ -192,7 +197,7 @@ class _Line(msgspec.Struct):
     audio: _StrippedAudio | None = None
 
 
-def _deltas(log: Path, begin_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
+def _deltas(log: Path, start_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
     """Yield (arrival, decoded bytes) of each audio delta in a time span; damaged lines are skipped."""
     with suppress(OSError), open_file(log) as lines:
         for text in lines:
@@ -202,7 +207,7 @@ def _deltas(log: Path, begin_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
                 line: _Line = read_json(text, _Line)
                 # the audio is either stripped or stored as base64
                 size = line.audio.bytes if line.audio else len(line.event.delta) * 3 // 4 - line.event.delta.count("=")
-                received = line.action == "received" and begin_ns <= line.at_ns <= end_ns
+                received = line.action == "received" and start_ns <= line.at_ns <= end_ns
                 if received and line.event.type.endswith("audio.delta") and size > 0:
                     yield line.at_ns, size
 
@@ -266,48 +271,51 @@ class ExampleTurn:
         return self.answer_s > self.wait_s + AGREES_S
 
 
-def example_turns(run: RunFrames, heard: MetricSample) -> tuple[ExampleTurn, ...]:
-    """Return the turns of each role, from successful turns of all targets with a `voice_to_voice`; () if none."""
-    turns = heard.turns
-    places = heard.index[np.isfinite(heard.values)]  # in ascending order of voice_to_voice
-    if not places.size:
+def example_turns(run: RunFrames, sample: MetricSample) -> tuple[ExampleTurn, ...]:
+    """Return the example turn of each role; () if there are none.
+
+    The turns are chosen from the successful turns of all targets that have a `voice_to_voice`.
+    """
+    turns = sample.turns
+    indices = sample.index[np.isfinite(sample.values)]  # in ascending order of voice_to_voice
+    if not indices.size:
         return ()
-    chosen: dict[Role, int] = {"median": int(places[rank(0.5, places.size) - 1])}
-    ends: tuple[Role, ...] = ("slowest", "second")
-    for end, place in zip(ends, places[::-1].tolist(), strict=False):
-        if place not in chosen.values():
-            chosen[end] = place
-    stall_ms = np.nan_to_num(turns.value("stall_duration")[places])
-    longest = int(places[stall_ms.argmax()]) if stall_ms.max() > 0 else -1
+    chosen: dict[Role, int] = {"median": int(indices[rank(0.5, indices.size) - 1])}
+    slow_roles: tuple[Role, ...] = ("slowest", "second")
+    for slow_role, index in zip(slow_roles, indices[::-1].tolist(), strict=False):
+        if index not in chosen.values():
+            chosen[slow_role] = index
+    stall_ms = np.nan_to_num(turns.value("stall_duration")[indices])
+    longest = int(indices[stall_ms.argmax()]) if stall_ms.max() > 0 else -1
     if longest >= 0 and longest not in chosen.values():
         chosen["stall"] = longest
     for role, metric in ROLE_METRICS.items():
-        of = turns.value(metric)[places]
-        known = places[np.isfinite(of)][np.argsort(of[np.isfinite(of)], kind="stable")]
+        values = turns.value(metric)[indices]
+        known = indices[np.isfinite(values)][np.argsort(values[np.isfinite(values)], kind="stable")]
         if known.size and (middle := int(known[rank(0.5, known.size) - 1])) not in chosen.values():
             chosen[role] = middle
     return tuple(_example_turns(run, turns, chosen.items(), longest))
 
 
-def example_turns_of_steps(run: RunFrames, heard: MetricSample) -> dict[str, tuple[ExampleTurn, ...]]:
+def example_turns_of_steps(run: RunFrames, sample: MetricSample) -> dict[str, tuple[ExampleTurn, ...]]:
     """Return, by step, the median and the slowest turn of each target; {} with one step, or more than MAX_STEPS."""
-    turns = heard.turns
-    places = heard.index[np.isfinite(heard.values)]
-    steps = np.unique(turns.step[places])
+    turns = sample.turns
+    indices = sample.index[np.isfinite(sample.values)]
+    steps = np.unique(turns.step[indices])
     if not 1 < steps.size <= MAX_STEPS:
         return {}
     chosen: list[tuple[Role, int]] = []
     for step in steps:
-        of_step = places[turns.step[places] == step]
+        of_step = indices[turns.step[indices] == step]
         for target in np.unique(turns.target[of_step]):
-            mine = of_step[turns.target[of_step] == target]
-            if mine.size > 1:
-                chosen += [("median", int(mine[rank(0.5, mine.size) - 1])), ("slowest", int(mine[-1]))]
+            of_target = of_step[turns.target[of_step] == target]
+            if of_target.size > 1:
+                chosen += [("median", int(of_target[rank(0.5, of_target.size) - 1])), ("slowest", int(of_target[-1]))]
             else:
-                chosen.append(("only", int(mine[0])))
-    told = list(_example_turns(run, turns, chosen))
+                chosen.append(("only", int(of_target[0])))
+    examples = list(_example_turns(run, turns, chosen))
     named = [turns.steps[int(step)] for step in steps]
-    return {step: tuple(talk for talk in told if talk.step == step) for step in named}
+    return {step: tuple(example for example in examples if example.step == step) for step in named}
 
 
 def _example_turns(
@@ -317,24 +325,24 @@ def _example_turns(
     settings = {str(script.get("name")): script for script in run.metadata.get("scripts") or []}
     logged = run.sessions["event_log"].eq(True).to_numpy(bool, na_value=False)
     logs = set(run.sessions["session_id"][logged].astype(str))
-    rows = turns.frame.iloc[turns.rows[[place for _, place in chosen]]]
-    waits, stall_count = values_of(rows, "voice_to_voice"), values_of(rows, "stall_duration")
-    for (role, place), turn, wait_ms, stall_ms in zip(chosen, records(rows), waits, stall_count, strict=True):
-        colour = int(turns.target[place])
+    rows = turns.frame.iloc[turns.rows[[index for _, index in chosen]]]
+    latencies, stalls = values_of(rows, "voice_to_voice"), values_of(rows, "stall_duration")
+    for (role, index), turn, latency_ms, stall_ms in zip(chosen, records(rows), latencies, stalls, strict=True):
+        colour = int(turns.target[index])
         session, script = str(turn["session_id"]), settings.get(str(turn["script"]), {})
-        talk = ExampleTurn(
+        example = ExampleTurn(
             role=role,
-            longest_stall=place == longest and role != "stall",
+            longest_stall=index == longest and role != "stall",
             target=turns.targets[colour],
             colour=colour,
-            step=turns.steps[int(turns.step[place])],
+            step=turns.steps[int(turns.step[index])],
             turn=int(np.nan_to_num(turn["turn"])),
             session=session,
             event_log=f"events/{session}.jsonl" if session in logs else "",
             speech_s=_after_speech(turn, "speech_start") * -1,
             noticed_s=_after_speech(turn, "speech_stopped"),
             first_delta_s=_after_speech(turn, "first_audio"),
-            wait_s=float(wait_ms) / 1e3,
+            wait_s=float(latency_ms) / 1e3,
             end_s=np.nan,
             stall_s=float(np.nan_to_num(stall_ms)) / 1e3,
             stall_count=int(np.nan_to_num(turn["stall_count"])),
@@ -348,8 +356,8 @@ def _example_turns(
         rate, buffer_ms = BYTES_PER_S.get(str(script.get("output_format"))), script.get("jitter_buffer_ms")
         known = isinstance(buffer_ms, int | float) and 0 <= buffer_ms <= MAX_BUFFER_MS
         buffer_s = buffer_ms / 1e3 if known else 0.0
-        end_s = _end_s(talk, turn, rate, buffer_s) if np.isnan(last_s) else max(last_s, talk.wait_s)
-        yield _placed(run, replace(talk, end_s=end_s), turn, rate, buffer_s)
+        end_s = _end_s(example, turn, rate, buffer_s) if np.isnan(last_s) else max(last_s, example.wait_s)
+        yield _placed(run, replace(example, end_s=end_s), turn, rate, buffer_s)
 
 
 def _after_speech(turn: dict[str, Any], instant: str) -> float:
@@ -357,28 +365,30 @@ def _after_speech(turn: dict[str, Any], instant: str) -> float:
     return after_s if after_s == after_s else np.nan  # always the same NaN object, so that turns can be compared
 
 
-def _end_s(talk: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: float) -> float:
+def _end_s(example: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: float) -> float:
     """Return the end of the reply, computed from the length of its audio.
 
     Return NaN if the length is unknown, or the reply has several parts.
     """
-    if talk.in_parts:
+    if example.in_parts:
         return np.nan
     received = float(turn["audio_bytes_received"])
     audio_s = received / rate if received > 0 and rate else np.nan
-    begin_s = min(talk.first_delta_s + buffer_s, talk.wait_s)
-    end_s = float(np.maximum(talk.wait_s, begin_s + audio_s + talk.stall_s))
-    return end_s if np.isnan(talk.silent_s) else min(end_s, talk.silent_s)
+    start_s = min(example.first_delta_s + buffer_s, example.wait_s)
+    end_s = float(np.maximum(example.wait_s, start_s + audio_s + example.stall_s))
+    return end_s if np.isnan(example.silent_s) else min(end_s, example.silent_s)
 
 
-def _placed(run: RunFrames, talk: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: float) -> ExampleTurn:
+def _placed(
+    run: RunFrames, example: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: float
+) -> ExampleTurn:
     """Return the turn with the positions of its stalls, if the total stall time in its event log is that of its row."""
-    if not (talk.event_log and talk.stall_s and rate and turn["ended_at_ns"] > 0):
-        return talk
-    began_ns, buffer_ns = int(turn["start_ns"]), round(buffer_s * NS_PER_S)
-    log = run.folder / talk.event_log
-    played = playback_spans(log, began_ns, began_ns + int(turn["ended_at_ns"]), rate, buffer_ns)
-    speech_end_ns = began_ns + int(turn["speech_end_at_ns"])
-    heard = tuple(((begin - speech_end_ns) / NS_PER_S, (end - speech_end_ns) / NS_PER_S) for begin, end in played)
-    gaps_s = sum(after[0] - before[1] for before, after in pairwise(heard))
-    return replace(talk, heard=heard) if abs(gaps_s - talk.stall_s) < AGREES_S else talk
+    if not (example.event_log and example.stall_s and rate and turn["ended_at_ns"] > 0):
+        return example
+    start_ns, buffer_ns = int(turn["start_ns"]), round(buffer_s * NS_PER_S)
+    log = run.folder / example.event_log
+    played = playback_spans(log, start_ns, start_ns + int(turn["ended_at_ns"]), rate, buffer_ns)
+    speech_end_ns = start_ns + int(turn["speech_end_at_ns"])
+    spans_s = tuple(((start - speech_end_ns) / NS_PER_S, (end - speech_end_ns) / NS_PER_S) for start, end in played)
+    gaps_s = sum(after[0] - before[1] for before, after in pairwise(spans_s))
+    return replace(example, heard=spans_s) if abs(gaps_s - example.stall_s) < AGREES_S else example

@@ -86,41 +86,41 @@ def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
 
     Return None if the load did not change and was not planned to change, or if there is only one range.
     """
-    target, begun = turns.targets[pool.target], turns.rows.size
-    own = np.append(turns.target, turns.not_started.target) == pool.target
-    if not own.any():
+    target, started_count = turns.targets[pool.target], turns.rows.size
+    in_target = np.append(turns.target, turns.not_started.target) == pool.target
+    if not in_target.any():
         return None
     started_ns = turns.frame["start_utc_ns"].to_numpy(dtype=np.int64)
     counted_ns = (started_ns + np.nan_to_num(turns.measured_from_ns).astype(np.int64))[turns.rows]
     # a session is not in progress at its own end, so count 1 ns before
     at_ns = np.append(counted_ns, turns.not_started.at_utc_ns - 1)
-    course = _concurrency(run, target)
+    series = _concurrency(run, target)
     stages = run.metadata.get("stages") or (run.metadata.get("arrivals") or {}).get("stages") or []
     planned = {level for stage in stages for level in (stage["from"], stage["to"])}
-    if len(planned) < 2 and not load_changed(course.between(int(at_ns[own].min()), int(at_ns[own].max()))):
+    if len(planned) < 2 and not load_changed(series.between(int(at_ns[in_target].min()), int(at_ns[in_target].max()))):
         return None
-    count, mine = np.maximum(course.at(at_ns), 1), np.append(turns.of(pool), turns.not_started_in(pool))
-    step = count_step(int(count[mine].max(initial=1)), MAX_LEVELS)
-    levels = merged(np.bincount((count[mine] - 1) // step)) if mine.any() else []
+    count, in_pool = np.maximum(series.at(at_ns), 1), np.append(turns.of(pool), turns.not_started_in(pool))
+    step = count_step(int(count[in_pool].max(initial=1)), MAX_LEVELS)
+    levels = merged(np.bincount((count[in_pool] - 1) // step)) if in_pool.any() else []
     if len(levels) < 2:
         return None
-    wanted = ["start_utc_ns", "session_updated_at_ns", "outcome_class"]
-    sessions = _columns(measured_sessions(run, [*wanted, "target"]), wanted, target)
-    opened_at = course.at(sessions["start_utc_ns"].to_numpy(dtype=np.int64))
+    columns = ["start_utc_ns", "session_updated_at_ns", "outcome_class"]
+    sessions = _columns(measured_sessions(run, [*columns, "target"]), columns, target)
+    opened_at = series.at(sessions["start_utc_ns"].to_numpy(dtype=np.int64))
     level_of = np.full(int(max(count.max(), opened_at.max(initial=1))) // step + 1, -1)
     for at, (first, last) in enumerate(levels):
         level_of[first : last + 1] = at
-    place, began = (level_of[(of - 1) // step] for of in (count, opened_at))
-    places = []
+    index, began = (level_of[(calls - 1) // step] for calls in (count, opened_at))
+    bins = []
     for at, (first, last) in enumerate(levels):
-        least, most = first * step + 1, (last + 1) * step
-        name = f"{least:,}–{most:,}" if most > least else f"{least:,}"
-        places.append(GroupBin(name, float(count[mine & (place == at)].mean()), least, most))
+        low, high = first * step + 1, (last + 1) * step
+        name = f"{low:,}–{high:,}" if high > low else f"{low:,}"
+        bins.append(GroupBin(name, float(count[in_pool & (index == at)].mean()), low, high))
     return Grouping(
-        tuple(places),
-        place[:begun],
-        place[begun:],
-        end=places[-1].high,
+        tuple(bins),
+        index[:started_count],
+        index[started_count:],
+        end=bins[-1].high,
         compared="ends",
         began=began,
         unopened=(sessions["session_updated_at_ns"].isna() & (sessions["outcome_class"] == "failed")).to_numpy(),
@@ -139,9 +139,9 @@ def _concurrency(run: RunFrames, target: str) -> ConcurrencySeries:
     if run.metadata.get("state") == "ended":
         return concurrency_series(starts_ns, ends_ns)
     turns = _columns(run.turns, ["session_id", "start_utc_ns"], target)
-    cut = turns[~turns["session_id"].isin(sessions["session_id"]).to_numpy()]
-    cut_ns = cut.groupby("session_id", observed=True)["start_utc_ns"].min().to_numpy(dtype=np.int64)
-    return concurrency_series(np.append(starts_ns, cut_ns), np.append(ends_ns, np.full_like(cut_ns, NEVER_NS)))
+    unmatched = turns[~turns["session_id"].isin(sessions["session_id"]).to_numpy()]
+    first_ns = unmatched.groupby("session_id", observed=True)["start_utc_ns"].min().to_numpy(dtype=np.int64)
+    return concurrency_series(np.append(starts_ns, first_ns), np.append(ends_ns, np.full_like(first_ns, NEVER_NS)))
 
 
 def _columns(frame: pd.DataFrame, names: list[str], target: str) -> pd.DataFrame:
@@ -150,7 +150,7 @@ def _columns(frame: pd.DataFrame, names: list[str], target: str) -> pd.DataFrame
 
 def merged(turns: npt.NDArray[np.integer]) -> list[tuple[int, int]]:
     """Return (first, last) of each range of indices with turns. A small range is merged with its smaller neighbour."""
-    ranges = [(place, place, int(turns[place])) for place in np.flatnonzero(turns).tolist()]
+    ranges = [(index, index, int(turns[index])) for index in np.flatnonzero(turns).tolist()]
     while len(ranges) > 1 and min(n for *_, n in ranges) < MIN_LEVEL_TURNS:
         thin = min(range(len(ranges)), key=lambda at: ranges[at][2])
         neighbours = [at for at in (thin - 1, thin + 1) if 0 <= at < len(ranges)]
@@ -168,14 +168,16 @@ CONTEXTS = (2_000, 4_000, 8_000, 16_000, 32_000)
 
 
 def by_turn(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
-    """Group by the turn's number in its session, those after the tenth together."""
-    number, lost = np.nan_to_num(turns.column("turn")), turns.not_started.number
-    most = int(min(NUMBERED + 1, max(number.max(initial=1), lost.max(initial=1))))
-    places = tuple(GroupBin(str(n), n, n, n) for n in range(1, min(most, NUMBERED) + 1))
-    if most > NUMBERED:
-        places += (GroupBin(f"{most}+", most, most, math.inf),)
-    place, place_of_lost = (np.clip(numbers, 1, most).astype(np.int64) - 1 for numbers in (number, lost))
-    return Grouping(places, place, place_of_lost, end=most)
+    """Group by the turn's number in its session. The turns after the tenth are in one group."""
+    number, not_started_number = np.nan_to_num(turns.column("turn")), turns.not_started.number
+    max_number = int(min(NUMBERED + 1, max(number.max(initial=1), not_started_number.max(initial=1))))
+    bins = tuple(GroupBin(str(n), n, n, n) for n in range(1, min(max_number, NUMBERED) + 1))
+    if max_number > NUMBERED:
+        bins += (GroupBin(f"{max_number}+", max_number, max_number, math.inf),)
+    index, not_started_index = (
+        np.clip(numbers, 1, max_number).astype(np.int64) - 1 for numbers in (number, not_started_number)
+    )
+    return Grouping(bins, index, not_started_index, end=max_number)
 
 
 def by_age(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
@@ -184,31 +186,31 @@ def by_age(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
     For a turn that did not start, use the age of the session at its end.
     """
     began_ns = measured_sessions(run, ["start_utc_ns"])["start_utc_ns"].to_numpy(dtype=np.int64)
-    lost_s = (turns.not_started.at_utc_ns - began_ns[turns.not_started.position]) / NS_PER_S
-    age_s = np.append(ages(turns, run.sessions), np.maximum(lost_s, 0.0))
+    not_started_age_s = (turns.not_started.at_utc_ns - began_ns[turns.not_started.position]) / NS_PER_S
+    age_s = np.append(ages(turns, run.sessions), np.maximum(not_started_age_s, 0.0))
     age_s[~pool.steps[np.append(turns.step, turns.not_started.step)]] = np.nan
     end = max(1e-3, float(np.nanmax(age_s, initial=0.0)))
-    place = np.where(np.isnan(age_s), -1, np.minimum(np.nan_to_num(age_s) / end * AGES, AGES - 1)).astype(np.int64)
+    index = np.where(np.isnan(age_s), -1, np.minimum(np.nan_to_num(age_s) / end * AGES, AGES - 1)).astype(np.int64)
     edges = np.linspace(0.0, end, AGES + 1).tolist()
     names = [f"{format_number(low)} to {format_number(high)}{NBSP}s" for low, high in pairwise(edges)]
     ends = zip(names, pairwise(edges), strict=True)
-    places = tuple(GroupBin(name, (low + high) / 2, low, high) for name, (low, high) in ends)
-    return Grouping(places, place[: turns.rows.size], place[turns.rows.size :], end=end)
+    bins = tuple(GroupBin(name, (low + high) / 2, low, high) for name, (low, high) in ends)
+    return Grouping(bins, index[: turns.rows.size], index[turns.rows.size :], end=end)
 
 
 def by_context(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     """Group by the input tokens of the turn's first response; None if all turns of the stratum are in one group."""
     tokens = np.where(pool.steps[turns.step], turns.column("context_tokens"), np.nan)
-    place = np.where(np.isnan(tokens), -1, np.searchsorted(CONTEXTS, np.nan_to_num(tokens))).astype(np.int64)
-    there = np.unique(place[place >= 0])
-    if there.size < 2:
+    index = np.where(np.isnan(tokens), -1, np.searchsorted(CONTEXTS, np.nan_to_num(tokens))).astype(np.int64)
+    used_indices = np.unique(index[index >= 0])
+    if used_indices.size < 2:
         return None
-    short = [f"{edge // 1000}k" for edge in CONTEXTS]
+    short = [f"{limit // 1000}k" for limit in CONTEXTS]
     names = (f"to {short[0]}", *(f"{low} to {high}" for low, high in pairwise(short)), f"over {short[-1]}")
-    most = int(there[-1]) + 1
-    ends = list(zip(names, pairwise((0, *CONTEXTS, math.inf)), strict=True))[:most]
-    places = tuple(GroupBin(name, at, *edges) for at, (name, edges) in enumerate(ends, 1))
-    return Grouping(places, place, np.full_like(turns.not_started.step, -1), end=most)
+    group_count = int(used_indices[-1]) + 1
+    ends = list(zip(names, pairwise((0, *CONTEXTS, math.inf)), strict=True))[:group_count]
+    bins = tuple(GroupBin(name, at, *bounds) for at, (name, bounds) in enumerate(ends, 1))
+    return Grouping(bins, index, np.full_like(turns.not_started.step, -1), end=group_count)
 
 
 def by_host(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
@@ -222,7 +224,7 @@ def by_host(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     known = pd.Index(names)
     codes = known.get_indexer(pd.Index(turns.frame["host"].astype(object)))[turns.rows]
     of_session = known.get_indexer(pd.Index(measured_sessions(run, ["host"])["host"].astype(object)))
-    return _named(names, codes, of_session[turns.not_started.position], every=True)
+    return _named(names, codes, of_session[turns.not_started.position], with_empty=True)
 
 
 NOT_REPORTED = "not reported"
@@ -234,23 +236,29 @@ def by_region(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     of_session = np.full(turns.sessions, NOT_REPORTED, dtype=object)
     of_session[turns.session_of_row] = run.sessions["region"].astype(object).fillna(NOT_REPORTED)
     code = pd.Index(names).get_indexer(pd.Index(of_session))
-    begun, lost = code[turns.session], code[turns.not_started.session]
-    lost[(lost == len(names) - 1) & ~np.isin(turns.not_started.session, turns.session)] = -1
-    mine = np.append(begun[turns.of(pool)], lost[turns.not_started_in(pool) & (lost >= 0)])
-    there = distinct(mine)
-    place = np.full(len(names) + 1, -1)  # the last entry is for turns without a region
-    place[there] = np.arange(there.size)
-    return _named([names[at] for at in there], place[begun], place[lost]) if there.size > 1 else None
+    started_code, not_started_code = code[turns.session], code[turns.not_started.session]
+    not_started_code[(not_started_code == len(names) - 1) & ~np.isin(turns.not_started.session, turns.session)] = -1
+    pool_codes = np.append(
+        started_code[turns.of(pool)], not_started_code[turns.not_started_in(pool) & (not_started_code >= 0)]
+    )
+    used_codes = distinct(pool_codes)
+    index = np.full(len(names) + 1, -1)  # the last entry is for turns without a region
+    index[used_codes] = np.arange(used_codes.size)
+    return (
+        _named([names[at] for at in used_codes], index[started_code], index[not_started_code])
+        if used_codes.size > 1
+        else None
+    )
 
 
-def _named(names: Sequence[str], begun: Integers, lost: Integers, *, every: bool = False) -> Grouping:
+def _named(names: Sequence[str], started: Integers, not_started: Integers, *, with_empty: bool = False) -> Grouping:
     """Return groups with names and no order.
 
-    `begun`, `lost`: the name index of each turn that started, and of each turn that did not start.
+    `started`, `not_started`: the name index of each turn that started, and of each turn that did not start.
     """
-    places = tuple(GroupBin(name, at) for at, name in enumerate(names))
+    bins = tuple(GroupBin(name, at) for at, name in enumerate(names))
     return Grouping(
-        places, begun.astype(np.int64), lost.astype(np.int64), end=len(names), every=every, compared="pairs"
+        bins, started.astype(np.int64), not_started.astype(np.int64), end=len(names), every=with_empty, compared="pairs"
     )
 
 

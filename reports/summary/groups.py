@@ -81,7 +81,7 @@ class Group(GroupEntry, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class GroupedLatency:
-    """The main metric of one pool by one key, from its first group to its last."""
+    """The main metric of one pool, grouped by one key. The groups are in the order of the key."""
 
     by: str
     """The key: one of KEYS."""
@@ -104,7 +104,7 @@ class GroupedLatency:
 
     @property
     def tails(self) -> tuple[Group, ...]:
-        """The groups whose p50 and p95 may be printed; empty if there is only one such group, which makes no line."""
+        """The groups whose p50 and p95 may be printed; empty if there is only one, because one point makes no line."""
         tails = tuple(group for group in self.published if group.published(0.95))
         return tails if len(tails) > 1 else ()
 
@@ -132,93 +132,96 @@ def latency_by(
     run: RunFrames, samples: MetricSamples
 ) -> tuple[tuple[GroupedLatency, ...], tuple[GroupDifference, ...]]:
     """Return the main metric of each pool by each applicable key, and the groups that differ significantly."""
-    found, differing = [], []
+    grouped, differing = [], []
     for by, key in KEYS.items():
         for pool in samples.turns.pools:
-            if (places := key(run, samples.turns, pool)) is not None:
-                one = samples[samples.mains[pool.stratum]]
-                waits, *compared = _latencies(by, one, pool, places)
-                found += [waits] if waits.groups else []
-                differing += [apart for of in compared for apart in group_differences(of)]
-    return tuple(found), tuple(differing)
+            if (grouping := key(run, samples.turns, pool)) is not None:
+                sample = samples[samples.mains[pool.stratum]]
+                latency, *compared = _latencies(by, sample, pool, grouping)
+                grouped += [latency] if latency.groups else []
+                differing += [difference for of_pool in compared for difference in group_differences(of_pool)]
+    return tuple(grouped), tuple(differing)
 
 
-def _latencies(by: str, one: MetricSample, pool: Pool, places: Grouping) -> list[GroupedLatency]:
+def _latencies(by: str, sample: MetricSample, pool: Pool, grouping: Grouping) -> list[GroupedLatency]:
     """Return the groups with intervals of CONFIDENCE.
 
-    If groups are compared, add those for the comparison.
+    If groups are compared, also return them with the intervals for the comparison.
     """
-    target, unplaced = one.turns.targets[pool.target], int((places.lost[one.turns.not_started_in(pool)] < 0).sum())
-    confidences = [CONFIDENCE, places.confidence] if places.compared else [CONFIDENCE]
-    groups = [*_groups(by, one, pool, places, confidences, unplaced)]
-    known = (by, one.metric.name, target, pool.label, pool.target, pool.stratum, places.end, places.compared)
+    target = sample.turns.targets[pool.target]
+    unplaced = int((grouping.lost[sample.turns.not_started_in(pool)] < 0).sum())
+    confidences = [CONFIDENCE, grouping.confidence] if grouping.compared else [CONFIDENCE]
+    groups = [*_groups(by, sample, pool, grouping, confidences, unplaced)]
+    key = by, sample.metric.name, target, pool.label, pool.target, pool.stratum, grouping.end, grouping.compared
     return [
-        GroupedLatency(*known, places.places, tuple(of[at] for of in groups), unplaced)
+        GroupedLatency(*key, grouping.places, tuple(group[at] for group in groups), unplaced)
         for at in range(len(confidences))
     ]
 
 
 def _groups(
-    by: str, one: MetricSample, pool: Pool, places: Grouping, confidences: Sequence[float], unplaced: int
+    by: str, sample: MetricSample, pool: Pool, grouping: Grouping, confidences: Sequence[float], unplaced: int
 ) -> Iterable[list[Group]]:
-    """Yield each group, with intervals of each confidence."""
-    turns = one.turns
-    mine, never_begun = np.flatnonzero(turns.of(pool)), np.flatnonzero(turns.not_started_in(pool))
-    here_by = dict(split(places.index[mine] + 1))  # 0 is no group
-    samples, none = dict(one.by_group(pool.target, pool.steps, places.index, places.lost)), np.zeros(0, dtype=np.int64)
-    for at, place in enumerate(places.places):
-        here, lost = mine[here_by.get(at + 1, none)], never_begun[places.lost[never_begun] == at]
-        if here.size or lost.size or places.every:
-            ended = here[turns.kind[here] != UNFINISHED]
-            sessions = np.append(turns.session[ended], turns.not_started.session[lost])
-            failed = np.append(turns.kind[ended] == FAILED, np.ones(lost.size, dtype=bool))
-            sample = samples.get(at, NO_VALUES)
-            packed_sample = replace(sample, sessions=dense_codes(sample.sessions)[0])
-            never = places.unopened[places.began == at] if places.began is not None else None
+    """Yield a list for each group. The list has the group with the intervals of each confidence."""
+    turns = sample.turns
+    in_pool, not_started_in_pool = np.flatnonzero(turns.of(pool)), np.flatnonzero(turns.not_started_in(pool))
+    positions_by_group = dict(split(grouping.index[in_pool] + 1))  # 0 is no group
+    samples = dict(sample.by_group(pool.target, pool.steps, grouping.index, grouping.lost))
+    none = np.zeros(0, dtype=np.int64)
+    for at, bin_ in enumerate(grouping.places):
+        started = in_pool[positions_by_group.get(at + 1, none)]
+        not_started = not_started_in_pool[grouping.lost[not_started_in_pool] == at]
+        if started.size or not_started.size or grouping.every:
+            ended = started[turns.kind[started] != UNFINISHED]
+            sessions = np.append(turns.session[ended], turns.not_started.session[not_started])
+            failed = np.append(turns.kind[ended] == FAILED, np.ones(not_started.size, dtype=bool))
+            group_sample = samples.get(at, NO_VALUES)
+            packed_sample = replace(group_sample, sessions=dense_codes(group_sample.sessions)[0])
+            unopened = grouping.unopened[grouping.began == at] if grouping.began is not None else None
             groups = []
             for confidence in confidences:
-                p50, p95 = (each.published() for each in quantiles(packed_sample, (0.5, 0.95), confidence))
+                p50, p95 = (estimate.published() for estimate in quantiles(packed_sample, (0.5, 0.95), confidence))
                 group = Group(
-                    one.metric.name,
+                    sample.metric.name,
                     *pool.stratum,
                     target=turns.targets[pool.target],
                     by=by,
-                    name=place.name,
-                    low=place.low,
-                    high=place.high,
-                    bin=place,
-                    turns=here.size,
-                    sessions=distinct(np.append(turns.session[here], turns.not_started.session[lost])).size,
+                    name=bin_.name,
+                    low=bin_.low,
+                    high=bin_.high,
+                    bin=bin_,
+                    turns=started.size,
+                    sessions=distinct(np.append(turns.session[started], turns.not_started.session[not_started])).size,
                     failed=rate_of(failed, sessions, confidence),
-                    unopened=None if never is None else rate_of(never, np.arange(never.size), confidence),
-                    n=sample.n,
+                    unopened=None if unopened is None else rate_of(unopened, np.arange(unopened.size), confidence),
+                    n=group_sample.n,
                     p50=p50,
                     p95=p95,
-                    lost=lost.size,
+                    lost=not_started.size,
                     unplaced=unplaced,
                 )
                 groups.append(group)
             yield groups
 
 
-def group_differences(waits: GroupedLatency) -> Iterable[GroupDifference]:
+def group_differences(latency: GroupedLatency) -> Iterable[GroupDifference]:
     """Yield the pool's groups that differ significantly: by p95 (or p50 if there is no p95), and by each rate."""
-    ends = waits.compared == "ends" and waits.groups
-    groups = (waits.groups[0], waits.groups[-1]) if ends else waits.groups
+    ends = latency.compared == "ends" and latency.groups
+    groups = (latency.groups[0], latency.groups[-1]) if ends else latency.groups
     for p in (0.95, 0.5):
         known = [group for group in groups if group.published(p) and math.isfinite(group.at(p).value)]
         if len(known) > 1:
             low, high = (pick(known, key=lambda group: group.at(p).value) for pick in (min, max))
-            near = max(MATTERS * low.at(p).value, MATTERS_MS)
-            if low.at(p).high < high.at(p).low and high.at(p).value - low.at(p).value >= near:
-                yield GroupDifference(waits, "p95" if p > 0.5 else "p50", low, high)
+            min_difference = max(MATTERS * low.at(p).value, MATTERS_MS)
+            if low.at(p).high < high.at(p).low and high.at(p).value - low.at(p).value >= min_difference:
+                yield GroupDifference(latency, "p95" if p > 0.5 else "p50", low, high)
                 break
     for what in ("failed", "unopened"):
         rates = [(rate, group) for group in groups if (rate := getattr(group, what)) is not None and rate.total]
         if len(rates) > 1:
-            (least, low), (most, high) = (pick(rates, key=lambda one: one[0].share) for pick in (min, max))
-            if least.high < most.low and most.share - least.share >= MATTERS_POINTS:
-                yield GroupDifference(waits, what, low, high)
+            (lowest, low), (highest, high) = (pick(rates, key=lambda pair: pair[0].share) for pick in (min, max))
+            if lowest.high < highest.low and highest.share - lowest.share >= MATTERS_POINTS:
+                yield GroupDifference(latency, what, low, high)
 
 
 def same_grouping(turns: TurnArrays, sessions: pd.DataFrame) -> bool:

@@ -82,50 +82,52 @@ def arriving_of(
     if arrivals is None:
         return None
     began_s = int(arrivals.get("started_utc_ns") or 0) / NS_PER_S
-    lasts_s = arrivals.get("duration_s")
-    begin_s = max(began_s, measured_from_s)
-    end_s = ended_s if lasts_s is None else min(ended_s, began_s + float(lasts_s))
+    duration_s = arrivals.get("duration_s")
+    start_s = max(began_s, measured_from_s)
+    end_s = ended_s if duration_s is None else min(ended_s, began_s + float(duration_s))
     thinking = {float(s["think_s"]) for s in run.metadata.get("scripts") or [] if s.get("think_s") is not None}
-    offered = tuple(_offered(run, label, arrivals, begin_s, end_s) for label in targets)
+    offered = tuple(_offered(run, label, arrivals, start_s, end_s) for label in targets)
     return ArrivalSummary(str(arrivals.get("pattern")), arrivals.get("per_s"), tuple(sorted(thinking)), offered)
 
 
-def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], begin_s: float, end_s: float) -> OfferedLoad:
+def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], start_s: float, end_s: float) -> OfferedLoad:
     seconds = run.seconds[(run.seconds["target"] == label).to_numpy() & run.seconds["measured"].to_numpy()]
-    every = run.sessions[(run.sessions["target"] == label).to_numpy()]
-    sessions = every.iloc[measured_rows(every)]
-    kind, begins = sessions["outcome_class"].to_numpy(), sessions["call_arrival_at_ns"].notna().to_numpy()
+    all_sessions = run.sessions[(run.sessions["target"] == label).to_numpy()]
+    sessions = all_sessions.iloc[measured_rows(all_sessions)]
+    kind, is_first = sessions["outcome_class"].to_numpy(), sessions["call_arrival_at_ns"].notna().to_numpy()
     # a call may have several sessions, and only its last one ends the call
-    ends = ~sessions["renewed"].to_numpy(dtype=bool)
+    is_last = ~sessions["renewed"].to_numpy(dtype=bool)
     lasted_s = sessions["session_duration_ms"].to_numpy(dtype=np.float64) / 1000
-    ended = int(((kind != "unfinished") & ends).sum())
+    ended = int(((kind != "unfinished") & is_last).sum())
     opened = sessions["session_updated_at_ns"].notna().to_numpy()
-    offered, blocked, held = (int(seconds[name].sum()) for name in ("calls_offered", "calls_blocked", "calls_delayed"))
-    cut = int(seconds["calls_not_started"].sum())
-    lags = np.sort(sessions["start_delay_ms"].dropna().to_numpy(dtype=np.float64))
-    length_s = max(0.0, end_s - begin_s)
-    per_s = offered / length_s if length_s else math.nan
+    offered, blocked, delayed = (
+        int(seconds[name].sum()) for name in ("calls_offered", "calls_blocked", "calls_delayed")
+    )
+    not_started = int(seconds["calls_not_started"].sum())
+    start_delays_ms = np.sort(sessions["start_delay_ms"].dropna().to_numpy(dtype=np.float64))
+    duration_s = max(0.0, end_s - start_s)
+    per_s = offered / duration_s if duration_s else math.nan
     call_s = float(np.nansum(lasted_s)) / ended if ended else math.nan
-    from_s = every["start_utc_ns"].to_numpy(dtype=np.float64) / NS_PER_S
-    to_s = from_s + every["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) / NS_PER_S
-    within = np.clip(np.nan_to_num(to_s, nan=end_s), begin_s, end_s) - np.clip(from_s, begin_s, end_s)
+    from_s = all_sessions["start_utc_ns"].to_numpy(dtype=np.float64) / NS_PER_S
+    to_s = from_s + all_sessions["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) / NS_PER_S
+    within = np.clip(np.nan_to_num(to_s, nan=end_s), start_s, end_s) - np.clip(from_s, start_s, end_s)
     return OfferedLoad(
         target=label,
         offered=offered,
         blocked=blocked,
-        delayed=held,
-        started=offered - blocked - cut,
-        not_started=cut,
-        connect_failed=int((begins & ~opened & (kind == "failed")).sum()),
-        completed=int(((kind == "success") & ends).sum()),
-        duration_s=length_s,
+        delayed=delayed,
+        started=offered - blocked - not_started,
+        not_started=not_started,
+        connect_failed=int((is_first & ~opened & (kind == "failed")).sum()),
+        completed=int(((kind == "success") & is_last).sum()),
+        duration_s=duration_s,
         per_s=per_s,
         call_duration_s=call_s,
         offered_erlangs=per_s * call_s,
-        carried_erlangs=float(within.sum()) / length_s if length_s else math.nan,
+        carried_erlangs=float(within.sum()) / duration_s if duration_s else math.nan,
         max_concurrent=int(arrivals.get("max_concurrent") or 0),
-        start_delay_p50_ms=quantile(lags, 0.5),
-        start_delay_p99_ms=quantile(lags, 0.99),
+        start_delay_p50_ms=quantile(start_delays_ms, 0.5),
+        start_delay_p99_ms=quantile(start_delays_ms, 0.99),
     )
 
 
@@ -134,13 +136,13 @@ def call_bins(run: RunFrames) -> CallBins:
     seconds = run.seconds
     began_s = int(run.metadata.get("started_utc_ns") or 0) / NS_PER_S
     first = seconds["target"].iloc[:1]
-    mine = seconds[(seconds["target"] == first.iloc[0]).to_numpy()] if len(first) else seconds
-    at_s = np.maximum(mine["second"].to_numpy(dtype=np.float64) - began_s, 0.0)
+    rows = seconds[(seconds["target"] == first.iloc[0]).to_numpy()] if len(first) else seconds
+    at_s = np.maximum(rows["second"].to_numpy(dtype=np.float64) - began_s, 0.0)
     bin_s = time_step(max(1.0, float(at_s.max(initial=0.0)) + 1), BINS)
-    place = (at_s // bin_s).astype(np.int64)
-    bins = int(place.max(initial=0)) + 1
+    index = (at_s // bin_s).astype(np.int64)
+    bins = int(index.max(initial=0)) + 1
     calls, blocked = (
-        np.bincount(place, mine[name].to_numpy(dtype=np.float64, na_value=0.0), bins).astype(np.float64)
+        np.bincount(index, rows[name].to_numpy(dtype=np.float64, na_value=0.0), bins).astype(np.float64)
         for name in ("calls_offered", "calls_blocked")
     )
     return CallBins(bin_s, calls, blocked)
@@ -202,15 +204,15 @@ class RateLimitSeries:
 
     @property
     def throttled(self) -> int:
-        return sum(one.throttled for one in self.targets)
+        return sum(target.throttled for target in self.targets)
 
     @property
     def any(self) -> bool:
-        return any(one.any for one in self.targets)
+        return any(target.any for target in self.targets)
 
     @property
     def is_plottable(self) -> bool:
-        return any(one.counts.any() or one.remaining for one in self.targets)
+        return any(target.counts.any() or target.remaining for target in self.targets)
 
 
 def rate_limits_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length_s: float) -> RateLimitSeries:
@@ -219,40 +221,42 @@ def rate_limits_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, 
     at_s = seconds["second"].to_numpy(dtype=np.float64) - started_utc_ns / NS_PER_S
     length_s = max(length_s, float(at_s.max(initial=0.0)) + 1, 1.0)
     bin_s = time_step(length_s, BINS)
-    place = np.maximum(at_s // bin_s, 0).astype(np.int64)
+    bin_index = np.maximum(at_s // bin_s, 0).astype(np.int64)
     bins = int(length_s // bin_s) + 1
-    holds = run.metadata.get("start_delays_s") or {}
-    found = []
+    start_delays_s = run.metadata.get("start_delays_s") or {}
+    throttling = []
     for label in targets:
         mine = (seconds["target"] == label).to_numpy()
-        theirs, places = seconds[mine], place[mine]
-        counted, asked_ns = [], []
+        rows, bin_indices = seconds[mine], bin_index[mine]
+        counted, pauses_ns = [], []
         for frame in (run.turns, run.sessions):
-            of_target, waits_ns = (frame["target"] == label).to_numpy(), floats(frame, "retry_after_ns")
+            of_target, retry_after_ns = (frame["target"] == label).to_numpy(), floats(frame, "retry_after_ns")
             counted.append(int(by_label(frame["outcome"].cat, is_throttled, False, np.bool_)[of_target].sum()))
-            asked_ns.append(waits_ns[of_target & ~np.isnan(waits_ns)])
-        waits_s = np.sort(np.concatenate(asked_ns)) / NS_PER_S
-        throttled = np.nan_to_num(theirs["throttled"].to_numpy(dtype=np.float64))
-        remaining = tuple(_remaining(theirs, places, bins, bin_s))
-        found.append(
+            pauses_ns.append(retry_after_ns[of_target & ~np.isnan(retry_after_ns)])
+        waits_s = np.sort(np.concatenate(pauses_ns)) / NS_PER_S
+        throttled = np.nan_to_num(rows["throttled"].to_numpy(dtype=np.float64))
+        remaining = tuple(_remaining(rows, bin_indices, bins, bin_s))
+        throttling.append(
             Throttling(
                 *(label, counted[0], counted[1], waits_s.size, quantile(waits_s, 0.5), quantile(waits_s, 1.0)),
-                start_delay_s=float(holds.get(label, math.nan)),
-                calls_backed_off=int(np.nansum(floats(theirs, "calls_backed_off"))),
-                min_remaining={part.limit: float(part.share.min()) for part in remaining},
+                start_delay_s=float(start_delays_s.get(label, math.nan)),
+                calls_backed_off=int(np.nansum(floats(rows, "calls_backed_off"))),
+                min_remaining={limit.limit: float(limit.share.min()) for limit in remaining},
                 waits_s=tuple(waits_s.tolist()),
-                counts=np.bincount(places, throttled, bins).astype(np.float64),
+                counts=np.bincount(bin_indices, throttled, bins).astype(np.float64),
                 remaining=remaining,
             )
         )
-    return RateLimitSeries(tuple(found), bin_s, length_s)
+    return RateLimitSeries(tuple(throttling), bin_s, length_s)
 
 
-def _remaining(seconds: pd.DataFrame, place: Integers, bins: int, bin_s: float) -> Iterable[RemainingLimit]:
+def _remaining(seconds: pd.DataFrame, bin_index: Integers, bins: int, bin_s: float) -> Iterable[RemainingLimit]:
     for limit in LIMITS:
         with np.errstate(divide="ignore", invalid="ignore"):
             share = floats(seconds, f"{limit}_remaining") / floats(seconds, f"{limit}_limit")
-        least = np.full(bins, np.inf)
-        np.minimum.at(least, place[np.isfinite(share)], share[np.isfinite(share)])
-        if (told := np.flatnonzero(least < np.inf)).size:
-            yield RemainingLimit(limit, (told.astype(np.float64) + 0.5) * bin_s, np.clip(least[told], 0.0, 1.0))
+        min_share = np.full(bins, np.inf)
+        np.minimum.at(min_share, bin_index[np.isfinite(share)], share[np.isfinite(share)])
+        if (reported_bins := np.flatnonzero(min_share < np.inf)).size:
+            yield RemainingLimit(
+                limit, (reported_bins.astype(np.float64) + 0.5) * bin_s, np.clip(min_share[reported_bins], 0.0, 1.0)
+            )

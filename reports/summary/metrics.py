@@ -85,7 +85,7 @@ def metric_summaries(
 
     `uncertain`: the uncertain metrics of the run; `pool`: the pool of the turns.
     """
-    good, (p50, p90, p95, p99) = sample.succeeded, (estimate.published() for estimate in quantiles(sample, PS))
+    succeeded, (p50, p90, p95, p99) = sample.succeeded, (estimate.published() for estimate in quantiles(sample, PS))
     return MetricSummary(
         metric,
         *(pool.stratum if pool else NO_STRATUM),
@@ -103,20 +103,20 @@ def metric_summaries(
         p90=p90,
         p95=p95,
         p99=p99,
-        low=float(good[0]) if good.size else math.nan,
-        high=float(good[-1]) if good.size else math.nan,
+        low=float(succeeded[0]) if succeeded.size else math.nan,
+        high=float(succeeded[-1]) if succeeded.size else math.nan,
         uncertain_because=reason_text(uncertain, target, metric),
     )
 
 
-def turn_metrics(one: MetricSample, uncertain: Collection[UncertainMetric]) -> Iterable[MetricSummary]:
+def turn_metrics(sample: MetricSample, uncertain: Collection[UncertainMetric]) -> Iterable[MetricSummary]:
     """Yield the summary of a metric of turns, for each of its pools, and for each step that has the metric there."""
-    for pool in one.pools():
-        label, name = one.turns.targets[pool.target], one.metric.name
-        part = one.part(pool.target, pool.steps)
-        yield metric_summaries(one.of(pool.target, pool.steps, part), name, label, uncertain, pool=pool)
-        for step, of_step in one.by_step(pool.target, pool.steps, part):
-            yield metric_summaries(of_step, name, label, uncertain, one.turns.steps[step], pool)
+    for pool in sample.pools():
+        label, name = sample.turns.targets[pool.target], sample.metric.name
+        pool_values = sample.part(pool.target, pool.steps)
+        yield metric_summaries(sample.of(pool.target, pool.steps, pool_values), name, label, uncertain, pool=pool)
+        for step, step_sample in sample.by_step(pool.target, pool.steps, pool_values):
+            yield metric_summaries(step_sample, name, label, uncertain, sample.turns.steps[step], pool)
 
 
 def session_metrics(
@@ -199,38 +199,38 @@ class TurnRate(JsonEntry, frozen=True):
 def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
     """Yield each rate that is computed from a column, for each target with turns for it. All strata are pooled."""
     for rate in OF_COLUMNS:
-        events, of = rate_counts(turns, rate.name)
-        counted = ~np.isnan(of)
-        for place, target in enumerate(turns.targets):
-            mine = np.flatnonzero(counted & (turns.target == place))
-            if mine.size:
-                yield turn_rate(rate, target, events[mine], of[mine], turns.session[mine])
+        events, units = rate_counts(turns, rate.name)
+        counted = ~np.isnan(units)
+        for index, target in enumerate(turns.targets):
+            rows = np.flatnonzero(counted & (turns.target == index))
+            if rows.size:
+                yield turn_rate(rate, target, events[rows], units[rows], turns.session[rows])
 
 
-def turn_rate(rate: RateMetric, target: str, events: Floats, of: Floats, sessions: Integers) -> TurnRate:
-    """Return a rate.
+def turn_rate(rate: RateMetric, target: str, events: Floats, units: Floats, sessions: Integers) -> TurnRate:
+    """Return a rate of turns, or of words.
 
-    `events`, `of`, `sessions`: for each turn its events, the units of which they are a part, and its session.
+    `events`, `units`, `sessions`: for each turn, the number of events, the number of units, and the session.
     """
-    one = ratio_in(events, of, sessions, CONFIDENCE)
-    few = bool(rate.column) and one.total < MIN_RATE_UNITS
-    shown = (math.nan,) * 3 if few else (one.share, one.low, one.high)
-    return TurnRate(rate.name, target, one.count, one.total, rate.units, distinct(sessions).size, *shown)
+    estimate = ratio_in(events, units, sessions, CONFIDENCE)
+    has_too_few = bool(rate.column) and estimate.total < MIN_RATE_UNITS
+    reported = (math.nan,) * 3 if has_too_few else (estimate.share, estimate.low, estimate.high)
+    return TurnRate(rate.name, target, estimate.count, estimate.total, rate.units, distinct(sessions).size, *reported)
 
 
 def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[ShareEstimate]:
     """Yield the share of planned turns of each target that failed or did not start. `sessions`: the measured ones."""
     codes = session_codes(turns.frame, sessions)
-    ended, lost, target = (
+    ended, not_started, target = (
         turns.kind != UNFINISHED,
         not_started_of(sessions),
         position_of(sessions["target"], turns.targets),
     )
-    for place in range(len(turns.targets)):
-        mine, theirs = ended & (turns.target == place), target == place
-        events = np.concatenate([(turns.kind[mine] == FAILED).astype(np.float64), lost[theirs]])
-        of = np.concatenate([np.ones(int(mine.sum())), lost[theirs]])
-        yield ratio_in(events, of, np.concatenate([turns.session[mine], codes[theirs]]), CONFIDENCE)
+    for index in range(len(turns.targets)):
+        target_turns, target_sessions = ended & (turns.target == index), target == index
+        events = np.concatenate([(turns.kind[target_turns] == FAILED).astype(np.float64), not_started[target_sessions]])
+        units = np.concatenate([np.ones(int(target_turns.sum())), not_started[target_sessions]])
+        yield ratio_in(events, units, np.concatenate([turns.session[target_turns], codes[target_sessions]]), CONFIDENCE)
 
 
 def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float) -> ShareEstimate:
@@ -238,17 +238,19 @@ def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float)
     return ratio_in(events, np.ones(events.size), sessions, confidence)
 
 
-def ratio_in(events: Floats | Flags, of: Floats, sessions: npt.NDArray[np.integer], confidence: float) -> ShareEstimate:
-    """Return the share of events among the units of turns, or of sessions, if each may have several events.
+def ratio_in(
+    events: Floats | Flags, units: Floats, sessions: npt.NDArray[np.integer], confidence: float
+) -> ShareEstimate:
+    """Return the number of events divided by the number of units, with its interval over sessions.
 
-    `of`: the number of units of each turn or session.
+    `events`, `units`: the number of events and of units of each turn or session.
     """
     if not events.size:
         return ShareEstimate(0, 0, math.nan, math.nan, math.nan)
     codes, _ = dense_codes(sessions)
-    ratio = ratio_of((np.bincount(codes, events).astype(np.float64), np.bincount(codes, of).astype(np.float64)))
+    ratio = ratio_of((np.bincount(codes, events).astype(np.float64), np.bincount(codes, units).astype(np.float64)))
     tail = (1 - confidence) / 2
-    return ShareEstimate(int(events.sum()), int(of.sum()), ratio.value, ratio.lower(tail), ratio.upper(tail))
+    return ShareEstimate(int(events.sum()), int(units.sum()), ratio.value, ratio.lower(tail), ratio.upper(tail))
 
 
 CANCELLED_SPLIT = "cancelled:turn_detected"
@@ -335,20 +337,20 @@ class Throughput(JsonEntry, frozen=True):
 
 
 def events(run: RunFrames, targets: Sequence[str]) -> Iterable[HistogramSummary]:
-    """Yield metrics of every event, for each target that has them."""
-    every = (distribution(run, metric, label) for metric in PER_EVENT for label in targets)
-    return (one for one in every if one.n)
+    """Yield the summary of each metric in PER_EVENT, for each target that has values."""
+    summaries = (distribution(run, metric, label) for metric in PER_EVENT for label in targets)
+    return (summary for summary in summaries if summary.n)
 
 
 def distribution(run: RunFrames, metric: str, target: str | None = None, step: str = ALL) -> HistogramSummary:
-    """Return the quantiles of the histogram of one target, or of all targets together."""
-    wanted = HistogramKey(metric, target or "", step).tag.split("|")[:3]
+    """Return the summary of a metric's histogram: of one target, or of all targets together."""
+    key_parts = HistogramKey(metric, target or "", step).tag.split("|")[:3]
     keys = (key for key, _ in run.histograms.items() if key.metric == metric)
-    mine = (key for key in keys if target is None or list(key[:3]) == wanted)
-    n, (p50, p90, p95, p99), high = histogram_quantiles(run, metric, mine, PS)
-    of = metric, CATALOGUE[metric].unit, ALL if target is None else target, step
+    selected = (key for key in keys if target is None or list(key[:3]) == key_parts)
+    n, (p50, p90, p95, p99), high = histogram_quantiles(run, metric, selected, PS)
+    labels = metric, CATALOGUE[metric].unit, ALL if target is None else target, step
     outside = run.histograms.out_of_range[metric], run.histograms.negative[metric]
-    return HistogramSummary(*of, n, p50, p90, p95, p99, high, *outside)
+    return HistogramSummary(*labels, n, p50, p90, p95, p99, high, *outside)
 
 
 def histogram_quantiles(
@@ -357,9 +359,9 @@ def histogram_quantiles(
     """Return the count, quantiles and maximum of the sum of these histograms, of the measured phase only."""
     total, scale = hdr.empty(metric), 1000.0 if CATALOGUE[metric].unit == "ms" else 1.0
     for key in keys:
-        one = run.histograms.get(key)
-        if key.phase == MEASURED and one is not None:
-            total.add(one)
+        histogram = run.histograms.get(key)
+        if key.phase == MEASURED and histogram is not None:
+            total.add(histogram)
     n = int(total.get_total_count())
     values = [(hdr.quantile(total, p) or 0) / scale if n else np.nan for p in ps]
     return n, values, total.get_max_value() / scale if n else np.nan
@@ -386,6 +388,6 @@ def measured_seconds(seconds: pd.DataFrame) -> pd.DataFrame:
 
 
 def recorded_s(seconds: pd.DataFrame) -> float:
-    """Return the recorded duration: the longest of all workers. Rows may be of partial seconds."""
+    """Return the recorded duration in seconds, the longest of all workers. A row may cover less than a second."""
     length_ns = seconds.groupby(["worker", "target"])["duration_ns"].sum()
     return max(1e-9, float(length_ns.max()) / NS_PER_S) if len(length_ns) else 1.0

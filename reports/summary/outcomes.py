@@ -27,7 +27,7 @@ OF_SESSION = ["session_id", "target", *WITH_MESSAGE, "turns_not_started"]
 class OutcomeCount:
     """One outcome with its count for each target.
 
-    `said`: its most frequent message, preferably one of the service.
+    `message`: the most frequent message of this outcome. Messages of the service have priority.
     """
 
     outcome: str
@@ -76,7 +76,7 @@ class OutcomesEntry(JsonEntry, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The outcomes of all targets together, and of each target. The counts of `turns` sum to `begun`."""
+    """The outcomes of all targets together, and of each target. The counts of `turns` sum to `started`."""
 
     turns: tuple[OutcomeCount, ...]
     sessions: tuple[OutcomeCount, ...]
@@ -89,51 +89,49 @@ class Outcomes:
 
     @property
     def started(self) -> int:
-        return sum(one.turns_started for one in self.targets)
+        return sum(entry.turns_started for entry in self.targets)
 
     @property
     def failed(self) -> int:
-        return sum(one.turns_failed for one in self.targets)
+        return sum(entry.turns_failed for entry in self.targets)
 
     @property
     def not_started(self) -> int:
-        return sum(one.turns_not_started for one in self.targets)
+        return sum(entry.turns_not_started for entry in self.targets)
 
     @property
     def failed_or_not_started(self) -> int:
-        return sum(one.failed_or_not_started for one in self.targets)
+        return sum(entry.failed_or_not_started for entry in self.targets)
 
     @property
     def planned(self) -> int:
-        return sum(one.turns_planned for one in self.targets)
+        return sum(entry.turns_planned for entry in self.targets)
 
     @property
     def opened(self) -> int:
-        return sum(one.sessions_started for one in self.targets)
+        return sum(entry.sessions_started for entry in self.targets)
 
     def quoted(self) -> list[OutcomeCount]:
         """Return the failed outcomes that have a message, sessions first. Each message is returned once."""
-        found: dict[str, OutcomeCount] = {}
+        by_message: dict[str, OutcomeCount] = {}
         for ending in (*self.sessions, *self.turns):
             if ending.kind == "failed" and ending.message:
-                found.setdefault(ending.message, ending)
-        return list(found.values())
+                by_message.setdefault(ending.message, ending)
+        return list(by_message.values())
 
     def remedies(self) -> list[Remedy]:
         """Return the remedies of the outcomes, the remedy of the most frequent outcome first.
 
-        Each remedy is returned once.
-
-        The remedy of an outcome depends on its most frequent message.
+        Each remedy is returned once. The remedy of an outcome depends on its most frequent message.
         """
-        counted, said = Counter[str](), dict[str, str]()
+        counted, messages = Counter[str](), dict[str, str]()
         for ending in (*self.sessions, *self.turns):
             counted[ending.outcome] = max(counted[ending.outcome], sum(ending.counts))
-            said[ending.outcome] = ending.message or said.get(ending.outcome, "")
-        found: dict[str, list[str]] = {}
+            messages[ending.outcome] = ending.message or messages.get(ending.outcome, "")
+        by_remedy: dict[str, list[str]] = {}
         for outcome, _ in counted.most_common():
-            found.setdefault(remedy_of(outcome, said[outcome]), []).append(outcome)
-        return [Remedy(tuple(outcomes), text) for text, outcomes in found.items() if text]
+            by_remedy.setdefault(remedy_of(outcome, messages[outcome]), []).append(outcome)
+        return [Remedy(tuple(outcomes), text) for text, outcomes in by_remedy.items() if text]
 
 
 def by_outcome(endings: Iterable[OutcomeCount], target: int) -> dict[str, int]:
@@ -153,35 +151,35 @@ def limited(endings: Mapping[str, int]) -> tuple[int, int]:
 def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame) -> Outcomes:
     """Count the outcomes of measured turns and sessions. `sessions` needs the columns OF_SESSION."""
     size, of_session = len(turns.targets), position_of(sessions["target"], turns.targets)
-    outcome, names, lost = turns.frame["outcome"].cat, sessions["outcome"].cat, not_started_of(sessions)
+    outcome, names, not_started = turns.frame["outcome"].cat, sessions["outcome"].cat, not_started_of(sessions)
     codes, ends_as = outcome.codes.to_numpy()[turns.rows], names.codes.to_numpy()
-    labels, said = list(names.categories), message_of(turns.frame[WITH_MESSAGE].iloc[turns.rows])
-    of_turns = _endings(list(outcome.categories), codes, turns.target, size, said)
+    labels, messages = list(names.categories), message_of(turns.frame[WITH_MESSAGE].iloc[turns.rows])
+    of_turns = _endings(list(outcome.categories), codes, turns.target, size, messages)
     of_sessions = _endings(labels, ends_as, of_session, size, message_of(sessions), of_session=True)
-    losses = _endings(labels, np.repeat(ends_as, lost), np.repeat(of_session, lost), size, {})
+    of_not_started = _endings(labels, np.repeat(ends_as, not_started), np.repeat(of_session, not_started), size, {})
     with_failure, rates = _with_failure(turns, sessions, of_session, size), failure_rates(turns, sessions)
     targets = []
-    for place, rate in enumerate(rates):
-        mine, endings = turns.kind[turns.target == place], (*of_turns, *of_sessions)
-        found = OutcomesEntry(
-            turns=by_outcome(of_turns, place),
-            sessions=by_outcome(of_sessions, place),
+    for index, rate in enumerate(rates):
+        kinds, endings = turns.kind[turns.target == index], (*of_turns, *of_sessions)
+        entry = OutcomesEntry(
+            turns=by_outcome(of_turns, index),
+            sessions=by_outcome(of_sessions, index),
             service_message={
-                ending.outcome: ending.message for ending in endings if ending.message and ending.counts[place]
+                ending.outcome: ending.message for ending in endings if ending.message and ending.counts[index]
             },
-            turns_started=mine.size,
-            turns_failed=int((mine == FAILED).sum()),
-            turns_unfinished=int((mine == UNFINISHED).sum()),
-            turns_not_started=int(lost[of_session == place].sum()),
+            turns_started=kinds.size,
+            turns_failed=int((kinds == FAILED).sum()),
+            turns_unfinished=int((kinds == UNFINISHED).sum()),
+            turns_not_started=int(not_started[of_session == index].sum()),
             turns_planned=rate.total,
             failure_rate=rate.share,
             failure_rate_low=rate.low,
             failure_rate_high=rate.high,
-            sessions_started=int((of_session == place).sum()),
-            sessions_with_failure=with_failure[place],
+            sessions_started=int((of_session == index).sum()),
+            sessions_with_failure=with_failure[index],
         )
-        targets.append(found)
-    return Outcomes(of_turns, of_sessions, losses, tuple(targets))
+        targets.append(entry)
+    return Outcomes(of_turns, of_sessions, of_not_started, tuple(targets))
 
 
 def message_of(rows: pd.DataFrame) -> dict[str, str]:
@@ -194,14 +192,20 @@ def message_of(rows: pd.DataFrame) -> dict[str, str]:
         return {}
     counted = rows.loc[failed, ["outcome", "detail"]].groupby(["outcome", "detail"], observed=True).size()
     counted = counted.sort_values(ascending=False, kind="stable")
-    said: dict[str, str] = {}
+    messages: dict[str, str] = {}
     for outcome, detail in sorted(counted.index, key=lambda pair: SERVICE_REPORTED not in str(pair[1])):
-        said.setdefault(str(outcome), str(detail))
-    return said
+        messages.setdefault(str(outcome), str(detail))
+    return messages
 
 
 def _endings(
-    names: list[str], codes: Integers, target: Integers, size: int, said: Mapping[str, str], *, of_session: bool = False
+    names: list[str],
+    codes: Integers,
+    target: Integers,
+    size: int,
+    messages: Mapping[str, str],
+    *,
+    of_session: bool = False,
 ) -> tuple[OutcomeCount, ...]:
     """Return the outcomes: successes first, then failures by frequency, unfinished ones last.
 
@@ -211,14 +215,14 @@ def _endings(
     table = np.zeros((len(labels), size), dtype=np.int64)
     np.add.at(table, (np.where(codes < 0, len(names), codes), target), 1)
     totals = {label: table[[i for i, name in enumerate(labels) if name == label]].sum(axis=0) for label in set(labels)}
-    found = [
-        OutcomeCount(name, outcome_class(name), tuple(map(int, n)), said.get(name, ""), of_session)
+    outcomes = [
+        OutcomeCount(name, outcome_class(name), tuple(map(int, n)), messages.get(name, ""), of_session)
         for name, n in totals.items()
         if n.any()
     ]
     order = {"success": 0, "failed": 1, "unfinished": 2}
-    found.sort(key=lambda e: (order[e.kind], e.outcome not in GOOD_OUTCOMES, -sum(e.counts), e.outcome))
-    return tuple(found)
+    outcomes.sort(key=lambda e: (order[e.kind], e.outcome not in GOOD_OUTCOMES, -sum(e.counts), e.outcome))
+    return tuple(outcomes)
 
 
 def _with_failure(turns: TurnArrays, sessions: pd.DataFrame, of_session: Integers, size: int) -> tuple[int, ...]:

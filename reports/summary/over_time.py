@@ -65,35 +65,35 @@ class PoolSeries:
 def pool_series(summary: Summary) -> Iterable[PoolSeries]:
     """Yield the series of each pool, computed from its main metric, if the median is finite."""
     for pool, answer in zip(summary.turns.pools, summary.answers, strict=True):
-        if (found := relative_latencies(summary.samples, pool)) is not None:
-            values, sessions, at_ns = found
+        if (latencies := relative_latencies(summary.samples, pool)) is not None:
+            values, sessions, at_ns = latencies
             if quantile(values, 0.5) < math.inf:
                 yield PoolSeries(answer.title, values, sessions, (at_ns - summary.window.started_utc_ns) / NS_PER_S)
 
 
-def not_started_s(summary: Summary, lost: Integers) -> Floats:
+def not_started_s(summary: Summary, indices: Integers) -> Floats:
     """Return the end of the session of each turn that did not start, in seconds after the start of the run."""
-    return (summary.turns.not_started.at_utc_ns[lost] - summary.window.started_utc_ns) / NS_PER_S
+    return (summary.turns.not_started.at_utc_ns[indices] - summary.window.started_utc_ns) / NS_PER_S
 
 
-def slowest_window(found: Iterable[PoolSeries], bin_s: float) -> SlowWindow | None:
+def slowest_window(all_series: Iterable[PoolSeries], bin_s: float) -> SlowWindow | None:
     """Return the window with the largest ratio among those that are significantly slow; None without one."""
     windows: list[tuple[PoolSeries, float, Sample]] = []
-    for series in found:
+    for series in all_series:
         # values stay ascending within each window
-        for place, mine in split(np.maximum(series.at_s // bin_s, 0).astype(np.int64)):
-            if mine.size >= TURNS:
-                sample = Sample(series.values[mine], dense_codes(series.sessions[mine])[0])
-                windows.append((series, place * bin_s, sample))
+        for bin_index, rows in split(np.maximum(series.at_s // bin_s, 0).astype(np.int64)):
+            if rows.size >= TURNS:
+                sample = Sample(series.values[rows], dense_codes(series.sessions[rows])[0])
+                windows.append((series, bin_index * bin_s, sample))
     if len(windows) < STRETCHES:
         return None
     confidence = 1 - ERROR / len(windows)
     slow = []
-    for series, begin_s, sample in windows:
+    for series, start_s, sample in windows:
         (p50,), median = quantiles(sample, (0.5,), confidence, unseen=False), quantile(series.values, 0.5)
         ratio = p50.value / median
         if p50.low > median and MIN_DIFFERENCE <= ratio < math.inf:
-            slow.append(SlowWindow(series.label, begin_s, ratio))
+            slow.append(SlowWindow(series.label, start_s, ratio))
     return max(slow, key=lambda window: window.ratio, default=None)
 
 
@@ -173,28 +173,32 @@ def over_time(summary: Summary) -> OverTime | None:
     """Return the main metrics over the run, including the warm-up; None without any turn to plot."""
     at_s, pools = began_s(summary), []
     for pool in summary.turns.pools:
-        one, values = summary.samples[summary.mains[pool.stratum]], plotted(summary, pool)
-        lost = not_started_s(summary, one.not_started(pool.target, pool.steps))
-        if lost.size or not np.isnan(values).all():
-            pools.append((pool, values, lost))
+        sample, values = summary.samples[summary.mains[pool.stratum]], plotted(summary, pool)
+        not_started = not_started_s(summary, sample.not_started(pool.target, pool.steps))
+        if not_started.size or not np.isnan(values).all():
+            pools.append((pool, values, not_started))
     if not pools:
         return None
-    ends_s = [float(times.max(initial=0.0)) for times in (at_s, *(lost for *_, lost in pools))]
-    length = max(summary.window.duration_s, *ends_s, 1.0)
+    ends_s = [float(times.max(initial=0.0)) for times in (at_s, *(not_started for *_, not_started in pools))]
+    duration_s = max(summary.window.duration_s, *ends_s, 1.0)
     finite = (values[np.isfinite(values)] for _, values, _ in pools)
     spans = [(float(waits.min()), float(waits.max())) for waits in finite if waits.size]
     ends = log_range([min(low for low, _ in spans), max(high for _, high in spans)] if spans else [])
-    sizes = [np.count_nonzero(~np.isnan(values)) + lost.size for _, values, lost in pools]
-    bin_s = bin_length(length, int(np.median(sizes)))
+    sizes = [np.count_nonzero(~np.isnan(values)) + not_started.size for _, values, not_started in pools]
+    bin_s = bin_length(duration_s, int(np.median(sizes)))
     counted = np.zeros(at_s.size, dtype=bool)
     counted[summary.turns.rows] = True
     panels = []
-    for pool, values, lost in pools:
-        mine = ~np.isnan(values)
-        panels.append(_panel(pool, at_s[mine], values[mine], counted[mine], lost, length, bin_s, ends))
+    for pool, values, not_started in pools:
+        is_plotted = ~np.isnan(values)
+        panels.append(
+            _panel(
+                pool, at_s[is_plotted], values[is_plotted], counted[is_plotted], not_started, duration_s, bin_s, ends
+            )
+        )
     slow = slowest_window(pool_series(summary), bin_s)
     metrics = tuple(dict.fromkeys(summary.mains[pool.stratum] for pool, *_ in pools))
-    return OverTime(metrics, length, summary.window.warmup_s, bin_s, *ends, tuple(panels), active(summary), slow)
+    return OverTime(metrics, duration_s, summary.window.warmup_s, bin_s, *ends, tuple(panels), active(summary), slow)
 
 
 def began_s(summary: Summary) -> Floats:
@@ -212,7 +216,7 @@ def bin_length(length_s: float, turns: int) -> float:
 
 
 def plotted(summary: Summary, pool: Pool) -> Floats:
-    """Return the latency of each row of all turns, with the warm-up.
+    """Return the latency of each turn of the run, including the warm-up.
 
     It is +inf if the turn failed, and NaN if the turn is not plotted in the panel of this pool.
     """
@@ -231,40 +235,40 @@ def plotted(summary: Summary, pool: Pool) -> Floats:
 
 
 def _panel(
-    pool: Pool, at_s: Floats, values: Floats, counted: Flags, lost_s: Floats, length_s: float, bin_s: float,
+    pool: Pool, at_s: Floats, values: Floats, counted: Flags, not_started_at_s: Floats, length_s: float, bin_s: float,
     ends: tuple[float, float],
 ) -> Panel:  # fmt: skip
-    """Return the panel of a pool. `lost_s`: the time of each turn that did not start."""
-    at_s, values = np.append(at_s, lost_s), np.append(values, np.full(lost_s.size, np.inf))
-    counted = np.append(counted, np.ones(lost_s.size, dtype=bool))
-    good = np.isfinite(values)
-    failures = at_s[~good]
+    """Return the panel of a pool. `not_started_at_s`: the time of each turn that did not start."""
+    at_s, values = np.append(at_s, not_started_at_s), np.append(values, np.full(not_started_at_s.size, np.inf))
+    counted = np.append(counted, np.ones(not_started_at_s.size, dtype=bool))
+    succeeded = np.isfinite(values)
+    failures = at_s[~succeeded]
     edges = np.linspace(0, length_s, CELLS + 1), np.linspace(np.log(ends[0]), np.log(ends[1]), ROWS + 1)
-    few = at_s.size <= DOTS
+    has_few_turns = at_s.size <= DOTS
     cells = np.zeros((CELLS, ROWS), dtype=np.int64)
-    if not few:
+    if not has_few_turns:
         for first in range(0, at_s.size, AT_ONCE):
-            part = first + np.flatnonzero(good[first : first + AT_ONCE])
-            waits = np.maximum(values[part], ends[0])
-            cells += np.histogram2d(at_s[part], np.log(waits), edges)[0].astype(np.int64)
-    counts = int(counted.sum()), int((counted & ~good).sum()), lost_s.size
-    bins, dots = tuple(bins_of(at_s, values, bin_s)), (at_s[good], values[good]) if few else None
+            indices = first + np.flatnonzero(succeeded[first : first + AT_ONCE])
+            waits = np.maximum(values[indices], ends[0])
+            cells += np.histogram2d(at_s[indices], np.log(waits), edges)[0].astype(np.int64)
+    counts = int(counted.sum()), int((counted & ~succeeded).sum()), not_started_at_s.size
+    bins, dots = tuple(bins_of(at_s, values, bin_s)), (at_s[succeeded], values[succeeded]) if has_few_turns else None
     failures_s = np.unique(np.round(failures / length_s * 800)) / 800 * length_s
     return Panel(pool.label, pool.target, *counts, bins, failures_s, dots, cells)
 
 
 def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[TimeBin]:
     """Yield the bins that have any turn, including those that did not start."""
-    place = np.maximum(at_s // bin_s, 0).astype(np.int64)
-    order = order_of_codes(place)
-    place, values = place[order], values[order]
-    starts = np.flatnonzero(np.diff(place, prepend=-1) > 0)
-    for begin, end in pairwise([*starts, place.size]):
-        part = np.sort(values[begin:end])
-        failed = int(np.isinf(part).sum())
-        p50 = quantile(part, 0.5) if part.size >= 4 else np.nan
-        p95 = quantile(part, 0.95) if part.size * 0.05 >= 4 else np.nan
-        yield TimeBin(float(place[begin] * bin_s), int(part.size), failed, p50, p95)
+    bin_index = np.maximum(at_s // bin_s, 0).astype(np.int64)
+    order = order_of_codes(bin_index)
+    bin_index, values = bin_index[order], values[order]
+    starts = np.flatnonzero(np.diff(bin_index, prepend=-1) > 0)
+    for start, end in pairwise([*starts, bin_index.size]):
+        bin_values = np.sort(values[start:end])
+        failed = int(np.isinf(bin_values).sum())
+        p50 = quantile(bin_values, 0.5) if bin_values.size >= 4 else np.nan
+        p95 = quantile(bin_values, 0.95) if bin_values.size * 0.05 >= 4 else np.nan
+        yield TimeBin(float(bin_index[start] * bin_s), int(bin_values.size), failed, p50, p95)
 
 
 def active(summary: Summary) -> tuple[Floats, Floats]:
@@ -274,8 +278,8 @@ def active(summary: Summary) -> tuple[Floats, Floats]:
         return np.zeros(0), np.zeros(0)
     per_second = seconds.groupby("second")["sessions_active"].sum()
     at_s = per_second.index.to_numpy(dtype=np.float64) - summary.window.started_utc_ns / NS_PER_S
-    every = max(1, -(-at_s.size // 240))
-    return np.maximum(at_s[::every], 0.0), per_second.to_numpy(dtype=np.float64)[::every]
+    stride = max(1, -(-at_s.size // 240))
+    return np.maximum(at_s[::stride], 0.0), per_second.to_numpy(dtype=np.float64)[::stride]
 
 
 IN_BIN = 12
@@ -315,19 +319,19 @@ def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
         return None
     length_s = max(summary.window.duration_s, float(at_s.max(initial=0.0)), 1.0)
     bin_s = time_step(length_s, max(4, min(60, int(np.median(sizes[sizes > 0])) // IN_BIN)))
-    courses: list[StepSeries] = []
+    all_series: list[StepSeries] = []
     for pool in (pool for pool in turns.pools if pool.stratum == stratum):
-        every = summary.samples[summary.mains[pool.stratum]].not_started(pool.target, pool.steps)
+        not_started_of_pool = summary.samples[summary.mains[pool.stratum]].not_started(pool.target, pool.steps)
         values = plotted(summary, pool)
         for step in steps.tolist():
             rows = np.flatnonzero(~np.isnan(values) & (turns.step_of_row == step))
-            lost = every[turns.not_started.step[every] == step]
-            times = np.append(at_s[rows], not_started_s(summary, lost))
-            waits = np.append(values[rows], np.full(lost.size, np.inf))
+            not_started = not_started_of_pool[turns.not_started.step[not_started_of_pool] == step]
+            times = np.append(at_s[rows], not_started_s(summary, not_started))
+            waits = np.append(values[rows], np.full(not_started.size, np.inf))
             known = tuple(bin_ for bin_ in bins_of(times, waits, bin_s) if not np.isnan(bin_.p50))
-            courses += [StepSeries(turns.steps[step], pool.target, known)] if known else []
-    if not any(len(course.bins) > 1 for course in courses):
+            all_series += [StepSeries(turns.steps[step], pool.target, known)] if known else []
+    if not any(len(step_series.bins) > 1 for step_series in all_series):
         return None
     names = tuple(turns.steps[step] for step in steps.tolist())
-    low, high = log_range(bin_.p50 for course in courses for bin_ in course.bins)
-    return StepsOverTime(summary.mains[stratum], length_s, bin_s, low, high, names, summary.targets, tuple(courses))
+    low, high = log_range(bin_.p50 for step_series in all_series for bin_ in step_series.bins)
+    return StepsOverTime(summary.mains[stratum], length_s, bin_s, low, high, names, summary.targets, tuple(all_series))

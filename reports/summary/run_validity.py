@@ -70,9 +70,9 @@ class RunValidity:
 
 def validity_of(document: dict[str, Any]) -> RunValidity:
     """Return the validity from a run's document; a run without one has no verdict."""
-    found = convert(document.get("validity") or {"status": "no_verdict"}, Validity)
-    not_judged = _not_judged(document, found) if found.status == "no_verdict" else None
-    return RunValidity(found.status, tuple(found.reasons), tuple(found.checks), not_judged)
+    validity = convert(document.get("validity") or {"status": "no_verdict"}, Validity)
+    not_judged = _not_judged(document, validity) if validity.status == "no_verdict" else None
+    return RunValidity(validity.status, tuple(validity.reasons), tuple(validity.checks), not_judged)
 
 
 def _not_judged(document: dict[str, Any], validity: Validity) -> NoVerdict:
@@ -202,11 +202,11 @@ FILLER = "filler"
 
 @dataclass(frozen=True)
 class DataNotes:
-    """Facts from a run's rows that are no metrics."""
+    """Facts on the data of a run that are not metrics."""
 
     turns: int
     left_out: int
-    """The number of these that were in the warm-up; 0 if all were."""
+    """The number of turns that were in the warm-up; 0 if all turns were."""
     filled_in: int
     """The number of measured turns that may have had a filler first."""
     unattributed_commits: int
@@ -259,13 +259,13 @@ text."""
 
 def late_ms(incident: Incident) -> float | None:
     """Return how late latencies were, relative to the simulator's profile, in an incident; None for other types."""
-    found = LATE_MS.search(incident.text) if incident.kind == SIMULATOR_LATE else None
-    return float(found[1]) if found else None
+    match = LATE_MS.search(incident.text) if incident.kind == SIMULATOR_LATE else None
+    return float(match[1]) if match else None
 
 
 def simulator_late_ms(document: Mapping[str, Any]) -> float:
     """Return the maximum lateness of latencies relative to the simulator's profile; 0 if no simulator was late."""
-    return max((late_ms(one) or 0.0 for one in incidents_of(document, 0).listed), default=0.0)
+    return max((late_ms(incident) or 0.0 for incident in incidents_of(document, 0).listed), default=0.0)
 
 
 def incidents_of(document: Mapping[str, Any], started_utc_ns: int) -> Incidents:
@@ -273,14 +273,14 @@ def incidents_of(document: Mapping[str, Any], started_utc_ns: int) -> Incidents:
 
     A worker counts all of its incidents, and stores the texts of the first hundred.
     """
-    read: list[Incident] = []
+    unsorted: list[Incident] = []
     for entry in document.get("incidents") or []:
         at_s = (entry.get("at_utc_ns", started_utc_ns) - started_utc_ns) / NS_PER_S
-        read.append(Incident(at_s, entry.get("worker", 0), entry.get("kind", ""), entry.get("text", "")))
-    kept = tuple(sorted(read, key=lambda one: one.at_s))
-    told = (document.get("totals") or {}).get("incident_counts") or {}
-    counted = Counter(one.kind for one in kept) | Counter(told)
-    return Incidents(kept, dict(counted))
+        unsorted.append(Incident(at_s, entry.get("worker", 0), entry.get("kind", ""), entry.get("text", "")))
+    incidents = tuple(sorted(unsorted, key=lambda incident: incident.at_s))
+    counts = (document.get("totals") or {}).get("incident_counts") or {}
+    counted = Counter(incident.kind for incident in incidents) | Counter(counts)
+    return Incidents(incidents, dict(counted))
 
 
 BY_SERVICE = ("server_vad", "semantic_vad")
@@ -300,13 +300,16 @@ def setup_of(document: dict[str, Any], turns: TurnArrays) -> PlaybackSetup:
     scripts = document.get("scripts") or []
     # scripts with speech, in real time, in a measured turn
     spoken = ~np.isnan(turns.instant("speech_start")) | ~np.isnan(turns.instant("speech_end"))
-    begun = {str(name) for name in turns.frame["script"].iloc[turns.rows[spoken]].unique()}
-    vad = [s for s in scripts if s.get("turn_detection") in BY_SERVICE and str(s.get("name")) in begun]
-    found = [settings for script in vad if (settings := script.get("turn_detection_settings")) is not None]
-    detections = tuple(one for place, one in enumerate(found) if one not in found[:place])
-    return PlaybackSetup(found_values(scripts, "jitter_buffer_ms"), found_values(vad, "chunk_ms"), detections)
+    started_scripts = {str(name) for name in turns.frame["script"].iloc[turns.rows[spoken]].unique()}
+    vad = [s for s in scripts if s.get("turn_detection") in BY_SERVICE and str(s.get("name")) in started_scripts]
+    all_settings = [settings for script in vad if (settings := script.get("turn_detection_settings")) is not None]
+    detections = tuple(
+        detection for index, detection in enumerate(all_settings) if detection not in all_settings[:index]
+    )
+    return PlaybackSetup(distinct_values(scripts, "jitter_buffer_ms"), distinct_values(vad, "chunk_ms"), detections)
 
 
-def found_values(settings: Iterable[dict[str, Any]], key: str) -> tuple[float, ...]:
-    found = (setting.get(key) for setting in settings)
-    return tuple(sorted({float(value) for value in found if value is not None}))
+def distinct_values(settings: Iterable[dict[str, Any]], key: str) -> tuple[float, ...]:
+    """Return the distinct values of a setting in ascending order, without None."""
+    values = (setting.get(key) for setting in settings)
+    return tuple(sorted({float(value) for value in values if value is not None}))

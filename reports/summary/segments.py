@@ -72,12 +72,12 @@ class PercentileBand(Breakdown, frozen=True, kw_only=True):
 
 def _whole(target: str, step: str, turn_type: str, turns: int, sums: Iterable[tuple[str, str, int]]) -> Breakdown:
     """Return a breakdown of `turns` turns, from each segment's instants and its sum."""
-    parts = []
-    for begin, end, ns in sums:
-        name = SEGMENT_NAMES[end] if (begin, end) in COMPLETE else f"{SEGMENT_NAMES[begin]} → {SEGMENT_NAMES[end]}"
-        parts.append(Segment(begin, end, name, ns, ns / turns / NS_PER_MS))
-    total_ns = sum(part.total_ns for part in parts)
-    return Breakdown(target, step, turn_type, turns, total_ns, total_ns / turns / NS_PER_MS, tuple(parts))
+    segment_entries = []
+    for start, end, ns in sums:
+        name = SEGMENT_NAMES[end] if (start, end) in COMPLETE else f"{SEGMENT_NAMES[start]} → {SEGMENT_NAMES[end]}"
+        segment_entries.append(Segment(start, end, name, ns, ns / turns / NS_PER_MS))
+    total_ns = sum(segment.total_ns for segment in segment_entries)
+    return Breakdown(target, step, turn_type, turns, total_ns, total_ns / turns / NS_PER_MS, tuple(segment_entries))
 
 
 class SegmentPattern(NamedTuple):
@@ -95,11 +95,11 @@ class SegmentPattern(NamedTuple):
 def breakdowns(turns: TurnArrays) -> tuple[Breakdown, ...]:
     """Return the breakdowns of each target: all steps together, then each step if there are several."""
     pieces = _summed(turns, list(_segments(turns)))
-    found: list[Breakdown] = []
+    result: list[Breakdown] = []
     for target in turns.targets:
         mine = [piece for piece in pieces if piece.target == target]
-        found += [*_together(mine), *(mine if len({piece.step for piece in mine}) > 1 else [])]
-    return tuple(found)
+        result += [*_together(mine), *(mine if len({piece.step for piece in mine}) > 1 else [])]
+    return tuple(result)
 
 
 def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
@@ -114,14 +114,23 @@ def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
         places = np.concatenate([piece.places for piece in pieces])
         waited_ns = waits_ns[places]
         ascending = np.sort(waited_ns)
-        for p, half, least in BANDS:
-            if places.size >= least:
+        for p, half, min_turns in BANDS:
+            if places.size >= min_turns:
                 low, high = quantile(ascending, p - half), quantile(ascending, p + half)
                 near.append((p, pieces[0]._replace(places=places[(waited_ns >= low) & (waited_ns <= high)])))
-    near.sort(key=lambda one: (one[0], one[1].target))
+    near.sort(key=lambda band: (band[0], band[1].target))
     return tuple(
-        PercentileBand(one.target, ALL, one.turn_type, one.turns, one.total_ns, one.mean_ms, one.segments, p=p)
-        for (p, _), one in zip(near, _summed(turns, [piece for _, piece in near]), strict=True)
+        PercentileBand(
+            breakdown.target,
+            ALL,
+            breakdown.turn_type,
+            breakdown.turns,
+            breakdown.total_ns,
+            breakdown.mean_ms,
+            breakdown.segments,
+            p=p,
+        )
+        for (p, _), breakdown in zip(near, _summed(turns, [piece for _, piece in near]), strict=True)
     )
 
 
@@ -140,8 +149,8 @@ def _segments(turns: TurnArrays) -> Iterable[SegmentPattern]:
     steps, patterns = len(turns.steps), 1 << len(VAD_SEGMENTS)
     kinds, kind = np.unique(turns.group[places] * patterns + patterns - 1 - pattern[places], return_inverse=True)
     for index, key in enumerate(kinds.tolist()):
-        group, rest = divmod(key, patterns)
-        yield SegmentPattern(group // steps, group % steps, patterns - 1 - rest, places[kind == index])
+        group, inverted = divmod(key, patterns)
+        yield SegmentPattern(group // steps, group % steps, patterns - 1 - inverted, places[kind == index])
 
 
 def _summed(turns: TurnArrays, pieces: Sequence[SegmentPattern]) -> list[Breakdown]:
@@ -149,15 +158,15 @@ def _summed(turns: TurnArrays, pieces: Sequence[SegmentPattern]) -> list[Breakdo
     sums: list[dict[str, int]] = [{} for _ in pieces]
     for bit, name in enumerate(VAD_SEGMENTS):
         at_ns = turns.instant(name)
-        for piece, of in zip(pieces, sums, strict=True):
+        for piece, instant_sums in zip(pieces, sums, strict=True):
             if piece.pattern >> bit & 1:
-                of[name] = int(at_ns[piece.places].astype(np.int64).sum())
-    found = []
-    for piece, of in zip(pieces, sums, strict=True):
+                instant_sums[name] = int(at_ns[piece.places].astype(np.int64).sum())
+    result = []
+    for piece, instant_sums in zip(pieces, sums, strict=True):
         turn_type = turns.strata[turns.stratum[piece.step]].turn_type
         names = turns.targets[piece.target], turns.steps[piece.step], turn_type
-        found.append(_whole(*names, piece.places.size, segments(of)))
-    return found
+        result.append(_whole(*names, piece.places.size, segments(instant_sums)))
+    return result
 
 
 def _together(pieces: list[Breakdown]) -> Iterable[Breakdown]:
@@ -169,7 +178,7 @@ def _together(pieces: list[Breakdown]) -> Iterable[Breakdown]:
         for piece in mine:
             for segment in piece.segments:
                 sums[segment.begin, segment.end] += segment.total_ns
-        added = ((begin, end, sums[begin, end]) for begin, end in chain)
+        added = ((start, end, sums[start, end]) for start, end in chain)
         yield _whole(mine[0].target, ALL, turn_type, sum(piece.turns for piece in mine), added)
 
 

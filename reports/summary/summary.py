@@ -69,7 +69,7 @@ class MainResult(MetricSummary, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class RunPeriod:
-    """The time of the run, in seconds."""
+    """The start, the duration and the warm-up of a run."""
 
     started_utc_ns: int
     duration_s: float
@@ -87,7 +87,7 @@ class Summary:
 
     run: RunFrames
     samples: MetricSamples
-    """The samples of DRAWN and of the main metrics.
+    """The samples of the metrics in PLOTTED and of the main metrics.
 
     Others are discarded: a sample of a million turns takes 12 MB.
     """
@@ -177,9 +177,10 @@ class Summary:
     def latency_by(self, by: str) -> list[list[GroupedLatency]]:
         """Return the grouped latencies by one key, a list for each stratum."""
         of_strata = (
-            [one for one in self.grouped_latency if (one.by, one.stratum) == (by, s)] for s in self.turns.strata
+            [latency for latency in self.grouped_latency if (latency.by, latency.stratum) == (by, s)]
+            for s in self.turns.strata
         )
-        return [waits for waits in of_strata if waits]
+        return [latencies for latencies in of_strata if latencies]
 
 
 def summarise(run: RunFrames) -> Summary:
@@ -188,16 +189,16 @@ def summarise(run: RunFrames) -> Summary:
     turns, mains, targets = samples.turns, samples.mains, samples.turns.targets
     window, outcomes = window_of(run, turns, sessions), outcomes_of(turns, sessions)
     caller = _MainResults(run, samples, sessions, outcomes, {})
-    turn_metrics = tuple(one for metric in TURN_METRICS for one in caller.metric(metric.name).figures)
-    answers, heard = (
+    turn_metrics = tuple(summary for metric in TURN_METRICS for summary in caller.metric(metric.name).figures)
+    answers, voice_to_voice = (
         tuple(caller.of(pool, mains[pool.stratum]) for pool in turns.pools),
         caller.of_others(VOICE_TO_VOICE),
     )
     defines_answers = any(script.get("answer_min_ms") for script in metadata.get("scripts") or [])
     pairs = zip(turns.pools, answers, strict=True)
-    of_answers = ((one, samples[mains[pool.stratum]].of(pool.target, pool.steps)) for pool, one in pairs)
+    of_answers = ((summary, samples[mains[pool.stratum]].of(pool.target, pool.steps)) for pool, summary in pairs)
     connecting = tuple(metrics.session_metrics(sessions, targets, CONNECTING, run.uncertain_metrics))
-    waits, apart = latency_by(run, samples)
+    grouped_latency, group_differences = latency_by(run, samples)
     slowest, slowest_of_steps = slowest_turns(run, samples, window.started_utc_ns)
     began_s = window.started_utc_ns / NS_PER_S
     measured_from_s, ended_s = began_s + float(metadata.get("warmup_s") or 0.0), began_s + window.duration_s
@@ -214,7 +215,7 @@ def summarise(run: RunFrames) -> Summary:
         metrics=turn_metrics,
         plotted=tuple(name for name in PLOTTED if caller.metric(name).figures),
         answers=answers,
-        voice_to_voice=heard,
+        voice_to_voice=voice_to_voice,
         answered=caller.of_others(ANSWER_VOICE_TO_VOICE) if defines_answers else (),
         transcript_first=caller.of_others(READ),
         greeting=tuple(
@@ -222,14 +223,16 @@ def summarise(run: RunFrames) -> Summary:
             for calls in connecting
             if calls.metric == GREETING
         ),
-        differences=tuple(quantiles_of_targets((*answers, *heard))),
+        differences=tuple(quantiles_of_targets((*answers, *voice_to_voice))),
         variability=tuple(
-            (one, variability_of(sample, one.p50, one.p95)) for one, sample in of_answers if sample.n > 1
+            (summary, variability_of(sample, summary.p50, summary.p95))
+            for summary, sample in of_answers
+            if sample.n > 1
         ),
         drifts=tuple(drifts(run, samples)),
         slopes=tuple(metrics.slopes(samples, run.uncertain_metrics)),
-        grouped_latency=waits,
-        group_differences=apart,
+        grouped_latency=grouped_latency,
+        group_differences=group_differences,
         breakdowns=breakdowns(turns),
         bands=percentile_bands(turns),
         slowest=slowest,
@@ -240,7 +243,7 @@ def summarise(run: RunFrames) -> Summary:
         connect_phases=connecting,
         carried=tuple(metrics.session_metrics(sessions, targets, tuple(CARRIED))),
         events=tuple(metrics.events(run, targets)),
-        load_generator=tuple(one for name in LOAD_GENERATOR if (one := metrics.distribution(run, name)).n),
+        load_generator=tuple(summary for name in LOAD_GENERATOR if (summary := metrics.distribution(run, name)).n),
         throughput=tuple(metrics.throughputs(run, targets)),
         hosts=tuple(run_validity.hosts_in(run, turns, sessions)),
         machines=tuple(run_validity.machines(run)),
@@ -255,7 +258,7 @@ def summarise(run: RunFrames) -> Summary:
 
 
 class TurnMetric(NamedTuple):
-    """A metric of turns with the values of all turns, its pools, and for each pool the steps that have it."""
+    """The summaries of a metric of turns, and its pools. The steps of each pool are those that have the metric."""
 
     pools: tuple[Pool, ...]
     figures: tuple[MetricSummary, ...]
@@ -263,7 +266,7 @@ class TurnMetric(NamedTuple):
 
 @dataclass(frozen=True)
 class _MainResults:
-    """The results for any metric of turns that callers wait for."""
+    """The source of the results for metrics of turns. `known`: the metrics already computed, by name."""
 
     run: RunFrames
     samples: MetricSamples
@@ -275,10 +278,10 @@ class _MainResults:
         """Return a metric of turns. It has values if it applies to any turn, or is a main metric."""
         if name not in self.known:
             samples, main = self.samples, name in self.samples.mains.values()
-            one = samples[name] if main or name in PLOTTED else sampled(samples.turns, name, samples.mains)
-            pools = tuple(replace(pool, steps=pool.steps & one.applies[pool.target]) for pool in one.pools())
-            found = metrics.turn_metrics(one, self.run.uncertain_metrics) if main or one.applies.any() else ()
-            self.known[name] = TurnMetric(pools, tuple(found))
+            sample = samples[name] if main or name in PLOTTED else sampled(samples.turns, name, samples.mains)
+            pools = tuple(replace(pool, steps=pool.steps & sample.applies[pool.target]) for pool in sample.pools())
+            summaries = metrics.turn_metrics(sample, self.run.uncertain_metrics) if main or sample.applies.any() else ()
+            self.known[name] = TurnMetric(pools, tuple(summaries))
         return self.known[name]
 
     def of_others(self, metric: str) -> tuple[MainResult, ...]:
@@ -293,34 +296,36 @@ class _MainResults:
     def of(self, pool: Pool, metric: str) -> MainResult:
         """Return the result of all turns of a pool, including failed ones.
 
-        For a `…voice_to_voice`, only turns of the steps that have it count.
+        For metrics whose name ends with `voice_to_voice`, only turns of steps that have the metric count.
         """
         turns, label = self.samples.turns, self.samples.turns.targets[pool.target]
         if metric in (VOICE_TO_VOICE, ANSWER_VOICE_TO_VOICE):
             pool = replace(pool, steps=pool.steps & self.samples[metric].applies[pool.target])
-        mine = turns.of(pool)
-        alone = sum(other.target == pool.target for other in turns.pools) == 1
-        opened = int((self.sessions["target"] == label).sum()) if len(self.sessions) and alone else 0
-        ended, failed = (int((mine & kind).sum()) for kind in (turns.kind != UNFINISHED, turns.kind == FAILED))
-        lost = self.outcomes.targets[pool.target].turns_not_started
+        is_of_pool = turns.of(pool)
+        is_only_pool = sum(other.target == pool.target for other in turns.pools) == 1
+        opened = int((self.sessions["target"] == label).sum()) if len(self.sessions) and is_only_pool else 0
+        ended, failed = (int((is_of_pool & kind).sum()) for kind in (turns.kind != UNFINISHED, turns.kind == FAILED))
+        not_started = self.outcomes.targets[pool.target].turns_not_started
         if turns.steps:  # the steps of turns that did not start are known only if some turn of the run started
-            lost = int(turns.not_started_by_group[pool.target][pool.steps].sum())
-        of = label, pool.stratum, ALL
-        known = (f for f in self.metric(metric).figures if (f.target, f.stratum, f.step) == of)
-        told = next(known, None) or metrics.metric_summaries(
+            not_started = int(turns.not_started_by_group[pool.target][pool.steps].sum())
+        key = label, pool.stratum, ALL
+        known = (f for f in self.metric(metric).figures if (f.target, f.stratum, f.step) == key)
+        summary = next(known, None) or metrics.metric_summaries(
             NO_VALUES, metric, label, self.run.uncertain_metrics, pool=pool
         )
-        sessions = max(opened, distinct(turns.session[mine]).size)
-        return _main_result(told, int(mine.sum()), sessions, failed, lost, ended + lost)
+        sessions = max(opened, distinct(turns.session[is_of_pool]).size)
+        return _main_result(summary, int(is_of_pool.sum()), sessions, failed, not_started, ended + not_started)
 
 
-def _main_result(of: MetricSummary, turns: int, sessions: int, failed: int, lost: int, planned: int) -> MainResult:
-    known = asdict(of) | {"turns": turns, "sessions": sessions}
-    return MainResult(**known, turns_failed=failed, turns_not_started=lost, turns_planned=planned)
+def _main_result(
+    summary: MetricSummary, turns: int, sessions: int, failed: int, not_started: int, planned: int
+) -> MainResult:
+    known = asdict(summary) | {"turns": turns, "sessions": sessions}
+    return MainResult(**known, turns_failed=failed, turns_not_started=not_started, turns_planned=planned)
 
 
 def window_of(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> RunPeriod:
-    """Return the time of a run; a killed run ends with its last stored second.
+    """Return the period of a run. A killed run ends with its last stored second.
 
     `sessions`: the measured sessions.
     """

@@ -83,19 +83,22 @@ def facts_of_targets(
 ) -> tuple[TargetFacts, ...]:
     """Return the settings of each target, from the document and from the settings that its sessions received."""
     known = {entry.get("name"): entry for entry in document.get("targets") or []}
-    told = sessions[OF_FACTS]
-    of = {label: told[(sessions["target"] == label).to_numpy()] for label in targets}
-    return tuple(_facts_of(label, known.get(label, {}), of[label]) for label in targets)
+    facts = sessions[OF_FACTS]
+    facts_by_target = {label: facts[(sessions["target"] == label).to_numpy()] for label in targets}
+    return tuple(_facts_of(label, known.get(label, {}), facts_by_target[label]) for label in targets)
 
 
 def _facts_of(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> TargetFacts:
-    there = sessions["effective_settings"].dropna()
-    settings = [_parsed(str(text)) for text in there.iloc[:: max(1, -(-len(there) // SEEN))]]
+    reported = sessions["effective_settings"].dropna()
+    settings = [_parsed(str(text)) for text in reported.iloc[:: max(1, -(-len(reported) // SEEN))]]
     answers = sessions.loc[sessions["opened_at_ns"].notna(), "response_headers"]
     compressed = answers.str.contains(DEFLATE, regex=False, na=False).sum()
     partly = f"{DEFLATE} in {count(compressed)} of {plural(len(answers), 'session')}; else the service declined"
     taken = partly if compressed < len(answers) else DEFLATE
-    voices = [_inside(one, "audio", "output", "voice") or one.get("voice") or "" for one in settings]
+    voices = [
+        _inside(session_settings, "audio", "output", "voice") or session_settings.get("voice") or ""
+        for session_settings in settings
+    ]
     named = [str(v.get("name") or v.get("id") or v if isinstance(v, dict) else v) for v in voices]
     own = _flat(entry.get("session") or {})
     address = str(entry.get("url") or "")
@@ -111,7 +114,7 @@ def _facts_of(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> T
         "turn_detection": "; ".join(dict.fromkeys(filter(None, map(_detection, settings)))),
         "variant_settings": ", ".join(f"{name} {excerpt(value, 60)}" for name, value in own.items()),
     }
-    return TargetFacts(target=label, **{name: escape_control(said) for name, said in facts.items()})
+    return TargetFacts(target=label, **{name: escape_control(fact) for name, fact in facts.items()})
 
 
 def _labels(column: pd.Series[Any]) -> list[str]:
@@ -129,8 +132,10 @@ def _parsed(text: str) -> dict[str, Any]:
 def transcription_model(text: str) -> str:
     """Return the transcription model in the settings of a session, in either dialect; empty if there is none."""
     settings = _parsed(text)
-    found = _inside(settings, "audio", "input", "transcription") or _inside(settings, "input_audio_transcription")
-    return str(_inside(found, "model") or "")
+    transcription = _inside(settings, "audio", "input", "transcription") or _inside(
+        settings, "input_audio_transcription"
+    )
+    return str(_inside(transcription, "model") or "")
 
 
 def _inside(settings: Any, *names: str) -> Any:
@@ -145,10 +150,12 @@ def _detection(settings: dict[str, Any]) -> str:
     holder = nested if isinstance(nested, dict) and "turn_detection" in nested else settings
     if "turn_detection" not in holder:
         return ""
-    found = holder["turn_detection"]
-    if not isinstance(found, dict):
+    detection = holder["turn_detection"]
+    if not isinstance(detection, dict):
         return "none"
-    return ", ".join([str(found.get("type") or ""), *(f"{k} {v}" for k, v in _flat(found).items() if k != "type")])
+    return ", ".join(
+        [str(detection.get("type") or ""), *(f"{k} {v}" for k, v in _flat(detection).items() if k != "type")]
+    )
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, str]:
@@ -156,13 +163,13 @@ def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, str]:
 
     Null settings are left out.
     """
-    found: dict[str, str] = {}
+    flat: dict[str, str] = {}
     for key, entry in value.items():
         if isinstance(entry, dict):
-            found |= _flat(entry, f"{before}{key}.")
+            flat |= _flat(entry, f"{before}{key}.")
         elif entry is not None:
-            found[f"{before}{key}"] = entry if isinstance(entry, str) else json.dumps(entry)
-    return found
+            flat[f"{before}{key}"] = entry if isinstance(entry, str) else json.dumps(entry)
+    return flat
 
 
 def _reported(entry: Mapping[str, Any], key: str) -> str:
@@ -170,30 +177,34 @@ def _reported(entry: Mapping[str, Any], key: str) -> str:
     return str(entry[key] or "none") if key in entry else ""
 
 
-def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, arms: int) -> Interleaving | None:
+def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, target_count: int) -> Interleaving | None:
     """Return the interleaving; None if the run's sessions did not start together."""
-    if not document.get("interleaved") or arms < 2 or sessions["pair"].isna().all():
+    if not document.get("interleaved") or target_count < 2 or sessions["pair"].isna().all():
         return None
-    there = sessions[OF_PAIRS][sessions["pair"].notna().to_numpy()]
+    paired = sessions[OF_PAIRS][sessions["pair"].notna().to_numpy()]
     # the start of each call is that of its first session
-    calls_ns = there.groupby(["pair", "target"], observed=True)["start_ns"].min()
+    calls_ns = paired.groupby(["pair", "target"], observed=True)["start_ns"].min()
     members = calls_ns.groupby(level="pair").size()
-    whole = members[members == arms].index
-    start_ns = calls_ns.groupby(level="pair").agg(["min", "max"]).loc[whole]
-    max_start_gap_ms = float((start_ns["max"] - start_ns["min"]).max()) / NS_PER_MS if len(whole) else 0.0
-    never = there.loc[there["session_ready_ms"].isna() & (there["outcome_class"] == "failed"), "pair"]
-    blocks, unopened = int(there["block"].nunique()), int(whole.isin(never).sum())
-    return Interleaving(arms, len(whole), len(members) - len(whole), blocks, unopened, max_start_gap_ms)
+    complete = members[members == target_count].index
+    start_ns = calls_ns.groupby(level="pair").agg(["min", "max"]).loc[complete]
+    max_start_gap_ms = float((start_ns["max"] - start_ns["min"]).max()) / NS_PER_MS if len(complete) else 0.0
+    not_opened = paired.loc[paired["session_ready_ms"].isna() & (paired["outcome_class"] == "failed"), "pair"]
+    blocks, unopened = int(paired["block"].nunique()), int(complete.isin(not_opened).sum())
+    return Interleaving(target_count, len(complete), len(members) - len(complete), blocks, unopened, max_start_gap_ms)
 
 
 def quantiles_of_targets(answers: Iterable[MetricSummary]) -> Iterable[TargetsQuantile]:
     """Yield p50 and p95 of the metrics that are measured from one instant, if at least two targets report them."""
     groups: dict[tuple[str, Stratum], list[MetricSummary]] = {}
-    for figures in answers:
-        groups.setdefault((figures.metric, figures.stratum), []).append(figures)
+    for answer in answers:
+        groups.setdefault((answer.metric, answer.stratum), []).append(answer)
     for (metric, stratum), group in groups.items():
         for p in QUANTILE_LEVELS:
-            values = {one.target: one.at(p).value for one in group if one.at(p).reported and one.at(p).value > 0}
+            values = {
+                summary.target: summary.at(p).value
+                for summary in group
+                if summary.at(p).reported and summary.at(p).value > 0
+            }
             if len(values) > 1:
                 baseline = next(iter(values))
                 ratios = {target: value / values[baseline] for target, value in values.items()}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from bench.metrics import VAD_SEGMENTS
 from reports.formatting import format_ms_list, join_words, ms
 from reports.summary.metrics import ALL
-from reports.summary.run_validity import found_values
+from reports.summary.run_validity import distinct_values
 from reports.summary.segments import COMPLETE, Breakdown, Segment
 from reports.summary.summary import MainResult, Summary
 
@@ -64,8 +64,8 @@ def largest_part(summary: Summary, answers: Sequence[MainResult]) -> str:
     sizes, what = format_ms_list(*(part.size_ms for part in known)), known[0].what
     if len(set(sizes)) == 1:
         return f"The largest part of the median, {sizes[0]}, is {what}."
-    each = [f"{size} on {answer.target}" for size, answer in zip(sizes, answers, strict=True)]
-    return f"The largest part of the median is {what}: {join_words(each)}."
+    sizes_by_target = [f"{size} on {answer.target}" for size, answer in zip(sizes, answers, strict=True)]
+    return f"The largest part of the median is {what}: {join_words(sizes_by_target)}."
 
 
 def _largest(summary: Summary, answer: MainResult) -> LatencyPart | None:
@@ -77,13 +77,17 @@ def _largest(summary: Summary, answer: MainResult) -> LatencyPart | None:
         return None
     # The value that the target's scripts set; unknown if a script leaves it to the service, or two scripts differ.
     scripts = [script for script in summary.run.metadata.get("scripts") or [] if isinstance(script, dict)]
-    mine = [
+    own_settings = [
         script.get("turn_detection_settings") for script in scripts if script.get("target") in (None, answer.target)
     ]
-    detections = [one for one in mine if isinstance(one, dict) and one in summary.setup.detections]
-    values = found_values(detections, SILENCE)
-    every = all(one.get("type") == "server_vad" and one.get(SILENCE) is not None for one in detections)
-    silence_ms = values[0] if len(values) == 1 and every else None
+    detections = [
+        detection for detection in own_settings if isinstance(detection, dict) and detection in summary.setup.detections
+    ]
+    values = distinct_values(detections, SILENCE)
+    are_explicit = all(
+        detection.get("type") == "server_vad" and detection.get(SILENCE) is not None for detection in detections
+    )
+    silence_ms = values[0] if len(values) == 1 and are_explicit else None
     parts = (part for segment in row.segments for part in _parts(segment, silence_ms))
     return max(parts, key=lambda part: part.size_ms)
 

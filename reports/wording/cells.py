@@ -109,7 +109,10 @@ def shortfall_text(there: int, noun: str, needs: int) -> str:
 
 
 def quantile_cell(figures: MetricSummary, p: float, noun: str = "turn") -> Cell:
-    """Return a percentile, `986` over `969 – 1,010`, or why there is none; a noun adds the count of failures."""
+    """Return the cell of a percentile, such as `986` over `969 – 1,010`, or the reason that there is none.
+
+    With a noun, the reason includes the number of failures.
+    """
     return estimate_cell(figures.at(p), figures.n, figures.failed, noun)
 
 
@@ -125,8 +128,8 @@ def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "
         return Cell(INFINITE, "; ".join(filter(None, (failures, successes))) or ("all failed" if failed == n else ""))
     if estimate.status == "unbounded":
         lacks = f"no {'upper' if math.isfinite(estimate.low) else 'lower'} bound"
-        why = f": {'long sessions differ' if estimate.by_length else failures or 'failures'}"
-        needs = f"; needs {plural(estimate.required, 'session')}" if estimate.required else why
+        reason = f": {'long sessions differ' if estimate.by_length else failures or 'failures'}"
+        needs = f"; needs {plural(estimate.required, 'session')}" if estimate.required else reason
         return Cell(f"{open_end_sign(estimate)}{format_number(estimate.reported_value)}", f"{lacks}{needs}", lacks)
     units = (n, noun or "turn") if estimate.status == "too_few_turns" else (estimate.sessions, "session")
     return Cell("n/a", shortfall_text(*units, estimate.required), f"needs {plural(estimate.required, units[1])}")
@@ -162,8 +165,8 @@ def cause(summary: Summary) -> str:
     if not summary.validity.failed:
         return "a check failed"
     first = summary.validity.failed[0]
-    why = CHECKS[first.name].consequence
-    return f"{why}, and {check_text(first)}" if first.name == "timestamp_uncertainty" else why
+    consequence = CHECKS[first.name].consequence
+    return f"{consequence}, and {check_text(first)}" if first.name == "timestamp_uncertainty" else consequence
 
 
 def check_value(check: Check, value: float | None) -> str:
@@ -180,13 +183,13 @@ def check_values(check: Check) -> str:
 
 def check_text(check: Check) -> str:
     """Return a check in words, such as `ttfa may be off by 2.9 ms (p99; limit 3.8 ms)`."""
-    said = CHECKS[check.name].value.format(check_value(check, check.value))
+    text = CHECKS[check.name].value.format(check_value(check, check.value))
     if check.name == "timestamp_uncertainty" and check.note:
-        said = said.replace("timestamps", check.note, 1)
-        for origin, named in MEASURED_FROM_TEXTS.items():
-            said = said.replace(f"from {origin}", f"from {named}")
+        text = text.replace("timestamps", check.note, 1)
+        for origin, origin_text in MEASURED_FROM_TEXTS.items():
+            text = text.replace(f"from {origin}", f"from {origin_text}")
     p99 = "p99; " if check.unit == "ms" else ""
-    return f"{said} ({p99}limit {check_value(check, check.limit)})"
+    return f"{text} ({p99}limit {check_value(check, check.limit)})"
 
 
 def with_remedies(checks: Sequence[Check]) -> Iterable[tuple[Check, str]]:
@@ -229,24 +232,27 @@ def main_metrics(summary: Summary) -> set[str]:
 
 
 def tables(summary: Summary) -> list[ResultRows]:
-    """Return the first table: voice_to_voice, first deltas and transcripts by measured_from, greetings."""
+    """Return the rows of the first table, grouped by metric and measured_from.
+
+    The order is voice_to_voice, first deltas and transcripts, greetings.
+    """
     strata = summary.turns.strata
     ends = {name: f"the first {kind} delta" for name, kind in KINDS.items()}
-    heard = f"the first audible sample, {settings.player(summary.setup)}"
-    answered = f"the first audible sample of the answer, {settings.player(summary.setup)}"
-    ends |= {READ: "the first words of the transcript", VOICE_TO_VOICE: heard}
-    every = [
+    audible_end = f"the first audible sample, {settings.player(summary.setup)}"
+    answer_end = f"the first audible sample of the answer, {settings.player(summary.setup)}"
+    ends |= {READ: "the first words of the transcript", VOICE_TO_VOICE: audible_end}
+    main_rows = [
         ResultRows(rows[0].metric, MEASURED_FROM_TEXTS[measured_from], ends[rows[0].metric], rows)
         for measured_from in dict.fromkeys(stratum.measured_from for stratum in strata)
         for waits in (summary.answers, summary.transcript_first)
         if (rows := [a for s in strata if s.measured_from == measured_from for a in waits if a.stratum == s])
     ]
     first = (
-        ResultRows(VOICE_TO_VOICE, MEASURED_FROM_TEXTS["speech_end"], heard, summary.voice_to_voice),
-        ResultRows(ANSWER_VOICE_TO_VOICE, MEASURED_FROM_TEXTS["speech_end"], answered, summary.answered),
+        ResultRows(VOICE_TO_VOICE, MEASURED_FROM_TEXTS["speech_end"], audible_end, summary.voice_to_voice),
+        ResultRows(ANSWER_VOICE_TO_VOICE, MEASURED_FROM_TEXTS["speech_end"], answer_end, summary.answered),
     )
     greeted = ResultRows(GREETING, "start of connecting", "the first audible sample of the greeting", summary.greeting)
-    return [answers for answers in (*first, *every, greeted) if answers.rows]
+    return [answers for answers in (*first, *main_rows, greeted) if answers.rows]
 
 
 def as_sentence(text: str) -> str:
@@ -274,9 +280,12 @@ def row_title(figures: MetricSummary) -> str:
 
 
 def row_target(figures: MetricSummary) -> str:
-    """Return a row's target, with what `row_title` lacks of its stratum, and `uncertain in this run`."""
-    shown = figures.target if measured_from_text(figures.metric, figures.stratum) else figures.title
-    return f"{shown} · uncertain in this run" if figures.uncertain_because else shown
+    """Return a row's target, with `uncertain in this run` if this applies.
+
+    If `row_title` does not contain the stratum, the target does.
+    """
+    name = figures.target if measured_from_text(figures.metric, figures.stratum) else figures.title
+    return f"{name} · uncertain in this run" if figures.uncertain_because else name
 
 
 def stalled_cell(stalled: int, replies: int) -> str:
@@ -309,22 +318,22 @@ def rate_lines(summary: Summary) -> list[str]:
         if rate.rate in OF_EVERY_TURN and not rate.count:
             continue
         cell = rate_cell(rate)
-        shown = f"{cell.text} ({cell.below}; {rate_events(rate)})" if rate.published else rate_events(rate)
-        lines.append(f"{f'{rate.target}: ' if len(summary.targets) > 1 else ''}{rate.rate} {shown}")
+        value = f"{cell.text} ({cell.below}; {rate_events(rate)})" if rate.published else rate_events(rate)
+        lines.append(f"{f'{rate.target}: ' if len(summary.targets) > 1 else ''}{rate.rate} {value}")
     return lines
 
 
 def medians(summary: Summary, names: Sequence[str]) -> list[str]:
     """Return `barge_in_yield p50 on direct 110 ms (104 – 120), max 180 ms` for these metrics, by target if several."""
-    shown = [f for name in names for f in summary.metrics if f.metric == name and f.step == ALL]
-    named = len({f.title for f in shown}) > 1
-    said = []
-    for f in shown:
-        cell, where = quantile_cell(f, 0.5), f" on {f.title}" if named else ""
+    summaries = [f for name in names for f in summary.metrics if f.metric == name and f.step == ALL]
+    has_titles = len({f.title for f in summaries}) > 1
+    lines = []
+    for f in summaries:
+        cell, where = quantile_cell(f, 0.5), f" on {f.title}" if has_titles else ""
         value = f"{cell.text} ({cell.below})" if cell.below else f"{cell.text}"
         reached_by = f", completed by {completed_share(f).text}" if f.failed else ""
-        said.append(f"{f.metric} p50{where} {value}, max {format_number(f.high)}{NBSP}{f.unit}{reached_by}")
-    return said
+        lines.append(f"{f.metric} p50{where} {value}, max {format_number(f.high)}{NBSP}{f.unit}{reached_by}")
+    return lines
 
 
 def slope_lines(summary: Summary) -> list[str]:
@@ -377,9 +386,9 @@ ROLES: dict[Role, str] = {
 }
 
 
-def example_name(talk: ExampleTurn) -> str:
+def example_name(example: ExampleTurn) -> str:
     """Return why a turn is shown, such as `median turn, longest stall`."""
-    return f"{ROLES[talk.role]}{', longest stall' if talk.longest_stall else ''}"
+    return f"{ROLES[example.role]}{', longest stall' if example.longest_stall else ''}"
 
 
 def breakdown_title(row: Breakdown) -> str:

@@ -52,12 +52,12 @@ def key_text(by: str) -> GroupWording:
     return OTHERWISE.get(by, GroupWording(by, f"By {by}", by))
 
 
-def latency_table(of: Sequence[GroupedLatency], targets: Sequence[str]) -> Table:
+def latency_table(latencies: Sequence[GroupedLatency], targets: Sequence[str]) -> Table:
     """Return a row for each group, in ms; all of them have one key and one metric."""
-    opening = any(group.unopened is not None for waits in of for group in waits.groups)
+    opening = any(group.unopened is not None for latency in latencies for group in latency.groups)
     heads: list[Head] = [
-        Column(key_text(of[0].by).head, left=True),
-        Column("target", left=True, leave_out=0 if len(of) > 1 else 1),
+        Column(key_text(latencies[0].by).head, left=True),
+        Column("target", left=True, leave_out=0 if len(latencies) > 1 else 1),
         Column("turns", leave_out=4),
         Column("sessions", leave_out=2),
         Column("p50", shorten=5, leave_out=6),
@@ -66,8 +66,8 @@ def latency_table(of: Sequence[GroupedLatency], targets: Sequence[str]) -> Table
         *([Column("not opened", shorten=1, leave_out=3)] if opening else []),
     ]
     rows: list[Row | Line] = []
-    for waits, group in ((one, group) for one in of for group in one.groups):
-        target = Cell(waits.target, target=targets.index(waits.target))
+    for latency, group in ((grouped, group) for grouped in latencies for group in grouped.groups):
+        target = Cell(latency.target, target=targets.index(latency.target))
         quantiles = [cells.estimate_cell(group.at(p), group.n, group.failed.count, "") for p in (0.5, 0.95)]
         shares = [share_cell(group.failed, not_started_text(group))]
         shares += [share_cell(group.unopened)] if group.unopened is not None else []
@@ -76,7 +76,7 @@ def latency_table(of: Sequence[GroupedLatency], targets: Sequence[str]) -> Table
 
 
 def share_cell(rate: ShareEstimate, more: str = "") -> Cell:
-    """Return a share over its counts, such as `90 %` over `360 of 400, 320 never began`."""
+    """Return a share over its counts, such as `90 %` over `360 of 400, 320 not started`."""
     return Cell(percent(rate.count, rate.total), f"{count(rate.count)} of {count(rate.total)}{more}")
 
 
@@ -92,17 +92,17 @@ RATES = {
 }
 
 
-def difference_text(one: GroupDifference) -> str:
+def difference_text(difference: GroupDifference) -> str:
     """Return a difference in words, such as `p95 of ttfa is 412 ms on red and 1,830 ms on blue`."""
-    named = key_text(one.of.by)
-    low, high = f"{named.where} {named.of(one.low)}", f"{named.where} {one.high.bin.name}"
-    if one.what in ("p95", "p50"):
-        p = 0.95 if one.what == "p95" else 0.5
-        times = format_ms_list(one.low.at(p).value, one.high.at(p).value)
-        return f"{one.what} of {one.of.metric} is {times[0]} {low} and {times[1]} {high}"
-    first, second = (percent(getattr(group, one.what).share, 1) for group in (one.low, one.high))
-    lost = one.what == "failed" and (one.low.lost or one.high.lost)
-    return f"{first} of the {RATES['unmet' if lost else one.what]} {low} and {second} {high}"
+    wording = key_text(difference.of.by)
+    low, high = f"{wording.where} {wording.of(difference.low)}", f"{wording.where} {difference.high.bin.name}"
+    if difference.what in ("p95", "p50"):
+        p = 0.95 if difference.what == "p95" else 0.5
+        times = format_ms_list(difference.low.at(p).value, difference.high.at(p).value)
+        return f"{difference.what} of {difference.of.metric} is {times[0]} {low} and {times[1]} {high}"
+    first, second = (percent(getattr(group, difference.what).share, 1) for group in (difference.low, difference.high))
+    has_not_started = difference.what == "failed" and (difference.low.lost or difference.high.lost)
+    return f"{first} of the {RATES['unmet' if has_not_started else difference.what]} {low} and {second} {high}"
 
 
 def description(group: Group) -> str:
@@ -110,8 +110,8 @@ def description(group: Group) -> str:
     waits = []
     for estimate in group.quantiles:
         ends = interval(estimate.low, estimate.high, ms)
-        said = "failed" if estimate.value == math.inf else f"{ms(estimate.value)} ({ends})"
-        waits.append(f"p{estimate.p * 100:g} {said}")
+        value = "failed" if estimate.value == math.inf else f"{ms(estimate.value)} ({ends})"
+        waits.append(f"p{estimate.p * 100:g} {value}")
     counted = f"{plural(group.turns, 'turn')} of {plural(group.sessions, 'session')}"
     parts = [*waits, counted, f"{percent(group.failed.count, group.failed.total)} failed{not_started_text(group)}"]
     if group.unopened is not None and group.unopened.count:
@@ -119,26 +119,28 @@ def description(group: Group) -> str:
     return ", ".join(parts)
 
 
-def latency_blocks(of: Sequence[GroupedLatency], targets: Sequence[str]) -> list[Block]:
+def latency_blocks(latencies: Sequence[GroupedLatency], targets: Sequence[str]) -> list[Block]:
     """Return the title of the latencies, and their table."""
-    what = f"{cells.metric_title(of[0].metric, of[0].stratum)}, in ms, with 95 % intervals over sessions."
-    unplaced = [Paragraph(said, "q gap")] if (said := ungrouped_text(of)) else []
-    return [Paragraph(what, "q gap"), latency_table(of, targets), *unplaced]
+    what = f"{cells.metric_title(latencies[0].metric, latencies[0].stratum)}, in ms, with 95 % intervals over sessions."
+    unplaced = [Paragraph(text, "q gap")] if (text := ungrouped_text(latencies)) else []
+    return [Paragraph(what, "q gap"), latency_table(latencies, targets), *unplaced]
 
 
 def compared_blocks(summary: Summary, by: str) -> list[Block]:
     """Return the groups of a key if a value of the whole run would mix groups that differ; otherwise an empty list."""
     pools = summary.latency_by(by)
-    compared = any(waits.compared for of in pools for waits in of)
-    return [block for of in pools for block in latency_blocks(of, summary.targets)] if compared else []
+    compared = any(latency.compared for latencies in pools for latency in latencies)
+    return [block for latencies in pools for block in latency_blocks(latencies, summary.targets)] if compared else []
 
 
-def ungrouped_text(of: Sequence[GroupedLatency]) -> str:
-    """Return `40 turns never began, and are in none of these groups (40 of west): …`; "" if there are none."""
-    parts = [(one.unplaced, one.target) for one in of if one.unplaced]
+def ungrouped_text(latencies: Sequence[GroupedLatency]) -> str:
+    """Return `40 turns did not start and are in none of these groups (40 of west): …`; "" if there are none."""
+    parts = [(latency.unplaced, latency.target) for latency in latencies if latency.unplaced]
     if not parts:
         return ""
     total = sum(number for number, _ in parts)
-    each = f" ({join_words([f'{count(n)} of {target}' for n, target in parts])})" if len(of) > 1 else ""
-    never = f"{plural(total, 'turn')} did not start and {'is' if total == 1 else 'are'} in none of these groups{each}"
-    return f"{never}: the {key_text(of[0].by).head} of a turn that did not start is unknown."
+    by_target = f" ({join_words([f'{count(n)} of {target}' for n, target in parts])})" if len(latencies) > 1 else ""
+    never = (
+        f"{plural(total, 'turn')} did not start and {'is' if total == 1 else 'are'} in none of these groups{by_target}"
+    )
+    return f"{never}: the {key_text(latencies[0].by).head} of a turn that did not start is unknown."

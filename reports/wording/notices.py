@@ -41,19 +41,21 @@ def notices(summary: Summary) -> list[str]:
 
 
 def pooled_notices(summary: Summary) -> list[str]:
-    """Return a notice for each value of the whole run that pools groups with certain differences."""
-    said = []
-    for _, several in groupby(summary.group_differences, key=lambda one: (one.of.by, one.of.label)):
-        apart = list(several)
-        of, differences = apart[0].of, "; ".join(map(difference_text, apart))
-        alone = len({(one.by, one.label) for one in summary.grouped_latency if one.by == of.by}) == 1
+    """Return a notice for each value of the whole run that combines groups that differ significantly."""
+    texts = []
+    for _, several in groupby(
+        summary.group_differences, key=lambda difference: (difference.of.by, difference.of.label)
+    ):
+        group = list(several)
+        of, differences = group[0].of, "; ".join(map(difference_text, group))
+        alone = len({(latency.by, latency.label) for latency in summary.grouped_latency if latency.by == of.by}) == 1
         if of.compared == "pairs":
             pooled = "Pooled" if alone else f"{of.label}: pooled"
             places = f"{len(of.places)} {key_text(of.by).head}s"
-            said.append(f"{pooled} over {places} that differ: {differences}.")
+            texts.append(f"{pooled} over {places} that differ: {differences}.")
         else:
-            said.append(f"{'' if alone else f'{of.label}: '}{differences}: results of the whole run combine both.")
-    return said
+            texts.append(f"{'' if alone else f'{of.label}: '}{differences}: results of the whole run combine both.")
+    return texts
 
 
 def unfair_notices(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
@@ -61,23 +63,23 @@ def unfair_notices(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
     if len(targets) < 2:
         return
     rows = list(zip(targets, outcomes.targets, strict=True))
-    failures = {name: one.failure_rate for name, one in rows if not math.isnan(one.failure_rate)}
+    failures = {name: entry.failure_rate for name, entry in rows if not math.isnan(entry.failure_rate)}
     if failures and max(failures.values()) - min(failures.values()) > FAIR:
         ends = min(failures, key=failures.__getitem__), max(failures, key=failures.__getitem__)
         yield FAILURES_DIFFER.format(" to ".join(f"{name} {percent(failures[name], 1)}" for name in ends))
-    shares = [f"{name} {percent(one.throttled, 1)}" for name, one in rows if one.throttled > FAIR]
+    shares = [f"{name} {percent(entry.throttled, 1)}" for name, entry in rows if entry.throttled > FAIR]
     if shares:
         over = f"More than 1{NBSP}% of turns or sessions were throttled"
         yield f"{over} ({', '.join(shares)}): such targets cannot be compared."
 
 
 def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
-    """Yield notices on a run, first those of its document; `uncertain_metrics` has those on metrics."""
+    """Yield the notices on a run, first those of its document. `uncertain_line` returns the notice on metrics."""
     yield from (str(notice) for notice in run.metadata.get("notices") or [])
     totals = run.metadata.get("totals") or {}
-    begun = totals.get("turns_started")
-    if isinstance(begun, int) and begun > len(run.turns):
-        yield f"{begun:,} turns started, but only {len(run.turns):,} were recorded: the other outcomes are unknown."
+    started = totals.get("turns_started")
+    if isinstance(started, int) and started > len(run.turns):
+        yield f"{started:,} turns started, but only {len(run.turns):,} were recorded: the other outcomes are unknown."
     fallbacks = totals.get("timestamp_fallbacks")
     if fallbacks:
         yield f"{fallbacks:,} events had no usable kernel timestamp; the load generator timestamped them."
@@ -85,10 +87,10 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
     for host in hosts_of(run.metadata):
         ahead_ns = host.get("clock_offset_ns") or 0
         if abs(ahead_ns) >= LARGE_CLOCK_OFFSET_NS:
-            apart = f"{format_duration(abs(ahead_ns) / NS_PER_S)} {'ahead of' if ahead_ns > 0 else 'behind'}"
+            offset = f"{format_duration(abs(ahead_ns) / NS_PER_S)} {'ahead of' if ahead_ns > 0 else 'behind'}"
             led = "that of the leader"
             corrected = "its seconds and phases are corrected, its own logs are not"
-            yield f"The clock of {host.get('name')} was {apart} {led}; {corrected}."
+            yield f"The clock of {host.get('name')} was {offset} {led}; {corrected}."
     if run.metadata.get("state") == "running" and not run.finalized:
         yield "This run is in progress: the report covers the data written so far."
     elif not run.finalized or run.metadata.get("state") == "killed":
@@ -139,20 +141,24 @@ def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
             yield f"{whose}{model} {retirement.text(today)}, as of the day of this run."
 
 
-def uncertain_line(run: RunFrames, asked: Collection[str] | None = None) -> str:
-    """Return that the timestamp uncertainty is too high for metrics, with the worst of them; "" if it is for none.
+def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> str:
+    """Return a notice of the metrics whose timestamp uncertainty is too high, and of the worst; "" if there are none.
 
-    `asked`: the metrics that matter to the reader; None for all.
+    `metrics`: the metrics that matter to the reader; None for all.
     """
-    early = {one.metric for one in run.uncertain_metrics if one.is_early}  # the headline reports these
-    stamped = [
-        one for one in run.uncertain_metrics if one.metric not in early and (asked is None or one.metric in asked)
+    early = {entry.metric for entry in run.uncertain_metrics if entry.is_early}  # the headline reports these
+    uncertain = [
+        entry
+        for entry in run.uncertain_metrics
+        if entry.metric not in early and (metrics is None or entry.metric in metrics)
     ]
-    names = list(dict.fromkeys(one.metric for one in stamped))
+    names = list(dict.fromkeys(entry.metric for entry in uncertain))
     if not names:
         return ""
     # the uncertainty relative to its limit
-    worst = max(stamped, key=lambda one: one.value / one.limit if one.value is not None and one.limit else math.inf)
+    worst = max(
+        uncertain, key=lambda entry: entry.value / entry.limit if entry.value is not None and entry.limit else math.inf
+    )
     which = join_words(names) if len(names) <= NAMED else f"{len(names)} metrics"
     they, them = ("it is", "it") if len(names) == 1 else ("they are", "them")
     on = f" on {worst.target}" if len(run.metadata.get("targets") or []) > 1 else ""
@@ -165,23 +171,23 @@ def uncertain_line(run: RunFrames, asked: Collection[str] | None = None) -> str:
 def decision_notice(run: RunFrames) -> str:
     """Return which interim analysis decided a run, from decision.json; "" if none did."""
     try:
-        found = read_json(read_file(run.folder / "decision.json")) if run.metadata.get("sequential_plan") else {}
-        if not found.get("stopped_by_analysis"):
+        decision = read_json(read_file(run.folder / "decision.json")) if run.metadata.get("sequential_plan") else {}
+        if not decision.get("stopped_by_analysis"):
             return ""
-        held, planned = len(found["analyses"]), len(found["plan"]["analyses"])
-        kind = "final" if held == planned else "interim"
-        how = "Decided" if found["reason"] in DECIDED and not found["invalid"] else "Ended"
-        pairs = plural(found["pairs"], "pair")
-        return f"{how} by {kind} analysis{NBSP}{held} of {planned}, {pairs}. {found['outcome']}"
+        completed, planned = len(decision["analyses"]), len(decision["plan"]["analyses"])
+        kind = "final" if completed == planned else "interim"
+        how = "Decided" if decision["reason"] in DECIDED and not decision["invalid"] else "Ended"
+        pairs = plural(decision["pairs"], "pair")
+        return f"{how} by {kind} analysis{NBSP}{completed} of {planned}, {pairs}. {decision['outcome']}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ""
 
 
 def _unknown(document: dict[str, Any]) -> Iterable[str]:
-    """Yield `Worker 1 on west went missing 9 s into the run: up to 57 turns and 12 calls of it are unknown`."""
+    """Yield `Worker 1 on west went missing 9 s into the run: up to 57 turns and 12 calls are missing`."""
     for worker in document.get("missing_workers") or []:
         counts = [(worker.get("turns"), "turn"), (worker.get("calls"), "call")]
-        most = [plural(count, name) for count, name in counts if count or (count == 0 and name == "turn")]
+        missing = [plural(count, name) for count, name in counts if count or (count == 0 and name == "turn")]
         host = f" on {worker['host']}" if worker.get("host") else ""
         what = "went missing"
         if worker.get("since_utc_ns") is not None:
@@ -191,5 +197,5 @@ def _unknown(document: dict[str, Any]) -> Iterable[str]:
             what = f"wrote damaged data ({worker['why']})"
         unknown = "the number of its missing turns is unknown"
         if worker.get("turns") is not None:
-            unknown = f"up to {' and '.join(most)} are missing"
+            unknown = f"up to {' and '.join(missing)} are missing"
         yield f"Worker {worker['worker']}{host} {what}: {unknown}."

@@ -57,46 +57,51 @@ BASE64 = 4 / 3
 
 
 def baseline_text(summary: Summary) -> list[str]:
-    """Return the differences of targets in a run that is not invalid; with more than two, only of the first metric."""
-    found = summary.differences if summary.validity.status != "invalid" else ()
+    """Return the ratios of the other targets to the baseline, if the run is not invalid.
+
+    With more than two targets, return only the ratios of the first quantile.
+    """
+    differences = summary.differences if summary.validity.status != "invalid" else ()
     if len(summary.targets) > 2:
-        found = found[:1]
-    told: list[str] = []
-    for place, target in enumerate([name for name, _ in found[0].others] if found else ()):
+        differences = differences[:1]
+    lines: list[str] = []
+    for index, target in enumerate([name for name, _ in differences[0].others] if differences else ()):
         parts = []
-        for metric, stratum in dict.fromkeys((one.metric, one.stratum) for one in found):
-            strata = {one.stratum for one in found if one.metric == metric}
-            mine = [one for one in found if (one.metric, one.stratum) == (metric, stratum)]
+        for metric, stratum in dict.fromkeys((ratio.metric, ratio.stratum) for ratio in differences):
+            strata = {ratio.stratum for ratio in differences if ratio.metric == metric}
+            of_metric = [ratio for ratio in differences if (ratio.metric, ratio.stratum) == (metric, stratum)]
             of = f"{metric}{f' of {stratum.turns_text(strata)}' if len(strata) > 1 else ''}"
-            parts.append(f"{of} {', '.join(f'p{one.p * 100:g} {change(one.others[place][1])}' for one in mine)}")
-        told.append(f"{target} against {found[0].baseline}: {'; '.join(parts)}")
-    return told
+            ratios = ", ".join(f"p{ratio.p * 100:g} {change(ratio.others[index][1])}" for ratio in of_metric)
+            parts.append(f"{of} {ratios}")
+        lines.append(f"{target} against {differences[0].baseline}: {'; '.join(parts)}")
+    return lines
 
 
 def amounts(money: RunCost) -> list[str]:
     """Return amounts, such as `2.31 USD for 400 turns`, `0.0058 USD per turn`, `no price for gpt-x`.
 
-    After the first, if there is any: the cost of responses that belong to no turn, and of audio that interruptions
-    wasted. With several targets, each target comes first with its own rate: `sweden 0.87 USD (0.0109 per turn)`.
+    After the first amount come the cost of responses that belong to no turn, and the cost of unplayed audio of
+    interrupted replies, if there are any. With several targets, each target comes first with its own rate: `sweden 0.87
+    USD (0.0109 per turn)`.
     """
     missing = [unpriced(money)] if money.models_without_price else []
     if math.isnan(money.usd):
         return missing
-    arms = []
+    by_target = []
     for cost in _priced(money) if len(money.targets) > 1 else ():
-        each = "" if math.isnan(cost.usd_per_turn) else f" ({format_number(cost.usd_per_turn)} per turn)"
-        arms.append(f"{cost.target} {usd(cost.usd)}{each}")
-    told = arms[:] if len(arms) <= NAMED else []
-    told.append(f"{usd(money.usd)} {'in total ' if arms else ''}for {plural(money.turns_priced, 'turn')}")
+        per_turn = "" if math.isnan(cost.usd_per_turn) else f" ({format_number(cost.usd_per_turn)} per turn)"
+        by_target.append(f"{cost.target} {usd(cost.usd)}{per_turn}")
+    texts = by_target[:] if len(by_target) <= NAMED else []
+    texts.append(f"{usd(money.usd)} {'in total ' if by_target else ''}for {plural(money.turns_priced, 'turn')}")
     if money.unattributed_usd:
         sessions = plural(money.unattributed_sessions, "session")
-        told.append(f"{usd(money.unattributed_usd)} of it for responses that belong to no turn ({sessions})")
+        texts.append(f"{usd(money.unattributed_usd)} of it for responses that belong to no turn ({sessions})")
     if (waste := money.unplayed_audio) is not None and waste.usd:
         wasted = f"{plural(waste.replies_priced, 'interruption')} ({format_number(waste.usd_per_reply)} each)"
-        told.append(f"{usd(waste.usd)} of it for unplayed audio of {wasted}")
-    rates = {"turn": money.per_turn, "minute of conversation": money.per_minute} if not arms else {}
-    told += [f"{format_number(rate)}{NBSP}USD per {of}" for of, rate in rates.items() if not math.isnan(rate)]
-    return told + missing
+        texts.append(f"{usd(waste.usd)} of it for unplayed audio of {wasted}")
+    rates = {"turn": money.per_turn, "minute of conversation": money.per_minute} if not by_target else {}
+    texts += [f"{format_number(rate)}{NBSP}USD per {of}" for of, rate in rates.items() if not math.isnan(rate)]
+    return texts + missing
 
 
 def _priced(money: RunCost) -> list[TargetCost]:
@@ -122,15 +127,15 @@ def cost(money: RunCost, *, simulated: bool = False) -> list[str]:
     """Return the amounts with the estimate and the budget; empty if a run has neither prices nor a budget."""
     if not money.prices.name and math.isnan(money.usd) and money.budget_usd is None:
         return []
-    silent = [f"{plural(money.turns_without_usage, 'turn')} without usage"] if money.turns_without_usage else []
+    without_usage = [f"{plural(money.turns_without_usage, 'turn')} without usage"] if money.turns_without_usage else []
     budget = [f"budget {usd(money.budget_usd)}"] if money.budget_usd is not None else []
     estimate = [f"estimated before the run: {_between(money.estimate_usd)}"] if money.estimate_usd is not None else []
-    told = [*amounts(money), *silent, *budget, *estimate] if money.is_known or budget else []
-    if not (told and simulated):
-        return told
+    texts = [*amounts(money), *without_usage, *budget, *estimate] if money.is_known or budget else []
+    if not (texts and simulated):
+        return texts
     if math.isnan(money.usd):
-        return [*told, BILLED_NOTHING]
-    return [f"{BILLED_NOTHING}; the same tokens would cost {told[0]}", *told[1:]]
+        return [*texts, BILLED_NOTHING]
+    return [f"{BILLED_NOTHING}; the same tokens would cost {texts[0]}", *texts[1:]]
 
 
 def unpriced(money: RunCost) -> str:
@@ -145,43 +150,43 @@ def _between(ends: tuple[float, float]) -> str:
     return f"{usd(ends[0]).removesuffix(f'{NBSP}USD')} to {usd(ends[1])}"
 
 
-def cost_notes(found: RunCost, *, simulated: bool) -> Iterable[str]:
+def cost_notes(money: RunCost, *, simulated: bool) -> Iterable[str]:
     """Yield what the reader must know about the amounts, in sentences."""
     if simulated:
         yield WOULD
-    if found.estimate_usd is not None:
-        yield f"Estimated before the run: {_between(found.estimate_usd)}."
-    if found.budget_usd is not None:
-        known = found.budget_usd and not math.isnan(found.usd)
-        spent = f"; {percent(found.usd, found.budget_usd)} of it was spent" if known else ""
-        yield f"The budget was {usd(found.budget_usd)}{spent}."
-    if found.models_without_price:
+    if money.estimate_usd is not None:
+        yield f"Estimated before the run: {_between(money.estimate_usd)}."
+    if money.budget_usd is not None:
+        known = money.budget_usd and not math.isnan(money.usd)
+        spent = f"; {percent(money.usd, money.budget_usd)} of it was spent" if known else ""
+        yield f"The budget was {usd(money.budget_usd)}{spent}."
+    if money.models_without_price:
         yield (
-            f"There is {unpriced(found)}: these tokens are counted, but not included in amounts. "
+            f"There is {unpriced(money)}: these tokens are counted, but not included in amounts. "
             "Set prices in targets.yaml, or pass a price table with --prices."
         )
-    if found.turns_without_usage:
-        have = "has" if found.turns_without_usage == 1 else "have"
-        yield f"{plural(found.turns_without_usage, 'turn')} {have} no readable token counts: amounts exclude them."
-    if len(_priced(found)) > 1:
+    if money.turns_without_usage:
+        have = "has" if money.turns_without_usage == 1 else "have"
+        yield f"{plural(money.turns_without_usage, 'turn')} {have} no readable token counts: amounts exclude them."
+    if len(_priced(money)) > 1:
         yield PER_REPLY
-    if found.unattributed_usd:
+    if money.unattributed_usd:
         yield STRAY
-    if (waste := found.unplayed_audio) is not None:
-        untold = waste.replies - waste.replies_with_usage
-        yield f"{UNPLAYED} The tokens of {plural(untold, 'reply', 'replies')} are unknown." if untold else UNPLAYED
-    if found.input_transcription_extra:
+    if (waste := money.unplayed_audio) is not None:
+        unknown = waste.replies - waste.replies_with_usage
+        yield f"{UNPLAYED} The tokens of {plural(unknown, 'reply', 'replies')} are unknown." if unknown else UNPLAYED
+    if money.input_transcription_extra:
         yield TRANSCRIPTION
-    if found.turns_priced:
+    if money.turns_priced:
         yield "All turns of the run are included, also warm-up and failed turns."
 
 
 def limits_in_all(quota: RateLimitSeries) -> str:
-    """Return the throttling of all targets, such as `3 turns throttled, asked 4 times to wait (…), …`."""
-    waits_s = sorted(wait for one in quota.targets for wait in one.waits_s)
-    held_s = sum(one.start_delay_s for one in quota.targets if one.start_delay_s > 0)
+    """Return the throttling of all targets, such as `3 turns throttled, Retry-After received 4 times (…), …`."""
+    waits_s = sorted(wait for target in quota.targets for wait in target.waits_s)
+    delay_s = sum(target.start_delay_s for target in quota.targets if target.start_delay_s > 0)
     turns, sessions, backed_off = (
-        sum(getattr(one, name) for one in quota.targets)
+        sum(getattr(target, name) for target in quota.targets)
         for name in ("throttled_turns", "throttled_sessions", "calls_backed_off")
     )
     counted = [plural(n, noun) for n, noun in ((turns, "turn"), (sessions, "session")) if n]
@@ -190,8 +195,8 @@ def limits_in_all(quota: RateLimitSeries) -> str:
         times = f"{count(len(waits_s))} times" if len(waits_s) > 1 else "once"
         median = quantile(np.array(waits_s), 0.5)
         parts.append(f"Retry-After received {times} (p50 {ms(1000 * median)}, longest {ms(1000 * waits_s[-1])})")
-    if held_s > 0:
-        parts.append(f"starts delayed by {format_duration(held_s)} in total")
+    if delay_s > 0:
+        parts.append(f"starts delayed by {format_duration(delay_s)} in total")
     if backed_off > 0:
         parts.append(f"{plural(int(backed_off), 'call')} delayed after failures to connect")
     return ", ".join(parts)
@@ -202,44 +207,47 @@ def incident_kind(kind: str) -> str:
     return kind.replace("_", " ")
 
 
-def incident_kinds(found: Incidents) -> str:
+def incident_kinds(incidents: Incidents) -> str:
     """Return the counts of each kind, such as `token refresh × 3 and clock step × 1`."""
-    return join_words([f"{incident_kind(kind)} × {n:,}" for kind, n in Counter(found.counts).most_common()])
+    return join_words([f"{incident_kind(kind)} × {n:,}" for kind, n in Counter(incidents.counts).most_common()])
 
 
 def incidents_that_matter(summary: Summary) -> Incidents:
-    """Return all incidents except a simulator's lateness below 1 % of the shortest median; add the share."""
+    """Return all incidents except a simulator's lateness below 1 % of the shortest median.
+
+    The text of a larger lateness gets its share of this median.
+    """
     medians = [answer.at(0.5).value for answer in summary.answers if answer.at(0.5).has_interval]
-    shortest, kept, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incidents.counts)
-    for one in summary.incidents.listed:
-        late = late_ms(one) if math.isfinite(shortest) else None
+    shortest, incidents, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incidents.counts)
+    for incident in summary.incidents.listed:
+        late = late_ms(incident) if math.isfinite(shortest) else None
         if late is None:
-            kept.append(one)
+            incidents.append(incident)
         elif late < LATE_SHARE * shortest:
-            counts[one.kind] -= 1
+            counts[incident.kind] -= 1
         else:
             share = f"{percent(late, shortest)} of the shortest median, {ms(shortest)}"
-            kept.append(replace(one, text=f"{one.text} ({share})"))
-    return Incidents(tuple(kept), +counts)
+            incidents.append(replace(incident, text=f"{incident.text} ({share})"))
+    return Incidents(tuple(incidents), +counts)
 
 
-def incident_lines(summary: Summary, most: int) -> list[str]:
+def incident_lines(summary: Summary, max_lines: int) -> list[str]:
     """Return the first incidents with time and worker; if there are more, also the number of each kind."""
-    found = incidents_that_matter(summary)
-    times = [clock(one.at_s, long=summary.window.duration_s > 180) for one in found.listed[:most]]
-    shown = zip(times, found.listed, strict=False)
-    first = [f"{at} worker {one.worker} {incident_kind(one.kind)}: {one.text}" for at, one in shown]
-    return [*first, f"in total: {incident_kinds(found)}"] if found.total > len(first) else first
+    incidents = incidents_that_matter(summary)
+    times = [clock(incident.at_s, long=summary.window.duration_s > 180) for incident in incidents.listed[:max_lines]]
+    timed = zip(times, incidents.listed, strict=False)
+    first = [f"{at} worker {incident.worker} {incident_kind(incident.kind)}: {incident.text}" for at, incident in timed]
+    return [*first, f"in total: {incident_kinds(incidents)}"] if incidents.total > len(first) else first
 
 
 def auth_wait(summary: Summary) -> str:
-    """Return `3 of 120 sessions waited for a token, the longest 1.2 s.`, in the measured phase."""
+    """Return `3 of 120 sessions waited for a token (longest 1.2 s).` for the measured phase."""
     waited = summary.sessions["auth_wait_ns"].fillna(0).to_numpy(dtype=np.float64)
-    many = int((waited > 0).sum())
-    if not many:
+    waiting = int((waited > 0).sum())
+    if not waiting:
         return ""
     longest = ms(waited.max() / NS_PER_MS)
-    return f"{count(many)} of {plural(waited.size, 'session')} waited for a token (longest {longest})."
+    return f"{count(waiting)} of {plural(waited.size, 'session')} waited for a token (longest {longest})."
 
 
 def proxy_text(summary: Summary) -> tuple[str, ...]:
@@ -262,61 +270,63 @@ def round_trips(summary: Summary) -> str:
 
 def compression(summary: Summary) -> list[str]:
     """Return the effect of compression on the audio, for targets with compression."""
-    told = []
-    for arm in summary.target_facts:
-        total = {rate.metric: rate.total_bytes for rate in summary.throughput if rate.target == arm.target}
-        said = [
-            f"{format_number(wire / audio)} bytes on the wire per byte of audio {way}"
-            for way in ("sent", "received")
-            if (wire := total.get(f"wire_{way}", 0)) and (audio := total.get(f"audio_{way}", 0))
+    lines = []
+    for facts in summary.target_facts:
+        total = {rate.metric: rate.total_bytes for rate in summary.throughput if rate.target == facts.target}
+        texts = [
+            f"{format_number(wire / audio)} bytes on the wire per byte of audio {direction}"
+            for direction in ("sent", "received")
+            if (wire := total.get(f"wire_{direction}", 0)) and (audio := total.get(f"audio_{direction}", 0))
         ]
-        if said and arm.compression not in (None, "", "none"):
-            ratios = f"{' and '.join(said)} (base64 alone: {format_number(BASE64)})"
-            told.append(f"{arm.target}, {arm.compression}: {ratios}.")
-    return told
+        if texts and facts.compression not in (None, "", "none"):
+            ratios = f"{' and '.join(texts)} (base64 alone: {format_number(BASE64)})"
+            lines.append(f"{facts.target}, {facts.compression}: {ratios}.")
+    return lines
 
 
 def throughput(summary: Summary) -> list[str]:
-    """Return `audio 325 kB/s sent (10.7 MB), 562 kB/s received (18.6 MB)` and the same of the wire."""
-    told = []
+    """Return `audio 325 kB/s sent (10.7 MB), 562 kB/s received (18.6 MB)` and the same for the wire."""
+    lines = []
     for kind in ("audio", "wire"):
-        ways = []
-        for way in ("sent", "received"):
-            rates = [rate for rate in summary.throughput if rate.metric == f"{kind}_{way}"]
+        texts = []
+        for direction in ("sent", "received"):
+            rates = [rate for rate in summary.throughput if rate.metric == f"{kind}_{direction}"]
             if total := sum(rate.total_bytes for rate in rates):
-                ways.append(f"{quantity(sum(rate.mean_bytes_per_s for rate in rates))}/s {way} ({quantity(total)})")
-        told += [f"{kind} {', '.join(ways)}"] if ways else []
-    return told
+                texts.append(
+                    f"{quantity(sum(rate.mean_bytes_per_s for rate in rates))}/s {direction} ({quantity(total)})"
+                )
+        lines += [f"{kind} {', '.join(texts)}"] if texts else []
+    return lines
 
 
 def machine(summary: Summary) -> str:
     """Return which programs used the CPU during an invalid run; "" for other runs, and if it was not recorded.
 
-    Such as: On red: load 7.2 to 14.6 on 4 cores; other programs had 61 % of them, this run 12 %, the hypervisor took 3
-    % (9 % in its worst seconds); in the worst seconds all together had 99 %.
+    For example `On red: load 7.2 to 14.6 on 4 cores; other programs used 61 % of them, this run 12 %, the hypervisor
+    3 % (9 % in its worst seconds); in the worst seconds, all together used 99 %.`
     """
     machines = summary.machines if summary.validity.status == "invalid" else ()
-    told = [(one.host, _had_cores(one, summary)) for one in machines]
-    return " ".join(f"On {host}: {said}." if len(told) > 1 else as_sentence(said) for host, said in told)
+    usages = [(cpu.host, _had_cores(cpu, summary)) for cpu in machines]
+    return " ".join(f"On {host}: {text}." if len(usages) > 1 else as_sentence(text) for host, text in usages)
 
 
 MIN_SHARE = 0.01
 """The minimum share of CPU time in the worst seconds from which a user of the CPU is mentioned."""
 
 
-def _had_cores(one: HostCpu, summary: Summary) -> str:
-    loads = [format_number(load) for load in (one.load_start, one.load_end) if not math.isnan(load)]
+def _had_cores(cpu: HostCpu, summary: Summary) -> str:
+    loads = [format_number(load) for load in (cpu.load_start, cpu.load_end) if not math.isnan(load)]
     load = f"load {' to '.join(loads)}" if loads else "load unknown"
-    cores = f"{load} on {plural(one.cores, 'core')}"
-    if math.isnan(one.other_programs):
+    cores = f"{load} on {plural(cpu.cores, 'core')}"
+    if math.isnan(cpu.other_programs):
         return f"{cores}; which programs used them is unknown on this system"
     simulator = " (including the simulator, if it ran here)" if summary.simulated else ""
-    shares = (one.this_run, one.other_programs, one.steal, one.total_max)
-    own, others, stolen, most = (percent(share, 1) for share in shares)
-    worst = f" ({percent(one.steal_max, 1)} in its worst seconds)" if one.steal_max >= MIN_SHARE else ""
+    shares = (cpu.this_run, cpu.other_programs, cpu.steal, cpu.total_max)
+    own, others, stolen, total = (percent(share, 1) for share in shares)
+    worst = f" ({percent(cpu.steal_max, 1)} in its worst seconds)" if cpu.steal_max >= MIN_SHARE else ""
     return (
         f"{cores}; other programs used {others} of them{simulator}, this run {own}, the hypervisor "
-        f"{stolen}{worst}; in the worst seconds, all together used {most}"
+        f"{stolen}{worst}; in the worst seconds, all together used {total}"
     )
 
 
@@ -335,24 +345,24 @@ def rate(per_s: float) -> str:
     return f"{format_number(per_s * 3600)}/h"
 
 
-def calls_counted(one: OfferedLoad) -> str:
+def calls_counted(load: OfferedLoad) -> str:
     """Return `39 calls arrived, 36 started, 3 blocked (7.7 %), 2 delayed, 1 failed to connect, 33 completed`."""
-    parts = [f"{plural(one.offered, 'call')} arrived", f"{count(one.started)} started"]
-    if one.blocked:
-        parts.append(f"{count(one.blocked)} blocked ({percent(one.blocked, one.offered)})")
-    counts = ((one.not_started, "not started"), (one.delayed, "delayed"), (one.connect_failed, "failed to connect"))
+    parts = [f"{plural(load.offered, 'call')} arrived", f"{count(load.started)} started"]
+    if load.blocked:
+        parts.append(f"{count(load.blocked)} blocked ({percent(load.blocked, load.offered)})")
+    counts = ((load.not_started, "not started"), (load.delayed, "delayed"), (load.connect_failed, "failed to connect"))
     parts += [f"{count(number)} {word}" for number, word in counts if number]
-    return ", ".join([*parts, f"{count(one.completed)} completed"])
+    return ", ".join([*parts, f"{count(load.completed)} completed"])
 
 
-def offered_load(frame: ArrivalSummary, one: OfferedLoad) -> str:
-    """Return `offered 4.1 erlangs (2.05/s of 2 s each), carried 3.8 on 6 slots; callers think for 12 s of a call`."""
-    each = f"{rate(one.per_s)} of {format_number(one.call_duration_s)}{NBSP}s each"
-    offered = f"offered {format_number(one.offered_erlangs)}{NBSP}erlangs ({each})"
-    carried = f"carried {format_number(one.carried_erlangs)} on {plural(one.max_concurrent, 'slot')}"
+def offered_load(frame: ArrivalSummary, load: OfferedLoad) -> str:
+    """Return `offered 4.1 erlangs (2.05/s of 2 s each), carried 3.8 on 6 slots; callers pause for 12 s per call`."""
+    calls = f"{rate(load.per_s)} of {format_number(load.call_duration_s)}{NBSP}s each"
+    offered = f"offered {format_number(load.offered_erlangs)}{NBSP}erlangs ({calls})"
+    carried = f"carried {format_number(load.carried_erlangs)} on {plural(load.max_concurrent, 'slot')}"
     thinking = [format_duration(think_s) for think_s in frame.think_s if think_s]
-    thought = f"; callers pause for {join_words(thinking)} per call" if thinking else ""
-    return f"{offered if one.call_duration_s == one.call_duration_s else rate(one.per_s)}, {carried}{thought}"
+    pauses = f"; callers pause for {join_words(thinking)} per call" if thinking else ""
+    return f"{offered if load.call_duration_s == load.call_duration_s else rate(load.per_s)}, {carried}{pauses}"
 
 
 def requested_load(frame: ArrivalSummary) -> str:
@@ -362,55 +372,63 @@ def requested_load(frame: ArrivalSummary) -> str:
 
 def arrivals(summary: Summary, frame: ArrivalSummary) -> list[str]:
     """Return the counts, the load, and the latency from arrival of each target, such as `service_time p50 198 ms`."""
-    said = []
-    for one in frame.targets:
-        parts = [calls_counted(one), offered_load(frame, one)]
-        for figures in (f for f in summary.connect_phases if f.metric in DELAYS and f.target == one.target):
-            shown = [e for e in map(figures.at, (0.5, 0.95)) if e.has_interval]
-            told = [f"p{e.p * 100:g} {open_end_sign(e)}{ms(e.reported_value)}" for e in shown]
-            parts += [f"{figures.metric} {', '.join(told)}"] if told else []
-        said += [f"{one.target}: {part}" if len(frame.targets) > 1 else part for part in parts]
-    return said
+    lines = []
+    for load in frame.targets:
+        texts = [calls_counted(load), offered_load(frame, load)]
+        for figures in (f for f in summary.connect_phases if f.metric in DELAYS and f.target == load.target):
+            estimates = [e for e in map(figures.at, (0.5, 0.95)) if e.has_interval]
+            percentiles = [f"p{e.p * 100:g} {open_end_sign(e)}{ms(e.reported_value)}" for e in estimates]
+            texts += [f"{figures.metric} {', '.join(percentiles)}"] if percentiles else []
+        lines += [f"{load.target}: {text}" if len(frame.targets) > 1 else text for text in texts]
+    return lines
 
 
 def divided(run: RunFrames, frame: ArrivalSummary) -> str:
     """Return the note that each process has its own slots; "" if no call was blocked, or there is one process."""
     workers = int(run.metadata.get("workers") or 1)
-    blocked = any(one.blocked for one in frame.targets)
+    blocked = any(load.blocked for load in frame.targets)
     return OWN_SLOTS.format(workers) if blocked and workers > 1 else ""
 
 
-def interleaved(one: Interleaving) -> str:
-    """Return `Interleaved: 120 pairs; sessions of a pair began within 12 ms of each other`."""
-    pair = "pair" if one.targets == 2 else "group"
-    many = plural(one.pairs, "pair") if one.targets == 2 else f"{plural(one.pairs, 'group')} of {one.targets}"
-    were = "was" if one.incomplete == 1 else "were"
-    cut = f", {count(one.incomplete)} more {were} incomplete" if one.incomplete else ""
-    unopened = f", of which {count(one.not_opened)} had a session that never opened" if one.not_opened else ""
-    began = f"sessions of a {pair} started within {ms(max(one.max_start_gap_ms, 0.1))} of each other"
-    return f"Interleaved: {many}{cut}{unopened}; {began}."
+def interleaved(interleaving: Interleaving) -> str:
+    """Return `Interleaved: 120 pairs; sessions of a pair started within 12 ms of each other`."""
+    pair = "pair" if interleaving.targets == 2 else "group"
+    pairs = (
+        plural(interleaving.pairs, "pair")
+        if interleaving.targets == 2
+        else f"{plural(interleaving.pairs, 'group')} of {interleaving.targets}"
+    )
+    were = "was" if interleaving.incomplete == 1 else "were"
+    incomplete = f", {count(interleaving.incomplete)} more {were} incomplete" if interleaving.incomplete else ""
+    unopened = (
+        f", of which {count(interleaving.not_opened)} had a session that never opened"
+        if interleaving.not_opened
+        else ""
+    )
+    began = f"sessions of a {pair} started within {ms(max(interleaving.max_start_gap_ms, 0.1))} of each other"
+    return f"Interleaved: {pairs}{incomplete}{unopened}; {began}."
 
 
-def drift_text(found: Sequence[PoolDrift]) -> str:
+def drift_text(drifts: Sequence[PoolDrift]) -> str:
     """Return the drift of all pools and its result, such as `…: direct −1 % (−4 to +2 %). No drift …`."""
-    if not found:
+    if not drifts:
         return ""
-    named = len(found) > 1
-    parts = [f"{f'{one.label} ' if named else ''}{_drift(one)}" for one in found]
-    drifted = [one.label for one in found if one.suspected]
+    named = len(drifts) > 1
+    parts = [f"{f'{drift.label} ' if named else ''}{_drift(drift)}" for drift in drifts]
+    drifted = [drift.label for drift in drifts if drift.suspected]
     where = f" on {join_words(drifted)}" if named else ""
     end = f"No drift is suspected: that requires over 5{NBSP}%, an interval that excludes 0, and no uncertain value."
     end = f"Drift is suspected{where}: see latency over time." if drifted else end
     return f"Later half of the turns compared with the earlier half, {HOW_DRIFT}: {', '.join(parts)}. {end}"
 
 
-def drift_suspected(found: Sequence[PoolDrift]) -> str:
-    """Return `suspected, later half of the turns against the earlier half, …: gateway +12 % (+7 to +18 %)`."""
-    parts = [f"{one.label} {_drift(one)}" for one in found if one.suspected]
+def drift_suspected(drifts: Sequence[PoolDrift]) -> str:
+    """Return `suspected, later half of the turns compared with …: gateway +12 % (+7 to +18 %)`."""
+    parts = [f"{drift.label} {_drift(drift)}" for drift in drifts if drift.suspected]
     how = f"later half of the turns compared with the earlier half, {HOW_DRIFT}"
     return f"suspected, {how}: {', '.join(parts)}" if parts else ""
 
 
-def _drift(one: PoolDrift) -> str:
+def _drift(drift: PoolDrift) -> str:
     """Return `+12 % (+7 to +18 %)`."""
-    return f"{change(one.ratio)} ({interval(one.low or None, one.high or None, change)})"
+    return f"{change(drift.ratio)} ({interval(drift.low or None, drift.high or None, change)})"

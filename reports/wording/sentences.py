@@ -24,7 +24,10 @@ AFTER = {"speech_end": "the end of speech", "request_sent": "the request"}
 
 
 def main_answers(summary: Summary) -> Sequence[MainResult]:
-    """Return the results that summarize a run: of voice_to_voice if any target has a median of it."""
+    """Return the results that summarize a run.
+
+    They are those of voice_to_voice if any target has its median, otherwise those of the main metrics.
+    """
     return (
         summary.voice_to_voice
         if any(answer.at(0.5).has_interval for answer in summary.voice_to_voice)
@@ -33,78 +36,83 @@ def main_answers(summary: Summary) -> Sequence[MainResult]:
 
 
 def run_headline(summary: Summary) -> str:
-    """Return a sentence for each kind of turns with a median; without any, the reason."""
+    """Return a sentence for each stratum that has a median. If none has one, return the reason."""
     if summary.validity.status == "invalid":
         return f"Do not use these results: {cells.cause(summary)}."
     if not summary.outcomes.started:
         sessions = summary.outcomes.opened
-        if taken := within_warmup(summary.run.metadata):
-            return f"Nothing was measured: {no_verdict_reason(taken)}."
+        if no_verdict := within_warmup(summary.run.metadata):
+            return f"Nothing was measured: {no_verdict_reason(no_verdict)}."
         if not sessions:
             return "This run contains no turns and no sessions."
         ends = {ending.outcome: sum(ending.counts) for ending in summary.outcomes.sessions}
         return f"No turn started: {endings_text(ends)}."
     medians = _with_medians(summary)
     several = len({answer.stratum for answer in main_answers(summary) if answer.turns}) > 1
-    said = [_sentence(told, named=len(summary.targets) > 1, several=several) for told in medians]
-    lost = too_few_text(summary)
-    begun = [answer for answer in main_answers(summary) if answer.turns and answer.target not in lost]
-    said += [_no_median(begun)] if begun and not medians else []
-    said += [f"{join_words(lost)}: no turn succeeded."] if lost else []
-    return " ".join([*said, *(f"{reply}." for reply in early_replies(summary))])
+    sentences = [_sentence(answers, named=len(summary.targets) > 1, several=several) for answers in medians]
+    failed_targets = too_few_text(summary)
+    without_median = [
+        answer for answer in main_answers(summary) if answer.turns and answer.target not in failed_targets
+    ]
+    sentences += [_no_median(without_median)] if without_median and not medians else []
+    sentences += [f"{join_words(failed_targets)}: no turn succeeded."] if failed_targets else []
+    return " ".join([*sentences, *(f"{reply}." for reply in early_replies(summary))])
 
 
 def _with_medians(summary: Summary) -> list[list[MainResult]]:
     """Return the main results with a median, by stratum."""
-    told = [answer for answer in main_answers(summary) if answer.turns and answer.at(0.5).has_interval]
-    strata = dict.fromkeys(answer.stratum for answer in told)
-    return [[answer for answer in told if answer.stratum == stratum] for stratum in strata]
+    answers = [answer for answer in main_answers(summary) if answer.turns and answer.at(0.5).has_interval]
+    strata = dict.fromkeys(answer.stratum for answer in answers)
+    return [[answer for answer in answers if answer.stratum == stratum] for stratum in strata]
 
 
-def _sentence(told: Sequence[MainResult], *, named: bool, several: bool) -> str:
+def _sentence(answers: Sequence[MainResult], *, named: bool, several: bool) -> str:
     """Return `Callers hear the reply 0.70 s after they stop speaking (median voice_to_voice); p95 1.35 s`."""
-    metric, stratum = told[0].metric, told[0].stratum
+    metric, stratum = answers[0].metric, answers[0].stratum
     lead, since = "Callers hear the reply", "they stop speaking"
     if metric != VOICE_TO_VOICE:
         lead, since = f"The first {cells.KINDS[metric]} of the reply arrives", AFTER[stratum.measured_from]
-    p50, *p95 = _quantiles(told, named=named)
+    p50, *p95 = _quantiles(answers, named=named)
     which = f" in {stratum.turns}" if several else ""
     return f"{lead} {p50} after {since} (median {metric}){which}{f'; p95 {p95[0]}' if p95 else ''}."
 
 
-def _quantiles(told: Sequence[MainResult], *, named: bool) -> list[str]:
-    """Return p50, and p95 if all have it, in one unit; for more than three targets, the lowest and the highest."""
-    ps = [p for p in (0.5, 0.95) if all(answer.at(p).has_interval for answer in told)]
-    shown = {p: told if len(told) <= 3 else _ends(told, p) for p in ps}
-    times = iter(format_ms_list(*(answer.at(p).reported_value for p in ps for answer in shown[p])))
-    said = []
+def _quantiles(answers: Sequence[MainResult], *, named: bool) -> list[str]:
+    """Return the texts of p50, and of p95 if all targets have it, in one unit.
+
+    With more than three targets, a text has only the lowest and the highest value.
+    """
+    ps = [p for p in (0.5, 0.95) if all(answer.at(p).has_interval for answer in answers)]
+    displayed = {p: answers if len(answers) <= 3 else _ends(answers, p) for p in ps}
+    times = iter(format_ms_list(*(answer.at(p).reported_value for p in ps for answer in displayed[p])))
+    texts = []
     for p in ps:
-        of = [(cells.open_end_sign(answer.at(p)), f" on {answer.target}" if named else "") for answer in shown[p]]
+        of = [(cells.open_end_sign(answer.at(p)), f" on {answer.target}" if named else "") for answer in displayed[p]]
         parts = [f"{sign}{next(times)}{where}" for sign, where in of]
-        said.append(" to ".join(parts) if len(told) > 3 else join_words(parts))
-    return said
+        texts.append(" to ".join(parts) if len(answers) > 3 else join_words(parts))
+    return texts
 
 
-def _ends(told: Sequence[MainResult], p: float) -> list[MainResult]:
-    ordered = sorted(told, key=lambda answer: answer.at(p).reported_value)
+def _ends(answers: Sequence[MainResult], p: float) -> list[MainResult]:
+    ordered = sorted(answers, key=lambda answer: answer.at(p).reported_value)
     return [ordered[0], ordered[-1]]
 
 
-def _no_median(begun: Sequence[MainResult]) -> str:
+def _no_median(answers: Sequence[MainResult]) -> str:
     """Return why there is no median, and which values there are."""
-    turns, failed = sum(a.n for a in begun), sum(a.failed for a in begun)
+    turns, failed = sum(a.n for a in answers), sum(a.failed for a in answers)
     if failed and failed == turns:
         return f"All turns failed: {count(failed)} of {count(turns)}."
-    if any(a.at(0.5).status == "in_failures" for a in begun):
+    if any(a.at(0.5).status == "in_failures" for a in answers):
         return f"At least half of the turns failed: {count(failed)} of {count(turns)}."
-    good = [end for a in begun for end in (a.low, a.high) if math.isfinite(end)]
-    if not good and any(answer.turns_planned > answer.failed_or_not_started for answer in begun):
+    values = [end for a in answers for end in (a.low, a.high) if math.isfinite(end)]
+    if not values and any(answer.turns_planned > answer.failed_or_not_started for answer in answers):
         return "There is no latency: no event marks the first output of the successful turns."
-    if not good:
-        cut = count(sum(a.turns for a in begun))
-        return f"No turn ended: {cut} were cut by the end of the run."
-    took = " to ".join(dict.fromkeys(format_ms_list(min(good), max(good))))
-    return f"Too few sessions for a median: {begun[0].metric} of {plural(turns, 'turn')} was {took}."
+    if not values:
+        started = count(sum(a.turns for a in answers))
+        return f"No turn ended: {started} were cut by the end of the run."
+    latency = " to ".join(dict.fromkeys(format_ms_list(min(values), max(values))))
+    return f"Too few sessions for a median: {answers[0].metric} of {plural(turns, 'turn')} was {latency}."
 
 
 def largest_part_of(summary: Summary) -> str:
@@ -119,28 +127,28 @@ def run_essentials(summary: Summary) -> str:
     """Return the run in one line: `✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD`."""
     spent = [] if summary.simulated or math.isnan(summary.cost.usd) else [usd(summary.cost.usd)]
     if summary.validity.status == "invalid":
-        said = [f"do not use these results: {cells.cause(summary)}"]
+        texts = [f"do not use these results: {cells.cause(summary)}"]
     else:
-        medians, said = _with_medians(summary), []
-        for told in medians:
-            quantiles = zip(("p50", "p95"), _quantiles(told, named=len(summary.targets) > 1), strict=False)
-            which = f" of {told[0].stratum.turns}" if len(medians) > 1 else ""
-            said.append(f"{told[0].metric}{which} {', '.join(f'{p} {value}' for p, value in quantiles)}")
-    return " · ".join([*cells.run_badges(summary), *said, *_counted(summary), *spent])
+        medians, texts = _with_medians(summary), []
+        for answers in medians:
+            quantiles = zip(("p50", "p95"), _quantiles(answers, named=len(summary.targets) > 1), strict=False)
+            which = f" of {answers[0].stratum.turns}" if len(medians) > 1 else ""
+            texts.append(f"{answers[0].metric}{which} {', '.join(f'{p} {value}' for p, value in quantiles)}")
+    return " · ".join([*cells.run_badges(summary), *texts, *_counted(summary), *spent])
 
 
 def _counted(summary: Summary) -> list[str]:
     """Return `412 turns, 3 failed` after targets without a success; without turns, `10 sessions connect_failed:401`."""
-    found = summary.outcomes
+    outcomes = summary.outcomes
     if within_warmup(summary.run.metadata):
         return ["nothing was measured"]
-    if not found.started and found.sessions:
-        ends = [f"{plural(sum(ending.counts), 'session')} {ending.outcome}" for ending in found.sessions]
-        return [*ends, *([f"{plural(found.not_started, 'turn')} not started"] if found.not_started else [])]
-    unmet, lost = count(found.failed_or_not_started), too_few_text(summary)
-    failed = f"{unmet} of {count(found.planned)} planned" if found.not_started else unmet
-    dead = [f"{join_words(lost)}: no turn succeeded"] if lost else []
-    return [*dead, f"{plural(found.started, 'turn')}, {failed} failed"]
+    if not outcomes.started and outcomes.sessions:
+        ends = [f"{plural(sum(ending.counts), 'session')} {ending.outcome}" for ending in outcomes.sessions]
+        return [*ends, *([f"{plural(outcomes.not_started, 'turn')} not started"] if outcomes.not_started else [])]
+    unmet, failed_targets = count(outcomes.failed_or_not_started), too_few_text(summary)
+    failed = f"{unmet} of {count(outcomes.planned)} planned" if outcomes.not_started else unmet
+    no_success = [f"{join_words(failed_targets)}: no turn succeeded"] if failed_targets else []
+    return [*no_success, f"{plural(outcomes.started, 'turn')}, {failed} failed"]
 
 
 EARLY_REMEDIES = {
@@ -157,20 +165,20 @@ def run_second(summary: Summary) -> str:
     outcomes = summary.outcomes
     if not outcomes.started:
         return ""
-    cut, said = sum(one.turns_unfinished for one in outcomes.targets), _failures(summary)
-    replies, silent = (sum(getattr(c, name) for c in summary.counts) for name in ("replies", "stalled"))
-    if silent:
-        said.append(f"{cells.stalled_cell(silent, replies)}.")
+    unfinished, sentences = sum(entry.turns_unfinished for entry in outcomes.targets), _failures(summary)
+    replies, stalled = (sum(getattr(c, name) for c in summary.counts) for name in ("replies", "stalled"))
+    if stalled:
+        sentences.append(f"{cells.stalled_cell(stalled, replies)}.")
     starved = sum(sum(ending.counts) for ending in outcomes.turns if ending.outcome == STARVED)
-    if cut > starved:
-        said.append(f"{_outcomes_text(cut - starved)} cut by the end of the run and excluded.")
+    if unfinished > starved:
+        sentences.append(f"{_outcomes_text(unfinished - starved)} cut by the end of the run and excluded.")
     if starved:
-        why = "because the load generator was not running when a time limit expired: their outcome is unknown"
-        said.append(f"{_outcomes_text(starved)} excluded, {why}.")
+        reason = "because the load generator was not running when a time limit expired: their outcome is unknown"
+        sentences.append(f"{_outcomes_text(starved)} excluded, {reason}.")
     if summary.validity.status == "no_verdict":
-        why = verdict_reason(summary.validity)
-        said.append(f"No verdict: {why}. It is unknown whether the load generator kept up.")
-    return " ".join(said)
+        reason = verdict_reason(summary.validity)
+        sentences.append(f"No verdict: {reason}. It is unknown whether the load generator kept up.")
+    return " ".join(sentences)
 
 
 def _outcomes_text(number: int) -> str:
@@ -187,7 +195,7 @@ def remedy(summary: Summary) -> str:
 
 @dataclass(frozen=True)
 class LongerRun:
-    """The run that a value with too few sessions needs.
+    """A longer run, which would give a value that has too few sessions in this run.
 
     `command`: a command to paste into a shell; "" if it is unknown.
     """
@@ -201,8 +209,8 @@ def longer_runs(summary: Summary) -> list[LongerRun]:
     """Return the runs needed for a median and for p95, if this one is too short; none if it is invalid."""
     if summary.validity.status == "invalid":
         return []
-    told = [answer for answer in summary.answers if answer.at(0.5).has_interval]
-    short = [] if decision_notice(summary.run) else told or summary.answers
+    with_median = [answer for answer in summary.answers if answer.at(0.5).has_interval]
+    short = [] if decision_notice(summary.run) else with_median or summary.answers
     quantiles = (("a median", 0.5), ("p95", 0.95))
     needed = [
         (name, max((_required_sessions(summary, answer, p) for answer in short), default=0)) for name, p in quantiles
@@ -214,10 +222,10 @@ def next_step(summary: Summary) -> str:
     """Return the next step in a sentence; "" for an invalid run, because its remedy is shown."""
     if summary.validity.status == "invalid":
         return ""
-    told = [answer for answer in summary.answers if answer.at(0.5).has_interval]
+    with_median = [answer for answer in summary.answers if answer.at(0.5).has_interval]
     plays = "; ".join(f"for {run.percentile}, use {run.options} or more" for run in longer_runs(summary))
     longer = f"{capitalize(plays)}. " if plays else ""
-    if not told:
+    if not with_median:
         return longer.rstrip()
     folder = summary.run.folder.resolve()
     run = escape_control(f"{folder.parent.name}/{folder.name}")
@@ -229,7 +237,10 @@ def next_step(summary: Summary) -> str:
 
 
 def _required_sessions(summary: Summary, answer: MainResult, p: float) -> int:
-    """Return the sessions that a target needs for a percentile, as some have no such turn; 0 if it has enough."""
+    """Return the number of sessions that a target needs for a percentile; 0 if it has enough.
+
+    The number includes sessions without a turn that has the metric.
+    """
     estimate = answer.at(p)
     required = estimate.required if estimate.status == "too_few_sessions" else 0
     if f"p({p * 100:g})" in _tested(summary) and 0 < answer.n < turns_to_decide(p):
@@ -246,85 +257,95 @@ def _tested(summary: Summary) -> str:
     return " ".join(str(text) for texts in recorded.values() for text in texts)
 
 
-def _longer(summary: Summary, figure: str, sessions: int) -> LongerRun:
-    """Return the run of this many sessions: `--sessions 45`, or `--run-time 5m`; with stages, only the number."""
-    given = summary.run.metadata.get("settings") or {}
-    if given.get("stages"):
-        return LongerRun(figure, f"{count(sessions)} sessions", "")
-    options, run_time_s = dict[str, str](), given.get("run_time")
+def _longer(summary: Summary, percentile: str, sessions: int) -> LongerRun:
+    """Return a run of this many sessions, by `--sessions 45` or `--run-time 5m`; with stages, only the number."""
+    settings = summary.run.metadata.get("settings") or {}
+    if settings.get("stages"):
+        return LongerRun(percentile, f"{count(sessions)} sessions", "")
+    options, run_time_s = dict[str, str](), settings.get("run_time")
     if run_time_s:
         played = max(1, *(int((summary.run.sessions["target"] == target).sum()) for target in summary.targets))
         options["--run-time"] = f"{math.ceil(float(run_time_s) * sessions / played / 60)}m"
-    if given.get("sessions") or not run_time_s:
+    if settings.get("sessions") or not run_time_s:
         options["--sessions"] = str(sessions)
-    asked = " ".join(f"{flag} {value}" for flag, value in options.items())
-    return LongerRun(figure, f"`{asked}`", _command(summary, options, sessions))
+    option_text = " ".join(f"{flag} {value}" for flag, value in options.items())
+    return LongerRun(percentile, f"`{option_text}`", _command(summary, options, sessions))
 
 
 UNCONFIRMED, CONFIRM = 20, "--yes"
-"""The sessions on a service that need no confirmation, and the option that confirms more."""
+"""The maximum number of sessions on a service without confirmation, and the option that confirms more."""
 
 
 def _command(summary: Summary, options: Mapping[str, str], sessions: int) -> str:
     """Return the command of this run with other values of these options; "" if it is unknown."""
-    told = summary.run.metadata.get("command")
-    if not (isinstance(told, list) and told):
+    command = summary.run.metadata.get("command")
+    if not (isinstance(command, list) and command):
         return ""
-    words = [str(word) for word in told]
+    words = [str(word) for word in command]
     for flag, value in options.items():
         words = [word for word in words if not word.startswith(f"{flag}=")]
-        place = words.index(flag) if flag in words else len(words)
-        words[place : place + 2] = [flag, value]
+        index = words.index(flag) if flag in words else len(words)
+        words[index : index + 2] = [flag, value]
     asks = not summary.simulated and sessions * len(summary.targets) > UNCONFIRMED and "quickstart" not in words
     return escape_control(shlex.join([*words, CONFIRM] if asks and CONFIRM not in words else words))
 
 
 def _failures(summary: Summary) -> list[str]:
     """Return `112 of 170 planned turns failed (65.9 %; 6 of 24 on a), most often as closed:1006 (37); …`."""
-    found = summary.outcomes
-    unmet, wanted, lost = found.failed_or_not_started, found.planned, found.not_started
-    if not wanted:
+    outcomes = summary.outcomes
+    unmet, planned, not_started = outcomes.failed_or_not_started, outcomes.planned, outcomes.not_started
+    if not planned:
         return []
     if not unmet:
-        return [f"None of the {plural(wanted, 'turn')} failed."]
-    rows = zip(summary.targets, found.targets, strict=True)
-    mine = [
-        f"{count(one.failed_or_not_started)} of {count(one.turns_planned)} on {name}"
-        for name, one in rows
-        if one.failed_or_not_started
+        return [f"None of the {plural(planned, 'turn')} failed."]
+    rows = zip(summary.targets, outcomes.targets, strict=True)
+    by_target = [
+        f"{count(entry.failed_or_not_started)} of {count(entry.turns_planned)} on {name}"
+        for name, entry in rows
+        if entry.failed_or_not_started
     ]
-    where = f"; {join_words(mine)}" if len(summary.targets) > 1 and len(mine) <= NAMED else ""
-    failed = [ending for ending in found.turns if ending.kind == "failed"]
+    where = f"; {join_words(by_target)}" if len(summary.targets) > 1 and len(by_target) <= NAMED else ""
+    failed = [ending for ending in outcomes.turns if ending.kind == "failed"]
     how = f", {_mostly(failed)}" if failed else ""
-    never = f"; {count(lost)} not started, their sessions ended {_mostly(found.not_started_turns)}" if lost else ""
-    of = f"{count(unmet)} of {plural(wanted, 'planned turn' if lost else 'turn')}"
-    return [f"{of} failed ({percent(unmet, wanted)}{where}){how}{never}."]
+    not_started_text = (
+        f"; {count(not_started)} not started, their sessions ended {_mostly(outcomes.not_started_turns)}"
+        if not_started
+        else ""
+    )
+    of = f"{count(unmet)} of {plural(planned, 'planned turn' if not_started else 'turn')}"
+    return [f"{of} failed ({percent(unmet, planned)}{where}){how}{not_started_text}."]
 
 
 def _mostly(endings: Sequence[OutcomeCount]) -> str:
     """Return the most frequent outcome: `as closed:1006`; of several, `most often as closed:1006 (17)`."""
-    most = max(endings, key=lambda ending: sum(ending.counts))
-    return f"most often as {most.outcome} ({count(sum(most.counts))})" if len(endings) > 1 else f"as {most.outcome}"
+    commonest = max(endings, key=lambda ending: sum(ending.counts))
+    return (
+        f"most often as {commonest.outcome} ({count(sum(commonest.counts))})"
+        if len(endings) > 1
+        else f"as {commonest.outcome}"
+    )
 
 
 def too_few_text(summary: Summary) -> list[str]:
     """Return the targets without a successful turn; empty if the run has only one target."""
     rows = zip(summary.targets, summary.outcomes.targets, strict=True)
-    bad = [
-        name for name, one in rows if 0 < one.turns_planned == one.failed_or_not_started and not one.turns_unfinished
+    failed_targets = [
+        name
+        for name, entry in rows
+        if 0 < entry.turns_planned == entry.failed_or_not_started and not entry.turns_unfinished
     ]
-    return bad if len(summary.targets) > 1 else []
+    return failed_targets if len(summary.targets) > 1 else []
 
 
 def early_replies(summary: Summary) -> list[str]:
     """Return a sentence and its remedy for each target with too many replies before the end of the question."""
-    early = {one.target: one for one in summary.run.uncertain_metrics if one.is_early}
+    early = {metric.target: metric for metric in summary.run.uncertain_metrics if metric.is_early}
     targets = summary.run.metadata.get("targets") or []
-    heard_alone = {str(entry.get("name")) for entry in targets if entry.get("full_duplex")}
+    audio_only = {str(entry.get("name")) for entry in targets if entry.get("full_duplex")}
     return [
-        f"{f'{name}: ' if len(summary.targets) > 1 else ''}{one.early}, so latencies may belong to the previous "
-        f"question and decide no verdict: {EARLY_REMEDIES[name in heard_alone]}"
-        for name, one in early.items()
+        f"{f'{name}: ' if len(summary.targets) > 1 else ''}{metric.early}, so latencies may belong to the previous "
+        f"question and decide no verdict: {EARLY_REMEDIES[name in audio_only]}"
+        for name, metric in early.items()
     ]
 
 
@@ -351,6 +372,6 @@ def _offered(summary: Summary) -> str:
     settings = summary.run.metadata.get("settings") or {}
     users = settings.get("num_users")
     if settings.get("stages"):
-        most = summary.run.metadata.get("concurrency")
-        return f"up to {plural(int(most), 'user')} in stages" if most else "users in stages"
+        max_users = summary.run.metadata.get("concurrency")
+        return f"up to {plural(int(max_users), 'user')} in stages" if max_users else "users in stages"
     return plural(int(users), "user") if users else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.formatting import NBSP, capitalize, format_number, join_words
 from reports.render.blocks import Inline, Term
-from reports.summary.run_validity import PlaybackSetup, found_values
+from reports.summary.run_validity import PlaybackSetup, distinct_values
 from reports.wording.breakdown import AUDIBLE, SEGMENT_TEXTS, STOPPED
 
 GROWS = ("ttfa", "transcript_*", "response_total", "end_of_turn_delay", "voice_to_voice")
@@ -36,7 +36,7 @@ def packetisation(setup: PlaybackSetup) -> str:
 
 
 def packetisation_note(setup: PlaybackSetup) -> Inline:
-    """Return the same as a short note; "" without VAD turns."""
+    """Return the text of `packetisation` as a short note; "" without VAD turns."""
     return (f"{capitalize(_chunk(setup))} ", Term("packetisation"), ".") if setup.vad_chunks_ms else ""
 
 
@@ -48,22 +48,24 @@ def contained(setup: PlaybackSetup) -> str:
     """Return which parts of the segments of voice_to_voice are settings, in sentences."""
     waited_for: list[str] = []
     # The time that the service waits before it takes a turn as ended.
-    silent = [one for one in setup.detections if one.get("type") == "server_vad"]
-    silences_ms = found_values(silent, "silence_duration_ms")
+    server_vads = [detection for detection in setup.detections if detection.get("type") == "server_vad"]
+    silences_ms = distinct_values(server_vads, "silence_duration_ms")
     if silences_ms:
         who_sets = "the script sets" if len(silences_ms) == 1 else "scripts set"
         waited_for.append(f"the {_ms(silences_ms)} of silence_duration_ms that {who_sets}")
-    if any(one.get("silence_duration_ms") is None for one in silent):
+    if any(detection.get("silence_duration_ms") is None for detection in server_vads):
         unset = " if a script sets none" if silences_ms else ", which no script sets"
         waited_for.append(f"the service’s own silence_duration_ms{unset}")
-    eager = dict.fromkeys(str(one.get("eagerness")) for one in setup.detections if one.get("type") == "semantic_vad")
+    eager = dict.fromkeys(
+        str(detection.get("eagerness")) for detection in setup.detections if detection.get("type") == "semantic_vad"
+    )
     for eagerness in eager:
         set_ = "the service’s own eagerness" if eagerness == "None" else f"the eagerness {eagerness} that a script sets"
         waited_for.append(f"the delay of semantic_vad, by {set_}")
-    noticed = [f"{SEGMENT_TEXTS[STOPPED].title} contains {part}" for part in waited_for]
+    detected = [f"{SEGMENT_TEXTS[STOPPED].title} contains {setting}" for setting in waited_for]
     buffered = _buffers(setup.jitter_buffers_ms) if setup.jitter_buffers_ms else "simulated player’s jitter buffer"
     audible = f"{SEGMENT_TEXTS[AUDIBLE].title} is the {buffered} and the reply’s leading silence"
-    return " ".join(f"{capitalize(said)}." for said in (*noticed, audible))
+    return " ".join(f"{capitalize(text)}." for text in (*detected, audible))
 
 
 def _buffers(values_ms: tuple[float, ...]) -> str:

@@ -72,9 +72,9 @@ def of_run(
     failed: list[tuple[str, str, str]] = [
         (check.name, f"{CHECKS[check.name].failure} ({check_values(check)})", check.remedy) for check in verdict.failed
     ]
-    broken = failed or [("no_data", verdict_reason(verdict), "")]
+    reasons = failed or [("no_data", verdict_reason(verdict), "")]
     return tuple(
-        InvalidReason(code, f"{whose} is {verdict.title}: {why}", remedy, folder) for code, why, remedy in broken
+        InvalidReason(code, f"{whose} is {verdict.title}: {reason}", remedy, folder) for code, reason, remedy in reasons
     )
 
 
@@ -104,7 +104,7 @@ def run_title(labels: Sequence[str], *, only: bool) -> str:
 
 
 def over_the_limit(share: float) -> str:
-    """Return `3.1 % was throttled, the limit is 1 %`."""
+    """Return `3.1 % of turns or sessions were throttled (limit 1 %)`."""
     return f"{percent(share, 1)} of turns or sessions were throttled (limit 1{NBSP}%)"
 
 
@@ -127,25 +127,25 @@ def verdict_reason(verdict: RunValidity) -> str:
     return "; ".join(CHECKS[check.name].failure for check in verdict.failed) or "a check failed"
 
 
-def no_verdict_reason(found: NoVerdict) -> str:
-    """Return `the run has not ended`, or `the warm-up of 30 s took all 12 turns: …` with the remedy."""
-    if found.kind == "unknown":
-        return found.note
-    if found.kind == "warm-up":
-        turns = "the only turn" if found.turns == 1 else f"all {plural(found.turns, 'turn')}"
-        took = f"the warm-up of {format_duration(found.warmup_s)} contains {turns}"
+def no_verdict_reason(no_verdict: NoVerdict) -> str:
+    """Return `the run has not ended`, or `the warm-up of 30 s contains all 12 turns: …` with the remedy."""
+    if no_verdict.kind == "unknown":
+        return no_verdict.note
+    if no_verdict.kind == "warm-up":
+        turns = "the only turn" if no_verdict.turns == 1 else f"all {plural(no_verdict.turns, 'turn')}"
+        took = f"the warm-up of {format_duration(no_verdict.warmup_s)} contains {turns}"
         return f"{took}: no session started after it; use a longer run or --warmup 0"
     return {
         "running": "the run has not ended",
         "closing": "the run has not been finalized",
         "killed": "the run was killed before it was evaluated",
         "nothing": "nothing was measured",
-    }[found.kind]
+    }[no_verdict.kind]
 
 
 NOT_CALIBRATED = "not calibrated: run `rtbench calibrate` to measure the accuracy of this machine"
 ABOVE_MEAN = 1.1
-"""The factor by which the events of its busiest seconds may exceed the mean of the calibration."""
+"""The factor by which the events in the busiest seconds of a run may exceed the mean of the calibration."""
 
 
 def accuracy_notes(summary: Summary) -> list[str]:
@@ -163,11 +163,13 @@ def trust(run: RunFrames) -> list[str]:
     if len(hosts) > 1:  # another table has the calibrations of the hosts
         cited = [(host["name"], host["calibration"]) for host in hosts if host.get("calibration")]
         mine = {name: run.seconds[(run.seconds["host"] == name).to_numpy()] for name, _ in cited}
-        return [f"{name}: {line}" for name, one in cited for line in beyond_calibration(one, mine[name])]
+        return [
+            f"{name}: {line}" for name, calibration in cited for line in beyond_calibration(calibration, mine[name])
+        ]
     if "calibration" not in run.metadata:
         return []
-    if one := run.metadata["calibration"]:
-        return [cited_line(one), *beyond_calibration(one, run.seconds)]
+    if calibration := run.metadata["calibration"]:
+        return [cited_line(calibration), *beyond_calibration(calibration, run.seconds)]
     return [NOT_CALIBRATED]
 
 
@@ -182,7 +184,7 @@ def cited_line(cited: dict[str, Any]) -> str:
 
 
 def beyond_calibration(cited: dict[str, Any], seconds: pd.DataFrame) -> list[str]:
-    """Return by which load the run exceeded its calibration in one process, and what ended the calibration."""
+    """Return the load of one process that exceeded the calibration, and what ended the calibration."""
     sessions, events_per_s = busiest(seconds)
     more = [f"{count(sessions)} sessions"] if sessions > cited["sessions"] else []
     more += [f"{count(events_per_s)} events/s"] if events_per_s > cited["events_per_s"] * ABOVE_MEAN else []
@@ -271,8 +273,8 @@ def meaning(outcome: str) -> str:
 def ending_text(ending: OutcomeCount) -> str:
     """Return the meaning of an outcome, with the most frequent message of the service."""
     own = OF_SESSIONS.get(ending.outcome, "") if ending.of_session else ""
-    told = own or meaning(ending.outcome)
-    return f"{told}: “{ending.message}”" if ending.message else told
+    text = own or meaning(ending.outcome)
+    return f"{text}: “{ending.message}”" if ending.message else text
 
 
 def endings_text(sessions: Mapping[str, int]) -> str:

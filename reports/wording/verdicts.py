@@ -24,15 +24,15 @@ NEAR = 0.05
 """The distance of a ratio from 1 above which an equivalent result is shown with its margin."""
 
 
-def metric_text(question: MetricSpec) -> str:
+def metric_text(spec: MetricSpec) -> str:
     """Return the name of a metric, such as `ttfa p95 from end of speech, with function calls` or `failure_rate`."""
-    if question.stratum is None:
-        return question.name
-    since = question.stratum.measured_from_text
+    if spec.stratum is None:
+        return spec.name
+    since = spec.stratum.measured_from_text
     if not since:
-        return f"{question.name} of {question.stratum.turns}"
-    begins = CATALOGUE[question.metric].begin if question.metric in CATALOGUE else ""
-    return f"{question.name} {'' if begins == 'measured_from' else 'of turns '}{since}"
+        return f"{spec.name} of {spec.stratum.turns}"
+    start = CATALOGUE[spec.metric].begin if spec.metric in CATALOGUE else ""
+    return f"{spec.name} {'' if start == 'measured_from' else 'of turns '}{since}"
 
 
 def as_share(d: float, scale: Scale, candidate: float = math.nan) -> float | None:
@@ -72,14 +72,14 @@ def signed(value: float | None, scale: Scale) -> str:
     return f"{points(value)}{NBSP}points" if scale == "points" else change(1 + value)
 
 
-def difference(found: Difference | None) -> str:
+def difference(result: Difference | None) -> str:
     """Return `+65 %` or `−0.55 points`; ∞ if the candidate's value is among failed turns; n/a if there is none."""
-    if found is None or math.isnan(found.d):
+    if result is None or math.isnan(result.d):
         return NOT_SHOWN
-    value = as_share(found.d, found.scale, found.candidate)
+    value = as_share(result.d, result.scale, result.candidate)
     if value is None:
-        return INFINITE if found.d > 0 else f"was {INFINITE}"
-    return signed(value, found.scale)
+        return INFINITE if result.d > 0 else f"was {INFINITE}"
+    return signed(value, result.scale)
 
 
 def difference_interval(low: float | None, high: float | None, scale: Scale) -> str:
@@ -87,17 +87,17 @@ def difference_interval(low: float | None, high: float | None, scale: Scale) -> 
     return interval(low, high, points if scale == "points" else partial(signed, scale=scale))
 
 
-def interval_of(found: Difference | None) -> str:
+def interval_of(result: Difference | None) -> str:
     """Return the interval of a difference; "" if there is none."""
-    if found is None or math.isnan(found.d):
+    if result is None or math.isnan(result.d):
         return ""
-    return difference_interval(as_share(found.low, found.scale), as_share(found.high, found.scale), found.scale)
+    return difference_interval(as_share(result.low, result.scale), as_share(result.high, result.scale), result.scale)
 
 
 def margin(accepted: Margin, metric: str, *, sign: bool = False) -> str:
     """Return a margin, such as `20 %`, `30 ms`, `20 % and 30 ms`, or `1 point`. `sign`: with the sign of a threshold.
 
-    If more is better, the margin is for less: 10 % is a ratio of 1/0.9.
+    If more is better, the margin limits a decrease: 10 % is a ratio of 1/0.9.
     """
     known = CATALOGUE.get(metric)
     if known is None:
@@ -107,18 +107,18 @@ def margin(accepted: Margin, metric: str, *, sign: bool = False) -> str:
         return f"{'−' if sign else ''}{format_number(100 * (1 - 1 / (1 + accepted.ratio)))}{NBSP}%"
     parts = [f"{format_number(100 * accepted.ratio)}{NBSP}%"] if accepted.ratio or not accepted.plus else []
     parts += [f"{format_number(accepted.plus)}{NBSP}{known.unit}"] if accepted.plus else []
-    return " and ".join(f"{'+' if sign else ''}{part}" for part in parts)
+    return " and ".join(f"{'+' if sign else ''}{text}" for text in parts)
 
 
 def direction_text(known: str, metric: str) -> str:
-    """Return slower or faster for a latency, worse or better for other metrics: the direction of a whole interval."""
+    """Return the direction of a whole interval: slower or faster for a latency, worse or better for other metrics."""
     return {"worse": "slower", "better": "faster"}.get(known, known) if is_latency(metric) else known
 
 
 def is_latency(metric: str) -> bool:
     """Return whether a metric is a time and less is better."""
-    one = CATALOGUE.get(metric)
-    return one is not None and (one.unit, one.better) == ("ms", "lower")
+    entry = CATALOGUE.get(metric)
+    return entry is not None and (entry.unit, entry.better) == ("ms", "lower")
 
 
 def within(word: str, value: float | None, scale: Scale, accepted: str, known: str = "") -> str:
@@ -143,7 +143,7 @@ def verdict_text(reason: InconclusiveReason | None) -> str:
 
 
 def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
-    """Return the lack and its numbers: (too few turns to decide, p95 needs 400 per target, 96 measured)."""
+    """Return the reason and its numbers: (too few turns to decide, p95 needs 400 per target, 96 measured)."""
     if reason is None:
         return "", ""
     if reason.text:
@@ -165,9 +165,9 @@ def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
         case "none_seen" | "no_event":
             # with no failure in 100 sessions the rate may still be up to 2.95 %: about 299 sessions are needed
             noun = NOUNS.get(reason.metric, f"{reason.metric} turn")
-            shown = f"with no {noun} in {plural(reason.there[0], 'session')}"
+            observed = f"with no {noun} in {plural(reason.there[0], 'session')}"
             may_be = "the upper bound is" if reason.kind == "no_event" else "the rate may still be up to"
-            bound = f"{shown} {may_be} {share(reason.upper)}{NBSP}%"
+            bound = f"{observed} {may_be} {share(reason.upper)}{NBSP}%"
             return (bound, f"about {plural(reason.needed, 'session')} are needed") if reason.needed else ("", bound)
         case "no_turns":
             return "", f"no {reason.metric} on {join_words(list(reason.targets))}"
@@ -196,4 +196,4 @@ def _shortfall(reason: InconclusiveReason) -> str:
     if not reason.targets or len(set(reason.there)) == 1:
         return f"{min(reason.there):,} measured"
     both = zip(reason.there, reason.targets, strict=True)
-    return " and ".join(f"{n:,} on {arm}" for n, arm in both if n < reason.needed)
+    return " and ".join(f"{n:,} on {target}" for n, target in both if n < reason.needed)
