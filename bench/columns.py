@@ -62,8 +62,8 @@ _label, _whole, _flag = partial(_group, "label"), partial(_group, "whole"), part
 _number, _text = partial(_group, "number"), partial(_group, "text", filled="or null")
 
 
-def _instants(stamp: InstantSource, names: str, sentence: str) -> InstantGroup:
-    return InstantGroup(tuple(names.split()), stamp, sentence)
+def _instants(source: InstantSource, names: str, sentence: str) -> InstantGroup:
+    return InstantGroup(tuple(names.split()), source, sentence)
 
 
 _arrival, _send, _clock = partial(_instants, "arrival"), partial(_instants, "send"), partial(_instants, "clock")
@@ -71,12 +71,12 @@ _arrival, _send, _clock = partial(_instants, "arrival"), partial(_instants, "sen
 
 def names_of(columns: Iterable[ColumnGroup], *filled: FilledBy) -> tuple[str, ...]:
     """Return the names of columns in order. With `filled`, return only columns that are filled in one of these ways."""
-    return tuple(name for some in columns if not filled or some.filled in filled for name in some.names)
+    return tuple(name for group in columns if not filled or group.filled in filled for name in group.names)
 
 
-def instants_by_source(instants: Iterable[InstantGroup], *stamps: InstantSource) -> tuple[str, ...]:
-    """Return the names of instants in order. With `stamps`, return only instants from one of these sources."""
-    return tuple(name for some in instants if not stamps or some.timestamp_kind in stamps for name in some.names)
+def instants_by_source(instants: Iterable[InstantGroup], *sources: InstantSource) -> tuple[str, ...]:
+    """Return the names of instants in order. With `sources`, return only instants from one of these sources."""
+    return tuple(name for group in instants if not sources or group.timestamp_kind in sources for name in group.names)
 
 
 def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
@@ -155,8 +155,8 @@ TOKENS = (
 
 def token_column(kind: str) -> str:
     """Return the column of a kind of tokens: `input_cached_text_tokens` of `cached_text_in`."""
-    *what, way = kind.split("_")
-    return "_".join(("input" if way == "in" else "output", *what, "tokens"))
+    *names, direction = kind.split("_")
+    return "_".join(("input" if direction == "in" else "output", *names, "tokens"))
 
 
 def _tokens(sentence: str) -> ColumnGroup:

@@ -114,9 +114,9 @@ class Metric:
         less = _whole(column(self.less)) if self.less else 0
         if less is None or (self.unless is not None and column(self.unless[0]) == self.unless[1]):
             return None
-        for begin in self.begins:
-            if begin in instants:
-                value_ns = instants[self.end] - instants[begin]
+        for start in self.begins:
+            if start in instants:
+                value_ns = instants[self.end] - instants[start]
                 return None if value_ns < 0 and self.is_answer_wait else value_ns - less
         return None
 
@@ -235,14 +235,14 @@ Slack = tuple[int, int]
 """The uncertainty of an instant in ns: how much earlier, and how much later, it may really have been."""
 
 
-def uncertainty_ns(begin: Slack, end: Slack) -> int:
+def uncertainty_ns(start: Slack, end: Slack) -> int:
     """Return the uncertainty of the time v between two instants, in ns, in the worse direction.
 
     The real time is in [v − end earlier − begin later, v + end later + begin earlier]: it is longer if it began
     earlier, and shorter if it ended earlier.
     """
-    (begin_earlier, begin_later), (end_earlier, end_later) = begin, end
-    return max(end_earlier + begin_later, end_later + begin_earlier)
+    (start_earlier, start_later), (end_earlier, end_later) = start, end
+    return max(end_earlier + start_later, end_later + start_earlier)
 
 
 def turn_type_of(names: Collection[str]) -> str:
@@ -255,8 +255,8 @@ def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:
     chain = VAD_SEGMENTS if "speech_stopped" in instants else MANUAL_SEGMENTS
     if chain[0] not in instants or chain[-1] not in instants or instants[chain[0]] > instants[chain[-1]]:
         return []
-    happened = [name for name in chain if name in instants]
-    return [(begin, end, instants[end] - instants[begin]) for begin, end in pairwise(happened)]
+    reached = [name for name in chain if name in instants]
+    return [(start, end, instants[end] - instants[start]) for start, end in pairwise(reached)]
 
 
 MIN_TURNS_BEYOND = 5

@@ -56,14 +56,14 @@ def until_expected_events(timeline: Timeline, _: int) -> int | None:
     return timeline.next_deadline_ns if turn is not None and turn.expected else None
 
 
-def until_trigger(cue: InterruptTrigger) -> WaitCondition:
+def until_trigger(trigger: InterruptTrigger) -> WaitCondition:
     """Return a wait for the instant at which the reply is to be interrupted, or for the end of the turn."""
 
     def wait(timeline: Timeline, now_ns: int) -> int | None:
         turn = timeline.turns.interrupted
         if turn is None or turn.state is State.OVER:
             return None
-        due_ns = turn.trigger_ns(cue)
+        due_ns = turn.trigger_ns(trigger)
         if due_ns is not None and due_ns <= now_ns:
             return None
         return min(due_ns or NEVER_NS, timeline.next_deadline_ns)
@@ -95,8 +95,8 @@ def until_truncations_verified(timeline: Timeline, now_ns: int) -> int | None:
 
 def until_session_event(kind: EventKind) -> WaitCondition:
     """Return a wait for an event by which the service describes the session."""
-    mark = DESCRIPTIONS[kind]
-    return lambda timeline, _: None if timeline.is_over or mark in timeline.facts.instants else NEVER_NS
+    instant = DESCRIPTIONS[kind]
+    return lambda timeline, _: None if timeline.is_over or instant in timeline.facts.instants else NEVER_NS
 
 
 def until_history_acked(sent_ns: int) -> WaitCondition:
@@ -118,12 +118,12 @@ def until_service_idle(timeline: Timeline, _: int) -> int | None:
     return timeline.arrived_ns + int(timeline.limits.next_delta * NS_PER_S)
 
 
-def with_deadline(wait: WaitCondition, longest_ns: int) -> WaitCondition:
+def with_deadline(wait: WaitCondition, deadline_ns: int) -> WaitCondition:
     """Return a wait that is the same, but ends at this instant at the latest."""
 
     def shorter(timeline: Timeline, now_ns: int) -> int | None:
         until_ns = wait(timeline, now_ns)
-        return None if until_ns is None else min(until_ns, longest_ns)
+        return None if until_ns is None else min(until_ns, deadline_ns)
 
     return shorter
 
@@ -257,8 +257,8 @@ class Session:
 
     def _wait_for_service(self) -> None:
         """Wait for the service's pending work for turns that are over. If it takes too long, wait no longer."""
-        longest_ns = self.now_ns + int(self._script.limits.response * NS_PER_S)
-        if not self._wait_unless_ending(with_deadline(until_service_idle, longest_ns)):
+        deadline_ns = self.now_ns + int(self._script.limits.response * NS_PER_S)
+        if not self._wait_unless_ending(with_deadline(until_service_idle, deadline_ns)):
             self._timeline.apply(inputs.StoppedWaiting())
 
     def send_turn(self, turn: PreparedTurn) -> None:
@@ -322,10 +322,10 @@ class Session:
         self._wait_for_playback()
         self._timeline.apply(inputs.SoundEnded())
 
-    def _wait_for_trigger(self, kind: InterruptionKind, cue: InterruptTrigger, *, verify: bool = False) -> bool:
+    def _wait_for_trigger(self, kind: InterruptionKind, trigger: InterruptTrigger, *, verify: bool = False) -> bool:
         """Wait until the reply is to be interrupted. Return False if the reply is over before."""
         self._timeline.apply(inputs.InterruptionAwaited(kind, verify))
-        self._wait(until_trigger(cue))
+        self._wait(until_trigger(trigger))
         return self._timeline.turns.is_interruptible
 
     def pause(self, pause: PreparedPause) -> None:

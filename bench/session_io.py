@@ -45,8 +45,8 @@ class Microphone:
     `between`: what an open microphone records while no one speaks, in a loop.
     """
 
-    def __init__(self, between: Sequence[ClientMessage] = ()) -> None:
-        self._between, self._position = between, 0
+    def __init__(self, silence_chunks: Sequence[ClientMessage] = ()) -> None:
+        self._between, self._position = silence_chunks, 0
         """The chunks that are recorded while no one speaks, and the index of the next one."""
         self._speech: list[ClientMessage] = []
         """Speech that is not recorded yet, in reverse order."""
@@ -57,12 +57,12 @@ class Microphone:
         """Begin to record at this instant."""
         self._recorded_ns = now_ns
 
-    def speak(self, speech: Sequence[ClientMessage], between: Sequence[ClientMessage]) -> None:
+    def speak(self, speech: Sequence[ClientMessage], silence_chunks: Sequence[ClientMessage]) -> None:
         """Record speech next; if the microphone is already open, after the chunk in progress."""
         chunks = list(speech)
         if self._between:
             chunks = [self._between[self._position], *chunks]
-            self._between, self._position = between, 0
+            self._between, self._position = silence_chunks, 0
         self._speech[:0] = reversed(chunks)
 
     def stop_speech(self) -> None:
@@ -259,9 +259,9 @@ class SessionIO:
 
     def _record_transmitted(self) -> None:
         """Report the kernel's transmit timestamps that are available now."""
-        for stamp in self._transport.transmitted():
-            self._timeline.apply(inputs.Transmitted(*stamp))
-            if stamp.acknowledged and stamp.ticket == self._ticket:
+        for timestamp in self._transport.transmitted():
+            self._timeline.apply(inputs.Transmitted(*timestamp))
+            if timestamp.acknowledged and timestamp.ticket == self._ticket:
                 self._ticket = 0
 
     @property
@@ -271,14 +271,14 @@ class SessionIO:
 
     def send_due(self) -> bool:
         """Send the microphone's chunks that are due, without waiting. Return True if the session must wake."""
-        speaking, sent, begun = self.microphone.speaking, False, self.is_turn_started
+        was_speaking, sent, was_started = self.microphone.speaking, False, self.is_turn_started
         while (due_ns := self.due_ns) is not None and self._transport.now_ns() >= due_ns:
             if self._transport.closed is not None:
                 return True
             self._try_send(*self.microphone.pop_due())
-            if self._offered is not None or self._asks_late or self.microphone.speaking is not speaking:
+            if self._offered is not None or self._asks_late or self.microphone.speaking is not was_speaking:
                 return True
-            if self.is_turn_started is not begun:  # deltas of the last reply may no longer be matched
+            if self.is_turn_started is not was_started:  # deltas of the last reply may no longer be matched
                 return True
             sent = True
         return sent and self._timeline.next_deadline_ns < self._wake_ns
@@ -357,18 +357,18 @@ class SessionIO:
         if self._ticket:  # first, because a delivered turn does not change any more
             self._record_transmitted()
         timeline, dialect = self._timeline, self._script.dialect
-        for work in timeline.actions(self._transport.now_ns(), self._transport.watermark_ns, self._judges):
-            match work:
+        for action in timeline.actions(self._transport.now_ns(), self._transport.watermark_ns, self._judges):
+            match action:
                 case ReportUsage(usage):
                     self._listener.usage_reported(usage)
                 case AcknowledgeMark(mark):
-                    if self._codec is not None and (told := self._codec.acknowledge(mark)) is not None:
-                        self.send(told)
+                    if self._codec is not None and (report := self._codec.acknowledge(mark)) is not None:
+                        self.send(report)
                 case CancelResponse(event_id):
                     self.send(dialect.cancel(event_id))
-                case TruncateItem(item_id, heard_ms, event_id):
-                    message = dialect.truncate(item_id, heard_ms, event_id)
-                    self.send(replace(message, item=item_id, played_ms=heard_ms))
+                case TruncateItem(item_id, played_ms, event_id):
+                    message = dialect.truncate(item_id, played_ms, event_id)
+                    self.send(replace(message, item=item_id, played_ms=played_ms))
                 case RetrieveItem(item_id, event_id):
                     self.send(replace(dialect.retrieve(item_id, event_id), item=item_id))
                 case MeasureNetwork():
@@ -377,8 +377,8 @@ class SessionIO:
                 case DeliverTurn(turn):
                     self._listener.turn_ended(turn)
                     if turn.retry_after_ns is not None:
-                        asked_ns = min(turn.retry_after_ns, MAX_HOLD_NS)
-                        self.retry_after_ns = max(self.retry_after_ns, turn.instants["ended"] + asked_ns)
+                        wait_ns = min(turn.retry_after_ns, MAX_HOLD_NS)
+                        self.retry_after_ns = max(self.retry_after_ns, turn.instants["ended"] + wait_ns)
                 case RequestResponse():
                     if self._turn is not None and self._turn.request is not None:
                         self.send(self._turn.request)
@@ -402,12 +402,12 @@ class SessionIO:
         now_ns = self._transport.now_ns()
         if self.functions.due_ns > now_ns:
             return
-        for returned in self.functions.returned(now_ns):
-            if self._timeline.turns.awaits_output(returned.output.call_id):
-                event_id = f"{self.functions.prefix}output-{returned.number}"
-                self.send(self._script.dialect.function_output(returned.output, event_id))
-                answered = inputs.FunctionOutputSent(returned.output.call_id, self._transport.now_ns(), returned.error)
-                self._timeline.apply(answered)
+        for result in self.functions.returned(now_ns):
+            if self._timeline.turns.awaits_output(result.output.call_id):
+                event_id = f"{self.functions.prefix}output-{result.number}"
+                self.send(self._script.dialect.function_output(result.output, event_id))
+                output_sent = inputs.FunctionOutputSent(result.output.call_id, self._transport.now_ns(), result.error)
+                self._timeline.apply(output_sent)
 
 
 def _is_stamped(message: ClientMessage) -> bool:

@@ -366,33 +366,33 @@ class StructOf(Validator[T]):
 
     def read(self, value: LocatedValue) -> T:
         mistakes = Mistakes()
-        given = self.gather(value, mistakes)
+        values = self.gather(value, mistakes)
         mistakes.refuse()
         try:
-            return self.build(**given)
+            return self.build(**values)
         except InvalidCombinationError as error:
             raise entries_of(value)[error.key].refuse(error.error_text) from None
 
     def gather(self, value: LocatedValue, mistakes: Mistakes) -> dict[str, Any]:
         """Return the values of readable keys, and the defaults of others. Collect the errors in `mistakes`."""
         allowed = f"allowed: {', '.join(self.fields)}"
-        given = {key: field.default for key, field in self.fields.items() if field.default is not None}
+        values = {key: field.default for key, field in self.fields.items() if field.default is not None}
         try:
             entries = entries_of(value, f"; {allowed}", nothing=self.nothing or bool(self.required))
         except UsageError as error:
             mistakes.errors.append(error)
-            return given
+            return values
         for key, entry in entries.items():
             with mistakes.gather():
                 if key not in self.fields:
                     hint = _hint(key, self.fields) or ";"
                     raise entry.error(f"{value.name} has an unknown key '{excerpt(key)}'{hint} {allowed}")
-                given[key] = self.fields[key].read(entry)
+                values[key] = self.fields[key].read(entry)
         for key in self.required:
             if key not in entries:
                 with mistakes.gather():
                     raise value.refuse(f"needs `{key}`")
-        return given
+        return values
 
     @property
     def required(self) -> list[str]:
@@ -420,8 +420,8 @@ def field_key(
     `absent`: the field's value if there is neither the key nor a default.
     """
     entry = Field(shape, note, required=required, default=default, is_hidden=quiet)
-    meant = absent if default is None else default
-    return field(metadata={ENTRY: entry}) if required else field(default=meant, metadata={ENTRY: entry})
+    value = absent if default is None else default
+    return field(metadata={ENTRY: entry}) if required else field(default=value, metadata={ENTRY: entry})
 
 
 def field_keys(table: StructOf[Any]) -> Any:
@@ -438,21 +438,23 @@ def struct_of(kind: type[T], *, nulls: bool = True) -> StructOf[T]:
     may be null.
     """
     entries: dict[str, Field[Any]] = {}
-    several: dict[str, StructOf[Any]] = {}
-    for each in fields(kind):  # type: ignore[arg-type]
-        if ENTRY in each.metadata:
-            entry = each.metadata[ENTRY]
-            entries[each.name] = replace(entry, nothing=nulls and entry.default is None and not entry.required)
-        elif ENTRIES in each.metadata:
-            several[each.name] = each.metadata[ENTRIES]
-            entries |= several[each.name].fields
+    groups: dict[str, StructOf[Any]] = {}
+    for dataclass_field in fields(kind):  # type: ignore[arg-type]
+        if ENTRY in dataclass_field.metadata:
+            entry = dataclass_field.metadata[ENTRY]
+            entries[dataclass_field.name] = replace(
+                entry, nothing=nulls and entry.default is None and not entry.required
+            )
+        elif ENTRIES in dataclass_field.metadata:
+            groups[dataclass_field.name] = dataclass_field.metadata[ENTRIES]
+            entries |= groups[dataclass_field.name].fields
 
-    def build(**given: Any) -> T:
-        made = {
-            name: table.build(**{key: given.pop(key) for key in table.fields if key in given})
-            for name, table in several.items()
+    def build(**values: Any) -> T:
+        group_values = {
+            name: table.build(**{key: values.pop(key) for key in table.fields if key in values})
+            for name, table in groups.items()
         }
-        return kind(**given, **made)
+        return kind(**values, **group_values)
 
     return StructOf(entries, build, nothing=not nulls)
 
@@ -493,16 +495,16 @@ class OneKeyOf(Validator[T]):
 
     def read(self, value: LocatedValue) -> T:
         entries = entries_of(value)
-        given = [key for key in entries if key in self.tables]
-        if len(given) == 1:
-            return self.tables[given[0]].read(value)
-        wanted = f"must have exactly one of {', '.join(self.tables)}"
+        selected = [key for key in entries if key in self.tables]
+        if len(selected) == 1:
+            return self.tables[selected[0]].read(value)
+        requirement = f"must have exactly one of {', '.join(self.tables)}"
         known = {key for table in self.tables.values() for key in table.fields}
         unknown = next((key for key in entries if key not in known), None)
-        if given or unknown is None:
-            raise value.refuse(f"{wanted}, not {' and '.join(given) or 'none'}")
+        if selected or unknown is None:
+            raise value.refuse(f"{requirement}, not {' and '.join(selected) or 'none'}")
         hint = f"not the unknown key '{excerpt(unknown)}'{_hint(unknown, self.tables)}"
-        raise entries[unknown].error(f"{value.name} {wanted}, {hint}")
+        raise entries[unknown].error(f"{value.name} {requirement}, {hint}")
 
     def schema(self) -> Schema:
         known = {key: True for table in self.tables.values() for key in table.fields}

@@ -285,8 +285,8 @@ def _refuse_too_much(path: Path, root: Node) -> None:
         if known != (0, 0):
             return known
         measured[id(node)] = None
-        parts = [metric(part) for part in _count_values(node)]
-        values, levels = 1 + sum(many for many, _ in parts), 1 + max((deep for _, deep in parts), default=0)
+        parts = [metric(child) for child in _count_values(node)]
+        values, levels = 1 + sum(count for count, _ in parts), 1 + max((depth for _, depth in parts), default=0)
         if values > MAX_VALUES or levels > MAX_DEPTH:
             problem = f"has more than {MAX_VALUES} values or {MAX_DEPTH} levels, with aliases expanded"
             raise YamlValue("", path, node, node).error(problem)

@@ -159,8 +159,8 @@ def decoded_audible(payload: msgspec.Raw, audio: AudioFormat) -> int | None:
 def audible_position(samples: Samples) -> int | None:
     """Return the position of the first audible sample; None if there is none."""
     loud = (samples >= AUDIBLE) | (samples <= -AUDIBLE)
-    place = int(loud.argmax()) if loud.size else 0
-    return place if loud.size and loud[place] else None
+    position = int(loud.argmax()) if loud.size else 0
+    return position if loud.size and loud[position] else None
 
 
 class SampleStream:
@@ -174,8 +174,8 @@ class SampleStream:
     def samples(self, piece: bytes) -> Samples:
         """Return the samples that are complete with this piece."""
         data = self.rest + piece if self.rest else piece
-        cut = len(data) % self.audio.sample_bytes
-        self.rest = data[len(data) - cut :] if cut else b""
+        incomplete_bytes = len(data) % self.audio.sample_bytes
+        self.rest = data[len(data) - incomplete_bytes :] if incomplete_bytes else b""
         return self.audio.decode(data)
 
 
@@ -196,7 +196,7 @@ def counted_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, in
     filtered = (4 * samples[lag:] - 3 * samples[:-lag]).reshape(-1, size)
     energies = (filtered * filtered).sum(axis=1) // (16 * size)
     audible = np.abs(samples[lag:].reshape(-1, size)) >= AUDIBLE
-    heard = audible.any(axis=1)
-    firsts = np.where(heard, audible.argmax(axis=1), -1)
-    lasts = np.where(heard, size - audible[:, ::-1].argmax(axis=1), -1)
+    has_audible = audible.any(axis=1)
+    firsts = np.where(has_audible, audible.argmax(axis=1), -1)
+    lasts = np.where(has_audible, size - audible[:, ::-1].argmax(axis=1), -1)
     return list(zip(energies.tolist(), firsts.tolist(), lasts.tolist(), strict=True))

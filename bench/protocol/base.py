@@ -135,7 +135,7 @@ class CallCodec:
     def __init__(self, call_id: str) -> None:
         self.call_id = call_id
 
-    def encode(self, act: MessageKind, data: bytes) -> bytes:
+    def encode(self, kind: MessageKind, data: bytes) -> bytes:
         """Return a message in the form in which this session sends it next.
 
         `data` is the message, encoded for all sessions.
@@ -264,7 +264,7 @@ class Dialect:
         """Return a function call that the service made in another session. The function's output must follow."""
         raise NotImplementedError
 
-    def function_output(self, returned: FunctionOutput, event_id: str) -> ClientMessage:
+    def function_output(self, result: FunctionOutput, event_id: str) -> ClientMessage:
         """Return the output of a function that the service called."""
         raise NotImplementedError
 

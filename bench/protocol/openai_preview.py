@@ -56,10 +56,10 @@ class Preview(OpenAIDialect):
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
         """Return a session's formats. The rate is included only if it is not OpenAI's, which has no key for it."""
-        heard, spoken = self.input_format_for(settings), self.output_format_for(settings)
-        rate_hz = heard.rate_hz if heard.is_pcm and heard is not PCM16 else None
-        name = "pcm16" if heard.is_pcm else heard.name
-        return {"input_audio_format": name, "output_audio_format": spoken.name} | without_none(
+        input_format, output_format = self.input_format_for(settings), self.output_format_for(settings)
+        rate_hz = input_format.rate_hz if input_format.is_pcm and input_format is not PCM16 else None
+        name = "pcm16" if input_format.is_pcm else input_format.name
+        return {"input_audio_format": name, "output_audio_format": output_format.name} | without_none(
             {"input_audio_sampling_rate": rate_hz}
         )
 

@@ -153,29 +153,33 @@ def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, A
 
 
 def conflict(
-    settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mapping[Keys, str]
+    settings: Mapping[str, Any], extra: Mapping[str, Any], stored: Mapping[Keys, str]
 ) -> UnsupportedSetting | None:
     """Return the first setting in `extra` on which this tool relies; None if there is none.
 
     The result contains the remedy. `settings` is the update without `extra`. If a setting is disabled there, `extra`
     cannot set details of it, because that would enable it.
     """
-    for path, remedy in kept.items():
-        place = _meeting(settings, extra, path)
-        if place is not None:
-            return UnsupportedSetting(place, f"must not set {'.'.join(place)}, which this tool relies on: {remedy}")
+    for path, remedy in stored.items():
+        keys = _meeting(settings, extra, path)
+        if keys is not None:
+            return UnsupportedSetting(keys, f"must not set {'.'.join(keys)}, which this tool relies on: {remedy}")
     return None
 
 
 def undone(
-    settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mapping[Keys, str]
+    settings: Mapping[str, Any], extra: Mapping[str, Any], stored: Mapping[Keys, str]
 ) -> UnsupportedSetting | None:
     """Return the reason why `extra` cannot be merged, with the remedy; None if it can.
 
     `conflict` has the same arguments.
     """
-    found = conflict(settings, extra, kept)
-    return None if found is None else UnsupportedSetting(("extra", *found.setting), f"extra {found.reason}")
+    unsupported = conflict(settings, extra, stored)
+    return (
+        None
+        if unsupported is None
+        else UnsupportedSetting(("extra", *unsupported.setting), f"extra {unsupported.reason}")
+    )
 
 
 def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:

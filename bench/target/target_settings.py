@@ -120,7 +120,7 @@ class PricesValidator(Validator[T]):
     def _table(self, *, by_minute: bool) -> StructOf[T]:
         of_tokens, extra_keys = OF_TOKENS, NOT_TOKENS
         if by_minute:
-            of_tokens = {name: replace(each, required=False, default=0.0) for name, each in OF_TOKENS.items()}
+            of_tokens = {name: replace(entry, required=False, default=0.0) for name, entry in OF_TOKENS.items()}
             extra_keys = extra_keys | {PER_MINUTE_OF_SESSION: replace(extra_keys[PER_MINUTE_OF_SESSION], required=True)}
         return StructOf({**of_tokens, **extra_keys, **self.extra_keys}, self.build, nothing=False)
 

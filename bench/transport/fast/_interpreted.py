@@ -142,5 +142,5 @@ class SocketReader:
         if self.drained:
             self.drained_ns = before_ns
         kernel = stamp_ns is not None
-        came = SocketRead(data, at_ns, empty_ns, kernel, self.drained)
-        return came if sieve is None else sieve.sift(came)
+        socket_read = SocketRead(data, at_ns, empty_ns, kernel, self.drained)
+        return socket_read if sieve is None else sieve.sift(socket_read)
