@@ -23,9 +23,13 @@ its `width`, which is the duration of the send call. Our own clock is exact.
 FilledBy = Literal["identity", "same", "or null", "instant", "error", "width", "tokens", "quality", "own"]
 """The part of a turn or session that fills a column of its row.
 
-`same`: the field of that name of its observation; `or null`: the same, with null for an empty text. `instant`, `error`,
-`width`: an instant, its error or its width. `tokens`: a number of tokens. `quality`: its quality. `identity`: the
-identity that all rows of a session share. `own`: the code that makes the row computes it.
+- `same`: the field with the name of the column, in the observation of the turn or session.
+- `or null`: the same, with null for an empty text.
+- `instant`, `error`, `width`: an instant, its error or its width.
+- `tokens`: a number of tokens.
+- `quality`: the score of a turn.
+- `identity`: the identity that all rows of a session share.
+- `own`: the code that makes the row computes the value.
 """
 
 
@@ -33,7 +37,7 @@ identity that all rows of a session share. `own`: the code that makes the row co
 class ColumnGroup:
     """Columns that share one description, a sentence in Markdown.
 
-    `audit`: True if they contain the uncertainty of other columns; such columns are stored in a file of their own.
+    `audit` is True if they contain the uncertainty of other columns; such columns are stored in a file of their own.
     """
 
     names: tuple[str, ...]
@@ -455,10 +459,10 @@ SESSION_ARRIVALS, SESSION_SENDS = (
 )
 TURN_KEYS = ("session_id", "turn")
 """The columns that identify a turn in a file of turns."""
-UNCERTAINTY_COLUMNS = tuple(name for some in TURNS if some.audit for name in some.names)
+UNCERTAINTY_COLUMNS = tuple(name for group in TURNS if group.audit for name in group.names)
 """The columns with the uncertainties of turns: of instants, of `stall_duration_ns` and of the onset.
 
 They are in a file of their own, after TURN_KEYS.
 """
-LABELS = frozenset(name for some in (*TURNS, *SESSIONS, *SECONDS) if some.kind == "label" for name in some.names)
+LABELS = frozenset(name for group in (*TURNS, *SESSIONS, *SECONDS) if group.kind == "label" for name in group.names)
 """The columns with texts that repeat."""

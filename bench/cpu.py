@@ -20,9 +20,9 @@ CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 BUSY = 0.7
 """The share of all cores' time in use from which on a process sometimes waits for a core."""
 STOLEN = 0.02
-"""The share of all cores' time, taken by the hypervisor, that counts as a cause of delays. In one time window, the
-limit
-is twice as high.
+"""The share of all cores' time, taken by the hypervisor, that counts as a cause of delays.
+
+In one time window, the limit is twice as high.
 """
 OTHERS = "other programs use this machine's CPU: stop them, or measure on a machine that runs nothing else"
 HYPERVISOR = "the hypervisor gave CPU time of this machine to others (steal): measure on a machine with dedicated cores"
@@ -49,9 +49,9 @@ def cpu_limit() -> float | None:
 class CpuUsage(TypedDict):
     """The use of a machine's cores, as shares of the time of all cores; null if the system does not report it.
 
-    `all_programs`: the share of all programs, with this run and the kernel. `total_max`, `steal_max`: the shares of all
-    users together, and of the hypervisor, in the worst time window of some seconds. The load is the average over one
-    minute, at the start and at the end.
+    `all_programs` is the share of all programs, with this run and the kernel. `total_max` is the share of all users
+    together, in the worst time window of some seconds. `steal_max` is the same for the hypervisor. The load is the
+    average over one minute, at the start and at the end.
     """
 
     cores: int
@@ -69,7 +69,7 @@ class CpuTimes(NamedTuple):
 
     all_s: float
     taken_s: float
-    """used by programs and the kernel"""
+    """The time that programs and the kernel used."""
     stolen_s: float | None
     own_s: float
 
@@ -188,8 +188,8 @@ The second contains a line such as `/autogroup-812 nice 0`.
 class Priority(NamedTuple):
     """The priority that a process gets if it asks for more.
 
-    `niceness`: the niceness that it gets. `hindrance`: the reason why this niceness has little or no effect; "" if it
-    has an effect. `remedy`: what to do about the hindrance.
+    `niceness` is the niceness that it gets. `hindrance` is the reason why this niceness has little or no effect; "" if
+    it has an effect. `remedy` states what to do about the hindrance.
     """
 
     niceness: int
@@ -208,8 +208,9 @@ def set_niceness(value: int) -> None:
 
 
 def available_priority() -> Priority:
-    """Return the priority that this process gets if it asks for more. Set the priority, read it, and restore the old
-    one.
+    """Return the priority that this process gets if it asks for more.
+
+    Set the priority, read it, and restore the old one.
     """
     before = niceness()
     try:

@@ -1,5 +1,6 @@
-"""Connecting to a target. All sessions connect here, so the session's timeline gets the result even after an unexpected
-error.
+"""The connecting to a target. All sessions connect here.
+
+So a session's timeline gets the result even after an unexpected error.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ def connect(
 ) -> Transport | None:
     """Open a connection. Return None if it was refused; the timeline then has the outcome.
 
-    `on_handshake` is called with the headers of the service's response, if there was one, and the id of the call for an agent.
+    `on_handshake` is called with the headers of the service's response and the id of the call. The headers are empty if
+    there was no response. The id is "" for services other than agents.
     If the greenlet is ended, or an unexpected error occurs, the exception is raised again after the timeline has its
     outcome: it counts as a failure, and never as a missing sample.
     """

@@ -27,7 +27,7 @@ class RtbenchError(Exception):
 class UsageError(RtbenchError):
     """An error that the user can fix, in an option, a variable or a file. Commands print it and exit with 2.
 
-    `others`: other errors that were found at the same time, with one line each.
+    `others` are the errors that were found at the same time, with one line each.
     """
 
     others: tuple[UsageError, ...] = ()

@@ -27,7 +27,7 @@ def see(page: str, section: str = "") -> str:
 
 
 class Entry(NamedTuple):
-    """A page in the index. `group`: the heading under which the index lists the page."""
+    """A page in the index. `group` is the heading under which the index lists the page."""
 
     group: str
     name: str

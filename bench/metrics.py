@@ -59,9 +59,9 @@ class Metric:
 
     `begin` and `end` name the instants. `less` names a column in ns that is subtracted from their difference. `column`
     names the column that contains the metric itself or, for a percentage, a part of the column `of`. If `begin` did not
-    happen, another instant may replace it (`begins`). `unless`: a column, and the value at which the metric is absent.
-    `is_latency`: if the metric is the time between two instants, a failed turn counts as an endless wait. `signed`:
-    values may be negative, as slopes may.
+    happen, another instant may replace it (`begins`). `unless` is a column, and the value at which the metric is
+    absent. If `is_latency` is True and the metric is the time between two instants, a failed turn counts as an endless
+    wait. `signed` is True if values may be negative, as slopes may.
     """
 
     name: str
@@ -238,7 +238,7 @@ Slack = tuple[int, int]
 def uncertainty_ns(start: Slack, end: Slack) -> int:
     """Return the uncertainty of the time v between two instants, in ns, in the worse direction.
 
-    The real time is in [v − end earlier − begin later, v + end later + begin earlier]: it is longer if it began
+    The real time is in [v − end earlier − start later, v + end later + start earlier]: it is longer if it started
     earlier, and shorter if it ended earlier.
     """
     (start_earlier, start_later), (end_earlier, end_later) = start, end
@@ -275,10 +275,10 @@ MIN_EFFECTIVE_SESSIONS = 6
 def sessions_to_publish(p: float, turns: float, sessions: float, effective_sessions: float) -> int:
     """Return the number of sessions that a quantile needs, for a design with these turns and (effective) sessions.
 
-    `effective_sessions`: the effective number of sessions (Kish). The design of a run decides whether a quantile is
-    published, and not its outcome; otherwise values that came out short would be published more often. The rule is: six
-    effective sessions (2^−6 < 2.5 %); for a tail also enough turns to bound it if turns of one session are correlated
-    by one half, n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p), and 5 turns beyond it.
+    `effective_sessions` is the effective number of sessions (Kish). The design of a run decides whether a quantile is
+    published, and not its result; otherwise low values would be published more often. A quantile needs six effective
+    sessions (2^−6 < 2.5 %). A tail also needs 5 turns beyond it, and enough turns to bound it:
+    n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p). This assumes that the turns of one session have a correlation of one half.
     """
     times = MIN_EFFECTIVE_SESSIONS / effective_sessions
     if p != 0.5:

@@ -11,9 +11,9 @@ from datetime import date
 from bench.pricing import undated
 
 SOON_DAYS = 60
-"""The number of days before a retirement from which on a run says little about future models. Azure sends its notices
-as
-early.
+"""The number of days before a retirement from which on a run says little about future models.
+
+Azure sends its notices equally early.
 """
 
 OPENAI_PAGE = "developers.openai.com/api/docs/deprecations"
@@ -23,7 +23,7 @@ A_TRACKER = "a tracker of OpenAI's deprecations, March 2026; unverified"
 
 @dataclass(frozen=True)
 class Retirement:
-    """The day from which on a service no longer has a model. `source`: who reports it."""
+    """The day from which on a service no longer has a model. `source` is where the day was published."""
 
     model: str
     day: date

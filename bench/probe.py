@@ -39,9 +39,9 @@ def script_of(
     *,
     greets: bool = False,
 ) -> PreparedScript:
-    """Return a session that sends a text or plays a WAV, after the greeting if the agent `greets`.
+    """Return a session that sends a text or plays a WAV. If `greets` is True, it first waits for the agent's greeting.
 
-    `session`, `timeouts`: as in a script's file. Raise UsageError for invalid values.
+    `session` and `timeouts` have the same meaning as in a script's file. Raise UsageError for invalid values.
     """
     turns = [step_of("wait_for", wait_for="greeting", name="greeting")] if greets else []
     if isinstance(utterance, Path):

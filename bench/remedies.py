@@ -173,8 +173,9 @@ REPORTED = {
 
 
 def remedy_of(outcome: str, detail: str = "") -> str:
-    """Return what to do about an outcome; "" if it is no failure, or no remedy is known. `detail`: the detail of the
-    outcome.
+    """Return what to do about an outcome; "" if it is no failure, or no remedy is known.
+
+    `detail` is the detail of the outcome.
     """
     kind, _, cause = outcome.partition(":")
     if outcome_class(outcome) != "failed":

@@ -205,7 +205,10 @@ class Session:
         return not self._timeline.is_over
 
     def wait_until_idle(self, *, settled: bool) -> None:
-        """Wait until the open turn is over and its reply is played. `settled`: also until its pending work is done."""
+        """Wait until the open turn is over and its reply is played.
+
+        If `settled` is True, also wait until the service's pending work is done.
+        """
         self._wait(until_turns_end, for_turn=True)
         self._wait_for_playback()
         if settled:
@@ -297,8 +300,9 @@ class Session:
         self._io.run_actions()
 
     def send_sound(self, sound: PreparedSound) -> None:
-        """Send a sound that is not a turn. It is sent at its cue in the reply, unless the reply is over before, or in
-        silence.
+        """Send a sound that is not a turn.
+
+        It is sent in silence, or at its trigger in the reply. If the reply is over before the trigger, it is not sent.
         """
         if sound.trigger is None:
             self._send_sound_in_silence(sound)
@@ -343,7 +347,7 @@ class Session:
         self._wait(until_expected_events)
 
     def _wait(self, wait: WaitCondition, *, for_turn: bool = False) -> None:
-        """Receive until the wait is over. `for_turn`: as for `SessionIO.listen`."""
+        """Receive until the wait is over. `for_turn` has the same meaning as for `SessionIO.receive_until`."""
         while (until_ns := wait(self._timeline, self.now_ns)) is not None:
             self._io.receive_until(until_ns, for_turn=for_turn)
 

@@ -1,7 +1,8 @@
 """The input and output of one session: it sends and receives messages, and executes the actions of the timeline.
 
-The session sleeps in `SessionIO.listen`. Meanwhile the event loop passes each message to `_take`, and calls `send_due`
-to send the microphone's chunks. The timeline determines the actions, and the session determines what is sent next.
+The session sleeps in `SessionIO.receive_until`. Meanwhile the event loop passes each message to `_on_message`, and
+calls `send_due` to send the microphone's chunks. The timeline determines the actions, and the session determines what
+is sent next.
 
 A chunk of the caller's microphone is due when its last sample has been recorded. Each due instant follows from the one
 before, so there is no drift. A microphone that is open between turns records silence (or noise) there; any other
@@ -42,7 +43,7 @@ from bench.transport.received import MatchedDelta, ReceivedMessage
 class Microphone:
     """The schedule of the caller's audio chunks. It is closed at first.
 
-    `between`: what an open microphone records while no one speaks, in a loop.
+    `silence_chunks` are the chunks that an open microphone records while no one speaks, in a loop.
     """
 
     def __init__(self, silence_chunks: Sequence[ClientMessage] = ()) -> None:
@@ -119,7 +120,10 @@ class SessionListener(Protocol):
         return
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
-        """Note that a message was handed to the kernel. `lag_ns`: how long after it was due, if it was paced."""
+        """Note that a message was handed to the kernel.
+
+        `lag_ns` is the time by which a paced message was late; None if the message is not paced.
+        """
         return
 
     def turn_started(self) -> None:
@@ -195,8 +199,9 @@ class SessionIO:
         return timeline.next_deadline_ns if self.microphone.speaking and not timeline.is_over else None
 
     def until_speech_sent(self, timeline: Timeline, now_ns: int) -> int | None:
-        """Return the next deadline while the microphone has speech of a turn to record, else None, also if the turn is
-        over.
+        """Return the next deadline while the microphone has speech of a turn to record.
+
+        Return None if it has none, or if the turn is over.
         """
         return (
             None if self._opening is None and timeline.turns.are_all_over else self.until_sound_sent(timeline, now_ns)
@@ -229,7 +234,7 @@ class SessionIO:
     def _record_sent(self, message: ClientMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
         """Report a message that was handed to the kernel, or the end of the connection if it could not be.
 
-        `due_ns`: when it was due, if it was paced.
+        `due_ns` is when it was due; None if the message is not paced.
         """
         if sent is None:
             self._record_close()
@@ -303,7 +308,7 @@ class SessionIO:
     def receive_until(self, until_ns: int, *, for_turn: bool = False) -> None:
         """Sleep until an instant, or until a message that needs a decision. The microphone stays open.
 
-        `for_turn`: only the end of the turn is awaited.
+        `for_turn` is True if only the end of the turn is awaited.
         """
         until_ns = min(until_ns, self.functions.due_ns, self._timeline.mark_due_ns, self._transport.now_ns() + FAR_NS)
         self.streaming, self._wake_ns = self._timeline.turns.is_streaming, until_ns

@@ -40,7 +40,10 @@ class Validator(ABC, Generic[T]):
 
 @dataclass(frozen=True)
 class String(Validator[str]):
-    """A string. `allowed`: a description of its form in words. `blank`: True if it may be empty or only white space."""
+    """A string.
+
+    `allowed` describes its form in words. `blank` is True if it may be empty or only white space.
+    """
 
     allowed: str = "a string"
     blank: bool = False
@@ -98,7 +101,7 @@ class Date(Validator[date]):
 
 @dataclass(frozen=True)
 class Number(Validator[float]):
-    """A number from `minimum` to `maximum`, both included. `unit`: the unit in words, such as `of seconds`."""
+    """A number from `minimum` to `maximum`, both included. `unit` is the unit in words, such as `of seconds`."""
 
     minimum: float
     maximum: float
@@ -283,7 +286,7 @@ class JsonObject(Validator[dict[str, Any]]):
 class Converted(Validator[T]):
     """A value of a form that `make` converts. `make` gets the located value, for errors, and the value that was read.
 
-    `more`: what the schema has in addition to that of the form.
+    `more` is what the schema has in addition to that of the form.
     """
 
     shape: Validator[Any]
@@ -299,10 +302,10 @@ class Converted(Validator[T]):
 
 @dataclass(frozen=True)
 class Field(Generic[T]):
-    """The value at a key of a table. `note`: a description in one line. `default`: the meaning of an absent key.
+    """The value at a key of a table.
 
-    `nothing`: True if a null has the meaning of an absent key. `is_hidden`: True if errors must not quote the value,
-    because it may be a secret.
+    `note` is a description in one line. `default` is the value of an absent key. `nothing` is True if a null has the
+    meaning of an absent key. `is_hidden` is True if errors must not quote the value, because it may be a secret.
     """
 
     shape: Validator[T]
@@ -354,10 +357,10 @@ class InvalidCombinationError(Exception):
 
 @dataclass(frozen=True)
 class StructOf(Validator[T]):
-    """A mapping with the keys of `fields`, and no others. `build` makes the result, and may raise
-    InvalidCombinationError.
+    """A mapping with the keys of `fields`, and no others.
 
-    `nothing`: True if a null has the meaning of an empty mapping.
+    `build` makes the result, and may raise InvalidCombinationError. `nothing` is True if a null has the meaning of an
+    empty mapping.
     """
 
     fields: Mapping[str, Field[Any]]
@@ -417,7 +420,7 @@ def field_key(
 ) -> Any:
     """Return a field of a dataclass that is a table of a file, with the form of the value at the key of that name.
 
-    `absent`: the field's value if there is neither the key nor a default.
+    `absent` is the field's value if there is neither the key nor a default.
     """
     entry = Field(shape, note, required=required, default=default, is_hidden=quiet)
     value = absent if default is None else default
@@ -425,8 +428,9 @@ def field_key(
 
 
 def field_keys(table: StructOf[Any]) -> Any:
-    """Return a field of a dataclass (see `field_key`) for several keys of a table, which are among the keys of the
-    dataclass.
+    """Return a field of a dataclass (see `field_key`) for several keys of a table.
+
+    In a file, these keys are next to the other keys of the dataclass.
     """
     return field(default=table.build(), metadata={ENTRIES: table})
 
@@ -434,8 +438,8 @@ def field_keys(table: StructOf[Any]) -> Any:
 def struct_of(kind: type[T], *, nulls: bool = True) -> StructOf[T]:
     """Return the table of a dataclass, from its fields that `field_key` and `field_keys` made.
 
-    `nulls`: whether a key without a default may be null, with the meaning of an absent key. If not, the table itself
-    may be null.
+    If `nulls` is True, a key without a default may be null, with the meaning of an absent key. Otherwise the table
+    itself may be null.
     """
     entries: dict[str, Field[Any]] = {}
     groups: dict[str, StructOf[Any]] = {}
@@ -518,7 +522,10 @@ class OneKeyOf(Validator[T]):
 
 
 def entries_of(value: LocatedValue, hint: str = "", *, nothing: bool = True) -> dict[str, LocatedValue]:
-    """Return the values of a mapping. `nothing`: a null counts as an empty one. Raise UsageError for anything else."""
+    """Return the values of a mapping. If `nothing` is True, a null counts as an empty mapping.
+
+    Raise UsageError for anything else.
+    """
     content = value.content()
     if content is None and nothing:
         return {}

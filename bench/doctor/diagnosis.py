@@ -72,7 +72,7 @@ class DoctorDocument(msgspec.Struct, frozen=True):
 
 
 def warning_unless(good: bool, name: str, message: str, remedy: str) -> CheckFinding:
-    """Return a finding. If `good`, the check passes; otherwise, the finding is a warning with the remedy."""
+    """Return a finding. If `good` is True, the check passes; otherwise, the finding is a warning with the remedy."""
     return CheckFinding(name, "pass", message) if good else CheckFinding(name, "warning", message, remedy)
 
 
@@ -136,7 +136,7 @@ def shape_of(session: Mapping[str, Any]) -> Dialect | None:
 def dialect_remedy(outcome: str, message: str, dialect: Dialect, greeting: Mapping[str, Any] = UNGREETED) -> str:
     """Return the remedy if the wrong dialect caused the outcome; otherwise "".
 
-    `message`: the service's text. `dialect`: the dialect that the client used. `greeting`: the session object in
+    `message` is the service's text. `dialect` is the dialect that the client used. `greeting` is the session object in
     `session.created`.
     """
     other = SIBLINGS.get(dialect)
@@ -181,9 +181,9 @@ SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
 class Refusal:
     """The response to a request that failed.
 
-    `outcome`: the outcome of the session or turn. `message`: the service's text, with its error code. `wait_s`: the
-    time that the service asks the client to wait; None if it does not ask. `claims`: the public claims of the token
-    that the client sent. `greeting`: the session object that the service sent first.
+    `outcome` is the outcome of the session or turn. `message` is the service's text, with its error code. `wait_s` is
+    the time that the service asks the client to wait; None if it does not ask. `claims` are the public claims of the
+    token that the client sent. `greeting` is the session object that the service sent first.
     """
 
     outcome: str

@@ -61,7 +61,7 @@ def check_machine() -> Iterator[CheckFinding]:
 def installation(*, compiled: bool) -> CheckFinding:
     """Report the installed version.
 
-    `compiled`: True if the installation has the parts in C, which lower the CPU cost of events.
+    `compiled` is True if the installation has the parts in C, which lower the CPU cost of events.
     """
     message = f"rtbench {tool_version()} on Python {platform.python_version()}"
     message += (
@@ -74,7 +74,7 @@ def installation(*, compiled: bool) -> CheckFinding:
 def open_files(soft: int, hard: int) -> CheckFinding:
     """Check the limit on open files; each session needs one file.
 
-    `soft`, `hard`: the two values of RLIMIT_NOFILE; negative if there is no limit.
+    `soft` and `hard` are the two values of RLIMIT_NOFILE; negative if there is no limit.
     """
     if soft < 0:
         return CheckFinding("open files", "pass", "no limit")
@@ -87,7 +87,7 @@ def open_files(soft: int, hard: int) -> CheckFinding:
 def local_ports(first: int, last: int, used: int) -> CheckFinding:
     """Check the number of local ports. Each connection to an address needs one port.
 
-    `first`, `last`: the range of ports; both are 0 if the range is unknown.
+    `first` and `last` are the range of ports; both are 0 if the range is unknown.
     """
     if not last:
         return CheckFinding("local ports", "skipped", "the port range is unknown on this system")

@@ -68,7 +68,7 @@ def examine(target: Target, prices: Mapping[str, Prices], *, with_turn: bool) ->
 def examine_offline(target: Target) -> Iterator[CheckFinding]:
     """Yield the findings about one target for which no network is needed. They contain no secrets."""
 
-    def look(keyring: Keyring) -> Iterator[CheckFinding]:
+    def check(keyring: Keyring) -> Iterator[CheckFinding]:
         yield from configuration(target)
         if signed_by(target) == "entra":
             yield CheckFinding("sign-in", "skipped", "a token is requested over the network")
@@ -76,7 +76,7 @@ def examine_offline(target: Target) -> Iterator[CheckFinding]:
             yield examine_sign_in(target, keyring)
         yield CheckFinding("service", "skipped", "network and service are not checked: --offline")
 
-    return _harmless(target, look)
+    return _harmless(target, check)
 
 
 def _harmless(target: Target, check: Callable[[Keyring], Iterator[CheckFinding]]) -> Iterator[CheckFinding]:
@@ -184,8 +184,8 @@ class ProbeListener(SessionListener):
 class ServiceProbe:
     """One connection to a service.
 
-    `prices`: the prices by model. `claims`: the public claims of the token that the client sends. `hide`: a function
-    that removes secrets from a text. `greets`: True if an agent is expected to speak first.
+    `prices` are the prices by model. `claims` are the public claims of the token that the client sends. `hide` is a
+    function that removes secrets from a text. `greets` is True if an agent is expected to speak first.
     """
 
     def __init__(

@@ -55,9 +55,9 @@ def explain_refusal(
 ) -> CheckFinding:
     """Return the finding about a session that did not open, with its remedy.
 
-    `claims`: the public claims of the token that was sent. `greeting`: the session object that the service sent first.
-    `redact`: a function that removes secrets from a text. If the service has truncated a secret, `redact` detects it only
-    at the end of the service's message.
+    `claims` are the public claims of the token that was sent. `greeting` is the session object that the service sent
+    first. `redact` is a function that removes secrets from a text. If the service has truncated a secret, `redact`
+    detects it only at the end of the service's message.
     """
     wait_ns = wait_of(observed.headers) if observed.retry_after_ns is None else observed.retry_after_ns
     detail = redact(detail_text(observed.outcome, observed.detail))
@@ -69,7 +69,7 @@ def explain_refusal(
 def _failed(name: str, observed: SessionObservation | TurnObservation, remedy: Callable[[str], str]) -> CheckFinding:
     """Return the finding about a turn that failed, or about a session that failed before its turn.
 
-    `remedy`: a function that returns the remedy for the text of the failure.
+    `remedy` is a function that returns the remedy for the text of the failure.
     """
     detail = detail_text(observed.outcome, observed.detail)
     return CheckFinding(name, "fail", f"{observed.outcome}: {detail}" if detail else observed.outcome, remedy(detail))
@@ -78,7 +78,7 @@ def _failed(name: str, observed: SessionObservation | TurnObservation, remedy: C
 def check_upgrade(observed: SessionObservation, offered: Sequence[str] = ()) -> CheckFinding:
     """Return the finding about a successful upgrade.
 
-    `offered`: the subprotocols that the client offered. The service may choose one of them.
+    `offered` are the subprotocols that the client offered. The service may choose one of them.
     """
     took_ms, headers = observed.metrics_ns()["connect_upgrade"] / NS_PER_MS, observed.headers
     chosen = headers.get("sec-websocket-protocol")
@@ -108,7 +108,8 @@ def _ids(headers: Mapping[str, str]) -> str:
 def service_clock(date: str | None, now_ns: int) -> CheckFinding:
     """Compare this machine's wall clock with that of the service.
 
-    `date`: the header with the service's time, in whole seconds (RFC 9110 §6.6.1). `now_ns`: the time of this machine.
+    `date` is the header with the service's time, in whole seconds (RFC 9110 §6.6.1). `now_ns` is the time of this
+    machine.
     """
     try:
         ahead_s = now_ns / NS_PER_S - parsedate_to_datetime(date or "").timestamp()
@@ -145,7 +146,7 @@ def check_greeting(greeting: Mapping[str, Any], observed: SessionObservation, no
 def check_retirement(greeting: Mapping[str, Any], service: str, today: date) -> Iterator[CheckFinding]:
     """Yield the date on which the service retires the model that answers; a warning if the date is near.
 
-    `today`: the date in UTC.
+    `today` is the date in UTC.
     """
     retirement = retirement_of(service, str(greeting.get("model") or ""))
     if retirement is None or is_simulated({}, greeting):
@@ -201,7 +202,7 @@ def check_reply(
 ) -> CheckFinding:
     """Report the latency of the turn's first output, and the cost of the turn.
 
-    `greeting`: the session object that the service sent first.
+    `greeting` is the session object that the service sent first.
     """
     if turn.outcome != "ok":
         wait_s = None if turn.retry_after_ns is None else turn.retry_after_ns / NS_PER_S
@@ -282,7 +283,7 @@ def check_answer(
 ) -> Iterator[CheckFinding]:
     """Yield the latency of an answer, and a check whether the answer's audio arrives at the speed of playback.
 
-    `format`: the playback format; None if the format cannot be changed.
+    `format` is the playback format; None if the format cannot be changed.
     """
     if turn is None or turn.outcome != "ok":
         observed = turn or session
@@ -308,7 +309,7 @@ def check_unread_messages(session: SessionObservation) -> Iterator[CheckFinding]
 class AudioPace:
     """The pace at which audio arrives, measured in the longest segment without a pause.
 
-    `odd_messages`: the number of audio messages with an odd number of bytes.
+    `odd_messages` is the number of audio messages with an odd number of bytes.
     """
 
     _began_ns = _last_ns = _bytes = _longest_ns = _longest_bytes = odd_messages = 0
@@ -334,7 +335,7 @@ class AudioPace:
 def check_pace(speed: float | None, format: AudioFormat) -> CheckFinding:
     """Check whether the sample rate of a reply's audio can be that of its playback.
 
-    `speed`: the seconds of audio received per second; None if it is unknown.
+    `speed` is the number of seconds of audio received per second; None if it is unknown.
     """
     if speed is None:
         return CheckFinding("audio", "skipped", "too little audio was received to determine its speed")

@@ -76,9 +76,9 @@ UNJUDGED = TurnScore()
 def score_turn(reference: TurnReference, outcome: str, transcript: str | None, reply: str) -> TurnScore:
     """Score a turn that has ended.
 
-    `transcript` is the service's transcription of the caller's words; None if some of them were not transcribed. `reply` is
-    the text of the reply. If it is empty, the task success of a turn that ended well is unknown. Word errors of a reply
-    are counted only if the outcome is ok.
+    `transcript` is the service's transcription of the caller's words; None if some of them were not transcribed.
+    `reply` is the text of the reply. If it is empty, the task success of a turn that ended well is unknown. Word errors
+    of a reply are counted only if the outcome is ok.
     """
     input_errors = _errors(reference.words, transcript)
     reply_errors = _errors(reference.reply, reply if reply and outcome == "ok" else None)

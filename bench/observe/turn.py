@@ -73,8 +73,8 @@ ARRIVALS = SPEECH_INSTANTS | REPLY_INSTANTS | CALL_INSTANTS
 class PendingTurn(Instants):
     """An open turn. `format` is the audio format of its reply.
 
-    `instants` contains the instants of the turn itself. The input speech (`hearing`) and the reply have their own
-    instants.
+    `instants` contains the instants of the turn itself. The caller's speech (`input_speech`) and the reply have their
+    own instants.
     """
 
     plan: TurnPlan

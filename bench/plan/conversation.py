@@ -40,7 +40,7 @@ def file_of(load: Callable[..., T]) -> Validator[T]:
     `load` reads the file.
     """
 
-    def made(value: LocatedValue, path: str) -> T:
+    def load_path(value: LocatedValue, path: str) -> T:
         if not path.isprintable():
             raise value.type_error("the path of a file")
         try:
@@ -48,17 +48,18 @@ def file_of(load: Callable[..., T]) -> Validator[T]:
         except UsageError as error:
             raise value.refuse(str(error)) from None
 
-    return Converted(String(), made)
+    return Converted(String(), load_path)
 
 
 def read_once(load: Callable[[Path], T], max_files: int) -> Callable[[Path], T]:
     """Return `load` with a cache: it reads a file again only if the file's size or modification time has changed.
 
-    The cache has one version of each file, for the `max_files` files that were used last. Errors of `load` are not cached.
+    The cache has one version of each file, for the `max_files` files that were used last. Errors of `load` are not
+    cached.
     """
     cache: dict[Path, tuple[tuple[int, int], T]] = {}
 
-    def loaded(path: Path) -> T:
+    def load_cached(path: Path) -> T:
         entry = cache.pop(path, None)
         try:
             status = path.stat()
@@ -72,7 +73,7 @@ def read_once(load: Callable[[Path], T], max_files: int) -> Callable[[Path], T]:
             del cache[next(iter(cache))]
         return entry[1]
 
-    return loaded
+    return load_cached
 
 
 def load_image(path: Path) -> Image:

@@ -98,7 +98,7 @@ def error_of(problem: str) -> str:
 class FunctionResult(NamedTuple):
     """The result of a call at an instant.
 
-    `number` is the number of the call in its turn, from 1. `wrong` is the problem of the call; "" if it has none.
+    `number` is the number of the call in its turn, from 1. `error` is the problem of the call; "" if it has none.
     """
 
     due_ns: int

@@ -53,12 +53,12 @@ class PreparedTurn:
     """One turn. The session sends `speech` at the pace of a microphone, then `inputs` at once, then `request`.
 
     `plan` contains the facts for the observation of the turn. The number in it counts from 1 in the session. The ids of
-    all events of the turn begin with its `event_prefix`, so the `event_id` of an error identifies the turn. `between`
-    is the audio that the microphone records after the speech, in a loop; () if the microphone is switched off. `said`
-    is the caller's message, if this is a text turn. `response` are the settings of the turn's responses. `calls` are
-    the expected function calls; None if any is accepted. `interrupts` is the cue at which the turn interrupts the
-    preceding reply; None if it waits for the end of that reply. `verifies` is True if the client checks that the
-    service retains nothing of that reply beyond what was played.
+    all events of the turn begin with its `event_prefix`, so the `event_id` of an error identifies the turn.
+    `silence_chunks` is the audio that the microphone records after the speech, in a loop; () if the microphone is
+    switched off. `item` is the caller's message, if this is a text turn. `response` are the settings of the turn's
+    responses. `calls` are the expected function calls; None if any is accepted. `interrupts` is the trigger at which
+    the turn interrupts the preceding reply; None if it waits for the end of that reply. `verifies` is True if the
+    client checks that the service retains nothing of that reply beyond what was played.
     """
 
     is_turn: ClassVar[Literal[True]] = True
@@ -91,7 +91,7 @@ class PreparedTurn:
 class PreparedEvent:
     """A step that sends one message and does not wait. `within_turn` is True if a turn may be open.
 
-    `said` is the item that the message adds to the conversation.
+    `item` is the item that the message adds to the conversation.
     """
 
     is_turn: ClassVar[Literal[False]] = False
@@ -105,7 +105,7 @@ class PreparedEvent:
 class PreparedSound:
     """A paced sound that is meant neither to interrupt a reply nor to cause one.
 
-    `cue` is the instant of the sound in the preceding reply; None if the sound is played in silence.
+    `trigger` is the instant of the sound in the preceding reply; None if the sound is played in silence.
     """
 
     is_turn: ClassVar[Literal[False]] = False
@@ -160,12 +160,12 @@ PreparedStep = PreparedTurn | PreparedSound | PreparedInterruption | PreparedPau
 class PreparedScript:
     """The content of one session, encoded for one dialect.
 
-    `set_up` are the messages to send and the events to await, in this order, to set the session up. It contains no
-    events if the start is `pipelined`. `history` is `said_before` in encoded form, the conversation before the first
-    turn. `renew_after_ns` is `Script.renew_after` in ns. `between` is the audio that an open microphone records before
-    the first turn. `phase_ns` is the delay of the microphone after the session is ready. Without this delay, the chunks
-    of sessions that start together would be due at the same instant. `variables_row` is the number of the row, from 1;
-    None without variables.
+    `setup_messages` are the messages to send and the events to await, in this order, to set the session up. It contains
+    no events if the start is `pipelined`. `history_items` is the conversation before the first turn, and `history` is
+    the same in encoded form. `renew_after_ns` is `Script.renew_after` in ns. `silence_chunks` is the audio that an open
+    microphone records before the first turn. `phase_ns` is the delay of the microphone after the session is ready.
+    Without this delay, the chunks of sessions that start together would be due at the same instant. `variables_row` is
+    the number of the row, from 1; None without variables.
     """
 
     name: str
@@ -220,8 +220,8 @@ class PreparedScript:
 class ScriptEncoder:
     """An encoder of a script's texts and recordings for one dialect. It encodes each recording once.
 
-    `fills`: there are variables, so `${name}` in a text is replaced by a value. `jitter_buffer_ns`: audio that the
-    simulated player buffers first. `answer_min_ns`: as in `TurnPlan`.
+    `fills` is True if there are variables, so that a value replaces `${name}` in a text. `jitter_buffer_ns` is the
+    audio that the simulated player buffers before it plays. `answer_min_ns` has the same meaning as in `TurnPlan`.
     """
 
     def __init__(

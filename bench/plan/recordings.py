@@ -78,10 +78,7 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
 
 
 def last_phrase(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) -> SpeechSpan:
-    """Return the last part of some speech: the part after its last pause of at least 100 ms.
-
-    Without a pause, return all.
-    """
+    """Return the part of some speech after its last pause of at least 100 ms. If it has no pause, return all of it."""
     per_ms = rate_hz // 1_000
     energies = _window_energies(samples[speech.begin : speech.end].astype(np.float64) ** 2, per_ms)
     loud = np.flatnonzero(energies >= _level(energies) / PAUSE_DEPTH)

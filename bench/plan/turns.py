@@ -1,4 +1,6 @@
-"""The steps of a script that are turns, and the base of all steps. The class of a kind contains everything about it.
+"""The steps of a script that are turns, and the base class of all steps.
+
+The class of a kind of step contains everything about that kind.
 
 Its fields are the keys of a file (`field_key`, `field_keys`): YAML, the calls of a task in Python and the JSON Schema
 are made from them. The class also has the features that it needs from a service, its rules, its duration, and the

@@ -126,7 +126,7 @@ def by_name(*formats: AudioFormat) -> dict[AudioFormatName, AudioFormat]:
 
 
 def resolve_format(formats: Mapping[AudioFormatName, AudioFormat], name: AudioFormatName | None) -> AudioFormat:
-    """Return the format with this name; without a name the service's default, which is the first."""
+    """Return the format with this name. If the name is None, return the service's default, which is the first."""
     return next(iter(formats.values())) if name is None else formats[name]
 
 
@@ -180,10 +180,11 @@ class SampleStream:
 
 
 def measured_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, int, int]]:
-    """Return (energy, position of the first audible sample, position after the last one) of each block; -1 if none.
+    """Return (energy, position of the first audible sample, position after the last one) of each block.
 
-    `wide` contains `lag` samples before the blocks, and then the blocks of `size` samples each. The energy is the mean
-    square after a filter. The filter subtracts from each sample three quarters of the sample `lag` before it.
+    The positions are -1 if no sample is audible. `wide` contains `lag` samples before the blocks, and then the blocks
+    of `size` samples each. The energy is the mean square after a filter. The filter subtracts from each sample three
+    quarters of the sample `lag` before it.
     """
     if measure_blocks is None or len(wide) <= lag:
         return counted_blocks(wide, lag, size)

@@ -163,7 +163,7 @@ class CallCodec:
 class TelephonyProvider(NamedTuple):
     """The telephony provider between the caller and an agent. A call is open as soon as its connection is open.
 
-    `words` returns the codec of one call, from the id of the call. `frame_ms` is the duration of each piece of the
+    `codec` returns the codec of one call, from the id of the call. `frame_ms` is the duration of each piece of the
     caller's audio; None if the script sets it. `headers` are headers of the upgrade in addition to the target's
     headers; `{uuid}` in them is the id of the call.
     """

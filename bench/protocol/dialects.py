@@ -168,10 +168,10 @@ class ShelledFunctions(Preview):
 
 
 class Qwen(ShelledFunctions):
-    """Alibaba's Qwen-Omni-Realtime (DashScope): the preview's names, 16 kHz for the caller, functions in an object.
+    """Alibaba's Qwen-Omni-Realtime (DashScope). It has the preview's names, and functions are in an object.
 
-    The format is the word `pcm` for 16 kHz from the caller and 24 kHz for replies. Other rates are in
-    `audio.input.format` and `audio.output.format` (dashscope 2.0.2, `AudioFormatConfig`).
+    By default the caller's audio has 16 kHz and replies have 24 kHz; the format is then the word `pcm`. Other rates
+    are in `audio.input.format` and `audio.output.format` (dashscope 2.0.2, `AudioFormatConfig`).
     """
 
     name = "qwen"
@@ -189,9 +189,10 @@ class Qwen(ShelledFunctions):
 
 
 class Glm(ServerVadOnly, Preview):
-    """Zhipu's GLM-Realtime: the preview's names, `client_vad` for turns that the client ends, and `beta_fields`.
+    """Zhipu's GLM-Realtime. It has the preview's names, and `beta_fields` in addition.
 
-    Here `pcm16` and `pcm24` are 16 and 24 kHz, and replies are `pcm`, 24 kHz (MetaGLM/glm-realtime-sdk).
+    The client ends turns if the turn detection is `client_vad`. The formats `pcm16` and `pcm24` have 16 and 24 kHz, and
+    replies are `pcm` with 24 kHz (MetaGLM/glm-realtime-sdk).
     """
 
     name = "glm"
@@ -212,7 +213,7 @@ class Glm(ServerVadOnly, Preview):
 
 
 class StepFun(ServerVadOnly, ShelledFunctions):
-    """StepFun's Realtime API: preview with 24 kHz PCM only, functions in an object, and replies always as audio.
+    """StepFun's Realtime API: the preview with 24 kHz PCM only. Functions are in an object. Replies are always audio.
 
     Source: livekit-plugins-stepfun.
     """

@@ -99,8 +99,8 @@ class OpenAIDialect(EventReader):
     """The common part of a `bench.protocol.base.Dialect` of the Realtime API.
 
     `family` is the name of the dialect whose settings it has. `reply_part` is the type of a text part in the
-    assistant's messages. `kept` maps the paths of this tool's own settings in an update to the remedy in place of
-    `extra`.
+    assistant's messages. `stored` has the paths of the settings that only this tool may set in an update. It maps each
+    path to the remedy for a script that sets it in `extra`.
     """
 
     input_formats = output_formats = FORMATS

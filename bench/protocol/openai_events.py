@@ -98,7 +98,7 @@ def part_kinds(text: str, audio: str, transcript: str) -> dict[str, EventKind]:
 
 
 # The three families of events that GA renamed. If a server sends one with the name of the other dialect, every client
-# of this dialect misreads it. So it is an error (`ServerEvent.foreign`), and not a missing sample.
+# of this dialect misreads it. So it is an error (`ServerEvent.other_dialect`), and not a missing sample.
 PREVIEW_PARTS = part_kinds("response.text", "response.audio", "response.audio_transcript")
 GA_PARTS = part_kinds("response.output_text", "response.output_audio", "response.output_audio_transcript")
 EFFECTS = {
@@ -217,8 +217,8 @@ def _loose(message: bytes) -> _Wire:
 class EventReader(Dialect):
     """The decoding half of a Realtime API dialect.
 
-    `parts` are the kinds of the events of a response's parts, by name; `others` are those of the other dialect; `own`
-    are the kinds of additional events.
+    `parts` maps the names of the events of a response's parts to their kinds. `other_kinds` has the names of the other
+    dialect. `own_kinds` has additional events.
     """
 
     parts: Mapping[str, EventKind]

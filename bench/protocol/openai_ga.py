@@ -1,4 +1,4 @@
-"""The GA dialect of the Realtime API: a nested session with its type, `output_modalities`, and parts called output."""
+"""The GA dialect of the Realtime API. Its session is nested and has a type. Names of its parts begin with `output`."""
 
 from __future__ import annotations
 

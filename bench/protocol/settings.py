@@ -18,7 +18,7 @@ Keys = tuple[str, ...]
 Output = Literal["audio", "text"]
 Effort = Literal["minimal", "low", "medium", "high", "xhigh"]
 TokenCap = int | Literal["inf"]
-"""The maximum length of a response, in tokens; `inf`: the model's own maximum."""
+"""The maximum length of a response, in tokens. `inf` is the model's own maximum."""
 
 
 FULL_DUPLEX: Literal["full_duplex"] = "full_duplex"
@@ -119,7 +119,7 @@ class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
     output: Output | None = None
     max_output_tokens: TokenCap | None = None
     conversation: Literal["auto", "none"] | None = None
-    """`none`: the response is out of band and does not become part of the conversation."""
+    """If it is `none`, the response is out of band and does not become part of the conversation."""
     input: tuple[Message, ...] | None = None
     """The input of the response in place of the conversation. If it is empty, the response has no input."""
     metadata: dict[str, str] | None = None
@@ -144,7 +144,7 @@ class UnsupportedSetting(NamedTuple):
 
 
 def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings merged with `extra`: mappings merge key by key, any other value replaces the old one."""
+    """Return the settings merged with `extra`. Mappings merge key by key; any other value replaces the old one."""
     both = dict(settings)
     for key, value in extra.items():
         old = both.get(key)

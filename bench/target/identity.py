@@ -62,7 +62,7 @@ _UNAVAILABLE = re.compile(r"^(\w+Credential:) \w+Credential authentication unava
 class SignInError(RtbenchError):
     """A sign-in without a token.
 
-    The text is one line: the credentials, why each of them failed (`why`), and the remedy.
+    The text is one line: the credentials, why each of them failed (`reason`), and the remedy.
     """
 
     def __init__(self, reason: str, remedy: str = "") -> None:

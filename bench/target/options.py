@@ -65,8 +65,8 @@ def option(note: str, metavar: str | None = None, *, default: Any = None, **more
 class ServiceOptions:
     """The command line's options for the service; each may be missing. `resolve_targets` checks the values.
 
-    `targets`: names in `target_file` (`targets.yaml` by default), those of variants as `name.variant`. `prices`: the
-    price table whose models targets may name; None is the built-in one.
+    `targets` are names in `target_file`, which is `targets.yaml` by default. The name of a variant is `name.variant`.
+    `prices` is the price table whose models targets may name; None is the built-in one.
     """
 
     targets: tuple[str, ...] = option(
@@ -128,4 +128,4 @@ class ServiceOptions:
         return [str(word) for flag, value in texts.items() if value not in (None, "") for word in (flag, value)]
 
 
-OPTIONS = {each.name: replace(each.metadata[OPTION], name=each.name) for each in fields(ServiceOptions)}
+OPTIONS = {entry.name: replace(entry.metadata[OPTION], name=entry.name) for entry in fields(ServiceOptions)}

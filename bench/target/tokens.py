@@ -33,7 +33,7 @@ from bench.units import NS_PER_S
 MARGIN_S = 0.5
 """The last part of a token's life, in s.
 
-The token is not sent in it, because the service checks the token a little later.
+A token is not sent in this part, because the service checks it a little later.
 """
 MIN_PAUSE_S = 0.5
 MAX_BACKOFF_S = 60.0

@@ -51,9 +51,9 @@ def connect(
 ) -> ByteStream:
     """Look up the name, connect, and do the TLS handshake with `host`, even if the path has another address or a proxy.
 
-    With a proxy, `dns_done` is when the proxy's name was looked up (and the service's, unless the proxy does that).
-    `tcp_done` is when the tunnel is open. Raise ConnectError with the outcome: `connect_failed:dns|tcp|proxy|tls`,
-    `timeout:…`.
+    If there is a proxy, `dns_done` is when the proxy's name was looked up, and the service's name unless the proxy
+    does that. `tcp_done` is when the tunnel is open. Raise ConnectError with the outcome
+    `connect_failed:dns|tcp|proxy|tls` or `timeout:…`.
     """
     tcp = open_tcp(host, port, limits, phases, path)
     phases.set_instant("tcp_done")
@@ -172,8 +172,8 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
 class ProxySocket:
     """A TCP stream with the socket interface of python-socks, and the function that opens the connection to it.
 
-    If `whole_head` is True, one `recv` returns the complete head of an HTTP answer, however it was split. Otherwise it
-    returns at most the requested number of bytes. `beyond` contains received bytes that were not requested. The time
+    If `complete_head` is True, one `recv` returns the complete head of an HTTP answer, however it was split. Otherwise
+    it returns at most the requested number of bytes. `beyond` contains received bytes that were not requested. The time
     that this process takes to answer is added to `until_ns`, because the proxy waits for the answer.
     """
 

@@ -155,7 +155,9 @@ class LoopMonitor(HubLocal):
             self._snapshot_before, self._snapshot = self._snapshot, PollSnapshot(asleep_ns, self.polls)
 
     def empty_ns(self, fd: int, polls_when_watched: int, timestamp_ns: int) -> int:
-        """Return the latest instant before `timestamp_ns` at which a check proves that a socket was empty; 0 if none does.
+        """Return the latest instant before `timestamp_ns` at which a check proves that a socket was empty.
+
+        Return 0 if no check proves it.
 
         The loop has watched the socket since poll number `polls_when_watched`, so it is in the epoll set from the next
         poll. The socket was drained after it was last reported, and is read now, so its checks start again.

@@ -107,9 +107,9 @@ class ConnectTimings:
         self.instants[instant] = monotonic_ns()
 
     def set_lookup(self, start_ns: int, done_ns: int) -> None:
-        """Set the end of a name lookup. Move the start of connecting later by the wait for the lookup's start.
+        """Set the end of a name lookup.
 
-        That wait was in this process.
+        If the lookup had to wait in this process before it started, move the start of connecting later by that wait.
         """
         before_ns = self.instants.get("dns_done", self.instants["connect_start"])
         self.instants["connect_start"] += start_ns - before_ns
@@ -227,15 +227,16 @@ class Transport(Protocol):
     ) -> None:
         """Pass messages to `on_message` until it returns True, an instant passes, or the connection ends (`closed`).
 
-        The event loop calls `on_message` while the listener sleeps. The messages of one read are passed on together, up to a
-        number that is soon handled. If the instant has already passed, all messages that arrived by then are still
-        passed on, and `heard_ns` is then not before it. Messages from before the end of the connection are passed on
-        before `closed` is set. The event loop calls `sender` when it is due, unless the instant has passed. If `sender`
-        returns True, listening ends.
+        The event loop calls `on_message` while the listener sleeps. The messages of one read are passed on together, up
+        to a number that is soon handled. If the instant has already passed, all messages that arrived by then are still
+        passed on, and `watermark_ns` is then not before it. Messages from before the end of the connection are passed
+        on before `closed` is set. The event loop calls `sender` when it is due, unless the instant has passed. If
+        `sender` returns True, listening ends.
 
         `reply` is set while the end of a reply is awaited. It receives deltas that match a template, several at a time.
-        It receives them before `on_message` receives any later message, and before listening ends. While it is streaming, the
-        socket may be polled only every few milliseconds. Listening without a reply deletes the templates.
+        It receives them before `on_message` receives any later message, and before listening ends. While it is
+        streaming, the socket may be polled only every few milliseconds. Listening without a reply deletes the
+        templates.
         """
 
     def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:

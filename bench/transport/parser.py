@@ -139,7 +139,10 @@ def frame_bytes(payload: int) -> int:
 
 
 class ProtocolParser:
-    """The parser of one connection's data. It calls `rest` between two parts of a read, so that other greenlets run."""
+    """The parser of one connection's data.
+
+    It calls `yield_to_loop` between two parts of a read, so that other greenlets run.
+    """
 
     def __init__(self, protocol: ClientProtocol, yield_to_loop: Callable[[], None]) -> None:
         self._protocol, self._rest = protocol, yield_to_loop

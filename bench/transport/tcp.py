@@ -54,7 +54,7 @@ class ByteStream(Protocol):
     """A connected byte stream."""
 
     sieve: Sieve
-    """The sieve that receives each read first. The rest of each read goes to `take` of `receive_until`."""
+    """The sieve that receives each read first. The rest of each read goes to `on_read` of `receive_until`."""
 
     def read(self, until_ns: int) -> SocketRead | None:
         """Wait for bytes. Return None if `until_ns` passed and all that arrived by then was read."""
@@ -88,7 +88,7 @@ class ByteStream(Protocol):
         """Pass all of `data` to the kernel. Raise OSError; TimeoutError at `until_ns`, or after 10 s without progress.
 
         Bytes that arrive meanwhile are read and passed on later, because a peer may send all of its data before it
-        reads any. `stamped`: `transmitted` will return the timestamp of the send.
+        reads any. If `stamped` is True, `transmitted` returns the timestamp of the send later.
         """
 
     def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
@@ -108,7 +108,10 @@ class ByteStream(Protocol):
 
 
 class TcpStream:
-    """A connected TCP socket. `scope` states who the peer is. `asked_ns` is an instant before it was connected."""
+    """A connected TCP socket.
+
+    `scope` states who the peer is. `connect_start_ns` is an instant before the socket was connected.
+    """
 
     def __init__(self, sock: Any, connect_start_ns: int, scope: PeerScope = "service") -> None:
         self._sock, self._watch, self._scope = sock, LoopMonitor.of_hub(), scope

@@ -48,7 +48,8 @@ _EXTENDED_ERROR = struct.Struct("IBBBBII")  # errno, origin, type, code, padding
 class TxReport(NamedTuple):
     """The kernel's report of a sent or acknowledged byte.
 
-    `kind`: SENT or ACKNOWLEDGED. `position`: the position of the byte, modulo 2**32. `realtime_ns`: CLOCK_REALTIME.
+    `kind` is SENT or ACKNOWLEDGED. `position` is the position of the byte, modulo 2**32. `realtime_ns` is the time on
+    CLOCK_REALTIME.
     """
 
     kind: int
@@ -59,7 +60,7 @@ class TxReport(NamedTuple):
 class TxTimestamps:
     """The transmit timestamps of one connected non-blocking TCP socket, to which nothing was written yet.
 
-    `enabled`: True if the platform supports them. All data must be written with `send`. The ticket of a send is the
+    `enabled` is True if the platform supports them. All data must be written with `send`. The ticket of a send is the
     number of bytes that were written up to its end, so an acknowledgement of a ticket also covers all earlier tickets.
     """
 
@@ -84,7 +85,7 @@ class TxTimestamps:
     def send(self, data: bytes | memoryview, *, stamped: bool = False) -> int:
         """Send as `socket.send` does.
 
-        `stamped`: True to request two reports for the last byte: when it leaves, and when it is acknowledged.
+        If `stamped` is True, request two reports for the last byte: when it leaves, and when it is acknowledged.
         """
         if not (stamped and self.enabled):
             count = self._sock.send(data)

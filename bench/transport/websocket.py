@@ -101,12 +101,12 @@ def open_websocket(
 def client_protocol(
     uri: WebSocketURI, max_message_bytes: int, subprotocols: Sequence[str] = (), *, deflate: bool = False
 ) -> ClientProtocol:
-    """Return the client's side of the WebSocket protocol. `deflate` offers compression of messages.
+    """Return the client's side of the WebSocket protocol. If `deflate` is True, it offers compression of messages.
 
     A service may choose one of the `subprotocols`, and need not.
 
-    The limit applies to whole decompressed messages. It ends the connection as soon as a message will exceed it: by the
-    length in a frame's header, by a fragment, or by the data inflated so far.
+    The limit applies to whole decompressed messages. The connection ends as soon as it is clear that a message will
+    exceed the limit: from the length in a frame's header, from a fragment, or from the data inflated so far.
     """
     return ClientProtocol(
         uri,

@@ -37,8 +37,8 @@ def read_json(
 ) -> Any:
     """Return the value of JSON, as a type of msgspec. Raise JsonError if the text is invalid or has too many levels.
 
-    If `numbers` is True, integers must fit into 64 bits. Values that are only displayed need not. `make_value` is a function
-    that makes a value of a type that msgspec does not know.
+    If `numbers` is True, integers must fit into 64 bits. Values that are only displayed need not. `make_value` is a
+    function that makes a value of a type that msgspec does not know.
     """
     try:
         value = msgspec.json.decode(data, type=kind, dec_hook=make_value)

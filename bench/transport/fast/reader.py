@@ -59,7 +59,7 @@ class MessageReader(TemplateMatcher):
         """The number of templates that were learned since the last time that all were forgotten."""
 
     def expect(self, *, plain: bool) -> None:
-        """Set `plain`: the next frame starts an uncompressed message. If False, websockets' protocol gets all data."""
+        """Set whether the next frame starts an uncompressed message. If not, websockets' protocol gets all data."""
         self._plain = plain
         self._note_ready()
 
