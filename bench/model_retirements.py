@@ -36,10 +36,10 @@ class Retirement:
     def text(self, today: date) -> str:
         """Return the text: is switched off on 2027-01-20, in 59 days (developers.openai.com/…)."""
         days = self.days_left(today)
-        away = f"{abs(days)} day{'' if abs(days) == 1 else 's'}"
-        when = f"in {away}" if days > 0 else "today" if days == 0 else f"{away} ago"
+        days_text = f"{abs(days)} day{'' if abs(days) == 1 else 's'}"
+        relative_day = f"in {days_text}" if days > 0 else "today" if days == 0 else f"{days_text} ago"
         is_off = "is switched off" if days >= 0 else "was to be switched off"
-        return f"{is_off} on {self.day.isoformat()}, {when} ({self.source})"
+        return f"{is_off} on {self.day.isoformat()}, {relative_day} ({self.source})"
 
 
 def _table(*rows: tuple[str, str, str]) -> dict[str, Retirement]:

@@ -203,8 +203,8 @@ def explain(refusal: Refusal, target: Target) -> str:
     if refusal.outcome == "connect_failed:proxy":
         proxy = target.network_path.proxy  # an HTTP proxy opens a tunnel on CONNECT; a SOCKS proxy has its own command
         request = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
-        must = f"it must allow {request} to port {target.port}"
-        return f"the proxy refuses: put user and password into its URL; {must}"
+        requirement = f"it must allow {request} to port {target.port}"
+        return f"the proxy refuses: put user and password into its URL; {requirement}"
     if refusal.outcome.startswith("throttled:"):
         return _throttled(refusal, target)
     if "session_expired" in (refusal.outcome, cause):

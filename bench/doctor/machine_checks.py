@@ -185,12 +185,12 @@ def check_network(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
     route_findings = [_try_route(address, limits, target) for address in addresses]
     reached = any(finding.result == "pass" for finding in route_findings)
     # If another address answers, a failed address is no failure. But every connection tries the failed address first.
-    slow = (
+    remedy = (
         "another address answers; if this one is tried first, each connection waits for it: set the other one with "
         "--resolve ADDRESS"
     )
     yield from (
-        replace(finding, result="warning", remedy=slow) if finding.result == "fail" and reached else finding
+        replace(finding, result="warning", remedy=remedy) if finding.result == "fail" and reached else finding
         for finding in route_findings
     )
     yield from _clock_lag(target, limits, reached=reached)

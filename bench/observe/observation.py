@@ -111,8 +111,8 @@ def is_done(outcome: str, judge: Callable[[], object]) -> bool | None:
 
     If the turn succeeded, the result is that of `judge`. If the turn is unfinished, the result is None.
     """
-    ended = outcome_class(outcome)
-    return None if ended == "unfinished" else ended == "success" and bool(judge())
+    ending_class = outcome_class(outcome)
+    return None if ending_class == "unfinished" else ending_class == "success" and bool(judge())
 
 
 def _errors(reference: str, words: str | None) -> tuple[int | None, int | None]:

@@ -613,8 +613,8 @@ class Timeline:
         if len(turns.all) > 1 or (turns.all and turns.all[0].state is State.OVER):  # only the last of them can be open
             if turns.awaits_network and turns.are_all_over:
                 yield inputs.MeasureNetwork()
-            for observation_of_turn in self.pop_turns(now_ns, judges):
-                yield inputs.DeliverTurn(observation_of_turn)
+            for turn_observation in self.pop_turns(now_ns, judges):
+                yield inputs.DeliverTurn(turn_observation)
         turn = turns.current
         if turn is None or self.is_over:
             return

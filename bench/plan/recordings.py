@@ -235,9 +235,9 @@ def _decode(path: Path, opened: io.FileIO) -> tuple[NDArray[np.float32], int]:
             seconds = file.frames / file.samplerate
             if seconds > MAX_MINUTES * 60:
                 raise UsageError(f"{path}: lasts {seconds / 60:.1f} minutes, the maximum of a turn is {MAX_MINUTES}")
-            for promised, actual in (map(int, match.groups()) for match in _PROMISED.finditer(file.extra_info)):
-                if actual < promised < _PLACEHOLDER_BYTES:
-                    raise UsageError(f"{path}: is truncated: its header states {promised} bytes, but it has {actual}")
+            for stated, actual in (map(int, match.groups()) for match in _PROMISED.finditer(file.extra_info)):
+                if actual < stated < _PLACEHOLDER_BYTES:
+                    raise UsageError(f"{path}: is truncated: its header states {stated} bytes, but it has {actual}")
             if _OGG_CUT in file.extra_info:
                 raise UsageError(f"{path}: is truncated: its last page is missing")
             # in blocks: a file may have hundreds of channels, which need not be in memory at once

@@ -202,14 +202,14 @@ class Dialect:
         """Return the first session setting that the dialect does not support; None if it supports all."""
         raise NotImplementedError
 
-    def unknown_format(self, settings: SessionSettings, where: str = "") -> UnsupportedSetting | None:
-        """Return the error for an audio format that the dialect lacks. `where` follows the list of its formats."""
+    def unknown_format(self, settings: SessionSettings, suffix: str = "") -> UnsupportedSetting | None:
+        """Return the error for an audio format that the dialect lacks. `suffix` follows the list of its formats."""
         for key, name, formats in (
             ("input_format", settings.input_format, self.input_formats),
             ("output_format", settings.output_format, self.output_formats),
         ):
             if name is not None and name not in formats:
-                return UnsupportedSetting((key,), f"{key} must be one of {', '.join(formats)}{where}, not {name}")
+                return UnsupportedSetting((key,), f"{key} must be one of {', '.join(formats)}{suffix}, not {name}")
         return None
 
     def input_format_for(self, settings: SessionSettings) -> AudioFormat:

@@ -407,9 +407,9 @@ class UnreadableError(Exception):
 def tokens_in(usage: Any) -> dict[str, int]:
     """Return tokens by kind, with the names of `bench.protocol.events.TokenUsage`. Raise UnreadableError."""
     input_details, output_details = _details(usage, "input_token_details"), _details(usage, "output_token_details")
-    nothing = 0 if _tokens(usage, "total_tokens") == 0 else None
-    input_tokens = _by_kind(input_details, _tokens(usage, "input_tokens"), nothing)
-    text_out, audio_out, _ = _by_kind(output_details, _tokens(usage, "output_tokens"), nothing)
+    no_tokens = 0 if _tokens(usage, "total_tokens") == 0 else None
+    input_tokens = _by_kind(input_details, _tokens(usage, "input_tokens"), no_tokens)
+    text_out, audio_out, _ = _by_kind(output_details, _tokens(usage, "output_tokens"), no_tokens)
     cached = _tokens(input_details, "cached_tokens")
     cached_tokens = _cached(_details(input_details, "cached_tokens_details"), cached or 0, input_tokens)
     return {

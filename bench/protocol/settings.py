@@ -145,11 +145,11 @@ class UnsupportedSetting(NamedTuple):
 
 def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings merged with `extra`. Mappings merge key by key; any other value replaces the old one."""
-    both = dict(settings)
+    result = dict(settings)
     for key, value in extra.items():
-        old = both.get(key)
-        both[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return both
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
 
 
 def conflict(

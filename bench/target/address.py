@@ -224,9 +224,9 @@ def _host_notices(parts: SplitResult, dialect: Dialect, source: str) -> tuple[st
 
 def _query_notices(path: str, query: Mapping[str, str], source: str) -> tuple[str, ...]:
     """Return the likely mistakes in the query of a known path. Raise SettingError if the query is certainly wrong."""
-    needed = NEEDED.get(path, ())
-    if needed and not any(name in query for name in needed):
-        remedy = f"add ?{needed[0]}=NAME (or &{needed[0]}=NAME)"
+    required_names = NEEDED.get(path, ())
+    if required_names and not any(name in query for name in required_names):
+        remedy = f"add ?{required_names[0]}=NAME (or &{required_names[0]}=NAME)"
         raise SettingError("url", f"{source} must name the model at {path}: {remedy}")
     version = query.get("api-version")
     if path == AZURE_GA and version:

@@ -175,9 +175,13 @@ def _certificates(ca: Path | None) -> Iterator[dict[str, Any]]:
     if ca is None:
         yield {}
         return
-    usual = os.environ.get("REQUESTS_CA_BUNDLE", "")
+    default_bundle = os.environ.get("REQUESTS_CA_BUNDLE", "")
     with tempfile.NamedTemporaryFile(suffix=".pem") as bundle:
-        bundle.write(Path(usual if Path(usual).is_file() else certifi.where()).read_bytes() + b"\n" + ca.read_bytes())
+        bundle.write(
+            Path(default_bundle if Path(default_bundle).is_file() else certifi.where()).read_bytes()
+            + b"\n"
+            + ca.read_bytes()
+        )
         bundle.flush()
         yield {"connection_verify": bundle.name}
 

@@ -56,8 +56,8 @@ def network_path_of(
         if host is not None and not is_loopback(host):
             raise context.refuse(key, "is not on this machine, so TLS is required: use wss://")
     unused = [key for key in ("ca_file", "client_cert") if getattr(settings, key) is not None]
-    not_used = "is not used: the connection to the target does not use TLS"
-    return path, (*proxy_notices, *(f"{context.names[key]} {not_used}" for key in unused))
+    problem = "is not used: the connection to the target does not use TLS"
+    return path, (*proxy_notices, *(f"{context.names[key]} {problem}" for key in unused))
 
 
 def _proxy(url: str | None, context: SettingsContext, address: Address) -> tuple[Proxy | None, tuple[str, ...]]:
@@ -139,8 +139,12 @@ def environment_proxy(environ: Mapping[str, str], host: str, port: int) -> tuple
     """Return (the environment's proxy for a host, the variable that names it); None for a direct path."""
     variable = next((variable for name in VARIABLES if (variable := _variable(environ, name)) is not None), None)
     _, no_proxy = _variable(environ, "NO_PROXY") or ("", "")
-    excepted = no_proxy.replace(",", " ").lower().split()
-    if variable is None or is_loopback(host) or any(_names(entry, host.removesuffix("."), port) for entry in excepted):
+    exceptions = no_proxy.replace(",", " ").lower().split()
+    if (
+        variable is None
+        or is_loopback(host)
+        or any(_names(entry, host.removesuffix("."), port) for entry in exceptions)
+    ):
         return None
     name, value = variable
     return parsed_proxy(value, name), name
@@ -161,9 +165,11 @@ def proxy_secrets(proxy: Proxy) -> Iterator[Credential]:
     """
     secret = proxy.password or proxy.user
     if secret:
-        both = f"{proxy.user or ''}:{proxy.password or ''}"
-        coded = {base64.b64encode(both.encode(code, "replace")).decode() for code in ("utf-8", "latin-1")}
-        yield from (Credential("proxy", spelling) for spelling in {secret, quote(secret, safe="")} | coded)
+        user_and_password = f"{proxy.user or ''}:{proxy.password or ''}"
+        encoded_pairs = {
+            base64.b64encode(user_and_password.encode(code, "replace")).decode() for code in ("utf-8", "latin-1")
+        }
+        yield from (Credential("proxy", spelling) for spelling in {secret, quote(secret, safe="")} | encoded_pairs)
 
 
 def environment_proxy_secrets(environ: Mapping[str, str]) -> Iterator[Credential]:

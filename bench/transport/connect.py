@@ -111,10 +111,10 @@ def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> A
     """
     until_ns = monotonic_ns() + int(limit_s * NS_PER_S)
     problem = ConnectError("connect_failed:dns", "the host name has no address")
-    for tried, (family, kind, proto, _, address) in enumerate(addresses):
+    for index, (family, kind, proto, _, address) in enumerate(addresses):
         address_text, sock = authority(*address[:2]), None
         start_ns = monotonic_ns()
-        share_s = max(0.001, (until_ns - start_ns) / NS_PER_S / (len(addresses) - tried))
+        share_s = max(0.001, (until_ns - start_ns) / NS_PER_S / (len(addresses) - index))
         try:
             sock = gevent.socket.socket(family, kind, proto)
             sock.settimeout(share_s)
@@ -143,7 +143,7 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
 
     Raise ConnectError: `connect_failed:proxy` with the proxy's own text, or `timeout:proxy`.
     """
-    exchange = ProxySocket(stream, until_ns, complete_head=proxy.scheme == "http")
+    proxy_socket = ProxySocket(stream, until_ns, complete_head=proxy.scheme == "http")
     negotiator = Negotiator(
         TYPES[proxy.scheme],
         proxy.host,
@@ -151,7 +151,7 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
         username=proxy.user,
         password=proxy.password or "",
         rdns=True,  # `host` is what the proxy receives, whether a name or an address
-        forward=exchange,  # type: ignore[arg-type]  # only its `connect` is called
+        forward=proxy_socket,  # type: ignore[arg-type]  # only its `connect` is called
     )
     try:
         negotiator.connect(host, port)
@@ -165,7 +165,7 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
         raise _refusal(proxy, f"{proxy.scheme} cannot encode its user, its password or the host") from None
     except OSError as error:
         raise _refusal(proxy, f"the connection broke: {error.strerror or error}") from None
-    if exchange.beyond:
+    if proxy_socket.beyond:
         raise _refusal(proxy, "it sent data after its response")
 
 

@@ -100,8 +100,8 @@ class Resolver(HubLocal):
 
     def look_up(self, query: _Query, limit_s: float) -> Lookup:
         """Look up a host as the function does. The limit applies to the wait for a thread, and again to the lookup."""
-        full = ConnectError("failed:load_generator", f"{MAX_LOOKUPS} {LOOKUPS_FULL} within {limit_s:g} s")
-        with gevent.Timeout(limit_s, full):
+        limit_error = ConnectError("failed:load_generator", f"{MAX_LOOKUPS} {LOOKUPS_FULL} within {limit_s:g} s")
+        with gevent.Timeout(limit_s, limit_error):
             async_result = self._threads.spawn(query.run)
         if not _wait_for_answer(async_result, query, int(limit_s * NS_PER_S)):
             raise ConnectError("timeout:dns", f"looking up {query.host} took over {limit_s:g} s")

@@ -92,10 +92,10 @@ class MessageReader(TemplateMatcher):
             self._forget()
         self._learned[event.kind] = ids
         self._known += 1
-        around = _around(message, event.payload)
-        if around is not None:
+        template_parts = _around(message, event.payload)
+        if template_parts is not None:
             template = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
-            self.add(template, *around, event.kind is EventKind.AUDIO_DELTA)
+            self.add(template, *template_parts, event.kind is EventKind.AUDIO_DELTA)
 
     def hand_on(self) -> None:
         """Pass on the matched deltas, before any later message."""
