@@ -44,7 +44,7 @@ class Arrival(NamedTuple):
 class SendTime(NamedTuple):
     """The instant of a send: the clock just before the send call, and the duration of the call.
 
-    `ticket`: identifies the kernel's later timestamp of the departure; 0 if none was requested, or none is available.
+    `ticket` identifies the kernel's later timestamp of the send; 0 if none was requested, or none is available.
     """
 
     at_ns: int

@@ -23,9 +23,13 @@ its `width`, which is the duration of the send call. Our own clock is exact.
 FilledBy = Literal["identity", "same", "or null", "instant", "error", "width", "tokens", "quality", "own"]
 """The part of a turn or session that fills a column of its row.
 
-`same`: the field of that name of its observation; `or null`: the same, with null for an empty text. `instant`, `error`,
-`width`: an instant, its error or its width. `tokens`: a number of tokens. `quality`: its quality. `identity`: the
-identity that all rows of a session share. `own`: the code that makes the row computes it.
+- `same`: the field with the name of the column, in the observation of the turn or session.
+- `or null`: the same, with null for an empty text.
+- `instant`, `error`, `width`: an instant, its error or its width.
+- `tokens`: a number of tokens.
+- `quality`: the score of a turn.
+- `identity`: the identity that all rows of a session share.
+- `own`: the code that makes the row computes the value.
 """
 
 
@@ -33,7 +37,7 @@ identity that all rows of a session share. `own`: the code that makes the row co
 class ColumnGroup:
     """Columns that share one description, a sentence in Markdown.
 
-    `audit`: True if they contain the uncertainty of other columns; such columns are stored in a file of their own.
+    `audit` is True if they contain the uncertainty of other columns; such columns are stored in a file of their own.
     """
 
     names: tuple[str, ...]
@@ -62,8 +66,8 @@ _label, _whole, _flag = partial(_group, "label"), partial(_group, "whole"), part
 _number, _text = partial(_group, "number"), partial(_group, "text", filled="or null")
 
 
-def _instants(stamp: InstantSource, names: str, sentence: str) -> InstantGroup:
-    return InstantGroup(tuple(names.split()), stamp, sentence)
+def _instants(source: InstantSource, names: str, sentence: str) -> InstantGroup:
+    return InstantGroup(tuple(names.split()), source, sentence)
 
 
 _arrival, _send, _clock = partial(_instants, "arrival"), partial(_instants, "send"), partial(_instants, "clock")
@@ -71,12 +75,12 @@ _arrival, _send, _clock = partial(_instants, "arrival"), partial(_instants, "sen
 
 def names_of(columns: Iterable[ColumnGroup], *filled: FilledBy) -> tuple[str, ...]:
     """Return the names of columns in order. With `filled`, return only columns that are filled in one of these ways."""
-    return tuple(name for some in columns if not filled or some.filled in filled for name in some.names)
+    return tuple(name for group in columns if not filled or group.filled in filled for name in group.names)
 
 
-def instants_by_source(instants: Iterable[InstantGroup], *stamps: InstantSource) -> tuple[str, ...]:
-    """Return the names of instants in order. With `stamps`, return only instants from one of these sources."""
-    return tuple(name for some in instants if not stamps or some.timestamp_kind in stamps for name in some.names)
+def instants_by_source(instants: Iterable[InstantGroup], *sources: InstantSource) -> tuple[str, ...]:
+    """Return the names of instants in order. With `sources`, return only instants from one of these sources."""
+    return tuple(name for group in instants if not sources or group.timestamp_kind in sources for name in group.names)
 
 
 def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
@@ -155,8 +159,8 @@ TOKENS = (
 
 def token_column(kind: str) -> str:
     """Return the column of a kind of tokens: `input_cached_text_tokens` of `cached_text_in`."""
-    *what, way = kind.split("_")
-    return "_".join(("input" if way == "in" else "output", *what, "tokens"))
+    *names, direction = kind.split("_")
+    return "_".join(("input" if direction == "in" else "output", *names, "tokens"))
 
 
 def _tokens(sentence: str) -> ColumnGroup:
@@ -455,10 +459,10 @@ SESSION_ARRIVALS, SESSION_SENDS = (
 )
 TURN_KEYS = ("session_id", "turn")
 """The columns that identify a turn in a file of turns."""
-UNCERTAINTY_COLUMNS = tuple(name for some in TURNS if some.audit for name in some.names)
+UNCERTAINTY_COLUMNS = tuple(name for group in TURNS if group.audit for name in group.names)
 """The columns with the uncertainties of turns: of instants, of `stall_duration_ns` and of the onset.
 
 They are in a file of their own, after TURN_KEYS.
 """
-LABELS = frozenset(name for some in (*TURNS, *SESSIONS, *SECONDS) if some.kind == "label" for name in some.names)
+LABELS = frozenset(name for group in (*TURNS, *SESSIONS, *SECONDS) if group.kind == "label" for name in group.names)
 """The columns with texts that repeat."""

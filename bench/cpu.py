@@ -20,9 +20,9 @@ CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 BUSY = 0.7
 """The share of all cores' time in use from which on a process sometimes waits for a core."""
 STOLEN = 0.02
-"""The share of all cores' time, taken by the hypervisor, that counts as a cause of delays. In one time window, the
-limit
-is twice as high.
+"""The share of all cores' time, taken by the hypervisor, that counts as a cause of delays.
+
+In one time window, the limit is twice as high.
 """
 OTHERS = "other programs use this machine's CPU: stop them, or measure on a machine that runs nothing else"
 HYPERVISOR = "the hypervisor gave CPU time of this machine to others (steal): measure on a machine with dedicated cores"
@@ -49,9 +49,9 @@ def cpu_limit() -> float | None:
 class CpuUsage(TypedDict):
     """The use of a machine's cores, as shares of the time of all cores; null if the system does not report it.
 
-    `all_programs`: the share of all programs, with this run and the kernel. `total_max`, `steal_max`: the shares of all
-    users together, and of the hypervisor, in the worst time window of some seconds. The load is the average over one
-    minute, at the start and at the end.
+    `all_programs` is the share of all programs, with this run and the kernel. `total_max` is the share of all users
+    together, in the worst time window of some seconds. `steal_max` is the same for the hypervisor. The load is the
+    average over one minute, at the start and at the end.
     """
 
     cores: int
@@ -69,7 +69,7 @@ class CpuTimes(NamedTuple):
 
     all_s: float
     taken_s: float
-    """used by programs and the kernel"""
+    """The time that programs and the kernel used."""
     stolen_s: float | None
     own_s: float
 
@@ -122,43 +122,43 @@ def _larger(*values: float | None) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
-def shares(begin: CpuTimes, end: CpuTimes) -> tuple[float, float, float | None, float]:
+def shares(start: CpuTimes, end: CpuTimes) -> tuple[float, float, float | None, float]:
     """Return four shares of all cores' time between two instants.
 
     The shares are of this process, of all programs, of the hypervisor (None if unknown), and of all users together.
     """
-    all_s, programs_s = end.all_s - begin.all_s, end.taken_s - begin.taken_s
-    known = begin.stolen_s is not None and end.stolen_s is not None
-    stolen_s = (end.stolen_s or 0.0) - (begin.stolen_s or 0.0)
-    parts_s = end.own_s - begin.own_s, programs_s, stolen_s, programs_s + stolen_s
+    all_s, programs_s = end.all_s - start.all_s, end.taken_s - start.taken_s
+    is_known = start.stolen_s is not None and end.stolen_s is not None
+    stolen_s = (end.stolen_s or 0.0) - (start.stolen_s or 0.0)
+    parts_s = end.own_s - start.own_s, programs_s, stolen_s, programs_s + stolen_s
     own, programs, stolen, taken = (round(part_s / all_s, 4) for part_s in parts_s)
-    return own, programs, stolen if known else None, taken
+    return own, programs, stolen if is_known else None, taken
 
 
-def merge_cpu_usage(watched: Sequence[CpuUsage]) -> CpuUsage | None:
+def merge_cpu_usage(usages: Sequence[CpuUsage]) -> CpuUsage | None:
     """Merge the values of processes of one machine over the same time. Return None for an empty sequence.
 
     The processes' own use is summed. Of any other value the maximum counts.
     """
-    if not watched:
+    if not usages:
         return None
-    both = CpuUsage(**watched[0])
-    for key in both:
-        both[key] = _larger(*(usage[key] for usage in watched))  # type: ignore[literal-required]
-    own = [usage["this_run"] for usage in watched if usage["this_run"] is not None]
-    both["this_run"] = round(sum(own), 4) if own else None
-    return both
+    merged = CpuUsage(**usages[0])
+    for key in merged:
+        merged[key] = _larger(*(usage[key] for usage in usages))  # type: ignore[literal-required]
+    own = [usage["this_run"] for usage in usages if usage["this_run"] is not None]
+    merged["this_run"] = round(sum(own), 4) if own else None
+    return merged
 
 
 def busy_reason(processors: Mapping[str, Any] | None) -> str:
     """Return a text about who made this process wait for a core, and what to do; "" if no such cause is known."""
     if processors is None:
         return ""
-    own, programs, taken, stolen, stolen_most = (
+    own, programs, taken, stolen, stolen_max = (
         processors.get(key) or 0.0 for key in ("this_run", "all_programs", "total_max", "steal", "steal_max")
     )
     others = OTHERS if taken >= BUSY and programs >= 3 * own else ""
-    hypervisor = HYPERVISOR if stolen >= STOLEN or stolen_most >= 2 * STOLEN else ""
+    hypervisor = HYPERVISOR if stolen >= STOLEN or stolen_max >= 2 * STOLEN else ""
     return "; ".join(filter(None, (others, hypervisor)))
 
 
@@ -188,8 +188,8 @@ The second contains a line such as `/autogroup-812 nice 0`.
 class Priority(NamedTuple):
     """The priority that a process gets if it asks for more.
 
-    `niceness`: the niceness that it gets. `hindrance`: the reason why this niceness has little or no effect; "" if it
-    has an effect. `remedy`: what to do about the hindrance.
+    `niceness` is the niceness that it gets. `hindrance` is the reason why this niceness has little or no effect; "" if
+    it has an effect. `remedy` states what to do about the hindrance.
     """
 
     niceness: int
@@ -208,8 +208,9 @@ def set_niceness(value: int) -> None:
 
 
 def available_priority() -> Priority:
-    """Return the priority that this process gets if it asks for more. Set the priority, read it, and restore the old
-    one.
+    """Return the priority that this process gets if it asks for more.
+
+    Set the priority, read it, and restore the old one.
     """
     before = niceness()
     try:
@@ -307,11 +308,11 @@ def read_cpu(load_generator: int, simulator: int, cores: frozenset[int]) -> CpuR
     return CpuReading(monotonic_ns(), _process_s(load_generator), _process_s(simulator), _busy_s(cores))
 
 
-def cpu_usage(begin: CpuReading, end: CpuReading) -> ProcessCpuUsage:
-    seconds = (end.at_ns - begin.at_ns) / NS_PER_S
+def cpu_usage(start: CpuReading, end: CpuReading) -> ProcessCpuUsage:
+    seconds = (end.at_ns - start.at_ns) / NS_PER_S
     load_generator, simulator, busy = (
-        None if was is None or now is None else (now - was) / seconds
-        for was, now in zip(begin[1:], end[1:], strict=True)
+        None if before is None or after is None else (after - before) / seconds
+        for before, after in zip(start[1:], end[1:], strict=True)
     )
     others = None
     if load_generator is not None and simulator is not None and busy is not None:
@@ -334,16 +335,16 @@ def _process_s(process: int) -> float | None:
         parent = psutil.Process(process)
         if parent.status() == psutil.STATUS_ZOMBIE:
             return None
-        times = [one.cpu_times() for one in (parent, *parent.children(recursive=True))]
+        times = [member.cpu_times() for member in (parent, *parent.children(recursive=True))]
     except psutil.Error:
         return None
-    return float(sum(of.user + of.system for of in times))
+    return float(sum(cpu.user + cpu.system for cpu in times))
 
 
 def _busy_s(cores: frozenset[int]) -> float | None:
     """Return the CPU time of all programs on these cores; None if the system does not report it."""
-    every = psutil.cpu_times(percpu=True)
+    core_times = psutil.cpu_times(percpu=True)
     # if a core is offline, the list has no entry for it, and a position is no longer a core's number
-    if not cores or len(every) <= max(cores):
+    if not cores or len(core_times) <= max(cores):
         return None
-    return float(sum(getattr(every[core], name, 0.0) for core in cores for name in PROGRAMS))
+    return float(sum(getattr(core_times[core], name, 0.0) for core in cores for name in PROGRAMS))

@@ -1,5 +1,6 @@
-"""Connecting to a target. All sessions connect here, so the session's timeline gets the result even after an unexpected
-error.
+"""The connecting to a target. All sessions connect here.
+
+So a session's timeline gets the result even after an unexpected error.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ class Dialer:
 
         Raise ConnectError, as `OpenTransport` does, or with `connect_failed:token`.
         """
-        own, call_id = self._authorization(limits, phases), uuid.uuid4().hex
-        headers = [*self.target.connection_headers(call_id), *([own] if own else [])]
+        authorization, call_id = self._authorization(limits, phases), uuid.uuid4().hex
+        headers = [*self.target.connection_headers(call_id), *([authorization] if authorization else [])]
         url = self.target.connection_url(call_id)
         try:
             transport = TRANSPORTS[urlsplit(url).scheme](
@@ -65,9 +66,9 @@ class Dialer:
         except ConnectError as error:
             detail = self._keyring.redact(error.detail)
             raise ConnectError(error.outcome, detail, self._hidden(error.headers)) from None
-        shown = self._hidden(transport.handshake.headers)
-        named = call_id if self.target.dialect.provider else ""
-        transport.handshake = transport.handshake._replace(headers=shown, call_id=named)
+        redacted_headers = self._hidden(transport.handshake.headers)
+        agent_call_id = call_id if self.target.dialect.provider else ""
+        transport.handshake = transport.handshake._replace(headers=redacted_headers, call_id=agent_call_id)
         return transport
 
     def _hidden(self, headers: Mapping[str, str]) -> dict[str, str]:
@@ -78,21 +79,22 @@ class Dialer:
 
         Record a wait for a token only if the loop polled in the meantime.
         """
-        watch, began_ns = LoopMonitor.of_hub(), monotonic_ns()
-        polls = watch.polls
+        monitor, start_ns = LoopMonitor.of_hub(), monotonic_ns()
+        polls = monitor.polls
         try:
             return self._keyring.header(self.target, limits.upgrade)
         finally:
-            if watch.polls > polls:
-                phases.auth_wait_ns = monotonic_ns() - began_ns
+            if monitor.polls > polls:
+                phases.auth_wait_ns = monotonic_ns() - start_ns
 
 
 def connect(
-    dialer: Dialer, limits: Timeouts, timeline: Timeline, told: Callable[[Mapping[str, str], str], None]
+    dialer: Dialer, limits: Timeouts, timeline: Timeline, on_handshake: Callable[[Mapping[str, str], str], None]
 ) -> Transport | None:
     """Open a connection. Return None if it was refused; the timeline then has the outcome.
 
-    `told` is called with the headers of the service's response, if there was one, and the id of the call for an agent.
+    `on_handshake` is called with the headers of the service's response and the id of the call. The headers are empty if
+    there was no response. The id is "" for services other than agents.
     If the greenlet is ended, or an unexpected error occurs, the exception is raised again after the timeline has its
     outcome: it counts as a failure, and never as a missing sample.
     """
@@ -100,12 +102,12 @@ def connect(
     try:
         transport = dialer.open(limits, phases)
     except ConnectError as error:
-        told(error.headers, "")
+        on_handshake(error.headers, "")
         _failed(timeline, phases, error.outcome, error.detail, error.headers)
         return None
     except GreenletExit as error:
-        cut = error if isinstance(error, RunEnded) else RunEnded()
-        _failed(timeline, phases, cut.outcome, cut.detail)
+        run_ended = error if isinstance(error, RunEnded) else RunEnded()
+        _failed(timeline, phases, run_ended.outcome, run_ended.detail)
         raise
     except Exception as error:
         # Any error may occur during connecting, and a session without an end would be a missing sample. Therefore it
@@ -113,7 +115,7 @@ def connect(
         _failed(timeline, phases, LOAD_GENERATOR_FAULT, f"{type(error).__name__}: {error}")
         raise
     instants, headers, errors_ns, call_id = transport.handshake
-    told(headers, call_id)
+    on_handshake(headers, call_id)
     timeline.apply(Connected(instants, headers, phases.auth_wait_ns, errors_ns, call_id))
     return transport
 

@@ -27,7 +27,7 @@ class RtbenchError(Exception):
 class UsageError(RtbenchError):
     """An error that the user can fix, in an option, a variable or a file. Commands print it and exit with 2.
 
-    `others`: other errors that were found at the same time, with one line each.
+    `others` are the errors that were found at the same time, with one line each.
     """
 
     others: tuple[UsageError, ...] = ()
@@ -37,8 +37,8 @@ class ScriptError(UsageError):
     """An error in a file of the user. It states file, line and column (from 1, or None) and what is allowed."""
 
     def __init__(self, path: Path, line: int | None, problem: str, column: int | None = None) -> None:
-        place = ":".join(str(part) for part in (path, line, column) if part is not None)
-        super().__init__(f"{place}: {problem}")
+        position = ":".join(str(value) for value in (path, line, column) if value is not None)
+        super().__init__(f"{position}: {problem}")
         self.path, self.line, self.error_text, self.column = path, line, problem, column
 
 

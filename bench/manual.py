@@ -27,7 +27,7 @@ def see(page: str, section: str = "") -> str:
 
 
 class Entry(NamedTuple):
-    """A page in the index. `group`: the heading under which the index lists the page."""
+    """A page in the index. `group` is the heading under which the index lists the page."""
 
     group: str
     name: str
@@ -51,13 +51,13 @@ def folder() -> Path:
 
 def entries(index: str) -> list[Entry]:
     """Return the pages that the text of the index lists, in its order."""
-    found, group = [], ""
+    pages, group = [], ""
     for line in index.splitlines():
         if heading := HEADING.match(line):
             group = heading[2]
         elif entry := ENTRY.match(line):
-            found.append(Entry(group, entry["name"], plain(entry["about"])))
-    return found
+            pages.append(Entry(group, entry["name"], plain(entry["about"])))
+    return pages
 
 
 def plain(text: str) -> str:
@@ -76,36 +76,36 @@ def find(name: str) -> Path:
         for path in (*root.glob("*.md"), *root.glob("ci/**/*.*"))
         if path.is_file()
     }
-    wanted = name.removeprefix("docs/").removesuffix(".md")
-    if wanted not in known:
-        near = difflib.get_close_matches(wanted, known, n=1)
+    page_name = name.removeprefix("docs/").removesuffix(".md")
+    if page_name not in known:
+        near = difflib.get_close_matches(page_name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else "`rtbench docs` lists the pages"
         raise UsageError(f"there is no documentation page {name!r}; {hint}")
-    return known[wanted]
+    return known[page_name]
 
 
 def section_of(text: str, anchor: str) -> str:
     """Return the section of a page that an anchor names, with its subsections. Raise UsageError if there is none."""
     lines = text.splitlines(keepends=True)
-    found = headings(text)
-    if anchor not in found:
-        near = difflib.get_close_matches(anchor, found, n=1)
-        hint = f"did you mean #{near[0]}?" if near else f"it has {', '.join(f'#{known}' for known in found)}"
+    anchors = headings(text)
+    if anchor not in anchors:
+        near = difflib.get_close_matches(anchor, anchors, n=1)
+        hint = f"did you mean #{near[0]}?" if near else f"it has {', '.join(f'#{known}' for known in anchors)}"
         raise UsageError(f"the page has no section {anchor!r}; {hint}")
-    start, depth = found[anchor]
-    end = next((line for line, other in found.values() if line > start and other <= depth), len(lines))
+    start, depth = anchors[anchor]
+    end = next((line for line, other in anchors.values() if line > start and other <= depth), len(lines))
     return "".join(lines[start:end])
 
 
 def headings(text: str) -> dict[str, tuple[int, int]]:
     """Return each heading's anchor, with the number of its line and its depth."""
-    found: dict[str, tuple[int, int]] = {}
+    anchors: dict[str, tuple[int, int]] = {}
     fenced = False
     for number, line in enumerate(text.splitlines()):
         fenced ^= line.startswith("```")
         if not fenced and (heading := HEADING.match(line)):
-            found[anchor_of(heading[2])] = (number, len(heading[1]))
-    return found
+            anchors[anchor_of(heading[2])] = (number, len(heading[1]))
+    return anchors
 
 
 def anchor_of(heading: str) -> str:

@@ -59,9 +59,9 @@ class Metric:
 
     `begin` and `end` name the instants. `less` names a column in ns that is subtracted from their difference. `column`
     names the column that contains the metric itself or, for a percentage, a part of the column `of`. If `begin` did not
-    happen, another instant may replace it (`begins`). `unless`: a column, and the value at which the metric is absent.
-    `is_latency`: if the metric is the time between two instants, a failed turn counts as an endless wait. `signed`:
-    values may be negative, as slopes may.
+    happen, another instant may replace it (`begins`). `unless` is a column, and the value at which the metric is
+    absent. If `is_latency` is True and the metric is the time between two instants, a failed turn counts as an endless
+    wait. `signed` is True if values may be negative, as slopes may.
     """
 
     name: str
@@ -114,9 +114,9 @@ class Metric:
         less = _whole(column(self.less)) if self.less else 0
         if less is None or (self.unless is not None and column(self.unless[0]) == self.unless[1]):
             return None
-        for begin in self.begins:
-            if begin in instants:
-                value_ns = instants[self.end] - instants[begin]
+        for start in self.begins:
+            if start in instants:
+                value_ns = instants[self.end] - instants[start]
                 return None if value_ns < 0 and self.is_answer_wait else value_ns - less
         return None
 
@@ -235,14 +235,14 @@ Slack = tuple[int, int]
 """The uncertainty of an instant in ns: how much earlier, and how much later, it may really have been."""
 
 
-def uncertainty_ns(begin: Slack, end: Slack) -> int:
+def uncertainty_ns(start: Slack, end: Slack) -> int:
     """Return the uncertainty of the time v between two instants, in ns, in the worse direction.
 
-    The real time is in [v − end earlier − begin later, v + end later + begin earlier]: it is longer if it began
+    The real time is in [v − end earlier − start later, v + end later + start earlier]: it is longer if it started
     earlier, and shorter if it ended earlier.
     """
-    (begin_earlier, begin_later), (end_earlier, end_later) = begin, end
-    return max(end_earlier + begin_later, end_later + begin_earlier)
+    (start_earlier, start_later), (end_earlier, end_later) = start, end
+    return max(end_earlier + start_later, end_later + start_earlier)
 
 
 def turn_type_of(names: Collection[str]) -> str:
@@ -255,8 +255,8 @@ def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:
     chain = VAD_SEGMENTS if "speech_stopped" in instants else MANUAL_SEGMENTS
     if chain[0] not in instants or chain[-1] not in instants or instants[chain[0]] > instants[chain[-1]]:
         return []
-    happened = [name for name in chain if name in instants]
-    return [(begin, end, instants[end] - instants[begin]) for begin, end in pairwise(happened)]
+    reached = [name for name in chain if name in instants]
+    return [(start, end, instants[end] - instants[start]) for start, end in pairwise(reached)]
 
 
 MIN_TURNS_BEYOND = 5
@@ -275,10 +275,10 @@ MIN_EFFECTIVE_SESSIONS = 6
 def sessions_to_publish(p: float, turns: float, sessions: float, effective_sessions: float) -> int:
     """Return the number of sessions that a quantile needs, for a design with these turns and (effective) sessions.
 
-    `effective_sessions`: the effective number of sessions (Kish). The design of a run decides whether a quantile is
-    published, and not its outcome; otherwise values that came out short would be published more often. The rule is: six
-    effective sessions (2^−6 < 2.5 %); for a tail also enough turns to bound it if turns of one session are correlated
-    by one half, n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p), and 5 turns beyond it.
+    `effective_sessions` is the effective number of sessions (Kish). The design of a run decides whether a quantile is
+    published, and not its result; otherwise low values would be published more often. A quantile needs six effective
+    sessions (2^−6 < 2.5 %). A tail also needs 5 turns beyond it, and enough turns to bound it:
+    n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p). This assumes that the turns of one session have a correlation of one half.
     """
     times = MIN_EFFECTIVE_SESSIONS / effective_sessions
     if p != 0.5:

@@ -11,9 +11,9 @@ from datetime import date
 from bench.pricing import undated
 
 SOON_DAYS = 60
-"""The number of days before a retirement from which on a run says little about future models. Azure sends its notices
-as
-early.
+"""The number of days before a retirement from which on a run says little about future models.
+
+Azure sends its notices equally early.
 """
 
 OPENAI_PAGE = "developers.openai.com/api/docs/deprecations"
@@ -23,7 +23,7 @@ A_TRACKER = "a tracker of OpenAI's deprecations, March 2026; unverified"
 
 @dataclass(frozen=True)
 class Retirement:
-    """The day from which on a service no longer has a model. `source`: who reports it."""
+    """The day from which on a service no longer has a model. `source` is where the day was published."""
 
     model: str
     day: date
@@ -36,10 +36,10 @@ class Retirement:
     def text(self, today: date) -> str:
         """Return the text: is switched off on 2027-01-20, in 59 days (developers.openai.com/…)."""
         days = self.days_left(today)
-        away = f"{abs(days)} day{'' if abs(days) == 1 else 's'}"
-        when = f"in {away}" if days > 0 else "today" if days == 0 else f"{away} ago"
+        days_text = f"{abs(days)} day{'' if abs(days) == 1 else 's'}"
+        relative_day = f"in {days_text}" if days > 0 else "today" if days == 0 else f"{days_text} ago"
         is_off = "is switched off" if days >= 0 else "was to be switched off"
-        return f"{is_off} on {self.day.isoformat()}, {when} ({self.source})"
+        return f"{is_off} on {self.day.isoformat()}, {relative_day} ({self.source})"
 
 
 def _table(*rows: tuple[str, str, str]) -> dict[str, Retirement]:

@@ -47,11 +47,10 @@ class Prices:
 
 @dataclass(frozen=True)
 class PricingTerms:
-    """The facts about a target's prices that are known before it responds: the requested model or deployment, and the
-    target's
-    own prices.
+    """The facts about a target's prices that are known before it responds.
 
-    `listed`: True if the price table contains the prices of the target's service.
+    `requested_model` is the requested model or deployment. `own` are the target's own prices. `listed` is True if the
+    price table contains the prices of the target's service.
     """
 
     requested_model: str | None = None
@@ -61,7 +60,7 @@ class PricingTerms:
 
 @dataclass(frozen=True)
 class TurnPricing:
-    """The model and prices of a turn. `model`: "" if none is named; `prices`: None if they are unknown."""
+    """The model and prices of a turn. `model` is "" if none is named. `prices` is None if they are unknown."""
 
     model: str
     prices: Prices | None

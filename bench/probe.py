@@ -33,21 +33,21 @@ SESSION_ID = "probe"
 
 def script_of(
     target: Target,
-    said: str | Path,
+    utterance: str | Path,
     session: Mapping[str, Any],
     timeouts: Mapping[str, float] = MappingProxyType({}),
     *,
     greets: bool = False,
 ) -> PreparedScript:
-    """Return a session that sends a text or plays a WAV, after the greeting if the agent `greets`.
+    """Return a session that sends a text or plays a WAV. If `greets` is True, it first waits for the agent's greeting.
 
-    `session`, `timeouts`: as in a script's file. Raise UsageError for invalid values.
+    `session` and `timeouts` have the same meaning as in a script's file. Raise UsageError for invalid values.
     """
     turns = [step_of("wait_for", wait_for="greeting", name="greeting")] if greets else []
-    if isinstance(said, Path):
-        turns.append(step_of("audio", said.parent, audio=said.name, name="audio"))
+    if isinstance(utterance, Path):
+        turns.append(step_of("audio", utterance.parent, audio=utterance.name, name="audio"))
     else:
-        turns.append(step_of("text", text=said, name="text"))
+        turns.append(step_of("text", text=utterance, name="text"))
     script = build_script(Path(__file__), {"session": dict(session), "timeouts": dict(timeouts)}, turns)
     return CompiledScript(
         with_target_settings(script, target.session, target.session_source), target.dialect
@@ -97,8 +97,8 @@ def _run_turn(dialer: Dialer, script: PreparedScript, log: EventLog) -> ReplyAud
     target, reply = dialer.target, ReplyAudioListener(script.dialect)
     labels = RowContext(SESSION_ID, target.label, SESSION_ID, script.name)
     try:
-        noted = about(SESSION_ID, labels, script) | {"url": target.public_url}
-        timeline = LoggedTimeline(session_start(script, len(script.turns)), script.dialect, log=log, about=noted)
+        description = about(SESSION_ID, labels, script) | {"url": target.public_url}
+        timeline = LoggedTimeline(session_start(script, len(script.turns)), script.dialect, log=log, about=description)
         transport = connect(dialer, script.limits, timeline, lambda headers, call_id: None)
         if transport is not None:
             Session(script, LoggedTransport(transport, log), timeline, reply, lambda: False).run()

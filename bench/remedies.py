@@ -172,18 +172,19 @@ REPORTED = {
 """Remedies by two keys: the outcome, or its part before the colon; and a text that occurs in its detail."""
 
 
-def remedy_of(outcome: str, words: str = "") -> str:
-    """Return what to do about an outcome; "" if it is no failure, or no remedy is known. `words`: the detail of the
-    outcome.
+def remedy_of(outcome: str, detail: str = "") -> str:
+    """Return what to do about an outcome; "" if it is no failure, or no remedy is known.
+
+    `detail` is the detail of the outcome.
     """
     kind, _, cause = outcome.partition(":")
     if outcome_class(outcome) != "failed":
         return ""
-    told = REPORTED.get(outcome, REPORTED.get(kind, {}))
-    if remedy := next((remedy for part, remedy in told.items() if part in words), ""):
+    remedies = REPORTED.get(outcome, REPORTED.get(kind, {}))
+    if remedy := next((remedy for pattern, remedy in remedies.items() if pattern in detail), ""):
         return remedy
-    if SERVICE_REPORTED in words:
-        return OF_CODES.get(words.partition(SERVICE_REPORTED)[2].partition(":")[0], CLASSES["failed"])
+    if SERVICE_REPORTED in detail:
+        return OF_CODES.get(detail.partition(SERVICE_REPORTED)[2].partition(":")[0], CLASSES["failed"])
     if outcome.startswith(EXPECTED):
         return UNEXPECTED
     if kind == "connect_failed" and cause.isdigit():

@@ -56,14 +56,14 @@ def until_expected_events(timeline: Timeline, _: int) -> int | None:
     return timeline.next_deadline_ns if turn is not None and turn.expected else None
 
 
-def until_trigger(cue: InterruptTrigger) -> WaitCondition:
+def until_trigger(trigger: InterruptTrigger) -> WaitCondition:
     """Return a wait for the instant at which the reply is to be interrupted, or for the end of the turn."""
 
     def wait(timeline: Timeline, now_ns: int) -> int | None:
         turn = timeline.turns.interrupted
         if turn is None or turn.state is State.OVER:
             return None
-        due_ns = turn.trigger_ns(cue)
+        due_ns = turn.trigger_ns(trigger)
         if due_ns is not None and due_ns <= now_ns:
             return None
         return min(due_ns or NEVER_NS, timeline.next_deadline_ns)
@@ -95,8 +95,8 @@ def until_truncations_verified(timeline: Timeline, now_ns: int) -> int | None:
 
 def until_session_event(kind: EventKind) -> WaitCondition:
     """Return a wait for an event by which the service describes the session."""
-    mark = DESCRIPTIONS[kind]
-    return lambda timeline, _: None if timeline.is_over or mark in timeline.facts.instants else NEVER_NS
+    instant = DESCRIPTIONS[kind]
+    return lambda timeline, _: None if timeline.is_over or instant in timeline.facts.instants else NEVER_NS
 
 
 def until_history_acked(sent_ns: int) -> WaitCondition:
@@ -118,12 +118,12 @@ def until_service_idle(timeline: Timeline, _: int) -> int | None:
     return timeline.arrived_ns + int(timeline.limits.next_delta * NS_PER_S)
 
 
-def with_deadline(wait: WaitCondition, longest_ns: int) -> WaitCondition:
+def with_deadline(wait: WaitCondition, deadline_ns: int) -> WaitCondition:
     """Return a wait that is the same, but ends at this instant at the latest."""
 
     def shorter(timeline: Timeline, now_ns: int) -> int | None:
         until_ns = wait(timeline, now_ns)
-        return None if until_ns is None else min(until_ns, longest_ns)
+        return None if until_ns is None else min(until_ns, deadline_ns)
 
     return shorter
 
@@ -205,7 +205,10 @@ class Session:
         return not self._timeline.is_over
 
     def wait_until_idle(self, *, settled: bool) -> None:
-        """Wait until the open turn is over and its reply is played. `settled`: also until its pending work is done."""
+        """Wait until the open turn is over and its reply is played.
+
+        If `settled` is True, also wait until the service's pending work is done.
+        """
         self._wait(until_turns_end, for_turn=True)
         self._wait_for_playback()
         if settled:
@@ -257,8 +260,8 @@ class Session:
 
     def _wait_for_service(self) -> None:
         """Wait for the service's pending work for turns that are over. If it takes too long, wait no longer."""
-        longest_ns = self.now_ns + int(self._script.limits.response * NS_PER_S)
-        if not self._wait_unless_ending(with_deadline(until_service_idle, longest_ns)):
+        deadline_ns = self.now_ns + int(self._script.limits.response * NS_PER_S)
+        if not self._wait_unless_ending(with_deadline(until_service_idle, deadline_ns)):
             self._timeline.apply(inputs.StoppedWaiting())
 
     def send_turn(self, turn: PreparedTurn) -> None:
@@ -297,8 +300,9 @@ class Session:
         self._io.run_actions()
 
     def send_sound(self, sound: PreparedSound) -> None:
-        """Send a sound that is not a turn. It is sent at its cue in the reply, unless the reply is over before, or in
-        silence.
+        """Send a sound that is not a turn.
+
+        It is sent in silence, or at its trigger in the reply. If the reply is over before the trigger, it is not sent.
         """
         if sound.trigger is None:
             self._send_sound_in_silence(sound)
@@ -322,10 +326,10 @@ class Session:
         self._wait_for_playback()
         self._timeline.apply(inputs.SoundEnded())
 
-    def _wait_for_trigger(self, kind: InterruptionKind, cue: InterruptTrigger, *, verify: bool = False) -> bool:
+    def _wait_for_trigger(self, kind: InterruptionKind, trigger: InterruptTrigger, *, verify: bool = False) -> bool:
         """Wait until the reply is to be interrupted. Return False if the reply is over before."""
         self._timeline.apply(inputs.InterruptionAwaited(kind, verify))
-        self._wait(until_trigger(cue))
+        self._wait(until_trigger(trigger))
         return self._timeline.turns.is_interruptible
 
     def pause(self, pause: PreparedPause) -> None:
@@ -343,7 +347,7 @@ class Session:
         self._wait(until_expected_events)
 
     def _wait(self, wait: WaitCondition, *, for_turn: bool = False) -> None:
-        """Receive until the wait is over. `for_turn`: as for `SessionIO.listen`."""
+        """Receive until the wait is over. `for_turn` has the same meaning as for `SessionIO.receive_until`."""
         while (until_ns := wait(self._timeline, self.now_ns)) is not None:
             self._io.receive_until(until_ns, for_turn=for_turn)
 

@@ -1,7 +1,8 @@
 """The input and output of one session: it sends and receives messages, and executes the actions of the timeline.
 
-The session sleeps in `SessionIO.listen`. Meanwhile the event loop passes each message to `_take`, and calls `send_due`
-to send the microphone's chunks. The timeline determines the actions, and the session determines what is sent next.
+The session sleeps in `SessionIO.receive_until`. Meanwhile the event loop passes each message to `_on_message`, and
+calls `send_due` to send the microphone's chunks. The timeline determines the actions, and the session determines what
+is sent next.
 
 A chunk of the caller's microphone is due when its last sample has been recorded. Each due instant follows from the one
 before, so there is no drift. A microphone that is open between turns records silence (or noise) there; any other
@@ -42,11 +43,11 @@ from bench.transport.received import MatchedDelta, ReceivedMessage
 class Microphone:
     """The schedule of the caller's audio chunks. It is closed at first.
 
-    `between`: what an open microphone records while no one speaks, in a loop.
+    `silence_chunks` are the chunks that an open microphone records while no one speaks, in a loop.
     """
 
-    def __init__(self, between: Sequence[ClientMessage] = ()) -> None:
-        self._between, self._position = between, 0
+    def __init__(self, silence_chunks: Sequence[ClientMessage] = ()) -> None:
+        self._between, self._position = silence_chunks, 0
         """The chunks that are recorded while no one speaks, and the index of the next one."""
         self._speech: list[ClientMessage] = []
         """Speech that is not recorded yet, in reverse order."""
@@ -57,12 +58,12 @@ class Microphone:
         """Begin to record at this instant."""
         self._recorded_ns = now_ns
 
-    def speak(self, speech: Sequence[ClientMessage], between: Sequence[ClientMessage]) -> None:
+    def speak(self, speech: Sequence[ClientMessage], silence_chunks: Sequence[ClientMessage]) -> None:
         """Record speech next; if the microphone is already open, after the chunk in progress."""
         chunks = list(speech)
         if self._between:
             chunks = [self._between[self._position], *chunks]
-            self._between, self._position = between, 0
+            self._between, self._position = silence_chunks, 0
         self._speech[:0] = reversed(chunks)
 
     def stop_speech(self) -> None:
@@ -119,7 +120,10 @@ class SessionListener(Protocol):
         return
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
-        """Note that a message was handed to the kernel. `lag_ns`: how long after it was due, if it was paced."""
+        """Note that a message was handed to the kernel.
+
+        `lag_ns` is the time by which a paced message was late; None if the message is not paced.
+        """
         return
 
     def turn_started(self) -> None:
@@ -195,8 +199,9 @@ class SessionIO:
         return timeline.next_deadline_ns if self.microphone.speaking and not timeline.is_over else None
 
     def until_speech_sent(self, timeline: Timeline, now_ns: int) -> int | None:
-        """Return the next deadline while the microphone has speech of a turn to record, else None, also if the turn is
-        over.
+        """Return the next deadline while the microphone has speech of a turn to record.
+
+        Return None if it has none, or if the turn is over.
         """
         return (
             None if self._opening is None and timeline.turns.are_all_over else self.until_sound_sent(timeline, now_ns)
@@ -229,7 +234,7 @@ class SessionIO:
     def _record_sent(self, message: ClientMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
         """Report a message that was handed to the kernel, or the end of the connection if it could not be.
 
-        `due_ns`: when it was due, if it was paced.
+        `due_ns` is when it was due; None if the message is not paced.
         """
         if sent is None:
             self._record_close()
@@ -259,9 +264,9 @@ class SessionIO:
 
     def _record_transmitted(self) -> None:
         """Report the kernel's transmit timestamps that are available now."""
-        for stamp in self._transport.transmitted():
-            self._timeline.apply(inputs.Transmitted(*stamp))
-            if stamp.acknowledged and stamp.ticket == self._ticket:
+        for timestamp in self._transport.transmitted():
+            self._timeline.apply(inputs.Transmitted(*timestamp))
+            if timestamp.acknowledged and timestamp.ticket == self._ticket:
                 self._ticket = 0
 
     @property
@@ -271,14 +276,14 @@ class SessionIO:
 
     def send_due(self) -> bool:
         """Send the microphone's chunks that are due, without waiting. Return True if the session must wake."""
-        speaking, sent, begun = self.microphone.speaking, False, self.is_turn_started
+        was_speaking, sent, was_started = self.microphone.speaking, False, self.is_turn_started
         while (due_ns := self.due_ns) is not None and self._transport.now_ns() >= due_ns:
             if self._transport.closed is not None:
                 return True
             self._try_send(*self.microphone.pop_due())
-            if self._offered is not None or self._asks_late or self.microphone.speaking is not speaking:
+            if self._offered is not None or self._asks_late or self.microphone.speaking is not was_speaking:
                 return True
-            if self.is_turn_started is not begun:  # deltas of the last reply may no longer be matched
+            if self.is_turn_started is not was_started:  # deltas of the last reply may no longer be matched
                 return True
             sent = True
         return sent and self._timeline.next_deadline_ns < self._wake_ns
@@ -303,7 +308,7 @@ class SessionIO:
     def receive_until(self, until_ns: int, *, for_turn: bool = False) -> None:
         """Sleep until an instant, or until a message that needs a decision. The microphone stays open.
 
-        `for_turn`: only the end of the turn is awaited.
+        `for_turn` is True if only the end of the turn is awaited.
         """
         until_ns = min(until_ns, self.functions.due_ns, self._timeline.mark_due_ns, self._transport.now_ns() + FAR_NS)
         self.streaming, self._wake_ns = self._timeline.turns.is_streaming, until_ns
@@ -357,18 +362,18 @@ class SessionIO:
         if self._ticket:  # first, because a delivered turn does not change any more
             self._record_transmitted()
         timeline, dialect = self._timeline, self._script.dialect
-        for work in timeline.actions(self._transport.now_ns(), self._transport.watermark_ns, self._judges):
-            match work:
+        for action in timeline.actions(self._transport.now_ns(), self._transport.watermark_ns, self._judges):
+            match action:
                 case ReportUsage(usage):
                     self._listener.usage_reported(usage)
                 case AcknowledgeMark(mark):
-                    if self._codec is not None and (told := self._codec.acknowledge(mark)) is not None:
-                        self.send(told)
+                    if self._codec is not None and (report := self._codec.acknowledge(mark)) is not None:
+                        self.send(report)
                 case CancelResponse(event_id):
                     self.send(dialect.cancel(event_id))
-                case TruncateItem(item_id, heard_ms, event_id):
-                    message = dialect.truncate(item_id, heard_ms, event_id)
-                    self.send(replace(message, item=item_id, played_ms=heard_ms))
+                case TruncateItem(item_id, played_ms, event_id):
+                    message = dialect.truncate(item_id, played_ms, event_id)
+                    self.send(replace(message, item=item_id, played_ms=played_ms))
                 case RetrieveItem(item_id, event_id):
                     self.send(replace(dialect.retrieve(item_id, event_id), item=item_id))
                 case MeasureNetwork():
@@ -377,8 +382,8 @@ class SessionIO:
                 case DeliverTurn(turn):
                     self._listener.turn_ended(turn)
                     if turn.retry_after_ns is not None:
-                        asked_ns = min(turn.retry_after_ns, MAX_HOLD_NS)
-                        self.retry_after_ns = max(self.retry_after_ns, turn.instants["ended"] + asked_ns)
+                        wait_ns = min(turn.retry_after_ns, MAX_HOLD_NS)
+                        self.retry_after_ns = max(self.retry_after_ns, turn.instants["ended"] + wait_ns)
                 case RequestResponse():
                     if self._turn is not None and self._turn.request is not None:
                         self.send(self._turn.request)
@@ -402,12 +407,12 @@ class SessionIO:
         now_ns = self._transport.now_ns()
         if self.functions.due_ns > now_ns:
             return
-        for returned in self.functions.returned(now_ns):
-            if self._timeline.turns.awaits_output(returned.output.call_id):
-                event_id = f"{self.functions.prefix}output-{returned.number}"
-                self.send(self._script.dialect.function_output(returned.output, event_id))
-                answered = inputs.FunctionOutputSent(returned.output.call_id, self._transport.now_ns(), returned.error)
-                self._timeline.apply(answered)
+        for result in self.functions.returned(now_ns):
+            if self._timeline.turns.awaits_output(result.output.call_id):
+                event_id = f"{self.functions.prefix}output-{result.number}"
+                self.send(self._script.dialect.function_output(result.output, event_id))
+                output_sent = inputs.FunctionOutputSent(result.output.call_id, self._transport.now_ns(), result.error)
+                self._timeline.apply(output_sent)
 
 
 def _is_stamped(message: ClientMessage) -> bool:

@@ -42,23 +42,23 @@ class StatusPart:
 
 def fitted(parts: Iterable[StatusPart], width: int | None = None, *, colour: bool = False) -> str:
     """Return the parts as a line of at most `width` columns; None for no limit."""
-    left = list(parts)
-    while width is not None and left and len(SEPARATOR.join(part.forms[0] for part in left)) > width:
-        _shorten(left)
-    return SEPARATOR.join(_coloured(part.forms[0], part.style if colour else "") for part in left)
+    remaining = list(parts)
+    while width is not None and remaining and len(SEPARATOR.join(part.forms[0] for part in remaining)) > width:
+        _shorten(remaining)
+    return SEPARATOR.join(_coloured(part.forms[0], part.style if colour else "") for part in remaining)
 
 
 def _shorten(parts: list[StatusPart]) -> None:
     """Shorten one part. If none has a shorter form, replace a part by its incomplete form, or remove it."""
-    wordy = [place for place, part in enumerate(parts) if len(part.forms) > 1]
-    place = max(wordy or range(len(parts)), key=lambda place: parts[place].rank)
-    part = parts[place]
-    if wordy:
-        parts[place] = replace(part, forms=part.forms[1:])
+    shortenable = [index for index, part in enumerate(parts) if len(part.forms) > 1]
+    index = max(shortenable or range(len(parts)), key=lambda index: parts[index].rank)
+    part = parts[index]
+    if shortenable:
+        parts[index] = replace(part, forms=part.forms[1:])
     elif part.shorter_forms:
-        parts[place] = replace(part, forms=part.shorter_forms[:1], shorter_forms=part.shorter_forms[1:])
+        parts[index] = replace(part, forms=part.shorter_forms[:1], shorter_forms=part.shorter_forms[1:])
     else:
-        del parts[place]
+        del parts[index]
 
 
 def _coloured(text: str, style: str) -> str:

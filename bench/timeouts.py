@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from bench.units import NS_PER_S
 
 MAX_ROUNDS, MAX_CALLS = 50, 1_000
-"""The maximum number of responses of a turn that call functions, and the maximum number of these calls. A real caller
-would hang up earlier.
+"""The maximum number of responses of a turn that call functions, and the maximum number of these calls.
+
+A real caller would hang up earlier.
 """
 MAX_RESPONSES = 1_000
 """The maximum number of responses since a turn began, including fillers and responses that belong to no turn.
@@ -42,18 +43,18 @@ class Timeouts:
     tls: float = 5.0
     upgrade: float = 10.0
     session: float = 10.0
-    """until session.created and the session.updated after it"""
+    """The wait for session.created and for the session.updated after it."""
     end_of_turn: float = 10.0
-    """from the end of the caller's speech until the service's VAD reports it"""
+    """The time from the end of the caller's speech until the service's VAD reports it."""
     first_delta: float = 30.0
-    """from response.create or, if the service starts the response itself, from speech_stopped"""
+    """The wait from response.create or, if the service starts the response itself, from speech_stopped."""
     next_delta: float = 10.0
     response: float = 120.0
-    """from response.created"""
+    """The time from response.created to the end of the response."""
     turn: float = 0.0
-    """from the end of the caller's input to the end of the turn, with all its responses
+    """The time from the end of the caller's input to the end of the turn, with all its responses.
 
-    By default LONGEST_TURN_S, or the sum of the limits of one response if that is longer.
+    The default is LONGEST_TURN_S, or the sum of the limits of one response if that is longer.
     """
 
     def __post_init__(self) -> None:

@@ -40,7 +40,10 @@ class Validator(ABC, Generic[T]):
 
 @dataclass(frozen=True)
 class String(Validator[str]):
-    """A string. `allowed`: a description of its form in words. `blank`: True if it may be empty or only white space."""
+    """A string.
+
+    `allowed` describes its form in words. `blank` is True if it may be empty or only white space.
+    """
 
     allowed: str = "a string"
     blank: bool = False
@@ -98,7 +101,7 @@ class Date(Validator[date]):
 
 @dataclass(frozen=True)
 class Number(Validator[float]):
-    """A number from `minimum` to `maximum`, both included. `unit`: the unit in words, such as `of seconds`."""
+    """A number from `minimum` to `maximum`, both included. `unit` is the unit in words, such as `of seconds`."""
 
     minimum: float
     maximum: float
@@ -283,7 +286,7 @@ class JsonObject(Validator[dict[str, Any]]):
 class Converted(Validator[T]):
     """A value of a form that `make` converts. `make` gets the located value, for errors, and the value that was read.
 
-    `more`: what the schema has in addition to that of the form.
+    `more` is what the schema has in addition to that of the form.
     """
 
     shape: Validator[Any]
@@ -299,10 +302,10 @@ class Converted(Validator[T]):
 
 @dataclass(frozen=True)
 class Field(Generic[T]):
-    """The value at a key of a table. `note`: a description in one line. `default`: the meaning of an absent key.
+    """The value at a key of a table.
 
-    `nothing`: True if a null has the meaning of an absent key. `is_hidden`: True if errors must not quote the value,
-    because it may be a secret.
+    `note` is a description in one line. `default` is the value of an absent key. `nothing` is True if a null has the
+    meaning of an absent key. `is_hidden` is True if errors must not quote the value, because it may be a secret.
     """
 
     shape: Validator[T]
@@ -354,10 +357,10 @@ class InvalidCombinationError(Exception):
 
 @dataclass(frozen=True)
 class StructOf(Validator[T]):
-    """A mapping with the keys of `fields`, and no others. `build` makes the result, and may raise
-    InvalidCombinationError.
+    """A mapping with the keys of `fields`, and no others.
 
-    `nothing`: True if a null has the meaning of an empty mapping.
+    `build` makes the result, and may raise InvalidCombinationError. `nothing` is True if a null has the meaning of an
+    empty mapping.
     """
 
     fields: Mapping[str, Field[Any]]
@@ -366,33 +369,33 @@ class StructOf(Validator[T]):
 
     def read(self, value: LocatedValue) -> T:
         mistakes = Mistakes()
-        given = self.gather(value, mistakes)
+        values = self.gather(value, mistakes)
         mistakes.refuse()
         try:
-            return self.build(**given)
+            return self.build(**values)
         except InvalidCombinationError as error:
             raise entries_of(value)[error.key].refuse(error.error_text) from None
 
     def gather(self, value: LocatedValue, mistakes: Mistakes) -> dict[str, Any]:
         """Return the values of readable keys, and the defaults of others. Collect the errors in `mistakes`."""
         allowed = f"allowed: {', '.join(self.fields)}"
-        given = {key: field.default for key, field in self.fields.items() if field.default is not None}
+        values = {key: field.default for key, field in self.fields.items() if field.default is not None}
         try:
             entries = entries_of(value, f"; {allowed}", nothing=self.nothing or bool(self.required))
         except UsageError as error:
             mistakes.errors.append(error)
-            return given
+            return values
         for key, entry in entries.items():
             with mistakes.gather():
                 if key not in self.fields:
                     hint = _hint(key, self.fields) or ";"
                     raise entry.error(f"{value.name} has an unknown key '{excerpt(key)}'{hint} {allowed}")
-                given[key] = self.fields[key].read(entry)
+                values[key] = self.fields[key].read(entry)
         for key in self.required:
             if key not in entries:
                 with mistakes.gather():
                     raise value.refuse(f"needs `{key}`")
-        return given
+        return values
 
     @property
     def required(self) -> list[str]:
@@ -417,16 +420,17 @@ def field_key(
 ) -> Any:
     """Return a field of a dataclass that is a table of a file, with the form of the value at the key of that name.
 
-    `absent`: the field's value if there is neither the key nor a default.
+    `absent` is the field's value if there is neither the key nor a default.
     """
     entry = Field(shape, note, required=required, default=default, is_hidden=quiet)
-    meant = absent if default is None else default
-    return field(metadata={ENTRY: entry}) if required else field(default=meant, metadata={ENTRY: entry})
+    value = absent if default is None else default
+    return field(metadata={ENTRY: entry}) if required else field(default=value, metadata={ENTRY: entry})
 
 
 def field_keys(table: StructOf[Any]) -> Any:
-    """Return a field of a dataclass (see `field_key`) for several keys of a table, which are among the keys of the
-    dataclass.
+    """Return a field of a dataclass (see `field_key`) for several keys of a table.
+
+    In a file, these keys are next to the other keys of the dataclass.
     """
     return field(default=table.build(), metadata={ENTRIES: table})
 
@@ -434,25 +438,27 @@ def field_keys(table: StructOf[Any]) -> Any:
 def struct_of(kind: type[T], *, nulls: bool = True) -> StructOf[T]:
     """Return the table of a dataclass, from its fields that `field_key` and `field_keys` made.
 
-    `nulls`: whether a key without a default may be null, with the meaning of an absent key. If not, the table itself
-    may be null.
+    If `nulls` is True, a key without a default may be null, with the meaning of an absent key. Otherwise the table
+    itself may be null.
     """
     entries: dict[str, Field[Any]] = {}
-    several: dict[str, StructOf[Any]] = {}
-    for each in fields(kind):  # type: ignore[arg-type]
-        if ENTRY in each.metadata:
-            entry = each.metadata[ENTRY]
-            entries[each.name] = replace(entry, nothing=nulls and entry.default is None and not entry.required)
-        elif ENTRIES in each.metadata:
-            several[each.name] = each.metadata[ENTRIES]
-            entries |= several[each.name].fields
+    groups: dict[str, StructOf[Any]] = {}
+    for dataclass_field in fields(kind):  # type: ignore[arg-type]
+        if ENTRY in dataclass_field.metadata:
+            entry = dataclass_field.metadata[ENTRY]
+            entries[dataclass_field.name] = replace(
+                entry, nothing=nulls and entry.default is None and not entry.required
+            )
+        elif ENTRIES in dataclass_field.metadata:
+            groups[dataclass_field.name] = dataclass_field.metadata[ENTRIES]
+            entries |= groups[dataclass_field.name].fields
 
-    def build(**given: Any) -> T:
-        made = {
-            name: table.build(**{key: given.pop(key) for key in table.fields if key in given})
-            for name, table in several.items()
+    def build(**values: Any) -> T:
+        group_values = {
+            name: table.build(**{key: values.pop(key) for key in table.fields if key in values})
+            for name, table in groups.items()
         }
-        return kind(**given, **made)
+        return kind(**values, **group_values)
 
     return StructOf(entries, build, nothing=not nulls)
 
@@ -493,16 +499,16 @@ class OneKeyOf(Validator[T]):
 
     def read(self, value: LocatedValue) -> T:
         entries = entries_of(value)
-        given = [key for key in entries if key in self.tables]
-        if len(given) == 1:
-            return self.tables[given[0]].read(value)
-        wanted = f"must have exactly one of {', '.join(self.tables)}"
+        selected = [key for key in entries if key in self.tables]
+        if len(selected) == 1:
+            return self.tables[selected[0]].read(value)
+        requirement = f"must have exactly one of {', '.join(self.tables)}"
         known = {key for table in self.tables.values() for key in table.fields}
         unknown = next((key for key in entries if key not in known), None)
-        if given or unknown is None:
-            raise value.refuse(f"{wanted}, not {' and '.join(given) or 'none'}")
+        if selected or unknown is None:
+            raise value.refuse(f"{requirement}, not {' and '.join(selected) or 'none'}")
         hint = f"not the unknown key '{excerpt(unknown)}'{_hint(unknown, self.tables)}"
-        raise entries[unknown].error(f"{value.name} {wanted}, {hint}")
+        raise entries[unknown].error(f"{value.name} {requirement}, {hint}")
 
     def schema(self) -> Schema:
         known = {key: True for table in self.tables.values() for key in table.fields}
@@ -516,7 +522,10 @@ class OneKeyOf(Validator[T]):
 
 
 def entries_of(value: LocatedValue, hint: str = "", *, nothing: bool = True) -> dict[str, LocatedValue]:
-    """Return the values of a mapping. `nothing`: a null counts as an empty one. Raise UsageError for anything else."""
+    """Return the values of a mapping. If `nothing` is True, a null counts as an empty mapping.
+
+    Raise UsageError for anything else.
+    """
     content = value.content()
     if content is None and nothing:
         return {}

@@ -34,8 +34,9 @@ TABLE = "a table (`key: value`)"
 
 @dataclass(frozen=True)
 class LocatedValue(ABC):
-    """A value and its position. `name`: its name in errors, such as its key. `is_hidden`: True if errors must not quote
-    it.
+    """A value and its position.
+
+    `name` is its name in errors, such as its key. `is_hidden` is True if errors must not quote it.
     """
 
     name: str
@@ -49,8 +50,9 @@ class LocatedValue(ABC):
     @property
     @abstractmethod
     def position(self) -> str:
-        """The position FILE:LINE:COLUMN of the value's key, or of the value itself if it has no key; "" outside of
-        files.
+        """The position FILE:LINE:COLUMN of the value's key, or of the value itself if it has no key.
+
+        It is "" if the value is not from a file.
         """
 
     @property
@@ -152,8 +154,9 @@ class PythonValue(LocatedValue):
 
 @dataclass(frozen=True)
 class YamlValue(LocatedValue):
-    """A node of a file. `mark`: the node at whose start errors are reported; this is the key of the node, if it has
-    one.
+    """A node of a file.
+
+    `mark` is the node at whose start errors are reported. This is the key of the node, if it has one.
     """
 
     path: Path
@@ -275,7 +278,7 @@ def _refuse_too_much(path: Path, root: Node) -> None:
     """Raise ScriptError if a node contains itself, or has too many or too deep values, with aliases expanded."""
     measured: dict[int, tuple[int, int] | None] = {}
 
-    def metric(node: Node) -> tuple[int, int]:
+    def measure(node: Node) -> tuple[int, int]:
         """Return (values, levels) of a node. `measured` has None for nodes that are being counted."""
         known = measured.get(id(node), (0, 0))
         if known is None:
@@ -285,15 +288,15 @@ def _refuse_too_much(path: Path, root: Node) -> None:
         if known != (0, 0):
             return known
         measured[id(node)] = None
-        parts = [metric(part) for part in _count_values(node)]
-        values, levels = 1 + sum(many for many, _ in parts), 1 + max((deep for _, deep in parts), default=0)
+        parts = [measure(child) for child in _count_values(node)]
+        values, levels = 1 + sum(count for count, _ in parts), 1 + max((depth for _, depth in parts), default=0)
         if values > MAX_VALUES or levels > MAX_DEPTH:
             problem = f"has more than {MAX_VALUES} values or {MAX_DEPTH} levels, with aliases expanded"
             raise YamlValue("", path, node, node).error(problem)
         measured[id(node)] = values, levels
         return values, levels
 
-    metric(root)
+    measure(root)
 
 
 def _count_values(node: Node) -> Iterator[Node]:

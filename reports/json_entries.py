@@ -104,7 +104,7 @@ def read_document(data: bytes, kind: type[Read]) -> Read:
 
     If the keys of the type are optional, the document may have only some of them; then null is read as a missing key.
     """
-    return cast("Read", read_json(data, kind, made=_build))
+    return cast("Read", read_json(data, kind, make_value=_build))
 
 
 def entries_of(data: Sequence[Mapping[str, Any]], kind: type[Read]) -> list[Read]:

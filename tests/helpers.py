@@ -446,10 +446,14 @@ class GuardedTransport(MemoryTransport):
         self._spins = 0
 
     def receive_until(
-        self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
+        self,
+        until_ns: int,
+        on_message: OnMessage,
+        reply: DeltaListener | None = None,
+        sender: PacedSender | None = None,
     ) -> None:
         before_ns, came = self.clock.now_ns, list[ReceivedMessage]()
-        super().receive_until(until_ns, noting(came, take), reply, sender)
+        super().receive_until(until_ns, noting(came, on_message), reply, sender)
         idle = not came and self.clock.now_ns == before_ns
         self._spins = self._spins + 1 if idle else 0
         assert self._spins < self.SPINS, f"the session spins, waiting until {until_ns} which is now"

@@ -112,7 +112,11 @@ class MemoryTransport:
         return min(self.clock.now_ns, self._due[0][0] - 1) if self._due else self.clock.now_ns
 
     def receive_until(
-        self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
+        self,
+        until_ns: int,
+        on_message: OnMessage,
+        reply: DeltaListener | None = None,
+        sender: PacedSender | None = None,
     ) -> None:
         while self.closed is None:
             due_ns = until_ns if sender is None or sender.due_ns is None else min(until_ns, sender.due_ns)
@@ -126,7 +130,9 @@ class MemoryTransport:
             self.clock.now_ns = max(self.clock.now_ns, at_ns)
             if isinstance(answer, CloseInfo):
                 self.closed = answer._replace(at_ns=at_ns)
-            elif take(ReceivedMessage(answer, Arrival(at_ns, self.error_ns, self.kernel), frame_bytes(len(answer)))):
+            elif on_message(
+                ReceivedMessage(answer, Arrival(at_ns, self.error_ns, self.kernel), frame_bytes(len(answer)))
+            ):
                 return
 
     def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
@@ -199,7 +205,11 @@ class Matching(MemoryTransport):
         self.reader.keeps_texts = keeps
 
     def receive_until(
-        self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
+        self,
+        until_ns: int,
+        on_message: OnMessage,
+        reply: DeltaListener | None = None,
+        sender: PacedSender | None = None,
     ) -> None:
         def read(message: ReceivedMessage) -> bool:
             at_ns, error_ns, kernel = message.arrival
@@ -207,7 +217,7 @@ class Matching(MemoryTransport):
             came = self.reader.read(SocketRead(frame, at_ns, at_ns - error_ns, kernel, is_complete=not error_ns))
             assert isinstance(came, list), "a text frame is read at once"
             self.matched += not came
-            return any([take(one) for one in came])
+            return any([on_message(one) for one in came])
 
         self.reader.begin(reply)
         try:

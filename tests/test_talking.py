@@ -165,11 +165,15 @@ class PatientTransport(LiveTransport):
     waits = 0
 
     def receive_until(
-        self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
+        self,
+        until_ns: int,
+        on_message: OnMessage,
+        reply: DeltaListener | None = None,
+        sender: PacedSender | None = None,
     ) -> None:
         self.waits += 1
         assert self.waits < self.WAITS, "the session waits and waits"
-        super().receive_until(until_ns, take, reply, sender)
+        super().receive_until(until_ns, on_message, reply, sender)
         assert self.clock.now_ns < START_NS + self.NS, "the session never ends"
 
 

@@ -72,7 +72,7 @@ class DoctorDocument(msgspec.Struct, frozen=True):
 
 
 def warning_unless(good: bool, name: str, message: str, remedy: str) -> CheckFinding:
-    """Return a finding. If `good`, the check passes; otherwise, the finding is a warning with the remedy."""
+    """Return a finding. If `good` is True, the check passes; otherwise, the finding is a warning with the remedy."""
     return CheckFinding(name, "pass", message) if good else CheckFinding(name, "warning", message, remedy)
 
 
@@ -133,25 +133,25 @@ def shape_of(session: Mapping[str, Any]) -> Dialect | None:
     return shapes[0] if len(shapes) == 1 else None
 
 
-def dialect_remedy(outcome: str, words: str, spoken: Dialect, greeting: Mapping[str, Any] = UNGREETED) -> str:
+def dialect_remedy(outcome: str, message: str, dialect: Dialect, greeting: Mapping[str, Any] = UNGREETED) -> str:
     """Return the remedy if the wrong dialect caused the outcome; otherwise "".
 
-    `words`: the service's text. `spoken`: the dialect that the client used. `greeting`: the session object in
+    `message` is the service's text. `dialect` is the dialect that the client used. `greeting` is the session object in
     `session.created`.
     """
-    other = SIBLINGS.get(spoken)
+    other = SIBLINGS.get(dialect)
     if other is None:
         return ""
     stage, _, cause = outcome.partition(":")
-    misled = stage not in OTHER_CAUSES and shape_of(greeting) is other
+    is_confused = stage not in OTHER_CAUSES and shape_of(greeting) is other
     match cause:
         case "dialect":
-            misled = True
+            is_confused = True
         case "missing_required_parameter":
-            misled |= spoken is PREVIEW and "'session.type'" in words
-        case "unknown_parameter" if named := _PARAMETER.search(words):
-            misled |= named[1] in OWN_PARAMETERS[spoken]
-    return REMEDIES[other] if misled else ""
+            is_confused |= dialect is PREVIEW and "'session.type'" in message
+        case "unknown_parameter" if match := _PARAMETER.search(message):
+            is_confused |= match[1] in OWN_PARAMETERS[dialect]
+    return REMEDIES[other] if is_confused else ""
 
 
 OF_AGENTS = {
@@ -181,9 +181,9 @@ SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
 class Refusal:
     """The response to a request that failed.
 
-    `outcome`: the outcome of the session or turn. `message`: the service's text, with its error code. `wait_s`: the
-    time that the service asks the client to wait; None if it does not ask. `claims`: the public claims of the token
-    that the client sent. `greeting`: the session object that the service sent first.
+    `outcome` is the outcome of the session or turn. `message` is the service's text, with its error code. `wait_s` is
+    the time that the service asks the client to wait; None if it does not ask. `claims` are the public claims of the
+    token that the client sent. `greeting` is the session object that the service sent first.
     """
 
     outcome: str
@@ -202,9 +202,9 @@ def explain(refusal: Refusal, target: Target) -> str:
         return remedy
     if refusal.outcome == "connect_failed:proxy":
         proxy = target.network_path.proxy  # an HTTP proxy opens a tunnel on CONNECT; a SOCKS proxy has its own command
-        asked = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
-        must = f"it must allow {asked} to port {target.port}"
-        return f"the proxy refuses: put user and password into its URL; {must}"
+        request = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
+        requirement = f"it must allow {request} to port {target.port}"
+        return f"the proxy refuses: put user and password into its URL; {requirement}"
     if refusal.outcome.startswith("throttled:"):
         return _throttled(refusal, target)
     if "session_expired" in (refusal.outcome, cause):
@@ -215,14 +215,14 @@ def explain(refusal: Refusal, target: Target) -> str:
 
 
 def _status(status: int, refusal: Refusal, target: Target) -> str:
-    words, path = refusal.message, target.resource.partition("?")[0]
+    message, path = refusal.message, target.resource.partition("?")[0]
     match status:
-        case 400 if re.search(r"op+erationnotsupported", words, re.IGNORECASE):
+        case 400 if re.search(r"op+erationnotsupported", message, re.IGNORECASE):
             return (
                 f"the deployment{f' {target.model}' if target.model else ''} is not a deployment of a realtime "
                 f"model: deploy {either(REALTIME_MODELS)}, and use that deployment"
             )
-        case 400 if _API_VERSION.search(words):
+        case 400 if _API_VERSION.search(message):
             known = " or ".join(VERSIONS.get(path, VERSIONS[AZURE_PREVIEW]))
             undated = "" if path == VOICE_LIVE_PATH else f", or the path {AZURE_GA}, which needs none"
             return f"the service does not support this api-version: use {known}{undated}"
@@ -230,7 +230,7 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
             return "the request is not what the service expects: compare path and query with the deployment's page"
         case 401:
             return _unauthorized(refusal, target)
-        case 403 if _NO_KEYS.search(words):
+        case 403 if _NO_KEYS.search(message):
             return "the resource does not accept keys: unset the key and sign in (`az login`), or use --auth entra"
         case 403 if azure_cloud(target.host) is None and signed_by(target) == "nothing":
             return NO_KEY
@@ -242,7 +242,7 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
         case 403:
             return ("network rules block this machine, or the resource is disabled: allow this address in the "
                     "resource's Networking page, or connect through its private endpoint")  # fmt: skip
-        case 404 if "DeploymentNotFound" in words:
+        case 404 if "DeploymentNotFound" in message:
             return (
                 f"{target.host} has no deployment called {target.model}: list its deployments with `az "
                 "cognitiveservices account deployment list -g GROUP -n RESOURCE -o table`; use the deployment's "
@@ -263,9 +263,9 @@ def _unauthorized(refusal: Refusal, target: Target) -> str:
         return f"remove api-version from the URL: {AZURE_GA} has none, and Azure answers 401 if there is one"
     if "PermissionDenied" in refusal.message or (signed == "entra" and "lack" in refusal.message.lower()):
         role, other = ROLES[::-1] if target.resource.startswith(VOICE_LIVE_PATH) else ROLES
-        who = refusal.claims.get("oid") or refusal.claims.get("appid") or "OBJECT_ID"
+        identity = refusal.claims.get("oid") or refusal.claims.get("appid") or "OBJECT_ID"
         return (f"the identity has no role on the resource: give it {role!r} (or {other!r}): "
-                f'az role assignment create --assignee {who} --role "{role}" --scope RESOURCE_ID; '
+                f'az role assignment create --assignee {identity} --role "{role}" --scope RESOURCE_ID; '
                 "it takes effect within five minutes")  # fmt: skip
     if signed == "nothing":
         return f"{NO_KEY}, or sign in with --auth entra" if target.service == "azure" else NO_KEY
@@ -305,19 +305,21 @@ def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
     If there is no target, as for a log, only the remedy for a wrong dialect is possible. All other remedies depend on
     the target and on the way in which the client called it.
     """
-    came = (p.event for p in replayed.passages if p.event is not None and p.event.kind is EventKind.SESSION_CREATED)
-    greeting = next((event.session for event in came), None) or UNGREETED
+    greetings = (
+        p.event for p in replayed.passages if p.event is not None and p.event.kind is EventKind.SESSION_CREATED
+    )
+    greeting = next((event.session for event in greetings), None) or UNGREETED
     session = replayed.session
     ended = [(session.outcome, session.detail), *((turn.outcome, turn.detail) for turn in replayed.turns)]
     if target is None:
-        spoken = DIALECTS[replayed.opened.about["dialect"]]
-        remedies = (dialect_remedy(outcome, detail, spoken, greeting) for outcome, detail in ended)
+        dialect = DIALECTS[replayed.opened.about["dialect"]]
+        remedies = (dialect_remedy(outcome, detail, dialect, greeting) for outcome, detail in ended)
     else:
         refusals = (Refusal(outcome, detail_text(outcome, detail), greeting=greeting) for outcome, detail in ended)
         remedies = (explain(refusal, target) for refusal in refusals)
     return next(filter(None, remedies), "")
 
 
-def remedy_of_agents(outcome: str, words: str) -> str:
+def remedy_of_agents(outcome: str, detail: str) -> str:
     """Return the remedy for the end of a call with an agent; "" if agents have no remedy of their own."""
-    return OF_AGENTS.get(SAME.get(outcome, outcome), "") or (remedy_of(outcome, words) if outcome in RECEIVED else "")
+    return OF_AGENTS.get(SAME.get(outcome, outcome), "") or (remedy_of(outcome, detail) if outcome in RECEIVED else "")

@@ -61,90 +61,92 @@ def check_machine() -> Iterator[CheckFinding]:
 def installation(*, compiled: bool) -> CheckFinding:
     """Report the installed version.
 
-    `compiled`: True if the installation has the parts in C, which lower the CPU cost of events.
+    `compiled` is True if the installation has the parts in C, which lower the CPU cost of events.
     """
-    said = f"rtbench {tool_version()} on Python {platform.python_version()}"
-    said += (
+    message = f"rtbench {tool_version()} on Python {platform.python_version()}"
+    message += (
         ", with the compiled parts" if compiled else ", without the compiled parts, which lower the CPU cost per event"
     )
     remedy = "for many concurrent calls, install a C compiler and Python's headers, then install rtbench again"
-    return warning_unless(compiled, "installation", said, remedy)
+    return warning_unless(compiled, "installation", message, remedy)
 
 
 def open_files(soft: int, hard: int) -> CheckFinding:
     """Check the limit on open files; each session needs one file.
 
-    `soft`, `hard`: the two values of RLIMIT_NOFILE; negative if there is no limit.
+    `soft` and `hard` are the two values of RLIMIT_NOFILE; negative if there is no limit.
     """
     if soft < 0:
         return CheckFinding("open files", "pass", "no limit")
-    said = f"{soft:,} allowed: enough for about {max(0, soft - OWN_FILES):,} sessions in one process"
-    most = "any number" if hard < 0 else f"up to {hard:,}"
-    remedy = f"for more, run `ulimit -n 65536` before the run ({most} is allowed here)"
-    return warning_unless(soft >= FEW_FILES, "open files", said, remedy)
+    message = f"{soft:,} allowed: enough for about {max(0, soft - OWN_FILES):,} sessions in one process"
+    maximum = "any number" if hard < 0 else f"up to {hard:,}"
+    remedy = f"for more, run `ulimit -n 65536` before the run ({maximum} is allowed here)"
+    return warning_unless(soft >= FEW_FILES, "open files", message, remedy)
 
 
 def local_ports(first: int, last: int, used: int) -> CheckFinding:
     """Check the number of local ports. Each connection to an address needs one port.
 
-    `first`, `last`: the range of ports; both are 0 if the range is unknown.
+    `first` and `last` are the range of ports; both are 0 if the range is unknown.
     """
     if not last:
         return CheckFinding("local ports", "skipped", "the port range is unknown on this system")
     free = max(0, last - first + 1 - used)
-    said = f"{first:,} to {last:,}, {used:,} in use: {free:,} more connections to one address are possible"
+    message = f"{first:,} to {last:,}, {used:,} in use: {free:,} more connections to one address are possible"
     remedy = 'widen the range: sysctl -w net.ipv4.ip_local_port_range="10240 65535"'
-    return warning_unless(free >= FEW_PORTS, "local ports", said, remedy)
+    return warning_unless(free >= FEW_PORTS, "local ports", message, remedy)
 
 
 def timestamps() -> CheckFinding:
     """Check whether the kernel adds timestamps to received data. If not, report which timestamps are used instead."""
     try:
-        stamped = kernel_timestamps(LIMIT_S)
+        has_timestamps = kernel_timestamps(LIMIT_S)
     except (OSError, ConnectError) as error:
         return CheckFinding(
             "kernel timestamps", "warning", f"not checked: {error}", "allow loopback connections: the check needs one"
         )
-    said = "available (SO_TIMESTAMPING)" if stamped else "not available: this process timestamps arrivals"
+    message = "available (SO_TIMESTAMPING)" if has_timestamps else "not available: this process timestamps arrivals"
     remedy = "measure on Linux outside a sandbox; if you measure here, keep the load low, and check `receive_delay`"
-    return warning_unless(stamped, "kernel timestamps", said, remedy)
+    return warning_unless(has_timestamps, "kernel timestamps", message, remedy)
 
 
 def clock_resolution(resolution_s: float) -> CheckFinding:
-    said = f"the monotonic clock has steps of {resolution_s * NS_PER_S:,.0f} ns"
+    message = f"the monotonic clock has steps of {resolution_s * NS_PER_S:,.0f} ns"
     remedy = "latencies cannot have a finer resolution than this: measure on another machine"
-    return warning_unless(resolution_s <= COARSE_S, "clock", said, remedy)
+    return warning_unless(resolution_s <= COARSE_S, "clock", message, remedy)
 
 
 def processors(cpus: int, load: float) -> CheckFinding:
-    said = f"{cpus} for this process, load {load:.1f} over the last minute"
-    return warning_unless(load <= BUSY * cpus, "processors", said, OTHERS)
+    message = f"{cpus} for this process, load {load:.1f} over the last minute"
+    return warning_unless(load <= BUSY * cpus, "processors", message, OTHERS)
 
 
-def priority(got: Priority) -> CheckFinding:
+def priority(available: Priority) -> CheckFinding:
     """Report whether the option `--priority` of a run has an effect on this machine.
 
     If the option has no effect, that is no defect of the machine.
     """
-    if not got.hindrance:
-        return CheckFinding("priority", "pass", f"available: a run with `--priority` has niceness {got.niceness}")
-    return CheckFinding("priority", "skipped", f"the option `--priority` of a run {got.hindrance}", got.remedy)
+    if not available.hindrance:
+        return CheckFinding("priority", "pass", f"available: a run with `--priority` has niceness {available.niceness}")
+    return CheckFinding(
+        "priority", "skipped", f"the option `--priority` of a run {available.hindrance}", available.remedy
+    )
 
 
 def wall_clock() -> CheckFinding:
     """Check whether the wall clock is stepped during the check."""
-    monotonic_begin_ns, wall_begin_ns = now_with_realtime()
+    monotonic_start_ns, wall_start_ns = now_with_realtime()
     time.sleep(WATCHED_S)
     monotonic_end_ns, wall_end_ns = now_with_realtime()
-    moved_ns = (wall_end_ns - wall_begin_ns) - (monotonic_end_ns - monotonic_begin_ns)
+    moved_ns = (wall_end_ns - wall_start_ns) - (monotonic_end_ns - monotonic_start_ns)
     return judged_wall_clock(moved_ns / NS_PER_MS)
 
 
 def judged_wall_clock(moved_ms: float) -> CheckFinding:
     moved = f"{moved_ms:+.2f} ms" if abs(moved_ms) >= SHOWN_MS else f"by less than {SHOWN_MS:g} ms"
-    said = f"moved {moved} against the monotonic clock in {WATCHED_S:g} s"
+    message = f"moved {moved} against the monotonic clock in {WATCHED_S:g} s"
     remedy = "the clock is being adjusted: try again when it is synchronised"
-    return warning_unless(abs(moved_ms) <= STEP_MS, "wall clock", said, remedy)
+    return warning_unless(abs(moved_ms) <= STEP_MS, "wall clock", message, remedy)
 
 
 def _port_range() -> tuple[int, int, int]:
@@ -156,11 +158,13 @@ def _port_range() -> tuple[int, int, int]:
         first, last = map(int, PORT_RANGE.read_text().split())
     except (OSError, ValueError):
         return 0, 0, 0
-    held: set[int] = set()
+    ports_in_use: set[int] = set()
     for table in TCP_TABLES:
         with suppress(OSError):
-            held.update(int(row.split()[1].rpartition(":")[2], 16) for row in table.read_text().splitlines()[1:])
-    return first, last, sum(first <= port <= last for port in held)
+            ports_in_use.update(
+                int(row.split()[1].rpartition(":")[2], 16) for row in table.read_text().splitlines()[1:]
+            )
+    return first, last, sum(first <= port <= last for port in ports_in_use)
 
 
 DAY_S = 86_400
@@ -176,18 +180,18 @@ def check_network(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
         yield from _clock_lag(target, limits, reached=proxied.result == "pass")
         return
     host, port = path.address or target.host, target.port
-    found, addresses = _named(host, port, limits, target)
-    yield found
-    tried = [_try_route(address, limits, target) for address in addresses]
-    reached = any(finding.result == "pass" for finding in tried)
+    lookup_finding, addresses = _named(host, port, limits, target)
+    yield lookup_finding
+    route_findings = [_try_route(address, limits, target) for address in addresses]
+    reached = any(finding.result == "pass" for finding in route_findings)
     # If another address answers, a failed address is no failure. But every connection tries the failed address first.
-    slow = (
+    remedy = (
         "another address answers; if this one is tried first, each connection waits for it: set the other one with "
         "--resolve ADDRESS"
     )
     yield from (
-        replace(finding, result="warning", remedy=slow) if finding.result == "fail" and reached else finding
-        for finding in tried
+        replace(finding, result="warning", remedy=remedy) if finding.result == "fail" and reached else finding
+        for finding in route_findings
     )
     yield from _clock_lag(target, limits, reached=reached)
 
@@ -195,25 +199,25 @@ def check_network(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
 def _named(host: str, port: int, limits: Timeouts, target: Target) -> tuple[CheckFinding, list[Any]]:
     """Return a finding about the duration of the name lookup, and the addresses of the name."""
     try:
-        addresses, began_ns, done_ns = look_up(host, port, limits.tcp)
+        addresses, start_ns, done_ns = look_up(host, port, limits.tcp)
     except ConnectError as error:
         return _failed("dns", error.detail, error, target), []
-    took = _ms(done_ns - began_ns)
-    places = [str(address[4][0]) for address in addresses]
-    if places == [host]:
+    duration = _ms(done_ns - start_ns)
+    hosts = [str(address[4][0]) for address in addresses]
+    if hosts == [host]:
         known = "is set by --resolve" if target.network_path.address else "is an address"
         return CheckFinding("dns", "skipped", f"{host} {known}: no lookup"), addresses
-    plural = "address" if len(places) == 1 else "addresses"
-    return CheckFinding("dns", "pass", f"{host}: {len(places)} {plural} in {took}: {', '.join(places)}"), addresses
+    plural = "address" if len(hosts) == 1 else "addresses"
+    return CheckFinding("dns", "pass", f"{host}: {len(hosts)} {plural} in {duration}: {', '.join(hosts)}"), addresses
 
 
 def _try_route(address: Any, limits: Timeouts, target: Target) -> CheckFinding:
-    began_ns = monotonic_ns()
+    start_ns = monotonic_ns()
     try:
         connect_first([address], limits.tcp).close()
     except ConnectError as error:
         return _failed("tcp", error.detail, error, target)
-    return CheckFinding("tcp", "pass", f"{authority(*address[4][:2])} in {_ms(monotonic_ns() - began_ns)}")
+    return CheckFinding("tcp", "pass", f"{authority(*address[4][:2])} in {_ms(monotonic_ns() - start_ns)}")
 
 
 def _proxied(target: Target, proxy: Proxy, limits: Timeouts) -> CheckFinding:
@@ -222,20 +226,20 @@ def _proxied(target: Target, proxy: Proxy, limits: Timeouts) -> CheckFinding:
         connect_first(look_up(proxy.host, proxy.port, limits.tcp).addresses, limits.tcp, "proxy").close()
     except ConnectError as error:
         return CheckFinding("proxy", "fail", f"{proxy.public}: {error.detail}", NO_PROXY)
-    began_ns = monotonic_ns()
+    start_ns = monotonic_ns()
     try:
         open_tcp(target.host, target.port, limits, ConnectTimings(), target.network_path).close()
     except ConnectError as error:
         return _failed("proxy", f"{proxy.public}: {error.detail}", error, target)
-    by = "the proxy" if proxy.remote_dns else "this machine"
-    place = authority(target.network_path.address or target.host, target.port)
-    took = _ms(monotonic_ns() - began_ns)
-    said = f"{proxy.public}: opened a tunnel to {place} in {took}; {by} resolves names"
-    return CheckFinding("proxy", "pass", said)
+    resolver = "the proxy" if proxy.remote_dns else "this machine"
+    service_authority = authority(target.network_path.address or target.host, target.port)
+    duration = _ms(monotonic_ns() - start_ns)
+    message = f"{proxy.public}: opened a tunnel to {service_authority} in {duration}; {resolver} resolves names"
+    return CheckFinding("proxy", "pass", message)
 
 
-def _failed(name: str, said: str, error: ConnectError, target: Target) -> CheckFinding:
-    return CheckFinding(name, "fail", said, explain(Refusal(error.outcome, error.detail), target))
+def _failed(name: str, message: str, error: ConnectError, target: Target) -> CheckFinding:
+    return CheckFinding(name, "fail", message, explain(Refusal(error.outcome, error.detail), target))
 
 
 def _clock_lag(target: Target, limits: Timeouts, *, reached: bool) -> Iterator[CheckFinding]:
@@ -273,14 +277,14 @@ def _days_left(certificate: x509.Certificate) -> float:
 def _described(certificate: x509.Certificate) -> str:
     names: list[str] = []
     with suppress(x509.ExtensionNotFound):
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        names = [str(name.value) for name in found]
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = [str(name.value) for name in extension]
     more = len(names) - NAMES_SHOWN
     listed = ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
     days = _days_left(certificate)
     left = f"{days:,.0f} days left" if days >= 0 else f"expired {-days:,.1f} days ago"
-    who, issuer = _common_name(certificate.subject), _common_name(certificate.issuer)
-    return f"{who}, issued by {issuer}, {left}; for {listed or 'no name'}"
+    subject, issuer = _common_name(certificate.subject), _common_name(certificate.issuer)
+    return f"{subject}, issued by {issuer}, {left}; for {listed or 'no name'}"
 
 
 def _insecure(target: Target, limits: Timeouts, error: ConnectError) -> CheckFinding:
@@ -289,16 +293,16 @@ def _insecure(target: Target, limits: Timeouts, error: ConnectError) -> CheckFin
     If the certificate is not trusted, describe it.
     """
     problem, _, remedy = error.detail.partition("; ")
-    shown = ""
+    certificate_text = ""
     if error.outcome == "connect_failed:tls":
         # This context sends only the handshake, so it is safe to accept a certificate that is not trusted.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with suppress(ConnectError):
             if certificate := _agreed(target, limits, context)[1]:
-                shown = f" (its certificate: {_described(certificate)})"
+                certificate_text = f" (its certificate: {_described(certificate)})"
     return CheckFinding(
-        "tls", "fail", f"{problem}{shown}", remedy or explain(Refusal(error.outcome, error.detail), target)
+        "tls", "fail", f"{problem}{certificate_text}", remedy or explain(Refusal(error.outcome, error.detail), target)
     )
 
 
@@ -306,22 +310,23 @@ def _agreed(target: Target, limits: Timeouts, context: ssl.SSLContext) -> tuple[
     """Connect with TLS. Return a text with version, cipher and duration, and the certificate. Raise ConnectError."""
     tcp = open_tcp(target.host, target.port, limits, ConnectTimings(), target.network_path)
     try:
-        began_ns = monotonic_ns()
+        start_ns = monotonic_ns()
         session = shake_hands(tcp, context, target.host, limits.tls).session
-        took = _ms(monotonic_ns() - began_ns)
-        shown = session.getpeercert(binary_form=True)
+        duration = _ms(monotonic_ns() - start_ns)
+        encoded_certificate = session.getpeercert(binary_form=True)
     finally:
         tcp.close()
     cipher = (session.cipher() or ("no cipher",))[0]
-    return f"{session.version()} with {cipher} in {took}", None if shown is None else x509.load_der_x509_certificate(
-        shown
+    return (
+        f"{session.version()} with {cipher} in {duration}",
+        None if encoded_certificate is None else x509.load_der_x509_certificate(encoded_certificate),
     )
 
 
 def _common_name(name: x509.Name) -> str:
-    for part in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
-        if found := name.get_attributes_for_oid(part):
-            return str(found[0].value)
+    for oid in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
+        if attributes := name.get_attributes_for_oid(oid):
+            return str(attributes[0].value)
     return name.rfc4514_string() or "no name"
 
 

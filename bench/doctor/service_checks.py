@@ -68,7 +68,7 @@ def examine(target: Target, prices: Mapping[str, Prices], *, with_turn: bool) ->
 def examine_offline(target: Target) -> Iterator[CheckFinding]:
     """Yield the findings about one target for which no network is needed. They contain no secrets."""
 
-    def look(keyring: Keyring) -> Iterator[CheckFinding]:
+    def check(keyring: Keyring) -> Iterator[CheckFinding]:
         yield from configuration(target)
         if signed_by(target) == "entra":
             yield CheckFinding("sign-in", "skipped", "a token is requested over the network")
@@ -76,14 +76,14 @@ def examine_offline(target: Target) -> Iterator[CheckFinding]:
             yield examine_sign_in(target, keyring)
         yield CheckFinding("service", "skipped", "network and service are not checked: --offline")
 
-    return _harmless(target, look)
+    return _harmless(target, check)
 
 
-def _harmless(target: Target, look: Callable[[Keyring], Iterator[CheckFinding]]) -> Iterator[CheckFinding]:
-    """Yield the findings of `look` without secrets and control sequences. `look` gets the target's keyring."""
+def _harmless(target: Target, check: Callable[[Keyring], Iterator[CheckFinding]]) -> Iterator[CheckFinding]:
+    """Yield the findings of `check` without secrets and control sequences. `check` gets the target's keyring."""
     keyring = Keyring([target])
     try:
-        for finding in look(keyring):
+        for finding in check(keyring):
             yield printable_finding(finding, keyring.redact)
     finally:
         keyring.close()
@@ -94,69 +94,69 @@ def _examine_target(
 ) -> Iterator[CheckFinding]:
     warm_up()
     yield from configuration(target)
-    yield (signed := examine_sign_in(target, keyring))
-    before = [signed]
+    yield (sign_in := examine_sign_in(target, keyring))
+    earlier = [sign_in]
     for finding in check_network(target, Timeouts()):
-        before.append(finding)
+        earlier.append(finding)
         yield finding
-    if failed := dict.fromkeys(finding.name for finding in before if finding.result == "fail"):
-        needs = f"needs {', '.join(failed)}"
-        yield from (CheckFinding(name, "skipped", needs) for name in ("upgrade", "session", "turn"))
+    if failed := dict.fromkeys(finding.name for finding in earlier if finding.result == "fail"):
+        reason = f"needs {', '.join(failed)}"
+        yield from (CheckFinding(name, "skipped", reason) for name in ("upgrade", "session", "turn"))
         return
-    answered = keyring.answered_by(target)
-    dialer, claims = Dialer(target, keyring), answered.claims if answered else {}
-    visit = ServiceProbe(dialer, prices, claims, keyring.redact)
-    yield from visit.findings(with_turn=with_turn)
-    if visit.is_unanswered:  # The agent did not greet; it waits for its caller to speak.
+    source = keyring.answered_by(target)
+    dialer, claims = Dialer(target, keyring), source.claims if source else {}
+    probe = ServiceProbe(dialer, prices, claims, keyring.redact)
+    yield from probe.findings(with_turn=with_turn)
+    if probe.is_unanswered:  # The agent did not greet; it waits for its caller to speak.
         yield from ServiceProbe(dialer, prices, claims, keyring.redact, greets=False).answer_findings()
 
 
 def configuration(target: Target) -> Iterator[CheckFinding]:
     """Yield the target's address and dialect, and the notices about its configuration. The target is not called."""
-    said = f"{target.public_url}, {target.dialect.name} dialect"
+    message = f"{target.public_url}, {target.dialect.name} dialect"
     if (known := SERVICES.get(target.service)) is not None:
         limit = "" if known.minutes is None else f", whose sessions last at most {known.minutes} minutes"
-        said += f" of {known.title}{limit}"
-    yield CheckFinding("target", "pass", said)
+        message += f" of {known.title}{limit}"
+    yield CheckFinding("target", "pass", message)
     for notice in target.notices:
         # if one file has several targets, a notice starts with the label
-        words = notice.removeprefix(f"{target.label}: ")
-        yield CheckFinding("target", "pass" if words.startswith(INFORMING) else "warning", words)
+        text = notice.removeprefix(f"{target.label}: ")
+        yield CheckFinding("target", "pass" if text.startswith(INFORMING) else "warning", text)
 
 
 def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
     """Check the key. If the target uses Entra ID, fetch a token and check the token."""
-    signed = signed_by(target)
-    if signed == "nothing" and target.secrets:
+    sign_in_kind = signed_by(target)
+    if sign_in_kind == "nothing" and target.secrets:
         return CheckFinding("sign-in", "pass", VARIABLES_SENT)
-    if signed == "nothing" and target.loopback:
+    if sign_in_kind == "nothing" and target.loopback:
         return CheckFinding("sign-in", "pass", NOTHING_SENT)
-    if signed == "nothing":
+    if sign_in_kind == "nothing":
         return CheckFinding(
             "sign-in",
             "warning",
             NOTHING_SENT,
             "set --api-key-env to the name of the key's variable, or set --auth entra",
         )
-    if signed == "key":
+    if sign_in_kind == "key":
         name, value = keyring.header(target, 0) or ("", "")
         scheme, _, key = value.rpartition(" ")
-        said = f"a key of {len(key)} characters, in the header {name}"
-        return CheckFinding("sign-in", "pass", f"{said} ({scheme})" if scheme == "Basic" else said)
+        message = f"a key of {len(key)} characters, in the header {name}"
+        return CheckFinding("sign-in", "pass", f"{message} ({scheme})" if scheme == "Basic" else message)
     try:
         keyring.open()
     except UsageError as error:
         cause = error.__cause__
-        why, remedy = (cause.reason, cause.remedy) if isinstance(cause, SignInError) else (str(error), "")
-        return CheckFinding("sign-in", "fail", why, remedy)
-    answered = keyring.answered_by(target)
-    if answered is None:
+        reason, remedy = (cause.reason, cause.remedy) if isinstance(cause, SignInError) else (str(error), "")
+        return CheckFinding("sign-in", "fail", reason, remedy)
+    source = keyring.answered_by(target)
+    if source is None:
         return CheckFinding("sign-in", "pass", "a token")
     # Only the claims that identify the user or the application are reported.
-    claims = ", ".join(f"{name} {value[:SHOWN_OF_CLAIM]}" for name, value in answered.claims.items() if name != "exp")
-    lives = f"is valid for {duration_text(answered.seconds_left)}, for {answered.scope}"
-    said = f"{answered.credential} issued a token that {lives}" + (f" ({claims})" if claims else "")
-    return CheckFinding("sign-in", "pass", said)
+    claims = ", ".join(f"{name} {value[:SHOWN_OF_CLAIM]}" for name, value in source.claims.items() if name != "exp")
+    validity = f"is valid for {duration_text(source.seconds_left)}, for {source.scope}"
+    message = f"{source.credential} issued a token that {validity}" + (f" ({claims})" if claims else "")
+    return CheckFinding("sign-in", "pass", message)
 
 
 class ProbeListener(SessionListener):
@@ -184,8 +184,8 @@ class ProbeListener(SessionListener):
 class ServiceProbe:
     """One connection to a service.
 
-    `prices`: the prices by model. `claims`: the public claims of the token that the client sends. `hide`: a function
-    that removes secrets from a text. `greets`: True if an agent is expected to speak first.
+    `prices` are the prices by model. `claims` are the public claims of the token that the client sends. `hide` is a
+    function that removes secrets from a text. `greets` is True if an agent is expected to speak first.
     """
 
     def __init__(
@@ -216,7 +216,7 @@ class ServiceProbe:
         if transport is None:
             yield from (CheckFinding(name, "skipped", "needs upgrade") for name in ("session", "turn"))
             return
-        yield compression(observed.headers, wanted=self._target.network_path.deflate)
+        yield compression(observed.headers, requested=self._target.network_path.deflate)
         yield from self._session(transport, timeline, with_turn=with_turn)
         yield check_rate_limits(self._listener.limits or limits_in(observed.headers))
 

@@ -50,46 +50,48 @@ def explain_refusal(
     observed: SessionObservation,
     target: Target,
     claims: Mapping[str, str],
-    hide: Callable[[str], str],
+    redact: Callable[[str], str],
     greeting: Mapping[str, Any] = UNGREETED,
 ) -> CheckFinding:
     """Return the finding about a session that did not open, with its remedy.
 
-    `claims`: the public claims of the token that was sent. `greeting`: the session object that the service sent first.
-    `hide`: a function that removes secrets from a text. If the service has truncated a secret, `hide` detects it only
-    at the end of the service's message.
+    `claims` are the public claims of the token that was sent. `greeting` is the session object that the service sent
+    first. `redact` is a function that removes secrets from a text. If the service has truncated a secret, `redact`
+    detects it only at the end of the service's message.
     """
     wait_ns = wait_of(observed.headers) if observed.retry_after_ns is None else observed.retry_after_ns
-    words = hide(detail_text(observed.outcome, observed.detail))
-    said = f"{_simulated(observed.headers)}{observed.outcome}: {words}{_ids(observed.headers)}"
-    refusal = Refusal(observed.outcome, words, None if wait_ns is None else wait_ns / NS_PER_S, claims, greeting)
-    return CheckFinding(name, "fail", said, explain(refusal, target))
+    detail = redact(detail_text(observed.outcome, observed.detail))
+    message = f"{_simulated(observed.headers)}{observed.outcome}: {detail}{_ids(observed.headers)}"
+    refusal = Refusal(observed.outcome, detail, None if wait_ns is None else wait_ns / NS_PER_S, claims, greeting)
+    return CheckFinding(name, "fail", message, explain(refusal, target))
 
 
-def _failed(name: str, ended: SessionObservation | TurnObservation, remedy: Callable[[str], str]) -> CheckFinding:
+def _failed(name: str, observed: SessionObservation | TurnObservation, remedy: Callable[[str], str]) -> CheckFinding:
     """Return the finding about a turn that failed, or about a session that failed before its turn.
 
-    `remedy`: a function that returns the remedy for the text of the failure.
+    `remedy` is a function that returns the remedy for the text of the failure.
     """
-    words = detail_text(ended.outcome, ended.detail)
-    return CheckFinding(name, "fail", f"{ended.outcome}: {words}" if words else ended.outcome, remedy(words))
+    detail = detail_text(observed.outcome, observed.detail)
+    return CheckFinding(name, "fail", f"{observed.outcome}: {detail}" if detail else observed.outcome, remedy(detail))
 
 
 def check_upgrade(observed: SessionObservation, offered: Sequence[str] = ()) -> CheckFinding:
     """Return the finding about a successful upgrade.
 
-    `offered`: the subprotocols that the client offered. The service may choose one of them.
+    `offered` are the subprotocols that the client offered. The service may choose one of them.
     """
     took_ms, headers = observed.metrics_ns()["connect_upgrade"] / NS_PER_MS, observed.headers
     chosen = headers.get("sec-websocket-protocol")
-    of = (
+    subprotocol_text = (
         f"; subprotocol {chosen}"
         if chosen
         else "; the service chose none of the offered subprotocols"
         if offered
         else ""
     )
-    return CheckFinding("upgrade", "pass", f"{_simulated(headers)}HTTP 101 in {took_ms:.1f} ms{of}{_ids(headers)}")
+    return CheckFinding(
+        "upgrade", "pass", f"{_simulated(headers)}HTTP 101 in {took_ms:.1f} ms{subprotocol_text}{_ids(headers)}"
+    )
 
 
 def _simulated(headers: Mapping[str, str], session: Mapping[str, Any] = UNGREETED) -> str:
@@ -99,34 +101,35 @@ def _simulated(headers: Mapping[str, str], session: Mapping[str, Any] = UNGREETE
 def _ids(headers: Mapping[str, str]) -> str:
     """Return the ids in the headers as text. If two headers have the same id, the text contains the id once."""
     names = {headers[name]: name for name in reversed(IDS) if headers.get(name)}
-    told = [f"{name} {value}" for value, name in reversed(names.items())]
-    return f"; {', '.join(told)}" if told else ""
+    texts = [f"{name} {value}" for value, name in reversed(names.items())]
+    return f"; {', '.join(texts)}" if texts else ""
 
 
 def service_clock(date: str | None, now_ns: int) -> CheckFinding:
     """Compare this machine's wall clock with that of the service.
 
-    `date`: the header with the service's time, in whole seconds (RFC 9110 §6.6.1). `now_ns`: the time of this machine.
+    `date` is the header with the service's time, in whole seconds (RFC 9110 §6.6.1). `now_ns` is the time of this
+    machine.
     """
     try:
         ahead_s = now_ns / NS_PER_S - parsedate_to_datetime(date or "").timestamp()
     except (ValueError, TypeError):
         return CheckFinding("clock difference", "skipped", "the response has no date header")
     off_s = ahead_s - 0.5  # on average, half of the second in the header has passed
-    said = f"this machine's wall clock is {abs(off_s):,.0f} s {'ahead of' if off_s > 0 else 'behind'} the service's"
+    message = f"this machine's wall clock is {abs(off_s):,.0f} s {'ahead of' if off_s > 0 else 'behind'} the service's"
     if abs(off_s) <= CLOSE_S:
-        said = "this machine's wall clock agrees with the service's"
+        message = "this machine's wall clock agrees with the service's"
     remedy = "set the clock (NTP): services refuse tokens if it is wrong"
-    return warning_unless(abs(off_s) <= SKEW_S, "clock difference", said, remedy)
+    return warning_unless(abs(off_s) <= SKEW_S, "clock difference", message, remedy)
 
 
-def compression(headers: Mapping[str, str], *, wanted: bool) -> CheckFinding:
-    if not wanted:
+def compression(headers: Mapping[str, str], *, requested: bool) -> CheckFinding:
+    if not requested:
         return CheckFinding("compression", "pass", "not requested")
     agreed = headers.get("sec-websocket-extensions", "")
     compressed = "permessage-deflate" in agreed
-    said = agreed if compressed else "requested, but the service declines"
-    return warning_unless(compressed, "compression", said, "omit --compression")
+    message = agreed if compressed else "requested, but the service declines"
+    return warning_unless(compressed, "compression", message, "omit --compression")
 
 
 def check_greeting(greeting: Mapping[str, Any], observed: SessionObservation, now_s: float) -> CheckFinding:
@@ -143,22 +146,22 @@ def check_greeting(greeting: Mapping[str, Any], observed: SessionObservation, no
 def check_retirement(greeting: Mapping[str, Any], service: str, today: date) -> Iterator[CheckFinding]:
     """Yield the date on which the service retires the model that answers; a warning if the date is near.
 
-    `today`: the date in UTC.
+    `today` is the date in UTC.
     """
     retirement = retirement_of(service, str(greeting.get("model") or ""))
     if retirement is None or is_simulated({}, greeting):
         return
-    words = f"{greeting['model']} {retirement.text(today)}"
+    message = f"{greeting['model']} {retirement.text(today)}"
     remedy = f"compare it with its successor while both are available: {either(REALTIME_MODELS[:2])}"
-    yield warning_unless(retirement.days_left(today) > SOON_DAYS, "model retirement", words, remedy)
+    yield warning_unless(retirement.days_left(today) > SOON_DAYS, "model retirement", message, remedy)
 
 
-def in_other_dialect(greeting: Mapping[str, Any], spoken: Dialect) -> Iterator[CheckFinding]:
-    """Yield a warning if the form of the session belongs to another dialect than `spoken`, which the client used."""
+def in_other_dialect(greeting: Mapping[str, Any], dialect: Dialect) -> Iterator[CheckFinding]:
+    """Yield a warning if the form of the session belongs to another dialect than `dialect`, which the client used."""
     shape = shape_of(greeting)
-    if shape is not None and shape is SIBLINGS.get(spoken):
-        said = f"session.created has the form of the {shape.name} dialect, but the target uses {spoken.name}"
-        yield CheckFinding("dialect", "warning", said, REMEDIES[shape])
+    if shape is not None and shape is SIBLINGS.get(dialect):
+        message = f"session.created has the form of the {shape.name} dialect, but the target uses {dialect.name}"
+        yield CheckFinding("dialect", "warning", message, REMEDIES[shape])
 
 
 def duration_text(seconds: float) -> str:
@@ -172,17 +175,17 @@ def settings_in(session: Mapping[str, Any]) -> str:
     The settings are at the top level in preview, and nested in GA.
     """
     audio = _part(session, "audio")
-    heard, spoken = _part(audio, "input"), _part(audio, "output")
-    detection = _part({**session, **heard}, "turn_detection")
+    input_settings, output_settings = _part(audio, "input"), _part(audio, "output")
+    detection = _part({**session, **input_settings}, "turn_detection")
     silence = detection.get("silence_duration_ms")
-    shown = {
-        "voice": _named(spoken.get("voice", session.get("voice")), "name"),
+    values = {
+        "voice": _named(output_settings.get("voice", session.get("voice")), "name"),
         "turn detection": (str(detection.get("type", "")) if detection else "none")
         + (f" ({silence} ms of silence)" if silence else ""),
-        "input": _named(heard.get("format", session.get("input_audio_format")), "type"),
-        "output": _named(spoken.get("format", session.get("output_audio_format")), "type"),
+        "input": _named(input_settings.get("format", session.get("input_audio_format")), "type"),
+        "output": _named(output_settings.get("format", session.get("output_audio_format")), "type"),
     }
-    return ", ".join(f"{name} {value}" for name, value in shown.items() if value)
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value)
 
 
 def _named(value: object, key: str) -> object:
@@ -199,21 +202,21 @@ def check_reply(
 ) -> CheckFinding:
     """Report the latency of the turn's first output, and the cost of the turn.
 
-    `greeting`: the session object that the service sent first.
+    `greeting` is the session object that the service sent first.
     """
     if turn.outcome != "ok":
         wait_s = None if turn.retry_after_ns is None else turn.retry_after_ns / NS_PER_S
         return _failed(
             "turn", turn, lambda words: explain(Refusal(turn.outcome, words, wait_s, greeting=greeting), target)
         )
-    known = turn.metrics_ns()
-    name = next((name for name in ("ttfa", "ttft") if name in known), None)
-    waited = f"{name} {known[name] / NS_PER_MS:.0f} ms, " if name else ""
+    metrics_ns = turn.metrics_ns()
+    name = next((name for name in ("ttfa", "ttft") if name in metrics_ns), None)
+    latency = f"{name} {metrics_ns[name] / NS_PER_MS:.0f} ms, " if name else ""
     cost = _of_tokens(turn, paid)
     if paid.prices and paid.prices.usd_per_minute:
         by_minute = f"${dollars(paid.prices.usd_per_minute)} per minute"
         cost = f"{cost}, and {by_minute}" if paid.prices.of_tokens else by_minute
-    return CheckFinding("turn", "pass", f"{waited}{cost}")
+    return CheckFinding("turn", "pass", f"{latency}{cost}")
 
 
 def _of_tokens(turn: TurnObservation, paid: TurnPricing) -> str:
@@ -232,13 +235,13 @@ def _of_tokens(turn: TurnObservation, paid: TurnPricing) -> str:
 def check_rate_limits(limits: tuple[RateLimit, ...]) -> CheckFinding:
     if not limits:
         return CheckFinding("limits", "skipped", "the service reported none")
-    told = []
+    texts = []
     for limit in limits:
         remaining = "?" if limit.remaining is None else f"{limit.remaining:,}"
-        whole = "" if limit.limit is None else f" of {limit.limit:,}"
-        again = "" if limit.reset_s is None else f", reset in {limit.reset_s:.3g} s"
-        told.append(f"{limit.name}: {remaining}{whole} left{again}")
-    return CheckFinding("limits", "pass", "; ".join(told))
+        maximum = "" if limit.limit is None else f" of {limit.limit:,}"
+        reset = "" if limit.reset_s is None else f", reset in {limit.reset_s:.3g} s"
+        texts.append(f"{limit.name}: {remaining}{maximum} left{reset}")
+    return CheckFinding("limits", "pass", "; ".join(texts))
 
 
 AUDIBLE_S, MAX_RESPONSE_S = 12, 40
@@ -269,9 +272,9 @@ def check_spoken_greeting(turn: TurnObservation | None, session: SessionObservat
             "greeting", "pass", f"the agent speaks first, {greeted_ns / NS_PER_MS:,.0f} ms after the call started"
         )
     if turn is None or turn.outcome == UNANSWERED:
-        came = "" if turn is None else turn.detail.partition(f"{NOTHING_AUDIBLE} ")[2].partition(": ")[2]
-        said = ": ".join(filter(None, (f"no audible audio within {AUDIBLE_S} s of the call", came)))
-        return CheckFinding("greeting", "warning", said, SILENT)
+        received_text = "" if turn is None else turn.detail.partition(f"{NOTHING_AUDIBLE} ")[2].partition(": ")[2]
+        message = ": ".join(filter(None, (f"no audible audio within {AUDIBLE_S} s of the call", received_text)))
+        return CheckFinding("greeting", "warning", message, SILENT)
     return _failed("greeting", turn, partial(remedy_of_agents, turn.outcome))
 
 
@@ -280,33 +283,33 @@ def check_answer(
 ) -> Iterator[CheckFinding]:
     """Yield the latency of an answer, and a check whether the answer's audio arrives at the speed of playback.
 
-    `format`: the playback format; None if the format cannot be changed.
+    `format` is the playback format; None if the format cannot be changed.
     """
     if turn is None or turn.outcome != "ok":
-        ended = turn or session
-        yield _failed("turn", ended, partial(remedy_of_agents, ended.outcome))
+        observed = turn or session
+        yield _failed("turn", observed, partial(remedy_of_agents, observed.outcome))
         return
     waited_ms = turn.metrics_ns()["voice_to_voice"] / NS_PER_MS
     yield CheckFinding("turn", "pass", f"answered: voice_to_voice {waited_ms:,.0f} ms")
     if format is not None:
         yield check_pace(pace.speed(format), format)
         if format.is_pcm and pace.odd_messages:
-            said = f"messages with an odd number of bytes, which end within a sample: {pace.odd_messages:,}"
-            yield CheckFinding("samples", "warning", said, SPLIT)
+            message = f"messages with an odd number of bytes, which end within a sample: {pace.odd_messages:,}"
+            yield CheckFinding("samples", "warning", message, SPLIT)
 
 
 def check_unread_messages(session: SessionObservation) -> Iterator[CheckFinding]:
     """Yield a warning about messages that the dialect does not have. A telephony provider also ignores them."""
     if session.unknown_events:
         wrong_stream = any(name.endswith(OTHER_STREAM) for name in session.unknown_events)
-        said = f"ignored messages, which this dialect does not have: {top_counts(session.unknown_events)}"
-        yield CheckFinding("messages", "warning", said, STREAMLESS if wrong_stream else UNREAD)
+        message = f"ignored messages, which this dialect does not have: {top_counts(session.unknown_events)}"
+        yield CheckFinding("messages", "warning", message, STREAMLESS if wrong_stream else UNREAD)
 
 
 class AudioPace:
     """The pace at which audio arrives, measured in the longest segment without a pause.
 
-    `odd_messages`: the number of audio messages with an odd number of bytes.
+    `odd_messages` is the number of audio messages with an odd number of bytes.
     """
 
     _began_ns = _last_ns = _bytes = _longest_ns = _longest_bytes = odd_messages = 0
@@ -332,12 +335,12 @@ class AudioPace:
 def check_pace(speed: float | None, format: AudioFormat) -> CheckFinding:
     """Check whether the sample rate of a reply's audio can be that of its playback.
 
-    `speed`: the seconds of audio received per second; None if it is unknown.
+    `speed` is the number of seconds of audio received per second; None if it is unknown.
     """
     if speed is None:
         return CheckFinding("audio", "skipped", "too little audio was received to determine its speed")
     rate_hz = next((round(format.rate_hz * pace) for pace in PACES if abs(speed / pace - 1) < NEAR), None)
-    said = f"{speed:.2f} s of audio are received per second, if it is PCM at {format.rate_hz:,} Hz"
+    message = f"{speed:.2f} s of audio are received per second, if it is PCM at {format.rate_hz:,} Hz"
     rate = f"{rate_hz or 0:,} Hz"
     remedy = f"if the agent sends at playback speed, its audio has {rate}: set `output_format` of the script or target"
-    return warning_unless(rate_hz is None, "audio", said, remedy)
+    return warning_unless(rate_hz is None, "audio", message, remedy)

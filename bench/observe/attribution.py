@@ -85,7 +85,7 @@ class Attributor:
     def _expect(self, request: PendingRequest) -> None:
         """Expect a response. Drop the doubted requests: a response to them would have arrived by now."""
         if self._doubted:
-            self._unanswered = [waiting for waiting in self._unanswered if waiting not in self._doubted]
+            self._unanswered = [pending for pending in self._unanswered if pending not in self._doubted]
             self._doubted = []
         self._unanswered.append(request)
 
@@ -120,33 +120,33 @@ class Attributor:
 
         If it names none, assign it to the oldest request.
         """
-        claim = UNATTRIBUTED
+        attribution = UNATTRIBUTED
         # In order of certainty: requested responses, fillers, then responses that a VAD starts.
         if self._unanswered:
             turn, requests = self._take_request(event.request)
-            claim = Attribution(turn, "answers", requests)
+            attribution = Attribution(turn, "answers", requests)
         elif current is not None and current.state is State.CALLING:
             # There is no request for it: all requests are answered, and the client has not requested the continuation.
-            claim = Attribution(current, "fills")
+            attribution = Attribution(current, "fills")
         elif current is not None and self.service_responds and current.is_speech_end_detected:
-            claim = Attribution(current, "answers", 1)  # the service announces its commit later, or never
-        self._own(self._by_response, event.response_id, claim.turn)
-        return claim
+            attribution = Attribution(current, "answers", 1)  # the service announces its commit later, or never
+        self._own(self._by_response, event.response_id, attribution.turn)
+        return attribution
 
     def _take_request(self, event_id: str) -> tuple[PendingTurn | None, int]:
         """Remove a request and return (its turn, number of answered requests).
 
         It is the named request. If there is none, it is the oldest in-band request, and otherwise the oldest request.
         """
-        named = (place for place, request in enumerate(self._unanswered) if event_id and request.event_id == event_id)
-        in_band = (place for place, request in enumerate(self._unanswered) if not request.out_of_band)
-        place = next(chain(named, in_band), 0)
-        request, end = self._unanswered[place], place + 1
+        named = (index for index, request in enumerate(self._unanswered) if event_id and request.event_id == event_id)
+        in_band = (index for index, request in enumerate(self._unanswered) if not request.out_of_band)
+        index = next(chain(named, in_band), 0)
+        request, end = self._unanswered[index], index + 1
         # If a VAD committed one turn's speech in several parts, one response answers all consecutive parts.
         while request.by_vad and self._unanswered[end : end + 1] == [request]:
             end += 1
-        del self._unanswered[place:end]
-        return request.turn, end - place
+        del self._unanswered[index:end]
+        return request.turn, end - index
 
     def _own(self, owners: Owners, name: str, turn: PendingTurn | None) -> None:
         owners[name] = Attribution(turn)
@@ -254,17 +254,17 @@ def _may_speak(event: ServerEvent, turn: PendingTurn) -> bool:
     """Return whether an announced item can be this open turn's speech, and not a later sound."""
     if event.kind is EventKind.IDLE_TIMEOUT or turn.input_speech.is_finished:
         return False
-    ends_ns = turn.input_speech.clock_ns.get("speech_end")
-    if event.kind is not EventKind.SPEECH_STARTED or event.audio_ms is None or ends_ns is None:
+    end_ns = turn.input_speech.clock_ns.get("speech_end")
+    if event.kind is not EventKind.SPEECH_STARTED or event.audio_ms is None or end_ns is None:
         return True
     # The client and the service count the same samples. A sound after the end of the speech does not belong to the
     # turn.
-    return event.audio_ms * NS_PER_MS < ends_ns
+    return event.audio_ms * NS_PER_MS < end_ns
 
 
 def _reaches_into(event: ServerEvent, turn: PendingTurn | None) -> bool:
     """Return whether speech that stopped now, and started before this turn, includes this turn's speech."""
     if turn is None or not turn.plan.vad or event.audio_ms is None or turn.input_speech.commits:
         return False
-    begins_ns = turn.input_speech.clock_ns.get("speech_start")
-    return begins_ns is not None and event.audio_ms * NS_PER_MS > begins_ns
+    start_ns = turn.input_speech.clock_ns.get("speech_start")
+    return start_ns is not None and event.audio_ms * NS_PER_MS > start_ns

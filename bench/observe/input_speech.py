@@ -32,26 +32,30 @@ class SendTimestamps:
     timestamped: set[int] = field(default_factory=set)
     """The tickets of messages for which the kernel has reported the time of sending."""
 
-    def add(self, handed: SendTime, marks: Sequence[str]) -> None:
+    def add(self, send_time: SendTime, instants: Sequence[str]) -> None:
         self.sends += 1
-        if handed.ticket:
-            self.departures[handed.ticket] = handed.at_ns, marks
+        if send_time.ticket:
+            self.departures[send_time.ticket] = send_time.at_ns, instants
 
-    def transmitted(self, stamp: Transmitted) -> tuple[Sequence[str], int]:
+    def transmitted(self, timestamp: Transmitted) -> tuple[Sequence[str], int]:
         """Return (the instants that a timestamp moves, by how many ns they move later); no instants if it is not new.
 
         A retransmitted segment gets another timestamp, but the first one counts. A timestamp from before the send call
         is wrong, because the wall clock was stepped.
         """
-        handed_ns, marks = self.departures.get(stamp.ticket, (NEVER_NS, ()))
-        if stamp.acknowledged or stamp.ticket in self.timestamped or stamp.at_ns < handed_ns:
+        send_start_ns, instants = self.departures.get(timestamp.ticket, (NEVER_NS, ()))
+        if timestamp.acknowledged or timestamp.ticket in self.timestamped or timestamp.at_ns < send_start_ns:
             return (), 0
-        self.timestamped.add(stamp.ticket)
-        return marks, stamp.at_ns - handed_ns
+        self.timestamped.add(timestamp.ticket)
+        return instants, timestamp.at_ns - send_start_ns
 
-    def acknowledged(self, stamp: Transmitted) -> Sequence[str]:
+    def acknowledged(self, timestamp: Transmitted) -> Sequence[str]:
         """Return the instants of an acknowledged message, if its send timestamp is known."""
-        return self.departures[stamp.ticket][1] if stamp.acknowledged and stamp.ticket in self.timestamped else ()
+        return (
+            self.departures[timestamp.ticket][1]
+            if timestamp.acknowledged and timestamp.ticket in self.timestamped
+            else ()
+        )
 
 
 UNDETECTED_NS = 1_000_000_000
@@ -93,17 +97,17 @@ class InputSpeech(Instants):
     failed_transcripts: int = 0
     text: str = ""
 
-    def set_instants(self, moments: Mapping[str, int], handed: SendTime, clock_ns: int) -> list[str]:
+    def set_instants(self, moments: Mapping[str, int], send_time: SendTime, clock_ns: int) -> list[str]:
         """Set the new instants of speech in a message and return their names.
 
         `moments` maps each instant to its distance in ns before the due time of the message. `clock_ns` is the duration
         of the audio that the session has sent, including this message.
         """
-        marks = [instant for instant in moments if instant not in self.instants]
-        for instant in marks:
-            self.sent(instant, handed.at_ns - moments[instant], handed.width_ns)
+        new_instants = [instant for instant in moments if instant not in self.instants]
+        for instant in new_instants:
+            self.sent(instant, send_time.at_ns - moments[instant], send_time.width_ns)
             self.clock_ns[instant] = clock_ns - moments[instant]
-        return marks
+        return new_instants
 
     def clear_instants(self, instant: str) -> tuple[int, int]:
         """Remove an instant that does not belong to the turn. Return its time, and the duration of its send call."""
@@ -135,8 +139,8 @@ class InputSpeech(Instants):
     @property
     def transcript(self) -> str | None:
         """The transcript of the caller's speech; None if not every commit has been transcribed."""
-        whole = self.transcripts >= max(1, self.commits) and not self.failed_transcripts
-        return self.text if whole else None
+        is_complete = self.transcripts >= max(1, self.commits) and not self.failed_transcripts
+        return self.text if is_complete else None
 
     @property
     def is_speech_sent(self) -> bool:

@@ -73,15 +73,15 @@ class TurnScore(NamedTuple):
 UNJUDGED = TurnScore()
 
 
-def score_turn(reference: TurnReference, outcome: str, heard: str | None, reply: str) -> TurnScore:
+def score_turn(reference: TurnReference, outcome: str, transcript: str | None, reply: str) -> TurnScore:
     """Score a turn that has ended.
 
-    `heard` is the service's transcription of the caller's words; None if some of them were not transcribed. `reply` is
-    the text of the reply. If it is empty, the task success of a turn that ended well is unknown. Word errors of a reply
-    are counted only if the outcome is ok.
+    `transcript` is the service's transcription of the caller's words; None if some of them were not transcribed.
+    `reply` is the text of the reply. If it is empty, the task success of a turn that ended well is unknown. Word errors
+    of a reply are counted only if the outcome is ok.
     """
-    of_input = _errors(reference.words, heard)
-    of_reply = _errors(reference.reply, reply if reply and outcome == "ok" else None)
+    input_errors = _errors(reference.words, transcript)
+    reply_errors = _errors(reference.reply, reply if reply and outcome == "ok" else None)
     known = reference.has_task and (reply or outcome not in SUCCESSFUL)
 
     def does_task() -> bool:
@@ -89,7 +89,7 @@ def score_turn(reference: TurnReference, outcome: str, heard: str | None, reply:
         contains = all(f" {' '.join(normalized_words(text))} " in spaced for text in reference.contains)
         return contains and re.search(reference.matches, reply) is not None
 
-    return TurnScore(*of_input, *of_reply, is_done(outcome, does_task) if known else None)
+    return TurnScore(*input_errors, *reply_errors, is_done(outcome, does_task) if known else None)
 
 
 def word_errors(reference: str, words: str) -> tuple[int, int]:
@@ -97,8 +97,8 @@ def word_errors(reference: str, words: str) -> tuple[int, int]:
     import jiwer  # imported only if words are counted, because it takes 40 ms
 
     expected = normalized_words(reference)
-    found = jiwer.process_words(" ".join(expected), " ".join(normalized_words(words)))
-    return len(expected), found.substitutions + found.deletions + found.insertions
+    alignment = jiwer.process_words(" ".join(expected), " ".join(normalized_words(words)))
+    return len(expected), alignment.substitutions + alignment.deletions + alignment.insertions
 
 
 def load_scorer() -> None:
@@ -111,8 +111,8 @@ def is_done(outcome: str, judge: Callable[[], object]) -> bool | None:
 
     If the turn succeeded, the result is that of `judge`. If the turn is unfinished, the result is None.
     """
-    ended = outcome_class(outcome)
-    return None if ended == "unfinished" else ended == "success" and bool(judge())
+    ending_class = outcome_class(outcome)
+    return None if ending_class == "unfinished" else ending_class == "success" and bool(judge())
 
 
 def _errors(reference: str, words: str | None) -> tuple[int | None, int | None]:
@@ -240,14 +240,14 @@ class TurnObservation(msgspec.Struct, frozen=True):
 
     def bound_ns(self, metric: Metric) -> int | None:
         """Return the uncertainty of a metric between two instants, from their timestamps; None if it is unknown."""
-        begin, end = self.measured_from or "" if metric.begin == ORIGIN else metric.begin, metric.end
+        start, end = self.measured_from or "" if metric.begin == ORIGIN else metric.begin, metric.end
         errors_ns, widths_ns = self.uncertainties_ns, self.widths_ns
-        if (begin in ARRIVALS and begin not in errors_ns) or (end in ARRIVALS and end not in errors_ns):
+        if (start in ARRIVALS and start not in errors_ns) or (end in ARRIVALS and end not in errors_ns):
             return None
-        if begin in SENDS and begin not in widths_ns:
+        if start in SENDS and start not in widths_ns:
             return None
         end_error_ns = errors_ns.get(end, 0) - ((self.onset_uncertainty_ns or 0) if end == "first_audible" else 0)
-        return uncertainty_ns((errors_ns.get(begin, 0), widths_ns.get(begin, 0)), (end_error_ns, widths_ns.get(end, 0)))
+        return uncertainty_ns((errors_ns.get(start, 0), widths_ns.get(start, 0)), (end_error_ns, widths_ns.get(end, 0)))
 
 
 class SessionObservation(msgspec.Struct, frozen=True):
@@ -313,8 +313,8 @@ class SessionObservation(msgspec.Struct, frozen=True):
         throttled = is_throttled(self.outcome)
         if not throttled and not self.outcome.startswith(REFUSED):
             return None
-        asked_ns = wait_of(self.headers)
-        return wait_in(self.detail) if asked_ns is None and throttled else asked_ns
+        wait_ns = wait_of(self.headers)
+        return wait_in(self.detail) if wait_ns is None and throttled else wait_ns
 
     def metrics_ns(self) -> dict[str, int]:
         """Return every time metric of the session, including the delays that the load generator added."""

@@ -163,14 +163,14 @@ class OnsetDetector:
     def add(self, samples: Samples, *, sent: bool = True) -> list[SoundChange]:
         """Process the next samples and return the changes that they reveal. Samples not `sent` are silence."""
         self._sent = sent
-        marks: list[SoundChange] = []
+        changes: list[SoundChange] = []
         end = self._number * self._size + len(self._left) + len(samples)
         for block in self._cut(samples):
             for what, sample in self._pop(*block):
-                if marks and marks[-1].what == what == "sounds":
-                    marks.pop()
-                marks.append(SoundChange(what, end - sample, self._uncertainty_ns))
-        return marks
+                if changes and changes[-1].what == what == "sounds":
+                    changes.pop()
+                changes.append(SoundChange(what, end - sample, self._uncertainty_ns))
+        return changes
 
     def drop(self) -> None:
         """Forget the current sound. The rest of the sound will not be played, so later audio does not end the sound."""
@@ -179,14 +179,14 @@ class OnsetDetector:
     def _cut(self, samples: Samples) -> Iterable[tuple[int, int, int]]:
         """Return `measured_blocks` of each block that is now complete."""
         stream = np.concatenate((self._left, samples)) if len(self._left) else samples
-        whole = len(stream) - len(stream) % self._size
-        self._left = stream[whole:]
-        if not whole:
+        complete = len(stream) - len(stream) % self._size
+        self._left = stream[complete:]
+        if not complete:
             return ()
-        kept = self._retained
-        self._received = heard = np.concatenate((self._received[-kept:], stream[:whole]))
-        self._received_end += whole
-        return measured_blocks(heard[kept - self._lag :], self._lag, self._size)
+        retained = self._retained
+        self._received = received = np.concatenate((self._received[-retained:], stream[:complete]))
+        self._received_end += complete
+        return measured_blocks(received[retained - self._lag :], self._lag, self._size)
 
     def _pop(self, energy: int, first: int, last: int) -> Known:
         number, self._number = self._number, self._number + 1
@@ -211,15 +211,17 @@ class OnsetDetector:
     def _search_back(self) -> Known:
         """Determine the background, which is now known, and yield the sound so far."""
         levels = [level for _, level, _, _ in list(self._blocks)[SMOOTHED - 1 :]]
-        least, most = min(levels), max(levels)
-        if least < HUSHED:
-            self._behind = least
+        min_level, max_level = min(levels), max(levels)
+        if min_level < HUSHED:
+            self._behind = min_level
         else:
             # A voice may be among these blocks and is then detected late. Its uncertainty in the first second reaches
             # back to the start.
-            self._unsteady = most > STEADY * least
-            self._behind = min(self._groups) if most > VARIED * least else sum(self._groups) // len(self._groups)
-            self._first_level = self._behind if most <= VARIED * least and self._behind >= FAINT else 0
+            self._unsteady = max_level > STEADY * min_level
+            self._behind = (
+                min(self._groups) if max_level > VARIED * min_level else sum(self._groups) // len(self._groups)
+            )
+            self._first_level = self._behind if max_level <= VARIED * min_level and self._behind >= FAINT else 0
             if self._first_level and self._is_tone(UNKNOWN // GROUP, SAME):
                 self._began_from(0)
         for number in range(self._number):
@@ -256,8 +258,8 @@ class OnsetDetector:
 
     def _samples(self, block: int) -> Samples:
         """Return the samples of the group that starts with this block, resampled to 8 kHz."""
-        begin = len(self._received) + block * self._size - self._received_end
-        return self._received[begin : begin + GROUP * self._size : self._lag]
+        start = len(self._received) + block * self._size - self._received_end
+        return self._received[start : start + GROUP * self._size : self._lag]
 
     def _end_group(self) -> None:
         mean, self._group = self._group // GROUP, 0
@@ -324,29 +326,29 @@ class OnsetDetector:
             yield from self._start_sound(self._onset, number)
             return
         later = range(self._onset + 1, number + 1)  # a click; a sound may still follow it
-        self._onset = next((each for each in later if self._is_loud(each)), None)
+        self._onset = next((block for block in later if self._is_loud(block)), None)
         if self._onset is not None:
-            self._loud = sum(self._is_loud(each) for each in range(self._onset, number + 1))
+            self._loud = sum(self._is_loud(block) for block in range(self._onset, number + 1))
 
-    def _start_sound(self, begins: int, number: int) -> Known:
-        """Yield a detected sound. It starts before block `begins` if the energy rose slowly."""
+    def _start_sound(self, start: int, number: int) -> Known:
+        """Yield a detected sound. It starts before block `start` if the energy rose slowly."""
         behind = self._behind or 0
-        for earlier in range(begins - 1, max(begins - REACH, 0) - 1, -1):
-            two = self._at(earlier)[0] + self._at(earlier - 1)[0]
-            if self._at(earlier)[2] < 0 or 2 * EDGE[0] * behind >= two * EDGE[1]:
+        for earlier in range(start - 1, max(start - REACH, 0) - 1, -1):
+            pair_energy = self._at(earlier)[0] + self._at(earlier - 1)[0]
+            if self._at(earlier)[2] < 0 or 2 * EDGE[0] * behind >= pair_energy * EDGE[1]:
                 break
-            begins = earlier
+            start = earlier
         self._sounding, self._onset, self._behind_sound = True, None, behind
         self._level = self._same = 0
         self._tone = False
-        if begins * self._size - self._last >= EARLY * self._size:
+        if start * self._size - self._last >= EARLY * self._size:
             self._early_ns = 0
-        elif self._unsteady and begins < EARLY:
-            self._early_ns = self._early_ns or begins * BLOCK_MS * NS_PER_MS
-        self._peak = max(self._at(each)[1] for each in range(begins, number + 1))
-        yield "begins", begins * self._size + (max(0, self._at(begins)[2]) if behind < FAINT else 0)
-        heard = next((each for each in range(number, begins - 1, -1) if self._continues(each)), begins)
-        self._quiet, self._last = number - heard, heard * self._size + max(0, self._at(heard)[3])
+        elif self._unsteady and start < EARLY:
+            self._early_ns = self._early_ns or start * BLOCK_MS * NS_PER_MS
+        self._peak = max(self._at(block)[1] for block in range(start, number + 1))
+        yield "begins", start * self._size + (max(0, self._at(start)[2]) if behind < FAINT else 0)
+        last_audible = next((block for block in range(number, start - 1, -1) if self._continues(block)), start)
+        self._quiet, self._last = number - last_audible, last_audible * self._size + max(0, self._at(last_audible)[3])
         yield "sounds", self._last
 
     def _is_loud(self, number: int) -> bool:
@@ -358,8 +360,8 @@ class OnsetDetector:
         return last >= 0 and level * FALL[1] > FALL[0] * self._behind_sound
 
     def _at(self, number: int) -> Block:
-        place = number - self._number
-        return self._blocks[place] if number >= 0 and -len(self._blocks) <= place < 0 else NO_BLOCK
+        index = number - self._number
+        return self._blocks[index] if number >= 0 and -len(self._blocks) <= index < 0 else NO_BLOCK
 
     @property
     def _uncertainty_ns(self) -> int:
@@ -388,28 +390,28 @@ def is_tone(samples: Samples) -> bool:
     wide = samples.astype(np.int64)
     wide -= int(wide.sum()) // len(wide)
     shifted = np.array([wide[ORDER - step :][:count] for step in range(ORDER + 1)])
-    (energy, *wanted), *products = (shifted @ shifted.T).tolist()
+    (energy, *correlations), *products = (shifted @ shifted.T).tolist()
     if energy <= GAIN * count * ROUNDING:
         return False
-    return bool(_unpredicted([row[1:] for row in products], wanted, energy, count * ROUNDING) * GAIN < energy)
+    return bool(_unpredicted([row[1:] for row in products], correlations, energy, count * ROUNDING) * GAIN < energy)
 
 
-def _unpredicted(products: list[list[int]], wanted: list[int], energy: float, rounding: float) -> float:
+def _unpredicted(products: list[list[int]], correlations: list[int], energy: float, rounding: float) -> float:
     """Return the energy that the best prediction cannot explain.
 
     The method is a Cholesky decomposition of the normal equations.
     """
     rows, solved = list[list[float]](), list[float]()
-    for place, given in enumerate(products):
+    for index, product_row in enumerate(products):
         row = list[float]()
         for before, earlier in enumerate(rows):
             known = sum(mine * other for mine, other in zip(row, earlier, strict=False))
-            row.append((given[before] - known) / earlier[before])
-        diagonal = given[place] + rounding - sum(value * value for value in row)
+            row.append((product_row[before] - known) / earlier[before])
+        diagonal = product_row[index] + rounding - sum(value * value for value in row)
         if diagonal <= 0:  # this sample has no more information
             diagonal = rounding
         row.append(float(diagonal**0.5))
         rows.append(row)
-        known = sum(value * answer for value, answer in zip(row, solved, strict=False))
-        solved.append((wanted[place] - known) / row[place])
+        known = sum(value * solution for value, solution in zip(row, solved, strict=False))
+        solved.append((correlations[index] - known) / row[index])
     return energy - sum(value * value for value in solved)

@@ -53,21 +53,21 @@ def _timeout(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str]:
         missing = UNDETECTED if "speech_started" in instants else UNHEARD
         timeout = _timed_out(turn.undetected_ns, limits.end_of_turn, "end_of_turn", missing)
     elif turn.state is State.WAITING:
-        asked_ns = turn.instants.get("answer_request_sent") or turn.instants.get("request_sent")
-        waits_from_ns = asked_ns or instants.get("speech_stopped", turn.undetected_ns)
+        request_ns = turn.instants.get("answer_request_sent") or turn.instants.get("request_sent")
+        waits_from_ns = request_ns or instants.get("speech_stopped", turn.undetected_ns)
         missing = NOTHING if has_events else ONLY_FILLERS if turn.reply.has_started else NOTHING_AUDIBLE
         timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
     elif turn.is_between_items:
         timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)
     else:
         # If the service sends no turn events, no delta is due before the received audio has been played.
-        heard_ns = 0 if has_events else turn.reply.playback_ends_ns
-        timeout = _timed_out(max(turn.progress_ns, heard_ns), limits.next_delta, "next_delta")
+        played_ns = 0 if has_events else turn.reply.playback_ends_ns
+        timeout = _timed_out(max(turn.progress_ns, played_ns), limits.next_delta, "next_delta")
     if turn.reply.created_ns is None:
         return timeout
     no_end = NO_END if has_events else NO_PAUSE
-    whole = _timed_out(turn.reply.created_ns, limits.response, "response", no_end)
-    return timeout if timeout[0] < whole[0] else whole
+    response_timeout = _timed_out(turn.reply.created_ns, limits.response, "response", no_end)
+    return timeout if timeout[0] < response_timeout[0] else response_timeout
 
 
 def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = NOTHING) -> tuple[int, str, str]:
@@ -107,8 +107,8 @@ class PendingTurns:
 
     def start(self, turn: PendingTurn) -> None:
         """Add a turn that starts. If another turn is open, the caller speaks during the playback of its reply."""
-        if (before := self.current) is not None:
-            turn.interrupts = before.interruption
+        if (previous := self.current) is not None:
+            turn.interrupts = previous.interruption
         self.last = turn
         self.all.append(turn)
         self.awaits_network = True
@@ -174,15 +174,15 @@ class PendingTurns:
 
     def cuts(self) -> Iterator[inputs.CancelResponse | inputs.TruncateItem | inputs.RetrieveItem]:
         """Yield the messages that cancel and truncate a stopped reply, and those that retrieve truncated items."""
-        stopped = self.interrupted
-        if stopped is not None and stopped.interruption is not None and stopped.plan.has_turn_events:
-            interruption, prefix = stopped.interruption, stopped.plan.event_prefix
+        stopped_turn = self.interrupted
+        if stopped_turn is not None and stopped_turn.interruption is not None and stopped_turn.plan.has_turn_events:
+            interruption, prefix = stopped_turn.interruption, stopped_turn.plan.event_prefix
             if interruption.uncancelled:
                 interruption.uncancelled = False
                 yield inputs.CancelResponse(f"{prefix}{CANCEL}")
             if interruption.stopped_ns is not None and "truncate_sent" not in interruption.instants:
-                for number, (item_id, heard_ms) in enumerate(stopped.reply.cuts(), 1):
-                    yield inputs.TruncateItem(item_id, heard_ms, f"{prefix}{number}-{TRUNCATE}")
+                for number, (item_id, played_ms) in enumerate(stopped_turn.reply.cuts(), 1):
+                    yield inputs.TruncateItem(item_id, played_ms, f"{prefix}{number}-{TRUNCATE}")
         for turn in self.all:
             if turn.check is not None and turn.state is State.OVER:
                 for item_id in sorted(turn.check.truncated - turn.check.requested):
@@ -214,9 +214,9 @@ class PendingTurns:
         if self.last is not None:
             self.last.calls.on_output_sent(answered.call_id, answered.at_ns, answered.wrong)
 
-    def transmitted(self, stamp: inputs.Transmitted) -> None:
+    def transmitted(self, timestamp: inputs.Transmitted) -> None:
         for turn in self.all:
-            turn.transmitted(stamp)
+            turn.transmitted(timestamp)
 
     def expect(self, expected: inputs.EventExpected) -> None:
         """Require an event of the current turn by an instant, as the script does."""
@@ -232,19 +232,21 @@ class PendingTurns:
             self.last.retransmits = network.retransmits - self._retransmits
             self._retransmits = network.retransmits
 
-    def mark_barge_in(self, turn: PendingTurn, marks: Sequence[str]) -> None:
+    def mark_barge_in(self, turn: PendingTurn, instants: Sequence[str]) -> None:
         """Set the start and end of the caller's interruption of a reply, or of a sound during it."""
-        hearing = turn.input_speech
+        input_speech = turn.input_speech
         if turn.interrupts is not None:
-            if "speech_start" in marks:
-                turn.interrupts.sent("barge_in", hearing.instants["speech_start"], hearing.widths_ns["speech_start"])
-            if "speech_end" in marks:
-                turn.interrupts.spoken_ns = hearing.instants["speech_end"]
+            if "speech_start" in instants:
+                turn.interrupts.sent(
+                    "barge_in", input_speech.instants["speech_start"], input_speech.widths_ns["speech_start"]
+                )
+            if "speech_end" in instants:
+                turn.interrupts.spoken_ns = input_speech.instants["speech_end"]
         if turn.interruption is not None:
-            if "barge_in" in marks:
-                turn.interruption.sent("barge_in", *hearing.clear_instants("barge_in"))
-            if "sound_end" in marks:
-                turn.interruption.spoken_ns, _ = hearing.clear_instants("sound_end")
+            if "barge_in" in instants:
+                turn.interruption.sent("barge_in", *input_speech.clear_instants("barge_in"))
+            if "sound_end" in instants:
+                turn.interruption.spoken_ns, _ = input_speech.clear_instants("sound_end")
 
     def note_uncancelled(self, failure: ServiceFailure) -> None:
         """Apply an error that a reply was not cancelled, truncated or retrieved.

@@ -264,29 +264,31 @@ class Reply(Instants):
         first, self.last_sound = self.last_sound is None, Arrival(at_ns, error_ns)
         if first and sound.place is not None:
             self.uneven_ns = sound.place.uneven_ns
-        begin_error_ns = sound.error_ns + self.uneven_ns
-        self.start_uncertainty_ns = begin_error_ns if first else min(self.start_uncertainty_ns, begin_error_ns)
+        start_error_ns = sound.error_ns + self.uneven_ns
+        self.start_uncertainty_ns = start_error_ns if first else min(self.start_uncertainty_ns, start_error_ns)
         if self.stopped_ns is not None:
-            begins_ns = max(self.late_until_ns, at_ns + self.jitter_buffer_ns)
-            self.late_until_ns = begins_ns + sound.until * NS_PER_S // self.audio.rate_hz
+            start_ns = max(self.late_until_ns, at_ns + self.jitter_buffer_ns)
+            self.late_until_ns = start_ns + sound.until * NS_PER_S // self.audio.rate_hz
         else:
-            begins_ns = self.item.player.ends_ns - self.audio.duration_ns(payload_bytes)
-            sounds_ns = begins_ns + sound.audible * NS_PER_S // self.audio.rate_hz
+            start_ns = self.item.player.ends_ns - self.audio.duration_ns(payload_bytes)
+            audible_ns = start_ns + sound.audible * NS_PER_S // self.audio.rate_hz
             if not first:
-                self.longest_pause_ns = max(self.longest_pause_ns, sounds_ns - self.silent_ns)
-            goes_on = not first and sounds_ns - self.silent_ns < PAUSE_NS
-            self.silent_ns = begins_ns + sound.until * NS_PER_S // self.audio.rate_hz
+                self.longest_pause_ns = max(self.longest_pause_ns, audible_ns - self.silent_ns)
+            is_continuation = not first and audible_ns - self.silent_ns < PAUSE_NS
+            self.silent_ns = start_ns + sound.until * NS_PER_S // self.audio.rate_hz
             if self.answer_min_ns:
                 uneven_ns = self.uneven_ns if sound.place is None else sound.place.uneven_ns
                 self._set_playback_span(
-                    sounds_ns, self.item.player.uncertainty_ns + sound.error_ns + uneven_ns, goes_on=goes_on
+                    audible_ns,
+                    self.item.player.uncertainty_ns + sound.error_ns + uneven_ns,
+                    is_continuation=is_continuation,
                 )
 
-    def _set_playback_span(self, sounds_ns: int, error_ns: int, *, goes_on: bool) -> None:
+    def _set_playback_span(self, audible_ns: int, error_ns: int, *, is_continuation: bool) -> None:
         """Record the length of the sound so far. A sound that is long enough may be the answer."""
-        if self.playback_span is None or not goes_on:
+        if self.playback_span is None or not is_continuation:
             self.playback_span = PlaybackSpan(
-                sounds_ns, error_ns, 1 if self.playback_span is None else self.playback_span.number + 1
+                audible_ns, error_ns, 1 if self.playback_span is None else self.playback_span.number + 1
             )
         is_long = self.silent_ns - self.playback_span.at_ns >= self.answer_min_ns
         if is_long and (not self.answers or self.answers[-1].number < self.playback_span.number):
@@ -332,8 +334,8 @@ class Reply(Instants):
         """Add the audio of a delta to its item and play it. Return False if it cannot be decoded."""
         item, payload = self.item, event.payload
         if item is None or event.item_id != self.item_id:
-            place = payload.place if isinstance(payload, StrippedAudio) else None
-            item = self._next_item(event.item_id, payload_bytes, Arrival(at_ns, error_ns), place)
+            position = payload.place if isinstance(payload, StrippedAudio) else None
+            item = self._next_item(event.item_id, payload_bytes, Arrival(at_ns, error_ns), position)
         if self.stopped_ns is not None:
             self.late_bytes += payload_bytes
             item.bytes += payload_bytes
@@ -349,18 +351,22 @@ class Reply(Instants):
         item.last_ns, item.last_uncertainty_ns = at_ns, error_ns
         return item.player.add(at_ns, payload_bytes, payload, error_ns)
 
-    def _next_item(self, item_id: str, payload_bytes: int, first: Arrival, place: PlayoutPosition | None) -> ItemAudio:
+    def _next_item(
+        self, item_id: str, payload_bytes: int, first: Arrival, position: PlayoutPosition | None
+    ) -> ItemAudio:
         """Return the item with this id.
 
-        It is played after the items before it. If it has a `place`, it is played there.
+        It is played after the items before it. If it has a `position`, it is played there.
         """
         if self.item is not None:
             self.others_end_ns = max(self.others_end_ns, self.item.player.ends_ns)
         item = self.items.get(item_id)
         if item is None:
-            waits_ns, error_ns = (0, first.uncertainty_ns) if place is None else (place.delay_ns, place.uncertainty_ns)
-            heard_ns = first.at_ns + waits_ns
-            player = ItemPlayer(self.audio, self.jitter_buffer_ns, heard_ns, error_ns, self.playback_ends_ns)
+            delay_ns, error_ns = (
+                (0, first.uncertainty_ns) if position is None else (position.delay_ns, position.uncertainty_ns)
+            )
+            playback_ns = first.at_ns + delay_ns
+            player = ItemPlayer(self.audio, self.jitter_buffer_ns, playback_ns, error_ns, self.playback_ends_ns)
             item = ItemAudio(player, first, payload_bytes, *first[:2])
             self.items[item_id] = item
         self.item, self.item_id = item, item_id
@@ -422,15 +428,15 @@ class Reply(Instants):
         """The end of the last sound if the audio stream continues after the reply; otherwise the end of playback."""
         if self.late_until_ns:
             return self.late_until_ns
-        goes_on = self.playback_ends_ns - self.silent_ns >= SILENCE_NS
-        return self.silent_ns if self.last_sound is not None and goes_on else self.playback_ends_ns
+        stream_continues = self.playback_ends_ns - self.silent_ns >= SILENCE_NS
+        return self.silent_ns if self.last_sound is not None and stream_continues else self.playback_ends_ns
 
     def longest_silence_ns(self, since_ns: int) -> int:
         """Return the longest silence after an instant: before the first item, or between two items."""
         longest_ns, silent_ns = 0, since_ns
         for item in self.items.values():
-            heard_ns = item.player.first_audible_ns or item.player.started_ns
-            longest_ns, silent_ns = max(longest_ns, heard_ns - silent_ns), item.player.ends_ns
+            audible_ns = item.player.first_audible_ns or item.player.started_ns
+            longest_ns, silent_ns = max(longest_ns, audible_ns - silent_ns), item.player.ends_ns
         return longest_ns
 
     @property
@@ -445,9 +451,9 @@ class Reply(Instants):
         An item with the phase COMMENTARY is not the answer.
         """
         items = list(self.items.items())[self.earlier_items :]
-        told = (item for item_id, item in items if self.phases.get(item_id) == ANSWER)
-        untold = (item for item_id, item in reversed(items) if self.phases.get(item_id) != COMMENTARY)
-        return next(told, None) or next(untold, None)
+        answers = (item for item_id, item in items if self.phases.get(item_id) == ANSWER)
+        others = (item for item_id, item in reversed(items) if self.phases.get(item_id) != COMMENTARY)
+        return next(answers, None) or next(others, None)
 
     @property
     def preamble(self) -> bool | None:
@@ -474,15 +480,15 @@ class Reply(Instants):
         instants = {"last_audio": (self.item.last_ns, self.item.last_uncertainty_ns)}
         if self.last_sound is not None:
             instants["last_audible"] = self.late_until_ns or self.silent_ns, self.item.player.uncertainty_ns
-        if (heard := _first_audible(item.player for item in self.items.values())) is not None:
-            instants["first_audible"] = heard[0], heard[1] + self.start_uncertainty_ns
+        if (audible := _first_audible(item.player for item in self.items.values())) is not None:
+            instants["first_audible"] = audible[0], audible[1] + self.start_uncertainty_ns
         if self.answer_min_ns:
             if self.answers:
                 instants["answer_audible"] = self.answers[0][:2]
         elif (answer := self.answer) is not None:
             instants["answer_audio"] = answer.first.at_ns, answer.first.uncertainty_ns
-            if (heard := _first_audible([answer.player])) is not None:
-                instants["answer_audible"] = heard
+            if (audible := _first_audible([answer.player])) is not None:
+                instants["answer_audible"] = audible
         return instants
 
     @property
@@ -491,18 +497,18 @@ class Reply(Instants):
 
         The time of an item is from its first delta to its last. None if there are fewer than two deltas.
         """
-        took_ns = sum(item.last_ns - item.first.at_ns for item in self.items.values())
-        if took_ns <= 0:
+        duration_ns = sum(item.last_ns - item.first.at_ns for item in self.items.values())
+        if duration_ns <= 0:
             return None
         after_first = sum(item.bytes - item.first_bytes for item in self.items.values())
-        return after_first / self.audio.bytes_per_s / (took_ns / NS_PER_S)
+        return after_first / self.audio.bytes_per_s / (duration_ns / NS_PER_S)
 
 
 def _first_audible(players: Iterable[ItemPlayer]) -> tuple[int, int] | None:
     """Return (playback time of the first audible sample, how much earlier it may have been); None if all is silent."""
-    heard = ((player.first_audible_ns, player.audible_uncertainty_ns) for player in players)
-    return next(((at_ns, error_ns) for at_ns, error_ns in heard if at_ns is not None), None)
+    instants = ((player.first_audible_ns, player.audible_uncertainty_ns) for player in players)
+    return next(((at_ns, error_ns) for at_ns, error_ns in instants if at_ns is not None), None)
 
 
-def _joined(words: str, more: str) -> str:
-    return f"{words} {more}".strip()[:MAX_TEXT_CHARACTERS]
+def _joined(text: str, addition: str) -> str:
+    return f"{text} {addition}".strip()[:MAX_TEXT_CHARACTERS]

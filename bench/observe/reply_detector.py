@@ -87,8 +87,8 @@ class PlayoutQueue:
         self.until_ns = max(self.until_ns, at_ns) + duration_ns
         if self.until_ns > at_ns + MAX_HOLD_NS:
             self.overflow = "audio", f"{MAX_HOLD_NS // NS_PER_S} s of audio are queued for playback"
-        heard_ns = max(at_ns, latest_ns)
-        return PlaybackTime(heard_ns, heard_ns - max(earliest_at_ns, earliest_ns))
+        playback_ns = max(at_ns, latest_ns)
+        return PlaybackTime(playback_ns, playback_ns - max(earliest_at_ns, earliest_ns))
 
     def mark(self, at_ns: int, name: str) -> None:
         self._pass(at_ns)
@@ -214,22 +214,28 @@ class ReplyDetector:
         data = audio_payload(event.payload)
         if data is None:
             return event
-        marks = []
+        changes = []
         if unsent := self._unsent(arrival):
             silence = np.zeros(min(unsent, MAX_GAP_S * self.audio.rate_hz), np.int16)
-            passed = self._onsets.add(silence, sent=False)
-            if passed and passed[0].what == "begins" and unsent * NS_PER_S < self._silence_ns * self.audio.rate_hz:
-                marks = [(what, -back, off_ns) for what, back, off_ns in passed]
+            silence_changes = self._onsets.add(silence, sent=False)
+            if (
+                silence_changes
+                and silence_changes[0].what == "begins"
+                and unsent * NS_PER_S < self._silence_ns * self.audio.rate_hz
+            ):
+                changes = [(what, -back, uncertainty_ns) for what, back, uncertainty_ns in silence_changes]
         samples = self._stream.samples(data)
-        marks += [(what, len(samples) - back, off_ns) for what, back, off_ns in self._onsets.add(samples)]
+        changes += [
+            (what, len(samples) - back, uncertainty_ns) for what, back, uncertainty_ns in self._onsets.add(samples)
+        ]
         audible = until = None
         error_ns = 0
-        for what, place, off_ns in marks:
-            error_ns = off_ns
+        for what, position, uncertainty_ns in changes:
+            error_ns = uncertainty_ns
             if what == "begins" and audible is None:
-                audible = place
+                audible = position
             elif what == "sounds":
-                audible, until = 0 if audible is None else audible, place
+                audible, until = 0 if audible is None else audible, position
         size = len(samples) * self.audio.sample_bytes
         return msgspec.structs.replace(event, payload_bytes=size, payload=StrippedAudio(audible, until, error_ns))
 
@@ -283,18 +289,18 @@ class ReplyDetector:
             if self._is_over:
                 yield from self._ending(arrival)
             return
-        begins = self._end - samples + sound.audible
-        if self._speaking and (begins - self._last) * NS_PER_S >= self._pause_ns * rate_hz:
+        start = self._end - samples + sound.audible
+        if self._speaking and (start - self._last) * NS_PER_S >= self._pause_ns * rate_hz:
             yield from self._ending(arrival)
         self._last = self._end - samples + sound.until
         if not self._speaking:
-            yield from self._start_reply(HeldDelta(event, arrival, self._end, playing), sound, begins)
+            yield from self._start_reply(HeldDelta(event, arrival, self._end, playing), sound, start)
         else:
             if self._cut:  # with the pause before it
                 self._dropped = True
-                ahead = (held for held in self._held if held.end <= begins)
-                yield from ((self._of_reply(held.event), held.arrival) for held in ahead)
-                yield from self._held_sound(begins, sound)
+                earlier = (held for held in self._held if held.end <= start)
+                yield from ((self._of_reply(held.event), held.arrival) for held in earlier)
+                yield from self._held_sound(start, sound)
             yield self._of_reply(event), arrival
         self._held.clear()
 
@@ -342,7 +348,7 @@ class ReplyDetector:
         self.playout.clear(arrival.at_ns, arrival.uncertainty_ns)
         yield event, arrival
 
-    def _start_reply(self, last: HeldDelta, sound: StrippedAudio, begins: int) -> Iterator[tuple[ServerEvent, Arrival]]:
+    def _start_reply(self, last: HeldDelta, sound: StrippedAudio, start: int) -> Iterator[tuple[ServerEvent, Arrival]]:
         """Yield the first deltas of a reply.
 
         They are the deltas from the one in which the reply begins to `last`, in which the reply was detected.
@@ -350,43 +356,43 @@ class ReplyDetector:
         self._replies += 1
         self._speaking = True
         known = StrippedAudio(max(0, sound.audible or 0), sound.until, sound.error_ns)
-        first = next((held for held in self._held if held.end > begins), last)
-        place = self._position(first, last, begins, sound.error_ns) if self._pauses else None
-        deltas = [*self._held_sound(begins, sound), (self._of_reply(last.event, known), last.arrival)]
+        first = next((held for held in self._held if held.end > start), last)
+        position = self._position(first, last, start, sound.error_ns) if self._pauses else None
+        deltas = [*self._held_sound(start, sound), (self._of_reply(last.event, known), last.arrival)]
         for number, (event, arrival) in enumerate(deltas):
             if number == 0 and isinstance(event.payload, StrippedAudio):
-                event = msgspec.structs.replace(event, payload=msgspec.structs.replace(event.payload, place=place))
+                event = msgspec.structs.replace(event, payload=msgspec.structs.replace(event.payload, place=position))
             yield event, arrival
 
-    def _position(self, first: HeldDelta, last: HeldDelta, begins: int, error_ns: int) -> PlayoutPosition:
+    def _position(self, first: HeldDelta, last: HeldDelta, start: int, error_ns: int) -> PlayoutPosition:
         """Return the position of a reply's first delta in the queue.
 
         `uneven_ns` covers all deltas in which the reply may really begin.
         """
-        off = error_ns * self.audio.rate_hz // NS_PER_S
-        near = [
-            held for held in (*self._held, last) if held.end > begins - off and self._start_of(held) <= begins + off
+        margin = error_ns * self.audio.rate_hz // NS_PER_S
+        candidates = [
+            held for held in (*self._held, last) if held.end > start - margin and self._start_of(held) <= start + margin
         ]
         # The playback time of each delta, minus its time in the stream.
         rate_hz = self.audio.rate_hz
-        late_ns = [held.playing.at_ns - self._start_of(held) * NS_PER_S // rate_hz for held in (first, *near)]
-        uneven_ns = max(late_ns) - min(late_ns)
-        heard_ns, error_ns = first.playing
-        return PlayoutPosition(heard_ns - first.arrival.at_ns, error_ns, uneven_ns)
+        offsets_ns = [held.playing.at_ns - self._start_of(held) * NS_PER_S // rate_hz for held in (first, *candidates)]
+        uneven_ns = max(offsets_ns) - min(offsets_ns)
+        playback_ns, error_ns = first.playing
+        return PlayoutPosition(playback_ns - first.arrival.at_ns, error_ns, uneven_ns)
 
     def _start_of(self, held: HeldDelta) -> int:
         return held.end - held.event.payload_bytes // self.audio.sample_bytes
 
-    def _held_sound(self, begins: int, sound: StrippedAudio) -> Iterator[tuple[ServerEvent, Arrival]]:
+    def _held_sound(self, start: int, sound: StrippedAudio) -> Iterator[tuple[ServerEvent, Arrival]]:
         """Yield the stored deltas that contain a sound.
 
-        The sound begins at the sample `begins` and was detected late.
+        The sound begins at the sample `start` and was detected late.
         """
         for held in self._held:
-            if held.end > begins:
-                place = max(0, begins - self._start_of(held))
+            if held.end > start:
+                audible = max(0, start - self._start_of(held))
                 size = held.event.payload_bytes // self.audio.sample_bytes
-                yield self._of_reply(held.event, StrippedAudio(place, size, sound.error_ns)), held.arrival
+                yield self._of_reply(held.event, StrippedAudio(audible, size, sound.error_ns)), held.arrival
 
     def _hold(self, held: HeldDelta) -> None:
         self._held.append(held)
@@ -436,6 +442,6 @@ class SplitSamples:
         data = audio_payload(event.payload)
         if data is None:
             return event
-        place = audible_position(stream.samples(data))
+        position = audible_position(stream.samples(data))
         self._item_id, self.stream = event.item_id, stream if stream.rest else None
-        return msgspec.structs.replace(event, payload=StrippedAudio(place))
+        return msgspec.structs.replace(event, payload=StrippedAudio(position))

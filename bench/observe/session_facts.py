@@ -35,13 +35,13 @@ class FalseReplyWatch:
     _prompts: int = 0
     """The number of reported idle timeouts for which the service has not spoken yet."""
 
-    def received(self, event: ServerEvent, arrival: Arrival, *, begins: bool) -> None:
-        """Apply an event without a turn. `begins` is True if the event is the first of its response."""
+    def received(self, event: ServerEvent, arrival: Arrival, *, is_first: bool) -> None:
+        """Apply an event without a turn. `is_first` is True if the event is the first of its response."""
         if event.kind is EventKind.IDLE_TIMEOUT:
             self._prompts += 1
-        elif begins and self._prompts:
+        elif is_first and self._prompts:
             self._prompts -= 1
-        elif begins:
+        elif is_first:
             self.replied = True
         if event.kind is EventKind.AUDIO_DELTA and event.payload_bytes > 0:
             self.reply.received_deltas(
@@ -74,8 +74,8 @@ class ConversationLength:
         """
         if not usage.input:  # no input, or none reported: the response was cancelled before
             return False
-        before, self._tokens = self._tokens, None if instructed else usage.input
-        return before is not None and not instructed and usage.input < before
+        previous, self._tokens = self._tokens, None if instructed else usage.input
+        return previous is not None and not instructed and usage.input < previous
 
 
 UNKNOWN_NAMES = 50
@@ -178,13 +178,15 @@ class SessionFacts(Instants):
         self.instants.setdefault(instant, arrival.at_ns)
         self.uncertainties_ns.setdefault(instant, arrival.uncertainty_ns)
         if event.session:
-            before = self.effective_settings
-            kept = {name: before[name] for name in CONSTANT_SETTINGS if name in before and name not in event.session}
-            self.effective_settings = kept | event.session if kept else event.session
+            previous = self.effective_settings
+            constants = {
+                name: previous[name] for name in CONSTANT_SETTINGS if name in previous and name not in event.session
+            }
+            self.effective_settings = constants | event.session if constants else event.session
             self.service_session_id = self.service_session_id or event.session_id
 
-    def history_start(self, begun: HistoryStarted) -> None:
-        self.instants["history_start"], self.history_left = begun.at_ns, begun.messages
+    def history_start(self, history: HistoryStarted) -> None:
+        self.instants["history_start"], self.history_left = history.at_ns, history.messages
 
     def item_added(self, arrival: Arrival) -> None:
         """Record the acknowledgement of a history message. The service adds items in the order of sending."""
@@ -205,9 +207,9 @@ class SessionFacts(Instants):
             self.instants["idle_prompt_due"] = played_ns + timeout_ms * NS_PER_MS
             self.arrived("idle_prompt_received", arrival)
 
-    def renews(self, renews: ContinuesCall) -> None:
-        if renews.previous_reply_end_ns is not None:
-            self.instants["previous_reply_end"] = renews.previous_reply_end_ns
+    def renews(self, continuation: ContinuesCall) -> None:
+        if continuation.previous_reply_end_ns is not None:
+            self.instants["previous_reply_end"] = continuation.previous_reply_end_ns
 
     def renewed_by(self, _: ReplacedBySession) -> None:
         """Record that another session replaces this one and runs the remaining turns."""

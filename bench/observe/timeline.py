@@ -142,16 +142,18 @@ class Timeline:
 
     # Inputs of the session.
 
-    def apply(self, noted: AnyInput) -> None:
+    def apply(self, session_input: AnyInput) -> None:
         """Apply an input: an action of the session, or an event other than a received message."""
-        if type(noted) is not Sent:  # the most frequent input; only requests and ends of speech make a deadline earlier
+        if (
+            type(session_input) is not Sent
+        ):  # the most frequent input; only requests and ends of speech make a deadline earlier
             self._wake_ns = NOT_KNOWN
-        _NOTED[type(noted)](self, noted)
+        _NOTED[type(session_input)](self, session_input)
 
-    def _start_turn(self, begun: inputs.TurnStarted) -> None:
-        plan, facts = begun.plan, self.facts
+    def _start_turn(self, started: inputs.TurnStarted) -> None:
+        plan, facts = started.plan, self.facts
         self._format = self._dialect.output_formats[plan.reply_format]
-        turn = PendingTurn(plan, begun.at_ns, self._format)
+        turn = PendingTurn(plan, started.at_ns, self._format)
         # A sound in silence is not a turn and has no row. The replies to it are recorded with the next turn.
         turn.false_reply, self._false_reply = self._false_reply, None
         turn.may_have_filler = plan.fillers or self._dialect.fills_waits(facts.effective_settings)
@@ -164,8 +166,10 @@ class Timeline:
         self._max_events, self._max_bytes = facts.events + MAX_EVENTS, facts.wire_bytes_received + MAX_BYTES
         self._responses_left = MAX_RESPONSES
 
-    def _start_sound(self, broken: inputs.SoundStarted) -> None:
-        self._watch = FalseReplyWatch(Reply(self._dialect.output_formats[broken.reply_format], broken.jitter_buffer_ns))
+    def _start_sound(self, started: inputs.SoundStarted) -> None:
+        self._watch = FalseReplyWatch(
+            Reply(self._dialect.output_formats[started.reply_format], started.jitter_buffer_ns)
+        )
 
     def _end_sound(self, _: inputs.SoundEnded) -> None:
         """Store the result of a sound for the next turn. Do nothing if the client requests all responses."""
@@ -177,41 +181,43 @@ class Timeline:
         facts, turns = self.facts, self.turns
         facts.wire_bytes_sent += sent.wire_bytes
         facts.audio_bytes_sent += sent.audio_bytes
-        act = self._dialect.message_kinds.get(sent.name)
-        if act is MessageKind.SET_UP:
+        message_kind = self._dialect.message_kinds.get(sent.name)
+        if message_kind is MessageKind.SET_UP:
             facts.sent("update_sent", sent.at_ns, sent.uncertainty_ns)
             self._length.client_changed()
-        asks = act is MessageKind.REQUEST
+        is_request = message_kind is MessageKind.REQUEST
         # This input belongs to no turn, even if a turn is open.
         if sent.untracked:
-            if asks:
+            if is_request:
                 self.owners.note_untracked_request(sent.untracked)
             return
         turn, interrupted = turns.current, turns.interrupted
-        if act is MessageKind.TRUNCATE and interrupted is not None and interrupted.interruption is not None:
+        if message_kind is MessageKind.TRUNCATE and interrupted is not None and interrupted.interruption is not None:
             interrupted.interruption.truncate_sent(sent)
-        elif act is MessageKind.RETRIEVE:
+        elif message_kind is MessageKind.RETRIEVE:
             for check in (turn.check for turn in turns.all if turn.check is not None):
                 if sent.item in check.played_ms:
                     check.requested.add(sent.item)
         if turn is None:
             return
-        handed = SendTime(sent.at_ns, sent.uncertainty_ns, sent.ticket)
-        marks: Sequence[str] = ()
+        send_time = SendTime(sent.at_ns, sent.uncertainty_ns, sent.ticket)
+        instants: Sequence[str] = ()
         if sent.instants:
             clock_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(facts.audio_bytes_sent)
-            marks = turn.input_speech.set_instants(sent.instants, handed, clock_ns)
-            turns.mark_barge_in(turn, marks)
-            if self._detector is not None and ("speech_start" in marks or "barge_in" in marks):
+            instants = turn.input_speech.set_instants(sent.instants, send_time, clock_ns)
+            turns.mark_barge_in(turn, instants)
+            if self._detector is not None and ("speech_start" in instants or "barge_in" in instants):
                 self._detector.caller_speaks()
-        turn.count_sent(handed, sent.wire_bytes, sent.audio_bytes, marks=marks, asks=asks, late=sent.late)
-        if asks or marks:
+        turn.count_sent(
+            send_time, sent.wire_bytes, sent.audio_bytes, instants=instants, is_request=is_request, late=sent.late
+        )
+        if is_request or instants:
             self._wake_ns = NOT_KNOWN
-        if "speech_end" in marks:
+        if "speech_end" in instants:
             self._received_counts = facts.events, self._audio_received
-        if asks:
+        if is_request:
             self.owners.note_request(turn)
-        elif act is MessageKind.COMMIT:
+        elif message_kind is MessageKind.COMMIT:
             self.owners.committed(turn)
 
     # Received messages.
@@ -246,13 +252,13 @@ class Timeline:
             facts.audio_bytes_received += sum(
                 max(0, event.payload_bytes) for event in events if event.kind in WITH_AUDIO
             )
-            for event, came in self._detector.events_in(events, arrival):
-                self._attribute(event, came, wire_bytes)
+            for event, event_arrival in self._detector.events_in(events, arrival):
+                self._attribute(event, event_arrival, wire_bytes)
                 wire_bytes = 0
             self._wake_ns = min(self._wake_ns, self._detector.over_ns)
             if self._detector.playout.overflow is not None:
-                what, how_much = self._detector.playout.overflow
-                self._fail(f"limit_exceeded:{what}", at_ns, f"over {how_much}")
+                kind, limit = self._detector.playout.overflow
+                self._fail(f"limit_exceeded:{kind}", at_ns, f"over {limit}")
             return
         for event in events:
             self._attribute(event, arrival, wire_bytes)
@@ -267,10 +273,10 @@ class Timeline:
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         """Apply deltas of the open turn's reply. The effect is that of `received` for each of them."""
         facts, turn, last_ns = self.facts, self.turns.current, deltas[-1].at_ns
-        alone = not self.turns.is_answering or last_ns > self.next_deadline_ns
-        many = facts.events + len(deltas) > self._max_events
+        may_end = not self.turns.is_answering or last_ns > self.next_deadline_ns
+        exceeds_limit = facts.events + len(deltas) > self._max_events
         # Apply the deltas one by one if a turn's end, a deadline or a limit may lie between two of them.
-        if turn is None or alone or many or self._max_bytes - facts.wire_bytes_received < AT_ONCE_BYTES:
+        if turn is None or may_end or exceeds_limit or self._max_bytes - facts.wire_bytes_received < AT_ONCE_BYTES:
             for event, at_ns, error_ns, _, payload_bytes, wire_bytes, _ in deltas:
                 event = msgspec.structs.replace(event, payload_bytes=payload_bytes)
                 # not `self.received`: a subclass logs its messages there, and has already logged these
@@ -328,14 +334,14 @@ class Timeline:
         if kind is EventKind.UNKNOWN:
             self.facts.count_unknown(event.name)
         # before the attribution, which makes the response known
-        begins = watch is not None and (kind is EventKind.RESPONSE_CREATED or kind in DELTAS)
-        is_new = begins and not self.owners.knows(event.response_id)
-        claim = self.owners.attribute(event, self.turns.current)
-        turn = claim.turn
-        if claim.decides is not None and turn is not None:
-            turn.assign_request(event, claim.decides, claim.requests)
+        is_response_event = watch is not None and (kind is EventKind.RESPONSE_CREATED or kind in DELTAS)
+        is_new = is_response_event and not self.owners.knows(event.response_id)
+        attribution = self.owners.attribute(event, self.turns.current)
+        turn = attribution.turn
+        if attribution.decides is not None and turn is not None:
+            turn.assign_request(event, attribution.decides, attribution.requests)
         if turn is None and watch is not None:
-            watch.received(event, arrival, begins=is_new)
+            watch.received(event, arrival, is_first=is_new)
         if kind not in DELTAS:
             self._on_event(event, arrival, turn)
             if kind not in UNTIMED:
@@ -524,12 +530,12 @@ class Timeline:
         messages, size = self.facts.events - self._received_counts[0], self._audio_received - self._received_counts[1]
         if not messages:
             return NO_MESSAGE
-        came = f"{messages} message{'s' * (messages > 1)} came"
+        arrivals = f"{messages} message{'s' * (messages > 1)} came"
         if not size:
-            return f"{came}, {NO_AUDIO}"
+            return f"{arrivals}, {NO_AUDIO}"
         seconds = format.duration_ns(size) / NS_PER_S
         causes = f"silence, even noise, or another format than {format.name}"
-        return f"{came} with {seconds:.1f} s of audio, {INAUDIBLE} ({causes})"
+        return f"{arrivals} with {seconds:.1f} s of audio, {INAUDIBLE} ({causes})"
 
     def _fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
         detail = self.facts.explain(outcome, detail)
@@ -587,13 +593,15 @@ class Timeline:
 
     # Actions of the session.
 
-    def actions(self, now_ns: int, heard_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> Iterator[Action]:
+    def actions(
+        self, now_ns: int, watermark_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES
+    ) -> Iterator[Action]:
         """Yield the actions that the session must do now. The inputs that one action causes affect the next actions.
 
-        All messages that arrived by `heard_ns` have been applied. `judges` has the same meaning as in `pop_turns`.
+        All messages that arrived by `watermark_ns` have been applied. `judges` has the same meaning as in `pop_turns`.
         """
         facts, turns = self.facts, self.turns
-        self.expire(heard_ns)  # not `now_ns`: the socket may contain an unread message that was in time
+        self.expire(watermark_ns)  # not `now_ns`: the socket may contain an unread message that was in time
         if (usage := facts.unpaid) is not None:
             facts.unpaid = None
             yield inputs.ReportUsage(usage)
@@ -605,8 +613,8 @@ class Timeline:
         if len(turns.all) > 1 or (turns.all and turns.all[0].state is State.OVER):  # only the last of them can be open
             if turns.awaits_network and turns.are_all_over:
                 yield inputs.MeasureNetwork()
-            for ended in self.pop_turns(now_ns, judges):
-                yield inputs.DeliverTurn(ended)
+            for turn_observation in self.pop_turns(now_ns, judges):
+                yield inputs.DeliverTurn(turn_observation)
         turn = turns.current
         if turn is None or self.is_over:
             return
@@ -652,10 +660,10 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     inputs.Connected: lambda timeline, connected: timeline.facts.set_connection(connected),
     inputs.TurnStarted: Timeline._start_turn,
     Sent: Timeline._sent,
-    inputs.HistoryStarted: lambda timeline, begun: timeline.facts.history_start(begun),
-    inputs.ContinuesCall: lambda timeline, renews: timeline.facts.renews(renews),
+    inputs.HistoryStarted: lambda timeline, history: timeline.facts.history_start(history),
+    inputs.ContinuesCall: lambda timeline, continuation: timeline.facts.renews(continuation),
     inputs.ReplacedBySession: lambda timeline, renewed: timeline.facts.renewed_by(renewed),
-    inputs.Transmitted: lambda timeline, stamp: timeline.turns.transmitted(stamp),
+    inputs.Transmitted: lambda timeline, timestamp: timeline.turns.transmitted(timestamp),
     inputs.EventExpected: lambda timeline, expected: timeline.turns.expect(expected),
     inputs.InterruptionAwaited: lambda timeline, awaited: timeline.turns.await_interruption(awaited),
     inputs.ClientInterrupted: lambda timeline, interrupted: timeline.turns.interrupt(interrupted),

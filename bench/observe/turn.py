@@ -73,8 +73,8 @@ ARRIVALS = SPEECH_INSTANTS | REPLY_INSTANTS | CALL_INSTANTS
 class PendingTurn(Instants):
     """An open turn. `format` is the audio format of its reply.
 
-    `instants` contains the instants of the turn itself. The input speech (`hearing`) and the reply have their own
-    instants.
+    `instants` contains the instants of the turn itself. The caller's speech (`input_speech`) and the reply have their
+    own instants.
     """
 
     plan: TurnPlan
@@ -175,39 +175,46 @@ class PendingTurn(Instants):
     # Sent events.
 
     def count_sent(
-        self, handed: SendTime, wire_bytes: int, audio_bytes: int, *, marks: Sequence[str], asks: bool, late: bool
+        self,
+        send_time: SendTime,
+        wire_bytes: int,
+        audio_bytes: int,
+        *,
+        instants: Sequence[str],
+        is_request: bool,
+        late: bool,
     ) -> None:
         """Count a message that the kernel accepted.
 
-        `marks` are the instants of speech in the message. `asks` is True if the message requests a response.
+        `instants` are the instants of speech in the message. `is_request` is True if the message requests a response.
         """
         self.wire_bytes_sent += wire_bytes
         self.audio_bytes_sent += audio_bytes
         self.late_chunks += late
         if self.state is State.OVER:
             return
-        ends_speech = "speech_end" in marks
+        ends_speech = "speech_end" in instants
         if ends_speech:
-            self.sending.add(handed, marks)
-        if asks:
-            self._on_request_sent(handed)
+            self.sending.add(send_time, instants)
+        if is_request:
+            self._on_request_sent(send_time)
         elif self.plan.vad and ends_speech:
-            self.undetected_ns, self.awaited_ns = self.input_speech.instants["speech_end"], handed.at_ns
+            self.undetected_ns, self.awaited_ns = self.input_speech.instants["speech_end"], send_time.at_ns
             self.input_complete_ns = self.undetected_ns
-            self.progress_ns = max(self.progress_ns, handed.at_ns)
+            self.progress_ns = max(self.progress_ns, send_time.at_ns)
             self.state = self._state_after_speech()
 
-    def _on_request_sent(self, handed: SendTime) -> None:
+    def _on_request_sent(self, send_time: SendTime) -> None:
         """Record the request of a response: of the turn's first one, or of the one after the function outputs."""
         if self.state is State.CALLING:
-            self.instants["answer_request_sent"] = handed.at_ns
-            self.widths_ns["answer_request_sent"] = handed.width_ns
+            self.instants["answer_request_sent"] = send_time.at_ns
+            self.widths_ns["answer_request_sent"] = send_time.width_ns
             self.calls.own_ns += max(0, self.calls.last_output_ns - self.calls.last_done_ns)
         elif "request_sent" not in self.instants:
-            self.sent("request_sent", handed.at_ns, handed.width_ns)
-            self.sending.add(handed, ("request_sent",))
-        self.progress_ns, self.state = handed.at_ns, State.WAITING
-        self.input_complete_ns = self.input_complete_ns or handed.at_ns
+            self.sent("request_sent", send_time.at_ns, send_time.width_ns)
+            self.sending.add(send_time, ("request_sent",))
+        self.progress_ns, self.state = send_time.at_ns, State.WAITING
+        self.input_complete_ns = self.input_complete_ns or send_time.at_ns
 
     def _state_after_speech(self) -> State:
         """Return the state after the caller's speech.
@@ -227,26 +234,26 @@ class PendingTurn(Instants):
         """True if the service has detected an end of the caller's speech, or sends no such events."""
         return self.input_speech.is_end_detected or not self.plan.has_turn_events
 
-    def transmitted(self, stamp: Transmitted) -> None:
+    def transmitted(self, timestamp: Transmitted) -> None:
         """Apply the kernel's timestamp of a sent or acknowledged message.
 
         Ignore it if the message is another turn's, or too old.
         """
-        if self.state is State.OVER and stamp.at_ns > self.instants["ended"]:
+        if self.state is State.OVER and timestamp.at_ns > self.instants["ended"]:
             return
-        marks, late_ns = self.sending.transmitted(stamp)
-        if "request_sent" in marks:
+        instants, late_ns = self.sending.transmitted(timestamp)
+        if "request_sent" in instants:
             self.instants["request_sent"] += late_ns
             self.widths_ns["request_sent"], self.transmit_delay_ns = 0, late_ns
-        elif marks:
+        elif instants:
             # the limit counts from the end of speech, which the timestamp moves
             if self.undetected_ns == self.input_speech.instants["speech_end"]:
                 self.undetected_ns += late_ns
-            for instant in marks:
+            for instant in instants:
                 self.input_speech.instants[instant] += late_ns
                 self.input_speech.widths_ns[instant] = 0
-        if "request_sent" in self.sending.acknowledged(stamp):
-            self.instants.setdefault("request_acked", stamp.at_ns)
+        if "request_sent" in self.sending.acknowledged(timestamp):
+            self.instants.setdefault("request_acked", timestamp.at_ns)
 
     @property
     def request_event_id(self) -> str:
@@ -279,8 +286,8 @@ class PendingTurn(Instants):
 
     def wants_request(self, now_ns: int) -> bool:
         """Return whether the service has committed all of the speech and leaves the response request to the client."""
-        asks = self.plan.vad and not self.plan.service_responds and "request_sent" not in self.instants
-        return asks and self.input_speech.all_committed(now_ns)
+        client_requests = self.plan.vad and not self.plan.service_responds and "request_sent" not in self.instants
+        return client_requests and self.input_speech.all_committed(now_ns)
 
     # Received events.
 
@@ -356,8 +363,8 @@ class PendingTurn(Instants):
         elif kind in CALL_INSTANTS:
             self.calls.on_event(event, arrival)
             self.reply.add_calls(self.calls.complete_calls.values())
-            if endless := self.calls.exceeded_limit:
-                return "limit_exceeded:calls", endless
+            if exceeded_limit := self.calls.exceeded_limit:
+                return "limit_exceeded:calls", exceeded_limit
         elif kind is EventKind.OUTPUT_ADDED and event.phase:
             self.reply.phases[event.item_id] = event.phase
         if event.text and kind in WHOLE_TEXTS:
@@ -375,8 +382,8 @@ class PendingTurn(Instants):
             return self._completion(event, arrival)
         # The caller continued after a pause that the service had answered, and the service cancelled that response. The
         # turn's response follows.
-        gave_way = event.status == "cancelled" and self.plan.vad and not self._is_interrupted
-        if gave_way and not self.plan.has_turn_events and self._is_early:
+        has_yielded = event.status == "cancelled" and self.plan.vad and not self._is_interrupted
+        if has_yielded and not self.plan.has_turn_events and self._is_early:
             self._await_next_reply(arrival.at_ns)
             return None
         if self.interruption is not None and self.interruption.is_wanted and event.status == "cancelled":
@@ -410,8 +417,8 @@ class PendingTurn(Instants):
         if self.calls.end_response(event, arrival):
             self.reply.add_calls(self.calls.complete_calls.values())
             self.reply.await_another()
-            if endless := self.calls.exceeded_limit:
-                return "limit_exceeded:calls", endless
+            if exceeded_limit := self.calls.exceeded_limit:
+                return "limit_exceeded:calls", exceeded_limit
             self.state = State.CALLING
             return None
         if problem := self.calls.error_text():
@@ -434,9 +441,9 @@ class PendingTurn(Instants):
 
     def _lacks_answer(self, at_ns: int) -> bool:
         """Return whether the ended reply contains only fillers. If it does, the caller continues to wait."""
-        said_ns = self.input_speech.instants.get("speech_end", 0)
+        speech_end_ns = self.input_speech.instants.get("speech_end", 0)
         # Sounds that began before the end of the caller's speech do not answer it.
-        self.reply.answers = [answer for answer in self.reply.answers if answer.at_ns >= said_ns]
+        self.reply.answers = [answer for answer in self.reply.answers if answer.at_ns >= speech_end_ns]
         if self.reply.answers:
             return False
         if self._is_early:
@@ -453,8 +460,8 @@ class PendingTurn(Instants):
     @property
     def _is_early(self) -> bool:
         """True if playback of the reply began before the caller's speech ended."""
-        begun_ns, ended_ns = self.reply.playback_starts_ns, self.input_speech.instants.get("speech_end")
-        return begun_ns is not None and (ended_ns is None or begun_ns < ended_ns)
+        start_ns, speech_end_ns = self.reply.playback_starts_ns, self.input_speech.instants.get("speech_end")
+        return start_ns is not None and (speech_end_ns is None or start_ns < speech_end_ns)
 
     def _await_next_reply(self, at_ns: int) -> None:
         self.input_speech.await_rest()
@@ -494,16 +501,16 @@ class PendingTurn(Instants):
         interruption.on_detected(arrival)
         self._stop(arrival.at_ns)
 
-    def trigger_ns(self, cue: InterruptTrigger) -> int | None:
+    def trigger_ns(self, trigger: InterruptTrigger) -> int | None:
         """Return the instant at which to interrupt the reply; None while it is unknown."""
         reply = self.reply
-        if cue.word:
-            return self.progress_ns if cue.word.casefold() in reply.full_text() else None
-        if cue.share is None:
-            return reply.played_at_ns(cue.after_ns)
+        if trigger.word:
+            return self.progress_ns if trigger.word.casefold() in reply.full_text() else None
+        if trigger.share is None:
+            return reply.played_at_ns(trigger.after_ns)
         if self.state is not State.PLAYING and "audio_done" not in reply.instants:
             return None
-        return reply.played_at_ns(int(cue.share * reply.received_ns))
+        return reply.played_at_ns(int(trigger.share * reply.received_ns))
 
     def _stop(self, at_ns: int) -> None:
         self.reply.stopped_ns = at_ns
@@ -513,8 +520,8 @@ class PendingTurn(Instants):
     @property
     def _stopped_ending(self) -> Ending:
         """The ending of a turn with a reply that was stopped before it was completely played."""
-        wanted = self.interruption is not None and self.interruption.is_wanted
-        return ("interrupted", "") if wanted else ("cancelled:turn_detected", "")
+        must_stop = self.interruption is not None and self.interruption.is_wanted
+        return ("interrupted", "") if must_stop else ("cancelled:turn_detected", "")
 
     def on_truncation_event(self, event: ServerEvent, arrival: Arrival) -> None:
         """Apply the service's report that it truncated an item of the reply, or of what remains of the item."""

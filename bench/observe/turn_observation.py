@@ -56,9 +56,9 @@ def all_instants(turn: PendingTurn) -> dict[str, int]:
         instants["function_audible"] = answer.player.first_audible_ns
     if turn.interruption is not None:
         if turn.interruption.cancelled:
-            begun_ns = turn.interruption.instants.get("barge_in", NEVER_NS)
-            after = {name: instants.get(came, 0) for name, came in AFTER_BARGE_IN.items()}
-            instants |= {name: at_ns for name, at_ns in after.items() if at_ns > begun_ns}
+            barge_in_ns = turn.interruption.instants.get("barge_in", NEVER_NS)
+            after = {name: instants.get(source, 0) for name, source in AFTER_BARGE_IN.items()}
+            instants |= {name: at_ns for name, at_ns in after.items() if at_ns > barge_in_ns}
         instants |= turn.interruption.instants
     if turn.plan.has_turn_events:
         return instants
@@ -70,14 +70,14 @@ def all_instants(turn: PendingTurn) -> dict[str, int]:
 
 def _uncertainties_ns(turn: PendingTurn) -> dict[str, int]:
     """Return how much earlier the instants that are arrivals may really have been."""
-    heard, there = turn.input_speech.uncertainties_ns, turn.input_speech.instants
-    errors_ns = {name: error_ns for name, error_ns in heard.items() if name in there}
+    speech_errors_ns, speech_instants = turn.input_speech.uncertainties_ns, turn.input_speech.instants
+    errors_ns = {name: error_ns for name, error_ns in speech_errors_ns.items() if name in speech_instants}
     errors_ns |= turn.calls.uncertainties_ns | turn.reply.all_uncertainties_ns()
     if turn.calls.rounds and (answer := turn.reply.answer) is not None:
         errors_ns["function_audible"] = answer.player.audible_uncertainty_ns
     if turn.interruption is None:
         return errors_ns
-    errors_ns |= {name: errors_ns[came] for name, came in AFTER_BARGE_IN.items() if came in errors_ns}
+    errors_ns |= {name: errors_ns[source] for name, source in AFTER_BARGE_IN.items() if source in errors_ns}
     return errors_ns | turn.interruption.uncertainties_ns
 
 
@@ -92,22 +92,22 @@ def turn_type(turn: PendingTurn) -> str:
 
     Turns of different types are never pooled.
     """
-    apart = {
+    differences = {
         "function_calls": bool(turn.calls.rounds),
         "after_interruption": turn.interrupts is not None and turn.interrupts.stopped_ns is not None,
         "after_truncation": turn.after_truncation,
         "filler": turn.may_have_filler or bool(turn.fillers),
     }
-    return turn_type_of([name for name, holds in apart.items() if holds])
+    return turn_type_of([name for name, is_different in differences.items() if is_different])
 
 
 def cut_off(turn: PendingTurn) -> bool | None:
     """Return whether playback of a reply began before the caller's speech ended; None without turn detection."""
-    ended_ns = turn.input_speech.instants.get("speech_end")
-    if not turn.plan.vad or ended_ns is None:
+    speech_end_ns = turn.input_speech.instants.get("speech_end")
+    if not turn.plan.vad or speech_end_ns is None:
         return None
-    begun_ns = (reply.playback_starts_ns for reply in (*turn.dropped, turn.reply))
-    return any(at_ns is not None and at_ns < ended_ns for at_ns in begun_ns)
+    starts_ns = (reply.playback_starts_ns for reply in (*turn.dropped, turn.reply))
+    return any(at_ns is not None and at_ns < speech_end_ns for at_ns in starts_ns)
 
 
 def _overlap_ns(turn: PendingTurn) -> int | None:
@@ -127,15 +127,15 @@ def _dead_air_ns(turn: PendingTurn) -> int | None:
     if the reply was audible and began after that instant.
     """
     instants = all_instants(turn)
-    origin_ns = next((at_ns for name in MEASURED_FROM if (at_ns := instants.get(name)) is not None), None)
+    measured_from_ns = next((at_ns for name in MEASURED_FROM if (at_ns := instants.get(name)) is not None), None)
     if not turn.plan.has_turn_events:
-        heard_ns = instants.get("first_audible")
-        if origin_ns is None or heard_ns is None or heard_ns < origin_ns:
+        audible_ns = instants.get("first_audible")
+        if measured_from_ns is None or audible_ns is None or audible_ns < measured_from_ns:
             return None
-        return max(heard_ns - origin_ns, turn.reply.longest_pause_ns)
-    if origin_ns is None or not (turn.calls.rounds or len(turn.reply.items) > 1):
+        return max(audible_ns - measured_from_ns, turn.reply.longest_pause_ns)
+    if measured_from_ns is None or not (turn.calls.rounds or len(turn.reply.items) > 1):
         return None
-    return turn.reply.longest_silence_ns(origin_ns)
+    return turn.reply.longest_silence_ns(measured_from_ns)
 
 
 def task_success(turn: PendingTurn, judges: dict[int, SuccessPredicate]) -> bool | None:
@@ -153,14 +153,14 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
     if interruption is not None and turn.outcome == "ok":
         interruption.on_played_out(reply.playback_ends_ns)
     false_yield = interruption.false_yield if interruption is not None else None
-    tells_answer = turn.plan.has_turn_events or turn.plan.answer_min_ns  # known from events or from sounds
-    stamped = len(turn.sending.timestamped)
+    is_answer_known = turn.plan.has_turn_events or turn.plan.answer_min_ns  # known from events or from sounds
+    timestamped = len(turn.sending.timestamped)
     players = [item.player for item in reply.items.values()]
     reference = turn.plan.reference
-    words = UNJUDGED
+    score = UNJUDGED
     if reference != NO_REFERENCE:
-        words = score_turn(reference, turn.outcome, turn.input_speech.transcript, reply.answer_text)
-    known = TurnObservation(
+        score = score_turn(reference, turn.outcome, turn.input_speech.transcript, reply.answer_text)
+    observed = TurnObservation(
         **{name: getattr(turn, name) for name in SAME},
         turn=turn.plan.number,
         step=turn.plan.step,
@@ -185,8 +185,8 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         reply_parts=tuple(reply.parts),
         input_text=turn.input_speech.text,
         rtt_scope=network.scope if network else None,
-        send_timestamp_source=receive_timestamp_source(stamped, turn.sending.sends - stamped),
-        preamble=reply.preamble if tells_answer and turn.outcome in SUCCESSFUL else None,
+        send_timestamp_source=receive_timestamp_source(timestamped, turn.sending.sends - timestamped),
+        preamble=reply.preamble if is_answer_known and turn.outcome in SUCCESSFUL else None,
         function_calls=len(calls.complete_calls) if turn.plan.functions else None,
         function_execution_ns=calls.own_ns if calls.rounds else None,
         dead_air_ns=_dead_air_ns(turn),
@@ -200,9 +200,9 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         received_audio_ns=turn.format.duration_ns(turn.audio_bytes_received),
         overlap_ns=_overlap_ns(turn),
         onset_uncertainty_ns=reply.start_uncertainty_ns if reply.last_sound is not None else None,
-        quality=words if task_success is None else words._replace(task_success=task_success),
+        quality=score if task_success is None else score._replace(task_success=task_success),
         turn_type=turn_type(turn),
         context_tokens=turn.context.input if turn.context else None,
         context_cached_tokens=turn.context.cached_in if turn.context else None,
     )
-    return known if turn.plan.has_turn_events else msgspec.structs.replace(known, **UNREPORTED)
+    return observed if turn.plan.has_turn_events else msgspec.structs.replace(observed, **UNREPORTED)

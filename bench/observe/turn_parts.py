@@ -102,9 +102,9 @@ class TurnFunctionCalls(Instants):
 
     def pop_new_calls(self) -> list[FunctionCall]:
         """Return the calls to make now. Each call is returned once."""
-        unmade = [call for call_id, call in self.complete_calls.items() if call_id not in self.made]
-        self.made.update(call.call_id for call in unmade)
-        return unmade
+        new_calls = [call for call_id, call in self.complete_calls.items() if call_id not in self.made]
+        self.made.update(call.call_id for call in new_calls)
+        return new_calls
 
     def on_output_sent(self, call_id: str, at_ns: int, wrong: str) -> None:
         """Record that a function output was sent. `wrong` is the error in its call; "" if there is none."""
@@ -150,9 +150,9 @@ class TruncationCheck:
         if event.kind is EventKind.TRUNCATED:
             self.truncated.add(event.item_id)
         elif event.item_id in self.requested:
-            kept_ns = self.audio.duration_ns(event.payload_bytes)
+            stored_ns = self.audio.duration_ns(event.payload_bytes)
             longest_ns = self.played_ms[event.item_id] * NS_PER_MS + STEP_NS
-            if event.text or event.payload_bytes < 0 or kept_ns > longest_ns:
+            if event.text or event.payload_bytes < 0 or stored_ns > longest_ns:
                 self.failed = True
             else:
                 self.right.add(event.item_id)
@@ -223,18 +223,23 @@ class Interruption(Instants):
 
         If that took longer than the limit, set the instant of silence.
         """
-        began_ns = self.instants.get("barge_in")
-        if self.kind == "speech" and self.stopped_ns is None and began_ns is not None and at_ns - began_ns > YIELD_NS:
+        barge_in_ns = self.instants.get("barge_in")
+        if (
+            self.kind == "speech"
+            and self.stopped_ns is None
+            and barge_in_ns is not None
+            and at_ns - barge_in_ns > YIELD_NS
+        ):
             self.arrived("barge_in_silent", Arrival(at_ns))
 
     def on_silence(self, at_ns: int, last_sound: Arrival) -> None:
         """Record the end of a reply if the service does not report whether the reply was stopped or had ended."""
-        began_ns = self.instants.get("barge_in")
-        if self.kind != "speech" or self.stopped_ns is not None or began_ns is None or at_ns <= began_ns:
+        barge_in_ns = self.instants.get("barge_in")
+        if self.kind != "speech" or self.stopped_ns is not None or barge_in_ns is None or at_ns <= barge_in_ns:
             return
         self.arrived("barge_in_silent", Arrival(at_ns, last_sound.uncertainty_ns))
         self.stopped_ns = at_ns
-        if last_sound.at_ns > began_ns:
+        if last_sound.at_ns > barge_in_ns:
             self.arrived("barge_in_last_audio", last_sound)
 
     @property
@@ -243,8 +248,8 @@ class Interruption(Instants):
 
         None if this is not an interruption by speech, or if it came too late.
         """
-        took_ns = self._latency_ns if self.kind == "speech" else None
-        return None if took_ns is None else took_ns <= YIELD_NS
+        latency_ns = self._latency_ns if self.kind == "speech" else None
+        return None if latency_ns is None else latency_ns <= YIELD_NS
 
     @property
     def false_yield(self) -> bool | None:
@@ -256,5 +261,5 @@ class Interruption(Instants):
     @property
     def _latency_ns(self) -> int | None:
         """The time from the start of the interruption to the player's silence; None if either is missing."""
-        silent_ns, began_ns = map(self.instants.get, ("barge_in_silent", "barge_in"))
-        return None if silent_ns is None or began_ns is None else silent_ns - began_ns
+        silent_ns, barge_in_ns = map(self.instants.get, ("barge_in_silent", "barge_in"))
+        return None if silent_ns is None or barge_in_ns is None else silent_ns - barge_in_ns

@@ -38,8 +38,8 @@ class CompiledScript:
             answer_min_ns=round(script.answer_min_ms * NS_PER_MS),
             fills=script.variables is not None,
         )
-        said_before = script.history.messages if script.history else ()
-        self._history = tuple(dialect.message(message, MESSAGE_ID) for message in said_before)
+        history_messages = script.history.messages if script.history else ()
+        self._history = tuple(dialect.message(message, MESSAGE_ID) for message in history_messages)
         self._numbered = tuple(_numbered(script))
         for number, step in self._numbered:
             step.encode_ahead(self._encoder, number)
@@ -51,8 +51,11 @@ class CompiledScript:
         choices = SessionChoices(seed, number)
         prepared = self._only or self._session(number, choices)
         if self._only and any(step.draws for step in self.script.steps):
-            both = zip(self._numbered, prepared.steps, strict=True)
-            steps = (self.step(step, place, choices) if step.draws else ready for (place, step), ready in both)
+            pairs = zip(self._numbered, prepared.steps, strict=True)
+            steps = (
+                self.step(step, turn_number, choices) if step.draws else prepared_step
+                for (turn_number, step), prepared_step in pairs
+            )
             prepared = replace(prepared, steps=tuple(steps))
         prepared = replace(prepared, choices=choices) if prepared.functions else prepared
         chunk_ns = prepared.silence_chunks[0].duration_ns if prepared.silence_chunks else None
@@ -73,7 +76,7 @@ class CompiledScript:
         rows = script.variables.rows if script.variables else ()
         row = rows[number % len(rows)] if rows else NO_ROW
         settings = self._encoder.with_instructions(script.session, row)
-        steps = tuple(self.step(step, place, choices, row) for place, step in self._numbered)
+        steps = tuple(self.step(step, turn_number, choices, row) for turn_number, step in self._numbered)
         set_up = self.dialect.setup_messages(settings, SET_UP_ID)
         if script.pipelined:
             set_up = [step for step in set_up if not isinstance(step, AwaitedEvent)]
@@ -104,17 +107,17 @@ def _reject_unsupported(script: Script, dialect: Dialect) -> None:
     refused = dialect.unsupported_setting(script.session)
     if refused is not None:
         raise _at(script, ("session", *refused.setting), refused.reason)
-    said_before = script.history.messages if script.history else ()
-    wanted = [
-        ("history", "history", Feature.IMAGE, any(message.image for message in said_before)),
+    history_messages = script.history.messages if script.history else ()
+    requirements = [
+        ("history", "history", Feature.IMAGE, any(message.image for message in history_messages)),
         ("history", "the script", Feature.HISTORY, script.history),
         ("pipelined", "the script", Feature.PIPELINED, script.pipelined),
         ("renew_after", "the script", Feature.RENEWAL, script.renew_after),
     ]
     for number, step in enumerate(script.steps, 1):
-        wanted += (("steps", f"step {number}", feature, True) for feature in step.features())
-    for key, name, feature, is_wanted in wanted:
-        if is_wanted and feature in dialect.missing_features:
+        requirements += (("steps", f"step {number}", feature, True) for feature in step.features())
+    for key, name, feature, is_required in requirements:
+        if is_required and feature in dialect.missing_features:
             raise _at(script, (key,), f"{name} {feature.value}, {dialect.missing_features[feature]}")
     for number, step in enumerate(script.steps, 1):
         if problem := step.unsupported_reason(dialect, script.session):

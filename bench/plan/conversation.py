@@ -40,7 +40,7 @@ def file_of(load: Callable[..., T]) -> Validator[T]:
     `load` reads the file.
     """
 
-    def made(value: LocatedValue, path: str) -> T:
+    def load_path(value: LocatedValue, path: str) -> T:
         if not path.isprintable():
             raise value.type_error("the path of a file")
         try:
@@ -48,31 +48,32 @@ def file_of(load: Callable[..., T]) -> Validator[T]:
         except UsageError as error:
             raise value.refuse(str(error)) from None
 
-    return Converted(String(), made)
+    return Converted(String(), load_path)
 
 
-def read_once(load: Callable[[Path], T], most: int) -> Callable[[Path], T]:
+def read_once(load: Callable[[Path], T], max_files: int) -> Callable[[Path], T]:
     """Return `load` with a cache: it reads a file again only if the file's size or modification time has changed.
 
-    The cache has one version of each file, for the `most` files that were used last. Errors of `load` are not cached.
+    The cache has one version of each file, for the `max_files` files that were used last. Errors of `load` are not
+    cached.
     """
-    kept: dict[Path, tuple[tuple[int, int], T]] = {}
+    cache: dict[Path, tuple[tuple[int, int], T]] = {}
 
-    def loaded(path: Path) -> T:
-        found = kept.pop(path, None)
+    def load_cached(path: Path) -> T:
+        entry = cache.pop(path, None)
         try:
             status = path.stat()
         except (OSError, ValueError):  # `load` raises a better error
             return load(path)
         version = status.st_mtime_ns, status.st_size
-        if found is None or found[0] != version:
-            found = version, load(path)
-        kept[path] = found
-        if len(kept) > most:
-            del kept[next(iter(kept))]
-        return found[1]
+        if entry is None or entry[0] != version:
+            entry = version, load(path)
+        cache[path] = entry
+        if len(cache) > max_files:
+            del cache[next(iter(cache))]
+        return entry[1]
 
-    return loaded
+    return load_cached
 
 
 def load_image(path: Path) -> Image:
@@ -87,12 +88,12 @@ def load_image(path: Path) -> Image:
     if len(data) > MAX_BYTES:
         raise UsageError(f"{path}: is larger than {MAX_BYTES >> 20} MiB; make the image smaller")
     if data.startswith(PNG):
-        kind, size, whole = "png", png_size(data), PNG_END in data
+        kind, size, is_complete = "png", png_size(data), PNG_END in data
     elif data.startswith(JPEG):
-        kind, size, whole = "jpeg", jpeg_size(data), JPEG_END in data
+        kind, size, is_complete = "jpeg", jpeg_size(data), JPEG_END in data
     else:
         raise UsageError(f"{path}: is neither a PNG nor a JPEG image; services accept only these")
-    if size is None or not whole:
+    if size is None or not is_complete:
         raise UsageError(f"{path}: is truncated or damaged")
     width, height = size
     url = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
@@ -108,18 +109,21 @@ def png_size(data: bytes) -> Size | None:
 
 def jpeg_size(data: bytes) -> Size | None:
     """Return the size of a JPEG; None if no frame header contains it."""
-    place = 2
-    while place + 9 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
+    position = 2
+    while position + 9 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
         if marker == 0xFF:  # a fill byte
-            place += 1
+            position += 1
         elif marker in FRAME_HEADERS:
-            height, width = int.from_bytes(data[place + 5 : place + 7]), int.from_bytes(data[place + 7 : place + 9])
+            height, width = (
+                int.from_bytes(data[position + 5 : position + 7]),
+                int.from_bytes(data[position + 7 : position + 9]),
+            )
             return _positive(width, height)
         elif marker == START_OF_SCAN:
             return None
         else:
-            place += 2 + max(2, int.from_bytes(data[place + 2 : place + 4]))
+            position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4]))
     return None
 
 
@@ -145,7 +149,7 @@ def _message(role: MessageRole, text: str, image: Image | None = None) -> Messag
     return Message(role=role, text=text, image=image)
 
 
-IMAGE = file_of(read_once(load_image, most=32))
+IMAGE = file_of(read_once(load_image, max_files=32))
 MESSAGE = StructOf(
     {
         "role": Field(Choice(get_args(MessageRole)), "The author of the message.", required=True),

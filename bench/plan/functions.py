@@ -84,10 +84,10 @@ def error_text(
     missing = [name for name in function.tool.required if name not in arguments]
     if missing:
         return f"the call of {call.name} has no {', '.join(missing)}", None
-    if expected is None or any(wanted.is_met_by(call.name, arguments) for wanted in expected):
+    if expected is None or any(expected_call.is_met_by(call.name, arguments) for expected_call in expected):
         return "", arguments
-    named = any(wanted.name == call.name for wanted in expected)
-    return f"the script expects {'other arguments of' if named else 'no call of'} {call.name}", arguments
+    is_expected = any(expected_call.name == call.name for expected_call in expected)
+    return f"the script expects {'other arguments of' if is_expected else 'no call of'} {call.name}", arguments
 
 
 def error_of(problem: str) -> str:
@@ -98,7 +98,7 @@ def error_of(problem: str) -> str:
 class FunctionResult(NamedTuple):
     """The result of a call at an instant.
 
-    `number` is the number of the call in its turn, from 1. `wrong` is the problem of the call; "" if it has none.
+    `number` is the number of the call in its turn, from 1. `error` is the problem of the call; "" if it has none.
     """
 
     due_ns: int
@@ -133,16 +133,16 @@ class FunctionRunner:
     def call(self, call: FunctionCall, now_ns: int) -> None:
         """Call a function. The output is an error if the function is not declared or its arguments are invalid."""
         self.called += 1
-        wrong, arguments = error_text(call, self._functions, self._expected)
+        error, arguments = error_text(call, self._functions, self._expected)
         function = self._functions.get(call.name)
         if function is None or arguments is None:
-            output, delay_ns = error_of(wrong), 0
+            output, delay_ns = error_of(error), 0
         else:
             output = function.output(arguments, self._made[call.name])
             delay_ns = self._choices.delay_ns(function.delay)
         self._made[call.name] += 1
-        said = FunctionOutput(call_id=call.call_id, output=output)
-        self._waiting.append(FunctionResult(now_ns + delay_ns, self.called, said, wrong))
+        function_output = FunctionOutput(call_id=call.call_id, output=output)
+        self._waiting.append(FunctionResult(now_ns + delay_ns, self.called, function_output, error))
         self._waiting.sort()
 
     @property
@@ -152,9 +152,9 @@ class FunctionRunner:
 
     def returned(self, now_ns: int) -> list[FunctionResult]:
         """Remove and return the results that are due by now."""
-        done = [returned for returned in self._waiting if returned.due_ns <= now_ns]
+        done = [result for result in self._waiting if result.due_ns <= now_ns]
         del self._waiting[: len(done)]
-        self.outputs |= {returned.output.call_id: returned.output for returned in done}
+        self.outputs |= {result.output.call_id: result.output for result in done}
         return done
 
     def next_request(self) -> tuple[ResponseSettings, str]:

@@ -53,12 +53,12 @@ class PreparedTurn:
     """One turn. The session sends `speech` at the pace of a microphone, then `inputs` at once, then `request`.
 
     `plan` contains the facts for the observation of the turn. The number in it counts from 1 in the session. The ids of
-    all events of the turn begin with its `event_prefix`, so the `event_id` of an error identifies the turn. `between`
-    is the audio that the microphone records after the speech, in a loop; () if the microphone is switched off. `said`
-    is the caller's message, if this is a text turn. `response` are the settings of the turn's responses. `calls` are
-    the expected function calls; None if any is accepted. `interrupts` is the cue at which the turn interrupts the
-    preceding reply; None if it waits for the end of that reply. `verifies` is True if the client checks that the
-    service retains nothing of that reply beyond what was played.
+    all events of the turn begin with its `event_prefix`, so the `event_id` of an error identifies the turn.
+    `silence_chunks` is the audio that the microphone records after the speech, in a loop; () if the microphone is
+    switched off. `item` is the caller's message, if this is a text turn. `response` are the settings of the turn's
+    responses. `calls` are the expected function calls; None if any is accepted. `interrupts` is the trigger at which
+    the turn interrupts the preceding reply; None if it waits for the end of that reply. `verifies` is True if the
+    client checks that the service retains nothing of that reply beyond what was played.
     """
 
     is_turn: ClassVar[Literal[True]] = True
@@ -91,7 +91,7 @@ class PreparedTurn:
 class PreparedEvent:
     """A step that sends one message and does not wait. `within_turn` is True if a turn may be open.
 
-    `said` is the item that the message adds to the conversation.
+    `item` is the item that the message adds to the conversation.
     """
 
     is_turn: ClassVar[Literal[False]] = False
@@ -105,7 +105,7 @@ class PreparedEvent:
 class PreparedSound:
     """A paced sound that is meant neither to interrupt a reply nor to cause one.
 
-    `cue` is the instant of the sound in the preceding reply; None if the sound is played in silence.
+    `trigger` is the instant of the sound in the preceding reply; None if the sound is played in silence.
     """
 
     is_turn: ClassVar[Literal[False]] = False
@@ -160,12 +160,12 @@ PreparedStep = PreparedTurn | PreparedSound | PreparedInterruption | PreparedPau
 class PreparedScript:
     """The content of one session, encoded for one dialect.
 
-    `set_up` are the messages to send and the events to await, in this order, to set the session up. It contains no
-    events if the start is `pipelined`. `history` is `said_before` in encoded form, the conversation before the first
-    turn. `renew_after_ns` is `Script.renew_after` in ns. `between` is the audio that an open microphone records before
-    the first turn. `phase_ns` is the delay of the microphone after the session is ready. Without this delay, the chunks
-    of sessions that start together would be due at the same instant. `variables_row` is the number of the row, from 1;
-    None without variables.
+    `setup_messages` are the messages to send and the events to await, in this order, to set the session up. It contains
+    no events if the start is `pipelined`. `history_items` is the conversation before the first turn, and `history` is
+    the same in encoded form. `renew_after_ns` is `Script.renew_after` in ns. `silence_chunks` is the audio that an open
+    microphone records before the first turn. `phase_ns` is the delay of the microphone after the session is ready.
+    Without this delay, the chunks of sessions that start together would be due at the same instant. `variables_row` is
+    the number of the row, from 1; None without variables.
     """
 
     name: str
@@ -187,10 +187,10 @@ class PreparedScript:
     renew_after_ns: int | None = None
     reply_silence_ns: int = REPLY_SILENCE_MS * NS_PER_MS
 
-    def after(self, said: Sequence[SaidItem]) -> PreparedScript:
+    def after(self, items: Sequence[SaidItem]) -> PreparedScript:
         """Return the same script for a session with this conversation before it."""
-        history = tuple(_repeated_item(item, self.dialect) for item in said)
-        return replace(self, history=history, history_items=tuple(said))
+        history = tuple(_repeated_item(item, self.dialect) for item in items)
+        return replace(self, history=history, history_items=tuple(items))
 
     @property
     def turns(self) -> tuple[PreparedTurn, ...]:
@@ -220,8 +220,8 @@ class PreparedScript:
 class ScriptEncoder:
     """An encoder of a script's texts and recordings for one dialect. It encodes each recording once.
 
-    `fills`: there are variables, so `${name}` in a text is replaced by a value. `jitter_buffer_ns`: audio that the
-    simulated player buffers first. `answer_min_ns`: as in `TurnPlan`.
+    `fills` is True if there are variables, so that a value replaces `${name}` in a text. `jitter_buffer_ns` is the
+    audio that the simulated player buffers before it plays. `answer_min_ns` has the same meaning as in `TurnPlan`.
     """
 
     def __init__(
@@ -275,7 +275,7 @@ class ScriptEncoder:
         response = self.with_instructions(response, row)
         if response.input:
             response = msgspec.structs.replace(
-                response, input=tuple(self.message(said, row) for said in response.input)
+                response, input=tuple(self.message(message, row) for message in response.input)
             )
         return self.dialect.request(response, request_event_id(prefix))
 
@@ -290,7 +290,7 @@ class ScriptEncoder:
         key = ("speech", pcm.digest, pcm.speech, chunk_ms, paced, number)
         if key in self._encoded:
             return self._encoded[key]
-        pieces = tuple(chunks(self._wire(pcm), self.input_format, chunk_ms, whole=self.detects_turns))
+        pieces = tuple(chunks(self._wire(pcm), self.input_format, chunk_ms, pad=self.detects_turns))
         messages = tuple(self._appends(pieces, pcm, f"turn-{number}-append", OF_SPEECH if paced else None))
         if keep:
             self._encoded[key] = messages
@@ -301,7 +301,7 @@ class ScriptEncoder:
         chunk_ms = self._chunk_ms(chunk_ms)
         key = ("sound", pcm.digest, pcm.speech, chunk_ms)
         if key not in self._encoded:
-            pieces = tuple(chunks(self._wire(pcm), self.input_format, chunk_ms, whole=True))
+            pieces = tuple(chunks(self._wire(pcm), self.input_format, chunk_ms, pad=True))
             self._encoded[key] = tuple(self._appends(pieces, pcm, f"sound-{self._sounds}", OF_SOUND))
             self._sounds += 1
         return self._encoded[key]
@@ -314,9 +314,9 @@ class ScriptEncoder:
         key = ("between", pcm.digest, pcm.speech, chunk_ms)
         if key not in self._encoded:
             noise = replace(pcm, data=noise_alone(pcm, self._background, BETWEEN_S))
-            pieces = chunks(encoded(noise, self.input_format), self.input_format, chunk_ms, whole=False)
-            whole = [piece for piece in pieces if piece.duration_ns == chunk_ms * NS_PER_MS]
-            self._encoded[key] = tuple(self._append(piece, BETWEEN_ID, paced=True) for piece in whole)
+            pieces = chunks(encoded(noise, self.input_format), self.input_format, chunk_ms, pad=False)
+            complete = [piece for piece in pieces if piece.duration_ns == chunk_ms * NS_PER_MS]
+            self._encoded[key] = tuple(self._append(piece, BETWEEN_ID, paced=True) for piece in complete)
         return self._encoded[key]
 
     def silence(self, chunk_ms: int = 100) -> tuple[ClientMessage, ...]:
@@ -352,13 +352,15 @@ class ScriptEncoder:
 
         `instants` are the names of the start and the end; None if the recording is sent all at once.
         """
-        recorded_ns, whole_ns, paced = 0, sum(chunk.duration_ns for chunk in pieces), instants is not None
-        edges = dict(zip(instants or (), (_ns(pcm.speech.begin + 1), _ns(pcm.speech.end)), strict=False))
+        recorded_ns, total_ns, paced = 0, sum(chunk.duration_ns for chunk in pieces), instants is not None
+        boundaries_ns = dict(zip(instants or (), (_ns(pcm.speech.begin + 1), _ns(pcm.speech.end)), strict=False))
         # resampling may shorten the audio by a sample
-        edges = {name: min(at_ns, whole_ns) for name, at_ns in edges.items()}
+        boundaries_ns = {name: min(at_ns, total_ns) for name, at_ns in boundaries_ns.items()}
         for number, chunk in enumerate(pieces, 1):
-            begin_ns, recorded_ns = recorded_ns, recorded_ns + chunk.duration_ns
-            moments = {name: recorded_ns - at_ns for name, at_ns in edges.items() if begin_ns < at_ns <= recorded_ns}
+            start_ns, recorded_ns = recorded_ns, recorded_ns + chunk.duration_ns
+            moments = {
+                name: recorded_ns - at_ns for name, at_ns in boundaries_ns.items() if start_ns < at_ns <= recorded_ns
+            }
             yield replace(self._append(chunk, f"{event_id}-{number}", paced=paced), instants=moments or NO_INSTANTS)
 
     def _append(self, chunk: AudioChunk, event_id: str, *, paced: bool) -> ClientMessage:

@@ -54,9 +54,9 @@ class LogNormalTimes:
         """The expected value, with the limit `most_s`."""
         if self.sigma == 0:
             return self.median_s
-        normal, most = NormalDist(), math.log(self.most_s / self.median_s) / self.sigma
-        below_s = self.median_s * math.exp(self.sigma**2 / 2) * normal.cdf(most - self.sigma)
-        return below_s + self.most_s * normal.cdf(-most)
+        normal, max_z = NormalDist(), math.log(self.most_s / self.median_s) / self.sigma
+        below_s = self.median_s * math.exp(self.sigma**2 / 2) * normal.cdf(max_z - self.sigma)
+        return below_s + self.most_s * normal.cdf(-max_z)
 
     def draw_s(self, generator: np.random.Generator) -> float:
         """Draw the duration of one pause in seconds."""
@@ -102,13 +102,13 @@ def load_think_times(path: Path) -> RecordedTimes:
 
 def _numbers(path: Path, text: str) -> Iterator[float]:
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
-        written = line.partition("#")[0].strip()
-        if not written:
+        source_text = line.partition("#")[0].strip()
+        if not source_text:
             continue
-        if not _SECONDS.fullmatch(written) or float(written) > MAX_PAUSE_S:
+        if not _SECONDS.fullmatch(source_text) or float(source_text) > MAX_PAUSE_S:
             allowed = f"a number of seconds from 0 to {MAX_PAUSE_S:g}"
-            raise ScriptError(path, number, f"must be {allowed}, not {excerpt(written)}")
-        yield float(written)
+            raise ScriptError(path, number, f"must be {allowed}, not {excerpt(source_text)}")
+        yield float(source_text)
 
 
 class SessionChoices:
@@ -166,8 +166,8 @@ def fill_variables(text: str, row: Mapping[str, str]) -> str:
     Raise UsageError for a name that the row does not have.
     """
 
-    def value(place: re.Match[str]) -> str:
-        dollars, name = place.groups()
+    def value(match: re.Match[str]) -> str:
+        dollars, name = match.groups()
         if len(dollars) % 2 == 0:
             return f"{'$' * (len(dollars) // 2)}{{{name}}}"
         if name not in row:
@@ -182,9 +182,9 @@ def names_in(text: str) -> set[str]:
     return {name for dollars, name in _PLACE.findall(text) if len(dollars) % 2}
 
 
-def unknown_name(name: str, there: Iterable[str]) -> str:
-    """Return the error text for a `${name}` that is not among the variables `there`."""
-    known = excerpt(", ".join(there), LISTED)
+def unknown_name(name: str, names: Iterable[str]) -> str:
+    """Return the error text for a `${name}` that is not among the variables `names`."""
+    known = excerpt(", ".join(names), LISTED)
     name = excerpt(name)
     return f"contains ${{{name}}}, but the variables are only {known} (for the literal text write $${{{name}}})"
 

@@ -69,19 +69,16 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
     floor = _level(energies[_audible_windows(energies, energies.max() / DEPTH)]) / DEPTH
     windows = _audible_windows(energies, floor)
     loud = np.flatnonzero(power >= floor)  # every window with sound contains at least one
-    begin = loud[np.searchsorted(loud, (windows[0] + 1 - WINDOW_MS) * per_ms)]
+    start = loud[np.searchsorted(loud, (windows[0] + 1 - WINDOW_MS) * per_ms)]
     end = loud[np.searchsorted(loud, (windows[-1] + 1) * per_ms) - 1] + 1
     return SpeechSpan(
-        begin=0 if begin < per_ms else int(begin),
+        begin=0 if start < per_ms else int(start),
         end=len(samples) if end > len(samples) - per_ms else int(end),
     )
 
 
 def last_phrase(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) -> SpeechSpan:
-    """Return the last part of some speech: the part after its last pause of at least 100 ms.
-
-    Without a pause, return all.
-    """
+    """Return the part of some speech after its last pause of at least 100 ms. If it has no pause, return all of it."""
     per_ms = rate_hz // 1_000
     energies = _window_energies(samples[speech.begin : speech.end].astype(np.float64) ** 2, per_ms)
     loud = np.flatnonzero(energies >= _level(energies) / PAUSE_DEPTH)
@@ -93,9 +90,9 @@ def last_phrase(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) ->
 
 def _window_energies(power: NDArray[np.float64], per_ms: int) -> NDArray[np.float64]:
     """Return the mean square of each window, by its index. Outside of the recording is silence."""
-    whole = np.append(power, np.zeros(-len(power) % per_ms))
-    each_ms = whole.reshape(-1, per_ms).mean(axis=1)
-    return np.convolve(each_ms, np.full(WINDOW_MS, 1 / WINDOW_MS))
+    padded = np.append(power, np.zeros(-len(power) % per_ms))
+    energies = padded.reshape(-1, per_ms).mean(axis=1)
+    return np.convolve(energies, np.full(WINDOW_MS, 1 / WINDOW_MS))
 
 
 def _level(energies: NDArray[np.float64]) -> float:
@@ -187,16 +184,16 @@ def encoded(pcm: Pcm, format: AudioFormat) -> bytes:
     return format.encode(samples)
 
 
-def chunks(audio: bytes, format: AudioFormat, chunk_ms: int, *, whole: bool) -> Iterator[AudioChunk]:
+def chunks(audio: bytes, format: AudioFormat, chunk_ms: int, *, pad: bool) -> Iterator[AudioChunk]:
     """Yield audio, in the format of the connection, in pieces of `chunk_ms` milliseconds. The last may be shorter.
 
-    If `whole` is True, silence fills the last piece up, as from a microphone that stays open.
+    If `pad` is True, silence fills the last piece up, as from a microphone that stays open.
     """
-    quiet = silence(format, chunk_ms)
-    for begin in range(0, len(audio), len(quiet.data)):
-        data = audio[begin : begin + len(quiet.data)]
-        if whole:
-            data += quiet.data[len(data) :]
+    silent_chunk = silence(format, chunk_ms)
+    for start in range(0, len(audio), len(silent_chunk.data)):
+        data = audio[start : start + len(silent_chunk.data)]
+        if pad:
+            data += silent_chunk.data[len(data) :]
         yield AudioChunk(data, format.duration_ns(len(data)))
 
 
@@ -238,19 +235,19 @@ def _decode(path: Path, opened: io.FileIO) -> tuple[NDArray[np.float32], int]:
             seconds = file.frames / file.samplerate
             if seconds > MAX_MINUTES * 60:
                 raise UsageError(f"{path}: lasts {seconds / 60:.1f} minutes, the maximum of a turn is {MAX_MINUTES}")
-            for promised, there in (map(int, match.groups()) for match in _PROMISED.finditer(file.extra_info)):
-                if there < promised < _PLACEHOLDER_BYTES:
-                    raise UsageError(f"{path}: is truncated: its header states {promised} bytes, but it has {there}")
+            for stated, actual in (map(int, match.groups()) for match in _PROMISED.finditer(file.extra_info)):
+                if actual < stated < _PLACEHOLDER_BYTES:
+                    raise UsageError(f"{path}: is truncated: its header states {stated} bytes, but it has {actual}")
             if _OGG_CUT in file.extra_info:
                 raise UsageError(f"{path}: is truncated: its last page is missing")
             # in blocks: a file may have hundreds of channels, which need not be in memory at once
             blocks = [_mixed(path, block) for block in file.blocks(65_536, dtype="float32", always_2d=True)]
             frames, rate_hz = int(file.frames), int(file.samplerate)
     except (soundfile.SoundFileError, ValueError) as error:  # ValueError: an inconsistent header
-        why = getattr(error, "error_string", error)
+        reason = getattr(error, "error_string", error)
         wav = path.with_suffix(".wav").name
         remedy = f"convert it with ffmpeg -i {path.name} {wav}"
-        raise UsageError(f"{path}: is not readable audio, or is damaged ({why}): {remedy}") from None
+        raise UsageError(f"{path}: is not readable audio, or is damaged ({reason}): {remedy}") from None
     mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if len(mono) < frames:
         raise UsageError(f"{path}: is truncated: {len(mono)} of {frames} frames")
@@ -316,15 +313,15 @@ def noise_alone(pcm: Pcm, background: BackgroundNoise, seconds: float) -> bytes:
     return to_pcm16(_noise(pcm, background, pcm.samples, round(seconds * RATE_HZ))).tobytes()
 
 
-def _noise(pcm: Pcm, background: BackgroundNoise, begin: int, count: int) -> NDArray[np.float32]:
-    """Return `count` samples of the repeated noise from index `begin`.
+def _noise(pcm: Pcm, background: BackgroundNoise, start: int, count: int) -> NDArray[np.float32]:
+    """Return `count` samples of the repeated noise from index `start`.
 
     Their level is relative to the speech of `pcm`.
     """
     speech = _floats(pcm)[pcm.speech.begin : pcm.speech.end]
     noise = _floats(background.noise)
     gain = _rms(speech) / _rms(noise) / 10 ** (background.snr_db / 20)
-    looped = np.take(noise, np.arange(begin, begin + count), mode="wrap")
+    looped = np.take(noise, np.arange(start, start + count), mode="wrap")
     return np.asarray(looped * gain, np.float32)
 
 

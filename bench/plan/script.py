@@ -153,21 +153,21 @@ def load_script(path: Path) -> Script:
     mistakes.refuse()
     script = _script(path, _without_thresholds(root, text), parts)
     steps = _items(root.within("steps"))
-    for number, place, problem in _impossible_steps(script):
+    for number, key, problem in _impossible_steps(script):
         step, verb = steps[number], script.steps[number].verb
-        mistakes.errors.append((step.within(place) or step.within(verb, place) or step).refuse(problem))
+        mistakes.errors.append((step.within(key) or step.within(verb, key) or step).refuse(problem))
     mistakes.refuse()
     return replace(script, written=root)
 
 
-def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step], *, whole: bool = True) -> Script:
+def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step], *, is_complete: bool = True) -> Script:
     """Return the script of a Python program in the file `path`. Relative paths are relative to the folder of that file.
 
-    `settings` are the keys of a script's file, without `steps`. `whole` is True if no other steps follow. Raise
+    `settings` are the keys of a script's file, without `steps`. `is_complete` is True if no other steps follow. Raise
     UsageError for anything that is also an error in a file.
     """
     parts = script_settings(settings, path.parent)
-    script = replace(_script(path, read_text(path), {**parts, "steps": tuple(steps)}), is_complete=whole)
+    script = replace(_script(path, read_text(path), {**parts, "steps": tuple(steps)}), is_complete=is_complete)
     check_steps(script)
     for text in _texts(script):
         for problem in _unfillable(text, script.variables):
@@ -188,8 +188,8 @@ def session_of(parts: Mapping[str, Any]) -> SessionSettings:
 
 def check_steps(script: Script) -> None:
     """Raise UsageError, with the reason, for a step that is impossible in its script."""
-    for _, place, problem in _impossible_steps(script):
-        raise UsageError(f"{place} {problem}")
+    for _, key, problem in _impossible_steps(script):
+        raise UsageError(f"{key} {problem}")
 
 
 def with_target_settings(script: Script, session: Mapping[str, Any], source: str) -> Script:
@@ -202,12 +202,20 @@ def with_target_settings(script: Script, session: Mapping[str, Any], source: str
     if not session:
         return script
     try:
-        own, given = script.session, dict(session)
-        was, wanted = own.turn_detection, given.get(DETECTION)
-        if isinstance(wanted, Mapping) and was is not None and wanted.get("type", was.type) == was.type:
-            given[DETECTION] = was.explicit | dict(wanted)  # the script's own keys are meaningless for another type
-        read = SESSION.read(PythonValue("session", given))
-        settings = {name: getattr(read, name) for name in given} | {"extra": merged(own.extra, read.extra)}
+        own, target_settings = script.session, dict(session)
+        script_detection, target_detection = own.turn_detection, target_settings.get(DETECTION)
+        if (
+            isinstance(target_detection, Mapping)
+            and script_detection is not None
+            and target_detection.get("type", script_detection.type) == script_detection.type
+        ):
+            target_settings[DETECTION] = script_detection.explicit | dict(
+                target_detection
+            )  # the script's own keys are meaningless for another type
+        parsed = SESSION.read(PythonValue("session", target_settings))
+        settings = {name: getattr(parsed, name) for name in target_settings} | {
+            "extra": merged(own.extra, parsed.extra)
+        }
         changed = replace(script, session=msgspec.structs.replace(own, **settings), written=None)
         check_steps(changed)
         if changed.variables is not None and changed.session.instructions:
@@ -231,10 +239,10 @@ def _script(path: Path, text: str, parts: Mapping[str, Any]) -> Script:
 
 def _without_thresholds(root: YamlValue, text: str) -> str:
     """Return the text of a script without its thresholds."""
-    found = root.within(JUDGED)
-    if not isinstance(found, YamlValue):
+    thresholds = root.within(JUDGED)
+    if not isinstance(thresholds, YamlValue):
         return text
-    before, after = text[: found.mark.start_mark.index], text[found.node.end_mark.index :].lstrip()
+    before, after = text[: thresholds.mark.start_mark.index], text[thresholds.node.end_mark.index :].lstrip()
     return before + after if after else before.rstrip() + "\n"
 
 
@@ -268,8 +276,8 @@ def _impossible_steps(script: Script) -> Iterator[tuple[int, str, str]]:
     """Yield (index from 0, key, reason) of each step that is impossible in its script."""
     rules = StepRules(script.session)
     for number, step in enumerate(script.steps):
-        for place, problem in rules.problems(step):
-            yield number, place, problem
+        for key, problem in rules.problems(step):
+            yield number, key, problem
         if script.is_complete and step.is_before_turn and not any(later.is_turn for later in script.steps[number:]):
             yield number, step.verb, NO_TURN_AFTER
 

@@ -328,10 +328,10 @@ def _function(
     returns: Any = None,
     delay: float | ThinkTime = 0.0,
 ) -> ScriptFunction:
-    several = returns if isinstance(returns, list) and returns else [returns]
+    results = returns if isinstance(returns, list) and returns else [returns]
     compute = returns if callable(returns) else None
     return ScriptFunction(
-        FunctionTool(name="", description=description, parameters=parameters or {}), several, compute, delay
+        FunctionTool(name="", description=description, parameters=parameters or {}), results, compute, delay
     )
 
 

@@ -90,12 +90,12 @@ def _cue(
 ) -> InterruptTrigger | None:
     """Return the cue that these keys define; None if no key is given."""
     times = {"after": after, "after_share": after_share, "after_text": after_text}
-    given = [name for name, value in times.items() if value is not None]
-    if len(given) > 1:
+    keys = [name for name, value in times.items() if value is not None]
+    if len(keys) > 1:
         raise InvalidCombinationError(
-            given[1], f"sets the instant, and so does {given[0]}: use only one of after, after_share and after_text"
+            keys[1], f"sets the instant, and so does {keys[0]}: use only one of after, after_share and after_text"
         )
-    return InterruptTrigger(round((after or 0) * NS_PER_S), after_share, after_text or "") if given else None
+    return InterruptTrigger(round((after or 0) * NS_PER_S), after_share, after_text or "") if keys else None
 
 
 CUE = StructOf(
@@ -201,10 +201,8 @@ class SoundSettings:
 
     def __post_init__(self) -> None:
         if self.during == "silence" and self.cue is not None:
-            given = "after_share" if self.cue.share is not None else "after_text" if self.cue.word else "after"
-            raise InvalidCombinationError(
-                given, "needs a reply, but there is none during silence: remove one of the two"
-            )
+            key = "after_share" if self.cue.share is not None else "after_text" if self.cue.word else "after"
+            raise InvalidCombinationError(key, "needs a reply, but there is none during silence: remove one of the two")
 
 
 @dataclass(frozen=True)
@@ -246,9 +244,9 @@ class SoundStep(Step):
     def prepared(
         self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
     ) -> PreparedStep:
-        heard, cue = self.sound, (self.sound.cue or AT_ONCE) if self.within_turn else None
-        chunks = encoder.sound(heard.audio, heard.chunk_ms)
-        return PreparedSound(heard.kind, cue, chunks, encoder.silence_chunks(heard.audio, heard.chunk_ms))
+        sound, trigger = self.sound, (self.sound.cue or AT_ONCE) if self.within_turn else None
+        chunks = encoder.sound(sound.audio, sound.chunk_ms)
+        return PreparedSound(sound.kind, trigger, chunks, encoder.silence_chunks(sound.audio, sound.chunk_ms))
 
 
 # Steps that are not turns.
@@ -322,9 +320,9 @@ class ExpectStep(Step):
             "requests an answer in text": event in OF_SPOKEN_ANSWER and output == "text",
             "requests audio, whose words arrive as transcript_delta": event == "text_delta" and output == "audio",
         }
-        for why, holds in reasons.items():
-            if holds:
-                yield "event", f"{event} can never be received: the turn before it {why}"
+        for reason, applies in reasons.items():
+            if applies:
+                yield "event", f"{event} can never be received: the turn before it {reason}"
 
     def prepared(
         self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
@@ -351,9 +349,9 @@ class MessageStep(Step):
     def prepared(
         self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
     ) -> PreparedStep:
-        said = encoder.message(self.message, row)
-        message = encoder.dialect.message(said, MESSAGE_ID)
-        return PreparedEvent(self.within_turn, message, said)
+        item = encoder.message(self.message, row)
+        message = encoder.dialect.message(item, MESSAGE_ID)
+        return PreparedEvent(self.within_turn, message, item)
 
 
 def _typed(value: LocatedValue, event: dict[str, Any]) -> dict[str, Any]:
@@ -424,18 +422,18 @@ def is_turn(step: Step) -> TypeGuard[ScriptTurn]:
     return step.is_turn
 
 
-def step_of(verb: str, folder: Path = Path(), **given: Any) -> Step:
+def step_of(verb: str, folder: Path = Path(), **values: Any) -> Step:
     """Return the step that a file with these keys would have. Keys whose value is None are ignored.
 
     Paths are relative to `folder`. A name that is not a key next to the verb is a key under the verb. Raise UsageError
     for anything that is also an error in a file.
     """
-    table, given = STEP_TABLES[verb], {name: value for name, value in given.items() if value is not None}
-    if verb not in given:
-        of_step = {name for name in given if name in table.fields}
-        under = {name: given.pop(name) for name in given.keys() - of_step}
-        given = {verb: under} | given
-    return table.read(PythonValue(verb, given, folder))
+    table, values = STEP_TABLES[verb], {name: value for name, value in values.items() if value is not None}
+    if verb not in values:
+        step_keys = {name for name in values if name in table.fields}
+        nested = {name: values.pop(name) for name in values.keys() - step_keys}
+        values = {verb: nested} | values
+    return table.read(PythonValue(verb, values, folder))
 
 
 class StepRules:
@@ -500,11 +498,11 @@ class StepReader:
         self._folder = folder
         self._kept: dict[str, Step] = {}
 
-    def read(self, verb: str, **given: Any) -> Step:
+    def read(self, verb: str, **values: Any) -> Step:
         """Read a step, as `step_of` does."""
-        name = repr((verb, sorted(given.items())))
-        step = self._kept.pop(name, None) or step_of(verb, self._folder, **given)
-        if step.recordings or "file" in given:
+        name = repr((verb, sorted(values.items())))
+        step = self._kept.pop(name, None) or step_of(verb, self._folder, **values)
+        if step.recordings or "file" in values:
             self._kept[name] = step  # at the end, because it is the last one used
             if len(self._kept) > MAX_RETAINED:
                 del self._kept[next(iter(self._kept))]

@@ -1,4 +1,6 @@
-"""The steps of a script that are turns, and the base of all steps. The class of a kind contains everything about it.
+"""The steps of a script that are turns, and the base class of all steps.
+
+The class of a kind of step contains everything about that kind.
 
 Its fields are the keys of a file (`field_key`, `field_keys`): YAML, the calls of a task in Python and the JSON Schema
 are made from them. The class also has the features that it needs from a service, its rules, its duration, and the
@@ -251,8 +253,13 @@ class ScriptTurn(Step):
 
     @property
     def texts(self) -> tuple[str, ...]:
-        asked = self.response.instructions
-        return (*super().texts, *([asked] if asked else []), self.reference.reply, *self.reference.contains)
+        instructions = self.response.instructions
+        return (
+            *super().texts,
+            *([instructions] if instructions else []),
+            self.reference.reply,
+            *self.reference.contains,
+        )
 
     def requested_output(self, session: SessionSettings) -> str:
         """Return the requested output: audio or text."""
@@ -325,9 +332,9 @@ class TextTurn(ScriptTurn):
         yield Feature.TYPED
 
     def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
-        turn, said = super().prepared_turn(encoder, number, choice, row), encoder.message(self.said[0], row)
-        item = encoder.dialect.message(said, f"{turn.plan.event_prefix}item")
-        return replace(turn, inputs=(item,), item=said)
+        turn, message = super().prepared_turn(encoder, number, choice, row), encoder.message(self.said[0], row)
+        item = encoder.dialect.message(message, f"{turn.plan.event_prefix}item")
+        return replace(turn, inputs=(item,), item=message)
 
 
 METADATA = MapOf(
@@ -437,11 +444,11 @@ class AudioTurnBase(ScriptTurn):
         plan = replace(turn.plan, audio=pcm.path.name, reference=replace(turn.plan.reference, words=words))
         if encoder.detects_turns:  # the service's VAD ends the speech
             request = None if encoder.session.service_responds else turn.request
-            between = encoder.silence_chunks(pcm, self.chunk_ms)
+            silence_chunks = encoder.silence_chunks(pcm, self.chunk_ms)
             plan = replace(
                 plan, vad=True, service_responds=request is None, trailing_silence_ns=encoder.trailing_silence_ns(pcm)
             )
-            return replace(turn, plan=plan, speech=messages, silence_chunks=between, request=request)
+            return replace(turn, plan=plan, speech=messages, silence_chunks=silence_chunks, request=request)
         turn = replace(turn, plan=plan)
         commit = encoder.dialect.commit(f"{turn.plan.event_prefix}commit")
         if self.is_paced:

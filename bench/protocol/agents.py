@@ -77,11 +77,11 @@ class AgentDialect(FullDuplexDialect):
     def without_audio(self, message: bytes) -> bytes:
         objects, names = self.audio_in
         fields = _decode_fields(message)
-        holding = [name for name in fields if name in objects and bytes(fields[name]).startswith(b"{")]
-        for name in holding:
-            kept = {inner: value for inner, value in _decode_fields(fields[name]).items() if inner not in names}
-            fields[name] = msgspec.Raw(msgspec.json.encode(kept))
-        return msgspec.json.encode(fields) if holding else message
+        audio_names = [name for name in fields if name in objects and bytes(fields[name]).startswith(b"{")]
+        for name in audio_names:
+            other_fields = {inner: value for inner, value in _decode_fields(fields[name]).items() if inner not in names}
+            fields[name] = msgspec.Raw(msgspec.json.encode(other_fields))
+        return msgspec.json.encode(fields) if audio_names else message
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         if event["type"] == "dtmf" and event.get("digit") in DIGITS:
@@ -121,9 +121,9 @@ class AcsCallCodec(CallCodec):
         super().__init__(call_id)
         self._audio_ms = 0
 
-    def encode(self, act: MessageKind, data: bytes) -> bytes:
-        if act is not MessageKind.APPEND:
-            return super().encode(act, data)
+    def encode(self, kind: MessageKind, data: bytes) -> bytes:
+        if kind is not MessageKind.APPEND:
+            return super().encode(kind, data)
         minutes, milliseconds = divmod(self._audio_ms, 60_000)
         hours, minutes = divmod(minutes, 60)
         self._audio_ms += FRAME_MS
@@ -165,8 +165,8 @@ class Acs(AgentDialect):
         return _acs_message(DTMF_DATA, {"data": event["digit"]})
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
-        said = {"participantRawID": CALLER, "data": base64.b64encode(audio).decode(), "silent": not any(audio)}
-        return ClientMessage(MessageKind.APPEND, AUDIO_DATA, msgspec.json.encode(said)[1:])
+        audio_data = {"participantRawID": CALLER, "data": base64.b64encode(audio).decode(), "silent": not any(audio)}
+        return ClientMessage(MessageKind.APPEND, AUDIO_DATA, msgspec.json.encode(audio_data)[1:])
 
     def read_text(self, message: bytes) -> ServerEvent:
         wire = _decode_acs(message)
@@ -182,8 +182,8 @@ class Acs(AgentDialect):
 
 
 def _acs_message(kind: str, fields: Mapping[str, Any]) -> ClientMessage:
-    said = {"kind": kind, kind[0].lower() + kind[1:]: fields}
-    return ClientMessage(MessageKind.RAW, kind, msgspec.json.encode(said))
+    message = {"kind": kind, kind[0].lower() + kind[1:]: fields}
+    return ClientMessage(MessageKind.RAW, kind, msgspec.json.encode(message))
 
 
 ACS = Acs()
@@ -226,14 +226,14 @@ class TwilioCallCodec(CallCodec):
         self._stream = STREAM.replace(CALL_ID, call_id)
         self._sequence_number = self._chunks = self._audio_ms = 0
 
-    def encode(self, act: MessageKind, data: bytes) -> bytes:
-        if act is not MessageKind.APPEND:
-            named = super().encode(act, data)
-            if NUMBER not in named:
-                return named
+    def encode(self, kind: MessageKind, data: bytes) -> bytes:
+        if kind is not MessageKind.APPEND:
+            encoded = super().encode(kind, data)
+            if NUMBER not in encoded:
+                return encoded
             self._sequence_number += 1
             # replaces only the first placeholder; others are part of a user's text
-            return named.replace(NUMBER, str(self._sequence_number).encode(), 1)
+            return encoded.replace(NUMBER, str(self._sequence_number).encode(), 1)
         self._sequence_number += 1
         self._chunks += 1
         head = (
@@ -278,11 +278,11 @@ class Twilio(AgentDialect):
     audio_in = frozenset({MEDIA}), frozenset({"payload"})
 
     def own_unsupported(self, settings: SessionSettings) -> UnsupportedSetting | None:
-        wrong = next((name for name, value in settings.extra.items() if not isinstance(value, str)), None)
-        if wrong is None:
+        parameter = next((name for name, value in settings.extra.items() if not isinstance(value, str)), None)
+        if parameter is None:
             return None
         return UnsupportedSetting(
-            ("extra", wrong), f"extra must contain custom parameters, which are texts: put {wrong} in quotes"
+            ("extra", parameter), f"extra must contain custom parameters, which are texts: put {parameter} in quotes"
         )
 
     def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
@@ -321,8 +321,8 @@ def _twilio_message(name: str, fields: Mapping[str, Any]) -> ClientMessage:
 
     The codec of a call replaces the placeholders.
     """
-    said = {"event": name, "sequenceNumber": NUMBER.decode(), name: fields, "streamSid": STREAM}
-    return ClientMessage(MessageKind.RAW, name, msgspec.json.encode(said))
+    message = {"event": name, "sequenceNumber": NUMBER.decode(), name: fields, "streamSid": STREAM}
+    return ClientMessage(MessageKind.RAW, name, msgspec.json.encode(message))
 
 
 TWILIO = Twilio()

@@ -126,7 +126,7 @@ def by_name(*formats: AudioFormat) -> dict[AudioFormatName, AudioFormat]:
 
 
 def resolve_format(formats: Mapping[AudioFormatName, AudioFormat], name: AudioFormatName | None) -> AudioFormat:
-    """Return the format with this name; without a name the service's default, which is the first."""
+    """Return the format with this name. If the name is None, return the service's default, which is the first."""
     return next(iter(formats.values())) if name is None else formats[name]
 
 
@@ -159,8 +159,8 @@ def decoded_audible(payload: msgspec.Raw, audio: AudioFormat) -> int | None:
 def audible_position(samples: Samples) -> int | None:
     """Return the position of the first audible sample; None if there is none."""
     loud = (samples >= AUDIBLE) | (samples <= -AUDIBLE)
-    place = int(loud.argmax()) if loud.size else 0
-    return place if loud.size and loud[place] else None
+    position = int(loud.argmax()) if loud.size else 0
+    return position if loud.size and loud[position] else None
 
 
 class SampleStream:
@@ -174,16 +174,17 @@ class SampleStream:
     def samples(self, piece: bytes) -> Samples:
         """Return the samples that are complete with this piece."""
         data = self.rest + piece if self.rest else piece
-        cut = len(data) % self.audio.sample_bytes
-        self.rest = data[len(data) - cut :] if cut else b""
+        incomplete_bytes = len(data) % self.audio.sample_bytes
+        self.rest = data[len(data) - incomplete_bytes :] if incomplete_bytes else b""
         return self.audio.decode(data)
 
 
 def measured_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, int, int]]:
-    """Return (energy, position of the first audible sample, position after the last one) of each block; -1 if none.
+    """Return (energy, position of the first audible sample, position after the last one) of each block.
 
-    `wide` contains `lag` samples before the blocks, and then the blocks of `size` samples each. The energy is the mean
-    square after a filter. The filter subtracts from each sample three quarters of the sample `lag` before it.
+    The positions are -1 if no sample is audible. `wide` contains `lag` samples before the blocks, and then the blocks
+    of `size` samples each. The energy is the mean square after a filter. The filter subtracts from each sample three
+    quarters of the sample `lag` before it.
     """
     if measure_blocks is None or len(wide) <= lag:
         return counted_blocks(wide, lag, size)
@@ -196,7 +197,7 @@ def counted_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, in
     filtered = (4 * samples[lag:] - 3 * samples[:-lag]).reshape(-1, size)
     energies = (filtered * filtered).sum(axis=1) // (16 * size)
     audible = np.abs(samples[lag:].reshape(-1, size)) >= AUDIBLE
-    heard = audible.any(axis=1)
-    firsts = np.where(heard, audible.argmax(axis=1), -1)
-    lasts = np.where(heard, size - audible[:, ::-1].argmax(axis=1), -1)
+    has_audible = audible.any(axis=1)
+    firsts = np.where(has_audible, audible.argmax(axis=1), -1)
+    lasts = np.where(has_audible, size - audible[:, ::-1].argmax(axis=1), -1)
     return list(zip(energies.tolist(), firsts.tolist(), lasts.tolist(), strict=True))

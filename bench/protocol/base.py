@@ -135,7 +135,7 @@ class CallCodec:
     def __init__(self, call_id: str) -> None:
         self.call_id = call_id
 
-    def encode(self, act: MessageKind, data: bytes) -> bytes:
+    def encode(self, kind: MessageKind, data: bytes) -> bytes:
         """Return a message in the form in which this session sends it next.
 
         `data` is the message, encoded for all sessions.
@@ -163,7 +163,7 @@ class CallCodec:
 class TelephonyProvider(NamedTuple):
     """The telephony provider between the caller and an agent. A call is open as soon as its connection is open.
 
-    `words` returns the codec of one call, from the id of the call. `frame_ms` is the duration of each piece of the
+    `codec` returns the codec of one call, from the id of the call. `frame_ms` is the duration of each piece of the
     caller's audio; None if the script sets it. `headers` are headers of the upgrade in addition to the target's
     headers; `{uuid}` in them is the id of the call.
     """
@@ -202,14 +202,14 @@ class Dialect:
         """Return the first session setting that the dialect does not support; None if it supports all."""
         raise NotImplementedError
 
-    def unknown_format(self, settings: SessionSettings, where: str = "") -> UnsupportedSetting | None:
-        """Return the error for an audio format that the dialect lacks. `where` follows the list of its formats."""
+    def unknown_format(self, settings: SessionSettings, suffix: str = "") -> UnsupportedSetting | None:
+        """Return the error for an audio format that the dialect lacks. `suffix` follows the list of its formats."""
         for key, name, formats in (
             ("input_format", settings.input_format, self.input_formats),
             ("output_format", settings.output_format, self.output_formats),
         ):
             if name is not None and name not in formats:
-                return UnsupportedSetting((key,), f"{key} must be one of {', '.join(formats)}{where}, not {name}")
+                return UnsupportedSetting((key,), f"{key} must be one of {', '.join(formats)}{suffix}, not {name}")
         return None
 
     def input_format_for(self, settings: SessionSettings) -> AudioFormat:
@@ -264,7 +264,7 @@ class Dialect:
         """Return a function call that the service made in another session. The function's output must follow."""
         raise NotImplementedError
 
-    def function_output(self, returned: FunctionOutput, event_id: str) -> ClientMessage:
+    def function_output(self, result: FunctionOutput, event_id: str) -> ClientMessage:
         """Return the output of a function that the service called."""
         raise NotImplementedError
 

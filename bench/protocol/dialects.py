@@ -92,8 +92,8 @@ class VoiceLive(Preview):
     stored = {**Preview.stored, ("avatar",): "an avatar's video is not measured"}  # noqa: RUF012 - as in its base
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
-        spoken = self.output_format_for(settings).name
-        return super().formats(settings) | {"output_audio_format": SPOKEN_FORMATS.get(spoken, spoken)}
+        format_name = self.output_format_for(settings).name
+        return super().formats(settings) | {"output_audio_format": SPOKEN_FORMATS.get(format_name, format_name)}
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         echo = settings.echo_cancellation
@@ -110,10 +110,10 @@ class ServerVadOnly(OpenAIDialect):
     """The dialect of services that have no turn detection except `server_vad`."""
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
-        refused, wanted = super().unsupported_setting(settings), settings.turn_detection
-        if refused is not None or wanted is None or wanted.type == "server_vad":
+        refused, turn_detection = super().unsupported_setting(settings), settings.turn_detection
+        if refused is not None or turn_detection is None or turn_detection.type == "server_vad":
             return refused
-        problem = f"the {self.name} dialect does not support {wanted.type}: use server_vad"
+        problem = f"the {self.name} dialect does not support {turn_detection.type}: use server_vad"
         return UnsupportedSetting(("turn_detection", "type"), problem)
 
 
@@ -168,10 +168,10 @@ class ShelledFunctions(Preview):
 
 
 class Qwen(ShelledFunctions):
-    """Alibaba's Qwen-Omni-Realtime (DashScope): the preview's names, 16 kHz for the caller, functions in an object.
+    """Alibaba's Qwen-Omni-Realtime (DashScope). It has the preview's names, and functions are in an object.
 
-    The format is the word `pcm` for 16 kHz from the caller and 24 kHz for replies. Other rates are in
-    `audio.input.format` and `audio.output.format` (dashscope 2.0.2, `AudioFormatConfig`).
+    By default the caller's audio has 16 kHz and replies have 24 kHz; the format is then the word `pcm`. Other rates
+    are in `audio.input.format` and `audio.output.format` (dashscope 2.0.2, `AudioFormatConfig`).
     """
 
     name = "qwen"
@@ -182,16 +182,17 @@ class Qwen(ShelledFunctions):
     stored = {**Preview.stored, ("audio",): "use `input_format` and `output_format`"}  # noqa: RUF012
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
-        heard, spoken = self.input_format_for(settings), self.output_format_for(settings)
-        if (heard, spoken) == (PCM16_16K, PCM16):
+        input_format, output_format = self.input_format_for(settings), self.output_format_for(settings)
+        if (input_format, output_format) == (PCM16_16K, PCM16):
             return {"input_audio_format": "pcm", "output_audio_format": "pcm"}
-        return {"audio": {"input": _pcm_format(heard), "output": _pcm_format(spoken)}}
+        return {"audio": {"input": _pcm_format(input_format), "output": _pcm_format(output_format)}}
 
 
 class Glm(ServerVadOnly, Preview):
-    """Zhipu's GLM-Realtime: the preview's names, `client_vad` for turns that the client ends, and `beta_fields`.
+    """Zhipu's GLM-Realtime. It has the preview's names, and `beta_fields` in addition.
 
-    Here `pcm16` and `pcm24` are 16 and 24 kHz, and replies are `pcm`, 24 kHz (MetaGLM/glm-realtime-sdk).
+    The client ends turns if the turn detection is `client_vad`. The formats `pcm16` and `pcm24` have 16 and 24 kHz, and
+    replies are `pcm` with 24 kHz (MetaGLM/glm-realtime-sdk).
     """
 
     name = "glm"
@@ -212,7 +213,7 @@ class Glm(ServerVadOnly, Preview):
 
 
 class StepFun(ServerVadOnly, ShelledFunctions):
-    """StepFun's Realtime API: preview with 24 kHz PCM only, functions in an object, and replies always as audio.
+    """StepFun's Realtime API: the preview with 24 kHz PCM only. Functions are in an object. Replies are always audio.
 
     Source: livekit-plugins-stepfun.
     """

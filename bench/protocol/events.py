@@ -63,7 +63,7 @@ class EventKind(Enum):
     """The remaining limits of the session or of all sessions together, never of a turn."""
     ERROR = auto()
     NOTED = auto()
-    """A known event for which no instant is recorded: ends of parts, acknowledgements."""
+    """A known event for which no instant is recorded, such as the end of a part or an acknowledgement."""
     UNKNOWN = auto()
     MALFORMED = auto()
 
@@ -195,7 +195,7 @@ class ServerEvent(msgspec.Struct, frozen=True):
     - `text`: the complete text or transcript, if the event has it.
     - `audio_ms`: the position of the start or end of speech on the session's clock of input audio; None if not
       reported.
-    - `foreign`: True if the event has the name of another dialect, which all clients of this dialect misread.
+    - `other_dialect`: True if the event has the name of another dialect, which all clients of this dialect misread.
     - `request`: the client's id of the request that a response answers, if it is reported.
     - `phase`: the phase of a response's item, `COMMENTARY` or `ANSWER`; "" if the service does not report it.
     - `calls`: the function call of an event. For a response that is done, all its function calls.

@@ -64,9 +64,9 @@ class FullDuplexDialect(Dialect):
     has_turn_events = takes_requests = False
 
     def __init__(self) -> None:
-        not_here = f"which {self.title} does not support"
-        self.missing_features = dict.fromkeys((*UNSPEAKABLE, *self.also_missing), f"{not_here}: remove it") | {
-            Feature.TYPED: f"{not_here}: use a recording instead (`audio`)"
+        problem = f"which {self.title} does not support"
+        self.missing_features = dict.fromkeys((*UNSPEAKABLE, *self.also_missing), f"{problem}: remove it") | {
+            Feature.TYPED: f"{problem}: use a recording instead (`audio`)"
         }
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
@@ -182,12 +182,12 @@ class GptLive(FullDuplexDialect):
         return start, AwaitedEvent(EventKind.SESSION_UPDATED, STARTED)
 
     def _session(self, settings: SessionSettings) -> dict[str, Any]:
-        spoken = {"output": {"voice": settings.voice}} if settings.voice else {}
+        output = {"output": {"voice": settings.voice}} if settings.voice else {}
         return without_none(
             {
                 "model": settings.model or FIRST_MODEL,
                 "instructions": settings.instructions,
-                "audio": {"format": wire_format(self.input_format_for(settings)), **spoken},
+                "audio": {"format": wire_format(self.input_format_for(settings)), **output},
             }
         )
 
@@ -201,8 +201,8 @@ class GptLive(FullDuplexDialect):
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
         return self._message(MessageKind.APPEND, APPEND, event_id, audio=base64.b64encode(audio).decode("ascii"))
 
-    def _message(self, act: MessageKind, name: str, event_id: str, **fields: Any) -> ClientMessage:
-        return ClientMessage(act, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
+    def _message(self, kind: MessageKind, name: str, event_id: str, **fields: Any) -> ClientMessage:
+        return ClientMessage(kind, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
 
     # Received messages.
 
@@ -246,8 +246,8 @@ class GptLive(FullDuplexDialect):
         return msgspec.json.encode({name: value for name, value in fields.items() if name not in ("audio", "delta")})
 
     def is_expiry(self, code: int, reason: str) -> bool:
-        closed, words = MAX_DURATION_CLOSE
-        return code == closed and words in reason
+        close_code, text = MAX_DURATION_CLOSE
+        return code == close_code and text in reason
 
 
 def wire_format(format: AudioFormat) -> dict[str, Any]:
@@ -267,10 +267,12 @@ def _backend(session: Mapping[str, Any]) -> tuple[str, str] | None:
 def _delegated(wire: _Wire) -> ServerEvent:
     """Return the fatal error for a delegated task. Speech of the service until the task is done is not an answer."""
     target = slug(get_text(object_in(wire.delegation), "target")) or "unknown"
-    why = "this tool does not do tasks" if target == CLIENT else "its tokens are not counted"
-    words = f"the service delegated a task (to: {target}), and {why}: what it says next does not answer the caller"
+    problem = "this tool does not do tasks" if target == CLIENT else "its tokens are not counted"
+    message = (
+        f"the service delegated a task (to: {target}), and {problem}: what it says next does not answer the caller"
+    )
     return ServerEvent(
-        EventKind.ERROR, DELEGATED, failure=ServiceFailure("delegation", "delegation", words, effect=ErrorScope.FATAL)
+        EventKind.ERROR, DELEGATED, failure=ServiceFailure("delegation", "delegation", message, effect=ErrorScope.FATAL)
     )
 
 
@@ -280,8 +282,10 @@ def _closed(wire: _Wire) -> ServerEvent:
     if reason == ASKED_TO_CLOSE:
         return ServerEvent(EventKind.NOTED, CLOSED)
     effect = ErrorScope.EXPIRED if reason == EXPIRED else ErrorScope.FATAL
-    words = f"the service closed the session: {reason}"
-    return ServerEvent(EventKind.ERROR, CLOSED, failure=ServiceFailure("session_closed", reason, words, effect=effect))
+    message = f"the service closed the session: {reason}"
+    return ServerEvent(
+        EventKind.ERROR, CLOSED, failure=ServiceFailure("session_closed", reason, message, effect=effect)
+    )
 
 
 GPT_LIVE = GptLive()

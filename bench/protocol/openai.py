@@ -99,12 +99,12 @@ class OpenAIDialect(EventReader):
     """The common part of a `bench.protocol.base.Dialect` of the Realtime API.
 
     `family` is the name of the dialect whose settings it has. `reply_part` is the type of a text part in the
-    assistant's messages. `kept` maps the paths of this tool's own settings in an update to the remedy in place of
-    `extra`.
+    assistant's messages. `stored` has the paths of the settings that only this tool may set in an update. It maps each
+    path to the remedy for a script that sets it in `extra`.
     """
 
     input_formats = output_formats = FORMATS
-    message_kinds = MappingProxyType({name: act for act, name in NAMES.items()})
+    message_kinds = MappingProxyType({name: kind for kind, name in NAMES.items()})
     family: str
     reply_part: str
     stored: Mapping[Keys, str]
@@ -131,12 +131,14 @@ class OpenAIDialect(EventReader):
         )
 
     def _missing_feature(self, settings: SessionSettings) -> UnsupportedSetting | None:
-        owned = next((owned for owned in OWNED if self.family not in owned.owners and _is_set(settings, owned)), None)
-        if owned is None:
+        setting = next(
+            (setting for setting in OWNED if self.family not in setting.owners and _is_set(settings, setting)), None
+        )
+        if setting is None:
             return None
-        owner = owned.owners[0]
-        problem = f"{owned.called} needs the {TITLES[owner]} dialect; {TITLES[self.family]} does not support it"
-        return UnsupportedSetting(owned.keys, f"{problem}: remove it, or use --dialect {owner}")
+        owner = setting.owners[0]
+        problem = f"{setting.called} needs the {TITLES[owner]} dialect; {TITLES[self.family]} does not support it"
+        return UnsupportedSetting(setting.keys, f"{problem}: remove it, or use --dialect {owner}")
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         """Return the conflict of a session update that a script contains; "" if there is none.
@@ -146,10 +148,10 @@ class OpenAIDialect(EventReader):
         session = event.get("session")
         if self.message_kinds.get(event["type"]) is not MessageKind.SET_UP or not isinstance(session, Mapping):
             return ""
-        said = self.session(settings)
-        others = {key: value for key, value in session.items() if said.get(key) != value}
-        undoing = conflict(said, others, self.stored)
-        return "" if undoing is None else undoing.reason
+        own_settings = self.session(settings)
+        others = {key: value for key, value in session.items() if own_settings.get(key) != value}
+        unsupported = conflict(own_settings, others, self.stored)
+        return "" if unsupported is None else unsupported.reason
 
     def setup_messages(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | AwaitedEvent, ...]:
         """Return the set-up: the service's first event, the settings, and the service's confirmation."""
@@ -199,8 +201,8 @@ class OpenAIDialect(EventReader):
         item = {"type": FUNCTION_CALL, "call_id": call.call_id, "name": call.name, "arguments": call.arguments}
         return self._message(MessageKind.ITEM, event_id, item=item)
 
-    def function_output(self, returned: FunctionOutput, event_id: str) -> ClientMessage:
-        item = {"type": "function_call_output", "call_id": returned.call_id, "output": returned.output}
+    def function_output(self, result: FunctionOutput, event_id: str) -> ClientMessage:
+        item = {"type": "function_call_output", "call_id": result.call_id, "output": result.output}
         return self._message(MessageKind.ITEM, event_id, item=item)
 
     def cancel(self, event_id: str) -> ClientMessage:
@@ -214,14 +216,14 @@ class OpenAIDialect(EventReader):
     def retrieve(self, item_id: str, event_id: str) -> ClientMessage:
         return self._message(MessageKind.RETRIEVE, event_id, item_id=item_id)
 
-    def _message(self, act: MessageKind, event_id: str, **fields: Any) -> ClientMessage:
-        name = NAMES[act]
-        return ClientMessage(act, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
+    def _message(self, kind: MessageKind, event_id: str, **fields: Any) -> ClientMessage:
+        name = NAMES[kind]
+        return ClientMessage(kind, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
 
     def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
         """Return the filler settings, which only Azure Voice Live has. With the preview dialect they are in `extra`."""
-        asked = merged(self.session(settings), settings.extra).get(FILLERS)
-        return asked if isinstance(asked, Mapping) else None
+        interim_response = merged(self.session(settings), settings.extra).get(FILLERS)
+        return interim_response if isinstance(interim_response, Mapping) else None
 
 
 def tools(settings: SessionSettings) -> dict[str, Any]:
@@ -237,9 +239,9 @@ def tool_choice(choice: str | None) -> str | dict[str, str] | None:
     return choice if choice is None or choice in TOOL_CHOICES else {"type": "function", "name": choice}
 
 
-def _is_set(settings: SessionSettings, owned: DialectSetting) -> bool:
+def _is_set(settings: SessionSettings, setting: DialectSetting) -> bool:
     """Return whether the session sets a setting that not every dialect has, to a value that is restricted."""
     value: Any = settings
-    for key in owned.keys:
+    for key in setting.keys:
         value = getattr(value, key, None)
-    return value is not None and owned.holds(value)
+    return value is not None and setting.holds(value)

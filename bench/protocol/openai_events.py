@@ -98,7 +98,7 @@ def part_kinds(text: str, audio: str, transcript: str) -> dict[str, EventKind]:
 
 
 # The three families of events that GA renamed. If a server sends one with the name of the other dialect, every client
-# of this dialect misreads it. So it is an error (`ServerEvent.foreign`), and not a missing sample.
+# of this dialect misreads it. So it is an error (`ServerEvent.other_dialect`), and not a missing sample.
 PREVIEW_PARTS = part_kinds("response.text", "response.audio", "response.audio_transcript")
 GA_PARTS = part_kinds("response.output_text", "response.output_audio", "response.output_audio_transcript")
 EFFECTS = {
@@ -190,15 +190,15 @@ def _loose(message: bytes) -> _Wire:
 
     Fields of unexpected types count as missing.
     """
-    named, fields = _decode_names(message), _decode_fields(message)
+    names, fields = _decode_names(message), _decode_fields(message)
 
     def raw(name: str) -> msgspec.Raw:
         return fields.get(name, EMPTY)
 
     return _Wire(
-        type=named.type[:MAX_ID_CHARACTERS],
-        response_id=(named.response_id or "")[:MAX_ID_CHARACTERS],
-        item_id=(named.item_id or "")[:MAX_ID_CHARACTERS],
+        type=names.type[:MAX_ID_CHARACTERS],
+        response_id=(names.response_id or "")[:MAX_ID_CHARACTERS],
+        item_id=(names.item_id or "")[:MAX_ID_CHARACTERS],
         delta=raw("delta"),
         item=_Item(*(get_text(object_in(raw("item")), name) for name in _Item.__struct_fields__)),
         response=raw("response"),
@@ -217,8 +217,8 @@ def _loose(message: bytes) -> _Wire:
 class EventReader(Dialect):
     """The decoding half of a Realtime API dialect.
 
-    `parts` are the kinds of the events of a response's parts, by name; `others` are those of the other dialect; `own`
-    are the kinds of additional events.
+    `parts` maps the names of the events of a response's parts to their kinds. `other_kinds` has the names of the other
+    dialect. `own_kinds` has additional events.
     """
 
     parts: Mapping[str, EventKind]
@@ -247,10 +247,14 @@ class EventReader(Dialect):
                 size = text_characters(delta)
                 return (ServerEvent(kind, wire.type, wire.response_id or "", wire.item_id or "", size, delta),)
             if kind is None:  # an unknown name, or one of the other dialect
-                foreign = wire.type in self._other_dialect
+                is_other_dialect = wire.type in self._other_dialect
                 return (
                     ServerEvent(
-                        EventKind.UNKNOWN, wire.type, wire.response_id or "", wire.item_id or "", other_dialect=foreign
+                        EventKind.UNKNOWN,
+                        wire.type,
+                        wire.response_id or "",
+                        wire.item_id or "",
+                        other_dialect=is_other_dialect,
                     ),
                 )
             if kind is EventKind.RATE_LIMITS:
@@ -269,10 +273,10 @@ class EventReader(Dialect):
             fields = _decode_fields(message)
             return msgspec.json.encode({name: value for name, value in fields.items() if name != "audio"})
         if event.kind is EventKind.ITEM_RETRIEVED:
-            whole = _decode_object(message)
-            for part in _parts(whole):
+            message_fields = _decode_object(message)
+            for part in _parts(message_fields):
                 part.pop("audio", None)
-            return msgspec.json.encode(whole)
+            return msgspec.json.encode(message_fields)
         if event.kind is EventKind.AUDIO_DELTA or event.other_dialect:
             return msgspec.json.encode({"type": event.name, "response_id": event.response_id, "item_id": event.item_id})
         return message
@@ -300,8 +304,8 @@ class EventReader(Dialect):
 
         Azure sends an error before such a close (`session_expired`).
         """
-        closed, words = MAX_DURATION_CLOSE
-        return code == closed and words in reason
+        close_code, text = MAX_DURATION_CLOSE
+        return code == close_code and text in reason
 
 
 def _unescaped(raw: msgspec.Raw) -> msgspec.Raw:
@@ -350,13 +354,13 @@ def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
 def _retrieved(wire: _Wire, parts: Sequence[dict[str, Any]]) -> ServerEvent:
     """Return the content that the service keeps of an item: the size of the audio, and the text."""
     sizes = [base64_bytes(msgspec.Raw(msgspec.json.encode(part.get("audio")))) for part in parts]
-    words = (get_text(part, name, MAX_TEXT_CHARACTERS) for part in parts for name in ("transcript", "text"))
+    texts = (get_text(part, name, MAX_TEXT_CHARACTERS) for part in parts for name in ("transcript", "text"))
     return ServerEvent(
         EventKind.ITEM_RETRIEVED,
         wire.type,
         item_id=wire.item_id or (wire.item.id if wire.item else ""),
         payload_bytes=-1 if min(sizes, default=0) < 0 else sum(sizes),
-        text=" ".join(filter(None, words))[:MAX_TEXT_CHARACTERS],
+        text=" ".join(filter(None, texts))[:MAX_TEXT_CHARACTERS],
     )
 
 
@@ -402,16 +406,19 @@ class UnreadableError(Exception):
 
 def tokens_in(usage: Any) -> dict[str, int]:
     """Return tokens by kind, with the names of `bench.protocol.events.TokenUsage`. Raise UnreadableError."""
-    came, went = _details(usage, "input_token_details"), _details(usage, "output_token_details")
-    nothing = 0 if _tokens(usage, "total_tokens") == 0 else None
-    read = _by_kind(came, _tokens(usage, "input_tokens"), nothing)
-    text_out, audio_out, _ = _by_kind(went, _tokens(usage, "output_tokens"), nothing)
-    cached = _tokens(came, "cached_tokens")
-    of_kind = _cached(_details(came, "cached_tokens_details"), cached or 0, read)
+    input_details, output_details = _details(usage, "input_token_details"), _details(usage, "output_token_details")
+    no_tokens = 0 if _tokens(usage, "total_tokens") == 0 else None
+    input_tokens = _by_kind(input_details, _tokens(usage, "input_tokens"), no_tokens)
+    text_out, audio_out, _ = _by_kind(output_details, _tokens(usage, "output_tokens"), no_tokens)
+    cached = _tokens(input_details, "cached_tokens")
+    cached_tokens = _cached(_details(input_details, "cached_tokens_details"), cached or 0, input_tokens)
     return {
-        **{f"{kind}_in": tokens for kind, tokens in zip(TOKEN_KINDS, read, strict=True)},
-        "cached_in": cached or sum(of_kind),
-        **{f"cached_{kind}_in": min(tokens) for kind, *tokens in zip(TOKEN_KINDS, read, of_kind, strict=True)},
+        **{f"{kind}_in": tokens for kind, tokens in zip(TOKEN_KINDS, input_tokens, strict=True)},
+        "cached_in": cached or sum(cached_tokens),
+        **{
+            f"cached_{kind}_in": min(tokens)
+            for kind, *tokens in zip(TOKEN_KINDS, input_tokens, cached_tokens, strict=True)
+        },
         "text_out": text_out,
         "audio_out": audio_out,
     }
@@ -446,22 +453,22 @@ def _token_counts(details: Any) -> list[int | None]:
 
 def _by_kind(details: Any, *totals: int | None) -> list[int]:
     """Return the tokens of each of TOKEN_KINDS. If no kind has tokens, return the first reported total as text."""
-    told = _token_counts(details)
+    counts = _token_counts(details)
     total = next((tokens for tokens in totals if tokens is not None), None)
-    if total is None and all(tokens is None for tokens in told):
+    if total is None and all(tokens is None for tokens in counts):
         raise UnreadableError
-    return [tokens or 0 for tokens in told] if any(told) else [total or 0, 0, 0]
+    return [tokens or 0 for tokens in counts] if any(counts) else [total or 0, 0, 0]
 
 
-def _cached(details: Any, cached: int, read: list[int]) -> list[int]:
+def _cached(details: Any, cached: int, input_tokens: list[int]) -> list[int]:
     """Return the cached tokens of each of TOKEN_KINDS.
 
     If the service does not report them by kind, they count as text up to the input's text tokens, then as audio up to
     its audio tokens, and then as image.
     """
-    told = _token_counts(details)
-    if any(tokens is not None for tokens in told):
-        return [tokens or 0 for tokens in told]
-    text = min(read[0], cached)
-    audio = min(read[1], cached - text)
+    counts = _token_counts(details)
+    if any(tokens is not None for tokens in counts):
+        return [tokens or 0 for tokens in counts]
+    text = min(input_tokens[0], cached)
+    audio = min(input_tokens[1], cached - text)
     return [text, audio, cached - text - audio]

@@ -1,4 +1,4 @@
-"""The GA dialect of the Realtime API: a nested session with its type, `output_modalities`, and parts called output."""
+"""The GA dialect of the Realtime API. Its session is nested and has a type. Names of its parts begin with `output`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Ga(OpenAIDialect):
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         transcription, noise = settings.input_transcription, settings.noise_reduction
-        heard = {
+        audio_input = {
             "format": ga_format(self.input_format_for(settings)),
             "turn_detection": settings.turn_detection and settings.turn_detection.explicit,  # null disables it
         } | without_none(
@@ -54,13 +54,13 @@ class Ga(OpenAIDialect):
                 "noise_reduction": {"type": noise} if noise else None,
             }
         )
-        spoken = without_none({"format": ga_format(self.output_format_for(settings)), "voice": settings.voice})
+        audio_output = without_none({"format": ga_format(self.output_format_for(settings)), "voice": settings.voice})
         return without_none(
             {
                 "type": "realtime",
                 **self.output(settings.output),
                 "instructions": settings.instructions,
-                "audio": {"input": heard, "output": spoken},
+                "audio": {"input": audio_input, "output": audio_output},
                 "max_output_tokens": settings.max_output_tokens,
                 "reasoning": settings.reasoning,
                 "truncation": settings.truncation,

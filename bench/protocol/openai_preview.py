@@ -1,4 +1,4 @@
-"""The preview dialect of the Realtime API: a flat session, `modalities`, and the first names of a response's parts."""
+"""The preview dialect of the Realtime API. Its session is flat. The parts of a response have their original names."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class Preview(OpenAIDialect):
         ) | {"turn_detection": settings.turn_detection and settings.turn_detection.explicit}
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
-        """Return a session's formats. The rate is included only if it is not OpenAI's, which has no key for it."""
-        heard, spoken = self.input_format_for(settings), self.output_format_for(settings)
-        rate_hz = heard.rate_hz if heard.is_pcm and heard is not PCM16 else None
-        name = "pcm16" if heard.is_pcm else heard.name
-        return {"input_audio_format": name, "output_audio_format": spoken.name} | without_none(
+        """Return a session's formats. OpenAI's own rate is not included, because OpenAI has no key for a rate."""
+        input_format, output_format = self.input_format_for(settings), self.output_format_for(settings)
+        rate_hz = input_format.rate_hz if input_format.is_pcm and input_format is not PCM16 else None
+        name = "pcm16" if input_format.is_pcm else input_format.name
+        return {"input_audio_format": name, "output_audio_format": output_format.name} | without_none(
             {"input_audio_sampling_rate": rate_hz}
         )
 

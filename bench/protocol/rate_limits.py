@@ -60,20 +60,20 @@ def rate_limits(value: object) -> tuple[RateLimit, ...]:
 
 def limits_in(headers: Mapping[str, str]) -> tuple[RateLimit, ...]:
     """Return the limits in a handshake's headers: `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`."""
-    found = []
+    limits = []
     for name in LIMITED:
         limit, remaining, reset = (
-            headers.get(f"x-ratelimit-{what}-{name}") for what in ("limit", "remaining", "reset")
+            headers.get(f"x-ratelimit-{field}-{name}") for field in ("limit", "remaining", "reset")
         )
         if limit is not None or remaining is not None:
-            found.append(RateLimit(name, _count(limit), _count(remaining), _seconds(reset)))
-    return tuple(found)
+            limits.append(RateLimit(name, _count(limit), _count(remaining), _seconds(reset)))
+    return tuple(limits)
 
 
 def wait_in(message: str) -> int | None:
     """Return the wait in the message of a reached limit, in ns: "Please try again in 250ms", "… in 1m26.4s"."""
-    asked = _asked(message)
-    return None if asked is None else _ns(_length_s(asked[1]))
+    match = _asked(message)
+    return None if match is None else _ns(_length_s(match[1]))
 
 
 def wait_of(headers: Mapping[str, str]) -> int | None:
@@ -83,10 +83,10 @@ def wait_of(headers: Mapping[str, str]) -> int | None:
     """
     if (ms := _number(headers.get("retry-after-ms"))) is not None:
         return _ns(ms / 1_000)
-    after = headers.get("retry-after")
-    if (seconds := _number(after)) is not None:
+    retry_after = headers.get("retry-after")
+    if (seconds := _number(retry_after)) is not None:
         return _ns(seconds)
-    until_s, now_s = _date_s(after), _date_s(headers.get("date"))
+    until_s, now_s = _date_s(retry_after), _date_s(headers.get("date"))
     return None if until_s is None or now_s is None else _ns(max(0.0, until_s - now_s))
 
 

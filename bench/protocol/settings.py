@@ -18,7 +18,7 @@ Keys = tuple[str, ...]
 Output = Literal["audio", "text"]
 Effort = Literal["minimal", "low", "medium", "high", "xhigh"]
 TokenCap = int | Literal["inf"]
-"""The maximum length of a response, in tokens; `inf`: the model's own maximum."""
+"""The maximum length of a response, in tokens. `inf` is the model's own maximum."""
 
 
 FULL_DUPLEX: Literal["full_duplex"] = "full_duplex"
@@ -119,7 +119,7 @@ class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
     output: Output | None = None
     max_output_tokens: TokenCap | None = None
     conversation: Literal["auto", "none"] | None = None
-    """`none`: the response is out of band and does not become part of the conversation."""
+    """If it is `none`, the response is out of band and does not become part of the conversation."""
     input: tuple[Message, ...] | None = None
     """The input of the response in place of the conversation. If it is empty, the response has no input."""
     metadata: dict[str, str] | None = None
@@ -144,38 +144,42 @@ class UnsupportedSetting(NamedTuple):
 
 
 def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings merged with `extra`: mappings merge key by key, any other value replaces the old one."""
-    both = dict(settings)
+    """Return the settings merged with `extra`. Mappings merge key by key; any other value replaces the old one."""
+    result = dict(settings)
     for key, value in extra.items():
-        old = both.get(key)
-        both[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return both
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
 
 
 def conflict(
-    settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mapping[Keys, str]
+    settings: Mapping[str, Any], extra: Mapping[str, Any], stored: Mapping[Keys, str]
 ) -> UnsupportedSetting | None:
     """Return the first setting in `extra` on which this tool relies; None if there is none.
 
     The result contains the remedy. `settings` is the update without `extra`. If a setting is disabled there, `extra`
     cannot set details of it, because that would enable it.
     """
-    for path, remedy in kept.items():
-        place = _meeting(settings, extra, path)
-        if place is not None:
-            return UnsupportedSetting(place, f"must not set {'.'.join(place)}, which this tool relies on: {remedy}")
+    for path, remedy in stored.items():
+        keys = _meeting(settings, extra, path)
+        if keys is not None:
+            return UnsupportedSetting(keys, f"must not set {'.'.join(keys)}, which this tool relies on: {remedy}")
     return None
 
 
 def undone(
-    settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mapping[Keys, str]
+    settings: Mapping[str, Any], extra: Mapping[str, Any], stored: Mapping[Keys, str]
 ) -> UnsupportedSetting | None:
     """Return the reason why `extra` cannot be merged, with the remedy; None if it can.
 
     `conflict` has the same arguments.
     """
-    found = conflict(settings, extra, kept)
-    return None if found is None else UnsupportedSetting(("extra", *found.setting), f"extra {found.reason}")
+    unsupported = conflict(settings, extra, stored)
+    return (
+        None
+        if unsupported is None
+        else UnsupportedSetting(("extra", *unsupported.setting), f"extra {unsupported.reason}")
+    )
 
 
 def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:

@@ -120,12 +120,12 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
         not_azure = f"has the path {parts.path}, which is not Azure OpenAI's"
         raise refuse(f"{not_azure}: set it to the URL of the resource, e.g. {EXAMPLE_ENDPOINT}")
     version = settings.api_version or ""
-    wanted = None if settings.dialect is None else DIALECTS[settings.dialect]
-    if wanted is None and version and path:
+    requested_dialect = None if settings.dialect is None else DIALECTS[settings.dialect]
+    if requested_dialect is None and version and path:
         raise SettingError("api_version",
             f"{source} ends in /openai/v1 (GA) but {names['api_version']} is set (preview): unset "
             f"{names['api_version']}, or remove /openai/v1 from {source}")  # fmt: skip
-    dialect = wanted or (PREVIEW if version else GA)
+    dialect = requested_dialect or (PREVIEW if version else GA)
     if dialect is GPT_LIVE:
         remedy = f"set {names['url']} to wss://HOST{AZURE_GPT_LIVE}, and `model` in the session's settings"
         raise refuse(f"has no GPT-Live: {remedy}")
@@ -181,7 +181,7 @@ def refuse_transcription(query: str, key: str, source: str) -> None:
 def with_model(url: str, model: str) -> str | None:
     """Return the URL with another model (or deployment) in its query; None if its query contains no model."""
     address, _, query = url.partition("?")
-    pairs = [part.partition("=") for part in query.split("&")]
+    pairs = [pair.partition("=") for pair in query.split("&")]
     if not any(name in ("model", "deployment") for name, _, _ in pairs):
         return None
     replaced = (
@@ -192,12 +192,12 @@ def with_model(url: str, model: str) -> str | None:
 
 
 def _azure_notices(dialect: Dialect, version: str, endpoint_is_ga: bool, names: KeyNames) -> tuple[str, ...]:
-    source, asked = names["api_version"], f"{names['dialect']} {dialect.name} is set"
+    source, dialect_text = names["api_version"], f"{names['dialect']} {dialect.name} is set"
     path = AZURE_PATHS.get(dialect.name, AZURE_GA)
     known = VERSIONS.get(path)
     if known is None:
-        return (f"{source} is ignored: {asked}, and GA has no api-version",) if version else ()
-    ignored = (f"/openai/v1 in {names['endpoint']} is ignored: {asked}",) if endpoint_is_ga else ()
+        return (f"{source} is ignored: {dialect_text}, and GA has no api-version",) if version else ()
+    ignored = (f"/openai/v1 in {names['endpoint']} is ignored: {dialect_text}",) if endpoint_is_ga else ()
     if not version:
         return (*ignored, f"{source} is not set: using {known[0]}")
     return ignored + _version_notices(version, path, "api_version", source)
@@ -224,9 +224,9 @@ def _host_notices(parts: SplitResult, dialect: Dialect, source: str) -> tuple[st
 
 def _query_notices(path: str, query: Mapping[str, str], source: str) -> tuple[str, ...]:
     """Return the likely mistakes in the query of a known path. Raise SettingError if the query is certainly wrong."""
-    needed = NEEDED.get(path, ())
-    if needed and not any(name in query for name in needed):
-        remedy = f"add ?{needed[0]}=NAME (or &{needed[0]}=NAME)"
+    required_names = NEEDED.get(path, ())
+    if required_names and not any(name in query for name in required_names):
+        remedy = f"add ?{required_names[0]}=NAME (or &{required_names[0]}=NAME)"
         raise SettingError("url", f"{source} must name the model at {path}: {remedy}")
     version = query.get("api-version")
     if path == AZURE_GA and version:
@@ -301,31 +301,33 @@ def url_path(parts: SplitResult) -> str:
 
 
 def further_headers(
-    given: Mapping[str, str], environ: Mapping[str, str]
+    configured: Mapping[str, str], environ: Mapping[str, str]
 ) -> tuple[tuple[tuple[str, str], ...], tuple[Credential, ...]]:
     """Return (headers to send, the values of variables in them). Raise SettingError, which quotes no value."""
-    for name in given:
+    for name in configured:
         if name.lower() in OURS or name.lower().startswith("sec-"):
             problem = f"headers must not set {name}: `auth` or the WebSocket upgrade sets it"
             raise SettingError("headers", problem)
-    if len({name.lower() for name in given}) < len(given):
+    if len({name.lower() for name in configured}) < len(configured):
         raise SettingError("headers", "headers has one header twice: the names differ only in case")
     headers: list[tuple[str, str]] = []
     secrets: list[Credential] = []
-    for name, text in given.items():
+    for name, text in configured.items():
         source = f"the header {name}"
-        value, of_variables = fill_variables(text, environ, "headers", source)
+        value, variable_secrets = fill_variables(text, environ, "headers", source)
         value = value.strip()
         if not value or not (value.isascii() and value.isprintable()):
             raise SettingError("headers", f"{source} must be printable ASCII text, in one line")
         headers.append((name, value))
-        secrets += of_variables
+        secrets += variable_secrets
     return tuple(headers), tuple(secrets)
 
 
-def subprotocols(given: Sequence[str], environ: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[Credential, ...]]:
+def subprotocols(
+    configured: Sequence[str], environ: Mapping[str, str]
+) -> tuple[tuple[str, ...], tuple[Credential, ...]]:
     """Return (subprotocols to offer, the values of variables in them). Raise SettingError, which quotes no value."""
-    offered = [fill_variables(text, environ, "subprotocols", "subprotocols") for text in given]
+    offered = [fill_variables(text, environ, "subprotocols", "subprotocols") for text in configured]
     if not all(_TOKEN.fullmatch(name) for name, _ in offered):
         raise SettingError("subprotocols", "subprotocols must be names of only letters, digits and -._")
     return tuple(name for name, _ in offered), tuple(secret for _, secrets in offered for secret in secrets)
@@ -348,4 +350,4 @@ def fill_variables(
         raise SettingError(key, f"{source} uses a variable that is not set: ${{NAME}} is the environment variable NAME")
     sent = {name: quote(value, safe="") if encoded else value for name, value in values.items()}
     secrets = {value for value in (*values.values(), *sent.values()) if len(value) >= MIN_SECRET_CHARACTERS}
-    return _VARIABLE.sub(lambda found: sent[found[1]], text), tuple(Credential(key, value) for value in sorted(secrets))
+    return _VARIABLE.sub(lambda match: sent[match[1]], text), tuple(Credential(key, value) for value in sorted(secrets))

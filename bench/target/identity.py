@@ -62,12 +62,12 @@ _UNAVAILABLE = re.compile(r"^(\w+Credential:) \w+Credential authentication unava
 class SignInError(RtbenchError):
     """A sign-in without a token.
 
-    The text is one line: the credentials, why each of them failed (`why`), and the remedy.
+    The text is one line: the credentials, why each of them failed (`reason`), and the remedy.
     """
 
-    def __init__(self, why: str, remedy: str = "") -> None:
-        super().__init__(f"{why}: {remedy}" if remedy else why)
-        self.reason, self.remedy = why, remedy
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(f"{reason}: {remedy}" if remedy else reason)
+        self.reason, self.remedy = reason, remedy
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ def read_token(secret: str, expires_s: int, issuer: str) -> Token:
 def public_claims(secret: str) -> dict[str, str]:
     """Return the audience, identity and expiry of a token that is a JWT (RFC 7519); {} if it is opaque."""
     try:
-        part = secret.split(".")[1]
-        claims = read_json(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        payload = secret.split(".")[1]
+        claims = read_json(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         return {name: str(claims[name]) for name in _CLAIMS if name in claims}
     except (IndexError, ValueError, TypeError):
         return {}
@@ -133,22 +133,22 @@ def sign_in_error(entra: EntraSignIn, error: Exception) -> SignInError:
     The text of azure-identity has many lines, with links and even responses.
     """
     proxy = [*proxy_secrets(entra.proxy)] if isinstance(entra.proxy, Proxy) else []
-    said = str(getattr(error, "message", None) or error or type(error).__name__)
-    text = redacted(said, [*environment_secrets(), *proxy])
+    message = str(getattr(error, "message", None) or error or type(error).__name__)
+    text = redacted(message, [*environment_secrets(), *proxy])
     _, chain, attempts = text.partition("Attempted credentials:")
-    longest = WHY_IN_CHAIN_LENGTH if chain else WHY_LENGTH
-    whys = [public_reason(why, longest) for why in (attempts.split("\n\t") if chain else [text])]
-    reasons = "; ".join(why for why in whys if why) or type(error).__name__
+    max_length = WHY_IN_CHAIN_LENGTH if chain else WHY_LENGTH
+    public_reasons = [public_reason(reason, max_length) for reason in (attempts.split("\n\t") if chain else [text])]
+    reasons = "; ".join(reason for reason in public_reasons if reason) or type(error).__name__
     return SignInError(f"signing in through Entra ID failed ({reasons})", REMEDIES.get(entra.kind, REMEDIES["default"]))
 
 
-def public_reason(why: str, longest: int) -> str:
+def public_reason(message: str, max_length: int) -> str:
     """Return the message of one credential in one line, without links, tokens and quoted responses."""
-    why = why.partition("\nTo mitigate this issue")[0]
-    why = _TOKEN_LIKE.sub("***", _QUOTED_ANSWER.sub("{…}", why))
-    why = " ".join(_MISLEADING.sub("endpoint refused: ", _LINKS.sub("", why)).split())
-    why = _UNAVAILABLE.sub(r"\1 ", why).rstrip(" .:")
-    return why if len(why) <= longest else why[: longest - 1] + "…"
+    message = message.partition("\nTo mitigate this issue")[0]
+    message = _TOKEN_LIKE.sub("***", _QUOTED_ANSWER.sub("{…}", message))
+    message = " ".join(_MISLEADING.sub("endpoint refused: ", _LINKS.sub("", message)).split())
+    message = _UNAVAILABLE.sub(r"\1 ", message).rstrip(" .:")
+    return message if len(message) <= max_length else message[: max_length - 1] + "…"
 
 
 def environment_secrets() -> Iterator[Credential]:
@@ -175,11 +175,15 @@ def _certificates(ca: Path | None) -> Iterator[dict[str, Any]]:
     if ca is None:
         yield {}
         return
-    usual = os.environ.get("REQUESTS_CA_BUNDLE", "")
-    with tempfile.NamedTemporaryFile(suffix=".pem") as both:
-        both.write(Path(usual if Path(usual).is_file() else certifi.where()).read_bytes() + b"\n" + ca.read_bytes())
-        both.flush()
-        yield {"connection_verify": both.name}
+    default_bundle = os.environ.get("REQUESTS_CA_BUNDLE", "")
+    with tempfile.NamedTemporaryFile(suffix=".pem") as bundle:
+        bundle.write(
+            Path(default_bundle if Path(default_bundle).is_file() else certifi.where()).read_bytes()
+            + b"\n"
+            + ca.read_bytes()
+        )
+        bundle.flush()
+        yield {"connection_verify": bundle.name}
 
 
 def _credential(entra: EntraSignIn, retries: int, trusted: Mapping[str, Any]) -> Any:

@@ -36,16 +36,16 @@ NONE: Final = "none"
 
 
 def network_path_of(
-    settings: TargetSettings, around: SettingsContext, address: Address
+    settings: TargetSettings, context: SettingsContext, address: Address
 ) -> tuple[NetworkPath, tuple[str, ...]]:
     """Return (the network path, notices). Raise SettingError."""
-    proxy, proxy_notices = _proxy(settings.proxy, around, address)
+    proxy, proxy_notices = _proxy(settings.proxy, context, address)
     path = NetworkPath(
-        ca=_certificates(settings.ca_file, "ca_file", around),
-        client_cert=_certificates(settings.client_cert, "client_cert", around),
-        client_key=_client_key(settings, around),
+        ca=_certificates(settings.ca_file, "ca_file", context),
+        client_cert=_certificates(settings.client_cert, "client_cert", context),
+        client_key=_client_key(settings, context),
         proxy=proxy,
-        address=_ip_address(settings.resolve, around),
+        address=_ip_address(settings.resolve, context),
         deflate=settings.compression == "deflate",
         max_message_mib=settings.max_message_mib or MAX_MESSAGE_MIB,
     )
@@ -54,60 +54,60 @@ def network_path_of(
     # without TLS everyone on the path can read everything, even keys, so it must not leave this machine
     for key, host in (("resolve", path.address), ("proxy", path.proxy.host if path.proxy else None)):
         if host is not None and not is_loopback(host):
-            raise around.refuse(key, "is not on this machine, so TLS is required: use wss://")
+            raise context.refuse(key, "is not on this machine, so TLS is required: use wss://")
     unused = [key for key in ("ca_file", "client_cert") if getattr(settings, key) is not None]
-    not_used = "is not used: the connection to the target does not use TLS"
-    return path, (*proxy_notices, *(f"{around.names[key]} {not_used}" for key in unused))
+    problem = "is not used: the connection to the target does not use TLS"
+    return path, (*proxy_notices, *(f"{context.names[key]} {problem}" for key in unused))
 
 
-def _proxy(url: str | None, around: SettingsContext, address: Address) -> tuple[Proxy | None, tuple[str, ...]]:
+def _proxy(url: str | None, context: SettingsContext, address: Address) -> tuple[Proxy | None, tuple[str, ...]]:
     if url is not None:
-        text, _ = fill_variables(url, around.environ, "proxy", "proxy", encoded=not is_variable(url))
-        return None if text == NONE else parsed_proxy(text, around.names["proxy"]), ()
-    found = environment_proxy(around.environ, address.host, address.port)
-    if found is None:
+        text, _ = fill_variables(url, context.environ, "proxy", "proxy", encoded=not is_variable(url))
+        return None if text == NONE else parsed_proxy(text, context.names["proxy"]), ()
+    from_environment = environment_proxy(context.environ, address.host, address.port)
+    if from_environment is None:
         return None, ()
-    proxy, variable = found
+    proxy, variable = from_environment
     return proxy, (f"through the proxy {proxy.public} ({variable})",)
 
 
-def _ip_address(text: str | None, around: SettingsContext) -> str | None:
+def _ip_address(text: str | None, context: SettingsContext) -> str | None:
     try:
         return text and str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
     except ValueError:
-        raise around.refuse("resolve", "must be an IP address, as in 10.0.0.4 or 2001:db8::4") from None
+        raise context.refuse("resolve", "must be an IP address, as in 10.0.0.4 or 2001:db8::4") from None
 
 
-def _certificates(path: str | None, key: str, around: SettingsContext) -> Path | None:
+def _certificates(path: str | None, key: str, context: SettingsContext) -> Path | None:
     if path is None:
         return None
     from cryptography.x509 import load_pem_x509_certificates  # slow to import, and rarely needed
 
     try:
-        load_pem_x509_certificates(_content(path, key, around))
+        load_pem_x509_certificates(_content(path, key, context))
     except ValueError:
-        raise around.refuse(key, f"{path} contains no PEM certificate (-----BEGIN CERTIFICATE-----)") from None
-    return around.folder / path
+        raise context.refuse(key, f"{path} contains no PEM certificate (-----BEGIN CERTIFICATE-----)") from None
+    return context.folder / path
 
 
-def _client_key(settings: TargetSettings, around: SettingsContext) -> Path | None:
+def _client_key(settings: TargetSettings, context: SettingsContext) -> Path | None:
     path = settings.client_key
     if path is None:
         return None
     if settings.client_cert is None:
-        raise around.refuse("client_key", f"needs {around.names['client_cert']}, the key's certificate")
-    if b"PRIVATE KEY-----" not in _content(path, "client_key", around):
-        raise around.refuse("client_key", f"{path} contains no PEM key (-----BEGIN PRIVATE KEY-----)")
-    return around.folder / path
+        raise context.refuse("client_key", f"needs {context.names['client_cert']}, the key's certificate")
+    if b"PRIVATE KEY-----" not in _content(path, "client_key", context):
+        raise context.refuse("client_key", f"{path} contains no PEM key (-----BEGIN PRIVATE KEY-----)")
+    return context.folder / path
 
 
-def _content(path: str, key: str, around: SettingsContext) -> bytes:
+def _content(path: str, key: str, context: SettingsContext) -> bytes:
     try:
-        return (around.folder / path).read_bytes()
+        return (context.folder / path).read_bytes()
     except OSError as error:
-        raise around.refuse(key, f"{path} cannot be read: {error.strerror}") from None
+        raise context.refuse(key, f"{path} cannot be read: {error.strerror}") from None
     except ValueError:  # a NUL in the path
-        raise around.refuse(key, "is not the path of a file") from None
+        raise context.refuse(key, "is not the path of a file") from None
 
 
 def parsed_proxy(text: str, source: str) -> Proxy:
@@ -128,30 +128,34 @@ def parsed_proxy(text: str, source: str) -> Proxy:
     parts, port = url_parts(text, "proxy", source)
     if port == 0 or not is_host(parts) or parts.path.strip("/") or parts.query or parts.fragment:
         raise refuse(f"is not the URL of a proxy: {EXAMPLE}")
-    speaks, usual_port, remote_dns = SCHEMES[scheme]
-    user, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
-    if speaks == "socks4" and password:
+    protocol, usual_port, remote_dns = SCHEMES[scheme]
+    user, password = (None if value is None else unquote(value) for value in (parts.username, parts.password))
+    if protocol == "socks4" and password:
         raise refuse("contains a password, but SOCKS4 has none: use socks5:// or socks5h://")
-    return Proxy(speaks, parts.hostname or "", port or usual_port, user, password, remote_dns)
+    return Proxy(protocol, parts.hostname or "", port or usual_port, user, password, remote_dns)
 
 
 def environment_proxy(environ: Mapping[str, str], host: str, port: int) -> tuple[Proxy, str] | None:
     """Return (the environment's proxy for a host, the variable that names it); None for a direct path."""
-    found = next((found for name in VARIABLES if (found := _variable(environ, name)) is not None), None)
+    variable = next((variable for name in VARIABLES if (variable := _variable(environ, name)) is not None), None)
     _, no_proxy = _variable(environ, "NO_PROXY") or ("", "")
-    excepted = no_proxy.replace(",", " ").lower().split()
-    if found is None or is_loopback(host) or any(_names(entry, host.removesuffix("."), port) for entry in excepted):
+    exceptions = no_proxy.replace(",", " ").lower().split()
+    if (
+        variable is None
+        or is_loopback(host)
+        or any(_names(entry, host.removesuffix("."), port) for entry in exceptions)
+    ):
         return None
-    name, value = found
+    name, value = variable
     return parsed_proxy(value, name), name
 
 
 def proxy_url(proxy: Proxy) -> str:
     """Return the proxy's URL with user and password, as libraries need it; it must not be stored or shown."""
-    names_looked_up = {"socks5": "h", "socks4": "a"}.get(proxy.scheme, "") if proxy.remote_dns else ""
+    dns_suffix = {"socks5": "h", "socks4": "a"}.get(proxy.scheme, "") if proxy.remote_dns else ""
     password = "" if proxy.password is None else f":{quote(proxy.password, safe='')}"
     user = "" if proxy.user is None else f"{quote(proxy.user, safe='')}{password}@"
-    return f"{proxy.scheme}{names_looked_up}://{user}{bracketed(proxy.host)}:{proxy.port}"
+    return f"{proxy.scheme}{dns_suffix}://{user}{bracketed(proxy.host)}:{proxy.port}"
 
 
 def proxy_secrets(proxy: Proxy) -> Iterator[Credential]:
@@ -161,9 +165,11 @@ def proxy_secrets(proxy: Proxy) -> Iterator[Credential]:
     """
     secret = proxy.password or proxy.user
     if secret:
-        both = f"{proxy.user or ''}:{proxy.password or ''}"
-        coded = {base64.b64encode(both.encode(code, "replace")).decode() for code in ("utf-8", "latin-1")}
-        yield from (Credential("proxy", spelling) for spelling in {secret, quote(secret, safe="")} | coded)
+        user_and_password = f"{proxy.user or ''}:{proxy.password or ''}"
+        encoded_pairs = {
+            base64.b64encode(user_and_password.encode(code, "replace")).decode() for code in ("utf-8", "latin-1")
+        }
+        yield from (Credential("proxy", spelling) for spelling in {secret, quote(secret, safe="")} | encoded_pairs)
 
 
 def environment_proxy_secrets(environ: Mapping[str, str]) -> Iterator[Credential]:
@@ -191,8 +197,8 @@ def _names(entry: str, host: str, port: int) -> bool:
     """Return whether an entry matches: `*`, an address, a CIDR range, or a name with subdomains; maybe a port."""
     if entry == "*":
         return True
-    name, wanted_port = _host_and_port(entry)
-    if wanted_port not in ("", str(port)):
+    name, entry_port = _host_and_port(entry)
+    if entry_port not in ("", str(port)):
         return False
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)

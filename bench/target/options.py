@@ -46,11 +46,11 @@ class TargetOption:
     def sentence(self) -> str:
         return f"{self.note[0].upper()}{self.note[1:]}."
 
-    def read(self, given: Any) -> Any:
+    def read(self, value: Any) -> Any:
         """Return the value for `ServiceOptions`. Raise UsageError for an empty name of a target."""
         if self.kind is not tuple:
-            return self.kind(given)
-        names = tuple(name.strip() for name in given.split(","))
+            return self.kind(value)
+        names = tuple(name.strip() for name in value.split(","))
         if not all(names):
             raise UsageError(f"{self.flag} must be names of targets.yaml, separated by commas, as in west,east")
         return names
@@ -65,8 +65,8 @@ def option(note: str, metavar: str | None = None, *, default: Any = None, **more
 class ServiceOptions:
     """The command line's options for the service; each may be missing. `resolve_targets` checks the values.
 
-    `targets`: names in `target_file` (`targets.yaml` by default), those of variants as `name.variant`. `prices`: the
-    price table whose models targets may name; None is the built-in one.
+    `targets` are names in `target_file`, which is `targets.yaml` by default. The name of a variant is `name.variant`.
+    `prices` is the price table whose models targets may name; None is the built-in one.
     """
 
     targets: tuple[str, ...] = option(
@@ -116,16 +116,16 @@ class ServiceOptions:
     prices: Path | None = option("file of token prices, instead of the built-in prices", "FILE", kind=Path)
 
     @staticmethod
-    def of(given: Mapping[str, Any]) -> ServiceOptions:
+    def of(values: Mapping[str, Any]) -> ServiceOptions:
         """Return the options with these values, by their names; None for no value. Raise UsageError."""
-        read: Any = {name: OPTIONS[name].read(value) for name, value in given.items() if value is not None}
-        return ServiceOptions(**read)
+        options: Any = {name: OPTIONS[name].read(value) for name, value in values.items() if value is not None}
+        return ServiceOptions(**options)
 
     def arguments(self) -> list[str]:
         """Return the options as arguments of a command line."""
-        given = {option.flag: getattr(self, option.name) for option in OPTIONS.values()}
-        shown = {flag: ",".join(value) if isinstance(value, tuple) else value for flag, value in given.items()}
-        return [str(word) for flag, value in shown.items() if value not in (None, "") for word in (flag, value)]
+        values = {option.flag: getattr(self, option.name) for option in OPTIONS.values()}
+        texts = {flag: ",".join(value) if isinstance(value, tuple) else value for flag, value in values.items()}
+        return [str(word) for flag, value in texts.items() if value not in (None, "") for word in (flag, value)]
 
 
-OPTIONS = {each.name: replace(each.metadata[OPTION], name=each.name) for each in fields(ServiceOptions)}
+OPTIONS = {entry.name: replace(entry.metadata[OPTION], name=entry.name) for entry in fields(ServiceOptions)}

@@ -115,16 +115,16 @@ class Target:
 
         If both set the same header, the target's header is used.
         """
-        own = {name.lower() for name, _ in self.headers}
+        own_names = {name.lower() for name, _ in self.headers}
         provided = self.dialect.provider.headers if self.dialect.provider else ()
-        every = (*(header for header in provided if header[0].lower() not in own), *self.headers)
-        return [(name, value.replace(CALL_ID, call_id)) for name, value in every]
+        headers = (*(header for header in provided if header[0].lower() not in own_names), *self.headers)
+        return [(name, value.replace(CALL_ID, call_id)) for name, value in headers]
 
     @property
     def public_url(self) -> str:
         """The URL for files and screens: values in its query may be secret, except under well-known names."""
-        address, mark, query = self.url.partition("?")
-        return address + mark + "&".join(_masked(part) for part in query.split("&"))
+        address, separator, query = self.url.partition("?")
+        return address + separator + "&".join(_masked(parameter) for parameter in query.split("&"))
 
     @property
     def connects_per_min(self) -> float | None:
@@ -153,8 +153,8 @@ def is_loopback(host: str) -> bool:
         return host.removesuffix(".") == "localhost"
 
 
-def _masked(part: str) -> str:
-    name, equals, _ = part.partition("=")
-    if unquote(name) in _PUBLIC_QUERY or not part:
-        return part
+def _masked(parameter: str) -> str:
+    name, equals, _ = parameter.partition("=")
+    if unquote(name) in _PUBLIC_QUERY or not parameter:
+        return parameter
     return f"{name}=***" if equals else "***"

@@ -100,9 +100,9 @@ NOT_TOKENS: dict[str, Field[float]] = {
 
 @dataclass(frozen=True)
 class PricesValidator(Validator[T]):
-    """Prices of tokens, of minutes, or of both: with prices of minutes, those of tokens are 0 if left out.
+    """Prices of tokens, of minutes, or of both. If there are prices of minutes, omitted prices of tokens are 0.
 
-    `extra_keys`: further keys, which `build` takes.
+    `extra_keys` are further keys, which `build` accepts.
     """
 
     build: Callable[..., T]
@@ -120,7 +120,7 @@ class PricesValidator(Validator[T]):
     def _table(self, *, by_minute: bool) -> StructOf[T]:
         of_tokens, extra_keys = OF_TOKENS, NOT_TOKENS
         if by_minute:
-            of_tokens = {name: replace(each, required=False, default=0.0) for name, each in OF_TOKENS.items()}
+            of_tokens = {name: replace(entry, required=False, default=0.0) for name, entry in OF_TOKENS.items()}
             extra_keys = extra_keys | {PER_MINUTE_OF_SESSION: replace(extra_keys[PER_MINUTE_OF_SESSION], required=True)}
         return StructOf({**of_tokens, **extra_keys, **self.extra_keys}, self.build, nothing=False)
 
@@ -230,9 +230,10 @@ class SettingError(UsageError):
 
 @dataclass(frozen=True)
 class SettingsContext:
-    """The context for reading settings. `names`: the names of keys in errors; `folder`: the base of relative paths.
+    """The context for reading settings.
 
-    `price_file`: the price table, None for the built-in one.
+    `names` has the names of keys in errors. `folder` is the base of relative paths. `price_file` is the price table;
+    None for the built-in one.
     """
 
     environ: Mapping[str, str]
@@ -269,7 +270,7 @@ class PriceTable:
 
 @dataclass(frozen=True)
 class PricedModel:
-    """The prices of a model. `source`: the source of the prices, in words."""
+    """The prices of a model, and their source in words."""
 
     prices: Prices
     source: str
@@ -291,7 +292,10 @@ class PriceFileValidator:
 
 
 def load_price_table(path: Path | None) -> PriceTable:
-    """Return the table in a file; None: the built-in one. Raise ScriptError, which names file and line."""
+    """Return the price table in a file; the built-in one if the path is None.
+
+    Raise ScriptError, which names file and line.
+    """
     if path is None:
         return _shipped()
     file = struct_of(PriceFileValidator).read(read_yaml(path, "the file"))

@@ -76,10 +76,10 @@ def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions)
     options = _options(service_options)
     if service_options.targets or service_options.target_file is not None:
         return _from_file(environ, service_options, options)
-    around = SettingsContext(environ, ON_COMMAND_LINE, price_file=service_options.prices)
+    context = SettingsContext(environ, ON_COMMAND_LINE, price_file=service_options.prices)
     if service_options.url is not None:
-        return [build_target(options, around)]
-    return [_from_environment(options, around)]
+        return [build_target(options, context)]
+    return [_from_environment(options, context)]
 
 
 def resolve_every_target(environ: Mapping[str, str], service_options: ServiceOptions) -> list[Target]:
@@ -111,10 +111,10 @@ def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, opti
     if service_options.url is not None:
         raise UsageError("--targets and --url both set the target: omit one of them")
     names, path = service_options.targets, service_options.target_file or TARGET_FILE
-    given = next((name for name in OF_ONE_TARGET if getattr(service_options, name) is not None), None)
-    if given is not None and len(names) > 1:
+    option = next((name for name in OF_ONE_TARGET if getattr(service_options, name) is not None), None)
+    if option is not None and len(names) > 1:
         problem = f"is for one target, but --targets names {len(names)}: set it in the file"
-        raise UsageError(f"{OPTIONS[given].flag} {problem}")
+        raise UsageError(f"{OPTIONS[option].flag} {problem}")
     file = read_yaml(path, "the file")
     settings = TARGETS.read(file)
     known = [
@@ -123,8 +123,8 @@ def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, opti
         for full_name in (name, *(f"{name}.{variant}" for variant in target.variants or {}))
     ]
     _refuse_names(path, names, known)
-    around = SettingsContext(environ, {}, path.parent, service_options.prices)
-    targets = [_with_name(file, settings, name, options, around) for name in names]
+    context = SettingsContext(environ, {}, path.parent, service_options.prices)
+    targets = [_with_name(file, settings, name, options, context) for name in names]
     labels = [target.label for target in targets]
     for name, label in zip(names, labels, strict=True):
         if labels.count(label) > 1:
@@ -136,25 +136,25 @@ def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, opti
     return targets
 
 
-def _from_environment(options: TargetSettings, around: SettingsContext) -> Target:
+def _from_environment(options: TargetSettings, context: SettingsContext) -> Target:
     """Return the Azure target that the variables of Azure's quickstarts name."""
-    environ = around.environ
+    environ = context.environ
     endpoint = _setting(environ, ENDPOINT, f"your resource, e.g. {EXAMPLE_ENDPOINT}, or use --url")
     deployment = _setting(environ, DEPLOYMENT, "the name of your deployment of a realtime model")
     version = clean(environ.get(API_VERSION, ""), API_VERSION) or None
     settings = replace(options, endpoint=endpoint, deployment=deployment, api_version=version)
     if options.api_key_env is not None:
-        return build_target(settings, around)
+        return build_target(settings, context)
     has_key = bool(unquoted(environ.get(API_KEY, "")))
     if options.auth not in (None, "key"):
         notices = (f"{API_KEY} is ignored: --auth {options.auth} is set",) if has_key else ()
-        return _with_notices(build_target(settings, around), *notices)
+        return _with_notices(build_target(settings, context), *notices)
     if has_key:
-        named = replace(around, names={**around.names, "api_key_env": API_KEY})
+        named = replace(context, names={**context.names, "api_key_env": API_KEY})
         return build_target(replace(settings, api_key_env=API_KEY), named)
     if options.auth == "key":
         raise UsageError(f"{API_KEY} is not set: it is the key of the resource; `--auth entra` signs in without one")
-    target = build_target(replace(settings, auth="entra"), around)
+    target = build_target(replace(settings, auth="entra"), context)
     return _with_notices(target, "no key is set: signs in through Microsoft Entra ID (DefaultAzureCredential)")
 
 
@@ -189,34 +189,34 @@ def _with_name(
     targets: dict[str, TargetSettings],
     full_name: str,
     options: TargetSettings,
-    around: SettingsContext,
+    context: SettingsContext,
 ) -> Target:
     name, _, variant_name = full_name.partition(".")
     settings = targets[name]
     keys = ("targets", name)
-    shown = settings.name or name
+    label = settings.name or name
     if not variant_name:
-        target = _built(file, keys, replace(settings, name=shown), options, around)
+        target = _built(file, keys, replace(settings, name=label), options, context)
         source = file.nearest(*keys, "session").position if settings.session else ""
         return replace(target, session_source=source)
     variant_keys = (*keys, "variants", variant_name)
     variant = (settings.variants or {})[variant_name]
-    changed = replace(_with_changes(file, variant_keys, settings, variant), name=f"{shown}.{variant_name}")
+    changed = replace(_with_changes(file, variant_keys, settings, variant), name=f"{label}.{variant_name}")
     return replace(
-        _built(file, variant_keys, changed, options, around),
-        variant_of=shown,
+        _built(file, variant_keys, changed, options, context),
+        variant_of=label,
         session=_with_variants(settings.session or {}, variant.session or {}),
         session_source=file.nearest(*variant_keys, "session").position,
     )
 
 
-def _with_variants(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _with_variants(own: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[str, Any]:
     """Return a target's settings with those of its variant, whose `extra` is merged key by key."""
-    both = dict(own) | dict(given)
-    extras = own.get(EXTRA), given.get(EXTRA)
+    combined = dict(own) | dict(variant)
+    extras = own.get(EXTRA), variant.get(EXTRA)
     if all(isinstance(extra, Mapping) for extra in extras):
-        both[EXTRA] = merged(own[EXTRA], given[EXTRA])
-    return both
+        combined[EXTRA] = merged(own[EXTRA], variant[EXTRA])
+    return combined
 
 
 def _with_changes(
@@ -244,18 +244,18 @@ def _built(
     keys: tuple[str, ...],
     settings: TargetSettings,
     options: TargetSettings,
-    around: SettingsContext,
+    context: SettingsContext,
 ) -> Target:
     """Build the target or variant at the keys. Errors in inherited settings of a variant have the target's position."""
-    given = {name: value for name, value in vars(options).items() if value is not None}
-    names = IN_FILE | {name: ON_COMMAND_LINE[name] for name in given}
+    overrides = {name: value for name, value in vars(options).items() if value is not None}
+    names = IN_FILE | {name: ON_COMMAND_LINE[name] for name in overrides}
     try:
-        target = build_target(_with_overrides(settings, given), replace(around, names=names))
+        target = build_target(_with_overrides(settings, overrides), replace(context, names=names))
     except SettingError as error:
-        if error.key in given:
+        if error.key in overrides:
             raise
-        at = file.within(*keys, error.key) or file.nearest(*keys[:2], error.key)
-        raise at.error(str(error)) from None
+        location = file.within(*keys, error.key) or file.nearest(*keys[:2], error.key)
+        raise location.error(str(error)) from None
     except ScriptError:  # an error of the price table
         raise
     except UsageError as error:  # an error of a variable's value
@@ -263,12 +263,14 @@ def _built(
     return replace(target, notices=tuple(f"{target.label}: {notice}" for notice in target.notices))
 
 
-def _with_overrides(settings: TargetSettings, given: dict[str, Any]) -> TargetSettings:
+def _with_overrides(settings: TargetSettings, overrides: dict[str, Any]) -> TargetSettings:
     """Return the settings, overridden by options; an option to sign in also replaces the other way to sign in."""
-    paths = {name: str(Path(given[name]).absolute()) for name in PATHS if name in given}
+    paths = {name: str(Path(overrides[name]).absolute()) for name in PATHS if name in overrides}
     other = {"api_key_env": "auth", "auth": "api_key_env"}
-    ways = {other[name]: None for name in other if name in given and given.get("auth") not in ("key", "basic")}
-    return replace(settings, **(ways | given | paths))
+    cleared = {
+        other[name]: None for name in other if name in overrides and overrides.get("auth") not in ("key", "basic")
+    }
+    return replace(settings, **(cleared | overrides | paths))
 
 
 BASIC = "Basic"
@@ -282,23 +284,23 @@ VOICE_LIVE_SCOPE = "https://ai.azure.com/.default"
 """The scope of tokens in Voice Live's own client, in the public cloud (azure-ai-voicelive 1.3.1)."""
 
 
-def build_target(settings: TargetSettings, around: SettingsContext) -> Target:
+def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
     """Return the target of these settings.
 
     Its default name is the name of its host. Raise SettingError or UsageError.
     """
     if settings.service is not None:
-        settings = with_service_defaults(settings, SERVICES[settings.service], around)
-    address = _address(settings, around.names)
-    resource, of_url = fill_variables(address.resource, around.environ, "url", "the url", encoded=True)
+        settings = with_service_defaults(settings, SERVICES[settings.service], context)
+    address = _address(settings, context.names)
+    resource, url_secrets = fill_variables(address.resource, context.environ, "url", "the url", encoded=True)
     if address.dialect.provider is None:  # again, because a variable may have set it
-        refuse_transcription(resource.partition("?")[2], "url", around.names["url"])
-    network_path, path_notices = network_path_of(settings, around, address)
-    auth, of_auth, sign_in_notices = auth_of(settings, around, address, network_path)
-    further, of_headers = further_headers(settings.headers or {}, around.environ)
-    ours = (("User-Agent", f"rtbench/{tool_version()}"), *address.headers)
-    theirs = {name.lower() for name, _ in further}  # if both set a header, the target's is used
-    offered, of_offered = subprotocols(settings.subprotocols or (), around.environ)
+        refuse_transcription(resource.partition("?")[2], "url", context.names["url"])
+    network_path, path_notices = network_path_of(settings, context, address)
+    auth, auth_secrets, sign_in_notices = auth_of(settings, context, address, network_path)
+    target_headers, header_secrets = further_headers(settings.headers or {}, context.environ)
+    tool_headers = (("User-Agent", f"rtbench/{tool_version()}"), *address.headers)
+    target_header_names = {name.lower() for name, _ in target_headers}  # if both set a header, the target's is used
+    offered, subprotocol_secrets = subprotocols(settings.subprotocols or (), context.environ)
     return Target(
         label=settings.name or as_label(address.host),
         host=address.host,
@@ -308,14 +310,14 @@ def build_target(settings: TargetSettings, around: SettingsContext) -> Target:
         dialect=address.dialect,
         service=address.service,
         auth=auth,
-        headers=(*(header for header in ours if header[0].lower() not in theirs), *further),
+        headers=(*(header for header in tool_headers if header[0].lower() not in target_header_names), *target_headers),
         subprotocols=offered,
-        secrets=(*of_url, *of_auth, *of_headers, *of_offered),
+        secrets=(*url_secrets, *auth_secrets, *header_secrets, *subprotocol_secrets),
         session=settings.session or {},
         network_path=network_path,
         region=settings.region,
         connect_rate_per_min=settings.connect_rate,
-        prices=_prices(settings, around.price_file),
+        prices=_prices(settings, context.price_file),
         model=address.requested_model,
         notices=address.notices + sign_in_notices + path_notices,
     )
@@ -356,7 +358,7 @@ def _prices(settings: TargetSettings, price_file: Path | None) -> Prices | None:
             return prices
 
 
-def with_service_defaults(settings: TargetSettings, known: KnownService, around: SettingsContext) -> TargetSettings:
+def with_service_defaults(settings: TargetSettings, known: KnownService, context: SettingsContext) -> TargetSettings:
     """Fill missing settings with the defaults of their service. Raise SettingError.
 
     The service's usual key goes only to its own address: with a `url` the key has to be named.
@@ -372,14 +374,14 @@ def with_service_defaults(settings: TargetSettings, known: KnownService, around:
         raise SettingError("model", f"the target needs `model`, the name of a model of {known.title}")
     else:
         named = replace(settings, url=known.url.replace(MODEL, quote(model, safe="")))
-    return replace(named, model=None, api_key_env=settings.api_key_env or _usual_key(settings, known, around))
+    return replace(named, model=None, api_key_env=settings.api_key_env or _usual_key(settings, known, context))
 
 
-def _usual_key(settings: TargetSettings, known: KnownService, around: SettingsContext) -> str | None:
+def _usual_key(settings: TargetSettings, known: KnownService, context: SettingsContext) -> str | None:
     """Return the variable from which clients of the service read its key, unless the target signs in otherwise."""
     if known.api_key_env is None or settings.headers or settings.auth not in (None, "key", "basic"):
         return None
-    is_set = bool(unquoted(around.environ.get(known.api_key_env, "")))
+    is_set = bool(unquoted(context.environ.get(known.api_key_env, "")))
     if known.hosts and not is_set:
         other = "`api_key_env` names another variable"
         problem = f"{known.api_key_env} is not set: it must contain the key of {known.title}, unless {other}"
@@ -395,32 +397,32 @@ class SignInResult(NamedTuple):
     notices: tuple[str, ...] = ()
 
 
-def auth_of(settings: TargetSettings, around: SettingsContext, address: Address, path: NetworkPath) -> SignInResult:
+def auth_of(settings: TargetSettings, context: SettingsContext, address: Address, path: NetworkPath) -> SignInResult:
     """Return the sign-in of a target. Raise SettingError, and UsageError for a key that no header can hold."""
-    auth, names = settings.auth, around.names
+    auth, names = settings.auth, context.names
     if auth is None or auth == "key" or auth == "basic":
-        return _by_key(settings, around, address)
+        return _by_key(settings, context, address)
     if settings.api_key_env is not None:
-        raise around.refuse("auth", f"and {names['api_key_env']} are two ways to sign in: omit one of them")
-    entra = _by_entra(AuthSettings(type=auth) if isinstance(auth, str) else auth, around, address)
-    told: Proxy | Literal["none"] | None = None if settings.proxy is None else path.proxy or NONE
-    return SignInResult(replace(entra, proxy=told, ca=path.ca))
+        raise context.refuse("auth", f"and {names['api_key_env']} are two ways to sign in: omit one of them")
+    entra = _by_entra(AuthSettings(type=auth) if isinstance(auth, str) else auth, context, address)
+    proxy: Proxy | Literal["none"] | None = None if settings.proxy is None else path.proxy or NONE
+    return SignInResult(replace(entra, proxy=proxy, ca=path.ca))
 
 
-def _by_key(settings: TargetSettings, around: SettingsContext, address: Address) -> SignInResult:
-    source, variable = around.names["api_key_env"], settings.api_key_env
+def _by_key(settings: TargetSettings, context: SettingsContext, address: Address) -> SignInResult:
+    source, variable = context.names["api_key_env"], settings.api_key_env
     if variable is not None:
-        key = clean(around.environ.get(variable, ""), source if source == variable else f"the variable of {source}")
+        key = clean(context.environ.get(variable, ""), source if source == variable else f"the variable of {source}")
         if not key:  # the error does not quote it, because some users give the key itself
             problem = "names a variable that is not set: use the variable's name, not the key"
-            raise around.refuse("api_key_env", problem)
+            raise context.refuse("api_key_env", problem)
         known = SERVICES.get(address.service)
         if settings.auth == "basic" or (settings.auth is None and known is not None and known.basic):
             return _basic(key)
         azure = address.service == "azure"
         return SignInResult(Credential("api-key", key) if azure else Credential("Authorization", key, "Bearer"))
     if settings.auth is not None:
-        raise around.refuse("auth", f"{settings.auth} needs {source}, the name of the key's variable")
+        raise context.refuse("auth", f"{settings.auth} needs {source}, the name of the key's variable")
     if address.service == "other" or address.loopback or settings.headers or settings.subprotocols:
         return SignInResult(None)
     return SignInResult(
@@ -438,11 +440,11 @@ def _basic(key: str) -> SignInResult:
     )
 
 
-def _by_entra(auth: AuthSettings, around: SettingsContext, address: Address) -> EntraSignIn:
+def _by_entra(auth: AuthSettings, context: SettingsContext, address: Address) -> EntraSignIn:
     cloud = azure_cloud(address.host)
     if auth.scope is None and address.service != "azure" and not address.loopback:
         remedy = "set the scope of its tokens in `auth` of targets.yaml"
-        raise around.refuse("auth", f"is for Azure, but {address.host} is not an Azure host: {remedy}")
+        raise context.refuse("auth", f"is for Azure, but {address.host} is not an Azure host: {remedy}")
     scope, authority = CLOUDS[cloud or "azure.com"]
     if address.dialect is VOICE_LIVE and scope == PUBLIC_SCOPE:
         scope = VOICE_LIVE_SCOPE

@@ -33,7 +33,7 @@ from bench.units import NS_PER_S
 MARGIN_S = 0.5
 """The last part of a token's life, in s.
 
-The token is not sent in it, because the service checks the token a little later.
+A token is not sent in this part, because the service checks it a little later.
 """
 MIN_PAUSE_S = 0.5
 MAX_BACKOFF_S = 60.0
@@ -71,9 +71,10 @@ class Keyring:
     ) -> None:
         targets = list(targets)
         self._secrets = [*_secrets(targets)]
-        ways = {target.auth for target in targets if isinstance(target.auth, EntraSignIn)}
+        sign_ins = {target.auth for target in targets if isinstance(target.auth, EntraSignIn)}
         self._renewers = {
-            way: TokenRenewer(way, fetch, lambda kind, text: incident(kind, self.redact(text))) for way in ways
+            sign_in: TokenRenewer(sign_in, fetch, lambda kind, text: incident(kind, self.redact(text)))
+            for sign_in in sign_ins
         }
 
     def open(self) -> None:
@@ -143,8 +144,8 @@ class TokenRenewer:
     gevent has patched `threading`.
     """
 
-    def __init__(self, way: EntraSignIn, fetch: Fetch, incident: NoteIncident) -> None:
-        self._source, self._fetch, self._incident = way, fetch, incident
+    def __init__(self, sign_in: EntraSignIn, fetch: Fetch, incident: NoteIncident) -> None:
+        self._source, self._fetch, self._incident = sign_in, fetch, incident
         self.tokens: tuple[Token, ...] = ()
         self._error = "no token was received"
         self._requested_ns: int | None = None
@@ -173,10 +174,10 @@ class TokenRenewer:
             finally:
                 self.waiter_count -= 1
         if token is None:
-            asked_ns, why = self._requested_ns, self._error
-            if asked_ns is not None:
-                why += f"; the next one was requested {(monotonic_ns() - asked_ns) / NS_PER_S:.0f} s ago"
-            raise ConnectError("connect_failed:token", why)
+            request_ns, reason = self._requested_ns, self._error
+            if request_ns is not None:
+                reason += f"; the next one was requested {(monotonic_ns() - request_ns) / NS_PER_S:.0f} s ago"
+            raise ConnectError("connect_failed:token", reason)
         return token
 
     @property

@@ -15,8 +15,8 @@ _THIS_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)  # only 
 
 
 def readable(epoll: int) -> list[int] | None:
-    with monkey.get_original("select", "epoll").fromfd(os.dup(epoll)) as asked:
-        ready = asked.poll(0, READY)
+    with monkey.get_original("select", "epoll").fromfd(os.dup(epoll)) as poller:
+        ready = poller.poll(0, READY)
     return [fd if events & READABLE else -1 for fd, events in ready] if len(ready) < READY else None
 
 

@@ -51,9 +51,9 @@ def connect(
 ) -> ByteStream:
     """Look up the name, connect, and do the TLS handshake with `host`, even if the path has another address or a proxy.
 
-    With a proxy, `dns_done` is when the proxy's name was looked up (and the service's, unless the proxy does that).
-    `tcp_done` is when the tunnel is open. Raise ConnectError with the outcome: `connect_failed:dns|tcp|proxy|tls`,
-    `timeout:…`.
+    If there is a proxy, `dns_done` is when the proxy's name was looked up, and the service's name unless the proxy
+    does that. `tcp_done` is when the tunnel is open. Raise ConnectError with the outcome
+    `connect_failed:dns|tcp|proxy|tls` or `timeout:…`.
     """
     tcp = open_tcp(host, port, limits, phases, path)
     phases.set_instant("tcp_done")
@@ -71,19 +71,19 @@ def connect(
 def open_tcp(host: str, port: int, limits: Timeouts, phases: ConnectTimings, path: NetworkPath) -> TcpStream:
     """Connect to the service, or open a tunnel to it. `limits.tcp` covers proxy and tunnel together."""
     phases.set_instant("connect_start")
-    asked_for, proxy = path.address or host, path.proxy
+    requested_host, proxy = path.address or host, path.proxy
     if proxy is None:
-        return open_stream(_look_up(phases, asked_for, port, limits.tcp), limits.tcp)
+        return open_stream(_look_up(phases, requested_host, port, limits.tcp), limits.tcp)
     addresses = _look_up(phases, proxy.host, proxy.port, limits.tcp)
     if not proxy.remote_dns:  # the first address that the proxy supports: SOCKS 4 has no IPv6
         family = socket.AF_INET if proxy.scheme == "socks4" else socket.AF_UNSPEC
-        asked_for = str(_look_up(phases, asked_for, port, limits.tcp, family)[0][4][0])
+        requested_host = str(_look_up(phases, requested_host, port, limits.tcp, family)[0][4][0])
     until_ns = monotonic_ns() + int(limits.tcp * NS_PER_S)
     tcp = open_stream(addresses, limits.tcp, "proxy", "proxy")
     if (now_ns := monotonic_ns()) >= until_ns:  # the proxy was in time, but this process did not run
         until_ns = now_ns + int(limits.tcp * NS_PER_S)
     try:
-        tunnel(tcp, proxy, asked_for, port, until_ns)
+        tunnel(tcp, proxy, requested_host, port, until_ns)
     except BaseException:  # also at the end of the run: there is no other reference to the socket
         tcp.close()
         raise
@@ -92,15 +92,15 @@ def open_tcp(host: str, port: int, limits: Timeouts, phases: ConnectTimings, pat
 
 def _look_up(phases: ConnectTimings, host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC) -> list[Any]:
     """Look up the addresses of a host. Record in `phases` how long the resolver took."""
-    addresses, began_ns, done_ns = look_up(host, port, limit_s, family)
-    phases.set_lookup(began_ns, done_ns)
+    addresses, start_ns, done_ns = look_up(host, port, limit_s, family)
+    phases.set_lookup(start_ns, done_ns)
     return addresses
 
 
 def open_stream(addresses: list[Any], limit_s: float, stage: str = "tcp", scope: PeerScope = "service") -> TcpStream:
     """Connect as `connect_first` does."""
-    asked_ns = monotonic_ns()
-    return TcpStream(connect_first(addresses, limit_s, stage), asked_ns, scope)
+    connect_start_ns = monotonic_ns()
+    return TcpStream(connect_first(addresses, limit_s, stage), connect_start_ns, scope)
 
 
 def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> Any:
@@ -111,10 +111,10 @@ def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> A
     """
     until_ns = monotonic_ns() + int(limit_s * NS_PER_S)
     problem = ConnectError("connect_failed:dns", "the host name has no address")
-    for tried, (family, kind, proto, _, address) in enumerate(addresses):
-        place, sock = authority(*address[:2]), None
-        began_ns = monotonic_ns()
-        share_s = max(0.001, (until_ns - began_ns) / NS_PER_S / (len(addresses) - tried))
+    for index, (family, kind, proto, _, address) in enumerate(addresses):
+        address_text, sock = authority(*address[:2]), None
+        start_ns = monotonic_ns()
+        share_s = max(0.001, (until_ns - start_ns) / NS_PER_S / (len(addresses) - index))
         try:
             sock = gevent.socket.socket(family, kind, proto)
             sock.settimeout(share_s)
@@ -129,10 +129,10 @@ def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> A
             if sock is not None and sock._sock.connect_ex(address) in (0, errno.EISCONN):
                 return sock
             # time that the next address has not used
-            until_ns += max(0, monotonic_ns() - began_ns - int(share_s * NS_PER_S))
-            problem = ConnectError(f"timeout:{stage}", f"{place} did not answer within {share_s:.3g} s")
+            until_ns += max(0, monotonic_ns() - start_ns - int(share_s * NS_PER_S))
+            problem = ConnectError(f"timeout:{stage}", f"{address_text} did not answer within {share_s:.3g} s")
         except OSError as error:
-            problem = ConnectError(f"connect_failed:{stage}", f"{place}: {error.strerror or error}")
+            problem = ConnectError(f"connect_failed:{stage}", f"{address_text}: {error.strerror or error}")
         if sock is not None:
             sock.close()
     raise problem
@@ -143,7 +143,7 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
 
     Raise ConnectError: `connect_failed:proxy` with the proxy's own text, or `timeout:proxy`.
     """
-    exchange = ProxySocket(stream, until_ns, whole_head=proxy.scheme == "http")
+    proxy_socket = ProxySocket(stream, until_ns, complete_head=proxy.scheme == "http")
     negotiator = Negotiator(
         TYPES[proxy.scheme],
         proxy.host,
@@ -151,7 +151,7 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
         username=proxy.user,
         password=proxy.password or "",
         rdns=True,  # `host` is what the proxy receives, whether a name or an address
-        forward=exchange,  # type: ignore[arg-type]  # only its `connect` is called
+        forward=proxy_socket,  # type: ignore[arg-type]  # only its `connect` is called
     )
     try:
         negotiator.connect(host, port)
@@ -165,20 +165,20 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
         raise _refusal(proxy, f"{proxy.scheme} cannot encode its user, its password or the host") from None
     except OSError as error:
         raise _refusal(proxy, f"the connection broke: {error.strerror or error}") from None
-    if exchange.beyond:
+    if proxy_socket.beyond:
         raise _refusal(proxy, "it sent data after its response")
 
 
 class ProxySocket:
     """A TCP stream with the socket interface of python-socks, and the function that opens the connection to it.
 
-    If `whole_head` is True, one `recv` returns the complete head of an HTTP answer, however it was split. Otherwise it
-    returns at most the requested number of bytes. `beyond` contains received bytes that were not requested. The time
+    If `complete_head` is True, one `recv` returns the complete head of an HTTP answer, however it was split. Otherwise
+    it returns at most the requested number of bytes. `beyond` contains received bytes that were not requested. The time
     that this process takes to answer is added to `until_ns`, because the proxy waits for the answer.
     """
 
-    def __init__(self, stream: TcpStream, until_ns: int, *, whole_head: bool) -> None:
-        self._stream, self._until_ns, self._complete_head = stream, until_ns, whole_head
+    def __init__(self, stream: TcpStream, until_ns: int, *, complete_head: bool) -> None:
+        self._stream, self._until_ns, self._complete_head = stream, until_ns, complete_head
         self.beyond = b""
         self._received_ns = NEVER_NS
 
@@ -198,8 +198,8 @@ class ProxySocket:
             return head + end
         if not self.beyond:
             self._more()
-        taken, self.beyond = self.beyond[:count], self.beyond[count:]
-        return taken
+        data, self.beyond = self.beyond[:count], self.beyond[count:]
+        return data
 
     def _more(self) -> bool:
         """Return whether the proxy sent more. Raise TimeoutError, and OSError if the connection broke."""
@@ -216,8 +216,8 @@ class ProxySocket:
         self._stream.close()
 
 
-def _refusal(proxy: Proxy, words: str) -> ConnectError:
-    return ConnectError("connect_failed:proxy", f"the proxy {proxy.public}: {words}")
+def _refusal(proxy: Proxy, reason: str) -> ConnectError:
+    return ConnectError("connect_failed:proxy", f"the proxy {proxy.public}: {reason}")
 
 
 def _error_text(proxy: Proxy, error: ProxyError) -> str:
@@ -225,15 +225,17 @@ def _error_text(proxy: Proxy, error: ProxyError) -> str:
 
     A password that the proxy repeated is removed. If the proxy requires a login, add the remedy.
     """
-    said = str(error)
+    text = str(error)
     if proxy.password:
         basic = base64.b64encode(f"{proxy.user}:{proxy.password}".encode("latin-1", "replace")).decode()
-        said = said.replace(basic, "***").replace(proxy.password, "***")
-    said = " ".join(said.split())[:QUOTED].encode("utf-8", "replace").decode()
-    if error.error_code != UNAUTHORIZED and NO_METHOD not in said:
-        return said
-    wanted = "it requires a user and a password" if proxy.user is None else "it does not accept this user and password"
-    return f"{said}; {wanted}: {proxy.scheme}://USER:PASSWORD@HOST:PORT"
+        text = text.replace(basic, "***").replace(proxy.password, "***")
+    text = " ".join(text.split())[:QUOTED].encode("utf-8", "replace").decode()
+    if error.error_code != UNAUTHORIZED and NO_METHOD not in text:
+        return text
+    requirement = (
+        "it requires a user and a password" if proxy.user is None else "it does not accept this user and password"
+    )
+    return f"{text}; {requirement}: {proxy.scheme}://USER:PASSWORD@HOST:PORT"
 
 
 def kernel_timestamps(limit_s: float) -> bool:

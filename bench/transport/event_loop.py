@@ -59,14 +59,14 @@ class HubLocal:
     def of_hub(cls) -> Self:
         """Return the hub's object. After a fork both processes have the same hub, so create a new one."""
         hub, name = gevent.get_hub(), f"rtbench_{cls.__name__}"
-        held = getattr(hub, name, None)
-        if isinstance(held, cls):
-            if held.process == os.getpid():
-                return held
-            held.close()
-        made = cls()
-        setattr(hub, name, made)
-        return made
+        existing = getattr(hub, name, None)
+        if isinstance(existing, cls):
+            if existing.process == os.getpid():
+                return existing
+            existing.close()
+        created = cls()
+        setattr(hub, name, created)
+        return created
 
     def close(self) -> None:
         """Release the resources that a forked process shares with its parent."""
@@ -130,15 +130,15 @@ class LoopMonitor(HubLocal):
     def check(self) -> None:
         """Determine the readable sockets. All others are empty now."""
         now_ns = monotonic_ns()
-        found = readable(self._loop.fileno()) if self._epoll else None
-        for fd in found or ():
+        readable_fds = readable(self._loop.fileno()) if self._epoll else None
+        for fd in readable_fds or ():
             # The previous check is the last one at which the socket was empty.
             self._found.setdefault(fd, self._snapshot)
         self._snapshot_before, self._snapshot = (
             self._snapshot,
-            NO_SNAPSHOT if found is None else PollSnapshot(now_ns, self.polls),
+            NO_SNAPSHOT if readable_fds is None else PollSnapshot(now_ns, self.polls),
         )
-        self.quiet = found == []
+        self.quiet = readable_fds == []
         self.check_due_ns = now_ns + CHECK_PERIOD_NS
 
     def _before_poll(self) -> None:
@@ -154,15 +154,17 @@ class LoopMonitor(HubLocal):
         if self.quiet and (asleep_ns := self._asleep_ns()):
             self._snapshot_before, self._snapshot = self._snapshot, PollSnapshot(asleep_ns, self.polls)
 
-    def empty_ns(self, fd: int, polls_when_watched: int, stamp_ns: int) -> int:
-        """Return the latest instant before `stamp_ns` at which a check proves that a socket was empty; 0 if none does.
+    def empty_ns(self, fd: int, polls_when_watched: int, timestamp_ns: int) -> int:
+        """Return the latest instant before `timestamp_ns` at which a check proves that a socket was empty.
+
+        Return 0 if no check proves it.
 
         The loop has watched the socket since poll number `polls_when_watched`, so it is in the epoll set from the next
         poll. The socket was drained after it was last reported, and is read now, so its checks start again.
         """
-        snapshots = (found,) if (found := self._found.pop(fd, None)) else (self._snapshot, self._snapshot_before)
+        snapshots = (snapshot,) if (snapshot := self._found.pop(fd, None)) else (self._snapshot, self._snapshot_before)
         for at_ns, polls in snapshots:
-            if polls > polls_when_watched and at_ns <= stamp_ns:
+            if polls > polls_when_watched and at_ns <= timestamp_ns:
                 return at_ns
         return 0
 

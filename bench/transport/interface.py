@@ -106,13 +106,13 @@ class ConnectTimings:
     def set_instant(self, instant: str) -> None:
         self.instants[instant] = monotonic_ns()
 
-    def set_lookup(self, began_ns: int, done_ns: int) -> None:
-        """Set the end of a name lookup. Move the start of connecting later by the wait for the lookup's start.
+    def set_lookup(self, start_ns: int, done_ns: int) -> None:
+        """Set the end of a name lookup.
 
-        That wait was in this process.
+        If the lookup had to wait in this process before it started, move the start of connecting later by that wait.
         """
         before_ns = self.instants.get("dns_done", self.instants["connect_start"])
-        self.instants["connect_start"] += began_ns - before_ns
+        self.instants["connect_start"] += start_ns - before_ns
         self.instants["dns_done"] = done_ns
 
     def set_arrival(self, instant: str, at_ns: int, error_ns: int) -> None:
@@ -219,19 +219,24 @@ class Transport(Protocol):
         """Return the kernel's new timestamps of messages sent with `stamped`, without blocking."""
 
     def receive_until(
-        self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
+        self,
+        until_ns: int,
+        on_message: OnMessage,
+        reply: DeltaListener | None = None,
+        sender: PacedSender | None = None,
     ) -> None:
-        """Pass messages to `take` until it returns True, an instant passes, or the connection ends (`closed`).
+        """Pass messages to `on_message` until it returns True, an instant passes, or the connection ends (`closed`).
 
-        The event loop calls `take` while the listener sleeps. The messages of one read are passed on together, up to a
-        number that is soon handled. If the instant has already passed, all messages that arrived by then are still
-        passed on, and `heard_ns` is then not before it. Messages from before the end of the connection are passed on
-        before `closed` is set. The event loop calls `sender` when it is due, unless the instant has passed. If `sender`
-        returns True, listening ends.
+        The event loop calls `on_message` while the listener sleeps. The messages of one read are passed on together, up
+        to a number that is soon handled. If the instant has already passed, all messages that arrived by then are still
+        passed on, and `watermark_ns` is then not before it. Messages from before the end of the connection are passed
+        on before `closed` is set. The event loop calls `sender` when it is due, unless the instant has passed. If
+        `sender` returns True, listening ends.
 
         `reply` is set while the end of a reply is awaited. It receives deltas that match a template, several at a time.
-        It receives them before `take` receives any later message, and before listening ends. While it is streaming, the
-        socket may be polled only every few milliseconds. Listening without a reply deletes the templates.
+        It receives them before `on_message` receives any later message, and before listening ends. While it is
+        streaming, the socket may be polled only every few milliseconds. Listening without a reply deletes the
+        templates.
         """
 
     def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:

@@ -48,12 +48,12 @@ def look_up(host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC
 
     Raise ConnectError `connect_failed:dns`, `timeout:dns` or `failed:load_generator`.
     """
-    began_ns = monotonic_ns()
+    start_ns = monotonic_ns()
     try:  # an address needs no resolver, and so no thread, for which a busy process would wait
-        found = list(getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST))
+        addresses = list(getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST))
     except (OSError, UnicodeError):
         return Resolver.of_hub().look_up(_Query(host, port, family), limit_s)
-    return Lookup(found, began_ns, monotonic_ns())
+    return Lookup(addresses, start_ns, monotonic_ns())
 
 
 def warm_up() -> None:
@@ -73,10 +73,10 @@ class _Query:
         """Do the lookup in the thread. Return an error instead of raising it, because gevent would print it."""
         self.started_ns = monotonic_ns()
         try:
-            found = list(getaddrinfo(*self._query))
+            addresses = list(getaddrinfo(*self._query))
         except (OSError, UnicodeError) as error:
             return error
-        return Lookup(found, self.started_ns, monotonic_ns())
+        return Lookup(addresses, self.started_ns, monotonic_ns())
 
 
 class _Threads(ThreadPool):  # type: ignore[misc]  # gevent has no types
@@ -100,27 +100,27 @@ class Resolver(HubLocal):
 
     def look_up(self, query: _Query, limit_s: float) -> Lookup:
         """Look up a host as the function does. The limit applies to the wait for a thread, and again to the lookup."""
-        full = ConnectError("failed:load_generator", f"{MAX_LOOKUPS} {LOOKUPS_FULL} within {limit_s:g} s")
-        with gevent.Timeout(limit_s, full):
-            answer = self._threads.spawn(query.run)
-        if not _wait_for_answer(answer, query, int(limit_s * NS_PER_S)):
+        limit_error = ConnectError("failed:load_generator", f"{MAX_LOOKUPS} {LOOKUPS_FULL} within {limit_s:g} s")
+        with gevent.Timeout(limit_s, limit_error):
+            async_result = self._threads.spawn(query.run)
+        if not _wait_for_answer(async_result, query, int(limit_s * NS_PER_S)):
             raise ConnectError("timeout:dns", f"looking up {query.host} took over {limit_s:g} s")
-        found: Lookup | OSError | UnicodeError = answer.get()
-        if isinstance(found, Lookup):
-            return found
-        raise ConnectError("connect_failed:dns", f"{query.host}: {getattr(found, 'strerror', None) or found}")
+        result: Lookup | OSError | UnicodeError = async_result.get()
+        if isinstance(result, Lookup):
+            return result
+        raise ConnectError("connect_failed:dns", f"{query.host}: {getattr(result, 'strerror', None) or result}")
 
 
-def _wait_for_answer(answer: AsyncResult, query: _Query, limit_ns: int) -> bool:
+def _wait_for_answer(async_result: AsyncResult, query: _Query, limit_ns: int) -> bool:
     """Wait for the answer. Return False if it takes longer than the limit, not counting pauses of this process."""
-    lost_ns = 0
-    while not answer.ready():
-        until_ns = (query.started_ns or monotonic_ns()) + limit_ns + lost_ns
+    paused_ns = 0
+    while not async_result.ready():
+        until_ns = (query.started_ns or monotonic_ns()) + limit_ns + paused_ns
         left_ns = until_ns - monotonic_ns()
         if left_ns <= 0:
             return False
-        answer.wait(left_ns / NS_PER_S)
+        async_result.wait(left_ns / NS_PER_S)
         overslept_ns = monotonic_ns() - until_ns
         if overslept_ns > STOPPED_NS:
-            lost_ns += 2 * overslept_ns  # the lost time, and the same time again, in which the thread can run
+            paused_ns += 2 * overslept_ns  # the lost time, and the same time again, in which the thread can run
     return True

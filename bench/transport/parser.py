@@ -83,26 +83,26 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-def refusal(answer: HttpResponse) -> ConnectError:
+def refusal(response: HttpResponse) -> ConnectError:
     """Return an error with the service's own reason for the refused upgrade."""
-    body = unchunked(answer.body) if answer.is_chunked else answer.body
-    words = service_message(body).removeprefix(f"{answer.status}: ")
-    outcome = "throttled:handshake" if answer.status == THROTTLED else f"connect_failed:{answer.status}"
-    return ConnectError(outcome, f"HTTP {answer.status}: {words or answer.reason[:QUOTED]}", answer.headers)
+    body = unchunked(response.body) if response.is_chunked else response.body
+    message = service_message(body).removeprefix(f"{response.status}: ")
+    outcome = "throttled:handshake" if response.status == THROTTLED else f"connect_failed:{response.status}"
+    return ConnectError(outcome, f"HTTP {response.status}: {message or response.reason[:QUOTED]}", response.headers)
 
 
 def unchunked(body: bytes) -> bytes:
     """Join the received chunks of a body (RFC 9112 §7.1). If one is invalid, add the rest of the body unchanged."""
     content = b""
     while body:
-        line, _, rest = body.partition(b"\r\n")
+        line, _, remainder = body.partition(b"\r\n")
         try:
             size = int(line.partition(b";")[0], 16)
         except ValueError:
             return content + body
         if size <= 0:
             break
-        content, body = content + rest[:size], rest[size + 2 :]
+        content, body = content + remainder[:size], remainder[size + 2 :]
     return content
 
 
@@ -139,10 +139,13 @@ def frame_bytes(payload: int) -> int:
 
 
 class ProtocolParser:
-    """The parser of one connection's data. It calls `rest` between two parts of a read, so that other greenlets run."""
+    """The parser of one connection's data.
 
-    def __init__(self, protocol: ClientProtocol, rest: Callable[[], None]) -> None:
-        self._protocol, self._rest = protocol, rest
+    It calls `yield_to_loop` between two parts of a read, so that other greenlets run.
+    """
+
+    def __init__(self, protocol: ClientProtocol, yield_to_loop: Callable[[], None]) -> None:
+        self._protocol, self._rest = protocol, yield_to_loop
         self._head = b"" if protocol.state is State.CONNECTING else None
         self.response: HttpResponse | None = None
         """The answer to the upgrade, once its head is complete."""
@@ -161,39 +164,41 @@ class ProtocolParser:
     def plain(self) -> bool:
         """True if the next byte starts a frame of a new, uncompressed message."""
         # otherwise the protocol object holds the start of the message
-        whole = self._fed == self._framed and not self._message_bytes
-        return whole and self._head is None and self.deflate is None
+        is_complete = self._fed == self._framed and not self._message_bytes
+        return is_complete and self._head is None and self.deflate is None
 
     def expect_frames(self) -> None:
         """Stop waiting for the answer to the upgrade: it has arrived, or will not arrive."""
         self.response = self._head = None
 
-    def parse(self, read: SocketRead, begun: bytes = b"") -> list[ReceivedMessage]:
-        """Return the messages that a read completes. `begun` contains the start of a frame from earlier reads."""
-        if begun:
-            self._fed += len(begun)
-            self._protocol.receive_data(begun)
+    def parse(self, read: SocketRead, start: bytes = b"") -> list[ReceivedMessage]:
+        """Return the messages that a read completes. `start` contains the start of a frame from earlier reads."""
+        if start:
+            self._fed += len(start)
+            self._protocol.receive_data(start)
         self._fed += len(read.data)
-        came: list[ReceivedMessage] = []
+        messages: list[ReceivedMessage] = []
         ends_message = False
         for event in self._events(read.data):
             if isinstance(event, Frame):
                 message = self._message_ended_by(event, read)
                 ends_message = message is not None
-                came += [] if message is None else [message]
+                messages += [] if message is None else [message]
             elif isinstance(event, Response):
                 # the protocol object keeps them until the connection ends, and `handshake` has a copy
                 event.headers.clear()
-                agreed = (one for one in self._protocol.extensions if isinstance(one, MeasuredDeflate))
-                self.deflate = next(agreed, None)
+                extensions = (
+                    extension for extension in self._protocol.extensions if isinstance(extension, MeasuredDeflate)
+                )
+                self.deflate = next(extensions, None)
         if self._head is not None:  # bytes of frames count from the end of the answer's head
             self._head += read.data
             self.response = read_response(self._head)
             self._fed = 0 if self.response is None else len(self.response.body)
         # the timestamp is that of the last segment, and so exact
         if ends_message and read.is_complete and self._framed == self._fed:
-            came[-1] = came[-1]._replace(arrival=came[-1].arrival._replace(uncertainty_ns=0))
-        return came
+            messages[-1] = messages[-1]._replace(arrival=messages[-1].arrival._replace(uncertainty_ns=0))
+        return messages
 
     def _events(self, data: bytes) -> Iterator[object]:
         """Yield the protocol object's events for the data. Empty data means that the peer has closed the connection."""
@@ -221,8 +226,8 @@ class ProtocolParser:
             self._begun += frame.data
         if not frame.fin:
             return None
-        made = BinaryMessage if self._binary else bytes
-        data = made(self._begun if frame.opcode is Opcode.CONT else frame.data)
+        message_type = BinaryMessage if self._binary else bytes
+        data = message_type(self._begun if frame.opcode is Opcode.CONT else frame.data)
         arrival = Arrival(read.timestamp_ns, read.timestamp_ns - read.empty_ns, read.is_kernel)
         message = ReceivedMessage(data, arrival, self._message_bytes)
         self._message_bytes = 0

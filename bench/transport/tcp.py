@@ -54,15 +54,15 @@ class ByteStream(Protocol):
     """A connected byte stream."""
 
     sieve: Sieve
-    """The sieve that receives each read first. The rest of each read goes to `take` of `receive_until`."""
+    """The sieve that receives each read first. The rest of each read goes to `on_read` of `receive_until`."""
 
     def read(self, until_ns: int) -> SocketRead | None:
         """Wait for bytes. Return None if `until_ns` passed and all that arrived by then was read."""
 
     def receive_until(
-        self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
+        self, until_ns: int, on_read: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
     ) -> bool:
-        """Pass reads to `take` in the event loop until it returns True. Return False if `until_ns` passed before.
+        """Pass reads to `on_read` in the event loop until it returns True. Return False if `until_ns` passed before.
 
         If `until_ns` has already passed, everything that arrived by then is still read. `sender` has the same meaning
         as in `bench.transport.interface.Transport`. If it returns True, this function returns True. `polled` is True if
@@ -88,7 +88,7 @@ class ByteStream(Protocol):
         """Pass all of `data` to the kernel. Raise OSError; TimeoutError at `until_ns`, or after 10 s without progress.
 
         Bytes that arrive meanwhile are read and passed on later, because a peer may send all of its data before it
-        reads any. `stamped`: `transmitted` will return the timestamp of the send.
+        reads any. If `stamped` is True, `transmitted` returns the timestamp of the send later.
         """
 
     def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
@@ -108,9 +108,12 @@ class ByteStream(Protocol):
 
 
 class TcpStream:
-    """A connected TCP socket. `scope` states who the peer is. `asked_ns` is an instant before it was connected."""
+    """A connected TCP socket.
 
-    def __init__(self, sock: Any, asked_ns: int, scope: PeerScope = "service") -> None:
+    `scope` states who the peer is. `connect_start_ns` is an instant before the socket was connected.
+    """
+
+    def __init__(self, sock: Any, connect_start_ns: int, scope: PeerScope = "service") -> None:
         self._sock, self._watch, self._scope = sock, LoopMonitor.of_hub(), scope
         self._raw = sock._sock  # the non-blocking socket below gevent's
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a paced chunk must not wait for the next one
@@ -145,7 +148,7 @@ class TcpStream:
         """The error number of the first failed send. The kernel reports each error once."""
         self._polls = 0
         """The number of polls of the loop when it started to watch the socket."""
-        self._reader = SocketReader(self._raw, self._watch, asked_ns)
+        self._reader = SocketReader(self._raw, self._watch, connect_start_ns)
 
     def read(self, until_ns: int) -> SocketRead | None:
         if self._held:
@@ -173,25 +176,25 @@ class TcpStream:
                 on_time = self._wait(READABLE, until_ns)
 
     def receive_until(
-        self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
+        self, until_ns: int, on_read: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
     ) -> bool:
         self._sender = sender
         while self._held:
-            held = self._held_by(until_ns)
-            if held is None or pass_on(self.sieve.sift(held), self.sieve, take):
-                return held is not None
+            stored_read = self._held_by(until_ns)
+            if stored_read is None or pass_on(self.sieve.sift(stored_read), self.sieve, on_read):
+                return stored_read is not None
         # Otherwise the session does not sleep: everything that arrived by then is read now, however late that is.
         if self._reader.stamped_ns <= until_ns and monotonic_ns() < until_ns:
-            return self._receive_until(until_ns, take, polled)
+            return self._receive_until(until_ns, on_read, polled)
         while (read := self.read(until_ns)) is not None:
-            if pass_on(self.sieve.sift(read), self.sieve, take):
+            if pass_on(self.sieve.sift(read), self.sieve, on_read):
                 return True
         return False
 
-    def _receive_until(self, until_ns: int, take: TakeRead, polled: bool) -> bool:
-        """Let the loop read until `take` returns True. Return False if `until_ns` passed before."""
+    def _receive_until(self, until_ns: int, on_read: TakeRead, polled: bool) -> bool:
+        """Let the loop read until `on_read` returns True. Return False if `until_ns` passed before."""
         waiter = self._waiter = Waiter(self._hub)
-        self._take = take
+        self._take = on_read
         self._join_poller(polled)
         self._schedule_sender()
         try:
@@ -242,8 +245,8 @@ class TcpStream:
 
         `polled_ns` is the instant of the poller's previous poll.
         """
-        take = self._take
-        if take is None:  # no listener: the bytes stay in the socket
+        on_read = self._take
+        if on_read is None:  # no listener: the bytes stay in the socket
             self._read_watcher.stop()
             self._leave_poller()
             return
@@ -256,20 +259,20 @@ class TcpStream:
             elif polled_ns < self._polled_from_ns:  # the socket was not among those that were polled
                 polled_ns = NEVER_POLLED_NS
             try:
-                left = self._reader.read(polled_ns, polls, self.sieve)
+                remainder = self._reader.read(polled_ns, polls, self.sieve)
             except (BlockingIOError, InterruptedError):
                 self._transmit.drain()  # a report in the error queue makes every poll report the socket
                 return
-            if pass_on(left, self.sieve, take):
+            if pass_on(remainder, self.sieve, on_read):
                 self._wake(self._waiter.switch, True)
         except BaseException as error:  # as in `_send_due`
             self._wake(self._waiter.throw, error)
 
-    def _wake(self, way: Callable[[Any], None], word: object) -> None:
+    def _wake(self, resume: Callable[[Any], None], result: object) -> None:
         """Wake the listener with this result after the loop has read all readable sockets. Stop its timer."""
         self._take = None
         self._timer.stop()  # it may be due in this iteration of the loop, and would report a timeout
-        self._hub.loop.run_callback(way, word)
+        self._hub.loop.run_callback(resume, result)
 
     @property
     def watermark_ns(self) -> int:
@@ -298,23 +301,23 @@ class TcpStream:
     def _write(self, unsent: UnsentBytes, until_ns: int = NEVER_NS) -> SendTime:
         self._unsent = unsent
         limit_ns = min(until_ns, monotonic_ns() + SEND_LIMIT_NS)
-        while (handed := self._send_unsent(unsent)) is None:
+        while (send_time := self._send_unsent(unsent)) is None:
             reads = self._held_bytes < MAX_HELD_BYTES and not (self._held and not self._held[-1].data)
             polls = self._watch.start(self._fd) if self._reader.drained else None
-            left = len(unsent.data)
+            bytes_left = len(unsent.data)
             on_time = self._wait(WRITABLE | READABLE if reads else WRITABLE, limit_ns)
             if reads:
                 self._hold(polls if on_time else None)
             if on_time:
                 continue
             # The loop may have woken long after the limit. Bytes that the peer has taken by now count.
-            if (handed := self._send_unsent(unsent)) is not None:
+            if (send_time := self._send_unsent(unsent)) is not None:
                 break
-            if len(unsent.data) == left:
+            if len(unsent.data) == bytes_left:
                 raise TimeoutError("the peer accepted no data for 10 s")
             limit_ns = min(until_ns, monotonic_ns() + SEND_LIMIT_NS)
         self._unsent = None
-        return handed
+        return send_time
 
     def _hold(self, polls: int | None) -> None:
         """Read the available bytes, if any, and store them. `polls` is the argument of `SocketReader.read`."""
@@ -355,18 +358,18 @@ class TcpStream:
     def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
         unsent = UnsentBytes(memoryview(data), stamped)
         try:
-            handed = self._send_unsent(unsent)
+            send_time = self._send_unsent(unsent)
         except OSError:  # `flush` gets the same error, and its caller can handle it
-            handed = None
-        self._unsent = unsent if handed is None else None
-        return handed
+            send_time = None
+        self._unsent = unsent if send_time is None else None
+        return send_time
 
     def flush(self) -> SendTime:
-        handed, self._finished = self._finished, None
+        send_time, self._finished = self._finished, None
         if self._unsent is not None:
-            handed = self._write(self._unsent)
-        assert handed is not None, "nothing was offered"
-        return handed
+            send_time = self._write(self._unsent)
+        assert send_time is not None, "nothing was offered"
+        return send_time
 
     def transmitted(self) -> list[TxTimestamp]:
         return self._transmit.pop()
@@ -425,9 +428,9 @@ class TcpStream:
         self._sock.close()
 
 
-def pass_on(left: SocketRead | None, sieve: Sieve, take: TakeRead) -> bool:
+def pass_on(remainder: SocketRead | None, sieve: Sieve, on_read: TakeRead) -> bool:
     """Pass on what a sieve has left of a read. Return whether the listener must act."""
-    if left is not None and take(left):
+    if remainder is not None and on_read(remainder):
         return True
     if sieve.due:
         sieve.hand_on()

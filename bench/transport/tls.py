@@ -60,20 +60,20 @@ class TlsStream:
 
         The time that this process takes to answer is added to the limit, because the peer waits for the answer.
         """
-        came, came_ns = b"", NEVER_NS
-        while not self._shaken(came):
-            until_ns += max(0, monotonic_ns() - came_ns)
+        data, received_ns = b"", NEVER_NS
+        while not self._shaken(data):
+            until_ns += max(0, monotonic_ns() - received_ns)
             read = self._tcp.read(until_ns)
             if read is None:
                 raise ConnectError("timeout:tls", "the TLS handshake timed out")
             if not read.data:
                 raise ConnectionError(TRUNCATED)
-            came, came_ns = read.data, read.timestamp_ns
+            data, received_ns = read.data, read.timestamp_ns
 
-    def _shaken(self, came: bytes) -> bool:
+    def _shaken(self, data: bytes) -> bool:
         """Continue the handshake with the received bytes and send the answer. Return whether it is complete."""
         try:
-            self._decrypter.shake_hands(came)
+            self._decrypter.shake_hands(data)
             done = True
         except ssl.SSLWantReadError:
             done = False
@@ -89,21 +89,21 @@ class TlsStream:
             read = self._tcp.read(until_ns)
             if read is None:
                 return None
-            opened = self._decrypter.sift(read)
+            decrypted = self._decrypter.sift(read)
             self._check_end()
-            if opened is not None and not self._refused:
-                return opened
+            if decrypted is not None and not self._refused:
+                return decrypted
         return self._end
 
     def receive_until(
-        self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
+        self, until_ns: int, on_read: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
     ) -> bool:
         if self._end is not None:
-            take(self._end)
+            on_read(self._end)
             return True
-        heard = self._tcp.receive_until(until_ns, take, sender, polled=polled)
+        must_act = self._tcp.receive_until(until_ns, on_read, sender, polled=polled)
         self._check_end()  # the listener sends answers, because code in the event loop must not wait for the kernel
-        return heard
+        return must_act
 
     def _check_end(self) -> None:
         """Check a read for the end of the stream, and for records that need an answer, such as a key update.
@@ -185,16 +185,16 @@ def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: flo
         remedy = DISTRUST_REMEDIES.get(error.verify_code, TRUST_REMEDY)
         raise ConnectError("connect_failed:tls", f"{host}: {error.verify_message}; {remedy}") from None
     except (ssl.SSLError, OSError) as error:
-        words = f"{TRUNCATED}: {tcp.error_text}" if tcp.error_text else _error_text(error)
-        raise ConnectError("connect_failed:tls", f"{host}: {words}") from None
+        reason = f"{TRUNCATED}: {tcp.error_text}" if tcp.error_text else _error_text(error)
+        raise ConnectError("connect_failed:tls", f"{host}: {reason}") from None
     return tls
 
 
 def _error_text(error: OSError) -> str:
     """Return the error's text. If it is an alert about our certificate, include the remedy."""
     reason = getattr(error, "reason", None) or ""
-    said = OPENSSL_FRAME.sub("", str(error.strerror or error))
-    return f"{said}; {OWN_CERTIFICATE_REMEDY}" if any(word in reason for word in OWN_CERTIFICATE_ALERTS) else said
+    text = OPENSSL_FRAME.sub("", str(error.strerror or error))
+    return f"{text}; {OWN_CERTIFICATE_REMEDY}" if any(word in reason for word in OWN_CERTIFICATE_ALERTS) else text
 
 
 def tls_context(

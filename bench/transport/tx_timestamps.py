@@ -48,7 +48,8 @@ _EXTENDED_ERROR = struct.Struct("IBBBBII")  # errno, origin, type, code, padding
 class TxReport(NamedTuple):
     """The kernel's report of a sent or acknowledged byte.
 
-    `kind`: SENT or ACKNOWLEDGED. `position`: the position of the byte, modulo 2**32. `realtime_ns`: CLOCK_REALTIME.
+    `kind` is SENT or ACKNOWLEDGED. `position` is the position of the byte, modulo 2**32. `realtime_ns` is the time on
+    CLOCK_REALTIME.
     """
 
     kind: int
@@ -59,7 +60,7 @@ class TxReport(NamedTuple):
 class TxTimestamps:
     """The transmit timestamps of one connected non-blocking TCP socket, to which nothing was written yet.
 
-    `enabled`: True if the platform supports them. All data must be written with `send`. The ticket of a send is the
+    `enabled` is True if the platform supports them. All data must be written with `send`. The ticket of a send is the
     number of bytes that were written up to its end, so an acknowledgement of a ticket also covers all earlier tickets.
     """
 
@@ -84,7 +85,7 @@ class TxTimestamps:
     def send(self, data: bytes | memoryview, *, stamped: bool = False) -> int:
         """Send as `socket.send` does.
 
-        `stamped`: True to request two reports for the last byte: when it leaves, and when it is acknowledged.
+        If `stamped` is True, request two reports for the last byte: when it leaves, and when it is acknowledged.
         """
         if not (stamped and self.enabled):
             count = self._sock.send(data)
@@ -100,8 +101,8 @@ class TxTimestamps:
         """Return the timestamps that arrived since the last `pop`."""
         if self.owed:
             self.drain()
-        told, self._reported = self._reported, []
-        return told
+        timestamps, self._reported = self._reported, []
+        return timestamps
 
     def drain(self) -> None:
         """Empty the error queue. Store its timestamps until the next `pop`."""
@@ -110,24 +111,28 @@ class TxTimestamps:
                 _, ancillary, _, _ = self._sock.recvmsg(0, REPORT_BYTES, ERROR_QUEUE)
             except OSError:  # the queue is empty
                 return
-            answer = read_tx_report(ancillary)
-            if answer is not None:
-                self._add(answer)
+            report = read_tx_report(ancillary)
+            if report is not None:
+                self._add(report)
 
-    def _add(self, answer: TxReport) -> None:
+    def _add(self, report: TxReport) -> None:
         """Record a report. Ignore further reports that the same byte was sent, which retransmissions cause."""
-        ticket, acknowledged = self._requested.get(answer.position), answer.kind == ACKNOWLEDGED
+        ticket, acknowledged = self._requested.get(report.position), report.kind == ACKNOWLEDGED
         if ticket is None or (ticket <= self._left and not acknowledged):
             return
         self._left = max(self._left, ticket)
-        at_ns = monotonic_of(answer.realtime_ns)
+        at_ns = monotonic_of(report.realtime_ns)
         if at_ns is not None:
             # Each conversion of the clock has an error of some ns. The kernel reports events in order, so the instants
             # must not decrease.
             self._last_ns = max(self._last_ns, at_ns)
             self._reported.append(TxTimestamp(ticket, self._last_ns, acknowledged))
         if acknowledged:
-            self._requested = {place: later for place, later in self._requested.items() if later > ticket}
+            self._requested = {
+                position: pending_ticket
+                for position, pending_ticket in self._requested.items()
+                if pending_ticket > ticket
+            }
 
 
 def _switch_on(sock: socket.socket) -> bool:
@@ -151,5 +156,5 @@ def read_tx_report(ancillary: Iterable[tuple[int, int, bytes]]) -> TxReport | No
             error = _EXTENDED_ERROR.unpack_from(data)
     if at_ns is None or error is None:
         return None
-    _, origin, _, _, _, info, place = error
-    return TxReport(info, place, at_ns) if origin == TIMESTAMPING and info in (SENT, ACKNOWLEDGED) else None
+    _, origin, _, _, _, info, position = error
+    return TxReport(info, position, at_ns) if origin == TIMESTAMPING and info in (SENT, ACKNOWLEDGED) else None

@@ -101,12 +101,12 @@ def open_websocket(
 def client_protocol(
     uri: WebSocketURI, max_message_bytes: int, subprotocols: Sequence[str] = (), *, deflate: bool = False
 ) -> ClientProtocol:
-    """Return the client's side of the WebSocket protocol. `deflate` offers compression of messages.
+    """Return the client's side of the WebSocket protocol. If `deflate` is True, it offers compression of messages.
 
     A service may choose one of the `subprotocols`, and need not.
 
-    The limit applies to whole decompressed messages. It ends the connection as soon as a message will exceed it: by the
-    length in a frame's header, by a fragment, or by the data inflated so far.
+    The limit applies to whole decompressed messages. The connection ends as soon as it is clear that a message will
+    exceed the limit: from the length in a frame's header, from a fragment, or from the data inflated so far.
     """
     return ClientProtocol(
         uri,
@@ -152,21 +152,21 @@ class WebSocket:
         for name, value in headers:
             request.headers[name] = value
         self._protocol.send_request(request)
-        broke = self._send_upgrade_request()
-        until_ns = monotonic_ns() + (0 if broke else int(limits.upgrade * NS_PER_S))
-        answer = self._wait_for_response(until_ns)
-        if answer is not None and answer.status != SWITCHING:
-            raise refusal(self._wait_for_body(answer, until_ns))
-        if broke is not None:
-            raise ConnectError("connect_failed:upgrade", f"the connection broke: {broke.strerror or broke}")
-        if answer is None and self._stream.error_text:
+        send_error = self._send_upgrade_request()
+        until_ns = monotonic_ns() + (0 if send_error else int(limits.upgrade * NS_PER_S))
+        response = self._wait_for_response(until_ns)
+        if response is not None and response.status != SWITCHING:
+            raise refusal(self._wait_for_body(response, until_ns))
+        if send_error is not None:
+            raise ConnectError("connect_failed:upgrade", f"the connection broke: {send_error.strerror or send_error}")
+        if response is None and self._stream.error_text:
             raise ConnectError("connect_failed:upgrade", f"the connection broke: {self._stream.error_text}")
         if (problem := self._protocol.handshake_exc) is not None:
             raise ConnectError("connect_failed:upgrade", _no_upgrade(problem))
-        if answer is None:
+        if response is None:
             raise ConnectError("timeout:upgrade", f"no answer to the upgrade within {limits.upgrade:g} s")
         phases.set_arrival("opened", self._timestamp_ns, self._response_uncertainty_ns)
-        self.handshake = Handshake(dict(phases.instants), answer.headers, dict(phases.uncertainties_ns))
+        self.handshake = Handshake(dict(phases.instants), response.headers, dict(phases.uncertainties_ns))
 
     def _send_upgrade_request(self) -> OSError | None:
         """Send the request. Return the error if that fails: the peer's last data may still give the reason."""
@@ -178,28 +178,28 @@ class WebSocket:
 
     def _wait_for_response(self, until_ns: int) -> HttpResponse | None:
         """Wait for the answer to the upgrade. Return None if none arrived, or if it was not HTTP."""
-        while (answer := self._parser.response) is None and self._protocol.handshake_exc is None:
+        while (response := self._parser.response) is None and self._protocol.handshake_exc is None:
             read = self._stream.read(until_ns)
             if read is None:
                 return None
             self._on_read(read)
-            more_came = self._parser.response is not None and self._parser.response.body
+            has_more = self._parser.response is not None and self._parser.response.body
             self._response_uncertainty_ns = (
-                0 if read.is_complete and not more_came else read.timestamp_ns - read.empty_ns
+                0 if read.is_complete and not has_more else read.timestamp_ns - read.empty_ns
             )
         self._parser.expect_frames()
         self._reader.expect(plain=self._is_plain())
-        return answer
+        return response
 
-    def _wait_for_body(self, answer: HttpResponse, until_ns: int) -> HttpResponse:
+    def _wait_for_body(self, response: HttpResponse, until_ns: int) -> HttpResponse:
         """Wait for the body of a refusal. Return the refusal with the part of the body that arrived in time."""
         until_ns = min(until_ns, monotonic_ns() + BODY_NS)
-        while not answer.is_complete and len(answer.body) < MAX_REFUSAL_BYTES:
+        while not response.is_complete and len(response.body) < MAX_REFUSAL_BYTES:
             read = self._stream.read(until_ns)
             if read is None or not read.data:
                 break
-            answer = answer._replace(body=answer.body + read.data)
-        return answer._replace(body=answer.body[:MAX_REFUSAL_BYTES])
+            response = response._replace(body=response.body + read.data)
+        return response._replace(body=response.body[:MAX_REFUSAL_BYTES])
 
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         if self._end is not None:
@@ -224,8 +224,8 @@ class WebSocket:
             return None
         data = self._frame_of(message)
         self._offered = len(data)
-        handed = self._stream.try_write(data, stamped=stamped)
-        return None if handed is None else SendReceipt(handed, len(data))
+        send_time = self._stream.try_write(data, stamped=stamped)
+        return None if send_time is None else SendReceipt(send_time, len(data))
 
     def flush(self) -> SendReceipt | None:
         if self._end is not None:
@@ -240,12 +240,16 @@ class WebSocket:
         return self._stream.transmitted()
 
     def receive_until(
-        self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
+        self,
+        until_ns: int,
+        on_message: OnMessage,
+        reply: DeltaListener | None = None,
+        sender: PacedSender | None = None,
     ) -> None:
         if self._came:  # from the last batch: this connection had its time, and others may wait
             self._stream.yield_to_loop()
         self._reader.begin(reply)
-        pass_on, polled = partial(self._pass_on, take), reply is not None and reply.streaming
+        pass_on, polled = partial(self._pass_on, on_message), reply is not None and reply.streaming
         try:
             while not self._came and self._end is None:
                 self._stream.receive_until(until_ns, pass_on, sender, polled=polled)
@@ -255,9 +259,9 @@ class WebSocket:
                 self._parse(read)
         finally:
             self._reader.end()
-        came, self._came = self._came[:HANDFUL], self._came[HANDFUL:]
-        for message in came:
-            take(message)
+        messages, self._came = self._came[:HANDFUL], self._came[HANDFUL:]
+        for message in messages:
+            on_message(message)
 
     def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
         self._reader.add_template(message.data, event)
@@ -270,16 +274,16 @@ class WebSocket:
     def keeps_texts(self, keeps: bool) -> None:
         self._reader.keeps_texts = keeps
 
-    def _pass_on(self, take: OnMessage, read: SocketRead) -> bool:
+    def _pass_on(self, on_message: OnMessage, read: SocketRead) -> bool:
         """Pass on the messages of a read, in the event loop. Leave a larger number of messages to the listener."""
-        came = self._reader.read(read)
-        if isinstance(came, SocketRead):
-            self._unread = came
+        messages = self._reader.read(read)
+        if isinstance(messages, SocketRead):
+            self._unread = messages
             return True
-        if len(came) > HANDFUL:
-            self._came += came
+        if len(messages) > HANDFUL:
+            self._came += messages
             return True
-        return any([take(message) for message in came])
+        return any([on_message(message) for message in messages])
 
     @property
     def watermark_ns(self) -> int:
@@ -290,11 +294,11 @@ class WebSocket:
 
     def _on_read(self, read: SocketRead) -> None:
         """Buffer the messages that one read completed."""
-        came = self._reader.messages(read)
-        if isinstance(came, SocketRead):
-            self._parse(came)
+        messages = self._reader.messages(read)
+        if isinstance(messages, SocketRead):
+            self._parse(messages)
         else:
-            self._came += came
+            self._came += messages
 
     def _is_plain(self) -> bool:
         """Return whether the next byte starts a frame of a new, uncompressed message."""
@@ -303,8 +307,8 @@ class WebSocket:
     def _parse(self, read: SocketRead) -> None:
         """Parse one read, send the required answers, and buffer the messages that the read completed."""
         self._timestamp_ns = read.timestamp_ns
-        came = self._parser.parse(read, self._reader.take_begun())
-        self._came += came  # not earlier: others run during a long read, and may abort this connection
+        messages = self._parser.parse(read, self._reader.take_begun())
+        self._came += messages  # not earlier: others run during a long read, and may abort this connection
         self._reader.expect(plain=self._is_plain())
         self._answer_peer(read)
 
@@ -338,11 +342,11 @@ class WebSocket:
     def _on_connection_lost(self, error: OSError) -> None:
         """Handle a failed write: write no more, read the data that had arrived before, then set the end."""
         self._broken, until_ns = True, monotonic_ns()
-        why = f": {error.strerror or error}" if error.errno or isinstance(error, TimeoutError) else ""
+        reason = f": {error.strerror or error}" if error.errno or isinstance(error, TimeoutError) else ""
         while self._end is None:
             read = self._stream.read(until_ns)
             if read is None or not read.data:
-                self._set_end(ABNORMAL, f"the connection broke while sending{why}", monotonic_ns())
+                self._set_end(ABNORMAL, f"the connection broke while sending{reason}", monotonic_ns())
             else:
                 self._on_read(read)
 
@@ -382,5 +386,5 @@ def _no_upgrade(problem: Exception) -> str:
         if problem.value is None:
             return f"the answer has no {ACCEPT_HEADER}"
         return f"the answer's {ACCEPT_HEADER} does not match this request's key"
-    why = problem if problem.__cause__ is None else problem.__cause__
-    return f"the answer is not a WebSocket upgrade: {why}"
+    cause = problem if problem.__cause__ is None else problem.__cause__
+    return f"the answer is not a WebSocket upgrade: {cause}"

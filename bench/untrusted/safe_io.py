@@ -33,15 +33,15 @@ class JsonError(ValueError):
 
 
 def read_json(
-    data: bytes | str, kind: Any = Any, *, numbers: bool = True, made: Callable[[type, Any], Any] | None = None
+    data: bytes | str, kind: Any = Any, *, numbers: bool = True, make_value: Callable[[type, Any], Any] | None = None
 ) -> Any:
     """Return the value of JSON, as a type of msgspec. Raise JsonError if the text is invalid or has too many levels.
 
-    If `numbers` is True, integers must fit into 64 bits. Values that are only displayed need not. `made` is a function
-    that makes a value of a type that msgspec does not know.
+    If `numbers` is True, integers must fit into 64 bits. Values that are only displayed need not. `make_value` is a
+    function that makes a value of a type that msgspec does not know.
     """
     try:
-        value = msgspec.json.decode(data, type=kind, dec_hook=made)
+        value = msgspec.json.decode(data, type=kind, dec_hook=make_value)
         if _is_suspect(data, numbers=numbers):
             _check(msgspec.json.decode(data), numbers=numbers)
     except RecursionError:
@@ -65,13 +65,13 @@ def _check(value: Any, *, numbers: bool) -> None:
     """Raise JsonError if a limit is exceeded. Check level by level, because a recursion has a limit of its own."""
     level, depth = [value], 0
     while level:
-        if numbers and any(type(one) is int and one not in WHOLE for one in level):
+        if numbers and any(type(item) is int and item not in WHOLE for item in level):
             raise JsonError("it has an integer that does not fit into 64 bits")
-        holders = [one for one in level if isinstance(one, dict | list)]
-        depth += bool(holders)
+        containers = [item for item in level if isinstance(item, dict | list)]
+        depth += bool(containers)
         if depth > MAX_DEPTH:
             raise JsonError(_TOO_DEEP)
-        level = [part for one in holders for part in (one.values() if isinstance(one, dict) else one)]
+        level = [inner for item in containers for inner in (item.values() if isinstance(item, dict) else item)]
 
 
 def open_file(path: Path, *, follow_link: bool = True) -> BinaryIO:
@@ -86,12 +86,12 @@ def open_file(path: Path, *, follow_link: bool = True) -> BinaryIO:
     return open(file, "rb")
 
 
-def read_file(path: Path, most: int = MAX_DOCUMENT) -> bytes:
-    """Return the content of a regular file. Raise OSError as `open_file` does, and for more than `most` bytes."""
+def read_file(path: Path, max_bytes: int = MAX_DOCUMENT) -> bytes:
+    """Return the content of a regular file. Raise OSError as `open_file` does, and for more than `max_bytes` bytes."""
     with open_file(path) as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise OSError(errno.EFBIG, f"it is larger than {most >> 20} MiB", str(path))
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {max_bytes >> 20} MiB", str(path))
     return data
 
 
@@ -104,10 +104,10 @@ class AppendFile:
 
     def append(self, data: bytes) -> None:
         """Write all of the data. If a write fails, restore the file and raise OSError."""
-        rest = memoryview(data)
+        remaining = memoryview(data)
         try:
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
+            while remaining:
+                remaining = remaining[os.write(self._file, remaining) :]
         except OSError:
             # An incomplete batch would make all later data unreadable.
             os.ftruncate(self._file, self._good_bytes)

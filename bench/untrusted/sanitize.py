@@ -32,7 +32,7 @@ def escape_control(text: str) -> str:
     A backslash breaks a CI command. A second application changes nothing.
     """
     if not text.isprintable():
-        text = "".join(one if _is_shown(one) else repr(one)[1:-1] for one in text)
+        text = "".join(character if _is_shown(character) else repr(character)[1:-1] for character in text)
     return _COMMAND.sub(r"\g<0>\\", text)
 
 
@@ -43,10 +43,8 @@ def _is_shown(character: str) -> bool:
 
 def one_line(text: str) -> str:
     """Return an error as it is printed: on one line, without its middle if it is long."""
-    shown = escape_control(text.strip())
-    return (
-        shown if len(shown) <= MAX_LINE_CHARACTERS else f"{shown[: MAX_LINE_CHARACTERS - ENDING]} … {shown[-ENDING:]}"
-    )
+    line = escape_control(text.strip())
+    return line if len(line) <= MAX_LINE_CHARACTERS else f"{line[: MAX_LINE_CHARACTERS - ENDING]} … {line[-ENDING:]}"
 
 
 def to_safe_json(value: Any) -> str:
@@ -61,11 +59,11 @@ def excerpt(text: str, longest: int = 40) -> str:
 
 def top_counts(kinds: Mapping[str, int]) -> str:
     """Return the most frequent kinds, named by others, with their counts: restart 400, ping 12, 3 more kinds 7."""
-    named = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
-    shown = [f"{excerpt(name) or 'without a name'} {count:,}" for name, count in named[:MAX_KINDS]]
-    if more := named[MAX_KINDS:]:
-        shown.append(f"{len(more)} more {'kind' if len(more) == 1 else 'kinds'} {sum(count for _, count in more):,}")
-    return ", ".join(shown)
+    ranked = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
+    texts = [f"{excerpt(name) or 'without a name'} {count:,}" for name, count in ranked[:MAX_KINDS]]
+    if more := ranked[MAX_KINDS:]:
+        texts.append(f"{len(more)} more {'kind' if len(more) == 1 else 'kinds'} {sum(count for _, count in more):,}")
+    return ", ".join(texts)
 
 
 def slug(text: str) -> str:

@@ -28,8 +28,8 @@ MAX_ENTRIES, MAX_DEPTH = 100, 8
 
 def shortened_settings(settings: dict[str, Any], size: int) -> dict[str, Any]:
     """Return a session's settings with truncated texts and lists. `size` is the number of bytes of their JSON."""
-    kept: dict[str, Any] = _shortened(settings, MAX_DEPTH if size <= MAX_SETTINGS_CHARACTERS else 1)
-    return kept
+    shortened: dict[str, Any] = _shortened(settings, MAX_DEPTH if size <= MAX_SETTINGS_CHARACTERS else 1)
+    return shortened
 
 
 def _shortened(value: Any, depth: int) -> Any:
@@ -40,10 +40,10 @@ def _shortened(value: Any, depth: int) -> Any:
         case list() | dict() if not depth:
             return None
         case list():
-            return [_shortened(part, depth - 1) for part in value[:MAX_ENTRIES]]
+            return [_shortened(item, depth - 1) for item in value[:MAX_ENTRIES]]
         case dict():
-            kept = list(value.items())[:MAX_ENTRIES]
-            return {name[:MAX_ID_CHARACTERS]: _shortened(part, depth - 1) for name, part in kept}
+            entries = list(value.items())[:MAX_ENTRIES]
+            return {name[:MAX_ID_CHARACTERS]: _shortened(item, depth - 1) for name, item in entries}
     return value
 
 

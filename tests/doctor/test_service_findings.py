@@ -65,9 +65,9 @@ FOUND: list[tuple[Callable[[], CheckFinding], str, str]] = [
     (lambda: check_reply(build_observation(outcome="incomplete:max_output_tokens"), build_target(),
                      TurnPricing("m", None, "")),
      "fail", "incomplete:max_output_tokens"),
-    (lambda: compression(DECLINED, wanted=False), "pass", ""),
-    (lambda: compression(DECLINED, wanted=True), "warning", ""),
-    (lambda: compression({"sec-websocket-extensions": "permessage-deflate"}, wanted=True), "pass", ""),
+    (lambda: compression(DECLINED, requested=False), "pass", ""),
+    (lambda: compression(DECLINED, requested=True), "warning", ""),
+    (lambda: compression({"sec-websocket-extensions": "permessage-deflate"}, requested=True), "pass", ""),
 ]  # fmt: skip
 
 

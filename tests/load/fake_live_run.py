@@ -61,10 +61,14 @@ class SwitchingTransport(MemoryTransport):
         super().__init__(service, service.greeting(), VirtualClock(monotonic_ns()))
 
     def receive_until(
-        self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
+        self,
+        until_ns: int,
+        on_message: OnMessage,
+        reply: DeltaListener | None = None,
+        sender: PacedSender | None = None,
     ) -> None:
         gevent.sleep(0)
-        super().receive_until(until_ns, take, reply, sender)
+        super().receive_until(until_ns, on_message, reply, sender)
 
 
 def _set() -> Event:

@@ -484,7 +484,7 @@ def test_an_endless_task_may_end_its_rehearsal_with_a_sound(tmp_path: Path) -> N
     rehearsal = rehearse(task, tmp_path, detects=True)
     assert not rehearsal.steps[-1].within_turn
     assert build_script(
-        HERE, {"session": {"turn_detection": "server_vad"}}, rehearsal.steps, whole=rehearsal.is_complete
+        HERE, {"session": {"turn_detection": "server_vad"}}, rehearsal.steps, is_complete=rehearsal.is_complete
     )
 
 

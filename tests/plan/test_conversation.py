@@ -97,7 +97,7 @@ def test_an_image_that_services_do_not_accept_is_refused(data: bytes, words: str
 
 def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
     path = write(tmp_path / "a.png", png(1, 2))
-    load = read_once(load_image, most=2)
+    load = read_once(load_image, max_files=2)
     first = load(path)
     assert load(path) is first
 
@@ -109,7 +109,7 @@ def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
 
 def test_a_deleted_file_is_not_served_from_the_cache(tmp_path: Path) -> None:
     path = write(tmp_path / "a.png", png(1, 2))
-    load = read_once(load_image, most=2)
+    load = read_once(load_image, max_files=2)
     load(path)
     path.unlink()
 
@@ -125,7 +125,7 @@ def test_the_cache_keeps_the_most_recently_used_files(tmp_path: Path) -> None:
         reads.append(path)
         return path
 
-    load = read_once(noted, most=2)
+    load = read_once(noted, max_files=2)
     for path in (a, b, a, c, a, b):
         assert load(path) == path
 

@@ -202,7 +202,7 @@ CHUNK_MS = st.integers(20, 200)
 @given(audio=st.binary(min_size=1, max_size=30_000), format=FORMAT, chunk_ms=CHUNK_MS)
 def test_chunks_contain_all_audio_and_have_its_duration(audio: bytes, format: AudioFormatName, chunk_ms: int) -> None:
     audio = audio[: len(audio) // RATED_FORMATS[format].sample_bytes * RATED_FORMATS[format].sample_bytes]
-    pieces = list(chunks(audio, RATED_FORMATS[format], chunk_ms, whole=False))
+    pieces = list(chunks(audio, RATED_FORMATS[format], chunk_ms, pad=False))
 
     assert b"".join(piece.data for piece in pieces) == audio
     assert all(piece.duration_ns == chunk_ms * 1_000_000 for piece in pieces[:-1])
@@ -214,7 +214,7 @@ def test_chunks_contain_all_audio_and_have_its_duration(audio: bytes, format: Au
 @given(audio=st.binary(min_size=2, max_size=30_000), format=FORMAT, chunk_ms=CHUNK_MS)
 def test_whole_chunks_are_padded_with_silence(audio: bytes, format: AudioFormatName, chunk_ms: int) -> None:
     audio = audio[: len(audio) // 2 * 2]
-    pieces = list(chunks(audio, RATED_FORMATS[format], chunk_ms, whole=True))
+    pieces = list(chunks(audio, RATED_FORMATS[format], chunk_ms, pad=True))
     sent = b"".join(piece.data for piece in pieces)
 
     assert sent.startswith(audio)

@@ -526,10 +526,10 @@ class FlowingStream(FakeStream):
     """A stream that delivers all its reads while a client listens."""
 
     def receive_until(
-        self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
+        self, until_ns: int, on_read: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
     ) -> bool:
         while (came := self.read(until_ns)) is not None:
-            if pass_on(self.sieve.sift(came), self.sieve, take):
+            if pass_on(self.sieve.sift(came), self.sieve, on_read):
                 return True
         return False
 

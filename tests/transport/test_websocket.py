@@ -74,10 +74,10 @@ class FakeStream:
         return read
 
     def receive_until(
-        self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
+        self, until_ns: int, on_read: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
     ) -> bool:
         while (read := self.read(until_ns)) is not None:
-            if take(read):
+            if on_read(read):
                 return True
         return False
 

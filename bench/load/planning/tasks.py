@@ -102,7 +102,7 @@ def recorded_steps(name: str, method: Task, user: Callable[[], Caller], settings
         line = inspect.unwrap(method).__code__.co_firstlineno
         raise ScriptError(path, line, f"{name} has no turn: it needs a text, audio, request_response or wait_for")
     try:
-        built = build_script(path, settings, rehearsal.steps, whole=rehearsal.is_complete)
+        built = build_script(path, settings, rehearsal.steps, is_complete=rehearsal.is_complete)
     except UsageError as error:
         raise ScriptError(path, None, f"{name}: {error}") from error
     played = {key: value for key, value in settings.items() if key != JUDGED}

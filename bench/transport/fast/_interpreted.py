@@ -60,15 +60,15 @@ class Decrypter(Sieve):
             self._early = self._incoming.read()
 
     def sift(self, read: SocketRead) -> SocketRead | None:
-        data, left = b"" if self.ended else self._opened(read.data), None
+        data, remainder = b"" if self.ended else self._opened(read.data), None
         complete = read.is_complete and not self._header
         if data:
             self.heard = True
-            left = self.matcher.sift(read._replace(data=data, is_complete=complete))
+            remainder = self.matcher.sift(read._replace(data=data, is_complete=complete))
         self.wakes = self.ended or bool(self._outgoing.pending)
         if self.wakes:
             self._last = read._replace(data=b"", is_complete=complete)
-        return left
+        return remainder
 
     def end(self) -> SocketRead:
         assert self._last is not None, "no read wakes"
@@ -142,5 +142,5 @@ class SocketReader:
         if self.drained:
             self.drained_ns = before_ns
         kernel = stamp_ns is not None
-        came = SocketRead(data, at_ns, empty_ns, kernel, self.drained)
-        return came if sieve is None else sieve.sift(came)
+        socket_read = SocketRead(data, at_ns, empty_ns, kernel, self.drained)
+        return socket_read if sieve is None else sieve.sift(socket_read)

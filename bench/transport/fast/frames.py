@@ -28,8 +28,8 @@ def leading_texts(read: SocketRead) -> tuple[list[ReceivedMessage], int]:
     the protocol object. The timestamp of a complete read is that of its last segment, so it is exact for the frame that
     ends there.
     """
-    data, stamp_ns, empty_ns, kernel, complete = read
-    arrival = Arrival(stamp_ns, stamp_ns - empty_ns, kernel)
+    data, timestamp_ns, empty_ns, kernel, complete = read
+    arrival = Arrival(timestamp_ns, timestamp_ns - empty_ns, kernel)
     texts, at, size = [], 0, len(data)
     while at + SHORT_HEADER <= size and data[at] == FINAL_TEXT:
         length, header = data[at + 1], SHORT_HEADER
@@ -44,7 +44,7 @@ def leading_texts(read: SocketRead) -> tuple[list[ReceivedMessage], int]:
         if end > size:
             break
         if complete and end == size:
-            arrival = Arrival(stamp_ns, 0, kernel)
+            arrival = Arrival(timestamp_ns, 0, kernel)
         texts.append(ReceivedMessage(data[at + header : end], arrival, end - at))
         at = end
     return texts, at
@@ -62,21 +62,21 @@ def masked_frame(payload: bytes, mask: bytes) -> bytes:
     return b"".join((header, mask, apply_mask(payload, mask)))
 
 
-def missing_bytes(begun: bytes) -> int:
+def missing_bytes(start: bytes) -> int:
     """Return how many bytes of an incomplete frame are missing. If its header is incomplete, count only the header.
 
     Return 0 if `leading_texts` does not accept the frame.
     """
-    size = len(begun)
-    if begun[0] != FINAL_TEXT:
+    size = len(start)
+    if start[0] != FINAL_TEXT:
         return 0
     if size < SHORT_HEADER:
         return SHORT_HEADER - size
-    length, header = begun[1], SHORT_HEADER
+    length, header = start[1], SHORT_HEADER
     if length == TWO_BYTES:
         if size < LONG_HEADER:
             return LONG_HEADER - size
-        length, header = begun[2] << 8 | begun[3], LONG_HEADER
+        length, header = start[2] << 8 | start[3], LONG_HEADER
         if length < SHORT:
             return 0
     elif length > TWO_BYTES:

@@ -59,7 +59,7 @@ class MessageReader(TemplateMatcher):
         """The number of templates that were learned since the last time that all were forgotten."""
 
     def expect(self, *, plain: bool) -> None:
-        """Set `plain`: the next frame starts an uncompressed message. If False, websockets' protocol gets all data."""
+        """Set whether the next frame starts an uncompressed message. If not, websockets' protocol gets all data."""
         self._plain = plain
         self._note_ready()
 
@@ -92,10 +92,10 @@ class MessageReader(TemplateMatcher):
             self._forget()
         self._learned[event.kind] = ids
         self._known += 1
-        around = _around(message, event.payload)
-        if around is not None:
-            like_it = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
-            self.add(like_it, *around, event.kind is EventKind.AUDIO_DELTA)
+        template_parts = _around(message, event.payload)
+        if template_parts is not None:
+            template = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
+            self.add(template, *template_parts, event.kind is EventKind.AUDIO_DELTA)
 
     def hand_on(self) -> None:
         """Pass on the matched deltas, before any later message."""
@@ -107,31 +107,31 @@ class MessageReader(TemplateMatcher):
 
         In that case, the start of a frame from earlier reads precedes its data.
         """
-        whole = self._joined(read) if self._missing else read  # most reads end with a frame
-        if whole is None:
+        complete_read = self._joined(read) if self._missing else read  # most reads end with a frame
+        if complete_read is None:
             return []
-        data, stamp_ns, empty_ns, kernel, complete = whole
+        data, timestamp_ns, empty_ns, kernel, complete = complete_read
         # Without a kernel timestamp the read is decoded, and counted there.
-        if self._reply is not None and self._plain and kernel and self.match(data, stamp_ns, empty_ns, complete):
+        if self._reply is not None and self._plain and kernel and self.match(data, timestamp_ns, empty_ns, complete):
             if self.due:
                 self.hand_on()
-            came: list[ReceivedMessage] | SocketRead = []
+            messages: list[ReceivedMessage] | SocketRead = []
         else:
             self.hand_on()  # matched deltas came before this read, and the timeline needs the order of arrival
-            came = self._texts(whole)
+            messages = self._texts(complete_read)
         self._note_ready()
-        return came
+        return messages
 
     def messages(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
         """Do the same as `read` without matching, for code that does not listen in the event loop."""
-        whole = self._joined(read) if self._missing else read
-        return [] if whole is None else self._texts(whole)
+        complete_read = self._joined(read) if self._missing else read
+        return [] if complete_read is None else self._texts(complete_read)
 
     def take_begun(self) -> bytes:
         """Return and clear the received start of a frame, which is complete or will not be continued."""
-        begun = b"".join(self._parts)
+        start = b"".join(self._parts)
         self._parts, self._missing = [], 0
-        return begun
+        return start
 
     def _note_ready(self) -> None:
         self.ready = self._reply is not None and self._plain and not self._missing
@@ -153,13 +153,13 @@ class MessageReader(TemplateMatcher):
         """
         if not read.data or not self._plain:
             return read
-        texts, taken = leading_texts(read)
-        if taken < len(read.data):
-            begun = read.data[taken:]
-            missing = missing_bytes(begun)
+        texts, frames_size = leading_texts(read)
+        if frames_size < len(read.data):
+            start = read.data[frames_size:]
+            missing = missing_bytes(start)
             if not missing:
                 return read
-            self._parts, self._missing = [begun], missing
+            self._parts, self._missing = [start], missing
         return texts
 
 
@@ -171,9 +171,9 @@ def _around(message: bytes, payload: object) -> tuple[bytes, bytes, bytes] | Non
     if not isinstance(payload, msgspec.Raw):
         return None
     end = message.rfind(b'"')  # services write the payload last; otherwise each delta is decoded, which is slower
-    begin = end - len(memoryview(payload)) + 2  # the payload is JSON, with its quotes
-    head, tail = message[:begin], message[end:]
-    if message.find(b'"', begin) != end or not _KEY.search(head) or not _END.fullmatch(tail):
+    start = end - len(memoryview(payload)) + 2  # the payload is JSON, with its quotes
+    head, tail = message[:start], message[end:]
+    if message.find(b'"', start) != end or not _KEY.search(head) or not _END.fullmatch(tail):
         return None
     with_id = _EVENT_ID.fullmatch(head)
     return (head, b"", tail) if with_id is None else (with_id[1], with_id[2], tail)
