@@ -490,11 +490,11 @@ def interrupt_after(transport: MemoryTransport, moments: int) -> None:
             raise KeyboardInterrupt
 
     def listen(
-        until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
+        until_ns: int, on_message: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
         def take_unless_interrupted(message: ReceivedMessage) -> bool:
             a_moment_passes()
-            return take(message)
+            return on_message(message)
 
         a_moment_passes()
         whole(until_ns, take_unless_interrupted, None, sender)

@@ -150,9 +150,9 @@ class RecordingTimeline(Timeline):
     def _note(self, at_ns: int, told: Told) -> None:
         self.told.append((max(at_ns, self.told[-1][0]), told))
 
-    def apply(self, noted: inputs.AnyInput) -> None:
-        self._note(getattr(noted, "at_ns", 0), lambda timeline: timeline.apply(noted))
-        super().apply(noted)
+    def apply(self, session_input: inputs.AnyInput) -> None:
+        self._note(getattr(session_input, "at_ns", 0), lambda timeline: timeline.apply(session_input))
+        super().apply(session_input)
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> None:
         self._note(message.arrival.at_ns, lambda timeline: timeline.received(events, message))
