@@ -67,8 +67,8 @@ def azure_command(name: str, properties: Mapping[str, str], message: str) -> str
     escaped = {
         key: _escaped(text, "%AZP25").replace("]", "%5D").replace(";", "%3B") for key, text in properties.items()
     }
-    shown = "".join(f"{key}={value};" for key, value in escaped.items())
-    return f"##vso[{name}{' ' if shown else ''}{shown}]{_escaped(message, '%AZP25')}"
+    properties_text = "".join(f"{key}={value};" for key, value in escaped.items())
+    return f"##vso[{name}{' ' if properties_text else ''}{properties_text}]{_escaped(message, '%AZP25')}"
 
 
 def _escaped(text: str, percent: str) -> str:
@@ -104,12 +104,12 @@ def junit_refusal(error: str) -> str:
 
 
 def _text(suite: TestSuite) -> str:
-    whole = JUnitXml("rtbench")
-    whole.add_testsuite(suite)
-    whole.update_statistics()  # type: ignore[no-untyped-call]
-    found = io.BytesIO()
-    whole.write(found, pretty=True)
-    return found.getvalue().decode()
+    document = JUnitXml("rtbench")
+    document.add_testsuite(suite)
+    document.update_statistics()  # type: ignore[no-untyped-call]
+    buffer = io.BytesIO()
+    document.write(buffer, pretty=True)
+    return buffer.getvalue().decode()
 
 
 def _add(suite: TestSuite, name: str, scenario: str, results: list[FinalResult]) -> None:
