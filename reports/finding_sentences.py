@@ -116,7 +116,7 @@ def settling(inconclusive: Sequence[MetricComparison]) -> str:
 
 
 def run_sd_sensitivity(differences: Sequence[MeasuredDifference], level: float = LEVEL) -> str:
-    """Return which primary verdicts would differ if the run-to-run variation were twice the assumed one."""
+    """Return a sentence on the primary verdicts that would differ with twice the assumed run-to-run variation."""
     primary = [
         (measurement, measurement.difference)
         for measurement in differences
@@ -214,7 +214,10 @@ def _conclusive(finding: MetricComparison) -> str:
 
 
 def _so_far(finding: MetricComparison, more: str) -> str:
-    """Return `one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95)`."""
+    """Return a change for the worse in words. `more`: its size, such as `65 % more than on direct`.
+
+    Example: `one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95)`.
+    """
     difference, spec, now = finding.difference, finding.question, "" if finding.peers else "now "
     assert difference is not None, "what became worse has a difference"
     if spec.metric in HAPPENS:
@@ -256,7 +259,7 @@ def _reach(finding: MetricComparison) -> float:
 
 
 def _others(mine: Sequence[MetricComparison], representative: MetricComparison) -> Iterable[str]:
-    """Yield the other primary metrics, verdict by verdict, such as `Also regressed: ttfa p50 +57 %`."""
+    """Yield a sentence for each verdict of the other primary metrics, such as `Also regressed: ttfa p50 +57 %`."""
     for verdict in WORST:
         others = [finding for finding in mine if finding.verdict.name == verdict and finding is not representative]
         for text in dict.fromkeys(map(displayed, others)):
@@ -271,7 +274,10 @@ def _others(mine: Sequence[MetricComparison], representative: MetricComparison) 
 
 
 def _undecided(finding: MetricComparison) -> str:
-    """Return `ttfa p95, 10 to 23 % longer (margin 20 %)`; for a rate without events, its possible values."""
+    """Return an inconclusive metric in words, such as `ttfa p95, 10 to 23 % longer (margin 20 %)`.
+
+    For a rate without events, return its possible values.
+    """
     name, difference, reason = metric_text(finding.question), finding.difference, finding.verdict.reason
     lead, details = verdicts.parts(reason)
     if reason and reason.kind == "none_seen":

@@ -31,7 +31,10 @@ class MeasuredDifference:
     unit: Literal["session", "pair"] = "session"
 
     def floor(self, baseline: str) -> InconclusiveReason | None:
-        """Return why the metric cannot be decided: few turns, an uncertain metric, or no ratio to a baseline of 0."""
+        """Return the reason that the metric cannot be decided; None if there is none.
+
+        The reasons are an uncertain metric, no or too few turns, and a baseline of 0, which has no ratio.
+        """
         if self.uncertainty_text:
             return InconclusiveReason("uncertain", text=self.uncertainty_text)
         names = [baseline, self.candidate]

@@ -30,7 +30,7 @@ WITHIN_BOUNDS = InconclusiveReason("within_bounds")
 
 
 def evaluate_limit(estimate: ThresholdEstimate, sign: Sign, limit: float) -> tuple[Result, InconclusiveReason | None]:
-    """Return whether a limit is met, and why the result is not a pass or fail."""
+    """Return the result of a limit, and the reason if the result is neither pass nor fail."""
     if not estimate.counts.turns:
         return "not_evaluated", InconclusiveReason("nothing_measured")
     if estimate.reason:

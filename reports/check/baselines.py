@@ -67,7 +67,7 @@ class StoredBaseline:
 
 
 def baseline_of(target: ComparedTarget) -> Baseline:
-    """Return the baseline of a target. Raise UsageError for a run that is invalid, without a verdict or data."""
+    """Return the baseline of a target. Raise UsageError if its run is invalid, or has no verdict or no data."""
     document = target.run.metadata
     if causes := of_run(validity_of(document), document, target.run.folder):
         raise UsageError(f"{target.run.folder} cannot be a baseline: {causes[0].line}".replace(NBSP, " "))
@@ -152,7 +152,7 @@ def as_text(baseline: Baseline) -> str:
 
 
 def safe(name: str) -> str:
-    """Return a safe name for a file or folder; a changed one has a hash, so that names stay unique."""
+    """Return a name that is safe for a file or folder. A changed name ends in a hash, so that names stay unique."""
     safe_name = _UNSAFE.sub("-", name)[:80]
     safe_name = "-" + safe_name[1:] if safe_name.startswith(".") else safe_name
     if safe_name == name and name:
@@ -191,7 +191,7 @@ PROVISIONAL = f"provisional: at least {MIN_STORED_RUNS} runs are needed to estim
 
 
 def list_baselines(stored: Sequence[StoredBaseline]) -> Iterable[Block]:
-    """Yield a line per scenario and target: the number of runs, the newest, and if verdicts will be provisional."""
+    """Yield a line per scenario and target: the number of runs, the newest, whether verdicts will be provisional."""
     groups: dict[str, list[StoredBaseline]] = {}
     for item in stored:
         groups.setdefault(escape_control(f"{item.baseline.scenario}/{item.baseline.target}"), []).append(item)
@@ -228,9 +228,10 @@ def describe_baselines(stored: Sequence[StoredBaseline]) -> list[list[Block]]:
 
 
 def _displayed_values(runs: Sequence[Baseline]) -> Iterable[Line]:
-    """Yield rows: ttfa p95   1,410   ±2.1 %   ±3.4 %.
+    """Yield a row for each metric, such as `ttfa p95   1,410   ±2.1 %   ±3.4 %`.
 
-    The deviations are standard deviations of the log, for rates in points. Quantiles of 0 are left out.
+    The row has the newest value and two standard deviations: between runs, and within a run. They are those of the log
+    of a quantile; those of a rate are in points. Quantiles of 0 are left out.
     """
     for row in runs[0].quantiles:
         key = row.metric, row.stratum

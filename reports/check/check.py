@@ -166,9 +166,10 @@ def failed_by_chance(limits: Sequence[ThresholdResult]) -> Iterable[str]:
 
 
 def _throttled_reason(targets: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> Iterable[InvalidReason]:
-    """Yield why a run is invalid: each checked target of which more than 1 % was throttled.
+    """Yield a reason why the run is invalid, for each checked target of which more than 1 % was throttled.
 
-    A threshold on the throttle rate decides instead. For compared targets, the comparison reports it.
+    If the target has a threshold on the throttle rate, that threshold decides instead. For a target of a comparison,
+    the comparison has the reason.
     """
     judged, compared = ({item.target for item in items if item.relative == relative} for relative in (False, True))
     decided = {item.target for item in items if not item.relative and item.metric == THROTTLED}
@@ -178,7 +179,7 @@ def _throttled_reason(targets: Sequence[ComparedTarget], items: Sequence[Thresho
 
 
 def refuse_unknown_targets(thresholds: Iterable[Threshold], names: Sequence[str]) -> None:
-    """Raise UsageError for a threshold of a target that is none of these."""
+    """Raise UsageError for a threshold of a target that is not among `names`, the targets of the run."""
     for threshold in thresholds:
         if threshold.target and threshold.target not in names:
             raise UsageError(
@@ -213,7 +214,7 @@ def _results(
     baseline: str | RunFrames | None,
     allow: Sequence[str],
 ) -> BaselineResults:
-    """Return the results of the baseline; empty if no threshold needs it."""
+    """Return the results of the comparison with the baseline; empty if no threshold needs a baseline."""
     named = str(baseline.folder) if isinstance(baseline, RunFrames) else baseline
     base = relative.baseline_named(named, run.folder, run.metadata, [target.name for target in targets])
     relative_thresholds = [threshold for threshold in thresholds if threshold.margin is not None]

@@ -80,7 +80,7 @@ _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit_xml(checked: CheckResult) -> str:
-    """Return the text of the file.
+    """Return the text of the JUnit XML file.
 
     Failed thresholds are failures, inconclusive ones failures or skipped, invalid ones errors.
     """
@@ -97,7 +97,7 @@ def junit_xml(checked: CheckResult) -> str:
 
 
 def junit_refusal(error: str) -> str:
-    """Return the text of the file if there was no check because of a user error."""
+    """Return the text of the JUnit XML file if there was no check because of a user error."""
     suite = TestSuite("rtbench check")
     _add(suite, "run", "check", [Error(_plain(error), "usage")])
     return _text(suite)

@@ -1,6 +1,6 @@
 """The thresholds of a run, read before it starts, so that a mistake in them costs no session. Pure but for files.
 
-`asked` comes from the process that runs the load, which knows no thresholds:
+`request` comes from the process that runs the load, which knows no thresholds:
 
 - `file`: the thresholds file or null
 - `scripts`: those with their own thresholds, each with its `path` and, for a Python script, its `thresholds`

@@ -79,11 +79,12 @@ class BaselineResult:
 class BaselineResults:
     """All results of a baseline.
 
-    - `causes`, `differs`, `notices`: as in `CheckResult`
-    - `against`: the `baseline` of `CheckResult`
-    - `answers`: the results that have no verdicts yet
+    - `results`: the results that have no verdicts yet
+    - `invalid_reasons`: the `causes` of `CheckResult`
+    - `differs`, `notices`: as in `CheckResult`
+    - `baseline_text`: the `baseline` of `CheckResult`
     - `items`: the results with the verdicts of interim analyses; `sentence` and `decision` also describe these
-    - `told`: the runs whose own notices are among `notices`
+    - `compared_runs`: the folders of the runs whose own notices are among `notices`
     """
 
     results: tuple[BaselineResult, ...] = ()
@@ -102,8 +103,9 @@ def specs_of(
 ) -> list[tuple[str, MetricSpec, str]]:
     """Return the metric specs of the relative thresholds, one per stratum; by default those of the default gates.
 
-    Each has the threshold's text, the metric spec, and the candidate, which is empty for all. `candidates`: the
-    candidates. Raise UsageError for a threshold of a target that is not a candidate.
+    Each item has the text of the threshold, the metric spec, and the name of the candidate, which is "" if the
+    threshold is about all candidates. `candidates`: the names of the candidates. Raise UsageError for a threshold of a
+    target that is not a candidate.
     """
     relative = [threshold for threshold in thresholds if threshold.margin is not None]
     for threshold in relative:
@@ -143,7 +145,10 @@ def results_of(answers: Sequence[BaselineResult]) -> list[ThresholdResult]:
 def mark_provisional(
     answers: BaselineResults, targets: Sequence[ComparedTarget], before: Sequence[ComparedTarget] = ()
 ) -> BaselineResults:
-    """Mark the provisional results of another run, whose targets are `before`, or of stored runs."""
+    """Mark the results that are provisional, and add a notice for each reason.
+
+    `targets`: those of the checked run. `before`: those of the other run; [] for stored runs.
+    """
     drifted, chosen = _drifts(targets), notices_of(targets, None)
     doubtful = {target.name for target in targets} if chosen else {drift.target for drift in drifted}
     assumed = [answer.measured for answer in answers.results if answer.provisional and answer.measured.difference]
@@ -172,7 +177,10 @@ def _drifted(drifts: Sequence[PoolDrift], whose: str) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class SameRunBaseline:
-    """A target of the checked, interleaved run; the others are the candidates. `declared`: `--baseline` names it."""
+    """A target of the checked, interleaved run; the others are the candidates.
+
+    `declared`: True if `--baseline` names it.
+    """
 
     target: str
     declared: bool = False
@@ -247,7 +255,7 @@ def against_targets(
 def against_run(
     targets: Sequence[ComparedTarget], base: OtherRunBaseline, thresholds: Sequence[Threshold], other: RunFrames
 ) -> BaselineResults:
-    """Compare each target with the one of the same name in another run, or with its only one."""
+    """Compare each target with the target of the same name in another run, or with the only target of that run."""
     others = targets_of(other)
     partners: dict[str, list[ComparedTarget]] = {}
     for target in targets:
@@ -320,9 +328,9 @@ def _results_of_comparison(
 def by_analyses(
     run: RunFrames, targets: Sequence[ComparedTarget], base: SameRunBaseline, thresholds: Sequence[Threshold]
 ) -> BaselineResults:
-    """Return the results of the interim analyses. `thresholds`: the relative ones that were given; none, or the plan's.
+    """Return the results of the interim analyses. `thresholds`: the relative thresholds of the user; [] for the plan's.
 
-    Raise UsageError for other thresholds, or another baseline than the plan's.
+    Raise UsageError if they differ from those of the plan, or if the baseline differs from that of the plan.
     """
     decision = decision_of(run, str(run.folder))
     if base.declared:

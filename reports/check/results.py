@@ -64,7 +64,7 @@ RESULTS: dict[VerdictName, Result] = {
 
 
 class Limit(NamedTuple):
-    """The limit of an absolute threshold, in the unit of its metric, and the required side of it."""
+    """The limit of an absolute threshold, in the unit of its metric, and the operator that a value must satisfy."""
 
     operator: Sign
     value: float
@@ -117,7 +117,10 @@ class ThresholdResult:
 
     @property
     def shortfall(self) -> Shortfall | None:
-        """The unit that is too few to print the value; in a comparison, for the target with fewer."""
+        """The shortfall of turns, sessions or words because of which the value is not printed; None without one.
+
+        In a comparison, it is the larger shortfall of the two targets.
+        """
         if self.finding is not None:
             return self.finding.shortfall
         if self.estimate is None or self.result != "inconclusive" or not self.estimate.counts.turns:
@@ -186,7 +189,7 @@ class CheckResult:
 
     - `causes`: why the run is invalid, regardless of its thresholds
     - `baseline`: the baseline as a text
-    - `answer`: the joint result of the relative thresholds, in the sentence of a comparison
+    - `baseline_sentence`: the joint result of the relative thresholds, in the sentence of a comparison
     """
 
     run_id: str
@@ -213,7 +216,8 @@ class CheckResult:
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each threshold on each target: `thresholds` of check.json.
 
-        `value` and `low` are inf among failed turns. `usable` is false in an invalid check; `reason` has the reason.
+        `value` and `low` are inf if they lie among the failed turns. `usable` is false in an invalid check; `reason`
+        has the reason.
         """
         invalid = "; ".join((*(cause.text for cause in self.causes), *self.differs)).replace(NBSP, " ")
         rows = []

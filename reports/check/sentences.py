@@ -21,7 +21,10 @@ NO_RESULT = "–"
 
 
 def value_text(result: ThresholdResult) -> str:
-    """Return the value on the target: 640 ms; ∞ if it lies among the failures; n/a (20 sessions; needs 40)."""
+    """Return the target's value, such as `640 ms`; `∞` if it lies among the failed turns.
+
+    If there are too few samples, the text has their number instead, such as `n/a (20 sessions; needs 40)`.
+    """
     if result.finding is not None:
         finding_row = row(result.finding, 1)
         return with_unit(finding_row.values[1], finding_row.unit) if result.finding.difference else NO_RESULT
@@ -41,7 +44,10 @@ def baseline_text(result: ThresholdResult) -> str:
 
 
 def interval_text(result: ThresholdResult) -> str:
-    """Return the interval of the value, or the difference with its interval: 590 to 690 ms; +4 % (−3 to +12 %)."""
+    """Return the interval of the value, such as `590 to 690 ms`.
+
+    For a relative threshold, return the difference with its interval, such as `+4 % (−3 to +12 %)`.
+    """
     if result.finding is not None:
         return row(result.finding, 1).change_text if result.finding.difference else NO_RESULT
     if result.estimate is None or result.shortfall or not result.estimate.counts.turns:
@@ -58,7 +64,7 @@ def completed_text(result: ThresholdResult) -> str:
 
 
 def limit_text(result: ThresholdResult) -> str:
-    """Return the limit with its sign as written: < 800 ms; for a relative threshold its margin."""
+    """Return the limit with its operator, such as `< 800 ms`; for a relative threshold, its margin."""
     if result.limit is None:
         return margin(result.question.margin, result.metric, sign=True)
     sign, limit = {"<=": "≤", ">=": "≥"}.get(result.limit.operator, result.limit.operator), result.limit.value
@@ -79,7 +85,7 @@ MEANINGS = {
 
 
 def check_headline(checked: CheckResult) -> str:
-    """Return the verdict in a sentence: that of the comparison, if a comparison decides."""
+    """Return the verdict in a sentence. If relative thresholds decide, it is the sentence of their comparison."""
     if checked.exit_status == INVALID:
         if causes := invalid_reasons(checked):
             text = _first([cause.line for cause in causes], "reason")
@@ -97,7 +103,10 @@ def check_headline(checked: CheckResult) -> str:
 
 
 def result_sentence(result: ThresholdResult) -> str:
-    """Return a result in a sentence: ttfa p95 of b is over its limit: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms."""
+    """Return a result in a sentence.
+
+    Example: `ttfa p95 of b is over its limit: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms`.
+    """
     if result.result == "not_evaluated":
         return f"{result.title} of {result.target} has no data: {result.reason_text}"
     if result.finding is not None and result.finding.difference and not result.shortfall:
@@ -111,7 +120,7 @@ def result_sentence(result: ThresholdResult) -> str:
 
 
 def values_text(result: ThresholdResult) -> str:
-    """Return the measured value and the limit: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms."""
+    """Return the measured value and the limit, such as `1,580 ms (1,420 to 1,690 ms), limit < 800 ms`."""
     if result.finding is not None:
         return f"{interval_text(result)}, margin {limit_text(result)}"
     bounds = "" if result.shortfall else f" ({interval_text(result)})"
@@ -119,7 +128,10 @@ def values_text(result: ThresholdResult) -> str:
 
 
 def inconclusive_text(result: ThresholdResult) -> str:
-    """Return why a result is inconclusive: ttfa p95 of b: too few turns to decide: p95 needs 400, this run has 120."""
+    """Return the reason that a result is inconclusive.
+
+    Example: `ttfa p95 of b: too few turns to decide: p95 needs 400, this run has 120`.
+    """
     return f"{result.title} of {result.target}: {result.reason_text or values_text(result)}{more(result)}"
 
 
@@ -137,7 +149,7 @@ def more(result: ThresholdResult) -> str:
 
 
 def reason(result: ThresholdResult) -> str:
-    """Return why a result is what it is, if its values do not show it."""
+    """Return what the values of a result do not show: its reason, its corrected estimate, and its completed share."""
     parts, finding = [f"{result.reason_text}{more(result)}".removeprefix("; ")], result.finding
     if finding and (corrected := as_share(finding.corrected, finding.question.scale)) is not None:
         parts.insert(0, f"corrected {signed(corrected, finding.question.scale)}, analysis {finding.analysis}")
@@ -148,7 +160,7 @@ def reason(result: ThresholdResult) -> str:
 
 
 def ending(checked: CheckResult) -> str:
-    """Return `exit status 1: a threshold failed or a metric regressed`."""
+    """Return the exit status with its meaning, such as `exit status 1: a threshold failed or a metric regressed`."""
     inconclusive, meaning = len(checked.of("inconclusive")), MEANINGS[checked.exit_status]
     if checked.exit_status == PASSED and inconclusive == len(checked.thresholds):
         meaning = f"inconclusive, accepted by --on-inconclusive {checked.on_inconclusive}"
@@ -171,7 +183,7 @@ def has_verdict(result: ThresholdResult, checked: CheckResult) -> bool:
 
 
 def displayed_result(result: ThresholdResult) -> str:
-    """Return the result as on screens; for a comparison its verdict: slower, not regressed."""
+    """Return the displayed result; for a comparison, its verdict, such as `slower` or `not regressed`."""
     if result.finding is None or result.result == "not_evaluated":
         return result.result.replace("_", " ")
     return finding_sentences.displayed(result.finding)

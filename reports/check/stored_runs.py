@@ -35,7 +35,7 @@ class ComparableRuns:
     """The stored runs that a target is compared with, the newest first.
 
     - `differs`: the differing conditions because of which there are no runs
-    - `unstored`: why no run is stored yet, such as before the first saved run
+    - `not_stored`: the reason that no run is stored yet, such as before the first saved run
     - `notices`: notices on runs that were left out
     """
 
@@ -46,7 +46,7 @@ class ComparableRuns:
 
 
 def eligible(target: ComparedTarget, folder: Path, allowed: Sequence[str], stored_target: str) -> ComparableRuns:
-    """Return the baseline from a folder of stored runs. `allowed`: conditions that may differ.
+    """Return the runs stored in a folder that a target is compared with. `allowed`: the conditions that may differ.
 
     `stored_target`: the target of the stored runs. Raise UsageError for an unknown one.
     """
@@ -92,7 +92,10 @@ def without_duplicates(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBas
 def _matching(
     target: ComparedTarget, stored: Sequence[StoredBaseline], allowed: Sequence[str]
 ) -> tuple[list[StoredBaseline], list[str], list[str]]:
-    """Return the newest runs with equal conditions, the differences if none are, and notices on those left out."""
+    """Return the newest runs with equal conditions, the differing conditions, and notices on the runs left out.
+
+    The differing conditions are empty unless no run has equal conditions.
+    """
     now = conditions_of(target)
     differences = [differing_conditions(now, file.baseline.conditions, allowed) for file in stored]
     limited = [

@@ -179,7 +179,7 @@ class Comparison:
 
     @property
     def invalid_reasons(self) -> tuple[InvalidReason, ...]:
-        """The reasons that it is invalid, without duplicates, each about the target that it concerns."""
+        """The reasons why the comparison is invalid, without duplicates."""
         return causes_of(self.checks)
 
     @property
@@ -188,7 +188,7 @@ class Comparison:
 
     @cached_property
     def shift(self) -> Shift | None:
-        """The percentiles at which the targets differ, for the main metric; None if it has no successful turn."""
+        """The difference at each percentile of the main metric; None if no turn with that metric succeeded."""
         method = self.method
         how = Inference(method.level, method.run_sd, resamples=method.bootstrap_samples, seed=method.seed)
         return shift_of(self.targets, self.findings, how)
@@ -196,9 +196,10 @@ class Comparison:
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each finding, primary metrics first, then for the p50 of each step.
 
-        `scale` determines `difference`, `low` and `high`: for a ratio they are shares of the baseline (0.2 is +20 %),
-        for points shares, for a slope in the unit of the metric; NaN for an open end. If the comparison is not fair,
-        `usable` is false and `verdict` is `not_evaluated`. `run_id` is that of the candidate.
+        The column `scale` determines the unit of `difference`, `low` and `high`. With `ratio`, they are shares of the
+        baseline's value (0.2 is +20 %). With `points`, they are differences of shares (0.2 is 20 points). With
+        `slope`, they are in the unit of the metric. An unbounded end is NaN. If the comparison is not fair, `usable` is
+        false and `verdict` is `not_evaluated`. `run_id` is the ID of the candidate's run.
         """
         texts = [cause.text for cause in self.invalid_reasons] or [check.name for check in self.failed_checks]
         invalid = "; ".join(texts).replace(NBSP, " ")
@@ -244,7 +245,10 @@ CONFIDENCE = 1 - LEVEL
 
 
 def one_sided_alpha(confidence: float) -> float:
-    """Return the one-sided error of bounds: 0.05 for 0.95. Raise UsageError unless 0.5 < confidence < 1."""
+    """Return the type I error of a one-sided bound: 0.05 for a confidence of 0.95.
+
+    Raise UsageError unless 0.5 < confidence < 1.
+    """
     if not 0.5 < confidence < 1:
         raise UsageError(f"confidence must be between 0.5 and 1, such as 0.95, not {confidence:g}")
     return round(1 - confidence, 12)  # 0.05 is not exact in binary
@@ -258,11 +262,12 @@ def compare_targets(
     draws: int = RESAMPLES,
     run_sd: float | None = None,
 ) -> Comparison:
-    """Compare each candidate with the first target; by default, use `default_specs`.
+    """Compare each candidate with the first target. By default, the metric specs are those of `default_specs`.
 
-    `run_sd`: the run-to-run sd of a log quantile; by default 0 within one run, and RUN_SD between two runs, whose
-    verdicts are provisional. A third target does not affect the comparison of a candidate with the baseline; only
-    Holm's correction is over all candidates. Raise UsageError if metrics have different definitions in the runs.
+    `run_sd`: the standard deviation of a log quantile between runs. By default, it is 0 if all targets are of one run;
+    otherwise it is RUN_SD, and the verdicts are provisional. A third target does not affect the comparison of a
+    candidate with the baseline; only Holm's correction is over all candidates. Raise UsageError if metrics have
+    different definitions in the runs.
     """
     level = one_sided_alpha(confidence)
     refuse_other_definitions(targets)
@@ -314,7 +319,7 @@ def compare_targets(
 def inference(
     targets: Sequence[ComparedTarget], level: float = LEVEL, draws: int = RESAMPLES, run_sd: float | None = None
 ) -> Inference:
-    """Return the settings of the intervals of these targets, with the seed of the baseline's run."""
+    """Return the settings for the intervals of these targets. Their seed is made from the ID of the baseline's run."""
     assumed = (0.0, 0.0) if one_run(targets) else (RUN_SD, RATE_RUN_SD)
     latency_run_sd = assumed[0] if run_sd is None else run_sd
     return Inference(level, latency_run_sd, assumed[1], draws, seed_of(run_id_of(targets[0].run)))
@@ -362,9 +367,10 @@ def drift_notices(differences: Sequence[MeasuredDifference]) -> Iterable[str]:
 
 
 def decision_on(targets: Sequence[ComparedTarget]) -> Decision | None:
-    """Return the decision of the run, if these are all its targets in its order; None otherwise, or without a plan.
+    """Return the decision of the run's interim analyses; None if the run planned none.
 
-    Raise UsageError if the plan cannot be followed.
+    The result is also None unless these are all targets of one run, in its order. Raise UsageError if the plan cannot
+    be followed.
     """
     run = targets[0].run
     if not one_run(targets) or not was_planned(run.metadata) or not run.metadata.get("interleaved"):

@@ -1,4 +1,4 @@
-"""Plots of differences with their margins, and of differences by percentile: panel → Plot."""
+"""Plots of differences: with their margins (one plot for each `ForestPanel`), and by percentile."""
 
 from __future__ import annotations
 
@@ -39,15 +39,18 @@ NARROW, NARROW_PITCH, NARROW_EDGE = 360, 96, 8
 The name and the verdict are above each bar; both values, the difference, and then the reason are below it.
 """
 NAMED = 30
-"""The minimum space on a side of "same" for its name, in pixels."""
+"""The minimum width in pixels between "same" and an end of the axis, so that the direction there is labelled."""
 NAME_LETTER, VALUE_LETTER = 7.6, 6.9
 """The mean width of a letter in a row's name and in its values, in pixels."""
 MAX_REASON_CHARACTERS, NARROW_LONGEST, LINE = 38, 50, 15
-"""The maximum letters per line of a reason, below a verdict and on a phone; the height of each additional line."""
+"""The maximum characters in a line of a reason, below a verdict and on a phone. LINE is the height of a line."""
 
 
 def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
-    """Plot a row per metric: dot and interval (each end a one-sided bound), margin zone, margin line, verdict."""
+    """Plot a row for each metric: its estimate as a dot, its interval, its margin as a zone and a line, its verdict.
+
+    Each end of the interval is a one-sided bound.
+    """
 
     def pitch(row: FindingRow) -> int:
         lines = len(_reason_lines(row, narrow=narrow))
@@ -93,10 +96,10 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
 
 
 def ends(panel: ForestPanel) -> tuple[float, float]:
-    """Return the ends of the axis: around margins, dots, and the intervals of primary or conclusive metrics.
+    """Return the ends of the axis. The axis contains all margins and dots, and some of the intervals.
 
-    The interval of a secondary, inconclusive metric, such as a p99 of few turns, is truncated if it would compress the
-    others.
+    These are the intervals of primary metrics and of conclusive ones. The interval of a secondary, inconclusive metric,
+    such as a p99 of few turns, is truncated if it would compress the others.
     """
     axis_rows = [row for row in panel.rows if row.finding.question.primary or row.verdict_name != "inconclusive"]
     dots = [row.d for row in panel.rows if math.isfinite(row.d)]
@@ -111,7 +114,7 @@ def ends(panel: ForestPanel) -> tuple[float, float]:
 
 
 def _axis(plot: Plot, x: PixelScale, axis: Axis) -> None:
-    """Plot the ticks, the line of no change, and the names of the better and the worse side."""
+    """Plot the ticks, the label of no change ("same"), and the labels of the better and the worse direction."""
     for value, text in _ticks(x, axis, 56):
         plot.line(x(value), plot.y1, x(value), plot.y0, "grid")
         half = LETTER * len(text) / 2 + 3  # a percent sign is wider than a letter
@@ -125,7 +128,10 @@ def _axis(plot: Plot, x: PixelScale, axis: Axis) -> None:
 
 
 def _ticks(x: PixelScale, axis: Axis, min_distance: float) -> list[tuple[float, str]]:
-    """Return round changes between the ends, at least `min_distance` pixels from each other and from "same"."""
+    """Return the ticks, with their texts: round changes between the ends of the axis.
+
+    They are at least `min_distance` pixels from each other and from "same".
+    """
     if axis in LINEAR:
         values: Iterable[float] = linear_ticks(x.low, x.high, max(2, int((x.end - x.start) / min_distance)))
         all_ticks = [(value, f"{format_number(abs(value))}", value) for value in values]
@@ -188,18 +194,18 @@ def _texts_around(plot: Plot, row: FindingRow, top: float) -> None:
 
 
 def _reason_lines(row: FindingRow, *, narrow: bool = False) -> list[str]:
-    """Return whether a verdict is provisional, and its reason, or the limits of "equivalent"; often empty."""
+    """Return the lines below a verdict: `provisional`, and the reason or the limits of "equivalent"; often none."""
     text = "; ".join(filter(None, ("provisional" if row.is_doubted else "", row.reason or row.within.strip(" ()"))))
     return textwrap.wrap(text, NARROW_LONGEST if narrow else MAX_REASON_CHARACTERS)
 
 
 def _measured(row: FindingRow) -> str:
-    """Return both values; the axis has a slope's unit."""
+    """Return both values as text. The unit of a slope is left out, because the axis has it."""
     return row.measured.removesuffix(f"{NBSP}{SLOPE}")
 
 
 def reading_guide(panels: Sequence[ForestPanel]) -> str:
-    """Return how to read the bars, in sentences."""
+    """Return sentences that explain the bars."""
     rows = [row for panel in panels for row in panel.rows]
     bound = f"{format_number(100 * (1 - panels[0].level))}{NBSP}%"
     parts = [
@@ -220,7 +226,10 @@ RATIOS = (0.125, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.25, 1.5, 2.0,
 
 
 def curves_sentence(ratios: Sequence[RatioCurve]) -> str:
-    """Return a text per candidate: p50 −1 %, largest difference +102 % at p97; with its name if there are several."""
+    """Return a sentence such as `p50 −1 %, largest difference +102 % at p97`.
+
+    If there are several candidates, it has such a text for each, with the candidate's name.
+    """
     texts = []
     for ratio in ratios:
         finite = [k for k, difference in enumerate(ratio.differences) if math.isfinite(difference.d)]
@@ -291,7 +300,7 @@ def _multiple(d: float) -> float:
 
 
 def in_words(difference: Difference) -> str:
-    """Return +65 % (+47 to +87 %), with `failed` and `open` instead of infinite numbers."""
+    """Return a difference as text, such as `+65 % (+47 to +87 %)`; `failed` and `open` replace infinite numbers."""
     if math.isnan(difference.d):
         return "failed in both"
     middle = change(math.exp(difference.d)) if math.isfinite(difference.d) else "failed"

@@ -1,7 +1,7 @@
 """The rows of the forest plot, panel by panel. Pure.
 
-Each axis has its own panel: ratios for which less is better, ratios for which more is better, both for rates, whose
-differences are percentage points, and slopes.
+Each axis has its own panel. Ratios have two axes: one for metrics of which less is better, one for metrics of which
+more is better. So have rates, whose differences are percentage points. Slopes have one axis.
 """
 
 from __future__ import annotations
@@ -68,5 +68,5 @@ def axis_of(spec: MetricSpec) -> Axis:
 
 
 def finding_row(finding: MetricComparison, comparison: Comparison, colour: int = 1) -> FindingRow:
-    """Return the texts of a finding of a comparison."""
+    """Return a finding as a row of texts. The row has no verdict if the comparison is not fair."""
     return row(finding, colour, usable=not comparison.failed_checks)

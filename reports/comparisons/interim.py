@@ -1,7 +1,7 @@
 """The interim analyses of a comparison as a table: the estimate of each primary metric with the bounds that decide.
 
 At an analysis with critical value c the bounds are d ∓ T⁻¹(Φ(c))·SE, with T of the analysis's degrees of freedom. A
-metric is worse if the lower one is beyond the margin, and passes if the upper one is below it.
+metric is worse if the lower bound is beyond the margin, and passes if the upper bound is below the margin.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REASONS: dict[End, str] = {
 
 
 def interim_analyses(decision: Decision) -> Table | None:
-    """Return a row for each analysis; None if no analysis has an estimate."""
+    """Return a table with a row for each analysis; None if no analysis has an estimate."""
     analyses, rulings = decision.result.analyses, decision.result.decisions
     if not any(_is_estimated(statistic) for analysis in analyses for statistic in analysis.statistics):
         return None
@@ -56,7 +56,7 @@ def _is_estimated(statistic: InterimStatistic) -> bool:
 
 
 def _estimate(gate: MetricSpec, analysis: InterimAnalysis, statistic: InterimStatistic) -> str:
-    """Return +47 % (+10 % to +95 %); a dash if the analysis has no estimate."""
+    """Return the estimate with its bounds, such as `+47 % (+10 to +95 %)`; a dash if the analysis has none."""
     if not _is_estimated(statistic):
         return NONE
     known = math.isfinite(statistic.se) and math.isfinite(statistic.df) and math.isfinite(analysis.c)
@@ -67,12 +67,15 @@ def _estimate(gate: MetricSpec, analysis: InterimAnalysis, statistic: InterimSta
 
 
 def _value_text(gate: MetricSpec, value: float) -> str:
-    """Return +47 %, or +1.2 points; no number for an open end."""
+    """Return a difference as text, such as `+47 %` or `+1.2 points`; without a number if it is unbounded."""
     return signed(as_share(value, gate.scale), gate.scale)
 
 
 def verdict_lines(decision: Decision) -> list[str]:
-    """Return a sentence for each primary metric: its verdict, its estimate, and that corrected for the early stop."""
+    """Return a sentence for each primary metric: its verdict, its estimate, and the corrected estimate.
+
+    The correction is for the bias of an early stop.
+    """
     lines = []
     for index, ruling in enumerate(decision.result.decisions):
         gate, analysis = decision.primary_metrics[index], decision.result.analyses[ruling.analysis]

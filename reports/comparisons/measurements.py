@@ -69,7 +69,7 @@ STEP_DRAWS = 2_000
 def measured(
     base: ComparedTarget, cand: ComparedTarget, specs: Sequence[MetricSpec], how: Inference
 ) -> list[MeasuredDifference]:
-    """Return the results in the order of the metric specs.
+    """Return the difference between the candidate and the baseline for each metric spec, in their order.
 
     A result has no difference if the metric is not exact in a run.
     """
@@ -106,7 +106,7 @@ class RatioCurve:
 
 @dataclass(frozen=True)
 class Shift:
-    """The targets of a comparison at every percentile of a metric."""
+    """The values of all targets at every percentile of a metric, and their differences."""
 
     question: MetricSpec
     curves: tuple[PercentileCurve, ...]
@@ -116,7 +116,10 @@ class Shift:
 
 
 def shift_of(targets: Sequence[ComparedTarget], findings: Sequence[MetricComparison], how: Inference) -> Shift | None:
-    """Return the shift of the main metric of these findings; None without a quantile, or without a successful turn."""
+    """Return the shift for the main metric of these findings.
+
+    It is None if no finding is about a quantile, or if no turn with the metric succeeded.
+    """
     spec = main_question(findings)
     if spec is None:
         return None
@@ -133,7 +136,7 @@ def shift_of(targets: Sequence[ComparedTarget], findings: Sequence[MetricCompari
 
 
 def main_question(findings: Sequence[MetricComparison]) -> MetricSpec | None:
-    """Return the first primary quantile, or else the first quantile."""
+    """Return the metric spec of the first primary quantile, or else of the first quantile; None without a quantile."""
     quantiles = [finding.question for finding in findings if finding.question.p is not None]
     return next((spec for spec in quantiles if spec.primary), next(iter(quantiles), None))
 
@@ -141,7 +144,7 @@ def main_question(findings: Sequence[MetricComparison]) -> MetricSpec | None:
 def grid(n: int, required_ps: Sequence[float]) -> tuple[float, ...]:
     """Return 24 percentiles, equidistant in −log₁₀(1 − p), up to the last one with 20 of n turns beyond.
 
-    Each of `required_ps` replaces the nearest one. Return () if n is too small for the median.
+    Each of `required_ps` replaces the nearest percentile. Return () if n is too small for the median.
     """
     last = 1 - BEYOND / n if n else 0.0
     if last < 0.5:

@@ -137,7 +137,10 @@ def comparison_page(comparison: Comparison) -> b.Page:
 
 
 def design(comparison: Comparison) -> str:
-    """Return the size: 200 pairs over 10 min, interleaved in one run; 100 sessions per target; 100 and 120 sessions."""
+    """Return the number of pairs or sessions as text.
+
+    Examples: `200 pairs over 10 min, interleaved in one run`; `100 sessions per target`; `100 and 120 sessions`.
+    """
     sizes = [target.sessions for target in comparison.targets]
     over = f" over {format_duration(comparison.method.observed_s)}" if comparison.method.observed_s else ""
     if comparison.method.design == "pairs":
@@ -148,7 +151,7 @@ def design(comparison: Comparison) -> str:
 
 
 def _lead(comparison: Comparison) -> list[b.Block]:
-    """Return the remedies if it is invalid, the rest of the answer, the compared runs, and the notices."""
+    """Return the remedies if the comparison is invalid, the text after the headline, the runs, and the notices."""
     remedies = validity.remedies(comparison.invalid_reasons)
     second = "" if comparison.failed_checks else sentences.comparison_second(comparison)
     notices = [*filter(None, [sentences.assumption(comparison)]), *comparison.notices]
@@ -164,12 +167,12 @@ def _lead(comparison: Comparison) -> list[b.Block]:
 
 
 def _badge(word: str, note: str, displayed: str = "") -> b.Badge:
-    """Return a badge. `displayed`: the name of a verdict on screens, if it differs from its word."""
+    """Return a badge. `displayed`: the name of a verdict on screens, if it differs from `word`."""
     return b.Badge(b.MARKS[word].badge, b.MARKS[word].marker, (displayed or word).upper(), note)
 
 
 def _verdict_badge(comparison: Comparison) -> b.Badge:
-    """Return the verdict of the interim analyses, if there were any; else of the primary metrics."""
+    """Return a badge with the verdict of the interim analyses, if there were any; else of the primary metrics."""
     if (decision := comparison.decision) is not None:
         note = f"analysis {len(decision.result.analyses)} of {len(decision.plan.analyses)}"
         if decision.invalid:
@@ -187,7 +190,7 @@ def _verdict_badge(comparison: Comparison) -> b.Badge:
 
 
 def _sizes(comparison: Comparison) -> str:
-    """Return 60 sessions and 600 turns per target; or 30 and 25 sessions, 120 and 100 turns."""
+    """Return `60 sessions and 600 turns per target`, or `30 and 25 sessions, 120 and 100 turns`."""
     sizes = [(target.sessions, int(target.turn_mask.sum())) for target in comparison.targets]
     if len(set(sizes)) == 1:
         sessions, turns = sizes[0]

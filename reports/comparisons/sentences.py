@@ -24,7 +24,10 @@ PROVISIONAL = (
 
 
 def candidates(comparison: Comparison) -> list[tuple[str, VerdictName | None]]:
-    """Return each candidate with its verdict, the worst first; equal ones by their distance beyond the margin."""
+    """Return each candidate with its verdict, the worst verdict first.
+
+    Candidates with the same verdict are sorted by their distance beyond the margin.
+    """
     if comparison.decision is not None:
         return [(comparison.targets[1].label, comparison.decision.verdict)]
     verdicts = {mine[0].candidate: verdict for verdict, mine in worst_first(comparison.primary)}
@@ -35,7 +38,10 @@ def candidates(comparison: Comparison) -> list[tuple[str, VerdictName | None]]:
 
 
 def verdict_title(comparison: Comparison) -> str:
-    """Return the verdict as on screens, of interim analyses if there were any, such as slower; empty without one."""
+    """Return the displayed verdict, such as `slower`; empty without one.
+
+    If there were interim analyses, it is their verdict.
+    """
     if comparison.decision is not None:
         verdict = comparison.decision.verdict
         return (
@@ -46,7 +52,7 @@ def verdict_title(comparison: Comparison) -> str:
 
 
 def comparison_headline(comparison: Comparison) -> str:
-    """Return the answer in a sentence: with several candidates, that of the worst."""
+    """Return the result in a sentence. With several candidates, it is the result of the worst one."""
     if comparison.failed_checks:
         return validity.do_not_use(comparison.invalid_reasons)
     if comparison.decision is not None:
@@ -64,14 +70,14 @@ def comparison_second(comparison: Comparison) -> str:
 
 
 def unusable_status(comparison: Comparison) -> str:
-    """Return INVALID or NO VERDICT if a candidate's run is; else INVALID COMPARISON."""
+    """Return INVALID or NO VERDICT if a candidate's run has that status; else INVALID COMPARISON."""
     validities = [validity_of(target.run.metadata) for target in comparison.targets[1:]]
     unfit = next((run_validity for run_validity in validities if run_validity.status != "valid"), validities[0])
     return validity.run_status(unfit.title, usable=False)
 
 
 def assumption(comparison: Comparison) -> str:
-    """Return the assumption on run-to-run variation; empty without one, or without a verdict."""
+    """Return sentences on the assumed run-to-run variation; empty if none was assumed, or if there is no verdict."""
     assumed = comparison.method.run_sd and any(finding.verdict.provisional for finding in comparison.findings)
     return PROVISIONAL.format(comparison.at_twice_the_run_sd) if assumed and not comparison.failed_checks else ""
 

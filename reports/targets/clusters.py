@@ -57,7 +57,7 @@ def by_session(run: RunFrames, turns: TurnArrays, target: int) -> Clusters:
 
 
 def by_pair(run: RunFrames, turns: TurnArrays, targets: Sequence[int]) -> tuple[Clusters, ...] | None:
-    """Return each complete pair as a cluster of every one of these targets; None if the sessions have no pairs."""
+    """Return, for each of these targets, its complete pairs as clusters; None if there is no complete pair."""
     rows = [session_rows_of(run, turns, target) for target in targets]
     numbers = [run.sessions["pair"].to_numpy(dtype=np.float64)[mine] for mine in rows]
     known = [np.unique(number[~np.isnan(number)]) for number in numbers]

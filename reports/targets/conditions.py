@@ -56,7 +56,7 @@ OF_VARIANTS = {
     "output": ("output",),
     EXTRA: (EXTRA,),
 }
-"""For each setting of a variant that replaces the script's: the keys that are then not part of the workload."""
+"""For each setting that a variant can replace, the keys that are then not part of the workload."""
 OF_LOAD = {
     "num_users": "users",
     "spawn_rate": "users started a second",
@@ -115,7 +115,7 @@ def demand(entry: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
 def differing_between(targets: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
     """Return the conditions that differ between targets.
 
-    Each has one text per target, a dash if the target lacks it.
+    Each has one text per target, a dash if the target lacks it. `targets`: the conditions of each target.
     """
     names = dict.fromkeys(name for conditions in targets for name in conditions)
     differing = (name for name in names if len({conditions[name] for conditions in targets if name in conditions}) > 1)
@@ -147,7 +147,7 @@ def _setting(key: str, value: object) -> str:
 
 
 def setting_text(value: object) -> str:
-    """Return a setting as text: 10, 0.5, yes, “type server_vad, silence_duration_ms 500”; none for None."""
+    """Return a setting as text: `10`, `0.5`, `yes`, `type server_vad, silence_duration_ms 500`; `none` for None."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -168,7 +168,7 @@ OWN = ("service", "model", "region", "API version", "voice", "client version", "
 All other conditions are settings of a workload, such as `users`.
 """
 SETTINGS = "settings of the target"
-"""The group of the settings of a variant that replace those of its script."""
+"""The condition with the settings of a variant, which replace settings of its script."""
 FIXED = ("simulated", "definitions", "fillers")
 """The conditions that must be equal. The user cannot allow them to differ."""
 ALLOWABLE = (
@@ -176,7 +176,7 @@ ALLOWABLE = (
     *("scripts", "pacing", "concurrency", "warmup"),
 )
 PACING = ("pacing", "jitter buffer")
-"""The beginnings of the texts of script settings for sending and playing audio."""
+"""Prefixes of the conditions that affect when audio is sent and played."""
 UNKNOWN = "unknown"
 
 
@@ -216,9 +216,9 @@ def conditions_in(document: Mapping[str, Any], target: str, facts: TargetFacts, 
 def differing_conditions(
     now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Return a text for each condition that differs and may not.
+    """Return a text for each condition that differs between a run (`now`) and a baseline (`then`) and may not differ.
 
-    Such as: model: gpt-realtime-2 in this run, gpt-realtime in the baseline (…).
+    Example: `model: gpt-realtime-2 in this run, gpt-realtime in the baseline (…)`.
     """
     texts = {}
     for key in dict.fromkeys([*now, *then]):
@@ -245,7 +245,10 @@ def group_of(key: str) -> str:
 
 
 def allowed(text: str) -> tuple[str, ...]:
-    """Return the names in `model,region`. Raise UsageError for an unknown condition, or one that may not differ."""
+    """Return the conditions in a text such as `model,region`.
+
+    Raise UsageError for an unknown condition, or for one that may not differ.
+    """
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
         if name in FIXED:

@@ -55,7 +55,7 @@ VALID, TURNS, SERVICE, SAME = "run valid", "turns", "kind of service", "same wor
 THROTTLED = f"throttled turns, limit 1{NBSP}%"
 NO_TURN = "no turn"
 UNEQUAL = 3
-"""The ratio of sessions of two targets above which tail error rates are unreliable."""
+"""The ratio between the numbers of sessions of two targets above which error rates of tails are unreliable."""
 MAX_TEXT_CHARACTERS = 90
 """The maximum length of a text in a row, in characters."""
 SHARES = (
@@ -188,7 +188,7 @@ def _same_work(targets: Sequence[ComparedTarget], same: str) -> Iterable[Fairnes
 
 
 def _mixes(targets: Sequence[ComparedTarget]) -> list[ShareChange | None]:
-    """Return, for each candidate, the step whose share differs most from the baseline's; None if none does."""
+    """Return, for each candidate, the step whose share differs most from the baseline's; None if no share differs."""
     return [next(iter(changed_shares(base, cand)), None) for base, cand in matched_to_the_first(targets)]
 
 

@@ -189,7 +189,7 @@ def default_specs(targets: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
 
 
 def _requested(stratum: Stratum, started: Collection[Stratum]) -> Stratum | None:
-    """Return the stratum of a metric spec; None if there is only one. `started`: all strata that have turns."""
+    """Return the stratum to set in a metric spec; None if there is only one. `started`: all strata that have turns."""
     if len(started) < 2:
         return None
     return stratum if len({other.measured_from for other in started}) > 1 else stratum._replace(measured_from="")
@@ -204,7 +204,7 @@ def _main(targets: Sequence[ComparedTarget], stratum: Stratum) -> str:
 def _known(spec: MetricSpec, targets: Sequence[ComparedTarget]) -> bool:
     """Return whether the baseline and another target have a value of the metric.
 
-    For a throttle rate: return whether any target was throttled.
+    For a throttle rate, return whether any target was throttled.
     """
     if spec.metric == "throttle_rate":
         return any(target.counts(spec)[0].any() for target in targets)

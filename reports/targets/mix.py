@@ -121,7 +121,10 @@ class ComparedTargets:
 
 
 def _distance(base: ComparedTarget, cand: ComparedTarget, spec: MetricSpec, labels: Sequence[str]) -> float:
-    """Return the distance of the shares of steps among the planned turns of a metric spec; 0 if a target has none."""
+    """Return the distance between the shares of steps on two targets; 0 if a target has no planned turns.
+
+    The shares are those of the planned turns that the metric spec is about.
+    """
     planned = []
     for target in (base, cand):
         not_started = target.turns.not_started_by_group[target.target] if target.target != ABSENT else 0

@@ -151,7 +151,10 @@ def identity_of_run(run: RunFrames) -> tuple[str, int]:
 
 
 def split_name(reference: str | Path) -> tuple[Path, str | None]:
-    """Return the folder and the target. Either may contain a colon: the shortest prefix that is a folder is the run."""
+    """Return the folder and the target of a reference such as `RUN:TARGET`; the target is None if it has none.
+
+    Both may contain a colon. The folder is the shortest prefix that is a folder.
+    """
     path = Path(reference)
     if isinstance(reference, Path) or is_folder(path) or ":" not in str(reference):
         return path, None
