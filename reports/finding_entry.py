@@ -87,10 +87,10 @@ class ComparisonEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=True):
 
 def entry_of(finding: MetricComparison) -> ComparisonEntry:
     """Return a comparison as an entry of a document."""
-    question, difference, verdict, shown = finding.question, finding.published, finding.verdict, None
+    spec, difference, verdict, difference_entry = finding.question, finding.published, finding.verdict, None
     if difference:
         estimate, low, high = (math.nan if end is None else end for end in shares_of(difference))
-        shown = DifferenceEntry(
+        difference_entry = DifferenceEntry(
             scale=difference.scale,
             confidence=round(1 - difference.level, 12),
             baseline=difference.baseline,
@@ -109,13 +109,13 @@ def entry_of(finding: MetricComparison) -> ComparisonEntry:
             candidate_in_failures=math.isinf(difference.candidate),
         )
     return ComparisonEntry(
-        *question.entry_fields,
+        *spec.entry_fields,
         candidate=finding.candidate,
-        title=metric_text(question),
-        step=question.step,
-        unit=question.unit,
-        primary=question.primary,
-        margin=question.margin,
+        title=metric_text(spec),
+        step=spec.step,
+        unit=spec.unit,
+        primary=spec.primary,
+        margin=spec.margin,
         verdict=verdict.name,
         passes=verdict.passes,
         direction=finding.direction or None,
@@ -124,12 +124,12 @@ def entry_of(finding: MetricComparison) -> ComparisonEntry:
         reason=verdict_text(verdict.reason),
         more_sessions=verdict.more_sessions,
         sentence=sentence(finding),
-        difference=shown,
+        difference=difference_entry,
         turns=CountsEntry(*finding.turns),
         sessions=CountsEntry(*finding.sessions),
         failed=CountsEntry(*finding.failed),
         completed_share=SharesEntry(*finding.completed_shares),
         effective_sessions=SharesEntry(*(counts.effective_sessions for counts in finding.targets)),
         analysis=finding.analysis,
-        corrected=math.nan if (corrected := as_share(finding.corrected, question.scale)) is None else corrected,
+        corrected=math.nan if (corrected := as_share(finding.corrected, spec.scale)) is None else corrected,
     )

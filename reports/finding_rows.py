@@ -22,11 +22,11 @@ UNITS: dict[Scale, str] = {"ratio": "%", "points": "points", "slope": SLOPE}
 ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one in twenty", 0.99: "one in a hundred"}
 
 
-def which_turns(question: MetricSpec) -> tuple[str, bool]:
+def which_turns(spec: MetricSpec) -> tuple[str, bool]:
     """Return the turns that a quantile is about, such as `one turn in twenty`, and True if that text is plural."""
-    noun = CATALOGUE[question.metric].scope
-    words = ONE_IN[question.p or 0.5]
-    return (f"{words} {noun}s", True) if words.endswith("the") else (words.replace("one", f"one {noun}", 1), False)
+    noun = CATALOGUE[spec.metric].scope
+    text = ONE_IN[spec.p or 0.5]
+    return (f"{text} {noun}s", True) if text.endswith("the") else (text.replace("one", f"one {noun}", 1), False)
 
 
 BETWEEN_PEERS: dict[str, tuple[str, str]] = {
@@ -61,16 +61,16 @@ def range_of(finding: MetricComparison, *, longer: bool = True) -> str:
 
     An unbounded range is `anything`. `longer`: True to write longer and shorter for times, instead of more and less.
     """
-    found, question = finding.difference, finding.question
-    assert found is not None, "there is a difference"
-    if not (math.isfinite(found.low) and math.isfinite(found.high)):
-        return f"anything ({interval_of(found)})"
-    more, less = ("longer", "shorter") if longer and is_time(question) else ("more", "less")
-    low, high = (_amount(end, finding) for end in (found.low, found.high))
-    unit = f"{NBSP}{UNITS[question.scale]}"
-    if found.low >= 0:
+    difference, spec = finding.difference, finding.question
+    assert difference is not None, "there is a difference"
+    if not (math.isfinite(difference.low) and math.isfinite(difference.high)):
+        return f"anything ({interval_of(difference)})"
+    more, less = ("longer", "shorter") if longer and is_time(spec) else ("more", "less")
+    low, high = (_amount(end, finding) for end in (difference.low, difference.high))
+    unit = f"{NBSP}{UNITS[spec.scale]}"
+    if difference.low >= 0:
         return f"{low} to {high}{unit} {more}"
-    if found.high <= 0:
+    if difference.high <= 0:
         return f"{high} to {low}{unit} {less}"
     return f"from {low}{unit} {less} to {high}{unit} {more}"
 
@@ -82,26 +82,26 @@ def _amount(end: float, finding: MetricComparison) -> str:
     return share(abs(end)) if scale == "points" else count(abs(round(100 * (math.exp(end) - 1))))
 
 
-def value_text(value: float, question: MetricSpec) -> str:
-    return ms(value) if question.unit == "ms" and math.isfinite(value) else in_unit(question, value)
+def value_text(value: float, spec: MetricSpec) -> str:
+    return ms(value) if spec.unit == "ms" and math.isfinite(value) else in_unit(spec, value)
 
 
-def in_unit(question: MetricSpec, value: float) -> str:
+def in_unit(spec: MetricSpec, value: float) -> str:
     """Return a value in its unit for a table, such as `640 ms`, `1.20 %`, or `1.31 ×`."""
     if math.isinf(value):
         return INFINITE
-    if question.scale == "points":
+    if spec.scale == "points":
         return f"{share(value)}{NBSP}%"
-    return format_number(value) if question.unit == "n" else f"{format_number(value)}{NBSP}{question.unit}"
+    return format_number(value) if spec.unit == "n" else f"{format_number(value)}{NBSP}{spec.unit}"
 
 
-def is_time(question: MetricSpec) -> bool:
+def is_time(spec: MetricSpec) -> bool:
     """Return whether the metric is a time and less is better."""
-    return question.unit == "ms" and is_lower(question)
+    return spec.unit == "ms" and is_lower(spec)
 
 
-def is_lower(question: MetricSpec) -> bool:
-    return better_direction(question) == "lower"
+def is_lower(spec: MetricSpec) -> bool:
+    return better_direction(spec) == "lower"
 
 
 ROOM = 33
@@ -189,43 +189,44 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
     `colour`: the candidate's number among the targets. `usable`: False if the values must not be used, so that the row
     has no verdict.
     """
-    question, difference, few = finding.question, finding.published, finding.shortfall
-    scale = 100.0 if question.scale == "points" else 1.0
-    d, low, high = (difference.d, difference.low, difference.high) if difference else (math.nan,) * 3
-    found, verdict = finding.difference, finding.verdict
+    spec, published, shortfall = finding.question, finding.published, finding.shortfall
+    scale = 100.0 if spec.scale == "points" else 1.0
+    d, low, high = (published.d, published.low, published.high) if published else (math.nan,) * 3
+    difference, verdict = finding.difference, finding.verdict
     values = NONE, NONE
-    if found is not None:
-        base_few, own_few = finding.shortfalls
-        values = _value(found.baseline, base_few, question), _value(found.candidate, own_few, question)
+    if difference is not None:
+        base_shortfall, candidate_shortfall = finding.shortfalls
+        values = (
+            _value(difference.baseline, base_shortfall, spec),
+            _value(difference.candidate, candidate_shortfall, spec),
+        )
     # the interval is beyond the margin, but the verdict is inconclusive after Holm's correction
-    holm = usable and found is not None and found.worse.low > 0 and verdict.reason == NOT_AFTER_HOLM
+    holm = usable and difference is not None and difference.worse.low > 0 and verdict.reason == NOT_AFTER_HOLM
     name = verdict.name if usable else "inconclusive"
-    value = as_share(found.d, found.scale) if found else None
-    accepted = verdicts.margin(question.margin, question.metric)
-    known = verdicts.direction_text(finding.direction, question.metric)
-    outcome = displayed_verdict(name, question.metric, peers=finding.peers) + (" (Holm)" if holm else "")
-    values = NONE, NONE
-    if found is not None:
-        base_few, own_few = finding.shortfalls
-        values = _value(found.baseline, base_few, question), _value(found.candidate, own_few, question)
+    value = as_share(difference.d, difference.scale) if difference else None
+    accepted = verdicts.margin(spec.margin, spec.metric)
+    known = verdicts.direction_text(finding.direction, spec.metric)
+    outcome = displayed_verdict(name, spec.metric, peers=finding.peers) + (" (Holm)" if holm else "")
     # drift of one target makes this metric doubtful; a difference between two runs is noted once, for all metrics
-    doubted = usable and verdict.provisional and found is not None and found.order is not None
+    doubted = usable and verdict.provisional and difference is not None and difference.order is not None
     return FindingRow(
-        name=question.name,
-        turns_text="" if question.stratum is None else question.stratum.measured_from_text or REGULAR,
+        name=spec.name,
+        turns_text="" if spec.stratum is None else spec.stratum.measured_from_text or REGULAR,
         colour=colour,
         values=values,
-        unit=question.shown_unit if found else "",
-        change=verdicts.difference(difference),
-        interval=f"needs {count(few.needs)}{NBSP}{few.of}" if few else verdicts.interval_of(difference),
+        unit=spec.shown_unit if difference else "",
+        change=verdicts.difference(published),
+        interval=f"needs {count(shortfall.needs)}{NBSP}{shortfall.of}"
+        if shortfall
+        else verdicts.interval_of(published),
         margin_text=accepted,
         d=d * scale,
         low=low * scale,
         high=high * scale,
-        margin=_margin_position(question, difference),
+        margin=_margin_position(spec, published),
         verdict_name=name,
         outcome=outcome if usable else NO_VERDICT,
-        within=verdicts.within(name, value, question.scale, accepted, known),
+        within=verdicts.within(name, value, spec.scale, accepted, known),
         reason=_reason(finding) if usable else "",
         known=known if usable else "",
         after_holm=holm,
@@ -234,9 +235,11 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
     )
 
 
-def shares_of(found: Difference) -> list[float | None]:
+def shares_of(difference: Difference) -> list[float | None]:
     """Return a difference and its interval's ends as numbers for documents: 0.2 is +20 %, None is unbounded."""
-    return [as_share(d, found.scale, found.candidate) for d in (found.d, found.low, found.high)]
+    return [
+        as_share(d, difference.scale, difference.candidate) for d in (difference.d, difference.low, difference.high)
+    ]
 
 
 def definition(metric: str) -> str:
@@ -245,10 +248,10 @@ def definition(metric: str) -> str:
     return known.sentence if known else ""
 
 
-def _value(value: float, few: Shortfall | None, question: MetricSpec) -> str:
-    if question.scale == "points":  # if there are too few turns, this is the two counts, such as 3 of 4
-        return f"{round(value * few.there)} of {few.there}" if few else share(value)
-    return NOT_SHOWN if few else INFINITE if value == math.inf else format_number(value)
+def _value(value: float, shortfall: Shortfall | None, spec: MetricSpec) -> str:
+    if spec.scale == "points":  # if there are too few turns, this is the two counts, such as 3 of 4
+        return f"{round(value * shortfall.there)} of {shortfall.there}" if shortfall else share(value)
+    return NOT_SHOWN if shortfall else INFINITE if value == math.inf else format_number(value)
 
 
 def with_unit(value: str, unit: str) -> str:
@@ -256,15 +259,15 @@ def with_unit(value: str, unit: str) -> str:
     return value if value in (INFINITE, NOT_SHOWN) else f"{value}{NBSP}{unit}".rstrip()
 
 
-def _margin_position(question: MetricSpec, difference: Difference | None) -> float:
+def _margin_position(spec: MetricSpec, difference: Difference | None) -> float:
     """Return the axis position of the margin.
 
     `plus` is converted with the value of this baseline. If the margin also has a ratio, both must be exceeded.
     """
-    margin = question.margin
-    if question.scale == "points":
+    margin = spec.margin
+    if spec.scale == "points":
         return 100 * margin.points
-    if question.scale == "slope":
+    if spec.scale == "slope":
         return margin.plus
     plus = margin.plus / difference.baseline if difference and 0 < difference.baseline < math.inf else 0.0
     return math.log1p(max(margin.ratio, plus))
@@ -275,9 +278,9 @@ def _reason(finding: MetricComparison) -> str:
     verdict, needed = finding.verdict, finding.required_sessions
     if verdict.name != "inconclusive":
         return ""
-    takes = verdicts.verdict_text(verdict.reason)
+    text = verdicts.verdict_text(verdict.reason)
     if not verdict.reason and not math.isnan(needed):
         more_than = f"more than {count(MAX_SESSIONS_RATIO * max(finding.sessions))}"
-        many = f"about {count(int(needed))}" if math.isfinite(needed) else more_than
-        takes = f"needs {many} {'pairs' if finding.unit == 'pair' else 'sessions per target'}"
-    return "; ".join(filter(None, (verdicts.direction_text(finding.direction, finding.question.metric), takes)))
+        number_text = f"about {count(int(needed))}" if math.isfinite(needed) else more_than
+        text = f"needs {number_text} {'pairs' if finding.unit == 'pair' else 'sessions per target'}"
+    return "; ".join(filter(None, (verdicts.direction_text(finding.direction, finding.question.metric), text)))

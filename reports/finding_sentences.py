@@ -42,20 +42,20 @@ RUNS_DIFFER = (
 
 def overall(primary: Sequence[MetricComparison]) -> VerdictName | None:
     """Return the verdict on several primary metrics together; None if there are none."""
-    found = {finding.verdict.name for finding in primary}
-    return next((verdict for verdict in WORST if verdict in found), None)
+    names = {finding.verdict.name for finding in primary}
+    return next((verdict for verdict in WORST if verdict in names), None)
 
 
 def worst_first(primary: Sequence[MetricComparison]) -> list[tuple[VerdictName | None, list[MetricComparison]]]:
     """Group the primary metrics by candidate, each group with its verdict, the worst candidate first."""
-    found = [[f for f in primary if f.candidate == label] for label in dict.fromkeys(f.candidate for f in primary)]
+    groups = [[f for f in primary if f.candidate == label] for label in dict.fromkeys(f.candidate for f in primary)]
 
     def rank(mine: Sequence[MetricComparison]) -> tuple[int, float]:
-        spoken = subject(mine)
-        reach = _reach(spoken)
-        return WORST.index(spoken.verdict.name), reach if spoken.verdict.name == "improved" else -reach
+        representative = subject(mine)
+        distance, name = _reach(representative), representative.verdict.name
+        return WORST.index(name), distance if name == "improved" else -distance
 
-    return [(overall(mine), mine) for mine in sorted(found, key=rank)]
+    return [(overall(mine), mine) for mine in sorted(groups, key=rank)]
 
 
 def displayed_overall(primary: Sequence[MetricComparison]) -> str:
@@ -82,11 +82,11 @@ def answer_details(primary: Sequence[MetricComparison], *, settle: bool = True) 
     if not primary:
         return ""
     (verdict, mine), *others = worst_first(primary)
-    spoken = subject(mine)
-    parts = [_conclusive(spoken), *_others(mine, spoken)]
+    representative = subject(mine)
+    parts = [_conclusive(representative), *_others(mine, representative)]
     if verdict == "inconclusive" and settle:
         parts.append(settling([finding for finding in mine if finding.verdict.name == verdict]))
-    parts += [f"{found[0].candidate}: {displayed(subject(found))}." for _, found in others]
+    parts += [f"{findings[0].candidate}: {displayed(subject(findings))}." for _, findings in others]
     return " ".join(filter(None, parts))
 
 
@@ -100,26 +100,33 @@ def settling(inconclusive: Sequence[MetricComparison]) -> str:
     if any(f.verdict.provisional and f.difference and not f.difference.order for f in endless):
         return RUNS_DIFFER
     units = "pairs" if all(f.unit == "pair" for f in inconclusive) else "sessions per target"
-    most = [f"more than {count(MAX_SESSIONS_RATIO * max(f.sessions))}" for f in endless]
+    numbers = [f"more than {count(MAX_SESSIONS_RATIO * max(f.sessions))}" for f in endless]
     for f in finite:
-        few = f.verdict.reason is not None and f.verdict.reason.kind == "too_few"
-        most.append(f"{'at least' if few else 'about'} {count(int(f.required_sessions))}")
-    if not most:
+        is_minimum = f.verdict.reason is not None and f.verdict.reason.kind == "too_few"
+        numbers.append(f"{'at least' if is_minimum else 'about'} {count(int(f.required_sessions))}")
+    if not numbers:
         return ""
     names = [metric_text(f.question) for f in (*endless, *finite)]
-    each = [f"{name} {many}" for name, many in zip(names[1:], most[1:], strict=True)]
-    needs = join_words([f"{names[0]} needs {most[0]}", *each])
+    others = [f"{name} {number}" for name, number in zip(names[1:], numbers[1:], strict=True)]
+    needs = join_words([f"{names[0]} needs {numbers[0]}", *others])
     if endless:
-        return f"More {units} are unlikely to decide {'all metrics' if each else 'it'}: {needs}."
-    needed = f"{most[0][:1].upper()}{most[0][1:]} {units} are needed to decide"
-    return f"{needed} all metrics: {needs}." if each else f"{needed} {names[0]}."
+        return f"More {units} are unlikely to decide {'all metrics' if others else 'it'}: {needs}."
+    needed = f"{numbers[0][:1].upper()}{numbers[0][1:]} {units} are needed to decide"
+    return f"{needed} all metrics: {needs}." if others else f"{needed} {names[0]}."
 
 
-def run_sd_sensitivity(measured: Sequence[MeasuredDifference], level: float = LEVEL) -> str:
-    """Return which primary verdicts would differ if the run-to-run variation were twice the assumed one."""
-    primary = [(one, one.difference) for one in measured if one.question.primary and one.difference]
-    doubled = [replace(one, difference=at_twice_the_run_sd(difference)) for one, difference in primary]
-    both = (add_verdicts(some, "the baseline", level=level) for some in ([one for one, _ in primary], doubled))
+def run_sd_sensitivity(differences: Sequence[MeasuredDifference], level: float = LEVEL) -> str:
+    """Return a sentence on the primary verdicts that would differ with twice the assumed run-to-run variation."""
+    primary = [
+        (measurement, measurement.difference)
+        for measurement in differences
+        if measurement.question.primary and measurement.difference
+    ]
+    doubled = [replace(measurement, difference=at_twice_the_run_sd(difference)) for measurement, difference in primary]
+    both = (
+        add_verdicts(group, "the baseline", level=level)
+        for group in ([measurement for measurement, _ in primary], doubled)
+    )
     others = [
         f"{metric_text(was.question)} would be {displayed_verdict(now.verdict.name, was.question.metric, peers=False)}"
         for was, now in zip(*both, strict=True)
@@ -135,26 +142,29 @@ def run_sd_sensitivity(measured: Sequence[MeasuredDifference], level: float = LE
 def sentence(finding: MetricComparison) -> str:
     """Return one comparison in words, its verdict first."""
     verdict = finding.verdict.name
-    rest = settling([finding]) if verdict == "inconclusive" and not finding.verdict.reason else _conclusive(finding)
-    return " ".join(filter(None, (_opening(verdict, finding, [finding]), rest)))
+    details = settling([finding]) if verdict == "inconclusive" and not finding.verdict.reason else _conclusive(finding)
+    return " ".join(filter(None, (_opening(verdict, finding, [finding]), details)))
 
 
 def _opening(verdict: VerdictName, finding: MetricComparison, primary: Sequence[MetricComparison]) -> str:
     """Return the opening sentence with the verdict, about `finding`, which represents all of `primary`."""
-    found, name, label, base = row(finding, 1), metric_text(finding.question), finding.candidate, finding.baseline
+    finding_row, name, label, base = row(finding, 1), metric_text(finding.question), finding.candidate, finding.baseline
     verb = f"is {displayed(finding)} than {base}" if finding.peers else VERBS.get(verdict, "")
     if verdict == "regressed":
         assert finding.difference is not None, "what regressed has a difference"
         more = f"{size(finding.difference.d, finding)} than on {base}"
         return f"{label} {verb}: {_so_far(finding, more)}."
     if verdict in ("not_regressed", "equivalent") and finding.direction == "worse":
-        within = f"but within the margin of {found.margin_text}"
-        return f"{label} is {found.known} than {base}, {within}: {name} is {_change(finding)}."
+        within = f"but within the margin of {finding_row.margin_text}"
+        return f"{label} is {finding_row.known} than {base}, {within}: {name} is {_change(finding)}."
     if verdict == "not_regressed":
-        return f"{label} {verb}: {name} differs by {found.change}, which is within the margin of {found.margin_text}."
+        within = f"which is within the margin of {finding_row.margin_text}"
+        return f"{label} {verb}: {name} differs by {finding_row.change}, {within}."
     if verdict == "equivalent":
         than = f" to {base}" if finding.peers else ""
-        return f"{label} is equivalent{than}: {name} differs by {found.change}, within ±{found.margin_text}."
+        return (
+            f"{label} is equivalent{than}: {name} differs by {finding_row.change}, within ±{finding_row.margin_text}."
+        )
     if verdict == "improved":
         return f"{label} {verb}: {name} is {_change(finding)}{'' if finding.peers else f' than on {base}'}."
     return _inconclusive(finding, primary)
@@ -167,103 +177,112 @@ def _change(finding: MetricComparison) -> str:
 
 
 def _inconclusive(finding: MetricComparison, primary: Sequence[MetricComparison]) -> str:
-    found, reason, name = row(finding, 1), finding.verdict.reason, metric_text(finding.question)
-    lead, rest = verdicts.parts(reason)
+    finding_row, reason, name = row(finding, 1), finding.verdict.reason, metric_text(finding.question)
+    lead, details = verdicts.parts(reason)
     if finding.direction == "worse":
-        after = " after Holm’s correction" if reason == NOT_AFTER_HOLM else f" ({rest})" if rest else ""
+        after = " after Holm’s correction" if reason == NOT_AFTER_HOLM else f" ({details})" if details else ""
         now = _so_far(finding, range_of(finding, longer=False))
-        worse = f"{finding.candidate} is {found.known} than {finding.baseline}: {now}"
-        return f"{worse}. Whether this exceeds the margin of {found.margin_text} is inconclusive{after}."
+        worse = f"{finding.candidate} is {finding_row.known} than {finding.baseline}: {now}"
+        return f"{worse}. Whether this exceeds the margin of {finding_row.margin_text} is inconclusive{after}."
     if reason and reason.kind == "none_seen":
         passed = join_words([metric_text(f.question) for f in primary if f.verdict.passes])
         which = (
             f"{finding.candidate} passes on {passed}; its {name}" if passed else f"The {name} of {finding.candidate}"
         )
-        return f"{which} is inconclusive: {lead or rest}, and the margin is {found.margin_text}."
+        return f"{which} is inconclusive: {lead or details}, and the margin is {finding_row.margin_text}."
     inconclusive = f"Inconclusive on {finding.candidate}"
     if lead:
-        return f"{inconclusive} ({lead}): {rest}."
+        return f"{inconclusive} ({lead}): {details}."
     if finding.difference is None or math.isnan(finding.difference.d):
         if reason is not None and reason.kind == "uncertain":
-            return f"{inconclusive}: {name} is {rest}."
+            return f"{inconclusive}: {name} is {details}."
         absent = reason is not None and reason.kind in ("no_turns", "no_value", "no_ratio", "no_analysis")
-        return f"{inconclusive}: {rest}." if absent else f"{inconclusive}: {name}: {rest or 'no estimate'}."
-    may = f"{inconclusive}: {name} may be {range_of(finding)} and the margin is {found.margin_text}"
-    return f"{may} ({rest})." if rest else f"{may}."
+        return f"{inconclusive}: {details}." if absent else f"{inconclusive}: {name}: {details or 'no estimate'}."
+    may = f"{inconclusive}: {name} may be {range_of(finding)} and the margin is {finding_row.margin_text}"
+    return f"{may} ({details})." if details else f"{may}."
 
 
 def _conclusive(finding: MetricComparison) -> str:
     """Return the confidence that the candidate has regressed, and the minimum size of the regression."""
-    found = finding.difference
-    if found is None or finding.verdict.name != "regressed":
+    difference = finding.difference
+    if difference is None or finding.verdict.name != "regressed":
         return ""
-    sure = f"With {format_number(100 * (1 - found.level))}{NBSP}% confidence it is at least"
-    bound = found.low if is_lower(finding.question) else found.high
-    least = f"{sure} {size(bound, finding, longer=True)}; the" if math.isfinite(bound) else "The"
-    return f"{least} margin is {row(finding, 1).margin_text}."
+    sure = f"With {format_number(100 * (1 - difference.level))}{NBSP}% confidence it is at least"
+    bound = difference.low if is_lower(finding.question) else difference.high
+    minimum = f"{sure} {size(bound, finding, longer=True)}; the" if math.isfinite(bound) else "The"
+    return f"{minimum} margin is {row(finding, 1).margin_text}."
 
 
 def _so_far(finding: MetricComparison, more: str) -> str:
-    """Return `one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95)`."""
-    found, question, now = finding.difference, finding.question, "" if finding.peers else "now "
-    assert found is not None, "what became worse has a difference"
-    if question.metric in HAPPENS:
-        noun = "replies" if question.metric == "stall_rate" else "turns"
-        return f"{share(found.candidate)}{NBSP}% of its {noun} {HAPPENS[question.metric]}, {more}"
-    if question.p not in ONE_IN or not is_time(question):
-        return f"{metric_text(question)} is {value_text(found.candidate, question)}, {more}"
-    which, several = which_turns(question)
-    if math.isinf(found.candidate):
-        was = f"on {finding.baseline} it {'is' if finding.peers else 'was'} {value_text(found.baseline, question)}"
-        return f"{which} {now}{'fail' if several else 'fails'} ({metric_text(question)}; {was})"
+    """Return a change for the worse in words. `more`: its size, such as `65 % more than on direct`.
+
+    Example: `one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95)`.
+    """
+    difference, spec, now = finding.difference, finding.question, "" if finding.peers else "now "
+    assert difference is not None, "what became worse has a difference"
+    if spec.metric in HAPPENS:
+        noun = "replies" if spec.metric == "stall_rate" else "turns"
+        return f"{share(difference.candidate)}{NBSP}% of its {noun} {HAPPENS[spec.metric]}, {more}"
+    if spec.p not in ONE_IN or not is_time(spec):
+        return f"{metric_text(spec)} is {value_text(difference.candidate, spec)}, {more}"
+    which, several = which_turns(spec)
+    if math.isinf(difference.candidate):
+        was = f"on {finding.baseline} it {'is' if finding.peers else 'was'} {value_text(difference.baseline, spec)}"
+        return f"{which} {now}{'fail' if several else 'fails'} ({metric_text(spec)}; {was})"
     takes = "take" if several else "takes"
-    return f"{which} {now}{takes} longer than {value_text(found.candidate, question)}, {more} ({metric_text(question)})"
+    return f"{which} {now}{takes} longer than {value_text(difference.candidate, spec)}, {more} ({metric_text(spec)})"
 
 
 def subject(primary: Sequence[MetricComparison]) -> MetricComparison:
     """Return the comparison that represents several: among the worst verdicts, the farthest beyond its margin."""
     verdict = overall(primary)
 
-    def priority(one: MetricComparison) -> tuple[bool, bool, float]:
-        unseen = one.verdict.reason is not None and one.verdict.reason.kind == "none_seen"
-        return not unseen, verdict == "inconclusive" and one.direction == "worse", _reach(one)
+    def priority(finding: MetricComparison) -> tuple[bool, bool, float]:
+        unseen = finding.verdict.reason is not None and finding.verdict.reason.kind == "none_seen"
+        return not unseen, verdict == "inconclusive" and finding.direction == "worse", _reach(finding)
 
-    return max((one for one in primary if one.verdict.name == verdict), key=priority)
+    return max((finding for finding in primary if finding.verdict.name == verdict), key=priority)
 
 
 def _reach(finding: MetricComparison) -> float:
     """Return the deciding bound (at an interim analysis, the difference) as a multiple of the margin."""
-    found, margin = finding.difference, finding.question.margin
-    if found is None:
+    difference, margin = finding.difference, finding.question.margin
+    if difference is None:
         return math.inf
-    bound = {"regressed": found.worse.low, "improved": found.better.low}.get(finding.verdict.name, found.worse.high)
+    bound = {"regressed": difference.worse.low, "improved": difference.better.low}.get(
+        finding.verdict.name, difference.worse.high
+    )
     if finding.analysis is not None:
-        bound = found.d if is_lower(finding.question) else -found.d
-    accepted = {"points": margin.points, "slope": margin.plus, "ratio": math.log1p(margin.ratio)}[found.scale]
+        bound = difference.d if is_lower(finding.question) else -difference.d
+    accepted = {"points": margin.points, "slope": margin.plus, "ratio": math.log1p(margin.ratio)}[difference.scale]
     return bound / max(accepted, 0.005)
 
 
-def _others(mine: Sequence[MetricComparison], spoken: MetricComparison) -> Iterable[str]:
-    """Yield the other primary metrics, verdict by verdict, such as `Also regressed: ttfa p50 +57 %`."""
+def _others(mine: Sequence[MetricComparison], representative: MetricComparison) -> Iterable[str]:
+    """Yield a sentence for each verdict of the other primary metrics, such as `Also regressed: ttfa p50 +57 %`."""
     for verdict in WORST:
-        others = [finding for finding in mine if finding.verdict.name == verdict and finding is not spoken]
+        others = [finding for finding in mine if finding.verdict.name == verdict and finding is not representative]
         for text in dict.fromkeys(map(displayed, others)):
-            each = [finding for finding in others if displayed(finding) == text]
-            lead = f"{'Also ' if verdict == spoken.verdict.name else ''}{text}"
+            group = [finding for finding in others if displayed(finding) == text]
+            lead = f"{'Also ' if verdict == representative.verdict.name else ''}{text}"
             changes = (
-                f"{metric_text(one.question)} {row(one, 1).change}".removesuffix(f" {NOT_SHOWN}") for one in each
+                f"{metric_text(finding.question)} {row(finding, 1).change}".removesuffix(f" {NOT_SHOWN}")
+                for finding in group
             )
-            details = "; ".join(map(_undecided, each)) if verdict == "inconclusive" else ", ".join(changes)
+            details = "; ".join(map(_undecided, group)) if verdict == "inconclusive" else ", ".join(changes)
             yield f"{lead[:1].upper()}{lead[1:]}: {details}."
 
 
 def _undecided(finding: MetricComparison) -> str:
-    """Return `ttfa p95, 10 to 23 % longer (margin 20 %)`; for a rate without events, its possible values."""
-    name, found, reason = metric_text(finding.question), finding.difference, finding.verdict.reason
-    lead, rest = verdicts.parts(reason)
+    """Return an inconclusive metric in words, such as `ttfa p95, 10 to 23 % longer (margin 20 %)`.
+
+    For a rate without events, return its possible values.
+    """
+    name, difference, reason = metric_text(finding.question), finding.difference, finding.verdict.reason
+    lead, details = verdicts.parts(reason)
     if reason and reason.kind == "none_seen":
-        return f"{name}: {lead or rest}"
-    if found is None or math.isnan(found.d) or finding.shortfall:
-        return f"{name}: {lead or rest}" if lead or rest else name
+        return f"{name}: {lead or details}"
+    if difference is None or math.isnan(difference.d) or finding.shortfall:
+        return f"{name}: {lead or details}" if lead or details else name
     margin = f"margin {row(finding, 1).margin_text}"
     return f"{name}, {range_of(finding)} ({'; '.join(filter(None, (margin, verdicts.verdict_text(reason))))})"

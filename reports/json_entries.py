@@ -95,8 +95,8 @@ def _unicode(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
-        return {_unicode(key): _unicode(held) for key, held in value.items()}
-    return [_unicode(held) for held in value] if isinstance(value, list | tuple) else value
+        return {_unicode(key): _unicode(item) for key, item in value.items()}
+    return [_unicode(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def read_document(data: bytes, kind: type[Read]) -> Read:

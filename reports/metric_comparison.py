@@ -31,16 +31,19 @@ class MeasuredDifference:
     unit: Literal["session", "pair"] = "session"
 
     def floor(self, baseline: str) -> InconclusiveReason | None:
-        """Return why the metric cannot be decided: few turns, an uncertain metric, or no ratio to a baseline of 0."""
+        """Return the reason that the metric cannot be decided; None if there is none.
+
+        The reasons are an uncertain metric, no or too few turns, and a baseline of 0, which has no ratio.
+        """
         if self.uncertainty_text:
             return InconclusiveReason("uncertain", text=self.uncertainty_text)
         names = [baseline, self.candidate]
-        if lacking := [name for name, arm in zip(names, self.targets, strict=True) if not arm.turns]:
+        if lacking := [name for name, target in zip(names, self.targets, strict=True) if not target.turns]:
             return InconclusiveReason("no_turns", targets=tuple(lacking), metric=self.question.metric)
-        counts = [(arm.turns, arm.sessions, arm.effective_sessions) for arm in self.targets]
+        counts = [(target.turns, target.sessions, target.effective_sessions) for target in self.targets]
         turns, sessions, effective_sessions = zip(*counts, strict=True)
-        few = floor_reason(self.question.p, turns, sessions, self.unit, names, effective_sessions)
-        return few or (InconclusiveReason("no_ratio") if self.difference and no_ratio(self.difference) else None)
+        reason = floor_reason(self.question.p, turns, sessions, self.unit, names, effective_sessions)
+        return reason or (InconclusiveReason("no_ratio") if self.difference and no_ratio(self.difference) else None)
 
 
 ExitStatus = Literal[0, 1, 3, 4]
@@ -68,11 +71,11 @@ class MetricComparison(MeasuredDifference):
     @property
     def direction(self) -> Literal["worse", "better", ""]:
         """The direction of the whole interval, regardless of the margin; "" if it contains 0 or data are too few."""
-        found = self.difference
-        if found is None or self.verdict.reason not in (None, NOT_AFTER_HOLM, *BECAUSE_OF.values()):
+        difference = self.difference
+        if difference is None or self.verdict.reason not in (None, NOT_AFTER_HOLM, *BECAUSE_OF.values()):
             return ""
-        if found.low > 0 or found.high < 0:
-            return "worse" if (found.low > 0) == (better_direction(self.question) == "lower") else "better"
+        if difference.low > 0 or difference.high < 0:
+            return "worse" if (difference.low > 0) == (better_direction(self.question) == "lower") else "better"
         return ""
 
     @property
@@ -85,12 +88,14 @@ class MetricComparison(MeasuredDifference):
         if verdict.name != "inconclusive":
             return math.nan
         if reason and reason.kind == "too_few":
-            each = [n / g for n, g in zip(self.turns, self.sessions, strict=True) if g] if reason.unit == "turn" else []
-            return math.ceil(reason.needed / min(each, default=1.0))
-        found = self.difference
-        if found is not None and verdict.more_sessions:
+            turns_per_session = (
+                [n / g for n, g in zip(self.turns, self.sessions, strict=True) if g] if reason.unit == "turn" else []
+            )
+            return math.ceil(reason.needed / min(turns_per_session, default=1.0))
+        difference = self.difference
+        if difference is not None and verdict.more_sessions:
             return max(self.sessions) + verdict.more_sessions
-        bounded = found is not None and math.isfinite(found.low) and math.isfinite(found.high)
+        bounded = difference is not None and math.isfinite(difference.low) and math.isfinite(difference.high)
         return math.inf if bounded and (not reason or reason.kind == "none_seen") else math.nan
 
     @property
@@ -119,7 +124,7 @@ class MetricComparison(MeasuredDifference):
         if self.difference is None or self.verdict.name != "inconclusive":
             return None, None
         statistic, metric = self.question.statistic, self.question.metric
-        base, candidate = (statistic.shortfall(metric, arm.turns, arm.sessions) for arm in self.targets)
+        base, candidate = (statistic.shortfall(metric, target.turns, target.sessions) for target in self.targets)
         return base, candidate
 
     @property
@@ -134,25 +139,27 @@ class MetricComparison(MeasuredDifference):
 
 
 def add_verdicts(
-    measured: Sequence[MeasuredDifference], baseline: str, *, level: float = LEVEL
+    differences: Sequence[MeasuredDifference], baseline: str, *, level: float = LEVEL
 ) -> list[MetricComparison]:
     """Return each measured difference with its verdict. Holm's correction covers only the primary metrics.
 
     `baseline`: the name of the baseline, for texts of reasons.
     """
     judged = verdicts(
-        [one.difference for one in measured],
-        [one.question.primary for one in measured],
-        [one.floor(baseline) for one in measured],
+        [measurement.difference for measurement in differences],
+        [measurement.question.primary for measurement in differences],
+        [measurement.floor(baseline) for measurement in differences],
         level=level,
     )
-    found = []
-    for one, verdict in zip(measured, judged, strict=True):
-        if verdict.name == "inconclusive" and not verdict.reason and one.difference:
-            unseen = one.question.statistic.nothing_seen(one.question, one.difference, one.targets[1])
+    findings = []
+    for measurement, verdict in zip(differences, judged, strict=True):
+        if verdict.name == "inconclusive" and not verdict.reason and measurement.difference:
+            unseen = measurement.question.statistic.nothing_seen(
+                measurement.question, measurement.difference, measurement.targets[1]
+            )
             verdict = replace(verdict, reason=unseen)
-        found.append(MetricComparison(**vars(one), verdict=verdict, baseline=baseline))
-    return found
+        findings.append(MetricComparison(**vars(measurement), verdict=verdict, baseline=baseline))
+    return findings
 
 
 def provisional(finding: MetricComparison) -> MetricComparison:

@@ -12,8 +12,8 @@ from bench.metrics import Better
 class RateMetric:
     """A share of turns, or of words.
 
-    `column`: the column of turns with the counted events; it is null for turns that do not count. `description`: for
-    shares of words, the column with the number of words; `column` is then the number of word errors.
+    `column`: the column of turns with the counted events; it is null for turns that do not count. `words_column`: for
+    a share of words, the column with the number of words; `column` is then the column with the number of word errors.
     """
 
     name: str

@@ -29,16 +29,16 @@ UNEQUAL_SESSIONS = "Long sessions differ from short ones, and a few sessions con
 WITHIN_BOUNDS = InconclusiveReason("within_bounds")
 
 
-def evaluate_limit(found: ThresholdEstimate, sign: Sign, limit: float) -> tuple[Result, InconclusiveReason | None]:
-    """Return whether a limit is met, and why the result is not a pass or fail."""
-    if not found.counts.turns:
+def evaluate_limit(estimate: ThresholdEstimate, sign: Sign, limit: float) -> tuple[Result, InconclusiveReason | None]:
+    """Return the result of a limit, and the reason if the result is neither pass nor fail."""
+    if not estimate.counts.turns:
         return "not_evaluated", InconclusiveReason("nothing_measured")
-    if found.reason:
-        if found.nothing_succeeded:
-            return "not_evaluated", InconclusiveReason("nothing_succeeded", text=verdict_text(found.reason))
-        return "inconclusive", found.reason
+    if estimate.reason:
+        if estimate.nothing_succeeded:
+            return "not_evaluated", InconclusiveReason("nothing_succeeded", text=verdict_text(estimate.reason))
+        return "inconclusive", estimate.reason
     meets = _MEETS[sign]
-    ends = [meets(found.lower, limit), meets(found.upper, limit)]
+    ends = [meets(estimate.lower, limit), meets(estimate.upper, limit)]
     if all(ends):
         return "pass", None
     return ("inconclusive", WITHIN_BOUNDS) if any(ends) else ("fail", None)
@@ -47,59 +47,62 @@ def evaluate_limit(found: ThresholdEstimate, sign: Sign, limit: float) -> tuple[
 _MEETS: dict[Sign, Callable[[float, float], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 
 
-def limit_results(threshold: Threshold, side: ComparedTarget) -> list[ThresholdResult]:
+def limit_results(threshold: Threshold, target: ComparedTarget) -> list[ThresholdResult]:
     """Return the results of an absolute threshold on a target, one per stratum."""
-    if threshold.target not in ("", side.name):
+    if threshold.target not in ("", target.name):
         return []
-    questions = specs_of_thresholds(threshold, threshold.about, [side])
-    estimates = [(question, question.statistic.estimate(side, question)) for question in questions]
-    measured = [one for one in estimates if one[1].counts.turns] or estimates[:1]
-    results = [_result(threshold, side, question, found) for question, found in measured]
-    steps = side.turns.steps
+    specs = specs_of_thresholds(threshold, threshold.about, [target])
+    estimates = [(spec, spec.statistic.estimate(target, spec)) for spec in specs]
+    measured = [(spec, estimate) for spec, estimate in estimates if estimate.counts.turns] or estimates[:1]
+    results = [_result(threshold, target, spec, estimate) for spec, estimate in measured]
+    steps = target.turns.steps
     if threshold.step and threshold.step not in steps:
         there = ", ".join(steps) or "none"
         text = f"no turn of a step {threshold.step} was measured{near(threshold.step, steps)} the steps are: {there}"
-        return [replace(one, reason=InconclusiveReason("no_step", text=text)) for one in results]
+        return [replace(result, reason=InconclusiveReason("no_step", text=text)) for result in results]
     return results
 
 
 def _result(
-    threshold: Threshold, side: ComparedTarget, question: MetricSpec, found: ThresholdEstimate
+    threshold: Threshold, target: ComparedTarget, spec: MetricSpec, estimate: ThresholdEstimate
 ) -> ThresholdResult:
     assert threshold.limit is not None, f"{threshold.text} is relative"
-    why, notes, limit = side.uncertainty_text(question), [], Limit(threshold.sign, threshold.limit)
-    if why and found.counts.turns:
-        off = question.statistic.worst_bound(side, question)
-        if math.isinf(off):
-            uncertain = InconclusiveReason("uncertain", text=why)
-            return ThresholdResult(threshold.source_text, side.name, question, "inconclusive", uncertain, limit=limit)
-        found = replace(found, lower=found.lower - off, upper=found.upper + off)
-        notes.append(f"each bound is widened by {format_number(off)}{NBSP}{question.unit}, its maximum uncertainty")
-    result, reason = evaluate_limit(found, *limit)
+    uncertainty, notes, limit = target.uncertainty_text(spec), [], Limit(threshold.sign, threshold.limit)
+    if uncertainty and estimate.counts.turns:
+        max_error = spec.statistic.worst_bound(target, spec)
+        if math.isinf(max_error):
+            reason_uncertain = InconclusiveReason("uncertain", text=uncertainty)
+            return ThresholdResult(
+                threshold.source_text, target.name, spec, "inconclusive", reason_uncertain, limit=limit
+            )
+        estimate = replace(estimate, lower=estimate.lower - max_error, upper=estimate.upper + max_error)
+        notes.append(f"each bound is widened by {format_number(max_error)}{NBSP}{spec.unit}, its maximum uncertainty")
+    result, reason = evaluate_limit(estimate, *limit)
     if reason == WITHIN_BOUNDS:
-        reason = question.statistic.explain_limit(question, found, limit.value) or reason
-        if reason == WITHIN_BOUNDS and not found.low <= limit.value <= found.high:
-            bounds = interval(found.lower, found.upper, partial(in_unit, question), " and ")
+        reason = spec.statistic.explain_limit(spec, estimate, limit.value) or reason
+        if reason == WITHIN_BOUNDS and not estimate.low <= limit.value <= estimate.high:
+            bounds = interval(estimate.lower, estimate.upper, partial(in_unit, spec), " and ")
             reason = InconclusiveReason(
                 "within_bounds", text=f"the limit lies between the bounds that parts of the run give, {bounds}"
             )
-        if found.by_session:
-            value, low, high = found.by_session
-            shown = f"{in_unit(question, value)} ({interval(low, high, partial(in_unit, question))})"
-            notes.insert(0, f"{UNEQUAL_SESSIONS}; with equal weight per session, the value is {shown}")
+        if estimate.by_session:
+            value, low, high = estimate.by_session
+            value_text = f"{in_unit(spec, value)} ({interval(low, high, partial(in_unit, spec))})"
+            notes.insert(0, f"{UNEQUAL_SESSIONS}; with equal weight per session, the value is {value_text}")
     bound = math.nan
     if result in ("pass", "fail"):
         is_upper = (result == "pass") == (limit.operator in ("<", "<="))
-        bound = found.upper if is_upper else found.lower
-        if found.low <= limit.value <= found.high:  # the interval that is printed, not the deciding bounds
+        bound = estimate.upper if is_upper else estimate.lower
+        if estimate.low <= limit.value <= estimate.high:  # the interval that is printed, not the deciding bounds
             which = "upper" if is_upper else "lower"
-            notes.insert(0, f"decided by the {which} bound, {in_unit(question, bound)}")
-    one = ThresholdResult(
-        threshold.source_text, side.name, question, result, reason, "; ".join(notes), limit, found, bound
+            notes.insert(0, f"decided by the {which} bound, {in_unit(spec, bound)}")
+    threshold_result = ThresholdResult(
+        threshold.source_text, target.name, spec, result, reason, "; ".join(notes), limit, estimate, bound
     )
-    few = one.shortfall
-    if few and question.p is None:
-        events = round(found.value * found.counts.turns)
-        text = f"too few {few.of} to decide: {events} of {few.there}; a rate needs {few.needs} {few.of}"
-        return replace(one, reason=InconclusiveReason("too_few", text=text))
-    return one
+    shortfall = threshold_result.shortfall
+    if shortfall and spec.p is None:
+        events = round(estimate.value * estimate.counts.turns)
+        units = shortfall.of
+        text = f"too few {units} to decide: {events} of {shortfall.there}; a rate needs {shortfall.needs} {units}"
+        return replace(threshold_result, reason=InconclusiveReason("too_few", text=text))
+    return threshold_result

@@ -66,49 +66,49 @@ class StoredBaseline:
         return self.path.parent.parts[-2:] == (safe(self.baseline.scenario), safe(self.baseline.target))
 
 
-def baseline_of(side: ComparedTarget) -> Baseline:
-    """Return the baseline of a target. Raise UsageError for a run that is invalid, without a verdict or data."""
-    document = side.run.metadata
-    if causes := of_run(validity_of(document), document, side.run.folder):
-        raise UsageError(f"{side.run.folder} cannot be a baseline: {causes[0].line}".replace(NBSP, " "))
-    turns = int(side.turn_mask.sum())
-    failures = side.counts(MetricSpec("failure_rate", Rate()))
+def baseline_of(target: ComparedTarget) -> Baseline:
+    """Return the baseline of a target. Raise UsageError if its run is invalid, or has no verdict or no data."""
+    document = target.run.metadata
+    if causes := of_run(validity_of(document), document, target.run.folder):
+        raise UsageError(f"{target.run.folder} cannot be a baseline: {causes[0].line}".replace(NBSP, " "))
+    turns = int(target.turn_mask.sum())
+    failures = target.counts(MetricSpec("failure_rate", Rate()))
     if not turns or failures[0].sum() == failures[1].sum():
         what = "none of its turns succeeded" if turns else "it has no turns"
-        raise UsageError(f"{side.run.folder} cannot be a baseline of {side.name or 'any target'}: {what}")
-    if throttled_share(side) > FAIR:
-        raise UsageError(f"{side.run.folder} cannot be a baseline: {throttled_cause(side).line}".replace(NBSP, " "))
+        raise UsageError(f"{target.run.folder} cannot be a baseline of {target.name or 'any target'}: {what}")
+    if throttled_share(target) > FAIR:
+        raise UsageError(f"{target.run.folder} cannot be a baseline: {throttled_cause(target).line}".replace(NBSP, " "))
     rates: list[StoredRate] = []
     for name in RATES:
-        question = MetricSpec(name, Rate())
-        rate = ratio_of(side.counts(question), words=bool(RATES[name].words_column))
-        if rate.turns and not side.uncertainty_text(question):
+        spec = MetricSpec(name, Rate())
+        rate = ratio_of(target.counts(spec), words=bool(RATES[name].words_column))
+        if rate.turns and not target.uncertainty_text(spec):
             rates.append(
                 StoredRate(name, _five_digits(rate.value), _rounded(rate.variance), int(rate.turns), rate.clusters)
             )
     quantiles: list[StoredQuantiles] = []
-    rng = np.random.default_rng(seed_of(run_id_of(side.run), side.name))
+    rng = np.random.default_rng(seed_of(run_id_of(target.run), target.name))
     for metric in CATALOGUE.values():
         if metric.scope in ("turn", "session") and metric.unit != SLOPE:
-            for question in by_stratum(MetricSpec(metric.name, Quantile(0.5)), [side]):
-                sample = side.sample(question)
-                if sample.succeeded.size and not side.uncertainty_text(question):
-                    quantiles.append(_stored(metric.name, question.stratum or NO_STRATUM, sample, side.sessions, rng))
+            for spec in by_stratum(MetricSpec(metric.name, Quantile(0.5)), [target]):
+                sample = target.sample(spec)
+                if sample.succeeded.size and not target.uncertainty_text(spec):
+                    quantiles.append(_stored(metric.name, spec.stratum or NO_STRATUM, sample, target.sessions, rng))
     return Baseline(
-        SCHEMA, run_id_of(side.run), scenario_of(side), side.name, int(document.get("started_utc_ns") or 0),
-        str((document.get("tool") or {}).get("version") or ""), True, side.run.simulated, side.sessions, turns, PS,
-        conditions_of(side), tuple(quantiles), tuple(rates),
+        SCHEMA, run_id_of(target.run), scenario_of(target), target.name, int(document.get("started_utc_ns") or 0),
+        str((document.get("tool") or {}).get("version") or ""), True, target.run.simulated, target.sessions, turns, PS,
+        conditions_of(target), tuple(quantiles), tuple(rates),
         labels_of(document),
     )  # fmt: skip
 
 
-def scenario_of(side: ComparedTarget) -> str:
-    return str(side.run.metadata.get("scenario") or "run")
+def scenario_of(target: ComparedTarget) -> str:
+    return str(target.run.metadata.get("scenario") or "run")
 
 
 def _stored(metric: str, stratum: Stratum, sample: Sample, clusters: int, rng: np.random.Generator) -> StoredQuantiles:
     values = [quantile(sample.values, p) for p in PS]
-    drawn = resampled_quantiles(sample, PS, clusters=clusters, draws=RESAMPLES, rng=rng)
+    resampled = resampled_quantiles(sample, PS, clusters=clusters, draws=RESAMPLES, rng=rng)
     return StoredQuantiles(
         metric,
         stratum.measured_from,
@@ -116,8 +116,8 @@ def _stored(metric: str, stratum: Stratum, sample: Sample, clusters: int, rng: n
         sample.failed,
         int(np.unique(sample.sessions).size),
         tuple(_rounded(value) for value in values),
-        tuple(_rounded(variance(np.log(column[column > 0]))) for column in drawn.T),
-        tuple(round(float(np.isinf(column).mean()), 4) for column in drawn.T),
+        tuple(_rounded(variance(np.log(column[column > 0]))) for column in resampled.T),
+        tuple(round(float(np.isinf(column).mean()), 4) for column in resampled.T),
         stratum.turn_type,
     )
 
@@ -152,12 +152,12 @@ def as_text(baseline: Baseline) -> str:
 
 
 def safe(name: str) -> str:
-    """Return a safe name for a file or folder; a changed one has a hash, so that names stay unique."""
-    kept = _UNSAFE.sub("-", name)[:80]
-    kept = "-" + kept[1:] if kept.startswith(".") else kept
-    if kept == name and name:
+    """Return a name that is safe for a file or folder. A changed name ends in a hash, so that names stay unique."""
+    safe_name = _UNSAFE.sub("-", name)[:80]
+    safe_name = "-" + safe_name[1:] if safe_name.startswith(".") else safe_name
+    if safe_name == name and name:
         return name
-    return f"{kept or 'unnamed'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    return f"{safe_name or 'unnamed'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def baseline_folder(folder: Path, scenario: str, target: str) -> Path:
@@ -167,8 +167,8 @@ def baseline_folder(folder: Path, scenario: str, target: str) -> Path:
 
 def read_baselines(folder: Path, scenario: str | None = None, target: str | None = None) -> list[StoredBaseline]:
     """Return stored baselines, the newest first. Raise UsageError for an invalid file, or one of a newer version."""
-    place = "/".join("*" if name is None else safe(name) for name in (scenario, target))
-    stored = [StoredBaseline(path, read_file(path)) for path in sorted(folder.glob(f"{place}/*.json"))]
+    pattern = "/".join("*" if name is None else safe(name) for name in (scenario, target))
+    stored = [StoredBaseline(path, read_file(path)) for path in sorted(folder.glob(f"{pattern}/*.json"))]
     return sorted(stored, key=lambda one: (one.baseline.started_utc_ns, one.baseline.run_id), reverse=True)
 
 
@@ -191,20 +191,20 @@ PROVISIONAL = f"provisional: at least {MIN_STORED_RUNS} runs are needed to estim
 
 
 def list_baselines(stored: Sequence[StoredBaseline]) -> Iterable[Block]:
-    """Yield a line per scenario and target: the number of runs, the newest, and if verdicts will be provisional."""
+    """Yield a line per scenario and target: the number of runs, the newest, whether verdicts will be provisional."""
     groups: dict[str, list[StoredBaseline]] = {}
-    for one in stored:
-        groups.setdefault(escape_control(f"{one.baseline.scenario}/{one.baseline.target}"), []).append(one)
+    for item in stored:
+        groups.setdefault(escape_control(f"{item.baseline.scenario}/{item.baseline.target}"), []).append(item)
     size = max(map(len, groups))
     for name, runs in sorted(groups.items()):
-        few = f"; {PROVISIONAL}" if len(runs) < MIN_STORED_RUNS else ""
+        warning = f"; {PROVISIONAL}" if len(runs) < MIN_STORED_RUNS else ""
         newest = format_utc(runs[0].baseline.started_utc_ns)
-        yield Fact(name, [f"{plural(len(runs), 'run')}, newest {newest}{few}"], indent=size + 2)
+        yield Fact(name, [f"{plural(len(runs), 'run')}, newest {newest}{warning}"], indent=size + 2)
 
 
 def describe_baselines(stored: Sequence[StoredBaseline]) -> list[list[Block]]:
     """Return the runs, then each metric: the newest value, the run-to-run sd and the mean error within a run."""
-    runs = [one.baseline for one in stored[:MAX_STORED_RUNS]]
+    runs = [stored_baseline.baseline for stored_baseline in stored[:MAX_STORED_RUNS]]
     rows = [
         make_row(
             [run.run_id, format_utc(run.started_utc_ns), count(run.turns), count(run.sessions)],
@@ -212,7 +212,7 @@ def describe_baselines(stored: Sequence[StoredBaseline]) -> list[list[Block]]:
         )
         for run in runs
     ]
-    older, few = len(stored) - MAX_STORED_RUNS, len(runs) < MIN_STORED_RUNS
+    older, is_provisional = len(stored) - MAX_STORED_RUNS, len(runs) < MIN_STORED_RUNS
     assumed = f"{plural(len(runs), 'run')}, {PROVISIONAL}; until then, a standard deviation of 5{NBSP}% is assumed."
     return [
         [Paragraph(f"{runs[0].scenario}/{runs[0].target}{'  ◇ SIMULATED' if runs[0].simulated else ''}", "bold")],
@@ -223,28 +223,33 @@ def describe_baselines(stored: Sequence[StoredBaseline]) -> list[list[Block]]:
             ),
         ],
         [table([Column("metric", min_width=20), "newest", "between runs", "within a run"], _displayed_values(runs))],
-        note(assumed if few else ""),
+        note(assumed if is_provisional else ""),
     ]
 
 
 def _displayed_values(runs: Sequence[Baseline]) -> Iterable[Line]:
-    """Yield rows: ttfa p95   1,410   ±2.1 %   ±3.4 %.
+    """Yield a row for each metric, such as `ttfa p95   1,410   ±2.1 %   ±3.4 %`.
 
-    The deviations are standard deviations of the log, for rates in points. Quantiles of 0 are left out.
+    The row has the newest value and two standard deviations: between runs, and within a run. They are those of the log
+    of a quantile; those of a rate are in points. Quantiles of 0 are left out.
     """
     for row in runs[0].quantiles:
         key = row.metric, row.stratum
-        alike = [other for run in runs for other in run.quantiles if (other.metric, other.stratum) == key]
+        same_metric = [other for run in runs for other in run.quantiles if (other.metric, other.stratum) == key]
         for p in LISTED:
-            place = PS.index(p)
-            newest = row.values[place]
-            logs = [math.log(value) for one in alike if (value := one.values[place]) is not None and value > 0]
-            within = [value for one in alike if (value := one.variances[place]) is not None]
+            index = PS.index(p)
+            newest = row.values[index]
+            logs = [
+                math.log(value)
+                for quantiles in same_metric
+                if (value := quantiles.values[index]) is not None and value > 0
+            ]
+            within = [value for quantiles in same_metric if (value := quantiles.variances[index]) is not None]
             name = " ".join(filter(None, [row.metric, f"p{p * 100:g}", row.stratum.key]))
             unit = CATALOGUE[row.metric].unit
-            shown = INFINITE if newest is None else f"{format_number(newest)}{'' if unit == 'n' else NBSP + unit}"
+            value_text = INFINITE if newest is None else f"{format_number(newest)}{'' if unit == 'n' else NBSP + unit}"
             if newest != 0:
-                yield [name, shown, *_run_to_run(logs, within, "%")]
+                yield [name, value_text, *_run_to_run(logs, within, "%")]
     for rate in runs[0].rates:
         rates = [other for run in runs for other in run.rates if other.name == rate.name]
         within = [other.variance for other in rates if other.variance is not None]
@@ -252,9 +257,9 @@ def _displayed_values(runs: Sequence[Baseline]) -> Iterable[Line]:
         yield [rate.name, f"{format_number(100 * rate.share)}{NBSP}%", *_run_to_run(shares, within, "points")]
 
 
-def _run_to_run(figures: Sequence[float], within: Sequence[float], unit: str) -> list[str]:
+def _run_to_run(values: Sequence[float], within: Sequence[float], unit: str) -> list[str]:
     """Return the run-to-run sd and the mean error within a run; a dash if unknown."""
-    between = float(np.std(figures, ddof=1)) if len(figures) > 1 else None
+    between = float(np.std(values, ddof=1)) if len(values) > 1 else None
     inside = math.sqrt(float(np.mean(within))) if within else None
     return [
         NONE if sd is None else f"±{format_number(float(f'{100 * sd:.2g}'))}{NBSP}{unit}" for sd in (between, inside)

@@ -76,38 +76,38 @@ def check_of(
     Raise UsageError if there is nothing to check, a relative threshold has no baseline, or a target is unknown.
     """
     run = load_for_report(run) if isinstance(run, Path) else run
-    sides = targets_of(run)
+    targets = targets_of(run)
     thresholds = thresholds or parse_all(run.metadata.get("thresholds") or {})
-    refuse_unknown_targets(thresholds, [side.name for side in sides])
-    _refuse_unknown_steps(thresholds, run, sides)
+    refuse_unknown_targets(thresholds, [target.name for target in targets])
+    _refuse_unknown_steps(thresholds, run, targets)
     absolute = [threshold for threshold in thresholds if threshold.limit is not None]
-    answers = _results(run, sides, thresholds, baseline, allow)
-    limits = [item for threshold in absolute for side in sides for item in limit_results(threshold, side)]
+    answers = _results(run, targets, thresholds, baseline, allow)
+    limits = [item for threshold in absolute for target in targets for item in limit_results(threshold, target)]
     compared = relative.results_of(answers.results)
     undecided = answers.decision is not None and not answers.decision.ended and not absolute
     causes = list(answers.invalid_reasons)
     if not undecided:
-        nothing = [] if sides else [InvalidReason("no_data", "the run has no turns and no sessions")]
-        unusable = own_causes(sides) or of_run(validity_of(run.metadata), run.metadata, run.folder)
+        nothing = [] if targets else [InvalidReason("no_data", "the run has no turns and no sessions")]
+        unusable = own_causes(targets) or of_run(validity_of(run.metadata), run.metadata, run.folder)
         causes = [*unusable, *nothing, *causes]
     items = (*limits, *compared, *answers.items)
-    causes += _throttled_reason(sides, items)
-    findings = [one.finding for one in compared if one.finding]
-    stored = findings and not any(one.not_stored for one in answers.results)
-    unguarded = _targets_without_failure_threshold(sides, items)
+    causes += _throttled_reason(targets, items)
+    findings = [item.finding for item in compared if item.finding]
+    stored = findings and not any(result.not_stored for result in answers.results)
+    unguarded = _targets_without_failure_threshold(targets, items)
     interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
     warnings = (INTERRUPTED_RUN,) if interrupted else ()
     notices: Iterable[str] = ()
-    if sides and run.folder not in answers.compared_runs:  # the comparison already contains the notices of this run
-        notices = run_notices(run, data_notes(run, sides[0].turns, measured_sessions(run)))
-    several = [
-        f"{one.source_text} is tested {join_words([MEASURED_FROM_PHRASES[instant] for instant in instants])}; "
+    if targets and run.folder not in answers.compared_runs:  # the comparison already contains the notices of this run
+        notices = run_notices(run, data_notes(run, targets[0].turns, measured_sessions(run)))
+    instant_notices = [
+        f"{threshold.source_text} is tested {join_words([MEASURED_FROM_PHRASES[instant] for instant in instants])}; "
         f"to test only one of them, add {{measured_from:{instants[0]}}}."
-        for one in thresholds
-        if (instants := instants_of(one, sides))
+        for threshold in thresholds
+        if (instants := instants_of(threshold, targets))
     ]
     drifted = join_words(list(dict.fromkeys(f"{item.title} of {item.target}" for item in limits if item.provisional)))
-    found = CheckResult(
+    checked = CheckResult(
         run_id=run_id_of(run),
         scenario=str(run.metadata.get("scenario") or run.folder_name),
         simulated=run.simulated,
@@ -117,7 +117,7 @@ def check_of(
         differs=answers.differs,
         notices=(
             *answers.notices,
-            *several,
+            *instant_notices,
             *([DRIFTING.format(drifted)] if drifted else []),
             *unequal_lengths(items),
             *failed_by_chance(limits),
@@ -128,30 +128,34 @@ def check_of(
         baseline_sentence=answer(findings) if stored else answers.sentence,
         on_inconclusive=on_inconclusive,
         labels=labels_of(run.metadata),
-        observed_s=round(min((side.observed_s for side in sides), default=0.0), 1),
+        observed_s=round(min((target.observed_s for target in targets), default=0.0), 1),
         decision=answers.decision,
-        warnings=(*warnings, *(_warning(side, sides) for side in unguarded)),
+        warnings=(*warnings, *(_warning(target, targets) for target in unguarded)),
     )
     omitted = tuple(
-        InvalidReason("not_started", _warning(side, sides))
-        for side in unguarded
-        if (of := side.outcomes.targets[side.target]).turns_not_started / of.turns_planned > OMITTED
+        InvalidReason("not_started", _warning(target, targets))
+        for target in unguarded
+        if (of := target.outcomes.targets[target.target]).turns_not_started / of.turns_planned > OMITTED
     )
-    fails = omitted and found.exit_status == PASSED
-    return replace(found, causes=omitted, warnings=warnings) if fails else found
+    fails = omitted and checked.exit_status == PASSED
+    return replace(checked, causes=omitted, warnings=warnings) if fails else checked
 
 
 def unequal_lengths(results: Sequence[ThresholdResult]) -> Iterable[str]:
     """Yield a notice on the metrics whose effective number of sessions is much smaller than the actual one."""
-    few: dict[str, None] = {}
-    for one in results:
-        arms = one.finding.targets if one.finding else (one.counts,)
-        counts = min((arm for arm in arms if arm), key=lambda arm: arm.effective_sessions, default=None)
-        sessions = one.counts.sessions if one.counts else 0
-        if counts and one.result != "not_evaluated" and counts.effective_sessions < SIMILAR * sessions:
-            few[f"{unequal_reason(sessions, counts.effective_sessions)} for {one.title}"] = None
-    if few:
-        yield UNEQUAL.format("; ".join(few))
+    texts: dict[str, None] = {}
+    for result in results:
+        all_counts = result.finding.targets if result.finding else (result.counts,)
+        counts = min(
+            (target_counts for target_counts in all_counts if target_counts),
+            key=lambda target_counts: target_counts.effective_sessions,
+            default=None,
+        )
+        sessions = result.counts.sessions if result.counts else 0
+        if counts and result.result != "not_evaluated" and counts.effective_sessions < SIMILAR * sessions:
+            texts[f"{unequal_reason(sessions, counts.effective_sessions)} for {result.title}"] = None
+    if texts:
+        yield UNEQUAL.format("; ".join(texts))
 
 
 def failed_by_chance(limits: Sequence[ThresholdResult]) -> Iterable[str]:
@@ -161,20 +165,21 @@ def failed_by_chance(limits: Sequence[ThresholdResult]) -> Iterable[str]:
         yield FAMILY.format(len(judged), 100 * (1 - (1 - TAIL) ** len(judged)))
 
 
-def _throttled_reason(sides: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> Iterable[InvalidReason]:
-    """Yield why a run is invalid: each checked target of which more than 1 % was throttled.
+def _throttled_reason(targets: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> Iterable[InvalidReason]:
+    """Yield a reason why the run is invalid, for each checked target of which more than 1 % was throttled.
 
-    A threshold on the throttle rate decides instead. For compared targets, the comparison reports it.
+    If the target has a threshold on the throttle rate, that threshold decides instead. For a target of a comparison,
+    the comparison has the reason.
     """
     judged, compared = ({item.target for item in items if item.relative == relative} for relative in (False, True))
     decided = {item.target for item in items if not item.relative and item.metric == THROTTLED}
-    for side in sides:
-        if side.name in judged - decided - compared and throttled_share(side) > FAIR:
-            yield throttled_cause(side)
+    for target in targets:
+        if target.name in judged - decided - compared and throttled_share(target) > FAIR:
+            yield throttled_cause(target)
 
 
 def refuse_unknown_targets(thresholds: Iterable[Threshold], names: Sequence[str]) -> None:
-    """Raise UsageError for a threshold of a target that is none of these."""
+    """Raise UsageError for a threshold of a target that is not among `names`, the targets of the run."""
     for threshold in thresholds:
         if threshold.target and threshold.target not in names:
             raise UsageError(
@@ -183,15 +188,15 @@ def refuse_unknown_targets(thresholds: Iterable[Threshold], names: Sequence[str]
             )
 
 
-def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, sides: Sequence[ComparedTarget]) -> None:
+def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, targets: Sequence[ComparedTarget]) -> None:
     """Raise UsageError for a threshold of an unknown step.
 
     The steps of a run are known from its turns. Until every script was played to its end once, no step counts as
     unknown.
     """
-    steps, here = sides[0].turns.steps if sides else (), measured_sessions(run)
-    scripts = {str(one.get("name")) for one in run.metadata.get("scripts") or []}
-    played = here["script"][(here["outcome"] == "ok").to_numpy() & ~here["renewed"].to_numpy(dtype=bool)]
+    steps, sessions = targets[0].turns.steps if targets else (), measured_sessions(run)
+    scripts = {str(script.get("name")) for script in run.metadata.get("scripts") or []}
+    played = sessions["script"][(sessions["outcome"] == "ok").to_numpy() & ~sessions["renewed"].to_numpy(dtype=bool)]
     if not steps or scripts - set(played.astype(str)):
         return
     for threshold in thresholds:
@@ -204,36 +209,36 @@ def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, sides
 
 def _results(
     run: RunFrames,
-    sides: Sequence[ComparedTarget],
+    targets: Sequence[ComparedTarget],
     thresholds: Sequence[Threshold],
     baseline: str | RunFrames | None,
     allow: Sequence[str],
 ) -> BaselineResults:
-    """Return the results of the baseline; empty if no threshold needs it."""
+    """Return the results of the comparison with the baseline; empty if no threshold needs a baseline."""
     named = str(baseline.folder) if isinstance(baseline, RunFrames) else baseline
-    base = relative.baseline_named(named, run.folder, run.metadata, [side.name for side in sides])
-    asked = [threshold for threshold in thresholds if threshold.margin is not None]
+    base = relative.baseline_named(named, run.folder, run.metadata, [target.name for target in targets])
+    relative_thresholds = [threshold for threshold in thresholds if threshold.margin is not None]
     if allow and not isinstance(base, relative.StoredRunsBaseline):
         raise UsageError(
             f"--allow-different {','.join(allow)} applies only to stored baselines: remove it, or pass a folder of "
             "`rtbench baseline save` with --baseline"
         )
     if base is None:
-        refuse_without_baseline(asked)
+        refuse_without_baseline(relative_thresholds)
         if not thresholds:
             raise UsageError(f"there is nothing to check: pass --thresholds FILE, or {REMEDY}")
-    if thresholds and not asked:
+    if thresholds and not relative_thresholds:
         return BaselineResults(notices=(UNUSED,) if baseline else ())
     match base:
         case relative.SameRunBaseline() if was_planned(run.metadata):
-            return relative.by_analyses(run, sides, base, asked)
+            return relative.by_analyses(run, targets, base, relative_thresholds)
         case relative.SameRunBaseline():
-            return relative.against_targets(sides, base, thresholds)
+            return relative.against_targets(targets, base, thresholds)
         case relative.OtherRunBaseline():
             other = baseline if isinstance(baseline, RunFrames) else load_for_report(base.folder)
-            return relative.against_run(sides, base, thresholds, other)
+            return relative.against_run(targets, base, thresholds, other)
         case relative.StoredRunsBaseline():
-            return against_stored_runs(sides, base, thresholds, allow)
+            return against_stored_runs(targets, base, thresholds, allow)
     return BaselineResults()
 
 
@@ -245,7 +250,7 @@ def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
 
 
 def _targets_without_failure_threshold(
-    sides: Sequence[ComparedTarget], items: Sequence[ThresholdResult]
+    targets: Sequence[ComparedTarget], items: Sequence[ThresholdResult]
 ) -> list[ComparedTarget]:
     """Return the targets that fail too often to pass by latency alone, and have no threshold on failures.
 
@@ -253,17 +258,21 @@ def _targets_without_failure_threshold(
     """
     guarded = {item.target for item in items if item.metric == FAILURES}
     compared = any(item.relative for item in items if item.target in guarded)
-    asked = {item.target for item in items}
-    about = asked - guarded if compared else {side.name for side in sides} - guarded
+    checked = {item.target for item in items}
+    about = checked - guarded if compared else {target.name for target in targets} - guarded
     return [
-        side
-        for side in sides
-        if side.name in about and side.target != ABSENT and side.outcomes.targets[side.target].failure_rate > FAIR
+        target
+        for target in targets
+        if target.name in about
+        and target.target != ABSENT
+        and target.outcomes.targets[target.target].failure_rate > FAIR
     ]
 
 
-def _warning(side: ComparedTarget, sides: Sequence[ComparedTarget]) -> str:
-    found, whose = side.outcomes.targets[side.target], f" of {side.name}" if len(sides) > 1 else ""
-    failed = "did not start" if found.turns_not_started == found.failed_or_not_started else "failed or did not start"
-    what = f"{percent(found.failed_or_not_started, found.turns_planned)} of the planned turns{whose} {failed}"
+def _warning(target: ComparedTarget, targets: Sequence[ComparedTarget]) -> str:
+    outcomes, whose = target.outcomes.targets[target.target], f" of {target.name}" if len(targets) > 1 else ""
+    failed = (
+        "did not start" if outcomes.turns_not_started == outcomes.failed_or_not_started else "failed or did not start"
+    )
+    what = f"{percent(outcomes.failed_or_not_started, outcomes.turns_planned)} of the planned turns{whose} {failed}"
     return f'{what}, but no threshold limits failures: add failure_rate: ["rate<0.01"]'

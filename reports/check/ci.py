@@ -67,8 +67,8 @@ def azure_command(name: str, properties: Mapping[str, str], message: str) -> str
     escaped = {
         key: _escaped(text, "%AZP25").replace("]", "%5D").replace(";", "%3B") for key, text in properties.items()
     }
-    shown = "".join(f"{key}={value};" for key, value in escaped.items())
-    return f"##vso[{name}{' ' if shown else ''}{shown}]{_escaped(message, '%AZP25')}"
+    properties_text = "".join(f"{key}={value};" for key, value in escaped.items())
+    return f"##vso[{name}{' ' if properties_text else ''}{properties_text}]{_escaped(message, '%AZP25')}"
 
 
 def _escaped(text: str, percent: str) -> str:
@@ -80,7 +80,7 @@ _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit_xml(checked: CheckResult) -> str:
-    """Return the text of the file.
+    """Return the text of the JUnit XML file.
 
     Failed thresholds are failures, inconclusive ones failures or skipped, invalid ones errors.
     """
@@ -97,19 +97,19 @@ def junit_xml(checked: CheckResult) -> str:
 
 
 def junit_refusal(error: str) -> str:
-    """Return the text of the file if there was no check because of a user error."""
+    """Return the text of the JUnit XML file if there was no check because of a user error."""
     suite = TestSuite("rtbench check")
     _add(suite, "run", "check", [Error(_plain(error), "usage")])
     return _text(suite)
 
 
 def _text(suite: TestSuite) -> str:
-    whole = JUnitXml("rtbench")
-    whole.add_testsuite(suite)
-    whole.update_statistics()  # type: ignore[no-untyped-call]
-    found = io.BytesIO()
-    whole.write(found, pretty=True)
-    return found.getvalue().decode()
+    document = JUnitXml("rtbench")
+    document.add_testsuite(suite)
+    document.update_statistics()  # type: ignore[no-untyped-call]
+    buffer = io.BytesIO()
+    document.write(buffer, pretty=True)
+    return buffer.getvalue().decode()
 
 
 def _add(suite: TestSuite, name: str, scenario: str, results: list[FinalResult]) -> None:

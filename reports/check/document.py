@@ -64,15 +64,15 @@ class ThresholdEntry(ClosedJsonEntry, frozen=True):
     comparison: Annotated[ComparisonEntry | None, about("as in compare.json")]
 
 
-def threshold_entry(one: ThresholdResult) -> ThresholdEntry:
+def threshold_entry(result: ThresholdResult) -> ThresholdEntry:
     """Return a result as an entry of check.json."""
-    row, counts = flat_row(one), one.counts or NO_TURNS
+    row, counts = flat_row(result), result.counts or NO_TURNS
     same = {name: row[name] for name in ThresholdEntry.__struct_fields__ if name in row and not hasattr(counts, name)}
     limit = None
-    if one.limit is not None:
+    if result.limit is not None:
         known = (math.nan if row[name] is None else row[name] for name in ("value", "low", "high", "bound"))
         value, low, high, bound = known
-        limit = LimitEntry(*one.limit, value, low, high, bound, row["in_failures"])
+        limit = LimitEntry(*result.limit, value, low, high, bound, row["in_failures"])
     return ThresholdEntry(
         **same | {"reason_code": row["reason_code"] or "", "limit": limit},
         turns=counts.turns,
@@ -80,7 +80,7 @@ def threshold_entry(one: ThresholdResult) -> ThresholdEntry:
         failed=counts.failed,
         completed_share=counts.completed_share,
         effective_sessions=counts.effective_sessions,
-        comparison=entry_of(one.finding) if one.finding else None,
+        comparison=entry_of(result.finding) if result.finding else None,
     )
 
 
@@ -121,7 +121,7 @@ def check_data(checked: CheckResult) -> dict[str, Any]:
             on_inconclusive=checked.on_inconclusive,
             observed_s=checked.observed_s,
             result_counts={result: len(checked.of(result)) for result in BY_SEVERITY},
-            thresholds=[threshold_entry(one) for one in checked.thresholds],
+            thresholds=[threshold_entry(item) for item in checked.thresholds],
             differs=checked.differs,
             notices=checked.notices,
             warnings=checked.warnings,

@@ -1,6 +1,6 @@
 """The thresholds of a run, read before it starts, so that a mistake in them costs no session. Pure but for files.
 
-`asked` comes from the process that runs the load, which knows no thresholds:
+`request` comes from the process that runs the load, which knows no thresholds:
 
 - `file`: the thresholds file or null
 - `scripts`: those with their own thresholds, each with its `path` and, for a Python script, its `thresholds`
@@ -25,21 +25,21 @@ from reports.thresholds import by_metric, placed_thresholds
 KEY = "thresholds"
 
 
-def planned_thresholds(asked: Mapping[str, Any]) -> dict[str, list[str]]:
+def planned_thresholds(request: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the thresholds by metric, as run.json stores them. Those of a file replace those of the scripts.
 
     Raise UsageError if one cannot be read or the run can never decide it, or if the baseline does not exist.
     """
-    targets, baseline = asked["targets"], asked["baseline"]
+    targets, baseline = request["targets"], request["baseline"]
     # the run has no folder yet, so no existing folder can be that of the run itself
     base = baseline_named(baseline, Path(), {"interleaved": len(targets) > 1}, targets)
     thresholds = []
-    for path, table in _tables(asked):
+    for path, table in _tables(request):
         try:
             for value, threshold in placed_thresholds(table):
                 try:
                     refuse_unknown_targets([threshold], targets)
-                    refuse_unmeasurable(threshold, asked["lacking"])
+                    refuse_unmeasurable(threshold, request["lacking"])
                     if base is None:
                         refuse_without_baseline([threshold])
                 except UsageError as error:
@@ -50,12 +50,12 @@ def planned_thresholds(asked: Mapping[str, Any]) -> dict[str, list[str]]:
     return by_metric(thresholds)
 
 
-def _tables(asked: Mapping[str, Any]) -> Iterator[tuple[Path, LocatedValue]]:
+def _tables(request: Mapping[str, Any]) -> Iterator[tuple[Path, LocatedValue]]:
     """Yield the files that contain thresholds, with the tables there."""
-    if asked["file"]:
-        path = Path(asked["file"])
+    if request["file"]:
+        path = Path(request["file"])
         yield path, read_yaml(path, "the file")
         return
-    for script in asked["scripts"]:
-        path, written = Path(script["path"]), script[KEY]
-        yield path, read_yaml(path, "the script").nearest(KEY) if written is None else PythonValue(KEY, written)
+    for script in request["scripts"]:
+        path, table = Path(script["path"]), script[KEY]
+        yield path, read_yaml(path, "the script").nearest(KEY) if table is None else PythonValue(KEY, table)

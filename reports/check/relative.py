@@ -79,11 +79,12 @@ class BaselineResult:
 class BaselineResults:
     """All results of a baseline.
 
-    - `causes`, `differs`, `notices`: as in `CheckResult`
-    - `against`: the `baseline` of `CheckResult`
-    - `answers`: the results that have no verdicts yet
+    - `results`: the results that have no verdicts yet
+    - `invalid_reasons`: the `causes` of `CheckResult`
+    - `differs`, `notices`: as in `CheckResult`
+    - `baseline_text`: the `baseline` of `CheckResult`
     - `items`: the results with the verdicts of interim analyses; `sentence` and `decision` also describe these
-    - `told`: the runs whose own notices are among `notices`
+    - `compared_runs`: the folders of the runs whose own notices are among `notices`
     """
 
     results: tuple[BaselineResult, ...] = ()
@@ -98,44 +99,45 @@ class BaselineResults:
 
 
 def specs_of(
-    thresholds: Sequence[Threshold], sides: Sequence[ComparedTarget], targets: Sequence[str]
+    thresholds: Sequence[Threshold], targets: Sequence[ComparedTarget], candidates: Sequence[str]
 ) -> list[tuple[str, MetricSpec, str]]:
     """Return the metric specs of the relative thresholds, one per stratum; by default those of the default gates.
 
-    Each has the threshold's text, the metric spec, and the candidate, which is empty for all. `targets`: the
-    candidates. Raise UsageError for a threshold of a target that is not a candidate.
+    Each item has the text of the threshold, the metric spec, and the name of the candidate, which is "" if the
+    threshold is about all candidates. `candidates`: the names of the candidates. Raise UsageError for a threshold of a
+    target that is not a candidate.
     """
     relative = [threshold for threshold in thresholds if threshold.margin is not None]
     for threshold in relative:
-        if threshold.target and threshold.target not in targets:
-            what = f"{threshold.target} is not a candidate; the candidates are: {', '.join(targets)}"
+        if threshold.target and threshold.target not in candidates:
+            what = f"{threshold.target} is not a candidate; the candidates are: {', '.join(candidates)}"
             raise UsageError(f"{threshold.source_text}: {what}")
     if thresholds:
         return [
-            (threshold.source_text, question, threshold.target)
+            (threshold.source_text, spec, threshold.target)
             for threshold in relative
-            for question in specs_of_thresholds(threshold, threshold.question, sides)
+            for spec in specs_of_thresholds(threshold, threshold.question, targets)
         ]
     defaults = []
-    for question in takewhile(lambda question: question.primary, default_specs(sides)):
-        accepted = margin(question.margin, question.metric, sign=True).replace("\u00a0", "")
+    for spec in takewhile(lambda spec: spec.primary, default_specs(targets)):
+        accepted = margin(spec.margin, spec.metric, sign=True).replace("\u00a0", "")
         size = accepted.replace("points", "pt").replace("point", "pt")
-        defaults.append((f"{question.metric}: {question.statistic.aggregate}<{size}", question, ""))
+        defaults.append((f"{spec.metric}: {spec.statistic.aggregate}<{size}", spec, ""))
     return defaults
 
 
 def results_of(answers: Sequence[BaselineResult]) -> list[ThresholdResult]:
     """Return each result with its verdict; Holm's correction is over all, even with different baselines."""
-    level = next((apart.level for answer in answers if (apart := answer.measured.difference)), LEVEL)
+    level = next((difference.level for answer in answers if (difference := answer.measured.difference)), LEVEL)
     results = []
     findings = add_verdicts([answer.measured for answer in answers], "the baseline", level=level)
-    for one, answer in zip(findings, answers, strict=True):
-        found = provisional(one) if answer.provisional else one
-        result = compared_result(answer.threshold_text, replace(found, baseline=answer.baseline, peers=answer.peers))
-        if answer.not_stored and found.turns[1]:
+    for finding, answer in zip(findings, answers, strict=True):
+        marked = provisional(finding) if answer.provisional else finding
+        result = compared_result(answer.threshold_text, replace(marked, baseline=answer.baseline, peers=answer.peers))
+        if answer.not_stored and marked.turns[1]:
             reason = InconclusiveReason("not_stored", text=answer.not_stored)
-            found = replace(found, verdict=Verdict("inconclusive", reason))
-            result = replace(result, result="inconclusive", reason=reason, finding=found)
+            marked = replace(marked, verdict=Verdict("inconclusive", reason))
+            result = replace(result, result="inconclusive", reason=reason, finding=marked)
         results.append(result)
     return results
 
@@ -143,9 +145,12 @@ def results_of(answers: Sequence[BaselineResult]) -> list[ThresholdResult]:
 def mark_provisional(
     answers: BaselineResults, targets: Sequence[ComparedTarget], before: Sequence[ComparedTarget] = ()
 ) -> BaselineResults:
-    """Mark the provisional results of another run, whose targets are `before`, or of stored runs."""
+    """Mark the results that are provisional, and add a notice for each reason.
+
+    `targets`: those of the checked run. `before`: those of the other run; [] for stored runs.
+    """
     drifted, chosen = _drifts(targets), notices_of(targets, None)
-    doubtful = {side.name for side in targets} if chosen else {drift.target for drift in drifted}
+    doubtful = {target.name for target in targets} if chosen else {drift.target for drift in drifted}
     assumed = [answer.measured for answer in answers.results if answer.provisional and answer.measured.difference]
     notices = [
         *answers.notices,
@@ -162,7 +167,7 @@ def mark_provisional(
 
 def _drifts(targets: Sequence[ComparedTarget]) -> list[PoolDrift]:
     """Return the suspected drifts of a run."""
-    return [one for one in drifts(targets[0].run, targets[0].samples) if one.suspected] if targets else []
+    return [drift for drift in drifts(targets[0].run, targets[0].samples) if drift.suspected] if targets else []
 
 
 def _drifted(drifts: Sequence[PoolDrift], whose: str) -> Iterable[str]:
@@ -172,7 +177,10 @@ def _drifted(drifts: Sequence[PoolDrift], whose: str) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class SameRunBaseline:
-    """A target of the checked, interleaved run; the others are the candidates. `declared`: `--baseline` names it."""
+    """A target of the checked, interleaved run; the others are the candidates.
+
+    `declared`: True if `--baseline` names it.
+    """
 
     target: str
     declared: bool = False
@@ -235,35 +243,37 @@ def against_targets(
     targets: Sequence[ComparedTarget], base: SameRunBaseline, thresholds: Sequence[Threshold]
 ) -> BaselineResults:
     """Compare the other targets of an interleaved run with one of them."""
-    (baseline,) = (side for side in targets if side.name == base.target)
-    found = _results_of_comparison(baseline, [side for side in targets if side is not baseline], thresholds)
+    (baseline,) = (target for target in targets if target.name == base.target)
+    results = _results_of_comparison(baseline, [target for target in targets if target is not baseline], thresholds)
     answers = tuple(
         replace(answer, peers=not base.declared and are_peers(baseline.run, base.target, answer.target))
-        for answer in found.results
+        for answer in results.results
     )
-    return replace(found, results=answers, baseline_text=f"{base.target}, in the same run")
+    return replace(results, results=answers, baseline_text=f"{base.target}, in the same run")
 
 
 def against_run(
     targets: Sequence[ComparedTarget], base: OtherRunBaseline, thresholds: Sequence[Threshold], other: RunFrames
 ) -> BaselineResults:
-    """Compare each target with the one of the same name in another run, or with its only one."""
+    """Compare each target with the target of the same name in another run, or with the only target of that run."""
     others = targets_of(other)
     partners: dict[str, list[ComparedTarget]] = {}
-    for side in targets:
-        if not thresholds or any(t.margin is not None and t.target in ("", side.name) for t in thresholds):
-            partners.setdefault(_partner(base, side.name, [other.name for other in others]), []).append(side)
-    parts = []
+    for target in targets:
+        if not thresholds or any(t.margin is not None and t.target in ("", target.name) for t in thresholds):
+            partners.setdefault(_partner(base, target.name, [other.name for other in others]), []).append(target)
+    results = []
     for partner, mine in partners.items():
         refuse_unknown(other, partner)
-        about = ["", *(side.name for side in mine)]
-        baseline = next(side for side in others if side.name == partner)
-        parts.append(_results_of_comparison(baseline, mine, [one for one in thresholds if one.target in about]))
+        about = ["", *(target.name for target in mine)]
+        baseline = next(target for target in others if target.name == partner)
+        results.append(
+            _results_of_comparison(baseline, mine, [threshold for threshold in thresholds if threshold.target in about])
+        )
     answers = BaselineResults(
-        results=tuple(answer for part in parts for answer in part.results),
-        invalid_reasons=tuple(dict.fromkeys(cause for part in parts for cause in part.invalid_reasons)),
-        notices=tuple(dict.fromkeys(line for part in parts for line in part.notices)),
-        compared_runs=tuple(dict.fromkeys(folder for part in parts for folder in part.compared_runs)),
+        results=tuple(answer for result in results for answer in result.results),
+        invalid_reasons=tuple(dict.fromkeys(cause for result in results for cause in result.invalid_reasons)),
+        notices=tuple(dict.fromkeys(line for result in results for line in result.notices)),
+        compared_runs=tuple(dict.fromkeys(folder for result in results for folder in result.compared_runs)),
         baseline_text=f"{', '.join(partners)} of {escape_control(base.folder.name)}",
     )
     return mark_provisional(answers, targets, others)
@@ -290,41 +300,41 @@ def _results_of_comparison(
 
     Reasons that the checked run is invalid are left to the check itself.
     """
-    sides = filtered_by([baseline, *candidates])
-    names = [side.name for side in sides[1:]]
-    asked = specs_of(thresholds, sides, names)
-    refuse_other_definitions(sides)
-    each, how = matched_to_the_first(sides), inference(sides, LEVEL)
-    measured = measurements(each, list(dict.fromkeys(question for _, question, _ in asked)), how)
-    by_question = {(figure.question, figure.candidate): figure for figure in measured}
+    targets = filtered_by([baseline, *candidates])
+    names = [target.name for target in targets[1:]]
+    specs = specs_of(thresholds, targets, names)
+    refuse_other_definitions(targets)
+    target_pairs, how = matched_to_the_first(targets), inference(targets, LEVEL)
+    differences = measurements(target_pairs, list(dict.fromkeys(spec for _, spec, _ in specs)), how)
+    by_spec = {(measurement.question, measurement.candidate): measurement for measurement in differences}
     answers = [
         BaselineResult(
-            written,
-            replace(by_question[question, side.label], candidate=side.name),
-            provisional=not one_run(sides),
+            source_text,
+            replace(by_spec[spec, target.label], candidate=target.name),
+            provisional=not one_run(targets),
             baseline=baseline.name,
         )
-        for written, question, target in asked
-        for side in sides[1:]
-        if target in ("", side.name)
+        for source_text, spec, candidate in specs
+        for target in targets[1:]
+        if candidate in ("", target.name)
     ]
-    causes = [cause for cause in causes_of(deciding_checks(sides)) if cause.folder != candidates[0].run.folder]
-    runs = tuple(dict.fromkeys(side.run.folder for side in sides))
+    causes = [cause for cause in causes_of(deciding_checks(targets)) if cause.folder != candidates[0].run.folder]
+    runs = tuple(dict.fromkeys(target.run.folder for target in targets))
     return BaselineResults(
-        tuple(answers), tuple(causes), notices=notices_of_comparison(sides, measured), compared_runs=runs
+        tuple(answers), tuple(causes), notices=notices_of_comparison(targets, differences), compared_runs=runs
     )
 
 
 def by_analyses(
     run: RunFrames, targets: Sequence[ComparedTarget], base: SameRunBaseline, thresholds: Sequence[Threshold]
 ) -> BaselineResults:
-    """Return the results of the interim analyses. `thresholds`: the relative ones that were given; none, or the plan's.
+    """Return the results of the interim analyses. `thresholds`: the relative thresholds of the user; [] for the plan's.
 
-    Raise UsageError for other thresholds, or another baseline than the plan's.
+    Raise UsageError if they differ from those of the plan, or if the baseline differs from that of the plan.
     """
     decision = decision_of(run, str(run.folder))
     if base.declared:
-        decision = replace(decision, findings=tuple(replace(one, peers=False) for one in decision.findings))
+        decision = replace(decision, findings=tuple(replace(finding, peers=False) for finding in decision.findings))
     _refuse_others(decision, base, thresholds, str(run.folder))
     stopped = f"stopped at {analysis_place(decision)}" if decision.result.analyses else "none was made"
     rulings = zip(decision.primary_metrics, decision.result.decisions, strict=False)
@@ -334,7 +344,7 @@ def by_analyses(
         notices.append(
             f"{plural(decision.after, 'complete pair')} ended after that analysis; the verdict excludes them."
         )
-    notices += one_seed(filtered_by([side for name in decision.targets for side in targets if side.name == name]))
+    notices += one_seed(filtered_by([target for name in decision.targets for target in targets if target.name == name]))
     return BaselineResults(
         items=tuple(_items(decision)),
         sentence=decision_headline(decision),
@@ -353,14 +363,16 @@ def _refuse_others(decision: Decision, base: SameRunBaseline, thresholds: Sequen
             f"{first} is the baseline of the interim analyses of {run}, not {base.target}: remove --baseline"
         )
     planned = {_requested(threshold, second) for threshold in decision.plan.thresholds}
-    given = {_requested(threshold, second): threshold for threshold in thresholds}
+    requested = {_requested(threshold, second): threshold for threshold in thresholds}
     remedy = "remove --thresholds, or all relative ones from its file"
-    for asked, threshold in given.items():
-        if asked not in planned:
+    for key, threshold in requested.items():
+        if key not in planned:
             raise UsageError(
                 f"{threshold.source_text} is not a primary metric of the interim analyses of {run}: {remedy}"
             )
-    if given and (left := [t.source_text for t in decision.plan.thresholds if _requested(t, second) not in given]):
+    if requested and (
+        left := [t.source_text for t in decision.plan.thresholds if _requested(t, second) not in requested]
+    ):
         raise UsageError(
             f"the interim analyses of {run} decide {left[0]}, which is missing from the thresholds: {remedy}"
         )
@@ -374,18 +386,21 @@ def _requested(threshold: Threshold, candidate: str) -> tuple[MetricSpec, str]:
 def _items(decision: Decision) -> Iterable[ThresholdResult]:
     """Yield a result for each gate. Before the first analysis, the gates have no results."""
     for gate, finding in zip(decision.primary_metrics, decision.findings, strict=True):
-        of_traits = gate.stratum and gate.stratum._replace(measured_from="")
+        of_turn_type = gate.stratum and gate.stratum._replace(measured_from="")
         # a threshold has several gates if turns are measured from several instants
-        asked = [replace(gate, stratum=stratum) for stratum in (gate.stratum, of_traits, None)]
-        written = next(
-            one.source_text
-            for one in decision.plan.thresholds
-            if one.question in asked and one.measured_from in ("", gate.stratum.measured_from if gate.stratum else "")
+        specs = [replace(gate, stratum=stratum) for stratum in (gate.stratum, of_turn_type, None)]
+        source_text = next(
+            threshold.source_text
+            for threshold in decision.plan.thresholds
+            if threshold.question in specs
+            and threshold.measured_from in ("", gate.stratum.measured_from if gate.stratum else "")
         )
         uncertain_on = (
             uncertainty.reason_text(decision.run.uncertain_metrics, target, gate.metric) for target in decision.targets
         )
-        if decision.pairs and (why := "; ".join(filter(None, uncertain_on))):
-            uncertain = Verdict("inconclusive", InconclusiveReason("uncertain", text=why))
-            finding = replace(finding, uncertainty_text=why, difference=None, verdict=uncertain, corrected=math.nan)
-        yield compared_result(written, finding)
+        if decision.pairs and (uncertainty_text := "; ".join(filter(None, uncertain_on))):
+            uncertain = Verdict("inconclusive", InconclusiveReason("uncertain", text=uncertainty_text))
+            finding = replace(
+                finding, uncertainty_text=uncertainty_text, difference=None, verdict=uncertain, corrected=math.nan
+            )
+        yield compared_result(source_text, finding)

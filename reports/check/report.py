@@ -26,18 +26,20 @@ DIFFERENCES = "Intervals of differences are 90 %, as in a comparison: their ends
 
 def check_page(checked: CheckResult) -> b.Page:
     """Compose the page of a check: the verdict first, then each threshold, the worst first."""
-    results = sorted(checked.thresholds, key=lambda one: BY_SEVERITY.index(one.result))
+    results = sorted(checked.thresholds, key=lambda result: BY_SEVERITY.index(result.result))
     against = f"against {checked.baseline}" if checked.baseline else ""
     head = [checked.called, checked.run_id, against, observed(checked.observed_s)]
     headline, remarks = sentences.check_headline(checked), sentences.remarks(checked)
     notes = remarks[1:] if len(remarks) > len(checked.notices) else remarks  # the headline has the first reason
     decided = list(analyses(checked.decision)) if checked.decision else []
-    intervals = [INTERVALS] if any(not one.relative for one in results) else []
-    intervals += [DIFFERENCES] if any(one.relative for one in results) else []
-    reasons = [f"{one.target}: {one.title}: {why}" for one in results if (why := _reason(one, checked))]
+    intervals = [INTERVALS] if any(not result.relative for result in results) else []
+    intervals += [DIFFERENCES] if any(result.relative for result in results) else []
+    reasons = [
+        f"{result.target}: {result.title}: {reason}" for result in results if (reason := _reason(result, checked))
+    ]
     sizes = [
-        [one.title, one.target, *map(count, (of.turns, of.sessions, of.failed)), sentences.completed_text(one)]
-        for one, of in ((one, one.counts or NO_TURNS) for one in results)
+        [result.title, result.target, *map(count, (of.turns, of.sessions, of.failed)), sentences.completed_text(result)]
+        for result, of in ((result, result.counts or NO_TURNS) for result in results)
     ]
     return b.Page(
         title=f"{checked.called}: {headline}",
@@ -56,7 +58,7 @@ def check_page(checked: CheckResult) -> b.Page:
 
 
 def _table(results: Sequence[ThresholdResult], checked: CheckResult) -> b.Table:
-    several, relative = len({one.target for one in results}) > 1, any(one.relative for one in results)
+    several, relative = len({result.target for result in results}) > 1, any(result.relative for result in results)
     heads: list[b.Head] = [
         b.Column("metric", left=True),
         *([b.Column("target", left=True)] if several else []),
@@ -65,21 +67,27 @@ def _table(results: Sequence[ThresholdResult], checked: CheckResult) -> b.Table:
         b.Column("verdict", left=True),
     ]
     rows = []
-    for one in results:
-        texts = [one.title, *([one.target] if several else []), *([sentences.baseline_text(one)] if relative else [])]
-        texts += [sentences.value_text(one), sentences.interval_text(one), sentences.limit_text(one)]
-        rows.append(b.make_row([*map(b.Cell, texts), _verdict(one, checked)], more=b.note(_reason(one, checked))))
+    for result in results:
+        texts = [
+            result.title,
+            *([result.target] if several else []),
+            *([sentences.baseline_text(result)] if relative else []),
+        ]
+        texts += [sentences.value_text(result), sentences.interval_text(result), sentences.limit_text(result)]
+        rows.append(b.make_row([*map(b.Cell, texts), _verdict(result, checked)], more=b.note(_reason(result, checked))))
     return b.table(heads, rows, shown=ROWS_SHOWN)
 
 
-def _verdict(one: ThresholdResult, checked: CheckResult) -> b.Cell:
-    if not sentences.has_verdict(one, checked):
+def _verdict(result: ThresholdResult, checked: CheckResult) -> b.Cell:
+    if not sentences.has_verdict(result, checked):
         return b.Cell(NOT_JUDGED, style="soft")
-    within = row(one.finding, 1).within if one.finding and one.finding.difference else ""
-    style, verdict = b.MARKS[one.result].colour, sentences.displayed_result(one) + within
-    shown = b.Strong(verdict) if one.result in ("fail", "not_evaluated") else verdict
-    return b.Cell((f"{b.MARKS[one.result].marker} ", shown, ", provisional" if one.provisional else ""), style=style)
+    within = row(result.finding, 1).within if result.finding and result.finding.difference else ""
+    style, verdict = b.MARKS[result.result].colour, sentences.displayed_result(result) + within
+    text = b.Strong(verdict) if result.result in ("fail", "not_evaluated") else verdict
+    return b.Cell(
+        (f"{b.MARKS[result.result].marker} ", text, ", provisional" if result.provisional else ""), style=style
+    )
 
 
-def _reason(one: ThresholdResult, checked: CheckResult) -> str:
-    return sentences.reason(one) if sentences.has_verdict(one, checked) else ""
+def _reason(result: ThresholdResult, checked: CheckResult) -> str:
+    return sentences.reason(result) if sentences.has_verdict(result, checked) else ""

@@ -64,7 +64,7 @@ RESULTS: dict[VerdictName, Result] = {
 
 
 class Limit(NamedTuple):
-    """The limit of an absolute threshold, in the unit of its metric, and the required side of it."""
+    """The limit of an absolute threshold, in the unit of its metric, and the operator that a value must satisfy."""
 
     operator: Sign
     value: float
@@ -117,7 +117,10 @@ class ThresholdResult:
 
     @property
     def shortfall(self) -> Shortfall | None:
-        """The unit that is too few to print the value; in a comparison, for the target with fewer."""
+        """The shortfall of turns, sessions or words because of which the value is not printed; None without one.
+
+        In a comparison, it is the larger shortfall of the two targets.
+        """
         if self.finding is not None:
             return self.finding.shortfall
         if self.estimate is None or self.result != "inconclusive" or not self.estimate.counts.turns:
@@ -133,50 +136,50 @@ class ThresholdResult:
         return "; ".join(filter(None, (verdicts.verdict_text(self.reason), self.note)))
 
 
-def make_row(one: ThresholdResult) -> dict[str, Any]:
+def make_row(result: ThresholdResult) -> dict[str, Any]:
     """Return a result as a flat row, for check.json's entries and a check's frame."""
-    few, counts, found = one.shortfall, one.counts, one.finding
+    shortfall, counts, finding = result.shortfall, result.counts, result.finding
     row: dict[str, Any] = dict.fromkeys(DTYPES) | {
-        "threshold": one.threshold,
-        "title": one.title,
-        "target": one.target,
-        "metric": one.metric,
-        "unit": one.question.unit,
-        "result": one.result,
-        "reason_code": one.reason.kind if one.reason else None,
-        "reason": one.reason_text,
-        "provisional": one.provisional,
+        "threshold": result.threshold,
+        "title": result.title,
+        "target": result.target,
+        "metric": result.metric,
+        "unit": result.question.unit,
+        "result": result.result,
+        "reason_code": result.reason.kind if result.reason else None,
+        "reason": result.reason_text,
+        "provisional": result.provisional,
         "in_failures": False,
     }
     if counts is not None:
         row |= {"turns": counts.turns, "sessions": counts.sessions, "failed": counts.failed}
         row["completed_share"] = finite(counts.completed_share)
         row["effective_sessions"] = finite(counts.effective_sessions)
-    if few is not None:
-        row |= {"required": few.needs, "available": few.there, "required_unit": few.of}
-    if one.limit is not None:
-        row |= {"operator": one.limit.operator, "limit": one.limit.value, "bound": finite(one.bound)}
-        if (estimate := one.estimate) is not None and few is None:
+    if shortfall is not None:
+        row |= {"required": shortfall.needs, "available": shortfall.there, "required_unit": shortfall.of}
+    if result.limit is not None:
+        row |= {"operator": result.limit.operator, "limit": result.limit.value, "bound": finite(result.bound)}
+        if (estimate := result.estimate) is not None and shortfall is None:
             row |= {"value": finite(estimate.value), "low": finite(estimate.low), "high": finite(estimate.high)}
             row["in_failures"] = estimate.value == math.inf
-    if found is not None:
+    if finding is not None:
         row |= {
-            "verdict": found.verdict.name,
-            "margin": verdicts.margin(found.question.margin, found.question.metric, sign=True),
-            "direction": found.direction or None,
-            "analysis": found.analysis,
-            "corrected": as_share(found.corrected, found.question.scale),
-            "sentence": finding_sentences.sentence(found) if found.difference else None,
-            "more_sessions": found.verdict.more_sessions,
-            "effective_sessions": min(counts.effective_sessions for counts in found.targets),
+            "verdict": finding.verdict.name,
+            "margin": verdicts.margin(finding.question.margin, finding.question.metric, sign=True),
+            "direction": finding.direction or None,
+            "analysis": finding.analysis,
+            "corrected": as_share(finding.corrected, finding.question.scale),
+            "sentence": finding_sentences.sentence(finding) if finding.difference else None,
+            "more_sessions": finding.verdict.more_sessions,
+            "effective_sessions": min(counts.effective_sessions for counts in finding.targets),
         }
-        difference, (base_few, candidate_few) = found.difference, found.shortfalls
-        if difference and not base_few:
+        difference, (base_shortfall, candidate_shortfall) = finding.difference, finding.shortfalls
+        if difference and not base_shortfall:
             row["baseline"] = finite(difference.baseline)
-        if difference and not candidate_few:
+        if difference and not candidate_shortfall:
             row |= {"value": finite(difference.candidate), "in_failures": difference.candidate == math.inf}
-        if found.published:
-            row |= dict(zip(("difference", "low", "high"), shares_of(found.published), strict=True))
+        if finding.published:
+            row |= dict(zip(("difference", "low", "high"), shares_of(finding.published), strict=True))
     return row
 
 
@@ -186,7 +189,7 @@ class CheckResult:
 
     - `causes`: why the run is invalid, regardless of its thresholds
     - `baseline`: the baseline as a text
-    - `answer`: the joint result of the relative thresholds, in the sentence of a comparison
+    - `baseline_sentence`: the joint result of the relative thresholds, in the sentence of a comparison
     """
 
     run_id: str
@@ -213,17 +216,18 @@ class CheckResult:
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each threshold on each target: `thresholds` of check.json.
 
-        `value` and `low` are inf among failed turns. `usable` is false in an invalid check; `reason` has the reason.
+        `value` and `low` are inf if they lie among the failed turns. `usable` is false in an invalid check; `reason`
+        has the reason.
         """
         invalid = "; ".join((*(cause.text for cause in self.causes), *self.differs)).replace(NBSP, " ")
         rows = []
-        for one in self.thresholds:
-            row = make_row(one)
+        for result in self.thresholds:
+            row = make_row(result)
             published = row["value"] is not None or row["in_failures"]
             row |= use(row["reason"], published=published, invalid=invalid) | {"run_id": self.run_id}
             if row["in_failures"]:
                 row["value"] = math.inf
-            if one.estimate is not None and one.estimate.low == math.inf and one.shortfall is None:
+            if result.estimate is not None and result.estimate.low == math.inf and result.shortfall is None:
                 row["low"] = math.inf
             rows.append(row)
         return frame_of(rows, DTYPES)
@@ -248,13 +252,13 @@ class CheckResult:
 
         A run that is open and not decided yet is inconclusive, regardless of --on-inconclusive.
         """
-        results = {one.result for one in self.thresholds}
+        results = {result.result for result in self.thresholds}
         if self.causes or self.differs or not results or "not_evaluated" in results:
             return INVALID
         if "fail" in results:
             return FAILED
-        waits = self.decision is not None and not (self.decision.ended or self.decision.stopped)
-        return INCONCLUSIVE if "inconclusive" in results and (self.on_inconclusive == "fail" or waits) else PASSED
+        is_pending = self.decision is not None and not (self.decision.ended or self.decision.stopped)
+        return INCONCLUSIVE if "inconclusive" in results and (self.on_inconclusive == "fail" or is_pending) else PASSED
 
     @property
     def warns(self) -> bool:
@@ -262,7 +266,7 @@ class CheckResult:
         return self.exit_status == PASSED and self.on_inconclusive == "warn" and any(self.of("inconclusive"))
 
     def of(self, *results: Result) -> tuple[ThresholdResult, ...]:
-        return tuple(one for one in self.thresholds if one.result in results)
+        return tuple(result for result in self.thresholds if result.result in results)
 
 
 def compared_result(threshold: str, finding: MetricComparison) -> ThresholdResult:

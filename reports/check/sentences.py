@@ -20,48 +20,58 @@ from reports.wording.verdicts import as_share, margin, signed
 NO_RESULT = "–"
 
 
-def value_text(one: ThresholdResult) -> str:
-    """Return the value on the target: 640 ms; ∞ if it lies among the failures; n/a (20 sessions; needs 40)."""
-    if one.finding is not None:
-        found = row(one.finding, 1)
-        return with_unit(found.values[1], found.unit) if one.finding.difference else NO_RESULT
-    if few := one.shortfall:
-        return f"n/a ({shortfall_text(few.there, few.of.removesuffix('s'), few.needs)})"
-    return in_unit(one.question, one.estimate.value) if one.estimate and one.estimate.counts.turns else NO_RESULT
+def value_text(result: ThresholdResult) -> str:
+    """Return the target's value, such as `640 ms`; `∞` if it lies among the failed turns.
+
+    If there are too few samples, the text has their number instead, such as `n/a (20 sessions; needs 40)`.
+    """
+    if result.finding is not None:
+        finding_row = row(result.finding, 1)
+        return with_unit(finding_row.values[1], finding_row.unit) if result.finding.difference else NO_RESULT
+    if shortfall := result.shortfall:
+        return f"n/a ({shortfall_text(shortfall.there, shortfall.of.removesuffix('s'), shortfall.needs)})"
+    return (
+        in_unit(result.question, result.estimate.value)
+        if result.estimate and result.estimate.counts.turns
+        else NO_RESULT
+    )
 
 
-def baseline_text(one: ThresholdResult) -> str:
+def baseline_text(result: ThresholdResult) -> str:
     """Return the value on the baseline of a relative threshold."""
-    found = row(one.finding, 1) if one.finding and one.finding.difference else None
-    return with_unit(found.values[0], found.unit) if found else ""
+    finding_row = row(result.finding, 1) if result.finding and result.finding.difference else None
+    return with_unit(finding_row.values[0], finding_row.unit) if finding_row else ""
 
 
-def interval_text(one: ThresholdResult) -> str:
-    """Return the interval of the value, or the difference with its interval: 590 to 690 ms; +4 % (−3 to +12 %)."""
-    if one.finding is not None:
-        return row(one.finding, 1).change_text if one.finding.difference else NO_RESULT
-    if one.estimate is None or one.shortfall or not one.estimate.counts.turns:
+def interval_text(result: ThresholdResult) -> str:
+    """Return the interval of the value, such as `590 to 690 ms`.
+
+    For a relative threshold, return the difference with its interval, such as `+4 % (−3 to +12 %)`.
+    """
+    if result.finding is not None:
+        return row(result.finding, 1).change_text if result.finding.difference else NO_RESULT
+    if result.estimate is None or result.shortfall or not result.estimate.counts.turns:
         return NO_RESULT
-    if one.estimate.low == math.inf:
+    if result.estimate.low == math.inf:
         return INFINITE
-    return interval(one.estimate.low, one.estimate.high, partial(in_unit, one.question))
+    return interval(result.estimate.low, result.estimate.high, partial(in_unit, result.question))
 
 
-def completed_text(one: ThresholdResult) -> str:
+def completed_text(result: ThresholdResult) -> str:
     """Return the share of the planned turns that have the value; a dash unless it is a latency."""
-    share = one.counts.completed_share if one.counts else math.nan
+    share = result.counts.completed_share if result.counts else math.nan
     return NONE if math.isnan(share) else percent(share, 1)
 
 
-def limit_text(one: ThresholdResult) -> str:
-    """Return the limit with its sign as written: < 800 ms; for a relative threshold its margin."""
-    if one.limit is None:
-        return margin(one.question.margin, one.metric, sign=True)
-    sign, limit = {"<=": "≤", ">=": "≥"}.get(one.limit.operator, one.limit.operator), one.limit.value
+def limit_text(result: ThresholdResult) -> str:
+    """Return the limit with its operator, such as `< 800 ms`; for a relative threshold, its margin."""
+    if result.limit is None:
+        return margin(result.question.margin, result.metric, sign=True)
+    sign, limit = {"<=": "≤", ">=": "≥"}.get(result.limit.operator, result.limit.operator), result.limit.value
     text = (
         f"{format_number(100 * limit)}{NBSP}%"
-        if one.question.scale == "points" and limit
-        else in_unit(one.question, limit)
+        if result.question.scale == "points" and limit
+        else in_unit(result.question, limit)
     )
     return f"{sign}{NBSP}{text}"
 
@@ -75,70 +85,82 @@ MEANINGS = {
 
 
 def check_headline(checked: CheckResult) -> str:
-    """Return the verdict in a sentence: that of the comparison, if a comparison decides."""
+    """Return the verdict in a sentence. If relative thresholds decide, it is the sentence of their comparison."""
     if checked.exit_status == INVALID:
         if causes := invalid_reasons(checked):
-            why = _first([cause.line for cause in causes], "reason")
-            return f"{validity.LEAD if checked.causes else 'no verdict'}: {why}"
-        return f"no verdict: {_first([result_sentence(one) for one in checked.of('not_evaluated')], 'threshold')}"
+            text = _first([cause.line for cause in causes], "reason")
+            return f"{validity.LEAD if checked.causes else 'no verdict'}: {text}"
+        return f"no verdict: {_first([result_sentence(result) for result in checked.of('not_evaluated')], 'threshold')}"
     deciding = checked.of("fail") or checked.of("inconclusive") or checked.thresholds
-    if checked.baseline_sentence and all(one.relative for one in deciding):
+    if checked.baseline_sentence and all(result.relative for result in deciding):
         return checked.baseline_sentence.removesuffix(".")
     if failed := checked.of("fail"):
-        return _first([result_sentence(one) for one in failed], "threshold")
+        return _first([result_sentence(result) for result in failed], "threshold")
     if inconclusive := checked.of("inconclusive"):
-        return f"inconclusive: {_first([inconclusive_text(one) for one in inconclusive], 'threshold')}"
-    many = len(checked.thresholds)
-    return f"pass: all {plural(many, 'threshold')}" if many > 1 else "pass: 1 of 1 threshold"
+        return f"inconclusive: {_first([inconclusive_text(result) for result in inconclusive], 'threshold')}"
+    number = len(checked.thresholds)
+    return f"pass: all {plural(number, 'threshold')}" if number > 1 else "pass: 1 of 1 threshold"
 
 
-def result_sentence(one: ThresholdResult) -> str:
-    """Return a result in a sentence: ttfa p95 of b is over its limit: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms."""
-    if one.result == "not_evaluated":
-        return f"{one.title} of {one.target} has no data: {one.reason_text}"
-    if one.finding is not None and one.finding.difference and not one.shortfall:
-        return finding_sentences.sentence(one.finding)
-    if one.result == "fail" and one.limit is not None:
-        verdict = f"is {'over' if one.limit.operator in ('<', '<=') else 'under'} its limit"
-        return f"{one.title} of {one.target} {verdict}: {', '.join(filter(None, (values_text(one), one.reason_text)))}"
-    why = f" ({one.reason_text})" if one.reason_text else ""
-    return f"{one.title} of {one.target} {displayed_result(one)}{why}: {values_text(one)}{more(one)}"
+def result_sentence(result: ThresholdResult) -> str:
+    """Return a result in a sentence.
+
+    Example: `ttfa p95 of b is over its limit: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms`.
+    """
+    if result.result == "not_evaluated":
+        return f"{result.title} of {result.target} has no data: {result.reason_text}"
+    if result.finding is not None and result.finding.difference and not result.shortfall:
+        return finding_sentences.sentence(result.finding)
+    if result.result == "fail" and result.limit is not None:
+        verdict = f"is {'over' if result.limit.operator in ('<', '<=') else 'under'} its limit"
+        details = ", ".join(filter(None, (values_text(result), result.reason_text)))
+        return f"{result.title} of {result.target} {verdict}: {details}"
+    verdict = displayed_result(result) + (f" ({result.reason_text})" if result.reason_text else "")
+    return f"{result.title} of {result.target} {verdict}: {values_text(result)}{more(result)}"
 
 
-def values_text(one: ThresholdResult) -> str:
-    """Return the measured value and the limit: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms."""
-    if one.finding is not None:
-        return f"{interval_text(one)}, margin {limit_text(one)}"
-    interval = "" if one.shortfall else f" ({interval_text(one)})"
-    return f"{value_text(one)}{interval}, limit {limit_text(one)}"
+def values_text(result: ThresholdResult) -> str:
+    """Return the measured value and the limit, such as `1,580 ms (1,420 to 1,690 ms), limit < 800 ms`."""
+    if result.finding is not None:
+        return f"{interval_text(result)}, margin {limit_text(result)}"
+    bounds = "" if result.shortfall else f" ({interval_text(result)})"
+    return f"{value_text(result)}{bounds}, limit {limit_text(result)}"
 
 
-def inconclusive_text(one: ThresholdResult) -> str:
-    """Return why a result is inconclusive: ttfa p95 of b: too few turns to decide: p95 needs 400, this run has 120."""
-    return f"{one.title} of {one.target}: {one.reason_text or values_text(one)}{more(one)}"
+def inconclusive_text(result: ThresholdResult) -> str:
+    """Return the reason that a result is inconclusive.
+
+    Example: `ttfa p95 of b: too few turns to decide: p95 needs 400, this run has 120`.
+    """
+    return f"{result.title} of {result.target}: {result.reason_text or values_text(result)}{more(result)}"
 
 
-def more(one: ThresholdResult) -> str:
+def more(result: ThresholdResult) -> str:
     """Return how many more sessions would make a result conclusive; empty if the result has a reason."""
-    found = one.finding
-    if found is None or found.verdict.more_sessions is None or one.reason_text or one.result != "inconclusive":
+    finding = result.finding
+    if (
+        finding is None
+        or finding.verdict.more_sessions is None
+        or result.reason_text
+        or result.result != "inconclusive"
+    ):
         return ""
-    return f"; about {count(found.sessions[1] + found.verdict.more_sessions)} sessions per target are needed"
+    return f"; about {count(finding.sessions[1] + finding.verdict.more_sessions)} sessions per target are needed"
 
 
-def reason(one: ThresholdResult) -> str:
-    """Return why a result is what it is, if its values do not show it."""
-    parts, found = [f"{one.reason_text}{more(one)}".removeprefix("; ")], one.finding
-    if found and (corrected := as_share(found.corrected, found.question.scale)) is not None:
-        parts.insert(0, f"corrected {signed(corrected, found.question.scale)}, analysis {found.analysis}")
-    share = one.counts.completed_share if one.counts else math.nan
+def reason(result: ThresholdResult) -> str:
+    """Return what the values of a result do not show: its reason, its corrected estimate, and its completed share."""
+    parts, finding = [f"{result.reason_text}{more(result)}".removeprefix("; ")], result.finding
+    if finding and (corrected := as_share(finding.corrected, finding.question.scale)) is not None:
+        parts.insert(0, f"corrected {signed(corrected, finding.question.scale)}, analysis {finding.analysis}")
+    share = result.counts.completed_share if result.counts else math.nan
     if not math.isnan(share) and share != 1:
-        parts.append(f"{completed_text(one)} of the planned turns have a value")
+        parts.append(f"{completed_text(result)} of the planned turns have a value")
     return "; ".join(filter(None, parts))
 
 
 def ending(checked: CheckResult) -> str:
-    """Return `exit status 1: a threshold failed or a metric regressed`."""
+    """Return the exit status with its meaning, such as `exit status 1: a threshold failed or a metric regressed`."""
     inconclusive, meaning = len(checked.of("inconclusive")), MEANINGS[checked.exit_status]
     if checked.exit_status == PASSED and inconclusive == len(checked.thresholds):
         meaning = f"inconclusive, accepted by --on-inconclusive {checked.on_inconclusive}"
@@ -152,19 +174,19 @@ def remarks(checked: CheckResult) -> list[str]:
     return [*(cause.line for cause in invalid_reasons(checked)), *checked.notices]
 
 
-def has_verdict(one: ThresholdResult, checked: CheckResult) -> bool:
+def has_verdict(result: ThresholdResult, checked: CheckResult) -> bool:
     """Return whether a result counts. It does not count if the run is invalid, or the comparison unfair.
 
     If stored baselines have other conditions, absolute thresholds still count.
     """
-    return not (checked.causes or (checked.differs and one.relative))
+    return not (checked.causes or (checked.differs and result.relative))
 
 
-def displayed_result(one: ThresholdResult) -> str:
-    """Return the result as on screens; for a comparison its verdict: slower, not regressed."""
-    if one.finding is None or one.result == "not_evaluated":
-        return one.result.replace("_", " ")
-    return finding_sentences.displayed(one.finding)
+def displayed_result(result: ThresholdResult) -> str:
+    """Return the displayed result; for a comparison, its verdict, such as `slower` or `not regressed`."""
+    if result.finding is None or result.result == "not_evaluated":
+        return result.result.replace("_", " ")
+    return finding_sentences.displayed(result.finding)
 
 
 def invalid_reasons(checked: CheckResult) -> list[InvalidReason]:
@@ -179,14 +201,14 @@ def check_badges(checked: CheckResult) -> list[Badge]:
     """Return the result of a valid run, whether it is valid, and whether it was simulated."""
     usable = not (checked.causes and checked.baseline)
     result, run = RESULT_OF_STATUS[checked.exit_status], validity.run_status(TITLES[checked.validity], usable=usable)
-    mark = MARKS["inconclusive" if result == "pass" and checked.of("inconclusive") else result]
+    style = MARKS["inconclusive" if result == "pass" and checked.of("inconclusive") else result]
     badges = [Badge(MARKS[run].badge, MARKS[run].marker, run, "")]
     if run == "VALID":
-        badges.insert(0, Badge(mark.badge, mark.marker, result.replace("_", " ").upper(), ""))
+        badges.insert(0, Badge(style.badge, style.marker, result.replace("_", " ").upper(), ""))
     return [*badges, SIMULATED] if checked.simulated else badges
 
 
 def _first(texts: list[str], noun: str) -> str:
     """Return the first of several texts, and the number of further ones."""
-    rest = f" (and {plural(len(texts) - 1, f'more {noun}')})" if len(texts) > 1 else ""
-    return f"{texts[0].rstrip('.') if texts else 'there is nothing to evaluate'}{rest}"
+    suffix = f" (and {plural(len(texts) - 1, f'more {noun}')})" if len(texts) > 1 else ""
+    return f"{texts[0].rstrip('.') if texts else 'there is nothing to evaluate'}{suffix}"

@@ -35,7 +35,7 @@ class ComparableRuns:
     """The stored runs that a target is compared with, the newest first.
 
     - `differs`: the differing conditions because of which there are no runs
-    - `unstored`: why no run is stored yet, such as before the first saved run
+    - `not_stored`: the reason that no run is stored yet, such as before the first saved run
     - `notices`: notices on runs that were left out
     """
 
@@ -45,68 +45,75 @@ class ComparableRuns:
     not_stored: str = ""
 
 
-def eligible(side: ComparedTarget, folder: Path, allowed: Sequence[str], target: str) -> ComparableRuns:
-    """Return the baseline from a folder of stored runs. `allowed`: conditions that may differ.
+def eligible(target: ComparedTarget, folder: Path, allowed: Sequence[str], stored_target: str) -> ComparableRuns:
+    """Return the runs stored in a folder that a target is compared with. `allowed`: the conditions that may differ.
 
-    `target`: the target of the stored runs. Raise UsageError for an unknown one.
+    `stored_target`: the target of the stored runs. Raise UsageError for an unknown one.
     """
-    files, left_out = without_duplicates(read_baselines(folder, scenario_of(side), target))
-    if not files and target != side.name:
-        known = sorted({one.baseline.target for one in read_baselines(folder, scenario_of(side))})
+    files, left_out = without_duplicates(read_baselines(folder, scenario_of(target), stored_target))
+    if not files and stored_target != target.name:
+        known = sorted({file.baseline.target for file in read_baselines(folder, scenario_of(target))})
         raise UsageError(
-            f"{folder} has no stored runs of {scenario_of(side)}/{target}{near(target, known)} "
+            f"{folder} has no stored runs of {scenario_of(target)}/{stored_target}{near(stored_target, known)} "
             f"it has runs of: {', '.join(known) or 'no target'}"
         )
-    kept = escape_control(str(folder))
-    stored = [one for one in files if (one.baseline.run_id, one.baseline.started_utc_ns) != identity_of_run(side.run)]
-    itself = f"The checked run is itself stored in {kept}: it is excluded from the baseline of {side.name}."
+    folder_text = escape_control(str(folder))
+    stored = [
+        file for file in files if (file.baseline.run_id, file.baseline.started_utc_ns) != identity_of_run(target.run)
+    ]
+    itself = f"The checked run is itself stored in {folder_text}: it is excluded from the baseline of {target.name}."
     notices = [*left_out, *([itself] if len(stored) < len(files) else [])]
     if not stored:
-        place = escape_control(str(baseline_folder(folder, scenario_of(side), target)))
-        none, what = f"no run is stored in {place} yet", "one"
+        subfolder = escape_control(str(baseline_folder(folder, scenario_of(target), stored_target)))
+        none, what = f"no run is stored in {subfolder} yet", "one"
         if files:
-            none, what = f"the only run stored in {place} is the checked run", "another"
-        unstored = f"{none}: save {what} with `rtbench baseline save RUN --baselines-dir {kept}`"
+            none, what = f"the only run stored in {subfolder} is the checked run", "another"
+        unstored = f"{none}: save {what} with `rtbench baseline save RUN --baselines-dir {folder_text}`"
         return ComparableRuns(notices=tuple(notices), not_stored=unstored)
-    runs, differs, unlike = _matching(side, stored, allowed)
+    runs, differs, unlike = _matching(target, stored, allowed)
     return ComparableRuns(tuple(runs), tuple(differs), (*notices, *unlike))
 
 
 def without_duplicates(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBaseline], list[str]]:
     """Return each run once, from files in the folder of their scenario and target, and notices on the other files."""
-    kept: dict[tuple[str, str, str, int], StoredBaseline] = {}
+    unique: dict[tuple[str, str, str, int], StoredBaseline] = {}
     notices = []
-    for one in stored:
-        baseline = one.baseline
-        of = baseline.scenario, baseline.target, baseline.run_id, baseline.started_utc_ns
-        path = escape_control(str(one.path))
-        if not one.in_place:
-            notices.append(f"{path} belongs to {of[0]}/{of[1]}, not to its folder: ignored.")
-        elif kept.setdefault(of, one) is not one:
-            notices.append(f"{path} belongs to {of[2]}, which is stored already: ignored, because a run counts once.")
-    return list(kept.values()), notices
+    for file in stored:
+        baseline = file.baseline
+        key = baseline.scenario, baseline.target, baseline.run_id, baseline.started_utc_ns
+        path = escape_control(str(file.path))
+        if not file.in_place:
+            notices.append(f"{path} belongs to {key[0]}/{key[1]}, not to its folder: ignored.")
+        elif unique.setdefault(key, file) is not file:
+            notices.append(f"{path} belongs to {key[2]}, which is stored already: ignored, because a run counts once.")
+    return list(unique.values()), notices
 
 
 def _matching(
-    side: ComparedTarget, stored: Sequence[StoredBaseline], allowed: Sequence[str]
+    target: ComparedTarget, stored: Sequence[StoredBaseline], allowed: Sequence[str]
 ) -> tuple[list[StoredBaseline], list[str], list[str]]:
-    """Return the newest runs with equal conditions, the differences if none are, and notices on those left out."""
-    now = conditions_of(side)
-    apart = [differing_conditions(now, one.baseline.conditions, allowed) for one in stored]
-    limited = [any(rate.name == "throttle_rate" and rate.share > FAIR for rate in one.baseline.rates) for one in stored]
-    same = [one for one, lines, bad in zip(stored, apart, limited, strict=True) if not lines and not bad]
+    """Return the newest runs with equal conditions, the differing conditions, and notices on the runs left out.
+
+    The differing conditions are empty unless no run has equal conditions.
+    """
+    now = conditions_of(target)
+    differences = [differing_conditions(now, file.baseline.conditions, allowed) for file in stored]
+    limited = [
+        any(rate.name == "throttle_rate" and rate.share > FAIR for rate in file.baseline.rates) for file in stored
+    ]
+    same = [file for file, lines, bad in zip(stored, differences, limited, strict=True) if not lines and not bad]
     if not same:
         throttled = f"more than 1{NBSP}% of the turns of {stored[0].baseline.run_id} were throttled"
-        return [], list(apart[0].values()) or [throttled], []
+        return [], list(differences[0].values()) or [throttled], []
     out = len(stored) - len(same)
-    seen = sorted({name for lines in apart for name in lines})
+    seen = sorted({name for lines in differences for name in lines})
     seen += ["throttle_rate"] if any(limited) else []
-    left_out = [f"{plural(out, 'stored run')} of {side.name} excluded because of: {join_words(seen)}."] if out else []
+    left_out = [f"{plural(out, 'stored run')} of {target.name} excluded because of: {join_words(seen)}."] if out else []
     return same[:MAX_STORED_RUNS], [], left_out
 
 
 def against_stored_runs(
-    sides: Sequence[ComparedTarget],
+    targets: Sequence[ComparedTarget],
     base: StoredRunsBaseline,
     thresholds: Sequence[Threshold],
     allowed: Sequence[str] = (),
@@ -115,31 +122,39 @@ def against_stored_runs(
 
     A target without stored runs, as before the first saved run, is inconclusive.
     """
-    names = [side.name for side in sides]
+    names = [target.name for target in targets]
     answers: list[BaselineResult] = []
     causes: list[InvalidReason] = []
     differs, notices, against = list[str](), list[str](), list[str]()
-    for side in sides:
-        mine = [one for one in thresholds if one.margin is not None and one.target in ("", side.name)]
+    for target in targets:
+        mine = [
+            threshold
+            for threshold in thresholds
+            if threshold.margin is not None and threshold.target in ("", target.name)
+        ]
         if thresholds and not mine:
             continue
-        stored = eligible(side, base.folder, allowed, base.target or side.name)
-        causes += [throttled_cause(side)] if throttled_share(side) > FAIR else []
-        differs += [f"{side.name}: {line}" for line in stored.differs]
+        stored = eligible(target, base.folder, allowed, base.target or target.name)
+        causes += [throttled_cause(target)] if throttled_share(target) > FAIR else []
+        differs += [f"{target.name}: {line}" for line in stored.differs]
         notices += stored.notices
-        against += [f"{plural(len(stored.runs), 'stored run')} of {base.target or side.name}"] if stored.runs else []
-        answers += [_result(written, side, question, stored) for written, question, _ in specs_of(mine, [side], names)]
+        against += [f"{plural(len(stored.runs), 'stored run')} of {base.target or target.name}"] if stored.runs else []
+        answers += [
+            _result(source_text, target, spec, stored) for source_text, spec, _ in specs_of(mine, [target], names)
+        ]
     answered = BaselineResults(tuple(answers), tuple(causes), tuple(differs), tuple(notices), join_words(against))
-    return mark_provisional(answered, sides)
+    return mark_provisional(answered, targets)
 
 
-def _result(written: str, side: ComparedTarget, question: MetricSpec, stored: ComparableRuns) -> BaselineResult:
+def _result(source_text: str, target: ComparedTarget, spec: MetricSpec, stored: ComparableRuns) -> BaselineResult:
     """Return the result against stored runs; provisional if they are too few to estimate the run-to-run variation."""
-    if question.step:
-        raise UsageError(f"{question.name}: stored baselines have no values per step; use a run as the baseline")
-    runs = [one.baseline for one in stored.runs]
-    rng = np.random.default_rng(seed_of(run_id_of(side.run), *(one.run_id for one in runs)))
-    found = question.statistic.against_stored(side, question, runs, rng, ASSUMING)
-    unfit = side.uncertainty_text(question)
-    measured = MeasuredDifference(question, side.name, None if unfit else found.difference, found.counts, unfit)
-    return BaselineResult(written, measured, provisional=found.runs < MIN_STORED_RUNS, not_stored=stored.not_stored)
+    if spec.step:
+        raise UsageError(f"{spec.name}: stored baselines have no values per step; use a run as the baseline")
+    runs = [file.baseline for file in stored.runs]
+    rng = np.random.default_rng(seed_of(run_id_of(target.run), *(run.run_id for run in runs)))
+    result = spec.statistic.against_stored(target, spec, runs, rng, ASSUMING)
+    unfit = target.uncertainty_text(spec)
+    measured = MeasuredDifference(spec, target.name, None if unfit else result.difference, result.counts, unfit)
+    return BaselineResult(
+        source_text, measured, provisional=result.runs < MIN_STORED_RUNS, not_stored=stored.not_stored
+    )

@@ -62,19 +62,23 @@ NAME = "sessions with a failed turn"
 FAILURES = MetricSpec("failure_rate", Rate())
 
 
-def any_failure(each: Sequence[tuple[ComparedTarget, ComparedTarget]], level: float) -> list[FairnessCheckEntry]:
-    """Return the shares of sessions with a failed turn, if there are any: a caller counts bad calls, not bad turns.
+def any_failure(
+    target_pairs: Sequence[tuple[ComparedTarget, ComparedTarget]], level: float
+) -> list[FairnessCheckEntry]:
+    """Return an informational row with the share of sessions that have a failed turn; [] if no session has one.
 
-    `each`: the baseline with each candidate, whose text has the interval of the difference. Sessions are independent,
-    so the share is binomial, and Newcombe's interval holds.
+    The row shows these shares because a caller counts bad calls, not bad turns. Each of `target_pairs` is the baseline
+    with one candidate. The text of a candidate has the interval of its difference from the baseline. Sessions are
+    independent, so the share is binomial, and Newcombe's interval holds.
     """
-    shares = [[any_event(side.counts(FAILURES)) for side in two] for two in each]
-    if not any(one.value > 0 for two in shares for one in two):
+    shares = [[any_event(target.counts(FAILURES)) for target in pair] for pair in target_pairs]
+    if not any(share.value > 0 for pair in shares for share in pair):
         return []
-    texts = [percent(one.value, 1) if one.clusters else NONE for one in (shares[0][0], *(other for _, other in shares))]
-    for place, (one, other) in enumerate(shares, start=1):
-        if one.clusters and other.clusters:
-            texts[place] += f" ({difference_interval(*newcombe(one, other, level), 'points')} points)"
+    of_targets = (shares[0][0], *(candidate for _, candidate in shares))
+    texts = [percent(share.value, 1) if share.clusters else NONE for share in of_targets]
+    for index, (base, candidate) in enumerate(shares, start=1):
+        if base.clusters and candidate.clusters:
+            texts[index] += f" ({difference_interval(*newcombe(base, candidate, level), 'points')} points)"
     return [FairnessCheckEntry(NAME, tuple(texts), "informational")]
 
 
@@ -175,7 +179,7 @@ class Comparison:
 
     @property
     def invalid_reasons(self) -> tuple[InvalidReason, ...]:
-        """The reasons that it is invalid, without duplicates, each about the target that it concerns."""
+        """The reasons why the comparison is invalid, without duplicates."""
         return causes_of(self.checks)
 
     @property
@@ -184,7 +188,7 @@ class Comparison:
 
     @cached_property
     def shift(self) -> Shift | None:
-        """The percentiles at which the targets differ, for the main metric; None if it has no successful turn."""
+        """The difference at each percentile of the main metric; None if no turn with that metric succeeded."""
         method = self.method
         how = Inference(method.level, method.run_sd, resamples=method.bootstrap_samples, seed=method.seed)
         return shift_of(self.targets, self.findings, how)
@@ -192,31 +196,32 @@ class Comparison:
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each finding, primary metrics first, then for the p50 of each step.
 
-        `scale` determines `difference`, `low` and `high`: for a ratio they are shares of the baseline (0.2 is +20 %),
-        for points shares, for a slope in the unit of the metric; NaN for an open end. If the comparison is not fair,
-        `usable` is false and `verdict` is `not_evaluated`. `run_id` is that of the candidate.
+        The column `scale` determines the unit of `difference`, `low` and `high`. With `ratio`, they are shares of the
+        baseline's value (0.2 is +20 %). With `points`, they are differences of shares (0.2 is 20 points). With
+        `slope`, they are in the unit of the metric. An unbounded end is NaN. If the comparison is not fair, `usable` is
+        false and `verdict` is `not_evaluated`. `run_id` is the ID of the candidate's run.
         """
         texts = [cause.text for cause in self.invalid_reasons] or [check.name for check in self.failed_checks]
         invalid = "; ".join(texts).replace(NBSP, " ")
-        run_ids = {side.label: run_id_of(side.run) for side in self.targets}
+        run_ids = {target.label: run_id_of(target.run) for target in self.targets}
         rows = []
-        for one in (*self.findings, *self.steps):
-            question, verdict, found = one.question, one.verdict, one.published
-            asked = question.name, question.metric, *(question.stratum or NO_STRATUM), question.step
-            judged, passes = ("not_evaluated", False) if invalid else (verdict.name, verdict.passes)
+        for finding in (*self.findings, *self.steps):
+            spec, verdict, difference = finding.question, finding.verdict, finding.published
+            spec_values = spec.name, spec.metric, *(spec.stratum or NO_STRATUM), spec.step
+            verdict_name, passes = ("not_evaluated", False) if invalid else (verdict.name, verdict.passes)
             values = (
-                *(run_ids[one.candidate], one.candidate, *asked, question.p, question.unit),
-                *(question.primary, judged, passes, verdict.provisional),
-                *use(verdict_text(verdict.reason), published=found is not None, invalid=invalid).values(),
-                *((found.baseline, found.candidate, *shares_of(found)) if found else [None] * 5),
-                *(question.scale, *one.turns, *one.sessions, *one.failed, verdict.more_sessions),
+                *(run_ids[finding.candidate], finding.candidate, *spec_values, spec.p, spec.unit),
+                *(spec.primary, verdict_name, passes, verdict.provisional),
+                *use(verdict_text(verdict.reason), published=difference is not None, invalid=invalid).values(),
+                *((difference.baseline, difference.candidate, *shares_of(difference)) if difference else [None] * 5),
+                *(spec.scale, *finding.turns, *finding.sessions, *finding.failed, verdict.more_sessions),
             )
             rows.append(dict(zip(DTYPES, values, strict=True)))
         return frame_of(rows, DTYPES)
 
     def __repr__(self) -> str:
         """Return a summary: Comparison(east:b against west:b: inconclusive, 18 metrics)."""
-        base, *candidates = (side.label for side in self.targets)
+        base, *candidates = (target.label for target in self.targets)
         counted = plural(len(self.findings), "metric").replace(NBSP, " ")
         return f"Comparison({join_words(candidates)} against {base}: {RESULT_OF_STATUS[self.exit_status]}, {counted})"
 
@@ -240,124 +245,144 @@ CONFIDENCE = 1 - LEVEL
 
 
 def one_sided_alpha(confidence: float) -> float:
-    """Return the one-sided error of bounds: 0.05 for 0.95. Raise UsageError unless 0.5 < confidence < 1."""
+    """Return the type I error of a one-sided bound: 0.05 for a confidence of 0.95.
+
+    Raise UsageError unless 0.5 < confidence < 1.
+    """
     if not 0.5 < confidence < 1:
         raise UsageError(f"confidence must be between 0.5 and 1, such as 0.95, not {confidence:g}")
     return round(1 - confidence, 12)  # 0.05 is not exact in binary
 
 
 def compare_targets(
-    sides: Sequence[ComparedTarget],
-    questions: Sequence[MetricSpec] | None = None,
+    targets: Sequence[ComparedTarget],
+    specs: Sequence[MetricSpec] | None = None,
     *,
     confidence: float = CONFIDENCE,
     draws: int = RESAMPLES,
     run_sd: float | None = None,
 ) -> Comparison:
-    """Compare each candidate with the first target; by default, use `default_specs`.
+    """Compare each candidate with the first target. By default, the metric specs are those of `default_specs`.
 
-    `run_sd`: the run-to-run sd of a log quantile; by default 0 within one run, and RUN_SD between two runs, whose
-    verdicts are provisional. A third target does not affect the comparison of a candidate with the baseline; only
-    Holm's correction is over all candidates. Raise UsageError if metrics have different definitions in the runs.
+    `run_sd`: the standard deviation of a log quantile between runs. By default, it is 0 if all targets are of one run;
+    otherwise it is RUN_SD, and the verdicts are provisional. A third target does not affect the comparison of a
+    candidate with the baseline; only Holm's correction is over all candidates. Raise UsageError if metrics have
+    different definitions in the runs.
     """
     level = one_sided_alpha(confidence)
-    refuse_other_definitions(sides)
-    decision = decision_on(sides) if questions is None else None
-    every = default_specs(sides) if questions is None else questions
-    asked = list(dict.fromkeys(one for question in every for one in by_stratum(question, sides)))
-    how = inference(sides, level, draws, run_sd)
-    each = matched_to_the_first(sides)
-    main = next((one for one in asked if one.primary and one.p is not None), None) if questions is None else None
-    figures = sorted(measurements(each, asked, how), key=lambda one: not one.question.primary)
-    findings = add_verdicts(figures, sides[0].label, level=level)
-    names, base = {side.label: side.name for side in sides}, sides[0]
-    if one_run(sides):
-        findings = [replace(one, peers=are_peers(base.run, base.name, names[one.candidate])) for one in findings]
-    tested = [one for one in figures if one.question.primary and one.difference and not one.floor(base.label)]
+    refuse_other_definitions(targets)
+    decision = decision_on(targets) if specs is None else None
+    chosen = default_specs(targets) if specs is None else specs
+    stratum_specs = list(dict.fromkeys(spec for pooled in chosen for spec in by_stratum(pooled, targets)))
+    how = inference(targets, level, draws, run_sd)
+    target_pairs = matched_to_the_first(targets)
+    main = (
+        next((spec for spec in stratum_specs if spec.primary and spec.p is not None), None) if specs is None else None
+    )
+    differences = sorted(
+        measurements(target_pairs, stratum_specs, how), key=lambda measurement: not measurement.question.primary
+    )
+    findings = add_verdicts(differences, targets[0].label, level=level)
+    names, base = {target.label: target.name for target in targets}, targets[0]
+    if one_run(targets):
+        findings = [
+            replace(finding, peers=are_peers(base.run, base.name, names[finding.candidate])) for finding in findings
+        ]
+    tested = [
+        measurement
+        for measurement in differences
+        if measurement.question.primary and measurement.difference and not measurement.floor(base.label)
+    ]
     return Comparison(
-        targets=tuple(sides),
-        findings=tuple(findings if one_run(sides) else map(provisional, findings)),
-        checks=(*checks_of(sides), *any_failure(each, level)),
+        targets=tuple(targets),
+        findings=tuple(findings if one_run(targets) else map(provisional, findings)),
+        checks=(*checks_of(targets), *any_failure(target_pairs, level)),
         method=Method(
-            design="pairs" if all(base.paired for base, _ in each) else "sessions",
-            unit=min(side.sessions for two in each for side in two),
+            design="pairs" if all(base.paired for base, _ in target_pairs) else "sessions",
+            unit=min(target.sessions for pair in target_pairs for target in pair),
             bootstrap_samples=draws,
             seed=seed_of(run_id_of(base.run)),
             confidence=confidence,
             holm=len(tested),
             run_sd=how.run_sd,
             rate_run_sd=how.rate_run_sd,
-            observed_s=round(min(side.observed_s for side in sides), 1),
+            observed_s=round(min(target.observed_s for target in targets), 1),
         ),
-        notices=notices_of_comparison(sides, figures, decision),
-        simulated=any(side.simulated for side in sides),
+        notices=notices_of_comparison(targets, differences, decision),
+        simulated=any(target.simulated for target in targets),
         decision=decision,
-        at_twice_the_run_sd="" if one_run(sides) else run_sd_sensitivity(figures, level),
-        steps=tuple(one for two in each for one in step_changes(*two, main, how)) if main else (),
+        at_twice_the_run_sd="" if one_run(targets) else run_sd_sensitivity(differences, level),
+        steps=tuple(finding for pair in target_pairs for finding in step_changes(*pair, main, how)) if main else (),
     )
 
 
 def inference(
-    sides: Sequence[ComparedTarget], level: float = LEVEL, draws: int = RESAMPLES, run_sd: float | None = None
+    targets: Sequence[ComparedTarget], level: float = LEVEL, draws: int = RESAMPLES, run_sd: float | None = None
 ) -> Inference:
-    """Return the settings of the intervals of these targets, with the seed of the baseline's run."""
-    assumed = (0.0, 0.0) if one_run(sides) else (RUN_SD, RATE_RUN_SD)
-    spread = assumed[0] if run_sd is None else run_sd
-    return Inference(level, spread, assumed[1], draws, seed_of(run_id_of(sides[0].run)))
+    """Return the settings for the intervals of these targets. Their seed is made from the ID of the baseline's run."""
+    assumed = (0.0, 0.0) if one_run(targets) else (RUN_SD, RATE_RUN_SD)
+    latency_run_sd = assumed[0] if run_sd is None else run_sd
+    return Inference(level, latency_run_sd, assumed[1], draws, seed_of(run_id_of(targets[0].run)))
 
 
 def measurements(
-    each: Sequence[tuple[ComparedTarget, ComparedTarget]], asked: Sequence[MetricSpec], how: Inference
+    target_pairs: Sequence[tuple[ComparedTarget, ComparedTarget]], specs: Sequence[MetricSpec], how: Inference
 ) -> list[MeasuredDifference]:
-    """Return the result of each metric spec for each candidate."""
-    return [one for base, side in each for one in measured(base, side, asked, how)]
+    """Return the difference of each metric spec for each candidate. The first of each pair is the baseline."""
+    return [difference for base, candidate in target_pairs for difference in measured(base, candidate, specs, how)]
 
 
 def notices_of_comparison(
-    sides: Sequence[ComparedTarget], measured: Sequence[MeasuredDifference], decision: Decision | None = None
+    targets: Sequence[ComparedTarget], differences: Sequence[MeasuredDifference], decision: Decision | None = None
 ) -> tuple[str, ...]:
     """Return the notices to read before the values."""
-    primary = {one.question.metric for one in measured if one.question.primary}
-    runs = {id(side.run): side for side in sides}.values()
+    primary = {measurement.question.metric for measurement in differences if measurement.question.primary}
+    runs = {id(target.run): target for target in targets}.values()
     uncertain = [
-        f"{'' if one_run(sides) else f'{side.label}: '}{line}"
-        for side in runs
-        if (line := uncertain_line(side.run, primary))
+        f"{'' if one_run(targets) else f'{target.label}: '}{line}"
+        for target in runs
+        if (line := uncertain_line(target.run, primary))
     ]
-    return (*notices_on(sides), *uncertain, *drift_notices(measured), *notices_of(sides, decision))
+    return (*notices_on(targets), *uncertain, *drift_notices(differences), *notices_of(targets, decision))
 
 
-def drift_notices(measured: Sequence[MeasuredDifference]) -> Iterable[str]:
+def drift_notices(differences: Sequence[MeasuredDifference]) -> Iterable[str]:
     """Yield a notice on the primary metrics that drifted, or had bursts, on one target.
 
     For secondary metrics, the reason of the verdict shows it.
     """
-    unit = "pairs" if all(one.unit == "pair" for one in measured) else "sessions"
-    several = len({one.candidate for one in measured}) > 1
+    unit = "pairs" if all(measurement.unit == "pair" for measurement in differences) else "sessions"
+    several = len({measurement.candidate for measurement in differences}) > 1
     for order, text in (("drift", DRIFTING), ("bursts", BURSTING)):
-        found = [one for one in measured if one.question.primary and one.difference and one.difference.order == order]
+        affected = [
+            measurement
+            for measurement in differences
+            if measurement.question.primary and measurement.difference and measurement.difference.order == order
+        ]
         if names := dict.fromkeys(
-            f"{one.question.metric} of {one.candidate}" if several else one.question.metric for one in found
+            f"{measurement.question.metric} of {measurement.candidate}" if several else measurement.question.metric
+            for measurement in affected
         ):
             yield text.format(join_words(list(names)), unit)
 
 
-def decision_on(sides: Sequence[ComparedTarget]) -> Decision | None:
-    """Return the decision of the run, if these are all its targets in its order; None otherwise, or without a plan.
+def decision_on(targets: Sequence[ComparedTarget]) -> Decision | None:
+    """Return the decision of the run's interim analyses; None if the run planned none.
 
-    Raise UsageError if the plan cannot be followed.
+    The result is also None unless these are all targets of one run, in its order. Raise UsageError if the plan cannot
+    be followed.
     """
-    run = sides[0].run
-    if not one_run(sides) or not was_planned(run.metadata) or not run.metadata.get("interleaved"):
+    run = targets[0].run
+    if not one_run(targets) or not was_planned(run.metadata) or not run.metadata.get("interleaved"):
         return None
-    if [side.name for side in sides] != list(known_targets(run)):
+    if [target.name for target in targets] != list(known_targets(run)):
         return None
     return decision_of(run, str(run.folder))
 
 
-def notices_of(sides: Sequence[ComparedTarget], decision: Decision | None) -> list[str]:
+def notices_of(targets: Sequence[ComparedTarget], decision: Decision | None) -> list[str]:
     """Return a notice for each run that interim analyses ended, unless their decision is used."""
     if decision is not None:
         return []
-    folders = dict.fromkeys(side.run.folder for side in sides if was_planned(side.run.metadata))
+    folders = dict.fromkeys(target.run.folder for target in targets if was_planned(target.run.metadata))
     return [CHOSEN.format(escape_control(folder.name), escape_control(str(folder))) for folder in folders]

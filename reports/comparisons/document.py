@@ -93,9 +93,9 @@ class CompareDocument(ClosedJsonEntry, frozen=True):
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
     """Return compare.json as lists, dictionaries, strings and numbers."""
     planned = None
-    if (one := comparison.decision) is not None:
-        held, analyses = len(one.result.analyses), len(one.plan.analyses)
-        planned = SequentialEntry(decision_sentence(one), one.exit_status, held, analyses, one.used)
+    if (decision := comparison.decision) is not None:
+        finished, analyses = len(decision.result.analyses), len(decision.plan.analyses)
+        planned = SequentialEntry(decision_sentence(decision), decision.exit_status, finished, analyses, decision.used)
     return to_json_data(
         CompareDocument(
             schema=COMPARE_VERSION,
@@ -106,23 +106,23 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
             definitions_version=definitions_version(comparison.targets[0]),
             compared=[
                 ComparedTargetEntry(
-                    title=side.label,
-                    target=side.name,
-                    run_id=run_id_of(side.run),
-                    folder=side.run.folder_name,
-                    sessions=side.sessions,
-                    turns=int(side.turn_mask.sum()),
-                    pairs_incomplete=side.clusters.cut,
-                    simulated=side.simulated,
+                    title=target.label,
+                    target=target.name,
+                    run_id=run_id_of(target.run),
+                    folder=target.run.folder_name,
+                    sessions=target.sessions,
+                    turns=int(target.turn_mask.sum()),
+                    pairs_incomplete=target.clusters.cut,
+                    simulated=target.simulated,
                 )
-                for side in comparison.targets
+                for target in comparison.targets
             ],
             verdicts=dict(sentences.candidates(comparison)),
             comparisons=[entry_of(finding) for finding in comparison.findings],
             steps=[entry_of(finding) for finding in comparison.steps],
             sequential=planned,
             fairness_checks=[
-                FairnessEntry(one.name, list(one.texts), one.result, one.remedy) for one in comparison.checks
+                FairnessEntry(check.name, list(check.texts), check.result, check.remedy) for check in comparison.checks
             ],
             method=comparison.method,
             notices=list(comparison.notices),

@@ -1,4 +1,4 @@
-"""Plots of differences with their margins, and of differences by percentile: panel → Plot."""
+"""Plots of differences: with their margins (one plot for each `ForestPanel`), and by percentile."""
 
 from __future__ import annotations
 
@@ -39,15 +39,18 @@ NARROW, NARROW_PITCH, NARROW_EDGE = 360, 96, 8
 The name and the verdict are above each bar; both values, the difference, and then the reason are below it.
 """
 NAMED = 30
-"""The minimum space on a side of "same" for its name, in pixels."""
+"""The minimum width in pixels between "same" and an end of the axis, so that the direction there is labelled."""
 NAME_LETTER, VALUE_LETTER = 7.6, 6.9
 """The mean width of a letter in a row's name and in its values, in pixels."""
 MAX_REASON_CHARACTERS, NARROW_LONGEST, LINE = 38, 50, 15
-"""The maximum letters per line of a reason, below a verdict and on a phone; the height of each additional line."""
+"""The maximum characters in a line of a reason, below a verdict and on a phone. LINE is the height of a line."""
 
 
 def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
-    """Plot a row per metric: dot and interval (each end a one-sided bound), margin zone, margin line, verdict."""
+    """Plot a row for each metric: its estimate as a dot, its interval, its margin as a zone and a line, its verdict.
+
+    Each end of the interval is a one-sided bound.
+    """
 
     def pitch(row: FindingRow) -> int:
         lines = len(_reason_lines(row, narrow=narrow))
@@ -93,59 +96,62 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
 
 
 def ends(panel: ForestPanel) -> tuple[float, float]:
-    """Return the ends of the axis: around margins, dots, and the intervals of primary or conclusive metrics.
+    """Return the ends of the axis. The axis contains all margins and dots, and some of the intervals.
 
-    The interval of a secondary, inconclusive metric, such as a p99 of few turns, is truncated if it would compress the
-    others.
+    These are the intervals of primary metrics and of conclusive ones. The interval of a secondary, inconclusive metric,
+    such as a p99 of few turns, is truncated if it would compress the others.
     """
-    telling = [row for row in panel.rows if row.finding.question.primary or row.verdict_name != "inconclusive"]
+    axis_rows = [row for row in panel.rows if row.finding.question.primary or row.verdict_name != "inconclusive"]
     dots = [row.d for row in panel.rows if math.isfinite(row.d)]
-    reach = [end for row in telling for end in (row.low, row.high) if math.isfinite(end)]
-    least = max(row.margin for row in panel.rows) or (0.5 if panel.axis in LINEAR else 0.05)
-    most = max(3 * least, 1.6 * max((abs(row.d) for row in telling if math.isfinite(row.d)), default=0.0))
-    most = most if panel.axis in LINEAR else min(most, MAX_PERCENT)
-    low = max(min([*reach, *dots, -1.2 * least]), -most)
-    high = min(max([*reach, *dots, 1.2 * least]), most)
-    room = 0.04 * (high - low)
-    return low - room, high + room
+    bounds = [end for row in axis_rows for end in (row.low, row.high) if math.isfinite(end)]
+    max_margin = max(row.margin for row in panel.rows) or (0.5 if panel.axis in LINEAR else 0.05)
+    limit = max(3 * max_margin, 1.6 * max((abs(row.d) for row in axis_rows if math.isfinite(row.d)), default=0.0))
+    limit = limit if panel.axis in LINEAR else min(limit, MAX_PERCENT)
+    low = max(min([*bounds, *dots, -1.2 * max_margin]), -limit)
+    high = min(max([*bounds, *dots, 1.2 * max_margin]), limit)
+    padding = 0.04 * (high - low)
+    return low - padding, high + padding
 
 
 def _axis(plot: Plot, x: PixelScale, axis: Axis) -> None:
-    """Plot the ticks, the line of no change, and the names of the better and the worse side."""
+    """Plot the ticks, the label of no change ("same"), and the labels of the better and the worse direction."""
     for value, text in _ticks(x, axis, 56):
         plot.line(x(value), plot.y1, x(value), plot.y0, "grid")
         half = LETTER * len(text) / 2 + 3  # a percent sign is wider than a letter
         plot.text(min(max(x(value), half), plot.w - half), plot.y0 + 17, text, "tick", "middle")
     plot.text(x(0), plot.y0 + 17, "same", "tick", "middle")
-    sides = ("← worse", "better →") if axis in HIGHER else ("← better", "worse →")
+    labels = ("← worse", "better →") if axis in HIGHER else ("← better", "worse →")
     if x(0) - plot.x0 > NAMED:
-        plot.text(x(0) - 8, plot.y1 - 10, sides[0], "lab", "end")
+        plot.text(x(0) - 8, plot.y1 - 10, labels[0], "lab", "end")
     if plot.x1 - x(0) > NAMED:
-        plot.text(x(0) + 8, plot.y1 - 10, sides[1], "lab")
+        plot.text(x(0) + 8, plot.y1 - 10, labels[1], "lab")
 
 
-def _ticks(x: PixelScale, axis: Axis, apart: float) -> list[tuple[float, str]]:
-    """Return round changes between the ends, at least `apart` pixels from each other and from "same"."""
+def _ticks(x: PixelScale, axis: Axis, min_distance: float) -> list[tuple[float, str]]:
+    """Return the ticks, with their texts: round changes between the ends of the axis.
+
+    They are at least `min_distance` pixels from each other and from "same".
+    """
     if axis in LINEAR:
-        values: Iterable[float] = linear_ticks(x.low, x.high, max(2, int((x.end - x.start) / apart)))
-        named = [(value, f"{format_number(abs(value))}", value) for value in values]
+        values: Iterable[float] = linear_ticks(x.low, x.high, max(2, int((x.end - x.start) / min_distance)))
+        all_ticks = [(value, f"{format_number(abs(value))}", value) for value in values]
     else:
-        named = [(math.log1p(percent / 100), f"{abs(percent)}{NBSP}%", percent) for percent in PERCENT]
-    found: list[tuple[float, str]] = []
-    for side in (-1, 1):
+        all_ticks = [(math.log1p(percent / 100), f"{abs(percent)}{NBSP}%", percent) for percent in PERCENT]
+    ticks: list[tuple[float, str]] = []
+    for sign in (-1, 1):
         last = x(0)
-        for value, text, signed in sorted((n for n in named if n[2] * side > 0), key=lambda n: abs(n[0])):
-            if x.low <= value <= x.high and abs(x(value) - last) >= apart:
-                found.append((value, f"{'−' if signed < 0 else '+'}{text}"))
+        for value, text, signed in sorted((n for n in all_ticks if n[2] * sign > 0), key=lambda n: abs(n[0])):
+            if x.low <= value <= x.high and abs(x(value) - last) >= min_distance:
+                ticks.append((value, f"{'−' if signed < 0 else '+'}{text}"))
                 last = x(value)
-    return sorted(found)
+    return sorted(ticks)
 
 
 def _bar_with_margin(plot: Plot, row: FindingRow, x: PixelScale, axis: Axis, middle: float) -> None:
     zone = x.clip(-row.margin), x.clip(row.margin)
     plot.rect(zone[0], middle - 11, zone[1] - zone[0], 22, "margin", f"margin {row.margin_text}")
-    edge = x.clip(-row.margin if axis in HIGHER else row.margin)
-    plot.line(edge, middle - 14, edge, middle + 14, "marginline")
+    margin_x = x.clip(-row.margin if axis in HIGHER else row.margin)
+    plot.line(margin_x, middle - 14, margin_x, middle + 14, "marginline")
     plot.line(x(0), middle - 14, x(0), middle + 14, "zero")
     if math.isnan(row.d):
         return
@@ -170,10 +176,10 @@ def _texts(plot: Plot, row: FindingRow, top: float) -> None:
     plot.text(LEFT - 22, upper, measured, "num", "end")
     plot.text(plot.x1 + 22, middle - 2, row.short, "num")
     plot.text(plot.x1 + 22, middle + 13, f"margin {row.margin_text}", "tiny")
-    reason = _reason_lines(row)
-    plot.text(plot.w, middle + (-2 if reason else 4), row.signed, cls, "end")
-    for line, why in enumerate(reason):
-        plot.text(plot.w, middle + 13 + LINE * line, why, "tiny", "end")
+    lines = _reason_lines(row)
+    plot.text(plot.w, middle + (-2 if lines else 4), row.signed, cls, "end")
+    for index, line in enumerate(lines):
+        plot.text(plot.w, middle + 13 + LINE * index, line, "tiny", "end")
 
 
 def _texts_around(plot: Plot, row: FindingRow, top: float) -> None:
@@ -183,23 +189,23 @@ def _texts_around(plot: Plot, row: FindingRow, top: float) -> None:
     plot.text(0, top + 71, _measured(row), "num")
     plot.text(plot.w, top + 71, row.short, "num", "end")
     plot.text(0, top + 87, ", ".join(filter(None, (f"margin {row.margin_text}", row.note))), "tiny")
-    for line, why in enumerate(_reason_lines(row, narrow=True), start=1):
-        plot.text(0, top + 87 + LINE * line, why, "tiny")
+    for index, line in enumerate(_reason_lines(row, narrow=True), start=1):
+        plot.text(0, top + 87 + LINE * index, line, "tiny")
 
 
 def _reason_lines(row: FindingRow, *, narrow: bool = False) -> list[str]:
-    """Return whether a verdict is provisional, and its reason, or the limits of "equivalent"; often empty."""
-    said = "; ".join(filter(None, ("provisional" if row.is_doubted else "", row.reason or row.within.strip(" ()"))))
-    return textwrap.wrap(said, NARROW_LONGEST if narrow else MAX_REASON_CHARACTERS)
+    """Return the lines below a verdict: `provisional`, and the reason or the limits of "equivalent"; often none."""
+    text = "; ".join(filter(None, ("provisional" if row.is_doubted else "", row.reason or row.within.strip(" ()"))))
+    return textwrap.wrap(text, NARROW_LONGEST if narrow else MAX_REASON_CHARACTERS)
 
 
 def _measured(row: FindingRow) -> str:
-    """Return both values; the axis has a slope's unit."""
+    """Return both values as text. The unit of a slope is left out, because the axis has it."""
     return row.measured.removesuffix(f"{NBSP}{SLOPE}")
 
 
 def reading_guide(panels: Sequence[ForestPanel]) -> str:
-    """Return how to read the bars, in sentences."""
+    """Return sentences that explain the bars."""
     rows = [row for panel in panels for row in panel.rows]
     bound = f"{format_number(100 * (1 - panels[0].level))}{NBSP}%"
     parts = [
@@ -220,18 +226,21 @@ RATIOS = (0.125, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.25, 1.5, 2.0,
 
 
 def curves_sentence(ratios: Sequence[RatioCurve]) -> str:
-    """Return a text per candidate: p50 −1 %, largest difference +102 % at p97; with its name if there are several."""
-    said = []
+    """Return a sentence such as `p50 −1 %, largest difference +102 % at p97`.
+
+    If there are several candidates, it has such a text for each, with the candidate's name.
+    """
+    texts = []
     for ratio in ratios:
-        places = [k for k, found in enumerate(ratio.differences) if math.isfinite(found.d)]
-        if places:
-            top = max(places, key=lambda k: abs(ratio.differences[k].d))
+        finite = [k for k, difference in enumerate(ratio.differences) if math.isfinite(difference.d)]
+        if finite:
+            top = max(finite, key=lambda k: abs(ratio.differences[k].d))
             middle = ratio.at(0.5)
             parts = [f"p50 {change(math.exp(middle.d))}"] if middle and math.isfinite(middle.d) else []
             parts.append(f"largest difference {change(math.exp(ratio.differences[top].d))} at {_name(ratio.ps[top])}")
             whose = f"{ratio.candidate}: " if len(ratios) > 1 else ""
-            said.append(whose + ", ".join(parts))
-    return f"{'; '.join(said)}." if said else ""
+            texts.append(whose + ", ".join(parts))
+    return f"{'; '.join(texts)}." if texts else ""
 
 
 def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
@@ -251,20 +260,24 @@ def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
     ticks = [p for p in (0.0, 0.5, 0.9, 0.99, 0.999) if p <= last]
     plot.x_axis(x, ticks, lambda p: "min" if not p else f"p{p * 100:g}", "percentile (log scale)", grid=True)
     # round multiples, not too close to each other or to "same"
-    kept = [1.0]
+    multiples = [1.0]
     for value in sorted(RATIOS, key=lambda ratio: abs(math.log(ratio)), reverse=True):
-        if y.low <= value <= y.high and all(abs(y(value) - y(other)) >= 24 for other in kept):
-            kept.append(value)
-    plot.y_axis(y, sorted(kept[1:]), lambda ratio: change(ratio))
+        if y.low <= value <= y.high and all(abs(y(value) - y(other)) >= 24 for other in multiples):
+            multiples.append(value)
+    plot.y_axis(y, sorted(multiples[1:]), lambda ratio: change(ratio))
     plot.line(plot.x0, y(1), plot.x1, y(1), "zero")
     plot.text(plot.x0 - 6, y(1) + 4, "same", "tick", "end")
     for ratio in ratios:
         cls = colour_class(ratio.colour)
-        points = [(p, found) for p, found in zip(ratio.ps, ratio.differences, strict=True) if not math.isnan(found.d)]
+        points = [
+            (p, difference)
+            for p, difference in zip(ratio.ps, ratio.differences, strict=True)
+            if not math.isnan(difference.d)
+        ]
         if len(ratios) < COLOURS:
-            lower = [(x(p), y.clip(_multiple(found.low))) for p, found in points]
-            plot.band(lower, [(x(p), y.clip(_multiple(found.high))) for p, found in points], f"band {cls}")
-        finite = [(x(p), y.clip(_multiple(found.d))) for p, found in points if math.isfinite(found.d)]
+            lower = [(x(p), y.clip(_multiple(difference.low))) for p, difference in points]
+            plot.band(lower, [(x(p), y.clip(_multiple(difference.high))) for p, difference in points], f"band {cls}")
+        finite = [(x(p), y.clip(_multiple(difference.d))) for p, difference in points if math.isfinite(difference.d)]
         plot.path(finite, f"curve {cls}{' again' if ratio.colour >= COLOURS else ''}")
     ps = sorted({p for ratio in ratios for p in ratio.ps})
     lines = [(r.candidate, {p: in_words(d) for p, d in zip(r.ps, r.differences, strict=True)}) for r in ratios]
@@ -276,9 +289,9 @@ def ratio_ends(ratios: Sequence[RatioCurve]) -> tuple[float, float]:
     """Return the ends of the axis of multiples: around all lines, and around their bands unless these are too wide."""
     points = [d for ratio in ratios for d in ratio.differences]
     lines = [d.d for d in points if math.isfinite(d.d)] or [0.0]
-    most = min(max(2.5 * max(map(abs, lines)), math.log(1.25)), math.log(MAX_RATIO))
+    limit = min(max(2.5 * max(map(abs, lines)), math.log(1.25)), math.log(MAX_RATIO))
     bands = [end for d in points for end in (d.low, d.high) if not math.isnan(end)]
-    low, high = max(min([*bands, -0.1]), -most), min(max([*bands, 0.1]), most)
+    low, high = max(min([*bands, -0.1]), -limit), min(max([*bands, 0.1]), limit)
     return math.exp(low - 0.03), math.exp(high + 0.03)
 
 
@@ -286,12 +299,12 @@ def _multiple(d: float) -> float:
     return math.exp(min(max(d, -50.0), 50.0))
 
 
-def in_words(found: Difference) -> str:
-    """Return +65 % (+47 to +87 %), with `failed` and `open` instead of infinite numbers."""
-    if math.isnan(found.d):
+def in_words(difference: Difference) -> str:
+    """Return a difference as text, such as `+65 % (+47 to +87 %)`; `failed` and `open` replace infinite numbers."""
+    if math.isnan(difference.d):
         return "failed in both"
-    middle = change(math.exp(found.d)) if math.isfinite(found.d) else "failed"
-    return f"{middle} ({interval(found.low, found.high, lambda end: change(math.exp(end)))})"
+    middle = change(math.exp(difference.d)) if math.isfinite(difference.d) else "failed"
+    return f"{middle} ({interval(difference.low, difference.high, lambda end: change(math.exp(end)))})"
 
 
 def _name(p: float) -> str:

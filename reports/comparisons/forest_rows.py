@@ -1,7 +1,7 @@
 """The rows of the forest plot, panel by panel. Pure.
 
-Each axis has its own panel: ratios for which less is better, ratios for which more is better, both for rates, whose
-differences are percentage points, and slopes.
+Each axis has its own panel. Ratios have two axes: one for metrics of which less is better, one for metrics of which
+more is better. So have rates, whose differences are percentage points. Slopes have one axis.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ForestPanel:
 
 def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
     """Return the panels that have rows."""
-    candidates = {side.label: place for place, side in enumerate(comparison.targets)}
+    candidates = {target.label: index for index, target in enumerate(comparison.targets)}
     findings = sorted(comparison.findings, key=lambda finding: candidates.get(finding.candidate, 0))
     level = comparison.method.level
     rows = [finding_row(finding, comparison, candidates.get(finding.candidate, 1)) for finding in findings]
@@ -57,16 +57,16 @@ def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
     return tuple(ForestPanel(axis, mine, level) for axis, mine in by_axis.items() if mine)
 
 
-def axis_of(question: MetricSpec) -> Axis:
+def axis_of(spec: MetricSpec) -> Axis:
     """Return the axis of a metric spec."""
     axes: dict[Scale, tuple[Axis, Axis]] = {
         "points": ("points", "more points"),
         "ratio": ("lower", "higher"),
         "slope": ("slope", "slope"),
     }
-    return axes[question.scale][not is_lower(question)]
+    return axes[spec.scale][not is_lower(spec)]
 
 
 def finding_row(finding: MetricComparison, comparison: Comparison, colour: int = 1) -> FindingRow:
-    """Return the texts of a finding of a comparison."""
+    """Return a finding as a row of texts. The row has no verdict if the comparison is not fair."""
     return row(finding, colour, usable=not comparison.failed_checks)

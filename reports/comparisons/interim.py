@@ -1,7 +1,7 @@
 """The interim analyses of a comparison as a table: the estimate of each primary metric with the bounds that decide.
 
 At an analysis with critical value c the bounds are d ∓ T⁻¹(Φ(c))·SE, with T of the analysis's degrees of freedom. A
-metric is worse if the lower one is beyond the margin, and passes if the upper one is below it.
+metric is worse if the lower bound is beyond the margin, and passes if the upper bound is below the margin.
 """
 
 from __future__ import annotations
@@ -31,64 +31,73 @@ REASONS: dict[End, str] = {
 
 
 def interim_analyses(decision: Decision) -> Table | None:
-    """Return a row for each analysis; None if no analysis has an estimate."""
-    looks, rulings = decision.result.analyses, decision.result.decisions
-    if not any(_is_estimated(seen) for look in looks for seen in look.statistics):
+    """Return a table with a row for each analysis; None if no analysis has an estimate."""
+    analyses, rulings = decision.result.analyses, decision.result.decisions
+    if not any(_is_estimated(statistic) for analysis in analyses for statistic in analysis.statistics):
         return None
     head = [Column("analysis"), Column("pairs"), *(Column(metric_text(gate)) for gate in decision.primary_metrics)]
     rows = []
-    for k, look in enumerate(looks):
+    for k, analysis in enumerate(analyses):
         cells = [
             Cell(
-                _estimate(gate, look, look.statistics[at]),
-                MARKS[ruling.verdict].marker + NBSP + displayed(decision.findings[at]) if ruling.analysis == k else "",
+                _estimate(gate, analysis, analysis.statistics[index]),
+                MARKS[ruling.verdict].marker + NBSP + displayed(decision.findings[index])
+                if ruling.analysis == k
+                else "",
             )
-            for at, (gate, ruling) in enumerate(zip(decision.primary_metrics, rulings, strict=True))
+            for index, (gate, ruling) in enumerate(zip(decision.primary_metrics, rulings, strict=True))
         ]
-        rows.append(make_row([f"{k + 1} of {len(decision.plan.analyses)}", count(look.pairs), *cells]))
+        rows.append(make_row([f"{k + 1} of {len(decision.plan.analyses)}", count(analysis.pairs), *cells]))
     return Table(tuple(head), tuple(rows), stacked=True)
 
 
-def _is_estimated(seen: InterimStatistic) -> bool:
-    return math.isfinite(seen.d) and not seen.untested
+def _is_estimated(statistic: InterimStatistic) -> bool:
+    return math.isfinite(statistic.d) and not statistic.untested
 
 
-def _estimate(gate: MetricSpec, look: InterimAnalysis, seen: InterimStatistic) -> str:
-    """Return +47 % (+10 % to +95 %); a dash if the analysis has no estimate."""
-    if not _is_estimated(seen):
+def _estimate(gate: MetricSpec, analysis: InterimAnalysis, statistic: InterimStatistic) -> str:
+    """Return the estimate with its bounds, such as `+47 % (+10 to +95 %)`; a dash if the analysis has none."""
+    if not _is_estimated(statistic):
         return NONE
-    known = math.isfinite(seen.se) and math.isfinite(seen.df) and math.isfinite(look.c)
-    reach = bound_distance(look.c, seen.df) * seen.se if known else math.inf
+    known = math.isfinite(statistic.se) and math.isfinite(statistic.df) and math.isfinite(analysis.c)
+    distance = bound_distance(analysis.c, statistic.df) * statistic.se if known else math.inf
     scale = gate.scale
-    low, high = as_share(seen.d - reach, scale), as_share(seen.d + reach, scale)
-    return f"{_value_text(gate, seen.d)} ({difference_interval(low, high, scale)})"
+    low, high = as_share(statistic.d - distance, scale), as_share(statistic.d + distance, scale)
+    return f"{_value_text(gate, statistic.d)} ({difference_interval(low, high, scale)})"
 
 
 def _value_text(gate: MetricSpec, value: float) -> str:
-    """Return +47 %, or +1.2 points; no number for an open end."""
+    """Return a difference as text, such as `+47 %` or `+1.2 points`; without a number if it is unbounded."""
     return signed(as_share(value, gate.scale), gate.scale)
 
 
 def verdict_lines(decision: Decision) -> list[str]:
-    """Return a sentence for each primary metric: its verdict, its estimate, and that corrected for the early stop."""
+    """Return a sentence for each primary metric: its verdict, its estimate, and the corrected estimate.
+
+    The correction is for the bias of an early stop.
+    """
     lines = []
-    for at, ruling in enumerate(decision.result.decisions):
-        gate, look = decision.primary_metrics[at], decision.result.analyses[ruling.analysis]
-        seen = look.statistics[at]
-        why = f" ({verdict_text(ruling.reason)})" if ruling.reason else ""
-        verdict = f"{MARKS[ruling.verdict].marker} {metric_text(gate)} {displayed(decision.findings[at])}{why}"
-        estimate = f": {_value_text(gate, seen.d)}" if _is_estimated(seen) else ""
-        early = math.isfinite(ruling.corrected) and ruling.verdict != "inconclusive"
-        better = f", corrected for the early stop {_value_text(gate, ruling.corrected)}" if early else ""
+    for index, ruling in enumerate(decision.result.decisions):
+        gate, analysis = decision.primary_metrics[index], decision.result.analyses[ruling.analysis]
+        statistic = analysis.statistics[index]
+        reason = f" ({verdict_text(ruling.reason)})" if ruling.reason else ""
+        verdict = f"{MARKS[ruling.verdict].marker} {metric_text(gate)} {displayed(decision.findings[index])}{reason}"
+        estimate = f": {_value_text(gate, statistic.d)}" if _is_estimated(statistic) else ""
+        is_corrected = math.isfinite(ruling.corrected) and ruling.verdict != "inconclusive"
+        corrected = f", corrected for the early stop {_value_text(gate, ruling.corrected)}" if is_corrected else ""
         allowed = f"; the margin is {margin(gate.margin, gate.metric)}"
-        lines.append(f"{verdict} at {count(look.pairs)}{NBSP}pairs{estimate}{better}{allowed}.")
+        lines.append(f"{verdict} at {count(analysis.pairs)}{NBSP}pairs{estimate}{corrected}{allowed}.")
     return lines
 
 
 def end_reason(decision: Decision) -> str:
     """Return the sentence on the end of the analyses, and on the pairs that are not in the verdict."""
-    held, planned = decision.result.analyses, decision.plan.analyses
-    at = f"Stopped at analysis {len(held)} of {len(planned)}, at {count(decision.used)}{NBSP}pairs. " if held else ""
+    finished, planned = decision.result.analyses, decision.plan.analyses
+    at = (
+        f"Stopped at analysis {len(finished)} of {len(planned)}, at {count(decision.used)}{NBSP}pairs. "
+        if finished
+        else ""
+    )
     at = "" if decision.result.reason == "pending" else at
     beyond = (
         f" {count(decision.after)} complete pairs after that analysis are not part of the verdict."

@@ -38,26 +38,28 @@ def step_changes(
     """
     if not base.paired:
         return []
-    asked = MetricSpec(about.metric, Quantile(0.5), Margin(ratio=WORST_STEP_MARGIN), stratum=about.stratum)
-    arms = step_latencies(base, asked), step_latencies(cand, asked)
+    spec = MetricSpec(about.metric, Quantile(0.5), Margin(ratio=WORST_STEP_MARGIN), stratum=about.stratum)
+    latencies = step_latencies(base, spec), step_latencies(cand, spec)
     rng = np.random.default_rng(how.seed)
-    medians = worst_step(*arms, base.sessions, rng, draws=min(how.resamples, STEP_DRAWS))
+    medians = worst_step(*latencies, base.sessions, rng, draws=min(how.resamples, STEP_DRAWS))
     if len(medians) < 2:
         return []
-    labels = [base.step_names[one.step] for one in medians]
-    samples = [(step_sample(base, asked, label), step_sample(cand, asked, label)) for label in labels]
+    labels = [base.step_names[median.step] for median in medians]
+    samples = [(step_sample(base, spec, label), step_sample(cand, spec, label)) for label in labels]
     differences = []
-    for one, (first, second) in zip(medians, samples, strict=True):
+    for median, (first, second) in zip(medians, samples, strict=True):
         values = quantile(first.values, 0.5), quantile(second.values, 0.5)
-        differences.append(by_change(one.change, base.sessions, values, asked.margin, how.level))
+        differences.append(by_change(median.change, base.sessions, values, spec.margin, how.level))
     judged = verdicts(differences, [True] * len(labels), [None] * len(labels), level=how.level)
-    found = []
+    findings = []
     for label, difference, verdict, (first, second) in zip(labels, differences, judged, samples, strict=True):
-        question, counts = replace(asked, step=label), (of_sample(first), of_sample(second))
-        found.append(
-            MetricComparison(question, cand.label, difference, counts, "", "pair", verdict=verdict, baseline=base.label)
+        step_spec, counts = replace(spec, step=label), (of_sample(first), of_sample(second))
+        findings.append(
+            MetricComparison(
+                step_spec, cand.label, difference, counts, "", "pair", verdict=verdict, baseline=base.label
+            )
         )
-    return found
+    return findings
 
 
 STEP_DRAWS = 2_000
@@ -65,22 +67,20 @@ STEP_DRAWS = 2_000
 
 
 def measured(
-    base: ComparedTarget, cand: ComparedTarget, questions: Sequence[MetricSpec], how: Inference
+    base: ComparedTarget, cand: ComparedTarget, specs: Sequence[MetricSpec], how: Inference
 ) -> list[MeasuredDifference]:
-    """Return the results in the order of the metric specs.
+    """Return the difference between the candidate and the baseline for each metric spec, in their order.
 
     A result has no difference if the metric is not exact in a run.
     """
-    by_question: dict[MetricSpec, MeasuredDifference] = {}
+    by_spec: dict[MetricSpec, MeasuredDifference] = {}
     unit: Literal["session", "pair"] = "pair" if base.paired else "session"
-    for group in by_sample(dict.fromkeys(questions)):
+    for group in by_sample(dict.fromkeys(specs)):
         counts, differences = group[0].statistic.compare(ComparedTargets(base, cand), group, how)
-        for question, difference in zip(group, differences, strict=True):
-            unfit = uncertainty_text((base, cand), question)
-            by_question[question] = MeasuredDifference(
-                question, cand.label, None if unfit else difference, counts, unfit, unit
-            )
-    return [by_question[question] for question in questions]
+        for spec, difference in zip(group, differences, strict=True):
+            unfit = uncertainty_text((base, cand), spec)
+            by_spec[spec] = MeasuredDifference(spec, cand.label, None if unfit else difference, counts, unfit, unit)
+    return [by_spec[spec] for spec in specs]
 
 
 BEYOND = 20
@@ -106,7 +106,7 @@ class RatioCurve:
 
 @dataclass(frozen=True)
 class Shift:
-    """The targets of a comparison at every percentile of a metric."""
+    """The values of all targets at every percentile of a metric, and their differences."""
 
     question: MetricSpec
     curves: tuple[PercentileCurve, ...]
@@ -115,54 +115,59 @@ class Shift:
     """The curves of the candidates with any finite difference."""
 
 
-def shift_of(sides: Sequence[ComparedTarget], findings: Sequence[MetricComparison], how: Inference) -> Shift | None:
-    """Return the shift of the main metric of these findings; None without a quantile, or without a successful turn."""
-    question = main_question(findings)
-    if question is None:
+def shift_of(targets: Sequence[ComparedTarget], findings: Sequence[MetricComparison], how: Inference) -> Shift | None:
+    """Return the shift for the main metric of these findings.
+
+    It is None if no finding is about a quantile, or if no turn with the metric succeeded.
+    """
+    spec = main_question(findings)
+    if spec is None:
         return None
-    samples = [side.sample(question) for side in sides]
-    both = zip(sides, samples, strict=True)
-    curves = tuple(curve_of(side.label, place, sample) for place, (side, sample) in enumerate(both) if sample.n)
+    samples = [target.sample(spec) for target in targets]
+    both = zip(targets, samples, strict=True)
+    curves = tuple(curve_of(target.label, index, sample) for index, (target, sample) in enumerate(both) if sample.n)
     if not any(curve.n > curve.failed for curve in curves):
         return None
-    asked = [f.question.p for f in findings if f.question.p and f.question.metric == question.metric]
-    ratios = ratio_curves(sides, question, samples, asked, how)
-    return Shift(question, curves, tuple(one for one in ratios if any(math.isfinite(d.d) for d in one.differences)))
+    required_ps = [
+        finding.question.p for finding in findings if finding.question.p and finding.question.metric == spec.metric
+    ]
+    ratios = ratio_curves(targets, spec, samples, required_ps, how)
+    return Shift(spec, curves, tuple(ratio for ratio in ratios if any(math.isfinite(d.d) for d in ratio.differences)))
 
 
 def main_question(findings: Sequence[MetricComparison]) -> MetricSpec | None:
-    """Return the first primary quantile, or else the first quantile."""
+    """Return the metric spec of the first primary quantile, or else of the first quantile; None without a quantile."""
     quantiles = [finding.question for finding in findings if finding.question.p is not None]
-    return next((question for question in quantiles if question.primary), next(iter(quantiles), None))
+    return next((spec for spec in quantiles if spec.primary), next(iter(quantiles), None))
 
 
-def grid(n: int, asked: Sequence[float]) -> tuple[float, ...]:
+def grid(n: int, required_ps: Sequence[float]) -> tuple[float, ...]:
     """Return 24 percentiles, equidistant in −log₁₀(1 − p), up to the last one with 20 of n turns beyond.
 
-    Each of `asked` replaces the nearest one. Return () if n is too small for the median.
+    Each of `required_ps` replaces the nearest percentile. Return () if n is too small for the median.
     """
     last = 1 - BEYOND / n if n else 0.0
     if last < 0.5:
         return ()
     ps = 1 - 10.0 ** -np.linspace(FIRST, nines(last), STEPS)
-    for p in asked:
+    for p in required_ps:
         if p <= last:
             ps[np.abs(nines(p) + np.log10(1 - ps)).argmin()] = p
     return tuple(float(p) for p in np.unique(ps))
 
 
 def ratio_curves(
-    sides: Sequence[ComparedTarget],
-    question: MetricSpec,
+    targets: Sequence[ComparedTarget],
+    spec: MetricSpec,
     samples: Sequence[Sample],
-    asked: Sequence[float],
+    required_ps: Sequence[float],
     how: Inference,
 ) -> Iterable[RatioCurve]:
     """Compare each candidate with the baseline at every percentile of the grid, by the method of the verdicts."""
-    for place, (side, sample) in enumerate(zip(sides[1:], samples[1:], strict=True), start=1):
-        ps = grid(min(samples[0].n, sample.n), asked)
+    for index, (target, sample) in enumerate(zip(targets[1:], samples[1:], strict=True), start=1):
+        ps = grid(min(samples[0].n, sample.n), required_ps)
         if ps:
-            arms = ComparedTargets(sides[0], side).targets(question, (samples[0], sample))
-            few = replace(how, resamples=min(DRAWS, how.resamples))
-            differences = quantile_differences(arms, [(p, Margin()) for p in ps], "lower", few)
-            yield RatioCurve(side.label, place, ps, tuple(differences))
+            two_samples = ComparedTargets(targets[0], target).targets(spec, (samples[0], sample))
+            settings = replace(how, resamples=min(DRAWS, how.resamples))
+            differences = quantile_differences(two_samples, [(p, Margin()) for p in ps], "lower", settings)
+            yield RatioCurve(target.label, index, ps, tuple(differences))

@@ -55,19 +55,20 @@ def definitions(comparison: Comparison) -> dict[str, str]:
     """Return the definitions of the metrics, the verdicts and the method, in this order."""
     method = comparison.method
     metrics = dict.fromkeys(finding.question.metric for finding in comparison.findings)
-    two, one = method.interval, f"{format_number(100 * method.confidence)}{NBSP}%"
-    said = {name: definition(name) for name in metrics if definition(name)}
+    interval_confidence, bound_confidence = method.interval, f"{format_number(100 * method.confidence)}{NBSP}%"
+    metric_definitions = {name: definition(name) for name in metrics if definition(name)}
     interval = (
-        f"{two}, so that each end alone is a bound at {one}. {RESAMPLED[method.design].capitalize()}; quantiles and "
+        f"{interval_confidence}, so that each end alone is a bound at {bound_confidence}. "
+        f"{RESAMPLED[method.design].capitalize()}; quantiles and "
         "means are compared by the log of their ratio, shown as a percentage, and rates by their difference."
     )
-    spread = {}
+    variation = {}
     if method.run_sd:
         assumed = f"{format_number(100 * method.run_sd)}{NBSP}%"
-        spread = {
+        variation = {
             "run-to-run variation": f"A standard deviation of {assumed} between runs of an unchanged service is added."
         }
-    return said | VERDICTS | {"interval": interval} | DEFINITIONS | spread
+    return metric_definitions | VERDICTS | {"interval": interval} | DEFINITIONS | variation
 
 
 def method(comparison: Comparison) -> str:
@@ -82,7 +83,7 @@ def method(comparison: Comparison) -> str:
         f"{format_number(100 * method.confidence)}{NBSP}% confidence one-sided",
         f"Holm over {plural(method.holm, 'primary metric')}",
     ]
-    versions = {str(side.run.metadata.get("definitions_version") or "") for side in comparison.targets} - {""}
+    versions = {str(target.run.metadata.get("definitions_version") or "") for target in comparison.targets} - {""}
     defined = f" Definitions of metrics: version {join_words(sorted(versions))}." if versions else ""
     return f"{', '.join(parts)}.{defined}"
 
@@ -119,11 +120,11 @@ def comparison_page(comparison: Comparison) -> b.Page:
     badges += [b.SIMULATED] if comparison.simulated else []
     if not comparison.failed_checks and any(finding.verdict.provisional for finding in comparison.primary):
         badges.append(_badge("inconclusive", "", "PROVISIONAL"))
-    told = [badges[0].text, *(["SIMULATED"] if comparison.simulated else [])]
-    first, *others = [side.label for side in comparison.targets]
+    title_parts = [badges[0].text, *(["SIMULATED"] if comparison.simulated else [])]
+    first, *others = [target.label for target in comparison.targets]
     files: b.Inline = ("The same verdicts are in ", b.Code("compare.json"), f". {method(comparison)} All times UTC.")
     return b.Page(
-        title=f"{' · '.join(told)} · {join_words(others)} against {first}",
+        title=f"{' · '.join(title_parts)} · {join_words(others)} against {first}",
         badges=badges,
         notes=f"{join_words(others)} against {first} · {design(comparison)}",
         headline=sentences.comparison_headline(comparison),
@@ -136,8 +137,11 @@ def comparison_page(comparison: Comparison) -> b.Page:
 
 
 def design(comparison: Comparison) -> str:
-    """Return the size: 200 pairs over 10 min, interleaved in one run; 100 sessions per target; 100 and 120 sessions."""
-    sizes = [side.sessions for side in comparison.targets]
+    """Return the number of pairs or sessions as text.
+
+    Examples: `200 pairs over 10 min, interleaved in one run`; `100 sessions per target`; `100 and 120 sessions`.
+    """
+    sizes = [target.sessions for target in comparison.targets]
     over = f" over {format_duration(comparison.method.observed_s)}" if comparison.method.observed_s else ""
     if comparison.method.design == "pairs":
         return f"{plural(sizes[0], 'pair')}{over}, interleaved in one run"
@@ -147,11 +151,11 @@ def design(comparison: Comparison) -> str:
 
 
 def _lead(comparison: Comparison) -> list[b.Block]:
-    """Return the remedies if it is invalid, the rest of the answer, the compared runs, and the notices."""
+    """Return the remedies if the comparison is invalid, the text after the headline, the runs, and the notices."""
     remedies = validity.remedies(comparison.invalid_reasons)
     second = "" if comparison.failed_checks else sentences.comparison_second(comparison)
     notices = [*filter(None, [sentences.assumption(comparison)]), *comparison.notices]
-    documents = [side.run.metadata for side in comparison.targets]
+    documents = [target.run.metadata for target in comparison.targets]
     began = dict.fromkeys(format_utc(int(d["started_utc_ns"])) for d in documents if d.get("started_utc_ns"))
     about = [join_words(titles_of(documents)), " and ".join(began), _sizes(comparison)]
     return [
@@ -162,13 +166,13 @@ def _lead(comparison: Comparison) -> list[b.Block]:
     ]
 
 
-def _badge(word: str, note: str, shown: str = "") -> b.Badge:
-    """Return a badge. `shown`: the name of a verdict on screens, if it differs from its word."""
-    return b.Badge(b.MARKS[word].badge, b.MARKS[word].marker, (shown or word).upper(), note)
+def _badge(word: str, note: str, displayed: str = "") -> b.Badge:
+    """Return a badge. `displayed`: the name of a verdict on screens, if it differs from `word`."""
+    return b.Badge(b.MARKS[word].badge, b.MARKS[word].marker, (displayed or word).upper(), note)
 
 
 def _verdict_badge(comparison: Comparison) -> b.Badge:
-    """Return the verdict of the interim analyses, if there were any; else of the primary metrics."""
+    """Return a badge with the verdict of the interim analyses, if there were any; else of the primary metrics."""
     if (decision := comparison.decision) is not None:
         note = f"analysis {len(decision.result.analyses)} of {len(decision.plan.analyses)}"
         if decision.invalid:
@@ -181,34 +185,36 @@ def _verdict_badge(comparison: Comparison) -> b.Badge:
         return _badge("NO VERDICT", "no primary metric")
     # any better verdict than not_regressed also counts as not_regressed
     verdicts = [finding.verdict for finding in primary]
-    same = sum(one.name == word or (word == "not_regressed" and one.passes) for one in verdicts)
+    same = sum(verdict.name == word or (word == "not_regressed" and verdict.passes) for verdict in verdicts)
     return _badge(word, f"{same} of {plural(len(primary), 'primary metric')}", verdict_title(comparison))
 
 
 def _sizes(comparison: Comparison) -> str:
-    """Return 60 sessions and 600 turns per target; or 30 and 25 sessions, 120 and 100 turns."""
-    each = [(side.sessions, int(side.turn_mask.sum())) for side in comparison.targets]
-    if len(set(each)) == 1:
-        sessions, turns = each[0]
+    """Return `60 sessions and 600 turns per target`, or `30 and 25 sessions, 120 and 100 turns`."""
+    sizes = [(target.sessions, int(target.turn_mask.sum())) for target in comparison.targets]
+    if len(set(sizes)) == 1:
+        sessions, turns = sizes[0]
         return f"{plural(sessions, 'session')} and {plural(turns, 'turn')} per target"
-    counts = [join_words([count(number) for number in numbers]) for numbers in zip(*each, strict=True)]
+    counts = [join_words([count(number) for number in numbers]) for numbers in zip(*sizes, strict=True)]
     return f"{counts[0]} sessions, {counts[1]} turns"
 
 
 def _answer(comparison: Comparison) -> b.Section:
     """Return the forest plots of primary metrics with a legend, and their numbers; secondary metrics are collapsed."""
-    every = panels(comparison)
-    main, secondary = (_panels_of(every, primary=of) for of in (True, False))
-    drawn, folded = (main, secondary) if main else (secondary, ())
-    rows = [row for panel in every for row in panel.rows]
-    blocks: list[b.Block] = [*_drawings(drawn)]
+    all_panels = panels(comparison)
+    main, secondary = (_panels_of(all_panels, primary=of) for of in (True, False))
+    plotted, folded = (main, secondary) if main else (secondary, ())
+    rows = [row for panel in all_panels for row in panel.rows]
+    blocks: list[b.Block] = [*_drawings(plotted)]
     blocks += [b.Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)]
-    figures = dict.fromkeys(row.finding.question.metric for panel in drawn for row in panel.rows)
-    named = [displayed_verdict(row.verdict_name, row.finding.question.metric, peers=row.finding.peers) for row in rows]
-    defined = [*(word for word in VERDICTS if word in named), "margin", "interval"]
+    metrics = dict.fromkeys(row.finding.question.metric for panel in plotted for row in panel.rows)
+    verdict_names = [
+        displayed_verdict(row.verdict_name, row.finding.question.metric, peers=row.finding.peers) for row in rows
+    ]
+    defined = [*(word for word in VERDICTS if word in verdict_names), "margin", "interval"]
     defined += ["Holm"] if any(row.after_holm for row in rows) else []
     defined += ["provisional"] if any(row.finding.verdict.provisional for row in rows) else []
-    blocks.append(b.ReadingGuide(("Metrics: ", _terms(figures), ". Terms: ", _terms(defined), ".")))
+    blocks.append(b.ReadingGuide(("Metrics: ", _terms(metrics), ". Terms: ", _terms(defined), ".")))
     primary, others = ([row for row in rows if row.finding.question.primary == of] for of in (True, False))
     primary.sort(key=lambda row: WORST.index(row.verdict_name) > 1)
     first, more = primary[:MAX_ROWS], primary[MAX_ROWS:]
@@ -224,30 +230,32 @@ def _answer(comparison: Comparison) -> b.Section:
         if mine
     ]
     numbers: list[b.Block] = [_numbers(comparison, first), *b.note(TURNS_OF)] if first else []
-    shown: b.Block = b.Paragraph("The targets have no metric in common.")
-    if drawn:
-        shown = b.Figure("", forest.reading_guide(drawn), below=blocks, numbers=numbers)
+    first_block: b.Block = b.Paragraph("The targets have no metric in common.")
+    if plotted:
+        first_block = b.Figure("", forest.reading_guide(plotted), below=blocks, numbers=numbers)
     brief: list[b.Block] = [_numbers(comparison, primary)] if primary else []
     brief += [b.Paragraph("secondary metrics", "soft"), _numbers(comparison, others)] if others else []
     brief += b.fact("worst step", sentences.worst_steps(comparison))
-    return b.Section("answer", "Differences", "What changed, and by how much?", [shown, *folds], brief=brief)
+    return b.Section("answer", "Differences", "What changed, and by how much?", [first_block, *folds], brief=brief)
 
 
-def _panels_of(every: Iterable[ForestPanel], *, primary: bool) -> tuple[ForestPanel, ...]:
+def _panels_of(all_panels: Iterable[ForestPanel], *, primary: bool) -> tuple[ForestPanel, ...]:
     """Return the panels with their rows of primary, or of secondary metrics; without empty panels."""
-    rows = ((panel, tuple(row for row in panel.rows if row.finding.question.primary == primary)) for panel in every)
+    rows = (
+        (panel, tuple(row for row in panel.rows if row.finding.question.primary == primary)) for panel in all_panels
+    )
     return tuple(replace(panel, rows=mine) for panel, mine in rows if mine)
 
 
-def _drawings(drawn: Sequence[ForestPanel]) -> Iterable[b.Block]:
-    for place, panel in enumerate(drawn):
-        head = "" if not place and panel.axis == "lower" else panel.title
+def _drawings(plotted: Sequence[ForestPanel]) -> Iterable[b.Block]:
+    for index, panel in enumerate(plotted):
+        head = "" if not index and panel.axis == "lower" else panel.title
         yield drawing(forest.forest(panel), head, forest.forest(panel, narrow=True))
 
 
 def _terms(names: Iterable[str]) -> b.Inline:
     """Return words with their definitions, separated by dots."""
-    return tuple(part for name in names for part in (" · ", b.Term(name)))[1:]
+    return tuple(piece for name in names for piece in (" · ", b.Term(name)))[1:]
 
 
 def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> b.Table:
@@ -270,15 +278,15 @@ def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> b.Table:
 def _row(row: FindingRow, style: str, *, several: bool) -> b.Row:
     """Return a row of the table of numbers, with values in this style."""
     finding, metric = row.finding, row.finding.question.metric
-    rest = row.name.removeprefix(metric) if row.name.startswith(metric) else ""
-    figures = [*(with_unit(value, row.unit) for value in row.values), row.change, row.interval]
+    suffix = row.name.removeprefix(metric) if row.name.startswith(metric) else ""
+    values = [*(with_unit(value, row.unit) for value in row.values), row.change, row.interval]
     counts = [" / ".join(map(count, numbers)) for numbers in (finding.turns, finding.sessions, finding.failed)]
     counts.append(" / ".join(percent(share, 1) for share in finding.completed_shares))
     return b.make_row(
         [
-            b.Cell((b.Term(metric), rest), row.turns_text),
+            b.Cell((b.Term(metric), suffix), row.turns_text),
             *([b.Cell(row.finding.candidate, target=row.colour)] if several else []),
-            *(b.Cell(text, style=style) for text in figures),
+            *(b.Cell(text, style=style) for text in values),
             b.Cell(row.margin_text, style="nowrap"),
             b.Cell(b.VerdictText(row.verdict_text, row.verdict_name), row.reason),
             *(b.Cell(text, style="nowrap") for text in counts),
@@ -301,14 +309,14 @@ def _percentiles(comparison: Comparison) -> b.Section | None:
     shift = comparison.shift
     if shift is None:
         return None
-    question, metric = shift.question, shift.question.metric
-    every = {stratum for side in comparison.targets for stratum in side.turns.strata}
-    mine = [stratum for stratum in every if question.stratum is None or question.stratum.covers(stratum)]
+    spec, metric = shift.question, shift.question.metric
+    strata = {stratum for target in comparison.targets for stratum in target.turns.strata}
+    mine = [stratum for stratum in strata if spec.stratum is None or spec.stratum.covers(stratum)]
     counted = measured_from_text(metric, mine[0]) if len(mine) == 1 else ""
-    of_step = f", {question.step}" if question.step else ""
+    of_step = f", {spec.step}" if spec.step else ""
     read = (b.Term(metric), f"{counted}{of_step}. Shaded: 95 % interval. Dotted: too few turns or sessions.")
-    waits = plot_figure(percentiles(shift.curves, metric, HALF), read, head="Latency, one curve per target")
-    curves: list[b.Block] = [b.SideBySide([waits, _differences(comparison, shift)])]
+    figure = plot_figure(percentiles(shift.curves, metric, HALF), read, head="Latency, one curve per target")
+    curves: list[b.Block] = [b.SideBySide([figure, _differences(comparison, shift)])]
     return b.Section("shift", "Shift by percentile", "Which turns got slower?", curves)
 
 
@@ -316,8 +324,8 @@ def _differences(comparison: Comparison, shift: Shift) -> b.Figure:
     """Return the difference by percentile, plotted if enough turns lie beyond the median."""
     head = "The difference at each percentile"
     if not shift.ratios:
-        few = f"Not shown: fewer than {BEYOND} turns of a target lie beyond its median."
-        return b.Figure("", head=head, below=[b.Paragraph(few)])
+        text = f"Not shown: fewer than {BEYOND} turns of a target lie beyond its median."
+        return b.Figure("", head=head, below=[b.Paragraph(text)])
     read = (
         f"{forest.curves_sentence(shift.ratios)} Shaded: {comparison.method.interval} interval, as in the bars above. "
         f"The line ends at the last percentile with {BEYOND} turns of each target beyond it."
@@ -328,9 +336,9 @@ def _differences(comparison: Comparison, shift: Shift) -> b.Figure:
 def _fairness(comparison: Comparison) -> b.Section:
     """Return the fairness checks, with a text for each target."""
     heads: list[b.Head] = ["check"]
-    for place, side in enumerate(comparison.targets):
-        below = f"{'candidate' if place else 'baseline'}, {escape_control(side.run.folder.resolve().name)}"
-        heads.append(b.Column(side.label, left=True, target=place, marked=True, below=below))
+    for index, target in enumerate(comparison.targets):
+        below = f"{'candidate' if index else 'baseline'}, {escape_control(target.run.folder.resolve().name)}"
+        heads.append(b.Column(target.label, left=True, target=index, marked=True, below=below))
     heads.append(b.Column("result", left=True))
     rows = []
     for check in comparison.checks:
@@ -345,7 +353,7 @@ def _fairness(comparison: Comparison) -> b.Section:
     ]
     for check in comparison.checks:
         if check.result == "informational" and len(set(check.texts)) > 1:
-            texts = [f"{side.label} {text}" for side, text in zip(comparison.targets, check.texts, strict=True)]
+            texts = [f"{target.label} {text}" for target, text in zip(comparison.targets, check.texts, strict=True)]
             brief += b.fact("differs", [f"{check.name}: {', '.join(texts)}"])
     blocks = [checks if comparison.checks else nothing]
     return b.Section("fair", "Comparability checks", "Was the comparison fair?", blocks, brief=brief)

@@ -24,25 +24,35 @@ PROVISIONAL = (
 
 
 def candidates(comparison: Comparison) -> list[tuple[str, VerdictName | None]]:
-    """Return each candidate with its verdict, the worst first; equal ones by their distance beyond the margin."""
+    """Return each candidate with its verdict, the worst verdict first.
+
+    Candidates with the same verdict are sorted by their distance beyond the margin.
+    """
     if comparison.decision is not None:
         return [(comparison.targets[1].label, comparison.decision.verdict)]
-    found = {mine[0].candidate: verdict for verdict, mine in worst_first(comparison.primary)}
-    return [*found.items(), *((side.label, None) for side in comparison.targets[1:] if side.label not in found)]
+    verdicts = {mine[0].candidate: verdict for verdict, mine in worst_first(comparison.primary)}
+    return [
+        *verdicts.items(),
+        *((target.label, None) for target in comparison.targets[1:] if target.label not in verdicts),
+    ]
 
 
 def verdict_title(comparison: Comparison) -> str:
-    """Return the verdict as on screens, of interim analyses if there were any, such as slower; empty without one."""
+    """Return the displayed verdict, such as `slower`; empty without one.
+
+    If there were interim analyses, it is their verdict.
+    """
     if comparison.decision is not None:
         verdict = comparison.decision.verdict
         return (
-            displayed_overall([one for one in comparison.decision.findings if one.verdict.name == verdict]) or verdict
+            displayed_overall([finding for finding in comparison.decision.findings if finding.verdict.name == verdict])
+            or verdict
         )
     return displayed_overall(worst_first(comparison.primary)[0][1]) if comparison.primary else ""
 
 
 def comparison_headline(comparison: Comparison) -> str:
-    """Return the answer in a sentence: with several candidates, that of the worst."""
+    """Return the result in a sentence. With several candidates, it is the result of the worst one."""
     if comparison.failed_checks:
         return validity.do_not_use(comparison.invalid_reasons)
     if comparison.decision is not None:
@@ -60,29 +70,29 @@ def comparison_second(comparison: Comparison) -> str:
 
 
 def unusable_status(comparison: Comparison) -> str:
-    """Return INVALID or NO VERDICT if a candidate's run is; else INVALID COMPARISON."""
-    found = [validity_of(side.run.metadata) for side in comparison.targets[1:]]
-    unfit = next((one for one in found if one.status != "valid"), found[0])
+    """Return INVALID or NO VERDICT if a candidate's run has that status; else INVALID COMPARISON."""
+    validities = [validity_of(target.run.metadata) for target in comparison.targets[1:]]
+    unfit = next((run_validity for run_validity in validities if run_validity.status != "valid"), validities[0])
     return validity.run_status(unfit.title, usable=False)
 
 
 def assumption(comparison: Comparison) -> str:
-    """Return the assumption on run-to-run variation; empty without one, or without a verdict."""
+    """Return sentences on the assumed run-to-run variation; empty if none was assumed, or if there is no verdict."""
     assumed = comparison.method.run_sd and any(finding.verdict.provisional for finding in comparison.findings)
     return PROVISIONAL.format(comparison.at_twice_the_run_sd) if assumed and not comparison.failed_checks else ""
 
 
 def worst_steps(comparison: Comparison) -> list[str]:
     """Return, for each candidate, the step most likely to be worse: its name, its difference, its verdict."""
-    found = []
-    for side in comparison.targets[1:]:
-        mine = [finding for finding in comparison.steps if finding.candidate == side.label]
+    texts = []
+    for target in comparison.targets[1:]:
+        mine = [finding for finding in comparison.steps if finding.candidate == target.label]
         if mine:
-            shown, question = finding_row(mine[0], comparison), mine[0].question
-            metric = metric_text(replace(question, step=""))
-            found.append(
-                f"{question.step} of {side.label}, {metric} {shown.change_text}, margin "
-                f"{shown.margin_text}: {shown.verdict} (secondary; the worst of {len(mine)} steps, with an interval "
-                "that is not corrected for this choice)"
+            step_row, spec = finding_row(mine[0], comparison), mine[0].question
+            metric = metric_text(replace(spec, step=""))
+            texts.append(
+                f"{spec.step} of {target.label}, {metric} {step_row.change_text}, margin "
+                f"{step_row.margin_text}: {step_row.verdict} (secondary; the worst of {len(mine)} steps, with an "
+                "interval that is not corrected for this choice)"
             )
-    return found
+    return texts

@@ -50,28 +50,30 @@ def by_session(run: RunFrames, turns: TurnArrays, target: int) -> Clusters:
     rows = rows[np.argsort(run.sessions[clock].to_numpy()[rows], kind="stable")]
     of_code = np.full(turns.sessions, -1, dtype=np.int64)
     of_code[turns.session_of_row[rows]] = np.arange(rows.size)
-    begun = np.unique(turns.session[turns.target == target]) if target != ABSENT else NO_SESSION
-    rowless = begun[of_code[begun] < 0] if begun.size else begun
+    started = np.unique(turns.session[turns.target == target]) if target != ABSENT else NO_SESSION
+    rowless = started[of_code[started] < 0] if started.size else started
     of_code[rowless] = rows.size + np.arange(rowless.size)
     return Clusters(int(rows.size + rowless.size), of_code, rows, np.arange(rows.size))
 
 
 def by_pair(run: RunFrames, turns: TurnArrays, targets: Sequence[int]) -> tuple[Clusters, ...] | None:
-    """Return each complete pair as a cluster of every one of these targets; None if the sessions have no pairs."""
+    """Return, for each of these targets, its complete pairs as clusters; None if there is no complete pair."""
     rows = [session_rows_of(run, turns, target) for target in targets]
     numbers = [run.sessions["pair"].to_numpy(dtype=np.float64)[mine] for mine in rows]
     known = [np.unique(number[~np.isnan(number)]) for number in numbers]
-    whole = reduce(np.intersect1d, known)
-    if not whole.size:
+    complete = reduce(np.intersect1d, known)
+    if not complete.size:
         return None
-    cut = reduce(np.union1d, known).size - whole.size
-    found = []
+    incomplete = reduce(np.union1d, known).size - complete.size
+    clusters = []
     for mine, number in zip(rows, numbers, strict=True):
-        counts = np.isin(number, whole)
-        of_row, of_code = np.searchsorted(whole, number[counts]), np.full(turns.sessions, -1, dtype=np.int64)
+        counts = np.isin(number, complete)
+        of_row, of_code = np.searchsorted(complete, number[counts]), np.full(turns.sessions, -1, dtype=np.int64)
         of_code[turns.session_of_row[mine[counts]]] = of_row
-        found.append(Clusters(whole.size, of_code, mine[counts], of_row, whole.astype(np.int64), int(cut)))
-    return tuple(found)
+        clusters.append(
+            Clusters(complete.size, of_code, mine[counts], of_row, complete.astype(np.int64), int(incomplete))
+        )
+    return tuple(clusters)
 
 
 def session_rows_of(run: RunFrames, turns: TurnArrays, target: int) -> Integers:

@@ -111,67 +111,69 @@ class ComparedTarget:
     @property
     def simulated(self) -> bool:
         """True if the target is `rtbench simulate`. Its rows show this; without rows, the run's document does."""
-        marks = self.turns.frame["simulated"].iloc[self.turns.rows[self.turn_mask]]
-        return bool(marks.eq(True).any()) if len(marks) else bool(self.run.metadata.get("simulated"))
+        flags = self.turns.frame["simulated"].iloc[self.turns.rows[self.turn_mask]]
+        return bool(flags.eq(True).any()) if len(flags) else bool(self.run.metadata.get("simulated"))
 
-    def steps(self, question: MetricSpec) -> Flags:
+    def steps(self, spec: MetricSpec) -> Flags:
         """Return a mask of the steps of the run that a metric spec is about."""
-        wanted = np.ones(len(self.turns.steps), dtype=bool)
-        if question.step:
+        mask = np.ones(len(self.turns.steps), dtype=bool)
+        if spec.step:
             names = zip(self.turns.steps, self.turns.labels, strict=True)
-            wanted &= np.array([question.step in named for named in names], dtype=bool)
-        return wanted & self.turns.steps_in(question.stratum) if question.stratum is not None else wanted
+            mask &= np.array([spec.step in named for named in names], dtype=bool)
+        return mask & self.turns.steps_in(spec.stratum) if spec.stratum is not None else mask
 
-    def sample(self, question: MetricSpec) -> Sample:
+    def sample(self, spec: MetricSpec) -> Sample:
         """Return the values of a metric, ascending, with failed ones as +inf, and the cluster of each.
 
         A metric spec without a stratum includes turns of all strata: if a run has several, set one.
         """
-        metric = CATALOGUE[question.metric]
+        metric = CATALOGUE[spec.metric]
         if metric.unit == SLOPE:
             # a session has one value, from its turns of one stratum; by default, of its most frequent stratum
             if self.target == ABSENT:
                 return NO_VALUES
-            stratum = question.stratum or max(self.turns_started, key=self.turns_started.__getitem__)
-            main = next((name for one, name in self.main_metrics.items() if stratum.covers(one)), ALWAYS)
-            slopes = slope_sample(self.samples[main], self.target, self.turns.steps_in(stratum), question.metric)
+            stratum = spec.stratum or max(self.turns_started, key=self.turns_started.__getitem__)
+            main = next(
+                (name for turn_stratum, name in self.main_metrics.items() if stratum.covers(turn_stratum)), ALWAYS
+            )
+            slopes = slope_sample(self.samples[main], self.target, self.turns.steps_in(stratum), spec.metric)
             clusters = self.clusters.of_code[slopes.sessions]
             return Sample(slopes.values[clusters >= 0], clusters[clusters >= 0])
         if metric.scope == "session":
             # for a metric of sessions, each session contributes one value to its cluster
             frame = self.session_rows
-            sample = session_sample(frame, question.metric) if column_of(question.metric) in frame.columns else None
+            sample = session_sample(frame, spec.metric) if column_of(spec.metric) in frame.columns else None
             if sample is None:
                 return NO_VALUES
             return Sample(sample.values, self.clusters.of_row[sample.sessions], sample.failed, sample.unfinished)
         if self.target == ABSENT or metric.scope != "turn":
             return NO_VALUES
-        drawn, steps = self.samples[question.metric], self.steps(question)
-        sample, lost = drawn.of(self.target, steps), self._not_started(steps & drawn.applies[self.target])
+        samples, steps = self.samples[spec.metric], self.steps(spec)
+        sample, not_started = samples.of(self.target, steps), self._not_started(steps & samples.applies[self.target])
         clusters = self.clusters.of_code[sample.sessions]
-        kept = clusters >= 0
-        if kept.all():
+        counted = clusters >= 0
+        if counted.all():
             return replace(sample, sessions=clusters)
-        values = sample.values[kept]
+        values = sample.values[counted]
         failed = int(np.isinf(values).sum()) if is_latency(metric) else sample.failed
-        return Sample(values, clusters[kept], failed, sample.unfinished, int(lost.sum()))
+        return Sample(values, clusters[counted], failed, sample.unfinished, int(not_started.sum()))
 
-    def counts(self, question: MetricSpec) -> PerCluster:
+    def counts(self, spec: MetricSpec) -> PerCluster:
         """Return the events and the units of a rate (turns or words) in each cluster."""
-        turns, steps = self.turns, self.steps(question)
-        counts = rate_counts(turns, question.metric)
+        turns, steps = self.turns, self.steps(spec)
+        counts = rate_counts(turns, spec.metric)
         mine = self.turn_mask & ~np.isnan(counts[0]) & (steps[turns.step] if turns.rows.size else True)
-        clusters, many = self.clusters.of_code[turns.session[mine]], self.clusters.count
-        events, of = (np.bincount(clusters, one[mine], many).astype(np.float64) for one in counts)
-        lost = self._not_started(steps) if question.metric == "failure_rate" else 0
-        return events + lost, of + lost
+        clusters, size = self.clusters.of_code[turns.session[mine]], self.clusters.count
+        events, units = (np.bincount(clusters, per_turn[mine], size).astype(np.float64) for per_turn in counts)
+        not_started = self._not_started(steps) if spec.metric == "failure_rate" else 0
+        return events + not_started, units + not_started
 
-    def totals(self, question: MetricSpec) -> PerCluster:
+    def totals(self, spec: MetricSpec) -> PerCluster:
         """Return the sum and the number of the values of a mean in each cluster. Failed turns have no value."""
-        sample = self.sample(question)
-        good = sample.succeeded
-        clusters, size = sample.sessions[: good.size], self.clusters.count
-        totals: Floats = np.bincount(clusters, good, minlength=size).astype(np.float64)
+        sample = self.sample(spec)
+        succeeded = sample.succeeded
+        clusters, size = sample.sessions[: succeeded.size], self.clusters.count
+        totals: Floats = np.bincount(clusters, succeeded, minlength=size).astype(np.float64)
         return totals, np.bincount(clusters, minlength=size).astype(np.float64)
 
     def _not_started(self, steps: Flags) -> Integers:
@@ -180,29 +182,29 @@ class ComparedTarget:
             return np.bincount(self.clusters.of_row, not_started_of(self.session_rows), self.clusters.count).astype(
                 np.int64
             )
-        lost = self.turns.not_started
-        clusters = self.clusters.of_code[lost.session[lost.of(self.target, steps)]]
+        not_started = self.turns.not_started
+        clusters = self.clusters.of_code[not_started.session[not_started.of(self.target, steps)]]
         return np.bincount(clusters[clusters >= 0], minlength=self.clusters.count)
 
-    def uncertainty_text(self, question: MetricSpec) -> str:
+    def uncertainty_text(self, spec: MetricSpec) -> str:
         """Return why a value of the metric may decide nothing in this run; empty if it may decide."""
-        return uncertainty.reason_text(self.run.uncertain_metrics, self.name, question.metric)
+        return uncertainty.reason_text(self.run.uncertain_metrics, self.name, spec.metric)
 
     @property
     def step_names(self) -> list[str]:
         """The distinct names of the run's steps. One name may belong to steps of several strata."""
         return list(dict.fromkeys(self.turns.steps))
 
-    def worst_bound(self, question: MetricSpec) -> float:
+    def worst_bound(self, spec: MetricSpec) -> float:
         """Return the maximum error of a value of a metric, in the unit of the metric.
 
         It is inf if the error is unknown, or if values may be those of another metric.
         """
-        of = self.name, question.metric
-        early = any(one.is_early for one in self.run.uncertain_metrics if (one.target, one.metric) == of)
-        return math.inf if early else worst_bound(self.run.folder, CATALOGUE[question.metric], self.name)
+        key = self.name, spec.metric
+        early = any(entry.is_early for entry in self.run.uncertain_metrics if (entry.target, entry.metric) == key)
+        return math.inf if early else worst_bound(self.run.folder, CATALOGUE[spec.metric], self.name)
 
 
-def uncertainty_text(sides: Sequence[ComparedTarget], question: MetricSpec) -> str:
+def uncertainty_text(targets: Sequence[ComparedTarget], spec: MetricSpec) -> str:
     """Return why targets may not be compared by a metric, because it is not exact in their runs; empty if they may."""
-    return "; ".join(f"{why} on {side.label}" for side in sides if (why := side.uncertainty_text(question)))
+    return "; ".join(f"{reason} on {target.label}" for target in targets if (reason := target.uncertainty_text(spec)))

@@ -56,7 +56,7 @@ OF_VARIANTS = {
     "output": ("output",),
     EXTRA: (EXTRA,),
 }
-"""For each setting of a variant that replaces the script's: the keys that are then not part of the workload."""
+"""For each setting that a variant can replace, the keys that are then not part of the workload."""
 OF_LOAD = {
     "num_users": "users",
     "spawn_rate": "users started a second",
@@ -94,11 +94,11 @@ def warmup(document: Mapping[str, Any]) -> dict[str, str]:
 def load_conditions(document: Mapping[str, Any], target: str) -> dict[str, str]:
     """Return the conditions that determine the number of concurrent sessions. An option that was not set is "none"."""
     settings, entry = document.get("settings") or {}, _entry(document, target)
-    found = {words: setting_text(settings.get(name)) for name, words in OF_LOAD.items() if settings}
-    found |= {words: demand(document[key]) for key, words in OF_DEMAND.items() if document.get(key)}
+    conditions = {text: setting_text(settings.get(name)) for name, text in OF_LOAD.items() if settings}
+    conditions |= {text: demand(document[key]) for key, text in OF_DEMAND.items() if document.get(key)}
     if "connect_rate" in entry:
-        found["connection starts a minute"] = setting_text(entry["connect_rate"])
-    return found
+        conditions["connection starts a minute"] = setting_text(entry["connect_rate"])
+    return conditions
 
 
 def demand(entry: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
@@ -112,14 +112,14 @@ def demand(entry: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
     return setting_text(settings | ({"stages": demand(settings["stages"])} if settings.get("stages") else {}))
 
 
-def differing_between(arms: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
+def differing_between(targets: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
     """Return the conditions that differ between targets.
 
-    Each has one text per target, a dash if the target lacks it.
+    Each has one text per target, a dash if the target lacks it. `targets`: the conditions of each target.
     """
-    names = dict.fromkeys(name for arm in arms for name in arm)
-    differing = (name for name in names if len({arm[name] for arm in arms if name in arm}) > 1)
-    return {name: tuple(arm.get(name, NONE) for arm in arms) for name in differing}
+    names = dict.fromkeys(name for conditions in targets for name in conditions)
+    differing = (name for name in names if len({conditions[name] for conditions in targets if name in conditions}) > 1)
+    return {name: tuple(conditions.get(name, NONE) for conditions in targets) for name in differing}
 
 
 def _entry(document: Mapping[str, Any], target: str) -> Mapping[str, Any]:
@@ -133,13 +133,13 @@ def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
     mine = [script for script in scripts if script["target"] == target]
     own = _entry(document, target).get("session") or {}
     varied = {key for setting in own for key in OF_VARIANTS.get(setting, ())}
-    found = {"scripts": ", ".join(sorted(str(script.get("name")) for script in mine))} if mine else {}
+    conditions = {"scripts": ", ".join(sorted(str(script.get("name")) for script in mine))} if mine else {}
     for script in mine:
         whose = f" of {script.get('name')}" if len(mine) > 1 else ""
-        found[f"script and audio{whose}"] = str(script.get("digest") or "").removeprefix("sha256:")[:DIGEST]
+        conditions[f"script and audio{whose}"] = str(script.get("digest") or "").removeprefix("sha256:")[:DIGEST]
         settings = {key: script[key] for key in OF_SCRIPTS if key in script and key not in varied}
-        found |= {f"{OF_SCRIPTS[key]}{whose}": _setting(key, value) for key, value in settings.items()}
-    return found
+        conditions |= {f"{OF_SCRIPTS[key]}{whose}": _setting(key, value) for key, value in settings.items()}
+    return conditions
 
 
 def _setting(key: str, value: object) -> str:
@@ -147,7 +147,7 @@ def _setting(key: str, value: object) -> str:
 
 
 def setting_text(value: object) -> str:
-    """Return a setting as text: 10, 0.5, yes, “type server_vad, silence_duration_ms 500”; none for None."""
+    """Return a setting as text: `10`, `0.5`, `yes`, `type server_vad, silence_duration_ms 500`; `none` for None."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -155,9 +155,9 @@ def setting_text(value: object) -> str:
     if isinstance(value, int | float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
-        return ", ".join(setting_text(one) for one in value)
+        return ", ".join(setting_text(item) for item in value)
     if isinstance(value, dict):
-        parts = (f"{key} {_setting(key, one)}" for key, one in sorted(value.items()) if one is not None)
+        parts = (f"{key} {_setting(key, item)}" for key, item in sorted(value.items()) if item is not None)
         return ", ".join(parts) or "none"
     return str(value)
 
@@ -168,7 +168,7 @@ OWN = ("service", "model", "region", "API version", "voice", "client version", "
 All other conditions are settings of a workload, such as `users`.
 """
 SETTINGS = "settings of the target"
-"""The group of the settings of a variant that replace those of its script."""
+"""The condition with the settings of a variant, which replace settings of its script."""
 FIXED = ("simulated", "definitions", "fillers")
 """The conditions that must be equal. The user cannot allow them to differ."""
 ALLOWABLE = (
@@ -176,59 +176,59 @@ ALLOWABLE = (
     *("scripts", "pacing", "concurrency", "warmup"),
 )
 PACING = ("pacing", "jitter buffer")
-"""The beginnings of the texts of script settings for sending and playing audio."""
+"""Prefixes of the conditions that affect when audio is sent and played."""
 UNKNOWN = "unknown"
 
 
-def conditions_of(side: ComparedTarget) -> dict[str, str]:
+def conditions_of(target: ComparedTarget) -> dict[str, str]:
     """Return a text for each condition of a target's run, including the workload.
 
     The result is empty if the conditions are unknown.
     """
-    document = side.run.metadata
-    facts = facts_of_targets(document, side.session_rows, [side.name])[0]
-    return conditions_in(document, side.name, facts, simulated=side.run.simulated)
+    document = target.run.metadata
+    facts = facts_of_targets(document, target.session_rows, [target.name])[0]
+    return conditions_in(document, target.name, facts, simulated=target.run.simulated)
 
 
 def conditions_in(document: Mapping[str, Any], target: str, facts: TargetFacts, *, simulated: bool) -> dict[str, str]:
     """Return the conditions from a run's document. `facts`: settings of its sessions, such as the voice."""
     entry = _entry(document, target)
     own = entry.get("session")
-    asked = parse_qs(urlsplit(str(entry.get("url") or "")).query).get("api-version")
+    versions = parse_qs(urlsplit(str(entry.get("url") or "")).query).get("api-version")
     # older stored baselines lack these conditions, because no run set them at that time
     later, played = (OF_SCRIPTS[EXTRA], OF_SCRIPTS[FILLERS]), scripts(document, target)
     return {
         "service": str(entry.get("service") or ""),
         "model": facts.model or "",
         "region": facts.region or "",
-        "API version": asked[0] if asked else str(entry.get("dialect") or ""),
+        "API version": versions[0] if versions else str(entry.get("dialect") or ""),
         "voice": facts.voice or "",
         "client version": str((document.get("tool") or {}).get("version") or ""),
         "simulated": "yes" if simulated else "no",
         "definitions": str(document.get("definitions_version") or DEFINITIONS_VERSION),
         **({SETTINGS: setting_text(own)} if own else {}),
-        **{words: text for words, text in played.items() if text != "none" or not words.startswith(later)},
+        **{name: text for name, text in played.items() if text != "none" or not name.startswith(later)},
         **warmup(document),
-        **{f"load: {words}": text for words, text in load_conditions(document, target).items()},
+        **{f"load: {name}": text for name, text in load_conditions(document, target).items()},
     }
 
 
 def differing_conditions(
     now: Mapping[str, str], then: Mapping[str, str], allowed: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Return a text for each condition that differs and may not.
+    """Return a text for each condition that differs between a run (`now`) and a baseline (`then`) and may not differ.
 
-    Such as: model: gpt-realtime-2 in this run, gpt-realtime in the baseline (…).
+    Example: `model: gpt-realtime-2 in this run, gpt-realtime in the baseline (…)`.
     """
-    found = {}
+    texts = {}
     for key in dict.fromkeys([*now, *then]):
         name, group = key.removeprefix("load: "), group_of(key)
         if group not in allowed and now.get(key, "") != then.get(key, ""):
             option = "" if group in FIXED else f" (--allow-different {group})"
-            found[name] = (
+            texts[name] = (
                 f"{name}: {now.get(key) or UNKNOWN} in this run, {then.get(key) or UNKNOWN} in the baseline{option}"
             )
-    return found
+    return texts
 
 
 def group_of(key: str) -> str:
@@ -245,7 +245,10 @@ def group_of(key: str) -> str:
 
 
 def allowed(text: str) -> tuple[str, ...]:
-    """Return the names in `model,region`. Raise UsageError for an unknown condition, or one that may not differ."""
+    """Return the conditions in a text such as `model,region`.
+
+    Raise UsageError for an unknown condition, or for one that may not differ.
+    """
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
         if name in FIXED:

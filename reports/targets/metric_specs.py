@@ -45,7 +45,7 @@ If there is a second value, it is for targets without a common stratum.
 """
 
 
-def by_stratum(question: MetricSpec, sides: Sequence[ComparedTarget]) -> list[MetricSpec]:
+def by_stratum(spec: MetricSpec, targets: Sequence[ComparedTarget]) -> list[MetricSpec]:
     """Return the metric specs for these targets: one for each common stratum, if there are several.
 
     Turn types are never pooled. Metrics that start at the turn's `measured_from` instant, or at the end of speech, are
@@ -53,77 +53,82 @@ def by_stratum(question: MetricSpec, sides: Sequence[ComparedTarget]) -> list[Me
     frequent stratum is used, and its spec has no result. A primary metric also has a spec for each stratum that the
     baseline has and another target lacks, so that no gate disappears.
     """
-    if not question.statistic.per_stratum or CATALOGUE[question.metric].scope != "turn":
-        return [question]
-    if question.stratum is not None and question.stratum.measured_from:
-        return [question]
-    begun, common = list[Counter[Stratum]](), list[Stratum]()
-    for origins in MEASURED_FROM_DIFFERS.get(CATALOGUE[question.metric].begin, (False,)):
-        begun = _counted([side.turns_started_in(side.steps(question)) for side in sides], origins=origins)
-        common = _common(begun)
-        if len({stratum for of in begun for stratum in of}) < 2:
-            return [question]
+    if not spec.statistic.per_stratum or CATALOGUE[spec.metric].scope != "turn":
+        return [spec]
+    if spec.stratum is not None and spec.stratum.measured_from:
+        return [spec]
+    turn_counts, common = list[Counter[Stratum]](), list[Stratum]()
+    for by_measured_from in MEASURED_FROM_DIFFERS.get(CATALOGUE[spec.metric].begin, (False,)):
+        turn_counts = _counted(
+            [target.turns_started_in(target.steps(spec)) for target in targets], by_measured_from=by_measured_from
+        )
+        common = _common(turn_counts)
+        if len({stratum for of in turn_counts for stratum in of}) < 2:
+            return [spec]
         if common:
             break
-    lacked = _missing(begun[0], common) if question.primary else []
-    known = next(of for of in begun if of)
-    return [replace(question, stratum=one) for one in [*common, *lacked] or [max(known, key=known.__getitem__)]]
+    lacked = _missing(turn_counts[0], common) if spec.primary else []
+    known = next(of for of in turn_counts if of)
+    strata = [*common, *lacked] or [max(known, key=known.__getitem__)]
+    return [replace(spec, stratum=stratum) for stratum in strata]
 
 
 def specs_of_thresholds(
-    threshold: Threshold, question: MetricSpec, sides: Sequence[ComparedTarget]
+    threshold: Threshold, threshold_spec: MetricSpec, targets: Sequence[ComparedTarget]
 ) -> list[MetricSpec]:
     """Return the metric specs of a threshold for these targets, one per stratum.
 
-    `question`: the metric spec that the threshold is about.
+    `threshold_spec`: the metric spec that the threshold is about.
     """
-    every = by_stratum(question, sides)
+    specs = by_stratum(threshold_spec, targets)
     if not threshold.measured_from:
-        return every
-    chosen = [one for one in every if one.stratum and one.stratum.measured_from == threshold.measured_from]
+        return specs
+    chosen = [spec for spec in specs if spec.stratum and spec.stratum.measured_from == threshold.measured_from]
     there = {
         stratum.measured_from
-        for side in sides
-        for stratum, n in side.turns_started_in(side.steps(question)).items()
+        for target in targets
+        for stratum, n in target.turns_started_in(target.steps(threshold_spec)).items()
         if n
     }
     if chosen or there == {threshold.measured_from}:
-        return chosen or every
-    turn_type = question.stratum.turn_type if question.stratum else ""
-    return [replace(question, stratum=Stratum(threshold.measured_from, turn_type))]
+        return chosen or specs
+    turn_type = threshold_spec.stratum.turn_type if threshold_spec.stratum else ""
+    return [replace(threshold_spec, stratum=Stratum(threshold.measured_from, turn_type))]
 
 
-def instants_of(threshold: Threshold, sides: Sequence[ComparedTarget]) -> list[str]:
+def instants_of(threshold: Threshold, targets: Sequence[ComparedTarget]) -> list[str]:
     """Return the instants from which turns are measured, if there are several and the threshold names none of them."""
     known = CATALOGUE.get(threshold.metric)
     if known is None or known.begin != ORIGIN or threshold.measured_from:
         return []
-    asked = by_stratum(threshold.about, sides)
-    found = {one.stratum.measured_from for one in asked if one.stratum and one.stratum.measured_from}
-    return [origin for origin in MEASURED_FROM_TEXTS if origin in found] if len(found) > 1 else []
+    specs = by_stratum(threshold.about, targets)
+    instants = {spec.stratum.measured_from for spec in specs if spec.stratum and spec.stratum.measured_from}
+    return [instant for instant in MEASURED_FROM_TEXTS if instant in instants] if len(instants) > 1 else []
 
 
-def _counted(begun: Sequence[Mapping[Stratum, int]], *, origins: bool) -> list[Counter[Stratum]]:
+def _counted(turn_counts: Sequence[Mapping[Stratum, int]], *, by_measured_from: bool) -> list[Counter[Stratum]]:
     """Return the number of turns of each target by stratum.
 
-    Strata have no `measured_from` if it is the same for all turns, or if `origins` is False.
+    Strata have no `measured_from` if it is the same for all turns, or if `by_measured_from` is False.
     """
-    several = origins and len({stratum.measured_from for of in begun for stratum, n in of.items() if n}) > 1
-    merged = [Counter[Stratum]() for _ in begun]
-    for turns, sums in zip(begun, merged, strict=True):
+    several = (
+        by_measured_from and len({stratum.measured_from for of in turn_counts for stratum, n in of.items() if n}) > 1
+    )
+    merged = [Counter[Stratum]() for _ in turn_counts]
+    for turns, sums in zip(turn_counts, merged, strict=True):
         for stratum, n in turns.items():
             if n:
                 sums[stratum if several else stratum._replace(measured_from="")] += n
     return merged
 
 
-def common_strata(sides: Sequence[ComparedTarget]) -> list[Stratum]:
+def common_strata(targets: Sequence[ComparedTarget]) -> list[Stratum]:
     """Return the strata of turns that all targets have, the most frequent first. Targets without turns are ignored."""
-    return _common([side.turns_started for side in sides])
+    return _common([target.turns_started for target in targets])
 
 
-def _common(begun: Sequence[Mapping[Stratum, int]]) -> list[Stratum]:
-    known = [of for of in begun if any(of.values())]
+def _common(turn_counts: Sequence[Mapping[Stratum, int]]) -> list[Stratum]:
+    known = [of for of in turn_counts if any(of.values())]
     common = [stratum for stratum in (known[0] if known else ()) if all(of.get(stratum) for of in known)]
     return sorted(common, key=lambda stratum: -sum(of[stratum] for of in known))
 
@@ -140,7 +145,7 @@ def _missing(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list
     ]
 
 
-def default_specs(sides: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
+def default_specs(targets: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
     """Yield the default metric specs, the primary ones first.
 
     The primary metrics are the failure rate, and p50 and p95 of the main metric, for the most frequent common stratum
@@ -149,17 +154,17 @@ def default_specs(sides: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
     the latencies of all strata, and all other metrics for the turn type of the first stratum. Specs are yielded one by
     one, because it takes long to find the metrics that the targets have.
     """
-    strata = common_strata(sides)
-    begun = {stratum for side in sides for stratum, n in side.turns_started.items() if n}
-    lacked = _missing(sides[0].turns_started, strata) if strata else []
-    main = _main(sides, strata[0]) if strata else VOICE_TO_VOICE if begun else MAIN
-    first = _requested(strata[0], begun) if strata else None
-    mains = [(first, main), *((_requested(stratum, begun), sides[0].main_metrics[stratum]) for stratum in lacked)]
+    strata = common_strata(targets)
+    started = {stratum for target in targets for stratum, n in target.turns_started.items() if n}
+    lacked = _missing(targets[0].turns_started, strata) if strata else []
+    main = _main(targets, strata[0]) if strata else VOICE_TO_VOICE if started else MAIN
+    first = _requested(strata[0], started) if strata else None
+    mains = [(first, main), *((_requested(stratum, started), targets[0].main_metrics[stratum]) for stratum in lacked)]
     primary = [MetricSpec(name, Quantile(p), margin_of(p), True, at) for at, name in mains for p in (0.5, 0.95)]
-    yield from (asked for question in primary for asked in by_stratum(question, sides))
+    yield from (stratum_spec for spec in primary for stratum_spec in by_stratum(spec, targets))
     yield MetricSpec("failure_rate", Rate(), Margin(points=POINTS), primary=True)
-    others = [(_requested(stratum, begun), _main(sides, stratum)) for stratum in strata[1:]]
-    paired = all(side.paired for side in sides)
+    others = [(_requested(stratum, started), _main(targets, stratum)) for stratum in strata[1:]]
+    paired = all(target.paired for target in targets)
     centre = [MetricSpec(main, TypicalChange(), Margin(ratio=MARGINS[0.5]), stratum=first)] if paired else []
     secondary = [
         *(MetricSpec(name, Quantile(p), margin_of(p, name)) for name, p in SECONDARY if name != main),
@@ -167,41 +172,41 @@ def default_specs(sides: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
         *(MetricSpec(name, Rate(), Margin(points=POINTS)) for name in ("stall_rate", "throttle_rate", *COMPARED)),
         MetricSpec("audio_speed", Mean(), margin_of(0.5, "audio_speed")),
     ]
-    rest = [
-        *(one for one in centre if int(sides[0].steps(one).sum()) > 1),
+    remaining = [
+        *(spec for spec in centre if int(targets[0].steps(spec).sum()) > 1),
         *(MetricSpec(main, Quantile(p), margin_of(p), stratum=first) for p in (0.9, 0.99)),
         *(MetricSpec(name, Quantile(p), margin_of(p), stratum=at) for at, name in others for p in (0.5, 0.95)),
         *(
-            asked
-            for question in secondary
-            for asked in by_stratum(question, sides)
-            if question.metric == VOICE_TO_VOICE
-            or not (asked.stratum and first)
-            or asked.stratum.turn_type == first.turn_type
+            stratum_spec
+            for spec in secondary
+            for stratum_spec in by_stratum(spec, targets)
+            if spec.metric == VOICE_TO_VOICE
+            or not (stratum_spec.stratum and first)
+            or stratum_spec.stratum.turn_type == first.turn_type
         ),
     ]
-    yield from (question for question in rest if _known(question, sides))
+    yield from (spec for spec in remaining if _known(spec, targets))
 
 
-def _requested(stratum: Stratum, begun: Collection[Stratum]) -> Stratum | None:
-    """Return the stratum of a metric spec; None if there is only one. `begun`: all strata that have turns."""
-    if len(begun) < 2:
+def _requested(stratum: Stratum, started: Collection[Stratum]) -> Stratum | None:
+    """Return the stratum to set in a metric spec; None if there is only one. `started`: all strata that have turns."""
+    if len(started) < 2:
         return None
-    return stratum if len({one.measured_from for one in begun}) > 1 else stratum._replace(measured_from="")
+    return stratum if len({other.measured_from for other in started}) > 1 else stratum._replace(measured_from="")
 
 
-def _main(sides: Sequence[ComparedTarget], stratum: Stratum) -> str:
+def _main(targets: Sequence[ComparedTarget], stratum: Stratum) -> str:
     """Return the main metric of most of the targets that have turns of a stratum."""
-    named = [side.main_metrics[stratum] for side in sides if side.turns_started.get(stratum)]
+    named = [target.main_metrics[stratum] for target in targets if target.turns_started.get(stratum)]
     return max(named, key=named.count)
 
 
-def _known(question: MetricSpec, sides: Sequence[ComparedTarget]) -> bool:
+def _known(spec: MetricSpec, targets: Sequence[ComparedTarget]) -> bool:
     """Return whether the baseline and another target have a value of the metric.
 
-    For a throttle rate: return whether any target was throttled.
+    For a throttle rate, return whether any target was throttled.
     """
-    if question.metric == "throttle_rate":
-        return any(side.counts(question)[0].any() for side in sides)
-    base, *others = (question.statistic.counts(side, question).turns for side in sides)
+    if spec.metric == "throttle_rate":
+        return any(target.counts(spec)[0].any() for target in targets)
+    base, *others = (spec.statistic.counts(target, spec).turns for target in targets)
     return base > 0 and any(others)

@@ -53,9 +53,9 @@ def changed_shares(base: ComparedTarget, cand: ComparedTarget) -> list[ShareChan
     labels = _labels(base, cand)
     if ABSENT in (base.target, cand.target) or len(labels) < 2:
         return []
-    found = differing((_by_step(base, labels), _by_step(cand, labels)), paired=base.paired)
-    changes = [ShareChange(labels[step], shares) for step, shares in found.items()]
-    return sorted(changes, key=lambda one: -abs(one.shares[1] - one.shares[0]))
+    shares_by_step = differing((_by_step(base, labels), _by_step(cand, labels)), paired=base.paired)
+    changes = [ShareChange(labels[step], shares) for step, shares in shares_by_step.items()]
+    return sorted(changes, key=lambda change: -abs(change.shares[1] - change.shares[0]))
 
 
 def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[float, float]]:
@@ -63,24 +63,26 @@ def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[
 
     `turns`: for each target, the number of turns by step (row) and cluster (column).
     """
-    found = {}
-    of_base, of_cand = (one.sum(axis=0) for one in turns)
+    shares_by_step = {}
+    of_base, of_cand = (counts.sum(axis=0) for counts in turns)
     for step, (first, second) in enumerate(zip(*turns, strict=True)):
         sums = ClusterTotals((first, of_base), (second, of_cand), paired)
         base, cand = sums.ratios
         error, distance = se_of_rates(sums), abs(cand.value - base.value)
         if distance >= POINT and 2 * stdtr(error.df, -distance / max(error.se, 1e-12)) < FOUND / len(turns[0]):
-            found[step] = base.value, cand.value
-    return found
+            shares_by_step[step] = base.value, cand.value
+    return shares_by_step
 
 
-def _by_step(side: ComparedTarget, labels: Sequence[str]) -> Floats:
+def _by_step(target: ComparedTarget, labels: Sequence[str]) -> Floats:
     """Return the planned turns of a target by step (row) and cluster (column)."""
-    turns, size = side.turns, side.clusters.count
-    lost = turns.not_started.target == side.target
-    steps = np.append(turns.step[side.turn_mask], turns.not_started.step[lost])
-    cluster = side.clusters.of_code[np.append(turns.session[side.turn_mask], turns.not_started.session[lost])]
-    row = _codes(side, labels)[steps[cluster >= 0]]
+    turns, size = target.turns, target.clusters.count
+    not_started = turns.not_started.target == target.target
+    steps = np.append(turns.step[target.turn_mask], turns.not_started.step[not_started])
+    cluster = target.clusters.of_code[
+        np.append(turns.session[target.turn_mask], turns.not_started.session[not_started])
+    ]
+    row = _codes(target, labels)[steps[cluster >= 0]]
     counts = np.bincount(row * size + cluster[cluster >= 0], minlength=len(labels) * size)
     return counts.reshape(len(labels), size).astype(np.float64)
 
@@ -89,9 +91,9 @@ def _labels(base: ComparedTarget, cand: ComparedTarget) -> list[str]:
     return sorted({*base.turns.labels, *cand.turns.labels})
 
 
-def _codes(side: ComparedTarget, labels: Sequence[str]) -> Integers:
+def _codes(target: ComparedTarget, labels: Sequence[str]) -> Integers:
     """Return the index among `labels` of each step of the target's run."""
-    return np.array([labels.index(label) for label in side.turns.labels], dtype=np.int64)
+    return np.array([labels.index(label) for label in target.turns.labels], dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -101,44 +103,47 @@ class ComparedTargets:
     base: ComparedTarget
     candidate: ComparedTarget
 
-    def targets(self, question: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
+    def targets(self, spec: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
         """Return both samples, with their steps if the candidate's are weighted to the baseline's shares."""
         both = self.base, self.candidate
-        arms = TwoSamples(*samples, (self.base.sessions, self.candidate.sessions), self.base.paired)
-        metric = CATALOGUE[question.metric]
-        if question.step or metric.scope != "turn" or metric.unit == SLOPE:
-            return arms
+        two_samples = TwoSamples(*samples, (self.base.sessions, self.candidate.sessions), self.base.paired)
+        metric = CATALOGUE[spec.metric]
+        if spec.step or metric.scope != "turn" or metric.unit == SLOPE:
+            return two_samples
         labels = _labels(*both)
-        if len(labels) < 2 or _distance(*both, question, labels) <= MIN_SHARE_DIFFERENCE:
-            return arms
-        steps = [_codes(side, labels)[_steps_of_values(side, question)] for side in both]
-        turns = np.array([np.bincount(one, minlength=len(labels)) for one in steps])
+        if len(labels) < 2 or _distance(*both, spec, labels) <= MIN_SHARE_DIFFERENCE:
+            return two_samples
+        steps = [_codes(target, labels)[_steps_of_values(target, spec)] for target in both]
+        turns = np.array([np.bincount(codes, minlength=len(labels)) for codes in steps])
         groups = np.where(own := (turns >= MIN_STEP_TURNS).all(axis=0), np.cumsum(own), 0)
-        first, second = (groups[one] for one in steps)
-        return replace(arms, steps=(first, second)) if np.unique(first).size > 1 else arms
+        first, second = (groups[codes] for codes in steps)
+        return replace(two_samples, steps=(first, second)) if np.unique(first).size > 1 else two_samples
 
 
-def _distance(base: ComparedTarget, cand: ComparedTarget, question: MetricSpec, labels: Sequence[str]) -> float:
-    """Return the distance of the shares of steps among the planned turns of a metric spec; 0 if a target has none."""
+def _distance(base: ComparedTarget, cand: ComparedTarget, spec: MetricSpec, labels: Sequence[str]) -> float:
+    """Return the distance between the shares of steps on two targets; 0 if a target has no planned turns.
+
+    The shares are those of the planned turns that the metric spec is about.
+    """
     planned = []
-    for side in (base, cand):
-        lost = side.turns.not_started_by_group[side.target] if side.target != ABSENT else 0
-        of_step = (side.turns_started_by_step + lost) * side.steps(question)
-        planned.append(np.bincount(_codes(side, labels), of_step, len(labels)))
+    for target in (base, cand):
+        not_started = target.turns.not_started_by_group[target.target] if target.target != ABSENT else 0
+        of_step = (target.turns_started_by_step + not_started) * target.steps(spec)
+        planned.append(np.bincount(_codes(target, labels), of_step, len(labels)))
     first, second = planned
     if not (first.any() and second.any()):
         return 0.0
     return float(np.abs(first / first.sum() - second / second.sum()).sum()) / 2
 
 
-def _steps_of_values(side: ComparedTarget, question: MetricSpec) -> Integers:
+def _steps_of_values(target: ComparedTarget, spec: MetricSpec) -> Integers:
     """Return the step of each value of the target's sample."""
-    drawn, turns, asked = side.samples[question.metric], side.turns, side.steps(question)
-    _, index = drawn.part(side.target, asked)
+    samples, turns, spec_steps = target.samples[spec.metric], target.turns, target.steps(spec)
+    _, index = samples.part(target.target, spec_steps)
     steps, session = turns.step[index], turns.session[index]
-    if is_latency(drawn.metric):
-        lost = turns.not_started
-        mine = lost.of(side.target, asked & drawn.applies[side.target])
-        steps, session = np.append(steps, lost.step[mine]), np.append(session, lost.session[mine])
-    counted: Integers = steps[side.clusters.of_code[session] >= 0]
+    if is_latency(samples.metric):
+        not_started = turns.not_started
+        mine = not_started.of(target.target, spec_steps & samples.applies[target.target])
+        steps, session = np.append(steps, not_started.step[mine]), np.append(session, not_started.session[mine])
+    counted: Integers = steps[target.clusters.of_code[session] >= 0]
     return counted

@@ -25,14 +25,14 @@ def parse_targets(named: Sequence[str | Path | RunFrames]) -> tuple[ComparedTarg
     target is unknown, or fewer than two are named.
     """
     chosen = named_targets(named)
-    targets = {id(run): targets_of(run) for run, _ in chosen}
-    sides = []
+    by_run = {id(run): targets_of(run) for run, _ in chosen}
+    targets = []
     for run, name in chosen:
-        there = targets[id(run)] or (
+        run_targets = by_run[id(run)] or (
             ComparedTarget(run, samples_of(run), ABSENT, name),
         )  # if no session started, the run has no targets
-        sides.append(next((side for side in there if side.name == name), there[0]))
-    return filtered_by(sides)
+        targets.append(next((target for target in run_targets if target.name == name), run_targets[0]))
+    return filtered_by(targets)
 
 
 def targets_of(run: RunFrames) -> tuple[ComparedTarget, ...]:
@@ -42,11 +42,11 @@ def targets_of(run: RunFrames) -> tuple[ComparedTarget, ...]:
     """
     samples = samples_of(run)
     turns = samples.turns
-    places = {label: place for place, label in enumerate(turns.targets)}
+    indices = {label: index for index, label in enumerate(turns.targets)}
     return tuple(
-        ComparedTarget(run, samples, place, label, label, by_session(run, turns, place))
+        ComparedTarget(run, samples, index, label, label, by_session(run, turns, index))
         for label in known_targets(run)
-        for place in [places.get(label, ABSENT)]
+        for index in [indices.get(label, ABSENT)]
     )
 
 
@@ -55,12 +55,12 @@ def filtered_by(chosen: Sequence[ComparedTarget]) -> tuple[ComparedTarget, ...]:
 
     Raise UsageError if a target would be compared with itself, or with a copy of its run.
     """
-    named = [(side.run, side.name) for side in chosen]
+    named = [(target.run, target.name) for target in chosen]
     refuse_same_target(named)
     clusters = _clusters_of(chosen)
     return tuple(
-        replace(side, label=label, clusters=mine)
-        for side, label, mine in zip(chosen, target_titles(named), clusters, strict=True)
+        replace(target, label=label, clusters=mine)
+        for target, label, mine in zip(chosen, target_titles(named), clusters, strict=True)
     )
 
 
@@ -73,12 +73,12 @@ def matched(base: ComparedTarget, cand: ComparedTarget) -> tuple[ComparedTarget,
     return replace(base, clusters=of_base), replace(cand, clusters=of_cand)
 
 
-def matched_to_the_first(sides: Sequence[ComparedTarget]) -> list[tuple[ComparedTarget, ComparedTarget]]:
+def matched_to_the_first(targets: Sequence[ComparedTarget]) -> list[tuple[ComparedTarget, ComparedTarget]]:
     """Return each candidate with the baseline, the baseline first.
 
     The clusters are those of a comparison of only these two.
     """
-    return [matched(sides[0], side) for side in sides[1:]] if len(sides) > 2 else [(sides[0], sides[1])]
+    return [matched(targets[0], target) for target in targets[1:]] if len(targets) > 2 else [(targets[0], targets[1])]
 
 
 def are_peers(run: RunFrames, baseline: str, candidate: str) -> bool:
@@ -91,13 +91,13 @@ def are_peers(run: RunFrames, baseline: str, candidate: str) -> bool:
     return bool(run.metadata.get("interleaved")) and variant_of != baseline
 
 
-def _clusters_of(sides: Sequence[ComparedTarget]) -> Sequence[Clusters]:
-    first = sides[0]
-    if all(side.run is first.run for side in sides) and first.run.metadata.get("interleaved"):
-        pairs = by_pair(first.run, first.turns, [side.target for side in sides])
+def _clusters_of(targets: Sequence[ComparedTarget]) -> Sequence[Clusters]:
+    first = targets[0]
+    if all(target.run is first.run for target in targets) and first.run.metadata.get("interleaved"):
+        pairs = by_pair(first.run, first.turns, [target.target for target in targets])
         if pairs is not None:
             return pairs
-    return [by_session(side.run, side.turns, side.target) for side in sides]
+    return [by_session(target.run, target.turns, target.target) for target in targets]
 
 
 def named_targets(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames, str]]:
@@ -106,19 +106,19 @@ def named_targets(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFram
     Raise UsageError if a run or target is unknown, a target is ambiguous, or fewer than two targets are named.
     """
     read: dict[Path, RunFrames] = {}
-    sides: list[tuple[RunFrames, str]] = []
-    texts = [str(one.folder) if isinstance(one, RunFrames) else str(one) for one in named]
-    for one, text in zip(named, texts, strict=True):
-        if isinstance(one, RunFrames):
-            run, target = one, None
+    targets: list[tuple[RunFrames, str]] = []
+    texts = [str(item.folder) if isinstance(item, RunFrames) else str(item) for item in named]
+    for item, text in zip(named, texts, strict=True):
+        if isinstance(item, RunFrames):
+            run, target = item, None
         else:
-            folder, target = split_name(one)
+            folder, target = split_name(item)
             run = read.setdefault(folder.resolve(), read.get(folder.resolve()) or runs.load_for_report(folder))
-        sides += [(run, name) for name in _targets(run, target, text, alone=len(named) == 1)]
-    if len(sides) < 2:
-        one = texts[0] if named else "nothing"
-        raise UsageError(f"a comparison needs two targets, but only {one} is given: add another run, or RUN:TARGET")
-    return sides
+        targets += [(run, name) for name in _targets(run, target, text, alone=len(named) == 1)]
+    if len(targets) < 2:
+        first = texts[0] if named else "nothing"
+        raise UsageError(f"a comparison needs two targets, but only {first} is given: add another run, or RUN:TARGET")
+    return targets
 
 
 def _targets(run: RunFrames, target: str | None, named: str, *, alone: bool) -> list[str]:
@@ -150,14 +150,17 @@ def identity_of_run(run: RunFrames) -> tuple[str, int]:
     return run_id_of(run), int(run.metadata.get("started_utc_ns") or 0)
 
 
-def split_name(one: str | Path) -> tuple[Path, str | None]:
-    """Return the folder and the target. Either may contain a colon: the shortest prefix that is a folder is the run."""
-    whole = Path(one)
-    if isinstance(one, Path) or is_folder(whole) or ":" not in str(one):
-        return whole, None
-    parts = str(one).split(":")
-    cuts = [(Path(":".join(parts[:n])), ":".join(parts[n:])) for n in range(1, len(parts))]
-    return next(((folder, target) for folder, target in cuts if is_folder(folder)), cuts[-1])
+def split_name(reference: str | Path) -> tuple[Path, str | None]:
+    """Return the folder and the target of a reference such as `RUN:TARGET`; the target is None if it has none.
+
+    Both may contain a colon. The folder is the shortest prefix that is a folder.
+    """
+    path = Path(reference)
+    if isinstance(reference, Path) or is_folder(path) or ":" not in str(reference):
+        return path, None
+    parts = str(reference).split(":")
+    splits = [(Path(":".join(parts[:n])), ":".join(parts[n:])) for n in range(1, len(parts))]
+    return next(((folder, target) for folder, target in splits if is_folder(folder)), splits[-1])
 
 
 def refuse_unknown(run: RunFrames, target: str) -> None:
@@ -166,27 +169,27 @@ def refuse_unknown(run: RunFrames, target: str) -> None:
         raise UsageError(f"{run.folder} has no target {target}: its targets are: {', '.join(known) or 'none'}")
 
 
-def refuse_same_target(sides: Sequence[tuple[RunFrames, str]]) -> None:
+def refuse_same_target(targets: Sequence[tuple[RunFrames, str]]) -> None:
     """Raise UsageError if a target would be compared with itself, or with a copy of its run."""
-    seen = Counter((run.folder.resolve(), target) for run, target in sides)
+    seen = Counter((run.folder.resolve(), target) for run, target in targets)
     for (folder, target), times in seen.items():
         if times > 1:
             raise UsageError(f"{target or folder.name} of {folder} is named {times} times: name it once")
     folders: dict[tuple[str, int], Path] = {}
-    for run, _ in sides:
-        folder, whole = run.folder.resolve(), identity_of_run(run)
-        if folders.setdefault(whole, folder) != folder:
-            same = f"{folder} is a copy of {folders[whole]}: both are the run {whole[0]}"
+    for run, _ in targets:
+        folder, identity = run.folder.resolve(), identity_of_run(run)
+        if folders.setdefault(identity, folder) != folder:
+            same = f"{folder} is a copy of {folders[identity]}: both are the run {identity[0]}"
             raise UsageError(f"{same}; a run cannot be compared with itself")
 
 
-def target_titles(sides: Sequence[tuple[RunFrames, str]]) -> list[str]:
+def target_titles(targets: Sequence[tuple[RunFrames, str]]) -> list[str]:
     """Return the labels of targets. If several are equal, add the run's folder, or its complete path if necessary."""
-    labels = [target for _, target in sides]
+    labels = [target for _, target in targets]
     for of_run in (lambda run: run.folder_name, lambda run: escape_control(str(run.folder.resolve()))):
         times = Counter(labels)
         labels = [
             label if label and times[label] == 1 else f"{target} ({of_run(run)})" if target else of_run(run)
-            for label, (run, target) in zip(labels, sides, strict=True)
+            for label, (run, target) in zip(labels, targets, strict=True)
         ]
     return labels

@@ -60,7 +60,7 @@ def of(comparison: Comparison, name: str, candidate: str = "") -> MetricComparis
 
 def test_values_are_those_of_the_targets_samples() -> None:
     sides = two(RUN, Plan(sessions=60, turns=10, median_ms=900))
-    found = of(quick(sides, questions=[replace(TTFA, statistic=Quantile(0.95))]), "ttfa p95").difference
+    found = of(quick(sides, specs=[replace(TTFA, statistic=Quantile(0.95))]), "ttfa p95").difference
 
     assert found is not None
     for side, value in zip(sides, (found.baseline, found.candidate), strict=True):
@@ -93,7 +93,7 @@ JUDGED: dict[str, tuple[Plan, Plan, list[MetricSpec] | None, dict[str, str], int
 def test_two_runs_have_verdicts_and_an_exit_status(
     first: Plan, second: Plan, asked: list[MetricSpec] | None, words: dict[str, str], status: int
 ) -> None:
-    comparison = quick(two(first, second), **({} if asked is None else {"questions": asked}))
+    comparison = quick(two(first, second), **({} if asked is None else {"specs": asked}))
 
     assert {finding.question.name: finding.verdict.name for finding in comparison.primary} == words
     assert comparison.exit_status == status
@@ -101,7 +101,7 @@ def test_two_runs_have_verdicts_and_an_exit_status(
 
 def test_failure_rates_are_compared_in_percentage_points() -> None:
     sides = two(RUN, Plan(sessions=60, turns=10, failed=0.2))
-    finding = of(quick(sides, questions=[FAILURES]), "failure_rate")
+    finding = of(quick(sides, specs=[FAILURES]), "failure_rate")
 
     assert finding.verdict.name == "regressed"
     assert finding.difference is not None
@@ -111,7 +111,7 @@ def test_failure_rates_are_compared_in_percentage_points() -> None:
 
 def test_a_comparison_of_two_runs_is_provisional_with_an_assumed_run_to_run_variation() -> None:
     sides = two(RUN)
-    comparison, without = quick(sides), quick(sides, questions=[TTFA], run_sd=0.0)
+    comparison, without = quick(sides), quick(sides, specs=[TTFA], run_sd=0.0)
     wide, narrow = of(comparison, "ttfa p50").difference, of(without, "ttfa p50").difference
 
     assert comparison.method.run_sd == RUN_SD
@@ -142,10 +142,10 @@ def test_each_candidate_is_compared_with_the_first_target_and_holm_corrects_over
 
 def test_the_comparison_of_a_candidate_does_not_depend_on_other_candidates() -> None:
     sides = filtered_by([targets(replace(RUN, seed=seed), f"run{seed}")[0] for seed in (7, 8, 9)])
-    together = quick(sides, questions=[TTFA, FAILURES])
+    together = quick(sides, specs=[TTFA, FAILURES])
 
     for side, found in zip(sides[1:], ("run8", "run9"), strict=True):
-        alone = of(quick(filtered_by([sides[0], side]), questions=[TTFA]), "ttfa p50")
+        alone = of(quick(filtered_by([sides[0], side]), specs=[TTFA]), "ttfa p50")
         assert alone.difference in [
             one.difference for one in together.findings if found in one.candidate and one.question == alone.question
         ]
@@ -155,7 +155,7 @@ def test_pairs_without_the_third_target_still_count_for_the_second(tmp_path: Pat
     folder = run(tmp_path, Plan(sessions=180, turns=5, targets=("a", "b", "c"), paired=True))
     edit(tmp_path, "sessions", lambda _, row: None if row["target"] == "c" and row["pair"] % 2 else row)
     sides = parse_targets([folder])
-    alone, together = quick(filtered_by(sides[:2]), questions=[TTFA]), quick(sides, questions=GATES)
+    alone, together = quick(filtered_by(sides[:2]), specs=[TTFA]), quick(sides, specs=GATES)
 
     assert [finding.sessions for finding in together.primary] == [(60, 60)] * 3 + [(30, 30)] * 3
     assert of(together, "ttfa p50").difference == of(alone, "ttfa p50").difference
@@ -163,7 +163,7 @@ def test_pairs_without_the_third_target_still_count_for_the_second(tmp_path: Pat
 
 
 def failing(sides: tuple[ComparedTarget, ...]) -> list[FairnessCheckEntry]:
-    return [one for one in quick(sides, questions=[TTFA]).checks if one.name == "sessions with a failed turn"]
+    return [one for one in quick(sides, specs=[TTFA]).checks if one.name == "sessions with a failed turn"]
 
 
 def test_sessions_with_a_failed_turn_are_shown_in_addition_to_the_rate_of_turns(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_sessions_with_a_failed_turn_are_shown_in_addition_to_the_rate_of_turns(
 
 def test_a_comparison_is_reproducible_and_independent_of_other_metrics() -> None:
     sides = two(RUN)
-    first, again, alone = quick(sides), quick(sides), quick(sides, questions=[TTFA])
+    first, again, alone = quick(sides), quick(sides), quick(sides, specs=[TTFA])
 
     assert first.findings == again.findings
     assert alone.findings[0].difference == of(first, "ttfa p50").difference
@@ -192,7 +192,7 @@ def test_metrics_given_by_the_user_are_compared_in_their_order() -> None:
         MetricSpec("ttfa", Quantile(0.75), Margin(ratio=0.2, plus=30), primary=True, step="greeting"),
         MetricSpec("audio_speed", Mean(), Margin(ratio=0.1), primary=True),
     ]
-    comparison = quick(two(RUN), questions=asked)
+    comparison = quick(two(RUN), specs=asked)
 
     assert [finding.question for finding in comparison.findings] == asked
     assert [finding.turns for finding in comparison.findings] == [(600, 600), (120, 120), (600, 600)]
@@ -200,14 +200,14 @@ def test_metrics_given_by_the_user_are_compared_in_their_order() -> None:
 
 def test_a_metric_that_is_neither_better_nor_worse_is_refused() -> None:
     with pytest.raises(UsageError, match="session_duration cannot be compared"):
-        quick(two(RUN), questions=[replace(TTFA, metric="session_duration")])
+        quick(two(RUN), specs=[replace(TTFA, metric="session_duration")])
 
 
 def test_a_drift_of_one_target_is_detected_and_makes_verdicts_provisional(tmp_path: Path) -> None:
     run(tmp_path, PAIRED)
     late = {f"s{at:05d}": round(3e6 * at) for at in range(1, 120, 2)}
     edit(tmp_path, "turns", lambda _, row: _later(row, late.get(row["session_id"], 0)))
-    calm, own = (quick(sides, questions=[TTFA, FAILURES]) for sides in (targets(PAIRED), parse_targets([tmp_path])))
+    calm, own = (quick(sides, specs=[TTFA, FAILURES]) for sides in (targets(PAIRED), parse_targets([tmp_path])))
 
     assert not of(calm, "ttfa p50").verdict.provisional
     assert of(own, "ttfa p50").verdict.provisional
@@ -348,7 +348,7 @@ def test_the_file_and_the_page_contain_the_decision(tight: Comparison, tmp_path:
 
 def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
     folder = Path(run(tmp_path / "run", SHORT))
-    whole = quick(targets(SHORT), questions=DECIDED_GATES)
+    whole = quick(targets(SHORT), specs=DECIDED_GATES)
     edit(
         folder, "sessions", lambda at, row: row | {"outcome": "unfinished"} if at < 3 else row
     )  # both sessions of one pair, and one session of another pair
@@ -356,7 +356,7 @@ def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
     assert not any("cut by the end" in notice for notice in whole.notices)
     assert any(
         notice.startswith("2\u00a0pairs of the 30 were cut by the end of the run")
-        for notice in quick(parse_targets([folder]), questions=DECIDED_GATES).notices
+        for notice in quick(parse_targets([folder]), specs=DECIDED_GATES).notices
     )
 
 
