@@ -55,8 +55,8 @@ class LocustRun:
         Call this as soon as the run has started: run.json has UTC, and the UTC clock may be set later.
         """
         now_ns = monotonic_ns()
-        told_ns = monotonic_of(int(files.read_document(folder)["started_utc_ns"]))
-        return now_ns if told_ns is None else min(now_ns, max(self.spawned_ns, told_ns))
+        recorded_ns = monotonic_of(int(files.read_document(folder)["started_utc_ns"]))
+        return now_ns if recorded_ns is None else min(now_ns, max(self.spawned_ns, recorded_ns))
 
     def wait_for_end(self, folder: Path, within_s: float) -> str:
         """Wait until the run's folder is finalized.
@@ -136,14 +136,14 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
             terminate(process, SIMULATOR_ENDS_S)
 
 
-def _wait_until(found: Callable[[], T | None], process: subprocess.Popen[bytes], what: str, log: Path | None) -> T:
-    """Wait for the result of `found`. Raise UsageError if the process ends before, or takes too long."""
+def _wait_until(check: Callable[[], T | None], process: subprocess.Popen[bytes], what: str, log: Path | None) -> T:
+    """Wait for the result of `check`. Raise UsageError if the process ends before, or takes too long."""
     until_ns = monotonic_ns() + int(START_S * NS_PER_S)
-    while not (known := found()):
+    while not (result := check()):
         if process.poll() is not None or monotonic_ns() > until_ns:
             raise UsageError(f"{what} did not start: {last_lines(log)}")
         time.sleep(POLL_S)
-    return known
+    return result
 
 
 def last_lines(printed: str | Path | None) -> str:

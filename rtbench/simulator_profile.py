@@ -79,12 +79,12 @@ def _good(frame: pd.DataFrame, target: str | None) -> pd.DataFrame:
     return frame[frame["measured"] & (frame["outcome_class"] == "success") & mine]
 
 
-def _quantiles(frame: pd.DataFrame, begins: tuple[str, ...], end: str) -> list[float]:
+def _quantiles(frame: pd.DataFrame, start_names: tuple[str, ...], end: str) -> list[float]:
     """Return quantiles of the delay at equal shares; an empty list if too few rows have the delay."""
-    begin = _instant(frame, begins[0])
-    for other in begins[1:]:
-        begin = np.where(np.isnan(begin), _instant(frame, other), begin)
-    took_ms = (_instant(frame, end) - begin) / NS_PER_MS
+    start_ns = _instant(frame, start_names[0])
+    for other in start_names[1:]:
+        start_ns = np.where(np.isnan(start_ns), _instant(frame, other), start_ns)
+    took_ms = (_instant(frame, end) - start_ns) / NS_PER_MS
     took_ms = took_ms[took_ms >= 0]  # also removes NaN
     if took_ms.size < MIN_TURNS:
         return []

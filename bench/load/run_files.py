@@ -33,8 +33,8 @@ def positional_arguments(words: Sequence[str]) -> set[int]:
     parser = get_parser()
     parser._actions = [action for action in parser._actions if action.option_strings]
     placed = [Argument(word) for word in words]
-    for place, word in enumerate(placed):
-        word.place = place
+    for position, word in enumerate(placed):
+        word.place = position
     _, free = parser.parse_known_args(placed)
     return {word.place for word in free if isinstance(word, Argument)}
 
@@ -45,7 +45,7 @@ def run_files() -> None:
     events.init_command_line_parser.add_listener(add_command)
     words = sys.argv[1:]
     try:
-        said = run_arguments(words, positional_arguments(words))
+        arguments = run_arguments(words, positional_arguments(words))
     except UsageError as error:
         print(f"rtbench: {error}", file=sys.stderr)
         sys.exit(USAGE_STATUS)
@@ -53,12 +53,12 @@ def run_files() -> None:
 
     def note(environment: Any, **_: Any) -> None:
         began.append(environment)
-        environment.parsed_options.locustfile = ",".join(map(str, said.files))
+        environment.parsed_options.locustfile = ",".join(map(str, arguments.files))
 
     events.init.add_listener(note)
-    files, variables = locust_files(*said.files)
+    files, variables = locust_files(*arguments.files)
     os.environ |= variables
-    sys.argv[1:] = ["-f", files, *said.others]
+    sys.argv[1:] = ["-f", files, *arguments.others]
     try:
         locust()
     except SystemExit as end:

@@ -74,8 +74,8 @@ class LocustCommand:
         if task.budget_usd is not None:
             load["--budget"] = f"{task.budget_usd:.6f}"
         own = [word for name, value in load.items() for word in (name, str(value))]
-        place = ["--headless", "--name", task.name, "--runs-dir", str(self.runs), "--loglevel", "WARNING"]
-        return ["-f", locust_files(Path(self.file))[0], *place, *own, *self.options]
+        run_options = ["--headless", "--name", task.name, "--runs-dir", str(self.runs), "--loglevel", "WARNING"]
+        return ["-f", locust_files(Path(self.file))[0], *run_options, *own, *self.options]
 
 
 @dataclass(frozen=True)
@@ -109,14 +109,14 @@ def run_level(
     log.parent.mkdir(exist_ok=True)
     with locust_run(locust.arguments(task), _environ(locust.file), log=log) as run:
         folder = run.wait_for_folder(locust.runs, task.name)
-        cut = False
+        was_stopped = False
         try:
             latest_ns = until_ns - int(AROUND_S * NS_PER_S)
-            looks = _watched(run.process, folder, run.started_ns(folder), task.load_s, is_clear, latest_ns)
+            analyses = _watched(run.process, folder, run.started_ns(folder), task.load_s, is_clear, latest_ns)
         finally:
-            cut = _stopped(run.process, folder, min(END_S, _left_s(until_ns) - CLOSE_S))
+            was_stopped = _stopped(run.process, folder, min(END_S, _left_s(until_ns) - CLOSE_S))
             died = run.wait_for_end(folder, min(END_S, _left_s(until_ns)))
-    return FinishedLevel(folder, died, looks, cut)
+    return FinishedLevel(folder, died, analyses, was_stopped)
 
 
 def _environ(file: str) -> dict[str, str]:
@@ -142,14 +142,14 @@ def _watched(
     The final analysis does not count, because it is made after the run has ended. `began_ns` is the start of the level,
     and `latest_ns` its latest end, both on CLOCK_MONOTONIC.
     """
-    for number, part in enumerate(ANALYSES):
-        due_ns = began_ns + int(part * load_s * NS_PER_S)
+    for number, fraction in enumerate(ANALYSES):
+        due_ns = began_ns + int(fraction * load_s * NS_PER_S)
         until_ns = min(due_ns, latest_ns)
         while process.poll() is None and (left_s := _left_s(until_ns)) > 0:
             time.sleep(min(POLL_S, left_s))
         if due_ns >= latest_ns or process.poll() is not None:
             return number
-        if part < 1 and is_clear(folder, number):
+        if fraction < 1 and is_clear(folder, number):
             return number + 1
     return len(ANALYSES) - 1
 
@@ -232,11 +232,11 @@ def prepare_search(
     )
 
 
-def max_calls(by: LoadUnit, most: int, time_s: float, session_s: float) -> float | None:
+def max_calls(by: LoadUnit, max_load: int, time_s: float, session_s: float) -> float | None:
     """Return the number of calls of a search that runs only its largest level, for all of its time; None if unknown."""
     if by == "arrival_rate":
-        return most * time_s / 60
-    return most * time_s / session_s if session_s else None
+        return max_load * time_s / 60
+    return max_load * time_s / session_s if session_s else None
 
 
 def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:

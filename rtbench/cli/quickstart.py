@@ -111,7 +111,7 @@ def uncertain_run_text(summary: Summary) -> str:
     turns, failed = summary.outcomes.started, summary.outcomes.failed
     how = f"{plural(failed, 'turn')} failed (see above)" if failed else "none failed"
     busy = any(busy_reason(asdict(machine)) for machine in summary.machines)
-    why = "This machine was busy with other work" if busy else "This machine was too slow for this load"
+    cause = "This machine was busy with other work" if busy else "This machine was too slow for this load"
     failures = []
     for check in summary.validity.failed:
         value, limit = (cells.check_value(check, number) for number in (check.value, check.limit))
@@ -119,7 +119,7 @@ def uncertain_run_text(summary: Summary) -> str:
     remedy = join_words(list(dict.fromkeys(check.remedy for check in summary.validity.failed)))
     return (
         f"The tool works: it measured {plural(turns, 'turn')}; {how}.\n"
-        f"{why}, so the values above are uncertain: {join_words(failures)}.\n"
+        f"{cause}, so the values above are uncertain: {join_words(failures)}.\n"
         f"Do not use them as a measurement. For a valid one: {remedy}.\n"
         f"{summary.run.folder / 'report.html'}"
     )
@@ -138,12 +138,12 @@ def _run_billed(load: DemoLoad, service_options: ServiceOptions, runs: Path, *, 
 
 def spare_cores() -> float:
     """Return the number of free cores, of those that this process may use."""
-    begin = cpu_times()
+    start = cpu_times()
     time.sleep(OBSERVED_S)
     end, cores = cpu_times(), min(core_count(), cpu_limit() or math.inf)
-    if begin is None or end is None or end.all_s <= begin.all_s:
+    if start is None or end is None or end.all_s <= start.all_s:
         return max(0.0, cores - (load_average() or 0.0))
-    return (1 - shares(begin, end)[-1]) * cores
+    return (1 - shares(start, end)[-1]) * cores
 
 
 def fitting_load(spare: float) -> DemoLoad:

@@ -170,10 +170,10 @@ def export(
     run = run_with_name(name)
     close_if_left(run)
     if form is ReportFormat.HLOG:
-        written = [export_log(run, out, metric, force=force)]
+        files = [export_log(run, out, metric, force=force)]
     else:
-        written = export_tables(run, cast("Format", form.value), out, force=force)
-    for one in written:
-        sys.stdout.write(f"{escape_control(str(one.path))}  {one.count:,} {one.what}\n")
+        files = export_tables(run, cast("Format", form.value), out, force=force)
+    for file in files:
+        sys.stdout.write(f"{escape_control(str(file.path))}  {file.count:,} {file.what}\n")
     if validity_of(document_of(run)).status == "invalid":
         print("rtbench: the run is INVALID: do not use its values; the rows help to find the cause", file=sys.stderr)

@@ -190,12 +190,12 @@ def _reject_impossible(profile: Profile, tls: bool, tokens: TokenIssuer | None, 
             raise UsageError(f"the fault {fault} needs --token-lifetime: without it there is no identity endpoint")
     if workers == 1:
         return
-    whole = {
+    service_limits = {
         "quota": profile.quota != UNLIMITED,
         "max_concurrent_responses": profile.max_concurrent_responses is not None,
         "slowdown": profile.slowdown is not None,
     }
-    for name, is_set in whole.items():
+    for name, is_set in service_limits.items():
         if is_set:
             raise UsageError(
                 f"--workers: profile {profile.name} has {name}, which workers do not share; use one worker"

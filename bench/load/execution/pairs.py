@@ -90,9 +90,13 @@ class PairCounter:
         )
 
 
-def order(arms: int, seed: int, pair: int) -> tuple[int, ...]:
+def order(target_count: int, seed: int, pair: int) -> tuple[int, ...]:
     """Draw the order in which the sessions of a pair start, by target. All orders are equally likely."""
-    return tuple(np.random.default_rng([seed, pair, ORDERS]).permutation(arms).tolist()) if arms > 1 else (0,)
+    return (
+        tuple(np.random.default_rng([seed, pair, ORDERS]).permutation(target_count).tolist())
+        if target_count > 1
+        else (0,)
+    )
 
 
 def block_of(start_ns: int, began_ns: int) -> int:

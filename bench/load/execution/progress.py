@@ -146,45 +146,45 @@ class ProgressCounter:
         for name, number in more.items():
             self._counts[name] += number  # True becomes 1; `update` of an empty counter would keep True
 
-    def _count_at(self, arm: str, **more: int) -> None:
+    def _count_at(self, target: str, **more: int) -> None:
         self.count(**more)
         for name, number in more.items():
-            self._of_targets[arm][name] += number
+            self._of_targets[target][name] += number
 
-    def session_opened(self, arm: str, session: SessionObservation) -> None:
-        """Count a session whose settings the service has accepted. `arm`: the target's label."""
-        self._count_at(arm, sessions_open=1)
-        self.spending.open(arm, session.model, session.instants["opened"])
+    def session_opened(self, target: str, session: SessionObservation) -> None:
+        """Count a session whose settings the service has accepted. `target`: the target's label."""
+        self._count_at(target, sessions_open=1)
+        self.spending.open(target, session.model, session.instants["opened"])
 
-    def session_ended(self, arm: str, session: SessionObservation, *, opened: bool) -> None:
-        """Count an ended session. `arm`: the target's label; `opened`: True if `session_opened` was called for it."""
+    def session_ended(self, target: str, session: SessionObservation, *, opened: bool) -> None:
+        """Count an ended session. `target`: the target's label; `opened`: True if `session_opened` was called for it."""
         self.count(sessions_done=1, sessions_renewed=session.renewed)
         if opened:
-            self._count_at(arm, sessions_open=-1)
-            self.spending.close(arm, session.model, session.instants["opened"], session.instants["ended"])
+            self._count_at(target, sessions_open=-1)
+            self.spending.close(target, session.model, session.instants["opened"], session.instants["ended"])
         elif is_throttled(session.outcome):
             self.count(throttled=1)
         else:
             self.count(sessions_refused=outcome_class(session.outcome) == "failed")
 
-    def turn_ended(self, arm: str, script: str, turn: TurnObservation, *, measured: bool = True) -> None:
-        """Count a turn that is over. `arm`: the target's label; `script`: the script's name."""
+    def turn_ended(self, target: str, script: str, turn: TurnObservation, *, measured: bool = True) -> None:
+        """Count a turn that is over. `target`: the target's label; `script`: the script's name."""
         kind = outcome_class(turn.outcome)
         if kind == "success":
-            self._count_at(arm, turns_succeeded=1)
+            self._count_at(target, turns_succeeded=1)
         elif kind == "failed":
-            self._count_at(arm, turns_failed=1)
+            self._count_at(target, turns_failed=1)
             self.count(throttled=is_throttled(turn.outcome))
         if measured:
-            self._add_measured(arm, (script, turn.step), kind, turn)
+            self._add_measured(target, (script, turn.step), kind, turn)
 
-    def _add_measured(self, arm: str, step: StepKey, kind: OutcomeClass, turn: TurnObservation) -> None:
+    def _add_measured(self, target: str, step: StepKey, kind: OutcomeClass, turn: TurnObservation) -> None:
         """Count a measured turn: its timestamps, its times if it succeeded, its failure by step.
 
         The first delta that a failed turn waited for may be known only from a later turn of its step.
         """
         if kind != "unfinished":
-            of_target = self._of_targets[arm]
+            of_target = self._of_targets[target]
             of_target["sessions_measured"] += turn.turn == 1
             of_target["turns_measured"] += 1
             of_target["turns_squared"] += 2 * turn.turn - 1
@@ -193,13 +193,13 @@ class ProgressCounter:
         if wait is not None:
             self._awaited[step] = wait[0]
         name = turn_step(step[0], self._steps.count(*step), turn.turn_type, None)
-        outcomes, word = self._outcomes.setdefault(arm, {}).setdefault(name, {}), turn.outcome.partition(":")[0]
+        outcomes, word = self._outcomes.setdefault(target, {}).setdefault(name, {}), turn.outcome.partition(":")[0]
         outcomes[word] = outcomes.get(word, 0) + 1
         if kind == "success":
-            times_us = self._times_us.setdefault(arm, {}).setdefault(name, {})
+            times_us = self._times_us.setdefault(target, {}).setdefault(name, {})
             self._headlines[step].update(_add_times(times_us, wait, turn))
         elif kind == "failed":
-            self._failed[arm, step] += 1
+            self._failed[target, step] += 1
 
     def _targets(self, traffic: Mapping[str, Traffic]) -> dict[str, dict[str, float]]:
         usd = self.spending.usd_of_targets(monotonic_ns())
@@ -222,9 +222,9 @@ class ProgressCounter:
         """Return the next report. `histograms`, `traffic`: those of the recorder."""
         times_us, self._times_us = self._times_us, {}
         failed: defaultdict[str, Counter[LiveMetricKey | None]] = defaultdict(Counter)
-        for (arm, step), turns in self._failed.items():
+        for (target, step), turns in self._failed.items():
             for key in (self._awaited.get(step), *self._headlines[step]):
-                failed[arm][key] += turns
+                failed[target][key] += turns
         return ProgressReport(
             **self._counts,
             tokenless=tokenless,
@@ -235,12 +235,13 @@ class ProgressCounter:
             send_delay_p99_ms=worst_p99_ms(histograms, "send_delay"),
             simulated=simulated,
             targets=self._targets(traffic),
-            failures={arm: list(counts.items()) for arm, counts in failed.items()},
+            failures={target: list(counts.items()) for target, counts in failed.items()},
             outcomes={
-                arm: {step: dict(words) for step, words in steps.items()} for arm, steps in self._outcomes.items()
+                target: {step: dict(words) for step, words in steps.items()} for target, steps in self._outcomes.items()
             },
             times_us={
-                arm: {step: list(times.items()) for step, times in steps.items()} for arm, steps in times_us.items()
+                target: {step: list(times.items()) for step, times in steps.items()}
+                for target, steps in times_us.items()
             },
         )
 

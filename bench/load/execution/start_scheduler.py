@@ -45,8 +45,8 @@ class StartScheduler:
     start.
     """
 
-    def __init__(self, arms: Sequence[TargetState], ending: Callable[[], bool]) -> None:
-        self._target_states, self._ending = arms, ending
+    def __init__(self, target_states: Sequence[TargetState], ending: Callable[[], bool]) -> None:
+        self._target_states, self._ending = target_states, ending
         self._start_lock = BoundedSemaphore()
         """The lock of the pair that starts next."""
         self._due_ns = 0
@@ -54,10 +54,10 @@ class StartScheduler:
         self._polls = 0
         """The number of polls of the loop at the start of the last pair."""
 
-    def acquire(self, asked_ns: int) -> PairStart | None:
+    def acquire(self, requested_ns: int) -> PairStart | None:
         """Wait until a pair may start, in order of arrival. Return None if the run ends before.
 
-        The intended start is the requested instant (`asked_ns`), or the first instant after it that the pacers allow.
+        The intended start is the requested instant (`requested_ns`), or the first instant after it that the pacers allow.
         """
         # One by one, so that the pacers know this start before the next pair asks.
         with self._start_lock:
@@ -65,9 +65,9 @@ class StartScheduler:
             while not self._ending():
                 if any(pacer.is_probing for pacer in self._pacers):
                     gevent.sleep(PROBE_POLL_S)
-                    asked_ns = due_ns = monotonic_ns()
+                    requested_ns = due_ns = monotonic_ns()
                     continue
-                intended_ns, due_ns = earliest_ns(self._pacers, asked_ns), earliest_ns(self._pacers, due_ns)
+                intended_ns, due_ns = earliest_ns(self._pacers, requested_ns), earliest_ns(self._pacers, due_ns)
                 if due_ns > monotonic_ns():
                     self._due_ns = due_ns
                     try:
@@ -97,7 +97,7 @@ class StartScheduler:
 
     @property
     def _pacers(self) -> list[StartPacer]:
-        return [arm.pacer for arm in self._target_states]
+        return [state.pacer for state in self._target_states]
 
     @property
     def waiting_s(self) -> float:
@@ -115,13 +115,13 @@ class CallDispatcher:
     def __init__(
         self,
         instants_ns: Iterator[int],
-        most: float,
+        max_calls: float,
         *,
         arrived: Callable[[bool], None],
         ended: Callable[[], None],
         ending: Callable[[], bool],
     ) -> None:
-        self._instants_ns, self._left = instants_ns, most
+        self._instants_ns, self._left = instants_ns, max_calls
         self._arrived, self._ended, self._ending = arrived, ended, ending
         self._idle: deque[tuple[Caller, AsyncResult]] = deque()
         self._early: deque[int] = deque()
@@ -146,14 +146,14 @@ class CallDispatcher:
             early_ns = self._early.popleft()
             self._block_early()
             return early_ns
-        place = user, AsyncResult()
-        self._idle.append(place)
+        waiter = user, AsyncResult()
+        self._idle.append(waiter)
         try:
-            called_ns: int | None = place[1].get()
+            called_ns: int | None = waiter[1].get()
         finally:
-            if place in self._idle:  # the user was killed
-                self._idle.remove(place)
-            elif place[1].value is not None:
+            if waiter in self._idle:  # the user was killed
+                self._idle.remove(waiter)
+            elif waiter[1].value is not None:
                 self._calls_handed_out -= 1
         return called_ns
 
@@ -222,6 +222,6 @@ class CallDispatcher:
         while not ending:
             gevent.sleep(IDLE_SLEEP_S)
             ending = self._ending()
-            for place in [place for place in self._idle if ending or place[0].is_leaving()]:
-                self._idle.remove(place)
-                place[1].set(None)
+            for waiter in [waiter for waiter in self._idle if ending or waiter[0].is_leaving()]:
+                self._idle.remove(waiter)
+                waiter[1].set(None)

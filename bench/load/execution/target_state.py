@@ -79,31 +79,31 @@ class StartPacer:
         self._space_out(start_ns)
         return start_ns
 
-    def is_due(self, booked_ns: int, now_ns: int) -> bool:
+    def is_due(self, reserved_ns: int, now_ns: int) -> bool:
         """Return whether a reserved start is due. The service may have requested a wait since."""
-        return now_ns >= max(booked_ns, self._held_until_ns)
+        return now_ns >= max(reserved_ns, self._held_until_ns)
 
     def _space_out(self, start_ns: int) -> None:
-        if apart_ns := max(self.interval_ns, self._distance_ns):
-            self._next_ns = start_ns + apart_ns
+        if interval_ns := max(self.interval_ns, self._distance_ns):
+            self._next_ns = start_ns + interval_ns
 
     def ended(self, start_ns: int) -> None:
         """Record the end of the session with this start. If it was an inconclusive probe, the next start is a probe."""
         if start_ns == self._probe_ns:
             self._probe_ns = None
 
-    def on_throttled(self, what: Limited, began_ns: int, now_ns: int, asked_ns: int | None) -> None:
+    def on_throttled(self, what: Limited, began_ns: int, now_ns: int, requested_ns: int | None) -> None:
         """Hold starts, because a request that began at `began_ns` was refused at `now_ns` for a limit.
 
-        `asked_ns`: the wait that the service requested; None if it requested none.
+        `requested_ns`: the wait that the service requested; None if it requested none.
         """
         # True for a request that began after the last wait, False for one of several requests that were refused
         # together
         first = began_ns >= self._held_until_ns
-        if asked_ns is None and not first:
+        if requested_ns is None and not first:
             return
-        wait_ns = min(FIRST_WAIT_NS << self._waits, MAX_WAIT_NS) if asked_ns is None else asked_ns
-        self._waits = min(self._waits + (asked_ns is None), 6)
+        wait_ns = min(FIRST_WAIT_NS << self._waits, MAX_WAIT_NS) if requested_ns is None else requested_ns
+        self._waits = min(self._waits + (requested_ns is None), 6)
         if first:
             self._distance_ns = min(max(FIRST_WAIT_NS, 2 * self._distance_ns), MAX_WAIT_NS)
         self._refused, self._half_open, self._probe_ns = what, True, None
@@ -142,8 +142,8 @@ class TargetState:
     sessions.
     """
 
-    def __init__(self, label: str, plays: Workload, dialer: Dialer, pacer: StartPacer) -> None:
-        self.label, self.workload, self.dialer, self.pacer = label, plays, dialer, pacer
+    def __init__(self, label: str, workload: Workload, dialer: Dialer, pacer: StartPacer) -> None:
+        self.label, self.workload, self.dialer, self.pacer = label, workload, dialer, pacer
         self.opened = self._failed = 0
 
     @property

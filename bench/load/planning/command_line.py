@@ -41,8 +41,8 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
         if word == "--locustfile" or word.startswith(("--locustfile=", "-f")):
             raise UsageError(f"rtbench run takes files without -f: {EXAMPLE}")
     suffixes = (*SCRIPT_SUFFIXES, LOCUST_SUFFIX)
-    named = {place: Path(words[place]) for place in sorted(free) if not words[place].startswith("-")}
-    files = {place: path for place, path in named.items() if path.suffix in suffixes or path.exists()}
+    named = {position: Path(words[position]) for position in sorted(free) if not words[position].startswith("-")}
+    files = {position: path for position, path in named.items() if path.suffix in suffixes or path.exists()}
     if not files:
         unknown = next(iter(named), None)
         raise UsageError(NO_FILE if unknown is None else f"{words[unknown]}: no such file; {NO_FILE}")
@@ -54,7 +54,7 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
         if path.suffix not in suffixes:
             raise UsageError(f"{path} is not a script or a Locust file: use a file that ends in .yaml or .py")
     ordered = sorted(dict.fromkeys(files.values()), key=lambda path: path.suffix in SCRIPT_SUFFIXES)
-    return RunArguments(ordered, [word for place, word in enumerate(words) if place not in files])
+    return RunArguments(ordered, [word for position, word in enumerate(words) if position not in files])
 
 
 def locust_files(*paths: Path) -> tuple[str, dict[str, str]]:
@@ -90,26 +90,26 @@ def repeating_command(
 
     `values`: the options in force, with secrets in their public forms. `judged`: True if `rtbench run` started the run.
     """
-    if told := environ.get(COMMAND):
-        return [str(word) for word in json.loads(told)]
+    if command_json := environ.get(COMMAND):
+        return [str(word) for word in json.loads(command_json)]
     files = [name for name in str(values.get("locustfile") or "").split(",") if name]
     alone = not values.get("worker") and (not values.get("master") or values.get("processes"))
     if not (files and alone and values.get("headless")):
         return []
     judged = judged or any(name.endswith(SCRIPT_SUFFIXES) for name in files)
-    begin = ["run", *files] if judged else ["-f", ",".join(files), "--headless"]
-    words = [program("rtbench" if judged else "locust"), *begin]
-    kept = {**public_settings(values), **{name: values[name] for name in PUBLIC if values.get(name)}}
+    start_words = ["run", *files] if judged else ["-f", ",".join(files), "--headless"]
+    words = [program("rtbench" if judged else "locust"), *start_words]
+    public_values = {**public_settings(values), **{name: values[name] for name in PUBLIC if values.get(name)}}
     for action in actions:
         flag = next((flag for flag in action.option_strings if flag.startswith("--")), "")
-        value = kept.get(action.dest)
+        value = public_values.get(action.dest)
         if not flag or value is None or action.dest in NOT_REPEATED or value == action.default:
             continue
         if action.nargs == 0:
             words.append(flag)
         elif isinstance(value, list | tuple):
-            repeated = [[str(each)] for each in value] if action.nargs is None else [[str(each) for each in value]]
-            words.extend(word for each in repeated for word in (flag, *each))
+            repeated = [[str(item)] for item in value] if action.nargs is None else [[str(item) for item in value]]
+            words.extend(word for item in repeated for word in (flag, *item))
         else:
             words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
     return words

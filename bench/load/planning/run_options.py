@@ -90,10 +90,10 @@ def _name(value: object, option: str) -> str:
     return name
 
 
-def _labels(given: Any, option: str) -> dict[str, str]:
+def _labels(labels_given: Any, option: str) -> dict[str, str]:
     labels = {}
-    for label in given or ():
-        key, equals, value = (part.strip() for part in label.partition("="))
+    for label in labels_given or ():
+        key, equals, value = (text.strip() for text in label.partition("="))
         plain = re.fullmatch(r"\w[\w.-]{,39}", key, re.ASCII) and value.isprintable() and 0 < len(value) <= 200
         if not (equals and plain):
             raise UsageError(f"{option} must be KEY=VALUE, such as commit=1a2b3c, in one line, not {label!r:.100}")
@@ -112,13 +112,15 @@ def _share(value: object, option: str) -> Fraction:
     return share
 
 
-def _whole(value: object, option: str, least: int, most: int = MAX_COUNT, otherwise: int | None = None) -> int | None:
-    """Return a whole number from `least` to `most`; `otherwise` if no value is given."""
+def _whole(
+    value: object, option: str, minimum: int, maximum: int = MAX_COUNT, otherwise: int | None = None
+) -> int | None:
+    """Return a whole number from `minimum` to `maximum`; `otherwise` if no value is given."""
     if value in (None, ""):
         return otherwise
     text = str(value).strip()
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most):
-        raise UsageError(f"{option} must be a whole number from {least} to {most:,}, not {value!s:.100}")
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(maximum)) and minimum <= int(text) <= maximum):
+        raise UsageError(f"{option} must be a whole number from {minimum} to {maximum:,}, not {value!s:.100}")
     return int(text)
 
 
@@ -210,7 +212,7 @@ class Options:
     sessions: int | None = valued(
         "N",
         "end the run after N sessions with each target, warm-up included",
-        partial(_whole, least=1),
+        partial(_whole, minimum=1),
         shapes=True,
     )
     arrivals_per_s: float | None = valued(
@@ -228,7 +230,7 @@ class Options:
     max_concurrent: int | None = valued(
         "N",
         "maximum concurrent calls; more are blocked and counted",
-        partial(_whole, least=1, most=MAX_USERS),
+        partial(_whole, minimum=1, maximum=MAX_USERS),
         shapes=True,
     )
     stages: Path | None = valued(
@@ -252,7 +254,7 @@ class Options:
     interim_every: int = valued(
         "N",
         "pairs between two interim analyses of --until-decided (default: 50)",
-        partial(_whole, least=1, otherwise=INTERIM_EVERY),
+        partial(_whole, minimum=1, otherwise=INTERIM_EVERY),
         shapes=True,
     )
     connect_rate: float | None = valued(
@@ -277,7 +279,7 @@ class Options:
     seed: int = valued(
         "N",
         "seed of the random choice of recordings and pauses for each session (default: 1)",
-        partial(_whole, least=0, most=MOST_SEED, otherwise=0),
+        partial(_whole, minimum=0, maximum=MOST_SEED, otherwise=0),
         shapes=True,
         default="1",
     )
@@ -342,7 +344,7 @@ class Options:
         _seconds(getattr(parsed, "run_time", None), "--run-time")
         if _number(getattr(parsed, "spawn_rate", None), "--spawn-rate") == 0:
             raise UsageError("--spawn-rate must be more than 0 users per second")
-        of_services = {name: None if (given := getattr(parsed, name)) == "" else given for name in OPTIONS}
+        of_services = {name: None if (value := getattr(parsed, name)) == "" else value for name in OPTIONS}
         read: dict[str, Any] = {name: option.of(parsed) for name, option in RUN_OPTIONS.items()}
         options = Options(service_options=ServiceOptions.of(of_services), **read)
         if options.record_audio and not options.record_events:
@@ -378,8 +380,8 @@ cost; see `bench.load.runners.web_ui`.
 
 
 def _add(parser: Any, flag: str, name: str, note: str, **settings: Any) -> None:
-    told = {key: value for key, value in settings.items() if value}
-    parser.add_argument(flag, env_var=f"LOCUST_{name.upper()}", include_in_web_ui=name in SHAPE, help=note, **told)
+    arguments = {key: value for key, value in settings.items() if value}
+    parser.add_argument(flag, env_var=f"LOCUST_{name.upper()}", include_in_web_ui=name in SHAPE, help=note, **arguments)
 
 
 def add_options(parser: Any) -> None:

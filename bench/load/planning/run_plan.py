@@ -70,7 +70,7 @@ class RunPlan:
     @property
     def scripts(self) -> list[Script]:
         """The scripts, with the settings that each target's sessions use."""
-        return [repertoire.script for plays in self.workloads.values() for repertoire in plays.values()]
+        return [compiled_script.script for workload in self.workloads.values() for compiled_script in workload.values()]
 
     @property
     def missing_features(self) -> list[dict[str, Any] | None]:
@@ -78,12 +78,16 @@ class RunPlan:
         unknown.
         """
         arrives = self.load_model.arrivals is not None
-        known = {id(one): one for plays in self.workloads.values() for one in plays.values()}
+        known = {
+            id(compiled_script): compiled_script
+            for workload in self.workloads.values()
+            for compiled_script in workload.values()
+        }
         return [missing_features(repertoire, arrives=arrives) for repertoire in known.values()]
 
     @property
     def user_classes(self) -> set[Any]:
-        return {user for plays in self.workloads.values() for user, _ in plays}
+        return {user for workload in self.workloads.values() for user, _ in workload}
 
     @property
     def scenario(self) -> str:
@@ -115,8 +119,10 @@ class RunPlan:
     def session_costs(self) -> list[SessionCost]:
         """The estimated cost of a session of each target."""
         scripts = {
-            label: list({each.script.name: each.script for each in plays.values()}.values())
-            for label, plays in self.workloads.items()
+            label: list(
+                {compiled_script.script.name: compiled_script.script for compiled_script in workload.values()}.values()
+            )
+            for label, workload in self.workloads.items()
         }
         return [
             session_cost(target, scripts[target.label], self.prices.models, self.prices.as_of)
@@ -156,14 +162,14 @@ class RunPlan:
         self, run_id: str, started_utc_ns: int, settings: Mapping[str, Any], workers: int
     ) -> dict[str, Any]:
         """Return run.json as it is before the first session. `settings`: Locust's parsed options, including ours."""
-        arrivals, course = self.load_model.arrivals, self.load_model.schedule
+        arrivals, schedule = self.load_model.arrivals, self.load_model.schedule
         usd = None if self.sessions is None else estimate(self.session_costs, self.sessions)
         document = opening_document(
             run_id,
             self.scenario,
             started_utc_ns,
             {**settings, **self.public_settings},
-            [target_facts(*of) for of in zip(self.targets, self.connect_rates, strict=True)],
+            [target_facts(*target_and_rate) for target_and_rate in zip(self.targets, self.connect_rates, strict=True)],
             script_facts(self.workloads),
             workers,
             self.notices,
@@ -175,7 +181,7 @@ class RunPlan:
             "calibration": self.calibration,
             "concurrency": self.concurrency.users * self.concurrency.targets,
             **({} if arrivals is None else {"arrivals": arrivals.facts(started_utc_ns, workers)}),
-            **({} if course is None else {"stages": schedule_facts(course)}),
+            **({} if schedule is None else {"stages": schedule_facts(schedule)}),
             **({"part_of": self.options.part_of} if self.options.part_of else {}),
             "niceness": self._niceness,
             "prices": {
@@ -207,9 +213,9 @@ class RunPlan:
         }
 
 
-def kind_of(plays: Mapping[str, Workload], targets: Sequence[Target]) -> SessionKind:
+def kind_of(workloads: Mapping[str, Workload], targets: Sequence[Target]) -> SessionKind:
     """Return the kind of the sessions: the agent dialect of the first target that has one, else voice or text."""
-    spoken = any(fact["chunk_ms"] for fact in script_facts(plays))
+    spoken = any(fact["chunk_ms"] for fact in script_facts(workloads))
     calls = (kind for target in targets for kind in AGENTS if target.dialect.name == kind)
     return next(calls, "voice" if spoken else "text")
 
@@ -235,19 +241,19 @@ def plan_run(environment: Environment) -> RunPlan:
     targets = tuple(resolve_targets(os.environ, options.service_options))
     if options.until_decided:
         check_two(targets)
-    plays = workloads_of_targets(scripts, targets)
+    workloads = workloads_of_targets(scripts, targets)
     users = load_model.users or peak_users(parsed, environment.shape_class)
     sessions = check_cost(targets, users, options.requested_sessions, yes=options.yes)
     tls = any(target.tls for target in targets)
     return RunPlan(
         options,
         targets,
-        plays,
+        workloads,
         sessions,
         load_price_table(options.service_options.prices),
-        concurrency(environment, users, sessions=sessions, arms=len(targets)),
-        citation(state_folder(os.environ), kind_of(plays, targets), tls=tls),
-        _warmup_s(environment, load_model, options, targets, plays),
+        concurrency(environment, users, sessions=sessions, targets=len(targets)),
+        citation(state_folder(os.environ), kind_of(workloads, targets), tls=tls),
+        _warmup_s(environment, load_model, options, targets, workloads),
         available_priority() if options.priority else None,
         load_model,
     )
@@ -258,24 +264,26 @@ def _warmup_s(
     load_model: LoadModel,
     options: Options,
     targets: Sequence[Target],
-    plays: Mapping[str, Workload],
+    workloads: Mapping[str, Workload],
 ) -> float:
     """Return the warm-up in seconds. Raises UsageError if it is not shorter than the run.
 
     By default, a load that changes has no warm-up.
     """
     parsed = environment.parsed_options
-    length_s = load_model.duration_s or (None if environment.shape_class else getattr(parsed, "run_time", None))
-    if options.warmup_s and length_s and options.warmup_s >= length_s:
+    duration_s = load_model.duration_s or (None if environment.shape_class else getattr(parsed, "run_time", None))
+    if options.warmup_s and duration_s and options.warmup_s >= duration_s:
         raise UsageError(
-            f"--warmup {options.warmup_s:g} s leaves nothing to measure, because the run lasts only {length_s:g} s"
+            f"--warmup {options.warmup_s:g} s leaves nothing to measure, because the run lasts only {duration_s:g} s"
         )
     ramp_s = 0.0
     if load_model.arrivals is None:
         rates = per_minute_of(targets, options.connect_rate)
         ramp_s = ramp_up_s(int(parsed.num_users or 1), float(getattr(parsed, "spawn_rate", None) or 1), rates)
-    longest_s = session_s(each.script for of_arm in plays.values() for each in of_arm.values())
-    return warmup_s(options.warmup_s, None if load_model.changes else length_s, ramp_s, longest_s)
+    longest_s = session_s(
+        compiled_script.script for workload in workloads.values() for compiled_script in workload.values()
+    )
+    return warmup_s(options.warmup_s, None if load_model.changes else duration_s, ramp_s, longest_s)
 
 
 # The warm-up is a fixed period, the same for all targets and processes. Sessions that start in it are excluded. In
@@ -283,14 +291,14 @@ def _warmup_s(
 # for the targets of a comparison.
 
 
-def warmup_s(given_s: float | None, run_time_s: float | None, ramp_up_s: float, session_s: float) -> float:
+def warmup_s(explicit_s: float | None, run_time_s: float | None, ramp_up_s: float, session_s: float) -> float:
     """Return the warm-up in seconds: the given one, or else, for a long run, the ramp-up and one session.
 
     The default is at least a minute and at most half of the run. `run_time_s`: how long the run will last. If it is
     None, there is no warm-up by default.
     """
-    if given_s is not None:
-        return given_s
+    if explicit_s is not None:
+        return explicit_s
     if run_time_s is None or run_time_s < LONG_RUN_S:
         return 0.0
     return min(max(MIN_STEADY_S, ramp_up_s + session_s), MAX_SHARE_OF_RUN * run_time_s)
@@ -321,7 +329,7 @@ def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list
     deployments = [(target.host, target.port, target.model) for target in targets]
     sharing = Counter(deployments)
     rates = [target.connects_per_min if connect_rate is None else connect_rate for target in targets]
-    return [rate / sharing[of] if rate else None for rate, of in zip(rates, deployments, strict=True)]
+    return [rate / sharing[deployment] if rate else None for rate, deployment in zip(rates, deployments, strict=True)]
 
 
 MANY_SESSIONS = 20
@@ -351,14 +359,14 @@ class Concurrency:
         return -(-self.users // users_each) if users_each else None
 
 
-def concurrency(environment: Environment, users: int, *, sessions: int | None, arms: int) -> Concurrency:
+def concurrency(environment: Environment, users: int, *, sessions: int | None, targets: int) -> Concurrency:
     """Return the concurrency of a run: `users`, or `sessions` with each target if fewer (None: no limit).
 
     A master may also have workers that were started by hand.
     """
     parsed, workers = environment.parsed_options, getattr(environment.runner, "worker_count", 0)
     options = (int(getattr(parsed, name, None) or 1) for name in ("processes", "expect_workers"))
-    return Concurrency(users if sessions is None else min(users, sessions), arms, max(*options, workers))
+    return Concurrency(users if sessions is None else min(users, sessions), targets, max(*options, workers))
 
 
 def peak_users(parsed: Any, shape: Any) -> int:
@@ -410,16 +418,16 @@ def hosts_advice(concurrency: Concurrency, hosts: Sequence[WorkerHost]) -> list[
     crowded = [
         f"{host.name} has {host.cores} for {host.workers} workers" for host in hosts if host.workers > host.cores
     ]
-    said = []
+    problems = []
     if beyond:
         trusted = ", ".join(f"{host.name} {host.cited['sessions']:,}" for host in beyond if host.cited is not None)
-        said.append(f"more than they are calibrated for ({trusted}); {OFF}: start more workers")
+        problems.append(f"more than they are calibrated for ({trusted}); {OFF}: start more workers")
     if unknown:
         are = "is" if len(unknown) == 1 else "are"
-        said.append(f"{', '.join(unknown)} {are} not calibrated: run `rtbench calibrate` there")
+        problems.append(f"{', '.join(unknown)} {are} not calibrated: run `rtbench calibrate` there")
     if crowded:
-        said.append(f"too few cores: {', '.join(crowded)}")
-    return [f"{load}: {'; '.join(said) or 'each host is calibrated for this load'}"]
+        problems.append(f"too few cores: {', '.join(crowded)}")
+    return [f"{load}: {'; '.join(problems) or 'each host is calibrated for this load'}"]
 
 
 def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, yes: bool) -> int | None:
@@ -430,11 +438,11 @@ def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, y
     hosts = Counter(target.host for target in targets if not target.loopback)
     if not hosts or yes:
         return sessions
-    host, arms = hosts.most_common(1)[0]
-    if max(users, sessions or 0) * arms > MANY_SESSIONS:
+    host, target_count = hosts.most_common(1)[0]
+    if max(users, sessions or 0) * target_count > MANY_SESSIONS:
         more = f"this opens more than {MANY_SESSIONS} sessions to {host}, which may cost money"
         raise UsageError(f"{more}: add --yes to allow it")
-    return sessions or MANY_SESSIONS // arms
+    return sessions or MANY_SESSIONS // target_count
 
 
 def check_shares(concurrency: Concurrency, sessions: int | None) -> None:

@@ -110,9 +110,9 @@ def recorded_steps(name: str, method: Task, user: Callable[[], Caller], settings
     return replace(built, name=name, digest=digest, task=method, reader=reader)
 
 
-def file_of(made: Any) -> Path:
+def file_of(definition: Any) -> Path:
     """Return the file that defines a class or a method, even if it is decorated."""
-    return Path(inspect.getfile(inspect.unwrap(made))).resolve()
+    return Path(inspect.getfile(inspect.unwrap(definition))).resolve()
 
 
 def at_its_line(error: UsageError, path: Path, name: str) -> ScriptError:
@@ -153,11 +153,11 @@ class Caller:
         """Return whether the user must stop. Its sessions then end after the open turn."""
         return False
 
-    def doubles(self, arms: int) -> Sequence[Caller]:
+    def doubles(self, target_count: int) -> Sequence[Caller]:
         """Return the users who run this user's tasks, one per target: the user itself for the first target, copies for
         the others.
         """
-        self._copies = [*self._copies, *(copy.copy(self) for _ in range(arms - 1 - len(self._copies)))]
+        self._copies = [*self._copies, *(copy.copy(self) for _ in range(target_count - 1 - len(self._copies)))]
         return [self, *self._copies]
 
     def text(self, text: str, *, name: str = "", **options: Any) -> Turn:
@@ -220,13 +220,13 @@ class Caller:
         """
         self._take("sound", audio=wav, kind=kind, **options)
 
-    def pause(self, seconds: float | None = None, **drawn: Any) -> None:
+    def pause(self, seconds: float | None = None, **distribution: Any) -> None:
         """Wait until the last turn ends, then be silent: for `seconds`, or for a time that is drawn for each session.
 
-        `drawn`: `median`, `sigma` and `max` of a log-normal distribution; or `file`, with numbers of which one is
+        `distribution`: `median`, `sigma` and `max` of a log-normal distribution; or `file`, with numbers of which one is
         chosen.
         """
-        self._take("pause", pause=seconds, **drawn)
+        self._take("pause", pause=seconds, **distribution)
 
     def expect(self, event: str, within: float) -> None:
         """Wait for an event of the last turn. The turn fails if the event does not come; an earlier event counts.
@@ -236,15 +236,15 @@ class Caller:
         """
         self._take("expect", event=event, within=within)
 
-    def _take_turn(self, verb: str, **given: Any) -> Turn:
-        turn = self._take(verb, **given)
+    def _take_turn(self, verb: str, **options: Any) -> Turn:
+        turn = self._take(verb, **options)
         assert turn is not None, f"{verb} is a turn"
         return turn
 
-    def _take(self, verb: str, **given: Any) -> Turn | None:
+    def _take(self, verb: str, **options: Any) -> Turn | None:
         if self._call is None:
             raise UsageError(f"there is no session here: call {', '.join(kind.verb for kind in KINDS)} inside a @task")
-        return self._call.run_or_record(verb, **given)
+        return self._call.run_or_record(verb, **options)
 
 
 class CallSteps(ABC):
@@ -255,10 +255,10 @@ class CallSteps(ABC):
         self.turns = 0
         """The number of turns so far."""
 
-    def run_or_record(self, verb: str, *, name: str = "", success: Any = None, **given: Any) -> Turn | None:
+    def run_or_record(self, verb: str, *, name: str = "", success: Any = None, **options: Any) -> Turn | None:
         """Run a step. Return its turn if it is one. Raises UsageError for a step that a script does not allow."""
         judge = (lambda turn: success(Turn(turn.turn, observation=turn))) if callable(success) else None
-        step = self._reader.read(verb, name=name or None, success=None if judge else success, **given)
+        step = self._reader.read(verb, name=name or None, success=None if judge else success, **options)
         turn = None
         if is_turn(step):
             self.turns += 1

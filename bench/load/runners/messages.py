@@ -128,8 +128,8 @@ def trust_key(kind: SessionKind, *, tls: bool) -> str:
 def host_facts() -> dict[str, Any]:
     """Return what a worker reports about its host before any run: its name, cores and calibrations."""
     folder = state_folder(os.environ)
-    ways = [(kind, tls) for kind in get_args(SessionKind) for tls in (False, True)]
-    trust = {trust_key(kind, tls=tls): citation(folder, kind, tls=tls) for kind, tls in ways}
+    variants = [(kind, tls) for kind in get_args(SessionKind) for tls in (False, True)]
+    trust = {trust_key(kind, tls=tls): citation(folder, kind, tls=tls) for kind, tls in variants}
     return {"host": host_name(), "cores": core_count(), "trust": trust}
 
 
@@ -148,8 +148,8 @@ def accept_workers_only() -> None:
     rpc.Server.recv_from_client, MasterRunner.handle_message = _receive, _handled
 
 
-def subscribe(runner: Any, kind: str, take: Callable[[str, Any], None]) -> None:
-    """Make the runner call `take` with a worker's ID and the content of its message of this kind."""
+def subscribe(runner: Any, kind: str, on_message: Callable[[str, Any], None]) -> None:
+    """Make the runner call `on_message` with a worker's ID and the content of its message of this kind."""
 
     def heard(msg: Message, **_: Any) -> None:
         try:
@@ -157,7 +157,7 @@ def subscribe(runner: Any, kind: str, take: Callable[[str, Any], None]) -> None:
         except msgspec.ValidationError:
             IGNORED.count += 1
         else:
-            take(msg.node_id, data)
+            on_message(msg.node_id, data)
 
     runner.register_message(kind, heard)
 

@@ -256,13 +256,13 @@ class ProcessRole(ABC):
             self._run.live.recorder.incident(kind, text)
 
     def _go_live(
-        self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring, run_id: str = ""
+        self, folder: Path, slot: WorkerSlot, states: list[TargetState], keyring: Keyring, run_id: str = ""
     ) -> None:
         """Start the users' sessions, at the requested priority."""
         if self._planned.priority:
             set_niceness(self._planned.priority.niceness)
         callbacks = LocustCallbacks(self._run.lifecycle, self.apply, self._environment.events.request.fire)
-        self._run.live = LiveRun(self._planned, slot, arms, keyring, Spool(folder, slot.worker, run_id), callbacks)
+        self._run.live = LiveRun(self._planned, slot, states, keyring, Spool(folder, slot.worker, run_id), callbacks)
 
     # During the run.
 
@@ -288,9 +288,9 @@ class ProcessRole(ABC):
             return
         # `--stop-timeout` ends turns by the user's wish. Without it, the turns have exceeded their own limits.
         outcome = "unfinished" if self._parsed.stop_timeout else "timeout:turn"
-        cut = self._run.live.drain(self._longest_s, outcome)
-        if cut:
-            self.say(f"cut {cut} sessions that were still open {self._longest_s:g} s after the end: {outcome}")
+        unfinished = self._run.live.drain(self._longest_s, outcome)
+        if unfinished:
+            self.say(f"cut {unfinished} sessions that were still open {self._longest_s:g} s after the end: {outcome}")
 
     def _close(self) -> None:
         failed = True
@@ -332,8 +332,8 @@ def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S
 
     `say` gets a line if the sign-in takes longer than `long_s` seconds.
     """
-    word = gevent.spawn_later(long_s, say, f"{lifecycle.SIGNING_IN} …")
+    notice = gevent.spawn_later(long_s, say, f"{lifecycle.SIGNING_IN} …")
     try:
         keyring.open()
     finally:
-        word.kill(block=False)
+        notice.kill(block=False)

@@ -99,8 +99,8 @@ class ClockOffset(NamedTuple):
 
 
 def offset_of(sent_ns: int, received_ns: int, answered_ns: int, returned_ns: int) -> ClockOffset:
-    on_the_way_ns = (returned_ns - sent_ns) - (answered_ns - received_ns)
-    return ClockOffset(((received_ns - sent_ns) + (answered_ns - returned_ns)) // 2, max(0, on_the_way_ns) // 2 + 1)
+    network_ns = (returned_ns - sent_ns) - (answered_ns - received_ns)
+    return ClockOffset(((received_ns - sent_ns) + (answered_ns - returned_ns)) // 2, max(0, network_ns) // 2 + 1)
 
 
 def best(offsets: Iterable[ClockOffset]) -> ClockOffset | None:
