@@ -180,14 +180,13 @@ def _levels_left(grid: LoadGrid, bracket: Bracket) -> int:
 
 
 def _after(bracket: Bracket, load: int, verdict: Verdict) -> Bracket:
-    """Return the bracket after a level within its gaps."""
+    """Return the bracket after a further level with this load and verdict, whose load is in a gap of the bracket."""
     passes = load if verdict == "pass" else bracket.highest_pass
     fails = load if verdict == "fail" else bracket.lowest_fail
     inconclusive = [*bracket.inconclusive, load] if verdict == "inconclusive" else bracket.inconclusive
-    inside = sorted(other for other in inconclusive if passes < other and (verdict != "fail" or other < load))
-    seem = tuple(
-        other for other in bracket.seem_to_pass if other in inside
-    )  # whether the new level seems to pass is unknown
+    inside = sorted(value for value in inconclusive if passes < value and (verdict != "fail" or value < load))
+    # whether the new level seems to pass is unknown
+    seem = tuple(value for value in bracket.seem_to_pass if value in inside)
     return Bracket(passes, tuple(inside), fails, bracket.ceiling, max(bracket.highest, load), seem)
 
 
@@ -196,9 +195,9 @@ def _levels_to_continue(grid: LoadGrid, bracket: Bracket, known: Iterable[LevelR
     passes, upper = bracket.highest_pass, bracket.upper
     if passes and upper is not None and _between(grid, passes, upper) is None:
         return ()
-    played = Counter(result.load for result in known if result.verdict is not None)
+    tries = Counter(result.load for result in known if result.verdict is not None)
     max_tries = 1 if grid.is_single else MAX_TRIES + 1
-    return tuple(load for load in bracket.inconclusive if played[load] < max_tries)
+    return tuple(load for load in bracket.inconclusive if tries[load] < max_tries)
 
 
 def _doubled(known: Iterable[LevelResult]) -> frozenset[int]:
@@ -240,7 +239,7 @@ class LoadPoint(NamedTuple):
     """A plotted load.
 
     - `ends`: the ends of its interval
-    - `joined`: True if the point lies on the curve
+    - `is_connected`: True if the line through the loads passes through the point
     """
 
     x: float
@@ -270,5 +269,5 @@ def draw_curve(plot: Plot, colour: int, points: Sequence[LoadPoint]) -> None:
 
 
 def row(cells: Iterable[str], columns: Sequence[tuple[str, int]]) -> str:
-    """Return a line of a table with these column widths."""
+    """Return a line of a table. `columns`: the head and the width of each column."""
     return "".join(cell.rjust(width) for cell, (_, width) in zip(cells, columns, strict=True))

@@ -46,8 +46,8 @@ class LocustRun:
     def wait_for_folder(self, runs: Path, name: str = "") -> Path:
         """Return the run's folder in `runs` when it exists. Raise UsageError if no run (with this name) starts."""
         pattern = f"*-{name}/run.json" if name else "*/run.json"
-        what = f"the run{name and f' of {name}'}"
-        return _wait_until(lambda: next(runs.glob(pattern), None), self.process, what, self.log).parent
+        run_text = f"the run{name and f' of {name}'}"
+        return _wait_until(lambda: next(runs.glob(pattern), None), self.process, run_text, self.log).parent
 
     def started_ns(self, folder: Path) -> int:
         """Return when the run started, on CLOCK_MONOTONIC.
@@ -74,9 +74,9 @@ class LocustRun:
 
 @contextmanager
 def locust_run(
-    words: Sequence[str], environ: Mapping[str, str], *, log: Path | None = None, folder: Path | None = None
+    arguments: Sequence[str], environ: Mapping[str, str], *, log: Path | None = None, folder: Path | None = None
 ) -> Iterator[LocustRun]:
-    """Run Locust with the command line `words` in `folder`. If the run outlasts the block, kill it.
+    """Run Locust with the command line `arguments` in `folder`. If the run outlasts the block, kill it.
 
     With a `log`, the run has no terminal, and only this process receives Ctrl-C. Without a `log`, both processes
     receive it.
@@ -84,7 +84,7 @@ def locust_run(
     spawned_ns = monotonic_ns()
     with nullcontext() if log is None else log.open("wb") as output:
         process = subprocess.Popen(
-            python_command("locust", *words),
+            python_command("locust", *arguments),
             cwd=folder,
             env=child_environment(environ),
             stdin=None if log is None else subprocess.DEVNULL,
@@ -136,12 +136,15 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
             terminate(process, SIMULATOR_ENDS_S)
 
 
-def _wait_until(check: Callable[[], T | None], process: subprocess.Popen[bytes], what: str, log: Path | None) -> T:
-    """Wait for the result of `check`. Raise UsageError if the process ends before, or takes too long."""
+def _wait_until(check: Callable[[], T | None], process: subprocess.Popen[bytes], name: str, log: Path | None) -> T:
+    """Call `check` until it returns a result, and return the result.
+
+    Raise UsageError if the process ends before that, or takes too long. `name`: the name of the process in the error.
+    """
     until_ns = monotonic_ns() + int(START_S * NS_PER_S)
     while not (result := check()):
         if process.poll() is not None or monotonic_ns() > until_ns:
-            raise UsageError(f"{what} did not start: {last_lines(log)}")
+            raise UsageError(f"{name} did not start: {last_lines(log)}")
         time.sleep(POLL_S)
     return result
 

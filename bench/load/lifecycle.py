@@ -62,8 +62,9 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class StopRequested:
-    """A part of the run requests its end. `spent`: True if the budget is used up, so open turns get no further
-    response.
+    """A component of the run requests its end.
+
+    `spent`: True if the budget is used up, so open turns get no further response.
     """
 
     reason: str

@@ -23,9 +23,9 @@ from bench.load.runners import locust_events
 
 
 class Argument(str):
-    """A word of the command line with its position, which a parser of the other words does not change."""
+    """A word of the command line that keeps its position in the list that a parser leaves."""
 
-    place: int
+    position: int
 
 
 def positional_arguments(words: Sequence[str]) -> set[int]:
@@ -34,9 +34,9 @@ def positional_arguments(words: Sequence[str]) -> set[int]:
     parser._actions = [action for action in parser._actions if action.option_strings]
     placed = [Argument(word) for word in words]
     for position, word in enumerate(placed):
-        word.place = position
+        word.position = position
     _, free = parser.parse_known_args(placed)
-    return {word.place for word in free if isinstance(word, Argument)}
+    return {word.position for word in free if isinstance(word, Argument)}
 
 
 def run_files() -> None:
@@ -49,10 +49,10 @@ def run_files() -> None:
     except UsageError as error:
         print(f"rtbench: {error}", file=sys.stderr)
         sys.exit(USAGE_STATUS)
-    began = []
+    environments = []
 
     def note(environment: Any, **_: Any) -> None:
-        began.append(environment)
+        environments.append(environment)
         environment.parsed_options.locustfile = ",".join(map(str, arguments.files))
 
     events.init.add_listener(note)
@@ -63,9 +63,9 @@ def run_files() -> None:
         locust()
     except SystemExit as end:
         # If the user must fix something, Locust ends with 1, which here is the status of a run that failed.
-        sys.exit(USAGE_STATUS if end.code and not began else end.code)
+        sys.exit(USAGE_STATUS if end.code and not environments else end.code)
     except Exception:
-        if began:
+        if environments:
             raise
         traceback.print_exc()  # an error in the user's file
         sys.exit(USAGE_STATUS)

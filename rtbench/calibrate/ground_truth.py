@@ -82,7 +82,7 @@ LATE_NS = 100 * NS_PER_MS
 A gap of twice this length or more is no network delay.
 """
 NEAR_NS = NS_PER_S
-"""A limit of distances. Turns of a call are farther apart than this, and errors of values are smaller."""
+"""The maximum distance of matching instants. Turns of a call are farther apart, and errors of values are smaller."""
 MAX_SPAN_NS = NS_PER_MS // 2
 """The maximum width of the interval that contains an event's instant."""
 COLUMNS = ("service_session_id", "response_id", "turn", "outcome", "measured_from", "audio", "vad_splits",
@@ -121,7 +121,7 @@ class AgentRecording(NamedTuple):
     """The recording that the callers of an agent play, in the format of the calls.
 
     - `speech`: the position of speech, in samples at 24 kHz
-    - `heard_bytes`: the byte at which a speech detector detects the end of speech
+    - `received_bytes`: the number of bytes that a speech detector has received when it detects the end of speech
     """
 
     format: AudioFormat
@@ -130,7 +130,7 @@ class AgentRecording(NamedTuple):
 
     @classmethod
     def of(cls, pcm: Pcm, format: AudioFormat) -> AgentRecording:
-        """Return a recording sent by a microphone that sends silence after it."""
+        """Return a recording in the format of the calls. The microphone sends silence after it."""
         detector = InputAudio()
         detector.silence_ms = SILENCE_MS
         settings = InputSettings(format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None)
@@ -178,34 +178,31 @@ class AgentCall:
     def _audible_at(self, line: Mapping[str, Any]) -> None:
         """Apply an audio frame, which is played after all earlier frames."""
         earliest, latest = line["send_start_ns"], _received_ns(line)
-        began = max(self.due_ns[0], earliest - _delay_ns(earliest - self.free_ns[1]))
-        until = max(self.due_ns[1], latest - _delay_ns(latest - self.free_ns[0]))
+        first_ns = max(self.due_ns[0], earliest - _delay_ns(earliest - self.free_ns[1]))
+        last_ns = max(self.due_ns[1], latest - _delay_ns(latest - self.free_ns[0]))
         format, audible = self.recording.format, line.get("audible_at_byte")
         duration_ns = format.duration_ns(line["audio_bytes"])
-        self.due_ns = began + duration_ns, until + duration_ns
+        self.due_ns = first_ns + duration_ns, last_ns + duration_ns
         self.free_ns = max(self.free_ns[0], earliest) + duration_ns, max(self.free_ns[1], latest) + duration_ns
-        plays_ns, latest = max(earliest, began), max(latest, until)
+        play_ns, latest = max(earliest, first_ns), max(latest, last_ns)
         if self.opening is not None and audible is not None:
-            known = latest - plays_ns <= MAX_SPAN_NS
-            self.opening[-1] = plays_ns + JITTER_NS + format.duration_ns(audible) if known else None
+            known = latest - play_ns <= MAX_SPAN_NS
+            self.opening[-1] = play_ns + JITTER_NS + format.duration_ns(audible) if known else None
             self.opening = None
 
     def recorded_ns(self, start_byte: int, samples: int) -> int | None:
-        """Return when this many samples (at 24 kHz) of the recording that begins at this byte had been recorded."""
+        """Return when a number of samples of the recording had been recorded.
+
+        `start_byte`: the byte at which the recording begins. `samples`: the number of samples, at 24 kHz.
+        """
         return self.received.recorded_ns(start_byte + samples * self.recording.format.bytes_per_s / RATE_HZ)
 
     def instants(self, measured_ns: Mapping[str, int]) -> dict[str, int | None]:
-        """Return the true instants of a turn that are nearest to its measured ones, `measured_ns`.
-
-        Other turns are farther away.
-        """
+        """Return the true instants nearest to the measured instants of a turn. Other turns are farther away."""
         if "speech_end" not in measured_ns:
             greeted = _nearest(measured_ns.get("first_audible"), self.greeting_sent)
-            return {
-                "greeting_audible": greeted,
-                "first_audible": greeted,
-                "connect_start": measured_ns.get("connect_start"),
-            }
+            connect_ns = measured_ns.get("connect_start")
+            return {"greeting_audible": greeted, "first_audible": greeted, "connect_start": connect_ns}
         speech = self.recording.speech
         starts = [(self.recorded_ns(start_byte, speech.begin + 1), start_byte) for start_byte in self.start_instants]
         ends = [self.recorded_ns(start_byte, speech.end) for start_byte in self.start_instants]

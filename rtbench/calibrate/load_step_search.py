@@ -33,9 +33,12 @@ FULL = 0.95
 OTHERS = 0.2
 """The CPU time, in cores, that other programs may take of the used cores before they are the cause of a failed step."""
 FAILED_SHARE = 0.01
-"""The share of turns without a known truth from which on the p99 is among them. Most of these turns failed."""
+"""The share of turns without ground truth above which a step fails, because p99 may be among them.
+
+Most of these turns failed.
+"""
 OPEN_SHARE = 0.99
-"""The share of the planned sessions that must be open all the time. No script ends within a step."""
+"""The share of the planned sessions that must be open during the whole step. No script ends within a step."""
 DIED: tuple[Outcome, str] = ("simulator_late", "the simulator died")
 """The outcome of a step with a dead simulator, which shows nothing about the load generator."""
 CAUSES = {"simulator_late": "the simulator", "machine_busy": "other programs"}
@@ -130,17 +133,17 @@ def is_exact(step: LoadStep) -> bool:
     return has_passed(step) and step.worst_p99_ms is not None and step.worst_p99_ms <= EXACT_MS
 
 
-def _trusted(steps: Sequence[LoadStep], is_good: Callable[[LoadStep], bool]) -> TrustedLoad:
+def _trusted(steps: Sequence[LoadStep], passes: Callable[[LoadStep], bool]) -> TrustedLoad:
     """Return the largest load that passes and is below all loads that failed."""
-    highest = _bracket(steps, is_good).highest_pass
+    highest = _bracket(steps, passes).highest_pass
     rates = [step.events_per_s for step in steps if step.sessions == highest]
     return TrustedLoad(highest, round(rates[-1], 1) if rates else 0.0)
 
 
-def _bracket(steps: Sequence[LoadStep], is_good: Callable[[LoadStep], bool]) -> Bracket:
+def _bracket(steps: Sequence[LoadStep], passes: Callable[[LoadStep], bool]) -> Bracket:
     """Return the bracket from the steps. If a load was tried twice, the last try counts."""
-    last = {step.sessions: is_good(step) for step in steps}
-    return bracket_of(LevelResult(load, "pass" if good else "fail") for load, good in last.items())
+    last = {step.sessions: passes(step) for step in steps}
+    return bracket_of(LevelResult(load, "pass" if passed else "fail") for load, passed in last.items())
 
 
 def _cause(steps: Sequence[LoadStep]) -> str:
@@ -224,7 +227,7 @@ def result_of(step: LoadStep) -> LevelResult:
 
 
 def max_duration(grid: LoadGrid, seconds: Callable[[int], float]) -> float:
-    """Return the maximum seconds of a search on a machine that carries its first load.
+    """Return the maximum seconds of a search on a machine that supports at least the first load.
 
     `seconds`: the duration of a step as a function of its sessions.
     """
@@ -233,7 +236,7 @@ def max_duration(grid: LoadGrid, seconds: Callable[[int], float]) -> float:
 
 
 def _duration(grid: LoadGrid, capacity: int, seconds: Callable[[int], float]) -> float:
-    """Return the seconds of a search on a machine that carries exactly this number of sessions."""
+    """Return the seconds of a search on a machine that supports exactly `capacity` sessions."""
     results: list[LevelResult] = []
     while (step := next_level(grid, results)) is not None and not step.confirmation_run:
         results.append(LevelResult(step.load, "pass" if step.load <= capacity else None))

@@ -1,8 +1,8 @@
-"""The load steps of a calibration: runs each load, and makes a step from its run. The results choose the next load.
+"""The load steps of a calibration. This module runs each load, and makes a step from its run.
 
-The simulator, in its own processes, and a headless Locust run, started as users start it, make a load; they use
-different cores if there are at least two. The steady part of a run begins when all sessions have started, and ends when
-no more turns start.
+The results choose the next load. A load needs the simulator, in its own processes, and a headless Locust run, which is
+started as users start it. They use different cores if there are at least two. The steady part of a run begins when all
+sessions have started, and ends when no more turns start.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ from rtbench.locust_run import LocustRun, environment_without, locust_run, simul
 AROUND_S = 9
 """The seconds of a step in addition to its load: to start, end the last turns, finalize, and read the run."""
 TURN_S: dict[SessionKind, float] = {"text": 1.2, "voice": 9.0, **dict.fromkeys(AGENTS, 12.0)}
-"""The duration of a turn with a small reserve.
+"""The duration of a turn in seconds, with a small reserve.
 
-With an agent, it is that of two turns, one of which is interrupted.
+With an agent, it is the duration of two turns, one of which is interrupted.
 """
 LOAD_GENERATOR = ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
 SESSION_COLUMNS = ["outcome", "turns_not_started"]
@@ -69,7 +69,10 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class CalibrationPlan:
-    """The steps to try. Each is as long as `pace`, or up to `steady_most_s` if p99 needs more turns."""
+    """The plan of a calibration: the loads to try, and the duration of each step.
+
+    A step has the timing `pace`. If p99 needs more turns, its steady part is longer, up to `steady_most_s` seconds.
+    """
 
     grid: LoadGrid
     pace: LoadStepTiming
@@ -78,7 +81,7 @@ class CalibrationPlan:
 
     @property
     def minutes_at_most(self) -> float:
-        """The maximum minutes of the calibration on a machine that carries the first load."""
+        """The maximum minutes of the calibration on a machine that supports at least the first load."""
 
         def seconds(kind: SessionKind, sessions: int) -> float:
             pace = pace_of(self, kind, sessions)
@@ -321,11 +324,11 @@ def run_load(
         with pinned_to(cores.simulator):
             ready = running.enter_context(simulator(*_simulated(scratch, truth, cores.workers, tls=tls)))
         with pinned_to(cores.load_generator):
-            words, environ = (
+            arguments, environ = (
                 _arguments(kind, scenario, scratch, sessions, pace, ready),
                 _environment(os.environ, scratch),
             )
-            run = running.enter_context(locust_run(words, environ, log=scratch / "locust.log", folder=scratch))
+            run = running.enter_context(locust_run(arguments, environ, log=scratch / "locust.log", folder=scratch))
         return _watched(run, int(ready["pid"]), pace, cores, scratch, truth)
 
 
@@ -351,8 +354,17 @@ def _arguments(
     load = {"-u": sessions, "-r": -(-sessions // pace.ramp_s), "-t": f"{pace.ramp_s + pace.steady_s}s"}
     trust = ["--ca-file", str(ready["ca"])] if ready["ca"] else []
     url = ready["urls"][f"agent_{kind}" if kind in AGENTS else "ga"]
-    called = ["--dialect", kind] if kind in AGENTS else []
-    run_options = ["--url", str(url), *called, *trust, "--runs-dir", str(scratch / "runs"), "--loglevel", "WARNING"]
+    dialect_options = ["--dialect", kind] if kind in AGENTS else []
+    run_options = [
+        "--url",
+        str(url),
+        *dialect_options,
+        *trust,
+        "--runs-dir",
+        str(scratch / "runs"),
+        "--loglevel",
+        "WARNING",
+    ]
     return ["-f", str(scenario), "--headless", *(str(word) for option in load.items() for word in option), *run_options]
 
 

@@ -1,4 +1,4 @@
-"""A calibration on screens: line by line in a terminal of 100 columns, and as a page in the report's style.
+"""The display of a calibration: line by line in a terminal of 100 columns, and as a page in the report's style.
 
 The page has the answer, one picture, and the table of every load.
 """
@@ -90,7 +90,7 @@ def calibration_page(calibration: Calibration) -> Page:
     facts = " · ".join(f"{name} {value}" for name, value in calibration.machine.items())
     caption = "Delays and timestamp uncertainty: p50, p99 and p99.9, ms"
     loads = table(LOADS, [_load(step) for step in steps], caption=caption)
-    rows = [row for named in ("errors", "instants") for row in _errors(steps, calibration.kinds, named)]
+    rows = [row for field in ("errors", "instants") for row in _errors(steps, calibration.kinds, field)]
     errors = table(ERRORS, rows, caption="|value − truth|, ms")
     chart_blocks: list[Block] = [Paragraph(CHART), plot_figure(chart(steps, calibration.kinds))]
     return Page(
@@ -110,12 +110,12 @@ def calibration_page(calibration: Calibration) -> Page:
 
 
 def _errors(
-    steps: Sequence[LoadStep], kinds: Sequence[SessionKind], named: Literal["errors", "instants"]
+    steps: Sequence[LoadStep], kinds: Sequence[SessionKind], field: Literal["errors", "instants"]
 ) -> list[Line]:
     """Return the table rows of the errors of metrics, or of instants, each by rising load."""
-    at = "at " if named == "instants" else ""
+    at = "at " if field == "instants" else ""
     rising = sorted(steps, key=lambda step: (kinds.index(step.kind), step.sessions))
-    rows = [(step, name, percentiles) for step in rising for name, percentiles in getattr(step, named).items()]
+    rows = [(step, name, percentiles) for step in rising for name, percentiles in getattr(step, field).items()]
     rows.sort(key=lambda row: (kinds.index(row[0].kind), row[1]))
     return [[f"{step.kind}: {at}{name}", count(step.sessions), count(percentiles.n), *_quantiles(percentiles)]
             for step, name, percentiles in rows]  # fmt: skip

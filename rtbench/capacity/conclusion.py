@@ -67,20 +67,18 @@ def conclude(
     interrupted: bool = False,
 ) -> CapacityDocument:
     """Conclude a search from its levels. `interrupted`: True if the user ended the search."""
-    played, contradiction = bracket_of(results_of(levels)), contradiction_of(levels)
-    bracket = played if contradiction is None else Bracket()
+    tried, contradiction = bracket_of(results_of(levels)), contradiction_of(levels)
+    bracket = tried if contradiction is None else Bracket()
     failed = [level for level in levels if level.result == "fail"]
     point = breaking_point(min(failed, key=lambda level: level.load)) if failed and bracket.lowest_fail else None
-    reason: Ended = "interrupted" if interrupted else _ended(plan, levels, played)
+    reason: Ended = "interrupted" if interrupted else _ended(plan, levels, tried)
     highest_pass, lowest_fail = bracket.highest_pass or None, bracket.lowest_fail
-    confirmation = next(
-        (level.result for level in levels if level.confirmation_run and level.load == highest_pass), None
-    )
+    confirmed = next((level.result for level in levels if level.confirmation_run and level.load == highest_pass), None)
     rough = rough_estimate(levels)
     if rough is not None and (highest_pass or not rough.highest_pass) and (lowest_fail or not rough.lowest_fail):
         rough = None  # no estimate is needed: both ends were shown
     sentence = _sentence(
-        plan, (highest_pass, lowest_fail), rough, point, reason, contradiction, confirmed=confirmation == "pass"
+        plan, (highest_pass, lowest_fail), rough, point, reason, contradiction, confirmed=confirmed == "pass"
     )
     return CapacityDocument(
         schema=SCHEMA_VERSION,
@@ -94,11 +92,11 @@ def conclude(
         lowest_fail=lowest_fail,
         breaking_point=point,
         rough_estimate=rough,
-        confirmed=None if confirmation is None else confirmation == "pass",
+        confirmed=None if confirmed is None else confirmed == "pass",
         stable=contradiction is None,
         ended=reason,
         sentence=sentence,
-        notes=_notes(plan, levels, played, reason, stable=contradiction is None),
+        notes=_notes(plan, levels, tried, reason, stable=contradiction is None),
         exit_status=status_of(plan.required, bracket, interrupted=interrupted),
     )
 
@@ -114,10 +112,7 @@ def _ended(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket) -> 
 
 
 def status_of(required: int | None, bracket: Bracket, *, interrupted: bool = False) -> int:
-    """Return the exit status of a search: SHOWN if the load `required` passed.
-
-    If `required` is None, it is enough that any load passed.
-    """
+    """Return the exit status of a search: SHOWN if the load `required` passed; if it is None, if any load passed."""
     load = required or 1
     if bracket.highest_pass >= load:
         return SHOWN
@@ -296,7 +291,7 @@ def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
     for shares in objectives:
         max_excess = excess = 0.0
         split = math.inf
-        for load, share in sorted(zip(loads, shares, strict=True), key=lambda load_and_share: -load_and_share[0]):
+        for load, share in sorted(zip(loads, shares, strict=True), key=lambda pair: -pair[0]):
             excess += (_value(share) - share.allowed) * share.turns
             if excess > max_excess:
                 max_excess, split = excess, load

@@ -93,7 +93,7 @@ class SearchConfig:
 
 def evaluate_level(search: SearchConfig, number: int, step: NextLevel, budget: LevelBudget) -> LevelEntry:
     """Run a level and judge it. Raise UsageError if the first level of the search was refused."""
-    began_ns = monotonic_ns()
+    start_ns = monotonic_ns()
     paced = step.load * 60 / search.connect_rate if search.connect_rate and search.plan.by == "concurrency" else 0
     warm_s = max(min_ramp_s(budget.load_s), paced) + AFTER_RAMP_S  # the time until all users have connected
     if warm_s > budget.load_s / 2:
@@ -108,7 +108,7 @@ def evaluate_level(search: SearchConfig, number: int, step: NextLevel, budget: L
         if number == 1:
             raise
         level = _silent(step, budget, "crashed", str(error))
-    return msgspec.structs.replace(level, duration_s=(monotonic_ns() - began_ns) / NS_PER_S)
+    return msgspec.structs.replace(level, duration_s=(monotonic_ns() - start_ns) / NS_PER_S)
 
 
 def _run_level(search: SearchConfig, number: int, step: NextLevel, budget: LevelBudget, warm_s: float) -> LevelEntry:
@@ -235,23 +235,23 @@ def check_opened(run: RunFrames) -> None:
     ends = Counter(zip(refused["outcome"].astype(str), refused["detail"].astype(object).fillna(""), strict=True))
     ((outcome, detail), _), *_ = ends.most_common(1)
     ended = f"{outcome}: {detail.rstrip('.')}" if detail else outcome
-    words = "; ".join(filter(None, [ended, remedy_of(outcome, detail)]))
-    raise UsageError(f"none of {len(refused):,} calls to {run.metadata['targets'][0]['url']} opened: {words}")
+    text = "; ".join(filter(None, [ended, remedy_of(outcome, detail)]))
+    raise UsageError(f"none of {len(refused):,} calls to {run.metadata['targets'][0]['url']} opened: {text}")
 
 
 def _held_back(document: Any, target: str, step: NextLevel, calls: float | None) -> str:
-    """Return the reason that the service delayed starts, if a level therefore did not reach its load; "" otherwise."""
-    held_s = float((document.get("start_delays_s") or {}).get(target) or 0.0)
-    if not held_s or calls is None or calls >= CARRIED_SHARE * step.load:
+    """Return a reason if the service delayed starts, so that a level did not reach its load; "" otherwise."""
+    delayed_s = float((document.get("start_delays_s") or {}).get(target) or 0.0)
+    if not delayed_s or calls is None or calls >= CARRIED_SHARE * step.load:
         return ""
     return (
-        f"starts were delayed for {held_s:.0f} s because of the service's quota: "
+        f"starts were delayed for {delayed_s:.0f} s because of the service's quota: "
         f"only {calls:.0f} calls were in progress"
     )
 
 
 def _backed_off(target: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> str:
-    """Return why a level does not pass although its shares pass: callers waited after refused calls. "" if it passes.
+    """Return why a level does not pass although its shares pass, if callers waited after refused calls; "" otherwise.
 
     A caller who waits makes no calls that could be refused. So the part of the callers' time in which they wait counts
     as turns that missed the objective.
@@ -270,7 +270,7 @@ def _backed_off(target: ComparedTarget, slos: Sequence[Slo], error: float, calle
 
 
 def _drains(target: ComparedTarget) -> str:
-    """Return that a limit is being used up, so that a pass would not last; "" if no limit is being used up."""
+    """Return a reason if a limit of the service is being used up, so that a pass would not last; "" if none is."""
     exhausting = exhausting_limit(target.run, target.name)
     if exhausting is None:
         return ""
@@ -373,7 +373,7 @@ def _first_open(ended: Integers) -> int:
 
 
 def violations(target: ComparedTarget, slo: Slo, worse: float = 0.0) -> PerCluster:
-    """Return by session the number of turns that miss an objective, and the number of turns to which it applies.
+    """Return two numbers for each session: the turns that miss an objective, and the turns to which it applies.
 
     `worse`: an amount, in the unit of the metric, by which each value is made worse before it is judged.
     """
@@ -465,8 +465,8 @@ def callers_backing_off(run: RunFrames) -> float:
 
 def rate_limits_remaining(run: RunFrames, target: str) -> dict[str, float]:
     """Return for each limit that the service reported the lowest share that remained during the run."""
-    began_ns, ended_ns = int(run.metadata["started_utc_ns"]), int(run.metadata.get("ended_utc_ns") or 0)
-    quota = rate_limits_of(run, [target], began_ns, max(0.0, (ended_ns - began_ns) / NS_PER_S))
+    started_ns, ended_ns = int(run.metadata["started_utc_ns"]), int(run.metadata.get("ended_utc_ns") or 0)
+    quota = rate_limits_of(run, [target], started_ns, max(0.0, (ended_ns - started_ns) / NS_PER_S))
     return {left.limit: float(left.share.min()) for target_quota in quota.targets for left in target_quota.remaining}
 
 

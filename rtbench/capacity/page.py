@@ -59,15 +59,13 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
         quick if plan.time_s < min_s else sure,
         *costs,
     ]
-    return [
-        *(wrapped for line in lines for wrapped in _wrapped(line, "")),
-        f"the report will be {folder}/capacity.html",
-    ]
+    wrapped = [row_text for line in lines for row_text in _wrapped(line, "")]
+    return [*wrapped, f"the report will be {folder}/capacity.html"]
 
 
 def level_heads(plan: SearchPlan) -> str:
     """Return the column heads for the lines of levels; p50 and p95 are in ms."""
-    allowed = [slo_of(written).allowed for written in plan.slos]
+    allowed = [slo_of(text).allowed for text in plan.slos]
     missed = f"SLO violations (max {_percents(allowed[0])} %)" if len(allowed) == 1 else "worst SLO violations, max"
     return row((head for head, _ in HEADS), HEADS) + missed.rjust(SHARE + 2) + "duration".rjust(TOOK)
 
@@ -166,7 +164,7 @@ def capacity_page(capacity: CapacityDocument) -> Page:
 
 
 def _level(level: LevelEntry) -> Line:
-    left = ", ".join(f"{name} {percent(part, 1)}" for name, part in level.rate_limits_remaining.items())
+    left = ", ".join(f"{name} {percent(remaining, 1)}" for name, remaining in level.rate_limits_remaining.items())
     return [
         _named(level),
         ": ".join(filter(None, (_result(level), level.why))),
@@ -240,14 +238,14 @@ def failure_chart(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> P
 
 
 def _frame(
-    named: Sequence[tuple[int, str]], title: str, levels: Sequence[LevelEntry], capacity: CapacityDocument
+    series: Sequence[tuple[int, str]], title: str, levels: Sequence[LevelEntry], capacity: CapacityDocument
 ) -> Plot:
     description = "; ".join(
         f"{unit(capacity.plan.by, level.load)}: {level.result}, p50 {_text(level.latency_p50, ms)}, "
         f"p95 {_text(level.latency_p95, ms)}, {as_percent(level.failure_rate)} failed"
         for level in levels
     )
-    return Plot(WIDE, HEIGHT, list(named), left=64, right=24, top=18, title=title, desc=description)
+    return Plot(WIDE, HEIGHT, list(series), left=64, right=24, top=18, title=title, desc=description)
 
 
 def _text(interval: Interval, write: Write) -> str:
@@ -281,8 +279,8 @@ def _curve(
     for level, at in points:
         if at.value is not None:
             ends = None if at.low is None else (y.clip(at.low), plot.y1 if at.high is None else y.clip(at.high))
-            which = ", the confirmation run" if level.confirmation_run else ""
-            tip = f"{count(level.load)}{which}, {level.result}: {_with_ends(at, write)}"
+            run_note = ", the confirmation run" if level.confirmation_run else ""
+            tip = f"{count(level.load)}{run_note}, {level.result}: {_with_ends(at, write)}"
             across = x(level.load) + (6 if level.confirmation_run else 0)
             joined = level is later.get(level.load)
             markers.append(LoadPoint(across, y.clip(at.value), level.result == "pass", tip, ends, is_connected=joined))

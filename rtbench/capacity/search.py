@@ -114,7 +114,7 @@ class LevelEntry(msgspec.Struct, frozen=True):
 
 
 class BreakingPoint(msgspec.Struct, frozen=True):
-    """The reason why the lowest failing level failed. `slo`: the objective that was exceeded by the largest factor."""
+    """The reason why the lowest failing level failed. `slo`: the objective that was missed by the largest factor."""
 
     kind: BreakingPointKind
     slo: str
@@ -323,7 +323,7 @@ def run_levels(
 
 
 def share(left: float, levels_left: int) -> float:
-    """Return the part of the remaining budget `left` that a level may use.
+    """Return the share of the remaining budget `left` that a level may use.
 
     `levels_left`: the number of levels that remain, including this one and without the confirmation run.
     """

@@ -225,9 +225,9 @@ def is_futile(
     callers: float,
     doubt: float = GIVEN_UP,
 ) -> bool:
-    """Return whether no answer can be expected of a level.
+    """Return whether no answer can be expected at the end of a level.
 
-    - `elapsed`: the part of the level's measured time that is over
+    - `elapsed`: the share of the level's measured time that is over
     - `error`: the error of its final analysis
     - `doubt`: the number of standard errors by which the final share may be better or worse than the observed share
 
@@ -244,7 +244,10 @@ def is_futile(
 
 
 def _at_end(ratio: RatioEstimate, elapsed: float, shift: float) -> RatioEstimate:
-    """Return the estimate at a level's end if the final share is `shift` standard errors worse than the observed."""
+    """Return the estimate at the end of a level whose final share is `shift` standard errors above the observed share.
+
+    `elapsed`: the share of the level's measured time that is over.
+    """
     variance = ratio.variance if math.isfinite(ratio.variance) else 0.0
     value = min(1.0, max(0.0, ratio.value + shift * math.sqrt(variance)))
     return RatioEstimate(value, variance * elapsed, ratio.turns / elapsed, round(ratio.clusters / elapsed))

@@ -61,8 +61,8 @@ def _verdict(run: ListedRun) -> Cell:
     simulated = " ◇ SIMULATED" if run.simulated else ""
     if run.under_way:
         return Cell(f"… in progress{simulated}")
-    word, style = TITLES[run.validity]
-    return Cell(f"{word}{simulated}", style=style)
+    text, style = TITLES[run.validity]
+    return Cell(f"{text}{simulated}", style=style)
 
 
 TITLES: dict[ValidityStatus, tuple[str, str]] = {

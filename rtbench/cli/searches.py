@@ -60,7 +60,7 @@ def calibrate(
     _check_descriptors(max_sessions)
     folders = _writable_folders(out)
     kinds = (agent,) if agent else KINDS
-    plan, cores, began = plan_of(max_sessions, quick=quick, kinds=kinds), assign_cores(allowed_cores()), utc_ns()
+    plan, cores, start_utc_ns = plan_of(max_sessions, quick=quick, kinds=kinds), assign_cores(allowed_cores()), utc_ns()
     typer.echo(_opening(plan, cores, [folder / file_name(tls=tls, agent=agent) for folder in folders], tls=tls))
     steps: list[LoadStep] = []
     try:
@@ -69,7 +69,7 @@ def calibrate(
     except KeyboardInterrupt:
         typer.echo("\n".join(["", *error_lines(steps), "interrupted: there is no result, and nothing was saved"]))
         raise
-    result = calibration_of(steps, machine(), date_of(began), tls=tls, quick=quick, agent=agent)
+    result = calibration_of(steps, machine(), date_of(start_utc_ns), tls=tls, quick=quick, agent=agent)
     typer.echo("\n".join(["", *error_lines(steps), "", *conclusions(result)]))
     if not is_concluded(result):
         raise typer.Exit(INVALID_STATUS)
@@ -117,7 +117,7 @@ def _opening(plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path],
         "load generator and simulator share cores: errors are larger than with separate cores"
         if cores.shared
         else "load generator on core {}, simulator on {}".format(
-            *(", ".join(map(str, sorted(some))) for some in (cores.load_generator, cores.simulator))
+            *(", ".join(map(str, sorted(core_set))) for core_set in (cores.load_generator, cores.simulator))
         )
     )
     transport = "over TLS" if tls else "without TLS (services use TLS: add --tls)"

@@ -64,8 +64,8 @@ def with_service_options(*names: str) -> Callable[[Callable[..., None]], Callabl
 
 def _parameter(option: TargetOption) -> inspect.Parameter:
     """Return an option as a parameter that Typer reads from a signature."""
-    words = f"; one of {', '.join(option.words)}" if option.words else ""
-    typer_option = typer.Option(help=f"{option.sentence[:-1]}{words}.", metavar=option.metavar, rich_help_panel=PANEL)
+    choices = f"; one of {', '.join(option.words)}" if option.words else ""
+    typer_option = typer.Option(help=f"{option.sentence[:-1]}{choices}.", metavar=option.metavar, rich_help_panel=PANEL)
     kind = str if option.kind is tuple else option.kind
     return inspect.Parameter(
         option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, typer_option]

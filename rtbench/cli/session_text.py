@@ -81,7 +81,7 @@ def _rows(turn: TurnObservation, passages: Iterable[WireTransfer]) -> list[Water
 
 
 def _wait_starts(instants: Mapping[str, int]) -> dict[str, int]:
-    """Return, for each instant, the instant at which the wait for it started: the milestone before it."""
+    """Return when the wait for each instant started: at the instant before it in the chain of segments."""
     chain = VAD_SEGMENTS if "speech_stopped" in instants else MANUAL_SEGMENTS
     reached = [name for name in chain if name in instants]
     waits = {end: instants[start] for start, end in pairwise(reached)}
@@ -120,9 +120,13 @@ def _keyed(passage: WireTransfer, zero_ns: int) -> Keyed:
     if passage.event is None:
         return (passage.name if passage.audio_bytes else None), message(at_ms, "→", passage.name, passage.audio_bytes)
     event = passage.event
-    bad = event.kind in (EventKind.ERROR, EventKind.MALFORMED, EventKind.INPUT_NOT_TRANSCRIBED) or event.other_dialect
-    soft = event.kind in (EventKind.NOTED, EventKind.RATE_LIMITS, EventKind.UNKNOWN)
-    row = message(at_ms, "←", _event_name(event), passage.audio_bytes, "bad" if bad else "soft" if soft else "")
+    is_error = (
+        event.kind in (EventKind.ERROR, EventKind.MALFORMED, EventKind.INPUT_NOT_TRANSCRIBED) or event.other_dialect
+    )
+    is_minor = event.kind in (EventKind.NOTED, EventKind.RATE_LIMITS, EventKind.UNKNOWN)
+    row = message(
+        at_ms, "←", _event_name(event), passage.audio_bytes, "bad" if is_error else "soft" if is_minor else ""
+    )
     if event.kind in DELTAS:  # deltas of one kind and response are one row
         return (event.kind, event.response_id), row
     return ((event.name, event.response_id) if event.name.endswith(".delta") else None), row
@@ -205,9 +209,8 @@ def _opening(replayed: ReplayedSession, width: int, *, colour: bool, again: bool
 def _measured(turn: TurnObservation, width: int) -> Iterator[str]:
     proxied = ["network_rtt is measured to the proxy"] if turn.rtt_scope == "proxy" else []
     uncertainty = []
-    if (
-        uncertainty_ns := turn.timestamp_uncertainty_ns
-    ) is not None:  # the uncertainty of the arrival of the first delta
+    # the uncertainty of the arrival of the first delta
+    if (uncertainty_ns := turn.timestamp_uncertainty_ns) is not None:
         uncertainty = [
             f"timestamp_uncertainty {format_number(uncertainty_ns / NS_PER_MS)} ms ({turn.receive_timestamp_source})"
         ]
@@ -234,7 +237,7 @@ def _retry_after(retry_after_ns: int | None) -> list[str]:
 
 
 def _stated(before: str, value: object) -> list[str]:
-    """Return a list with one part of a line; an empty list if there is no value."""
+    """Return a list with one piece of a line, `before` and the value; an empty list if there is no value."""
     return [f"{before}{value}"] if value else []
 
 
@@ -318,8 +321,8 @@ def _settings(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def _named(name: str, pieces: Iterable[str], width: int) -> Iterator[str]:
-    """Yield `name   a · b · c`, with further lines indented under the first; yield no line if there are no parts."""
-    # short parts are not broken across lines
+    """Yield `name   a · b · c`, with further lines indented under the first; yield no line if there are no pieces."""
+    # short pieces are not broken across lines
     text = f"{NBSP}· ".join(piece.replace(" ", NBSP) if len(piece) < UNBREAKABLE else piece for piece in pieces)
     for row, line in enumerate(_wrapped(text, width - HEAD) if text else []):
         yield f"{name if row == 0 else '':<{HEAD}}{line}"

@@ -92,9 +92,9 @@ def init(
         raise UsageError("--with adds scripts for a service, but --agent writes calls to an agent: use one of them")
     further = extras_of(extras)
     files = agent_files(ci) if agent else starter_files(ci, further)
-    for path, written in write_starter(folder, files).items():
+    for path, was_written in write_starter(folder, files).items():
         path_text = escape_control(str(folder / path))
-        print(path_text if written else f"{path_text} exists, and was not changed")
+        print(path_text if was_written else f"{path_text} exists, and was not changed")
     enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     doctor = "doctor --targets twilio (or acs, or pcm)" if agent else "doctor --offline"
     script, targets = ("agent.yaml", "--targets twilio") if agent else ("voice_turns.yaml", "--targets simulator")

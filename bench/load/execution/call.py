@@ -49,9 +49,9 @@ class CallAssignment:
 
 
 class CallTranscript:
-    """The conversation of a call, in the order of its steps, as items with which another session can begin.
+    """The conversation of a call as items, in the order of its steps. Another session can begin with these items.
 
-    It starts with the items `before` the call. Speech is in it as transcripts.
+    `before`: the items of the conversation before the call. Speech is represented by its transcripts.
     """
 
     def __init__(self, before: Sequence[SaidItem]) -> None:
@@ -88,7 +88,7 @@ class CallTranscript:
 
 
 class Call:
-    """An open call. The code that runs its steps does not need to know which of its sessions is open."""
+    """An open call: one session, or several that replace each other. The steps of a call run in its open session."""
 
     def __init__(self, sessions: SessionRegistry, assignment: CallAssignment) -> None:
         self._sessions, self._assignment, self._script = sessions, assignment, assignment.script
@@ -190,10 +190,8 @@ class Call:
         before it.
         """
         assignment, script = self._assignment, self._script
-        labels, turns_planned = (
-            assignment.labels,
-            max(0, (assignment.compiled_script.script.turns_planned or 0) - turns_started),
-        )
+        labels = assignment.labels
+        turns_planned = max(0, (assignment.compiled_script.script.turns_planned or 0) - turns_started)
         if number > 1:
             labels = replace(labels, session_id=f"{labels.session_id}.{number}")
             return self._sessions.start(assignment.target_state, script, labels, turns_planned)
@@ -280,7 +278,7 @@ class Call:
 class StepRunner(CallSteps):
     """The runner of a task's steps in a session. They run like the steps of a script (see `CompiledScript`).
 
-    A step that the rehearsal did not reach is prepared just before it runs.
+    If the rehearsal did not reach a step, the step is prepared just before it runs.
     """
 
     def __init__(
@@ -292,14 +290,14 @@ class StepRunner(CallSteps):
         choices: SessionChoices,
     ) -> None:
         super().__init__(reader, StepRules(compiled_script.script.session))
-        self._call, self._repertoire, self._choices = call, compiled_script, choices
+        self._call, self._compiled_script, self._choices = call, compiled_script, choices
         variables = compiled_script.script.variables
         self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW
         self._requested: WeakValueDictionary[int, Turn] = WeakValueDictionary()
         """The turns that the task still references, by number; no others are kept."""
 
     def run(self, step: Step) -> None:
-        if not self._call.run_step(self._repertoire.step(step, self.turns, self._choices, self._row)):
+        if not self._call.run_step(self._compiled_script.step(step, self.turns, self._choices, self._row)):
             raise SessionEnded
 
     def taken_turn(self) -> Turn:

@@ -106,9 +106,9 @@ class LiveRun:
         _warm_up()
         if any(script.counts_words for script in plan.scripts):
             load_scorer()
-        self.flusher = Flusher(self.recorder, callbacks.tell)
+        self.flusher = Flusher(self.recorder, callbacks.apply)
         if self._left == 0:
-            callbacks.tell(StopRequested(ALL_DONE))
+            callbacks.apply(StopRequested(ALL_DONE))
 
     # Pairs.
 
@@ -178,12 +178,8 @@ class LiveRun:
 
     def _assignments(self, pair: Pair, user: Any, task: SessionTask, caller: Caller) -> list[CallAssignment]:
         """Return the calls of a pair, in the order of their starts."""
-        states, seed, users, assigned = (
-            self.target_states,
-            self._options.seed,
-            caller.doubles(len(self.target_states)),
-            [],
-        )
+        states, seed, assigned = self.target_states, self._options.seed, []
+        users = caller.doubles(len(states))
         for number in order(len(states), seed, pair.number):
             state = states[number]
             compiled_script = state.workload[user, task]
@@ -226,7 +222,7 @@ class LiveRun:
         self._progress.count(calls=1, calls_blocked=blocked)
 
     def _caller_waits(self, has_started: bool) -> None:
-        """Count a caller who starts, or ends, a wait after a refused call."""
+        """Count the start (`has_started` is True) or the end of a caller's wait after a refused call."""
         self.recorder.back_off(self._labels, begins=has_started)
         self._progress.count(calls_backed_off=has_started, callers_backing_off=1 if has_started else -1)
 
@@ -247,7 +243,7 @@ class LiveRun:
         )
 
     def hold_s(self) -> dict[str, float]:
-        """Return, by the target's label, for how many seconds the service has delayed starts so far."""
+        """Return the seconds for which each service has delayed starts so far, by the target's label."""
         now_ns = monotonic_ns()
         held = {state.label: state.pacer.held_ns(now_ns) / NS_PER_S for state in self.target_states}
         return {label: round(held_s, 1) for label, held_s in held.items() if held_s}
@@ -259,22 +255,22 @@ class LiveRun:
         return len(self.sessions.active)
 
     def drain(self, longest_s: float, outcome: str = "unfinished") -> int:
-        """Wait for open turns, at most `longest_s`. Then end the sessions that still have one with this outcome, and
-        return
-        their number.
+        """Wait until no turn is open, at most `longest_s`. Then abort the sessions that still have an open turn.
+
+        These sessions get this outcome. Return their number.
         """
         lifecycle = self._callbacks.lifecycle
         until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
         while self.active and not lifecycle.is_hurried and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
         late = list(self.sessions.active)
-        outcome_and_detail = (
+        run_end = (
             ()
             if lifecycle.is_hurried
             else (outcome, f"the session was still open {longest_s:g} s after the end of the run")
         )
         for session in late:  # after gevent.kill, Locust would treat the user as dead
-            gevent.get_hub().loop.run_callback(greenlet.throw, session, RunEnded(*outcome_and_detail))
+            gevent.get_hub().loop.run_callback(greenlet.throw, session, RunEnded(*run_end))
         until_ns = monotonic_ns() + int(ABORT_WAIT_S * NS_PER_S)
         while self.active and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
@@ -318,10 +314,10 @@ def unwritable(error: OSError) -> str:
 
 
 class Flusher:
-    """The greenlets that flush a recorder. `tell` gets the request to end the run if rows cannot be written."""
+    """The greenlets that flush a recorder. `apply` receives the request to end the run if rows cannot be written."""
 
     def __init__(self, recorder: Recorder, apply: Callable[[RunEvent], None]) -> None:
-        self._recorder, self._tell = recorder, apply
+        self._recorder, self._apply = recorder, apply
         self.error: str | None = None
         self._greenlets = [gevent.spawn(work) for work in (self._send_heartbeats, self._tick, self._store_histograms)]
 
@@ -370,7 +366,7 @@ class Flusher:
             problem = f"cannot record the run: {type(error).__name__}: {error}"
         if self.error is None:
             self.error = problem
-            self._tell(StopRequested(problem))
+            self._apply(StopRequested(problem))
 
     def close(self) -> None:
         """Write the last rows and counts. Report it if the disk still cannot be written."""

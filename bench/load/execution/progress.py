@@ -24,11 +24,11 @@ from bench.units import NS_PER_MINUTE, NS_PER_US
 
 LiveRole = Literal["wait", "value", "bound"]
 WAIT: Final = "wait"
-"""The role of times that are the latency of the first delta."""
+"""The role of times that are latencies of the first delta."""
 VALUE: Final = "value"
-"""The role of times that are a headline metric with a known uncertainty."""
+"""The role of times that are values of a headline metric with a known uncertainty."""
 BOUND: Final = "bound"
-"""The role of times that are the uncertainty of a headline metric."""
+"""The role of times that are uncertainties of a headline metric."""
 
 
 class LiveMetricKey(NamedTuple):
@@ -64,9 +64,8 @@ Outcomes = dict[str, dict[str, dict[str, int]]]
 
 @dataclass(frozen=True)
 class ProgressReport:
-    """The report of one process, in plain data, so that `msgspec.convert(asdict(report), ProgressReport)` returns an
-    equal
-    report.
+    """The progress report of one process. It contains only plain data, so that
+    `msgspec.convert(asdict(report), ProgressReport)` returns an equal report.
 
     Current values are `sessions_open`, `callers_backing_off` (callers who wait after a refused call), `tokenless`
     (sessions that wait for a token), and `waiting_s` (the remaining delay of starts). `times_us` contains the times of
@@ -103,7 +102,7 @@ class ProgressReport:
     send_delay_p99_ms: float | None = None
     simulated: bool = False
     targets: dict[str, dict[str, float]] = field(default_factory=dict)
-    """TARGET_COUNTS of each target, by its label."""
+    """The values TARGET_COUNTS of each target, by the target's label."""
     failures: Failures = field(default_factory=dict)
     outcomes: Outcomes = field(default_factory=dict)
     times_us: Times = field(default_factory=dict)
@@ -115,12 +114,11 @@ class ProgressReport:
 
 
 NOTHING_SENT: Mapping[str, Traffic] = {}
-COUNTS = tuple(each.name for each in fields(ProgressReport) if each.type == "int")
+COUNTS = tuple(item.name for item in fields(ProgressReport) if item.type == "int")
 """The counts, which are summed over processes."""
 DESIGN = ("sessions_measured", "turns_measured", "turns_squared")
-"""The number of measured sessions with a turn that ended, the number of these turns, and the sum of the squared numbers
-of
-turns per session.
+"""Three counts of measured sessions: the sessions with a turn that ended, the turns that ended, and the sum over all
+sessions of the squared number of these turns.
 """
 TARGET_COUNTS = ("sessions_open", "turns_succeeded", "turns_failed", *DESIGN, *Traffic._fields, "usd", "unpriced")
 """The values per target. Bytes are those on the wire."""
@@ -157,7 +155,7 @@ class ProgressCounter:
         self.spending.open(target, session.model, session.instants["opened"])
 
     def session_ended(self, target: str, session: SessionObservation, *, opened: bool) -> None:
-        """Count an ended session. `target`: the target's label; `opened`: True if `session_opened` was called for it."""
+        """Count an ended session. `target`: the target's label. `opened`: True if `session_opened` counted it."""
         self.count(sessions_done=1, sessions_renewed=session.renewed)
         if opened:
             self._count_at(target, sessions_open=-1)
@@ -193,8 +191,11 @@ class ProgressCounter:
         if wait is not None:
             self._awaited[step] = wait[0]
         name = turn_step(step[0], self._steps.count(*step), turn.turn_type, None)
-        outcomes, word = self._outcomes.setdefault(target, {}).setdefault(name, {}), turn.outcome.partition(":")[0]
-        outcomes[word] = outcomes.get(word, 0) + 1
+        outcomes, outcome_word = (
+            self._outcomes.setdefault(target, {}).setdefault(name, {}),
+            turn.outcome.partition(":")[0],
+        )
+        outcomes[outcome_word] = outcomes.get(outcome_word, 0) + 1
         if kind == "success":
             times_us = self._times_us.setdefault(target, {}).setdefault(name, {})
             self._headlines[step].update(_add_times(times_us, wait, turn))
@@ -237,7 +238,8 @@ class ProgressCounter:
             targets=self._targets(traffic),
             failures={target: list(counts.items()) for target, counts in failed.items()},
             outcomes={
-                target: {step: dict(words) for step, words in steps.items()} for target, steps in self._outcomes.items()
+                target: {step: dict(by_outcome) for step, by_outcome in steps.items()}
+                for target, steps in self._outcomes.items()
             },
             times_us={
                 target: {step: list(times.items()) for step, times in steps.items()}
@@ -281,9 +283,9 @@ def _wait_us(turn: TurnObservation) -> tuple[LiveMetricKey, int] | None:
 
 
 class CostMeter:
-    """The cost of a process. Responses are added when they are done, and minutes as they pass. `terms`: the pricing
-    terms of
-    each target, by its label.
+    """The meter of one process's cost. It adds responses when they are done, and minutes as they pass.
+
+    `terms`: the pricing terms of each target, by its label.
     """
 
     def __init__(self, table: Mapping[str, Prices], terms: Mapping[str, PricingTerms]) -> None:
@@ -362,6 +364,6 @@ def unknown_price(spending: CostMeter) -> str:
     """Return a line that explains why a budget cannot be enforced without a price, and what to do."""
     if not spending.unknown_models:
         return "--budget cannot be enforced, because the service's token counts cannot be read: omit --budget"
-    named = ", ".join(sorted(filter(None, spending.unknown_models)))
-    which = f"no price of {named} is known" if named else "the service names no model, so no price is known"
-    return f"--budget cannot be enforced, because {which}: {GIVE_PRICES}"
+    names = ", ".join(sorted(filter(None, spending.unknown_models)))
+    cause = f"no price of {names} is known" if names else "the service names no model, so no price is known"
+    return f"--budget cannot be enforced, because {cause}: {GIVE_PRICES}"

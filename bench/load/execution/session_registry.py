@@ -1,6 +1,4 @@
-"""The sessions of one process: their records, and the decision whether the run continues, which depends on their
-results.
-"""
+"""The sessions of one process: their records, and the decision whether the run continues after their results."""
 
 from __future__ import annotations
 
@@ -38,19 +36,20 @@ Fire = Callable[..., None]
 class LocustCallbacks:
     """The connection between sessions and their run. Sessions can read the state of the lifecycle, but not change it.
 
-    `tell` passes an event to the lifecycle and executes the resulting actions. `fire` adds an entry to Locust's
+    `apply` passes an event to the lifecycle and executes the resulting actions. `fire` adds an entry to Locust's
     dashboard.
     """
 
     lifecycle: RunLifecycle
-    tell: Callable[[RunEvent], None]
+    apply: Callable[[RunEvent], None]
     fire: Fire
 
 
 class SessionRegistry:
     """The sessions of one process.
 
-    `arms`: the number of sessions in a pair. `hide` redacts secrets in texts. `active`: the greenlets of open calls.
+    `target_count`: the number of targets, which is the number of sessions in a pair. `hide` redacts secrets in texts.
+    `active`: the greenlets of open calls.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class SessionRegistry:
 
     def start(
         self,
-        target_state: TargetState,
+        state: TargetState,
         script: PreparedScript,
         labels: RowContext,
         turns_planned: int,
@@ -104,7 +103,7 @@ class SessionRegistry:
             timeline = Timeline(start, script.dialect, reply_format=script.output_format.name)
         else:
             timeline = LoggedTimeline(start, script.dialect, log=log, about=about(self._spool.run_id, labels, script))
-        return RunListener(record, timeline, target_state, self, log)
+        return RunListener(record, timeline, state, self, log)
 
     def enforce_budget(self) -> None:
         """End the run if its budget is spent, or if its cost cannot be determined."""
@@ -112,9 +111,9 @@ class SessionRegistry:
         if budget_usd is None or self.callbacks.lifecycle.is_spent:
             return
         if spending.unpriced:
-            self.callbacks.tell(RunRefused(unknown_price(spending), spent=True))
+            self.callbacks.apply(RunRefused(unknown_price(spending), spent=True))
         elif reason := over_budget(budget_usd, spending.usd_at(monotonic_ns())):
-            self.callbacks.tell(StopRequested(reason, spent=True))
+            self.callbacks.apply(StopRequested(reason, spent=True))
 
     def on_session_ended(self, target_state: TargetState, session: SessionObservation) -> ConnectError | None:
         """Process a session that has ended. Return the error if it failed to open."""
@@ -125,7 +124,7 @@ class SessionRegistry:
         if target_state.is_hopeless and not hopeless:
             where = f" to {target_state.label}" if self._target_states > 1 else ""
             failed = f"{MAX_INITIAL_FAILURES} sessions{where} failed to open and none succeeded; the last: {error}"
-            self.callbacks.tell(StopRequested(failed))
+            self.callbacks.apply(StopRequested(failed))
         return error
 
 
@@ -201,7 +200,7 @@ class RunListener:
         self._record.session_ended(session)
         sessions.progress.session_ended(self._target_state.label, session, opened=was_opened(session))
         problem = sessions.on_session_ended(self._target_state, session)
-        self.refusal = refusal_of(session, monotonic_ns(), target_was_opened=self._target_state.opened > 0)
+        self.refusal = refusal_of(session, monotonic_ns(), any_opened=self._target_state.opened > 0)
         show_session(sessions.callbacks.fire, self._target_state.label, self._record.labels.script, session, problem)
         if self.log is not None:
             self.log.close()

@@ -57,9 +57,9 @@ class StartScheduler:
     def acquire(self, requested_ns: int) -> PairStart | None:
         """Wait until a pair may start, in order of arrival. Return None if the run ends before.
 
-        The intended start is the requested instant (`requested_ns`), or the first instant after it that the pacers allow.
+        `requested_ns`: the requested instant. The intended start is the first instant from it on that the pacers allow.
         """
-        # One by one, so that the pacers know this start before the next pair asks.
+        # One by one, so that the pacers know this start before the next pair requests one.
         with self._start_lock:
             due_ns = monotonic_ns()
             while not self._ending():
@@ -82,8 +82,8 @@ class StartScheduler:
         return None
 
     def _yield_to_loop(self) -> None:
-        """Wait until the loop has polled its sockets since the last start, because to open a session takes a
-        millisecond or more.
+        """Wait until the loop has polled its sockets since the last start. Opening a session takes a millisecond or
+        more, and sockets wait meanwhile.
         """
         watch = LoopMonitor.of_hub()
         while watch.polls == self._polls:
@@ -107,9 +107,9 @@ class StartScheduler:
 class CallDispatcher:
     """The dispatcher that distributes the calls of one process to its users.
 
-    `instants_ns`: the instants at which calls arrive, by CLOCK_MONOTONIC, in order. `most`: the maximum number of calls
-    to distribute. `arrived` is called for each call, with True if the call is blocked. `ended` is called when no more
-    calls can come. `ending` returns True if the run ends.
+    `instants_ns`: the instants at which calls arrive, by CLOCK_MONOTONIC, in order. `max_calls`: the maximum number of
+    calls to distribute. `arrived` is called for each call, with True if the call is blocked. `ended` is called when no
+    more calls can come. `ending` returns True if the run ends.
     """
 
     def __init__(
@@ -168,8 +168,8 @@ class CallDispatcher:
             self._arrived(False)
 
     def expect_users(self, count: int) -> None:
-        """Set the number of users. When this many are ready, block the calls that find no idle user, and the calls that
-        still wait.
+        """Set the number of users. When this many users are ready, block the calls that still wait for a user, and all
+        later calls that find no idle user.
 
         Before that, no call is blocked: on a busy machine, a user who was made but does not run yet is a free slot.
         """

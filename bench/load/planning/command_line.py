@@ -41,10 +41,10 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
         if word == "--locustfile" or word.startswith(("--locustfile=", "-f")):
             raise UsageError(f"rtbench run takes files without -f: {EXAMPLE}")
     suffixes = (*SCRIPT_SUFFIXES, LOCUST_SUFFIX)
-    named = {position: Path(words[position]) for position in sorted(free) if not words[position].startswith("-")}
-    files = {position: path for position, path in named.items() if path.suffix in suffixes or path.exists()}
+    paths = {position: Path(words[position]) for position in sorted(free) if not words[position].startswith("-")}
+    files = {position: path for position, path in paths.items() if path.suffix in suffixes or path.exists()}
     if not files:
-        unknown = next(iter(named), None)
+        unknown = next(iter(paths), None)
         raise UsageError(NO_FILE if unknown is None else f"{words[unknown]}: no such file; {NO_FILE}")
     for path in files.values():
         if not path.exists():
@@ -58,10 +58,7 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
 
 
 def locust_files(*paths: Path) -> tuple[str, dict[str, str]]:
-    """Return the value of the option `-f` of `locust` for these scripts and Locust files, and the environment variables
-    that
-    the Locust files need.
-    """
+    """Return the value of `locust -f` for scripts and Locust files, and the environment variables that these need."""
     scripts = [str(path.resolve()) for path in paths if path.suffix in SCRIPT_SUFFIXES]
     files = [path for path in paths if path.suffix not in SCRIPT_SUFFIXES] + [OF_SCRIPTS] * bool(scripts)
     return ",".join(map(str, files)), ({SCRIPTS: json.dumps(scripts)} if scripts else {})
@@ -79,14 +76,14 @@ def scenario_of(scripts: Sequence[Path]) -> str:
 COMMAND = "RTBENCH_COMMAND"
 """The environment variable with the words of a command that starts a run, as a JSON list. That command sets it."""
 NOT_REPEATED = frozenset({"locustfile", "headless", "expect_workers", "part_of", "stop_timeout"})
-"""Options that the first words of the command imply, or that the tool sets."""
+"""The options that are not repeated, because the first words of the command imply them or the tool sets them."""
 PUBLIC = frozenset({"name", "label"})
 
 
 def repeating_command(
     values: Mapping[str, Any], actions: Iterable[Action], environ: Mapping[str, str], *, judged: bool
 ) -> list[str]:
-    """Return the words of the command; none if a web page or several commands started the run.
+    """Return the words of the command that repeats a run; no words if a web page or several commands started the run.
 
     `values`: the options in force, with secrets in their public forms. `judged`: True if `rtbench run` started the run.
     """
@@ -109,7 +106,7 @@ def repeating_command(
             words.append(flag)
         elif isinstance(value, list | tuple):
             repeated = [[str(item)] for item in value] if action.nargs is None else [[str(item) for item in value]]
-            words.extend(word for item in repeated for word in (flag, *item))
+            words.extend(word for values_of_flag in repeated for word in (flag, *values_of_flag))
         else:
             words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
     return words

@@ -108,7 +108,7 @@ MISSING_FEATURES = (
         UNNAMED,
     ),
 )
-"""The reasons, in the order of the search: the first one that applies is given."""
+"""The missing features in order of priority: if several apply to a name, the reason of the first one is returned."""
 
 
 def missing_features(compiled_script: CompiledScript, *, arrives: bool) -> dict[str, Any] | None:

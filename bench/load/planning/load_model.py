@@ -95,8 +95,9 @@ def pattern_of(text: str) -> ArrivalPattern | None:
 
 @dataclass(frozen=True)
 class RecordedArrivals:
-    """Recorded instants of calls, in seconds from the first instant or from 0. `digest`: the SHA-256 of their file, in
-    hex.
+    """Recorded arrival instants of calls, in seconds from the first instant or from 0.
+
+    `digest`: the SHA-256 of their file, in hex.
     """
 
     path: Path
@@ -131,8 +132,8 @@ class Arrivals:
 
     def share_ns(self, worker: int, workers: int) -> Iterator[int]:
         """Yield the instants of the calls of one process, in ns after the start of the run."""
-        mine = islice(self.instants_s(), worker % workers, None, workers)
-        return (round((head_start(workers) + at_s) * NS_PER_S) for at_s in mine)
+        own_instants_s = islice(self.instants_s(), worker % workers, None, workers)
+        return (round((head_start(workers) + at_s) * NS_PER_S) for at_s in own_instants_s)
 
     def facts(self, started_utc_ns: int, workers: int) -> dict[str, Any]:
         return {
@@ -216,11 +217,11 @@ def _instant(path: Path, number: int, text: str) -> tuple[float, str]:
             return seconds, "seconds"
         raise ScriptError(path, number, f"must be seconds, 0 or more, not {text!r:.60}")
     try:
-        moment = datetime.fromisoformat(text)
+        date_time = datetime.fromisoformat(text)
     except ValueError:
         expected = "must be seconds, such as 12.5, or a time, such as 2026-11-01T09:00:00.250Z"
         raise ScriptError(path, number, f"{expected}, not {text!r:.60}") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), "a time"
+    return (date_time if date_time.tzinfo else date_time.replace(tzinfo=UTC)).timestamp(), "a time"
 
 
 IN_SCENARIO = ("arrival_rate", "arrival_pattern", "max_concurrent", "stages")

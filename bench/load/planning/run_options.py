@@ -55,7 +55,7 @@ def fork_for_allowed_cores(parser: Any) -> None:
     processes.type = whole_number
 
 
-# Readers of option values. Each takes the value and the name of its option, and raises UsageError if it is invalid.
+# Readers of option values. Each gets the value and the name of an option, and raises UsageError for an invalid value.
 
 
 def _text(value: object, option: str) -> str | None:
@@ -90,9 +90,9 @@ def _name(value: object, option: str) -> str:
     return name
 
 
-def _labels(labels_given: Any, option: str) -> dict[str, str]:
+def _labels(entries: Any, option: str) -> dict[str, str]:
     labels = {}
-    for label in labels_given or ():
+    for label in entries or ():
         key, equals, value = (text.strip() for text in label.partition("="))
         plain = re.fullmatch(r"\w[\w.-]{,39}", key, re.ASCII) and value.isprintable() and 0 < len(value) <= 200
         if not (equals and plain):
@@ -204,8 +204,9 @@ def switch(note: str, *, shapes: bool = False) -> Any:
 
 @dataclass(frozen=True)
 class Options:
-    """The values of this tool's options, one field each. `service_options`: the options of the services and their
-    prices.
+    """The values of this tool's options, with one field for each option.
+
+    `service_options`: the options of the services and of their prices.
     """
 
     service_options: ServiceOptions
@@ -244,7 +245,7 @@ class Options:
         shapes=True,
         flag="--warmup",
     )
-    """None for the default of the run; see `bench.load.planning.run_plan`."""
+    """The warm-up in seconds; None for the default of the run (see `bench.load.planning.run_plan`)."""
     until_decided: bool = switch(
         "compare two targets, and stop when the comparison is decided (group-sequential design)", shapes=True
     )
@@ -317,7 +318,7 @@ class Options:
     )
     """The time without a message after which a master treats a worker as missing.
 
-    A worker that has lost its master ends earlier than that.
+    A worker whose master is missing ends earlier than that.
     """
     priority: bool = switch("run the load processes at a higher priority (niceness -10)")
     yes: bool = switch("allow more than 20 sessions with a host that is not loopback")
@@ -353,9 +354,9 @@ class Options:
 
 
 RUN_OPTIONS: Mapping[str, RunOption] = {
-    each.name: replace(option, flag=option.flag or "--" + each.name.replace("_", "-"))
-    for each in fields(Options)
-    if (option := each.metadata.get(OPTION))
+    item.name: replace(option, flag=option.flag or "--" + item.name.replace("_", "-"))
+    for item in fields(Options)
+    if (option := item.metadata.get(OPTION))
 }
 OF_PROCESSES = (
     RunOption(
@@ -370,7 +371,7 @@ OF_PROCESSES = (
         more={"action": "store_true"},
     ),
 )
-"""Options that do not change what is played. The process that leads a run reads them from its parser."""
+"""Options that do not change the load. The process that leads a run reads them from its parser."""
 SHAPE = frozenset(option.name for option in RUN_OPTIONS.values() if option.shapes)
 """The options that shape the load and may be chosen in the web UI.
 
@@ -388,8 +389,8 @@ def add_options(parser: Any) -> None:
     """Add the options of this tool to Locust's parser."""
     for service in OPTIONS.values():
         kind = int if service.kind is int else None
-        words = {"metavar": service.metavar, "choices": service.words, "type": kind}
-        _add(parser, service.flag, service.name, service.note, **words)
+        settings = {"metavar": service.metavar, "choices": service.words, "type": kind}
+        _add(parser, service.flag, service.name, service.note, **settings)
     for option in (*RUN_OPTIONS.values(), *OF_PROCESSES):
         option.add_to(parser)
 

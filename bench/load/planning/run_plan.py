@@ -1,4 +1,4 @@
-"""The plan of a run: what is played with which targets, how much, on how many processes, and at what estimated cost."""
+"""The plan of a run: its scripts, targets and load, the number of its processes, and its estimated cost."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ MAX_SHARE_OF_RUN = 0.5
 class RunPlan:
     """A planned run.
 
-    `plays`: the workload of each target, by the target's label. `sessions`: the number of sessions with each target,
-    None for no limit. `calibration`: this machine's calibration for such sessions, as run.json cites it, None if there
-    is none. `warmup_s`: see the function `warmup_s`. `priority`: the priority of the processes that play sessions, None
-    if none was requested. `hosts_advice`: a master's notices about the hosts of its workers.
+    `workloads`: the workload of each target, by the target's label. `sessions`: the number of sessions with each
+    target, None for no limit. `calibration`: this machine's calibration for such sessions, as run.json cites it, None
+    if there is none. `warmup_s`: see the function `warmup_s`. `priority`: the priority of the processes that run
+    sessions, None if none was requested. `hosts_advice`: a master's notices about the hosts of its workers.
     """
 
     options: Options
@@ -74,16 +74,12 @@ class RunPlan:
 
     @property
     def missing_features(self) -> list[dict[str, Any] | None]:
-        """The names of what each script's turns and sessions lack, at each target; None for a script if that is
-        unknown.
+        """The instants and columns that turns and sessions lack, for each script of each target; None for a script
+        if they are unknown. See `bench.load.planning.lacking`.
         """
         arrives = self.load_model.arrivals is not None
-        known = {
-            id(compiled_script): compiled_script
-            for workload in self.workloads.values()
-            for compiled_script in workload.values()
-        }
-        return [missing_features(repertoire, arrives=arrives) for repertoire in known.values()]
+        distinct = {id(compiled): compiled for workload in self.workloads.values() for compiled in workload.values()}
+        return [missing_features(compiled, arrives=arrives) for compiled in distinct.values()]
 
     @property
     def user_classes(self) -> set[Any]:
@@ -119,9 +115,7 @@ class RunPlan:
     def session_costs(self) -> list[SessionCost]:
         """The estimated cost of a session of each target."""
         scripts = {
-            label: list(
-                {compiled_script.script.name: compiled_script.script for compiled_script in workload.values()}.values()
-            )
+            label: list({compiled.script.name: compiled.script for compiled in workload.values()}.values())
             for label, workload in self.workloads.items()
         }
         return [
@@ -169,7 +163,7 @@ class RunPlan:
             self.scenario,
             started_utc_ns,
             {**settings, **self.public_settings},
-            [target_facts(*target_and_rate) for target_and_rate in zip(self.targets, self.connect_rates, strict=True)],
+            [target_facts(*pair) for pair in zip(self.targets, self.connect_rates, strict=True)],
             script_facts(self.workloads),
             workers,
             self.notices,
@@ -223,8 +217,10 @@ def kind_of(workloads: Mapping[str, Workload], targets: Sequence[Target]) -> Ses
 def check_two(targets: Sequence[Target]) -> None:
     """Raise UsageError unless there are two targets."""
     if len(targets) != 2:
-        named = ", ".join(target.label for target in targets)
-        raise UsageError(f"--until-decided compares two targets, but this run has {named}: name two with --targets A,B")
+        labels = ", ".join(target.label for target in targets)
+        raise UsageError(
+            f"--until-decided compares two targets, but this run has {labels}: name two with --targets A,B"
+        )
 
 
 def plan_run(environment: Environment) -> RunPlan:
@@ -280,9 +276,7 @@ def _warmup_s(
     if load_model.arrivals is None:
         rates = per_minute_of(targets, options.connect_rate)
         ramp_s = ramp_up_s(int(parsed.num_users or 1), float(getattr(parsed, "spawn_rate", None) or 1), rates)
-    longest_s = session_s(
-        compiled_script.script for workload in workloads.values() for compiled_script in workload.values()
-    )
+    longest_s = session_s(compiled.script for workload in workloads.values() for compiled in workload.values())
     return warmup_s(options.warmup_s, None if load_model.changes else duration_s, ramp_s, longest_s)
 
 
@@ -292,10 +286,10 @@ def _warmup_s(
 
 
 def warmup_s(explicit_s: float | None, run_time_s: float | None, ramp_up_s: float, session_s: float) -> float:
-    """Return the warm-up in seconds: the given one, or else, for a long run, the ramp-up and one session.
+    """Return the warm-up in seconds: `explicit_s`, unless it is None; else the default.
 
-    The default is at least a minute and at most half of the run. `run_time_s`: how long the run will last. If it is
-    None, there is no warm-up by default.
+    The default of a long run is the ramp-up and one session, at least a minute, and at most half of the run. Other runs
+    have no warm-up by default. `run_time_s`: how long the run will last, None if that is unknown.
     """
     if explicit_s is not None:
         return explicit_s
@@ -335,7 +329,7 @@ def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list
 MANY_SESSIONS = 20
 SPARE_DESCRIPTORS = 128
 OFF = "values may have errors over 1 ms, and the run may be INVALID"
-"""The text about what happens if a process has more sessions than the calibration allows."""
+"""The text that states the effect of more sessions in a process than the calibration allows."""
 
 
 @dataclass(frozen=True)
@@ -352,11 +346,11 @@ class Concurrency:
         return -(-self.users // self.processes) * self.targets
 
     def processes_for(self, sessions: int) -> int | None:
-        """Return the minimum number of processes so that each has at most `sessions` sessions; None if one user alone
-        has more.
+        """Return the minimum number of processes that have at most `sessions` sessions each; None if one user alone has
+        more sessions.
         """
-        users_each = sessions // self.targets
-        return -(-self.users // users_each) if users_each else None
+        users_per_process = sessions // self.targets
+        return -(-self.users // users_per_process) if users_per_process else None
 
 
 def concurrency(environment: Environment, users: int, *, sessions: int | None, targets: int) -> Concurrency:
@@ -382,15 +376,15 @@ def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, co
     `cited`: this machine's calibration as in run.json. If it is None, the notice asks for one if there are many
     sessions.
     """
-    here = f"{concurrency.per_process:,} sessions in one process"
+    load_text = f"{concurrency.per_process:,} sessions in one process"
     if cited is None:
-        unknown = f"this machine is not calibrated for {here}: run `rtbench calibrate`"
+        unknown = f"this machine is not calibrated for {load_text}: run `rtbench calibrate`"
         return [unknown] if concurrency.per_process > FIRST_SESSIONS else []
     if concurrency.per_process <= cited["sessions"]:
         return []
     changed = "".join(f", {change}" for change in cited.get("stale", ()))
     trusted = f"{at_least(cited.get('ended', ''))}{cited['sessions']:,} {cited['kind']} sessions"
-    beyond = f"{here} are more than this machine is calibrated for: {trusted} (on {cited['date']}{changed})"
+    beyond = f"{load_text} are more than this machine is calibrated for: {trusted} (on {cited['date']}{changed})"
     processes = concurrency.processes_for(cited["sessions"])
     if processes is None:
         return [f"{beyond}; no number of processes is enough for this load; {OFF}"]
@@ -411,9 +405,9 @@ class WorkerHost:
 
 def hosts_advice(concurrency: Concurrency, hosts: Sequence[WorkerHost]) -> list[str]:
     """Return the notice for a run on several hosts: whether they can carry the load, by their calibrations."""
-    here, on = concurrency.per_process, f"{len(hosts)} host{'s' * (len(hosts) > 1)}"
-    load = f"{here:,} sessions in each of {sum(host.workers for host in hosts)} processes on {on}"
-    beyond = [host for host in hosts if host.cited is not None and here > host.cited["sessions"]]
+    per_process, hosts_text = concurrency.per_process, f"{len(hosts)} host{'s' * (len(hosts) > 1)}"
+    load = f"{per_process:,} sessions in each of {sum(host.workers for host in hosts)} processes on {hosts_text}"
+    beyond = [host for host in hosts if host.cited is not None and per_process > host.cited["sessions"]]
     unknown = [host.name for host in hosts if host.cited is None]
     crowded = [
         f"{host.name} has {host.cores} for {host.workers} workers" for host in hosts if host.workers > host.cores

@@ -25,8 +25,7 @@ NO_SETTINGS: Mapping[str, Any] = {}
 
 Scripts = Mapping[tuple[Any, SessionTask], Script]
 Workload = Mapping[tuple[Any, SessionTask], CompiledScript]
-"""Scripts: the script of each task. Workload: the compiled script of each task. The keys are the user class and the
-task."""
+"""`Scripts`: the script of each task. `Workload`: its compiled script. A key is a user class and a task of it."""
 
 
 def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scripts:
@@ -144,7 +143,7 @@ def script_notices(played: Iterable[Script]) -> list[str]:
 
 
 def script_facts(workloads: Mapping[str, Workload]) -> list[dict[str, Any]]:
-    """Return the entries of the scripts in run.json, one per script and target. `workloads`: the workloads by label."""
+    """Return the entries of the scripts in run.json, one per script and target. `workloads`: by the target's label."""
     played = {
         (label, user.scenario_name(), compiled_script.script.name): compiled_script
         for label, workload in workloads.items()
@@ -154,11 +153,8 @@ def script_facts(workloads: Mapping[str, Workload]) -> list[dict[str, Any]]:
 
 
 def _facts(target: str, scenario: str, compiled_script: CompiledScript) -> dict[str, Any]:
-    script, session, first = (
-        compiled_script.script,
-        compiled_script.script.session,
-        compiled_script.prepare_session(0, 0),
-    )
+    script, first = compiled_script.script, compiled_script.prepare_session(0, 0)
+    session = script.session
     full_duplex, detection = not compiled_script.dialect.has_turn_events, session.turn_detection
     return {
         "target": target,

@@ -64,8 +64,9 @@ def too_long(again: str, longest_s: float) -> str:
 def run_child(
     command: Sequence[str], longest_s: float, late: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run one of our modules, with the width of our terminal. End it after `longest_s`; its stderr is then the text
-    `late`.
+    """Run a command of ours, with the width of our terminal. End it after `longest_s` seconds.
+
+    If it is ended, its stderr is the text `late`.
     """
     terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
     try:
@@ -92,8 +93,7 @@ def output_of(command: Sequence[str], longest_s: float = MAX_CHILD_S) -> str:
         # gevent installs its handler only after the start of the child, which may have ended by then
         gevent.get_hub().loop.install_sigchld()
         streams = [
-            (os.POSIX_SPAWN_DUP2, file.fileno(), descriptor)
-            for descriptor, file in enumerate((nothing, output, errors))
+            (os.POSIX_SPAWN_DUP2, file.fileno(), number) for number, file in enumerate((nothing, output, errors))
         ]
         environment = child_environment(os.environ) | ONE_THREAD
         # In a session of its own, so that Ctrl-C does not reach it.

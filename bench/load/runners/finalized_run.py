@@ -29,8 +29,7 @@ from bench.status_line import text_width
 from bench.units import NS_PER_S
 
 REPORT_S, SPOOLED_BYTES_PER_S = 600, 200_000
-"""The maximum time of a child in seconds for a run without rows, and the number of bytes of the spool that add one
-second.
+"""The limit of a child's time: its seconds for a run without rows, and the bytes of the spool that add one second.
 
 A turn takes about 1 kB.
 """
@@ -155,12 +154,8 @@ def longest_report_s(folder: Path) -> float:
 
 def with_sentence(summary: str, decided: str, width: int) -> str:
     """Insert the first line of the decision above the last two lines of a summary: its verdict and its page."""
-    lines, decision_lines = summary.splitlines(), decided.strip().splitlines()
-    wrapped = (
-        textwrap.wrap(decision_lines[0], width, break_long_words=False, break_on_hyphens=False)
-        if decision_lines
-        else []
-    )
+    lines, decision = summary.splitlines(), decided.strip().splitlines()
+    wrapped = textwrap.wrap(decision[0], width, break_long_words=False, break_on_hyphens=False) if decision else []
     return "\n".join([*lines[:-2], *wrapped, *lines[-2:]])
 
 

@@ -43,9 +43,7 @@ def scripts_of(workloads: Mapping[str, Workload]) -> list[dict[str, Any]]:
     `steps` is None if a method chooses the steps during the session.
     """
     scripts = {
-        compiled_script.script.name: compiled_script.script
-        for workload in workloads.values()
-        for compiled_script in workload.values()
+        compiled.script.name: compiled.script for workload in workloads.values() for compiled in workload.values()
     }
     labels = {name: None if script.task else [turn.name for turn in script.turns] for name, script in scripts.items()}
     return [fact | {"steps": labels[fact["name"]]} for fact in script_facts(workloads)]
@@ -101,7 +99,7 @@ class OverloadWatch:
     """
 
     def __init__(self, pairs: int, *, say: Callable[[str], None], give_up: Callable[[str], None]) -> None:
-        self._most = max(MIN_PAIRS, math.ceil(pairs * MAX_OF_PLAN - 1e-9))
+        self._max_pairs = max(MIN_PAIRS, math.ceil(pairs * MAX_OF_PLAN - 1e-9))
         self._say, self._give_up = say, give_up
         self._since: int | None = None
         self._given_up = False
@@ -121,9 +119,9 @@ class OverloadWatch:
             self._since = pairs
             self._say(
                 f"the load generator is overloaded ({late}), so interim analyses are suspended; the run ends if this "
-                f"lasts for {self._most} pairs: {MORE_PROCESSES}"
+                f"lasts for {self._max_pairs} pairs: {MORE_PROCESSES}"
             )
-        if pairs - self._since >= self._most and turns >= MIN_TURNS and not self._given_up:
+        if pairs - self._since >= self._max_pairs and turns >= MIN_TURNS and not self._given_up:
             self._given_up = True
             self._give_up(f"the load generator was overloaded for {pairs - self._since} pairs in a row ({late})")
         return True
@@ -132,7 +130,8 @@ class OverloadWatch:
 def is_due(analyses: Sequence[int], analyses_made: int, pairs: int, tried: int) -> bool:
     """Return whether an analysis is due during the run; the last one is made after the run.
 
-    `tried`: the number of pairs at the last attempt.
+    `analyses`: the planned number of pairs at each analysis. `pairs`: the number of pairs that have ended. `tried`: the
+    number of pairs at the last attempt.
     """
     return analyses_made < len(analyses) - 1 and pairs >= analyses[analyses_made] and pairs > tried
 
@@ -167,9 +166,9 @@ class InterimAnalyses:
         return self._analyses_made, len(self._sizes)
 
     def consider(self, pairs: int, turns: int = 0, late: str = "") -> None:
-        """Start an analysis if the number of pairs in the previous call makes one due. The rows of these pairs are on
-        the disk by
-        now.
+        """Start an analysis if one is due for the number of pairs in the previous call of this method.
+
+        The rows of those pairs are on the disk by now.
 
         `pairs`, `turns`: the numbers of pairs and turns that have ended. `late`: why the load generator is overloaded;
         if it is not empty, no analysis starts.

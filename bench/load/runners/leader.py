@@ -217,8 +217,8 @@ class Leader(ProcessRole):
 
     # The end.
 
-    def on_test_stop(self, **words: Any) -> None:
-        super().on_test_stop(**words)
+    def on_test_stop(self, **arguments: Any) -> None:
+        super().on_test_stop(**arguments)
         if self._ends_itself:
             gevent.spawn_later(0 if self._headless else self._parsed.autoquit, self._quit)
 
@@ -324,6 +324,8 @@ class Standalone(Leader):
         live = self._run.live
         if live is not None and live.active:
             is_single = live.active == 1
-            what = "1 open session finishes its turn" if is_single else f"{live.active} open sessions finish their turn"
-            self.say(f"ending: {what}; Ctrl-C abandons {'it' if is_single else 'them'}")
+            sessions_text = (
+                "1 open session finishes its turn" if is_single else f"{live.active} open sessions finish their turn"
+            )
+            self.say(f"ending: {sessions_text}; Ctrl-C abandons {'it' if is_single else 'them'}")
         super()._drain_sessions()

@@ -37,9 +37,9 @@ EXPORTED = frozenset(
     for metric in LIVE_VALUES
     for measured_from in MEASURED_FROM
 )
-"""The keys of LIVE_VALUES that telemetry exports. The latency of a first delta is exported with the role `wait`, and
-not
-again with the role `value`.
+"""The keys of LIVE_VALUES that telemetry exports.
+
+The latency of a first delta is exported with the role `wait`, and not again with the role `value`.
 """
 RATE_REPORTS = 6
 """The number of reports over which rates are computed. Reports come once a second."""
@@ -79,8 +79,8 @@ class LiveLatency:
 
 @dataclass(frozen=True)
 class TargetProgress:
-    """The progress of one target. Rates are averages over the last seconds, summed over all processes that reported in
-    them.
+    """The progress of one target. `rates`: averages over the last few seconds, summed over the processes that reported
+    in these seconds.
 
     `latencies`: the latency by each of LIVE_VALUES and `measured_from`. `usd`: None if no cost is known. `health`: the
     health of the load generator, judged by this target's values. `verdict`: the verdict on all targets together if the
@@ -117,7 +117,7 @@ class LiveTotals:
         """Histograms of the times of turns that did not fail, by target and key."""
 
     def add(self, worker: int, report: ProgressReport, arrival_ns: int = 0) -> None:
-        """Add a process's report. `arrival_ns`: when it arrived."""
+        """Add a process's report. `arrival_ns`: the instant at which it arrived."""
         reports = self._reports.setdefault(worker, deque(maxlen=RATE_REPORTS))
         reports.append((arrival_ns, replace(report, times_us={})))
         for target, steps in report.times_us.items():
@@ -213,10 +213,7 @@ class LiveTotals:
         ]
 
     def latencies(self) -> list[LiveLatency]:
-        """Return the latencies of the first delta. The metric with the most turns comes first; within a metric, they
-        are sorted
-        by target.
-        """
+        """Return the latencies of the first delta by metric and target. The metric with the most turns is first."""
         succeeded, failed = self._turns()
         target_keys = [target_key for target_key in succeeded + failed if target_key[1].role == WAIT]
         turns: Counter[LiveMetricKey] = Counter()
@@ -262,8 +259,8 @@ class LiveTotals:
     def _lacking(self, target: str, p: float, turns: int) -> int:
         """Return the number of sessions that a quantile of `turns` turns needs, as in a report; 0 if there are enough.
 
-        If only a share of a target's turns is of this kind, the same share of its sessions counts. That is never more
-        than the number of sessions with such turns.
+        If only a share of a target's turns has the metric, the same share of its sessions counts. This number is never
+        above the number of sessions with such turns.
         """
         target_counts = [report.targets.get(target, {}) for report in self._last]
         sessions, measured, squares = (sum(counts.get(name, 0) for counts in target_counts) for name in DESIGN)
@@ -285,8 +282,9 @@ class LiveTotals:
         return _over(failed) if failed else ""
 
     def _with_verdict(self, target: str | None = None) -> Validity:
-        """Return the validity of the run if it ended now, judged by the values of a target, or of all targets if it is
-        None.
+        """Return the validity that the run would have if it ended now.
+
+        `target`: the target whose values are judged; None for all targets.
         """
         total, metrics = self.total, []
         for label in sorted({label for label, _ in self._times} if target is None else {target}):
@@ -324,7 +322,7 @@ def _first_failed(validity: Validity) -> Check | None:
 
 
 def _over(failed: Check) -> str:
-    """Return the value and the limit of a check: with three digits, or, from 1,000 ms on, as integers."""
+    """Return the value and the limit of a failed check as text, with three digits or, from 1,000 ms on, as integers."""
     value_ms, limit_ms = (
         f"{ms:.3g} ms" if ms < 999.5 else f"{ms:,.0f} ms" for ms in (failed.value or 0.0, failed.limit or 0.0)
     )

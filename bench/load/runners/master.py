@@ -39,9 +39,9 @@ from bench.units import NS_PER_S
 
 WORKERS_START_NS = 10 * NS_PER_S
 WORKERS_BEGIN_S = 5.0
-"""The time in seconds for which the master waits for workers on its host that have recorded no data yet. They may be
-about
-to open sessions.
+"""The time in seconds for which the master waits for workers on its host that have recorded no data yet.
+
+They may be about to open sessions.
 """
 NO_WORKER_LEFT = "the last worker went missing"
 
@@ -196,9 +196,9 @@ class Master(Leader):
             self._end_without_workers()
 
     def _end_without_workers(self) -> None:
-        """End the run if no worker has sessions left. This is checked each second, because a worker may go missing
-        after the
-        others have finished.
+        """End the run if no worker has sessions left.
+
+        This is checked each second, because a worker may go missing after the others have finished.
         """
         if self._done and self._done.issuperset(self._members.keys() & self._present()):
             self.apply(StopRequested(ALL_DONE))
@@ -251,14 +251,14 @@ class Master(Leader):
         if folder is None or not spool.is_stored(folder):
             return
         self._runner.send_message(messages.DRAIN, {"spent": self._run.lifecycle.is_spent})
-        began_ns = over_ns = monotonic_ns()
+        start_ns = over_ns = monotonic_ns()
         longest_ns = int((self._longest_s + ABORT_WAIT_S) * NS_PER_S)
-        while awaited := self._awaited(folder, (monotonic_ns() - began_ns) / NS_PER_S):
+        while awaited := self._awaited(folder, (monotonic_ns() - start_ns) / NS_PER_S):
             if any(map(self._plays, awaited)):
-                over_ns = min(monotonic_ns(), began_ns + longest_ns)
+                over_ns = min(monotonic_ns(), start_ns + longest_ns)
             if monotonic_ns() >= over_ns + int(messages.WORKERS_CLOSE_S * NS_PER_S):
-                named = ", ".join(map(str, sorted(awaited)))
-                limit = f"{messages.WORKERS_CLOSE_S:.0f} s after the last session (workers: {named})"
+                numbers = ", ".join(map(str, sorted(awaited)))
+                limit = f"{messages.WORKERS_CLOSE_S:.0f} s after the last session (workers: {numbers})"
                 self.say(f"not all records were received within {limit}: missing records are counted as unknown")
                 return
             gevent.sleep(0.1)

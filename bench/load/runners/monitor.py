@@ -134,9 +134,9 @@ EXPORT_PERIOD_NS = 5 * NS_PER_S
 
 
 class RunMonitor:
-    """The monitor of a run, in the process that leads it. `view`, `looks` (the interim analyses), `telemetry`: None if
-    the run
-    has none.
+    """The monitor of a run, in the process that leads it.
+
+    `view`, `analyses`, `telemetry`: None if the run has no live view, no interim analyses, or no telemetry.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class RunMonitor:
         return over_budget(self._planned.options.budget_usd, self.totals.total.usd)
 
     def poll(self, state: RunState = RunState.RUNNING) -> None:
-        """Export whether the load generator keeps up, start an interim analysis, and draw the line, each if it is due.
+        """Do what is due: export whether the load generator keeps up, start an interim analysis, draw the status line.
 
         This is called once a second.
         """

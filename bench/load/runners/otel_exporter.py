@@ -49,7 +49,7 @@ class ExportedRun(msgspec.Struct, frozen=True):
 
 
 class ExportedProgress(msgspec.Struct, frozen=True):
-    """The exported fields of a process's `ProgressReport`; or only `late`: True if the load generator is overloaded."""
+    """The exported fields of a process's `ProgressReport`, or only `late`: True if the load generator is overloaded."""
 
     worker: int = -1
     targets: Mapping[str, Mapping[str, float]] = {}

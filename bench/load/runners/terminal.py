@@ -16,7 +16,7 @@ from bench.status_line import StatusLine, StatusPart, fitted
 from bench.untrusted.sanitize import one_line
 
 FAILED = "∞"
-"""A quantile among failed turns. Each failed turn counts as infinite latency."""
+"""The text of a quantile among failed turns. Each failed turn counts as infinite latency."""
 UNKNOWN = "–"
 
 
@@ -45,9 +45,10 @@ PLAIN_NS = 10_000_000_000
 
 @dataclass(frozen=True)
 class RunPhase:
-    """The phase of a run. `left_s`, `sessions` (the planned number): None if unknown. `analyses`: the numbers of
-    interim
-    analyses made and planned.
+    """The phase of a run, for the line.
+
+    `left_s`: the remaining seconds, None if unknown. `sessions`: the planned number of sessions, None if unknown.
+    `analyses`: the numbers of interim analyses made and planned.
     """
 
     phase: str
@@ -79,7 +80,7 @@ def left_s(elapsed_s: float, run_time_s: float | None, sessions: int | None, don
 
 
 def status_text(totals: LiveTotals, run_phase: RunPhase, width: int | None = None, *, colour: bool = False) -> str:
-    """Return the line, at most `width` columns wide (None: no limit). Labels are without control characters."""
+    """Return the status line, at most `width` columns wide; None for no limit. Labels have no control characters."""
     return fitted(_parts(totals, run_phase), width, colour=colour)
 
 
@@ -101,8 +102,8 @@ def _parts(totals: LiveTotals, run_phase: RunPhase) -> Iterator[StatusPart]:
         yield StatusPart(4, (f"{total.tokenless} waiting for sign-in",), "bad")
     if ended := total.turns_succeeded + total.turns_failed:
         tenths = total.turns_succeeded * 1000 // ended  # rounded down, so that 100 % means all turns
-        good = f"{tenths // 10}.{tenths % 10} %" if total.turns_failed else "100 %"
-        yield StatusPart(6, (f"turns {ended} ok {good}", f"{ended} ok {good}"))
+        share_text = f"{tenths // 10}.{tenths % 10} %" if total.turns_failed else "100 %"
+        yield StatusPart(6, (f"turns {ended} ok {share_text}", f"{ended} ok {share_text}"))
     if total.throttled:
         yield StatusPart(4, (f"{total.throttled} throttled",), "bad")
     yield from _latencies(totals.latencies())
@@ -128,7 +129,9 @@ def _sessions(total: ProgressReport, planned: int | None) -> Iterator[StatusPart
 
 
 def _latencies(latencies: Iterable[LiveLatency]) -> Iterator[StatusPart]:
-    """Yield the latency of most turns, then the others if there is room. Skip metrics with too few sessions."""
+    """Yield a part per metric: first the metric with the most turns, then the others, which are left out if the line is
+    short. Skip metrics with too few sessions.
+    """
     groups = [list(group) for _, group in groupby(latencies, lambda latency: latency.name)]
     displayed_groups = [
         group_latencies for group_latencies in groups if any(latency.p50_ms is not None for latency in group_latencies)
@@ -148,20 +151,18 @@ def _one(rank: int, latencies: list[LiveLatency]) -> StatusPart:
 def _several(rank: int, latencies: list[LiveLatency]) -> StatusPart:
     """Return the p50 of several targets, and their p95 if one of them has it."""
     both = any(latency.p95_ms is not None for latency in latencies)
-    target_texts = [
+    texts = [
         re.sub(r"[^!-~]", "_", latency.target)
         + f" {milliseconds(latency.p50_ms)}"
         + (f"/{milliseconds(latency.p95_ms)}" if both else "")
         for latency in latencies
     ]
     full_text, *shorter_texts = (
-        _in_ms(
-            ", ".join(target_texts[:count]) + (f" +{len(target_texts) - count}" if len(target_texts) > count else "")
-        )
-        for count in range(min(MAX_TARGETS, len(target_texts)), 0, -1)
+        _in_ms(", ".join(texts[:count]) + (f" +{len(texts) - count}" if len(texts) > count else ""))
+        for count in range(min(MAX_TARGETS, len(texts)), 0, -1)
     )
-    what = "p50/p95" if both else "p50"
-    forms = f"{latencies[0].name} {what} {full_text}", f"{latencies[0].metric} {full_text}", full_text
+    quantile_names = "p50/p95" if both else "p50"
+    forms = f"{latencies[0].name} {quantile_names} {full_text}", f"{latencies[0].metric} {full_text}", full_text
     return StatusPart(rank, forms, shorter_forms=tuple(shorter_texts))
 
 
@@ -176,7 +177,7 @@ def _money(total: ProgressReport, budget_usd: float | None) -> Iterator[StatusPa
 
 
 def _in_ms(values: str) -> str:
-    """Return values with their unit, unless the last one is infinite."""
+    """Return a text of values with their unit. If the last value is infinite, return the text without a unit."""
     return values if values.endswith(FAILED) else f"{values} ms"
 
 

@@ -83,9 +83,9 @@ def locked_setting(form: Iterable[tuple[str, str]], allowed: frozenset[str], cho
 def check_picked(form: ImmutableMultiDict[str, str], environment: Any) -> None:
     """Raise UsageError if a picked class does not exist."""
     shapes = {"Default", *(environment.available_shape_classes or ())}
-    for name, there in (("user_classes", environment.available_user_classes or ()), ("shape_class", shapes)):
-        if unknown := next((picked for picked in form.getlist(name) if picked not in there), None):
-            raise UsageError(f"{name}: {unknown:.100} does not exist; there are {', '.join(sorted(there))}")
+    for name, available in (("user_classes", environment.available_user_classes or ()), ("shape_class", shapes)):
+        if unknown := next((picked for picked in form.getlist(name) if picked not in available), None):
+            raise UsageError(f"{name}: {unknown:.100} does not exist; there are {', '.join(sorted(available))}")
 
 
 def requested_options(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
@@ -164,8 +164,10 @@ def _bytes(rate: float) -> str:
 
 
 def _cell(value_ms: float | None, needs: Sequence[int] = ()) -> float | str:
-    """Return a number, by which the page can sort, or a text if there is no number or it is infinite: JSON has no
-    infinity.
+    """Return a number, by which the page can sort. Return a text if the number is missing, or infinite, which JSON does
+    not allow.
+
+    `needs`: the number of sessions that the value needs, as its first item.
     """
     if value_ms is None:
         return f"n/a (needs {needs[0]} sessions)" if needs else UNKNOWN

@@ -68,9 +68,9 @@ class Worker(ProcessRole):
         self._environment.events.heartbeat_received.add_listener(lambda **_: self._master.on_message())
         self._watching = gevent.spawn(self._watch_master)
 
-    def on_quitting(self, **words: Any) -> None:
+    def on_quitting(self, **arguments: Any) -> None:
         self._watching.kill(block=False)
-        super().on_quitting(**words)
+        super().on_quitting(**arguments)
 
     def _start(self) -> None:
         self._part_sender = None
@@ -96,11 +96,13 @@ class Worker(ProcessRole):
         if not self._shares:
             self._parsed.yes = self._yes
         self.prepare()
-        mine, masters = self._planned.identity, assignment["identity"]
-        if masters["version"] != mine["version"]:
-            versions = f"this worker has rtbench {mine['version']}, but its master has {masters['version']}"
+        own_identity, master_identity = self._planned.identity, assignment["identity"]
+        if master_identity["version"] != own_identity["version"]:
+            versions = (
+                f"this worker has rtbench {own_identity['version']}, but its master has {master_identity['version']}"
+            )
             raise UsageError(f"{versions}: install the same version on both")
-        if masters != mine:
+        if master_identity != own_identity:
             raise UsageError(
                 "this worker has other scripts or targets than its master, so it cannot join the run: use the same "
                 "files on both"
@@ -120,7 +122,7 @@ class Worker(ProcessRole):
             self._go_live(self._run.folder, slot, states, keyring, run_id=assignment["run_id"])
 
     def _use_own_secrets(self) -> None:
-        """Fill in the options that the master does not send, from this process's own.
+        """Fill in the options that the master does not send, with the options of this process.
 
         Raises UsageError if they are missing.
         """
@@ -177,14 +179,14 @@ class Worker(ProcessRole):
         self._environment.stop_timeout = ABORT_WAIT_S
         if self._part_sender is not None:
             self._part_sender.give_up()
-        named, where = "this worker", ""
+        subject, where = "this worker", ""
         if run.live is not None and run.folder is not None:
-            named = f"worker {self._number}"
+            subject = f"worker {self._number}"
             if self._part_sender is None:
                 data_text = f"its data is in {run.folder}: rtbench report {run.folder}"
                 where = f"; {data_text if run.folder.exists() else f'{run.folder} no longer exists'}"
             self.apply(MasterLost())
-        self.say(f"{named} ends, because its master is missing{where}")
+        self.say(f"{subject} ends, because its master is missing{where}")
         self._runner.quit()
 
     def _do(self, action: RunAction) -> None:
