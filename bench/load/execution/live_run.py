@@ -145,7 +145,7 @@ class LiveRun:
         """End the run if no pair is in progress and none will start."""
         over = self._left == 0 or (self._dispatcher is not None and self._dispatcher.is_over)
         if over and not self._open:
-            self._callbacks.tell(StopRequested(ALL_DONE))
+            self._callbacks.apply(StopRequested(ALL_DONE))
 
     def _run_started(
         self, start: PairStart, called_ns: int | None, user: type, task: SessionTask, caller: Caller
