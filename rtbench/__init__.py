@@ -68,14 +68,14 @@ def __getattr__(name: str) -> Any:
 
     Exit the process on Windows, and if another module has the name of one of our packages.
     """
-    place = next((place for place, names in EXPORTS.items() if name in names), None)
-    if place is None:
+    module_name = next((module_name for module_name, names in EXPORTS.items() if name in names), None)
+    if module_name is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     _claim("bench")
     importlib.import_module("bench.installation").refuse_windows()
-    _claim(place.partition(".")[0])
-    found = globals()[name] = getattr(importlib.import_module(place), name)
-    return found
+    _claim(module_name.partition(".")[0])
+    value = globals()[name] = getattr(importlib.import_module(module_name), name)
+    return value
 
 
 def __dir__() -> list[str]:

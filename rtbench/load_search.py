@@ -130,8 +130,8 @@ def next_level(grid: LoadGrid, results: Iterable[LevelResult]) -> NextLevel | No
         load = again[len(again) // 2]
     if load is not None:
         return NextLevel(load, confirmation_run=False, last=grid.is_single)
-    if rest := _levels_to_continue(grid, bracket, known):
-        return NextLevel(rest[len(rest) // 2], confirmation_run=False, last=True)
+    if undecided := _levels_to_continue(grid, bracket, known):
+        return NextLevel(undecided[len(undecided) // 2], confirmation_run=False, last=True)
     return confirmation_of(bracket)
 
 
@@ -180,12 +180,13 @@ def _levels_left(grid: LoadGrid, bracket: Bracket) -> int:
 
 
 def _after(bracket: Bracket, load: int, verdict: Verdict) -> Bracket:
-    """Return the bracket after a level within its gaps."""
+    """Return the bracket after a further level with this load and verdict, whose load is in a gap of the bracket."""
     passes = load if verdict == "pass" else bracket.highest_pass
     fails = load if verdict == "fail" else bracket.lowest_fail
     inconclusive = [*bracket.inconclusive, load] if verdict == "inconclusive" else bracket.inconclusive
-    inside = sorted(one for one in inconclusive if passes < one and (verdict != "fail" or one < load))
-    seem = tuple(one for one in bracket.seem_to_pass if one in inside)  # whether the new level seems to pass is unknown
+    inside = sorted(value for value in inconclusive if passes < value and (verdict != "fail" or value < load))
+    # whether the new level seems to pass is unknown
+    seem = tuple(value for value in bracket.seem_to_pass if value in inside)
     return Bracket(passes, tuple(inside), fails, bracket.ceiling, max(bracket.highest, load), seem)
 
 
@@ -194,9 +195,9 @@ def _levels_to_continue(grid: LoadGrid, bracket: Bracket, known: Iterable[LevelR
     passes, upper = bracket.highest_pass, bracket.upper
     if passes and upper is not None and _between(grid, passes, upper) is None:
         return ()
-    played = Counter(result.load for result in known if result.verdict is not None)
-    most = 1 if grid.is_single else MAX_TRIES + 1
-    return tuple(load for load in bracket.inconclusive if played[load] < most)
+    tries = Counter(result.load for result in known if result.verdict is not None)
+    max_tries = 1 if grid.is_single else MAX_TRIES + 1
+    return tuple(load for load in bracket.inconclusive if tries[load] < max_tries)
 
 
 def _doubled(known: Iterable[LevelResult]) -> frozenset[int]:
@@ -211,8 +212,8 @@ def _worth_repeating(bracket: Bracket, known: Iterable[LevelResult]) -> tuple[in
     If more time did not decide a level, these are the levels below it.
     """
     again = _doubled(known)
-    given_up = min((load for load in bracket.inconclusive if load in again), default=None)
-    return tuple(load for load in bracket.inconclusive if given_up is None or load < given_up)
+    lowest_undecided = min((load for load in bracket.inconclusive if load in again), default=None)
+    return tuple(load for load in bracket.inconclusive if lowest_undecided is None or load < lowest_undecided)
 
 
 def _between(grid: LoadGrid, low: int, high: int) -> int | None:
@@ -238,7 +239,7 @@ class LoadPoint(NamedTuple):
     """A plotted load.
 
     - `ends`: the ends of its interval
-    - `joined`: True if the point lies on the curve
+    - `is_connected`: True if the line through the loads passes through the point
     """
 
     x: float
@@ -268,5 +269,5 @@ def draw_curve(plot: Plot, colour: int, points: Sequence[LoadPoint]) -> None:
 
 
 def row(cells: Iterable[str], columns: Sequence[tuple[str, int]]) -> str:
-    """Return a line of a table with these column widths."""
+    """Return a line of a table. `columns`: the head and the width of each column."""
     return "".join(cell.rjust(width) for cell, (_, width) in zip(cells, columns, strict=True))

@@ -46,8 +46,8 @@ class LocustRun:
     def wait_for_folder(self, runs: Path, name: str = "") -> Path:
         """Return the run's folder in `runs` when it exists. Raise UsageError if no run (with this name) starts."""
         pattern = f"*-{name}/run.json" if name else "*/run.json"
-        what = f"the run{name and f' of {name}'}"
-        return _wait_until(lambda: next(runs.glob(pattern), None), self.process, what, self.log).parent
+        run_text = f"the run{name and f' of {name}'}"
+        return _wait_until(lambda: next(runs.glob(pattern), None), self.process, run_text, self.log).parent
 
     def started_ns(self, folder: Path) -> int:
         """Return when the run started, on CLOCK_MONOTONIC.
@@ -55,8 +55,8 @@ class LocustRun:
         Call this as soon as the run has started: run.json has UTC, and the UTC clock may be set later.
         """
         now_ns = monotonic_ns()
-        told_ns = monotonic_of(int(files.read_document(folder)["started_utc_ns"]))
-        return now_ns if told_ns is None else min(now_ns, max(self.spawned_ns, told_ns))
+        recorded_ns = monotonic_of(int(files.read_document(folder)["started_utc_ns"]))
+        return now_ns if recorded_ns is None else min(now_ns, max(self.spawned_ns, recorded_ns))
 
     def wait_for_end(self, folder: Path, within_s: float) -> str:
         """Wait until the run's folder is finalized.
@@ -74,9 +74,9 @@ class LocustRun:
 
 @contextmanager
 def locust_run(
-    words: Sequence[str], environ: Mapping[str, str], *, log: Path | None = None, folder: Path | None = None
+    arguments: Sequence[str], environ: Mapping[str, str], *, log: Path | None = None, folder: Path | None = None
 ) -> Iterator[LocustRun]:
-    """Run Locust with the command line `words` in `folder`. If the run outlasts the block, kill it.
+    """Run Locust with the command line `arguments` in `folder`. If the run outlasts the block, kill it.
 
     With a `log`, the run has no terminal, and only this process receives Ctrl-C. Without a `log`, both processes
     receive it.
@@ -84,7 +84,7 @@ def locust_run(
     spawned_ns = monotonic_ns()
     with nullcontext() if log is None else log.open("wb") as output:
         process = subprocess.Popen(
-            python_command("locust", *words),
+            python_command("locust", *arguments),
             cwd=folder,
             env=child_environment(environ),
             stdin=None if log is None else subprocess.DEVNULL,
@@ -136,14 +136,17 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
             terminate(process, SIMULATOR_ENDS_S)
 
 
-def _wait_until(found: Callable[[], T | None], process: subprocess.Popen[bytes], what: str, log: Path | None) -> T:
-    """Wait for the result of `found`. Raise UsageError if the process ends before, or takes too long."""
+def _wait_until(check: Callable[[], T | None], process: subprocess.Popen[bytes], name: str, log: Path | None) -> T:
+    """Call `check` until it returns a result, and return the result.
+
+    Raise UsageError if the process ends before that, or takes too long. `name`: the name of the process in the error.
+    """
     until_ns = monotonic_ns() + int(START_S * NS_PER_S)
-    while not (known := found()):
+    while not (result := check()):
         if process.poll() is not None or monotonic_ns() > until_ns:
-            raise UsageError(f"{what} did not start: {last_lines(log)}")
+            raise UsageError(f"{name} did not start: {last_lines(log)}")
         time.sleep(POLL_S)
-    return known
+    return result
 
 
 def last_lines(printed: str | Path | None) -> str:

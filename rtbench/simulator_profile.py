@@ -37,7 +37,10 @@ TURN_DELAYS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "transcript_lead": (("first_transcript",), "first_audio"),
     "response_done": (("last_audio",), "response_done"),
 }
-"""The ends of each delay of a turn: the first of these instants that the turn has, and the instant that ends it."""
+"""The start and the end of each delay of a turn.
+
+The delay starts at the first of the listed instants that the turn has, and ends at the other instant.
+"""
 SESSION_DELAYS = {
     "session_created": (("opened",), "session_created"),
     "session_updated": (("update_sent",), "session_updated"),
@@ -61,9 +64,9 @@ def simulator_profile(run: RunFrames, target: str | None = None, step: str | Non
     if step is not None:
         turns = turns[turns["step"] == step]
     if len(turns) < MIN_TURNS:
-        which = f" of {step}" if step else ""
+        step_text = f" of {step}" if step else ""
         raise UsageError(
-            f"{run.folder.name} has {len(turns)} successful turns{which}, but --from-run needs {MIN_TURNS}"
+            f"{run.folder.name} has {len(turns)} successful turns{step_text}, but --from-run needs {MIN_TURNS}"
         )
     calling = turns["function_calls"].fillna(0) > 0
     delays = {name: _quantiles(turns if name == "function_named" else turns[~calling], *delay)
@@ -75,16 +78,16 @@ def simulator_profile(run: RunFrames, target: str | None = None, step: str | Non
 
 
 def _good(frame: pd.DataFrame, target: str | None) -> pd.DataFrame:
-    mine = True if target is None else frame["target"] == target
-    return frame[frame["measured"] & (frame["outcome_class"] == "success") & mine]
+    has_target = True if target is None else frame["target"] == target
+    return frame[frame["measured"] & (frame["outcome_class"] == "success") & has_target]
 
 
-def _quantiles(frame: pd.DataFrame, begins: tuple[str, ...], end: str) -> list[float]:
+def _quantiles(frame: pd.DataFrame, start_names: tuple[str, ...], end: str) -> list[float]:
     """Return quantiles of the delay at equal shares; an empty list if too few rows have the delay."""
-    begin = _instant(frame, begins[0])
-    for other in begins[1:]:
-        begin = np.where(np.isnan(begin), _instant(frame, other), begin)
-    took_ms = (_instant(frame, end) - begin) / NS_PER_MS
+    start_ns = _instant(frame, start_names[0])
+    for other in start_names[1:]:
+        start_ns = np.where(np.isnan(start_ns), _instant(frame, other), start_ns)
+    took_ms = (_instant(frame, end) - start_ns) / NS_PER_MS
     took_ms = took_ms[took_ms >= 0]  # also removes NaN
     if took_ms.size < MIN_TURNS:
         return []

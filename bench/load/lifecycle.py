@@ -62,8 +62,9 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class StopRequested:
-    """A part of the run requests its end. `spent`: True if the budget is used up, so open turns get no further
-    response.
+    """A component of the run requests its end.
+
+    `spent`: True if the budget is used up, so open turns get no further response.
     """
 
     reason: str
@@ -242,9 +243,9 @@ class RunLifecycle:
             self.state, self.reason = RunState.REPORTED, refused.problem
         if not self._leads:
             return (AskMaster(refused),)
-        shown = self._end(refused.problem) if before is RunState.RUNNING else (Say(refused.problem),)
+        actions = self._end(refused.problem) if before is RunState.RUNNING else (Say(refused.problem),)
         stops = () if before in ENDING else (StopTest(),)
-        return (SetExitStatus(USAGE_STATUS), *shown, *stops)
+        return (SetExitStatus(USAGE_STATUS), *actions, *stops)
 
     def _end_if_on(self, reason: str) -> RunActions:
         return self._end(reason) if self.state in (RunState.SIGNING_IN, RunState.RUNNING) else ()
@@ -270,5 +271,5 @@ class RunLifecycle:
 
 def not_started_text(reason: str) -> str:
     """Describe a run that ended during sign-in. `reason`: empty if its time was over or it was stopped."""
-    why = reason or "its time was over, or it was stopped"
-    return f"the run did not start: {why} (during sign-in); no session was opened"
+    cause = reason or "its time was over, or it was stopped"
+    return f"the run did not start: {cause} (during sign-in); no session was opened"

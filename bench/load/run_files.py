@@ -23,9 +23,9 @@ from bench.load.runners import locust_events
 
 
 class Argument(str):
-    """A word of the command line with its position, which a parser of the other words does not change."""
+    """A word of the command line that keeps its position in the list that a parser leaves."""
 
-    place: int
+    position: int
 
 
 def positional_arguments(words: Sequence[str]) -> set[int]:
@@ -33,10 +33,10 @@ def positional_arguments(words: Sequence[str]) -> set[int]:
     parser = get_parser()
     parser._actions = [action for action in parser._actions if action.option_strings]
     placed = [Argument(word) for word in words]
-    for place, word in enumerate(placed):
-        word.place = place
+    for position, word in enumerate(placed):
+        word.position = position
     _, free = parser.parse_known_args(placed)
-    return {word.place for word in free if isinstance(word, Argument)}
+    return {word.position for word in free if isinstance(word, Argument)}
 
 
 def run_files() -> None:
@@ -45,27 +45,27 @@ def run_files() -> None:
     events.init_command_line_parser.add_listener(add_command)
     words = sys.argv[1:]
     try:
-        said = run_arguments(words, positional_arguments(words))
+        arguments = run_arguments(words, positional_arguments(words))
     except UsageError as error:
         print(f"rtbench: {error}", file=sys.stderr)
         sys.exit(USAGE_STATUS)
-    began = []
+    environments = []
 
     def note(environment: Any, **_: Any) -> None:
-        began.append(environment)
-        environment.parsed_options.locustfile = ",".join(map(str, said.files))
+        environments.append(environment)
+        environment.parsed_options.locustfile = ",".join(map(str, arguments.files))
 
     events.init.add_listener(note)
-    files, variables = locust_files(*said.files)
+    files, variables = locust_files(*arguments.files)
     os.environ |= variables
-    sys.argv[1:] = ["-f", files, *said.others]
+    sys.argv[1:] = ["-f", files, *arguments.others]
     try:
         locust()
     except SystemExit as end:
         # If the user must fix something, Locust ends with 1, which here is the status of a run that failed.
-        sys.exit(USAGE_STATUS if end.code and not began else end.code)
+        sys.exit(USAGE_STATUS if end.code and not environments else end.code)
     except Exception:
-        if began:
+        if environments:
             raise
         traceback.print_exc()  # an error in the user's file
         sys.exit(USAGE_STATUS)

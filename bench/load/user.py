@@ -111,8 +111,8 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
 
     def _give_up(self, error: UsageError) -> NoReturn:
         """End this user and the run. GreenletExit is the only exception that Locust shows without a traceback."""
-        named = at_its_line(error, file_of(type(self)), type(self).__name__)
-        self.environment.rtbench.apply(RunRefused(str(named)))
+        located_error = at_its_line(error, file_of(type(self)), type(self).__name__)
+        self.environment.rtbench.apply(RunRefused(str(located_error)))
         raise GreenletExit
 
     def run_session(self, task: SessionTask) -> None:
@@ -123,13 +123,13 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
             self._sleep(IDLE_S)
             return
         try:
-            played = live.run_pair(type(self), task, self)
+            has_run = live.run_pair(type(self), task, self)
         except UsageError as error:
             self._give_up(error)
         except Exception:  # Locust shows it
             self._sleep(live.session_pause_s)  # without this pause, Locust continues at once after an error
             raise
-        self._sleep(live.session_pause_s if played else IDLE_S)
+        self._sleep(live.session_pause_s if has_run else IDLE_S)
 
     def _sleep(self, seconds: float) -> None:
         """Wait. Return early if the run is ending or the user must leave."""

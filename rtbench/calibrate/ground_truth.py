@@ -82,7 +82,7 @@ LATE_NS = 100 * NS_PER_MS
 A gap of twice this length or more is no network delay.
 """
 NEAR_NS = NS_PER_S
-"""A limit of distances. Turns of a call are farther apart than this, and errors of values are smaller."""
+"""The maximum distance of matching instants. Turns of a call are farther apart, and errors of values are smaller."""
 MAX_SPAN_NS = NS_PER_MS // 2
 """The maximum width of the interval that contains an event's instant."""
 COLUMNS = ("service_session_id", "response_id", "turn", "outcome", "measured_from", "audio", "vad_splits",
@@ -110,18 +110,18 @@ class ReceivedAudio:
 
         Return None if the instant is unknown, or if the bytes were not sent.
         """
-        place = bisect_left(self.ends, end)
-        came_ns = self.received_ns[place] if place < len(self.ends) else None
-        if came_ns is None:
+        index = bisect_left(self.ends, end)
+        arrival_ns = self.received_ns[index] if index < len(self.ends) else None
+        if arrival_ns is None:
             return None
-        return came_ns - round((self.ends[place] - end) / self.format.bytes_per_s * NS_PER_S)
+        return arrival_ns - round((self.ends[index] - end) / self.format.bytes_per_s * NS_PER_S)
 
 
 class AgentRecording(NamedTuple):
     """The recording that the callers of an agent play, in the format of the calls.
 
     - `speech`: the position of speech, in samples at 24 kHz
-    - `heard_bytes`: the byte at which a speech detector detects the end of speech
+    - `received_bytes`: the number of bytes that a speech detector has received when it detects the end of speech
     """
 
     format: AudioFormat
@@ -130,13 +130,13 @@ class AgentRecording(NamedTuple):
 
     @classmethod
     def of(cls, pcm: Pcm, format: AudioFormat) -> AgentRecording:
-        """Return a recording sent by a microphone that sends silence after it."""
+        """Return a recording in the format of the calls. The microphone sends silence after it."""
         detector = InputAudio()
         detector.silence_ms = SILENCE_MS
-        heard = InputSettings(format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None)
+        settings = InputSettings(format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None)
         silence = format.encode(np.zeros(2 * SILENCE_MS * format.rate_hz // 1000, np.int16))
-        edges = list(detector.append(encoded(pcm, format) + silence, heard))
-        return cls(format, pcm.speech, edges[-1].byte)
+        changes = list(detector.append(encoded(pcm, format) + silence, settings))
+        return cls(format, pcm.speech, changes[-1].byte)
 
 
 @dataclass
@@ -178,45 +178,46 @@ class AgentCall:
     def _audible_at(self, line: Mapping[str, Any]) -> None:
         """Apply an audio frame, which is played after all earlier frames."""
         earliest, latest = line["send_start_ns"], _received_ns(line)
-        began = max(self.due_ns[0], earliest - _delay_ns(earliest - self.free_ns[1]))
-        until = max(self.due_ns[1], latest - _delay_ns(latest - self.free_ns[0]))
+        first_ns = max(self.due_ns[0], earliest - _delay_ns(earliest - self.free_ns[1]))
+        last_ns = max(self.due_ns[1], latest - _delay_ns(latest - self.free_ns[0]))
         format, audible = self.recording.format, line.get("audible_at_byte")
-        length_ns = format.duration_ns(line["audio_bytes"])
-        self.due_ns = began + length_ns, until + length_ns
-        self.free_ns = max(self.free_ns[0], earliest) + length_ns, max(self.free_ns[1], latest) + length_ns
-        plays_ns, latest = max(earliest, began), max(latest, until)
+        duration_ns = format.duration_ns(line["audio_bytes"])
+        self.due_ns = first_ns + duration_ns, last_ns + duration_ns
+        self.free_ns = max(self.free_ns[0], earliest) + duration_ns, max(self.free_ns[1], latest) + duration_ns
+        play_ns, latest = max(earliest, first_ns), max(latest, last_ns)
         if self.opening is not None and audible is not None:
-            known = latest - plays_ns <= MAX_SPAN_NS
-            self.opening[-1] = plays_ns + JITTER_NS + format.duration_ns(audible) if known else None
+            known = latest - play_ns <= MAX_SPAN_NS
+            self.opening[-1] = play_ns + JITTER_NS + format.duration_ns(audible) if known else None
             self.opening = None
 
-    def recorded_ns(self, begin: int, samples: int) -> int | None:
-        """Return when this many samples (at 24 kHz) of the recording that begins at this byte had been recorded."""
-        return self.received.recorded_ns(begin + samples * self.recording.format.bytes_per_s / RATE_HZ)
+    def recorded_ns(self, start_byte: int, samples: int) -> int | None:
+        """Return when a number of samples of the recording had been recorded.
 
-    def instants(self, seen: Mapping[str, int]) -> dict[str, int | None]:
-        """Return the true instants of a turn that are nearest to its measured ones, `seen`.
-
-        Other turns are farther away.
+        `start_byte`: the byte at which the recording begins. `samples`: the number of samples, at 24 kHz.
         """
-        if "speech_end" not in seen:
-            greeted = _nearest(seen.get("first_audible"), self.greeting_sent)
-            return {"greeting_audible": greeted, "first_audible": greeted, "connect_start": seen.get("connect_start")}
+        return self.received.recorded_ns(start_byte + samples * self.recording.format.bytes_per_s / RATE_HZ)
+
+    def instants(self, measured_ns: Mapping[str, int]) -> dict[str, int | None]:
+        """Return the true instants nearest to the measured instants of a turn. Other turns are farther away."""
+        if "speech_end" not in measured_ns:
+            greeted = _nearest(measured_ns.get("first_audible"), self.greeting_sent)
+            connect_ns = measured_ns.get("connect_start")
+            return {"greeting_audible": greeted, "first_audible": greeted, "connect_start": connect_ns}
         speech = self.recording.speech
-        begins = [(self.recorded_ns(begin, speech.begin + 1), begin) for begin in self.start_instants]
-        ends = [self.recorded_ns(begin, speech.end) for begin in self.start_instants]
-        end_ns = _nearest(seen["speech_end"], ends)
+        starts = [(self.recorded_ns(start_byte, speech.begin + 1), start_byte) for start_byte in self.start_instants]
+        ends = [self.recorded_ns(start_byte, speech.end) for start_byte in self.start_instants]
+        end_ns = _nearest(measured_ns["speech_end"], ends)
         if end_ns is None:
             return {}
-        place = ends.index(end_ns)
-        found = {
-            "speech_start": begins[place][0],
+        index = ends.index(end_ns)
+        true_ns = {
+            "speech_start": starts[index][0],
             "speech_end": end_ns,
-            "first_audible": self.answered[place],
-            "barge_in": _nearest(seen.get("barge_in"), [at_ns for at_ns, _ in begins]),
+            "first_audible": self.answered[index],
+            "barge_in": _nearest(measured_ns.get("barge_in"), [at_ns for at_ns, _ in starts]),
         }
-        cleared_ns = _nearest(seen.get("barge_in_detected"), self.cleared)
-        return found | {"barge_in_detected": cleared_ns, "barge_in_silent": cleared_ns}
+        cleared_ns = _nearest(measured_ns.get("barge_in_detected"), self.cleared)
+        return true_ns | {"barge_in_detected": cleared_ns, "barge_in_silent": cleared_ns}
 
 
 def _delay_ns(gap_ns: int) -> int:
@@ -229,9 +230,9 @@ def _delay_ns(gap_ns: int) -> int:
     return min(LATE_NS, max(0, 2 * LATE_NS - gap_ns))
 
 
-def _earlier(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+def _earlier(bounds: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
     """Return the bounds of the earlier of two instants."""
-    return min(one[0], other[0]), min(one[1], other[1])
+    return min(bounds[0], other[0]), min(bounds[1], other[1])
 
 
 def _received_ns(line: Mapping[str, Any]) -> int:
@@ -267,10 +268,10 @@ class GroundTruth:
     left_out: int = 0
     ended: int = 0
 
-    def late_within(self, begin_ns: int, end_ns: int) -> npt.NDArray[np.int64]:
+    def late_within(self, start_ns: int, end_ns: int) -> npt.NDArray[np.int64]:
         """Return the lateness of the events that were due in this time window."""
         due, late = np.asarray(self.due_ns), np.asarray(self.late_ns)
-        return late[(due >= begin_ns) & (due < end_ns)]
+        return late[(due >= start_ns) & (due < end_ns)]
 
 
 def read_log(path: Path, recording: AgentRecording | None = None) -> GroundTruth:
@@ -322,16 +323,16 @@ def _received(truth: GroundTruth, line: Mapping[str, Any]) -> None:
         if line["response"]:
             truth.replies[line["response"]]["request_sent"] = at_ns
     elif line["type"] in OPENERS and truth.recording is not None:
-        heard = truth.inputs[line["session"]] = ReceivedAudio(truth.recording.format)
+        audio = truth.inputs[line["session"]] = ReceivedAudio(truth.recording.format)
         name = str(line["event_id"]).removeprefix(STREAM)
-        truth.calls[line["session"]] = truth.calls[name] = AgentCall(truth.recording, heard)
+        truth.calls[line["session"]] = truth.calls[name] = AgentCall(truth.recording, audio)
     elif "to_byte" in line:
-        heard = truth.inputs[line["session"]]
-        heard.ends.append(line["to_byte"])
-        heard.received_ns.append(at_ns)
+        audio = truth.inputs[line["session"]]
+        audio.ends.append(line["to_byte"])
+        audio.received_ns.append(at_ns)
         turn, _, append = str(line["event_id"]).removeprefix("turn-").partition("-")
         if append == "append-1" and turn.isdigit():
-            heard.turns[int(turn)] = line["from_byte"]
+            audio.turns[int(turn)] = line["from_byte"]
 
 
 def true_instants(truth: GroundTruth, row: Mapping[str, Any], speech: SpeechSpan | None) -> dict[str, int]:
@@ -339,20 +340,20 @@ def true_instants(truth: GroundTruth, row: Mapping[str, Any], speech: SpeechSpan
 
     `speech`: the position of speech in the recording that was played.
     """
-    found: dict[str, int | None] = dict(truth.replies.get(row["response_id"], {}))
-    heard = truth.inputs.get(row["service_session_id"])
-    if speech is not None and heard is not None and row["turn"] in heard.turns:
-        found |= _speech_instants(heard, heard.turns[row["turn"]], speech)
-    return {name: at_ns for name, at_ns in found.items() if at_ns is not None}
+    instants: dict[str, int | None] = dict(truth.replies.get(row["response_id"], {}))
+    audio = truth.inputs.get(row["service_session_id"])
+    if speech is not None and audio is not None and row["turn"] in audio.turns:
+        instants |= _speech_instants(audio, audio.turns[row["turn"]], speech)
+    return {name: at_ns for name, at_ns in instants.items() if at_ns is not None}
 
 
-def _speech_instants(heard: ReceivedAudio, begin: int, speech: SpeechSpan) -> dict[str, int | None]:
+def _speech_instants(audio: ReceivedAudio, start_byte: int, speech: SpeechSpan) -> dict[str, int | None]:
     """Return the instants of a voice turn. A sample counts as recorded at its end."""
     return {
-        "speech_start": heard.recorded_ns(begin + INPUT.sample_bytes * (speech.begin + 1)),
-        "speech_end": heard.recorded_ns(begin + INPUT.sample_bytes * speech.end),
-        "speech_started": next((at_ns for byte, at_ns in heard.started if byte >= begin), None),
-        "speech_stopped": next((at_ns for byte, at_ns in heard.stopped if byte > begin), None),
+        "speech_start": audio.recorded_ns(start_byte + INPUT.sample_bytes * (speech.begin + 1)),
+        "speech_end": audio.recorded_ns(start_byte + INPUT.sample_bytes * speech.end),
+        "speech_started": next((at_ns for byte, at_ns in audio.started if byte >= start_byte), None),
+        "speech_stopped": next((at_ns for byte, at_ns in audio.stopped if byte > start_byte), None),
     }
 
 
@@ -394,23 +395,24 @@ def match_rows(
                 true = {name: at_ns for name, at_ns in call.instants(seen).items() if at_ns is not None}
             else:
                 true = {} if row["vad_splits"] else true_instants(truth, row, speeches.get(row["audio"] or ""))
-            told = _measured(true, row["measured_from"], metrics_of)
+            true_values = _measured(true, row["measured_from"], metrics_of)
             measured = _measured(seen, row["measured_from"], metrics_of)
-            for name in (name for name in metrics_of if name in told and name in measured):
-                metrics[name].append(measured[name] - told[name])
+            for name in (name for name in metrics_of if name in true_values and name in measured):
+                metrics[name].append(measured[name] - true_values[name])
             for name in (name for name in INSTANTS if name in true and name in seen):
                 instants_[name].append(seen[name] - true[name])
-            unmatched += not measured.keys() <= told.keys()
+            unmatched += not measured.keys() <= true_values.keys()
     return MatchedErrors(dict(metrics), dict(instants_), unmatched)
 
 
 def _measured(at_ns: Mapping[str, int], measured_from: str | None, names: Sequence[str]) -> dict[str, int]:
     """Return each of these metrics that can be computed from the instants."""
-    found = ((name, CATALOGUE[name]) for name in names)
+    metrics = ((name, CATALOGUE[name]) for name in names)
     ends = (
-        (name, (measured_from or "") if one.begin == "measured_from" else one.begin, one.end) for name, one in found
+        (name, (measured_from or "") if metric.begin == "measured_from" else metric.begin, metric.end)
+        for name, metric in metrics
     )
-    return {name: at_ns[end] - at_ns[begin] for name, begin, end in ends if {begin, end} <= at_ns.keys()}
+    return {name: at_ns[end] - at_ns[start] for name, start, end in ends if {start, end} <= at_ns.keys()}
 
 
 def percentiles_of_errors(errors: Errors) -> dict[str, Percentiles]:

@@ -33,9 +33,12 @@ FULL = 0.95
 OTHERS = 0.2
 """The CPU time, in cores, that other programs may take of the used cores before they are the cause of a failed step."""
 FAILED_SHARE = 0.01
-"""The share of turns without a known truth from which on the p99 is among them. Most of these turns failed."""
+"""The share of turns without ground truth above which a step fails, because p99 may be among them.
+
+Most of these turns failed.
+"""
 OPEN_SHARE = 0.99
-"""The share of the planned sessions that must be open all the time. No script ends within a step."""
+"""The share of the planned sessions that must be open during the whole step. No script ends within a step."""
 DIED: tuple[Outcome, str] = ("simulator_late", "the simulator died")
 """The outcome of a step with a dead simulator, which shows nothing about the load generator."""
 CAUSES = {"simulator_late": "the simulator", "machine_busy": "other programs"}
@@ -90,7 +93,7 @@ def _error_text(step: LoadStep, failed: str) -> str:
         return f"{step.unmatched} of {step.turns} turns could not be compared with the ground truth"
     if step.validity != "valid":
         return failed or "the run has no verdict"
-    metric, error = max(step.errors.items(), key=lambda one: one[1].p99)
+    metric, error = max(step.errors.items(), key=lambda item: item[1].p99)
     return f"the error (p99) of {metric} is {error.p99:.2g} ms" if error.p99 > LIMIT_MS else ""
 
 
@@ -109,15 +112,15 @@ def calibration_of(
     """
     kinds = (agent,) if agent else KINDS
     by_kind = {kind: [step for step in steps if step.kind == kind] for kind in kinds}
-    ended = {kind: cause for kind, of in by_kind.items() if (cause := _cause(of))}
-    trusted = {kind: _trusted(of, has_passed) for kind, of in by_kind.items()}
+    ended = {kind: cause for kind, kind_steps in by_kind.items() if (cause := _cause(kind_steps))}
+    trusted = {kind: _trusted(kind_steps, has_passed) for kind, kind_steps in by_kind.items()}
     return Calibration(
         schema=SCHEMA_VERSION,
         date_utc=date_utc,
         machine=dict(machine),
         tls=tls,
-        trusted={kind: found for kind, found in trusted.items() if found.sessions or kind not in ended},
-        exact={kind: _trusted(of, is_exact) for kind, of in by_kind.items()},
+        trusted={kind: load for kind, load in trusted.items() if load.sessions or kind not in ended},
+        exact={kind: _trusted(kind_steps, is_exact) for kind, kind_steps in by_kind.items()},
         ended=ended,
         steps=list(steps),
         quick=quick,
@@ -130,17 +133,17 @@ def is_exact(step: LoadStep) -> bool:
     return has_passed(step) and step.worst_p99_ms is not None and step.worst_p99_ms <= EXACT_MS
 
 
-def _trusted(steps: Sequence[LoadStep], is_good: Callable[[LoadStep], bool]) -> TrustedLoad:
+def _trusted(steps: Sequence[LoadStep], passes: Callable[[LoadStep], bool]) -> TrustedLoad:
     """Return the largest load that passes and is below all loads that failed."""
-    most = _bracket(steps, is_good).highest_pass
-    rates = [step.events_per_s for step in steps if step.sessions == most]
-    return TrustedLoad(most, round(rates[-1], 1) if rates else 0.0)
+    highest = _bracket(steps, passes).highest_pass
+    rates = [step.events_per_s for step in steps if step.sessions == highest]
+    return TrustedLoad(highest, round(rates[-1], 1) if rates else 0.0)
 
 
-def _bracket(steps: Sequence[LoadStep], is_good: Callable[[LoadStep], bool]) -> Bracket:
+def _bracket(steps: Sequence[LoadStep], passes: Callable[[LoadStep], bool]) -> Bracket:
     """Return the bracket from the steps. If a load was tried twice, the last try counts."""
-    last = {step.sessions: is_good(step) for step in steps}
-    return bracket_of(LevelResult(load, "pass" if good else "fail") for load, good in last.items())
+    last = {step.sessions: passes(step) for step in steps}
+    return bracket_of(LevelResult(load, "pass" if passed else "fail") for load, passed in last.items())
 
 
 def _cause(steps: Sequence[LoadStep]) -> str:
@@ -168,7 +171,7 @@ def conclusions(calibration: Calibration) -> list[str]:
         lines.append(
             "this is a rough result: few loads were tested, each for a short time; leave --quick out for a precise one"
         )
-    exact = min(found.sessions for found in calibration.exact.values())
+    exact = min(load.sessions for load in calibration.exact.values())
     return [*lines, f"errors are within 100 µs (p99) up to {exact:,} sessions per process", _answer(calibration)]
 
 
@@ -177,12 +180,12 @@ def _of_kind(calibration: Calibration, kind: SessionKind) -> str:
     trusted, exact = calibration.trusted[kind], calibration.exact[kind]
     steps = [step for step in calibration.steps if step.kind == kind]
     memory = bytes_per_session(steps)
-    few = next((few_turns(step) for step in reversed(steps) if step.sessions == trusted.sessions), "")
+    turns_note = next((few_turns(step) for step in reversed(steps) if step.sessions == trusted.sessions), "")
     return (
         f"{kind}: within 1 ms up to {at_least(calibration.ended.get(kind, ''))}{trusted.sessions:,} sessions "
         f"({trusted.events_per_s:,.0f} events/s), within 100 µs up to {exact.sessions:,}"
         + (f"; {memory / 1000:,.0f} kB per session" if memory and memory >= 1000 else "")
-        + (f"; {few}" if few else "")
+        + (f"; {turns_note}" if turns_note else "")
     )
 
 
@@ -192,13 +195,13 @@ def few_turns(step: LoadStep) -> str:
 
 
 def _answer(calibration: Calibration) -> str:
-    kind, least = min(calibration.trusted.items(), key=lambda pair: (pair[1].sessions, pair[0] in calibration.ended))
+    kind, lowest = min(calibration.trusted.items(), key=lambda pair: (pair[1].sessions, pair[0] in calibration.ended))
     if cause := calibration.ended.get(kind):
         return (
-            f"trust this machine up to {at_least(cause)}{least.sessions:,} sessions per process; "
+            f"trust this machine up to {at_least(cause)}{lowest.sessions:,} sessions per process; "
             f"{cause}, not the load generator, ended the calibration"
         )
-    return f"trust this machine up to {least.sessions:,} sessions per process"
+    return f"trust this machine up to {lowest.sessions:,} sessions per process"
 
 
 def is_coarse(calibration: Calibration) -> bool:
@@ -224,7 +227,7 @@ def result_of(step: LoadStep) -> LevelResult:
 
 
 def max_duration(grid: LoadGrid, seconds: Callable[[int], float]) -> float:
-    """Return the maximum seconds of a search on a machine that carries its first load.
+    """Return the maximum seconds of a search on a machine that supports at least the first load.
 
     `seconds`: the duration of a step as a function of its sessions.
     """
@@ -233,7 +236,7 @@ def max_duration(grid: LoadGrid, seconds: Callable[[int], float]) -> float:
 
 
 def _duration(grid: LoadGrid, capacity: int, seconds: Callable[[int], float]) -> float:
-    """Return the seconds of a search on a machine that carries exactly this number of sessions."""
+    """Return the seconds of a search on a machine that supports exactly `capacity` sessions."""
     results: list[LevelResult] = []
     while (step := next_level(grid, results)) is not None and not step.confirmation_run:
         results.append(LevelResult(step.load, "pass" if step.load <= capacity else None))

@@ -1,8 +1,8 @@
-"""The load steps of a calibration: runs each load, and makes a step from its run. The results choose the next load.
+"""The load steps of a calibration. This module runs each load, and makes a step from its run.
 
-The simulator, in its own processes, and a headless Locust run, started as users start it, make a load; they use
-different cores if there are at least two. The steady part of a run begins when all sessions have started, and ends when
-no more turns start.
+The results choose the next load. A load needs the simulator, in its own processes, and a headless Locust run, which is
+started as users start it. They use different cores if there are at least two. The steady part of a run begins when all
+sessions have started, and ends when no more turns start.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ from rtbench.locust_run import LocustRun, environment_without, locust_run, simul
 AROUND_S = 9
 """The seconds of a step in addition to its load: to start, end the last turns, finalize, and read the run."""
 TURN_S: dict[SessionKind, float] = {"text": 1.2, "voice": 9.0, **dict.fromkeys(AGENTS, 12.0)}
-"""The duration of a turn with a small reserve.
+"""The duration of a turn in seconds, with a small reserve.
 
-With an agent, it is that of two turns, one of which is interrupted.
+With an agent, it is the duration of two turns, one of which is interrupted.
 """
 LOAD_GENERATOR = ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
 SESSION_COLUMNS = ["outcome", "turns_not_started"]
@@ -69,7 +69,10 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class CalibrationPlan:
-    """The steps to try. Each is as long as `pace`, or up to `steady_most_s` if p99 needs more turns."""
+    """The plan of a calibration: the loads to try, and the duration of each step.
+
+    A step has the timing `pace`. If p99 needs more turns, its steady part is longer, up to `steady_most_s` seconds.
+    """
 
     grid: LoadGrid
     pace: LoadStepTiming
@@ -78,7 +81,7 @@ class CalibrationPlan:
 
     @property
     def minutes_at_most(self) -> float:
-        """The maximum minutes of the calibration on a machine that carries the first load."""
+        """The maximum minutes of the calibration on a machine that supports at least the first load."""
 
         def seconds(kind: SessionKind, sessions: int) -> float:
             pace = pace_of(self, kind, sessions)
@@ -87,14 +90,16 @@ class CalibrationPlan:
         return sum(max_duration(self.grid, partial(seconds, kind)) for kind in self.kinds) / 60
 
 
-def plan_of(most: int, *, quick: bool, kinds: Sequence[SessionKind] = KINDS) -> CalibrationPlan:
+def plan_of(max_sessions: int, *, quick: bool, kinds: Sequence[SessionKind] = KINDS) -> CalibrationPlan:
     """Plan a calibration of these kinds of sessions.
 
     `quick`: each load is four times the one before, no load between two others is tried, and the steps are shorter.
     """
     if quick:
-        return CalibrationPlan(LoadGrid(FIRST_SESSIONS, most, precision=3.0, factor=4), LoadStepTiming(3, 8), 8, kinds)
-    return CalibrationPlan(LoadGrid(FIRST_SESSIONS, most, precision=0.25), LoadStepTiming(5, 10), 40, kinds)
+        return CalibrationPlan(
+            LoadGrid(FIRST_SESSIONS, max_sessions, precision=3.0, factor=4), LoadStepTiming(3, 8), 8, kinds
+        )
+    return CalibrationPlan(LoadGrid(FIRST_SESSIONS, max_sessions, precision=0.25), LoadStepTiming(5, 10), 40, kinds)
 
 
 def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> LoadStepTiming:
@@ -108,10 +113,10 @@ def run_load_steps(
 ) -> Iterator[LoadStep]:
     """Run the steps of one kind of session, each with `step`, and yield them."""
     steps: list[LoadStep] = []
-    while (found := next_level(grid, map(result_of, steps))) is not None and not found.confirmation_run:
+    while (level := next_level(grid, map(result_of, steps))) is not None and not level.confirmation_run:
         if _is_busy(steps):
             return
-        steps.append(step(kind, found.load))
+        steps.append(step(kind, level.load))
         yield steps[-1]
 
 
@@ -134,41 +139,41 @@ def run_load_step(
         return load_step_entry(kind, sessions, run, cores.workers)
 
 
-def load_step_entry(kind: SessionKind, sessions: int, played: FinishedRun, workers: int) -> LoadStep:
+def load_step_entry(kind: SessionKind, sessions: int, run: FinishedRun, workers: int) -> LoadStep:
     """Return the step of a run. The rows of a run that died are not read.
 
     `workers`: the number of the simulator's processes.
     """
     recording = load_pcm(RECORDING)
-    truth = read_log(played.truth, AgentRecording.of(recording, CALLED_IN[kind]) if kind in CALLED_IN else None)
+    truth = read_log(run.truth, AgentRecording.of(recording, CALLED_IN[kind]) if kind in CALLED_IN else None)
     simulator_died = truth.ended < workers
-    outcome, why = DIED if simulator_died else ("fail", played.died)
+    outcome, reason = DIED if simulator_died else ("fail", run.died)
     step = LoadStep(
         kind=kind,
         sessions=sessions,
         result=outcome,
-        why=why,
-        cpu=played.used.load_generator,
-        rss_bytes=played.peak_rss_bytes,
-        simulator_cpu=played.used.simulator,
-        background=played.used.others,
+        why=reason,
+        cpu=run.used.load_generator,
+        rss_bytes=run.peak_rss_bytes,
+        simulator_cpu=run.used.simulator,
+        background=run.used.others,
     )
-    if played.died:  # the load was too high, unless the simulator died as well
+    if run.died:  # the load was too high, unless the simulator died as well
         return step
-    document = files.read_document(played.folder)
-    turns = files.read_table(played.folder, "turns", list(COLUMNS))
-    rows = _steady(turns, "start_utc_ns", played, 1)
+    document = files.read_document(run.folder)
+    turns = files.read_table(run.folder, "turns", list(COLUMNS))
+    rows = _steady(turns, "start_utc_ns", run, 1)
     # each call with an agent has one greeting, before the steady part
     greetings = turns.filter(pc.is_null(turns["measured_from"])).to_pylist() if kind in AGENTS else []
     compared = [*rows, *(row for row in greetings if row not in rows)]
     errors = match_rows(compared, truth, {RECORDING.name: recording.speech}, COMPARED.get(kind, METRICS))
-    seconds = _steady(files.read_table(played.folder, "seconds"), "second", played, 10**9)
-    lost = _failed_or_not_started(files.read_table(played.folder, "sessions", SESSION_COLUMNS))
+    seconds = _steady(files.read_table(run.folder, "seconds"), "second", run, 10**9)
+    missing_turns = _failed_or_not_started(files.read_table(run.folder, "sessions", SESSION_COLUMNS))
     validity = convert(document.get("validity") or {"status": "no_verdict"}, Validity)
     step = msgspec.structs.replace(
         step,
-        turns=len(rows) + lost,
-        failed=sum(outcome_class(row["outcome"]) == "failed" for row in rows) + lost,
+        turns=len(rows) + missing_turns,
+        failed=sum(outcome_class(row["outcome"]) == "failed" for row in rows) + missing_turns,
         unmatched=errors.unmatched,
         # the last second may extend beyond the steady part
         open=min((row["sessions_active"] for row in seconds[:-1]), default=0),
@@ -176,13 +181,13 @@ def load_step_entry(kind: SessionKind, sessions: int, played: FinishedRun, worke
         events_per_s=_events_per_s(seconds),
         errors=percentiles_of_errors(errors.metrics),
         instants=percentiles_of_errors(errors.instants),
-        load_generator=load_generator_stats(hdr.read(files.histograms_path(played.folder))),
+        load_generator=load_generator_stats(hdr.read(files.histograms_path(run.folder))),
         us_per_event=_us_per_event(seconds),
-        simulator_late_p99_ms=_late_p99_ms(truth, rows, played),
+        simulator_late_p99_ms=_late_p99_ms(truth, rows, run),
         left_out=truth.left_out,
     )
-    outcome, why = outcome_of(step, failed=_failed_check(validity), workers=workers, died=simulator_died)
-    return msgspec.structs.replace(step, result=outcome, why=why)
+    outcome, reason = outcome_of(step, failed=_failed_check(validity), workers=workers, died=simulator_died)
+    return msgspec.structs.replace(step, result=outcome, why=reason)
 
 
 def _failed_or_not_started(sessions: pa.Table) -> int:
@@ -191,26 +196,26 @@ def _failed_or_not_started(sessions: pa.Table) -> int:
     return sum(1 + row["turns_not_started"] for row in failed)
 
 
-def _steady(table: pa.Table, column: str, played: FinishedRun, unit_ns: int) -> list[dict[str, Any]]:
+def _steady(table: pa.Table, column: str, run: FinishedRun, unit_ns: int) -> list[dict[str, Any]]:
     """Return the rows of the steady part, with complete units only.
 
     `column`: the start of a row, in units of `unit_ns` since 1970.
     """
-    begin, end = -(-played.begin_utc_ns // unit_ns), played.end_utc_ns // unit_ns
+    start, end = -(-run.begin_utc_ns // unit_ns), run.end_utc_ns // unit_ns
     at = table[column]
-    rows: list[dict[str, Any]] = table.filter(pc.and_(pc.greater_equal(at, begin), pc.less(at, end))).to_pylist()
+    rows: list[dict[str, Any]] = table.filter(pc.and_(pc.greater_equal(at, start), pc.less(at, end))).to_pylist()
     return rows
 
 
-def _late_p99_ms(truth: GroundTruth, rows: Sequence[Row], played: FinishedRun) -> float | None:
+def _late_p99_ms(truth: GroundTruth, rows: Sequence[Row], run: FinishedRun) -> float | None:
     """Return the p99 of the lateness of events in the steady part.
 
     The rows give the offset between UTC and the log's clock.
     """
     if not rows:
         return None
-    apart_ns = rows[0]["start_utc_ns"] - rows[0]["start_ns"]
-    late = truth.late_within(played.begin_utc_ns - apart_ns, played.end_utc_ns - apart_ns)
+    offset_ns = rows[0]["start_utc_ns"] - rows[0]["start_ns"]
+    late = truth.late_within(run.begin_utc_ns - offset_ns, run.end_utc_ns - offset_ns)
     return percentiles(late / NS_PER_MS).p99 if len(late) else None
 
 
@@ -221,8 +226,8 @@ def _failed_check(validity: Validity) -> str:
 
 
 def _events_per_s(seconds: Sequence[Row]) -> float:
-    length_s = sum(row["duration_ns"] for row in seconds) / NS_PER_S
-    return sum(row["events"] for row in seconds) / length_s if length_s else 0.0
+    duration_s = sum(row["duration_ns"] for row in seconds) / NS_PER_S
+    return sum(row["events"] for row in seconds) / duration_s if duration_s else 0.0
 
 
 def _us_per_event(seconds: Sequence[Row]) -> float | None:
@@ -234,7 +239,7 @@ def _us_per_event(seconds: Sequence[Row]) -> float | None:
 
 def load_generator_stats(histograms: hdr.Histograms) -> dict[str, Percentiles]:
     """Return the load generator's own metrics over the whole run."""
-    found = {}
+    stats = {}
     for metric in LOAD_GENERATOR:
         pooled = hdr.empty(metric)
         for key, histogram in histograms.items():
@@ -243,8 +248,8 @@ def load_generator_stats(histograms: hdr.Histograms) -> dict[str, Percentiles]:
         tops, counts = hdr.distribution(pooled)
         if len(tops):
             p50, p99, p999, high = ((hdr.quantile(pooled, p) or 0) / US_PER_MS for p in (0.5, 0.99, 0.999, 1.0))
-            found[metric] = Percentiles(int(np.sum(counts)), p50, p99, p999, high)
-    return found
+            stats[metric] = Percentiles(int(np.sum(counts)), p50, p99, p999, high)
+    return stats
 
 
 RECORDING = EXAMPLES / "audio" / "late_parcel.wav"
@@ -319,11 +324,11 @@ def run_load(
         with pinned_to(cores.simulator):
             ready = running.enter_context(simulator(*_simulated(scratch, truth, cores.workers, tls=tls)))
         with pinned_to(cores.load_generator):
-            words, environ = (
+            arguments, environ = (
                 _arguments(kind, scenario, scratch, sessions, pace, ready),
                 _environment(os.environ, scratch),
             )
-            run = running.enter_context(locust_run(words, environ, log=scratch / "locust.log", folder=scratch))
+            run = running.enter_context(locust_run(arguments, environ, log=scratch / "locust.log", folder=scratch))
         return _watched(run, int(ready["pid"]), pace, cores, scratch, truth)
 
 
@@ -349,9 +354,18 @@ def _arguments(
     load = {"-u": sessions, "-r": -(-sessions // pace.ramp_s), "-t": f"{pace.ramp_s + pace.steady_s}s"}
     trust = ["--ca-file", str(ready["ca"])] if ready["ca"] else []
     url = ready["urls"][f"agent_{kind}" if kind in AGENTS else "ga"]
-    called = ["--dialect", kind] if kind in AGENTS else []
-    place = ["--url", str(url), *called, *trust, "--runs-dir", str(scratch / "runs"), "--loglevel", "WARNING"]
-    return ["-f", str(scenario), "--headless", *(str(word) for option in load.items() for word in option), *place]
+    dialect_options = ["--dialect", kind] if kind in AGENTS else []
+    run_options = [
+        "--url",
+        str(url),
+        *dialect_options,
+        *trust,
+        "--runs-dir",
+        str(scratch / "runs"),
+        "--loglevel",
+        "WARNING",
+    ]
+    return ["-f", str(scenario), "--headless", *(str(word) for option in load.items() for word in option), *run_options]
 
 
 def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
@@ -359,8 +373,8 @@ def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
 
     Packages that are installed only for this user stay importable.
     """
-    kept = environment_without(without_proxies(environ), "LOCUST_", "XDG_")
-    return kept | {"HOME": str(home), "PYTHONUSERBASE": site.getuserbase()}
+    variables = environment_without(without_proxies(environ), "LOCUST_", "XDG_")
+    return variables | {"HOME": str(home), "PYTHONUSERBASE": site.getuserbase()}
 
 
 def _watched(
@@ -369,8 +383,8 @@ def _watched(
     """Watch the run until it ends. Raise UsageError if it was refused."""
     folder, process = run.wait_for_folder(scratch / "runs"), run.process
     steady_ns = run.started_ns(folder) + pace.ramp_s * NS_PER_S
-    begin_ns = files.read_document(folder)["started_utc_ns"] + pace.ramp_s * NS_PER_S
-    end_ns = begin_ns + pace.steady_s * NS_PER_S
+    start_ns = files.read_document(folder)["started_utc_ns"] + pace.ramp_s * NS_PER_S
+    end_ns = start_ns + pace.steady_s * NS_PER_S
     _sleep_until(steady_ns)
     first = read_cpu(process.pid, simulating, cores.used)
     _sleep_until(steady_ns + pace.steady_s * NS_PER_S)
@@ -378,7 +392,7 @@ def _watched(
     died = run.wait_for_end(folder, END_S)
     if process.returncode == USAGE_STATUS:
         raise UsageError(died)
-    return FinishedRun(folder, truth, begin_ns, end_ns, used, peak, died)
+    return FinishedRun(folder, truth, start_ns, end_ns, used, peak, died)
 
 
 def _sleep_until(at_ns: int) -> None:

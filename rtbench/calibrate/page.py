@@ -1,4 +1,4 @@
-"""A calibration on screens: line by line in a terminal of 100 columns, and as a page in the report's style.
+"""The display of a calibration: line by line in a terminal of 100 columns, and as a page in the report's style.
 
 The page has the answer, one picture, and the table of every load.
 """
@@ -34,7 +34,7 @@ def step_heads(kind: SessionKind) -> list[str]:
 
 def step_lines(step: LoadStep) -> list[str]:
     """Return the lines of one load: its values, and why it did not pass."""
-    worst = max(step.errors.values(), key=lambda spread: spread.p99, default=None)
+    worst = max(step.errors.values(), key=lambda percentiles: percentiles.p99, default=None)
     own = [
         format_number(step.load_generator[name].p99) if name in step.load_generator else NONE
         for name in ("receive_delay", "timestamp_uncertainty", "send_delay")
@@ -56,18 +56,20 @@ def error_lines(steps: Sequence[LoadStep]) -> Iterable[str]:
     for kind in dict.fromkeys(step.kind for step in steps):
         of_kind = sorted((step for step in steps if step.kind == kind), key=lambda step: step.sessions)
         for metric in dict.fromkeys(name for step in of_kind for name in step.errors):
-            for place, step in enumerate(step for step in of_kind if metric in step.errors):
-                name = f"{kind}: {metric}" if not place else ""
-                spread = step.errors[metric]
-                yield f"{name:<{NAME}}" + row([count(step.sessions), count(spread.n), *_quantiles(spread)], MEASURE)
+            for index, step in enumerate(step for step in of_kind if metric in step.errors):
+                name = f"{kind}: {metric}" if not index else ""
+                percentiles = step.errors[metric]
+                yield f"{name:<{NAME}}" + row(
+                    [count(step.sessions), count(percentiles.n), *_quantiles(percentiles)], MEASURE
+                )
 
 
-def _quantiles(spread: Percentiles | None) -> list[str]:
+def _quantiles(percentiles: Percentiles | None) -> list[str]:
     """Return p50, p99, p99.9 and the maximum; p99.9 only with enough values."""
-    if spread is None:
+    if percentiles is None:
         return [NONE] * 4
-    p999 = spread.p999 if spread.n >= turns_to_publish(0.999) else None
-    return [format_number(value) for value in (spread.p50, spread.p99, p999, spread.high)]
+    p999 = percentiles.p999 if percentiles.n >= turns_to_publish(0.999) else None
+    return [format_number(value) for value in (percentiles.p50, percentiles.p99, p999, percentiles.high)]
 
 
 LIMITS = {LIMIT_MS: "1 ms", EXACT_MS: "100 µs"}
@@ -84,23 +86,23 @@ ERRORS = ("metric", "sessions", "n", "p50", "p99", "p99.9", "max")
 def calibration_page(calibration: Calibration) -> Page:
     """Return the page: the answer, how it was made, the picture, and both tables."""
     *lines, answer = conclusions(calibration)
-    steps, way = calibration.steps, "over TLS" if calibration.tls else "without TLS"
+    steps, transport = calibration.steps, "over TLS" if calibration.tls else "without TLS"
     facts = " · ".join(f"{name} {value}" for name, value in calibration.machine.items())
     caption = "Delays and timestamp uncertainty: p50, p99 and p99.9, ms"
     loads = table(LOADS, [_load(step) for step in steps], caption=caption)
-    rows = [row for named in ("errors", "instants") for row in _errors(steps, calibration.kinds, named)]
+    rows = [row for field in ("errors", "instants") for row in _errors(steps, calibration.kinds, field)]
     errors = table(ERRORS, rows, caption="|value − truth|, ms")
-    drawn: list[Block] = [Paragraph(CHART), plot_figure(chart(steps, calibration.kinds))]
+    chart_blocks: list[Block] = [Paragraph(CHART), plot_figure(chart(steps, calibration.kinds))]
     return Page(
         title=f"Calibration, {calibration.date_utc}",
         badges=[SIMULATED],
         headline=as_sentence(answer),
         lead=[
             *(Paragraph(as_sentence(line), "lead") for line in lines),
-            Paragraph(f"{calibration.date_utc}, {way} · {facts}", "meta"),
+            Paragraph(f"{calibration.date_utc}, {transport} · {facts}", "meta"),
         ],
         sections=[
-            Section("answer", "Errors by load level", "How large are the errors at each load?", drawn),
+            Section("answer", "Errors by load level", "How large are the errors at each load?", chart_blocks),
             Section("loads", "Load levels", "What did each load require?", [loads]),
             Section("metrics", "Errors by metric", "How large is the error of each metric at each load?", [errors]),
         ],
@@ -108,15 +110,15 @@ def calibration_page(calibration: Calibration) -> Page:
 
 
 def _errors(
-    steps: Sequence[LoadStep], kinds: Sequence[SessionKind], named: Literal["errors", "instants"]
+    steps: Sequence[LoadStep], kinds: Sequence[SessionKind], field: Literal["errors", "instants"]
 ) -> list[Line]:
     """Return the table rows of the errors of metrics, or of instants, each by rising load."""
-    at = "at " if named == "instants" else ""
+    at = "at " if field == "instants" else ""
     rising = sorted(steps, key=lambda step: (kinds.index(step.kind), step.sessions))
-    rows = [(step, name, spread) for step in rising for name, spread in getattr(step, named).items()]
+    rows = [(step, name, percentiles) for step in rising for name, percentiles in getattr(step, field).items()]
     rows.sort(key=lambda row: (kinds.index(row[0].kind), row[1]))
-    return [[f"{step.kind}: {at}{name}", count(step.sessions), count(spread.n), *_quantiles(spread)]
-            for step, name, spread in rows]  # fmt: skip
+    return [[f"{step.kind}: {at}{name}", count(step.sessions), count(percentiles.n), *_quantiles(percentiles)]
+            for step, name, percentiles in rows]  # fmt: skip
 
 
 def _load(step: LoadStep) -> Line:
@@ -142,12 +144,12 @@ def _share(cores: float | None) -> str:
 
 def chart(steps: Sequence[LoadStep], kinds: Sequence[SessionKind]) -> Plot:
     """Draw the error's p99 over sessions, both logarithmic, with the two limits."""
-    shown = [step for step in steps if step.worst_p99_ms and step.result not in CAUSES]
+    plotted = [step for step in steps if step.worst_p99_ms and step.result not in CAUSES]
     title = "Error of the values over sessions per process"
-    desc = "; ".join(f"{step.kind} {step.sessions}: {ms(step.worst_p99_ms or 0)}" for step in shown)
+    desc = "; ".join(f"{step.kind} {step.sessions}: {ms(step.worst_p99_ms or 0)}" for step in plotted)
     plot = Plot(WIDE, 364, list(enumerate(kinds)), left=56, right=60, top=18, title=title, desc=desc)
-    x = log_scale(*log_range(step.sessions for step in shown), plot.x0, plot.x1)
-    y = log_scale(*log_range([*LIMITS, *(step.worst_p99_ms or math.nan for step in shown)]), plot.y0, plot.y1)
+    x = log_scale(*log_range(step.sessions for step in plotted), plot.x0, plot.x1)
+    y = log_scale(*log_range([*LIMITS, *(step.worst_p99_ms or math.nan for step in plotted)]), plot.y0, plot.y1)
     plot.y_axis(y, log_ticks(y.low, y.high, 7), ms)
     plot.x_axis(x, log_ticks(x.low, x.high, 8), count, "sessions per process")
     for limit, name in LIMITS.items():
@@ -155,7 +157,7 @@ def chart(steps: Sequence[LoadStep], kinds: Sequence[SessionKind]) -> Plot:
         plot.text(plot.x1 + 4, y(limit) + 4, name, "lab")
     for colour, kind in enumerate(kinds):
         points = []
-        for step in sorted((step for step in shown if step.kind == kind), key=lambda step: step.sessions):
+        for step in sorted((step for step in plotted if step.kind == kind), key=lambda step: step.sessions):
             error = step.worst_p99_ms or 0
             tip = f"{kind}, {count(step.sessions)} sessions: {ms(error)}"
             points.append(LoadPoint(x(step.sessions), y(error), step.result == "pass", tip))

@@ -67,17 +67,19 @@ def conclude(
     interrupted: bool = False,
 ) -> CapacityDocument:
     """Conclude a search from its levels. `interrupted`: True if the user ended the search."""
-    played, contradiction = bracket_of(results_of(levels)), contradiction_of(levels)
-    bracket = played if contradiction is None else Bracket()
+    tried, contradiction = bracket_of(results_of(levels)), contradiction_of(levels)
+    bracket = tried if contradiction is None else Bracket()
     failed = [level for level in levels if level.result == "fail"]
-    edge = breaking_point(min(failed, key=lambda level: level.load)) if failed and bracket.lowest_fail else None
-    reason: Ended = "interrupted" if interrupted else _ended(plan, levels, played)
-    holds, breaks = bracket.highest_pass or None, bracket.lowest_fail
-    held = next((level.result for level in levels if level.confirmation_run and level.load == holds), None)
+    point = breaking_point(min(failed, key=lambda level: level.load)) if failed and bracket.lowest_fail else None
+    reason: Ended = "interrupted" if interrupted else _ended(plan, levels, tried)
+    highest_pass, lowest_fail = bracket.highest_pass or None, bracket.lowest_fail
+    confirmed = next((level.result for level in levels if level.confirmation_run and level.load == highest_pass), None)
     rough = rough_estimate(levels)
-    if rough is not None and (holds or not rough.highest_pass) and (breaks or not rough.lowest_fail):
+    if rough is not None and (highest_pass or not rough.highest_pass) and (lowest_fail or not rough.lowest_fail):
         rough = None  # no estimate is needed: both ends were shown
-    sentence = _sentence(plan, (holds, breaks), rough, edge, reason, contradiction, held=held == "pass")
+    sentence = _sentence(
+        plan, (highest_pass, lowest_fail), rough, point, reason, contradiction, confirmed=confirmed == "pass"
+    )
     return CapacityDocument(
         schema=SCHEMA_VERSION,
         date_utc=date_utc,
@@ -86,15 +88,15 @@ def conclude(
         simulated=any(level.simulated for level in levels),
         plan=plan,
         levels=list(levels),
-        highest_pass=holds,
-        lowest_fail=breaks,
-        breaking_point=edge,
+        highest_pass=highest_pass,
+        lowest_fail=lowest_fail,
+        breaking_point=point,
         rough_estimate=rough,
-        confirmed=None if held is None else held == "pass",
+        confirmed=None if confirmed is None else confirmed == "pass",
         stable=contradiction is None,
         ended=reason,
         sentence=sentence,
-        notes=_notes(plan, levels, played, reason, stable=contradiction is None),
+        notes=_notes(plan, levels, tried, reason, stable=contradiction is None),
         exit_status=status_of(plan.required, bracket, interrupted=interrupted),
     )
 
@@ -109,15 +111,12 @@ def _ended(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket) -> 
     return "max_reached" if bracket.lowest_fail is None and bracket.highest >= plan.max else "precision_reached"
 
 
-def status_of(at_least: int | None, bracket: Bracket, *, interrupted: bool = False) -> int:
-    """Return the exit status of a search: SHOWN if the load `at_least` passed.
-
-    If `at_least` is None, it is enough that any load passed.
-    """
-    wanted = at_least or 1
-    if bracket.highest_pass >= wanted:
+def status_of(required: int | None, bracket: Bracket, *, interrupted: bool = False) -> int:
+    """Return the exit status of a search: SHOWN if the load `required` passed; if it is None, if any load passed."""
+    load = required or 1
+    if bracket.highest_pass >= load:
         return SHOWN
-    if bracket.lowest_fail is not None and bracket.lowest_fail <= wanted:
+    if bracket.lowest_fail is not None and bracket.lowest_fail <= load:
         return BELOW
     return GENERATOR if bracket.ceiling is not None and not interrupted else UNDECIDED
 
@@ -140,22 +139,22 @@ def _rough_text(plan: SearchPlan, rough: RoughEstimate) -> str:
 
 def _sentence(
     plan: SearchPlan,
-    shown: tuple[int | None, int | None],
+    bounds: tuple[int | None, int | None],
     rough: RoughEstimate | None,
-    edge: BreakingPoint | None,
+    point: BreakingPoint | None,
     ended: Ended,
     contradiction: str | None,
     *,
-    held: bool,
+    confirmed: bool,
 ) -> str:
-    """Return the result without its full stop. `shown`: the highest load that passes, and the lowest that fails."""
-    name, (holds, breaks) = UNITS[plan.by][1], shown
-    if holds is not None and breaks is not None:
-        answer = f"passes at {count(holds)} and fails at {unit(plan.by, breaks)}"
-    elif holds is not None:
-        answer = f"passes at {unit(plan.by, holds)}; no level failed"
-    elif breaks is not None:
-        answer = f"fails at {unit(plan.by, breaks)}; no level passed"
+    """Return the result without its full stop. `bounds`: the highest load that passes, and the lowest that fails."""
+    name, (passes, fails) = UNITS[plan.by][1], bounds
+    if passes is not None and fails is not None:
+        answer = f"passes at {count(passes)} and fails at {unit(plan.by, fails)}"
+    elif passes is not None:
+        answer = f"passes at {unit(plan.by, passes)}; no level failed"
+    elif fails is not None:
+        answer = f"fails at {unit(plan.by, fails)}; no level passed"
     elif contradiction is not None:
         answer = f"inconclusive, because levels of {name} contradict each other"
     else:
@@ -163,12 +162,12 @@ def _sentence(
     parts = [f"{answer} ({', '.join(plan.slos)})"]
     if contradiction is not None:
         parts.append(contradiction)
-    if edge is not None:
-        parts.append(f"the breaking point is one of {edge.kind} ({edge.slo}: {edge.words})")
-    if rough is not None and (ended != "max_reached" or holds is None):
+    if point is not None:
+        parts.append(f"the breaking point is one of {point.kind} ({point.slo}: {point.words})")
+    if rough is not None and (ended != "max_reached" or passes is None):
         parts.append(_rough_text(plan, rough))
-    if holds is not None:
-        parts.append(f"a longer run confirmed {count(holds)}" if held else "not confirmed by a longer run")
+    if passes is not None:
+        parts.append(f"a longer run confirmed {count(passes)}" if confirmed else "not confirmed by a longer run")
     if ended in REASONS:
         parts.append(f"the search ended early, because {REASONS[ended]}")
     return "; ".join(parts)
@@ -181,7 +180,8 @@ def _notes(
     judged = {level.load for level in levels if verdict_of(level) is not None}
     silent = {level.load: level.why for level in levels if level.why and level.load not in judged}
     notes = [
-        f"the level of {unit(plan.by, load)} shows nothing about the service: {why}" for load, why in silent.items()
+        f"the level of {unit(plan.by, load)} shows nothing about the service: {reason}"
+        for load, reason in silent.items()
     ]
     if ended == "load_generator" and bracket.ceiling is not None:
         from_ = unit(plan.by, bracket.ceiling)
@@ -190,8 +190,8 @@ def _notes(
         notes.append(f"no level failed up to --to {plan.max}: a higher --to finds the breaking point")
     if bracket.inconclusive:
         between = join_words([count(load) for load in bracket.inconclusive])
-        least_s = min_time_s(grid_of(plan))
-        longer = f" ({format_duration(least_s)} or more)" if plan.time_s < least_s else ""
+        min_s = min_time_s(grid_of(plan))
+        longer = f" ({format_duration(min_s)} or more)" if plan.time_s < min_s else ""
         notes.append(f"inconclusive levels: {between}; a longer --max-time{longer} decides more levels")
     if not stable:
         notes.append(
@@ -220,17 +220,17 @@ def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> list[str]:
     return []
 
 
-def _differ(one: Interval, other: Interval) -> bool:
+def _differ(interval: Interval, other: Interval) -> bool:
     """Return whether two intervals are disjoint; False if the end that would decide this is unknown."""
-    below = one.high is not None and other.low is not None and one.high < other.low
-    return below or (other.high is not None and one.low is not None and other.high < one.low)
+    below = interval.high is not None and other.low is not None and interval.high < other.low
+    return below or (other.high is not None and interval.low is not None and other.high < interval.low)
 
 
 def breaking_point(level: LevelEntry) -> BreakingPoint:
     """Return why the lowest failing level failed: the main cause of the misses of its worst objective."""
     # the list is empty if the level failed only at an early analysis
-    shown = [share for share in level.slo_violations if share.low > share.allowed]
-    worst = max(shown or level.slo_violations, key=lambda share: share.low / share.allowed)
+    exceeded = [share for share in level.slo_violations if share.low > share.allowed]
+    worst = max(exceeded or level.slo_violations, key=lambda share: share.low / share.allowed)
     kind: BreakingPointKind = "quota" if 2 * worst.throttled >= worst.failed else "failures"
     kind = "latency" if worst.slow > worst.failed else kind
     return BreakingPoint(kind, worst.slo, _text(kind, worst, level.rate_limits_remaining))
@@ -242,7 +242,7 @@ def _text(kind: BreakingPointKind, share: SloEntry, rate_limits_remaining: Mappi
     counts = f"{share.slow:,} of {turns} were too slow, {share.failed:,} failed"
     if kind != "quota":
         return counts
-    left = ", ".join(f"{name} {percent(part, 1)}" for name, part in rate_limits_remaining.items())
+    left = ", ".join(f"{name} {percent(left_share, 1)}" for name, left_share in rate_limits_remaining.items())
     remaining = f"; lowest remaining limits per minute: {left}" if left else "; the service reported no limits"
     return f"{counts}, of which the service throttled {share.throttled:,}{remaining}".replace(NBSP, " ")
 
@@ -289,12 +289,12 @@ def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
         return None
     splits = []
     for shares in objectives:
-        most = excess = 0.0
+        max_excess = excess = 0.0
         split = math.inf
-        for load, share in sorted(zip(loads, shares, strict=True), key=lambda of: -of[0]):
+        for load, share in sorted(zip(loads, shares, strict=True), key=lambda pair: -pair[0]):
             excess += (_value(share) - share.allowed) * share.turns
-            if excess > most:
-                most, split = excess, load
+            if excess > max_excess:
+                max_excess, split = excess, load
         splits.append(split)
     fails = min(splits)
     return RoughEstimate(
@@ -304,15 +304,15 @@ def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
 
 def _comparable(levels: Sequence[LevelEntry]) -> tuple[list[int], list[list[SloEntry]]]:
     """Return the loads of the levels that have a share for each objective, and their shares by objective."""
-    found = [
+    comparable = [
         level
         for level in levels
         if verdict_of(level) is not None
         and level.slo_violations
         and all(share.value is not None and share.turns for share in level.slo_violations)
     ]
-    by_objective = zip(*(level.slo_violations for level in found), strict=True)
-    return [level.load for level in found], [list(shares) for shares in by_objective]
+    by_objective = zip(*(level.slo_violations for level in comparable), strict=True)
+    return [level.load for level in comparable], [list(shares) for shares in by_objective]
 
 
 def _value(share: SloEntry) -> float:

@@ -91,46 +91,46 @@ class SearchConfig:
     until_ns: int = NO_LIMIT_NS
 
 
-def evaluate_level(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
+def evaluate_level(search: SearchConfig, number: int, step: NextLevel, budget: LevelBudget) -> LevelEntry:
     """Run a level and judge it. Raise UsageError if the first level of the search was refused."""
-    began_ns = monotonic_ns()
+    start_ns = monotonic_ns()
     paced = step.load * 60 / search.connect_rate if search.connect_rate and search.plan.by == "concurrency" else 0
-    warm_s = max(min_ramp_s(given.load_s), paced) + AFTER_RAMP_S  # the time until all users have connected
-    if warm_s > given.load_s / 2:
-        why = (
+    warm_s = max(min_ramp_s(budget.load_s), paced) + AFTER_RAMP_S  # the time until all users have connected
+    if warm_s > budget.load_s / 2:
+        reason = (
             f"{step.load:,} calls need {warm_s:.0f} s to connect at this rate of connections, but the level lasts "
-            f"{given.load_s:.0f} s: use a longer --max-time, or `-- --connect-rate N`"
+            f"{budget.load_s:.0f} s: use a longer --max-time, or `-- --connect-rate N`"
         )
-        return _silent(step, given, "load_generator", why)
+        return _silent(step, budget, "load_generator", reason)
     try:
-        level = _run_level(search, number, step, given, warm_s)
+        level = _run_level(search, number, step, budget, warm_s)
     except UsageError as error:
         if number == 1:
             raise
-        level = _silent(step, given, "crashed", str(error))
-    return msgspec.structs.replace(level, duration_s=(monotonic_ns() - began_ns) / NS_PER_S)
+        level = _silent(step, budget, "crashed", str(error))
+    return msgspec.structs.replace(level, duration_s=(monotonic_ns() - start_ns) / NS_PER_S)
 
 
-def _run_level(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget, warm_s: float) -> LevelEntry:
-    parts = [(part * given.load_s - warm_s) / (given.load_s - warm_s) for part in ANALYSES]
+def _run_level(search: SearchConfig, number: int, step: NextLevel, budget: LevelBudget, warm_s: float) -> LevelEntry:
+    parts = [(fraction * budget.load_s - warm_s) / (budget.load_s - warm_s) for fraction in ANALYSES]
     callers = step.load if search.plan.by == "concurrency" else math.inf
-    looking = _LevelMonitor(
-        search.slos, alpha_per_analysis(given.error), parts, callers, step.confirmation_run, step.last
+    monitor = _LevelMonitor(
+        search.slos, alpha_per_analysis(budget.error), parts, callers, step.confirmation_run, step.last
     )
     name = f"{number:02d}-{'hold' if step.confirmation_run else 'level'}-{step.load}"
     ramp_s = warm_s - AFTER_RAMP_S
-    task = LevelTask(name, step.load, given.load_s, ramp_s, search.max_concurrent, given.budget_usd)
-    run = run_level(search.locust, task, looking.is_clear, search.until_ns)
+    task = LevelTask(name, step.load, budget.load_s, ramp_s, search.max_concurrent, budget.budget_usd)
+    run = run_level(search.locust, task, monitor.is_clear, search.until_ns)
     if run.died:
         if monotonic_ns() >= search.until_ns:
-            return _silent(step, given, "inconclusive", TIME_OVER, run.folder.name)
-        return _silent(step, given, "crashed", run.died, run.folder.name)
-    return _evaluated(search, step, given, run, looking)
+            return _silent(step, budget, "inconclusive", TIME_OVER, run.folder.name)
+        return _silent(step, budget, "crashed", run.died, run.folder.name)
+    return _evaluated(search, step, budget, run, monitor)
 
 
-def _silent(step: NextLevel, given: LevelBudget, answer: Answer, why: str, run: str = "") -> LevelEntry:
+def _silent(step: NextLevel, budget: LevelBudget, answer: Answer, reason: str, run: str = "") -> LevelEntry:
     """Return the entry of a level that shows nothing about the service."""
-    return LevelEntry(step.load, step.confirmation_run, answer, why, run, 0.0, given.error)
+    return LevelEntry(step.load, step.confirmation_run, answer, reason, run, 0.0, budget.error)
 
 
 @dataclass
@@ -153,71 +153,73 @@ class _LevelMonitor:
 
     def is_clear(self, folder: Path, number: int) -> bool:
         """Return whether the level may end after this analysis: its answer is clear, or no answer can be expected."""
-        side = target_of(folder)
-        shown, allowed = interim_counts(side, self.slos), [slo.allowed for slo in self.slos]
-        answer = analysis_result(shown.completed, shown.known, allowed, self.errors[number], self.callers)
-        backed_off = partial(_backed_off, side, self.slos, self.errors[number], self.callers)
-        if answer == "pass" and (self.hold or _drains(side) or backed_off()):
+        target = target_of(folder)
+        counts, allowed = interim_counts(target, self.slos), [slo.allowed for slo in self.slos]
+        answer = analysis_result(counts.completed, counts.known, allowed, self.errors[number], self.callers)
+        backed_off = partial(_backed_off, target, self.slos, self.errors[number], self.callers)
+        if answer == "pass" and (self.hold or _drains(target) or backed_off()):
             answer = "inconclusive"
         if answer != "inconclusive":
             self.answer = answer
         elif not self.hold and self.parts[number] >= FUTILE_FROM:
-            part, doubt = self.parts[number], GIVEN_UP_LAST if self.last else GIVEN_UP
-            if is_futile(shown.completed, shown.known, allowed, part, self.errors[-1], self.callers, doubt):
+            elapsed, doubt = self.parts[number], GIVEN_UP_LAST if self.last else GIVEN_UP
+            if is_futile(counts.completed, counts.known, allowed, elapsed, self.errors[-1], self.callers, doubt):
                 self.answer = "inconclusive"
         return self.answer is not None
 
 
 def _evaluated(
-    search: SearchConfig, step: NextLevel, given: LevelBudget, run: FinishedLevel, looking: _LevelMonitor
+    search: SearchConfig, step: NextLevel, budget: LevelBudget, run: FinishedLevel, monitor: _LevelMonitor
 ) -> LevelEntry:
     """Return the entry of a level whose run has ended."""
-    side = target_of(run.folder)
-    check_opened(side.run)
-    document, slos = side.run.metadata, search.slos
-    error = looking.errors[-1 if looking.answer is None else run.analyses - 1]
-    every = [violations(side, slo) for slo in slos]
-    shown = (
-        [violations(replace(side, clusters=completed_sessions(side)), slo) for slo in slos]
+    target = target_of(run.folder)
+    check_opened(target.run)
+    document, slos = target.run.metadata, search.slos
+    error = monitor.errors[-1 if monitor.answer is None else run.analyses - 1]
+    known = [violations(target, slo) for slo in slos]
+    complete = (
+        [violations(replace(target, clusters=completed_sessions(target)), slo) for slo in slos]
         if run.was_stopped
-        else every
+        else known
     )
-    answer = looking.answer or analysis_result(shown, every, [slo.allowed for slo in slos], error, looking.callers)
-    calls, blocked_calls = in_progress(side.run), blocked(side.run)
-    arrived = blocked_calls + len(side.run.sessions)
-    sure = _is_conclusive(answer, side, slos, error, looking.callers)
+    answer = monitor.answer or analysis_result(complete, known, [slo.allowed for slo in slos], error, monitor.callers)
+    calls, blocked_calls = in_progress(target.run), blocked(target.run)
+    arrived = blocked_calls + len(target.run.sessions)
+    sure = _is_conclusive(answer, target, slos, error, monitor.callers)
     ours = _ours(document, step.load if search.plan.by == "concurrency" else round(calls or 0), sure=sure)
     if not ours and answer != "fail" and blocked_calls > BLOCKED_SHARE * arrived:
         ours = f"{blocked_calls:,} of {arrived:,} calls found no free slot: raise --max-concurrent"
-    held = _held_back(document, side.name, step, calls) if search.plan.by == "concurrency" and answer == "pass" else ""
+    reason = (
+        _held_back(document, target.name, step, calls) if search.plan.by == "concurrency" and answer == "pass" else ""
+    )
     if answer == "pass":
-        held = held or _backed_off(side, slos, error, looking.callers) or _drains(side)
-    if held:
+        reason = reason or _backed_off(target, slos, error, monitor.callers) or _drains(target)
+    if reason:
         answer = "inconclusive"
     elif answer == "inconclusive":
-        held = next(filter(None, map(too_few, shown)), FUTILE_TEXT if looking.answer == "inconclusive" else "")
-    main = next(iter(side.main_metrics.values()), ALWAYS)
-    latency_p50, latency_p95 = latencies_of(side, search.plan.metric or main)
+        reason = next(filter(None, map(too_few, complete)), FUTILE_TEXT if monitor.answer == "inconclusive" else "")
+    main = next(iter(target.main_metrics.values()), ALWAYS)
+    latency_p50, latency_p95 = latencies_of(target, search.plan.metric or main)
     return LevelEntry(
         load=step.load,
         confirmation_run=step.confirmation_run,
         result="load_generator" if ours else answer,
-        why=ours or held,
+        why=ours or reason,
         run=run.folder.name,
         duration_s=0.0,
-        error=given.error,
-        sessions=side.sessions,
-        turns=int(side.turn_mask.sum()),
+        error=budget.error,
+        sessions=target.sessions,
+        turns=int(target.turn_mask.sum()),
         in_progress=calls,
-        slo_violations=shares_of(side, slos, error, looking.callers),
+        slo_violations=shares_of(target, slos, error, monitor.callers),
         latency_p50=latency_p50,
         latency_p95=latency_p95,
-        failure_rate=failures_of(side),
-        rate_limits_remaining=rate_limits_remaining(side.run, side.name),
+        failure_rate=failures_of(target),
+        rate_limits_remaining=rate_limits_remaining(target.run, target.name),
         blocked=blocked_calls,
-        simulated=side.simulated,
+        simulated=target.simulated,
         workers=worker_count(document),
-        usd=usd_of(side.run, side.name),
+        usd=usd_of(target.run, target.name),
     )
 
 
@@ -231,33 +233,34 @@ def check_opened(run: RunFrames) -> None:
     if refused.empty or opened or any(is_throttled(str(outcome)) for outcome in refused["outcome"]):
         return
     ends = Counter(zip(refused["outcome"].astype(str), refused["detail"].astype(object).fillna(""), strict=True))
-    ((outcome, said), _), *_ = ends.most_common(1)
-    ended = f"{outcome}: {said.rstrip('.')}" if said else outcome
-    words = "; ".join(filter(None, [ended, remedy_of(outcome, said)]))
-    raise UsageError(f"none of {len(refused):,} calls to {run.metadata['targets'][0]['url']} opened: {words}")
+    ((outcome, detail), _), *_ = ends.most_common(1)
+    ended = f"{outcome}: {detail.rstrip('.')}" if detail else outcome
+    text = "; ".join(filter(None, [ended, remedy_of(outcome, detail)]))
+    raise UsageError(f"none of {len(refused):,} calls to {run.metadata['targets'][0]['url']} opened: {text}")
 
 
 def _held_back(document: Any, target: str, step: NextLevel, calls: float | None) -> str:
-    """Return the reason that the service delayed starts, if a level therefore did not reach its load; "" otherwise."""
-    held_s = float((document.get("start_delays_s") or {}).get(target) or 0.0)
-    if not held_s or calls is None or calls >= CARRIED_SHARE * step.load:
+    """Return a reason if the service delayed starts, so that a level did not reach its load; "" otherwise."""
+    delayed_s = float((document.get("start_delays_s") or {}).get(target) or 0.0)
+    if not delayed_s or calls is None or calls >= CARRIED_SHARE * step.load:
         return ""
     return (
-        f"starts were delayed for {held_s:.0f} s because of the service's quota: "
+        f"starts were delayed for {delayed_s:.0f} s because of the service's quota: "
         f"only {calls:.0f} calls were in progress"
     )
 
 
-def _backed_off(side: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> str:
-    """Return why a level does not pass although its shares pass: callers waited after refused calls. "" if it passes.
+def _backed_off(target: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> str:
+    """Return why a level does not pass although its shares pass, if callers waited after refused calls; "" otherwise.
 
     A caller who waits makes no calls that could be refused. So the part of the callers' time in which they wait counts
     as turns that missed the objective.
     """
-    waiting = callers_backing_off(side.run)
-    away = waiting / callers
-    if not away or all(
-        share.high + away * (1 - share.high) < share.allowed for share in shares_of(side, slos, error, callers)
+    waiting = callers_backing_off(target.run)
+    waiting_share = waiting / callers
+    if not waiting_share or all(
+        share.high + waiting_share * (1 - share.high) < share.allowed
+        for share in shares_of(target, slos, error, callers)
     ):
         return ""
     return (
@@ -266,21 +269,21 @@ def _backed_off(side: ComparedTarget, slos: Sequence[Slo], error: float, callers
     )
 
 
-def _drains(side: ComparedTarget) -> str:
-    """Return that a limit is being used up, so that a pass would not last; "" if no limit is being used up."""
-    found = exhausting_limit(side.run, side.name)
-    if found is None:
+def _drains(target: ComparedTarget) -> str:
+    """Return a reason if a limit of the service is being used up, so that a pass would not last; "" if none is."""
+    exhausting = exhausting_limit(target.run, target.name)
+    if exhausting is None:
         return ""
-    limit, left_s = found
+    limit, left_s = exhausting
     return f"the service's limit of {limit} was being used up: at this rate it is exhausted in {left_s:.0f} s"
 
 
-def _is_conclusive(answer: Answer, side: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> bool:
+def _is_conclusive(answer: Answer, target: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> bool:
     """Return whether the answer is still the same if every timestamp is wrong by its maximum uncertainty."""
     if answer not in ("pass", "fail"):
         return True
-    way = 1 if answer == "pass" else -1
-    moved = [violations(side, slo, way * off) for slo, off in zip(slos, worst_bounds(side, slos), strict=True)]
+    sign = 1 if answer == "pass" else -1
+    moved = [violations(target, slo, sign * bound) for slo, bound in zip(slos, worst_bounds(target, slos), strict=True)]
     return analysis_result(moved, moved, [slo.allowed for slo in slos], error, callers) == answer
 
 
@@ -329,38 +332,38 @@ class SessionCounts(NamedTuple):
     known: Sequence[PerCluster]
 
 
-def interim_counts(side: ComparedTarget, slos: Sequence[Slo]) -> SessionCounts:
+def interim_counts(target: ComparedTarget, slos: Sequence[Slo]) -> SessionCounts:
     """Return the counts of a run in progress. Sessions of its warm-up do not count."""
-    whole = replace(side, clusters=completed_sessions(side))
-    return SessionCounts([violations(whole, slo) for slo in slos], [violations(side, slo) for slo in slos])
+    completed = replace(target, clusters=completed_sessions(target))
+    return SessionCounts([violations(completed, slo) for slo in slos], [violations(target, slo) for slo in slos])
 
 
 def target_of(folder: Path) -> ComparedTarget:
     """Return the only target of a level's run."""
-    (side,) = targets_of(load_for_report(folder))
-    return side
+    (target,) = targets_of(load_for_report(folder))
+    return target
 
 
-def completed_sessions(side: ComparedTarget) -> Clusters:
+def completed_sessions(target: ComparedTarget) -> Clusters:
     """Return the sessions that started before the oldest session that is still open, separately for each worker.
 
     A worker numbers its sessions from 0. In a run that has ended, the only open sessions are those that the end of the
     run abandoned.
     """
-    sessions, workers = side.run.sessions, int(side.run.metadata.get("workers") or 1)
+    sessions, workers = target.run.sessions, int(target.run.metadata.get("workers") or 1)
     number = sessions["pair"].to_numpy(dtype=np.int64)
     ended = (sessions["outcome_class"] != "unfinished").to_numpy()
     # if a session was renewed, its call continues in another session and is not over
     over = ended & ~sessions["renewed"].to_numpy(dtype=bool)
     open_from = [_first_open(number[over & (number % workers == worker)] // workers) for worker in range(workers)]
-    rows = side.clusters.rows
-    kept = ended[rows] & (number[rows] // workers < np.array(open_from)[number[rows] % workers])
-    of_code = np.full_like(side.clusters.of_code, -1)
-    place = np.full(side.clusters.count, -1, dtype=np.int64)
-    place[side.clusters.of_row[kept]] = np.arange(int(kept.sum()))
-    there = side.clusters.of_code >= 0
-    of_code[there] = place[side.clusters.of_code[there]]
-    return Clusters(int(kept.sum()), of_code, rows[kept], np.arange(int(kept.sum())))
+    rows = target.clusters.rows
+    is_complete = ended[rows] & (number[rows] // workers < np.array(open_from)[number[rows] % workers])
+    of_code = np.full_like(target.clusters.of_code, -1)
+    new_code = np.full(target.clusters.count, -1, dtype=np.int64)
+    new_code[target.clusters.of_row[is_complete]] = np.arange(int(is_complete.sum()))
+    has_code = target.clusters.of_code >= 0
+    of_code[has_code] = new_code[target.clusters.of_code[has_code]]
+    return Clusters(int(is_complete.sum()), of_code, rows[is_complete], np.arange(int(is_complete.sum())))
 
 
 def _first_open(ended: Integers) -> int:
@@ -369,53 +372,54 @@ def _first_open(ended: Integers) -> int:
     return int(gaps[0]) if gaps.size else ended.size
 
 
-def violations(side: ComparedTarget, slo: Slo, worse: float = 0.0) -> PerCluster:
-    """Return by session the number of turns that miss an objective, and the number of turns to which it applies.
+def violations(target: ComparedTarget, slo: Slo, worse: float = 0.0) -> PerCluster:
+    """Return two numbers for each session: the turns that miss an objective, and the turns to which it applies.
 
     `worse`: an amount, in the unit of the metric, by which each value is made worse before it is judged.
     """
     threshold = slo.threshold
     if threshold.p is None:
-        counts = side.counts(threshold.about)
+        counts = target.counts(threshold.about)
         return complement(counts) if threshold.sign in (">", ">=") else counts
-    sample = side.sample(threshold.about)
+    sample = target.sample(threshold.about)
     values, limit = sample.values, threshold.limit
     assert limit is not None, f"{slo.source_text} is relative"
     limit += worse if threshold.sign in (">", ">=") else -worse
-    ways: dict[Sign, Flags] = {"<": values >= limit, "<=": values > limit, ">": values <= limit, ">=": values < limit}
-    late = ways[threshold.sign]
-    sizes = side.clusters.count
+    misses: dict[Sign, Flags] = {"<": values >= limit, "<=": values > limit, ">": values <= limit, ">=": values < limit}
+    late = misses[threshold.sign]
+    sizes = target.clusters.count
     return (
         np.bincount(sample.sessions[late], minlength=sizes).astype(np.float64),
         np.bincount(sample.sessions, minlength=sizes).astype(np.float64),
     )
 
 
-def worst_bounds(side: ComparedTarget, slos: Sequence[Slo]) -> list[float]:
+def worst_bounds(target: ComparedTarget, slos: Sequence[Slo]) -> list[float]:
     """Return the maximum error of a value for each objective; 0 for rates, because they use no timestamp."""
     quantiles = (slo.threshold.p is not None for slo in slos)
     return [
-        worst_bound(side.run.folder, CATALOGUE[slo.threshold.metric], side.name) if is_quantile else 0.0
+        worst_bound(target.run.folder, CATALOGUE[slo.threshold.metric], target.name) if is_quantile else 0.0
         for slo, is_quantile in zip(slos, quantiles, strict=True)
     ]
 
 
-def shares_of(side: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> list[SloEntry]:
+def shares_of(target: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> list[SloEntry]:
     """Return for each objective the share of turns that missed it, in a run that has ended."""
     # a limit of the service also ended sessions, so their turns that did not start count as well
-    sessions = side.session_rows
+    sessions = target.session_rows
     limited = np.array([is_throttled(str(outcome)) for outcome in sessions["outcome"]], dtype=bool)
-    throttled = int(side.counts(THROTTLED)[0].sum()) + int(not_started_of(sessions)[limited].sum())
+    throttled = int(target.counts(THROTTLED)[0].sum()) + int(not_started_of(sessions)[limited].sum())
     return [
-        _share(side, slo, violation_share(violations(side, slo), error, len(slos), callers), throttled) for slo in slos
+        _share(target, slo, violation_share(violations(target, slo), error, len(slos), callers), throttled)
+        for slo in slos
     ]
 
 
-def _share(side: ComparedTarget, slo: Slo, share: ViolationShare, throttled: int) -> SloEntry:
-    missing, threshold = int(violations(side, slo)[0].sum()), slo.threshold
+def _share(target: ComparedTarget, slo: Slo, share: ViolationShare, throttled: int) -> SloEntry:
+    missing, threshold = int(violations(target, slo)[0].sum()), slo.threshold
     failed = 0
     if threshold.p is not None:
-        failed = min(missing, int(np.isinf(side.sample(threshold.about).values).sum()))
+        failed = min(missing, int(np.isinf(target.sample(threshold.about).values).sum()))
     elif threshold.metric in ("failure_rate", "throttle_rate"):
         failed = missing
     causes = {"slow": missing - failed, "failed": failed, "throttled": min(throttled, failed)}
@@ -423,25 +427,25 @@ def _share(side: ComparedTarget, slo: Slo, share: ViolationShare, throttled: int
     return SloEntry(slo.source_text, slo.allowed, **share._asdict() | {"value": value} | causes)
 
 
-def latencies_of(side: ComparedTarget, metric: str) -> tuple[Interval, Interval]:
+def latencies_of(target: ComparedTarget, metric: str) -> tuple[Interval, Interval]:
     """Return p50 and p95 of a metric with 95 % intervals. A percentile that a report would not publish is null."""
-    sample = side.sample(MetricSpec(metric, Quantile(0.5)))
+    sample = target.sample(MetricSpec(metric, Quantile(0.5)))
     p50, p95 = (
-        interval(one.value, one.low, one.high) if one.has_interval else Interval(None, None, None)
-        for one in quantiles(sample, [0.5, 0.95], 1 - VALUES_ALPHA)
+        interval(estimate.value, estimate.low, estimate.high) if estimate.has_interval else Interval(None, None, None)
+        for estimate in quantiles(sample, [0.5, 0.95], 1 - VALUES_ALPHA)
     )
     return p50, p95
 
 
 def interval(value: float, low: float, high: float) -> Interval:
     """Return a value with its interval; each number that is not finite becomes null."""
-    known = [figure if math.isfinite(figure) else None for figure in (value, low, high)]
+    known = [number if math.isfinite(number) else None for number in (value, low, high)]
     return Interval(*known)
 
 
-def failures_of(side: ComparedTarget) -> Interval:
+def failures_of(target: ComparedTarget) -> Interval:
     """Return the share of turns that failed or were not started, with its 95 % interval."""
-    share = violation_share(side.counts(FAILURES), VALUES_ALPHA / 2, 1, math.inf)
+    share = violation_share(target.counts(FAILURES), VALUES_ALPHA / 2, 1, math.inf)
     return interval(share.value, share.low, share.high)
 
 
@@ -461,9 +465,9 @@ def callers_backing_off(run: RunFrames) -> float:
 
 def rate_limits_remaining(run: RunFrames, target: str) -> dict[str, float]:
     """Return for each limit that the service reported the lowest share that remained during the run."""
-    began_ns, ended_ns = int(run.metadata["started_utc_ns"]), int(run.metadata.get("ended_utc_ns") or 0)
-    quota = rate_limits_of(run, [target], began_ns, max(0.0, (ended_ns - began_ns) / NS_PER_S))
-    return {left.limit: float(left.share.min()) for of in quota.targets for left in of.remaining}
+    started_ns, ended_ns = int(run.metadata["started_utc_ns"]), int(run.metadata.get("ended_utc_ns") or 0)
+    quota = rate_limits_of(run, [target], started_ns, max(0.0, (ended_ns - started_ns) / NS_PER_S))
+    return {left.limit: float(left.share.min()) for target_quota in quota.targets for left in target_quota.remaining}
 
 
 def exhausting_limit(run: RunFrames, target: str) -> tuple[str, float] | None:

@@ -74,8 +74,8 @@ class LocustCommand:
         if task.budget_usd is not None:
             load["--budget"] = f"{task.budget_usd:.6f}"
         own = [word for name, value in load.items() for word in (name, str(value))]
-        place = ["--headless", "--name", task.name, "--runs-dir", str(self.runs), "--loglevel", "WARNING"]
-        return ["-f", locust_files(Path(self.file))[0], *place, *own, *self.options]
+        run_options = ["--headless", "--name", task.name, "--runs-dir", str(self.runs), "--loglevel", "WARNING"]
+        return ["-f", locust_files(Path(self.file))[0], *run_options, *own, *self.options]
 
 
 @dataclass(frozen=True)
@@ -109,14 +109,14 @@ def run_level(
     log.parent.mkdir(exist_ok=True)
     with locust_run(locust.arguments(task), _environ(locust.file), log=log) as run:
         folder = run.wait_for_folder(locust.runs, task.name)
-        cut = False
+        was_stopped = False
         try:
             latest_ns = until_ns - int(AROUND_S * NS_PER_S)
-            looks = _watched(run.process, folder, run.started_ns(folder), task.load_s, is_clear, latest_ns)
+            analyses = _watched(run.process, folder, run.started_ns(folder), task.load_s, is_clear, latest_ns)
         finally:
-            cut = _stopped(run.process, folder, min(END_S, _left_s(until_ns) - CLOSE_S))
+            was_stopped = _stopped(run.process, folder, min(END_S, _left_s(until_ns) - CLOSE_S))
             died = run.wait_for_end(folder, min(END_S, _left_s(until_ns)))
-    return FinishedLevel(folder, died, looks, cut)
+    return FinishedLevel(folder, died, analyses, was_stopped)
 
 
 def _environ(file: str) -> dict[str, str]:
@@ -132,24 +132,24 @@ def _left_s(until_ns: int) -> float:
 def _watched(
     process: subprocess.Popen[bytes],
     folder: Path,
-    began_ns: int,
+    start_ns: int,
     load_s: float,
     is_clear: Callable[[Path, int], bool],
     latest_ns: int,
 ) -> int:
     """Wait until a level's time is over, or its answer is clear. Return the number of interim analyses.
 
-    The final analysis does not count, because it is made after the run has ended. `began_ns` is the start of the level,
+    The final analysis does not count, because it is made after the run has ended. `start_ns` is the start of the level,
     and `latest_ns` its latest end, both on CLOCK_MONOTONIC.
     """
-    for number, part in enumerate(ANALYSES):
-        due_ns = began_ns + int(part * load_s * NS_PER_S)
+    for number, fraction in enumerate(ANALYSES):
+        due_ns = start_ns + int(fraction * load_s * NS_PER_S)
         until_ns = min(due_ns, latest_ns)
         while process.poll() is None and (left_s := _left_s(until_ns)) > 0:
             time.sleep(min(POLL_S, left_s))
         if due_ns >= latest_ns or process.poll() is not None:
             return number
-        if part < 1 and is_clear(folder, number):
+        if fraction < 1 and is_clear(folder, number):
             return number + 1
     return len(ANALYSES) - 1
 
@@ -189,7 +189,7 @@ class PreparedSearch:
     """The command and the target of a search.
 
     - `costs`: the lines about cost, which are printed before the search starts
-    - `lacking`: for each script, the metrics that it can never measure (`reports.measurable`)
+    - `missing_features`: for each script, what can never be measured with it (`reports.measurable`)
     """
 
     locust: LocustCommand
@@ -209,9 +209,9 @@ def prepare_search(
         name = word.partition("=")[0]
         if name in own or name in ("-u", "-r", "-t"):
             raise UsageError(f"the search sets {name} for each level: leave it out after --")
-    words = [*service_options.arguments(), *options, *(["--yes"] if yes else [])]
+    arguments = [*service_options.arguments(), *options, *(["--yes"] if yes else [])]
     arrives = ["--arrival-rate", "1/min", "--max-concurrent", "1"] if plan.by == "arrival_rate" else []
-    forecast = _dry_run(file, [*words, *arrives])
+    forecast = _dry_run(file, [*arguments, *arrives])
     if len(forecast["targets"]) != 1:
         labels = ", ".join(target["name"] for target in forecast["targets"])
         raise UsageError(f"capacity calls one target, but several are selected: {labels}; name one with --targets")
@@ -223,7 +223,7 @@ def prepare_search(
         )
     costs = tuple(forecast["notices"]) if target["loopback"] else (*forecast["notices"], *cost_lines(forecast, plan))
     return PreparedSearch(
-        LocustCommand(file, plan.by, runs, words),
+        LocustCommand(file, plan.by, runs, arguments),
         target["name"],
         forecast["scenario"],
         forecast["connect_rate"],
@@ -232,11 +232,14 @@ def prepare_search(
     )
 
 
-def max_calls(by: LoadUnit, most: int, time_s: float, session_s: float) -> float | None:
-    """Return the number of calls of a search that runs only its largest level, for all of its time; None if unknown."""
+def max_calls(by: LoadUnit, max_load: int, time_s: float, session_s: float) -> float | None:
+    """Return the maximum number of calls of a search, if its largest level runs in all of its time; None if unknown.
+
+    `max_load`: the load of the largest level.
+    """
     if by == "arrival_rate":
-        return most * time_s / 60
-    return most * time_s / session_s if session_s else None
+        return max_load * time_s / 60
+    return max_load * time_s / session_s if session_s else None
 
 
 def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
@@ -254,11 +257,11 @@ def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
     return lines
 
 
-def _dry_run(file: str, words: Sequence[str]) -> dict[str, Any]:
+def _dry_run(file: str, arguments: Sequence[str]) -> dict[str, Any]:
     """Return the plan of a run, with the cost and length of a session. Raise UsageError if the run is impossible."""
     if not Path(file).is_file():
         raise UsageError(f"{file}: no such file")
-    command = python_command("bench.load.runners.dry_run", "-f", locust_files(Path(file))[0], "--headless", *words)
+    command = python_command("bench.load.runners.dry_run", "-f", locust_files(Path(file))[0], "--headless", *arguments)
     environ = child_environment(_environ(file))
     try:
         process = subprocess.run(command, capture_output=True, text=True, env=environ, check=False, timeout=DRY_RUN_S)

@@ -41,30 +41,31 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
     slos = " and ".join(plan.slos)
     passes = "pass" if len(plan.slos) > 1 else "passes"
     if plan.first == plan.max:
-        asked = f"tests whether {slos} {passes} at {unit(plan.by, plan.first)}"
+        purpose = f"tests whether {slos} {passes} at {unit(plan.by, plan.first)}"
     else:
         limits = f"from {count(plan.first)} up to {count(plan.max)}, to within {plan.precision:.0%}"
-        asked = f"finds the highest number of {UNITS[plan.by][1]} at which {slos} {passes}, {limits}"
-    least_s = min_time_s(grid_of(plan))
+        purpose = f"finds the highest number of {UNITS[plan.by][1]} at which {slos} {passes}, {limits}"
+    min_s = min_time_s(grid_of(plan))
     quick = (
         f"quick search: levels of {format_duration(MIN_LEVEL_S)} until the time ends, for a rough estimate; "
-        f"a verified answer needs {format_duration(least_s)} or more"
+        f"a verified answer needs {format_duration(min_s)} or more"
     )
     sure = f"the answer is wrong in at most {plan.error:.0%} of searches, over all levels and analyses together"
     lines = [
-        asked,
+        purpose,
         f"up to {plural(plan.max_levels, 'level')} and a longer run, in {format_duration(plan.time_s)}{budget}".replace(
             NBSP, " "
         ),
-        quick if plan.time_s < least_s else sure,
+        quick if plan.time_s < min_s else sure,
         *costs,
     ]
-    return [*(part for line in lines for part in _wrapped(line, "")), f"the report will be {folder}/capacity.html"]
+    wrapped = [row_text for line in lines for row_text in _wrapped(line, "")]
+    return [*wrapped, f"the report will be {folder}/capacity.html"]
 
 
 def level_heads(plan: SearchPlan) -> str:
     """Return the column heads for the lines of levels; p50 and p95 are in ms."""
-    allowed = [slo_of(written).allowed for written in plan.slos]
+    allowed = [slo_of(text).allowed for text in plan.slos]
     missed = f"SLO violations (max {_percents(allowed[0])} %)" if len(allowed) == 1 else "worst SLO violations, max"
     return row((head for head, _ in HEADS), HEADS) + missed.rjust(SHARE + 2) + "duration".rjust(TOOK)
 
@@ -125,30 +126,30 @@ LATENCIES = (
 def capacity_page(capacity: CapacityDocument) -> Page:
     """Return the page: the answer, how the search found it, both charts, and the tables."""
     plan = capacity.plan
-    answer, *rest = capacity.sentence.split("; ")
+    answer, *details = capacity.sentence.split("; ")
     levels = sorted(capacity.levels, key=lambda level: (level.load, level.confirmation_run))
     spent = format_duration(sum(level.duration_s for level in levels))
-    most = f"at most {plan.max_levels} and a longer run in {format_duration(plan.time_s)}"
-    method = f"{plural(len(levels), 'level')} in {spent} ({most})"
+    limits = f"at most {plan.max_levels} and a longer run in {format_duration(plan.time_s)}"
+    method = f"{plural(len(levels), 'level')} in {spent} ({limits})"
     if capacity.highest_pass is not None or capacity.lowest_fail is not None:
         chance = percent(plan.error, 1)
         method += "; verdicts by intervals between sessions, with a probability of error of "
         method += f"at most {chance} over all levels and interim analyses together"
     facts = f"{capacity.date_utc} · {capacity.scenario} · {capacity.target}"
-    shown = table(LEVELS, [_level(level) for level in levels], caption="95 % intervals in brackets")
+    levels_table = table(LEVELS, [_level(level) for level in levels], caption="95 % intervals in brackets")
     slos = table(SHARES, _shares(levels))
-    drawn = [level for level in levels if level.turns]
+    plotted = [level for level in levels if level.turns]
     waits: list[Block] = [Paragraph(f"p50 and p95 of {plan.metric or MAIN}, {LATENCIES}")]
     failed: list[Block] = [Paragraph("The share of turns that failed or did not start.")]
-    if drawn:
-        waits.append(svg.plot_figure(latency_chart(capacity, drawn)))
-        failed.append(svg.plot_figure(failure_chart(capacity, drawn)))
+    if plotted:
+        waits.append(svg.plot_figure(latency_chart(capacity, plotted)))
+        failed.append(svg.plot_figure(failure_chart(capacity, plotted)))
     return Page(
         title=f"Capacity, {capacity.date_utc}",
         badges=[SIMULATED] if capacity.simulated else [],
         headline=as_sentence(answer),
         lead=[
-            *(Paragraph(as_sentence(part), "lead") for part in rest),
+            *(Paragraph(as_sentence(detail), "lead") for detail in details),
             *(Paragraph(as_sentence(note), "lead") for note in capacity.notes),
             Paragraph(f"{method}."),
             Paragraph(facts, "meta"),
@@ -156,14 +157,14 @@ def capacity_page(capacity: CapacityDocument) -> Page:
         sections=[
             Section("answer", "Latency by load level", "What is the latency at each load?", waits),
             Section("failures", "Failures by load level", "What fails at each load?", failed),
-            Section("levels", "Load levels", "What did each level show?", [shown]),
+            Section("levels", "Load levels", "What did each level show?", [levels_table]),
             Section("objectives", "SLO results by level", "Which SLOs pass at each level?", [slos]),
         ],
     )
 
 
 def _level(level: LevelEntry) -> Line:
-    left = ", ".join(f"{name} {percent(part, 1)}" for name, part in level.rate_limits_remaining.items())
+    left = ", ".join(f"{name} {percent(remaining, 1)}" for name, remaining in level.rate_limits_remaining.items())
     return [
         _named(level),
         ": ".join(filter(None, (_result(level), level.why))),
@@ -189,12 +190,12 @@ def _result(level: LevelEntry) -> str:
 
 
 def _shares(levels: Sequence[LevelEntry]) -> list[Line]:
-    every = [(share, level) for level in levels for share in level.slo_violations]
-    slos = list(dict.fromkeys(share.slo for share, _ in every))
+    shares = [(share, level) for level in levels for share in level.slo_violations]
+    slos = list(dict.fromkeys(share.slo for share, _ in shares))
     return [
         [share.slo, _named(level), share_text(share), percent(share.allowed, 1),
          *map(count, (share.turns, share.slow, share.failed, share.throttled))]
-        for share, level in sorted(every, key=lambda one: slos.index(one[0].slo))
+        for share, level in sorted(shares, key=lambda pair: slos.index(pair[0].slo))
     ]  # fmt: skip
 
 
@@ -237,14 +238,14 @@ def failure_chart(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> P
 
 
 def _frame(
-    named: Sequence[tuple[int, str]], title: str, levels: Sequence[LevelEntry], capacity: CapacityDocument
+    series: Sequence[tuple[int, str]], title: str, levels: Sequence[LevelEntry], capacity: CapacityDocument
 ) -> Plot:
     description = "; ".join(
         f"{unit(capacity.plan.by, level.load)}: {level.result}, p50 {_text(level.latency_p50, ms)}, "
         f"p95 {_text(level.latency_p95, ms)}, {as_percent(level.failure_rate)} failed"
         for level in levels
     )
-    return Plot(WIDE, HEIGHT, list(named), left=64, right=24, top=18, title=title, desc=description)
+    return Plot(WIDE, HEIGHT, list(series), left=64, right=24, top=18, title=title, desc=description)
 
 
 def _text(interval: Interval, write: Write) -> str:
@@ -273,14 +274,14 @@ def _curve(
     The marker of the confirmation run is slightly to the right. If a level ran twice, the line goes through the later
     run, which was longer.
     """
-    marks = []
+    markers = []
     later = {level.load: level for level, at in points if not level.confirmation_run and at.value is not None}
     for level, at in points:
         if at.value is not None:
             ends = None if at.low is None else (y.clip(at.low), plot.y1 if at.high is None else y.clip(at.high))
-            which = ", the confirmation run" if level.confirmation_run else ""
-            tip = f"{count(level.load)}{which}, {level.result}: {_with_ends(at, write)}"
+            run_note = ", the confirmation run" if level.confirmation_run else ""
+            tip = f"{count(level.load)}{run_note}, {level.result}: {_with_ends(at, write)}"
             across = x(level.load) + (6 if level.confirmation_run else 0)
             joined = level is later.get(level.load)
-            marks.append(LoadPoint(across, y.clip(at.value), level.result == "pass", tip, ends, is_connected=joined))
-    draw_curve(plot, colour, marks)
+            markers.append(LoadPoint(across, y.clip(at.value), level.result == "pass", tip, ends, is_connected=joined))
+    draw_curve(plot, colour, markers)

@@ -114,7 +114,7 @@ class LevelEntry(msgspec.Struct, frozen=True):
 
 
 class BreakingPoint(msgspec.Struct, frozen=True):
-    """The reason why the lowest failing level failed. `slo`: the objective that was exceeded by the largest factor."""
+    """The reason why the lowest failing level failed. `slo`: the objective that was missed by the largest factor."""
 
     kind: BreakingPointKind
     slo: str
@@ -267,8 +267,8 @@ def level_budget(plan: SearchPlan, levels: Sequence[LevelEntry], step: NextLevel
         return LevelBudget(
             left_s - _confirmation_s(levels, bracket_of(results_of(levels)).highest_pass), share(error, 1), usd
         )
-    many = levels_left(grid_of(plan), results_of(levels))
-    return LevelBudget(min(left_s, max(share(left_s, many), MIN_LEVEL_S)), share(error, many), usd)
+    level_count = levels_left(grid_of(plan), results_of(levels))
+    return LevelBudget(min(left_s, max(share(left_s, level_count), MIN_LEVEL_S)), share(error, level_count), usd)
 
 
 def _confirmation_s(levels: Sequence[LevelEntry], load: int) -> float:
@@ -295,35 +295,35 @@ def level_within(plan: SearchPlan, levels: Sequence[LevelEntry]) -> tuple[NextLe
 
 def stop_reason(plan: SearchPlan, levels: Sequence[LevelEntry]) -> Ended | None:
     """Return why a search ends before its last level; None if it continues."""
-    found = level_within(plan, levels)
-    return None if found is None else budget_exhausted(found[1])
+    following = level_within(plan, levels)
+    return None if following is None else budget_exhausted(following[1])
 
 
-def budget_exhausted(given: LevelBudget) -> Ended | None:
+def budget_exhausted(budget: LevelBudget) -> Ended | None:
     """Return why a level cannot run: no time or no money is left; None if the level can run."""
-    if given.budget_usd is not None and given.budget_usd <= 0:
+    if budget.budget_usd is not None and budget.budget_usd <= 0:
         return "budget"
-    return "time" if given.load_s < MIN_LOAD_S else None
+    return "time" if budget.load_s < MIN_LOAD_S else None
 
 
 def run_levels(
-    plan: SearchPlan, levels: list[LevelEntry], played: Callable[[int, NextLevel, LevelBudget], LevelEntry]
+    plan: SearchPlan, levels: list[LevelEntry], run_level: Callable[[int, NextLevel, LevelBudget], LevelEntry]
 ) -> Iterator[LevelEntry]:
-    """Run levels with `played`, append each to `levels`, and yield it.
+    """Run levels with `run_level`, append each to `levels`, and yield it.
 
-    `played`: the function that runs a level of this number, load, and budget.
+    `run_level`: the function that runs a level of this number, load, and budget.
     """
-    while (found := level_within(plan, levels)) is not None:
-        step, given = found
-        if budget_exhausted(given):
+    while (following := level_within(plan, levels)) is not None:
+        step, budget = following
+        if budget_exhausted(budget):
             return
-        level = played(len(levels) + 1, step, given)
+        level = run_level(len(levels) + 1, step, budget)
         levels.append(level)
         yield level
 
 
 def share(left: float, levels_left: int) -> float:
-    """Return the part of the remaining budget `left` that a level may use.
+    """Return the share of the remaining budget `left` that a level may use.
 
     `levels_left`: the number of levels that remain, including this one and without the confirmation run.
     """

@@ -62,11 +62,11 @@ def slo_of(text: str) -> Slo:
     match = _PARTS.fullmatch(text)
     if match is None:
         raise UsageError(f"--slo {quoted(text)} is not an objective: write {EXAMPLES}")
-    metric, rest = match[1], match[2].strip()
-    if metric.partition("{")[0] in RATES and rest.startswith(tuple(SIGNS)):
-        rest = f"rate{rest}"
+    metric, condition = match[1], match[2].strip()
+    if metric.partition("{")[0] in RATES and condition.startswith(tuple(SIGNS)):
+        condition = f"rate{condition}"
     try:
-        threshold = parse(metric, rest)
+        threshold = parse(metric, condition)
     except UsageError as error:
         raise UsageError(f"--slo {quoted(text)}: {error}") from None
     return Slo(" ".join(text.split()), threshold, _allowed(threshold, text))
@@ -177,12 +177,17 @@ def analysis_result(
 
 
 def _any_above(shares: Sequence[Sequence[RatioEstimate]], allowed: Sequence[float], error: float) -> bool:
-    each = error / len(allowed)
-    return any(_decides(one) and _low(one, each, most) > most for one, most in zip(shares, allowed, strict=True))
+    error_share = error / len(allowed)
+    return any(
+        _decides(ratios) and _low(ratios, error_share, limit) > limit
+        for ratios, limit in zip(shares, allowed, strict=True)
+    )
 
 
 def _all_below(shares: Sequence[Sequence[RatioEstimate]], allowed: Sequence[float], error: float) -> bool:
-    return all(_decides(one) and _high(one, error, most) < most for one, most in zip(shares, allowed, strict=True))
+    return all(
+        _decides(ratios) and _high(ratios, error, limit) < limit for ratios, limit in zip(shares, allowed, strict=True)
+    )
 
 
 def _decides(ratios: Sequence[RatioEstimate]) -> bool:
@@ -192,15 +197,15 @@ def _decides(ratios: Sequence[RatioEstimate]) -> bool:
 
 def too_few(missed: PerCluster) -> str:
     """Return why a level has too few calls for an answer; "" if it has enough."""
-    found = ratio_of(missed)
-    if _decides([found]):
+    ratio = ratio_of(missed)
+    if _decides([ratio]):
         return ""
     equal = (
         ""
-        if round(found.effective_sessions) == found.clusters
-        else f" (effectively {found.effective_sessions:.0f} of equal length)"
+        if round(ratio.effective_sessions) == ratio.clusters
+        else f" (effectively {ratio.effective_sessions:.0f} of equal length)"
     )
-    calls = f"{found.clusters} {'call' if found.clusters == 1 else 'calls'}"
+    calls = f"{ratio.clusters} {'call' if ratio.clusters == 1 else 'calls'}"
     return f"too few calls for an answer: {calls} in the measured time{equal}, but {SESSIONS} are needed"
 
 
@@ -215,14 +220,14 @@ def is_futile(
     complete: Sequence[PerCluster],
     known: Sequence[PerCluster],
     allowed: Sequence[float],
-    part: float,
+    elapsed: float,
     error: float,
     callers: float,
     doubt: float = GIVEN_UP,
 ) -> bool:
-    """Return whether no answer can be expected of a level.
+    """Return whether no answer can be expected at the end of a level.
 
-    - `part`: the part of the level's measured time that is over
+    - `elapsed`: the share of the level's measured time that is over
     - `error`: the error of its final analysis
     - `doubt`: the number of standard errors by which the final share may be better or worse than the observed share
 
@@ -234,15 +239,18 @@ def is_futile(
     ratios = [ratio_of(missed) for missed in known]
     if not all(ratio.turns for ratio in ratios):
         return False
-    better, worse = ([[_at_end(ratio, part, side)] for ratio in ratios] for side in (-doubt, doubt))
+    better, worse = ([[_at_end(ratio, elapsed, shift)] for ratio in ratios] for shift in (-doubt, doubt))
     return not _all_below(better, allowed, error) and not _any_above(worse, allowed, error)
 
 
-def _at_end(ratio: RatioEstimate, part: float, side: float) -> RatioEstimate:
-    """Return the estimate at a level's end if the final share is `side` standard errors worse than the observed."""
+def _at_end(ratio: RatioEstimate, elapsed: float, shift: float) -> RatioEstimate:
+    """Return the estimate at the end of a level whose final share is `shift` standard errors above the observed share.
+
+    `elapsed`: the share of the level's measured time that is over.
+    """
     variance = ratio.variance if math.isfinite(ratio.variance) else 0.0
-    value = min(1.0, max(0.0, ratio.value + side * math.sqrt(variance)))
-    return RatioEstimate(value, variance * part, ratio.turns / part, round(ratio.clusters / part))
+    value = min(1.0, max(0.0, ratio.value + shift * math.sqrt(variance)))
+    return RatioEstimate(value, variance * elapsed, ratio.turns / elapsed, round(ratio.clusters / elapsed))
 
 
 def _reach(ratio: RatioEstimate, error: float) -> float:

@@ -65,8 +65,8 @@ class Commands(TyperGroup):
 app = typer.Typer(name="rtbench", cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         from bench.installation import tool_version
 
         print(f"rtbench {tool_version()}")
@@ -157,15 +157,15 @@ def main() -> None:
     try:
         sys.exit(commands()(standalone_mode=False))
     except RtbenchError as error:
-        for each in each_error(error):
-            print(f"rtbench: {one_line(str(each))}", file=sys.stderr)
+        for problem in each_error(error):
+            print(f"rtbench: {one_line(str(problem))}", file=sys.stderr)
         sys.exit(USAGE_STATUS)
     except COMMAND_LINE_ERROR as error:
-        said = one_line(" ".join(error.format_message().replace("Value error, ", "").split()))
-        if error.ctx is None or not said:  # no command was given: the message is the help
+        message = one_line(" ".join(error.format_message().replace("Value error, ", "").split()))
+        if error.ctx is None or not message:  # no command was given: the message is the help
             error.show()
         else:
-            print(f"rtbench: {said.rstrip('.')}; see {error.ctx.command_path} --help", file=sys.stderr)
+            print(f"rtbench: {message.rstrip('.')}; see {error.ctx.command_path} --help", file=sys.stderr)
         sys.exit(USAGE_STATUS)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED_STATUS)

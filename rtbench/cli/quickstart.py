@@ -83,8 +83,8 @@ def quick_run(
     """
     if not simulate and (service_options.targets or os.environ.get(ENDPOINT)):
         file = (service_options.target_file or TARGET_FILE).resolve()
-        called = replace(service_options, target_file=file) if service_options.targets else ServiceOptions()
-        return _run_billed(replace(BILLED, sessions=sessions or BILLED.sessions), called, runs, yes=yes)
+        target_options = replace(service_options, target_file=file) if service_options.targets else ServiceOptions()
+        return _run_billed(replace(BILLED, sessions=sessions or BILLED.sessions), target_options, runs, yes=yes)
     load = fitting_load(spare := spare_cores())
     with simulator() as ready:
         print(f"SIMULATED: the service is `rtbench simulate` on port {ready['port']} of this machine", flush=True)
@@ -111,7 +111,7 @@ def uncertain_run_text(summary: Summary) -> str:
     turns, failed = summary.outcomes.started, summary.outcomes.failed
     how = f"{plural(failed, 'turn')} failed (see above)" if failed else "none failed"
     busy = any(busy_reason(asdict(machine)) for machine in summary.machines)
-    why = "This machine was busy with other work" if busy else "This machine was too slow for this load"
+    cause = "This machine was busy with other work" if busy else "This machine was too slow for this load"
     failures = []
     for check in summary.validity.failed:
         value, limit = (cells.check_value(check, number) for number in (check.value, check.limit))
@@ -119,7 +119,7 @@ def uncertain_run_text(summary: Summary) -> str:
     remedy = join_words(list(dict.fromkeys(check.remedy for check in summary.validity.failed)))
     return (
         f"The tool works: it measured {plural(turns, 'turn')}; {how}.\n"
-        f"{why}, so the values above are uncertain: {join_words(failures)}.\n"
+        f"{cause}, so the values above are uncertain: {join_words(failures)}.\n"
         f"Do not use them as a measurement. For a valid one: {remedy}.\n"
         f"{summary.run.folder / 'report.html'}"
     )
@@ -127,9 +127,9 @@ def uncertain_run_text(summary: Summary) -> str:
 
 def _run_billed(load: DemoLoad, service_options: ServiceOptions, runs: Path, *, yes: bool) -> int:
     targets = resolve_targets(os.environ, service_options)
-    called = " and ".join(target.public_url for target in targets)
-    what = f"{' and '.join(load.scenarios)}, {_amount(load, targets)}"
-    print(f"This calls {called} with {what}: {_cost(load, targets)}.", flush=True)
+    urls = " and ".join(target.public_url for target in targets)
+    load_text = f"{' and '.join(load.scenarios)}, {_amount(load, targets)}"
+    print(f"This calls {urls} with {load_text}: {_cost(load, targets)}.", flush=True)
     if not yes and not _confirm():
         print("No call was made. Add --yes to skip this question, or --simulator to call the simulator.")
         return 0
@@ -138,12 +138,12 @@ def _run_billed(load: DemoLoad, service_options: ServiceOptions, runs: Path, *, 
 
 def spare_cores() -> float:
     """Return the number of free cores, of those that this process may use."""
-    begin = cpu_times()
+    start = cpu_times()
     time.sleep(OBSERVED_S)
     end, cores = cpu_times(), min(core_count(), cpu_limit() or math.inf)
-    if begin is None or end is None or end.all_s <= begin.all_s:
+    if start is None or end is None or end.all_s <= start.all_s:
         return max(0.0, cores - (load_average() or 0.0))
-    return (1 - shares(begin, end)[-1]) * cores
+    return (1 - shares(start, end)[-1]) * cores
 
 
 def fitting_load(spare: float) -> DemoLoad:
@@ -206,11 +206,11 @@ def _confirm() -> bool:
 
 def _locust(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
     """Run Locust; return its exit status. Ignore settings for other runs (LOCUST_*, a locust.conf in the folder)."""
-    words = [*load.options, "--headless", *options, "--runs-dir", str(runs.resolve()), "--loglevel", "WARNING"]
-    called = {COMMAND: json.dumps([program("rtbench"), *sys.argv[1:]])}
+    arguments = [*load.options, "--headless", *options, "--runs-dir", str(runs.resolve()), "--loglevel", "WARNING"]
+    variables = {COMMAND: json.dumps([program("rtbench"), *sys.argv[1:]])}
     with (
         tempfile.TemporaryDirectory() as scratch,
-        locust_run(words, environment_without(environ, "LOCUST_") | called, folder=Path(scratch)) as run,
+        locust_run(arguments, environment_without(environ, "LOCUST_") | variables, folder=Path(scratch)) as run,
         _forward_output(signal.SIGTERM, run.process),
     ):
         return _wait(run.process)

@@ -1,6 +1,6 @@
 """`rtbench report` and `rtbench export`: a run as a report, and as data for other tools.
 
-Also when to use colour.
+The module also finds runs by name, finalizes runs that were killed, and decides whether output has colour.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def runs_folder() -> Path:
 
 
 def run_with_name(name: str) -> Path:
-    """Return the folder of a run, given its path or its name in the runs folder; for "", print and return the newest.
+    """Return the folder of a run, by its path or by its name in the runs folder.
 
-    Raise UsageError if there is none.
+    For "", return the folder of the newest run, and print it on stderr. Raise UsageError if there is no such run.
     """
     from bench.run.presence import file_status
     from bench.run.run_list import resolve_run
@@ -170,10 +170,10 @@ def export(
     run = run_with_name(name)
     close_if_left(run)
     if form is ReportFormat.HLOG:
-        written = [export_log(run, out, metric, force=force)]
+        files = [export_log(run, out, metric, force=force)]
     else:
-        written = export_tables(run, cast("Format", form.value), out, force=force)
-    for one in written:
-        sys.stdout.write(f"{escape_control(str(one.path))}  {one.count:,} {one.what}\n")
+        files = export_tables(run, cast("Format", form.value), out, force=force)
+    for file in files:
+        sys.stdout.write(f"{escape_control(str(file.path))}  {file.count:,} {file.what}\n")
     if validity_of(document_of(run)).status == "invalid":
         print("rtbench: the run is INVALID: do not use its values; the rows help to find the cause", file=sys.stderr)

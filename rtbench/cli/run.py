@@ -67,8 +67,8 @@ def displayed_parameters() -> list[Any]:
 def _option(flag: str, note: str, metavar: str | None, panel: str, *short: str) -> inspect.Parameter:
     sentence = f"{note[0].upper()}{note[1:]}.".replace("%%", "%")
     value = (metavar or "").replace("%%", "%") or None
-    told = typer.Option(flag, *short, help=sentence, metavar=value, rich_help_panel=panel, show_default=False)
-    kind = Annotated[bool, told] if metavar is None else Annotated[str, told]
+    option = typer.Option(flag, *short, help=sentence, metavar=value, rich_help_panel=panel, show_default=False)
+    kind = Annotated[bool, option] if metavar is None else Annotated[str, option]
     return _parameter(flag[2:].replace("-", "_"), kind, False if metavar is None else "")
 
 

@@ -27,18 +27,20 @@ HEADS = (
 MAX_TARGETS = 24
 
 
-def runs_text(kept: RunList, width: int = 100, *, colour: bool = False) -> str:
+def runs_text(run_list: RunList, width: int = 100, *, colour: bool = False) -> str:
     """Return a row for each run, with its labels below it; then the notices on runs that cannot be read."""
     return render_lines(
-        (_runs(kept), (Paragraph(f"not shown: {one_line(notice)}", "warn") for notice in kept.notices)), width, colour
+        (_runs(run_list), (Paragraph(f"not shown: {one_line(notice)}", "warn") for notice in run_list.notices)),
+        width,
+        colour,
     )
 
 
-def _runs(kept: RunList) -> Iterator[Block]:
-    if not kept.runs:
-        yield Paragraph(f"{escape_control(kept.folder)} has no runs")
+def _runs(run_list: RunList) -> Iterator[Block]:
+    if not run_list.runs:
+        yield Paragraph(f"{escape_control(run_list.folder)} has no runs")
         return
-    yield table(HEADS, map(_row, kept.runs))
+    yield table(HEADS, map(_row, run_list.runs))
 
 
 def _row(run: ListedRun) -> Row:
@@ -59,8 +61,8 @@ def _verdict(run: ListedRun) -> Cell:
     simulated = " ◇ SIMULATED" if run.simulated else ""
     if run.under_way:
         return Cell(f"… in progress{simulated}")
-    word, style = TITLES[run.validity]
-    return Cell(f"{word}{simulated}", style=style)
+    text, style = TITLES[run.validity]
+    return Cell(f"{text}{simulated}", style=style)
 
 
 TITLES: dict[ValidityStatus, tuple[str, str]] = {

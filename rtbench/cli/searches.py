@@ -60,7 +60,7 @@ def calibrate(
     _check_descriptors(max_sessions)
     folders = _writable_folders(out)
     kinds = (agent,) if agent else KINDS
-    plan, cores, began = plan_of(max_sessions, quick=quick, kinds=kinds), assign_cores(allowed_cores()), utc_ns()
+    plan, cores, start_utc_ns = plan_of(max_sessions, quick=quick, kinds=kinds), assign_cores(allowed_cores()), utc_ns()
     typer.echo(_opening(plan, cores, [folder / file_name(tls=tls, agent=agent) for folder in folders], tls=tls))
     steps: list[LoadStep] = []
     try:
@@ -69,26 +69,26 @@ def calibrate(
     except KeyboardInterrupt:
         typer.echo("\n".join(["", *error_lines(steps), "interrupted: there is no result, and nothing was saved"]))
         raise
-    found = calibration_of(steps, machine(), date_of(began), tls=tls, quick=quick, agent=agent)
-    typer.echo("\n".join(["", *error_lines(steps), "", *conclusions(found)]))
-    if not is_concluded(found):
+    result = calibration_of(steps, machine(), date_of(start_utc_ns), tls=tls, quick=quick, agent=agent)
+    typer.echo("\n".join(["", *error_lines(steps), "", *conclusions(result)]))
+    if not is_concluded(result):
         raise typer.Exit(INVALID_STATUS)
     # the result is saved to each writable folder; the first folder decides the exit status
-    problems = [_error_text(found, folder) for folder in folders]
+    problems = [_error_text(result, folder) for folder in folders]
     for problem in filter(None, problems):
         typer.echo(problem, err=True)
     raise typer.Exit(USAGE_STATUS if problems[0] else 0)
 
 
-def _check_descriptors(most: int) -> None:
+def _check_descriptors(max_sessions: int) -> None:
     """Raise UsageError if a process may not open a file descriptor for each session.
 
     The check is made first, because the calibration takes minutes.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < most + SPARE_DESCRIPTORS:
+    if hard != resource.RLIM_INFINITY and hard < max_sessions + SPARE_DESCRIPTORS:
         lower = max(1, hard - SPARE_DESCRIPTORS)
-        raise UsageError(f"a process may open only {hard} files, too few for {most:,} sessions: "
+        raise UsageError(f"a process may open only {hard} files, too few for {max_sessions:,} sessions: "
                          f"raise the limit with `ulimit -n`, or calibrate with --max-sessions {lower}")  # fmt: skip
 
 
@@ -102,14 +102,14 @@ def _writable_folders(out: Path | None) -> list[Path]:
     """
     from bench.run.calibration import state_folder, writable
 
-    wanted = [writable(out)] if out else []
+    folders = [writable(out)] if out else []
     try:
-        return [*wanted, writable(state_folder(os.environ))]
+        return [*folders, writable(state_folder(os.environ))]
     except UsageError as error:
-        if not wanted:
+        if not folders:
             raise
         typer.echo(f"{error}; later runs will not cite this calibration", err=True)
-        return wanted
+        return folders
 
 
 def _opening(plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path], *, tls: bool) -> str:
@@ -117,15 +117,15 @@ def _opening(plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path],
         "load generator and simulator share cores: errors are larger than with separate cores"
         if cores.shared
         else "load generator on core {}, simulator on {}".format(
-            *(", ".join(map(str, sorted(some))) for some in (cores.load_generator, cores.simulator))
+            *(", ".join(map(str, sorted(core_set))) for core_set in (cores.load_generator, cores.simulator))
         )
     )
-    way = "over TLS" if tls else "without TLS (services use TLS: add --tls)"
+    transport = "over TLS" if tls else "without TLS (services use TLS: add --tls)"
     first = min(plan.grid.first, plan.grid.max)
     return (
         f"SIMULATED: {' and '.join(plan.kinds)} sessions, up to {plan.grid.max:,} in one process\n"
         f"{where}\n"
-        f"{way}\n"
+        f"{transport}\n"
         f"at most about {plan.minutes_at_most:.0f} min, or longer if {first} sessions are already too many\n"
         + "\n".join(f"the page will be {file.with_suffix('.html')}" for file in files)
     )
@@ -144,7 +144,7 @@ def _run_steps(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep
             typer.secho("\n".join(step_lines(step)), fg=SYMBOLS[step.result][1])
 
 
-def _error_text(found: Calibration, folder: Path) -> str:
+def _error_text(calibration: Calibration, folder: Path) -> str:
     """Save the data and the page. Return why saving failed, or "".
 
     A coarse calibration does not replace a fuller one of the same machine. This is not a failure.
@@ -155,16 +155,21 @@ def _error_text(found: Calibration, folder: Path) -> str:
     from rtbench.calibrate.load_step_search import is_coarse
     from rtbench.calibrate.page import calibration_page
 
-    before = load_calibration(folder / found.file_name)
-    if is_coarse(found) and before is not None and not is_coarse(before) and before.machine == found.machine:
+    before = load_calibration(folder / calibration.file_name)
+    if (
+        is_coarse(calibration)
+        and before is not None
+        and not is_coarse(before)
+        and before.machine == calibration.machine
+    ):
         typer.echo(
-            f"{folder / found.file_name} was not replaced: it is a fuller calibration, of {before.date_utc}",
+            f"{folder / calibration.file_name} was not replaced: it is a fuller calibration, of {before.date_utc}",
             err=True,
         )
         return ""
     try:
-        page = save_calibration(found, folder).with_suffix(".html")
-        replace_text(page, render_html(calibration_page(found)))
+        page = save_calibration(calibration, folder).with_suffix(".html")
+        replace_text(page, render_html(calibration_page(calibration)))
     except UsageError as error:
         return str(error)
     except OSError as error:
@@ -250,11 +255,11 @@ def capacity(
     from rtbench.capacity.slo import slo_of
 
     slos = [slo_of(text) for text in dict.fromkeys(slo)]
-    quantiles = [each.threshold.metric for each in slos if each.threshold.p is not None]
+    quantiles = [objective.threshold.metric for objective in slos if objective.threshold.p is not None]
     plan = _checked(
         SearchPlan(
             by=LOAD_UNITS[by],
-            slos=[each.source_text for each in slos],
+            slos=[objective.source_text for objective in slos],
             metric=quantiles[0] if quantiles else "",
             first=first,
             max=last,
@@ -271,8 +276,8 @@ def capacity(
     folder = _folder(out, locustfile)
     try:
         ready = prepare_search(service_options, locustfile, plan, folder / "levels", options or [], yes=yes)
-        for each in slos:
-            refuse_unmeasurable(each.threshold, ready.missing_features, f"--slo {quoted(each.source_text)}")
+        for objective in slos:
+            refuse_unmeasurable(objective.threshold, ready.missing_features, f"--slo {quoted(objective.source_text)}")
     except UsageError:
         with suppress(OSError):  # an empty folder is removed, so that the next search can use the name
             (folder / "levels").rmdir()

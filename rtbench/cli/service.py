@@ -51,9 +51,9 @@ def with_service_options(*names: str) -> Callable[[Callable[..., None]], Callabl
             if name != "service_options"
         ]
 
-        def called(**given: Any) -> None:
-            chosen = {parameter.name: given.pop(parameter.name) for parameter in shared}
-            command(service_options=ServiceOptions.of(chosen), **given)
+        def called(**values: Any) -> None:
+            chosen = {parameter.name: values.pop(parameter.name) for parameter in shared}
+            command(service_options=ServiceOptions.of(chosen), **values)
 
         called.__name__, called.__doc__ = command.__name__, command.__doc__
         called.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]  # typer reads it
@@ -64,11 +64,11 @@ def with_service_options(*names: str) -> Callable[[Callable[..., None]], Callabl
 
 def _parameter(option: TargetOption) -> inspect.Parameter:
     """Return an option as a parameter that Typer reads from a signature."""
-    words = f"; one of {', '.join(option.words)}" if option.words else ""
-    told = typer.Option(help=f"{option.sentence[:-1]}{words}.", metavar=option.metavar, rich_help_panel=PANEL)
+    choices = f"; one of {', '.join(option.words)}" if option.words else ""
+    typer_option = typer.Option(help=f"{option.sentence[:-1]}{choices}.", metavar=option.metavar, rich_help_panel=PANEL)
     kind = str if option.kind is tuple else option.kind
     return inspect.Parameter(
-        option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, told]
+        option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, typer_option]
     )
 
 
@@ -106,22 +106,22 @@ def doctor(
             raise
         unnamed = str(error)
     prices = load_price_table(None).models
-    told = (lambda _, findings: list(findings)) if as_json else _printed
-    machine = told("this machine", check_machine())
+    emit = (lambda _, findings: list(findings)) if as_json else _printed
+    machine = emit("this machine", check_machine())
     if offline:
-        found = [told(target.label, examine_offline(target)) for target in targets]
+        target_findings = [emit(target.label, examine_offline(target)) for target in targets]
     else:
         costs = " (a text turn costs about a cent; --no-turn skips it)"
         titles = [f"{target.label}{costs if turn and not target.loopback else ''}" for target in targets]
-        looks = [examine(target, prices, with_turn=turn) for target in targets]
-        found = [told(title, look) for title, look in zip(titles, looks, strict=True)]
+        checks = [examine(target, prices, with_turn=turn) for target in targets]
+        target_findings = [emit(title, target_checks) for title, target_checks in zip(titles, checks, strict=True)]
     if unnamed and not as_json:
         _printed(
             "no service", [CheckFinding("service", "skipped", f"no target is named, so none was checked: {unnamed}")]
         )
-    failed = any(any_failed(findings) for findings in (machine, *found))
+    failed = any(any_failed(findings) for findings in (machine, *target_findings))
     if as_json:
-        print(to_safe_json(_document(machine, targets, found, failed)))
+        print(to_safe_json(_document(machine, targets, target_findings, failed)))
     raise typer.Exit(FAILED_STATUS if failed else 0)
 
 
@@ -132,15 +132,15 @@ def _printed(title: str, findings: Iterable[CheckFinding]) -> list[CheckFinding]
     typer.echo(f"\n{title}\n")
     printed = []
     for finding in findings:
-        first, *rest = lines(finding, min(MAX_WIDTH, shutil.get_terminal_size().columns))
+        first, *more_lines = lines(finding, min(MAX_WIDTH, shutil.get_terminal_size().columns))
         state = typer.style(first[:STATE_WIDTH], fg=COLOURS[finding.result])
-        typer.echo("\n".join([state + first[STATE_WIDTH:], *rest]))
+        typer.echo("\n".join([state + first[STATE_WIDTH:], *more_lines]))
         printed.append(finding)
     return printed
 
 
 def _document(
-    machine: list[CheckFinding], targets: list[Target], found: list[list[CheckFinding]], failed: bool
+    machine: list[CheckFinding], targets: list[Target], target_findings: list[list[CheckFinding]], failed: bool
 ) -> dict[str, Any]:
     import msgspec
 
@@ -148,7 +148,7 @@ def _document(
 
     checked = [
         CheckedTarget(target.label, target.public_url, target.dialect.name, target.service, findings)
-        for target, findings in zip(targets, found, strict=True)
+        for target, findings in zip(targets, target_findings, strict=True)
     ]
     document: dict[str, Any] = msgspec.to_builtins(DoctorDocument(3, "fail" if failed else "pass", machine, checked))
     return document
@@ -209,8 +209,8 @@ def probe(
         session["turn_detection"] = "none" if manual_commit else detection
     elif not target.dialect.takes_requests:
         raise UsageError(f"{target.label} accepts only speech: name a recording with --audio")
-    given = {name: value for name, value in session.items() if value is not None}
-    script = script_of(target, audio or (DEFAULT_TEXT if text is None else text), given)
+    settings = {name: value for name, value in session.items() if value is not None}
+    script = script_of(target, audio or (DEFAULT_TEXT if text is None else text), settings)
     for option, path in (("--save-audio", save_audio), ("--event-log", event_log)):
         if path is not None:
             _refuse_unwritable(option, path)

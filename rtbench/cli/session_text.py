@@ -48,9 +48,9 @@ UNBREAKABLE = 40
 
 def opening_rows(replayed: ReplayedSession) -> list[WaterfallRow]:
     """Return the rows of all messages before the first turn."""
-    begins = [turn.start_ns for turn in replayed.turns]
+    starts_ns = [turn.start_ns for turn in replayed.turns]
     zero_ns = replayed.session.instants.get("connect_start", replayed.session.start_ns)
-    early = [passage for passage in replayed.passages if not begins or passage.at_ns < min(begins)]
+    early = [passage for passage in replayed.passages if not starts_ns or passage.at_ns < min(starts_ns)]
     return folded(_keyed(passage, zero_ns) for passage in _named_appends(early, None))
 
 
@@ -70,20 +70,22 @@ def _rows(turn: TurnObservation, passages: Iterable[WireTransfer]) -> list[Water
         _latency(_keyed(passage, zero_ns), waits.get(_instant(passage, turn.instants)))
         for passage in _named_appends(passages, turn.instants.get("speech_end"))
     ]
-    marks = [
-        _latency((None, message((turn.instants[name] - zero_ns) / NS_PER_MS, way, said, style=style)), waits.get(name))
-        for name, (way, said, style) in MARKS.items()
+    markers = [
+        _latency(
+            (None, message((turn.instants[name] - zero_ns) / NS_PER_MS, direction, text, style=style)), waits.get(name)
+        )
+        for name, (direction, text, style) in MARKS.items()
         if name in turn.instants
     ]
-    return folded([*keyed, *marks])
+    return folded([*keyed, *markers])
 
 
 def _wait_starts(instants: Mapping[str, int]) -> dict[str, int]:
-    """Return, for each instant, the instant at which the wait for it started: the milestone before it."""
+    """Return when the wait for each instant started: at the instant before it in the chain of segments."""
     chain = VAD_SEGMENTS if "speech_stopped" in instants else MANUAL_SEGMENTS
-    happened = [name for name in chain if name in instants]
-    waits = {end: instants[begin] for begin, end in pairwise(happened)}
-    before = [instants[name] for name in happened if name not in PLAYBACK]
+    reached = [name for name in chain if name in instants]
+    waits = {end: instants[start] for start, end in pairwise(reached)}
+    before = [instants[name] for name in reached if name not in PLAYBACK]
     return waits | (dict.fromkeys(("first_text", "first_transcript"), before[-1]) if before else {})
 
 
@@ -118,9 +120,13 @@ def _keyed(passage: WireTransfer, zero_ns: int) -> Keyed:
     if passage.event is None:
         return (passage.name if passage.audio_bytes else None), message(at_ms, "→", passage.name, passage.audio_bytes)
     event = passage.event
-    bad = event.kind in (EventKind.ERROR, EventKind.MALFORMED, EventKind.INPUT_NOT_TRANSCRIBED) or event.other_dialect
-    soft = event.kind in (EventKind.NOTED, EventKind.RATE_LIMITS, EventKind.UNKNOWN)
-    row = message(at_ms, "←", _event_name(event), passage.audio_bytes, "bad" if bad else "soft" if soft else "")
+    is_error = (
+        event.kind in (EventKind.ERROR, EventKind.MALFORMED, EventKind.INPUT_NOT_TRANSCRIBED) or event.other_dialect
+    )
+    is_minor = event.kind in (EventKind.NOTED, EventKind.RATE_LIMITS, EventKind.UNKNOWN)
+    row = message(
+        at_ms, "←", _event_name(event), passage.audio_bytes, "bad" if is_error else "soft" if is_minor else ""
+    )
     if event.kind in DELTAS:  # deltas of one kind and response are one row
         return (event.kind, event.response_id), row
     return ((event.name, event.response_id) if event.name.endswith(".delta") else None), row
@@ -134,9 +140,9 @@ def _event_name(event: ServerEvent) -> str:
         more = f", {event.failure.code or event.failure.type}"
     elif event.kind is EventKind.RATE_LIMITS:
         for limit in event.limits:  # only the limits that the service reports
-            whole = "" if limit.limit is None else f" of {count(limit.limit)}"
+            total = "" if limit.limit is None else f" of {count(limit.limit)}"
             if limit.remaining is not None:
-                more += f", {count(limit.remaining)}{whole} {limit.name} left"
+                more += f", {count(limit.remaining)}{total} {limit.name} left"
     elif event.kind is EventKind.UNKNOWN:
         more = " (of the other dialect)" if event.other_dialect else " (unknown)"
     return escape_control(name + more)
@@ -150,8 +156,10 @@ def session_text(
     `target`: the called target, if it is known.
     """
     yield from _opening(replayed, width, colour=colour, again=again)
-    asked = next((passage.name for passage in replayed.passages if passage.message_kind is MessageKind.REQUEST), "")
-    origins = {"request_sent": asked, "speech_end": "the end of speech"}
+    request_name = next(
+        (passage.name for passage in replayed.passages if passage.message_kind is MessageKind.REQUEST), ""
+    )
+    origins = {"request_sent": request_name, "speech_end": "the end of speech"}
     for turn, rows in turn_rows(replayed):
         measured_from = origins.get(turn.measured_from or "", "the start of the turn")
         title = f"turn {turn.turn}, {turn.step}: ms from {measured_from} (→ sent, ← received, ♪ audible)"
@@ -162,8 +170,8 @@ def session_text(
     yield from _named("settings", _settings(replayed.session.effective_settings), width)
     session = replayed.session
     if session.outcome != "ok":
-        told = [_reported(session.outcome, session.detail), *_retry_after(session.retry_after_ns)]
-        yield from _named("session", told, width)
+        pieces = [_reported(session.outcome, session.detail), *_retry_after(session.retry_after_ns)]
+        yield from _named("session", pieces, width)
     yield from _named("hint", _stated("", hint(replayed, target)), width)
     if replayed.cut:
         yield from _named("note", ["the log ends before the end of the session"], width)
@@ -200,20 +208,23 @@ def _opening(replayed: ReplayedSession, width: int, *, colour: bool, again: bool
 
 def _measured(turn: TurnObservation, width: int) -> Iterator[str]:
     proxied = ["network_rtt is measured to the proxy"] if turn.rtt_scope == "proxy" else []
-    stamps = []
-    if (error_ns := turn.timestamp_uncertainty_ns) is not None:  # the uncertainty of the arrival of the first delta
-        stamps = [f"timestamp_uncertainty {format_number(error_ns / NS_PER_MS)} ms ({turn.receive_timestamp_source})"]
+    uncertainty = []
+    # the uncertainty of the arrival of the first delta
+    if (uncertainty_ns := turn.timestamp_uncertainty_ns) is not None:
+        uncertainty = [
+            f"timestamp_uncertainty {format_number(uncertainty_ns / NS_PER_MS)} ms ({turn.receive_timestamp_source})"
+        ]
     parts = {
         "outcome": [_reported(turn.outcome, turn.detail), *_retry_after(turn.retry_after_ns)],
-        "metrics": [*_times(turn.metrics_ns()), *_values(turn), *proxied, *stamps],
+        "metrics": [*_times(turn.metrics_ns()), *_values(turn), *proxied, *uncertainty],
         "breakdown": _segments(turn),
         "tokens": _tokens(turn),
         "input text": _stated("", turn.input_text),
         "reply text": _stated("", turn.reply_text),
         "ids": [*_stated("response ", turn.response_id), *_stated("item ", turn.item_id)],
     }
-    for name, said in parts.items():
-        yield from _named(name, said, width)
+    for name, texts in parts.items():
+        yield from _named(name, texts, width)
 
 
 def _reported(outcome: str, detail: str) -> str:
@@ -226,7 +237,7 @@ def _retry_after(retry_after_ns: int | None) -> list[str]:
 
 
 def _stated(before: str, value: object) -> list[str]:
-    """Return a list with one part of a line; an empty list if there is no value."""
+    """Return a list with one piece of a line, `before` and the value; an empty list if there is no value."""
     return [f"{before}{value}"] if value else []
 
 
@@ -256,8 +267,8 @@ def _value(turn: TurnObservation, metric: Metric) -> float | None:
         return None
     if not metric.of:
         return float(value)
-    whole = getattr(turn, metric.of)
-    return 100 * value / whole if whole else None
+    denominator = getattr(turn, metric.of)
+    return 100 * value / denominator if denominator else None
 
 
 def _segments(turn: TurnObservation) -> list[str]:
@@ -265,11 +276,12 @@ def _segments(turn: TurnObservation) -> list[str]:
     parts = segments(turn.instants)
     if not parts:
         return []
-    whole = sum(length_ns for _, _, length_ns in parts)
-    told = [
-        f"{SEGMENT_NAMES[end]} {_tenths(length_ns)}".replace("_", " ").replace(" ", NBSP) for _, end, length_ns in parts
+    total_ns = sum(duration_ns for _, _, duration_ns in parts)
+    texts = [
+        f"{SEGMENT_NAMES[end]} {_tenths(duration_ns)}".replace("_", " ").replace(" ", NBSP)
+        for _, end, duration_ns in parts
     ]
-    return [f"{f' +{NBSP}'.join(told)} ={NBSP}voice_to_voice{NBSP}{_tenths(whole)}{NBSP}ms"]
+    return [f"{f' +{NBSP}'.join(texts)} ={NBSP}voice_to_voice{NBSP}{_tenths(total_ns)}{NBSP}ms"]
 
 
 def _tenths(ns: int) -> str:
@@ -293,25 +305,25 @@ def _tokens(turn: TurnObservation) -> list[str]:
 
 def _settings(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Return each setting that has a value, such as `turn_detection.type server_vad`."""
-    told: list[str] = []
+    lines: list[str] = []
     for name, value in settings.items():
         if isinstance(value, dict):
-            told += _settings(value, f"{prefix}{name}.")
+            lines += _settings(value, f"{prefix}{name}.")
         elif value not in (None, "", []):
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             text = text.lower() if isinstance(value, bool) else text
             text = text if len(text) <= MAX_SETTING else f"{text[: MAX_SETTING - 1]}…"
-            told.append(f"{prefix}{name} {text}")
-    return told
+            lines.append(f"{prefix}{name} {text}")
+    return lines
 
 
 # Lines.
 
 
-def _named(name: str, parts: Iterable[str], width: int) -> Iterator[str]:
-    """Yield `name   a · b · c`, with further lines indented under the first; yield no line if there are no parts."""
-    # short parts are not broken across lines
-    text = f"{NBSP}· ".join(part.replace(" ", NBSP) if len(part) < UNBREAKABLE else part for part in parts)
+def _named(name: str, pieces: Iterable[str], width: int) -> Iterator[str]:
+    """Yield `name   a · b · c`, with further lines indented under the first; yield no line if there are no pieces."""
+    # short pieces are not broken across lines
+    text = f"{NBSP}· ".join(piece.replace(" ", NBSP) if len(piece) < UNBREAKABLE else piece for piece in pieces)
     for row, line in enumerate(_wrapped(text, width - HEAD) if text else []):
         yield f"{name if row == 0 else '':<{HEAD}}{line}"
 

@@ -136,11 +136,11 @@ def _served(
 
     line = StatusLine(sys.stderr, os.environ)
     view = LiveView(line)
-    told = (lambda number, standing: view.update(number, standing, monotonic_ns())) if line.in_place else None
+    on_progress = (lambda number, standing: view.update(number, standing, monotonic_ns())) if line.in_place else None
     try:
         if workers == 1:
-            return [serve(offer, listener, ready, on_progress=told)]
-        return serve_by_workers(offer, listener, workers, ready, told)
+            return [serve(offer, listener, ready, on_progress=on_progress)]
+        return serve_by_workers(offer, listener, workers, ready, on_progress)
     finally:
         line.clear()
 
@@ -190,12 +190,12 @@ def _reject_impossible(profile: Profile, tls: bool, tokens: TokenIssuer | None, 
             raise UsageError(f"the fault {fault} needs --token-lifetime: without it there is no identity endpoint")
     if workers == 1:
         return
-    whole = {
+    service_limits = {
         "quota": profile.quota != UNLIMITED,
         "max_concurrent_responses": profile.max_concurrent_responses is not None,
         "slowdown": profile.slowdown is not None,
     }
-    for name, is_set in whole.items():
+    for name, is_set in service_limits.items():
         if is_set:
             raise UsageError(
                 f"--workers: profile {profile.name} has {name}, which workers do not share; use one worker"

@@ -92,9 +92,9 @@ def init(
         raise UsageError("--with adds scripts for a service, but --agent writes calls to an agent: use one of them")
     further = extras_of(extras)
     files = agent_files(ci) if agent else starter_files(ci, further)
-    for path, written in write_starter(folder, files).items():
-        shown = escape_control(str(folder / path))
-        print(shown if written else f"{shown} exists, and was not changed")
+    for path, was_written in write_starter(folder, files).items():
+        path_text = escape_control(str(folder / path))
+        print(path_text if was_written else f"{path_text} exists, and was not changed")
     enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     doctor = "doctor --targets twilio (or acs, or pcm)" if agent else "doctor --offline"
     script, targets = ("agent.yaml", "--targets twilio") if agent else ("voice_turns.yaml", "--targets simulator")
@@ -120,8 +120,8 @@ def extras_of(names: str) -> list[str]:
 def starter_files(ci: CiSystem, extras: Iterable[str] = ()) -> Mapping[Path, bytes]:
     """Return the contents of the files of a new folder."""
     own = {Path(WORKFLOWS[ci]): _starter(f"{ci}.yml"), Path("scenarios/ci.yaml"): _starter("first_ci.yaml")}
-    places = dict.fromkeys((*KEPT_PATHS, *(place for name in extras for place in EXTRAS[name])))
-    return _copies("README.md", "targets.yaml", places) | own
+    paths = dict.fromkeys((*KEPT_PATHS, *(path for name in extras for path in EXTRAS[name])))
+    return _copies("README.md", "targets.yaml", paths) | own
 
 
 def agent_files(ci: CiSystem) -> Mapping[Path, bytes]:
@@ -210,5 +210,5 @@ class OptionCollector(list[tuple[str, str, str]]):
         """Add an option with the settings of argparse, and Locust's `env_var`."""
         value = settings.get("metavar", "" if "action" in settings else name[2:].upper())
         purpose = settings["help"] + (f"; one of {', '.join(settings['choices'])}" if "choices" in settings else "")
-        shown = f"{name} {value}".rstrip()
-        self.append((shown.replace("%%", "%"), settings["env_var"], purpose.replace("%%", "%")))
+        usage = f"{name} {value}".rstrip()
+        self.append((usage.replace("%%", "%"), settings["env_var"], purpose.replace("%%", "%")))

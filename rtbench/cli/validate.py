@@ -42,7 +42,7 @@ def validate(
         try:
             print(f"{path}: {_checked(path, kind)}, no mistakes")
         except UsageError as error:
-            for line in dict.fromkeys(one_line(str(each)) for each in each_error(error)):
+            for line in dict.fromkeys(one_line(str(problem)) for problem in each_error(error)):
                 print(line)
                 count += 1
     if count:

@@ -90,12 +90,12 @@ def compare(
     from reports.targets.named import parse_targets, split_name
 
     one_sided_alpha(confidence)  # raise an error before any folder is written to
-    sides = [_target_with_name(name) for name in names or [""]]
-    for folder in dict.fromkeys(split_name(side)[0] for side in sides):
+    target_names = [_target_with_name(name) for name in names or [""]]
+    for folder in dict.fromkeys(split_name(target_name)[0] for target_name in target_names):
         close_if_left(folder)
-    found = parse_targets(sides)
-    comparison = compare_targets(found, confidence=confidence)
-    page, paths = comparison_page(comparison), write_comparison(comparison, out or found[-1].run.folder)
+    targets = parse_targets(target_names)
+    comparison = compare_targets(targets, confidence=confidence)
+    page, paths = comparison_page(comparison), write_comparison(comparison, out or targets[-1].run.folder)
     sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
     sys.stdout.write(f"{essentials(page)}\n{escape_control(str(paths.html))}\n")
     if comparison.exit_status == INVALID_STATUS or (fail_on_regression and comparison.exit_status == FAILED_STATUS):
@@ -155,12 +155,12 @@ def sample_size(
     from reports.render.terminal import render_lines
     from reports.sample_size import power_spec, sample_size, sample_size_blocks
 
-    found = sample_size(_target_with_name(pilot), power_spec(metric, detect, margin, power, primary))
+    result = sample_size(_target_with_name(pilot), power_spec(metric, detect, margin, power, primary))
     if as_json:
-        print(to_safe_json(to_json_data(found)))
+        print(to_safe_json(to_json_data(result)))
     else:
-        sys.stdout.write(render_lines(sample_size_blocks(found), text_width(), wants_colour()))
-    if found.validity != "valid":
+        sys.stdout.write(render_lines(sample_size_blocks(result), text_width(), wants_colour()))
+    if result.validity != "valid":
         raise typer.Exit(INVALID_STATUS)
 
 
@@ -194,13 +194,13 @@ def trend(
     from reports.trends.trend import in_folders, trend_of, trend_spec
 
     folders = folder or [runs_folder()]
-    questions = [trend_spec(text) for text in metric or ()]
+    specs = [trend_spec(text) for text in metric or ()]
     runs, stored = in_folders(folders)
-    found = trend_of(runs, stored, questions)
+    result = trend_of(runs, stored, specs)
     if as_json:
         from reports.trends.outputs import trend_data
 
-        print(to_safe_json(trend_data(found)))
+        print(to_safe_json(trend_data(result)))
     else:
         from reports.render.terminal import render_page
         from reports.trends.outputs import write_trend
@@ -209,10 +209,10 @@ def trend(
         # the page of one run would be in its folder; a page of many runs is next to their folders
         first = folders[0].resolve().parent if is_run(folders[0]) else folders[0]
         path = out or first / "trend.html"
-        page = trend_page(found, path.parent)
+        page = trend_page(result, path.parent)
         write_trend(page, path)
         sys.stdout.write(f"{render_page(page, text_width(), colour=wants_colour())}{escape_control(str(path))}\n")
-    if all(point.excluded_because for point in found.points):
+    if all(point.excluded_because for point in result.points):
         raise typer.Exit(INVALID_STATUS)
 
 
@@ -262,17 +262,17 @@ def check(
         run = _whole_run(name)
         limits, may_differ = read_thresholds(thresholds) if thresholds else (), allowed(allow_different)
         close_if_left(run)
-        found = check_of(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)
+        result = check_of(run, limits, baseline, on_inconclusive=on_inconclusive.value, allow=may_differ)
     except RtbenchError as error:
         report_refusal_to_ci(str(error))
         refuse(str(error), run, junit)
         raise
-    paths = write_check(found, run, junit)
-    sys.stdout.write(render_page(check_page(found), text_width(), colour=wants_colour()))
-    report_to_ci(found, paths.markdown)
+    paths = write_check(result, run, junit)
+    sys.stdout.write(render_page(check_page(result), text_width(), colour=wants_colour()))
+    report_to_ci(result, paths.markdown)
     sys.stdout.write(f"{escape_control(str(paths.markdown))}\n")
-    if found.exit_status:
-        raise typer.Exit(found.exit_status)
+    if result.exit_status:
+        raise typer.Exit(result.exit_status)
 
 
 def _whole_run(name: str) -> Path:
@@ -280,10 +280,10 @@ def _whole_run(name: str) -> Path:
     from bench.run.presence import file_status, is_folder
     from reports.targets.named import split_name
 
-    whole, target = split_name(name)
-    if not file_status(Path(name)) and is_folder(whole):
+    folder, target = split_name(name)
+    if not file_status(Path(name)) and is_folder(folder):
         raise UsageError(
-            f"check accepts only a whole run, {whole}; to check one target, write ttfa{{target:{target}}} in the "
+            f"check accepts only a whole run, {folder}; to check one target, write ttfa{{target:{target}}} in the "
             "thresholds"
         )
     return run_with_name(name)
@@ -299,17 +299,17 @@ def report_refusal_to_ci(error: str) -> None:
         sys.stdout.write(f"{ci.azure_command('task.logissue', {'type': 'error'}, error)}\n")
 
 
-def report_to_ci(found: CheckResult, comment: Path) -> None:
+def report_to_ci(result: CheckResult, comment: Path) -> None:
     """Print annotations for the CI system that runs this, if any, and pass it the comment."""
     from reports.check import ci
     from reports.check.document import append_summary
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stdout.writelines(f"{line}\n" for line in ci.github_commands(found))
+        sys.stdout.writelines(f"{line}\n" for line in ci.github_commands(result))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        append_summary(found, Path(summary))
+        append_summary(result, Path(summary))
     if os.environ.get("TF_BUILD") == "True":
-        sys.stdout.writelines(f"{line}\n" for line in ci.azure_commands(found, comment))
+        sys.stdout.writelines(f"{line}\n" for line in ci.azure_commands(result, comment))
 
 
 @baseline.command()
@@ -324,11 +324,11 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
 
     run = run_with_name(name)
     close_if_left(run)
-    found = [baselines.baseline_of(side) for side in targets_of(load_for_report(run))]
-    if not found:
+    new_baselines = [baselines.baseline_of(target) for target in targets_of(load_for_report(run))]
+    if not new_baselines:
         raise UsageError(f"{run} cannot be a baseline: it has no turns")
-    for one in found:
-        sys.stdout.write(f"{escape_control(str(baselines.save(one, folder)))}\n")
+    for new_baseline in new_baselines:
+        sys.stdout.write(f"{escape_control(str(baselines.save(new_baseline, folder)))}\n")
 
 
 @baseline.command(name="list")
@@ -351,11 +351,11 @@ def show(
 
     scenario, _, target = which.partition("/")
     stored, notices = _stored(folder)
-    found = [one for one in stored if (one.baseline.scenario, one.baseline.target) == (scenario, target)]
-    if not found:
-        known = dict.fromkeys(f"{one.baseline.scenario}/{one.baseline.target}" for one in stored)
+    matching = [entry for entry in stored if (entry.baseline.scenario, entry.baseline.target) == (scenario, target)]
+    if not matching:
+        known = dict.fromkeys(f"{entry.baseline.scenario}/{entry.baseline.target}" for entry in stored)
         raise UsageError(f"{folder} has no baseline of {which}; it has {', '.join(known)}")
-    sys.stdout.write(render_lines(describe_baselines(found), text_width(), wants_colour()) + notices)
+    sys.stdout.write(render_lines(describe_baselines(matching), text_width(), wants_colour()) + notices)
 
 
 def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
@@ -363,9 +363,9 @@ def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
     from reports.check import baselines
     from reports.check.stored_runs import without_duplicates
 
-    found, notices = without_duplicates(baselines.read_baselines(folder))
-    if not found:
+    stored, notices = without_duplicates(baselines.read_baselines(folder))
+    if not stored:
         raise UsageError(
             f"{folder} has no baselines: save one with `rtbench baseline save RUN --baselines-dir {folder}`"
         )
-    return found, "".join(f"note: {escape_control(notice)}\n" for notice in notices)
+    return stored, "".join(f"note: {escape_control(notice)}\n" for notice in notices)

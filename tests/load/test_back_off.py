@@ -105,7 +105,7 @@ def test_a_call_without_a_successful_turn_is_refused_if_the_service_caused_it(
 ) -> None:
     session = build_session(**{"turns_succeeded": 0} | changes)
 
-    assert (refusal_of(session, 7, begun=True) is not None) is refused
+    assert (refusal_of(session, 7, any_opened=True) is not None) is refused
 
 
 def test_a_refused_user_backs_off_exponentially(tmp_path: Path, clock: SkippingClock) -> None:

@@ -39,7 +39,7 @@ def monitor(
         sessions=10,
         warmup_s=warmup_s,
     )
-    return RunMonitor(cast(RunPlan, planned), view, run_time_s=run_time_s, looks=cast(InterimAnalyses, looks))
+    return RunMonitor(cast(RunPlan, planned), view, run_time_s=run_time_s, analyses=cast(InterimAnalyses, looks))
 
 
 def test_the_budget_applies_to_the_sum_over_processes() -> None:

@@ -323,7 +323,7 @@ TEXT_350 = {"sessions": 350, "kind": "text", "date": "2026-11-20", "ended": "", 
 def concurrency_of(users: int, runner: object = None, sessions: int | None = None, **options: int) -> Concurrency:
     parsed: Any = SimpleNamespace(num_users=users, **options)
     environment: Any = SimpleNamespace(parsed_options=parsed, shape_class=None, runner=runner)
-    return concurrency(environment, users, sessions=sessions, arms=1)
+    return concurrency(environment, users, sessions=sessions, targets=1)
 
 
 def advice(users: int, cited: Any = TEXT_350, *, n_targets: int = 1, processes: int = 1, cores: int = 8) -> str:

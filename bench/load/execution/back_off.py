@@ -39,28 +39,29 @@ class RefusedCall(NamedTuple):
     retry_after_ns: int | None
 
 
-def refusal_of(session: SessionObservation, now_ns: int, *, begun: bool) -> RefusedCall | None:
+def refusal_of(session: SessionObservation, now_ns: int, *, any_opened: bool) -> RefusedCall | None:
     """Return the refusal if a session that has just ended was refused; None if its caller need not wait.
 
-    A service that opens a session and closes it before a turn succeeds has refused the call, too. `begun`: True if any
-    session of the target was opened. Before that, a few refusals end the run, and should do so soon; only a wait that
-    the service requests counts.
+    A service that opens a session and closes it before a turn succeeds has refused the call, too.
+
+    `any_opened`: True if any session of the target was opened. If it is False, the caller waits only if the service
+    requests a wait, because a few refusals then end the run, and should do so soon.
     """
     if outcome_class(session.outcome) != "failed" or session.turns_succeeded or session.outcome == LOAD_GENERATOR_FAULT:
         return None
-    if is_throttled(session.outcome) or not (begun or session.retry_after_ns):
+    if is_throttled(session.outcome) or not (any_opened or session.retry_after_ns):
         return None
     return RefusedCall(session.start_ns, now_ns, session.retry_after_ns)
 
 
-def due_ns(refusals: Iterable[RefusedCall], in_a_row: int, drawn: float) -> int:
+def due_ns(refusals: Iterable[RefusedCall], in_a_row: int, jitter: float) -> int:
     """Return when the caller of these calls, which started together, may call again.
 
-    `in_a_row`: the number of refusals since the caller's last call that got through, including this one. `drawn`: a
-    random number from 0 to 1.
+    `in_a_row`: the number of refusals since the caller's last call that got through, including this one. `jitter`: a
+    random number from 0 to 1, which sets the random part of the wait.
     """
     wait_ns = min(FIRST_WAIT_NS << min(in_a_row - 1, MAX_WAIT_NS.bit_length()), MAX_WAIT_NS)
-    jitter_ns = int(wait_ns // 2 * drawn)
+    jitter_ns = int(wait_ns // 2 * jitter)
     due = [refused.start_ns + wait_ns // 2 for refused in refusals]
     due += [
         refused.ended_ns + min(refused.retry_after_ns, MAX_HOLD_NS) for refused in refusals if refused.retry_after_ns
@@ -89,14 +90,14 @@ class BackOff:
         """Callers by identity, because users may define equality."""
 
     def on_call_ended(self, caller: Caller, refusals: Iterable[RefusedCall]) -> None:
-        """Record the refusals among the calls that a caller started together. None: they got through."""
-        several = list(refusals)
-        if not several:
+        """Record the refusals among the calls that a caller started together. No refusals: all calls got through."""
+        refused = list(refusals)
+        if not refused:
             self._refused.pop(id(caller), None)
             return
         before = self._refused.get(id(caller))
         in_a_row = before.in_a_row + 1 if before else 1
-        self._refused[id(caller)] = _Refused(caller, in_a_row, due_ns(several, in_a_row, self._draw()))
+        self._refused[id(caller)] = _Refused(caller, in_a_row, due_ns(refused, in_a_row, self._draw()))
 
     def wait(self, caller: Caller) -> bool:
         """Wait until a caller may call again. Return False if the run ended meanwhile or the caller must leave."""

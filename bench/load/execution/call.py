@@ -49,9 +49,9 @@ class CallAssignment:
 
 
 class CallTranscript:
-    """The conversation of a call, in the order of its steps, as items with which another session can begin.
+    """The conversation of a call as items, in the order of its steps. Another session can begin with these items.
 
-    It starts with the items `before` the call. Speech is in it as transcripts.
+    `before`: the items of the conversation before the call. Speech is represented by its transcripts.
     """
 
     def __init__(self, before: Sequence[SaidItem]) -> None:
@@ -61,34 +61,34 @@ class CallTranscript:
 
     def add_step(self, step: PreparedStep) -> None:
         """Add a step that is about to run. Out-of-band turns are not part of the conversation."""
-        said = step.item if isinstance(step, PreparedTurn | PreparedEvent) else None
-        apart = isinstance(step, PreparedTurn) and step.plan.out_of_band
-        self._parts.append([] if said is None or apart else [said])
-        if isinstance(step, PreparedTurn) and not apart:
+        item = step.item if isinstance(step, PreparedTurn | PreparedEvent) else None
+        is_out_of_band = isinstance(step, PreparedTurn) and step.plan.out_of_band
+        self._parts.append([] if item is None or is_out_of_band else [item])
+        if isinstance(step, PreparedTurn) and not is_out_of_band:
             self._open[step.plan.number] = self._parts[-1]
 
     def drop_step(self) -> None:
-        part = self._parts.pop()
-        self._open = {number: other for number, other in self._open.items() if other is not part}
+        dropped = self._parts.pop()
+        self._open = {number: other for number, other in self._open.items() if other is not dropped}
 
     def add_turn(self, turn: TurnObservation, outputs: dict[str, FunctionOutput]) -> None:
         """Add the transcripts of a turn that has ended. Remove the results of its function calls from `outputs`."""
-        part = self._open.pop(turn.turn, [])  # an out-of-band turn has no items
+        turn_items = self._open.pop(turn.turn, [])  # an out-of-band turn has no items
         if turn.input_text:
-            part.append(Message(role="user", text=turn.input_text))
-        for replied in turn.reply_parts:
-            if isinstance(replied, str):
-                part.append(Message(role="assistant", text=replied))
-            elif (returned := outputs.pop(replied.call_id, None)) is not None:  # calls without a result are left out
-                part += [replied, returned]
+            turn_items.append(Message(role="user", text=turn.input_text))
+        for reply_part in turn.reply_parts:
+            if isinstance(reply_part, str):
+                turn_items.append(Message(role="assistant", text=reply_part))
+            elif (output := outputs.pop(reply_part.call_id, None)) is not None:  # calls without a result are left out
+                turn_items += [reply_part, output]
 
     @property
     def items(self) -> list[SaidItem]:
-        return [item for part in self._parts for item in part]
+        return [item for step_items in self._parts for item in step_items]
 
 
 class Call:
-    """An open call. The code that runs its steps does not need to know which of its sessions is open."""
+    """An open call: one session, or several that replace each other. The steps of a call run in its open session."""
 
     def __init__(self, sessions: SessionRegistry, assignment: CallAssignment) -> None:
         self._sessions, self._assignment, self._script = sessions, assignment, assignment.script
@@ -109,11 +109,11 @@ class Call:
         try:
             if not self.connect():
                 return None
-            word = self._run_steps() if self.open() else None
+            task_exception = self._run_steps() if self.open() else None
             if self._session is not None:  # None if the next session did not connect
                 self._session.close()
-        except RunEnded as cut:
-            self._abort(cut)
+        except RunEnded as run_end:
+            self._abort(run_end)
             return None
         except gevent.GreenletExit:
             self._abort(RunEnded())
@@ -126,7 +126,7 @@ class Call:
         finally:
             self._sessions.active.remove(gevent.getcurrent())
             self.end()
-        return word
+        return task_exception
 
     def end(self) -> None:
         self._listener.session_ended()
@@ -143,9 +143,9 @@ class Call:
                     break
             return None
         choices = SessionChoices(assignment.seed, assignment.pair.of_script)
-        player = StepRunner(self, assignment.compiled_script, self._script, script.reader, choices)
-        self.on_turn = player.turn_ended
-        return run_task(assignment.user, script.task, player)
+        runner = StepRunner(self, assignment.compiled_script, self._script, script.reader, choices)
+        self.on_turn = runner.turn_ended
+        return run_task(assignment.user, script.task, runner)
 
     # Steps.
 
@@ -159,10 +159,10 @@ class Call:
             self._connected.wait_until_idle(settled=step.is_turn)
             if self._may_renew() and not self._renew():
                 return False
-        begun = self._listener.timeline.facts.turns_started
+        turns_before = self._listener.timeline.facts.turns_started
         if self._run_recorded(step):
             return True
-        if step.is_turn and self._listener.timeline.facts.turns_started == begun and self._may_renew():
+        if step.is_turn and self._listener.timeline.facts.turns_started == turns_before and self._may_renew():
             self._transcript.drop_step()  # the session had ended before the caller's first sound
             return self._renew() and (self._run_recorded(step) or self._renewal_is_due)
         return self._renewal_is_due
@@ -190,15 +190,13 @@ class Call:
         before it.
         """
         assignment, script = self._assignment, self._script
-        labels, wanted = (
-            assignment.labels,
-            max(0, (assignment.compiled_script.script.turns_planned or 0) - turns_started),
-        )
+        labels = assignment.labels
+        turns_planned = max(0, (assignment.compiled_script.script.turns_planned or 0) - turns_started)
         if number > 1:
             labels = replace(labels, session_id=f"{labels.session_id}.{number}")
-            return self._sessions.start(assignment.target_state, script, labels, wanted)
+            return self._sessions.start(assignment.target_state, script, labels, turns_planned)
         planned = {"intended_ns": assignment.pair.intended_ns, "called_ns": assignment.pair.called_ns}
-        return self._sessions.start(assignment.target_state, script, labels, wanted, **planned)
+        return self._sessions.start(assignment.target_state, script, labels, turns_planned, **planned)
 
     def _on_turn(self, turn: TurnObservation) -> None:
         self._transcript.add_turn(turn, self._connected.function_outputs)
@@ -226,9 +224,9 @@ class Call:
         self._listener.on_opened()
         return not self._listener.timeline.is_over
 
-    def _abort(self, cut: RunEnded) -> None:
+    def _abort(self, run_end: RunEnded) -> None:
         if self._session is not None:
-            self._session.abort(cut.outcome, cut.detail)
+            self._session.abort(run_end.outcome, run_end.detail)
 
     def is_ending(self) -> bool:
         return self._sessions.ending or self._assignment.leaving()
@@ -280,26 +278,26 @@ class Call:
 class StepRunner(CallSteps):
     """The runner of a task's steps in a session. They run like the steps of a script (see `CompiledScript`).
 
-    A step that the rehearsal did not reach is prepared just before it runs.
+    If the rehearsal did not reach a step, the step is prepared just before it runs.
     """
 
     def __init__(
         self,
         call: Session | Call,
-        repertoire: CompiledScript,
+        compiled_script: CompiledScript,
         script: PreparedScript,
         reader: StepReader,
         choices: SessionChoices,
     ) -> None:
-        super().__init__(reader, StepRules(repertoire.script.session))
-        self._call, self._repertoire, self._choices = call, repertoire, choices
-        variables = repertoire.script.variables
+        super().__init__(reader, StepRules(compiled_script.script.session))
+        self._call, self._compiled_script, self._choices = call, compiled_script, choices
+        variables = compiled_script.script.variables
         self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW
         self._requested: WeakValueDictionary[int, Turn] = WeakValueDictionary()
         """The turns that the task still references, by number; no others are kept."""
 
     def run(self, step: Step) -> None:
-        if not self._call.run_step(self._repertoire.step(step, self.turns, self._choices, self._row)):
+        if not self._call.run_step(self._compiled_script.step(step, self.turns, self._choices, self._row)):
             raise SessionEnded
 
     def taken_turn(self) -> Turn:
@@ -307,8 +305,8 @@ class StepRunner(CallSteps):
         return turn
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        if (asked := self._requested.pop(turn.turn, None)) is not None:
-            asked.set_observation(turn)
+        if (requested_turn := self._requested.pop(turn.turn, None)) is not None:
+            requested_turn.set_observation(turn)
 
     def _wait_for_turn(self) -> None:
         """Wait until all turns and their late results are complete. Raises SessionEnded if the run ends before."""

@@ -63,15 +63,15 @@ class LiveRun:
         self,
         plan: RunPlan,
         slot: WorkerSlot,
-        arms: Sequence[TargetState],
+        states: Sequence[TargetState],
         keyring: Keyring,
         spool: Spool,
         callbacks: LocustCallbacks,
     ) -> None:
-        self.target_states, self._options, self._slot = arms, plan.options, slot
+        self.target_states, self._options, self._slot = states, plan.options, slot
         self.session_pause_s = 0.0 if plan.load_model.arrivals else plan.options.session_pause_s
         """The pause of a user after each session, in seconds."""
-        self._scenarios = {user: user.scenario_name() for user, _ in arms[0].workload}
+        self._scenarios = {user: user.scenario_name() for user, _ in states[0].workload}
         self._keyring, self._callbacks = keyring, callbacks
         clock = {"clock_offset_ns": slot.ahead_ns, "clock_offset_uncertainty_ns": slot.ahead_uncertainty_ns}
         self.recorder = Recorder(
@@ -86,16 +86,16 @@ class LiveRun:
         terms = {target.label: target.terms for target in plan.targets}
         self._progress = ProgressCounter(CostMeter(plan.prices.models, terms))
         self.sessions = SessionRegistry(
-            spool, self.recorder, self._progress, plan.options, callbacks, arms=len(arms), hide=keyring.redact
+            spool, self.recorder, self._progress, plan.options, callbacks, target_count=len(states), hide=keyring.redact
         )
-        self._labels = [arm.label for arm in arms]
+        self._labels = [state.label for state in states]
         self._left = math.inf if plan.sessions is None else slot.share(plan.sessions)
         """The number of pairs that may still start."""
         self._open = 0
         """The number of pairs that are in progress or wait for their start."""
         self._waiting_calls = 0
         """The number of calls that arrived, were not blocked, and have not started their sessions."""
-        self._starts = StartScheduler(arms, lambda: self.sessions.ending)
+        self._starts = StartScheduler(states, lambda: self.sessions.ending)
         self._numbers = PairCounter(slot)
         self._dispatcher = self._make_dispatcher(plan.load_model.arrivals)
         self._back_off = BackOff(
@@ -106,9 +106,9 @@ class LiveRun:
         _warm_up()
         if any(script.counts_words for script in plan.scripts):
             load_scorer()
-        self.flusher = Flusher(self.recorder, callbacks.tell)
+        self.flusher = Flusher(self.recorder, callbacks.apply)
         if self._left == 0:
-            callbacks.tell(StopRequested(ALL_DONE))
+            callbacks.apply(StopRequested(ALL_DONE))
 
     # Pairs.
 
@@ -145,7 +145,7 @@ class LiveRun:
         """End the run if no pair is in progress and none will start."""
         over = self._left == 0 or (self._dispatcher is not None and self._dispatcher.is_over)
         if over and not self._open:
-            self._callbacks.tell(StopRequested(ALL_DONE))
+            self._callbacks.apply(StopRequested(ALL_DONE))
 
     def _run_started(
         self, start: PairStart, called_ns: int | None, user: type, task: SessionTask, caller: Caller
@@ -158,19 +158,19 @@ class LiveRun:
                     self.recorder.count_calls(self._labels, calls_delayed=1)
             script = self.target_states[0].workload[user, task].script.name
             pair = self._numbers.next(script, start.intended_ns, monotonic_ns(), called_ns)
-            calls = [Call(self.sessions, each) for each in self._assignments(pair, user, task, caller)]
+            calls = [Call(self.sessions, assignment) for assignment in self._assignments(pair, user, task, caller)]
             try:
                 if len(calls) == 1:
-                    words = [calls[0].run()]
+                    results = [calls[0].run()]
                 else:  # the hub starts the greenlets in this order
                     others = [gevent.spawn(call.run) for call in calls]
                     try:
-                        words = [session.get() for session in others]
+                        results = [session.get() for session in others]
                     finally:
                         gevent.killall(others, block=False)  # has an effect only if their user was killed
                 if called_ns is None:
                     self._back_off.on_call_ended(caller, [call.refusal for call in calls if call.refusal is not None])
-                raise_all([word for word in words if isinstance(word, Exception)])
+                raise_all([result for result in results if isinstance(result, Exception)])
             finally:
                 self._progress.count(pairs_done=pair.phase == MEASURED)
         finally:
@@ -178,22 +178,18 @@ class LiveRun:
 
     def _assignments(self, pair: Pair, user: Any, task: SessionTask, caller: Caller) -> list[CallAssignment]:
         """Return the calls of a pair, in the order of their starts."""
-        arms, seed, users, assigned = (
-            self.target_states,
-            self._options.seed,
-            caller.doubles(len(self.target_states)),
-            [],
-        )
-        for number in order(len(arms), seed, pair.number):
-            arm = arms[number]
-            repertoire = arm.workload[user, task]
-            started = pair.number // self._slot.workers * len(arms) + number
-            script = repertoire.prepare_session(pair.of_script, seed)
+        states, seed, assigned = self.target_states, self._options.seed, []
+        users = caller.doubles(len(states))
+        for number in order(len(states), seed, pair.number):
+            state = states[number]
+            compiled_script = state.workload[user, task]
+            started = pair.number // self._slot.workers * len(states) + number
+            script = compiled_script.prepare_session(pair.of_script, seed)
             labels = RowContext(
                 session_id=f"w{self._slot.worker}-{started:06d}",
-                target=arm.label,
+                target=state.label,
                 scenario=self._scenarios[user],
-                script=repertoire.script.name,
+                script=compiled_script.script.name,
                 block=pair.block,
                 pair=pair.number,
                 phase=pair.phase,
@@ -201,7 +197,7 @@ class LiveRun:
                 variables_row=script.variables_row,
             )
             assigned.append(
-                CallAssignment(arm, repertoire, script, pair, seed, labels, users[number], caller.is_leaving)
+                CallAssignment(state, compiled_script, script, pair, seed, labels, users[number], caller.is_leaving)
             )
         return assigned
 
@@ -225,10 +221,10 @@ class LiveRun:
         self.recorder.count_calls(self._labels, calls_offered=1, calls_blocked=blocked)
         self._progress.count(calls=1, calls_blocked=blocked)
 
-    def _caller_waits(self, begins: bool) -> None:
-        """Count a caller who starts, or ends, a wait after a refused call."""
-        self.recorder.back_off(self._labels, starts=begins)
-        self._progress.count(calls_backed_off=begins, callers_backing_off=1 if begins else -1)
+    def _caller_waits(self, has_started: bool) -> None:
+        """Count the start (`has_started` is True) or the end of a caller's wait after a refused call."""
+        self.recorder.back_off(self._labels, starts=has_started)
+        self._progress.count(calls_backed_off=has_started, callers_backing_off=1 if has_started else -1)
 
     def expect_users(self, count: int) -> None:
         if self._dispatcher is not None:
@@ -247,9 +243,9 @@ class LiveRun:
         )
 
     def hold_s(self) -> dict[str, float]:
-        """Return, by the target's label, for how many seconds the service has delayed starts so far."""
+        """Return the seconds for which each service has delayed starts so far, by the target's label."""
         now_ns = monotonic_ns()
-        held = {arm.label: arm.pacer.held_ns(now_ns) / NS_PER_S for arm in self.target_states}
+        held = {state.label: state.pacer.held_ns(now_ns) / NS_PER_S for state in self.target_states}
         return {label: round(held_s, 1) for label, held_s in held.items() if held_s}
 
     # The end.
@@ -259,22 +255,22 @@ class LiveRun:
         return len(self.sessions.active)
 
     def drain(self, longest_s: float, outcome: str = "unfinished") -> int:
-        """Wait for open turns, at most `longest_s`. Then end the sessions that still have one with this outcome, and
-        return
-        their number.
+        """Wait until no turn is open, at most `longest_s`. Then abort the sessions that still have an open turn.
+
+        These sessions get this outcome. Return their number.
         """
         lifecycle = self._callbacks.lifecycle
         until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
         while self.active and not lifecycle.is_hurried and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
         late = list(self.sessions.active)
-        why = (
+        run_end = (
             ()
             if lifecycle.is_hurried
             else (outcome, f"the session was still open {longest_s:g} s after the end of the run")
         )
         for session in late:  # after gevent.kill, Locust would treat the user as dead
-            gevent.get_hub().loop.run_callback(greenlet.throw, session, RunEnded(*why))
+            gevent.get_hub().loop.run_callback(greenlet.throw, session, RunEnded(*run_end))
         until_ns = monotonic_ns() + int(ABORT_WAIT_S * NS_PER_S)
         while self.active and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
@@ -318,10 +314,10 @@ def unwritable(error: OSError) -> str:
 
 
 class Flusher:
-    """The greenlets that flush a recorder. `tell` gets the request to end the run if rows cannot be written."""
+    """The greenlets that flush a recorder. `apply` receives the request to end the run if rows cannot be written."""
 
-    def __init__(self, recorder: Recorder, tell: Callable[[RunEvent], None]) -> None:
-        self._recorder, self._tell = recorder, tell
+    def __init__(self, recorder: Recorder, apply: Callable[[RunEvent], None]) -> None:
+        self._recorder, self._apply = recorder, apply
         self.error: str | None = None
         self._greenlets = [gevent.spawn(work) for work in (self._send_heartbeats, self._tick, self._store_histograms)]
 
@@ -370,7 +366,7 @@ class Flusher:
             problem = f"cannot record the run: {type(error).__name__}: {error}"
         if self.error is None:
             self.error = problem
-            self._tell(StopRequested(problem))
+            self._apply(StopRequested(problem))
 
     def close(self) -> None:
         """Write the last rows and counts. Report it if the disk still cannot be written."""

@@ -24,7 +24,7 @@ ORDERS = 1
 
 @dataclass(frozen=True)
 class WorkerSlot:
-    """The place of this process in a run: its number `worker`, from 0, of `workers` processes.
+    """The position of this process in a run: its number `worker`, from 0, of `workers` processes.
 
     The run started at `started_utc_ns`. On CLOCK_MONOTONIC, which the processes of a host share, this was `started_ns`.
     Pairs that start within `warmup_s` after it are not measured. `ahead_ns`: how far this host's UTC is ahead of the
@@ -40,14 +40,14 @@ class WorkerSlot:
     ahead_uncertainty_ns: int | None = None
 
     def numbered(self, number: int) -> int:
-        """Convert a number from 0 in this process into a number over all processes. Consecutive numbers go to the
-        processes in
-        turn.
+        """Convert a number from 0 in this process into a number over all processes.
+
+        Consecutive numbers over all processes belong to the processes in turn.
         """
         return number * self.workers + self.worker
 
     def share(self, sessions: int) -> int:
-        """Return how many of these sessions this worker plays."""
+        """Return this worker's share of a number of sessions."""
         return sessions // self.workers + (self.worker % self.workers < sessions % self.workers)
 
 
@@ -90,19 +90,22 @@ class PairCounter:
         )
 
 
-def order(arms: int, seed: int, pair: int) -> tuple[int, ...]:
-    """Draw the order in which the sessions of a pair start, by target. All orders are equally likely."""
-    return tuple(np.random.default_rng([seed, pair, ORDERS]).permutation(arms).tolist()) if arms > 1 else (0,)
+def order(targets: int, seed: int, pair: int) -> tuple[int, ...]:
+    """Draw the order in which the sessions of a pair start, as numbers of targets. All orders are equally likely.
+
+    `targets`: the number of targets. `pair`: the number of the pair.
+    """
+    return tuple(np.random.default_rng([seed, pair, ORDERS]).permutation(targets).tolist()) if targets > 1 else (0,)
 
 
-def block_of(start_ns: int, began_ns: int) -> int:
+def block_of(start_ns: int, run_start_ns: int) -> int:
     """Return the block of a pair, by its start after the start of the run, on a monotonic clock."""
-    return max(0, start_ns - began_ns) // BLOCK_NS
+    return max(0, start_ns - run_start_ns) // BLOCK_NS
 
 
-def phase_of(start_ns: int, began_ns: int, warmup_s: float) -> str:
-    """Return the phase of a pair, by its start after the start of the run, on a monotonic clock."""
-    return WARMUP if start_ns - began_ns < warmup_s * NS_PER_S else MEASURED
+def phase_of(start_ns: int, run_start_ns: int, warmup_s: float) -> str:
+    """Return whether a pair is in the warm-up or measured, by its start after that of the run, on a monotonic clock."""
+    return WARMUP if start_ns - run_start_ns < warmup_s * NS_PER_S else MEASURED
 
 
 def is_sampled(number: int, share: Fraction) -> bool:

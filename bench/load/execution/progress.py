@@ -24,11 +24,11 @@ from bench.units import NS_PER_MINUTE, NS_PER_US
 
 LiveRole = Literal["wait", "value", "bound"]
 WAIT: Final = "wait"
-"""The role of times that are the latency of the first delta."""
+"""The role of times that are latencies of the first delta."""
 VALUE: Final = "value"
-"""The role of times that are a headline metric with a known uncertainty."""
+"""The role of times that are values of a headline metric with a known uncertainty."""
 BOUND: Final = "bound"
-"""The role of times that are the uncertainty of a headline metric."""
+"""The role of times that are uncertainties of a headline metric."""
 
 
 class LiveMetricKey(NamedTuple):
@@ -64,9 +64,8 @@ Outcomes = dict[str, dict[str, dict[str, int]]]
 
 @dataclass(frozen=True)
 class ProgressReport:
-    """The report of one process, in plain data, so that `msgspec.convert(asdict(report), ProgressReport)` returns an
-    equal
-    report.
+    """The progress report of one process. It contains only plain data, so that
+    `msgspec.convert(asdict(report), ProgressReport)` returns an equal report.
 
     Current values are `sessions_open`, `callers_backing_off` (callers who wait after a refused call), `tokenless`
     (sessions that wait for a token), and `waiting_s` (the remaining delay of starts). `times_us` contains the times of
@@ -103,7 +102,7 @@ class ProgressReport:
     send_delay_p99_ms: float | None = None
     simulated: bool = False
     targets: dict[str, dict[str, float]] = field(default_factory=dict)
-    """TARGET_COUNTS of each target, by its label."""
+    """The values TARGET_COUNTS of each target, by the target's label."""
     failures: Failures = field(default_factory=dict)
     outcomes: Outcomes = field(default_factory=dict)
     times_us: Times = field(default_factory=dict)
@@ -115,12 +114,11 @@ class ProgressReport:
 
 
 NOTHING_SENT: Mapping[str, Traffic] = {}
-COUNTS = tuple(each.name for each in fields(ProgressReport) if each.type == "int")
+COUNTS = tuple(item.name for item in fields(ProgressReport) if item.type == "int")
 """The counts, which are summed over processes."""
 DESIGN = ("sessions_measured", "turns_measured", "turns_squared")
-"""The number of measured sessions with a turn that ended, the number of these turns, and the sum of the squared numbers
-of
-turns per session.
+"""Three counts of measured sessions: the sessions with a turn that ended, the turns that ended, and the sum over all
+sessions of the squared number of these turns.
 """
 TARGET_COUNTS = ("sessions_open", "turns_succeeded", "turns_failed", *DESIGN, *Traffic._fields, "usd", "unpriced")
 """The values per target. Bytes are those on the wire."""
@@ -146,45 +144,45 @@ class ProgressCounter:
         for name, number in more.items():
             self._counts[name] += number  # True becomes 1; `update` of an empty counter would keep True
 
-    def _count_at(self, arm: str, **more: int) -> None:
+    def _count_at(self, target: str, **more: int) -> None:
         self.count(**more)
         for name, number in more.items():
-            self._of_targets[arm][name] += number
+            self._of_targets[target][name] += number
 
-    def session_opened(self, arm: str, session: SessionObservation) -> None:
-        """Count a session whose settings the service has accepted. `arm`: the target's label."""
-        self._count_at(arm, sessions_open=1)
-        self.spending.open(arm, session.model, session.instants["opened"])
+    def session_opened(self, target: str, session: SessionObservation) -> None:
+        """Count a session whose settings the service has accepted. `target`: the target's label."""
+        self._count_at(target, sessions_open=1)
+        self.spending.open(target, session.model, session.instants["opened"])
 
-    def session_ended(self, arm: str, session: SessionObservation, *, opened: bool) -> None:
-        """Count an ended session. `arm`: the target's label; `opened`: True if `session_opened` was called for it."""
+    def session_ended(self, target: str, session: SessionObservation, *, opened: bool) -> None:
+        """Count an ended session. `target`: the target's label. `opened`: True if `session_opened` counted it."""
         self.count(sessions_done=1, sessions_renewed=session.renewed)
         if opened:
-            self._count_at(arm, sessions_open=-1)
-            self.spending.close(arm, session.model, session.instants["opened"], session.instants["ended"])
+            self._count_at(target, sessions_open=-1)
+            self.spending.close(target, session.model, session.instants["opened"], session.instants["ended"])
         elif is_throttled(session.outcome):
             self.count(throttled=1)
         else:
             self.count(sessions_refused=outcome_class(session.outcome) == "failed")
 
-    def turn_ended(self, arm: str, script: str, turn: TurnObservation, *, measured: bool = True) -> None:
-        """Count a turn that is over. `arm`: the target's label; `script`: the script's name."""
+    def turn_ended(self, target: str, script: str, turn: TurnObservation, *, measured: bool = True) -> None:
+        """Count a turn that is over. `target`: the target's label; `script`: the script's name."""
         kind = outcome_class(turn.outcome)
         if kind == "success":
-            self._count_at(arm, turns_succeeded=1)
+            self._count_at(target, turns_succeeded=1)
         elif kind == "failed":
-            self._count_at(arm, turns_failed=1)
+            self._count_at(target, turns_failed=1)
             self.count(throttled=is_throttled(turn.outcome))
         if measured:
-            self._add_measured(arm, (script, turn.step), kind, turn)
+            self._add_measured(target, (script, turn.step), kind, turn)
 
-    def _add_measured(self, arm: str, step: StepKey, kind: OutcomeClass, turn: TurnObservation) -> None:
+    def _add_measured(self, target: str, step: StepKey, kind: OutcomeClass, turn: TurnObservation) -> None:
         """Count a measured turn: its timestamps, its times if it succeeded, its failure by step.
 
         The first delta that a failed turn waited for may be known only from a later turn of its step.
         """
         if kind != "unfinished":
-            of_target = self._of_targets[arm]
+            of_target = self._of_targets[target]
             of_target["sessions_measured"] += turn.turn == 1
             of_target["turns_measured"] += 1
             of_target["turns_squared"] += 2 * turn.turn - 1
@@ -193,13 +191,16 @@ class ProgressCounter:
         if wait is not None:
             self._awaited[step] = wait[0]
         name = turn_step(step[0], self._steps.count(*step), turn.turn_type, None)
-        outcomes, word = self._outcomes.setdefault(arm, {}).setdefault(name, {}), turn.outcome.partition(":")[0]
-        outcomes[word] = outcomes.get(word, 0) + 1
+        outcomes, outcome_word = (
+            self._outcomes.setdefault(target, {}).setdefault(name, {}),
+            turn.outcome.partition(":")[0],
+        )
+        outcomes[outcome_word] = outcomes.get(outcome_word, 0) + 1
         if kind == "success":
-            times_us = self._times_us.setdefault(arm, {}).setdefault(name, {})
+            times_us = self._times_us.setdefault(target, {}).setdefault(name, {})
             self._headlines[step].update(_add_times(times_us, wait, turn))
         elif kind == "failed":
-            self._failed[arm, step] += 1
+            self._failed[target, step] += 1
 
     def _targets(self, traffic: Mapping[str, Traffic]) -> dict[str, dict[str, float]]:
         usd = self.spending.usd_of_targets(monotonic_ns())
@@ -222,9 +223,9 @@ class ProgressCounter:
         """Return the next report. `histograms`, `traffic`: those of the recorder."""
         times_us, self._times_us = self._times_us, {}
         failed: defaultdict[str, Counter[LiveMetricKey | None]] = defaultdict(Counter)
-        for (arm, step), turns in self._failed.items():
+        for (target, step), turns in self._failed.items():
             for key in (self._awaited.get(step), *self._headlines[step]):
-                failed[arm][key] += turns
+                failed[target][key] += turns
         return ProgressReport(
             **self._counts,
             tokenless=tokenless,
@@ -235,12 +236,14 @@ class ProgressCounter:
             send_delay_p99_ms=worst_p99_ms(histograms, "send_delay"),
             simulated=simulated,
             targets=self._targets(traffic),
-            failures={arm: list(counts.items()) for arm, counts in failed.items()},
+            failures={target: list(counts.items()) for target, counts in failed.items()},
             outcomes={
-                arm: {step: dict(words) for step, words in steps.items()} for arm, steps in self._outcomes.items()
+                target: {step: dict(by_outcome) for step, by_outcome in steps.items()}
+                for target, steps in self._outcomes.items()
             },
             times_us={
-                arm: {step: list(times.items()) for step, times in steps.items()} for arm, steps in times_us.items()
+                target: {step: list(times.items()) for step, times in steps.items()}
+                for target, steps in times_us.items()
             },
         )
 
@@ -280,9 +283,9 @@ def _wait_us(turn: TurnObservation) -> tuple[LiveMetricKey, int] | None:
 
 
 class CostMeter:
-    """The cost of a process. Responses are added when they are done, and minutes as they pass. `terms`: the pricing
-    terms of
-    each target, by its label.
+    """The meter of one process's cost. It adds responses when they are done, and minutes as they pass.
+
+    `terms`: the pricing terms of each target, by its label.
     """
 
     def __init__(self, table: Mapping[str, Prices], terms: Mapping[str, PricingTerms]) -> None:
@@ -361,6 +364,6 @@ def unknown_price(spending: CostMeter) -> str:
     """Return a line that explains why a budget cannot be enforced without a price, and what to do."""
     if not spending.unknown_models:
         return "--budget cannot be enforced, because the service's token counts cannot be read: omit --budget"
-    named = ", ".join(sorted(filter(None, spending.unknown_models)))
-    which = f"no price of {named} is known" if named else "the service names no model, so no price is known"
-    return f"--budget cannot be enforced, because {which}: {GIVE_PRICES}"
+    names = ", ".join(sorted(filter(None, spending.unknown_models)))
+    cause = f"no price of {names} is known" if names else "the service names no model, so no price is known"
+    return f"--budget cannot be enforced, because {cause}: {GIVE_PRICES}"

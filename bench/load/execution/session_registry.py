@@ -1,6 +1,4 @@
-"""The sessions of one process: their records, and the decision whether the run continues, which depends on their
-results.
-"""
+"""The sessions of one process: their records, and the decision whether the run continues after their results."""
 
 from __future__ import annotations
 
@@ -38,19 +36,20 @@ Fire = Callable[..., None]
 class LocustCallbacks:
     """The connection between sessions and their run. Sessions can read the state of the lifecycle, but not change it.
 
-    `tell` passes an event to the lifecycle and executes the resulting actions. `fire` adds an entry to Locust's
+    `apply` passes an event to the lifecycle and executes the resulting actions. `fire` adds an entry to Locust's
     dashboard.
     """
 
     lifecycle: RunLifecycle
-    tell: Callable[[RunEvent], None]
+    apply: Callable[[RunEvent], None]
     fire: Fire
 
 
 class SessionRegistry:
     """The sessions of one process.
 
-    `arms`: the number of sessions in a pair. `hide` redacts secrets in texts. `active`: the greenlets of open calls.
+    `target_count`: the number of targets, which is the number of sessions in a pair. `hide` redacts secrets in texts.
+    `active`: the greenlets of open calls.
     """
 
     def __init__(
@@ -61,10 +60,10 @@ class SessionRegistry:
         options: Options,
         callbacks: LocustCallbacks,
         *,
-        arms: int,
+        target_count: int,
         hide: Callable[[str], str],
     ) -> None:
-        self._spool, self._recorder, self._options, self._target_states = spool, recorder, options, arms
+        self._spool, self._recorder, self._options, self._target_states = spool, recorder, options, target_count
         self.progress, self.callbacks, self.redact = progress, callbacks, hide
         self.active: set[gevent.Greenlet] = set()
         self.has_log_failed = False
@@ -76,7 +75,12 @@ class SessionRegistry:
         return not self.callbacks.lifecycle.may_start
 
     def start(
-        self, arm: TargetState, script: PreparedScript, labels: RowContext, turns_planned: int, **planned: int | None
+        self,
+        state: TargetState,
+        script: PreparedScript,
+        labels: RowContext,
+        turns_planned: int,
+        **planned: int | None,
     ) -> RunListener:
         """Start the record of a session, with an event log if one is planned. `planned`: the planned start."""
         log = None
@@ -99,7 +103,7 @@ class SessionRegistry:
             timeline = Timeline(start, script.dialect, reply_format=script.output_format.name)
         else:
             timeline = LoggedTimeline(start, script.dialect, log=log, about=about(self._spool.run_id, labels, script))
-        return RunListener(record, timeline, arm, self, log)
+        return RunListener(record, timeline, state, self, log)
 
     def enforce_budget(self) -> None:
         """End the run if its budget is spent, or if its cost cannot be determined."""
@@ -107,20 +111,20 @@ class SessionRegistry:
         if budget_usd is None or self.callbacks.lifecycle.is_spent:
             return
         if spending.unpriced:
-            self.callbacks.tell(RunRefused(unknown_price(spending), spent=True))
-        elif why := over_budget(budget_usd, spending.usd_at(monotonic_ns())):
-            self.callbacks.tell(StopRequested(why, spent=True))
+            self.callbacks.apply(RunRefused(unknown_price(spending), spent=True))
+        elif reason := over_budget(budget_usd, spending.usd_at(monotonic_ns())):
+            self.callbacks.apply(StopRequested(reason, spent=True))
 
-    def on_session_ended(self, arm: TargetState, session: SessionObservation) -> ConnectError | None:
+    def on_session_ended(self, target_state: TargetState, session: SessionObservation) -> ConnectError | None:
         """Process a session that has ended. Return the error if it failed to open."""
-        hopeless, hide = arm.is_hopeless, self.redact  # the outcome, too, contains a code from the service
-        if not arm.count_session(session, monotonic_ns()):
+        hopeless, hide = target_state.is_hopeless, self.redact  # the outcome, too, contains a code from the service
+        if not target_state.count_session(session, monotonic_ns()):
             return None
         error = ConnectError(hide(session.outcome), escape_control(hide(detail_text(session.outcome, session.detail))))
-        if arm.is_hopeless and not hopeless:
-            where = f" to {arm.label}" if self._target_states > 1 else ""
+        if target_state.is_hopeless and not hopeless:
+            where = f" to {target_state.label}" if self._target_states > 1 else ""
             failed = f"{MAX_INITIAL_FAILURES} sessions{where} failed to open and none succeeded; the last: {error}"
-            self.callbacks.tell(StopRequested(failed))
+            self.callbacks.apply(StopRequested(failed))
         return error
 
 
@@ -131,12 +135,12 @@ class RunListener:
         self,
         record: SessionRecorder,
         timeline: Timeline,
-        arm: TargetState,
+        target_state: TargetState,
         sessions: SessionRegistry,
         log: EventLog | None = None,
     ) -> None:
         self.timeline, self.log = timeline, log
-        self._record, self._target_state, self._sessions = record, arm, sessions
+        self._record, self._target_state, self._sessions = record, target_state, sessions
         self.on_turn: Callable[[TurnObservation], None] | None = None
         """The receiver of each turn, which gets the turn before all others. The call to which the session belongs sets
         it."""
@@ -196,7 +200,7 @@ class RunListener:
         self._record.session_ended(session)
         sessions.progress.session_ended(self._target_state.label, session, opened=was_opened(session))
         problem = sessions.on_session_ended(self._target_state, session)
-        self.refusal = refusal_of(session, monotonic_ns(), begun=self._target_state.opened > 0)
+        self.refusal = refusal_of(session, monotonic_ns(), any_opened=self._target_state.opened > 0)
         show_session(sessions.callbacks.fire, self._target_state.label, self._record.labels.script, session, problem)
         if self.log is not None:
             self.log.close()
@@ -222,8 +226,8 @@ def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[st
         return
     firsts_ns = (turn.metric_ns(CATALOGUE[name]) for name in FIRST_DELTAS.values())
     waited_ns = next(filter(None, firsts_ns), turn.instants["ended"] - turn.start_ns)
-    said = hide(f"{turn.outcome} {detail_text(turn.outcome, turn.detail)}".strip())
-    error = None if kind == "success" else TurnError(escape_control(said))
+    message = hide(f"{turn.outcome} {detail_text(turn.outcome, turn.detail)}".strip())
+    error = None if kind == "success" else TurnError(escape_control(message))
     _fire(fire, script, turn.step, waited_ns / NS_PER_MS, error, turn.audio_bytes_received)
 
 
@@ -238,8 +242,8 @@ def show_session(fire: Fire, target: str, script: str, session: SessionObservati
         waited_ns = ended_ns - session.start_ns if waited_ns is None else waited_ns
         _fire(fire, "connect", target, waited_ns / NS_PER_MS, error)
     if session.turns_not_started and error is None:
-        said = f"{session.outcome} before {session.turns_not_started} of {session.turns_planned} turns"
-        _fire(fire, script, "not started", 0.0, TurnError(said))
+        message = f"{session.outcome} before {session.turns_not_started} of {session.turns_planned} turns"
+        _fire(fire, script, "not started", 0.0, TurnError(message))
 
 
 def _fire(fire: Fire, kind: str, name: str, waited_ms: float, error: Exception | None, response_bytes: int = 0) -> None:

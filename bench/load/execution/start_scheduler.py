@@ -45,8 +45,8 @@ class StartScheduler:
     start.
     """
 
-    def __init__(self, arms: Sequence[TargetState], ending: Callable[[], bool]) -> None:
-        self._target_states, self._ending = arms, ending
+    def __init__(self, target_states: Sequence[TargetState], ending: Callable[[], bool]) -> None:
+        self._target_states, self._ending = target_states, ending
         self._start_lock = BoundedSemaphore()
         """The lock of the pair that starts next."""
         self._due_ns = 0
@@ -54,20 +54,20 @@ class StartScheduler:
         self._polls = 0
         """The number of polls of the loop at the start of the last pair."""
 
-    def acquire(self, asked_ns: int) -> PairStart | None:
+    def acquire(self, requested_ns: int) -> PairStart | None:
         """Wait until a pair may start, in order of arrival. Return None if the run ends before.
 
-        The intended start is the requested instant (`asked_ns`), or the first instant after it that the pacers allow.
+        `requested_ns`: the requested instant. The intended start is the first instant from it on that the pacers allow.
         """
-        # One by one, so that the pacers know this start before the next pair asks.
+        # One by one, so that the pacers know this start before the next pair requests one.
         with self._start_lock:
             due_ns = monotonic_ns()
             while not self._ending():
                 if any(pacer.is_probing for pacer in self._pacers):
                     gevent.sleep(PROBE_POLL_S)
-                    asked_ns = due_ns = monotonic_ns()
+                    requested_ns = due_ns = monotonic_ns()
                     continue
-                intended_ns, due_ns = earliest_ns(self._pacers, asked_ns), earliest_ns(self._pacers, due_ns)
+                intended_ns, due_ns = earliest_ns(self._pacers, requested_ns), earliest_ns(self._pacers, due_ns)
                 if due_ns > monotonic_ns():
                     self._due_ns = due_ns
                     try:
@@ -82,8 +82,8 @@ class StartScheduler:
         return None
 
     def _yield_to_loop(self) -> None:
-        """Wait until the loop has polled its sockets since the last start, because to open a session takes a
-        millisecond or more.
+        """Wait until the loop has polled its sockets since the last start. Opening a session takes a millisecond or
+        more, and sockets wait meanwhile.
         """
         watch = LoopMonitor.of_hub()
         while watch.polls == self._polls:
@@ -97,7 +97,7 @@ class StartScheduler:
 
     @property
     def _pacers(self) -> list[StartPacer]:
-        return [arm.pacer for arm in self._target_states]
+        return [state.pacer for state in self._target_states]
 
     @property
     def waiting_s(self) -> float:
@@ -107,21 +107,21 @@ class StartScheduler:
 class CallDispatcher:
     """The dispatcher that distributes the calls of one process to its users.
 
-    `instants_ns`: the instants at which calls arrive, by CLOCK_MONOTONIC, in order. `most`: the maximum number of calls
-    to distribute. `arrived` is called for each call, with True if the call is blocked. `ended` is called when no more
-    calls can come. `ending` returns True if the run ends.
+    `instants_ns`: the instants at which calls arrive, by CLOCK_MONOTONIC, in order. `max_calls`: the maximum number of
+    calls to distribute. `arrived` is called for each call, with True if the call is blocked. `ended` is called when no
+    more calls can come. `ending` returns True if the run ends.
     """
 
     def __init__(
         self,
         instants_ns: Iterator[int],
-        most: float,
+        max_calls: float,
         *,
         arrived: Callable[[bool], None],
         ended: Callable[[], None],
         ending: Callable[[], bool],
     ) -> None:
-        self._instants_ns, self._left = instants_ns, most
+        self._instants_ns, self._left = instants_ns, max_calls
         self._arrived, self._ended, self._ending = arrived, ended, ending
         self._idle: deque[tuple[Caller, AsyncResult]] = deque()
         self._early: deque[int] = deque()
@@ -146,14 +146,14 @@ class CallDispatcher:
             early_ns = self._early.popleft()
             self._block_early()
             return early_ns
-        place = user, AsyncResult()
-        self._idle.append(place)
+        waiter = user, AsyncResult()
+        self._idle.append(waiter)
         try:
-            called_ns: int | None = place[1].get()
+            called_ns: int | None = waiter[1].get()
         finally:
-            if place in self._idle:  # the user was killed
-                self._idle.remove(place)
-            elif place[1].value is not None:
+            if waiter in self._idle:  # the user was killed
+                self._idle.remove(waiter)
+            elif waiter[1].value is not None:
                 self._calls_handed_out -= 1
         return called_ns
 
@@ -168,8 +168,8 @@ class CallDispatcher:
             self._arrived(False)
 
     def expect_users(self, count: int) -> None:
-        """Set the number of users. When this many are ready, block the calls that find no idle user, and the calls that
-        still wait.
+        """Set the number of users. When this many users are ready, block the calls that still wait for a user, and all
+        later calls that find no idle user.
 
         Before that, no call is blocked: on a busy machine, a user who was made but does not run yet is a free slot.
         """
@@ -222,6 +222,6 @@ class CallDispatcher:
         while not ending:
             gevent.sleep(IDLE_SLEEP_S)
             ending = self._ending()
-            for place in [place for place in self._idle if ending or place[0].is_leaving()]:
-                self._idle.remove(place)
-                place[1].set(None)
+            for waiter in [waiter for waiter in self._idle if ending or waiter[0].is_leaving()]:
+                self._idle.remove(waiter)
+                waiter[1].set(None)

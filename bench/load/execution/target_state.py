@@ -21,9 +21,9 @@ from bench.timeouts import MAX_HOLD_NS
 from bench.units import NS_PER_S
 
 FIRST_WAIT_NS, MAX_WAIT_NS = NS_PER_S, 60 * NS_PER_S
-"""The first and the longest wait if a service refuses for a limit and requests no wait. Each wait is twice as long as
-the
-one before.
+"""The first and the longest wait if a service refuses for a limit and requests no wait.
+
+Each wait is twice as long as the one before.
 
 No wait is shorter than the first, whatever the service requests. The interval between later starts has the same limits.
 """
@@ -66,52 +66,52 @@ class StartPacer:
         return self._probe_ns is not None
 
     def acquire(self, start_ns: int) -> None:
-        """Take the start at this instant. The next start is at least an interval later, if there is one."""
+        """Record a start at this instant. The next start is at least an interval later, if there is an interval."""
         self._space_out(start_ns)
         if self._half_open:
             self._probe_ns = start_ns
 
     def reserve(self, now_ns: int) -> int | None:
-        """Take the next possible start, ahead of waiting pairs, and return it; None during a probe."""
+        """Reserve the next possible start, ahead of waiting pairs, and return its instant; None during a probe."""
         if self.is_probing:
             return None
         start_ns = self.slot_ns(self.earliest_ns(now_ns))
         self._space_out(start_ns)
         return start_ns
 
-    def is_due(self, booked_ns: int, now_ns: int) -> bool:
+    def is_due(self, reserved_ns: int, now_ns: int) -> bool:
         """Return whether a reserved start is due. The service may have requested a wait since."""
-        return now_ns >= max(booked_ns, self._held_until_ns)
+        return now_ns >= max(reserved_ns, self._held_until_ns)
 
     def _space_out(self, start_ns: int) -> None:
-        if apart_ns := max(self.interval_ns, self._distance_ns):
-            self._next_ns = start_ns + apart_ns
+        if interval_ns := max(self.interval_ns, self._distance_ns):
+            self._next_ns = start_ns + interval_ns
 
     def ended(self, start_ns: int) -> None:
         """Record the end of the session with this start. If it was an inconclusive probe, the next start is a probe."""
         if start_ns == self._probe_ns:
             self._probe_ns = None
 
-    def on_throttled(self, what: Limited, began_ns: int, now_ns: int, asked_ns: int | None) -> None:
-        """Hold starts, because a request that began at `began_ns` was refused at `now_ns` for a limit.
+    def on_throttled(self, kind: Limited, request_ns: int, now_ns: int, requested_ns: int | None) -> None:
+        """Delay starts, because a request that began at `request_ns` was refused at `now_ns` for a limit.
 
-        `asked_ns`: the wait that the service requested; None if it requested none.
+        `kind`: the kind of the request. `requested_ns`: the wait that the service requested; None if it requested none.
         """
         # True for a request that began after the last wait, False for one of several requests that were refused
         # together
-        first = began_ns >= self._held_until_ns
-        if asked_ns is None and not first:
+        first = request_ns >= self._held_until_ns
+        if requested_ns is None and not first:
             return
-        wait_ns = min(FIRST_WAIT_NS << self._waits, MAX_WAIT_NS) if asked_ns is None else asked_ns
-        self._waits = min(self._waits + (asked_ns is None), 6)
+        wait_ns = min(FIRST_WAIT_NS << self._waits, MAX_WAIT_NS) if requested_ns is None else requested_ns
+        self._waits = min(self._waits + (requested_ns is None), 6)
         if first:
             self._distance_ns = min(max(FIRST_WAIT_NS, 2 * self._distance_ns), MAX_WAIT_NS)
-        self._refused, self._half_open, self._probe_ns = what, True, None
+        self._refused, self._half_open, self._probe_ns = kind, True, None
         self.hold(now_ns + min(max(wait_ns, FIRST_WAIT_NS), MAX_HOLD_NS), now_ns)
 
-    def on_success(self, what: Limited, began_ns: int) -> None:
-        """Resume starts if the successful request is of the kind that was refused, and began after the wait."""
-        if what == self._refused and began_ns >= self._held_until_ns:
+    def on_success(self, kind: Limited, request_ns: int) -> None:
+        """Resume starts after a success, if the request is of the kind that was refused and began after the wait."""
+        if kind == self._refused and request_ns >= self._held_until_ns:
             self._waits, self._half_open, self._probe_ns = 0, False, None
             self._distance_ns = self._distance_ns * 9 // 10
 
@@ -138,12 +138,10 @@ MAX_INITIAL_FAILURES = 10
 
 
 class TargetState:
-    """The state of one target in a process. `plays`: the target's workload. `pacer`: the pacer of the starts of its
-    sessions.
-    """
+    """The state of one target in a process: its workload, its dialer, the pacer of its starts, and session counts."""
 
-    def __init__(self, label: str, plays: Workload, dialer: Dialer, pacer: StartPacer) -> None:
-        self.label, self.workload, self.dialer, self.pacer = label, plays, dialer, pacer
+    def __init__(self, label: str, workload: Workload, dialer: Dialer, pacer: StartPacer) -> None:
+        self.label, self.workload, self.dialer, self.pacer = label, workload, dialer, pacer
         self.opened = self._failed = 0
 
     @property
@@ -164,9 +162,9 @@ class TargetState:
         return failed
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        """Report a turn's end to the pacer. Turns share the deployment's quota with connections, so a wait also holds
-        the starts
-        of other sessions.
+        """Report the end of a turn to the pacer.
+
+        Turns share the deployment's quota with connections, so a wait also delays the starts of other sessions.
         """
         if is_throttled(turn.outcome):
             self.pacer.on_throttled("turn", turn.start_ns, turn.instants["ended"], turn.retry_after_ns)

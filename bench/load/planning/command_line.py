@@ -41,10 +41,10 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
         if word == "--locustfile" or word.startswith(("--locustfile=", "-f")):
             raise UsageError(f"rtbench run takes files without -f: {EXAMPLE}")
     suffixes = (*SCRIPT_SUFFIXES, LOCUST_SUFFIX)
-    named = {place: Path(words[place]) for place in sorted(free) if not words[place].startswith("-")}
-    files = {place: path for place, path in named.items() if path.suffix in suffixes or path.exists()}
+    paths = {position: Path(words[position]) for position in sorted(free) if not words[position].startswith("-")}
+    files = {position: path for position, path in paths.items() if path.suffix in suffixes or path.exists()}
     if not files:
-        unknown = next(iter(named), None)
+        unknown = next(iter(paths), None)
         raise UsageError(NO_FILE if unknown is None else f"{words[unknown]}: no such file; {NO_FILE}")
     for path in files.values():
         if not path.exists():
@@ -54,14 +54,11 @@ def run_arguments(words: Sequence[str], free: Collection[int]) -> RunArguments:
         if path.suffix not in suffixes:
             raise UsageError(f"{path} is not a script or a Locust file: use a file that ends in .yaml or .py")
     ordered = sorted(dict.fromkeys(files.values()), key=lambda path: path.suffix in SCRIPT_SUFFIXES)
-    return RunArguments(ordered, [word for place, word in enumerate(words) if place not in files])
+    return RunArguments(ordered, [word for position, word in enumerate(words) if position not in files])
 
 
 def locust_files(*paths: Path) -> tuple[str, dict[str, str]]:
-    """Return the value of the option `-f` of `locust` for these scripts and Locust files, and the environment variables
-    that
-    the Locust files need.
-    """
+    """Return the value of `locust -f` for scripts and Locust files, and the environment variables that these need."""
     scripts = [str(path.resolve()) for path in paths if path.suffix in SCRIPT_SUFFIXES]
     files = [path for path in paths if path.suffix not in SCRIPT_SUFFIXES] + [OF_SCRIPTS] * bool(scripts)
     return ",".join(map(str, files)), ({SCRIPTS: json.dumps(scripts)} if scripts else {})
@@ -79,37 +76,37 @@ def scenario_of(scripts: Sequence[Path]) -> str:
 COMMAND = "RTBENCH_COMMAND"
 """The environment variable with the words of a command that starts a run, as a JSON list. That command sets it."""
 NOT_REPEATED = frozenset({"locustfile", "headless", "expect_workers", "part_of", "stop_timeout"})
-"""Options that the first words of the command imply, or that the tool sets."""
+"""The options that are not repeated, because the first words of the command imply them or the tool sets them."""
 PUBLIC = frozenset({"name", "label"})
 
 
 def repeating_command(
     values: Mapping[str, Any], actions: Iterable[Action], environ: Mapping[str, str], *, judged: bool
 ) -> list[str]:
-    """Return the words of the command; none if a web page or several commands started the run.
+    """Return the words of the command that repeats a run; no words if a web page or several commands started the run.
 
     `values`: the options in force, with secrets in their public forms. `judged`: True if `rtbench run` started the run.
     """
-    if told := environ.get(COMMAND):
-        return [str(word) for word in json.loads(told)]
+    if command_json := environ.get(COMMAND):
+        return [str(word) for word in json.loads(command_json)]
     files = [name for name in str(values.get("locustfile") or "").split(",") if name]
     alone = not values.get("worker") and (not values.get("master") or values.get("processes"))
     if not (files and alone and values.get("headless")):
         return []
     judged = judged or any(name.endswith(SCRIPT_SUFFIXES) for name in files)
-    begin = ["run", *files] if judged else ["-f", ",".join(files), "--headless"]
-    words = [program("rtbench" if judged else "locust"), *begin]
-    kept = {**public_settings(values), **{name: values[name] for name in PUBLIC if values.get(name)}}
+    start_words = ["run", *files] if judged else ["-f", ",".join(files), "--headless"]
+    words = [program("rtbench" if judged else "locust"), *start_words]
+    public_values = {**public_settings(values), **{name: values[name] for name in PUBLIC if values.get(name)}}
     for action in actions:
         flag = next((flag for flag in action.option_strings if flag.startswith("--")), "")
-        value = kept.get(action.dest)
+        value = public_values.get(action.dest)
         if not flag or value is None or action.dest in NOT_REPEATED or value == action.default:
             continue
         if action.nargs == 0:
             words.append(flag)
         elif isinstance(value, list | tuple):
-            repeated = [[str(each)] for each in value] if action.nargs is None else [[str(each) for each in value]]
-            words.extend(word for each in repeated for word in (flag, *each))
+            repeated = [[str(item)] for item in value] if action.nargs is None else [[str(item) for item in value]]
+            words.extend(word for values_of_flag in repeated for word in (flag, *values_of_flag))
         else:
             words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
     return words

@@ -46,10 +46,10 @@ from bench.units import S_PER_MINUTE
 CHARACTERS_PER_TOKEN = 4
 CALLER_TOKENS_PER_S, REPLY_TOKENS_PER_S = 10, 20
 REPLY_TEXT_SHARE = 3 / 8
-"""Tokens of text per token of audio, in a spoken reply."""
+"""The number of text tokens per audio token in a spoken reply."""
 DEFAULT_INSTRUCTIONS_TOKENS = 150
 MAX_PIXELS, MIN_PIXELS, TILE_PIXELS = 2_048, 768, 512
-"""Limits of an image: it is scaled to fit a square of the first, then its shorter side to the second, then tiled."""
+"""The sizes for which an image is scaled, in pixels: a square in which it must fit, its shorter side, and a tile."""
 IMAGE_TOKENS, TILE_TOKENS = 85, 170
 NO_TOKENS = TokenUsage()
 PADDING_MS, SILENCE_MS = 300, {"server_vad": 500, "semantic_vad": 8000}
@@ -100,10 +100,10 @@ class SessionCost:
 
 def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str, Prices], as_of: str) -> SessionCost:
     """Estimate the cost of a session. The prices are the target's own, or those of the table of the date `as_of`."""
-    found = tariff_of(table, target.terms, None)
-    model, prices = found.model or target.label, found.prices
+    tariff = tariff_of(table, target.terms, None)
+    model, prices = tariff.model or target.label, tariff.prices
     # On Azure, the name of a deployment selects the model. It can differ from the name of the model.
-    named = f"if {model} is the model of the deployment" if target.service == "azure" else model
+    basis = f"if {model} is the model of the deployment" if target.service == "azure" else model
     usd = None
     if prices and scripts:  # from the cheapest script at the lower bound to the dearest at the upper bound
         low_usd, high_usd = ([_usd(script, assumed, prices) for script in scripts] for assumed in (LOW, HIGH))
@@ -112,57 +112,63 @@ def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str
         target.label,
         model,
         usd,
-        f"prices of the target {target.label}" if target.prices else f"{named}, prices of {as_of}",
+        f"prices of the target {target.label}" if target.prices else f"{basis}, prices of {as_of}",
         has_audio=any(_is_spoken(turn, script.session) for script in scripts for turn in script.turns),
         transcribed=any(script.session.input_transcription for script in scripts),
     )
 
 
-def estimate(quotes: Collection[SessionCost], sessions: int) -> tuple[float, float] | None:
-    """Return (from, to) in USD for `sessions` sessions of each quote; None if one of them has no price."""
-    ranges = [quote.usd for quote in quotes if quote.usd is not None]
-    if len(ranges) < len(quotes):
+def estimate(costs: Collection[SessionCost], sessions: int) -> tuple[float, float] | None:
+    """Return (from, to) in USD for `sessions` sessions with each target; None if one of the targets has no price.
+
+    `costs`: the cost of one session with each target.
+    """
+    ranges = [cost.usd for cost in costs if cost.usd is not None]
+    if len(ranges) < len(costs):
         return None
     return sessions * sum(low for low, _ in ranges), sessions * sum(high for _, high in ranges)
 
 
-def estimate_text(quotes: Collection[SessionCost], sessions: int | None) -> str:
+def estimate_text(costs: Collection[SessionCost], sessions: int | None) -> str:
     """Return the estimate as a sentence, which names targets without a price.
 
-    `sessions`: with each target, None for no limit.
+    `sessions`: the number of sessions with each target; None for no limit.
     """
-    known, unknown = priced(quotes), [quote for quote in quotes if quote.usd is None]
+    known, unknown = priced(costs), [cost for cost in costs if cost.usd is None]
     usd = estimate(known, sessions or 1)
     if usd is None or not known:
         return f"the cost cannot be estimated, because {_no_price(unknown)}"
-    many = "a session" if sessions is None else f"{sessions} session{'' if sessions == 1 else 's'}"
-    lone = f" with {_listed(quote.target for quote in known)}" if unknown else ""
-    arms = f" with each of {len(known)} targets" if len(known) > 1 else lone
-    basis = "; ".join(dict.fromkeys(quote.basis for quote in known))
-    words = f"about {dollars(usd[0])} to {dollars(usd[1])} USD for {many}{arms} ({basis})"
+    sessions_text = "a session" if sessions is None else f"{sessions} session{'' if sessions == 1 else 's'}"
+    lone = f" with {_listed(cost.target for cost in known)}" if unknown else ""
+    targets_text = f" with each of {len(known)} targets" if len(known) > 1 else lone
+    basis = "; ".join(dict.fromkeys(cost.basis for cost in known))
+    text = f"about {dollars(usd[0])} to {dollars(usd[1])} USD for {sessions_text}{targets_text} ({basis})"
     are = "is" if len(unknown) == 1 else "are"
-    without = f"; {_listed(quote.target for quote in unknown)} {are} not included, because {_no_price(unknown)}"
-    spoken = any(quote.has_audio for quote in known)
+    unpriced_note = f"; {_listed(cost.target for cost in unknown)} {are} not included, because {_no_price(unknown)}"
+    spoken = any(cost.has_audio for cost in known)
     replies = f"{LOW.speech_s:.0f} to {HIGH.speech_s:.0f} s" if spoken else f"{LOW.written} to {HIGH.written} tokens"
-    apart = "; transcription is not included" if any(quote.transcribed for quote in known) else ""
-    return f"{words}; replies of {replies} are assumed{apart}{without if unknown else ''}"
+    transcription_note = "; transcription is not included" if any(cost.transcribed for cost in known) else ""
+    return f"{text}; replies of {replies} are assumed{transcription_note}{unpriced_note if unknown else ''}"
 
 
-def priced(quotes: Iterable[SessionCost]) -> list[SessionCost]:
-    return [quote for quote in quotes if quote.usd is not None]
+def priced(costs: Iterable[SessionCost]) -> list[SessionCost]:
+    return [cost for cost in costs if cost.usd is not None]
 
 
-def below_estimate(budget_usd: float | None, quotes: Collection[SessionCost], sessions: int | None) -> str:
-    """Return a notice if the budget is below the lower estimate of the run; else "". `sessions`: with each target."""
-    usd = None if sessions is None else estimate(priced(quotes), sessions)
+def below_estimate(budget_usd: float | None, costs: Collection[SessionCost], sessions: int | None) -> str:
+    """Return a notice if the budget is below the lower estimate of the run; else "".
+
+    `sessions`: the number of sessions with each target; None for no limit.
+    """
+    usd = None if sessions is None else estimate(priced(costs), sessions)
     if usd is None or budget_usd is None or budget_usd >= usd[0]:
         return ""
-    least = f"the lower estimate ({dollars(usd[0])})"
-    return f"the budget of {dollars(budget_usd)} USD is below {least}: the run will end early"
+    bound_text = f"the lower estimate ({dollars(usd[0])})"
+    return f"the budget of {dollars(budget_usd)} USD is below {bound_text}: the run will end early"
 
 
-def _no_price(quotes: Iterable[SessionCost]) -> str:
-    return f"no price of {_listed(quote.model for quote in quotes)} is known: {GIVE_PRICES}"
+def _no_price(costs: Iterable[SessionCost]) -> str:
+    return f"no price of {_listed(cost.model for cost in costs)} is known: {GIVE_PRICES}"
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -227,15 +233,15 @@ class _Conversation:
     def respond(self, turn: ScriptTurn, session: SessionSettings, written: TokenUsage) -> None:
         """Add a response of a turn. The response reads the whole conversation, or its own input if it has one."""
         own_input = turn.response.input
-        given = turn.response.instructions or session.instructions
-        tokens = DEFAULT_INSTRUCTIONS_TOKENS if given is None else _text(given)
+        instructions = turn.response.instructions or session.instructions
+        tokens = DEFAULT_INSTRUCTIONS_TOKENS if instructions is None else _text(instructions)
         tokens += _text(msgspec.json.encode(session.tools).decode()) if session.tools else 0
         read = (self.held if own_input is None else _messages(own_input)) + TokenUsage(text_in=tokens)
         self.total += (_with_cached(read, self.known) if self.cached else read) + written
         if not turn.response.out_of_band:
-            heard_again = TokenUsage(text_in=written.text_out, audio_in=written.audio_out)
-            self.held += heard_again
-            self.known = read + heard_again
+            output_as_input = TokenUsage(text_in=written.text_out, audio_in=written.audio_out)
+            self.held += output_as_input
+            self.known = read + output_as_input
 
 
 def _rounds(turn: ScriptTurn, script: Script, assumed: CostAssumptions) -> Sequence[Sequence[ExpectedFunctionCall]]:
@@ -247,9 +253,9 @@ def _rounds(turn: ScriptTurn, script: Script, assumed: CostAssumptions) -> Seque
     elif choice == "auto" and not assumed.calls_freely:
         calls = []
     else:
-        named = [function for function in script.tools if function.tool.name == choice] or script.tools
+        candidates = [function for function in script.tools if function.tool.name == choice] or script.tools
         outer = max if assumed.calls_freely else min
-        calls = [ExpectedFunctionCall(outer(named, key=lambda function: _returned(function, assumed)).tool.name)]
+        calls = [ExpectedFunctionCall(outer(candidates, key=lambda function: _returned(function, assumed)).tool.name)]
     if assumed.calls_freely:
         return [[call] for call in calls]
     return [calls] if calls else []
@@ -259,13 +265,13 @@ def _returned(function: ScriptFunction, assumed: CostAssumptions) -> int:
     """Return the tokens of a function's output. The output of a Python function is unknown in advance."""
     if function.compute is not None:
         return assumed.function_calls
-    each = [_text(function.output({}, number)) for number in range(len(function.returns))]
-    return max(each) if assumed.calls_freely else min(each)
+    token_counts = [_text(function.output({}, number)) for number in range(len(function.returns))]
+    return max(token_counts) if assumed.calls_freely else min(token_counts)
 
 
 def _messages(messages: Iterable[Message]) -> TokenUsage:
-    each = (TokenUsage(text_in=_text(message.text), image_in=_image_tokens(message.image)) for message in messages)
-    return sum(each, NO_TOKENS)
+    usages = (TokenUsage(text_in=_text(message.text), image_in=_image_tokens(message.image)) for message in messages)
+    return sum(usages, NO_TOKENS)
 
 
 def _image_tokens(image: Image | None) -> int:
@@ -301,12 +307,12 @@ def _committed_s(pcm: Pcm, detection: TurnDetection | None, assumed: CostAssumpt
 
 def _reply(turn: ScriptTurn, session: SessionSettings, assumed: CostAssumptions) -> TokenUsage:
     cap = turn.response.max_output_tokens or session.max_output_tokens
-    most = None if cap == "inf" else cap
+    max_tokens = None if cap == "inf" else cap
     if not _is_spoken(turn, session):
-        return TokenUsage(text_out=assumed.written if most is None else min(assumed.written, most))
+        return TokenUsage(text_out=assumed.written if max_tokens is None else min(assumed.written, max_tokens))
     audio = assumed.speech_s * REPLY_TOKENS_PER_S
-    if most is not None:
-        audio = min(audio, most / (1 + REPLY_TEXT_SHARE))
+    if max_tokens is not None:
+        audio = min(audio, max_tokens / (1 + REPLY_TEXT_SHARE))
     return TokenUsage(text_out=round(audio * REPLY_TEXT_SHARE), audio_out=round(audio))
 
 

@@ -108,18 +108,18 @@ MISSING_FEATURES = (
         UNNAMED,
     ),
 )
-"""The reasons, in the order of the search: the first one that applies is given."""
+"""The missing features in order of priority: if several apply to a name, the reason of the first one is returned."""
 
 
-def missing_features(repertoire: CompiledScript, *, arrives: bool) -> dict[str, Any] | None:
+def missing_features(compiled_script: CompiledScript, *, arrives: bool) -> dict[str, Any] | None:
     """Return the names of what a script's turns and sessions lack, with the reasons; None if nothing is known.
 
     The entry `turns` has the `step` of each turn and the names that it lacks. The entry `session` has the names that
     sessions lack. `arrives`: True if calls arrive (open loop).
     """
-    if repertoire.script.task is not None:
+    if compiled_script.script.task is not None:
         return None
-    script = repertoire.prepare_session(0, 0)
+    script = compiled_script.prepare_session(0, 0)
     if any(isinstance(step, PreparedEvent) and step.item is None for step in script.steps):
         return None
     turns = [{"step": turn.plan.step, "lacks": dict(_of_turn(script, turn))} for turn in script.turns]

@@ -95,8 +95,9 @@ def pattern_of(text: str) -> ArrivalPattern | None:
 
 @dataclass(frozen=True)
 class RecordedArrivals:
-    """Recorded instants of calls, in seconds from the first instant or from 0. `digest`: the SHA-256 of their file, in
-    hex.
+    """Recorded arrival instants of calls, in seconds from the first instant or from 0.
+
+    `digest`: the SHA-256 of their file, in hex.
     """
 
     path: Path
@@ -131,8 +132,8 @@ class Arrivals:
 
     def share_ns(self, worker: int, workers: int) -> Iterator[int]:
         """Yield the instants of the calls of one process, in ns after the start of the run."""
-        mine = islice(self.instants_s(), worker % workers, None, workers)
-        return (round((head_start(workers) + at_s) * NS_PER_S) for at_s in mine)
+        own_instants_s = islice(self.instants_s(), worker % workers, None, workers)
+        return (round((head_start(workers) + at_s) * NS_PER_S) for at_s in own_instants_s)
 
     def facts(self, started_utc_ns: int, workers: int) -> dict[str, Any]:
         return {
@@ -146,31 +147,31 @@ class Arrivals:
         }
 
 
-def schedule_facts(course: LoadSchedule) -> list[dict[str, float]]:
+def schedule_facts(schedule: LoadSchedule) -> list[dict[str, float]]:
     """Return the entry of a load schedule in run.json: each stage with its first and last level."""
-    return [{"duration_s": duration_s, "from": first, "to": last} for _, duration_s, first, last in course.parts()]
+    return [{"duration_s": duration_s, "from": first, "to": last} for _, duration_s, first, last in schedule.parts()]
 
 
 def head_start(workers: int) -> float:
     return WORKERS_HEAD_START_S if workers > 1 else HEAD_START_S
 
 
-def arrival_instants(sums: Iterator[float], course: LoadSchedule) -> Iterator[float]:
+def arrival_instants(sums: Iterator[float], schedule: LoadSchedule) -> Iterator[float]:
     """Yield the instants at which the integral of the rate reaches each of these sums."""
-    parts, arrived = course.parts(), 0.0
-    begin_s, duration_s, first, last = next(parts)
+    parts, arrived = schedule.parts(), 0.0
+    start_s, duration_s, first, last = next(parts)
     for total in sums:
         while total - arrived > (calls := (first + last) / 2 * duration_s):
             arrived += calls
             following = next(parts, None)
             if following is None:
                 return
-            begin_s, duration_s, first, last = following
+            start_s, duration_s, first, last = following
         # The instant at which the rate, which changes linearly from `first` to `last`, has produced the remaining
         # calls.
-        rest, steepness = total - arrived, (last - first) / duration_s if duration_s else 0.0
-        speed = first + math.sqrt(max(0.0, first * first + 2 * steepness * rest))
-        yield begin_s + min(2 * rest / speed if speed else 0.0, duration_s)
+        remaining, steepness = total - arrived, (last - first) / duration_s if duration_s else 0.0
+        speed = first + math.sqrt(max(0.0, first * first + 2 * steepness * remaining))
+        yield start_s + min(2 * remaining / speed if speed else 0.0, duration_s)
 
 
 def load_recorded(path: Path) -> RecordedArrivals:
@@ -183,8 +184,8 @@ def load_recorded(path: Path) -> RecordedArrivals:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UsageError(f"--arrival-pattern {path} cannot be read: {why}; it is one of {PATTERNS}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"--arrival-pattern {path} cannot be read: {reason}; it is one of {PATTERNS}") from None
     if len(content) > MAX_BYTES:
         raise UsageError(f"--arrival-pattern {path} is larger than {MAX_BYTES >> 20} MiB")
     instants: list[float] = []
@@ -216,11 +217,11 @@ def _instant(path: Path, number: int, text: str) -> tuple[float, str]:
             return seconds, "seconds"
         raise ScriptError(path, number, f"must be seconds, 0 or more, not {text!r:.60}")
     try:
-        moment = datetime.fromisoformat(text)
+        date_time = datetime.fromisoformat(text)
     except ValueError:
-        wanted = "must be seconds, such as 12.5, or a time, such as 2026-11-01T09:00:00.250Z"
-        raise ScriptError(path, number, f"{wanted}, not {text!r:.60}") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), "a time"
+        expected = "must be seconds, such as 12.5, or a time, such as 2026-11-01T09:00:00.250Z"
+        raise ScriptError(path, number, f"{expected}, not {text!r:.60}") from None
+    return (date_time if date_time.tzinfo else date_time.replace(tzinfo=UTC)).timestamp(), "a time"
 
 
 IN_SCENARIO = ("arrival_rate", "arrival_pattern", "max_concurrent", "stages")
@@ -264,37 +265,39 @@ def with_scenario_defaults(parsed: Any, user_classes: Collection[Any]) -> Namesp
 
     Relative paths start at the folder of the class's file. Raises UsageError if classes differ.
     """
-    said: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     for user in user_classes:
         for name in IN_SCENARIO:
             if value := getattr(user, name, None):
                 is_path = name == "stages" or (name == "arrival_pattern" and pattern_of(str(value)) is None)
                 value = str(file_of(user).parent / str(value)) if is_path else value
-                if said.setdefault(name, value) != value:
-                    raise UsageError(f"the user classes have different values of `{name}`: {said[name]} and {value}")
+                if defaults.setdefault(name, value) != value:
+                    raise UsageError(
+                        f"the user classes have different values of `{name}`: {defaults[name]} and {value}"
+                    )
     if parsed.arrival_rate or parsed.stages:
-        said = {name: value for name, value in said.items() if name not in ("arrival_rate", "stages")}
-    return Namespace(**vars(parsed) | {name: value for name, value in said.items() if not getattr(parsed, name)})
+        defaults = {name: value for name, value in defaults.items() if name not in ("arrival_rate", "stages")}
+    return Namespace(**vars(parsed) | {name: value for name, value in defaults.items() if not getattr(parsed, name)})
 
 
 def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) -> LoadModel:
     """Return the load model of the options. `parsed`: Locust's parsed options. Raises UsageError for invalid
     combinations.
     """
-    course = load_schedule(options.stages) if options.stages else None
-    if course is not None and getattr(parsed, "run_time", None):
-        raise UsageError(f"{options.stages} sets the duration of the run, {course.duration_s:g} s: omit --run-time")
-    given = options.arrival_pattern or POISSON
-    pattern, recorded = pattern_of(given), None
+    schedule = load_schedule(options.stages) if options.stages else None
+    if schedule is not None and getattr(parsed, "run_time", None):
+        raise UsageError(f"{options.stages} sets the duration of the run, {schedule.duration_s:g} s: omit --run-time")
+    pattern_text = options.arrival_pattern or POISSON
+    pattern, recorded = pattern_of(pattern_text), None
     if pattern is None:
-        if not Path(given).exists():
-            raise UsageError(f"--arrival-pattern must be {PATTERNS}, but there is no file {given:.200}")
-        recorded = load_recorded(Path(given))
-    if recorded is not None and (options.arrivals_per_s or course is not None):
+        if not Path(pattern_text).exists():
+            raise UsageError(f"--arrival-pattern must be {PATTERNS}, but there is no file {pattern_text:.200}")
+        recorded = load_recorded(Path(pattern_text))
+    if recorded is not None and (options.arrivals_per_s or schedule is not None):
         also = "--arrival-rate" if options.arrivals_per_s else "--stages"
         raise UsageError(f"--arrival-pattern {recorded.path} sets the instant of each call: omit {also}")
-    if options.arrivals_per_s is None and recorded is None and (course is None or course.kind == "sessions"):
-        return _closed_loop(options, course, parsed)
+    if options.arrivals_per_s is None and recorded is None and (schedule is None or schedule.kind == "sessions"):
+        return _closed_loop(options, schedule, parsed)
     names = sorted(user.__name__ for user in user_classes)
     if len(names) > 1:  # Locust distributes classes freely: a call might find no user of its class in its process
         raise UsageError(
@@ -302,7 +305,7 @@ def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) 
             "all scripts as the `tasks` of one class, with weights"
         )
     slots, pattern = _slots(options, parsed), pattern or ArrivalPattern(POISSON)
-    return LoadModel(Arrivals(options.seed, slots, pattern, options.arrivals_per_s, course, recorded))
+    return LoadModel(Arrivals(options.seed, slots, pattern, options.arrivals_per_s, schedule, recorded))
 
 
 def _slots(options: Options, parsed: Any) -> int:
@@ -319,13 +322,13 @@ def _slots(options: Options, parsed: Any) -> int:
     return slots
 
 
-def _closed_loop(options: Options, course: LoadSchedule | None, parsed: Any) -> LoadModel:
+def _closed_loop(options: Options, schedule: LoadSchedule | None, parsed: Any) -> LoadModel:
     """Return the closed-loop model. Raises UsageError for options that need an arrival rate."""
     if options.max_concurrent is not None:
         raise UsageError("--max-concurrent needs an arrival rate: add --arrival-rate 30/min, or use --users N instead")
     if options.arrival_pattern is not None:
         raise UsageError("--arrival-pattern needs an arrival rate: add --arrival-rate 30/min")
     users = getattr(parsed, "num_users", None)
-    if course is not None and users not in (None, round(course.peak)):
+    if schedule is not None and users not in (None, round(schedule.peak)):
         raise UsageError(f"--users {users} contradicts --stages, which set the number of sessions: omit --users")
-    return LoadModel(schedule=course)
+    return LoadModel(schedule=schedule)

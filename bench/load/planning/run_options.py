@@ -55,7 +55,7 @@ def fork_for_allowed_cores(parser: Any) -> None:
     processes.type = whole_number
 
 
-# Readers of option values. Each takes the value and the name of its option, and raises UsageError if it is invalid.
+# Readers of option values. Each gets the value and the name of an option, and raises UsageError for an invalid value.
 
 
 def _text(value: object, option: str) -> str | None:
@@ -90,10 +90,10 @@ def _name(value: object, option: str) -> str:
     return name
 
 
-def _labels(given: Any, option: str) -> dict[str, str]:
+def _labels(entries: Any, option: str) -> dict[str, str]:
     labels = {}
-    for label in given or ():
-        key, equals, value = (part.strip() for part in label.partition("="))
+    for label in entries or ():
+        key, equals, value = (text.strip() for text in label.partition("="))
         plain = re.fullmatch(r"\w[\w.-]{,39}", key, re.ASCII) and value.isprintable() and 0 < len(value) <= 200
         if not (equals and plain):
             raise UsageError(f"{option} must be KEY=VALUE, such as commit=1a2b3c, in one line, not {label!r:.100}")
@@ -112,13 +112,15 @@ def _share(value: object, option: str) -> Fraction:
     return share
 
 
-def _whole(value: object, option: str, least: int, most: int = MAX_COUNT, otherwise: int | None = None) -> int | None:
-    """Return a whole number from `least` to `most`; `otherwise` if no value is given."""
+def _whole(
+    value: object, option: str, minimum: int, maximum: int = MAX_COUNT, otherwise: int | None = None
+) -> int | None:
+    """Return a whole number from `minimum` to `maximum`; `otherwise` if no value is given."""
     if value in (None, ""):
         return otherwise
     text = str(value).strip()
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most):
-        raise UsageError(f"{option} must be a whole number from {least} to {most:,}, not {value!s:.100}")
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(maximum)) and minimum <= int(text) <= maximum):
+        raise UsageError(f"{option} must be a whole number from {minimum} to {maximum:,}, not {value!s:.100}")
     return int(text)
 
 
@@ -202,15 +204,16 @@ def switch(note: str, *, shapes: bool = False) -> Any:
 
 @dataclass(frozen=True)
 class Options:
-    """The values of this tool's options, one field each. `service_options`: the options of the services and their
-    prices.
+    """The values of this tool's options, with one field for each option.
+
+    `service_options`: the options of the services and of their prices.
     """
 
     service_options: ServiceOptions
     sessions: int | None = valued(
         "N",
         "end the run after N sessions with each target, warm-up included",
-        partial(_whole, least=1),
+        partial(_whole, minimum=1),
         shapes=True,
     )
     arrivals_per_s: float | None = valued(
@@ -228,7 +231,7 @@ class Options:
     max_concurrent: int | None = valued(
         "N",
         "maximum concurrent calls; more are blocked and counted",
-        partial(_whole, least=1, most=MAX_USERS),
+        partial(_whole, minimum=1, maximum=MAX_USERS),
         shapes=True,
     )
     stages: Path | None = valued(
@@ -242,7 +245,7 @@ class Options:
         shapes=True,
         flag="--warmup",
     )
-    """None for the default of the run; see `bench.load.planning.run_plan`."""
+    """The warm-up in seconds; None for the default of the run (see `bench.load.planning.run_plan`)."""
     until_decided: bool = switch(
         "compare two targets, and stop when the comparison is decided (group-sequential design)", shapes=True
     )
@@ -252,7 +255,7 @@ class Options:
     interim_every: int = valued(
         "N",
         "pairs between two interim analyses of --until-decided (default: 50)",
-        partial(_whole, least=1, otherwise=INTERIM_EVERY),
+        partial(_whole, minimum=1, otherwise=INTERIM_EVERY),
         shapes=True,
     )
     connect_rate: float | None = valued(
@@ -277,7 +280,7 @@ class Options:
     seed: int = valued(
         "N",
         "seed of the random choice of recordings and pauses for each session (default: 1)",
-        partial(_whole, least=0, most=MOST_SEED, otherwise=0),
+        partial(_whole, minimum=0, maximum=MOST_SEED, otherwise=0),
         shapes=True,
         default="1",
     )
@@ -315,7 +318,7 @@ class Options:
     )
     """The time without a message after which a master treats a worker as missing.
 
-    A worker that has lost its master ends earlier than that.
+    A worker whose master is missing ends earlier than that.
     """
     priority: bool = switch("run the load processes at a higher priority (niceness -10)")
     yes: bool = switch("allow more than 20 sessions with a host that is not loopback")
@@ -342,7 +345,7 @@ class Options:
         _seconds(getattr(parsed, "run_time", None), "--run-time")
         if _number(getattr(parsed, "spawn_rate", None), "--spawn-rate") == 0:
             raise UsageError("--spawn-rate must be more than 0 users per second")
-        of_services = {name: None if (given := getattr(parsed, name)) == "" else given for name in OPTIONS}
+        of_services = {name: None if (value := getattr(parsed, name)) == "" else value for name in OPTIONS}
         read: dict[str, Any] = {name: option.of(parsed) for name, option in RUN_OPTIONS.items()}
         options = Options(service_options=ServiceOptions.of(of_services), **read)
         if options.record_audio and not options.record_events:
@@ -351,9 +354,9 @@ class Options:
 
 
 RUN_OPTIONS: Mapping[str, RunOption] = {
-    each.name: replace(option, flag=option.flag or "--" + each.name.replace("_", "-"))
-    for each in fields(Options)
-    if (option := each.metadata.get(OPTION))
+    item.name: replace(option, flag=option.flag or "--" + item.name.replace("_", "-"))
+    for item in fields(Options)
+    if (option := item.metadata.get(OPTION))
 }
 OF_PROCESSES = (
     RunOption(
@@ -368,7 +371,7 @@ OF_PROCESSES = (
         more={"action": "store_true"},
     ),
 )
-"""Options that do not change what is played. The process that leads a run reads them from its parser."""
+"""Options that do not change the load. The process that leads a run reads them from its parser."""
 SHAPE = frozenset(option.name for option in RUN_OPTIONS.values() if option.shapes)
 """The options that shape the load and may be chosen in the web UI.
 
@@ -378,16 +381,16 @@ cost; see `bench.load.runners.web_ui`.
 
 
 def _add(parser: Any, flag: str, name: str, note: str, **settings: Any) -> None:
-    told = {key: value for key, value in settings.items() if value}
-    parser.add_argument(flag, env_var=f"LOCUST_{name.upper()}", include_in_web_ui=name in SHAPE, help=note, **told)
+    arguments = {key: value for key, value in settings.items() if value}
+    parser.add_argument(flag, env_var=f"LOCUST_{name.upper()}", include_in_web_ui=name in SHAPE, help=note, **arguments)
 
 
 def add_options(parser: Any) -> None:
     """Add the options of this tool to Locust's parser."""
     for service in OPTIONS.values():
         kind = int if service.kind is int else None
-        words = {"metavar": service.metavar, "choices": service.words, "type": kind}
-        _add(parser, service.flag, service.name, service.note, **words)
+        settings = {"metavar": service.metavar, "choices": service.words, "type": kind}
+        _add(parser, service.flag, service.name, service.note, **settings)
     for option in (*RUN_OPTIONS.values(), *OF_PROCESSES):
         option.add_to(parser)
 

@@ -1,4 +1,4 @@
-"""The plan of a run: what is played with which targets, how much, on how many processes, and at what estimated cost."""
+"""The plan of a run: its scripts, targets and load, the number of its processes, and its estimated cost."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ MAX_SHARE_OF_RUN = 0.5
 class RunPlan:
     """A planned run.
 
-    `plays`: the workload of each target, by the target's label. `sessions`: the number of sessions with each target,
-    None for no limit. `calibration`: this machine's calibration for such sessions, as run.json cites it, None if there
-    is none. `warmup_s`: see the function `warmup_s`. `priority`: the priority of the processes that play sessions, None
-    if none was requested. `hosts_advice`: a master's notices about the hosts of its workers.
+    `workloads`: the workload of each target, by the target's label. `sessions`: the number of sessions with each
+    target, None for no limit. `calibration`: this machine's calibration for such sessions, as run.json cites it, None
+    if there is none. `warmup_s`: see the function `warmup_s`. `priority`: the priority of the processes that run
+    sessions, None if none was requested. `hosts_advice`: a master's notices about the hosts of its workers.
     """
 
     options: Options
@@ -70,20 +70,20 @@ class RunPlan:
     @property
     def scripts(self) -> list[Script]:
         """The scripts, with the settings that each target's sessions use."""
-        return [repertoire.script for plays in self.workloads.values() for repertoire in plays.values()]
+        return [compiled_script.script for workload in self.workloads.values() for compiled_script in workload.values()]
 
     @property
     def missing_features(self) -> list[dict[str, Any] | None]:
-        """The names of what each script's turns and sessions lack, at each target; None for a script if that is
-        unknown.
+        """The instants and columns that turns and sessions lack, for each script of each target; None for a script
+        if they are unknown. See `bench.load.planning.lacking`.
         """
         arrives = self.load_model.arrivals is not None
-        known = {id(one): one for plays in self.workloads.values() for one in plays.values()}
-        return [missing_features(repertoire, arrives=arrives) for repertoire in known.values()]
+        distinct = {id(compiled): compiled for workload in self.workloads.values() for compiled in workload.values()}
+        return [missing_features(compiled, arrives=arrives) for compiled in distinct.values()]
 
     @property
     def user_classes(self) -> set[Any]:
-        return {user for plays in self.workloads.values() for user, _ in plays}
+        return {user for workload in self.workloads.values() for user, _ in workload}
 
     @property
     def scenario(self) -> str:
@@ -115,8 +115,8 @@ class RunPlan:
     def session_costs(self) -> list[SessionCost]:
         """The estimated cost of a session of each target."""
         scripts = {
-            label: list({each.script.name: each.script for each in plays.values()}.values())
-            for label, plays in self.workloads.items()
+            label: list({compiled.script.name: compiled.script for compiled in workload.values()}.values())
+            for label, workload in self.workloads.items()
         }
         return [
             session_cost(target, scripts[target.label], self.prices.models, self.prices.as_of)
@@ -156,14 +156,14 @@ class RunPlan:
         self, run_id: str, started_utc_ns: int, settings: Mapping[str, Any], workers: int
     ) -> dict[str, Any]:
         """Return run.json as it is before the first session. `settings`: Locust's parsed options, including ours."""
-        arrivals, course = self.load_model.arrivals, self.load_model.schedule
+        arrivals, schedule = self.load_model.arrivals, self.load_model.schedule
         usd = None if self.sessions is None else estimate(self.session_costs, self.sessions)
         document = opening_document(
             run_id,
             self.scenario,
             started_utc_ns,
             {**settings, **self.public_settings},
-            [target_facts(*of) for of in zip(self.targets, self.connect_rates, strict=True)],
+            [target_facts(*pair) for pair in zip(self.targets, self.connect_rates, strict=True)],
             script_facts(self.workloads),
             workers,
             self.notices,
@@ -175,7 +175,7 @@ class RunPlan:
             "calibration": self.calibration,
             "concurrency": self.concurrency.users * self.concurrency.targets,
             **({} if arrivals is None else {"arrivals": arrivals.facts(started_utc_ns, workers)}),
-            **({} if course is None else {"stages": schedule_facts(course)}),
+            **({} if schedule is None else {"stages": schedule_facts(schedule)}),
             **({"part_of": self.options.part_of} if self.options.part_of else {}),
             "niceness": self._niceness,
             "prices": {
@@ -207,9 +207,9 @@ class RunPlan:
         }
 
 
-def kind_of(plays: Mapping[str, Workload], targets: Sequence[Target]) -> SessionKind:
+def kind_of(workloads: Mapping[str, Workload], targets: Sequence[Target]) -> SessionKind:
     """Return the kind of the sessions: the agent dialect of the first target that has one, else voice or text."""
-    spoken = any(fact["chunk_ms"] for fact in script_facts(plays))
+    spoken = any(fact["chunk_ms"] for fact in script_facts(workloads))
     calls = (kind for target in targets for kind in AGENTS if target.dialect.name == kind)
     return next(calls, "voice" if spoken else "text")
 
@@ -217,8 +217,10 @@ def kind_of(plays: Mapping[str, Workload], targets: Sequence[Target]) -> Session
 def check_two(targets: Sequence[Target]) -> None:
     """Raise UsageError unless there are two targets."""
     if len(targets) != 2:
-        named = ", ".join(target.label for target in targets)
-        raise UsageError(f"--until-decided compares two targets, but this run has {named}: name two with --targets A,B")
+        labels = ", ".join(target.label for target in targets)
+        raise UsageError(
+            f"--until-decided compares two targets, but this run has {labels}: name two with --targets A,B"
+        )
 
 
 def plan_run(environment: Environment) -> RunPlan:
@@ -235,19 +237,19 @@ def plan_run(environment: Environment) -> RunPlan:
     targets = tuple(resolve_targets(os.environ, options.service_options))
     if options.until_decided:
         check_two(targets)
-    plays = workloads_of_targets(scripts, targets)
+    workloads = workloads_of_targets(scripts, targets)
     users = load_model.users or peak_users(parsed, environment.shape_class)
     sessions = check_cost(targets, users, options.requested_sessions, yes=options.yes)
     tls = any(target.tls for target in targets)
     return RunPlan(
         options,
         targets,
-        plays,
+        workloads,
         sessions,
         load_price_table(options.service_options.prices),
-        concurrency(environment, users, sessions=sessions, arms=len(targets)),
-        citation(state_folder(os.environ), kind_of(plays, targets), tls=tls),
-        _warmup_s(environment, load_model, options, targets, plays),
+        concurrency(environment, users, sessions=sessions, targets=len(targets)),
+        citation(state_folder(os.environ), kind_of(workloads, targets), tls=tls),
+        _warmup_s(environment, load_model, options, targets, workloads),
         available_priority() if options.priority else None,
         load_model,
     )
@@ -258,24 +260,24 @@ def _warmup_s(
     load_model: LoadModel,
     options: Options,
     targets: Sequence[Target],
-    plays: Mapping[str, Workload],
+    workloads: Mapping[str, Workload],
 ) -> float:
     """Return the warm-up in seconds. Raises UsageError if it is not shorter than the run.
 
     By default, a load that changes has no warm-up.
     """
     parsed = environment.parsed_options
-    length_s = load_model.duration_s or (None if environment.shape_class else getattr(parsed, "run_time", None))
-    if options.warmup_s and length_s and options.warmup_s >= length_s:
+    duration_s = load_model.duration_s or (None if environment.shape_class else getattr(parsed, "run_time", None))
+    if options.warmup_s and duration_s and options.warmup_s >= duration_s:
         raise UsageError(
-            f"--warmup {options.warmup_s:g} s leaves nothing to measure, because the run lasts only {length_s:g} s"
+            f"--warmup {options.warmup_s:g} s leaves nothing to measure, because the run lasts only {duration_s:g} s"
         )
     ramp_s = 0.0
     if load_model.arrivals is None:
         rates = per_minute_of(targets, options.connect_rate)
         ramp_s = ramp_up_s(int(parsed.num_users or 1), float(getattr(parsed, "spawn_rate", None) or 1), rates)
-    longest_s = session_s(each.script for of_arm in plays.values() for each in of_arm.values())
-    return warmup_s(options.warmup_s, None if load_model.changes else length_s, ramp_s, longest_s)
+    longest_s = session_s(compiled.script for workload in workloads.values() for compiled in workload.values())
+    return warmup_s(options.warmup_s, None if load_model.changes else duration_s, ramp_s, longest_s)
 
 
 # The warm-up is a fixed period, the same for all targets and processes. Sessions that start in it are excluded. In
@@ -283,14 +285,14 @@ def _warmup_s(
 # for the targets of a comparison.
 
 
-def warmup_s(given_s: float | None, run_time_s: float | None, ramp_up_s: float, session_s: float) -> float:
-    """Return the warm-up in seconds: the given one, or else, for a long run, the ramp-up and one session.
+def warmup_s(explicit_s: float | None, run_time_s: float | None, ramp_up_s: float, session_s: float) -> float:
+    """Return the warm-up in seconds: `explicit_s`, unless it is None; else the default.
 
-    The default is at least a minute and at most half of the run. `run_time_s`: how long the run will last. If it is
-    None, there is no warm-up by default.
+    The default of a long run is the ramp-up and one session, at least a minute, and at most half of the run. Other runs
+    have no warm-up by default. `run_time_s`: how long the run will last, None if that is unknown.
     """
-    if given_s is not None:
-        return given_s
+    if explicit_s is not None:
+        return explicit_s
     if run_time_s is None or run_time_s < LONG_RUN_S:
         return 0.0
     return min(max(MIN_STEADY_S, ramp_up_s + session_s), MAX_SHARE_OF_RUN * run_time_s)
@@ -321,13 +323,13 @@ def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list
     deployments = [(target.host, target.port, target.model) for target in targets]
     sharing = Counter(deployments)
     rates = [target.connects_per_min if connect_rate is None else connect_rate for target in targets]
-    return [rate / sharing[of] if rate else None for rate, of in zip(rates, deployments, strict=True)]
+    return [rate / sharing[deployment] if rate else None for rate, deployment in zip(rates, deployments, strict=True)]
 
 
 MANY_SESSIONS = 20
 SPARE_DESCRIPTORS = 128
 OFF = "values may have errors over 1 ms, and the run may be INVALID"
-"""The text about what happens if a process has more sessions than the calibration allows."""
+"""The text that states the effect of more sessions in a process than the calibration allows."""
 
 
 @dataclass(frozen=True)
@@ -344,21 +346,21 @@ class Concurrency:
         return -(-self.users // self.processes) * self.targets
 
     def processes_for(self, sessions: int) -> int | None:
-        """Return the minimum number of processes so that each has at most `sessions` sessions; None if one user alone
-        has more.
+        """Return the minimum number of processes that have at most `sessions` sessions each; None if one user alone has
+        more sessions.
         """
-        users_each = sessions // self.targets
-        return -(-self.users // users_each) if users_each else None
+        users_per_process = sessions // self.targets
+        return -(-self.users // users_per_process) if users_per_process else None
 
 
-def concurrency(environment: Environment, users: int, *, sessions: int | None, arms: int) -> Concurrency:
+def concurrency(environment: Environment, users: int, *, sessions: int | None, targets: int) -> Concurrency:
     """Return the concurrency of a run: `users`, or `sessions` with each target if fewer (None: no limit).
 
     A master may also have workers that were started by hand.
     """
     parsed, workers = environment.parsed_options, getattr(environment.runner, "worker_count", 0)
     options = (int(getattr(parsed, name, None) or 1) for name in ("processes", "expect_workers"))
-    return Concurrency(users if sessions is None else min(users, sessions), arms, max(*options, workers))
+    return Concurrency(users if sessions is None else min(users, sessions), targets, max(*options, workers))
 
 
 def peak_users(parsed: Any, shape: Any) -> int:
@@ -374,15 +376,15 @@ def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, co
     `cited`: this machine's calibration as in run.json. If it is None, the notice asks for one if there are many
     sessions.
     """
-    here = f"{concurrency.per_process:,} sessions in one process"
+    load_text = f"{concurrency.per_process:,} sessions in one process"
     if cited is None:
-        unknown = f"this machine is not calibrated for {here}: run `rtbench calibrate`"
+        unknown = f"this machine is not calibrated for {load_text}: run `rtbench calibrate`"
         return [unknown] if concurrency.per_process > FIRST_SESSIONS else []
     if concurrency.per_process <= cited["sessions"]:
         return []
     changed = "".join(f", {change}" for change in cited.get("stale", ()))
     trusted = f"{at_least(cited.get('ended', ''))}{cited['sessions']:,} {cited['kind']} sessions"
-    beyond = f"{here} are more than this machine is calibrated for: {trusted} (on {cited['date']}{changed})"
+    beyond = f"{load_text} are more than this machine is calibrated for: {trusted} (on {cited['date']}{changed})"
     processes = concurrency.processes_for(cited["sessions"])
     if processes is None:
         return [f"{beyond}; no number of processes is enough for this load; {OFF}"]
@@ -403,23 +405,23 @@ class WorkerHost:
 
 def hosts_advice(concurrency: Concurrency, hosts: Sequence[WorkerHost]) -> list[str]:
     """Return the notice for a run on several hosts: whether they can carry the load, by their calibrations."""
-    here, on = concurrency.per_process, f"{len(hosts)} host{'s' * (len(hosts) > 1)}"
-    load = f"{here:,} sessions in each of {sum(host.workers for host in hosts)} processes on {on}"
-    beyond = [host for host in hosts if host.cited is not None and here > host.cited["sessions"]]
+    per_process, hosts_text = concurrency.per_process, f"{len(hosts)} host{'s' * (len(hosts) > 1)}"
+    load = f"{per_process:,} sessions in each of {sum(host.workers for host in hosts)} processes on {hosts_text}"
+    beyond = [host for host in hosts if host.cited is not None and per_process > host.cited["sessions"]]
     unknown = [host.name for host in hosts if host.cited is None]
     crowded = [
         f"{host.name} has {host.cores} for {host.workers} workers" for host in hosts if host.workers > host.cores
     ]
-    said = []
+    problems = []
     if beyond:
         trusted = ", ".join(f"{host.name} {host.cited['sessions']:,}" for host in beyond if host.cited is not None)
-        said.append(f"more than they are calibrated for ({trusted}); {OFF}: start more workers")
+        problems.append(f"more than they are calibrated for ({trusted}); {OFF}: start more workers")
     if unknown:
         are = "is" if len(unknown) == 1 else "are"
-        said.append(f"{', '.join(unknown)} {are} not calibrated: run `rtbench calibrate` there")
+        problems.append(f"{', '.join(unknown)} {are} not calibrated: run `rtbench calibrate` there")
     if crowded:
-        said.append(f"too few cores: {', '.join(crowded)}")
-    return [f"{load}: {'; '.join(said) or 'each host is calibrated for this load'}"]
+        problems.append(f"too few cores: {', '.join(crowded)}")
+    return [f"{load}: {'; '.join(problems) or 'each host is calibrated for this load'}"]
 
 
 def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, yes: bool) -> int | None:
@@ -430,11 +432,11 @@ def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, y
     hosts = Counter(target.host for target in targets if not target.loopback)
     if not hosts or yes:
         return sessions
-    host, arms = hosts.most_common(1)[0]
-    if max(users, sessions or 0) * arms > MANY_SESSIONS:
+    host, target_count = hosts.most_common(1)[0]
+    if max(users, sessions or 0) * target_count > MANY_SESSIONS:
         more = f"this opens more than {MANY_SESSIONS} sessions to {host}, which may cost money"
         raise UsageError(f"{more}: add --yes to allow it")
-    return sessions or MANY_SESSIONS // arms
+    return sessions or MANY_SESSIONS // target_count
 
 
 def check_shares(concurrency: Concurrency, sessions: int | None) -> None:

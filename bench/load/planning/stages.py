@@ -65,20 +65,20 @@ class LoadSchedule:
 
     def parts(self) -> Iterator[tuple[float, float, float, float]]:
         """Yield each stage as (start in seconds, duration in seconds, level at its start, level at its end)."""
-        begins = accumulate((stage.duration_s for stage in self.stages), initial=0.0)
+        starts_s = accumulate((stage.duration_s for stage in self.stages), initial=0.0)
         level = self.start
-        for begin_s, stage in zip(begins, self.stages, strict=False):
-            yield begin_s, stage.duration_s, level, stage.target
+        for start_s, stage in zip(starts_s, self.stages, strict=False):
+            yield start_s, stage.duration_s, level, stage.target
             level = stage.target
 
     def level(self, at_s: float) -> float:
         """Return the level at an instant; after the last stage, its final level."""
         level = self.start
-        for begin_s, duration_s, first, last in self.parts():
-            if at_s < begin_s:
+        for start_s, duration_s, first, last in self.parts():
+            if at_s < start_s:
                 break
-            ended = at_s >= begin_s + duration_s
-            level = last if ended else first + (last - first) * (at_s - begin_s) / duration_s
+            ended = at_s >= start_s + duration_s
+            level = last if ended else first + (last - first) * (at_s - start_s) / duration_s
         return level
 
 
@@ -94,7 +94,7 @@ def span_s(text: str) -> float | None:
     match = re.fullmatch(SPAN, text, re.ASCII)
     if not text or match is None:
         return None
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    hours, minutes, seconds = (float(number or 0) for number in match.groups())
     return 3600 * hours + 60 * minutes + seconds
 
 
@@ -155,9 +155,9 @@ def load_schedule(path: Path) -> LoadSchedule:
     if len(kinds) > 1:
         raise value.refuse("must have either arrival rates, such as 30/min, or numbers of sessions, not both")
     staged = tuple(LoadStage(duration_s, target.value) for duration_s, target in stages)
-    course = LoadSchedule(kinds.pop(), start.value, staged)
-    if not course.duration_s:
+    schedule = LoadSchedule(kinds.pop(), start.value, staged)
+    if not schedule.duration_s:
         raise value.refuse("has a total duration of 0: set the duration of a stage")
-    if not course.peak:
+    if not schedule.peak:
         raise value.refuse("has only stages with load 0: set the target of a stage")
-    return course
+    return schedule

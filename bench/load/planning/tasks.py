@@ -84,9 +84,9 @@ def script_path(user_class: type, task: SessionTask, path: Path) -> Path:
 def recorded_steps(name: str, method: Task, user: Callable[[], Caller], settings: Mapping[str, Any]) -> Script:
     """Rehearse a task and return the script of its steps.
 
-    `user` makes a user. `settings`: the keys of a script's file, without `steps`. The `digest` covers the file of the
-    method, the settings, and every file that they name. Raises ScriptError for steps that a YAML script does not allow,
-    and for a task that fails; UsageError for settings that a YAML script does not allow.
+    `user`: a function that makes a user. `settings`: the keys of a script's file, without `steps`. The digest of the
+    script covers the file of the method, the settings, and every file that they name. Raises ScriptError for steps that
+    a YAML script does not allow, and for a task that fails; UsageError for settings that a YAML script does not allow.
     """
     path = file_of(method)
     reader = StepReader(path.parent)
@@ -105,14 +105,14 @@ def recorded_steps(name: str, method: Task, user: Callable[[], Caller], settings
         built = build_script(path, settings, rehearsal.steps, is_complete=rehearsal.is_complete)
     except UsageError as error:
         raise ScriptError(path, None, f"{name}: {error}") from error
-    played = {key: value for key, value in settings.items() if key != JUDGED}
-    digest = hashlib.sha256(f"{built.digest} {played!r}".encode()).hexdigest()
+    run_settings = {key: value for key, value in settings.items() if key != JUDGED}
+    digest = hashlib.sha256(f"{built.digest} {run_settings!r}".encode()).hexdigest()
     return replace(built, name=name, digest=digest, task=method, reader=reader)
 
 
-def file_of(made: Any) -> Path:
+def file_of(definition: Any) -> Path:
     """Return the file that defines a class or a method, even if it is decorated."""
-    return Path(inspect.getfile(inspect.unwrap(made))).resolve()
+    return Path(inspect.getfile(inspect.unwrap(definition))).resolve()
 
 
 def at_its_line(error: UsageError, path: Path, name: str) -> ScriptError:
@@ -153,11 +153,12 @@ class Caller:
         """Return whether the user must stop. Its sessions then end after the open turn."""
         return False
 
-    def doubles(self, arms: int) -> Sequence[Caller]:
-        """Return the users who run this user's tasks, one per target: the user itself for the first target, copies for
-        the others.
+    def doubles(self, target_count: int) -> Sequence[Caller]:
+        """Return the users who run this user's tasks, one per target.
+
+        The user itself runs the tasks with the first target, and copies of it run them with the others.
         """
-        self._copies = [*self._copies, *(copy.copy(self) for _ in range(arms - 1 - len(self._copies)))]
+        self._copies = [*self._copies, *(copy.copy(self) for _ in range(target_count - 1 - len(self._copies)))]
         return [self, *self._copies]
 
     def text(self, text: str, *, name: str = "", **options: Any) -> Turn:
@@ -220,13 +221,13 @@ class Caller:
         """
         self._take("sound", audio=wav, kind=kind, **options)
 
-    def pause(self, seconds: float | None = None, **drawn: Any) -> None:
+    def pause(self, seconds: float | None = None, **distribution: Any) -> None:
         """Wait until the last turn ends, then be silent: for `seconds`, or for a time that is drawn for each session.
 
-        `drawn`: `median`, `sigma` and `max` of a log-normal distribution; or `file`, with numbers of which one is
-        chosen.
+        `distribution`: `median`, `sigma` and `max` of a log-normal distribution; or `file`, a file of numbers, of which
+        one is chosen.
         """
-        self._take("pause", pause=seconds, **drawn)
+        self._take("pause", pause=seconds, **distribution)
 
     def expect(self, event: str, within: float) -> None:
         """Wait for an event of the last turn. The turn fails if the event does not come; an earlier event counts.
@@ -236,29 +237,35 @@ class Caller:
         """
         self._take("expect", event=event, within=within)
 
-    def _take_turn(self, verb: str, **given: Any) -> Turn:
-        turn = self._take(verb, **given)
+    def _take_turn(self, verb: str, **options: Any) -> Turn:
+        turn = self._take(verb, **options)
         assert turn is not None, f"{verb} is a turn"
         return turn
 
-    def _take(self, verb: str, **given: Any) -> Turn | None:
+    def _take(self, verb: str, **options: Any) -> Turn | None:
         if self._call is None:
             raise UsageError(f"there is no session here: call {', '.join(kind.verb for kind in KINDS)} inside a @task")
-        return self._call.run_or_record(verb, **given)
+        return self._call.run_or_record(verb, **options)
 
 
 class CallSteps(ABC):
-    """The steps of one call, which run one after another. A turn without a name is called `turn_<number>`."""
+    """The base of the two ways in which a task's steps are processed: run in a session, or recorded.
+
+    The steps of a call are processed one after another. A turn without a name is called `turn_<number>`.
+    """
 
     def __init__(self, reader: StepReader, rules: StepRules) -> None:
         self._reader, self._rules = reader, rules
         self.turns = 0
         """The number of turns so far."""
 
-    def run_or_record(self, verb: str, *, name: str = "", success: Any = None, **given: Any) -> Turn | None:
-        """Run a step. Return its turn if it is one. Raises UsageError for a step that a script does not allow."""
+    def run_or_record(self, verb: str, *, name: str = "", success: Any = None, **options: Any) -> Turn | None:
+        """Run or record a step. Return its turn if the step is a turn.
+
+        Raises UsageError for a step that a script does not allow.
+        """
         judge = (lambda turn: success(Turn(turn.turn, observation=turn))) if callable(success) else None
-        step = self._reader.read(verb, name=name or None, success=None if judge else success, **given)
+        step = self._reader.read(verb, name=name or None, success=None if judge else success, **options)
         turn = None
         if is_turn(step):
             self.turns += 1
@@ -270,7 +277,7 @@ class CallSteps(ABC):
 
     @abstractmethod
     def run(self, step: Step) -> None:
-        """Run a step. Raises SessionEnded if the session takes no more steps."""
+        """Run or record a step. Raises SessionEnded if the session accepts no more steps."""
 
     @abstractmethod
     def taken_turn(self) -> Turn:
@@ -278,7 +285,7 @@ class CallSteps(ABC):
 
 
 class TaskRecorder(CallSteps):
-    """The recorded steps of a task, without a session."""
+    """The recorder of a task's steps in a rehearsal, without a session."""
 
     def __init__(self, reader: StepReader, rules: StepRules) -> None:
         super().__init__(reader, rules)

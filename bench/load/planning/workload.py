@@ -25,8 +25,7 @@ NO_SETTINGS: Mapping[str, Any] = {}
 
 Scripts = Mapping[tuple[Any, SessionTask], Script]
 Workload = Mapping[tuple[Any, SessionTask], CompiledScript]
-"""Scripts: the script of each task. Workload: the compiled script of each task. The keys are the user class and the
-task."""
+"""`Scripts`: the script of each task. `Workload`: its compiled script. A key is a user class and a task of it."""
 
 
 def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scripts:
@@ -41,9 +40,9 @@ def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scr
         if not hasattr(user, "run_session"):
             continue  # a plain Locust user in the same file
         tasks = tasks_of(user)
-        given = ", ".join(user.settings())
-        if given and all(isinstance(task.does, Path) for task in tasks):
-            raise UsageError(f"{user.__name__} sets {given}, which belongs in its YAML scripts: move it there")
+        setting_names = ", ".join(user.settings())
+        if setting_names and all(isinstance(task.does, Path) for task in tasks):
+            raise UsageError(f"{user.__name__} sets {setting_names}, which belongs in its YAML scripts: move it there")
         for task in tasks:
             if isinstance(task.does, Path):
                 path = script_path(user, task, task.does)
@@ -83,13 +82,13 @@ def with_history(scripts: Scripts, history: History) -> Scripts:
 def workloads_of_targets(scripts: Scripts, targets: Iterable[Target]) -> dict[str, Workload]:
     """Prepare the workload of each target, by its label. Raises UsageError for unsuitable settings."""
     prepared: dict[tuple[Dialect, bytes], Workload] = {}
-    arms = {}
+    workloads = {}
     for target in targets:
         key = target.dialect, msgspec.json.encode(target.session)
         if key not in prepared:
             prepared[key] = encode_workload(scripts, target.dialect, target.session, target.session_source)
-        arms[target.label] = prepared[key]
-    return arms
+        workloads[target.label] = prepared[key]
+    return workloads
 
 
 def encode_workload(
@@ -135,33 +134,34 @@ def script_notices(played: Iterable[Script]) -> list[str]:
         for script in scripts
         for name in unfilled_names(script)
     )
-    unheard = (
+    unchecked = (
         f"{script.name}: `transcript` cannot be checked, because session.input_transcription is not set"
         for script in scripts
         if script.session.input_transcription is None and any(turn.transcript for turn in script.turns)
     )
-    return [*unfilled, *unheard]
+    return [*unfilled, *unchecked]
 
 
-def script_facts(arms: Mapping[str, Workload]) -> list[dict[str, Any]]:
-    """Return the entries of the scripts in run.json, one per script and target. `arms`: the workloads by label."""
+def script_facts(workloads: Mapping[str, Workload]) -> list[dict[str, Any]]:
+    """Return the entries of the scripts in run.json, one per script and target. `workloads`: by the target's label."""
     played = {
-        (label, user.scenario_name(), repertoire.script.name): repertoire
-        for label, plays in arms.items()
-        for (user, _), repertoire in plays.items()
+        (label, user.scenario_name(), compiled_script.script.name): compiled_script
+        for label, workload in workloads.items()
+        for (user, _), compiled_script in workload.items()
     }
-    return [_facts(label, scenario, repertoire) for (label, scenario, _), repertoire in played.items()]
+    return [_facts(label, scenario, compiled_script) for (label, scenario, _), compiled_script in played.items()]
 
 
-def _facts(target: str, scenario: str, repertoire: CompiledScript) -> dict[str, Any]:
-    script, session, first = repertoire.script, repertoire.script.session, repertoire.prepare_session(0, 0)
-    full_duplex, detection = not repertoire.dialect.has_turn_events, session.turn_detection
+def _facts(target: str, scenario: str, compiled_script: CompiledScript) -> dict[str, Any]:
+    script, first = compiled_script.script, compiled_script.prepare_session(0, 0)
+    session = script.session
+    full_duplex, detection = not compiled_script.dialect.has_turn_events, session.turn_detection
     return {
         "target": target,
         "name": script.name,
         "scenario": scenario,
         "digest": script.digest,
-        "dialect": repertoire.dialect.name,
+        "dialect": compiled_script.dialect.name,
         "turns": script.turns_planned,
         "think_s": None if script.turns_planned is None else round(script.think_s, 3),
         "chunk_ms": min((turn.chunk_ns // NS_PER_MS for turn in first.turns if turn.chunk_ns), default=None),
@@ -171,7 +171,7 @@ def _facts(target: str, scenario: str, repertoire: CompiledScript) -> dict[str, 
         "input_format": first.input_format.name,
         "output_format": first.output_format.name,
         "extra": session.extra,
-        "fillers": repertoire.dialect.fillers(session),
+        "fillers": compiled_script.dialect.fillers(session),
         "jitter_buffer_ms": script.jitter_buffer_ms,
         "reply_silence_ms": script.reply_silence_ms if full_duplex else None,
         "answer_min_ms": script.answer_min_ms if full_duplex else None,

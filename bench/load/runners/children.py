@@ -34,13 +34,13 @@ TIMED_OUT = 124
 """The exit status of a command that took too long, as timeout(1) has it."""
 
 
-def child_output(called: Sequence[str], *, late: str, failed: str) -> Any:
+def child_output(command: Sequence[str], *, late: str, failed: str) -> Any:
     """Return the JSON that a command prints. Raises UsageError if it fails or takes longer than ANSWER_S.
 
     The error is the last line of its stderr, `failed` if there is none, or `late` if it takes too long.
     """
     # the message quotes the child's error, so the error must not contain colours
-    ended = run_child(called, ANSWER_S, f"{late}: is the machine busy?", FORCE_COLOR="")
+    ended = run_child(command, ANSWER_S, f"{late}: is the machine busy?", FORCE_COLOR="")
     if ended.returncode != 0:
         raise UsageError(last_line(ended.stderr, failed))
     return json.loads(ended.stdout)
@@ -49,8 +49,8 @@ def child_output(called: Sequence[str], *, late: str, failed: str) -> Any:
 def run_command(
     command: str, folder: Path, longest_s: float, *options: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    called = python_command("rtbench.cli.app", command, str(folder), *options)
-    return run_child(called, longest_s, too_long(f"rtbench {command} {folder}", longest_s), **variables)
+    words = python_command("rtbench.cli.app", command, str(folder), *options)
+    return run_child(words, longest_s, too_long(f"rtbench {command} {folder}", longest_s), **variables)
 
 
 def too_long(again: str, longest_s: float) -> str:
@@ -61,14 +61,17 @@ def too_long(again: str, longest_s: float) -> str:
     )
 
 
-def run_child(called: Sequence[str], longest_s: float, late: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run one of our modules, with the width of our terminal. End it after `longest_s`; its stderr is then the text
-    `late`.
+def run_child(
+    command: Sequence[str], longest_s: float, late: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of ours, with the width of our terminal. End it after `longest_s` seconds.
+
+    If it is ended, its stderr is the text `late`.
     """
     terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
     try:
         return subprocess.run(
-            called,
+            command,
             capture_output=True,
             text=True,
             start_new_session=True,  # Ctrl-C does not reach it
@@ -77,7 +80,7 @@ def run_child(called: Sequence[str], longest_s: float, late: str, **variables: s
             timeout=longest_s,
         )
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(called, TIMED_OUT, "", late)
+        return subprocess.CompletedProcess(command, TIMED_OUT, "", late)
 
 
 def output_of(command: Sequence[str], longest_s: float = MAX_CHILD_S) -> str:
@@ -89,7 +92,9 @@ def output_of(command: Sequence[str], longest_s: float = MAX_CHILD_S) -> str:
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, Path(os.devnull).open("rb") as nothing:
         # gevent installs its handler only after the start of the child, which may have ended by then
         gevent.get_hub().loop.install_sigchld()
-        streams = [(os.POSIX_SPAWN_DUP2, file.fileno(), place) for place, file in enumerate((nothing, output, errors))]
+        streams = [
+            (os.POSIX_SPAWN_DUP2, file.fileno(), number) for number, file in enumerate((nothing, output, errors))
+        ]
         environment = child_environment(os.environ) | ONE_THREAD
         # In a session of its own, so that Ctrl-C does not reach it.
         pid = int(posix_spawn(command[0], command, environment, file_actions=streams, setsid=True))

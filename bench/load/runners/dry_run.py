@@ -32,15 +32,15 @@ from bench.untrusted.sanitize import one_line
 
 
 def dry_run(plan: RunPlan) -> dict[str, Any]:
-    quotes = plan.session_costs
+    costs = plan.session_costs
     return {
         "scenario": plan.scenario,
         "targets": [
             {"name": target.label, "url": target.public_url, "loopback": target.loopback} for target in plan.targets
         ],
         "session_s": session_s(plan.scripts),
-        "session_usd": estimate(quotes, 1),
-        "cost": estimate_text(quotes, None),
+        "session_usd": estimate(costs, 1),
+        "cost": estimate_text(costs, None),
         "connect_rate": min((rate for rate in plan.connect_rates if rate), default=None),
         "lacking": plan.missing_features,
         "notices": [notice for target in plan.targets for notice in target.notices],

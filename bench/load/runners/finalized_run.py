@@ -29,8 +29,7 @@ from bench.status_line import text_width
 from bench.units import NS_PER_S
 
 REPORT_S, SPOOLED_BYTES_PER_S = 600, 200_000
-"""The maximum time of a child in seconds for a run without rows, and the number of bytes of the spool that add one
-second.
+"""The limit of a child's time: its seconds for a run without rows, and the bytes of the spool that add one second.
 
 A turn takes about 1 kB.
 """
@@ -49,7 +48,7 @@ def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
     scripts = {script.name: script for script in plan.scripts if script.thresholds}
     if file is None and baseline is None and not scripts:
         return {}
-    asked = {
+    request = {
         "file": None if file is None else str(file),
         "scripts": [
             {"path": str(script.path), "thresholds": None if script.task is None else script.thresholds}
@@ -60,7 +59,7 @@ def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
         "lacking": plan.missing_features,
     }
     thresholds: Thresholds = children.child_output(
-        [*python_command("reports.check"), json.dumps(asked)],
+        [*python_command("reports.check"), json.dumps(request)],
         late=f"the thresholds were not read within {children.ANSWER_S:.0f} s",
         failed="the thresholds could not be read",
     )
@@ -71,11 +70,11 @@ def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
     """Return the options of `rtbench check`; None for no check. Raises UsageError for an option without effect."""
     if not is_command(parsed):
         return None
-    given = {option.flag: value for option in OF_CHECK if (value := getattr(parsed, option.name))}
-    if thresholds or "--baseline" in given:
-        return [word for option in given.items() for word in option]
-    if given:
-        raise UsageError(f"{next(iter(given))} needs thresholds: add --thresholds FILE, or --baseline RUN")
+    options = {option.flag: value for option in OF_CHECK if (value := getattr(parsed, option.name))}
+    if thresholds or "--baseline" in options:
+        return [word for option in options.items() for word in option]
+    if options:
+        raise UsageError(f"{next(iter(options))} needs thresholds: add --thresholds FILE, or --baseline RUN")
     return None
 
 
@@ -93,16 +92,16 @@ def finalize_run(
 ) -> FinalizedRun:
     """Close, decide and report a run. `check_options`: those of `rtbench check`; None for no check."""
     document |= {"state": "closing", "ended_utc_ns": utc_ns(), "stop_reason": stopped}
-    length_s = (document["ended_utc_ns"] - document["started_utc_ns"]) / NS_PER_S
-    document["notices"] = [*document["notices"], *missing_warmup_notice(document, length_s)]
+    duration_s = (document["ended_utc_ns"] - document["started_utc_ns"]) / NS_PER_S
+    document["notices"] = [*document["notices"], *missing_warmup_notice(document, duration_s)]
     with contextlib.suppress(OSError):  # a full disk was reported before; the document from the start still exists
         files.write_document(folder, document)
     longest_s = longest_report_s(folder)
     decided = None
     # before the report, which shows the decision; the first of them closes the folder
     if "sequential_plan" in document:
-        called = python_command("rtbench.cli.decision", str(folder))
-        decided = children.run_child(called, longest_s, children.too_long(f"rtbench check {folder}", longest_s))
+        command = python_command("rtbench.cli.decision", str(folder))
+        decided = children.run_child(command, longest_s, children.too_long(f"rtbench check {folder}", longest_s))
     reported = children.run_command("report", folder, longest_s)
     if reported.returncode != 0:
         return _failed("", reported, "the report could not be made")
@@ -119,7 +118,7 @@ def finalize_run(
     summary = f"{summary}\n\n{checked.stdout}".rstrip()
     if checked.returncode not in DECIDED:
         return _failed(summary, checked, "the run could not be checked")
-    worst = next((bad for bad in (INVALID_STATUS, 1, 3) if bad in (status, checked.returncode)), 0)
+    worst = next((code for code in (INVALID_STATUS, 1, 3) if code in (status, checked.returncode)), 0)
     return FinalizedRun(summary, "", worst)
 
 
@@ -155,14 +154,14 @@ def longest_report_s(folder: Path) -> float:
 
 def with_sentence(summary: str, decided: str, width: int) -> str:
     """Insert the first line of the decision above the last two lines of a summary: its verdict and its page."""
-    lines, said = summary.splitlines(), decided.strip().splitlines()
-    wrapped = textwrap.wrap(said[0], width, break_long_words=False, break_on_hyphens=False) if said else []
+    lines, decision = summary.splitlines(), decided.strip().splitlines()
+    wrapped = textwrap.wrap(decision[0], width, break_long_words=False, break_on_hyphens=False) if decision else []
     return "\n".join([*lines[:-2], *wrapped, *lines[-2:]])
 
 
-def missing_warmup_notice(document: Mapping[str, Any], length_s: float) -> list[str]:
+def missing_warmup_notice(document: Mapping[str, Any], duration_s: float) -> list[str]:
     """Return a notice if a long run had no warm-up, because its duration was not known before the start."""
-    if length_s < LONG_RUN_S or document["warmup_s"] or "warmup" in document["settings"]:
+    if duration_s < LONG_RUN_S or document["warmup_s"] or "warmup" in document["settings"]:
         return []
     return [
         "No warm-up is excluded, because the run's length was not known in advance; to exclude one minute, add "

@@ -37,14 +37,16 @@ SequentialPlan = Mapping[str, Any]
 """
 
 
-def scripts_of(plays: Mapping[str, Workload]) -> list[dict[str, Any]]:
+def scripts_of(workloads: Mapping[str, Workload]) -> list[dict[str, Any]]:
     """Return the scripts of each target as in run.json. `steps` of a script: the name of each turn.
 
     `steps` is None if a method chooses the steps during the session.
     """
-    scripts = {each.script.name: each.script for arm in plays.values() for each in arm.values()}
-    labels = {name: None if of.task else [turn.name for turn in of.turns] for name, of in scripts.items()}
-    return [fact | {"steps": labels[fact["name"]]} for fact in script_facts(plays)]
+    scripts = {
+        compiled.script.name: compiled.script for workload in workloads.values() for compiled in workload.values()
+    }
+    labels = {name: None if script.task else [turn.name for turn in script.turns] for name, script in scripts.items()}
+    return [fact | {"steps": labels[fact["name"]]} for fact in script_facts(workloads)]
 
 
 def sequential_plan(
@@ -61,7 +63,7 @@ def sequential_plan(
     `thresholds`: the thresholds of the scripts; a file of thresholds replaces them.
     """
     by_name = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
-    asked = {
+    request = {
         "metric": "ttft" if all(fact["output"] == "text" for fact in scripts) else "ttfa",
         "targets": list(dict.fromkeys(fact["target"] for fact in scripts)),
         "scripts": list(by_name.values()),
@@ -72,7 +74,7 @@ def sequential_plan(
         "of_scripts": thresholds or {},
     }
     plan: SequentialPlan = children.child_output(
-        [*PLAN, json.dumps(asked)],
+        [*PLAN, json.dumps(request)],
         late=f"planning interim analyses took over {ANSWER_S:.0f} s",
         failed="the interim analyses could not be planned",
     )
@@ -82,8 +84,8 @@ def sequential_plan(
 def plan_text(plan: SequentialPlan) -> str:
     """Return a line that states what decides the run."""
     gates = "; ".join(f"{metric} {', '.join(texts)}" for metric, texts in plan["primary_metrics"].items())
-    looks = plan["analyses"]
-    sizes = ", ".join(str(size) for size in looks[:2]) + (f" … {looks[-1]}" if len(looks) > 2 else "")
+    analyses = plan["analyses"]
+    sizes = ", ".join(str(size) for size in analyses[:2]) + (f" … {analyses[-1]}" if len(analyses) > 2 else "")
     return f"the run ends when these thresholds are decided: {gates}; interim analyses at {sizes} pairs"
 
 
@@ -97,7 +99,7 @@ class OverloadWatch:
     """
 
     def __init__(self, pairs: int, *, say: Callable[[str], None], give_up: Callable[[str], None]) -> None:
-        self._most = max(MIN_PAIRS, math.ceil(pairs * MAX_OF_PLAN - 1e-9))
+        self._max_pairs = max(MIN_PAIRS, math.ceil(pairs * MAX_OF_PLAN - 1e-9))
         self._say, self._give_up = say, give_up
         self._since: int | None = None
         self._given_up = False
@@ -117,20 +119,21 @@ class OverloadWatch:
             self._since = pairs
             self._say(
                 f"the load generator is overloaded ({late}), so interim analyses are suspended; the run ends if this "
-                f"lasts for {self._most} pairs: {MORE_PROCESSES}"
+                f"lasts for {self._max_pairs} pairs: {MORE_PROCESSES}"
             )
-        if pairs - self._since >= self._most and turns >= MIN_TURNS and not self._given_up:
+        if pairs - self._since >= self._max_pairs and turns >= MIN_TURNS and not self._given_up:
             self._given_up = True
             self._give_up(f"the load generator was overloaded for {pairs - self._since} pairs in a row ({late})")
         return True
 
 
-def is_due(looks: Sequence[int], held: int, pairs: int, tried: int) -> bool:
+def is_due(analyses: Sequence[int], analyses_made: int, pairs: int, tried: int) -> bool:
     """Return whether an analysis is due during the run; the last one is made after the run.
 
-    `tried`: the number of pairs at the last attempt.
+    `analyses`: the planned number of pairs at each analysis. `pairs`: the number of pairs that have ended. `tried`: the
+    number of pairs at the last attempt.
     """
-    return held < len(looks) - 1 and pairs >= looks[held] and pairs > tried
+    return analyses_made < len(analyses) - 1 and pairs >= analyses[analyses_made] and pairs > tried
 
 
 class InterimAnalyses:
@@ -163,9 +166,9 @@ class InterimAnalyses:
         return self._analyses_made, len(self._sizes)
 
     def consider(self, pairs: int, turns: int = 0, late: str = "") -> None:
-        """Start an analysis if the number of pairs in the previous call makes one due. The rows of these pairs are on
-        the disk by
-        now.
+        """Start an analysis if one is due for the number of pairs in the previous call of this method.
+
+        The rows of those pairs are on the disk by now.
 
         `pairs`, `turns`: the numbers of pairs and turns that have ended. `late`: why the load generator is overloaded;
         if it is not empty, no analysis starts.
@@ -181,8 +184,8 @@ class InterimAnalyses:
     def _start_analysis(self) -> None:
         try:
             lines = children.output_of([*self._command, str(self._folder)]).strip().splitlines()
-            said: dict[str, Any] = json.loads(lines[-1] if lines else "")
-            self._analyses_made = max(self._analyses_made, int(said["analysis"]))
+            result: dict[str, Any] = json.loads(lines[-1] if lines else "")
+            self._analyses_made = max(self._analyses_made, int(result["analysis"]))
         except (OSError, ValueError, KeyError) as error:
             trouble = f"an interim analysis failed: {error}"
             # repeats are not shown; the run continues, and the next analysis replaces this one
@@ -190,8 +193,8 @@ class InterimAnalyses:
                 self._error = trouble
                 self._say(trouble)
             return
-        if said["stopped"] and not self._late:  # else the next analysis comes to the same result
-            self._stop(str(said["sentence"]))
+        if result["stopped"] and not self._late:  # else the next analysis comes to the same result
+            self._stop(str(result["sentence"]))
 
     def end(self) -> None:
         self._ended = True

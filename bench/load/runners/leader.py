@@ -39,9 +39,9 @@ from bench.target.tokens import Keyring, closed_on_failure
 class StagesShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
     """A load shape that follows a schedule of sessions, and ends the run at its end."""
 
-    def __init__(self, course: LoadSchedule) -> None:
+    def __init__(self, schedule: LoadSchedule) -> None:
         super().__init__()
-        self._schedule = course
+        self._schedule = schedule
 
     def tick(self) -> tuple[int, float] | None:
         """Return the current number of users, and how many users may start or stop per second; None at the end."""
@@ -153,7 +153,7 @@ class Leader(ProcessRole):
 
     def _start_load(self, keyring: Keyring) -> None:
         slot = WorkerSlot(utc_ns(), monotonic_ns(), self._planned.warmup_s, workers=self._workers)
-        arms = target_states(self._planned, keyring, slot)
+        states = target_states(self._planned, keyring, slot)
         folder = files.create(self._planned.options.runs_dir, self._planned.scenario, slot.started_utc_ns)
         lock.hold(folder)
         settings = vars(self._parsed)
@@ -162,9 +162,9 @@ class Leader(ProcessRole):
             document["sequential_plan"] = dict(self._decision)
         if self._thresholds:
             document["thresholds"] = self._thresholds
-        said = settings | self._planned.public_settings
+        public_options = settings | self._planned.public_settings
         actions = get_parser(default_config_files=[])._actions
-        if command := repeating_command(said, actions, os.environ, judged=is_command(self._parsed)):
+        if command := repeating_command(public_options, actions, os.environ, judged=is_command(self._parsed)):
             document["command"] = command
         files.write_document(folder, document)
         self._run.document, self._run.folder = document, folder
@@ -173,10 +173,10 @@ class Leader(ProcessRole):
         for line in (*self._planned.notices, *decided):
             self.say(line)
         self._run.monitor = self._new_monitor(folder)
-        self._start_users(folder, slot, arms, keyring)
+        self._start_users(folder, slot, states, keyring)
 
     @abstractmethod
-    def _start_users(self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring) -> None:
+    def _start_users(self, folder: Path, slot: WorkerSlot, states: list[TargetState], keyring: Keyring) -> None:
         """Start the users' sessions, in this process or in workers."""
 
     def _new_monitor(self, folder: Path) -> RunMonitor:
@@ -188,9 +188,9 @@ class Leader(ProcessRole):
             self._planned,
             self._screen,
             run_time_s=self._parsed.run_time or self._planned.load_model.duration_s,
-            looks=None
+            analyses=None
             if plan is None
-            else InterimAnalyses(folder, plan, stop=stop, give_up=lambda why: stop(GIVEN_UP + why), say=self.say),
+            else InterimAnalyses(folder, plan, stop=stop, give_up=lambda cause: stop(GIVEN_UP + cause), say=self.say),
             telemetry=Telemetry(folder.name, self._planned, self.say) if self._parsed.telemetry else None,
         )
 
@@ -212,13 +212,13 @@ class Leader(ProcessRole):
         return page if page and self._run.summary and page.exists() else None
 
     def _enforce_budget(self, monitor: RunMonitor) -> None:
-        if self._state is RunState.RUNNING and (why := monitor.over_budget()):
-            self.apply(StopRequested(why, spent=True))
+        if self._state is RunState.RUNNING and (reason := monitor.over_budget()):
+            self.apply(StopRequested(reason, spent=True))
 
     # The end.
 
-    def on_test_stop(self, **words: Any) -> None:
-        super().on_test_stop(**words)
+    def on_test_stop(self, **arguments: Any) -> None:
+        super().on_test_stop(**arguments)
         if self._ends_itself:
             gevent.spawn_later(0 if self._headless else self._parsed.autoquit, self._quit)
 
@@ -234,8 +234,8 @@ class Leader(ProcessRole):
         An interrupted run gets no decision, because the user may have seen values and stopped because of them.
         """
         monitor = self._run.monitor
-        is_cut = monitor is not None and "sequential_plan" in self._run.document and monitor.is_early
-        return INTERRUPTED if is_cut else ""
+        is_interrupted = monitor is not None and "sequential_plan" in self._run.document and monitor.is_early
+        return INTERRUPTED if is_interrupted else ""
 
     def _drain(self) -> None:
         self._run.document["stopping_utc_ns"] = utc_ns()
@@ -311,8 +311,8 @@ class Leader(ProcessRole):
 class Standalone(Leader):
     """The role of a single process: it leads runs, and its users play sessions."""
 
-    def _start_users(self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring) -> None:
-        self._go_live(folder, slot, arms, keyring)
+    def _start_users(self, folder: Path, slot: WorkerSlot, states: list[TargetState], keyring: Keyring) -> None:
+        self._go_live(folder, slot, states, keyring)
 
     def _poll(self) -> None:
         monitor, live = self._run.monitor, self._run.live
@@ -323,7 +323,9 @@ class Standalone(Leader):
     def _drain_sessions(self) -> None:
         live = self._run.live
         if live is not None and live.active:
-            one = live.active == 1
-            what = "1 open session finishes its turn" if one else f"{live.active} open sessions finish their turn"
-            self.say(f"ending: {what}; Ctrl-C abandons {'it' if one else 'them'}")
+            is_single = live.active == 1
+            sessions_text = (
+                "1 open session finishes its turn" if is_single else f"{live.active} open sessions finish their turn"
+            )
+            self.say(f"ending: {sessions_text}; Ctrl-C abandons {'it' if is_single else 'them'}")
         super()._drain_sessions()

@@ -37,9 +37,9 @@ EXPORTED = frozenset(
     for metric in LIVE_VALUES
     for measured_from in MEASURED_FROM
 )
-"""The keys of LIVE_VALUES that telemetry exports. The latency of a first delta is exported with the role `wait`, and
-not
-again with the role `value`.
+"""The keys of LIVE_VALUES that telemetry exports.
+
+The latency of a first delta is exported with the role `wait`, and not again with the role `value`.
 """
 RATE_REPORTS = 6
 """The number of reports over which rates are computed. Reports come once a second."""
@@ -79,8 +79,8 @@ class LiveLatency:
 
 @dataclass(frozen=True)
 class TargetProgress:
-    """The progress of one target. Rates are averages over the last seconds, summed over all processes that reported in
-    them.
+    """The progress of one target. `rates`: averages over the last few seconds, summed over the processes that reported
+    in these seconds.
 
     `latencies`: the latency by each of LIVE_VALUES and `measured_from`. `usd`: None if no cost is known. `health`: the
     health of the load generator, judged by this target's values. `verdict`: the verdict on all targets together if the
@@ -116,16 +116,16 @@ class LiveTotals:
         self._times: dict[tuple[str, LiveMetricKey], Any] = {}
         """Histograms of the times of turns that did not fail, by target and key."""
 
-    def add(self, worker: int, standing: ProgressReport, heard_ns: int = 0) -> None:
-        """Add a process's report. `heard_ns`: when it arrived."""
-        heard = self._reports.setdefault(worker, deque(maxlen=RATE_REPORTS))
-        heard.append((heard_ns, replace(standing, times_us={})))
-        for arm, steps in standing.times_us.items():
+    def add(self, worker: int, report: ProgressReport, arrival_ns: int = 0) -> None:
+        """Add a process's report. `arrival_ns`: the instant at which it arrived."""
+        reports = self._reports.setdefault(worker, deque(maxlen=RATE_REPORTS))
+        reports.append((arrival_ns, replace(report, times_us={})))
+        for target, steps in report.times_us.items():
             for key, values_us in (of_key for times in steps.values() for of_key in times):
-                if (arm, key) not in self._times:
-                    self._times[arm, key] = empty(key.metric)
+                if (target, key) not in self._times:
+                    self._times[target, key] = empty(key.metric)
                 values = np.array(values_us, dtype=np.int64)
-                record_values(self._times[arm, key], values[values >= 0])
+                record_values(self._times[target, key], values[values >= 0])
 
     def last(self, worker: int) -> ProgressReport | None:
         """Return a process's last report, without its times; None if there is none."""
@@ -133,33 +133,33 @@ class LiveTotals:
 
     @property
     def _last(self) -> list[ProgressReport]:
-        return [heard[-1][1] for heard in self._reports.values()]
+        return [reports[-1][1] for reports in self._reports.values()]
 
     @property
     def total(self) -> ProgressReport:
         """The sum of the last reports of all processes, without times."""
-        every, targets = self._last, dict[str, Counter[str]]()
+        reports, targets = self._last, dict[str, Counter[str]]()
         failures: defaultdict[str, Counter[LiveMetricKey | None]] = defaultdict(Counter)
-        for standing in every:
-            for label, counts in standing.targets.items():
+        for report in reports:
+            for label, counts in report.targets.items():
                 targets.setdefault(label, Counter(dict.fromkeys(TARGET_COUNTS, 0))).update(counts)
-            for arm, failed in standing.failures.items():
-                failures[arm].update(dict(failed))
+            for target, failed in report.failures.items():
+                failures[target].update(dict(failed))
         return ProgressReport(
-            **{name: sum(getattr(standing, name) for standing in every) for name in COUNTS},
-            usd=sum((standing.usd for standing in every), 0.0),
+            **{name: sum(getattr(report, name) for report in reports) for name in COUNTS},
+            usd=sum((report.usd for report in reports), 0.0),
             targets={label: dict(counts) for label, counts in targets.items()},
-            failures={arm: list(counts.items()) for arm, counts in failures.items()},
-            waiting_s=max((standing.waiting_s for standing in every), default=0.0),
-            event_loop_delay_p99_ms=_worst(standing.event_loop_delay_p99_ms for standing in every),
-            send_delay_p99_ms=_worst(standing.send_delay_p99_ms for standing in every),
-            simulated=any(standing.simulated for standing in every),
+            failures={target: list(counts.items()) for target, counts in failures.items()},
+            waiting_s=max((report.waiting_s for report in reports), default=0.0),
+            event_loop_delay_p99_ms=_worst(report.event_loop_delay_p99_ms for report in reports),
+            send_delay_p99_ms=_worst(report.send_delay_p99_ms for report in reports),
+            simulated=any(report.simulated for report in reports),
         )
 
     def targets(self, now_ns: int) -> list[TargetProgress]:
         total, judged = self.total, self._with_verdict()
         failed = _first_failed(judged)
-        places = {label: place for place, label in enumerate(self._labels)}
+        positions = {label: position for position, label in enumerate(self._labels)}
         return [
             TargetProgress(
                 label,
@@ -177,14 +177,16 @@ class LiveTotals:
                 total.simulated,
                 failed.remedy if failed else "",
             )
-            for label, counts in sorted(total.targets.items(), key=lambda of: (places.get(of[0], len(places)), of[0]))
+            for label, counts in sorted(
+                total.targets.items(), key=lambda item: (positions.get(item[0], len(positions)), item[0])
+            )
         ]
 
     def _rates(self, label: str, now_ns: int) -> Traffic:
         """Return the traffic on the wire, per second."""
         rates: defaultdict[str, float] = defaultdict(float)
-        for heard in self._reports.values():
-            (since_ns, first), (until_ns, last) = heard[0], heard[-1]
+        for reports in self._reports.values():
+            (since_ns, first), (until_ns, last) = reports[0], reports[-1]
             if until_ns == since_ns or now_ns - until_ns > SILENT_NS:
                 continue
             before, after = first.targets.get(label, {}), last.targets.get(label, {})
@@ -194,75 +196,74 @@ class LiveTotals:
 
     # Latency.
 
-    def values(self, arm: str) -> list[LiveLatency]:
+    def values(self, target: str) -> list[LiveLatency]:
         """Return the latency of a target, by each of LIVE_VALUES and `measured_from`.
 
         Until a turn of a step has had a value of a metric, the step's failed turns count only in its first-delta
         latency.
         """
-        good, failed = self._turns()
+        succeeded, failed = self._turns()
         keys = [
             [LiveMetricKey(role, metric, measured_from) for role in (WAIT, VALUE)]
             for metric, measured_from in product(LIVE_VALUES, MEASURED_FROM)
         ]
-        known = [next((key for key in roles if (good + failed)[arm, key]), None) for roles in keys]
-        return [self._latency(arm, key, good[arm, key], failed[arm, key]) for key in known if key is not None]
+        known = [next((key for key in roles if (succeeded + failed)[target, key]), None) for roles in keys]
+        return [
+            self._latency(target, key, succeeded[target, key], failed[target, key]) for key in known if key is not None
+        ]
 
     def latencies(self) -> list[LiveLatency]:
-        """Return the latencies of the first delta. The metric with the most turns comes first; within a metric, they
-        are sorted
-        by target.
-        """
-        good, failed = self._turns()
-        places = [place for place in good + failed if place[1].role == WAIT]
+        """Return the latencies of the first delta by metric and target. The metric with the most turns is first."""
+        succeeded, failed = self._turns()
+        target_keys = [target_key for target_key in succeeded + failed if target_key[1].role == WAIT]
         turns: Counter[LiveMetricKey] = Counter()
-        for place in places:
-            turns[place[1]] += good[place] + failed[place]
-        places.sort(key=lambda place: (-turns[place[1]], place[1], place[0]))
-        return [self._latency(*place, good[place], failed[place]) for place in places]
+        for target_key in target_keys:
+            turns[target_key[1]] += succeeded[target_key] + failed[target_key]
+        target_keys.sort(key=lambda target_key: (-turns[target_key[1]], target_key[1], target_key[0]))
+        return [self._latency(*target_key, succeeded[target_key], failed[target_key]) for target_key in target_keys]
 
     def _turns(self) -> tuple[Counter[tuple[str, LiveMetricKey]], Counter[tuple[str, LiveMetricKey]]]:
         """Return the numbers of successful and of failed turns, by target and key.
 
         A failed turn without a key counts with the first delta of most turns.
         """
-        good = Counter({place: int(times.get_total_count()) for place, times in self._times.items()})
+        succeeded = Counter({target_key: int(times.get_total_count()) for target_key, times in self._times.items()})
         waited: Counter[LiveMetricKey] = Counter()
-        for (_, waited_for), count in good.items():
+        for (_, waited_for), count in succeeded.items():
             if waited_for.role == WAIT and count:
                 waited[waited_for] += count
         usual = min(waited, key=lambda key: (-waited[key], key), default=None)
         failed: Counter[tuple[str, LiveMetricKey]] = Counter()
-        for arm, counts in self.total.failures.items():
-            for told, turns in counts:
-                if (key := told or usual) is not None:
-                    failed[arm, key] += turns
-        return good, failed
+        for target, counts in self.total.failures.items():
+            for known_key, turns in counts:
+                if (key := known_key or usual) is not None:
+                    failed[target, key] += turns
+        return succeeded, failed
 
-    def _latency(self, arm: str, key: LiveMetricKey, good: int, failed: int) -> LiveLatency:
-        turns, lacking, quantiles_ms = good + failed, [], []
+    def _latency(self, target: str, key: LiveMetricKey, succeeded: int, failed: int) -> LiveLatency:
+        turns, lacking, quantiles_ms = succeeded + failed, [], []
         for p in (0.5, 0.95):
-            lacking.append(self._lacking(arm, p, turns))
+            lacking.append(self._lacking(target, p, turns))
             # the rank among all turns; failed turns rank last and are not among the times
             within = math.ceil(p * turns - 1e-9)
-            value_ms = self._quantile_ms(arm, key, within / good) if within <= good else None
+            value_ms = self._quantile_ms(target, key, within / succeeded) if within <= succeeded else None
             quantiles_ms.append(None if lacking[-1] else math.inf if value_ms is None else value_ms)
         p50_ms, p95_ms = quantiles_ms
-        return LiveLatency(arm, key.metric, key.measured_from, turns, failed, p50_ms, p95_ms, tuple(lacking))
+        return LiveLatency(target, key.metric, key.measured_from, turns, failed, p50_ms, p95_ms, tuple(lacking))
 
-    def _quantile_ms(self, arm: str, key: LiveMetricKey, p: float) -> float | None:
-        times = self._times.get((arm, key))
+    def _quantile_ms(self, target: str, key: LiveMetricKey, p: float) -> float | None:
+        times = self._times.get((target, key))
         value_us = None if times is None else quantile(times, p)
         return None if value_us is None else value_us / US_PER_MS
 
-    def _lacking(self, arm: str, p: float, turns: int) -> int:
+    def _lacking(self, target: str, p: float, turns: int) -> int:
         """Return the number of sessions that a quantile of `turns` turns needs, as in a report; 0 if there are enough.
 
-        If only a share of a target's turns is of this kind, the same share of its sessions counts. That is never more
-        than the number of sessions with such turns.
+        If only a share of a target's turns has the metric, the same share of its sessions counts. This number is never
+        above the number of sessions with such turns.
         """
-        of_arm = [standing.targets.get(arm, {}) for standing in self._last]
-        sessions, measured, squares = (sum(counts.get(name, 0) for counts in of_arm) for name in DESIGN)
+        target_counts = [report.targets.get(target, {}) for report in self._last]
+        sessions, measured, squares = (sum(counts.get(name, 0) for counts in target_counts) for name in DESIGN)
         if not (sessions and squares and turns):
             return MIN_EFFECTIVE_SESSIONS
         share = min(1.0, turns / measured)
@@ -281,17 +282,18 @@ class LiveTotals:
         return _over(failed) if failed else ""
 
     def _with_verdict(self, target: str | None = None) -> Validity:
-        """Return the validity of the run if it ended now, judged by the values of a target, or of all targets if it is
-        None.
+        """Return the validity that the run would have if it ended now.
+
+        `target`: the target whose values are judged; None for all targets.
         """
         total, metrics = self.total, []
-        for arm in sorted({arm for arm, _ in self._times} if target is None else {target}):
+        for label in sorted({label for label, _ in self._times} if target is None else {target}):
             for name, measured_from in product(HEADLINE, MEASURED_FROM):
-                bound_ms = self._quantile_ms(arm, LiveMetricKey(BOUND, name, measured_from), 0.99)
-                p50_ms = self._quantile_ms(arm, LiveMetricKey(VALUE, name, measured_from), 0.5)
+                bound_ms = self._quantile_ms(label, LiveMetricKey(BOUND, name, measured_from), 0.99)
+                p50_ms = self._quantile_ms(label, LiveMetricKey(VALUE, name, measured_from), 0.5)
                 if bound_ms is not None:
-                    metrics.append(MetricUncertainty(arm, name, bound_ms, p50_ms, measured_from=measured_from))
-        evidence = ValidityData(
+                    metrics.append(MetricUncertainty(label, name, bound_ms, p50_ms, measured_from=measured_from))
+        validity_data = ValidityData(
             metrics=tuple(metrics),
             user_stamps_share=total.turns_user_stamped / total.turns_stamped if total.turns_stamped else None,
             event_loop_delay_p99=total.event_loop_delay_p99_ms,
@@ -299,7 +301,7 @@ class LiveTotals:
             chunk=self._chunk_ms,
             paced_audio=total.send_delay_p99_ms is not None,
         )
-        return evaluate_checks(evidence)
+        return evaluate_checks(validity_data)
 
 
 _NOT_FAILED: dict[ValidityStatus, str] = {
@@ -320,7 +322,7 @@ def _first_failed(validity: Validity) -> Check | None:
 
 
 def _over(failed: Check) -> str:
-    """Return the value and the limit of a check: with three digits, or, from 1,000 ms on, as integers."""
+    """Return the value and the limit of a failed check as text, with three digits or, from 1,000 ms on, as integers."""
     value_ms, limit_ms = (
         f"{ms:.3g} ms" if ms < 999.5 else f"{ms:,.0f} ms" for ms in (failed.value or 0.0, failed.limit or 0.0)
     )

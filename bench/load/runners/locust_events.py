@@ -47,8 +47,8 @@ def _on_init(environment: Any, **_: Any) -> None:
     try:
         role.open()
     except RtbenchError as error:
-        for each in each_error(error):
-            role.say(str(each))
+        for problem in each_error(error):
+            role.say(str(problem))
         role.give_up()
     gevent.get_hub().loop.update_now()  # Locust measures `-t` from the last time at which its loop read the clock
     role.use_terminal()
@@ -61,8 +61,8 @@ def report_error(kind: type[BaseException], error: BaseException, trace: Traceba
     if not isinstance(error, RPCError) or BIND_FAILURE not in str(error):
         sys.__excepthook__(kind, error, trace)
         return
-    why = str(error).partition(BIND_FAILURE)[2].strip()
-    print(f"rtbench: the master cannot listen: {why}; set another port with --master-bind-port", file=sys.stderr)
+    reason = str(error).partition(BIND_FAILURE)[2].strip()
+    print(f"rtbench: the master cannot listen: {reason}; set another port with --master-bind-port", file=sys.stderr)
     raise SystemExit(USAGE_STATUS)
 
 

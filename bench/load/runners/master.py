@@ -39,9 +39,9 @@ from bench.units import NS_PER_S
 
 WORKERS_START_NS = 10 * NS_PER_S
 WORKERS_BEGIN_S = 5.0
-"""The time in seconds for which the master waits for workers on its host that have recorded no data yet. They may be
-about
-to open sessions.
+"""The time in seconds for which the master waits for workers on its host that have recorded no data yet.
+
+They may be about to open sessions.
 """
 NO_WORKER_LEFT = "the last worker went missing"
 
@@ -65,7 +65,7 @@ class Master(Leader):
         """The measured clock offsets of the workers."""
         self._disk_is_full, self._ignored_before = False, 0
         self._given = messages.secret_options(environment.parsed_options)
-        for kind, take in (
+        for kind, on_message in (
             (messages.HERE, self._on_worker_here),
             (messages.PONG, self._on_pong),
             (messages.STOP, self._on_stop_requested),
@@ -74,7 +74,7 @@ class Master(Leader):
             (messages.STANDING, self._on_progress),
             (messages.CHUNK, self._on_chunk),
         ):
-            messages.subscribe(environment.runner, kind, take)
+            messages.subscribe(environment.runner, kind, on_message)
 
     @property
     def _workers(self) -> int:
@@ -101,14 +101,14 @@ class Master(Leader):
 
     def _wait_for_workers(self) -> None:
         """Wait for the expected workers, if Locust's wait for them is limited. Raises UsageError if they are late."""
-        wanted, longest_s = int(self._parsed.expect_workers or 0), self._parsed.expect_workers_max_wait
+        expected, longest_s = int(self._parsed.expect_workers or 0), self._parsed.expect_workers_max_wait
         if not longest_s:
             return
         until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
-        while len(self._runner.clients.ready) < wanted:
+        while len(self._runner.clients.ready) < expected:
             if monotonic_ns() >= until_ns:
                 came = (
-                    f"only {len(self._runner.clients.ready)} of {wanted} expected workers connected within "
+                    f"only {len(self._runner.clients.ready)} of {expected} expected workers connected within "
                     f"{longest_s} s"
                 )
                 where = f"{self._parsed.master_bind_host}:{self._parsed.master_bind_port}"
@@ -122,14 +122,14 @@ class Master(Leader):
     def _advice(self) -> tuple[str, ...]:
         """Return the notices about the hosts of the workers; none if all are on this host."""
         plan, by_name = self._planned, defaultdict[str, list[WorkerHello]](list)
-        way = messages.trust_key(plan.kind, tls=any(target.tls for target in plan.targets))
+        key = messages.trust_key(plan.kind, tls=any(target.tls for target in plan.targets))
         for client in self._present():
             if client in self._hellos:
                 by_name[self._hellos[client]["host"]].append(self._hellos[client])
         if list(by_name) == [host_name()]:
             return ()
         hosts = [
-            WorkerHost(name, len(facts), facts[0]["cores"], facts[0]["trust"].get(way))
+            WorkerHost(name, len(facts), facts[0]["cores"], facts[0]["trust"].get(key))
             for name, facts in sorted(by_name.items())
         ]
         return tuple(hosts_advice(plan.concurrency, hosts))
@@ -140,7 +140,7 @@ class Master(Leader):
         vars(self._parsed).update(self._given)
         super()._start()
 
-    def _start_users(self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring) -> None:
+    def _start_users(self, folder: Path, slot: WorkerSlot, states: list[TargetState], keyring: Keyring) -> None:
         """Hand the run to the connected workers. Workers that connect later take no part."""
         keyring.close()  # the workers sign in themselves
         present = sorted(self._present(), key=self._runner.get_worker_index)
@@ -196,9 +196,9 @@ class Master(Leader):
             self._end_without_workers()
 
     def _end_without_workers(self) -> None:
-        """End the run if no worker has sessions left. This is checked each second, because a worker may go missing
-        after the
-        others have finished.
+        """End the run if no worker has sessions left.
+
+        This is checked each second, because a worker may go missing after the others have finished.
         """
         if self._done and self._done.issuperset(self._members.keys() & self._present()):
             self.apply(StopRequested(ALL_DONE))
@@ -251,14 +251,14 @@ class Master(Leader):
         if folder is None or not spool.is_stored(folder):
             return
         self._runner.send_message(messages.DRAIN, {"spent": self._run.lifecycle.is_spent})
-        began_ns = over_ns = monotonic_ns()
+        start_ns = over_ns = monotonic_ns()
         longest_ns = int((self._longest_s + ABORT_WAIT_S) * NS_PER_S)
-        while awaited := self._awaited(folder, (monotonic_ns() - began_ns) / NS_PER_S):
+        while awaited := self._awaited(folder, (monotonic_ns() - start_ns) / NS_PER_S):
             if any(map(self._plays, awaited)):
-                over_ns = min(monotonic_ns(), began_ns + longest_ns)
+                over_ns = min(monotonic_ns(), start_ns + longest_ns)
             if monotonic_ns() >= over_ns + int(messages.WORKERS_CLOSE_S * NS_PER_S):
-                named = ", ".join(map(str, sorted(awaited)))
-                limit = f"{messages.WORKERS_CLOSE_S:.0f} s after the last session (workers: {named})"
+                numbers = ", ".join(map(str, sorted(awaited)))
+                limit = f"{messages.WORKERS_CLOSE_S:.0f} s after the last session (workers: {numbers})"
                 self.say(f"not all records were received within {limit}: missing records are counted as unknown")
                 return
             gevent.sleep(0.1)
@@ -270,13 +270,13 @@ class Master(Leader):
         without data, which may be about to open sessions. Workers on other hosts ship their data as long as they are
         connected; a missing worker has ended.
         """
-        here, present = {part.worker: part for part in parts(folder)}, set(self._present())
+        recorded, present = {part.worker: part for part in parts(folder)}, set(self._present())
         awaited = set()
         for client, number in self._members.items():
-            part = here.get(number)
+            part = recorded.get(number)
             if number in self._replicas:
-                is_whole = part is not None and part.facts.done
-                awaits = client in present and not is_whole and (not self._disk_is_full or self._plays(number))
+                is_complete = part is not None and part.facts.done
+                awaits = client in present and not is_complete and (not self._disk_is_full or self._plays(number))
             elif part is None:
                 awaits = client in present and waited_s < WORKERS_BEGIN_S
             else:
@@ -287,20 +287,20 @@ class Master(Leader):
 
     def _plays(self, number: int) -> bool:
         """Return whether a worker has open sessions, by its last report; True if there is none."""
-        told = None if self._run.monitor is None else self._run.monitor.totals.last(number)
-        return told is None or told.sessions_open > 0
+        report = None if self._run.monitor is None else self._run.monitor.totals.last(number)
+        return report is None or report.sessions_open > 0
 
     def _silent_workers(self, folder: Path) -> int:
         """Return the number of workers on other hosts without data that did not confirm that they have drained.
 
         A worker that confirmed it has recorded no data. It is removed from `remote` of run.json.
         """
-        here = {part.worker for part in parts(folder)}
+        recorded = {part.worker for part in parts(folder)}
         drained = set() if self._disk_is_full else self._drained & self._members.keys()
-        idle = {self._members[client] for client in drained} - here
+        idle = {self._members[client] for client in drained} - recorded
         document = self._run.document
         document["remote"] = [entry for entry in document.get("remote", []) if entry["worker"] not in idle]
-        return sum(entry["worker"] not in here for entry in document["remote"])
+        return sum(entry["worker"] not in recorded for entry in document["remote"])
 
     def _close_run(self) -> None:
         if self._run.folder is not None and (ignored := messages.IGNORED.count - self._ignored_before):

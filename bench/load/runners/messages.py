@@ -44,9 +44,9 @@ FIRST = ("client_ready", "locustfile")
 
 
 class WorkerHello(TypedDict):
-    """The first report of a worker that can receive a request to quit: the facts about its host, and the key of its
-    chunks'
-    seals.
+    """The first report of a worker, sent when it can receive a request to quit.
+
+    It contains the facts about the worker's host, and the key with which the worker seals its chunks.
     """
 
     host: str
@@ -128,8 +128,8 @@ def trust_key(kind: SessionKind, *, tls: bool) -> str:
 def host_facts() -> dict[str, Any]:
     """Return what a worker reports about its host before any run: its name, cores and calibrations."""
     folder = state_folder(os.environ)
-    ways = [(kind, tls) for kind in get_args(SessionKind) for tls in (False, True)]
-    trust = {trust_key(kind, tls=tls): citation(folder, kind, tls=tls) for kind, tls in ways}
+    variants = [(kind, tls) for kind in get_args(SessionKind) for tls in (False, True)]
+    trust = {trust_key(kind, tls=tls): citation(folder, kind, tls=tls) for kind, tls in variants}
     return {"host": host_name(), "cores": core_count(), "trust": trust}
 
 
@@ -140,7 +140,7 @@ def secret_options(parsed: Any) -> dict[str, Any]:
 
 IGNORED = SimpleNamespace(count=0)
 """The number of messages that this process has ignored."""
-_hear, _handle = rpc.Server.recv_from_client, MasterRunner.handle_message
+_receive_unchecked, _handle = rpc.Server.recv_from_client, MasterRunner.handle_message
 
 
 def accept_workers_only() -> None:
@@ -148,25 +148,25 @@ def accept_workers_only() -> None:
     rpc.Server.recv_from_client, MasterRunner.handle_message = _receive, _handled
 
 
-def subscribe(runner: Any, kind: str, take: Callable[[str, Any], None]) -> None:
-    """Make the runner call `take` with a worker's ID and the content of its message of this kind."""
+def subscribe(runner: Any, kind: str, on_message: Callable[[str, Any], None]) -> None:
+    """Make the runner call `on_message` with a worker's ID and the content of its message of this kind."""
 
-    def heard(msg: Message, **_: Any) -> None:
+    def handle(msg: Message, **_: Any) -> None:
         try:
             data = msgspec.convert(msg.data, OF_WORKERS[kind], builtin_types=(bytes,))
         except msgspec.ValidationError:
             IGNORED.count += 1
         else:
-            take(msg.node_id, data)
+            on_message(msg.node_id, data)
 
-    runner.register_message(kind, heard)
+    runner.register_message(kind, handle)
 
 
 def _receive(server: Any) -> tuple[str, Message]:
     """Return the next valid message. Replaces Locust's function."""
     while True:
         try:
-            client, message = _hear(server)
+            client, message = _receive_unchecked(server)
             if isinstance(message.type, str) and message.node_id == client:
                 return client, message
         except RPCReceiveError:

@@ -71,18 +71,18 @@ class Telemetry:
         targets = {target.label: attributes_of(target) for target in planned.targets}
         self._put({"run_id": run_id, "scenario": planned.scenario, "version": tool_version(), "targets": targets})
 
-    def export(self, worker: int, standing: ProgressReport) -> None:
-        self._put(vars(standing) | {"worker": worker})
+    def export(self, worker: int, report: ProgressReport) -> None:
+        self._put(vars(report) | {"worker": worker})
 
     def export_overload(self, *, late: bool) -> None:
         """Report whether the run would be invalid now."""
         self._put({"late": late})
 
-    def _put(self, told: Mapping[str, Any]) -> None:
+    def _put(self, message: Mapping[str, Any]) -> None:
         if self._writer.dead:  # the child has ended, and has printed why
             return
         try:
-            self._lines.put_nowait(msgspec.json.encode(told) + b"\n")
+            self._lines.put_nowait(msgspec.json.encode(message) + b"\n")
         except Full:
             if not self._backlog:
                 self._backlog = True
@@ -134,9 +134,9 @@ EXPORT_PERIOD_NS = 5 * NS_PER_S
 
 
 class RunMonitor:
-    """The monitor of a run, in the process that leads it. `view`, `looks` (the interim analyses), `telemetry`: None if
-    the run
-    has none.
+    """The monitor of a run, in the process that leads it.
+
+    `view`, `analyses`, `telemetry`: None if the run has no live view, no interim analyses, or no telemetry.
     """
 
     def __init__(
@@ -145,11 +145,11 @@ class RunMonitor:
         view: TerminalView | None,
         *,
         run_time_s: float | None,
-        looks: InterimAnalyses | None = None,
+        analyses: InterimAnalyses | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._planned, self._view, self._run_time_s = planned, view, run_time_s
-        self._analyses, self._telemetry = looks, telemetry
+        self._analyses, self._telemetry = analyses, telemetry
         self.totals = LiveTotals(planned.chunk_ms, [target.label for target in planned.targets])
         self._sessions = None if planned.sessions is None else planned.sessions * len(planned.targets)
         """The planned sessions of all targets together."""
@@ -158,18 +158,18 @@ class RunMonitor:
         self._targets: list[TargetProgress] = []
         self._targets_ns = 0
 
-    def on_report(self, worker: int, standing: ProgressReport, held_s: dict[str, float]) -> None:
-        self.totals.add(worker, standing, monotonic_ns())
+    def on_report(self, worker: int, report: ProgressReport, held_s: dict[str, float]) -> None:
+        self.totals.add(worker, report, monotonic_ns())
         self._held_s[worker] = held_s
         if self._telemetry is not None:
-            self._telemetry.export(worker, standing)
+            self._telemetry.export(worker, report)
 
     def over_budget(self) -> str:
         """Return the notice that the processes have spent the budget together; "" if they have not."""
         return over_budget(self._planned.options.budget_usd, self.totals.total.usd)
 
     def poll(self, state: RunState = RunState.RUNNING) -> None:
-        """Export whether the load generator keeps up, start an interim analysis, and draw the line, each if it is due.
+        """Do what is due: export whether the load generator keeps up, start an interim analysis, draw the status line.
 
         This is called once a second.
         """
@@ -181,7 +181,7 @@ class RunMonitor:
             self._analyses.consider(total.pairs_done, total.turns_stamped, self.totals.overload_text())
         if self._view is None:
             return
-        moment = RunPhase(
+        run_phase = RunPhase(
             phase(total, state, warm_up=elapsed_s < self._planned.warmup_s),
             elapsed_s,
             None if state in ENDINGS else left_s(elapsed_s, self._run_time_s, self._sessions, total.sessions_over),
@@ -189,7 +189,7 @@ class RunMonitor:
             self._planned.options.budget_usd,
             self._analyses.progress if self._analyses is not None else None,
         )
-        self._view.show(self.totals, moment, now_ns)
+        self._view.show(self.totals, run_phase, now_ns)
 
     def close(self) -> None:
         """Stop the interim analyses, because all data of the run decides it now. Send the last metrics."""

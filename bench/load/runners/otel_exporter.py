@@ -49,7 +49,7 @@ class ExportedRun(msgspec.Struct, frozen=True):
 
 
 class ExportedProgress(msgspec.Struct, frozen=True):
-    """The exported fields of a process's `ProgressReport`; or only `late`: True if the load generator is overloaded."""
+    """The exported fields of a process's `ProgressReport`, or only `late`: True if the load generator is overloaded."""
 
     worker: int = -1
     targets: Mapping[str, Mapping[str, float]] = {}
@@ -82,32 +82,32 @@ class Instruments:
             "rtbench.load_generator.overloaded", "", "1 if the run would be invalid if it ended now, else 0."
         )
 
-    def add(self, told: ExportedProgress) -> None:
-        if told.late is not None:
-            self._late.set(int(told.late))
+    def add(self, progress: ExportedProgress) -> None:
+        if progress.late is not None:
+            self._late.set(int(progress.late))
             return
-        before = self._before.get(told.worker, ExportedProgress())
-        self._before[told.worker] = told
-        self._add_counts(told, before)
-        for label, steps in told.outcomes.items():
+        before = self._before.get(progress.worker, ExportedProgress())
+        self._before[progress.worker] = progress
+        self._add_counts(progress, before)
+        for label, steps in progress.outcomes.items():
             for step, outcomes in steps.items():
-                of_step = self._of(label, told.simulated) | {"rtbench.step": step}
+                of_step = self._of(label, progress.simulated) | {"rtbench.step": step}
                 last = before.outcomes.get(label, {}).get(step, {})
                 for outcome, count in outcomes.items():
                     kind = {"rtbench.outcome": outcome, "rtbench.outcome_class": outcome_class(outcome)}
                     self._turns.add(count - last.get(outcome, 0), of_step | kind)
-        for label, timed in told.times_us.items():
+        for label, timed in progress.times_us.items():
             for step, times in timed.items():
-                self._add_times(self._of(label, told.simulated) | {"rtbench.step": step}, times)
+                self._add_times(self._of(label, progress.simulated) | {"rtbench.step": step}, times)
 
     def _of(self, label: str, simulated: bool) -> dict[str, Any]:
         return {"rtbench.target": label, "rtbench.simulated": simulated} | dict(self._run.targets.get(label, {}))
 
-    def _add_counts(self, told: ExportedProgress, before: ExportedProgress) -> None:
-        for label, counts in told.targets.items():
+    def _add_counts(self, progress: ExportedProgress, before: ExportedProgress) -> None:
+        for label, counts in progress.targets.items():
             if not any(counts.values()):  # it is not known yet whether the service is simulated
                 continue
-            attributes, last = self._of(label, told.simulated), before.targets.get(label, {})
+            attributes, last = self._of(label, progress.simulated), before.targets.get(label, {})
             for instrument, name in ((self._events, "events"), (self._bytes, "bytes")):
                 for direction, suffix in (("receive", "received"), ("transmit", "sent")):
                     more = counts[f"{name}_{suffix}"] - last.get(f"{name}_{suffix}", 0)
@@ -137,9 +137,9 @@ class WarnOnceExporter(OTLPMetricExporter):
         super().__init__(**settings)
         self._has_warned = False
 
-    def export(self, *given: Any, **settings: Any) -> MetricExportResult:
+    def export(self, *args: Any, **settings: Any) -> MetricExportResult:
         """Send metrics over OTLP."""
-        result = super().export(*given, **settings)
+        result = super().export(*args, **settings)
         if result is not MetricExportResult.SUCCESS and not self._has_warned:
             self._has_warned = True
             print(NOT_TAKEN, file=sys.stderr, flush=True)
@@ -167,12 +167,12 @@ def provider_of(run: ExportedRun, environ: Mapping[str, str]) -> MeterProvider:
 def send_metrics(lines: Iterable[bytes], environ: Mapping[str, str]) -> None:
     logging.getLogger("opentelemetry").disabled = True  # it would repeat at each attempt what is printed once here
     logging.disable()
-    told = iter(lines)
-    run = msgspec.json.decode(next(told), type=ExportedRun)
+    messages = iter(lines)
+    run = msgspec.json.decode(next(messages), type=ExportedRun)
     provider = provider_of(run, environ)
     instruments = Instruments(provider.get_meter("rtbench", run.version), run)
     decoder = msgspec.json.Decoder(ExportedProgress)
-    for line in told:
+    for line in messages:
         instruments.add(decoder.decode(line))
     provider.shutdown()
 

@@ -1,4 +1,4 @@
-"""The part of a Locust process in runs, common to all roles: standalone, master and worker.
+"""The role of a Locust process in runs: what is common to the roles standalone, master and worker.
 
 It passes Locust's events and signals to the run's lifecycle, and executes the actions that the lifecycle returns. Long
 steps (drain, close) run one after another, each in its own greenlet: Locust stops a run in greenlets that it may kill,
@@ -57,7 +57,7 @@ class CurrentRun:
 
 
 class ProcessRole(ABC):
-    """The part that one process has in runs. Its role determines how a run starts and ends, and who gets progress."""
+    """The role of one process in runs. It determines how a run starts and ends, and which process gets the progress."""
 
     _leads = True
     """True if this process decides when a run ends."""
@@ -153,10 +153,10 @@ class ProcessRole(ABC):
             return
 
         def count_users() -> None:
-            if making := getattr(self._runner, "spawning_greenlet", None):
-                making.join()
-            there = self._runner.user_classes_count
-            live.expect_users(sum(there[kind.__name__] for kind in self._planned.user_classes))
+            if spawning := getattr(self._runner, "spawning_greenlet", None):
+                spawning.join()
+            user_counts = self._runner.user_classes_count
+            live.expect_users(sum(user_counts[kind.__name__] for kind in self._planned.user_classes))
 
         gevent.spawn(count_users)
 
@@ -225,7 +225,7 @@ class ProcessRole(ABC):
             self._run.last_step.get()
 
     def _end_run(self, *, spent: bool = False) -> None:
-        """End the run, whichever of its events Locust left out. Return when it is over."""
+        """End the run, even if Locust left out some of its events. Return when the run is over."""
         self.apply(lifecycle.UsersStopping(spent=spent))
         self.apply(lifecycle.UsersStopped())
         self._run_steps()
@@ -256,13 +256,13 @@ class ProcessRole(ABC):
             self._run.live.recorder.incident(kind, text)
 
     def _go_live(
-        self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring, run_id: str = ""
+        self, folder: Path, slot: WorkerSlot, states: list[TargetState], keyring: Keyring, run_id: str = ""
     ) -> None:
         """Start the users' sessions, at the requested priority."""
         if self._planned.priority:
             set_niceness(self._planned.priority.niceness)
         callbacks = LocustCallbacks(self._run.lifecycle, self.apply, self._environment.events.request.fire)
-        self._run.live = LiveRun(self._planned, slot, arms, keyring, Spool(folder, slot.worker, run_id), callbacks)
+        self._run.live = LiveRun(self._planned, slot, states, keyring, Spool(folder, slot.worker, run_id), callbacks)
 
     # During the run.
 
@@ -288,9 +288,9 @@ class ProcessRole(ABC):
             return
         # `--stop-timeout` ends turns by the user's wish. Without it, the turns have exceeded their own limits.
         outcome = "unfinished" if self._parsed.stop_timeout else "timeout:turn"
-        cut = self._run.live.drain(self._longest_s, outcome)
-        if cut:
-            self.say(f"cut {cut} sessions that were still open {self._longest_s:g} s after the end: {outcome}")
+        unfinished = self._run.live.drain(self._longest_s, outcome)
+        if unfinished:
+            self.say(f"cut {unfinished} sessions that were still open {self._longest_s:g} s after the end: {outcome}")
 
     def _close(self) -> None:
         failed = True
@@ -332,8 +332,8 @@ def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S
 
     `say` gets a line if the sign-in takes longer than `long_s` seconds.
     """
-    word = gevent.spawn_later(long_s, say, f"{lifecycle.SIGNING_IN} …")
+    notice = gevent.spawn_later(long_s, say, f"{lifecycle.SIGNING_IN} …")
     try:
         keyring.open()
     finally:
-        word.kill(block=False)
+        notice.kill(block=False)

@@ -16,7 +16,7 @@ from bench.status_line import StatusLine, StatusPart, fitted
 from bench.untrusted.sanitize import one_line
 
 FAILED = "∞"
-"""A quantile among failed turns. Each failed turn counts as infinite latency."""
+"""The text of a quantile among failed turns. Each failed turn counts as infinite latency."""
 UNKNOWN = "–"
 
 
@@ -30,9 +30,9 @@ def milliseconds(value_ms: float | None) -> str:
 
 def clock(seconds: float) -> str:
     """Return a duration in clock format: 00:42, 1:02:03."""
-    minutes, rest = divmod(int(seconds), 60)
+    minutes, remainder_s = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+    return f"{hours}:{minutes:02}:{remainder_s:02}" if hours else f"{minutes:02}:{remainder_s:02}"
 
 
 MAX_TARGETS = 4
@@ -45,9 +45,10 @@ PLAIN_NS = 10_000_000_000
 
 @dataclass(frozen=True)
 class RunPhase:
-    """The phase of a run. `left_s`, `sessions` (the planned number): None if unknown. `analyses`: the numbers of
-    interim
-    analyses made and planned.
+    """The phase of a run, for the line.
+
+    `left_s`: the remaining seconds, None if unknown. `sessions`: the planned number of sessions, None if unknown.
+    `analyses`: the numbers of interim analyses made and planned.
     """
 
     phase: str
@@ -78,41 +79,41 @@ def left_s(elapsed_s: float, run_time_s: float | None, sessions: int | None, don
     return max(0.0, min(ends)) if ends else None
 
 
-def status_text(tally: LiveTotals, moment: RunPhase, width: int | None = None, *, colour: bool = False) -> str:
-    """Return the line, at most `width` columns wide (None: no limit). Labels are without control characters."""
-    return fitted(_parts(tally, moment), width, colour=colour)
+def status_text(totals: LiveTotals, run_phase: RunPhase, width: int | None = None, *, colour: bool = False) -> str:
+    """Return the status line, at most `width` columns wide; None for no limit. Labels have no control characters."""
+    return fitted(_parts(totals, run_phase), width, colour=colour)
 
 
 # The parts, in the order of the line.
 
 
-def _parts(tally: LiveTotals, moment: RunPhase) -> Iterator[StatusPart]:
-    total, health = tally.total, tally.health()
+def _parts(totals: LiveTotals, run_phase: RunPhase) -> Iterator[StatusPart]:
+    total, health = totals.total, totals.health()
     if total.simulated:
         yield StatusPart(1, ("SIMULATED",), "sim")
-    yield StatusPart(0, (f"{moment.phase} {clock(moment.elapsed_s)}",))
+    yield StatusPart(0, (f"{run_phase.phase} {clock(run_phase.elapsed_s)}",))
     if total.waiting_s >= HELD_S:
         yield StatusPart(7, (f"starts delayed {clock(total.waiting_s)}",))
-    yield from _sessions(total, moment.sessions)
-    if moment.analyses is not None:
-        made, planned = moment.analyses
+    yield from _sessions(total, run_phase.sessions)
+    if run_phase.analyses is not None:
+        made, planned = run_phase.analyses
         yield StatusPart(9, (f"interim analysis {made}/{planned}",))
     if total.tokenless:
         yield StatusPart(4, (f"{total.tokenless} waiting for sign-in",), "bad")
     if ended := total.turns_succeeded + total.turns_failed:
         tenths = total.turns_succeeded * 1000 // ended  # rounded down, so that 100 % means all turns
-        good = f"{tenths // 10}.{tenths % 10} %" if total.turns_failed else "100 %"
-        yield StatusPart(6, (f"turns {ended} ok {good}", f"{ended} ok {good}"))
+        share_text = f"{tenths // 10}.{tenths % 10} %" if total.turns_failed else "100 %"
+        yield StatusPart(6, (f"turns {ended} ok {share_text}", f"{ended} ok {share_text}"))
     if total.throttled:
         yield StatusPart(4, (f"{total.throttled} throttled",), "bad")
-    yield from _latencies(tally.latencies())
-    yield from _money(total, moment.budget_usd)
+    yield from _latencies(totals.latencies())
+    yield from _money(total, run_phase.budget_usd)
     if health == OK:
         yield StatusPart(11, ("load generator OK",))
     elif health:
         yield StatusPart(2, (f"load generator {health}", "load generator overloaded"), "bad")
-    if moment.left_s is not None:
-        yield StatusPart(9, (f"{clock(moment.left_s)} left",))
+    if run_phase.left_s is not None:
+        yield StatusPart(9, (f"{clock(run_phase.left_s)} left",))
 
 
 def _sessions(total: ProgressReport, planned: int | None) -> Iterator[StatusPart]:
@@ -127,53 +128,57 @@ def _sessions(total: ProgressReport, planned: int | None) -> Iterator[StatusPart
         yield StatusPart(4, (f"{total.callers_backing_off} backing off",), "bad")
 
 
-def _latencies(waits: Iterable[LiveLatency]) -> Iterator[StatusPart]:
-    """Yield the latency of most turns, then the others if there is room. Skip metrics with too few sessions."""
-    groups = [list(group) for _, group in groupby(waits, lambda wait: wait.name)]
-    told = [every for every in groups if any(wait.p50_ms is not None for wait in every)]
-    for place, every in enumerate(told):
-        yield (_one if len(every) == 1 else _several)(11 + place if place else 5, every)
-
-
-def _one(rank: int, waits: list[LiveLatency]) -> StatusPart:
-    (wait,) = waits
-    p50, p95 = milliseconds(wait.p50_ms), milliseconds(wait.p95_ms)
-    if wait.p95_ms is None:
-        return StatusPart(rank, (_in_ms(f"{wait.name} p50 {p50}"),))
-    return StatusPart(rank, (_in_ms(f"{wait.name} p50 {p50} p95 {p95}"), _in_ms(f"{wait.name} {p50}/{p95}")))
-
-
-def _several(rank: int, waits: list[LiveLatency]) -> StatusPart:
-    """Return the p50 of several targets, and their p95 if one of them has it."""
-    both = any(wait.p95_ms is not None for wait in waits)
-    arms = [
-        re.sub(r"[^!-~]", "_", wait.target)
-        + f" {milliseconds(wait.p50_ms)}"
-        + (f"/{milliseconds(wait.p95_ms)}" if both else "")
-        for wait in waits
+def _latencies(latencies: Iterable[LiveLatency]) -> Iterator[StatusPart]:
+    """Yield a part per metric: first the metric with the most turns, then the others, which are left out if the line is
+    short. Skip metrics with too few sessions.
+    """
+    groups = [list(group) for _, group in groupby(latencies, lambda latency: latency.name)]
+    displayed_groups = [
+        group_latencies for group_latencies in groups if any(latency.p50_ms is not None for latency in group_latencies)
     ]
-    every, *fewer = (
-        _in_ms(", ".join(arms[:count]) + (f" +{len(arms) - count}" if len(arms) > count else ""))
-        for count in range(min(MAX_TARGETS, len(arms)), 0, -1)
+    for position, group_latencies in enumerate(displayed_groups):
+        yield (_one if len(group_latencies) == 1 else _several)(11 + position if position else 5, group_latencies)
+
+
+def _one(rank: int, latencies: list[LiveLatency]) -> StatusPart:
+    (latency,) = latencies
+    p50, p95 = milliseconds(latency.p50_ms), milliseconds(latency.p95_ms)
+    if latency.p95_ms is None:
+        return StatusPart(rank, (_in_ms(f"{latency.name} p50 {p50}"),))
+    return StatusPart(rank, (_in_ms(f"{latency.name} p50 {p50} p95 {p95}"), _in_ms(f"{latency.name} {p50}/{p95}")))
+
+
+def _several(rank: int, latencies: list[LiveLatency]) -> StatusPart:
+    """Return the p50 of several targets, and their p95 if one of them has it."""
+    both = any(latency.p95_ms is not None for latency in latencies)
+    texts = [
+        re.sub(r"[^!-~]", "_", latency.target)
+        + f" {milliseconds(latency.p50_ms)}"
+        + (f"/{milliseconds(latency.p95_ms)}" if both else "")
+        for latency in latencies
+    ]
+    full_text, *shorter_texts = (
+        _in_ms(", ".join(texts[:count]) + (f" +{len(texts) - count}" if len(texts) > count else ""))
+        for count in range(min(MAX_TARGETS, len(texts)), 0, -1)
     )
-    what = "p50/p95" if both else "p50"
-    forms = f"{waits[0].name} {what} {every}", f"{waits[0].metric} {every}", every
-    return StatusPart(rank, forms, shorter_forms=tuple(fewer))
+    quantile_names = "p50/p95" if both else "p50"
+    forms = f"{latencies[0].name} {quantile_names} {full_text}", f"{latencies[0].metric} {full_text}", full_text
+    return StatusPart(rank, forms, shorter_forms=tuple(shorter_texts))
 
 
 def _money(total: ProgressReport, budget_usd: float | None) -> Iterator[StatusPart]:
     rank, unpriced = (10 if budget_usd is None else 7), f" ({total.unpriced} unpriced)" if total.unpriced else ""
     if total.usd or (budget_usd is not None and not total.unpriced):
         spent = f"{dollars(total.usd)} USD"
-        of = spent if budget_usd is None else f"{spent} of {dollars(budget_usd)}"
-        yield StatusPart(rank, (of + unpriced, of, spent))
+        total_text = spent if budget_usd is None else f"{spent} of {dollars(budget_usd)}"
+        yield StatusPart(rank, (total_text + unpriced, total_text, spent))
     elif total.unpriced:  # the cost is unknown, and 0.00 would be a value
         yield StatusPart(rank, (f"cost unknown{unpriced}", "cost unknown"))
 
 
-def _in_ms(figures: str) -> str:
-    """Return values with their unit, unless the last one is infinite."""
-    return figures if figures.endswith(FAILED) else f"{figures} ms"
+def _in_ms(values: str) -> str:
+    """Return a text of values with their unit. If the last value is infinite, return the text without a unit."""
+    return values if values.endswith(FAILED) else f"{values} ms"
 
 
 class TerminalView(StatusLine):
@@ -181,16 +186,16 @@ class TerminalView(StatusLine):
 
     _phase, _shown_ns = "", 0
 
-    def show(self, tally: LiveTotals, moment: RunPhase, now_ns: int) -> None:
+    def show(self, totals: LiveTotals, run_phase: RunPhase, now_ns: int) -> None:
         """Draw the line if it is due: at a new phase; twice a second in place, every 10 s in a log."""
         every_ns = REDRAW_NS if self.in_place else PLAIN_NS
-        if (moment.phase == self._phase and now_ns < self._shown_ns + every_ns) or not self.can_write():
+        if (run_phase.phase == self._phase and now_ns < self._shown_ns + every_ns) or not self.can_write():
             return
-        self._phase, self._shown_ns = moment.phase, now_ns
+        self._phase, self._shown_ns = run_phase.phase, now_ns
         if self.in_place:
-            self.draw(status_text(tally, moment, self.width, colour=self.colour))
+            self.draw(status_text(totals, run_phase, self.width, colour=self.colour))
         else:
-            self.write(f"rtbench: {status_text(tally, moment)}\n")
+            self.write(f"rtbench: {status_text(totals, run_phase)}\n")
 
     def say(self, text: str) -> None:
         """Print a line that stays."""

@@ -73,8 +73,8 @@ def locked_setting(form: Iterable[tuple[str, str]], allowed: frozenset[str], cho
     """
     for name, value in form:
         own = chosen.get(name)
-        shown = "" if own is None else str(own).lower() if isinstance(own, bool) else str(own)
-        if name not in allowed and name in chosen and value != shown:
+        own_text = "" if own is None else str(own).lower() if isinstance(own, bool) else str(own)
+        if name not in allowed and name in chosen and value != own_text:
             option = f"--{name.replace('_', '-')}"
             return f"set {option} on the command line or in the environment, not in the web UI"
     return ""
@@ -83,9 +83,9 @@ def locked_setting(form: Iterable[tuple[str, str]], allowed: frozenset[str], cho
 def check_picked(form: ImmutableMultiDict[str, str], environment: Any) -> None:
     """Raise UsageError if a picked class does not exist."""
     shapes = {"Default", *(environment.available_shape_classes or ())}
-    for name, there in (("user_classes", environment.available_user_classes or ()), ("shape_class", shapes)):
-        if unknown := next((picked for picked in form.getlist(name) if picked not in there), None):
-            raise UsageError(f"{name}: {unknown:.100} does not exist; there are {', '.join(sorted(there))}")
+    for name, available in (("user_classes", environment.available_user_classes or ()), ("shape_class", shapes)):
+        if unknown := next((picked for picked in form.getlist(name) if picked not in available), None):
+            raise UsageError(f"{name}: {unknown:.100} does not exist; there are {', '.join(sorted(available))}")
 
 
 def requested_options(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
@@ -94,13 +94,13 @@ def requested_options(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Nam
     Raises UsageError for an invalid number of users.
     """
     shape = {name: form[name] for name in SHAPE & form.keys()}
-    asked: dict[str, Any] = {
+    options: dict[str, Any] = {
         name: value == "true" if isinstance(chosen[name], bool) else value for name, value in shape.items()
     }
-    asked |= {name: form[name] for name in ("spawn_rate", "run_time") if form.get(name)}
+    options |= {name: form[name] for name in ("spawn_rate", "run_time") if form.get(name)}
     if "user_count" in form:
-        asked["num_users"] = users_of(form["user_count"])
-    return Namespace(**{**chosen, **asked})
+        options["num_users"] = users_of(form["user_count"])
+    return Namespace(**{**chosen, **options})
 
 
 def cross_site_reason(host: str, origin: str | None, names: frozenset[str]) -> str:
@@ -129,8 +129,10 @@ def check_port(host: str, port: int) -> None:
         with socket.create_server(("" if host == "*" else host, port)):
             pass
     except OSError as error:
-        why = os.strerror(error.errno or 0)
-        raise UsageError(f"the web UI cannot listen on port {port}: {why}; set another port with --web-port") from None
+        reason = os.strerror(error.errno or 0)
+        raise UsageError(
+            f"the web UI cannot listen on port {port}: {reason}; set another port with --web-port"
+        ) from None
 
 
 def open_text(web_ui: Any) -> str:
@@ -162,8 +164,10 @@ def _bytes(rate: float) -> str:
 
 
 def _cell(value_ms: float | None, needs: Sequence[int] = ()) -> float | str:
-    """Return a number, by which the page can sort, or a text if there is no number or it is infinite: JSON has no
-    infinity.
+    """Return a number, by which the page can sort. Return a text if the number is missing, or infinite, which JSON does
+    not allow.
+
+    `needs`: the number of sessions that the value needs, as its first item.
     """
     if value_ms is None:
         return f"n/a (needs {needs[0]} sessions)" if needs else UNKNOWN
@@ -203,16 +207,16 @@ SESSION_COLUMNS: dict[str, tuple[str, Callable[[TargetProgress], object]]] = {
 
 def stats(targets: Sequence[TargetProgress]) -> list[dict[str, Any]]:
     """Return the rows of both tables in the format of the page. The page sorts by `name`, and does not show it."""
-    shown = [(target, wait) for target in targets for wait in target.latencies]
-    waits = [
-        {"name": f"{place:04}"} | {key: cell(target, wait) for key, (_, cell) in LATENCY_COLUMNS.items()}
-        for place, (target, wait) in enumerate(shown)
+    rows = [(target, latency) for target in targets for latency in target.latencies]
+    latencies = [
+        {"name": f"{position:04}"} | {key: cell(target, latency) for key, (_, cell) in LATENCY_COLUMNS.items()}
+        for position, (target, latency) in enumerate(rows)
     ]
     sessions = [
         {"name": target.target} | {key: cell(target) for key, (_, cell) in SESSION_COLUMNS.items()}
         for target in targets
     ]
-    return [{"key": WAITS, "data": waits}, {"key": SESSIONS, "data": sessions}]
+    return [{"key": WAITS, "data": latencies}, {"key": SESSIONS, "data": sessions}]
 
 
 REPORT = "realtime/report"

@@ -68,27 +68,27 @@ class Worker(ProcessRole):
         self._environment.events.heartbeat_received.add_listener(lambda **_: self._master.on_message())
         self._watching = gevent.spawn(self._watch_master)
 
-    def on_quitting(self, **words: Any) -> None:
+    def on_quitting(self, **arguments: Any) -> None:
         self._watching.kill(block=False)
-        super().on_quitting(**words)
+        super().on_quitting(**arguments)
 
     def _start(self) -> None:
         self._part_sender = None
-        handed = self._parsed.rtbench_run
-        if handed is None:
+        assignment = self._parsed.rtbench_run
+        if assignment is None:
             return  # its master could not start the run, and has reported it
-        if self._runner.client_id not in handed["members"]:
+        if self._runner.client_id not in assignment["members"]:
             self.say("this worker connected after the start of the run: it is not part of this run")
             return
-        self._number = handed["members"][self._runner.client_id]
-        self._shares = spool.is_reached(Path(handed["folder"]), handed["host"])
-        self._join_run(handed)
+        self._number = assignment["members"][self._runner.client_id]
+        self._shares = spool.is_reached(Path(assignment["folder"]), assignment["host"])
+        self._join_run(assignment)
 
     def _refuse_start(self, problem: str) -> None:
         """End the run for all processes, because without this worker it is not the requested run."""
         super()._refuse_start(problem if self._shares else f"{problem} (worker {self._number}, on {host_name()})")
 
-    def _join_run(self, handed: dict[str, Any]) -> None:
+    def _join_run(self, assignment: dict[str, Any]) -> None:
         """Join a run that the master hands over. Raises UsageError if this worker cannot play it."""
         self._master.patience_s = worker_timeout_s(self._parsed) - LEAVE_S  # the options are the master's now
         worker_link.outlive_parent()  # recorded data must reach the disk
@@ -96,16 +96,18 @@ class Worker(ProcessRole):
         if not self._shares:
             self._parsed.yes = self._yes
         self.prepare()
-        mine, masters = self._planned.identity, handed["identity"]
-        if masters["version"] != mine["version"]:
-            versions = f"this worker has rtbench {mine['version']}, but its master has {masters['version']}"
+        own_identity, master_identity = self._planned.identity, assignment["identity"]
+        if master_identity["version"] != own_identity["version"]:
+            versions = (
+                f"this worker has rtbench {own_identity['version']}, but its master has {master_identity['version']}"
+            )
             raise UsageError(f"{versions}: install the same version on both")
-        if masters != mine:
+        if master_identity != own_identity:
             raise UsageError(
                 "this worker has other scripts or targets than its master, so it cannot join the run: use the same "
                 "files on both"
             )
-        folder, keyring = Path(handed["folder"]), self._signed_in()
+        folder, keyring = Path(assignment["folder"]), self._signed_in()
         if keyring is None:
             return
         self.apply(RunStarted())
@@ -113,14 +115,14 @@ class Worker(ProcessRole):
             keyring.close()  # after the master closes the run, further data would be in none of its files
             return
         with closed_on_failure(keyring):
-            slot = self._slot(handed)
-            self._run.folder = folder if self._shares else self._own_folder(handed, slot)
+            slot = self._slot(assignment)
+            self._run.folder = folder if self._shares else self._own_folder(assignment, slot)
             self._master.tie(folder if self._shares else None)
-            arms = target_states(self._planned, keyring, slot)
-            self._go_live(self._run.folder, slot, arms, keyring, run_id=handed["run_id"])
+            states = target_states(self._planned, keyring, slot)
+            self._go_live(self._run.folder, slot, states, keyring, run_id=assignment["run_id"])
 
     def _use_own_secrets(self) -> None:
-        """Fill in the options that the master does not send, from this process's own.
+        """Fill in the options that the master does not send, with the options of this process.
 
         Raises UsageError if they are missing.
         """
@@ -133,19 +135,19 @@ class Worker(ProcessRole):
                     )
                 setattr(self._parsed, name, self._assigned[name])
 
-    def _slot(self, handed: dict[str, Any]) -> WorkerSlot:
+    def _slot(self, assignment: dict[str, Any]) -> WorkerSlot:
         """Return this worker's slot, by its own clocks: CLOCK_MONOTONIC differs between hosts."""
-        given = handed["slot"] | {"worker": self._number}
+        slot_fields = assignment["slot"] | {"worker": self._number}
         if self._shares:
-            return WorkerSlot(**given)
-        ahead_ns, error_ns = handed["clocks"].get(self._runner.client_id, (0, None))
-        since_ns = utc_ns() - ahead_ns - given["started_utc_ns"]
-        clock = {"ahead_ns": ahead_ns, "ahead_uncertainty_ns": error_ns}
-        return WorkerSlot(**given | {"started_ns": monotonic_ns() - since_ns} | clock)
+            return WorkerSlot(**slot_fields)
+        ahead_ns, uncertainty_ns = assignment["clocks"].get(self._runner.client_id, (0, None))
+        since_ns = utc_ns() - ahead_ns - slot_fields["started_utc_ns"]
+        clock = {"ahead_ns": ahead_ns, "ahead_uncertainty_ns": uncertainty_ns}
+        return WorkerSlot(**slot_fields | {"started_ns": monotonic_ns() - since_ns} | clock)
 
-    def _own_folder(self, handed: dict[str, Any], slot: WorkerSlot) -> Path:
+    def _own_folder(self, assignment: dict[str, Any], slot: WorkerSlot) -> Path:
         """Make a folder for this worker's data, which `rtbench merge` can read, and start to ship it."""
-        plan, send, run_id = self._planned, self._runner.send_message, handed["run_id"]
+        plan, send, run_id = self._planned, self._runner.send_message, assignment["run_id"]
         folder = files.create(plan.options.runs_dir, f"{plan.scenario}-worker-{self._number}", slot.started_utc_ns)
         document = plan.opening_document(run_id, slot.started_utc_ns, vars(self._parsed), slot.workers)
         files.write_document(folder, document)
@@ -177,14 +179,14 @@ class Worker(ProcessRole):
         self._environment.stop_timeout = ABORT_WAIT_S
         if self._part_sender is not None:
             self._part_sender.give_up()
-        named, where = "this worker", ""
+        subject, where = "this worker", ""
         if run.live is not None and run.folder is not None:
-            named = f"worker {self._number}"
+            subject = f"worker {self._number}"
             if self._part_sender is None:
-                kept = f"its data is in {run.folder}: rtbench report {run.folder}"
-                where = f"; {kept if run.folder.exists() else f'{run.folder} no longer exists'}"
+                data_text = f"its data is in {run.folder}: rtbench report {run.folder}"
+                where = f"; {data_text if run.folder.exists() else f'{run.folder} no longer exists'}"
             self.apply(MasterLost())
-        self.say(f"{named} ends, because its master is missing{where}")
+        self.say(f"{subject} ends, because its master is missing{where}")
         self._runner.quit()
 
     def _do(self, action: RunAction) -> None:

@@ -66,9 +66,9 @@ class MasterLiveness:
         self._locked: int | None = None
 
     def tie(self, folder: Path | None) -> None:
-        """Watch the lock on a run's folder. `folder` is None if the master is on another host; then only its silence
-        shows that it
-        has ended.
+        """Watch the lock on a run's folder.
+
+        `folder`: None if the master is on another host. Then only its silence shows that it has ended.
         """
         if self._locked is not None:
             os.close(self._locked)
@@ -99,8 +99,8 @@ class ClockOffset(NamedTuple):
 
 
 def offset_of(sent_ns: int, received_ns: int, answered_ns: int, returned_ns: int) -> ClockOffset:
-    on_the_way_ns = (returned_ns - sent_ns) - (answered_ns - received_ns)
-    return ClockOffset(((received_ns - sent_ns) + (answered_ns - returned_ns)) // 2, max(0, on_the_way_ns) // 2 + 1)
+    network_ns = (returned_ns - sent_ns) - (answered_ns - received_ns)
+    return ClockOffset(((received_ns - sent_ns) + (answered_ns - returned_ns)) // 2, max(0, network_ns) // 2 + 1)
 
 
 def best(offsets: Iterable[ClockOffset]) -> ClockOffset | None:
@@ -116,7 +116,7 @@ MIN_BYTES = 4 << 10
 
 
 class PartSender:
-    """The sender of the files of one part. `send` passes a chunk to Locust; `receipt` takes the receipts."""
+    """The sender of the files of one worker's part. `send` passes a chunk to Locust; `receipt` processes a receipt."""
 
     def __init__(self, source: PartSource, send: Callable[[dict[str, Any]], None]) -> None:
         self._source, self._send = source, send
@@ -133,7 +133,7 @@ class PartSender:
                 result.set(receipt)
 
     def finish(self, longest_s: float) -> bool:
-        """Ship the rest after the last write. Return False if the master did not get all of it within `longest_s`."""
+        """Ship the remaining data after the last write. Return False if not all of it arrived within `longest_s`."""
         self._greenlet.kill()
         return self._send_chunk(monotonic_ns() + int(longest_s * NS_PER_S))
 
@@ -149,7 +149,7 @@ class PartSender:
             gevent.sleep(EVERY_S)
 
     def _send_chunk(self, until_ns: int | None) -> bool:
-        """Ship the current data. Return whether all of it arrived before `until_ns`; None for no limit."""
+        """Ship the current data, until `until_ns` (None for no limit). Return whether all of it arrived."""
         for chunk in self._source.chunks():
             left_s = AGAIN_S if until_ns is None else min(AGAIN_S, (until_ns - monotonic_ns()) / NS_PER_S)
             if self._given_up or left_s <= 0:
