@@ -147,7 +147,7 @@ class Statistic(ABC):
         """Return the value of the statistic on a target; NaN if there are no turns."""
 
     @abstractmethod
-    def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
+    def compare(self, both: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
         """Compare a candidate with its baseline. `group`: the specs to compare, which differ only in p and margin."""
 
     def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
@@ -196,7 +196,7 @@ class Statistic(ABC):
         raise UsageError(f"{names} cannot be tested at an interim analysis: use rtbench compare")
 
     def against_stored(
-        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
+        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
     ) -> StoredComparison:
         """Compare a target with stored runs."""
         raise UsageError(f"{spec.name}: stored baselines do not contain it; use a run as the baseline")

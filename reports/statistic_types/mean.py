@@ -64,14 +64,14 @@ class Mean(Statistic):
         amounts, turns = source.totals(spec)
         return float(amounts.sum() / turns.sum()) if turns.any() else math.nan
 
-    def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
+    def compare(self, both: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
         base, candidate = both.base, both.candidate
         counts = self.counts(base, group[0]), self.counts(candidate, group[0])
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
         sums = ClusterTotals(base.totals(group[0]), candidate.totals(group[0]), base.paired)
         return MeasuredDifferences(
-            counts, [mean_by_order(sums, spec.margin, better_direction(spec), how) for spec in group]
+            counts, [mean_by_order(sums, spec.margin, better_direction(spec), inference) for spec in group]
         )
 
     def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
@@ -86,7 +86,7 @@ class Mean(Statistic):
         return [mean_seen(base, candidate, spec.margin, better_direction(spec), error) for spec in group]
 
     def against_stored(
-        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
+        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
     ) -> StoredComparison:
         raise UsageError(
             f"{spec.name}: stored baselines contain no means; use a run as the baseline, or a threshold on p(50)"

@@ -117,14 +117,14 @@ class Quantile(Statistic):
     def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
         return shortfall(self.p, turns, sessions)
 
-    def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
+    def compare(self, both: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
         samples = both.base.sample(group[0]), both.candidate.sample(group[0])
         counts = of_sample(samples[0]), of_sample(samples[1])
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
         differences = slope_differences if group[0].scale == "slope" else latencies_by_order
         return MeasuredDifferences(
-            counts, differences(both.targets(group[0], samples), _margins(group), better_direction(group[0]), how)
+            counts, differences(both.targets(group[0], samples), _margins(group), better_direction(group[0]), inference)
         )
 
     def default_margin(self, metric: str) -> Margin:
@@ -159,7 +159,7 @@ class Quantile(Statistic):
         return quantiles_seen(samples, _margins(group), better_direction(group[0]), rng, draws=draws, error=error)
 
     def against_stored(
-        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
+        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
     ) -> StoredComparison:
         if CATALOGUE[spec.metric].unit == SLOPE:
             raise UsageError(f"{spec.name}: stored baselines contain no slopes; use a run as the baseline")
@@ -179,7 +179,9 @@ class Quantile(Statistic):
         difference = None
         if candidate and stored_values:
             clusters = counts.effective_sessions, sum(row.sessions for row in rows)
-            difference = against_stored(candidate, stored_values, clusters, spec.margin, better_direction(spec), how)
+            difference = against_stored(
+                candidate, stored_values, clusters, spec.margin, better_direction(spec), inference
+            )
         smallest = TargetCounts(
             min((row.n for row in rows), default=0),
             min((row.sessions for row in rows), default=0),

@@ -83,14 +83,14 @@ class Rate(Statistic):
         rate = RATES[metric]
         return Shortfall(rate.units, turns, MIN_RATE_UNITS) if rate.column and turns < MIN_RATE_UNITS else None
 
-    def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
+    def compare(self, both: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
         base, candidate = both.base.counts(group[0]), both.candidate.counts(group[0])
         counts = _counts(group[0].metric, base), _counts(group[0].metric, candidate)
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
         sums = ClusterTotals(base, candidate, both.base.paired, bool(RATES[group[0].metric].words_column))
         return MeasuredDifferences(
-            counts, [rate_by_order(sums, spec.margin, better_direction(spec), how) for spec in group]
+            counts, [rate_by_order(sums, spec.margin, better_direction(spec), inference) for spec in group]
         )
 
     def nothing_seen(
@@ -134,7 +134,7 @@ class Rate(Statistic):
         return [rate_seen(base, candidate, spec.margin, spec.metric, better_direction(spec), error) for spec in group]
 
     def against_stored(
-        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
+        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
     ) -> StoredComparison:
         words = bool(RATES[spec.metric].words_column)
         rows = [rate for run in runs for rate in run.rates if rate.name == spec.metric]
@@ -148,7 +148,7 @@ class Rate(Statistic):
         difference = None
         if rows and candidate.turns:
             difference = rate_against_stored(
-                candidate, stored_rates, spec.margin, better=better_direction(spec), how=how
+                candidate, stored_rates, spec.margin, better=better_direction(spec), inference=inference
             )
         smallest = TargetCounts(
             min((row.n for row in rows), default=0), min((row.sessions for row in rows), default=0), 0

@@ -33,7 +33,7 @@ class TypicalChange(Statistic):
         """Return the exponential of the trimmed mean of the logs."""
         return math.exp(trimmed_mean(logs_of(source.sample(spec).values)))
 
-    def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
+    def compare(self, both: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
         base, candidate = both.base, both.candidate
         counts = self.counts(base, group[0]), self.counts(candidate, group[0])
         change = LogRatio(math.nan, math.nan)
@@ -44,7 +44,7 @@ class TypicalChange(Statistic):
         typical = self.value(base, group[0])
         values = typical, typical * math.exp(change.d)
         return MeasuredDifferences(
-            counts, [by_change(change, base.sessions, values, spec.margin, how.level) for spec in group]
+            counts, [by_change(change, base.sessions, values, spec.margin, inference.level) for spec in group]
         )
 
 

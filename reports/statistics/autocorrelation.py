@@ -151,27 +151,30 @@ def _is_one_target_ordered(first: Floats, second: Floats, error: float, *, paire
 
 
 def latencies_by_order(
-    samples: TwoSamples, margins: Sequence[tuple[float, Margin]], better: Better, how: Inference
+    samples: TwoSamples, margins: Sequence[tuple[float, Margin]], better: Better, inference: Inference
 ) -> list[Difference]:
     """Return the `quantile_differences` for these levels with their margins.
 
     If a target drifts, or its tail has bursts, the bounds also cover parts of the run as clusters.
     """
-    rng = np.random.default_rng(how.seed)
-    comparisons = differences.quantile_differences(samples, margins, better, replace(how, seed=rng))
+    rng = np.random.default_rng(inference.seed)
+    comparisons = differences.quantile_differences(samples, margins, better, replace(inference, seed=rng))
     for order, indices in by_order(samples, [p for p, _ in margins]).items():
         resamples = target_resamples(
-            by_parts(samples, PARTS[order]), [margins[index][0] for index in indices], draws=how.resamples, rng=rng
+            by_parts(samples, PARTS[order]),
+            [margins[index][0] for index in indices],
+            draws=inference.resamples,
+            rng=rng,
         )
         for column, index in enumerate(indices):
             p, margin = margins[index]
             low, high = (values[:, column] for values in resamples)
-            se = math.sqrt(part_variance(differences.log_ratio(high, low), PARTS[order]) + how.run_variance)
+            se = math.sqrt(part_variance(differences.log_ratio(high, low), PARTS[order]) + inference.run_variance)
             df = PARTS[order] - 1.0
             if not samples.paired:
                 df = differences.welch([differences.log_variance(values) for values in (low, high)], [PARTS[order]] * 2)
-            error = StandardError(se, df, samples.clusters[0], assumed=how.run_variance)
-            by_parts_alone = rates.log_difference(samples.values(p), error, margin, better, how.level)
+            error = StandardError(se, df, samples.clusters[0], assumed=inference.run_variance)
+            by_parts_alone = rates.log_difference(samples.values(p), error, margin, better, inference.level)
             comparisons[index] = _wider(comparisons[index], by_parts_alone, order)
     return comparisons
 
@@ -198,24 +201,24 @@ def by_order(samples: TwoSamples, ps: Sequence[float], error: float = FOUND) -> 
 
 
 def mean_by_order(
-    totals: ClusterTotals, margin: Margin, better: Better, how: Inference, error: float = FOUND
+    totals: ClusterTotals, margin: Margin, better: Better, inference: Inference, error: float = FOUND
 ) -> Difference:
     """Return the `mean_difference`. If a target drifts, its bounds also cover quarters of the run as clusters.
 
     `error`: the type I error of the tests for drift.
     """
-    usual = mean_difference(totals, margin, better, how)
+    usual = mean_difference(totals, margin, better, inference)
     with np.errstate(divide="ignore", invalid="ignore"):  # means of clusters, relative to their target's mean
         first, second = (
             amounts / turns / (amounts.sum() / turns.sum()) for amounts, turns in (totals.base, totals.cand)
         )
     if not _is_one_target_ordered(first, second, error, paired=totals.paired):
         return usual
-    return _wider(usual, mean_difference(_sums_by_parts(totals, QUARTERS), margin, better, how), "drift")
+    return _wider(usual, mean_difference(_sums_by_parts(totals, QUARTERS), margin, better, inference), "drift")
 
 
 def rate_by_order(
-    totals: ClusterTotals, margin: Margin, better: Better, how: Inference, error: float = FOUND
+    totals: ClusterTotals, margin: Margin, better: Better, inference: Inference, error: float = FOUND
 ) -> Difference:
     """Return the `rate_difference`. If a target's events come in bursts, its bounds also cover batches as clusters.
 
@@ -224,15 +227,15 @@ def rate_by_order(
     """
     if better == "higher":
         complements = replace(totals, base=rates.complement(totals.base), cand=rates.complement(totals.cand))
-        return rates.mirrored(rate_by_order(complements, margin, "lower", how, error))
-    between = rates.between_runs([ratio.value for ratio in totals.ratios], how.rate_run_sd)
-    usual = rate_difference(totals, margin, level=how.level, error=with_runs(rates.se_of_rates(totals), between))
+        return rates.mirrored(rate_by_order(complements, margin, "lower", inference, error))
+    between = rates.between_runs([ratio.value for ratio in totals.ratios], inference.rate_run_sd)
+    usual = rate_difference(totals, margin, level=inference.level, error=with_runs(rates.se_of_rates(totals), between))
     if not _is_one_target_ordered(
         shares(totals.base), shares(totals.cand), BURST_ALPHA_FACTOR * error, paired=totals.paired
     ):
         return usual
     batched = with_runs(rates.se_of_rates(_sums_by_parts(totals, BATCHES)), between)
-    return _wider(usual, rate_difference(totals, margin, level=how.level, error=batched), "bursts")
+    return _wider(usual, rate_difference(totals, margin, level=inference.level, error=batched), "bursts")
 
 
 def _wider(usual: Difference, parts: Difference, order: Order) -> Difference:

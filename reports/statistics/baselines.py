@@ -72,7 +72,7 @@ def against_stored(
     clusters: tuple[float, int],
     margin: Margin,
     better: Better,
-    how: Inference,
+    inference: Inference,
 ) -> Difference:
     """Compare a quantile with stored runs.
 
@@ -82,13 +82,13 @@ def against_stored(
     """
     runs, logs = len(stored), np.array([run.log_q for run in stored])
     if -math.inf in (candidate.log_q, *logs):
-        return _with_zero(candidate, logs, margin, better, how.level)
+        return _with_zero(candidate, logs, margin, better, inference.level)
     mean = float(logs.mean()) if np.isfinite(logs).all() else math.inf
     inside = candidate.variance, float(np.mean([run.variance for run in stored])) / runs
-    error = _standard_error(logs, inside, clusters, how.run_sd**2 * (1 + 1 / runs))
-    difference = log_difference((math.exp(mean), math.exp(candidate.log_q)), error, margin, better, how.level)
-    open_low = math.isinf(mean) or max(run.infinite_share for run in stored) > how.level
-    return _with_infinite(difference, candidate.infinite_share, open_low, better, how.level)
+    error = _standard_error(logs, inside, clusters, inference.run_sd**2 * (1 + 1 / runs))
+    difference = log_difference((math.exp(mean), math.exp(candidate.log_q)), error, margin, better, inference.level)
+    open_low = math.isinf(mean) or max(run.infinite_share for run in stored) > inference.level
+    return _with_infinite(difference, candidate.infinite_share, open_low, better, inference.level)
 
 
 def no_ratio(difference: Difference) -> bool:
@@ -123,19 +123,21 @@ def rate_against_stored(
     margin: Margin,
     *,
     better: Better = "lower",
-    how: Inference,
+    inference: Inference,
 ) -> Difference:
     """Compare a rate of a run with the same rate of stored runs, each from `rates.ratio_of`."""
     if better == "higher":
         complements = [rate.left() for rate in (candidate, *stored)]
-        return mirrored(rate_against_stored(complements[0], complements[1:], margin, how=how))
+        return mirrored(rate_against_stored(complements[0], complements[1:], margin, inference=inference))
     runs, shares = len(stored), np.array([run.value for run in stored])
     within = float(np.mean([run.variance for run in stored])) / runs
     clusters = sum(run.clusters for run in stored)
     pooled = RatioEstimate(float(shares.mean()), within, sum(run.turns for run in stored), clusters)
-    assumed = between_runs([candidate.value], how.rate_run_sd) + between_runs(shares, how.rate_run_sd) / runs**2
+    assumed = (
+        between_runs([candidate.value], inference.rate_run_sd) + between_runs(shares, inference.rate_run_sd) / runs**2
+    )
     error = _standard_error(shares, (candidate.variance, within), (candidate.effective_sessions, clusters), assumed)
-    return points_difference(pooled, candidate, replace(error, clusters=candidate.clusters), margin, how.level)
+    return points_difference(pooled, candidate, replace(error, clusters=candidate.clusters), margin, inference.level)
 
 
 def _standard_error(

@@ -148,7 +148,7 @@ class StandardError:
 
 
 def quantile_differences(
-    samples: TwoSamples, margins: Sequence[tuple[float, Margin]], better: Better, how: Inference
+    samples: TwoSamples, margins: Sequence[tuple[float, Margin]], better: Better, inference: Inference
 ) -> list[Difference]:
     """Compare quantiles of the candidate with the baseline's, by resampling sessions or pairs.
 
@@ -157,10 +157,12 @@ def quantile_differences(
     Clusters without a value are also drawn, but do not count in g. A quantile below 0 has no log: all its bounds are
     open.
     """
-    rng = np.random.default_rng(how.seed)
-    first, second = target_resamples(samples, [p for p, _ in margins], draws=how.resamples, rng=rng)
+    rng = np.random.default_rng(inference.seed)
+    first, second = target_resamples(samples, [p for p, _ in margins], draws=inference.resamples, rng=rng)
     noise = (
-        rng.normal(0, math.sqrt(2) * how.run_sd, how.resamples) if how.run_sd else np.zeros(how.resamples)
+        rng.normal(0, math.sqrt(2) * inference.run_sd, inference.resamples)
+        if inference.run_sd
+        else np.zeros(inference.resamples)
     )  # the variance between runs
     drift = noise if better == "lower" else -noise
     differences = []
@@ -173,16 +175,17 @@ def quantile_differences(
         )
         df = welch([] if samples.paired else [log_variance(values) for values in resamples], samples.effective_sessions)
         interval, worse, good = (
-            _expanded(values, min(samples.effective_sessions), df, how.level) for values in (ratio, bad_by, good_by)
+            _expanded(values, min(samples.effective_sessions), df, inference.level)
+            for values in (ratio, bad_by, good_by)
         )
-        error = StandardError(math.sqrt(variance(ratio)), df, samples.max_sessions, how.run_variance)
+        error = StandardError(math.sqrt(variance(ratio)), df, samples.max_sessions, inference.run_variance)
         base, cand = (np.array([value]) for value in samples.values(p))
         more = None
         if not is_conclusive(worse):
-            more = more_sessions(float(excess_over_margin((base, cand), margin, better)[0]), error, how.level)
+            more = more_sessions(float(excess_over_margin((base, cand), margin, better)[0]), error, inference.level)
         differences.append(Difference(
             "ratio", float(base[0]), float(cand[0]), float(log_ratio(cand, base)[0]), interval.low, interval.high,
-            error.se, df, worse, good, how.level, more, how.run_variance,
+            error.se, df, worse, good, inference.level, more, inference.run_variance,
         ))  # fmt: skip
     return differences
 

@@ -164,7 +164,7 @@ class ClusterTotals:
         return _jackknife_variance(parts, int(np.count_nonzero(self.base[1] + self.cand[1])))
 
 
-def mean_difference(totals: ClusterTotals, margin: Margin, better: Better, how: Inference) -> Difference:
+def mean_difference(totals: ClusterTotals, margin: Margin, better: Better, inference: Inference) -> Difference:
     """Return the log ratio of two means of positive amounts; unbounded if the mean of a target is not positive."""
     base, cand = totals.ratios
     if totals.paired:
@@ -175,9 +175,9 @@ def mean_difference(totals: ClusterTotals, margin: Margin, better: Better, how: 
     else:
         variances = base.log_variance, cand.log_variance
         within, df = sum(variances), differences.welch(variances, (base.effective_sessions, cand.effective_sessions))
-    se, clusters = math.sqrt(within + how.run_variance), max(base.clusters, cand.clusters)
-    error = StandardError(se, df, clusters, how.run_variance, assumed=how.run_variance)
-    return log_difference((base.value, cand.value), error, margin, better, how.level)
+    se, clusters = math.sqrt(within + inference.run_variance), max(base.clusters, cand.clusters)
+    error = StandardError(se, df, clusters, inference.run_variance, assumed=inference.run_variance)
+    return log_difference((base.value, cand.value), error, margin, better, inference.level)
 
 
 def log_difference(

@@ -182,7 +182,7 @@ def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
 
 
 def slope_differences(
-    samples: TwoSamples, margins: Sequence[tuple[float, Margin]], better: Better, how: Inference
+    samples: TwoSamples, margins: Sequence[tuple[float, Margin]], better: Better, inference: Inference
 ) -> list[Difference]:
     """Compare quantiles of slopes. Margins use `plus`. `run_sd` is not used, because it is a share of a value."""
     base, cand = (
@@ -190,7 +190,9 @@ def slope_differences(
         for target_sample in (samples.base, samples.cand)
     )
     by_ratio = [(p, Margin(ratio=math.expm1(margin.plus / K))) for p, margin in margins]
-    differences = latencies_by_order(replace(samples, base=base, cand=cand), by_ratio, better, replace(how, run_sd=0.0))
+    differences = latencies_by_order(
+        replace(samples, base=base, cand=cand), by_ratio, better, replace(inference, run_sd=0.0)
+    )
     return [
         replace(
             difference, scale="slope", baseline=quantile(samples.base.values, p),
