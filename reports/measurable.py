@@ -38,10 +38,10 @@ def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any
     if not reasons or not all(reasons):
         return
     instead = next((f", such as {name}" for name in HEADLINE if any(not _no_value(name, row) for _, row in rows)), "")
-    at = f" of step {threshold.step}" if threshold.step else ""
+    step_text = f" of step {threshold.step}" if threshold.step else ""
     names = ", ".join(dict.fromkeys(str(script["name"]) for script in known))
     raise UsageError(
-        f"{written} can never be evaluated{at}, because {reasons[0]} in {names}: use another "
+        f"{written} can never be evaluated{step_text}, because {reasons[0]} in {names}: use another "
         f"metric{instead}, or change the script"
     )
 

@@ -147,7 +147,7 @@ class Statistic(ABC):
         """Return the value of the statistic on a target; NaN if there are no turns."""
 
     @abstractmethod
-    def compare(self, both: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
+    def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
         """Compare a candidate with its baseline. `group`: the specs to compare, which differ only in p and margin."""
 
     def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
@@ -189,7 +189,7 @@ class Statistic(ABC):
         raise UsageError(f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50")
 
     def interim(
-        self, both: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
+        self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
         """Return the statistic of each spec at an interim analysis. `error`: the type I error of the drift tests."""
         names = ", ".join(spec.name for spec in group)

@@ -175,8 +175,8 @@ def bounds_of(run: RunFrames) -> pd.DataFrame:
     if run.finalized and len(bounds) == len(keys):
         return bounds
     # a spool may have grown since the turns were read
-    there = bounds.astype({"session_id": str}).set_index(list(TURN_KEYS))
-    return there.reindex(pd.MultiIndex.from_frame(keys)).reset_index().assign(session_id=run.turns["session_id"].array)
+    by_key = bounds.astype({"session_id": str}).set_index(list(TURN_KEYS))
+    return by_key.reindex(pd.MultiIndex.from_frame(keys)).reset_index().assign(session_id=run.turns["session_id"].array)
 
 
 @contextmanager
@@ -406,8 +406,8 @@ def response_ids(run: RunFrames, rows: Sequence[int]) -> list[str]:
         table = run_folder.read_table(run.folder, "turns", ["response_id", *keys])
     selected = run.turns[keys].iloc[list(rows)]
     sessions = pa.array(selected["session_id"].astype(object), pa.string())
-    there = table.filter(pc.is_in(table.column("session_id"), sessions)).to_pylist()
-    named = {tuple(row[key] for key in keys): escape_control(str(row["response_id"] or "")) for row in there}
+    spool_rows = table.filter(pc.is_in(table.column("session_id"), sessions)).to_pylist()
+    named = {tuple(row[key] for key in keys): escape_control(str(row["response_id"] or "")) for row in spool_rows}
     return [named.get(key, "") for key in selected.itertuples(index=False, name=None)]
 
 

@@ -281,9 +281,9 @@ def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
         needs.append("cost unknown: the run has no token counts, or its model has no price")
     if size.simulated:
         needs.append("◇ SIMULATED: the pilot was simulated; a real service varies differently")
-    unfit = f"The pilot is {TITLES[size.validity]}, so do not rely on this plan: use a valid run."
+    warning = f"The pilot is {TITLES[size.validity]}, so do not rely on this plan: use a valid run."
     return [
-        *([Paragraph(unfit, "bad")] if size.validity != "valid" else []),
+        *([Paragraph(warning, "bad")] if size.validity != "valid" else []),
         Paragraph(f"{size.title}: {to_find}:", "bold"),
         *(Fact("", [text], indent=2) for text in needs),
     ], [Paragraph(text) for text in _basis(size, noun, targets)]

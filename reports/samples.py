@@ -67,8 +67,8 @@ class MetricSample:
         is_included[target] = steps
         if is_included.all():
             return self.values, self.index
-        here = np.flatnonzero(is_included.ravel()[self.turns.group[self.index]])
-        return self.values[here], self.index[here]
+        positions = np.flatnonzero(is_included.ravel()[self.turns.group[self.index]])
+        return self.values[positions], self.index[positions]
 
     def not_started(self, target: int, steps: Flags) -> Integers:
         """Return indexes in `turns.not_started`: the turns of some steps of a target, if the metric applies to them."""
@@ -88,8 +88,8 @@ class MetricSample:
         values, index = selection or self.part(target, steps)
         rows_by_step = dict(split(self.turns.step[index]))
         for step in np.flatnonzero(self.applies[target] & steps).tolist():
-            here = rows_by_step.get(step, index[:0])
-            yield step, self._sample(values[here], index[here], target, np.arange(steps.size) == step)
+            positions = rows_by_step.get(step, index[:0])
+            yield step, self._sample(values[positions], index[positions], target, np.arange(steps.size) == step)
 
     def by_group(
         self, target: int, steps: Flags, turn_groups: Integers, not_started_groups: Integers
@@ -102,16 +102,14 @@ class MetricSample:
         turns, steps = self.turns, steps & self.applies[target]
         size = 1 + max(turn_groups.max(initial=-1), not_started_groups.max(initial=-1))
         failed, censored = (
-            np.bincount(turn_groups[indices[mine & (turn_groups[indices] >= 0)]], minlength=size)
+            np.bincount(turn_groups[indices[is_included & (turn_groups[indices] >= 0)]], minlength=size)
             for indices in (turns.failed, turns.unfinished)
-            for mine in [(turns.target[indices] == target) & steps[turns.step[indices]]]
+            for is_included in [(turns.target[indices] == target) & steps[turns.step[indices]]]
         )
         not_started = self.not_started(target, steps)
         grouped = not_started[not_started_groups[not_started] >= 0]
-        not_started_counts, has_infinite = (
-            np.bincount(not_started_groups[grouped], minlength=size),
-            is_latency(self.metric),
-        )
+        not_started_counts = np.bincount(not_started_groups[grouped], minlength=size)
+        has_infinite = is_latency(self.metric)
         values, index = self.part(target, steps)
         of_session = np.bincount(turns.session[index], minlength=turns.sessions)
         if has_infinite:
@@ -124,11 +122,8 @@ class MetricSample:
             if not_started_counts[group] and has_infinite:
                 group_values = np.append(group_values, np.full(not_started_counts[group], np.inf))
                 sessions = np.append(sessions, turns.not_started.session[grouped[not_started_groups[grouped] == group]])
-            failures, unfinished, never_started = (
-                int(failed[group] + not_started_counts[group]),
-                int(censored[group]),
-                int(not_started_counts[group]),
-            )
+            never_started = int(not_started_counts[group])
+            failures, unfinished = int(failed[group]) + never_started, int(censored[group])
             sizes = np.bincount(sessions, minlength=turns.sessions)
             has_whole_sessions = bool(((sizes == of_session) | (sizes == 0)).all())
             yield group, Sample(group_values, sessions, failures, unfinished, never_started, has_whole_sessions)
@@ -136,10 +131,8 @@ class MetricSample:
     def _sample(self, values: Floats, index: Integers, target: int, steps: Flags) -> Sample:
         """Return the sample of these values of turns that started, and of turns that did not start."""
         failed, censored = (int(counts[target][steps].sum()) for counts in (self.failed, self.censored))
-        sessions, not_started = (
-            self.turns.session[index],
-            self.turns.not_started.session[self.not_started(target, steps)],
-        )
+        sessions = self.turns.session[index]
+        not_started = self.turns.not_started.session[self.not_started(target, steps)]
         if not_started.size and is_latency(self.metric):
             values, sessions = np.append(values, np.full(not_started.size, np.inf)), np.append(sessions, not_started)
         return Sample(values, sessions, failed + not_started.size, censored, not_started.size)
@@ -152,8 +145,8 @@ class MetricSample:
         """
         start = self.metric.begin
         for target, label in enumerate(self.turns.targets):
-            mine = [pool for pool in self.turns.pools if pool.target == target]
-            having = [p for p in mine if (p.steps & self.applies[target]).any()]
+            target_pools = [pool for pool in self.turns.pools if pool.target == target]
+            having = [p for p in target_pools if (p.steps & self.applies[target]).any()]
             if start == "measured_from":
                 yield from having
             elif start == "speech_end":
@@ -173,11 +166,11 @@ def sampled(turns: TurnArrays, name: str, mains: Mapping[Stratum, str]) -> Metri
     metric, values = CATALOGUE[name], turns.value(name)
     main_of_step = np.array([mains[turns.strata[position]] for position in turns.stratum], dtype=object)
     always = (main_of_step == name) | (name == ALWAYS)
-    there = turns.succeeded & ~np.isnan(values)
-    has, good = turns.by_group(there) > 0, turns.by_group(turns.succeeded) > 0
-    elsewhere = np.where(good.any(axis=0), has.any(axis=0), always)
-    applies: Flags = np.where(good, has, elsewhere[None, :])
-    sorted_values, index = values[there], np.flatnonzero(there).astype(np.int32)
+    has_value = turns.succeeded & ~np.isnan(values)
+    has, succeeded = turns.by_group(has_value) > 0, turns.by_group(turns.succeeded) > 0
+    elsewhere = np.where(succeeded.any(axis=0), has.any(axis=0), always)
+    applies: Flags = np.where(succeeded, has, elsewhere[None, :])
+    sorted_values, index = values[has_value], np.flatnonzero(has_value).astype(np.int32)
     order = order_of_values(sorted_values)
     sorted_values, index = sorted_values[order], index[order]
     if is_latency(metric):
@@ -213,8 +206,8 @@ def samples_of(run: RunFrames) -> MetricSamples:
     unknown = VOICE_TO_VOICE if is_audio_only else "ttft" if requested_outputs == {"text"} else "ttfa"
     having = {}
     for name in ("ttfa", "ttft", VOICE_TO_VOICE):
-        there = turns.succeeded & ~np.isnan(turns.value(name))
-        having[name] = set(turns.stratum[turns.step[there]].tolist())
+        has_value = turns.succeeded & ~np.isnan(turns.value(name))
+        having[name] = set(turns.stratum[turns.step[has_value]].tolist())
     mains = {
         stratum: next((name for name, strata in having.items() if index in strata), unknown)
         for index, stratum in enumerate(turns.strata)
@@ -241,19 +234,19 @@ def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) 
     there is no such metric.
     """
     values = frame[column_of(name)].to_numpy(dtype=np.float64)
-    kind, there = frame["outcome_class"].cat.codes.to_numpy(), ~np.isnan(values)
+    kind, has_value = frame["outcome_class"].cat.codes.to_numpy(), ~np.isnan(values)
     carried = CATALOGUE[name].unit == BYTES_PER_S
-    if not there.any() or (carried and not values[there].any()):
+    if not has_value.any() or (carried and not values[has_value].any()):
         return None
-    is_latency_like = CATALOGUE[name].better == "lower"
-    failed = (kind == FAILED) & (~there if is_latency_like or carried else np.ones_like(there))
+    less_is_better = CATALOGUE[name].better == "lower"
+    failed = (kind == FAILED) & (~has_value if less_is_better or carried else np.ones_like(has_value))
     if CATALOGUE[name].end == "first_reply":
-        failed |= (kind == GOOD) & ~there & (frame["turns_started"].to_numpy(dtype=np.float64, na_value=0.0) > 0)
-    mine = np.ones_like(there) if chosen is None else chosen
-    rows = np.flatnonzero(mine & ((there & ~failed) | (failed if is_latency_like else False)))
+        failed |= (kind == GOOD) & ~has_value & (frame["turns_started"].to_numpy(dtype=np.float64, na_value=0.0) > 0)
+    is_chosen = np.ones_like(has_value) if chosen is None else chosen
+    rows = np.flatnonzero(is_chosen & ((has_value & ~failed) | (failed if less_is_better else False)))
     sample_values = np.where(failed[rows], np.inf, values[rows])
-    is_unfinished = mine & (kind == UNFINISHED) & ~there
-    return sample(sample_values, rows, failed=int((mine & failed).sum()), censored=int(is_unfinished.sum()))
+    is_unfinished = is_chosen & (kind == UNFINISHED) & ~has_value
+    return sample(sample_values, rows, failed=int((is_chosen & failed).sum()), censored=int(is_unfinished.sum()))
 
 
 def rate_counts(turns: TurnArrays, name: str) -> tuple[Floats, Floats]:

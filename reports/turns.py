@@ -57,8 +57,8 @@ class NotStartedTurns:
 
     def of(self, target: int, steps: Flags) -> Flags:
         """Return a mask of the turns that were planned for some steps of a target."""
-        mine: Flags = (self.target == target) & steps[self.step]
-        return mine
+        mask: Flags = (self.target == target) & steps[self.step]
+        return mask
 
 
 def not_started_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
@@ -226,9 +226,9 @@ class TurnArrays:
         """The number of successful turns, by target (row) and step (column)."""
         return self.by_group(self.succeeded)
 
-    def by_group(self, some: Flags | Integers) -> npt.NDArray[np.int64]:
+    def by_group(self, chosen: Flags | Integers) -> npt.NDArray[np.int64]:
         """Return the number of the given turns (a mask or indexes), by target (row) and step (column)."""
-        return self._counted(self.group[some])
+        return self._counted(self.group[chosen])
 
     def _counted(self, groups: Integers) -> npt.NDArray[np.int64]:
         size = len(self.targets) * len(self.steps)
@@ -240,8 +240,8 @@ class TurnArrays:
 
     def of(self, pool: Pool) -> Flags:
         """Return a mask of the turns of a pool."""
-        mine: Flags = (self.target == pool.target) & pool.steps[self.step]
-        return mine
+        mask: Flags = (self.target == pool.target) & pool.steps[self.step]
+        return mask
 
     def not_started_in(self, pool: Pool) -> Flags:
         return self.not_started.of(pool.target, pool.steps)
@@ -415,9 +415,9 @@ def _majority_kinds(
     all_counts = _table(codes[rows], labels, named[rows], kinds)
     certain_counts = _table(codes[rows[is_certain]], labels, named[rows[is_certain]], kinds)
     known = np.where(certain_counts.any(axis=1, keepdims=True), certain_counts, all_counts)
-    commoner = np.where(known.any(axis=1), known.argmax(axis=1), all_counts.sum(axis=0).argmax())
-    own = (named >= 0) & (known[codes, np.maximum(named, 0)] > 0)
-    return np.where(own, named, commoner[codes])
+    most_frequent = np.where(known.any(axis=1), known.argmax(axis=1), all_counts.sum(axis=0).argmax())
+    has_named_kind = (named >= 0) & (known[codes, np.maximum(named, 0)] > 0)
+    return np.where(has_named_kind, named, most_frequent[codes])
 
 
 def _table(codes: Integers, labels: int, named: Integers, kinds: int) -> npt.NDArray[np.int64]:

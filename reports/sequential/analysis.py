@@ -103,9 +103,8 @@ def run_analyses(
     - `compute_statistics`: pairs → the statistics of all gates
     - `unfit`: pairs → the causes because of which the targets may not be compared; false if there are none
     - `end`: why there will be no more analyses; empty while the run continues. "by hand": a person who could see
-    results
-      ended it, so only crossed bounds count. "blind": the end did not depend on results. Then, if no analysis has
-      decided, the last complete one is the final one and spends all the remaining error
+    results ended it, so only crossed bounds count. "blind": the end did not depend on results. Then, if no analysis has
+    decided, the last complete one is the final one and spends all the remaining error
     """
     if not complete:
         return SequentialResult((), "no_analysis" if end else "pending", ())
@@ -143,8 +142,8 @@ def _evaluate_analyses(
         analysis = InterimAnalysis(pairs, compute_statistics(pairs), ladder[-1][k], ladder[0][k])
         analyses.append(analysis)
         passed = [
-            k if at is None and not statistic.untested and statistic.upper(analysis.c) < 0 else at
-            for at, statistic in zip(passed, analysis.statistics, strict=True)
+            k if passed_at is None and not statistic.untested and statistic.upper(analysis.c) < 0 else passed_at
+            for passed_at, statistic in zip(passed, analysis.statistics, strict=True)
         ]
         # gates beyond their margin after Holm: the farthest against a / gates, the next against a / (gates − 1), …
         tested = [gate for gate, statistic in enumerate(analysis.statistics) if not statistic.untested]
@@ -179,7 +178,7 @@ def _reason(
         group_sequential.UNKNOWN if statistic.untested else statistic.conditional_power(t, *final)
         for statistic in analysis.statistics
     ]
-    still_open = [chance for chance, at in zip(chances, passed, strict=True) if at is None]
+    still_open = [chance for chance, passed_at in zip(chances, passed, strict=True) if passed_at is None]
     return "futility" if group_sequential.is_futile(still_open, chances) else None
 
 
@@ -193,14 +192,15 @@ def _result(
 ) -> SequentialResult:
     """Return the result with the decision on each gate.
 
-    `ladder`: the critical values of every analysis, by Holm's step: for the first gate to regress, the next, …, the
-    last.
+    `ladder`: the critical values of all analyses for each of Holm's steps: the first gate to regress, …, the last one.
     """
     decisions = []
-    for gate, at in enumerate(passed):
-        k = len(analyses) - 1 if at is None or gate in worse else at
+    for gate, passed_at in enumerate(passed):
+        k = len(analyses) - 1 if passed_at is None or gate in worse else passed_at
         statistic, c = analyses[k].statistics[gate], analyses[k].c
-        verdict: VerdictName = "regressed" if gate in worse else "inconclusive" if at is None else "not_regressed"
+        verdict: VerdictName = (
+            "regressed" if gate in worse else "inconclusive" if passed_at is None else "not_regressed"
+        )
         metric_reason = None
         if verdict == "inconclusive":
             futile = (

@@ -80,11 +80,13 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
 
     refuse_other_targets(plan.thresholds, targets)
     size = int(pairs.size)
-    early = first(min(plan.analyses[0], size))  # the strata of these pairs are used at every analysis
+    first_targets = first(min(plan.analyses[0], size))  # the strata of these pairs are used at every analysis
     gates = tuple(
         spec
         for threshold in plan.thresholds
-        for spec in (specs_of_thresholds(threshold, threshold.question, early) if early else [threshold.question])
+        for spec in (
+            specs_of_thresholds(threshold, threshold.question, first_targets) if first_targets else [threshold.question]
+        )
     )
     seed = seed_of(run_id_of(run))
     complete = sum(planned <= size for planned in plan.analyses)
@@ -144,11 +146,11 @@ def _finding(
     """
     base, candidate = [gate.statistic.value(target, gate) for target in compared_targets] or [math.nan] * TARGETS
     base_counts, counts = [gate.statistic.counts(target, gate) for target in compared_targets] or [NO_TURNS] * TARGETS
-    there = base_counts.turns > 0 and counts.turns > 0
+    has_turns = base_counts.turns > 0 and counts.turns > 0
     return MetricComparison(
         gate,
         targets[1],
-        Difference(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high) if there else None,
+        Difference(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high) if has_turns else None,
         (base_counts, counts),
         unit="pair",
         verdict=Verdict(ruling.verdict, ruling.reason, ruling.provisional),
@@ -191,10 +193,10 @@ def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
     known = is_complete.index.to_numpy(dtype=np.int64)
     if not known.size:
         return known
-    there = known if ended else np.arange(int(known.max()) + 2)
-    complete = is_complete.reindex(there, fill_value=False).to_numpy()
+    pair_numbers = known if ended else np.arange(int(known.max()) + 2)
+    complete = is_complete.reindex(pair_numbers, fill_value=False).to_numpy()
     stop = int(np.argmin(complete)) if not complete.all() else complete.size
-    return there[:stop][np.isin(there[:stop], number[is_measured[numbered]])]
+    return pair_numbers[:stop][np.isin(pair_numbers[:stop], number[is_measured[numbered]])]
 
 
 def targets_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) -> tuple[ComparedTarget, ...]:
@@ -203,14 +205,14 @@ def targets_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) 
         return ()
     rows = run.sessions["pair"].isin(pairs).to_numpy()
     sessions = run.sessions[rows].reset_index(drop=True)
-    mine = run.turns["session_id"].isin(set(sessions["session_id"])).to_numpy()
-    subset = replace(run, sessions=sessions, turns=run.turns[mine].reset_index(drop=True))
+    is_included = run.turns["session_id"].isin(set(sessions["session_id"])).to_numpy()
+    subset = replace(run, sessions=sessions, turns=run.turns[is_included].reset_index(drop=True))
     samples = samples_of(subset)
     turns = samples.turns
     indices = [turns.targets.index(name) if name in turns.targets else ABSENT for name in targets]
     clusters = by_pair(subset, turns, indices)
     assert clusters is not None, "each of these pairs has a session of each target"
     return tuple(
-        ComparedTarget(subset, samples, index, name, name, own)
-        for name, index, own in zip(targets, indices, clusters, strict=True)
+        ComparedTarget(subset, samples, index, name, name, target_clusters)
+        for name, index, target_clusters in zip(targets, indices, clusters, strict=True)
     )

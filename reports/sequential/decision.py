@@ -101,10 +101,10 @@ def decision_headline(decision: Decision) -> str:
     if decision.invalid:
         return do_not_use(decision.invalid)
     if reason == "pending":
-        held = len(decision.result.analyses)
-        after = f"Not decided after {analysis_place(decision)}" if held else "No interim analysis yet"
+        analysis_count = len(decision.result.analyses)
+        status = f"Not decided after {analysis_place(decision)}" if analysis_count else "No interim analysis yet"
         ended = f"{plural(decision.pairs, 'pair')} ended so far"
-        return f"{after}: {ended}, the next analysis is at {count(planned[held])}."
+        return f"{status}: {ended}, the next analysis is at {count(planned[analysis_count])}."
     if reason == "no_analysis":
         pairs = f"{count(decision.pairs)} of {count(planned[0])} pairs"
         return f"Inconclusive: the run ended before its first interim analysis, with {pairs}."
@@ -147,9 +147,9 @@ def _stop(decision: Decision) -> str:
 
 def analysis_place(decision: Decision) -> str:
     """Return the number of the last analysis and its size, such as `interim analysis 3 of 10, 150 pairs`."""
-    held, planned = len(decision.result.analyses), len(decision.plan.analyses)
-    kind = "final" if held == planned else "interim"
-    return f"{kind} analysis{NBSP}{held} of {planned}, {plural(decision.used, 'pair')}"
+    analysis_count, planned = len(decision.result.analyses), len(decision.plan.analyses)
+    kind = "final" if analysis_count == planned else "interim"
+    return f"{kind} analysis{NBSP}{analysis_count} of {planned}, {plural(decision.used, 'pair')}"
 
 
 def analyses(decision: Decision) -> Iterable[Block]:

@@ -64,8 +64,8 @@ class Mean(Statistic):
         amounts, turns = source.totals(spec)
         return float(amounts.sum() / turns.sum()) if turns.any() else math.nan
 
-    def compare(self, both: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
-        base, candidate = both.base, both.candidate
+    def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
+        base, candidate = sources.base, sources.candidate
         counts = self.counts(base, group[0]), self.counts(candidate, group[0])
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
@@ -80,9 +80,9 @@ class Mean(Statistic):
         return replace(mean, counts=counts)
 
     def interim(
-        self, both: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
+        self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
-        base, candidate = both.base.totals(group[0]), both.candidate.totals(group[0])
+        base, candidate = sources.base.totals(group[0]), sources.candidate.totals(group[0])
         return [mean_seen(base, candidate, spec.margin, better_direction(spec), error) for spec in group]
 
     def against_stored(

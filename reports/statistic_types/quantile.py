@@ -117,14 +117,15 @@ class Quantile(Statistic):
     def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
         return shortfall(self.p, turns, sessions)
 
-    def compare(self, both: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
-        samples = both.base.sample(group[0]), both.candidate.sample(group[0])
+    def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
+        samples = sources.base.sample(group[0]), sources.candidate.sample(group[0])
         counts = of_sample(samples[0]), of_sample(samples[1])
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
         differences = slope_differences if group[0].scale == "slope" else latencies_by_order
         return MeasuredDifferences(
-            counts, differences(both.targets(group[0], samples), _margins(group), better_direction(group[0]), inference)
+            counts,
+            differences(sources.targets(group[0], samples), _margins(group), better_direction(group[0]), inference),
         )
 
     def default_margin(self, metric: str) -> Margin:
@@ -150,9 +151,9 @@ class Quantile(Statistic):
         return source.worst_bound(spec)
 
     def interim(
-        self, both: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
+        self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
-        base, candidate = both.base, both.candidate
+        base, candidate = sources.base, sources.candidate
         samples = TwoSamples(
             base.sample(group[0]), candidate.sample(group[0]), (base.sessions, base.sessions), paired=True
         )

@@ -83,12 +83,12 @@ class Rate(Statistic):
         rate = RATES[metric]
         return Shortfall(rate.units, turns, MIN_RATE_UNITS) if rate.column and turns < MIN_RATE_UNITS else None
 
-    def compare(self, both: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
-        base, candidate = both.base.counts(group[0]), both.candidate.counts(group[0])
+    def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
+        base, candidate = sources.base.counts(group[0]), sources.candidate.counts(group[0])
         counts = _counts(group[0].metric, base), _counts(group[0].metric, candidate)
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
-        sums = ClusterTotals(base, candidate, both.base.paired, bool(RATES[group[0].metric].words_column))
+        sums = ClusterTotals(base, candidate, sources.base.paired, bool(RATES[group[0].metric].words_column))
         return MeasuredDifferences(
             counts, [rate_by_order(sums, spec.margin, better_direction(spec), inference) for spec in group]
         )
@@ -128,9 +128,9 @@ class Rate(Statistic):
         return replace(none_seen(spec.metric, sessions, TAIL, needed, longest), kind="no_event")
 
     def interim(
-        self, both: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
+        self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
-        base, candidate = both.base.counts(group[0]), both.candidate.counts(group[0])
+        base, candidate = sources.base.counts(group[0]), sources.candidate.counts(group[0])
         return [rate_seen(base, candidate, spec.margin, spec.metric, better_direction(spec), error) for spec in group]
 
     def against_stored(

@@ -33,8 +33,8 @@ class TypicalChange(Statistic):
         """Return the exponential of the trimmed mean of the logs."""
         return math.exp(trimmed_mean(logs_of(source.sample(spec).values)))
 
-    def compare(self, both: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
-        base, candidate = both.base, both.candidate
+    def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
+        base, candidate = sources.base, sources.candidate
         counts = self.counts(base, group[0]), self.counts(candidate, group[0])
         change = LogRatio(math.nan, math.nan)
         if base.paired and counts[0].turns and counts[1].turns:

@@ -254,10 +254,8 @@ def _wider(usual: Difference, parts: Difference, order: Order) -> Difference:
 
 def by_parts(samples: TwoSamples, parts: int) -> TwoSamples:
     """Return the samples of both targets with parts of the run as clusters."""
-    first, second = (
-        in_parts(samples.base, samples.clusters[0], parts),
-        in_parts(samples.cand, samples.clusters[1], parts),
-    )
+    first = in_parts(samples.base, samples.clusters[0], parts)
+    second = in_parts(samples.cand, samples.clusters[1], parts)
     return replace(samples, base=first, cand=second, clusters=(parts, parts))
 
 

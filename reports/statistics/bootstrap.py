@@ -121,10 +121,10 @@ def prepare(sample: Sample, ps: Sequence[float], clusters: int) -> PreparedSampl
             np.repeat(np.arange(window_edges.size - 1), np.diff(window_edges)),
         )
         below = np.bincount(sample.sessions[: window_edges[0]], minlength=clusters)
-        there = np.ones(inside.size, dtype=np.int64)
+        ones = np.ones(inside.size, dtype=np.int64)
         rows += [
             csr_matrix(below[None, :]),
-            csr_matrix((there, (cell, inside)), shape=(window_edges.size - 1, clusters)),
+            csr_matrix((ones, (cell, inside)), shape=(window_edges.size - 1, clusters)),
         ]
     return PreparedSample(sample, tuple(ps), edges, vstack(rows).tocsr().astype(np.float32 if exact else np.float64))
 
@@ -153,10 +153,10 @@ def quantiles_of(prepared: PreparedSample, cluster_weights: Weights) -> Floats:
     turns, row = sums[0].astype(np.float64), 1
     quantiles = np.full((turns.size, len(prepared.ps)), np.nan)
     for column, (p, edges) in enumerate(zip(prepared.ps, prepared.edges, strict=True)):
-        upto = np.cumsum(sums[row : row + edges.size], axis=0, dtype=np.float64)
+        cumulative_weights = np.cumsum(sums[row : row + edges.size], axis=0, dtype=np.float64)
         row += edges.size
         ranks = np.ceil(p * turns - 1e-9)  # the same as in `rank`
-        quantiles[:, column], outside = in_cells(prepared.sample, edges, upto, ranks, cluster_weights)
+        quantiles[:, column], outside = in_cells(prepared.sample, edges, cumulative_weights, ranks, cluster_weights)
         for resample in outside[turns[outside] > 0].tolist():
             passed = np.cumsum(cluster_weights[prepared.sample.sessions, resample], dtype=np.float64)
             quantiles[resample, column] = prepared.sample.values[np.searchsorted(passed, ranks[resample])]
@@ -166,18 +166,18 @@ def quantiles_of(prepared: PreparedSample, cluster_weights: Weights) -> Floats:
 def in_cells(
     sample: Sample,
     edges: Integers,
-    upto: Floats,
+    cumulative_weights: Floats,
     ranks: Floats,
     cluster_weights: Weights,
     step_weights: tuple[Floats, Integers] | None = None,
 ) -> tuple[Floats, Integers]:
     """Return the value at which each resample reaches its rank, and the indices of resamples that reach it in no cell.
 
-    - `upto`: the weight below the cells and up to the end of each cell (row), in each resample
+    - `cumulative_weights`: the weight below the cells and up to the end of each cell (row), in each resample
     - `step_weights`: the weight of each step (row) in each resample, and the step of each value; if None, all
       weights are 1
     """
-    cell = (upto < ranks).sum(axis=0) - 1
+    cell = (cumulative_weights < ranks).sum(axis=0) - 1
     inside = (cell >= 0) & (cell < edges.size - 1)
     values, resample, cell = np.full(cell.size, np.nan), np.flatnonzero(inside), cell[inside]
     if resample.size:
@@ -185,7 +185,7 @@ def in_cells(
         weights = cluster_weights[sample.sessions[indices], resample[:, None]]
         if step_weights is not None:
             weights = weights * step_weights[0][step_weights[1][indices], resample[:, None]]
-        missing = ranks[resample] - upto[cell, resample]
+        missing = ranks[resample] - cumulative_weights[cell, resample]
         passed = np.cumsum(weights, axis=1, dtype=np.float64)
         last = np.minimum((passed < missing[:, None]).sum(axis=1), edges[cell + 1] - edges[cell] - 1)
         values[resample] = sample.values[edges[cell] + last]

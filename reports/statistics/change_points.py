@@ -92,11 +92,11 @@ class ChangePoints:
 def windows(runs: int) -> Integers:
     """Return every comparison of a series of `runs` runs: (first run before, first run after, last run after + 1)."""
     widths = [round(MIN_SIDE_RUNS * 2 ** (k / 2)) for k in range(64) if MIN_SIDE_RUNS * 2 ** (k / 2) <= runs]
-    before, at, after = np.array(
+    before, position, after = np.array(
         np.meshgrid([*widths[::2], runs], np.arange(MIN_SIDE_RUNS, runs), widths), int
     ).reshape(3, -1)
-    there = ((before <= at) | (before == runs)) & (at + after <= runs)
-    return np.unique(np.stack([np.maximum(at - before, 0), at, at + after])[:, there].T, axis=0)
+    is_complete = ((before <= position) | (before == runs)) & (position + after <= runs)
+    return np.unique(np.stack([np.maximum(position - before, 0), position, position + after])[:, is_complete].T, axis=0)
 
 
 def number_of_comparisons(runs: int) -> int:
@@ -214,14 +214,14 @@ def _compared(
     values: Floats, variances: Floats, comparisons: Integers, correlation: float
 ) -> tuple[Floats, Floats, Floats]:
     """Return after − before of each comparison, its standard error, and the degrees of freedom."""
-    first, at, end = comparisons.T
-    before, after = at - first, end - at
+    first, position, end = comparisons.T
+    before, after = position - first, end - position
     runs = before + after
-    sums = _sums(values, first, at), _sums(values, at, end)
+    sums = _sums(values, first, position), _sums(values, position, end)
     squares = _sums(values**2, first, end) - sums[0] ** 2 / before - sums[1] ** 2 / after
     cost = _cost(correlation)
     between = np.maximum(squares, 0.0) / (runs - 2) * cost * (1 / before + 1 / after)
-    within = _sums(variances, first, at) / before**2 + _sums(variances, at, end) / after**2
+    within = _sums(variances, first, position) / before**2 + _sums(variances, position, end) / after**2
     se = np.sqrt(np.maximum(between, within))
     return sums[1] / after - sums[0] / before, se, np.maximum(DF_MIN, runs / cost - 2)
 

@@ -75,8 +75,8 @@ class Mixed:
         edges, clusters = edges_of(self.sample, share, self.turns.sum(axis=0)), self.turns.shape[1]
         cell = np.searchsorted(edges, np.arange(edges[-1]), side="right")  # cell 0 is below the window
         row = self.steps[: edges[-1]] * edges.size + cell
-        there, sessions = np.ones(row.size, dtype=np.int64), self.sample.sessions[: edges[-1]]
-        return Cells(p, edges, csr_matrix((there, (row, sessions)), shape=(self.step_count * edges.size, clusters)))
+        ones, sessions = np.ones(row.size, dtype=np.int64), self.sample.sessions[: edges[-1]]
+        return Cells(p, edges, csr_matrix((ones, (row, sessions)), shape=(self.step_count * edges.size, clusters)))
 
     def quantiles(self, windows: Sequence[Cells], cluster_weights: Weights, base_turns: Floats) -> Floats:
         """Return quantiles of resamples: one row per resample, one column per window.
@@ -89,10 +89,10 @@ class Mixed:
         weights = weights_of(base_turns, turns)
         for column, (p, edges, turns_of_cells) in enumerate(windows):
             counts = (turns_of_cells @ cluster_weights).reshape(self.step_count, edges.size, -1)
-            upto = np.cumsum(np.einsum("skd,sd->kd", counts, weights), axis=0)
+            cumulative_weights = np.cumsum(np.einsum("skd,sd->kd", counts, weights), axis=0)
             ranks = np.full(cluster_weights.shape[1], p - SLACK)
             values[:, column], outside = in_cells(
-                self.sample, edges, upto, ranks, cluster_weights, (weights, self.steps)
+                self.sample, edges, cumulative_weights, ranks, cluster_weights, (weights, self.steps)
             )
             for resample in outside[turns.sum(axis=0)[outside] > 0].tolist():
                 turn_weights = cluster_weights[self.sample.sessions, resample] * weights[self.steps, resample]

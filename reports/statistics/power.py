@@ -199,9 +199,9 @@ def _order_variance(sample: Sample, p: float, weight: Floats) -> float:
     if n <= 0:
         return math.nan
     index = min(int(np.searchsorted(reached, p * n - 1e-9)), sample.n - 1)
-    upto = np.searchsorted(sample.values, sample.values[index], side="right")
+    end_index = np.searchsorted(sample.values, sample.values[index], side="right")
     turns = np.bincount(sample.sessions, minlength=weight.size)
-    below = np.bincount(sample.sessions[:upto], minlength=weight.size)
+    below = np.bincount(sample.sessions[:end_index], minlength=weight.size)
     share = float((weight * below).sum()) / n
     se = math.sqrt(float((weight * (below - share * turns) ** 2).sum())) / n
     ends = np.clip(np.searchsorted(reached, [(p - se) * n, (p + se) * n]), 0, sample.n - 1)

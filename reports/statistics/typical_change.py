@@ -113,9 +113,9 @@ def trimmed_mean(ascending: Floats) -> float:
     if not n:
         return math.nan
     reached = np.arange(1, n + 1)
-    inside = np.clip(reached, TRIM * n, (1 - TRIM) * n) - np.clip(reached - 1, TRIM * n, (1 - TRIM) * n)
-    there = inside > 0
-    return float((ascending[there] * inside[there]).sum() / inside.sum())
+    weights = np.clip(reached, TRIM * n, (1 - TRIM) * n) - np.clip(reached - 1, TRIM * n, (1 - TRIM) * n)
+    is_inside = weights > 0
+    return float((ascending[is_inside] * weights[is_inside]).sum() / weights.sum())
 
 
 def worst_step(
@@ -128,10 +128,10 @@ def worst_step(
     """
     step_medians = []
     for step in np.intersect1d(base.steps, cand.steps):
-        at = base.steps == step, cand.steps == step
+        masks = base.steps == step, cand.steps == step
         first, second = (
-            sample(latencies.values[here], latencies.pairs[here])
-            for latencies, here in zip((base, cand), at, strict=True)
+            sample(latencies.values[mask], latencies.pairs[mask])
+            for latencies, mask in zip((base, cand), masks, strict=True)
         )
         medians = [quantile(target_sample.values, 0.5) for target_sample in (first, second)]
         if min(first.n, second.n) < MIN_TURNS or not all(map(math.isfinite, medians)):

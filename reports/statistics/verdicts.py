@@ -120,8 +120,10 @@ def floor_reason(
     if min(sessions) < SESSIONS:
         return too_few(unit, SESSIONS, sessions, targets)
     if effective_sessions and round(min(effective_sessions)) < SESSIONS:
-        there = sessions[effective_sessions.index(min(effective_sessions))]
-        return InconclusiveReason("unequal", unit, SESSIONS, (there,), effective_sessions=min(effective_sessions))
+        session_count = sessions[effective_sessions.index(min(effective_sessions))]
+        return InconclusiveReason(
+            "unequal", unit, SESSIONS, (session_count,), effective_sessions=min(effective_sessions)
+        )
     if p is not None and min(turns) < turns_to_decide(p):
         return too_few("turn", turns_to_decide(p), turns, targets, p)
     return None
