@@ -56,7 +56,9 @@ def _met(case: Case) -> bool:
         rates = RATE * np.exp(case.sd * rng.normal(size=case.runs + 1) - case.sd**2 / 2)
         cand, *stored = (ratio_of(_run(rng, min(0.5, float(rate)))) for rate in rates)
         inference = Inference(rate_run_sd=RATE_RUN_SD)
-        at, point = (rate_against_stored(cand, stored, Margin(points=points), how=inference) for points in (0.0, 0.01))
+        at, point = (
+            rate_against_stored(cand, stored, Margin(points=points), inference=inference) for points in (0.0, 0.01)
+        )
         counted += [at.worse.low > 0, at.worse.high < 0, point.worse.high < 0]
     regressed, passed, passed_at_one_point = counted / REPETITIONS
     ends = zip((regressed, passed), case.most, strict=True)

@@ -95,7 +95,7 @@ class Spender:
 
     def __init__(self, progress: ProgressCounter, hide: Callable[[str], str]) -> None:
         self.progress, self.hide = progress, hide
-        self.callbacks = LocustCallbacks(RunLifecycle(), tell=lambda _: None, fire=lambda **_: None)
+        self.callbacks = LocustCallbacks(RunLifecycle(), apply=lambda _: None, fire=lambda **_: None)
 
     def enforce_budget(self) -> None:
         pass

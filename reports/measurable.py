@@ -1,4 +1,7 @@
-"""The rejection of thresholds that no run of these scripts can meet. `bench.load.planning.lacking` finds why. Pure."""
+"""The rejection of thresholds on values that no run of these scripts can have. Pure.
+
+`bench.load.planning.lacking` computes what the scripts cannot measure.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +32,16 @@ def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any
     turn_types = [] if threshold.turn_type in ("", REGULAR) else threshold.turn_type.split("+")
     reasons = [
         _no_value(threshold.metric, lacks)
-        or next(filter(None, (lacks.get(f"turn_type:{one}") for one in turn_types)), "")
+        or next(filter(None, (lacks.get(f"turn_type:{turn_type}") for turn_type in turn_types)), "")
         for lacks in judged
     ]
     if not reasons or not all(reasons):
         return
     instead = next((f", such as {name}" for name in HEADLINE if any(not _no_value(name, row) for _, row in rows)), "")
-    at = f" of step {threshold.step}" if threshold.step else ""
+    step_text = f" of step {threshold.step}" if threshold.step else ""
     names = ", ".join(dict.fromkeys(str(script["name"]) for script in known))
     raise UsageError(
-        f"{written} can never be evaluated{at}, because {reasons[0]} in {names}: use another "
+        f"{written} can never be evaluated{step_text}, because {reasons[0]} in {names}: use another "
         f"metric{instead}, or change the script"
     )
 
@@ -55,7 +58,12 @@ def _no_value(metric: str, lacks: Mapping[str, str]) -> str:
     if metric in RATES:
         rate = RATES[metric]
         return lacks.get(rate.column, "") or lacks.get(rate.words_column, "")
-    of = CATALOGUE[metric]
-    begins = [lacks.get(name, "") for name in of.begins]
-    begin = begins[0] if begins and all(begins) else ""
-    return lacks.get(of.end, "") or lacks.get(of.column, "") or lacks.get(of.less, "") or begin
+    definition = CATALOGUE[metric]
+    start_reasons = [lacks.get(name, "") for name in definition.begins]
+    start_reason = start_reasons[0] if start_reasons and all(start_reasons) else ""
+    return (
+        lacks.get(definition.end, "")
+        or lacks.get(definition.column, "")
+        or lacks.get(definition.less, "")
+        or start_reason
+    )

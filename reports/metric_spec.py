@@ -45,16 +45,16 @@ class Source(Protocol):
     @property
     def step_names(self) -> list[str]: ...
 
-    def sample(self, question: MetricSpec) -> Sample:
+    def sample(self, spec: MetricSpec) -> Sample:
         """Return the values of a metric, with failed turns as +inf."""
 
-    def totals(self, question: MetricSpec) -> PerCluster:
+    def totals(self, spec: MetricSpec) -> PerCluster:
         """Return the sum of the values of a metric and their number, by cluster."""
 
-    def counts(self, question: MetricSpec) -> PerCluster:
+    def counts(self, spec: MetricSpec) -> PerCluster:
         """Return the events and the trials of a rate, by cluster."""
 
-    def worst_bound(self, question: MetricSpec) -> float:
+    def worst_bound(self, spec: MetricSpec) -> float:
         """Return the maximum error of a value of a metric; inf if it is unknown."""
 
 
@@ -67,7 +67,7 @@ class Sources(Protocol):
     @property
     def candidate(self) -> Source: ...
 
-    def targets(self, question: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
+    def targets(self, spec: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
         """Return both samples, with their steps if the candidate's turns are weighted to the baseline's shares."""
 
 
@@ -90,14 +90,14 @@ class StoredComparison(NamedTuple):
 
 
 class Statistic(ABC):
-    """A statistic of a metric: how it is named, measured, limited, compared, and stored; a class for each kind.
+    """A statistic of a metric, such as a quantile. Each kind is a subclass, which names, computes, and compares it.
 
     A method raises UsageError with a remedy if the statistic does not support it.
     """
 
     kind: ClassVar[str]
     per_stratum: ClassVar[bool] = False
-    """True if, for turns of several strata, the statistic is computed separately for each stratum."""
+    """True if the statistic is computed separately for each stratum of turns."""
 
     @property
     def p(self) -> float | None:
@@ -131,7 +131,7 @@ class Statistic(ABC):
         return self.unit(metric)
 
     def better(self, metric: str) -> Direction:
-        """Return the direction in which the statistic is better, if any."""
+        """Return the direction in which the statistic is better: `lower`, `higher`, or `neither`."""
         return CATALOGUE[metric].better
 
     def scale(self, metric: str) -> Scale:
@@ -139,36 +139,36 @@ class Statistic(ABC):
         return "slope" if CATALOGUE[metric].unit == SLOPE else "ratio"
 
     @abstractmethod
-    def counts(self, source: Source, question: MetricSpec) -> TargetCounts:
+    def counts(self, source: Source, spec: MetricSpec) -> TargetCounts:
         """Return the numbers of turns and sessions of a target from which the statistic is computed."""
 
     @abstractmethod
-    def value(self, source: Source, question: MetricSpec) -> float:
+    def value(self, source: Source, spec: MetricSpec) -> float:
         """Return the value of the statistic on a target; NaN if there are no turns."""
 
     @abstractmethod
-    def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
+    def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
         """Compare a candidate with its baseline. `group`: the specs to compare, which differ only in p and margin."""
 
     def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
-        """Return the shortfall of turns or sessions because of which the value is not shown; None if there is none."""
+        """Return the turns or sessions that are missing to display the value; None if there are enough."""
         return None
 
     def nothing_seen(
-        self, question: MetricSpec, found: Difference, candidate: TargetCounts
+        self, spec: MetricSpec, difference: Difference, candidate: TargetCounts
     ) -> InconclusiveReason | None:
-        """Return why a comparison is inconclusive if no counted event occurred on the candidate."""
+        """Return why a comparison without any event on the candidate is inconclusive; None without such a reason."""
         return None
 
-    def estimate(self, source: Source, question: MetricSpec) -> ThresholdEstimate:
+    def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
         """Return the value of the statistic on a target, with the bounds that are compared with a limit."""
-        raise UsageError(f"{question.name} has no limit: compare it with a baseline")
+        raise UsageError(f"{spec.name} has no limit: compare it with a baseline")
 
-    def explain_limit(self, question: MetricSpec, found: ThresholdEstimate, limit: float) -> InconclusiveReason | None:
-        """Return a more specific reason why a limit between the bounds is inconclusive; None if there is none."""
+    def explain_limit(self, spec: MetricSpec, estimate: ThresholdEstimate, limit: float) -> InconclusiveReason | None:
+        """Return a more specific reason why a limit between the bounds is inconclusive; None without such a reason."""
         return None
 
-    def worst_bound(self, source: Source, question: MetricSpec) -> float:
+    def worst_bound(self, source: Source, spec: MetricSpec) -> float:
         """Return the maximum error of the statistic's value on a target; inf if it is unknown."""
         return math.inf
 
@@ -180,31 +180,31 @@ class Statistic(ABC):
         """Return the sessions needed to pass if no turn fails; None if no number is enough."""
         return 0
 
-    def min_sessions(self, source: Source, question: MetricSpec) -> int:
-        """Return the minimum number of sessions, each like those of `source`, for a decision."""
+    def min_sessions(self, source: Source, spec: MetricSpec) -> int:
+        """Return the minimum number of sessions for a decision, if they are like those of `source`."""
         return pairs_needed(None, 1.0)
 
-    def pilot(self, sources: Sequence[Source], question: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
-        """Return the expected error of a difference, from a pilot run of one target, or of two targets in pairs."""
+    def pilot(self, sources: Sequence[Source], spec: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
+        """Return the variance of a difference, estimated from a pilot run of one target, or of two targets in pairs."""
         raise UsageError(f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50")
 
     def interim(
-        self, both: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
+        self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
-        """Return the statistics of an interim analysis of `group`. `error`: the error of the drift tests."""
-        names = ", ".join(one.name for one in group)
+        """Return the statistic of each spec at an interim analysis. `error`: the type I error of the drift tests."""
+        names = ", ".join(spec.name for spec in group)
         raise UsageError(f"{names} cannot be tested at an interim analysis: use rtbench compare")
 
     def against_stored(
-        self, source: Source, question: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
+        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
     ) -> StoredComparison:
         """Compare a target with stored runs."""
-        raise UsageError(f"{question.name}: stored baselines do not contain it; use a run as the baseline")
+        raise UsageError(f"{spec.name}: stored baselines do not contain it; use a run as the baseline")
 
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """A statistic of a metric, to be compared. `stratum`: None for all turns; `step`: "" for all steps."""
+    """The specification of a compared value. `stratum`: None for all turns; `step`: "" for all steps."""
 
     metric: str
     statistic: Statistic
@@ -244,15 +244,15 @@ class MetricSpec:
 
     @property
     def entry_fields(self) -> tuple[str, str, float | None, str, str]:
-        """The values of the first fields of a `MetricSpecEntry`."""
+        """The values of the fields of a `MetricSpecEntry`, in their order."""
         return (self.metric, self.kind, self.p, *(self.stratum or NO_STRATUM))
 
 
-def by_sample(questions: Iterable[MetricSpec]) -> list[list[MetricSpec]]:
-    """Group specs that need the same sample."""
+def by_sample(specs: Iterable[MetricSpec]) -> list[list[MetricSpec]]:
+    """Return the specs in groups that need the same sample."""
     groups: dict[tuple[object, ...], list[MetricSpec]] = {}
-    for one in questions:
-        groups.setdefault((one.kind, one.metric, one.stratum, one.step), []).append(one)
+    for spec in specs:
+        groups.setdefault((spec.kind, spec.metric, spec.stratum, spec.step), []).append(spec)
     return list(groups.values())
 
 
@@ -266,8 +266,8 @@ class MetricSpecEntry(JsonEntry, frozen=True):
     turn_type: Annotated[Known, about("the turn type; null for regular turns, and if a run has no others")]
 
 
-def better_direction(question: MetricSpec) -> Better:
-    """Return the better direction. Raise UsageError for a metric without one."""
-    if question.better == "neither":
-        raise UsageError(f"{question.metric} cannot be compared: neither more nor less of it is better")
-    return question.better
+def better_direction(spec: MetricSpec) -> Better:
+    """Return the direction in which the metric is better. Raise UsageError if it has none."""
+    if spec.better == "neither":
+        raise UsageError(f"{spec.metric} cannot be compared: neither more nor less of it is better")
+    return spec.better

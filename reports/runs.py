@@ -68,7 +68,7 @@ OF_REPORTS: dict[TableName, list[str]] = {
     "sessions": [name for name in SCHEMAS["sessions"].names if name not in UNREPORTED],
 }
 OF_HOSTS = ("host", "timestamp_uncertainty_ns")
-"""The further columns of a turn that a report needs if several hosts recorded the run."""
+"""The additional columns of a turn that a report needs if several hosts recorded the run."""
 FEW = 16
 """The maximum number of labels in a column for which the dtype is cached, so that equal columns share it."""
 WIDTHS = tuple((2 ** (kind.bit_width - 1) - 1, kind) for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64()))
@@ -98,7 +98,7 @@ class RunFrames:
     seconds: pd.DataFrame
     histograms: Histograms
     finalized: bool
-    """True if it was read from Parquet; False if from the spool of a run in progress or killed."""
+    """True if the run was read from Parquet, False if from the spool of a run that is in progress or was killed."""
 
     def __repr__(self) -> str:
         """Return `Run(runs/20261120T091400Z-voice_turns: 400 turns, 40 sessions)`."""
@@ -130,9 +130,11 @@ def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
-        few = {"run_id", *OF_REPORTS["turns"], *OF_HOSTS}
+        reported_names = {"run_id", *OF_REPORTS["turns"], *OF_HOSTS}
         names = [
-            name for name in SCHEMAS["turns"].names if (name not in UNCERTAINTY_COLUMNS if all_columns else name in few)
+            name
+            for name in SCHEMAS["turns"].names
+            if (name not in UNCERTAINTY_COLUMNS if all_columns else name in reported_names)
         ]
         return _derived(_columns(folder, names, _array))
 
@@ -140,7 +142,7 @@ def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
 
 
 def load_for_report(path: Path) -> RunFrames:
-    """Read only OF_REPORTS of a run. Numbers of turns have the narrowest dtype, and turns have no metrics.
+    """Read only the columns OF_REPORTS of a run. Integers of turns have the narrowest type, and turns have no metrics.
 
     `reports.turns.TurnArrays.value` derives the metrics. Raise UsageError if the folder is no run, or its files cannot
     be read.
@@ -167,14 +169,14 @@ def bounds_of(run: RunFrames) -> pd.DataFrame:
     """
     with _reading(run.folder):
         bounds = pd.DataFrame(_columns(run.folder, [*TURN_KEYS, *UNCERTAINTY_COLUMNS], _array), copy=False)
-        if lost := run_folder.no_uncertainty(run.folder):
-            raise UsageError(f"the timestamp uncertainty of {run.folder} is unknown: {lost}")
+        if reason := run_folder.no_uncertainty(run.folder):
+            raise UsageError(f"the timestamp uncertainty of {run.folder} is unknown: {reason}")
     keys = run.turns[list(TURN_KEYS)].astype({"session_id": str})
     if run.finalized and len(bounds) == len(keys):
         return bounds
     # a spool may have grown since the turns were read
-    there = bounds.astype({"session_id": str}).set_index(list(TURN_KEYS))
-    return there.reindex(pd.MultiIndex.from_frame(keys)).reset_index().assign(session_id=run.turns["session_id"].array)
+    by_key = bounds.astype({"session_id": str}).set_index(list(TURN_KEYS))
+    return by_key.reindex(pd.MultiIndex.from_frame(keys)).reset_index().assign(session_id=run.turns["session_id"].array)
 
 
 @contextmanager
@@ -227,9 +229,9 @@ def document_of(path: Path) -> dict[str, Any]:
 def _displayed(value: Any) -> Any:
     """Return a JSON value with every text escaped for display. Raise ValidationError for integers beyond 64 bits."""
     if isinstance(value, dict):
-        return {escape_control(key): _displayed(part) for key, part in value.items()}
+        return {escape_control(key): _displayed(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_displayed(part) for part in value]
+        return [_displayed(item) for item in value]
     if isinstance(value, int) and abs(value) > INT64_MAX:
         raise msgspec.ValidationError(f"{value} is too large for a number")
     return escape_control(value) if isinstance(value, str) else value
@@ -306,7 +308,7 @@ def _measured(columns: Columns) -> npt.NDArray[np.bool_]:
 
 def _classes(columns: Columns) -> pd.Categorical[Any]:
     """Return the class of each row's outcome. A row without an outcome did not end, so its class is unfinished."""
-    code = {name: place for place, name in enumerate(CLASSES.categories)}
+    code = {name: index for index, name in enumerate(CLASSES.categories)}
     codes = by_label(columns["outcome"], lambda name: code[outcome_class(name)], code["unfinished"], np.int8)
     return pd.Categorical.from_codes(codes, dtype=CLASSES, validate=False)
 
@@ -326,14 +328,14 @@ def _labels(column: pa.ChunkedArray) -> pd.Categorical[Any]:
     labels, codes = encoded.dictionary, encoded.indices.fill_null(-1).to_numpy()
     kind = _few(tuple(labels.to_pylist())) if len(labels) <= FEW else _kind(labels)
     if kind is None:
-        shown = [escape_control(label) for label in labels.to_pylist()]
-        return pd.Categorical([shown[code] if code >= 0 else None for code in codes])
+        texts = [escape_control(label) for label in labels.to_pylist()]
+        return pd.Categorical([texts[code] if code >= 0 else None for code in codes])
     return pd.Categorical.from_codes(codes, dtype=kind, validate=False)
 
 
 @lru_cache(256)
 def _few(labels: tuple[str, ...]) -> pd.CategoricalDtype | None:
-    """Return the dtype of few labels from a cache: most columns have at most one label, also in the next run."""
+    """Return the dtype of a few labels. It is cached, because most columns of all runs have at most one label."""
     return _kind(pa.array(labels, pa.string()))
 
 
@@ -365,7 +367,7 @@ def _narrow(column: pa.ChunkedArray) -> pd.arrays.ArrowExtensionArray:
     if column.type != pa.int64():
         return pd.arrays.ArrowExtensionArray(column.combine_chunks())
     ends = pc.min_max(column).as_py()
-    kind = next(kind for most, kind in WIDTHS if max(ends["max"], ~ends["min"]) <= most)
+    kind = next(kind for max_value, kind in WIDTHS if max(ends["max"], ~ends["min"]) <= max_value)
     return pd.arrays.ArrowExtensionArray(column.cast(kind).combine_chunks())
 
 
@@ -402,11 +404,11 @@ def response_ids(run: RunFrames, rows: Sequence[int]) -> list[str]:
     keys = ["session_id", "turn"]
     with _reading(run.folder):
         table = run_folder.read_table(run.folder, "turns", ["response_id", *keys])
-    wanted = run.turns[keys].iloc[list(rows)]
-    sessions = pa.array(wanted["session_id"].astype(object), pa.string())
-    there = table.filter(pc.is_in(table.column("session_id"), sessions)).to_pylist()
-    named = {tuple(row[key] for key in keys): escape_control(str(row["response_id"] or "")) for row in there}
-    return [named.get(key, "") for key in wanted.itertuples(index=False, name=None)]
+    selected = run.turns[keys].iloc[list(rows)]
+    sessions = pa.array(selected["session_id"].astype(object), pa.string())
+    spool_rows = table.filter(pc.is_in(table.column("session_id"), sessions)).to_pylist()
+    named = {tuple(row[key] for key in keys): escape_control(str(row["response_id"] or "")) for row in spool_rows}
+    return [named.get(key, "") for key in selected.itertuples(index=False, name=None)]
 
 
 def sequence(frame: pd.DataFrame, name: str) -> list[str]:
@@ -427,8 +429,8 @@ def run_id_of(run: RunFrames) -> str:
 
 def title_of(name: str, labels: Mapping[str, str]) -> str:
     """Return a scenario with its labels, such as `voice_turns (commit 1a2b3c, build 77)`."""
-    told = ", ".join(f"{key} {value}" for key, value in labels.items())
-    return f"{name} ({told})" if told else name
+    text = ", ".join(f"{key} {value}" for key, value in labels.items())
+    return f"{name} ({text})" if text else name
 
 
 def titles_of(documents: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -53,13 +53,16 @@ from reports.wording.verdicts import metric_text
 
 _SHARE = re.compile(r"\+?\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|pt)?")
 TIMES_MARGIN, EFFECT_POINTS = 2, 0.03
-"""The default effect to detect: for rates 0.03 (3 points), otherwise twice the margin."""
+"""The default effect to detect: EFFECT_POINTS (3 points) for rates, otherwise TIMES_MARGIN times the margin."""
 FAILURES = MetricSpec("failure_rate", Rate())
 
 
 @dataclass(frozen=True)
 class PowerSpec:
-    """The planned test. `effect`: the true effect to find with this power, relative to the question's margin."""
+    """The planned test of one metric.
+
+    `effect`: the true effect to detect with this power; a share of the value, or for a rate points.
+    """
 
     question: MetricSpec
     effect: float
@@ -78,7 +81,7 @@ class PowerSpec:
 
     @property
     def distance(self) -> float:
-        """The distance from the margin to the effect: as a difference of logs, or of rates."""
+        """The distance from the margin to the effect: a difference of rates for a rate, otherwise of logs."""
         if self.question.scale == "points":
             return self.effect - self.margin
         return distance_of(self.effect, self.margin)
@@ -88,10 +91,10 @@ def power_spec(
     metric: str, detect: str | None, margin: str | None, power: float, primary_metrics: int = PRIMARY_METRICS
 ) -> PowerSpec:
     """Parse the options of the command. Raise UsageError with the allowed values."""
-    of, statistic = metric_option(metric, "p95")
-    if of.unit == SLOPE:
-        raise UsageError(f"{of.name} is a slope, which has no sample size to plan for: plan for ttfa")
-    rate = statistic.scale(of.name) == "points"
+    threshold_metric, statistic = metric_option(metric, "p95")
+    if threshold_metric.unit == SLOPE:
+        raise UsageError(f"{threshold_metric.name} is a slope, which has no sample size to plan for: plan for ttfa")
+    rate = statistic.scale(threshold_metric.name) == "points"
     # for a statistic that cannot be planned, this raises even if a margin is given
     default = statistic.default_margin("")
     accepted = _share(margin, "--margin") if margin else default.points if rate else default.ratio
@@ -106,8 +109,10 @@ def power_spec(
         raise UsageError(f"--power must be from 0.5 to 0.99, not {power:g}")
     if primary_metrics < 1:
         raise UsageError(f"--primary must be 1 or more, not {primary_metrics}: a check of one metric has 1")
-    question = MetricSpec(of.name, statistic, Margin(points=accepted) if rate else Margin(ratio=accepted))
-    return PowerSpec(question, effect, power, primary_metrics)
+    metric_spec = MetricSpec(
+        threshold_metric.name, statistic, Margin(points=accepted) if rate else Margin(ratio=accepted)
+    )
+    return PowerSpec(metric_spec, effect, power, primary_metrics)
 
 
 def _share(text: str, option: str) -> float:
@@ -164,91 +169,93 @@ class SampleSize(ClosedJsonEntry, frozen=True):
     cheapest_turns_by_usd: int | None
 
 
-def sample_size(pilot: str | Path, asked: PowerSpec) -> SampleSize:
+def sample_size(pilot: str | Path, spec: PowerSpec) -> SampleSize:
     """Return the sample size of a comparison for which this run is the pilot: `RUN` or `RUN:TARGET`.
 
     Raise UsageError if it is no run, has fewer than 20 sessions, or does not have the metric.
     """
     folder, target = split_name(pilot)
-    return sample_size_of(runs.load_for_report(folder), asked, target, str(pilot))
+    return sample_size_of(runs.load_for_report(folder), spec, target, str(pilot))
 
 
-def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: str) -> SampleSize:
+def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: str) -> SampleSize:
     """Return the sample size from a loaded run, or from one of its targets. `named`: how the user named the run."""
-    sides = _sides(run, target)
-    base, many = sides[0], sides[0].sessions
-    if many < MIN_SESSIONS:
-        what = "pairs" if len(sides) == 2 else "sessions"
-        raise UsageError(f"{named} has {many} {what}: a pilot needs at least {MIN_SESSIONS}, better 200")
-    question = by_stratum(asked.question, sides)[0]
-    for side in sides:
-        if why := side.uncertainty_text(question):
+    targets = _pilot_targets(run, target)
+    base, sessions = targets[0], targets[0].sessions
+    if sessions < MIN_SESSIONS:
+        noun = "pairs" if len(targets) == 2 else "sessions"
+        raise UsageError(f"{named} has {sessions} {noun}: a pilot needs at least {MIN_SESSIONS}, better 200")
+    metric_spec = by_stratum(spec.question, targets)[0]
+    for compared_target in targets:
+        if reason := compared_target.uncertainty_text(metric_spec):
             raise UsageError(
-                f"{named}: {question.name} is {why.replace(NBSP, ' ')}; use a run on an idle machine as the pilot"
+                f"{named}: {metric_spec.name} is {reason.replace(NBSP, ' ')}; use a run on an idle machine as the pilot"
             )
-    pilot = question.statistic.pilot(sides, question, asked.effect, np.random.default_rng(seed_of(run_id_of(run))))
+    pilot = metric_spec.statistic.pilot(
+        targets, metric_spec, spec.effect, np.random.default_rng(seed_of(run_id_of(run)))
+    )
     if not math.isfinite(pilot.variance):
         raise UsageError(
-            f"{named} has no {question.name} to plan with: too few turns have this metric, or too many failed"
+            f"{named} has no {metric_spec.name} to plan with: too few turns have this metric, or too many failed"
         )
-    latency = question
-    if question.scale == "points":  # for a rate, the variability of the main metric is reported
+    latency = metric_spec
+    if metric_spec.scale == "points":  # for a rate, the variability of the main metric is reported
         stratum = next(iter(common_strata([base])), None)
         latency = MetricSpec(base.main_metrics[stratum] if stratum else "ttfa", Quantile(0.5), stratum=stratum)
     sample = base.sample(latency)
-    minimum = question.statistic.min_sessions(base, question)
-    low, likely, high = (max(minimum, size) for size in pilot.needed(asked.distance, asked.power, asked.level))
+    minimum = metric_spec.statistic.min_sessions(base, metric_spec)
+    low, likely, high = (max(minimum, size) for size in pilot.needed(spec.distance, spec.power, spec.level))
     measured_s = window_of(run, base.turns, measured_sessions(run)).measured_s
-    per_min = many / measured_s * S_PER_MINUTE if measured_s > 0 else math.nan
-    session_s, session_usd = S_PER_MINUTE / per_min if per_min else math.nan, usd_per_session(run, sides)
-    spread = variability_of(sample, *quantiles(sample, (0.5, 0.95)))
-    parts = components_at(sample, question.p or 0.5)
+    per_min = sessions / measured_s * S_PER_MINUTE if measured_s > 0 else math.nan
+    session_s, session_usd = S_PER_MINUTE / per_min if per_min else math.nan, usd_per_session(run, targets)
+    variability = variability_of(sample, *quantiles(sample, (0.5, 0.95)))
+    parts = components_at(sample, metric_spec.p or 0.5)
     return SampleSize(
         schema=2,
         pilot=run_id_of(run),
         validity=validity_of(run.metadata).status,
         simulated=bool(run.metadata.get("simulated")),
-        targets=[side.name for side in sides],
-        title=metric_text(question),
-        metric=question.metric,
-        kind=question.kind,
-        p=question.p,
-        detect=asked.effect,
-        margin=asked.margin,
-        power=asked.power,
+        targets=[compared_target.name for compared_target in targets],
+        title=metric_text(metric_spec),
+        metric=metric_spec.metric,
+        kind=metric_spec.kind,
+        p=metric_spec.p,
+        detect=spec.effect,
+        margin=spec.margin,
+        power=spec.power,
         alpha=LEVEL,
-        primary_metrics=asked.primary_metrics,
-        paired=len(sides) == 2,
+        primary_metrics=spec.primary_metrics,
+        paired=len(targets) == 2,
         pilot_sessions=pilot.sessions,
         sessions=(low, likely, high),
-        sessions_single_metric=max(minimum, pilot.needed(asked.distance, asked.power)[1]),
-        sessions_to_pass=question.statistic.sessions_to_pass(question.margin, LEVEL) or None,
+        sessions_single_metric=max(minimum, pilot.needed(spec.distance, spec.power)[1]),
+        sessions_to_pass=metric_spec.statistic.sessions_to_pass(metric_spec.margin, LEVEL) or None,
         seconds=(low * session_s, likely * session_s, high * session_s),
         usd=(low * session_usd, likely * session_usd, high * session_usd),
-        power_of_pilot=pilot.power(pilot.sessions, asked.distance, asked.level),
-        turns_per_session=float(base.counts(FAILURES)[1].sum()) / many,
+        power_of_pilot=pilot.power(pilot.sessions, spec.distance, spec.level),
+        turns_per_session=float(base.counts(FAILURES)[1].sum()) / sessions,
         sessions_per_min=per_min,
         usd_per_session=session_usd,
-        sigma=spread.sigma,
-        icc=spread.icc,
-        deff_p50=spread.deff50,
-        deff_p95=spread.deff95,
+        sigma=variability.sigma,
+        icc=variability.icc,
+        deff_p50=variability.deff50,
+        deff_p95=variability.deff95,
         cheapest_turns_by_time=cheapest_turns(parts, price_in_seconds(base)),
         cheapest_turns_by_usd=cheapest_turns(parts, price_in_usd(base)),
     )
 
 
-def _sides(run: RunFrames, target: str | None) -> Sequence[ComparedTarget]:
+def _pilot_targets(run: RunFrames, target: str | None) -> Sequence[ComparedTarget]:
     """Return both targets of an interleaved run of two; for other runs, the named target or the only one."""
     if target is not None:
         refuse_unknown(run, target)
-    sides = [side for side in targets_of(run) if target in (None, side.name)]
-    if len(sides) == 2 and (pairs := matched(*sides))[0].paired:
+    targets = [compared_target for compared_target in targets_of(run) if target in (None, compared_target.name)]
+    if len(targets) == 2 and (pairs := matched(*targets))[0].paired:
         return pairs
-    if len(sides) > 1:
-        choices = " or ".join(f"{run.folder}:{side.name}" for side in sides)
-        raise UsageError(f"{run.folder} has {len(sides)} targets; choose one: {choices}")
-    return sides or [ComparedTarget(run, samples_of(run), ABSENT, "")]
+    if len(targets) > 1:
+        choices = " or ".join(f"{run.folder}:{compared_target.name}" for compared_target in targets)
+        raise UsageError(f"{run.folder} has {len(targets)} targets; choose one: {choices}")
+    return targets or [ComparedTarget(run, samples_of(run), ABSENT, "")]
 
 
 def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
@@ -268,22 +275,26 @@ def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
         pace = f"{format_number(size.sessions_per_min)} {noun}s per minute, as in this run"
         needs.append(f"{_range(size.seconds, format_duration)}, both targets at once, at {pace}")
     if math.isfinite(size.usd[1]):
-        each = "pair" if size.paired else "session of each"
-        needs.append(f"{_range(size.usd, usd)} for both targets, at {usd(size.usd_per_session)} for a {each}")
+        unit = "pair" if size.paired else "session of each"
+        needs.append(f"{_range(size.usd, usd)} for both targets, at {usd(size.usd_per_session)} for a {unit}")
     else:
         needs.append("cost unknown: the run has no token counts, or its model has no price")
     if size.simulated:
         needs.append("◇ SIMULATED: the pilot was simulated; a real service varies differently")
-    unfit = f"The pilot is {TITLES[size.validity]}, so do not rely on this plan: use a valid run."
+    warning = f"The pilot is {TITLES[size.validity]}, so do not rely on this plan: use a valid run."
     return [
-        *([Paragraph(unfit, "bad")] if size.validity != "valid" else []),
+        *([Paragraph(warning, "bad")] if size.validity != "valid" else []),
         Paragraph(f"{size.title}: {to_find}:", "bold"),
         *(Fact("", [text], indent=2) for text in needs),
     ], [Paragraph(text) for text in _basis(size, noun, targets)]
 
 
 def _basis(size: SampleSize, noun: str, targets: str) -> Iterable[str]:
-    """Yield the basis of the answer, and further notes. `noun`, `targets`: the unit, in the singular and the plural."""
+    """Yield the basis of the answer, and further notes.
+
+    - `noun`: the unit of the sample size: `pair` or `session`
+    - `targets`: the same in the plural: `pairs` or `sessions per target`
+    """
     if size.primary_metrics > 1:
         yield f"If it is the only primary metric, {count(size.sessions_single_metric)} are needed (--primary 1)."
     percent = format_number(round(100 * size.power_of_pilot))
@@ -299,8 +310,8 @@ def _basis(size: SampleSize, noun: str, targets: str) -> Iterable[str]:
     turns = format_number(size.turns_per_session)
     yield f"Pilot: {plural(size.pilot_sessions, noun)} of {turns} turns: {varies}."
     cheapest = [
-        f"{best}{' or more' if best == 10 else ''} by {what}"
-        for best, what in ((size.cheapest_turns_by_time, "time"), (size.cheapest_turns_by_usd, "money"))
+        f"{best}{' or more' if best == 10 else ''} by {unit}"
+        for best, unit in ((size.cheapest_turns_by_time, "time"), (size.cheapest_turns_by_usd, "money"))
         if best is not None
     ]
     if cheapest and size.kind != "rate":  # for a rate, the variability is unknown
@@ -317,20 +328,20 @@ def _range(values: Range, write: Callable[[float], str]) -> str:
 UNKNOWN = SessionPrice(math.nan, math.nan)
 
 
-def usd_per_session(run: RunFrames, sides: Sequence[ComparedTarget]) -> float:
-    """Return the cost of a session on each of two targets: the sum over both, or twice the cost on the only one."""
-    costs = {cost.target: cost.usd_per_session for cost in money_of(run, sides[0].turns.targets).targets}
-    each = [costs.get(side.name, math.nan) for side in sides]
-    return sum(each) * (2 / len(each))
+def usd_per_session(run: RunFrames, targets: Sequence[ComparedTarget]) -> float:
+    """Return the cost of one session on each of two targets. With one target, return twice its cost."""
+    costs = {cost.target: cost.usd_per_session for cost in money_of(run, targets[0].turns.targets).targets}
+    target_costs = [costs.get(target.name, math.nan) for target in targets]
+    return sum(target_costs) * (2 / len(target_costs))
 
 
-def price_in_seconds(side: ComparedTarget) -> SessionPrice:
-    """Return the time of a session, in seconds: until its first turn, and for each turn.
+def price_in_seconds(target: ComparedTarget) -> SessionPrice:
+    """Return the duration of a session as a price, in seconds: the time until its first turn, and the time per turn.
 
     Both are means over successful sessions.
     """
-    sessions = side.session_rows
-    turns = side.turns.frame[["session_id", "start_utc_ns"]].iloc[side.turns.rows[side.turn_mask]]
+    sessions = target.session_rows
+    turns = target.turns.frame[["session_id", "start_utc_ns"]].iloc[target.turns.rows[target.turn_mask]]
     first_ns = turns.groupby(turns["session_id"].astype(object))["start_utc_ns"].min()
     opened = first_ns.reindex(sessions["session_id"].astype(object)).to_numpy(dtype=np.float64)
     opened -= sessions["start_utc_ns"].to_numpy(dtype=np.float64)
@@ -344,29 +355,30 @@ def price_in_seconds(side: ComparedTarget) -> SessionPrice:
     return _price(opening / NS_PER_S, per_turn / NS_PER_S)
 
 
-def price_in_usd(side: ComparedTarget) -> SessionPrice:
-    """Return the cost of a session by its number of turns: their tokens, and their minutes if these are billed."""
-    costs = [cost for cost in money_of(side.run, side.turns.targets).targets if cost.target == side.name]
+def price_in_usd(target: ComparedTarget) -> SessionPrice:
+    """Return the cost of a session, in USD: the tokens of its turns and, if the service bills them, its minutes."""
+    costs = [cost for cost in money_of(target.run, target.turns.targets).targets if cost.target == target.name]
     prices = next((charge.prices for cost in costs[:1] for charge in cost.models if charge.prices), None)
     if prices is None:
         return UNKNOWN
-    tokens = _usd_of_tokens(side, prices) if prices.of_tokens else SessionPrice(0.0, 0.0)
-    seconds = price_in_seconds(side) if prices.usd_per_minute else SessionPrice(0.0, 0.0)
+    tokens = _usd_of_tokens(target, prices) if prices.of_tokens else SessionPrice(0.0, 0.0)
+    seconds = price_in_seconds(target) if prices.usd_per_minute else SessionPrice(0.0, 0.0)
     per_s = prices.usd_per_minute / S_PER_MINUTE
     return _price(tokens.session + per_s * seconds.session, tokens.turn + per_s * seconds.turn, tokens.history)
 
 
-def _usd_of_tokens(side: ComparedTarget, prices: Prices) -> SessionPrice:
-    """Fit a line to the cost of turns by their number in the session.
+def _usd_of_tokens(target: ComparedTarget, prices: Prices) -> SessionPrice:
+    """Return the cost of the tokens of a session, in USD.
 
-    Its slope is the cost of the history, which is billed again in each turn.
+    A line is fitted to the cost of turns by their number in the session. Its slope is the cost of the history, which is
+    billed again in each turn.
     """
-    run, targets = side.run, side.turns.targets
+    run, targets = target.run, target.turns.targets
     bills = bills_of(run, targets)
     tokens = {kind: bills.tokens(kind) for kind in KINDS}
     usd: Floats = cost_usd(prices, {kind: np.nan_to_num(of_kind) for kind, of_kind in tokens.items()})
-    place = targets.index(side.name) if side.name in targets else ABSENT
-    billed: Flags = ~np.isnan([*tokens.values()]).all(axis=0) & (bills.target == place)
+    index = targets.index(target.name) if target.name in targets else ABSENT
+    billed: Flags = ~np.isnan([*tokens.values()]).all(axis=0) & (bills.target == index)
     of_turns = billed & ~bills.unattributed
     number = np.r_[run.turns["turn"].to_numpy(dtype=np.float64, na_value=np.nan), np.zeros(len(run.sessions))][of_turns]
     sessions = np.unique(bills.session[of_turns]).size

@@ -1,4 +1,4 @@
-"""The samples of metrics: they convert turns to `statistics.Sample`.
+"""The samples of metrics: turns → `reports.statistics.quantiles.Sample`.
 
 A successful turn has its value. If it has none (an `ok` turn without text has no ttft), it is not in the sample of that
 metric. Failed turns, and planned turns that did not start, are +inf if the metric *applies*. The metric applies if any
@@ -45,7 +45,7 @@ ANSWER_VOICE_TO_VOICE = "answer_voice_to_voice"
 
 @dataclass(frozen=True)
 class MetricSample:
-    """The values of one metric over the whole run, ascending, so that the sample of any part needs no further sort.
+    """The values of one metric over the whole run. They ascend, so that the sample of a part of them needs no sort.
 
     `values`, `index` and `failed` are about the turns that started. A sample also contains the turns that did not
     start.
@@ -62,68 +62,80 @@ class MetricSample:
     """True if the metric applies, by target (row) and step (column)."""
 
     def part(self, target: int, steps: Flags) -> tuple[Floats, Integers]:
-        """Return the values of some steps of a target, ascending, and the index in `turns` of each."""
-        wanted = np.zeros_like(self.applies)
-        wanted[target] = steps
-        if wanted.all():
+        """Return the values of some steps of a target, ascending, and for each value its turn's index in `turns`."""
+        is_included = np.zeros_like(self.applies)
+        is_included[target] = steps
+        if is_included.all():
             return self.values, self.index
-        here = np.flatnonzero(wanted.ravel()[self.turns.group[self.index]])
-        return self.values[here], self.index[here]
+        positions = np.flatnonzero(is_included.ravel()[self.turns.group[self.index]])
+        return self.values[positions], self.index[positions]
 
     def not_started(self, target: int, steps: Flags) -> Integers:
-        """Return the indexes in `turns.not_started` of some steps of a target to which the metric applies."""
+        """Return indexes in `turns.not_started`: the turns of some steps of a target, if the metric applies to them."""
         return np.flatnonzero(self.turns.not_started.of(target, steps & self.applies[target]))
 
-    def of(self, target: int, steps: Flags, part: tuple[Floats, Integers] | None = None) -> Sample:
-        """Return the sample of some steps of a target. `part`: the values of these steps, if known already."""
-        return self._sample(*(part or self.part(target, steps)), target, steps)
+    def of(self, target: int, steps: Flags, selection: tuple[Floats, Integers] | None = None) -> Sample:
+        """Return the sample of some steps of a target. `selection`: the result of `part` for these steps, if known."""
+        return self._sample(*(selection or self.part(target, steps)), target, steps)
 
     def by_step(
-        self, target: int, steps: Flags, part: tuple[Floats, Integers] | None = None
+        self, target: int, steps: Flags, selection: tuple[Floats, Integers] | None = None
     ) -> Iterable[tuple[int, Sample]]:
-        """Yield each step that has the metric, with its sample. `part`: the values of these steps, if known already."""
-        values, index = part or self.part(target, steps)
-        places = dict(split(self.turns.step[index]))
-        for place in np.flatnonzero(self.applies[target] & steps).tolist():
-            here = places.get(place, index[:0])
-            yield place, self._sample(values[here], index[here], target, np.arange(steps.size) == place)
+        """Yield each step that has the metric, with its sample.
 
-    def by_group(self, target: int, steps: Flags, of_turn: Integers, of_lost: Integers) -> Iterable[tuple[int, Sample]]:
-        """Yield each group with turns of some steps of a target, and its sample. −1 in `of_turn` means no group."""
+        `selection`: the result of `part` for these steps, if known.
+        """
+        values, index = selection or self.part(target, steps)
+        rows_by_step = dict(split(self.turns.step[index]))
+        for step in np.flatnonzero(self.applies[target] & steps).tolist():
+            positions = rows_by_step.get(step, index[:0])
+            yield step, self._sample(values[positions], index[positions], target, np.arange(steps.size) == step)
+
+    def by_group(
+        self, target: int, steps: Flags, turn_groups: Integers, not_started_groups: Integers
+    ) -> Iterable[tuple[int, Sample]]:
+        """Yield each group that has turns of some steps of a target, and its sample.
+
+        - `turn_groups`: the group of each turn that started; −1 for no group
+        - `not_started_groups`: the group of each turn that did not start
+        """
         turns, steps = self.turns, steps & self.applies[target]
-        size = 1 + max(of_turn.max(initial=-1), of_lost.max(initial=-1))
+        size = 1 + max(turn_groups.max(initial=-1), not_started_groups.max(initial=-1))
         failed, censored = (
-            np.bincount(of_turn[places[mine & (of_turn[places] >= 0)]], minlength=size)
-            for places in (turns.failed, turns.unfinished)
-            for mine in [(turns.target[places] == target) & steps[turns.step[places]]]
+            np.bincount(turn_groups[indices[is_included & (turn_groups[indices] >= 0)]], minlength=size)
+            for indices in (turns.failed, turns.unfinished)
+            for is_included in [(turns.target[indices] == target) & steps[turns.step[indices]]]
         )
-        lost_here = self.not_started(target, steps)
-        never = lost_here[of_lost[lost_here] >= 0]
-        lost, counts_lost = np.bincount(of_lost[never], minlength=size), is_latency(self.metric)
+        not_started = self.not_started(target, steps)
+        grouped = not_started[not_started_groups[not_started] >= 0]
+        not_started_counts = np.bincount(not_started_groups[grouped], minlength=size)
+        has_infinite = is_latency(self.metric)
         values, index = self.part(target, steps)
         of_session = np.bincount(turns.session[index], minlength=turns.sessions)
-        if counts_lost:
-            of_session = of_session + np.bincount(turns.not_started.session[lost_here], minlength=turns.sessions)
-        drawn_by = dict(split(of_turn[index] + 1))  # 0 is no group
-        there = np.isin(np.arange(1, size + 1), [*drawn_by])
-        for group in np.flatnonzero(there | (failed + censored + lost > 0)).tolist():
-            rows = drawn_by.get(group + 1, index[:0])
-            drawn, sessions = values[rows], turns.session[index[rows]]
-            if lost[group] and counts_lost:
-                drawn = np.append(drawn, np.full(lost[group], np.inf))
-                sessions = np.append(sessions, turns.not_started.session[never[of_lost[never] == group]])
-            failures, unfinished, never_begun = int(failed[group] + lost[group]), int(censored[group]), int(lost[group])
+        if has_infinite:
+            of_session = of_session + np.bincount(turns.not_started.session[not_started], minlength=turns.sessions)
+        rows_by_group = dict(split(turn_groups[index] + 1))  # 0 is no group
+        has_group = np.isin(np.arange(1, size + 1), [*rows_by_group])
+        for group in np.flatnonzero(has_group | (failed + censored + not_started_counts > 0)).tolist():
+            rows = rows_by_group.get(group + 1, index[:0])
+            group_values, sessions = values[rows], turns.session[index[rows]]
+            if not_started_counts[group] and has_infinite:
+                group_values = np.append(group_values, np.full(not_started_counts[group], np.inf))
+                sessions = np.append(sessions, turns.not_started.session[grouped[not_started_groups[grouped] == group]])
+            never_started = int(not_started_counts[group])
+            failures, unfinished = int(failed[group]) + never_started, int(censored[group])
             sizes = np.bincount(sessions, minlength=turns.sessions)
-            whole = bool(((sizes == of_session) | (sizes == 0)).all())
-            yield group, Sample(drawn, sessions, failures, unfinished, never_begun, whole)
+            has_whole_sessions = bool(((sizes == of_session) | (sizes == 0)).all())
+            yield group, Sample(group_values, sessions, failures, unfinished, never_started, has_whole_sessions)
 
     def _sample(self, values: Floats, index: Integers, target: int, steps: Flags) -> Sample:
         """Return the sample of these values of turns that started, and of turns that did not start."""
         failed, censored = (int(counts[target][steps].sum()) for counts in (self.failed, self.censored))
-        sessions, lost = self.turns.session[index], self.turns.not_started.session[self.not_started(target, steps)]
-        if lost.size and is_latency(self.metric):
-            values, sessions = np.append(values, np.full(lost.size, np.inf)), np.append(sessions, lost)
-        return Sample(values, sessions, failed + lost.size, censored, lost.size)
+        sessions = self.turns.session[index]
+        not_started = self.turns.not_started.session[self.not_started(target, steps)]
+        if not_started.size and is_latency(self.metric):
+            values, sessions = np.append(values, np.full(not_started.size, np.inf)), np.append(sessions, not_started)
+        return Sample(values, sessions, failed + not_started.size, censored, not_started.size)
 
     def pools(self) -> Iterable[Pool]:
         """Yield the pools of this metric for each target that has it.
@@ -131,13 +143,13 @@ class MetricSample:
         Turns are never pooled if their types differ, if they are measured from different instants, or if the script
         starts the responses of some and the service starts those of others.
         """
-        begin = self.metric.begin
+        start = self.metric.begin
         for target, label in enumerate(self.turns.targets):
-            mine = [pool for pool in self.turns.pools if pool.target == target]
-            having = [p for p in mine if (p.steps & self.applies[target]).any()]
-            if begin == "measured_from":
+            target_pools = [pool for pool in self.turns.pools if pool.target == target]
+            having = [p for p in target_pools if (p.steps & self.applies[target]).any()]
+            if start == "measured_from":
                 yield from having
-            elif begin == "speech_end":
+            elif start == "speech_end":
                 strata = [pool.stratum for pool in having]
                 yield from (replace(pool, label=pool_label(label, pool.stratum, strata, STARTED_BY)) for pool in having)
             else:
@@ -152,20 +164,20 @@ def sampled(turns: TurnArrays, name: str, mains: Mapping[Stratum, str]) -> Metri
     If a step has no successful turn, only its main metric and the metrics in ALWAYS apply.
     """
     metric, values = CATALOGUE[name], turns.value(name)
-    main_of_step = np.array([mains[turns.strata[place]] for place in turns.stratum], dtype=object)
+    main_of_step = np.array([mains[turns.strata[position]] for position in turns.stratum], dtype=object)
     always = (main_of_step == name) | (name == ALWAYS)
-    there = turns.succeeded & ~np.isnan(values)
-    has, good = turns.by_group(there) > 0, turns.by_group(turns.succeeded) > 0
-    elsewhere = np.where(good.any(axis=0), has.any(axis=0), always)
-    applies: Flags = np.where(good, has, elsewhere[None, :])
-    drawn, index = values[there], np.flatnonzero(there).astype(np.int32)
-    order = order_of_values(drawn)
-    drawn, index = drawn[order], index[order]
+    has_value = turns.succeeded & ~np.isnan(values)
+    has, succeeded = turns.by_group(has_value) > 0, turns.by_group(turns.succeeded) > 0
+    elsewhere = np.where(succeeded.any(axis=0), has.any(axis=0), always)
+    applies: Flags = np.where(succeeded, has, elsewhere[None, :])
+    sorted_values, index = values[has_value], np.flatnonzero(has_value).astype(np.int32)
+    order = order_of_values(sorted_values)
+    sorted_values, index = sorted_values[order], index[order]
     if is_latency(metric):
         failed = turns.failed[applies.ravel()[turns.group[turns.failed]]]
-        drawn, index = np.append(drawn, np.full(failed.size, np.inf)), np.append(index, failed)
-    counts, censored = (turns.by_group(places) * applies for places in (turns.failed, turns.unfinished))
-    return MetricSample(metric, turns, drawn, index, counts, censored, applies)
+        sorted_values, index = np.append(sorted_values, np.full(failed.size, np.inf)), np.append(index, failed)
+    counts, censored = (turns.by_group(indices) * applies for indices in (turns.failed, turns.unfinished))
+    return MetricSample(metric, turns, sorted_values, index, counts, censored, applies)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,16 +201,16 @@ def samples_of(run: RunFrames) -> MetricSamples:
     the service reports. If no turn succeeded, it follows from the output that the scripts requested.
     """
     turns = measured_turns(run)
-    asked = {script.get("output") for script in run.metadata.get("scripts") or []}
-    heard_alone = all(target.get("full_duplex") for target in run.metadata.get("targets") or [{}])
-    unknown = VOICE_TO_VOICE if heard_alone else "ttft" if asked == {"text"} else "ttfa"
+    requested_outputs = {script.get("output") for script in run.metadata.get("scripts") or []}
+    is_audio_only = all(target.get("full_duplex") for target in run.metadata.get("targets") or [{}])
+    unknown = VOICE_TO_VOICE if is_audio_only else "ttft" if requested_outputs == {"text"} else "ttfa"
     having = {}
     for name in ("ttfa", "ttft", VOICE_TO_VOICE):
-        there = turns.succeeded & ~np.isnan(turns.value(name))
-        having[name] = set(turns.stratum[turns.step[there]].tolist())
+        has_value = turns.succeeded & ~np.isnan(turns.value(name))
+        having[name] = set(turns.stratum[turns.step[has_value]].tolist())
     mains = {
-        stratum: next((name for name, places in having.items() if at in places), unknown)
-        for at, stratum in enumerate(turns.strata)
+        stratum: next((name for name, strata in having.items() if index in strata), unknown)
+        for index, stratum in enumerate(turns.strata)
     }
     return MetricSamples(turns, mains)
 
@@ -213,7 +225,7 @@ OF_SAMPLE = ["outcome_class", "turns_started"]
 
 
 def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) -> Sample | None:
-    """Return the sample of one metric of sessions; None if no session has the metric. Each session is its own cluster.
+    """Return the sample of one metric of sessions; None if no session has the metric. Each session is a cluster.
 
     `chosen`: the sessions to use, by default all. A session that failed before the end of the metric counts as +inf; a
     session that failed later has its value. If the metric ends with the first reply, a session whose first turn failed
@@ -222,34 +234,34 @@ def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) 
     there is no such metric.
     """
     values = frame[column_of(name)].to_numpy(dtype=np.float64)
-    kind, there = frame["outcome_class"].cat.codes.to_numpy(), ~np.isnan(values)
+    kind, has_value = frame["outcome_class"].cat.codes.to_numpy(), ~np.isnan(values)
     carried = CATALOGUE[name].unit == BYTES_PER_S
-    if not there.any() or (carried and not values[there].any()):
+    if not has_value.any() or (carried and not values[has_value].any()):
         return None
-    waits = CATALOGUE[name].better == "lower"
-    failed = (kind == FAILED) & (~there if waits or carried else np.ones_like(there))
+    less_is_better = CATALOGUE[name].better == "lower"
+    failed = (kind == FAILED) & (~has_value if less_is_better or carried else np.ones_like(has_value))
     if CATALOGUE[name].end == "first_reply":
-        failed |= (kind == GOOD) & ~there & (frame["turns_started"].to_numpy(dtype=np.float64, na_value=0.0) > 0)
-    mine = np.ones_like(there) if chosen is None else chosen
-    kept = np.flatnonzero(mine & ((there & ~failed) | (failed if waits else False)))
-    drawn = np.where(failed[kept], np.inf, values[kept])
-    cut = mine & (kind == UNFINISHED) & ~there
-    return sample(drawn, kept, failed=int((mine & failed).sum()), censored=int(cut.sum()))
+        failed |= (kind == GOOD) & ~has_value & (frame["turns_started"].to_numpy(dtype=np.float64, na_value=0.0) > 0)
+    is_chosen = np.ones_like(has_value) if chosen is None else chosen
+    rows = np.flatnonzero(is_chosen & ((has_value & ~failed) | (failed if less_is_better else False)))
+    sample_values = np.where(failed[rows], np.inf, values[rows])
+    is_unfinished = is_chosen & (kind == UNFINISHED) & ~has_value
+    return sample(sample_values, rows, failed=int((is_chosen & failed).sum()), censored=int(is_unfinished.sum()))
 
 
 def rate_counts(turns: TurnArrays, name: str) -> tuple[Floats, Floats]:
     """Return each started turn's events and trials (words, or 1) of a rate; NaN if the turn does not count."""
-    rate, every = RATES[name], np.ones(turns.rows.size)
+    rate, ones = RATES[name], np.ones(turns.rows.size)
     if rate.column:
         values = turns.column(rate.column)
-        events, of = values, turns.column(rate.words_column) if rate.words_column else every
-        counts = ~np.isnan(events) & ~np.isnan(of)
+        events, units = values, turns.column(rate.words_column) if rate.words_column else ones
+        counts = ~np.isnan(events) & ~np.isnan(units)
     elif name == "stall_rate":
-        events, of = turns.value("stall_count"), every
+        events, units = turns.value("stall_count"), ones
         counts = turns.succeeded & ~np.isnan(events)
     elif name == "throttle_rate":
         throttled = by_label(turns.frame["outcome"].cat, is_throttled, False, np.bool_)
-        counts, events, of = turns.kind != UNFINISHED, of_rows(throttled, turns.rows), every
+        counts, events, units = turns.kind != UNFINISHED, of_rows(throttled, turns.rows), ones
     else:
-        counts, events, of = turns.kind != UNFINISHED, turns.kind == FAILED, every
-    return np.where(counts, events if rate.words_column else events > 0, np.nan), np.where(counts, of, np.nan)
+        counts, events, units = turns.kind != UNFINISHED, turns.kind == FAILED, ones
+    return np.where(counts, events if rate.words_column else events > 0, np.nan), np.where(counts, units, np.nan)

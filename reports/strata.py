@@ -1,4 +1,4 @@
-"""Strata: turns that may be pooled, with the same start of the latency and the same turn type. Pure.
+"""Strata: a stratum has the turns with the same turn type whose latency is measured from the same instant. Pure.
 
 Turns of different strata are never pooled. A turn has a type if it called functions, or followed an interruption. Other
 turns are regular.
@@ -31,7 +31,7 @@ Traits = Annotated[Known, about("the type of the turns; null for regular turns")
 
 
 class Stratum(NamedTuple):
-    """Turns that may be pooled. `measured_from`: "" for any instant. `turn_type`: "" for regular turns."""
+    """Turns that may be in one sample. `measured_from`: "" for any instant. `turn_type`: "" for regular turns."""
 
     measured_from: str = ""
     turn_type: str = ""
@@ -53,7 +53,7 @@ class Stratum(NamedTuple):
         return started + (f"{',' if ' with ' in started else ''} {self.turn_type_text}" if self.turn_type else "")
 
     def turns_text(self, others: Collection[Stratum]) -> str:
-        """Return the turns in words. If the same event started the response in all strata, it is left out."""
+        """Return the turns in words, without the event that started the response if it is the same in all `others`."""
         started = self.measured_from if len({other.measured_from for other in others}) > 1 else ""
         return self._replace(measured_from=started).turns
 
@@ -69,7 +69,7 @@ class Stratum(NamedTuple):
     def filtered_by(self, others: Collection[Stratum], origins: Mapping[str, str]) -> str:
         """Return how the stratum differs from others, such as `from request sent, regular`; "" if there are none.
 
-        `origins`: the words for each measured_from.
+        `origins`: the words for each value of `measured_from`.
         """
         origin = origins.get(self.measured_from, "") if len({other.measured_from for other in others}) > 1 else ""
         turn_type = (self.turn_type_text or REGULAR) if len({other.turn_type for other in others}) > 1 else ""
@@ -91,9 +91,9 @@ def _joined(*parts: str) -> str:
 
 def in_order(turn_type: Collection[str]) -> tuple[str, ...]:
     """Return turn types in the order of reports, regular turns first."""
-    place = {name: at for at, name in enumerate(("", *metrics.TURN_TYPES))}
-    places = {several: [place.get(name, len(place)) for name in several.split("+")] for several in turn_type}
-    return tuple(sorted(turn_type, key=lambda several: (places[several], several)))
+    ranks = {name: index for index, name in enumerate(("", *metrics.TURN_TYPES))}
+    type_ranks = {several: [ranks.get(name, len(ranks)) for name in several.split("+")] for several in turn_type}
+    return tuple(sorted(turn_type, key=lambda several: (type_ranks[several], several)))
 
 
 class MainMetric(JsonEntry, frozen=True):

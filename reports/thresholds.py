@@ -59,9 +59,11 @@ class ThresholdMetric:
 
 THRESHOLD_METRICS = {
     **{
-        one.name: ThresholdMetric(one.name, cast(Unit, one.unit), one.better, one.scope == "session", one.signed)
-        for one in CATALOGUE.values()
-        if one.scope in ("turn", "session")
+        metric.name: ThresholdMetric(
+            metric.name, cast(Unit, metric.unit), metric.better, metric.scope == "session", metric.signed
+        )
+        for metric in CATALOGUE.values()
+        if metric.scope in ("turn", "session")
     },
     **{rate.name: ThresholdMetric(rate.name, "share", rate.better) for rate in RATES.values()},
 }
@@ -71,13 +73,13 @@ THRESHOLD_METRICS = {
 def primary(name: str) -> ThresholdMetric:
     """Return the metric of this name.
 
-    Raise UsageError with the names that exist, or with the reason why this one can have no thresholds.
+    Raise UsageError if there is no such metric, or if it cannot have thresholds.
     """
     if name in THRESHOLD_METRICS:
         return THRESHOLD_METRICS[name]
     if name in CATALOGUE:
-        why = "it is counted over events, so its variance between sessions is unknown"
-        raise UsageError(f"{name} cannot be a threshold: {why}")
+        reason = "it is counted over events, so its variance between sessions is unknown"
+        raise UsageError(f"{name} cannot be a threshold: {reason}")
     raise UsageError(f"there is no metric {quoted(name)}{near(name, THRESHOLD_METRICS)} {see('metrics')} lists them")
 
 
@@ -87,7 +89,7 @@ def quoted(text: str) -> str:
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """Return the known name that is most similar, as the middle of an error message."""
+    """Return a piece of an error message: `; did you mean ttfa?`, or `;` if no known name is similar."""
     closest = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {closest[0]}?" if closest else ";"
 
@@ -122,6 +124,7 @@ POINTS: Mapping[str, int | Fraction] = {"": 1, "pt": Fraction(1, 100)}
 
 
 def limit_of(text: str, primary: ThresholdMetric) -> float:
+    """Parse a limit, such as `800ms`, in the unit of the metric. Raise UsageError with the allowed forms."""
     match, form = _LIMIT.fullmatch(text), FORMS[primary.unit]
     if not match or match[2] not in form.factors:
         raise UsageError(f"{quoted(text)} is not a limit of {primary.name}: write it as {form.limits}")
@@ -134,8 +137,8 @@ def limit_of(text: str, primary: ThresholdMetric) -> float:
 def read_margin(text: str, primary: ThresholdMetric) -> Margin:
     """Parse a margin: `+20%`, `+30ms`, both joined by `and`; `-10%` if more is better."""
     sizes: dict[str, float] = {}
-    for part in _AND.split(text):
-        match = _STEP.fullmatch(part)
+    for piece in _AND.split(text):
+        match = _STEP.fullmatch(piece)
         size = _size(match[1], Fraction(match[2]), match[3], primary) if match else None
         if size is None or size[0] in sizes:
             raise UsageError(f"{quoted(text)} is not a margin of {primary.name}: {_allowed(primary)}")
@@ -144,7 +147,7 @@ def read_margin(text: str, primary: ThresholdMetric) -> Margin:
 
 
 def _size(sign: str, number: Fraction, unit: str, primary: ThresholdMetric) -> tuple[str, float] | None:
-    """Return one part of a margin as (field of `Margin`, value); None if the metric cannot have such a margin.
+    """Return one piece of a margin as (field of `Margin`, value); None if the metric cannot have such a margin.
 
     A margin of −10 % accepts 0.9 of the baseline, which is a ratio of 1/0.9 if less is worse.
     """
@@ -209,13 +212,13 @@ class Threshold:
 
     @property
     def about(self) -> MetricSpec:
-        """The statistic and metric of the threshold."""
+        """The spec of the value that the threshold limits, without a margin."""
         stratum = Stratum(turn_type="" if self.turn_type == REGULAR else self.turn_type) if self.turn_type else None
         return MetricSpec(self.metric, self.statistic, stratum=stratum, step=self.step)
 
     @property
     def question(self) -> MetricSpec:
-        """The spec with which a comparison judges a relative threshold."""
+        """The spec of a relative threshold, with its margin, for a comparison."""
         assert self.margin is not None, f"{self.text} is absolute"
         return replace(self.about, margin=self.margin, primary=True)
 
@@ -232,50 +235,58 @@ class Threshold:
 
 
 def parse(metric: str, text: str) -> Threshold:
-    """Parse one threshold. `metric` may have a filter: `ttfa{step:greeting}`. Raise UsageError with what is allowed."""
+    """Parse one threshold. Raise UsageError with the allowed forms.
+
+    `metric` may have a filter: `ttfa{step:greeting}`.
+    """
     name, filters = _named(metric)
-    of, match = primary(name), _PARTS.fullmatch(text.strip())
+    threshold_metric, match = primary(name), _PARTS.fullmatch(text.strip())
     if match is None:
-        how = f"write an aggregate, a sign and a limit, {FORMS[of.unit].threshold}"
-        raise UsageError(f"{quoted(text)} is not a threshold: {how}")
-    aggregate, sign, rest = (part.strip() for part in match.groups())
-    statistic = _statistic(aggregate, of)
+        example = f"write an aggregate, a sign and a limit, {FORMS[threshold_metric.unit].threshold}"
+        raise UsageError(f"{quoted(text)} is not a threshold: {example}")
+    aggregate, sign, bound = (piece.strip() for piece in match.groups())
+    statistic = _statistic(aggregate, threshold_metric)
     if sign not in SIGNS:
         raise UsageError(f"{quoted(text)} has the operator {quoted(sign)}; allowed: {', '.join(SIGNS)}")
     for of_turns in ("step", "turn_type", "measured_from"):
-        if of_turns in filters and of.of_sessions:
+        if of_turns in filters and threshold_metric.of_sessions:
             raise UsageError(f"{name} is a metric of sessions, which have no {of_turns}: write {name} without it")
     if "measured_from" in filters and (name not in CATALOGUE or CATALOGUE[name].begin != ORIGIN):
         raise UsageError(f"{name} is measured from one instant only: remove measured_from")
     # a margin has a sign and a unit, or an `and`; anything else is a limit
-    relative = rest.startswith("+") or (rest.startswith("-") and rest.endswith(("%", "pt"))) or " and " in rest
+    relative = bound.startswith("+") or (bound.startswith("-") and bound.endswith(("%", "pt"))) or " and " in bound
     # a limit in the wrong direction is a mistake, because the worst values would pass
-    if relative and of.signed:
-        raise UsageError(f"{of.name} may be negative, so a relative margin is undefined: give it a limit")
-    if of.better == "neither":
+    if relative and threshold_metric.signed:
+        raise UsageError(f"{threshold_metric.name} may be negative, so a relative margin is undefined: give it a limit")
+    if threshold_metric.better == "neither":
         if relative:
-            raise UsageError(f"{of.name} has no better direction: it can have a limit, but no margin")
-    elif (sign[0] == "<") != (of.better == "lower"):
-        better, right = ("less", "<") if of.better == "lower" else ("more", ">")
-        raise UsageError(f"{of.name} has the operator {sign}, but {better} of it is better: write {right}")
+            raise UsageError(f"{threshold_metric.name} has no better direction: it can have a limit, but no margin")
+    elif (sign[0] == "<") != (threshold_metric.better == "lower"):
+        better, right = ("less", "<") if threshold_metric.better == "lower" else ("more", ">")
+        raise UsageError(
+            f"{threshold_metric.name} has the operator {sign}, but {better} of it is better: write {right}"
+        )
     return Threshold(
         text=text.strip(),
         metric=name,
         statistic=statistic,
         sign=SIGNS[sign],
-        limit=None if relative else limit_of(rest, of),
-        margin=read_margin(rest, of) if relative else None,
+        limit=None if relative else limit_of(bound, threshold_metric),
+        margin=read_margin(bound, threshold_metric) if relative else None,
         **filters,
     )
 
 
 def read_thresholds(path: Path) -> tuple[Threshold, ...]:
-    """Read a YAML file of thresholds. Raise UsageError with file, line, and what is allowed."""
+    """Read a YAML file of thresholds. Raise UsageError with the file, the line, and the allowed forms."""
     return tuple(threshold for _, threshold in placed_thresholds(read_yaml(path, "the file")))
 
 
 def placed_thresholds(root: LocatedValue) -> list[tuple[LocatedValue, Threshold]]:
-    """Return the thresholds of a table in a file or a script, each with its place. Raise UsageError as `parse` does."""
+    """Return the thresholds of a table in a file or a script, each with its location.
+
+    Raise UsageError as `parse` does.
+    """
     thresholds, mistakes = [], Mistakes()
     for value, metric, text in _entries(root, mistakes):
         try:
@@ -304,7 +315,7 @@ def by_metric(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
 
 
 def _entries(root: LocatedValue, mistakes: Mistakes) -> Iterator[tuple[LocatedValue, str, str]]:
-    """Yield (value, metric, text) for each threshold. Add every other entry, with its place, to `mistakes`."""
+    """Yield (value, metric, text) for each threshold. Add an error for every other entry to `mistakes`."""
     content = root.content()
     if content is None:
         return
@@ -327,11 +338,11 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
     if match is None:
         raise UsageError(f"{quoted(text)} is not a metric: write ttfa, or ttfa{{step:greeting}} with a filter")
     filters: dict[str, str] = {}
-    for part in match[2].split(",") if match[2] is not None else ():
-        key, colon, value = (piece.strip() for piece in part.partition(":"))
+    for filter_text in match[2].split(",") if match[2] is not None else ():
+        key, colon, value = (piece.strip() for piece in filter_text.partition(":"))
         if key not in FILTERS or not colon or not value or key in filters:
             raise UsageError(
-                f"{quoted(text)} has a filter {quoted(part)}; allowed: step:NAME, target:NAME, turn_type:NAME "
+                f"{quoted(text)} has a filter {quoted(filter_text)}; allowed: step:NAME, target:NAME, turn_type:NAME "
                 f"and measured_from:{' or '.join(MEASURED_FROM_TEXTS)}"
             )
         if key == "turn_type" and value != REGULAR:
@@ -348,17 +359,19 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
     return match[1].strip(), filters
 
 
-def _statistic(text: str, of: ThresholdMetric) -> Statistic:
+def _statistic(text: str, metric: ThresholdMetric) -> Statistic:
     if text in OTHERS:
-        raise UsageError(f"{text} of {of.name} cannot be a threshold: {OTHERS[text]}")
-    if text == "avg" and of.unit == "ms":
-        raise UsageError(f"avg of {of.name} cannot be a threshold: a single timeout changes it; use med or p(95)")
+        raise UsageError(f"{text} of {metric.name} cannot be a threshold: {OTHERS[text]}")
+    if text == "avg" and metric.unit == "ms":
+        raise UsageError(f"avg of {metric.name} cannot be a threshold: a single timeout changes it; use med or p(95)")
     for statistic in STATISTICS:
-        if statistic.aggregates(of.unit) and (found := statistic.read(text)) is not None:
-            return found
+        if statistic.aggregates(metric.unit) and (parsed := statistic.read(text)) is not None:
+            return parsed
     meant = re.fullmatch(r"p(\d{1,2}(?:\.\d{1,3})?)", text)
-    hint = f"; did you mean p({meant[1]})?" if meant and "p(N)" in of.aggregates else ";"
-    raise UsageError(f"{quoted(text)} is not an aggregate of {of.name}{hint} allowed: {', '.join(of.aggregates)}")
+    hint = f"; did you mean p({meant[1]})?" if meant and "p(N)" in metric.aggregates else ";"
+    raise UsageError(
+        f"{quoted(text)} is not an aggregate of {metric.name}{hint} allowed: {', '.join(metric.aggregates)}"
+    )
 
 
 def metric_option(text: str, default: str) -> tuple[ThresholdMetric, Statistic]:
@@ -368,8 +381,8 @@ def metric_option(text: str, default: str) -> tuple[ThresholdMetric, Statistic]:
     for statistic in STATISTICS:
         if names := statistic.aggregates(metric.unit):
             written = aggregate.strip() or (default if "p(N)" in names else names[0])
-            if (found := statistic.read(re.sub(r"^p(\d.*)$", r"p(\1)", written))) is not None:
-                return metric, found
+            if (parsed := statistic.read(re.sub(r"^p(\d.*)$", r"p(\1)", written))) is not None:
+                return metric, parsed
     if metric.unit == "share":
         raise UsageError(f"{metric.name} is a rate: write --metric {metric.name}")
     raise UsageError(f"{quoted(aggregate)} is not a quantile: write --metric {metric.name}:{default}")

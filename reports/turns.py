@@ -1,4 +1,4 @@
-"""The measured turns of a run as arrays, and the turns that may be pooled.
+"""The measured turns of a run as arrays, and the pools of turns: turns that may be in one sample.
 
 Turns in the phase `metric` (or without a phase) count. Turns of different strata (`reports.strata`) are never pooled.
 If the turns of a label have several strata, the label becomes several steps. If the steps of a target have several
@@ -57,51 +57,51 @@ class NotStartedTurns:
 
     def of(self, target: int, steps: Flags) -> Flags:
         """Return a mask of the turns that were planned for some steps of a target."""
-        mine: Flags = (self.target == target) & steps[self.step]
-        return mine
+        mask: Flags = (self.target == target) & steps[self.step]
+        return mask
 
 
 def not_started_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Return the number of turns that each session did not start; 0 if the end of the run cut the session."""
-    whole = (sessions["outcome_class"] != "unfinished").to_numpy()
-    return (_number(sessions["turns_not_started"]) * whole).astype(np.int64)
+    """Return the number of turns that each session did not start; 0 if the end of the run interrupted the session."""
+    has_ended = (sessions["outcome_class"] != "unfinished").to_numpy()
+    return (_number(sessions["turns_not_started"]) * has_ended).astype(np.int64)
 
 
 def turns_not_started(
-    begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, session: Integers
+    started: pd.DataFrame, sessions: pd.DataFrame, target: Integers, session: Integers
 ) -> NotStartedTurns:
     """Return the turns that did not start. The step of each is the most frequent step at its position."""
-    lost = not_started_of(sessions)
-    if not (lost.any() and len(begun)):
+    counts = not_started_of(sessions)
+    if not (counts.any() and len(started)):
         return NotStartedTurns(*np.zeros((6, 0), dtype=np.int64))
-    targets, numbers = np.repeat(target, lost), turn_numbers(sessions, lost)
-    script, script_begun = (by_label(frame["script"].cat, str, "", object) for frame in (sessions, begun))
-    places = pd.DataFrame({"target": targets, "script": np.repeat(script, lost), "turn": numbers})
-    counted = begun.assign(script=script_begun).groupby([*POSITIONS[0], "step"]).size().rename("n").reset_index()
-    step = pd.Series(np.nan, index=places.index)
-    for place in POSITIONS:
+    targets, numbers = np.repeat(target, counts), turn_numbers(sessions, counts)
+    script, started_script = (by_label(frame["script"].cat, str, "", object) for frame in (sessions, started))
+    positions = pd.DataFrame({"target": targets, "script": np.repeat(script, counts), "turn": numbers})
+    counted = started.assign(script=started_script).groupby([*POSITIONS[0], "step"]).size().rename("n").reset_index()
+    step = pd.Series(np.nan, index=positions.index)
+    for keys in POSITIONS:
         if step.notna().all():
             break
-        known = counted.groupby([*place, "step"])["n"].sum().sort_values(ascending=False, kind="stable").reset_index()
-        if place:
-            step = step.fillna(places.merge(known.drop_duplicates(place), "left", place)["step"])
+        known = counted.groupby([*keys, "step"])["n"].sum().sort_values(ascending=False, kind="stable").reset_index()
+        if keys:
+            step = step.fillna(positions.merge(known.drop_duplicates(keys), "left", keys)["step"])
         else:
             step = step.fillna(known["step"].iloc[0])
     ended_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64) + _number(sessions["ended_at_ns"]).astype(np.int64)
     steps, rows = step.to_numpy().astype(np.int64), np.arange(len(sessions))
     return NotStartedTurns(
-        np.repeat(session, lost), targets, steps, numbers, np.repeat(rows, lost), np.repeat(ended_ns, lost)
+        np.repeat(session, counts), targets, steps, numbers, np.repeat(rows, counts), np.repeat(ended_ns, counts)
     )
 
 
-def turn_numbers(sessions: pd.DataFrame, lost: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def turn_numbers(sessions: pd.DataFrame, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return the number of each turn that did not start. It continues the numbers of the call's started turns."""
-    begun = _number(sessions["turns_started"]).astype(np.int64)
+    started = _number(sessions["turns_started"]).astype(np.int64)
     if sessions["renewed"].any():
         call = sessions["session_id"].astype(str).str.partition(".")[0].to_numpy()
         order = np.argsort(sessions["start_utc_ns"].to_numpy(), kind="stable")
-        begun[order] = pd.Series(begun[order]).groupby(call[order], sort=False).cumsum().to_numpy()
-    return np.repeat(begun + 1 - np.cumsum(lost) + lost, lost) + np.arange(lost.sum())
+        started[order] = pd.Series(started[order]).groupby(call[order], sort=False).cumsum().to_numpy()
+    return np.repeat(started + 1 - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
 
 
 def _number(column: pd.Series[float]) -> npt.NDArray[np.float64]:
@@ -116,7 +116,7 @@ UNNAMED = "unnamed"
 
 @dataclass(frozen=True)
 class Pool:
-    """The turns of one target that may be pooled."""
+    """Turns of one target that may be in one sample."""
 
     target: int
     stratum: Stratum
@@ -175,13 +175,13 @@ class TurnArrays:
     @cached_property
     def pools(self) -> tuple[Pool, ...]:
         """The pools of each target: one for each stratum with planned turns; without any, the most frequent stratum."""
-        wanted = self.by_group(np.ones(self.rows.size, dtype=bool)) + self.not_started_by_group > 0
+        is_planned = self.by_group(np.ones(self.rows.size, dtype=bool)) + self.not_started_by_group > 0
         pools = []
         for index, target in enumerate(self.targets):
-            for place in np.unique(self.stratum[wanted[index]]) if wanted[index].any() else [self.commonest]:
-                stratum = self.strata[int(place)]
+            for position in np.unique(self.stratum[is_planned[index]]) if is_planned[index].any() else [self.commonest]:
+                stratum = self.strata[int(position)]
                 label = pool_label(target, stratum, self.strata, MEASURED_FROM_PHRASES)
-                pools.append(Pool(index, stratum, label, self.stratum == place))
+                pools.append(Pool(index, stratum, label, self.stratum == position))
         return tuple(pools)
 
     @cached_property
@@ -226,20 +226,22 @@ class TurnArrays:
         """The number of successful turns, by target (row) and step (column)."""
         return self.by_group(self.succeeded)
 
-    def by_group(self, some: Flags | Integers) -> npt.NDArray[np.int64]:
+    def by_group(self, chosen: Flags | Integers) -> npt.NDArray[np.int64]:
         """Return the number of the given turns (a mask or indexes), by target (row) and step (column)."""
-        return self._counted(self.group[some])
+        return self._counted(self.group[chosen])
 
     def _counted(self, groups: Integers) -> npt.NDArray[np.int64]:
         size = len(self.targets) * len(self.steps)
         return np.bincount(groups, minlength=size).reshape(len(self.targets), len(self.steps))
 
     def steps_in(self, stratum: Stratum) -> Flags:
-        return np.array([stratum.covers(one) for one in self.strata], dtype=bool)[self.stratum]
+        """Return a mask of the steps whose turns belong to the stratum."""
+        return np.array([stratum.covers(other) for other in self.strata], dtype=bool)[self.stratum]
 
     def of(self, pool: Pool) -> Flags:
-        mine: Flags = (self.target == pool.target) & pool.steps[self.step]
-        return mine
+        """Return a mask of the turns of a pool."""
+        mask: Flags = (self.target == pool.target) & pool.steps[self.step]
+        return mask
 
     def not_started_in(self, pool: Pool) -> Flags:
         return self.not_started.of(pool.target, pool.steps)
@@ -255,6 +257,7 @@ def values_of(rows: pd.DataFrame, metric: str, origins_ns: Floats | None = None)
 
 
 def column_of(metric: str) -> str:
+    """Return the column of a frame that contains the metric."""
     known = CATALOGUE[metric]
     if known.unit == "ms":
         return f"{metric}_ms"
@@ -262,6 +265,7 @@ def column_of(metric: str) -> str:
 
 
 def measured_rows(frame: pd.DataFrame) -> Integers:
+    """Return the indexes of the rows in the measured phase."""
     return np.flatnonzero(frame["measured"].to_numpy()).astype(np.int32)
 
 
@@ -294,13 +298,13 @@ def measured_turns(run: RunFrames) -> TurnArrays:
     frame, rows, targets = run.turns, measured_rows(run.turns), target_labels(run)
     kind = frame["outcome_class"].cat.codes.to_numpy()
     labels, codes = _script_steps(frame, rows)
-    place, strata = _strata(frame, codes, len(labels), kind, rows)
-    steps, step_of_row = _steps(frame, rows, labels, codes, place, strata)
-    there = sorted({at for _, _, at in steps}) or [0]
+    stratum_index, strata = _strata(frame, codes, len(labels), kind, rows)
+    steps, step_of_row = _steps(frame, rows, labels, codes, stratum_index, strata)
+    indices = sorted({position for _, _, position in steps}) or [0]
     sessions, measured = session_codes(frame, run.sessions), measured_sessions(run, NOT_STARTED_COLUMNS)
     target, session = of_rows(position_of(frame["target"], targets), rows), frame["session_id"].cat.codes.to_numpy()
     step, planned_at = of_rows(step_of_row, rows), position_of(measured["target"], targets)
-    begun = frame[["script", "turn"]].iloc[rows].assign(target=target, step=step)
+    started = frame[["script", "turn"]].iloc[rows].assign(target=target, step=step)
     return TurnArrays(
         frame=frame,
         rows=rows,
@@ -313,9 +317,9 @@ def measured_turns(run: RunFrames) -> TurnArrays:
         session=of_rows(session, rows).astype(np.int32, copy=False),
         session_of_row=sessions,
         kind=of_rows(kind, rows),
-        strata=tuple(strata[at] for at in there),
-        stratum=np.searchsorted(there, np.array([at for _, _, at in steps], dtype=np.int64)),
-        not_started=turns_not_started(begun, measured, planned_at, of_rows(sessions, measured_rows(run.sessions))),
+        strata=tuple(strata[position] for position in indices),
+        stratum=np.searchsorted(indices, np.array([position for _, _, position in steps], dtype=np.int64)),
+        not_started=turns_not_started(started, measured, planned_at, of_rows(sessions, measured_rows(run.sessions))),
     )
 
 
@@ -328,14 +332,14 @@ def session_codes(turns: pd.DataFrame, sessions: pd.DataFrame) -> Integers:
 
 
 def of_rows(values: npt.NDArray[Scalar], rows: Integers) -> npt.NDArray[Scalar]:
-    """Return the values of some rows, ascending; for all rows the same array, because copies are large."""
+    """Return the values at these ascending indexes. For all rows, return `values` itself, because copies are large."""
     return values if values.size == rows.size else values[rows]
 
 
 def position_of(column: pd.Series[Any], labels: tuple[str, ...]) -> Integers:
     """Return the index of each row's label in `labels`; −1 if the label is not there."""
-    place = {label: index for index, label in enumerate(labels)}
-    return by_label(column.cat, lambda name: place.get(name, -1), -1, np.int32)
+    positions = {label: index for index, label in enumerate(labels)}
+    return by_label(column.cat, lambda name: positions.get(name, -1), -1, np.int32)
 
 
 def _codes(column: pd.Series[Any]) -> tuple[list[str], Integers]:
@@ -378,49 +382,59 @@ def _pooled(labels: list[str], codes: Integers, script: Integers, rows: Integers
 def _strata(
     frame: pd.DataFrame, codes: Integers, labels: int, kind: Integers, rows: Integers
 ) -> tuple[Integers, tuple[Stratum, ...]]:
-    """Return all possible strata, and for each row the index of its stratum among them.
+    """Return for each row the index of its stratum, and the tuple of all possible strata.
 
     A failed turn may end before it is clear what starts its response, or whether it calls functions. So only these
     turns are certain: successful turns, turns that reached response.create, and turns that name a turn type.
     """
-    good, turn_type = kind[rows] == GOOD, in_order({"", *sequence(frame, "turn_type")} - {REGULAR})
+    succeeded, turn_type = kind[rows] == GOOD, in_order({"", *sequence(frame, "turn_type")} - {REGULAR})
     measured_from = position_of(frame["measured_from"], tuple(MEASURED_FROM_TEXTS))
-    place = _majority_kinds(
-        codes, labels, measured_from, len(MEASURED_FROM_TEXTS), rows, good | (measured_from[rows] == 0)
+    stratum_index = _majority_kinds(
+        codes, labels, measured_from, len(MEASURED_FROM_TEXTS), rows, succeeded | (measured_from[rows] == 0)
     ) * len(turn_type)
     if len(turn_type) > 1:
         named = np.maximum(position_of(frame["turn_type"], turn_type), 0)
-        place += _majority_kinds(codes, labels, named, len(turn_type), rows, good | (named[rows] > 0))
-    return place, tuple(
+        stratum_index += _majority_kinds(codes, labels, named, len(turn_type), rows, succeeded | (named[rows] > 0))
+    return stratum_index, tuple(
         Stratum(measured_from, together) for measured_from in MEASURED_FROM_TEXTS for together in turn_type
     )
 
 
-def _majority_kinds(codes: Integers, labels: int, named: Integers, kinds: int, rows: Integers, sure: Flags) -> Integers:
-    """Return the kind of each row. `named`: the kind that the row itself names (−1: none).
+def _majority_kinds(
+    codes: Integers, labels: int, named: Integers, kinds: int, rows: Integers, is_certain: Flags
+) -> Integers:
+    """Return the kind of each row.
 
-    A row has the kind that it names if measured rows of its label certainly have this kind (if the label has no certain
-    rows: if measured rows name it). Otherwise it has the most frequent kind: of the label's certain rows; if there are
-    none, of the kinds that the label's rows name; and if there are none, of the run.
+    - `named`: the kind that the row itself names; −1 for none
+    - `is_certain`: for each measured row, True if the kind that it names is certainly its kind
+
+    The known kinds of a label are the kinds of its certain rows; without certain rows, the kinds that its measured rows
+    name. A row has the kind that it names if this is a known kind of its label. Otherwise it has the most frequent
+    known kind of its label; if there is none, the most frequent kind of the run.
     """
-    every = _table(codes[rows], labels, named[rows], kinds)
-    surely = _table(codes[rows[sure]], labels, named[rows[sure]], kinds)
-    known = np.where(surely.any(axis=1, keepdims=True), surely, every)
-    commoner = np.where(known.any(axis=1), known.argmax(axis=1), every.sum(axis=0).argmax())
-    own = (named >= 0) & (known[codes, np.maximum(named, 0)] > 0)
-    return np.where(own, named, commoner[codes])
+    all_counts = _table(codes[rows], labels, named[rows], kinds)
+    certain_counts = _table(codes[rows[is_certain]], labels, named[rows[is_certain]], kinds)
+    known = np.where(certain_counts.any(axis=1, keepdims=True), certain_counts, all_counts)
+    most_frequent = np.where(known.any(axis=1), known.argmax(axis=1), all_counts.sum(axis=0).argmax())
+    has_named_kind = (named >= 0) & (known[codes, np.maximum(named, 0)] > 0)
+    return np.where(has_named_kind, named, most_frequent[codes])
 
 
 def _table(codes: Integers, labels: int, named: Integers, kinds: int) -> npt.NDArray[np.int64]:
     """Return the number of turns, by label (row) and kind (column)."""
     table = np.zeros((labels, kinds), dtype=np.int64)
-    kept = named >= 0
-    np.add.at(table, (codes[kept], named[kept]), 1)
+    has_kind = named >= 0
+    np.add.at(table, (codes[has_kind], named[has_kind]), 1)
     return table
 
 
 def _steps(
-    frame: pd.DataFrame, rows: Integers, labels: list[str], codes: Integers, place: Integers, strata: Sequence[Stratum]
+    frame: pd.DataFrame,
+    rows: Integers,
+    labels: list[str],
+    codes: Integers,
+    stratum_index: Integers,
+    strata: Sequence[Stratum],
 ) -> tuple[list[tuple[str, str, int]], Integers]:
     """Return the measured steps as (name, label, index of the stratum), and the step of every row.
 
@@ -428,17 +442,17 @@ def _steps(
     steps, each with its own name.
     """
     first = np.full(len(labels) * len(strata), np.inf)
-    whole = codes * len(strata) + place
-    np.minimum.at(first, whole[rows], np.nan_to_num(frame["turn"].to_numpy(dtype=np.float64)[rows]))
+    stratum_codes = codes * len(strata) + stratum_index
+    np.minimum.at(first, stratum_codes[rows], np.nan_to_num(frame["turn"].to_numpy(dtype=np.float64)[rows]))
     present = [divmod(index, len(strata)) for index in range(first.size) if first[index] < np.inf]
     of_label = defaultdict[int, list[Stratum]](list)
-    for code, at in present:
-        of_label[code].append(strata[at])
-    present.sort(key=lambda one: (labels[one[0]].rpartition(": ")[0], first[one[0] * len(strata) + one[1]], one))
+    for code, position in present:
+        of_label[code].append(strata[position])
+    present.sort(key=lambda item: (labels[item[0]].rpartition(": ")[0], first[item[0] * len(strata) + item[1]], item))
     step_of = np.full(max(1, first.size), -1, dtype=np.int32)
-    step_of[[code * len(strata) + at for code, at in present]] = np.arange(len(present))
+    step_of[[code * len(strata) + position for code, position in present]] = np.arange(len(present))
     steps = []
-    for code, at in present:
-        differing = strata[at].filtered_by(of_label[code], MEASURED_FROM_PHRASES)
-        steps.append((f"{labels[code]}, {differing}" if differing else labels[code], labels[code], at))
-    return steps, step_of[whole]
+    for code, position in present:
+        differing = strata[position].filtered_by(of_label[code], MEASURED_FROM_PHRASES)
+        steps.append((f"{labels[code]}, {differing}" if differing else labels[code], labels[code], position))
+    return steps, step_of[stratum_codes]

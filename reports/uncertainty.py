@@ -14,7 +14,7 @@ from reports.formatting import NBSP, format_number
 from reports.json_entries import JsonEntry, Known, about, entries_of
 
 GOES_WITH = {"stall_rate": "stall_duration", "stall_count": "stall_duration"}
-"""The rates and counts whose uncertainty is that of another metric, with this metric."""
+"""The rates and counts that are as uncertain as another metric: name → the other metric."""
 
 
 class UncertainMetric(JsonEntry, frozen=True):
@@ -51,10 +51,9 @@ class UncertainMetric(JsonEntry, frozen=True):
     @property
     def uncertainty_text(self) -> str:
         """The text `by 31 ms (p99; limit 20 ms)`."""
-        most = "by an unknown amount" if self.value is None else f"by {format_number(self.value)}{NBSP}{self.unit}"
-        return (
-            f"{most} (p99; limit {format_number(self.limit)}{NBSP}{self.unit}){f' on {self.host}' if self.host else ''}"
-        )
+        amount = "by an unknown amount" if self.value is None else f"by {format_number(self.value)}{NBSP}{self.unit}"
+        host = f" on {self.host}" if self.host else ""
+        return f"{amount} (p99; limit {format_number(self.limit)}{NBSP}{self.unit}){host}"
 
 
 def uncertain_metrics_of(folder: Path, document: Mapping[str, Any]) -> tuple[UncertainMetric, ...]:
@@ -65,10 +64,12 @@ def uncertain_metrics_of(folder: Path, document: Mapping[str, Any]) -> tuple[Unc
         entries = uncertain_metrics(metric_uncertainties(rows), early_replies(rows, document))
     else:
         entries = validity.get("uncertain_metrics") or []
-    return tuple(one for one in entries_of(entries, UncertainMetric) if one.metric in CATALOGUE)
+    return tuple(metric for metric in entries_of(entries, UncertainMetric) if metric.metric in CATALOGUE)
 
 
 def reason_text(metrics: Iterable[UncertainMetric], target: str, metric: str) -> str:
     """Return why a metric or rate of a target is too uncertain to decide anything; "" if it can decide."""
     named = GOES_WITH.get(metric, metric)
-    return next((inexact.reason_text for inexact in metrics if (inexact.target, inexact.metric) == (target, named)), "")
+    return next(
+        (uncertain.reason_text for uncertain in metrics if (uncertain.target, uncertain.metric) == (target, named)), ""
+    )

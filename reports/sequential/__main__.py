@@ -1,7 +1,7 @@
-"""Requests of the process that runs a load, each with a line of JSON as the response.
+"""The requests of the process that runs a load. The response to each is a line of JSON.
 
-python -m reports.sequential plan JSON       the plan of a run that ends once it is decided, from the planned run
-python -m reports.sequential look FOLDER     whether it may end now, and its analyses; exit 0 for any verdict
+python -m reports.sequential plan JSON       plan the interim analyses of a run
+python -m reports.sequential look FOLDER     analyse a run: whether it may end now; exit 0 for any verdict
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bench.errors import USAGE_STATUS, UsageError
 
 
 def analyse(folder: str) -> dict[str, Any]:
-    """Return the result of an interim analysis. Raise UsageError for a run without a plan, or an unreadable one."""
+    """Return the result of an interim analysis. Raise UsageError if the run has no plan, or cannot be read."""
     from reports.sequential.decide import analyse_pairs
     from reports.sequential.decision import decision_sentence
 
@@ -30,15 +30,15 @@ def analyse(folder: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    verb, asked = sys.argv[1:]
+    verb, argument = sys.argv[1:]
     try:
         if verb == "plan":
             from reports.sequential.plan import plan_analyses
 
-            found = plan_analyses(json.loads(asked))
+            result = plan_analyses(json.loads(argument))
         else:
-            found = analyse(asked)
-        print(json.dumps(found, ensure_ascii=False))
+            result = analyse(argument)
+        print(json.dumps(result, ensure_ascii=False))
     except UsageError as error:
         print(error, file=sys.stderr)
         sys.exit(USAGE_STATUS)

@@ -60,7 +60,11 @@ class InterimAnalysis:
 
 @dataclass(frozen=True)
 class MetricDecision:
-    """The decision on one gate: its analysis (from 0), and the bounds and the corrected estimate of d there."""
+    """The decision on one gate.
+
+    - `analysis`: the number of the analysis that decided, from 0
+    - `d`, `low`, `high`, `corrected`: the difference, its bounds, and its corrected estimate at that analysis
+    """
 
     verdict: VerdictName
     reason: InconclusiveReason | None
@@ -88,70 +92,72 @@ class SequentialResult:
 
 def run_analyses(
     schedule: AnalysisSchedule,
-    see: Callable[[int], Sequence[InterimStatistic]],
+    compute_statistics: Callable[[int], Sequence[InterimStatistic]],
     complete: int,
     end: Literal["", "by hand", "blind"] = "",
     *,
     unfit: Callable[[int], object] = lambda pairs: False,
 ) -> SequentialResult:
-    """Make `complete` of the planned analyses, one after another, until one decides.
+    """Make the first `complete` planned analyses, one after another, until one decides.
 
-    - `see`: pairs → the statistics of all gates
-    - `unfit`: pairs → whether the targets may not be compared
-    - `end`: why there will be no more analyses; empty while the run is open. "by hand": a person who could see results
-      ended it, so only crossed bounds count. "blind": the end did not depend on results. Then, if no analysis has
-      decided, the last complete one is the final one and spends all the remaining error
+    - `compute_statistics`: pairs → the statistics of all gates
+    - `unfit`: pairs → the causes because of which the targets may not be compared; false if there are none
+    - `end`: why there will be no more analyses; empty while the run continues. "by hand": a person who could see
+    results ended it, so only crossed bounds count. "blind": the end did not depend on results. Then, if no analysis has
+    decided, the last complete one is the final one and spends all the remaining error
     """
     if not complete:
         return SequentialResult((), "no_analysis" if end else "pending", ())
-    seen = lru_cache(maxsize=None)(lambda pairs: tuple(see(pairs)))
-    course = _evaluate_analyses(
-        schedule, seen, unfit, complete, schedule.shares, "stopped_by_user" if end else "pending"
+    cached_statistics = lru_cache(maxsize=None)(lambda pairs: tuple(compute_statistics(pairs)))
+    result = _evaluate_analyses(
+        schedule, cached_statistics, unfit, complete, schedule.shares, "stopped_by_user" if end else "pending"
     )
-    if end != "blind" or course.reason != "stopped_by_user":
-        return course
-    return _evaluate_analyses(schedule, seen, unfit, complete, schedule.shares[:complete], "final_analysis")
+    if end != "blind" or result.reason != "stopped_by_user":
+        return result
+    return _evaluate_analyses(
+        schedule, cached_statistics, unfit, complete, schedule.shares[:complete], "final_analysis"
+    )
 
 
 def _evaluate_analyses(
     schedule: AnalysisSchedule,
-    see: Callable[[int], tuple[InterimStatistic, ...]],
+    compute_statistics: Callable[[int], tuple[InterimStatistic, ...]],
     unfit: Callable[[int], object],
     complete: int,
     shares: Sequence[float],
-    otherwise: End,
+    default_reason: End,
 ) -> SequentialResult:
-    """Make the analyses at these shares of N; the last one spends all the remaining error."""
+    """Make the analyses at these shares of N. The last share spends all the remaining error."""
     ladder = [
-        group_sequential.critical_values(shares, schedule.level / rest)
-        for rest in range(schedule.primary_metrics, 0, -1)
+        group_sequential.critical_values(shares, schedule.level / remaining_gates)
+        for remaining_gates in range(schedule.primary_metrics, 0, -1)
     ]
     # critical values of the last analysis: to pass, and to be the first gate to regress
     final = ladder[-1][-1], ladder[0][-1]
-    held: list[InterimAnalysis] = []
+    analyses: list[InterimAnalysis] = []
     passed: list[int | None] = [None] * schedule.primary_metrics
     worse: frozenset[int] = frozenset()
     reason: End | None = None
     for k, pairs in enumerate(schedule.sizes[:complete]):
-        look = InterimAnalysis(pairs, see(pairs), ladder[-1][k], ladder[0][k])
-        held.append(look)
+        analysis = InterimAnalysis(pairs, compute_statistics(pairs), ladder[-1][k], ladder[0][k])
+        analyses.append(analysis)
         passed = [
-            k if at is None and not one.untested and one.upper(look.c) < 0 else at
-            for at, one in zip(passed, look.statistics, strict=True)
+            k if passed_at is None and not statistic.untested and statistic.upper(analysis.c) < 0 else passed_at
+            for passed_at, statistic in zip(passed, analysis.statistics, strict=True)
         ]
         # gates beyond their margin after Holm: the farthest against a / gates, the next against a / (gates − 1), …
-        tested = [gate for gate, one in enumerate(look.statistics) if not one.untested]
-        beyond = step_down([look.statistics[gate].z for gate in tested], [bound[k] for bound in ladder])
+        tested = [gate for gate, statistic in enumerate(analysis.statistics) if not statistic.untested]
+        beyond = step_down([analysis.statistics[gate].z for gate in tested], [bound[k] for bound in ladder])
         worse = frozenset(gate for gate, is_beyond in zip(tested, beyond, strict=True) if is_beyond)
-        reason = _reason(look, passed, worse, shares[k], last=k + 1 == len(shares), final=final)
+        reason = _reason(analysis, passed, worse, shares[k], last=k + 1 == len(shares), final=final)
         reason = "invalid" if unfit(pairs) else reason
         if reason is not None:
             break
-    return _result(schedule, held, reason or otherwise, passed, worse, ladder)
+    return _result(schedule, analyses, reason or default_reason, passed, worse, ladder)
 
 
 def _reason(
-    look: InterimAnalysis,
+    analysis: InterimAnalysis,
     passed: Sequence[int | None],
     worse: frozenset[int],
     t: float,
@@ -166,38 +172,44 @@ def _reason(
         return "not_regressed"
     if last:
         return "final_analysis"
-    if any(one.order for one in look.statistics):
+    if any(statistic.order for statistic in analysis.statistics):
         return None  # with drift or bursts, the result at N cannot be predicted
     chances = [
-        group_sequential.UNKNOWN if one.untested else one.conditional_power(t, *final) for one in look.statistics
+        group_sequential.UNKNOWN if statistic.untested else statistic.conditional_power(t, *final)
+        for statistic in analysis.statistics
     ]
-    still_open = [one for one, at in zip(chances, passed, strict=True) if at is None]
+    still_open = [chance for chance, passed_at in zip(chances, passed, strict=True) if passed_at is None]
     return "futility" if group_sequential.is_futile(still_open, chances) else None
 
 
 def _result(
     schedule: AnalysisSchedule,
-    held: Sequence[InterimAnalysis],
+    analyses: Sequence[InterimAnalysis],
     reason: End,
     passed: Sequence[int | None],
     worse: frozenset[int],
     ladder: Sequence[Sequence[float]],
 ) -> SequentialResult:
-    """Return the result. `ladder`: critical values of the first gate to regress, the next, …, and a single one."""
-    rulings = []
-    for gate, at in enumerate(passed):
-        k = len(held) - 1 if at is None or gate in worse else at
-        seen, c = held[k].statistics[gate], held[k].c
-        verdict: VerdictName = "regressed" if gate in worse else "inconclusive" if at is None else "not_regressed"
-        why = None
+    """Return the result with the decision on each gate.
+
+    `ladder`: the critical values of all analyses for each of Holm's steps: the first gate to regress, …, the last one.
+    """
+    decisions = []
+    for gate, passed_at in enumerate(passed):
+        k = len(analyses) - 1 if passed_at is None or gate in worse else passed_at
+        statistic, c = analyses[k].statistics[gate], analyses[k].c
+        verdict: VerdictName = (
+            "regressed" if gate in worse else "inconclusive" if passed_at is None else "not_regressed"
+        )
+        metric_reason = None
         if verdict == "inconclusive":
             futile = (
                 InconclusiveReason("would_stay_inconclusive", needed=schedule.pairs) if reason == "futility" else None
             )
-            why = seen.inconclusive_reason(c) or futile
-        drifted = any(look.statistics[gate].order for look in held)
+            metric_reason = statistic.inconclusive_reason(c) or futile
+        drifted = any(analysis.statistics[gate].order for analysis in analyses)
         # the bounds that would have ended the run at an earlier analysis
         stopped_by = ladder[0] if gate in worse else ladder[-1]
-        estimates = seen.estimates(c, schedule.shares[: k + 1], stopped_by[: k + 1])
-        rulings.append(MetricDecision(verdict, why, k, seen.d, *estimates, provisional=drifted))
-    return SequentialResult(tuple(held), reason, tuple(rulings))
+        estimates = statistic.estimates(c, schedule.shares[: k + 1], stopped_by[: k + 1])
+        decisions.append(MetricDecision(verdict, metric_reason, k, statistic.d, *estimates, provisional=drifted))
+    return SequentialResult(tuple(analyses), reason, tuple(decisions))

@@ -1,4 +1,4 @@
-"""The decision on an open or ended comparison run: run folder → `Decision`, and decision.json in the folder.
+"""The decision on a comparison run that continues or has ended, and its file: run folder → `Decision`, decision.json.
 
 No state is kept between analyses: each one is computed again from the rows, with resamples seeded by the run's ID. So
 the result does not depend on the caller or the time.
@@ -53,7 +53,7 @@ AT_THE_END = (VALID, TURNS)
 
 
 def analyse_pairs(folder: Path) -> Decision:
-    """Return the decision of an open or ended run, and write it to decision.json.
+    """Return the decision on a run that continues or has ended, and write it to decision.json.
 
     Raise UsageError if the folder is no run, was started without a plan, or is not writable.
     """
@@ -63,7 +63,7 @@ def analyse_pairs(folder: Path) -> Decision:
 
 
 def decision_of(run: RunFrames, named: str = "the run") -> Decision:
-    """Return the decision of a loaded run."""
+    """Return the decision on a loaded run."""
     plan = plan_of(run.metadata, named)
     known = known_targets(run)
     if len(known) != TARGETS or not run.metadata.get("interleaved"):
@@ -75,74 +75,82 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     pairs = leading(run.sessions, ended=run.metadata.get("state") == "ended")
 
     @cache
-    def first(held: int) -> tuple[ComparedTarget, ...]:
-        return targets_of_pairs(run, targets, pairs[:held])
+    def first(pair_count: int) -> tuple[ComparedTarget, ...]:
+        return targets_of_pairs(run, targets, pairs[:pair_count])
 
     refuse_other_targets(plan.thresholds, targets)
     size = int(pairs.size)
-    early = first(min(plan.analyses[0], size))  # the strata of these pairs are used at every analysis
-    asked = tuple(
-        one
+    first_targets = first(min(plan.analyses[0], size))  # the strata of these pairs are used at every analysis
+    gates = tuple(
+        spec
         for threshold in plan.thresholds
-        for one in (specs_of_thresholds(threshold, threshold.question, early) if early else [threshold.question])
+        for spec in (
+            specs_of_thresholds(threshold, threshold.question, first_targets) if first_targets else [threshold.question]
+        )
     )
     seed = seed_of(run_id_of(run))
     complete = sum(planned <= size for planned in plan.analyses)
 
-    def see(held: int) -> list[InterimStatistic]:
-        """Return the statistics of all gates; the quantiles of one metric share their resamples."""
-        sides, rng = first(held), np.random.default_rng([seed, held])
-        error = EARLY if held < plan.analyses[-1] else FOUND  # the type I error of the tests for drift and bursts
-        seen_of: dict[MetricSpec, InterimStatistic] = {}
-        for group in by_sample(asked):
-            if unfit := uncertainty_text(sides, group[0]):
-                seen = [untestable(InconclusiveReason("uncertain", text=unfit))] * len(group)
+    def statistics_of(pair_count: int) -> list[InterimStatistic]:
+        """Return the statistics of all gates. The quantiles of one metric have the same resamples."""
+        compared_targets, rng = first(pair_count), np.random.default_rng([seed, pair_count])
+        error = EARLY if pair_count < plan.analyses[-1] else FOUND  # the type I error of the tests for drift and bursts
+        by_spec: dict[MetricSpec, InterimStatistic] = {}
+        for group in by_sample(gates):
+            if unfit := uncertainty_text(compared_targets, group[0]):
+                statistics = [untestable(InconclusiveReason("uncertain", text=unfit))] * len(group)
             else:
-                seen = group[0].statistic.interim(ComparedTargets(*sides), group, plan.bootstrap_samples, rng, error)
-            seen_of |= dict(zip(group, seen, strict=True))
-        return [seen_of[gate] for gate in asked]
+                statistics = group[0].statistic.interim(
+                    ComparedTargets(*compared_targets), group, plan.bootstrap_samples, rng, error
+                )
+            by_spec |= dict(zip(group, statistics, strict=True))
+        return [by_spec[gate] for gate in gates]
 
-    def unfit(held: int) -> tuple[InvalidReason, ...]:
-        return causes_of(check for check in deciding_checks(first(held)) if check.name not in AT_THE_END)
+    def unfit(pair_count: int) -> tuple[InvalidReason, ...]:
+        return causes_of(check for check in deciding_checks(first(pair_count)) if check.name not in AT_THE_END)
 
-    schedule = AnalysisSchedule(plan.pairs, plan.analyses, len(asked), plan.alpha)
-    course = run_analyses(schedule, see, complete, end_of(run.metadata), unfit=unfit)
+    schedule = AnalysisSchedule(plan.pairs, plan.analyses, len(gates), plan.alpha)
+    result = run_analyses(schedule, statistics_of, complete, end_of(run.metadata), unfit=unfit)
     invalid: tuple[InvalidReason, ...] = ()
-    if course.reason == "invalid":
-        invalid = unfit(course.analyses[-1].pairs)
+    if result.reason == "invalid":
+        invalid = unfit(result.analyses[-1].pairs)
     elif ended and not size:
         no_data = (InvalidReason("no_data", "no pair of sessions ended"),)
         invalid = of_run(validity_of(run.metadata), run.metadata, run.folder) or no_data
     elif ended:
         # this was decided during the run; a later verdict does not change it
-        given_up = run.metadata.get("aborted_because")
-        aborted = (InvalidReason("aborted", str(given_up)),) if given_up else ()
+        abort_reason = run.metadata.get("aborted_because")
+        aborted = (InvalidReason("aborted", str(abort_reason)),) if abort_reason else ()
         invalid = causes_of(deciding_checks(first(size))) or aborted
     too_early = InconclusiveReason("no_analysis", "pair", plan.analyses[0], (size,))
     unseen = MetricDecision("inconclusive", too_early, -1, math.nan, -math.inf, math.inf, math.nan)
     findings = [
         _finding(
-            run, targets, gate, ruling, first(course.analyses[ruling.analysis].pairs if course.decisions else size)
+            run, targets, gate, ruling, first(result.analyses[ruling.analysis].pairs if result.decisions else size)
         )
-        for gate, ruling in zip(asked, course.decisions or [unseen] * len(asked), strict=True)
+        for gate, ruling in zip(gates, result.decisions or [unseen] * len(gates), strict=True)
     ]
-    return Decision(run, targets, plan, asked, course, size, seed, ended, invalid, tuple(findings))
+    return Decision(run, targets, plan, gates, result, size, seed, ended, invalid, tuple(findings))
 
 
 def _finding(
-    run: RunFrames, targets: tuple[str, str], gate: MetricSpec, ruling: MetricDecision, sides: Sequence[ComparedTarget]
+    run: RunFrames,
+    targets: tuple[str, str],
+    gate: MetricSpec,
+    ruling: MetricDecision,
+    compared_targets: Sequence[ComparedTarget],
 ) -> MetricComparison:
-    """Return the findings of the analyses on a gate.
+    """Return the comparison of both targets for one gate, with its decision.
 
-    `sides`: both targets, with the pairs of the analysis that decided the gate.
+    `compared_targets`: both targets, with only the pairs of the analysis that decided the gate.
     """
-    base, candidate = [gate.statistic.value(side, gate) for side in sides] or [math.nan] * TARGETS
-    base_counts, counts = [gate.statistic.counts(side, gate) for side in sides] or [NO_TURNS] * TARGETS
-    there = base_counts.turns > 0 and counts.turns > 0
+    base, candidate = [gate.statistic.value(target, gate) for target in compared_targets] or [math.nan] * TARGETS
+    base_counts, counts = [gate.statistic.counts(target, gate) for target in compared_targets] or [NO_TURNS] * TARGETS
+    has_turns = base_counts.turns > 0 and counts.turns > 0
     return MetricComparison(
         gate,
         targets[1],
-        Difference(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high) if there else None,
+        Difference(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high) if has_turns else None,
         (base_counts, counts),
         unit="pair",
         verdict=Verdict(ruling.verdict, ruling.reason, ruling.provisional),
@@ -174,35 +182,37 @@ def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
     numbered = sessions["pair"].notna().to_numpy()
     is_measured = np.zeros(len(sessions), dtype=bool)
     is_measured[measured_rows(sessions)] = True
-    cut = (sessions["outcome_class"] == "unfinished").to_numpy() & ended
+    is_unfinished = (sessions["outcome_class"] == "unfinished").to_numpy() & ended
     number = sessions["pair"].to_numpy(dtype=np.float64)[numbered].astype(np.int64)
-    frame = pd.DataFrame({"target": sessions["target"].to_numpy(dtype=object)[numbered], "cut": cut[numbered]})
+    frame = pd.DataFrame(
+        {"target": sessions["target"].to_numpy(dtype=object)[numbered], "cut": is_unfinished[numbered]}
+    )
     over = ~sessions["renewed"].to_numpy(dtype=bool)[numbered]  # a call continues if another session replaced this one
-    arms_over = frame["target"].where(over).groupby(number).nunique()
-    whole = (arms_over == TARGETS) & ~frame.groupby(number)["cut"].any()
-    known = whole.index.to_numpy(dtype=np.int64)
+    targets_over = frame["target"].where(over).groupby(number).nunique()
+    is_complete = (targets_over == TARGETS) & ~frame.groupby(number)["cut"].any()
+    known = is_complete.index.to_numpy(dtype=np.int64)
     if not known.size:
         return known
-    there = known if ended else np.arange(int(known.max()) + 2)
-    complete = whole.reindex(there, fill_value=False).to_numpy()
+    pair_numbers = known if ended else np.arange(int(known.max()) + 2)
+    complete = is_complete.reindex(pair_numbers, fill_value=False).to_numpy()
     stop = int(np.argmin(complete)) if not complete.all() else complete.size
-    return there[:stop][np.isin(there[:stop], number[is_measured[numbered]])]
+    return pair_numbers[:stop][np.isin(pair_numbers[:stop], number[is_measured[numbered]])]
 
 
 def targets_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) -> tuple[ComparedTarget, ...]:
-    """Return both targets of a run, baseline first, with only these pairs; () without pairs."""
+    """Return both targets of a run, the baseline first, with only these pairs; () if there are no pairs."""
     if not pairs.size:
         return ()
     rows = run.sessions["pair"].isin(pairs).to_numpy()
     sessions = run.sessions[rows].reset_index(drop=True)
-    mine = run.turns["session_id"].isin(set(sessions["session_id"])).to_numpy()
-    part = replace(run, sessions=sessions, turns=run.turns[mine].reset_index(drop=True))
-    samples = samples_of(part)
+    is_included = run.turns["session_id"].isin(set(sessions["session_id"])).to_numpy()
+    subset = replace(run, sessions=sessions, turns=run.turns[is_included].reset_index(drop=True))
+    samples = samples_of(subset)
     turns = samples.turns
-    places = [turns.targets.index(name) if name in turns.targets else ABSENT for name in targets]
-    clusters = by_pair(part, turns, places)
+    indices = [turns.targets.index(name) if name in turns.targets else ABSENT for name in targets]
+    clusters = by_pair(subset, turns, indices)
     assert clusters is not None, "each of these pairs has a session of each target"
     return tuple(
-        ComparedTarget(part, samples, place, name, name, own)
-        for name, place, own in zip(targets, places, clusters, strict=True)
+        ComparedTarget(subset, samples, index, name, name, target_clusters)
+        for name, index, target_clusters in zip(targets, indices, clusters, strict=True)
     )

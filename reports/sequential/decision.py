@@ -1,4 +1,4 @@
-"""The current decision on a run by its plan: as a sentence, on a terminal, and as decision.json.
+"""The current decision on a run, by its plan of interim analyses: as a sentence, on a terminal, and as decision.json.
 
 decision.json has the plan, the statistics of every analysis, and the result; enough to compute it again.
 """
@@ -34,7 +34,7 @@ STATUSES: dict[End, ExitStatus] = {"not_regressed": 0, "regressed": 1}
 class Decision:
     """The current decision on a run by its plan.
 
-    - `gates`: the primary metrics, in the order of the rulings in `course`
+    - `primary_metrics`: the gates, in the order of the decisions in `result`
     - `pairs`: the number of measured pairs that have ended, without gaps from the first
     - `invalid`: why the values of a run that ended may not be used
     """
@@ -49,11 +49,11 @@ class Decision:
     ended: bool
     invalid: tuple[InvalidReason, ...]
     findings: tuple[MetricComparison, ...]
-    """The findings of the analyses on each gate, with the values of both targets at that time."""
+    """The comparison of both targets for each gate, with their values at the analysis that decided."""
 
     @property
     def stopped(self) -> bool:
-        """True if this run can bring no further decision."""
+        """True if this run can give no further decision."""
         return self.result.stopped or bool(self.invalid)
 
     @property
@@ -101,10 +101,10 @@ def decision_headline(decision: Decision) -> str:
     if decision.invalid:
         return do_not_use(decision.invalid)
     if reason == "pending":
-        held = len(decision.result.analyses)
-        after = f"Not decided after {analysis_place(decision)}" if held else "No interim analysis yet"
+        analysis_count = len(decision.result.analyses)
+        status = f"Not decided after {analysis_place(decision)}" if analysis_count else "No interim analysis yet"
         ended = f"{plural(decision.pairs, 'pair')} ended so far"
-        return f"{after}: {ended}, the next analysis is at {count(planned[held])}."
+        return f"{status}: {ended}, the next analysis is at {count(planned[analysis_count])}."
     if reason == "no_analysis":
         pairs = f"{count(decision.pairs)} of {count(planned[0])} pairs"
         return f"Inconclusive: the run ended before its first interim analysis, with {pairs}."
@@ -112,10 +112,13 @@ def decision_headline(decision: Decision) -> str:
 
 
 def decision_details(decision: Decision) -> str:
-    """Return the text after the headline: its confidence, the other metrics, and the analysis that stopped the run."""
+    """Return the text after the headline: confidence, other metrics, and the analysis that stopped the run.
+
+    It is empty if no analysis stopped the run.
+    """
     if not decision.stopped_by_analysis:
         return ""
-    drifted = not decision.invalid and any(ruling.provisional for ruling in decision.result.decisions)
+    drifted = not decision.invalid and any(metric_decision.provisional for metric_decision in decision.result.decisions)
     return " ".join(filter(None, (_details(decision), DRIFTED if drifted else "", _stop(decision))))
 
 
@@ -131,41 +134,51 @@ def outcome(decision: Decision) -> str:
 
 
 def _stop(decision: Decision) -> str:
-    """Return the sentence on what ended the run, and at which analysis."""
-    reason, plan, place = decision.result.reason, decision.plan, analysis_place(decision)
+    """Return a sentence that says what ended the run, and at which analysis."""
+    reason, plan, last = decision.result.reason, decision.plan, analysis_place(decision)
     if reason == "futility":
-        return f"Stopped for futility at {place}: it would stay inconclusive at {plural(plan.pairs, 'pair')}."
+        return f"Stopped for futility at {last}: it would stay inconclusive at {plural(plan.pairs, 'pair')}."
     if reason == "stopped_by_user":
-        return f"The run was interrupted after {place}."
+        return f"The run was interrupted after {last}."
     if reason == "final_analysis" and decision.used < plan.analyses[-1]:
-        return f"The run ended at {count(decision.pairs)} of {count(plan.pairs)} pairs; its last analysis was {place}."
-    return f"Stopped at {place}."
+        return f"The run ended at {count(decision.pairs)} of {count(plan.pairs)} pairs; its last analysis was {last}."
+    return f"Stopped at {last}."
 
 
 def analysis_place(decision: Decision) -> str:
-    """Return the number of the last analysis and its size: interim analysis 3 of 10, 150 pairs."""
-    held, planned = len(decision.result.analyses), len(decision.plan.analyses)
-    kind = "final" if held == planned else "interim"
-    return f"{kind} analysis{NBSP}{held} of {planned}, {plural(decision.used, 'pair')}"
+    """Return the number of the last analysis and its size, such as `interim analysis 3 of 10, 150 pairs`."""
+    analysis_count, planned = len(decision.result.analyses), len(decision.plan.analyses)
+    kind = "final" if analysis_count == planned else "interim"
+    return f"{kind} analysis{NBSP}{analysis_count} of {planned}, {plural(decision.used, 'pair')}"
 
 
 def analyses(decision: Decision) -> Iterable[Block]:
-    """Yield the interim analyses, with the score and the bounds of each primary metric."""
+    """Yield a table of the interim analyses, with the z-score of each primary metric and the critical values."""
     if not decision.result.analyses:
         return
     if decision.invalid and not decision.stopped_by_analysis:
         yield Paragraph(FOR_INFORMATION)
     rows = []
-    for k, look in enumerate(decision.result.analyses):
+    for k, analysis in enumerate(decision.result.analyses):
         cells = [
-            ("n/a" if seen.untested else NONE if seen.se == 0 else _signed(seen.z))
-            + (f" {MARKS[one.verdict].marker}" if k >= one.analysis and one.verdict in STATUSES else "  ")
-            for seen, one in zip(look.statistics, decision.result.decisions, strict=True)
+            ("n/a" if statistic.untested else NONE if statistic.se == 0 else _signed(statistic.z))
+            + (
+                f" {MARKS[metric_decision.verdict].marker}"
+                if k >= metric_decision.analysis and metric_decision.verdict in STATUSES
+                else "  "
+            )
+            for statistic, metric_decision in zip(analysis.statistics, decision.result.decisions, strict=True)
         ]
-        rows.append(make_row([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells]))
+        rows.append(
+            make_row([f"{k + 1}", count(analysis.pairs), _signed(analysis.c_first), _signed(-analysis.c), *cells])
+        )
     yield table(("analysis", "pairs", "fail above", "pass below", *map(metric_text, decision.primary_metrics)), rows)
-    unspread = any(not seen.untested and seen.se == 0 for look in decision.result.analyses for seen in look.statistics)
-    yield Paragraph(f"z-scores relative to the margin{WITHOUT_RUN_SD if unspread else ''}.", "soft")
+    has_no_se = any(
+        not statistic.untested and statistic.se == 0
+        for analysis in decision.result.analyses
+        for statistic in analysis.statistics
+    )
+    yield Paragraph(f"z-scores relative to the margin{WITHOUT_RUN_SD if has_no_se else ''}.", "soft")
 
 
 def _signed(z: float) -> str:
@@ -256,7 +269,7 @@ def write_decision(decision: Decision, folder: Path) -> Path:
 
 def decision_data(decision: Decision) -> dict[str, Any]:
     """Return the decision as lists, dictionaries, strings and numbers."""
-    run, course = decision.run, decision.result
+    run, result = decision.run, decision.result
     return to_json_data(
         DecisionDocument(
             schema=SCHEMA,
@@ -267,7 +280,7 @@ def decision_data(decision: Decision) -> dict[str, Any]:
             ended=decision.ended,
             stopped=decision.stopped,
             exit_status=decision.exit_status,
-            reason=course.reason,
+            reason=result.reason,
             invalid_because="; ".join(texts(decision.invalid)),
             sentence=decision_sentence(decision),
             outcome=outcome(decision),
@@ -278,18 +291,25 @@ def decision_data(decision: Decision) -> dict[str, Any]:
             seed=decision.seed,
             analyses=[
                 AnalysisEntry(
-                    look.pairs,
-                    look.pairs / decision.plan.pairs,
-                    look.c,
-                    look.c_first,
+                    analysis.pairs,
+                    analysis.pairs / decision.plan.pairs,
+                    analysis.c,
+                    analysis.c_first,
                     [
                         AnalyzedMetricEntry(
-                            gate.name, one.d, one.excess, one.se, one.df, one.z, verdict_text(one.untested), one.order
+                            gate.name,
+                            statistic.d,
+                            statistic.excess,
+                            statistic.se,
+                            statistic.df,
+                            statistic.z,
+                            verdict_text(statistic.untested),
+                            statistic.order,
                         )
-                        for gate, one in zip(decision.primary_metrics, look.statistics, strict=True)
+                        for gate, statistic in zip(decision.primary_metrics, analysis.statistics, strict=True)
                     ],
                 )
-                for look in course.analyses
+                for analysis in result.analyses
             ],
             primary_metrics=[
                 DecidedMetricEntry(
@@ -298,17 +318,17 @@ def decision_data(decision: Decision) -> dict[str, Any]:
                     step=gate.step,
                     margin=gate.margin,
                     scale=gate.scale,
-                    verdict=ruling.verdict,
-                    reason=verdict_text(ruling.reason),
-                    provisional=ruling.provisional,
-                    analysis=ruling.analysis + 1,
-                    pairs=course.analyses[ruling.analysis].pairs,
-                    d=ruling.d,
-                    low=ruling.low,
-                    high=ruling.high,
-                    corrected=ruling.corrected,
+                    verdict=metric_decision.verdict,
+                    reason=verdict_text(metric_decision.reason),
+                    provisional=metric_decision.provisional,
+                    analysis=metric_decision.analysis + 1,
+                    pairs=result.analyses[metric_decision.analysis].pairs,
+                    d=metric_decision.d,
+                    low=metric_decision.low,
+                    high=metric_decision.high,
+                    corrected=metric_decision.corrected,
                 )
-                for gate, ruling in zip(decision.primary_metrics, course.decisions, strict=False)
+                for gate, metric_decision in zip(decision.primary_metrics, result.decisions, strict=False)
             ],
         )
     )

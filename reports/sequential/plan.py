@@ -1,10 +1,12 @@
 """The plan of the interim analyses of a run that ends once it is decided: `sequential_plan` of its run.json.
 
-It is made before the run starts. `asked` comes from the process that runs the load, which knows no thresholds:
+It is made before the run starts. The request (JSON) comes from the process that runs the load, which knows no
+thresholds:
 
 - `metric`: the main metric
 - `targets`: the baseline and the candidate
-- `scripts`: for each its `name`, the `turns` of a session, and `steps`: the label of each turn, null if unknown before
+- `scripts`: for each script its `name`, the `turns` of a session, and its `steps` (the label of each turn, or null if
+  unknown before the run)
 - `pairs`: the maximum number of pairs
 - `every`: the number of pairs between analyses
 - `thresholds`: a file or null
@@ -50,13 +52,14 @@ class SequentialPlan(ClosedJsonEntry, frozen=True):
     @property
     def thresholds(self) -> tuple[Threshold, ...]:
         """The primary metrics. Raises UsageError if one cannot be read or is not relative."""
-        read = parse_all(self.primary_metrics)
-        for one in read:
-            if one.margin is None:
+        parsed = parse_all(self.primary_metrics)
+        for threshold in parsed:
+            if threshold.margin is None:
                 raise UsageError(
-                    f"{one.text} is not relative, so interim analyses cannot use it: write a margin, such as <+20%"
+                    f"{threshold.text} is not relative, so interim analyses cannot use it: "
+                    "write a margin, such as <+20%"
                 )
-        return tuple(read)
+        return tuple(parsed)
 
 
 def refuse_other_targets(gates: Iterable[Threshold], targets: Sequence[str]) -> None:
@@ -64,9 +67,9 @@ def refuse_other_targets(gates: Iterable[Threshold], targets: Sequence[str]) -> 
     baseline, candidate = targets
     for gate in gates:
         if gate.target not in ("", candidate):
-            why = f"{baseline} is the baseline" if gate.target == baseline else f"there is no target {gate.target}"
+            reason = f"{baseline} is the baseline" if gate.target == baseline else f"there is no target {gate.target}"
             raise UsageError(
-                f"{gate.source_text}: {why}; a threshold may name only the candidate, {candidate}, or no target"
+                f"{gate.source_text}: {reason}; a threshold may name only the candidate, {candidate}, or no target"
             )
 
 
@@ -76,9 +79,9 @@ def was_planned(document: Mapping[str, Any]) -> bool:
 
 
 def plan_of(document: Mapping[str, Any], run: str) -> SequentialPlan:
-    """Return the plan in a run's document. `run`: the name that the user gave.
+    """Return the plan in a run's document. `run`: the name of the run that the user gave.
 
-    Raise UsageError if there is no plan, or it cannot be followed.
+    Raise UsageError if there is no plan, or if the plan is not valid.
     """
     written = document.get("sequential_plan")
     if not isinstance(written, Mapping):
@@ -100,8 +103,8 @@ def plan_of(document: Mapping[str, Any], run: str) -> SequentialPlan:
     rising = all(before < after for before, after in pairwise((0, *plan.analyses)))
     within = bool(plan.analyses) and plan.analyses[-1] <= plan.pairs
     if not (rising and within and 0 < plan.alpha < 0.5 and plan.bootstrap_samples >= 2):
-        why = "its interim analyses must increase up to its number of pairs"
-        raise UsageError(f"the sequential_plan in run.json of {run} is not valid: {why}")
+        reason = "its interim analyses must increase up to its number of pairs"
+        raise UsageError(f"the sequential_plan in run.json of {run} is not valid: {reason}")
     if plan.spending != SPENDING:
         raise UsageError(f"{run} uses the error spending {plan.spending}; this rtbench supports only {SPENDING}")
     if not any(plan.primary_metrics.values()):
@@ -115,36 +118,38 @@ DEFAULT = {"p(50)": "<+10%", "p(95)": "<+20%"}
 DEFAULT_FAILURES = "rate<+1pt"
 
 
-def plan_analyses(asked: dict[str, Any]) -> dict[str, Any]:
+def plan_analyses(request: dict[str, Any]) -> dict[str, Any]:
     """Return the plan as run.json stores it.
 
-    Raise UsageError if the file cannot be used, has no relative threshold, or has one on something that this run lacks.
-    Also raise it if the run is too short to test a gate.
+    `request` has the keys in the docstring of this module. Raise UsageError if the file of thresholds cannot be used or
+    has no relative threshold, if this run cannot measure a threshold, or if the run is too short to test a gate.
     """
-    gates = _primary_metrics(asked["thresholds"], asked.get("of_scripts", {}), asked["metric"])
-    refuse_other_targets(gates, asked["targets"])
-    steps = [_steps(script, len(asked["scripts"])) for script in asked["scripts"]]
+    gates = _primary_metrics(request["thresholds"], request.get("of_scripts", {}), request["metric"])
+    refuse_other_targets(gates, request["targets"])
+    steps = [_steps(script, len(request["scripts"])) for script in request["scripts"]]
     for gate in gates:
         if None not in steps:
             refuse_unknown_step(
-                gate, list(dict.fromkeys(step for each in steps for step in each or ())), gate.source_text
+                gate,
+                list(dict.fromkeys(step for script_steps in steps for step in script_steps or ())),
+                gate.source_text,
             )
-        refuse_unmeasurable(gate, asked.get("lacking", ()))
-    needed = [pairs_needed(gate.p, _values(gate, asked["scripts"])) for gate in gates]
-    most, gate = max(zip(needed, gates, strict=True), key=lambda one: one[0])
-    if most > asked["pairs"]:
+        refuse_unmeasurable(gate, request.get("lacking", ()))
+    needed = [pairs_needed(gate.p, _values(gate, request["scripts"])) for gate in gates]
+    max_needed, gate = max(zip(needed, gates, strict=True), key=lambda pair: pair[0])
+    if max_needed > request["pairs"]:
         values = count(turns_to_decide(gate.p)) if gate.p is not None else ""
         turns = f", because it needs {values} values in each target" if values else ""
         raise UsageError(
-            f"{gate.source_text} cannot be tested before {count(most)} pairs{turns}, and the run has at most "
-            f"{count(asked['pairs'])}: raise --sessions to {most} or more, or choose another primary metric"
+            f"{gate.source_text} cannot be tested before {count(max_needed)} pairs{turns}, and the run has at most "
+            f"{count(request['pairs'])}: raise --sessions to {max_needed} or more, or choose another primary metric"
         )
-    every = asked["every"]
-    first = first_analysis(needed, every)
-    notices = [notice for gate in gates if (notice := _cannot_pass(gate, asked["pairs"], every, first))]
+    step_pairs = request["every"]
+    first = first_analysis(needed, step_pairs)
+    notices = [notice for gate in gates if (notice := _cannot_pass(gate, request["pairs"], step_pairs, first))]
     return {
-        "pairs": asked["pairs"],
-        "analyses": list(analysis_sizes(asked["pairs"], every, first)),
+        "pairs": request["pairs"],
+        "analyses": list(analysis_sizes(request["pairs"], step_pairs, first)),
         "primary_metrics": by_metric(gates),
         "alpha": LEVEL,
         "spending": SPENDING,
@@ -152,20 +157,23 @@ def plan_analyses(asked: dict[str, Any]) -> dict[str, Any]:
     } | ({"notices": notices} if notices else {})
 
 
-def _cannot_pass(gate: Threshold, pairs: int, every: int, first: int) -> str:
-    """Return why a rate without failures cannot pass with this many pairs, and the required number; empty if it can."""
-    level, margin = _last_level(analysis_sizes(pairs, every, first)), gate.question.margin
+def _cannot_pass(gate: Threshold, pairs: int, step_pairs: int, first: int) -> str:
+    """Return why a rate cannot pass with this many pairs even without failures, and the required number of pairs.
+
+    Return "" if it can pass.
+    """
+    level, margin = _last_level(analysis_sizes(pairs, step_pairs, first)), gate.question.margin
     enough: int | None = pairs
     while enough is not None:
-        needed = gate.statistic.sessions_to_pass(margin, _last_level(analysis_sizes(enough, every, first)))
+        needed = gate.statistic.sessions_to_pass(margin, _last_level(analysis_sizes(enough, step_pairs, first)))
         if needed is not None and needed <= enough:
             break
         enough = needed
     if enough == pairs:
         return ""
-    left = verdict_text(none_seen(gate.metric, pairs, level, None, pairs)).replace(NBSP, " ")
-    told = f"{gate.source_text} cannot pass with {count(pairs)} pairs, because {left}"
-    return told if enough is None else f"{told}: raise --sessions to {enough} or more, or widen the margin"
+    reason = verdict_text(none_seen(gate.metric, pairs, level, None, pairs)).replace(NBSP, " ")
+    text = f"{gate.source_text} cannot pass with {count(pairs)} pairs, because {reason}"
+    return text if enough is None else f"{text}: raise --sessions to {enough} or more, or widen the margin"
 
 
 def _last_level(sizes: Sequence[int]) -> float:
@@ -174,7 +182,10 @@ def _last_level(sizes: Sequence[int]) -> float:
 
 
 def _primary_metrics(file: str | None, of_scripts: Mapping[str, Sequence[str]], metric: str) -> list[Threshold]:
-    """Return the relative thresholds, or the default ones if there are none. Absolute ones are for `rtbench check`."""
+    """Return the relative thresholds. If there is no file and no relative threshold, return the default ones.
+
+    `rtbench check` decides on absolute thresholds.
+    """
     written = parse_all(of_scripts) if file is None else read_thresholds(Path(file))
     gates = [threshold for threshold in written if threshold.margin is not None]
     if not gates and file is None:
@@ -185,21 +196,24 @@ def _primary_metrics(file: str | None, of_scripts: Mapping[str, Sequence[str]], 
             'add one, such as ttfa: ["p(95)<+20%"]'
         )
     if slopes := [gate.source_text for gate in gates if THRESHOLD_METRICS[gate.metric].unit == SLOPE]:
-        why = "interim analyses cannot decide on a slope; run `rtbench compare` or `rtbench check` after the run"
-        raise UsageError(f"{slopes[0]}: {why}")
+        reason = "interim analyses cannot decide on a slope; run `rtbench compare` or `rtbench check` after the run"
+        raise UsageError(f"{slopes[0]}: {reason}")
     return gates
 
 
 def _steps(script: Mapping[str, Any], scripts: int) -> list[str] | None:
-    """Return the steps of a script as in reports, with its name if there are several; None if unknown."""
+    """Return the steps of a script with their names in reports; None if unknown.
+
+    If there are several scripts, a name contains the script's name.
+    """
     steps: list[str] | None = script["steps"]
     return steps if steps is None or scripts == 1 else [f"{script['name']}: {label}" for label in steps]
 
 
 def _values(gate: Threshold, scripts: Sequence[Mapping[str, Any]]) -> float:
-    """Return the minimum number of values of a session, as far as known; for a step the mean over scripts."""
+    """Return the minimum number of values per session, if known, otherwise 1; for a step, the mean over scripts."""
     if THRESHOLD_METRICS[gate.metric].of_sessions:
         return 1
     if not gate.step:
         return min((script["turns"] for script in scripts if script["turns"]), default=1)
-    return sum((_steps(one, len(scripts)) or []).count(gate.step) for one in scripts) / len(scripts) or 1
+    return sum((_steps(script, len(scripts)) or []).count(gate.step) for script in scripts) / len(scripts) or 1

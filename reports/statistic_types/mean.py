@@ -1,4 +1,7 @@
-"""The mean over successful turns; failed turns are counted. Its bounds are x ± t · SE between sessions."""
+"""The mean over successful turns. Failed turns are only counted.
+
+The bounds of a mean x are x ± t · SE, with the standard error between sessions.
+"""
 
 from __future__ import annotations
 
@@ -53,65 +56,65 @@ class Mean(Statistic):
     def title(self, metric: str) -> str:
         return f"{metric} mean"
 
-    def counts(self, source: Source, question: MetricSpec) -> TargetCounts:
-        sample = source.sample(question)
-        return of_turns(source.totals(question)[1], sample.failed, sample.completed_share)
+    def counts(self, source: Source, spec: MetricSpec) -> TargetCounts:
+        sample = source.sample(spec)
+        return of_turns(source.totals(spec)[1], sample.failed, sample.completed_share)
 
-    def value(self, source: Source, question: MetricSpec) -> float:
-        amounts, turns = source.totals(question)
+    def value(self, source: Source, spec: MetricSpec) -> float:
+        amounts, turns = source.totals(spec)
         return float(amounts.sum() / turns.sum()) if turns.any() else math.nan
 
-    def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
-        base, candidate = both.base, both.candidate
+    def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
+        base, candidate = sources.base, sources.candidate
         counts = self.counts(base, group[0]), self.counts(candidate, group[0])
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
         sums = ClusterTotals(base.totals(group[0]), candidate.totals(group[0]), base.paired)
         return MeasuredDifferences(
-            counts, [mean_by_order(sums, one.margin, better_direction(one), how) for one in group]
+            counts, [mean_by_order(sums, spec.margin, better_direction(spec), inference) for spec in group]
         )
 
-    def estimate(self, source: Source, question: MetricSpec) -> ThresholdEstimate:
-        found, sample = estimate_mean(source.totals(question)), source.sample(question)
-        counts = replace(found.counts, failed=sample.failed, completed_share=sample.completed_share)
-        return replace(found, counts=counts)
+    def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
+        mean, sample = estimate_mean(source.totals(spec)), source.sample(spec)
+        counts = replace(mean.counts, failed=sample.failed, completed_share=sample.completed_share)
+        return replace(mean, counts=counts)
 
     def interim(
-        self, both: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
+        self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
-        base, candidate = both.base.totals(group[0]), both.candidate.totals(group[0])
-        return [mean_seen(base, candidate, one.margin, better_direction(one), error) for one in group]
+        base, candidate = sources.base.totals(group[0]), sources.candidate.totals(group[0])
+        return [mean_seen(base, candidate, spec.margin, better_direction(spec), error) for spec in group]
 
     def against_stored(
-        self, source: Source, question: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
+        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
     ) -> StoredComparison:
         raise UsageError(
-            f"{question.name}: stored baselines contain no means; use a run as the baseline, or a threshold on p(50)"
+            f"{spec.name}: stored baselines contain no means; use a run as the baseline, or a threshold on p(50)"
         )
 
 
-def estimate_mean(arm: PerCluster) -> ThresholdEstimate:
+def estimate_mean(totals: PerCluster) -> ThresholdEstimate:
     """Return a mean with its bounds, from the total and the number of turns of each session."""
-    mean = ratio_of(arm)
+    mean = ratio_of(totals)
     if not mean.turns:
         return no_estimate()
     counts = TargetCounts(
         int(mean.turns), mean.clusters, 0, math.nan, mean.effective_sessions, mean.sessions_if_all_longest
     )
-    shown, reach = mean.reach((1 - CONFIDENCE) / 2), mean.reach(TAIL)
-    ends = mean.value - shown, mean.value + shown, mean.value - reach, mean.value + reach
+    printed_reach, reach = mean.reach((1 - CONFIDENCE) / 2), mean.reach(TAIL)
+    ends = mean.value - printed_reach, mean.value + printed_reach, mean.value - reach, mean.value + reach
     return ThresholdEstimate(mean.value, *ends, counts, few_sessions(counts))
 
 
 def mean_seen(
     base: PerCluster, cand: PerCluster, margin: Margin, better: Better, error: float = FOUND
 ) -> InterimStatistic:
-    """Return a mean of successful turns at an interim analysis."""
-    if few := few_pairs(base, cand):
-        return untestable(few)
+    """Return the statistic of a mean over successful turns at an interim analysis."""
+    if reason := few_pairs(base, cand):
+        return untestable(reason)
     difference = mean_by_order(ClusterTotals(base, cand, paired=True), margin, better, Inference(), error)
-    arms = np.array([difference.baseline]), np.array([difference.candidate])
-    excess = float(excess_over_margin(arms, margin, better)[0])
+    means = np.array([difference.baseline]), np.array([difference.candidate])
+    excess = float(excess_over_margin(means, margin, better)[0])
     if not math.isfinite(excess):
         return untestable(InconclusiveReason("not_positive"), difference.d)
     return by_se(

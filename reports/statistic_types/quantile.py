@@ -65,12 +65,12 @@ from reports.stored import PS, Baseline
 from reports.strata import NO_STRATUM
 
 MARGINS = {0.5: 0.10, 0.9: 0.15, 0.95: 0.20, 0.99: 0.30}
-"""The default margins by quantile; any other quantile has that of the next higher one here."""
+"""The default margins by quantile. Another quantile has the margin of the next higher quantile in this table."""
 _WRITTEN = re.compile(r"p\(\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*\)")
 DRAWS = 2_000
 """The number of resamples of an interim analysis."""
 INFINITE = 0.01
-"""The maximum share of infinite resamples (among failures) of a quantile that is tested."""
+"""The maximum share of resamples whose quantile is infinite (among failed turns). With more, it is not tested."""
 
 
 @dataclass(frozen=True)
@@ -108,76 +108,81 @@ class Quantile(Statistic):
     def title(self, metric: str) -> str:
         return f"{metric} p{self.p * 100:g}"
 
-    def counts(self, source: Source, question: MetricSpec) -> TargetCounts:
-        return of_sample(source.sample(question))
+    def counts(self, source: Source, spec: MetricSpec) -> TargetCounts:
+        return of_sample(source.sample(spec))
 
-    def value(self, source: Source, question: MetricSpec) -> float:
-        return quantile(source.sample(question).values, self.p)
+    def value(self, source: Source, spec: MetricSpec) -> float:
+        return quantile(source.sample(spec).values, self.p)
 
     def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
         return shortfall(self.p, turns, sessions)
 
-    def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
-        samples = both.base.sample(group[0]), both.candidate.sample(group[0])
+    def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
+        samples = sources.base.sample(group[0]), sources.candidate.sample(group[0])
         counts = of_sample(samples[0]), of_sample(samples[1])
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
         differences = slope_differences if group[0].scale == "slope" else latencies_by_order
         return MeasuredDifferences(
-            counts, differences(both.targets(group[0], samples), _asked(group), better_direction(group[0]), how)
+            counts,
+            differences(sources.targets(group[0], samples), _margins(group), better_direction(group[0]), inference),
         )
 
     def default_margin(self, metric: str) -> Margin:
         return margin_of(self.p, metric)
 
-    def min_sessions(self, source: Source, question: MetricSpec) -> int:
-        sample = source.sample(question)
-        shown = sessions_needed(self.p, np.bincount(sample.sessions))
-        return max(pairs_needed(self.p, sample.n / source.sessions), shown)
+    def min_sessions(self, source: Source, spec: MetricSpec) -> int:
+        sample = source.sample(spec)
+        sessions_to_print = sessions_needed(self.p, np.bincount(sample.sessions))
+        return max(pairs_needed(self.p, sample.n / source.sessions), sessions_to_print)
 
-    def pilot(self, sources: Sequence[Source], question: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
-        samples = [source.sample(question) for source in sources]
+    def pilot(self, sources: Sequence[Source], spec: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
+        samples = [source.sample(spec) for source in sources]
         if not all(sample.n for sample in samples):
             return Pilot(math.nan, np.zeros(0), sources[0].sessions)
         return pilot_of_quantile(samples, self.p, sources[0].sessions, rng)
 
-    def estimate(self, source: Source, question: MetricSpec) -> ThresholdEstimate:
-        scope: Literal["turn", "session"] = "session" if CATALOGUE[question.metric].scope == "session" else "turn"
-        sample = source.sample(question)
+    def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
+        scope: Literal["turn", "session"] = "session" if CATALOGUE[spec.metric].scope == "session" else "turn"
+        sample = source.sample(spec)
         return estimate_quantile(sample, self.p, int(np.unique(sample.sessions).size), scope)
 
-    def worst_bound(self, source: Source, question: MetricSpec) -> float:
-        return source.worst_bound(question)
+    def worst_bound(self, source: Source, spec: MetricSpec) -> float:
+        return source.worst_bound(spec)
 
     def interim(
-        self, both: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
+        self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
-        base, candidate = both.base, both.candidate
-        arms = TwoSamples(
+        base, candidate = sources.base, sources.candidate
+        samples = TwoSamples(
             base.sample(group[0]), candidate.sample(group[0]), (base.sessions, base.sessions), paired=True
         )
-        return quantiles_seen(arms, _asked(group), better_direction(group[0]), rng, draws=draws, error=error)
+        return quantiles_seen(samples, _margins(group), better_direction(group[0]), rng, draws=draws, error=error)
 
     def against_stored(
-        self, source: Source, question: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
+        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
     ) -> StoredComparison:
-        if CATALOGUE[question.metric].unit == SLOPE:
-            raise UsageError(f"{question.name}: stored baselines contain no slopes; use a run as the baseline")
+        if CATALOGUE[spec.metric].unit == SLOPE:
+            raise UsageError(f"{spec.name}: stored baselines contain no slopes; use a run as the baseline")
         if self.p not in PS:
             known = ", ".join(f"p({p * 100:g})" for p in PS)
-            raise UsageError(f"{question.name}: stored baselines contain only {known}; use a run as the baseline")
-        sample, place = source.sample(question), PS.index(self.p)
-        now = stored_quantile(sample, self.p, source.sessions, rng) if sample.n else None
+            raise UsageError(f"{spec.name}: stored baselines contain only {known}; use a run as the baseline")
+        sample, index = source.sample(spec), PS.index(self.p)
+        candidate = stored_quantile(sample, self.p, source.sessions, rng) if sample.n else None
         counts = of_sample(sample)
-        stratum = question.stratum or NO_STRATUM
-        rows = [row for one in runs for row in one.quantiles if (row.metric, row.stratum) == (question.metric, stratum)]
+        stratum = spec.stratum or NO_STRATUM
+        rows = [row for run in runs for row in run.quantiles if (row.metric, row.stratum) == (spec.metric, stratum)]
         # leave out a run that is too small for the quantile, unless all are
         rows = [row for row in rows if not floor_reason(self.p, (row.n,), (row.sessions,))] or rows
-        then = [StoredValue(_log(row.values[place]), row.variances[place] or 0.0, row.infinite[place]) for row in rows]
+        stored_values = [
+            StoredValue(_log(row.values[index]), row.variances[index] or 0.0, row.infinite[index]) for row in rows
+        ]
         difference = None
-        if now and then:
+        if candidate and stored_values:
             clusters = counts.effective_sessions, sum(row.sessions for row in rows)
-            difference = against_stored(now, then, clusters, question.margin, better_direction(question), how)
+            difference = against_stored(
+                candidate, stored_values, clusters, spec.margin, better_direction(spec), inference
+            )
         smallest = TargetCounts(
             min((row.n for row in rows), default=0),
             min((row.sessions for row in rows), default=0),
@@ -187,14 +192,15 @@ class Quantile(Statistic):
 
 
 def margin_of(p: float, metric: str = "") -> Margin:
-    """Return the default margin of a quantile: a share more, or less if more is better."""
+    """Return the default margin of a quantile; if more is better, the share is subtracted, not added."""
     share = next((ratio for known, ratio in MARGINS.items() if p <= known), MARGINS[0.99])
     higher = metric in CATALOGUE and CATALOGUE[metric].better == "higher"
     return Margin(ratio=1 / (1 - share) - 1 if higher else share)
 
 
-def _asked(group: Sequence[MetricSpec]) -> list[tuple[float, Margin]]:
-    return [(one.p, one.margin) for one in group if one.p is not None]
+def _margins(group: Sequence[MetricSpec]) -> list[tuple[float, Margin]]:
+    """Return the level of each quantile, with its margin."""
+    return [(spec.p, spec.margin) for spec in group if spec.p is not None]
 
 
 def _log(value: float | None) -> float:
@@ -205,17 +211,18 @@ def _log(value: float | None) -> float:
 def estimate_quantile(
     sample: Sample, p: float, sessions: int, unit: Literal["turn", "session"] = "turn"
 ) -> ThresholdEstimate:
-    """Return a quantile with its bounds. `unit`: the unit that has one value.
+    """Return a quantile with its bounds.
 
-    `sessions`: the number with a value; their codes are in the order of their start.
+    - `sessions`: the number of sessions with a value; the codes of sessions are in the order of their start
+    - `unit`: the unit that has one value
     """
     clusters = int(sample.sessions.max(initial=-1)) + 1
-    shown = quantiles(sample, [p], CONFIDENCE)[0]
+    printed_estimate = quantiles(sample, [p], CONFIDENCE)[0]
     estimate, order = quantiles(sample, [p], BOUNDS)[0], dependence_test(sample, clusters, p)
     lower, upper = estimate.low, estimate.high
     if order:
-        of_parts = quantiles(in_parts(sample, clusters, PARTS[order]), [p], BOUNDS, unseen=False)[0]
-        lower, upper = min(lower, of_parts.low), max(upper, of_parts.high)
+        parts_estimate = quantiles(in_parts(sample, clusters, PARTS[order]), [p], BOUNDS, unseen=False)[0]
+        lower, upper = min(lower, parts_estimate.low), max(upper, parts_estimate.high)
     counts = TargetCounts(
         sample.n, sessions, sample.failed, sample.completed_share, estimate.effective_sessions, math.nan
     )
@@ -228,61 +235,69 @@ def estimate_quantile(
         about = deciding if unit == "turn" else 0
         reason = InconclusiveReason("too_few", unit, turns, (sample.n,), p=p, about_sessions=about)
         required = deciding if sessions < required else required
-    by_session = with_equal_weights(sample.values, sample.sessions, p, CONFIDENCE) if shown.by_length else None
+    by_session = (
+        with_equal_weights(sample.values, sample.sessions, p, CONFIDENCE) if printed_estimate.by_length else None
+    )
     return ThresholdEstimate(
-        estimate.value, shown.low, shown.high, lower, upper, counts, reason, not sample.succeeded.size, required, order,
-        by_session,
+        estimate.value, printed_estimate.low, printed_estimate.high, lower, upper, counts, reason,
+        not sample.succeeded.size, required, order, by_session,
     )  # fmt: skip
 
 
 def quantiles_seen(
-    arms: TwoSamples,
-    asked: Sequence[tuple[float, Margin]],
+    samples: TwoSamples,
+    margins: Sequence[tuple[float, Margin]],
     better: Better,
     rng: np.random.Generator,
     *,
     draws: int = DRAWS,
     error: float = FOUND,
 ) -> list[InterimStatistic]:
-    """Return quantiles of one metric at an interim analysis, with standard errors from the same resampled pairs.
+    """Return the statistics of quantiles of one metric at an interim analysis, from the same resampled pairs.
 
-    Pairs without a value are also drawn, but do not count in the degrees of freedom. If a target drifts, or its tail
-    comes in bursts, parts of the run are drawn. `error`: of the tests for drift and bursts.
+    `error`: the type I error of the tests for drift and bursts. Pairs without a value are also drawn, but do not count
+    in the degrees of freedom. If a target drifts, or its tail comes in bursts, parts of the run are drawn.
     """
-    ps = [p for p, _ in asked]
-    drawn = target_resamples(arms, ps, draws=draws, rng=rng)
+    ps = [p for p, _ in margins]
+    resamples = target_resamples(samples, ps, draws=draws, rng=rng)
     by_pairs = [
-        _quantile_seen((arms.base, arms.cand), p, margin, (drawn[0][:, at], drawn[1][:, at]), better)
-        for at, (p, margin) in enumerate(asked)
+        _quantile_seen(
+            (samples.base, samples.cand), p, margin, (resamples[0][:, index], resamples[1][:, index]), better
+        )
+        for index, (p, margin) in enumerate(margins)
     ]
-    for order, places in by_order(arms, ps, error).items():
-        drawn = target_resamples(by_parts(arms, PARTS[order]), [ps[at] for at in places], draws=draws, rng=rng)
-        for column, at in enumerate(places):
-            excess = excess_over_margin((drawn[0][:, column], drawn[1][:, column]), asked[at][1], better)
-            by_pairs[at] = _by_parts(by_pairs[at], excess, order)
+    for order, indices in by_order(samples, ps, error).items():
+        resamples = target_resamples(
+            by_parts(samples, PARTS[order]), [ps[index] for index in indices], draws=draws, rng=rng
+        )
+        for column, index in enumerate(indices):
+            excess = excess_over_margin((resamples[0][:, column], resamples[1][:, column]), margins[index][1], better)
+            by_pairs[index] = _by_parts(by_pairs[index], excess, order)
     return by_pairs
 
 
-def _by_parts(seen: InterimStatistic, drawn: Floats, order: Order) -> InterimStatistic:
+def _by_parts(statistic: InterimStatistic, excesses: Floats, order: Order) -> InterimStatistic:
     """Return the statistic with the standard error of parts of the run, if that is larger."""
-    se = math.sqrt(part_variance(drawn, PARTS[order]))
-    if seen.untested or math.isnan(se):
-        return replace(seen if seen.untested else untestable(BECAUSE_OF[order], seen.d), order=order)
-    return by_se(seen.d, seen.excess, max(se, seen.se), PARTS[order] - 1, seen.better, order=order)
+    se = math.sqrt(part_variance(excesses, PARTS[order]))
+    if statistic.untested or math.isnan(se):
+        return replace(statistic if statistic.untested else untestable(BECAUSE_OF[order], statistic.d), order=order)
+    return by_se(statistic.d, statistic.excess, max(se, statistic.se), PARTS[order] - 1, statistic.better, order=order)
 
 
 def _quantile_seen(
-    arms: tuple[Sample, Sample], p: float, margin: Margin, drawn: tuple[Floats, Floats], better: Better
+    samples: tuple[Sample, Sample], p: float, margin: Margin, resamples: tuple[Floats, Floats], better: Better
 ) -> InterimStatistic:
-    base, cand = (np.array([quantile(arm.values, p)]) for arm in arms)
+    base, cand = (np.array([quantile(sample.values, p)]) for sample in samples)
     d = float(log_ratio(cand, base)[0])
-    effective_sessions = [effective_size(np.bincount(arm.sessions)) for arm in arms]
-    sessions = [np.unique(arm.sessions).size for arm in arms]
-    if few := floor_reason(p, [arm.n for arm in arms], sessions, "pair", effective_sessions=effective_sessions):
-        return untestable(few, d)
+    effective_sessions = [effective_size(np.bincount(sample.sessions)) for sample in samples]
+    sessions = [np.unique(sample.sessions).size for sample in samples]
+    if reason := floor_reason(
+        p, [sample.n for sample in samples], sessions, "pair", effective_sessions=effective_sessions
+    ):
+        return untestable(reason, d)
     excess = float(excess_over_margin((base, cand), margin, better)[0])
-    se = math.sqrt(variance(excess_over_margin(drawn, margin, better), 1 - INFINITE))
+    se = math.sqrt(variance(excess_over_margin(resamples, margin, better), 1 - INFINITE))
     if not math.isfinite(excess) or math.isnan(se):
         return untestable(InconclusiveReason("failure_rate_decides"), d)
-    together = effective_size(np.bincount(np.concatenate([arm.sessions for arm in arms])))
+    together = effective_size(np.bincount(np.concatenate([sample.sessions for sample in samples])))
     return by_se(d, excess, se, together - 1, 1 if better == "lower" else -1)

@@ -40,7 +40,7 @@ from reports.statistics.verdicts import InconclusiveReason
 from reports.stored import Baseline
 
 FAILINGS = ("throttle_rate", "failure_rate")
-"""Rates whose events are failed turns."""
+"""The rates whose events are failed turns."""
 
 
 @dataclass(frozen=True)
@@ -72,35 +72,35 @@ class Rate(Statistic):
     def scale(self, metric: str) -> Scale:
         return "points"
 
-    def counts(self, source: Source, question: MetricSpec) -> TargetCounts:
-        return _counts(question.metric, source.counts(question))
+    def counts(self, source: Source, spec: MetricSpec) -> TargetCounts:
+        return _counts(spec.metric, source.counts(spec))
 
-    def value(self, source: Source, question: MetricSpec) -> float:
-        events, turns = source.counts(question)
+    def value(self, source: Source, spec: MetricSpec) -> float:
+        events, turns = source.counts(spec)
         return float(events.sum() / turns.sum()) if turns.any() else math.nan
 
     def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
         rate = RATES[metric]
         return Shortfall(rate.units, turns, MIN_RATE_UNITS) if rate.column and turns < MIN_RATE_UNITS else None
 
-    def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
-        base, candidate = both.base.counts(group[0]), both.candidate.counts(group[0])
+    def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
+        base, candidate = sources.base.counts(group[0]), sources.candidate.counts(group[0])
         counts = _counts(group[0].metric, base), _counts(group[0].metric, candidate)
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
-        sums = ClusterTotals(base, candidate, both.base.paired, bool(RATES[group[0].metric].words_column))
+        sums = ClusterTotals(base, candidate, sources.base.paired, bool(RATES[group[0].metric].words_column))
         return MeasuredDifferences(
-            counts, [rate_by_order(sums, one.margin, better_direction(one), how) for one in group]
+            counts, [rate_by_order(sums, spec.margin, better_direction(spec), inference) for spec in group]
         )
 
     def nothing_seen(
-        self, question: MetricSpec, found: Difference, candidate: TargetCounts
+        self, spec: MetricSpec, difference: Difference, candidate: TargetCounts
     ) -> InconclusiveReason | None:
-        if found.candidate or better_direction(question) != "lower":
+        if difference.candidate or better_direction(spec) != "lower":
             return None
-        needed = candidate.sessions + found.more_sessions if found.more_sessions else None
+        needed = candidate.sessions + difference.more_sessions if difference.more_sessions else None
         longest = candidate.sessions_if_all_longest
-        return none_seen(question.metric, candidate.sessions, found.level, needed, longest)
+        return none_seen(spec.metric, candidate.sessions, difference.level, needed, longest)
 
     def default_margin(self, metric: str) -> Margin:
         return Margin(points=POINTS)
@@ -108,52 +108,59 @@ class Rate(Statistic):
     def sessions_to_pass(self, margin: Margin, error: float) -> int | None:
         return sessions_without(margin.points, error)
 
-    def pilot(self, sources: Sequence[Source], question: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
-        counts = sources[0].counts(question)
-        events, turns = complement(counts) if better_direction(question) == "higher" else counts
+    def pilot(self, sources: Sequence[Source], spec: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
+        counts = sources[0].counts(spec)
+        events, turns = complement(counts) if better_direction(spec) == "higher" else counts
         if not turns.any():
             return Pilot(math.nan, np.zeros(0), sources[0].sessions)
         return pilot_of_rate(events, turns, effect, rng)
 
-    def estimate(self, source: Source, question: MetricSpec) -> ThresholdEstimate:
-        found = estimate_rate(source.counts(question), self.better(question.metric))
-        hopeless = question.metric == "failure_rate" and found.counts.failed == found.counts.turns
-        return replace(found, nothing_succeeded=hopeless)
+    def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
+        rate = estimate_rate(source.counts(spec), self.better(spec.metric))
+        all_failed = spec.metric == "failure_rate" and rate.counts.failed == rate.counts.turns
+        return replace(rate, nothing_succeeded=all_failed)
 
-    def explain_limit(self, question: MetricSpec, found: ThresholdEstimate, limit: float) -> InconclusiveReason | None:
-        if found.value or self.better(question.metric) != "lower":
+    def explain_limit(self, spec: MetricSpec, estimate: ThresholdEstimate, limit: float) -> InconclusiveReason | None:
+        if estimate.value or self.better(spec.metric) != "lower":
             return None
-        sessions, longest = found.counts.sessions, found.counts.sessions_if_all_longest
+        sessions, longest = estimate.counts.sessions, estimate.counts.sessions_if_all_longest
         needed = sessions_without(limit, TAIL, sessions / longest)
-        return replace(none_seen(question.metric, sessions, TAIL, needed, longest), kind="no_event")
+        return replace(none_seen(spec.metric, sessions, TAIL, needed, longest), kind="no_event")
 
     def interim(
-        self, both: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
+        self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
-        base, candidate = both.base.counts(group[0]), both.candidate.counts(group[0])
-        return [rate_seen(base, candidate, one.margin, one.metric, better_direction(one), error) for one in group]
+        base, candidate = sources.base.counts(group[0]), sources.candidate.counts(group[0])
+        return [rate_seen(base, candidate, spec.margin, spec.metric, better_direction(spec), error) for spec in group]
 
     def against_stored(
-        self, source: Source, question: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
+        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
     ) -> StoredComparison:
-        words = bool(RATES[question.metric].words_column)
-        rows = [rate for one in runs for rate in one.rates if rate.name == question.metric]
-        now = ratio_of(source.counts(question), words=words)
-        then = [
+        words = bool(RATES[spec.metric].words_column)
+        rows = [rate for run in runs for rate in run.rates if rate.name == spec.metric]
+        candidate = ratio_of(source.counts(spec), words=words)
+        stored_rates = [
             RatioEstimate(
                 row.share, math.nan if row.variance is None else row.variance, row.n, row.sessions, words=words
             )
             for row in rows
         ]
         difference = None
-        if rows and now.turns:
-            difference = rate_against_stored(now, then, question.margin, better=better_direction(question), how=how)
+        if rows and candidate.turns:
+            difference = rate_against_stored(
+                candidate, stored_rates, spec.margin, better=better_direction(spec), inference=inference
+            )
         smallest = TargetCounts(
             min((row.n for row in rows), default=0), min((row.sessions for row in rows), default=0), 0
         )
-        failed = round(now.value * now.turns) if now.turns else 0
+        failed = round(candidate.value * candidate.turns) if candidate.turns else 0
         counts = TargetCounts(
-            int(now.turns), now.clusters, failed, math.nan, now.effective_sessions, now.sessions_if_all_longest
+            int(candidate.turns),
+            candidate.clusters,
+            failed,
+            math.nan,
+            candidate.effective_sessions,
+            candidate.sessions_if_all_longest,
         )
         return StoredComparison(len(rows), (smallest, counts), difference)
 
@@ -163,13 +170,13 @@ def _counts(metric: str, by_cluster: PerCluster) -> TargetCounts:
     return of_turns(turns, int(events.sum()) if metric in FAILINGS else 0)
 
 
-def estimate_rate(arm: PerCluster, better: Direction = "lower") -> ThresholdEstimate:
+def estimate_rate(totals: PerCluster, better: Direction = "lower") -> ThresholdEstimate:
     """Return a rate with its bounds, from the numbers of events and turns of each session."""
-    rate = ratio_of(arm)
+    rate = ratio_of(totals)
     if not rate.turns:
         return no_estimate()
-    order: Order | None = "bursts" if shares_burst(arm) else None
-    reach = max(rate.reach(TAIL), ratio_of(by_part(arm, BATCHES)).reach(TAIL)) if order else rate.reach(TAIL)
+    order: Order | None = "bursts" if shares_burst(totals) else None
+    reach = max(rate.reach(TAIL), ratio_of(by_part(totals, BATCHES)).reach(TAIL)) if order else rate.reach(TAIL)
     lower, upper = rate.value - reach, rate.value + reach
     if better != "higher":
         upper = max(upper, rate.upper(TAIL))
@@ -179,7 +186,7 @@ def estimate_rate(arm: PerCluster, better: Direction = "lower") -> ThresholdEsti
     counts = TargetCounts(
         int(rate.turns),
         rate.clusters,
-        int(arm[0].sum()),
+        int(totals[0].sum()),
         math.nan,
         rate.effective_sessions,
         rate.sessions_if_all_longest,
@@ -194,11 +201,11 @@ def estimate_rate(arm: PerCluster, better: Direction = "lower") -> ThresholdEsti
 def none_seen(metric: str, sessions: int, level: float, needed: int | None, longest: float) -> InconclusiveReason:
     """Return the reason for a rate without any event: its true value may still be above 0.
 
-    - `longest`: turns as a multiple of those of the longest session
+    - `longest`: the number of turns as a multiple of those of the longest session
     - `needed`: the number of sessions for a conclusive result
     """
-    most = upper_share(0.0, 0.0, longest, level)
-    return InconclusiveReason("none_seen", needed=needed or 0, there=(sessions,), metric=metric, upper=most)
+    upper = upper_share(0.0, 0.0, longest, level)
+    return InconclusiveReason("none_seen", needed=needed or 0, there=(sessions,), metric=metric, upper=upper)
 
 
 def rate_seen(
@@ -209,32 +216,32 @@ def rate_seen(
     better: Better = "lower",
     error: float = FOUND,
 ) -> InterimStatistic:
-    """Return a rate at an interim analysis; if more is better, by its complement.
+    """Return the statistic of a rate at an interim analysis; if more is better, of the rate's complement.
 
-    With few failures the standard error is too small, so the upper bound is that of the rule for rates.
+    With few failures the standard error is too small, so the upper bound is that of `upper_of_points`.
     """
-    if few := few_pairs(base, cand):
-        return untestable(few)
+    if reason := few_pairs(base, cand):
+        return untestable(reason)
     if better == "higher":
-        left = rate_seen(complement(base), complement(cand), margin, metric, error=error)
-        return replace(left, d=-left.d, better=-1, unsettled=lambda c: None)
+        complements = rate_seen(complement(base), complement(cand), margin, metric, error=error)
+        return replace(complements, d=-complements.d, better=-1, unsettled=lambda c: None)
     words = bool(RATES[metric].words_column)
     sums = ClusterTotals(base, cand, paired=True, words=words)
-    difference, (one, other) = rate_by_order(sums, margin, "lower", Inference(), error), sums.ratios
+    difference, (base_rate, cand_rate) = rate_by_order(sums, margin, "lower", Inference(), error), sums.ratios
 
     def upper(c: float) -> float:
-        return upper_of_points(one, other, difference.se, difference.df, float(ndtr(-c))) - margin.points
+        return upper_of_points(base_rate, cand_rate, difference.se, difference.df, float(ndtr(-c))) - margin.points
 
     def unsettled(c: float) -> InconclusiveReason | None:
-        if other.value:
+        if cand_rate.value:
             return None
         level = float(ndtr(-c))
         needed = (
             None
-            if one.value
-            else sessions_without(margin.points, level, other.clusters / other.sessions_if_all_longest)
+            if base_rate.value
+            else sessions_without(margin.points, level, cand_rate.clusters / cand_rate.sessions_if_all_longest)
         )
-        return none_seen(metric, other.clusters, level, needed, other.sessions_if_all_longest)
+        return none_seen(metric, cand_rate.clusters, level, needed, cand_rate.sessions_if_all_longest)
 
     return InterimStatistic(
         difference.d,

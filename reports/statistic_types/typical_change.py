@@ -26,15 +26,15 @@ class TypicalChange(Statistic):
     def title(self, metric: str) -> str:
         return f"{metric}_typical_change"
 
-    def counts(self, source: Source, question: MetricSpec) -> TargetCounts:
-        return of_sample(source.sample(question))
+    def counts(self, source: Source, spec: MetricSpec) -> TargetCounts:
+        return of_sample(source.sample(spec))
 
-    def value(self, source: Source, question: MetricSpec) -> float:
-        """Return the trimmed mean of the logs, converted back to a time."""
-        return math.exp(trimmed_mean(logs_of(source.sample(question).values)))
+    def value(self, source: Source, spec: MetricSpec) -> float:
+        """Return the exponential of the trimmed mean of the logs."""
+        return math.exp(trimmed_mean(logs_of(source.sample(spec).values)))
 
-    def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
-        base, candidate = both.base, both.candidate
+    def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
+        base, candidate = sources.base, sources.candidate
         counts = self.counts(base, group[0]), self.counts(candidate, group[0])
         change = LogRatio(math.nan, math.nan)
         if base.paired and counts[0].turns and counts[1].turns:
@@ -44,24 +44,24 @@ class TypicalChange(Statistic):
         typical = self.value(base, group[0])
         values = typical, typical * math.exp(change.d)
         return MeasuredDifferences(
-            counts, [by_change(change, base.sessions, values, one.margin, how.level) for one in group]
+            counts, [by_change(change, base.sessions, values, spec.margin, inference.level) for spec in group]
         )
 
 
-def step_latencies(source: Source, question: MetricSpec) -> StepLatencies:
-    """Return the values of a metric of a target, with the step and the pair of each."""
-    parts = [(at, step_sample(source, question, step)) for at, step in enumerate(source.step_names)]
+def step_latencies(source: Source, spec: MetricSpec) -> StepLatencies:
+    """Return the values of a metric on a target, with the step and the pair of each value."""
+    parts = [(code, step_sample(source, spec, step)) for code, step in enumerate(source.step_names)]
     return StepLatencies(
         np.concatenate([np.zeros(0), *(sample.values for _, sample in parts)]),
-        np.concatenate([np.zeros(0, np.int64), *(np.full(sample.values.size, at) for at, sample in parts)]),
+        np.concatenate([np.zeros(0, np.int64), *(np.full(sample.values.size, code) for code, sample in parts)]),
         np.concatenate([np.zeros(0, np.int64), *(sample.sessions for _, sample in parts)]),
     )
 
 
-def step_sample(source: Source, question: MetricSpec, step: str) -> Sample:
-    return source.sample(replace(question, step=step))
+def step_sample(source: Source, spec: MetricSpec, step: str) -> Sample:
+    return source.sample(replace(spec, step=step))
 
 
 def by_change(change: LogRatio, pairs: int, values: tuple[float, float], margin: Margin, level: float) -> Difference:
-    """Return a change over pairs as a difference of these values, with bounds d ∓ t·SE; less is better."""
+    """Return a change over pairs as a difference of these values, if less is better. Its bounds are d ∓ t·SE."""
     return log_difference(values, StandardError(change.se, pairs - 1.0, pairs), margin, "lower", level)

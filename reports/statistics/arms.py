@@ -28,8 +28,8 @@ class TwoSamples:
 
     - `clusters`: for each target, the number of clusters to resample, including those without a value
     - `paired`: the clusters are pairs; then `clusters` has the number of pairs twice
-    - `steps`: the step of each value of both targets, as codes from 0, if the candidate's steps are weighted to the
-      baseline's shares (`reports.statistics.mix`)
+    - `steps`: the step of each value of both targets, as codes from 0; None if steps are not weighted
+      (`reports.statistics.mix` weights the candidate's steps to the baseline's shares)
     """
 
     base: Sample
@@ -40,10 +40,10 @@ class TwoSamples:
 
     @cached_property
     def turns(self) -> tuple[Integers, ...]:
-        """The number of turns per cluster, for each target; if paired, one array for both targets together."""
+        """The number of turns per cluster: one array per target or, if the clusters are pairs, one for both targets."""
         first, second = (
-            np.bincount(arm.sessions, minlength=of)
-            for arm, of in zip((self.base, self.cand), self.clusters, strict=True)
+            np.bincount(sample.sessions, minlength=size)
+            for sample, size in zip((self.base, self.cand), self.clusters, strict=True)
         )
         return (first + second,) if self.paired else (first, second)
 
@@ -65,40 +65,40 @@ class TwoSamples:
 
     @cached_property
     def mixed(self) -> Mixed:
-        """Both samples by step."""
+        """Both samples, divided by step."""
         assert self.steps is not None, "steps are weighted"
         return Mixed(self.base, self.cand, self.steps, self.clusters)
 
 
 def target_resamples(
-    arms: TwoSamples, ps: Sequence[float], *, draws: int = RESAMPLES, rng: np.random.Generator
+    samples: TwoSamples, ps: Sequence[float], *, draws: int = RESAMPLES, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
     """Return the quantiles of resamples of both targets, the baseline first: one row per resample, one column per p."""
-    if arms.steps is not None:
-        return _mixed_resamples(arms, ps, draws, rng)
-    if arms.paired:
-        first, second = resample_weights((arms.base, arms.cand), ps, arms.clusters[0], draws, rng)
+    if samples.steps is not None:
+        return _mixed_resamples(samples, ps, draws, rng)
+    if samples.paired:
+        first, second = resample_weights((samples.base, samples.cand), ps, samples.clusters[0], draws, rng)
         return first, second
-    first = resampled_quantiles(arms.base, ps, clusters=arms.clusters[0], draws=draws, rng=rng)
-    return first, resampled_quantiles(arms.cand, ps, clusters=arms.clusters[1], draws=draws, rng=rng)
+    first = resampled_quantiles(samples.base, ps, clusters=samples.clusters[0], draws=draws, rng=rng)
+    return first, resampled_quantiles(samples.cand, ps, clusters=samples.clusters[1], draws=draws, rng=rng)
 
 
 def _mixed_resamples(
-    arms: TwoSamples, ps: Sequence[float], draws: int, rng: np.random.Generator
+    samples: TwoSamples, ps: Sequence[float], draws: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Return the same as `target_resamples`, with the candidate's steps weighted to the baseline's shares."""
-    mixed = arms.mixed
-    windows, base = [mixed.cells(p) for p in ps], prepare(arms.base, ps, arms.clusters[0])
+    """Return the result of `target_resamples` if the candidate's steps are weighted to the baseline's shares."""
+    mixed = samples.mixed
+    windows, base = [mixed.cells(p) for p in ps], prepare(samples.base, ps, samples.clusters[0])
     first, second = np.full((draws, len(ps)), np.nan), np.full((draws, len(ps)), np.nan)
-    rows_most = max(window.counts.shape[0] for window in windows)
-    portion, done = resamples_at_once(*arms.clusters, base.counts.shape[0], rows_most), 0
-    of_base = weights(arms.clusters[0], draws, rng, portion=portion)
-    of_cand = None if arms.paired else weights(arms.clusters[1], draws, rng, portion=portion)
-    for drawn in of_base:
-        columns = drawn.T.astype(np.float64, order="C")
-        others = columns if of_cand is None else next(of_cand).T.astype(np.float64, order="C")
-        rows = slice(done, done + len(drawn))
+    max_rows = max(window.counts.shape[0] for window in windows)
+    portion, done = resamples_at_once(*samples.clusters, base.counts.shape[0], max_rows), 0
+    base_weights = weights(samples.clusters[0], draws, rng, portion=portion)
+    cand_weights = None if samples.paired else weights(samples.clusters[1], draws, rng, portion=portion)
+    for cluster_weights in base_weights:
+        columns = cluster_weights.T.astype(np.float64, order="C")
+        others = columns if cand_weights is None else next(cand_weights).T.astype(np.float64, order="C")
+        rows = slice(done, done + len(cluster_weights))
         first[rows] = quantiles_of(base, columns)
         second[rows] = mixed.quantiles(windows, others, mixed.base_turns @ columns)
-        done += len(drawn)
+        done += len(cluster_weights)
     return first, second

@@ -73,13 +73,13 @@ def is_autocorrelated(series: Floats, error: float = FOUND) -> bool:
     n = x.size
     if n < MIN_SERIES_LENGTH or not np.ptp(x) > 0:
         return False
-    off, quarter = x - x.mean(), part_of(n)
-    squares = float((off**2).sum())
-    between = float((np.bincount(quarter, off) ** 2 / np.bincount(quarter)).sum())
+    deviations, quarter = x - x.mean(), part_of(n)
+    squares = float((deviations**2).sum())
+    between = float((np.bincount(quarter, deviations) ** 2 / np.bincount(quarter)).sum())
     within = squares - between
     ratio = between / (QUARTERS - 1) / (within / (n - QUARTERS)) if within > 0 else math.inf
     slow = float(fdtrc(QUARTERS - 1, n - QUARTERS, ratio))
-    neighbours = float((off[1:] * off[:-1]).sum() / squares)
+    neighbours = float((deviations[1:] * deviations[:-1]).sum() / squares)
     quick = float(ndtr(-(neighbours + 1 / n) * math.sqrt(n)))
     return min(slow, quick) < error
 
@@ -90,26 +90,26 @@ def cluster_levels(sample: Sample, clusters: int) -> Floats:
     The result is NaN for a cluster without values, and not finite if its median is infinite or 0.
     """
     order = np.lexsort((sample.values, sample.sessions))
-    values, many = sample.values[order], np.bincount(sample.sessions, minlength=clusters)
-    first = np.concatenate(([0], np.cumsum(many)[:-1]))
-    there = many > 0
-    found = np.full(clusters, np.nan)
+    values, counts = sample.values[order], np.bincount(sample.sessions, minlength=clusters)
+    first = np.concatenate(([0], np.cumsum(counts)[:-1]))
+    has_values = counts > 0
+    levels = np.full(clusters, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = (values[(first + place)[there]] for place in ((many - 1) // 2, many // 2))
-        found[there] = (np.log(low) + np.log(high)) / 2
-    return found
+        low, high = (values[(first + position)[has_values]] for position in ((counts - 1) // 2, counts // 2))
+        levels[has_values] = (np.log(low) + np.log(high)) / 2
+    return levels
 
 
 def shares_beyond(sample: Sample, clusters: int, value: float) -> Floats:
     """Return the share of each cluster's turns above a value; NaN for a cluster without turns."""
     turns = np.bincount(sample.sessions, minlength=clusters)
     beyond = np.bincount(sample.sessions[sample.values > value], minlength=clusters)
-    found: Floats = np.divide(beyond, turns, out=np.full(clusters, np.nan), where=turns > 0)
-    return found
+    cluster_shares: Floats = np.divide(beyond, turns, out=np.full(clusters, np.nan), where=turns > 0)
+    return cluster_shares
 
 
 def in_parts(sample: Sample, clusters: int, parts: int) -> Sample:
-    """Return the same values, with parts of the run as clusters."""
+    """Return a sample with parts of the run as clusters."""
     return Sample(sample.values, part_of(clusters, parts)[sample.sessions], sample.failed, sample.unfinished)
 
 
@@ -118,16 +118,16 @@ FINITE = 0.99
 """The minimum share of finite resamples if the bounds of a quantile are computed from parts of a run."""
 
 
-def shares(arm: PerCluster) -> Floats:
+def shares(totals: PerCluster) -> Floats:
     """Return the share of events in each cluster; NaN for a cluster without turns."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: Floats = arm[0] / arm[1]
-    return found
+        event_shares: Floats = totals[0] / totals[1]
+    return event_shares
 
 
-def shares_burst(arm: PerCluster) -> bool:
+def shares_burst(totals: PerCluster) -> bool:
     """Return whether the events of one target come in bursts."""
-    return is_autocorrelated(shares(arm), BURST_ALPHA_FACTOR * FOUND)
+    return is_autocorrelated(shares(totals), BURST_ALPHA_FACTOR * FOUND)
 
 
 def dependence_test(sample: Sample, clusters: int, p: float) -> Order | None:
@@ -147,89 +147,99 @@ def _is_one_target_ordered(first: Floats, second: Floats, error: float, *, paire
     """
     with np.errstate(invalid="ignore"):
         series = [second - first] if paired else [first, second]
-    return any(is_autocorrelated(one, error / len(series)) for one in series)
+    return any(is_autocorrelated(values, error / len(series)) for values in series)
 
 
 def latencies_by_order(
-    arms: TwoSamples, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
+    samples: TwoSamples, margins: Sequence[tuple[float, Margin]], better: Better, inference: Inference
 ) -> list[Difference]:
-    """Return the `quantile_differences`; by parts of the run if a target drifts or its tail has bursts."""
-    rng = np.random.default_rng(how.seed)
-    found = differences.quantile_differences(arms, asked, better, replace(how, seed=rng))
-    for order, places in by_order(arms, [p for p, _ in asked]).items():
-        drawn = target_resamples(
-            by_parts(arms, PARTS[order]), [asked[at][0] for at in places], draws=how.resamples, rng=rng
+    """Return the `quantile_differences` for these levels with their margins.
+
+    If a target drifts, or its tail has bursts, the bounds also cover parts of the run as clusters.
+    """
+    rng = np.random.default_rng(inference.seed)
+    comparisons = differences.quantile_differences(samples, margins, better, replace(inference, seed=rng))
+    for order, indices in by_order(samples, [p for p, _ in margins]).items():
+        resamples = target_resamples(
+            by_parts(samples, PARTS[order]),
+            [margins[index][0] for index in indices],
+            draws=inference.resamples,
+            rng=rng,
         )
-        for column, at in enumerate(places):
-            p, margin = asked[at]
-            low, high = (one[:, column] for one in drawn)
-            se = math.sqrt(part_variance(differences.log_ratio(high, low), PARTS[order]) + how.run_variance)
+        for column, index in enumerate(indices):
+            p, margin = margins[index]
+            low, high = (values[:, column] for values in resamples)
+            se = math.sqrt(part_variance(differences.log_ratio(high, low), PARTS[order]) + inference.run_variance)
             df = PARTS[order] - 1.0
-            if not arms.paired:
-                df = differences.welch([differences.log_variance(one) for one in (low, high)], [PARTS[order]] * 2)
-            error = StandardError(se, df, arms.clusters[0], assumed=how.run_variance)
-            by_parts_alone = rates.log_difference(arms.values(p), error, margin, better, how.level)
-            found[at] = _wider(found[at], by_parts_alone, order)
-    return found
+            if not samples.paired:
+                df = differences.welch([differences.log_variance(values) for values in (low, high)], [PARTS[order]] * 2)
+            error = StandardError(se, df, samples.clusters[0], assumed=inference.run_variance)
+            by_parts_alone = rates.log_difference(samples.values(p), error, margin, better, inference.level)
+            comparisons[index] = _wider(comparisons[index], by_parts_alone, order)
+    return comparisons
 
 
-def by_order(arms: TwoSamples, ps: Sequence[float], error: float = FOUND) -> dict[Order, list[int]]:
-    """Return the indices of the quantiles that are tested by parts of the run, by the type of autocorrelation.
+def by_order(samples: TwoSamples, ps: Sequence[float], error: float = FOUND) -> dict[Order, list[int]]:
+    """Return, for each type of autocorrelation, the indices of the quantiles that are tested by parts of the run.
 
     If a target drifts, these are all quantiles. Otherwise a quantile, except the median, is tested so if the turns
     beyond it come in bursts.
     """
-    samples = tuple(zip((arms.base, arms.cand), arms.clusters, strict=True))
-    first, second = (cluster_levels(sample, clusters) for sample, clusters in samples)
-    if _is_one_target_ordered(first, second, error, paired=arms.paired):
+    targets = tuple(zip((samples.base, samples.cand), samples.clusters, strict=True))
+    first, second = (cluster_levels(sample, clusters) for sample, clusters in targets)
+    if _is_one_target_ordered(first, second, error, paired=samples.paired):
         return {"drift": list(range(len(ps)))}
-    pooled = np.sort(np.concatenate([arms.base.values, arms.cand.values]))
+    pooled = np.sort(np.concatenate([samples.base.values, samples.cand.values]))
     bursts = []
-    for at, p in enumerate(ps):
+    for index, p in enumerate(ps):
         if p == 0.5:
             continue
-        first, second = (shares_beyond(sample, clusters, quantile(pooled, p)) for sample, clusters in samples)
-        if _is_one_target_ordered(first, second, BURST_ALPHA_FACTOR * error, paired=arms.paired):
-            bursts.append(at)
+        first, second = (shares_beyond(sample, clusters, quantile(pooled, p)) for sample, clusters in targets)
+        if _is_one_target_ordered(first, second, BURST_ALPHA_FACTOR * error, paired=samples.paired):
+            bursts.append(index)
     return {"bursts": bursts} if bursts else {}
 
 
 def mean_by_order(
-    arms: ClusterTotals, margin: Margin, better: Better, how: Inference, error: float = FOUND
+    totals: ClusterTotals, margin: Margin, better: Better, inference: Inference, error: float = FOUND
 ) -> Difference:
-    """Return the `mean_difference`, with quarters of the run as clusters if a target drifts.
+    """Return the `mean_difference`. If a target drifts, its bounds also cover quarters of the run as clusters.
 
     `error`: the type I error of the tests for drift.
     """
-    usual = mean_difference(arms, margin, better, how)
+    usual = mean_difference(totals, margin, better, inference)
     with np.errstate(divide="ignore", invalid="ignore"):  # means of clusters, relative to their target's mean
-        first, second = (amounts / turns / (amounts.sum() / turns.sum()) for amounts, turns in (arms.base, arms.cand))
-    if not _is_one_target_ordered(first, second, error, paired=arms.paired):
+        first, second = (
+            amounts / turns / (amounts.sum() / turns.sum()) for amounts, turns in (totals.base, totals.cand)
+        )
+    if not _is_one_target_ordered(first, second, error, paired=totals.paired):
         return usual
-    return _wider(usual, mean_difference(_sums_by_parts(arms, QUARTERS), margin, better, how), "drift")
+    return _wider(usual, mean_difference(_sums_by_parts(totals, QUARTERS), margin, better, inference), "drift")
 
 
 def rate_by_order(
-    arms: ClusterTotals, margin: Margin, better: Better, how: Inference, error: float = FOUND
+    totals: ClusterTotals, margin: Margin, better: Better, inference: Inference, error: float = FOUND
 ) -> Difference:
-    """Return the `rate_difference`, with batches of the run as clusters if a target's events come in bursts.
+    """Return the `rate_difference`. If a target's events come in bursts, its bounds also cover batches as clusters.
 
     `error`: the type I error of the tests for bursts. The bounds of each target's own rate are still those of its
     sessions, because parts of a run show less about unseen sessions.
     """
     if better == "higher":
-        left = replace(arms, base=rates.complement(arms.base), cand=rates.complement(arms.cand))
-        return rates.mirrored(rate_by_order(left, margin, "lower", how, error))
-    between = rates.between_runs([ratio.value for ratio in arms.ratios], how.rate_run_sd)
-    usual = rate_difference(arms, margin, level=how.level, error=with_runs(rates.se_of_rates(arms), between))
-    if not _is_one_target_ordered(shares(arms.base), shares(arms.cand), BURST_ALPHA_FACTOR * error, paired=arms.paired):
+        complements = replace(totals, base=rates.complement(totals.base), cand=rates.complement(totals.cand))
+        return rates.mirrored(rate_by_order(complements, margin, "lower", inference, error))
+    between = rates.between_runs([ratio.value for ratio in totals.ratios], inference.rate_run_sd)
+    usual = rate_difference(totals, margin, level=inference.level, error=with_runs(rates.se_of_rates(totals), between))
+    if not _is_one_target_ordered(
+        shares(totals.base), shares(totals.cand), BURST_ALPHA_FACTOR * error, paired=totals.paired
+    ):
         return usual
-    batched = with_runs(rates.se_of_rates(_sums_by_parts(arms, BATCHES)), between)
-    return _wider(usual, rate_difference(arms, margin, level=how.level, error=batched), "bursts")
+    batched = with_runs(rates.se_of_rates(_sums_by_parts(totals, BATCHES)), between)
+    return _wider(usual, rate_difference(totals, margin, level=inference.level, error=batched), "bursts")
 
 
 def _wider(usual: Difference, parts: Difference, order: Order) -> Difference:
-    """Return a difference with the wider of two pairs of bounds: the usual ones, and those from parts of the run.
+    """Return a difference with the wider bounds of two: the usual ones, and those from parts of the run.
 
     The standard error is that from the parts if it is larger or NaN.
     """
@@ -242,43 +252,48 @@ def _wider(usual: Difference, parts: Difference, order: Order) -> Difference:
     )  # fmt: skip
 
 
-def by_parts(arms: TwoSamples, parts: int) -> TwoSamples:
-    """Return the same samples, with parts of the run as clusters."""
-    first, second = in_parts(arms.base, arms.clusters[0], parts), in_parts(arms.cand, arms.clusters[1], parts)
-    return replace(arms, base=first, cand=second, clusters=(parts, parts))
+def by_parts(samples: TwoSamples, parts: int) -> TwoSamples:
+    """Return the samples of both targets with parts of the run as clusters."""
+    first = in_parts(samples.base, samples.clusters[0], parts)
+    second = in_parts(samples.cand, samples.clusters[1], parts)
+    return replace(samples, base=first, cand=second, clusters=(parts, parts))
 
 
-def part_variance(drawn: Floats, parts: int) -> float:
+def part_variance(values: Floats, parts: int) -> float:
     """Return the variance of a statistic from resamples of parts of a run; NaN if too many resamples are infinite."""
-    return variance(drawn, FINITE) * parts / (parts - 1)
+    return variance(values, FINITE) * parts / (parts - 1)
 
 
-def _sums_by_parts(arms: ClusterTotals, parts: int) -> ClusterTotals:
-    return replace(arms, base=by_part(arms.base, parts), cand=by_part(arms.cand, parts))
+def _sums_by_parts(totals: ClusterTotals, parts: int) -> ClusterTotals:
+    return replace(totals, base=by_part(totals.base, parts), cand=by_part(totals.cand, parts))
 
 
-def by_part(arm: PerCluster, parts: int) -> PerCluster:
+def by_part(totals: PerCluster, parts: int) -> PerCluster:
     """Return the totals of a target's clusters in each part of the run."""
-    part, found = part_of(arm[0].size, parts), np.zeros((2, parts))
-    for sums, values in zip(found, arm, strict=True):
-        np.add.at(sums, part, values)
-    return found[0], found[1]
+    part_codes, part_totals = part_of(totals[0].size, parts), np.zeros((2, parts))
+    for sums, values in zip(part_totals, totals, strict=True):
+        np.add.at(sums, part_codes, values)
+    return part_totals[0], part_totals[1]
 
 
 NEIGHBOUR_ALPHA = 0.35
+"""The λ below which two samples are too close to be independent."""
 MIN_VALUES = 20
 """The minimum number of values of each sample: with fewer, D is too coarse."""
 
 
-def have_same_distribution(one: Floats, other: Floats) -> bool:
-    """Return whether two samples of finite values are too close to be independent; False with fewer than 20 values."""
-    return min(one.size, other.size) >= MIN_VALUES and kolmogorov_distance(one, other) < NEIGHBOUR_ALPHA
+def have_same_distribution(first: Floats, second: Floats) -> bool:
+    """Return whether two samples of finite values are too close to be independent.
+
+    Return False if a sample has fewer than 20 values.
+    """
+    return min(first.size, second.size) >= MIN_VALUES and kolmogorov_distance(first, second) < NEIGHBOUR_ALPHA
 
 
-def kolmogorov_distance(one: Floats, other: Floats) -> float:
-    """Return λ of two samples that are not empty, in any order."""
-    a, b = np.sort(one), np.sort(other)
-    at = np.concatenate([a, b])
-    distances = np.searchsorted(a, at, side="right") / a.size - np.searchsorted(b, at, side="right") / b.size
-    least = min(a.size, b.size)
-    return (float(np.abs(distances).max()) + 1 / least) * math.sqrt(a.size * b.size / (a.size + b.size))
+def kolmogorov_distance(first: Floats, second: Floats) -> float:
+    """Return λ of two samples, as this module's docstring defines it. The samples need no order, but a value each."""
+    a, b = np.sort(first), np.sort(second)
+    points = np.concatenate([a, b])
+    distances = np.searchsorted(a, points, side="right") / a.size - np.searchsorted(b, points, side="right") / b.size
+    min_size = min(a.size, b.size)
+    return (float(np.abs(distances).max()) + 1 / min_size) * math.sqrt(a.size * b.size / (a.size + b.size))

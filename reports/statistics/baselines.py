@@ -41,8 +41,8 @@ odds of a rate."""
 class StoredValue:
     """A quantile of one run: its log (−inf for 0), and the variance of this log between sessions of the run.
 
-    - `endless`: the share of resamples whose quantile is infinite (among the failed turns); the variance excludes these
-    resamples
+    - `infinite_share`: the share of resamples whose quantile is infinite, because it lies among failed turns; the
+    variance excludes these resamples
     - `above`: if the quantile is 0, the share of resamples above 0
     """
 
@@ -55,15 +55,15 @@ class StoredValue:
 def stored_quantile(
     sample: Sample, p: float, clusters: int, rng: np.random.Generator, draws: int = RESAMPLES
 ) -> StoredValue | None:
-    """Return the data of a quantile that a later comparison needs; None if it does not exist or is below 0."""
+    """Return the stored data of a quantile, for later comparisons; None if the quantile is unknown or below 0."""
     value = quantile(sample.values, p)
     if not value >= 0:
         return None
-    drawn = resampled_quantiles(sample, [p], clusters=clusters, draws=draws, rng=rng)[:, 0]
-    endless = float(np.isinf(drawn).mean())
+    resamples = resampled_quantiles(sample, [p], clusters=clusters, draws=draws, rng=rng)[:, 0]
+    infinite_share = float(np.isinf(resamples).mean())
     if not value:
-        return StoredValue(-math.inf, 0.0, endless, float((drawn > 0).mean()))
-    return StoredValue(math.log(value), differences.log_variance(drawn), endless)
+        return StoredValue(-math.inf, 0.0, infinite_share, float((resamples > 0).mean()))
+    return StoredValue(math.log(value), differences.log_variance(resamples), infinite_share)
 
 
 def against_stored(
@@ -72,7 +72,7 @@ def against_stored(
     clusters: tuple[float, int],
     margin: Margin,
     better: Better,
-    how: Inference,
+    inference: Inference,
 ) -> Difference:
     """Compare a quantile with stored runs.
 
@@ -82,17 +82,17 @@ def against_stored(
     """
     runs, logs = len(stored), np.array([run.log_q for run in stored])
     if -math.inf in (candidate.log_q, *logs):
-        return _with_zero(candidate, logs, margin, better, how.level)
+        return _with_zero(candidate, logs, margin, better, inference.level)
     mean = float(logs.mean()) if np.isfinite(logs).all() else math.inf
     inside = candidate.variance, float(np.mean([run.variance for run in stored])) / runs
-    error = _standard_error(logs, inside, clusters, how.run_sd**2 * (1 + 1 / runs))
-    found = log_difference((math.exp(mean), math.exp(candidate.log_q)), error, margin, better, how.level)
-    open_low = math.isinf(mean) or max(run.infinite_share for run in stored) > how.level
-    return _with_infinite(found, candidate.infinite_share, open_low, better, how.level)
+    error = _standard_error(logs, inside, clusters, inference.run_sd**2 * (1 + 1 / runs))
+    difference = log_difference((math.exp(mean), math.exp(candidate.log_q)), error, margin, better, inference.level)
+    open_low = math.isinf(mean) or max(run.infinite_share for run in stored) > inference.level
+    return _with_infinite(difference, candidate.infinite_share, open_low, better, inference.level)
 
 
 def no_ratio(difference: Difference) -> bool:
-    """Return whether the result is unknown because the candidate is above 0 and at least one stored run is 0."""
+    """Return whether a ratio is undefined because the candidate is above 0 and at least one stored run is 0."""
     return math.isnan(difference.d) and difference.baseline == 0 < difference.candidate
 
 
@@ -101,20 +101,20 @@ def _with_zero(candidate: StoredValue, logs: Floats, margin: Margin, better: Bet
 
     The candidate counts as 0 if at most `level` of its resamples are above 0.
     """
-    at_nothing = np.isneginf(logs)
-    baseline = 0.0 if at_nothing.any() else math.exp(float(logs.mean()))
-    found = Difference("ratio", baseline, math.exp(candidate.log_q), math.nan, -math.inf, math.inf, level=level)
+    is_zero = np.isneginf(logs)
+    baseline = 0.0 if is_zero.any() else math.exp(float(logs.mean()))
+    difference = Difference("ratio", baseline, math.exp(candidate.log_q), math.nan, -math.inf, math.inf, level=level)
     if candidate.log_q > -math.inf or candidate.above > level:
-        return found
-    if at_nothing.all():
+        return difference
+    if is_zero.all():
         inside = -math.log1p(margin.ratio)
         same = OneSidedBounds(inside, inside)
-        return replace(found, d=0.0, low=0.0, high=0.0, worse=same, better=same)
-    if at_nothing.any():  # not above any stored run, but a ratio to the runs at 0 does not exist
-        return replace(found, high=0.0, worse=OneSidedBounds(high=-math.inf if better == "lower" else math.inf))
+        return replace(difference, d=0.0, low=0.0, high=0.0, worse=same, better=same)
+    if is_zero.any():  # not above any stored run, but a ratio to the runs at 0 does not exist
+        return replace(difference, high=0.0, worse=OneSidedBounds(high=-math.inf if better == "lower" else math.inf))
     below, above = OneSidedBounds(high=-math.inf), OneSidedBounds(low=math.inf, p=0.0)
     worse, good = (above, below) if better == "higher" else (below, above)
-    return replace(found, d=-math.inf, high=-math.inf, worse=worse, better=good)
+    return replace(difference, d=-math.inf, high=-math.inf, worse=worse, better=good)
 
 
 def rate_against_stored(
@@ -123,53 +123,57 @@ def rate_against_stored(
     margin: Margin,
     *,
     better: Better = "lower",
-    how: Inference,
+    inference: Inference,
 ) -> Difference:
     """Compare a rate of a run with the same rate of stored runs, each from `rates.ratio_of`."""
     if better == "higher":
-        left = [rate.left() for rate in (candidate, *stored)]
-        return mirrored(rate_against_stored(left[0], left[1:], margin, how=how))
+        complements = [rate.left() for rate in (candidate, *stored)]
+        return mirrored(rate_against_stored(complements[0], complements[1:], margin, inference=inference))
     runs, shares = len(stored), np.array([run.value for run in stored])
     within = float(np.mean([run.variance for run in stored])) / runs
     clusters = sum(run.clusters for run in stored)
     pooled = RatioEstimate(float(shares.mean()), within, sum(run.turns for run in stored), clusters)
-    assumed = between_runs([candidate.value], how.rate_run_sd) + between_runs(shares, how.rate_run_sd) / runs**2
+    assumed = (
+        between_runs([candidate.value], inference.rate_run_sd) + between_runs(shares, inference.rate_run_sd) / runs**2
+    )
     error = _standard_error(shares, (candidate.variance, within), (candidate.effective_sessions, clusters), assumed)
-    return points_difference(pooled, candidate, replace(error, clusters=candidate.clusters), margin, how.level)
+    return points_difference(pooled, candidate, replace(error, clusters=candidate.clusters), margin, inference.level)
 
 
 def _standard_error(
-    figures: Floats, inside: tuple[float, float], clusters: tuple[float, float], between: float
+    values: Floats, inside: tuple[float, float], clusters: tuple[float, float], between: float
 ) -> StandardError:
     """Return the standard error of the candidate minus the mean of the stored runs.
 
     - `inside`: the variances between sessions of one run
     - `between`: the run-to-run variance that is assumed if there are few stored runs
     """
-    runs, known = figures.size, figures.size >= MIN_STORED_RUNS and bool(np.isfinite(figures).all())
+    runs, known = values.size, values.size >= MIN_STORED_RUNS and bool(np.isfinite(values).all())
     se = math.sqrt(sum(inside) + (0.0 if known else between))
-    spread = float(figures.std(ddof=1)) * math.sqrt(1 + 1 / runs) if known else 0.0
-    if spread > se:
-        return StandardError(spread, float(runs - 1), round(clusters[0]), spread**2, alone=True)
+    run_se = float(values.std(ddof=1)) * math.sqrt(1 + 1 / runs) if known else 0.0
+    if run_se > se:
+        return StandardError(run_se, float(runs - 1), round(clusters[0]), run_se**2, alone=True)
     df, fixed, assumed = differences.welch(inside, clusters), se**2 - inside[0], 0.0 if known else between
     return StandardError(se, df, round(clusters[0]), fixed, alone=True, assumed=assumed)
 
 
-def _with_infinite(found: Difference, endless: float, base_open: bool, better: Better, level: float) -> Difference:
+def _with_infinite(
+    difference: Difference, infinite_share: float, base_open: bool, better: Better, level: float
+) -> Difference:
     """Widen the bounds if resamples of the candidate or of stored runs are infinite (failed turns).
 
     If more is better, return the bounds unchanged.
     """
-    if better == "higher" or not (endless or base_open or math.isinf(found.candidate)):
-        return found
-    worse, good = found.worse, found.better
+    if better == "higher" or not (infinite_share or base_open or math.isinf(difference.candidate)):
+        return difference
+    worse, good = difference.worse, difference.better
     if base_open:
-        found = replace(found, low=-math.inf)
+        difference = replace(difference, low=-math.inf)
         worse, good = OneSidedBounds(high=worse.high), replace(good, high=math.inf)
-    if endless >= 1 - level and not base_open:
-        found = replace(found, low=math.inf, high=math.inf)
-        worse, good = OneSidedBounds(math.inf, math.inf, max(0.0, 1 - endless)), OneSidedBounds(high=-math.inf)
-    elif endless > level:
-        found = replace(found, high=math.inf)
+    if infinite_share >= 1 - level and not base_open:
+        difference = replace(difference, low=math.inf, high=math.inf)
+        worse, good = OneSidedBounds(math.inf, math.inf, max(0.0, 1 - infinite_share)), OneSidedBounds(high=-math.inf)
+    elif infinite_share > level:
+        difference = replace(difference, high=math.inf)
         worse, good = replace(worse, high=math.inf), replace(good, low=-math.inf, p=1.0)
-    return replace(found, worse=worse, better=good)
+    return replace(difference, worse=worse, better=good)

@@ -43,17 +43,18 @@ def seed_of(*run_ids: str) -> int:
 def resampled_quantiles(
     sample: Sample, ps: Sequence[float], *, clusters: int, draws: int = RESAMPLES, rng: np.random.Generator
 ) -> Floats:
-    """Return quantiles of resamples: one row per resample, one column per p; NaN if a resample has no values.
+    """Return quantiles of resamples: one row per resample, one column per p.
 
-    The sample's `sessions` are codes below `clusters`. Clusters without values are drawn with the same probability.
+    The quantiles of a resample without values are NaN. The sample's `sessions` are codes below `clusters`. Clusters
+    without values are drawn with the same probability.
     """
     return resample_weights((sample,), ps, clusters, draws, rng)[0]
 
 
-def variance(drawn: Floats, least: float = 0.0) -> float:
-    """Return the variance of the finite values; NaN with fewer than two, or if their share is below `least`."""
-    finite = drawn[np.isfinite(drawn)]
-    return float(finite.var(ddof=1)) if finite.size > 1 and finite.size >= least * drawn.size else math.nan
+def variance(values: Floats, min_share: float = 0.0) -> float:
+    """Return the variance of the finite values; NaN with fewer than two, or if their share is below `min_share`."""
+    finite = values[np.isfinite(values)]
+    return float(finite.var(ddof=1)) if finite.size > 1 and finite.size >= min_share * values.size else math.nan
 
 
 def resamples_at_once(*rows: int) -> int:
@@ -69,8 +70,8 @@ def weights(clusters: int, draws: int, rng: np.random.Generator, *, portion: int
     """Yield how often each cluster (column) is drawn in each resample (row), `portion` rows at a time."""
     for done in range(0, draws, portion):
         rows = min(portion, draws - done)
-        drawn = rng.integers(0, clusters, (rows, clusters)) + np.arange(rows)[:, None] * clusters
-        yield np.bincount(drawn.ravel(), minlength=rows * clusters).reshape(rows, clusters)
+        codes = rng.integers(0, clusters, (rows, clusters)) + np.arange(rows)[:, None] * clusters
+        yield np.bincount(codes.ravel(), minlength=rows * clusters).reshape(rows, clusters)
 
 
 @dataclass(frozen=True)
@@ -91,81 +92,101 @@ class PreparedSample:
 def resample_weights(
     samples: Sequence[Sample], ps: Sequence[float], clusters: int, draws: int, rng: np.random.Generator
 ) -> list[Floats]:
-    arms = [prepare(sample, ps, clusters) for sample in samples]
-    found = [np.full((draws, len(ps)), np.nan) for _ in samples]
-    portion = resamples_at_once(clusters, *(arm.counts.shape[0] for arm in arms))
+    """Return, for each sample, the quantiles of its resamples: one row per resample, one column per p.
+
+    All samples are resampled with the same draws of clusters.
+    """
+    prepared_samples = [prepare(sample, ps, clusters) for sample in samples]
+    quantiles = [np.full((draws, len(ps)), np.nan) for _ in samples]
+    portion = resamples_at_once(clusters, *(prepared.counts.shape[0] for prepared in prepared_samples))
     done = 0
-    for drawn in weights(clusters, draws, rng, portion=portion) if clusters else ():
-        for arm, rows in zip(arms, found, strict=True):
-            rows[done : done + len(drawn)] = quantiles_of(arm, drawn.T.astype(arm.counts.dtype, order="C"))
-        done += len(drawn)
-    return found
+    for cluster_weights in weights(clusters, draws, rng, portion=portion) if clusters else ():
+        for prepared, rows in zip(prepared_samples, quantiles, strict=True):
+            rows[done : done + len(cluster_weights)] = quantiles_of(
+                prepared, cluster_weights.T.astype(prepared.counts.dtype, order="C")
+            )
+        done += len(cluster_weights)
+    return quantiles
 
 
 def prepare(sample: Sample, ps: Sequence[float], clusters: int) -> PreparedSample:
+    """Return the counts that resamples of these quantiles need."""
     turns = np.bincount(sample.sessions, minlength=clusters)
     exact = clusters * int(turns.max(initial=0)) < EXACT
     edges = tuple(edges_of(sample, p, turns) for p in ps)
     rows = [csr_matrix(turns[None, :])]
-    for cut in edges:
-        inside, cell = sample.sessions[cut[0] : cut[-1]], np.repeat(np.arange(cut.size - 1), np.diff(cut))
-        below = np.bincount(sample.sessions[: cut[0]], minlength=clusters)
-        there = np.ones(inside.size, dtype=np.int64)
-        rows += [csr_matrix(below[None, :]), csr_matrix((there, (cell, inside)), shape=(cut.size - 1, clusters))]
+    for window_edges in edges:
+        inside, cell = (
+            sample.sessions[window_edges[0] : window_edges[-1]],
+            np.repeat(np.arange(window_edges.size - 1), np.diff(window_edges)),
+        )
+        below = np.bincount(sample.sessions[: window_edges[0]], minlength=clusters)
+        ones = np.ones(inside.size, dtype=np.int64)
+        rows += [
+            csr_matrix(below[None, :]),
+            csr_matrix((ones, (cell, inside)), shape=(window_edges.size - 1, clusters)),
+        ]
     return PreparedSample(sample, tuple(ps), edges, vstack(rows).tocsr().astype(np.float32 if exact else np.float64))
 
 
 def edges_of(sample: Sample, p: float, turns: Integers) -> Integers:
-    """Return the edges of √n cells of about √n values. Each resample searches the cells, and then only one cell."""
+    """Return the edges of about √n cells, each with about √n values near the p-quantile.
+
+    A resample first finds its cell, and then searches only that cell.
+    """
     n, clusters = sample.n, turns.size
     if not n:
         return np.zeros(1, dtype=np.int64)
-    off = np.bincount(sample.sessions[: rank(p, n)], minlength=clusters) - p * turns
-    spread = math.sqrt(clusters / max(1, clusters - 1) * float(((off - off.mean()) ** 2).sum())) / n
-    reach = REACH * max(spread, math.sqrt(p * (1 - p) / n))
+    errors = np.bincount(sample.sessions[: rank(p, n)], minlength=clusters) - p * turns
+    se = math.sqrt(clusters / max(1, clusters - 1) * float(((errors - errors.mean()) ** 2).sum())) / n
+    reach = REACH * max(se, math.sqrt(p * (1 - p) / n))
     first, last = max(0, math.floor((p - reach) * n) - 2), min(n, math.ceil((p + reach) * n) + 2)
     return np.unique(np.linspace(first, last, math.ceil(math.sqrt(last - first)) + 1).astype(np.int64))
 
 
-def quantiles_of(arm: PreparedSample, drawn: Weights) -> Floats:
-    """Return the quantiles of resamples, given the weights by cluster (row) and resample (column)."""
-    sums = arm.counts @ drawn
+def quantiles_of(prepared: PreparedSample, cluster_weights: Weights) -> Floats:
+    """Return the quantiles of resamples: one row per resample, one column per p.
+
+    `cluster_weights`: the weight of each cluster (row) in each resample (column).
+    """
+    sums = prepared.counts @ cluster_weights
     turns, row = sums[0].astype(np.float64), 1
-    found = np.full((turns.size, len(arm.ps)), np.nan)
-    for column, (p, edges) in enumerate(zip(arm.ps, arm.edges, strict=True)):
-        upto = np.cumsum(sums[row : row + edges.size], axis=0, dtype=np.float64)
+    quantiles = np.full((turns.size, len(prepared.ps)), np.nan)
+    for column, (p, edges) in enumerate(zip(prepared.ps, prepared.edges, strict=True)):
+        cumulative_weights = np.cumsum(sums[row : row + edges.size], axis=0, dtype=np.float64)
         row += edges.size
         ranks = np.ceil(p * turns - 1e-9)  # the same as in `rank`
-        found[:, column], outside = in_cells(arm.sample, edges, upto, ranks, drawn)
+        quantiles[:, column], outside = in_cells(prepared.sample, edges, cumulative_weights, ranks, cluster_weights)
         for resample in outside[turns[outside] > 0].tolist():
-            passed = np.cumsum(drawn[arm.sample.sessions, resample], dtype=np.float64)
-            found[resample, column] = arm.sample.values[np.searchsorted(passed, ranks[resample])]
-    return found
+            passed = np.cumsum(cluster_weights[prepared.sample.sessions, resample], dtype=np.float64)
+            quantiles[resample, column] = prepared.sample.values[np.searchsorted(passed, ranks[resample])]
+    return quantiles
 
 
 def in_cells(
     sample: Sample,
     edges: Integers,
-    upto: Floats,
+    cumulative_weights: Floats,
     ranks: Floats,
-    drawn: Weights,
-    of_steps: tuple[Floats, Integers] | None = None,
+    cluster_weights: Weights,
+    step_weights: tuple[Floats, Integers] | None = None,
 ) -> tuple[Floats, Integers]:
     """Return the value at which each resample reaches its rank, and the indices of resamples that reach it in no cell.
 
-    - `upto`: the weight below the cells and up to the end of each cell (row), in each resample
-    - `of_steps`: the weight of each step (row) in each resample, and the step of each value; if None, all weights are 1
+    - `cumulative_weights`: the weight below the cells and up to the end of each cell (row), in each resample
+    - `step_weights`: the weight of each step (row) in each resample, and the step of each value; if None, all
+      weights are 1
     """
-    cell = (upto < ranks).sum(axis=0) - 1
+    cell = (cumulative_weights < ranks).sum(axis=0) - 1
     inside = (cell >= 0) & (cell < edges.size - 1)
-    found, resample, cell = np.full(cell.size, np.nan), np.flatnonzero(inside), cell[inside]
+    values, resample, cell = np.full(cell.size, np.nan), np.flatnonzero(inside), cell[inside]
     if resample.size:
-        places = np.minimum(edges[cell][:, None] + np.arange(int(np.diff(edges).max())), sample.n - 1)
-        weights = drawn[sample.sessions[places], resample[:, None]]
-        if of_steps is not None:
-            weights = weights * of_steps[0][of_steps[1][places], resample[:, None]]
-        missing = ranks[resample] - upto[cell, resample]
+        indices = np.minimum(edges[cell][:, None] + np.arange(int(np.diff(edges).max())), sample.n - 1)
+        weights = cluster_weights[sample.sessions[indices], resample[:, None]]
+        if step_weights is not None:
+            weights = weights * step_weights[0][step_weights[1][indices], resample[:, None]]
+        missing = ranks[resample] - cumulative_weights[cell, resample]
         passed = np.cumsum(weights, axis=1, dtype=np.float64)
         last = np.minimum((passed < missing[:, None]).sum(axis=1), edges[cell + 1] - edges[cell] - 1)
-        found[resample] = sample.values[edges[cell] + last]
-    return found, np.flatnonzero(~inside)
+        values[resample] = sample.values[edges[cell] + last]
+    return values, np.flatnonzero(~inside)

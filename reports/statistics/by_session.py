@@ -35,8 +35,8 @@ def with_equal_weights(values: Floats, sessions: Integers, p: float, confidence:
     reached = np.cumsum(1 / (turns[sessions] * clusters))
 
     def at(share: float) -> float:
-        place = int(np.searchsorted(reached, share - 1e-12))
-        return float(values[place]) if place < values.size else math.inf
+        index = int(np.searchsorted(reached, share - 1e-12))
+        return float(values[index]) if index < values.size else math.inf
 
     def effective(share: float) -> float:
         below = np.bincount(sessions[: np.searchsorted(values, at(share), side="right")], minlength=turns.size)
@@ -44,8 +44,8 @@ def with_equal_weights(values: Floats, sessions: Integers, p: float, confidence:
         variance = float(shares.var(ddof=1)) / clusters
         return share * (1 - share) / variance if variance else math.inf
 
-    many = min(values.size, effective(p), effective(nearer(p))) * shrink_of(clusters, confidence)
-    (low,), (high,) = end_shares([p], np.array([many]), confidence)
+    effective_size = min(values.size, effective(p), effective(nearer(p))) * shrink_of(clusters, confidence)
+    (low,), (high,) = end_shares([p], np.array([effective_size]), confidence)
     first = int(np.searchsorted(reached, low, side="right")) - 1
     lower_end = float(values[first]) if first >= 0 else -math.inf
     return BySession(at(p), lower_end, math.inf if math.isnan(high) else at(high))

@@ -41,7 +41,7 @@ from reports.statistics.counting import Floats, Integers
 LEVEL = 0.05
 """The probability of any false change point, over all series that are read together, in YEAR nights."""
 YEAR = 365
-"""The minimum number of runs among which the level is divided."""
+"""The minimum number of runs among which the error probability LEVEL is divided."""
 MIN_SIDE_RUNS = MIN_STORED_RUNS
 """The minimum number of runs on either side of a position: with fewer, their variance is unknown."""
 ENOUGH = 2 * MIN_SIDE_RUNS
@@ -58,7 +58,8 @@ class ChangePoint:
     """A change by `d` between run `at` − 1 and run `at`.
 
     - `before`, `after`: the numbers of runs that were compared on either side
-    - `low`, `high`: the bounds at the level of the comparison after Bonferroni's correction, so they exclude 0
+    - `low`, `high`: the bounds of `d` at the type I error of the comparison after Bonferroni's correction; they exclude
+    0
     """
 
     at: int
@@ -73,7 +74,7 @@ class ChangePoint:
 class ChangePoints:
     """The changes of a series, in their order in time.
 
-    `unmarked`: changes that are not marked because of autocorrelation.
+    `unmarked`: changes that would be marked if neighbouring runs were independent.
     """
 
     changes: tuple[ChangePoint, ...] = ()
@@ -91,11 +92,11 @@ class ChangePoints:
 def windows(runs: int) -> Integers:
     """Return every comparison of a series of `runs` runs: (first run before, first run after, last run after + 1)."""
     widths = [round(MIN_SIDE_RUNS * 2 ** (k / 2)) for k in range(64) if MIN_SIDE_RUNS * 2 ** (k / 2) <= runs]
-    before, at, after = np.array(
+    before, position, after = np.array(
         np.meshgrid([*widths[::2], runs], np.arange(MIN_SIDE_RUNS, runs), widths), int
     ).reshape(3, -1)
-    there = ((before <= at) | (before == runs)) & (at + after <= runs)
-    return np.unique(np.stack([np.maximum(at - before, 0), at, at + after])[:, there].T, axis=0)
+    is_complete = ((before <= position) | (before == runs)) & (position + after <= runs)
+    return np.unique(np.stack([np.maximum(position - before, 0), position, position + after])[:, is_complete].T, axis=0)
 
 
 def number_of_comparisons(runs: int) -> int:
@@ -108,20 +109,22 @@ def find_changes(values: Floats, variances: Floats, days: Integers, *, among: in
 
     - `variances`: the variance of each run between its sessions
     - `days`: the day of each run, counted from 1 January 1970
-    - `among`: the number of series that share the level
+    - `among`: the number of series that share the error probability LEVEL
     """
     if values.size < ENOUGH:
         return ChangePoints()
-    own = weekdays(values, days)
-    centred = remove_weekdays(values, days, own)
+    effects = weekdays(values, days)
+    centred = remove_weekdays(values, days, effects)
     centred = centred - centred.mean()
     candidates = _mark_change(centred, variances, 0.0, among, min_change)
     if not candidates:
-        return ChangePoints(weekdays=own)
+        return ChangePoints(weekdays=effects)
     correlation = autocorrelation(centred, [change.at for change in candidates])
-    found = _mark_change(centred, variances, correlation, among, min_change)
-    near = {change.at + by for change in found for by in range(1 - MIN_SIDE_RUNS, MIN_SIDE_RUNS)}
-    return ChangePoints(tuple(found), tuple(one for one in candidates if one.at not in near), correlation, own)
+    changes = _mark_change(centred, variances, correlation, among, min_change)
+    near = {change.at + by for change in changes for by in range(1 - MIN_SIDE_RUNS, MIN_SIDE_RUNS)}
+    return ChangePoints(
+        tuple(changes), tuple(change for change in candidates if change.at not in near), correlation, effects
+    )
 
 
 def weekdays(values: Floats, days: Integers) -> tuple[float, ...]:
@@ -140,80 +143,85 @@ def weekdays(values: Floats, days: Integers) -> tuple[float, ...]:
     weeks = np.lib.stride_tricks.sliding_window_view(counted, WEEK)
     means = np.where(np.isfinite(weeks).sum(axis=1) == usual.sum(), np.nansum(weeks, axis=1) / usual.sum(), np.nan)
     distances = counted - means[np.clip(np.arange(counted.size) - WEEK // 2, 0, means.size - 1)]
-    groups = [one[np.isfinite(one)] for one in (distances[weekday == day] for day in np.flatnonzero(usual))]
+    groups = [group[np.isfinite(group)] for group in (distances[weekday == day] for day in np.flatnonzero(usual))]
     if min(map(len, groups)) < WEEKS or not _differ(groups):
         return ()
-    own = np.zeros(WEEK)
-    own[usual] = [np.median(one) for one in groups]
-    own[usual] -= own[usual].mean()
-    return tuple(own.tolist())
+    effects = np.zeros(WEEK)
+    effects[usual] = [np.median(group) for group in groups]
+    effects[usual] -= effects[usual].mean()
+    return tuple(effects.tolist())
 
 
-def remove_weekdays(values: Floats, days: Integers, own: Sequence[float]) -> Floats:
-    return values - np.array(own)[(days + THURSDAY) % WEEK] if own else values
+def remove_weekdays(values: Floats, days: Integers, effects: Sequence[float]) -> Floats:
+    """Return a series without the effects of weekdays (Monday to Sunday)."""
+    return values - np.array(effects)[(days + THURSDAY) % WEEK] if effects else values
 
 
 def _differ(groups: Sequence[Floats]) -> bool:
     """Return whether groups differ, by the Kruskal-Wallis test with its correction for ties."""
     from scipy.stats import kruskal  # type: ignore[import-untyped, unused-ignore]  # takes a third of a second
 
-    rounded = [one.round(12) for one in groups]
+    rounded = [group.round(12) for group in groups]
     return bool(np.ptp(np.concatenate(rounded))) and float(kruskal(*rounded).pvalue) < LEVEL
 
 
-def autocorrelation(values: Floats, places: Sequence[int]) -> float:
+def autocorrelation(values: Floats, positions: Sequence[int]) -> float:
     """Return the lag-1 autocorrelation of a series whose mean may have changed at these positions."""
     # the estimate from differences that do not span a position
-    one, two = ((values[distance:] - values[:-distance]) ** 2 for distance in (1, 2))
-    at = np.array(places, dtype=np.int64)
-    near, next_but_one = np.delete(one, at - 1), np.delete(two, np.concatenate([at - 2, at - 1]))
+    lag1, lag2 = ((values[distance:] - values[:-distance]) ** 2 for distance in (1, 2))
+    at = np.array(positions, dtype=np.int64)
+    near, next_but_one = np.delete(lag1, at - 1), np.delete(lag2, np.concatenate([at - 2, at - 1]))
     by_differences = float(next_but_one.mean() / near.mean()) - 1 if near.any() else 0.0
     # the estimate from neighbours between two positions, around their mean
-    parts = [part - part.mean() for part in np.split(values, places)]
-    squares = sum(float((part**2).sum()) for part in parts)
-    r = sum(float((part[1:] * part[:-1]).sum()) for part in parts) / squares if squares else 0.0
-    by_correlation = r + (1 + 3 * max(r, 0.0)) * len(parts) / values.size if squares else 0.0
-    found = (by_differences + by_correlation) / 2 + 0.5 / math.sqrt(values.size)
-    return float(np.clip(found, 0.0, AUTOCORRELATION_MAX))
+    segments = [segment - segment.mean() for segment in np.split(values, positions)]
+    squares = sum(float((segment**2).sum()) for segment in segments)
+    r = sum(float((segment[1:] * segment[:-1]).sum()) for segment in segments) / squares if squares else 0.0
+    by_correlation = r + (1 + 3 * max(r, 0.0)) * len(segments) / values.size if squares else 0.0
+    estimate = (by_differences + by_correlation) / 2 + 0.5 / math.sqrt(values.size)
+    return float(np.clip(estimate, 0.0, AUTOCORRELATION_MAX))
 
 
-def levels(values: Floats, found: Sequence[ChangePoint]) -> list[float]:
+def levels(values: Floats, changes: Sequence[ChangePoint]) -> list[float]:
     """Return the mean before the first change, between each two changes, and after the last change."""
-    return [float(part.mean()) for part in np.split(values, [change.at for change in found])]
+    return [float(segment.mean()) for segment in np.split(values, [change.at for change in changes])]
 
 
 def _mark_change(
     values: Floats, variances: Floats, correlation: float, among: int, min_change: float
 ) -> list[ChangePoint]:
-    every = windows(values.size)
-    shares = LEVEL / max(YEAR, values.size) / among / np.bincount(every[:, 2])[every[:, 2]]
-    difference, se, df = _compared(values, variances, every, correlation)
+    """Return the positions that are marked as change points, in their order in time."""
+    comparisons = windows(values.size)
+    shares = LEVEL / max(YEAR, values.size) / among / np.bincount(comparisons[:, 2])[comparisons[:, 2]]
+    difference, se, df = _compared(values, variances, comparisons, correlation)
     size = np.abs(difference)
     # quantiles of t are slow to compute, and always larger than those of z
     far = (size > max(min_change, 0.0)) & (size >= -ndtri(shares / 2) * se)
-    (first, at, end), difference, size = every[far].T, difference[far], size[far]
+    (first, at, end), difference, size = comparisons[far].T, difference[far], size[far]
     reach = stdtrit(df[far], 1 - shares[far] / 2) * se[far]
     with np.errstate(divide="ignore"):
         clear = size / reach
-    found = []
+    changes = []
     while clear.size and clear.max() > 1:
-        here = int(clear.argmax())
-        place, d, ends = int(at[here]), float(difference[here]), float(reach[here])
-        found.append(ChangePoint(place, d, d - ends, d + ends, place - int(first[here]), int(end[here]) - place))
-        clear[(first < place) & (place < end)] = 0.0
-    return sorted(found, key=lambda change: change.at)
+        largest = int(clear.argmax())
+        position, d, half_width = int(at[largest]), float(difference[largest]), float(reach[largest])
+        before, after = position - int(first[largest]), int(end[largest]) - position
+        changes.append(ChangePoint(position, d, d - half_width, d + half_width, before, after))
+        clear[(first < position) & (position < end)] = 0.0
+    return sorted(changes, key=lambda change: change.at)
 
 
-def _compared(values: Floats, variances: Floats, every: Integers, correlation: float) -> tuple[Floats, Floats, Floats]:
+def _compared(
+    values: Floats, variances: Floats, comparisons: Integers, correlation: float
+) -> tuple[Floats, Floats, Floats]:
     """Return after − before of each comparison, its standard error, and the degrees of freedom."""
-    first, at, end = every.T
-    before, after = at - first, end - at
+    first, position, end = comparisons.T
+    before, after = position - first, end - position
     runs = before + after
-    sums = _sums(values, first, at), _sums(values, at, end)
+    sums = _sums(values, first, position), _sums(values, position, end)
     squares = _sums(values**2, first, end) - sums[0] ** 2 / before - sums[1] ** 2 / after
     cost = _cost(correlation)
     between = np.maximum(squares, 0.0) / (runs - 2) * cost * (1 / before + 1 / after)
-    within = _sums(variances, first, at) / before**2 + _sums(variances, at, end) / after**2
+    within = _sums(variances, first, position) / before**2 + _sums(variances, position, end) / after**2
     se = np.sqrt(np.maximum(between, within))
     return sums[1] / after - sums[0] / before, se, np.maximum(DF_MIN, runs / cost - 2)
 

@@ -1,6 +1,6 @@
-"""The sort order and distinct codes of many values, and the number of calls in progress over time. Pure.
+"""Sort orders and distinct codes of arrays, and the number of calls in progress over time. Pure.
 
-numpy sorts a million integers several times as fast as it computes their sort order. So integers are sorted that
+numpy sorts a million integers several times as fast as it computes their sort order. So this module sorts integers that
 contain a key and its position. Codes are integers from 0. Orders are stable, as with `numpy.argsort(kind="stable")`.
 
 A call is in progress from its start up to its end. Instants and durations are integer nanoseconds; instants count from
@@ -32,8 +32,8 @@ Keys = npt.NDArray[np.uint64]
 
 def ranks(values: Floats | Integers) -> Floats:
     """Return the rank of each value, from 1; equal values have the mean of their ranks."""
-    _, place, ties = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(ties) - (ties - 1) / 2)[place]
+    _, inverse, ties = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(ties) - (ties - 1) / 2)[inverse]
 
 
 def order_of_values(values: Floats) -> Integers:
@@ -52,9 +52,9 @@ def order_of_codes(codes: Integers) -> Integers:
 
 
 def _order(keys: Keys) -> Integers:
-    """Return the order that sorts keys, first by the highest bits that fit.
+    """Return the order that sorts keys.
 
-    If the result is not in order, sort by the lower bits first, and then by the highest ones.
+    Sort by the highest bits that fit. If the result is not in order, sort by the lower bits, and then by the highest.
     """
     if keys.size:
         keys -= keys.min()
@@ -75,12 +75,12 @@ def _order_of_high(keys: Keys, low: np.uint64) -> Integers:
 
     Sort integers with the key in the high bits and its position below.
     """
-    of_place = np.uint64(keys.size.bit_length())
+    position_bits = np.uint64(keys.size.bit_length())
     packed = keys >> low
-    packed <<= of_place
+    packed <<= position_bits
     packed |= np.arange(keys.size, dtype=np.uint64)
     packed.sort()
-    packed &= (np.uint64(1) << of_place) - np.uint64(1)
+    packed &= (np.uint64(1) << position_bits) - np.uint64(1)
     return packed.view(np.int64)
 
 
@@ -90,10 +90,10 @@ def distinct(codes: Integers) -> Integers:
 
 
 def dense_codes(codes: Integers) -> tuple[Integers, int]:
-    """Return codes from 0 without gaps, in the same order, and the number of distinct ones."""
-    there = np.bincount(codes) > 0
-    places = np.cumsum(there, dtype=np.int32) - 1
-    return places[codes], int(there.sum())
+    """Return the codes renumbered from 0 without gaps, in the same order, and the number of distinct codes."""
+    occurs = np.bincount(codes) > 0
+    new_codes = np.cumsum(occurs, dtype=np.int32) - 1
+    return new_codes[codes], int(occurs.sum())
 
 
 def split(codes: Integers) -> Iterable[tuple[int, Integers]]:
@@ -130,10 +130,10 @@ class ConcurrencySeries:
         """
         return np.append(self.counts, 0)[np.searchsorted(self.at_ns, instants_ns, side="right") - 1]
 
-    def between(self, begin_ns: int, end_ns: int) -> ConcurrencySeries:
+    def between(self, start_ns: int, end_ns: int) -> ConcurrencySeries:
         """Return the part of the series between two instants."""
-        first, last = np.searchsorted(self.at_ns, (begin_ns, end_ns), side="right")
-        ends = np.array([begin_ns, end_ns])
+        first, last = np.searchsorted(self.at_ns, (start_ns, end_ns), side="right")
+        ends = np.array([start_ns, end_ns])
         at_ns = np.concatenate([ends[:1], self.at_ns[first:last], ends[1:]])
         return ConcurrencySeries(at_ns, np.concatenate([self.at(ends[:1]), self.counts[first:last], self.at(ends[1:])]))
 
@@ -146,15 +146,15 @@ def concurrency_series(starts_ns: Nanoseconds, ends_ns: Nanoseconds) -> Concurre
     return ConcurrencySeries(edges_ns[order], np.cumsum(steps, dtype=np.int32))
 
 
-def load_changed(course: ConcurrencySeries) -> bool:
+def load_changed(series: ConcurrencySeries) -> bool:
     """Return whether the load changed during a series, by the rule of this module."""
-    counts, lengths_ns = course.counts[:-1], np.diff(course.at_ns).astype(np.float64)
+    counts, lengths_ns = series.counts[:-1], np.diff(series.at_ns).astype(np.float64)
     calls_ns = counts * lengths_ns
     if not calls_ns.any():
         return False
     order = np.argsort(counts, kind="stable")
     passed_ns = np.cumsum(lengths_ns[order])
-    kept_up = int(counts[order][np.searchsorted(passed_ns, SUSTAINED_SHARE * passed_ns[-1])])
-    above = np.maximum(counts - kept_up, 0).astype(np.float64)
+    usual_count = int(counts[order][np.searchsorted(passed_ns, SUSTAINED_SHARE * passed_ns[-1])])
+    above = np.maximum(counts - usual_count, 0).astype(np.float64)
     excess = math.sqrt(float((calls_ns * above**2).sum() / calls_ns.sum()))
-    return excess > max(APART * kept_up, BY_CHANCE * math.sqrt(kept_up + 1))
+    return excess > max(APART * usual_count, BY_CHANCE * math.sqrt(usual_count + 1))

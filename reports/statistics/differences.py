@@ -61,13 +61,17 @@ class Margin:
 
 @dataclass(frozen=True)
 class OneSidedBounds:
-    """The one-sided bounds of a quantity, each at the level, and the p-value of "the quantity is not above 0"."""
+    """The one-sided bounds of a quantity, each at the same type I error.
+
+    `p`: the p-value of the null hypothesis "the quantity is not above 0".
+    """
 
     low: float = -math.inf
     high: float = math.inf
     p: float = 1.0
 
     def wider_of(self, other: OneSidedBounds) -> OneSidedBounds:
+        """Return the lower of the lower bounds, the higher of the upper bounds, and the larger p-value."""
         return OneSidedBounds(min(self.low, other.low), max(self.high, other.high), max(self.p, other.p))
 
     def scaled(self, factor: float) -> OneSidedBounds:
@@ -79,8 +83,8 @@ class Difference:
     """A comparison of candidate and baseline.
 
     - `d`, `low`, `high`: the log of the ratio, or the difference of rates or slopes; `low` and `high` are ±inf if open
-    - `worse`, `better`: the distance of the candidate beyond the margin, in the bad and in the good direction: above 0
-    the candidate is beyond the margin, below 0 it is not. Both are open if only the interval is known.
+    - `worse`, `better`: the distance of the candidate beyond the margin, in the bad and in the good direction. Above 0,
+    the candidate is beyond the margin; below 0, it is not. Both are unbounded if only the interval is known.
     """
 
     scale: Scale
@@ -144,47 +148,53 @@ class StandardError:
 
 
 def quantile_differences(
-    arms: TwoSamples, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
+    samples: TwoSamples, margins: Sequence[tuple[float, Margin]], better: Better, inference: Inference
 ) -> list[Difference]:
     """Compare quantiles of the candidate with the baseline's, by resampling sessions or pairs.
+
+    `margins`: the level of each quantile, with its margin.
 
     Clusters without a value are also drawn, but do not count in g. A quantile below 0 has no log: all its bounds are
     open.
     """
-    rng = np.random.default_rng(how.seed)
-    first, second = target_resamples(arms, [p for p, _ in asked], draws=how.resamples, rng=rng)
+    rng = np.random.default_rng(inference.seed)
+    first, second = target_resamples(samples, [p for p, _ in margins], draws=inference.resamples, rng=rng)
     noise = (
-        rng.normal(0, math.sqrt(2) * how.run_sd, how.resamples) if how.run_sd else np.zeros(how.resamples)
+        rng.normal(0, math.sqrt(2) * inference.run_sd, inference.resamples)
+        if inference.run_sd
+        else np.zeros(inference.resamples)
     )  # the variance between runs
     drift = noise if better == "lower" else -noise
-    found = []
-    for at, (p, margin) in enumerate(asked):
-        drawn = first[:, at], second[:, at]
-        ratio = log_ratio(drawn[1], drawn[0]) + noise
+    differences = []
+    for column, (p, margin) in enumerate(margins):
+        resamples = first[:, column], second[:, column]
+        ratio = log_ratio(resamples[1], resamples[0]) + noise
         bad_by, good_by = (
-            excess_over_margin(drawn, margin, better) + drift,
-            excess_over_margin(drawn[::-1], margin, better) - drift,
+            excess_over_margin(resamples, margin, better) + drift,
+            excess_over_margin(resamples[::-1], margin, better) - drift,
         )
-        df = welch([] if arms.paired else [log_variance(values) for values in drawn], arms.effective_sessions)
+        df = welch([] if samples.paired else [log_variance(values) for values in resamples], samples.effective_sessions)
         interval, worse, good = (
-            _expanded(values, min(arms.effective_sessions), df, how.level) for values in (ratio, bad_by, good_by)
+            _expanded(values, min(samples.effective_sessions), df, inference.level)
+            for values in (ratio, bad_by, good_by)
         )
-        error = StandardError(math.sqrt(variance(ratio)), df, arms.max_sessions, how.run_variance)
-        base, cand = (np.array([value]) for value in arms.values(p))
+        error = StandardError(math.sqrt(variance(ratio)), df, samples.max_sessions, inference.run_variance)
+        base, cand = (np.array([value]) for value in samples.values(p))
         more = None
         if not is_conclusive(worse):
-            more = more_sessions(float(excess_over_margin((base, cand), margin, better)[0]), error, how.level)
-        found.append(Difference(
+            more = more_sessions(float(excess_over_margin((base, cand), margin, better)[0]), error, inference.level)
+        differences.append(Difference(
             "ratio", float(base[0]), float(cand[0]), float(log_ratio(cand, base)[0]), interval.low, interval.high,
-            error.se, df, worse, good, how.level, more, how.run_variance,
+            error.se, df, worse, good, inference.level, more, inference.run_variance,
         ))  # fmt: skip
-    return found
+    return differences
 
 
 def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
     """Return log more − log max((1+m)·less, less + plus).
 
-    Two zeros do not differ. The result is NaN if both values are +inf or one is negative.
+    Here m is the margin's `ratio`, and plus its `plus`. Two zeros do not differ. The result is NaN if both values are
+    +inf or if a value is negative.
     """
     accepted = np.maximum((1 + margin.ratio) * less, less + margin.plus)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -193,18 +203,18 @@ def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
     return np.round(ratio, 12)  # exactly on the margin is not beyond it, regardless of rounding errors
 
 
-def excess_over_margin(arms: tuple[Floats, Floats], margin: Margin, better: Better) -> Floats:
+def excess_over_margin(values: tuple[Floats, Floats], margin: Margin, better: Better) -> Floats:
     """Return how far the second target is beyond the margin on the bad side.
 
     If the targets are swapped, the result is how far the candidate is better.
     """
-    return log_ratio(arms[1], arms[0], margin) if better == "lower" else log_ratio(arms[0], arms[1], margin)
+    return log_ratio(values[1], values[0], margin) if better == "lower" else log_ratio(values[0], values[1], margin)
 
 
-def log_variance(drawn: Floats) -> float:
+def log_variance(values: Floats) -> float:
     """Return the variance of the finite logs of resampled values; 0 with fewer than two."""
-    found = variance(np.log(drawn[drawn > 0]))
-    return 0.0 if math.isnan(found) else found
+    finite_variance = variance(np.log(values[values > 0]))
+    return 0.0 if math.isnan(finite_variance) else finite_variance
 
 
 def welch(variances: Sequence[float], clusters: Sequence[float]) -> float:
@@ -218,7 +228,7 @@ def welch(variances: Sequence[float], clusters: Sequence[float]) -> float:
     return float(sum(variances) ** 2 / squares) if squares else float(sum(clusters) - len(clusters))
 
 
-def _expanded(drawn: Floats, clusters: float, df: float, level: float) -> OneSidedBounds:
+def _expanded(values: Floats, clusters: float, df: float, level: float) -> OneSidedBounds:
     """Return the expanded percentile interval of resampled values, and their p-value.
 
     If no resample lies on the good side, the number n of resamples bounds the p-value from below: 1/(n + 1). With many
@@ -226,17 +236,17 @@ def _expanded(drawn: Floats, clusters: float, df: float, level: float) -> OneSid
     """
     if clusters < 2:
         return OneSidedBounds()
-    widen, unknown = math.sqrt(clusters / (clusters - 1)), np.isnan(drawn)
+    widen, unknown = math.sqrt(clusters / (clusters - 1)), np.isnan(values)
     tail = float(ndtr(-widen * float(stdtrit(df, 1 - level))))
-    others = np.count_nonzero(~(drawn > 0))
-    p = float(stdtr(df, float(ndtri((others + 1) / (drawn.size + 1))) / widen))
-    if not others and (finite := drawn[np.isfinite(drawn)]).size:
-        values = np.minimum(drawn, finite.max())
-        p = min(p, student(float(values.mean()), float(values.std(ddof=1)) * widen, df, level).p)
-    if tail * drawn.size < 1:
+    others = np.count_nonzero(~(values > 0))
+    p = float(stdtr(df, float(ndtri((others + 1) / (values.size + 1))) / widen))
+    if not others and (finite := values[np.isfinite(values)]).size:
+        capped_values = np.minimum(values, finite.max())
+        p = min(p, student(float(capped_values.mean()), float(capped_values.std(ddof=1)) * widen, df, level).p)
+    if tail * values.size < 1:
         return OneSidedBounds(p=p)
-    low = quantile(np.sort(np.where(unknown, -np.inf, drawn)), tail)
-    return OneSidedBounds(low, quantile(np.sort(np.where(unknown, np.inf, drawn)), 1 - tail), p)
+    low = quantile(np.sort(np.where(unknown, -np.inf, values)), tail)
+    return OneSidedBounds(low, quantile(np.sort(np.where(unknown, np.inf, values)), 1 - tail), p)
 
 
 def student(value: float, se: float, df: float, level: float = LEVEL) -> OneSidedBounds:
@@ -248,15 +258,15 @@ def student(value: float, se: float, df: float, level: float = LEVEL) -> OneSide
     return OneSidedBounds(value - reach, value + reach, p)
 
 
-def at_twice_the_run_sd(found: Difference) -> Difference:
+def at_twice_the_run_sd(difference: Difference) -> Difference:
     """Return the difference as if the run-to-run sd were twice the assumed one.
 
     `assumed` is a variance, so it counts four times. As SE grows by a factor, so does the distance of the bounds from
     their middle. The p-values are those of a t that is smaller by this factor.
     """
-    if not (found.assumed > 0 and found.se > 0):
-        return found
-    times = math.sqrt(1 + 3 * found.assumed / found.se**2)
+    if not (difference.assumed > 0 and difference.se > 0):
+        return difference
+    times = math.sqrt(1 + 3 * difference.assumed / difference.se**2)
 
     def wider(bounds: OneSidedBounds) -> OneSidedBounds:
         low, high, p = bounds.low, bounds.high, bounds.p
@@ -264,31 +274,32 @@ def at_twice_the_run_sd(found: Difference) -> Difference:
             more = (times - 1) * (high - low) / 2
             low, high = low - more, high + more
         return OneSidedBounds(
-            low, high, float(stdtr(found.df, float(stdtrit(found.df, p)) / times)) if 0 < p < 1 else p
+            low, high, float(stdtr(difference.df, float(stdtrit(difference.df, p)) / times)) if 0 < p < 1 else p
         )
 
-    interval = wider(OneSidedBounds(found.low, found.high))
+    interval = wider(OneSidedBounds(difference.low, difference.high))
     return replace(
-        found, low=interval.low, high=interval.high, worse=wider(found.worse), better=wider(found.better),
-        se=times * found.se, assumed=4 * found.assumed,
+        difference, low=interval.low, high=interval.high, worse=wider(difference.worse),
+        better=wider(difference.better), se=times * difference.se, assumed=4 * difference.assumed,
     )  # fmt: skip
 
 
 def is_conclusive(bad: OneSidedBounds) -> bool:
-    """Return whether the interval lies on one side of the margin. An interval that ends on it is not conclusive."""
+    """Return whether the interval lies on one side of the margin. An interval that ends on the margin does not."""
     return bad.low > 0 or bad.high < 0
 
 
 def more_sessions(distance: float, error: StandardError, level: float = LEVEL) -> int | None:
-    """Return about how many more sessions per target lead to a decision with a power of 80 %, to two digits.
+    """Return the approximate number of additional sessions per target for a decision with a power of 80 %.
 
-    The true distance from the margin is assumed to be the estimated one. More sessions reduce SE² down to its fixed
-    part.
+    The number has two significant digits. Return None if no number suffices, or if it exceeds MAX_SESSIONS_RATIO times
+    the existing sessions. The true distance from the margin is assumed to be the estimated one. More sessions reduce
+    SE² down to its fixed part.
     """
-    wanted = (distance / float(ndtri(1 - level) + ndtri(POWER))) ** 2 - error.fixed
-    if not (math.isfinite(wanted) and math.isfinite(error.se)) or wanted <= 0:
+    required_variance = (distance / float(ndtri(1 - level) + ndtri(POWER))) ** 2 - error.fixed
+    if not (math.isfinite(required_variance) and math.isfinite(error.se)) or required_variance <= 0:
         return None
-    more = max(1.0, error.clusters * ((error.se**2 - error.fixed) / wanted - 1))
+    more = max(1.0, error.clusters * ((error.se**2 - error.fixed) / required_variance - 1))
     return None if more > MAX_SESSIONS_RATIO * error.clusters else two_digits(more)
 
 

@@ -48,10 +48,10 @@ REACH = 8.0
 """The range of the integration, in standard deviations."""
 
 
-def analysis_sizes(pairs_most: int, every: int = EVERY, first: int = 0) -> tuple[int, ...]:
-    """Return the sizes of the analyses: `first` or `every`, then in steps of `every`, and N: (100, 150, …)."""
-    sizes = range(max(first, every), pairs_most, every)
-    return (*sizes, pairs_most)
+def analysis_sizes(max_pairs: int, step: int = EVERY, first: int = 0) -> tuple[int, ...]:
+    """Return the sizes of the analyses in pairs, such as (100, 150, …, N): the first size, steps of `step`, and N."""
+    sizes = range(max(first, step), max_pairs, step)
+    return (*sizes, max_pairs)
 
 
 def pairs_needed(p: float | None, values_per_session: float) -> int:
@@ -62,34 +62,34 @@ def pairs_needed(p: float | None, values_per_session: float) -> int:
     return max(SESSIONS, math.ceil(turns_to_decide(p) / values_per_session - 1e-9) if p is not None else 0)
 
 
-def first_analysis(needed: Sequence[int], every: int = EVERY) -> int:
-    """Return the minimum number of pairs to test every gate, rounded up to a multiple of `every`."""
-    return math.ceil(max(needed) / every) * every
+def first_analysis(needed: Sequence[int], step: int = EVERY) -> int:
+    """Return the minimum number of pairs to test every gate, rounded up to a multiple of `step`."""
+    return math.ceil(max(needed) / step) * step
 
 
 def critical_values(t: Sequence[float], a: float) -> list[float]:
     """Return the critical value of each analysis, for one-sided error `a`.
 
-    `t`: ascending fractions of N, each in (0, 1]. The last analysis spends all the remaining error. So for a run that
-    ended early, for a reason independent of its result, give only the analyses that were made. Paths without a stop are
-    a density on Gauss-Legendre nodes below the bound.
+    `t`: ascending fractions of N, each in (0, 1]. The last analysis spends all the remaining error. If a run ended
+    early for a reason that does not depend on its result, give only the analyses that were made. Paths without a stop
+    are a density on Gauss-Legendre nodes below the bound.
     """
     return list(_critical_values(tuple(t), a))
 
 
 @lru_cache(maxsize=256)
 def _critical_values(t: tuple[float, ...], a: float) -> tuple[float, ...]:
-    spent = [0.0, *(a * one**2 for one in t[:-1]), a]
+    spent = [0.0, *(a * fraction**2 for fraction in t[:-1]), a]
     nodes, weights = _nodes(PATH_NODES)
-    found, at, mass = [], np.zeros(1), np.ones(1)
+    values, at, mass = [], np.zeros(1), np.ones(1)
     for k, share in enumerate(t):
         sd = math.sqrt(share - (t[k - 1] if k else 0.0))
         bound = _bound(at, mass, sd, spent[k + 1] - spent[k])
-        found.append(bound / math.sqrt(share))
+        values.append(bound / math.sqrt(share))
         low = -REACH * math.sqrt(share)
         to = low + (nodes + 1) / 2 * (bound - low)
         at, mass = to, propagate(at, mass, to, sd) * weights * (bound - low) / 2
-    return tuple(found)
+    return tuple(values)
 
 
 @lru_cache(maxsize=4)
@@ -115,14 +115,14 @@ def propagate(at: Floats, mass: Floats, to: Floats, sd: float) -> Floats:
 
 
 def z_of(excess: float, se: float, df: float) -> float:
-    """Return the standard errors beyond the margin as a normal deviate, Φ⁻¹(T_df(excess / SE)); ±inf if SE is 0."""
+    """Return the distance beyond the margin as a normal deviate, Φ⁻¹(T_df(excess / SE)); ±inf if SE is 0."""
     if se == 0 or math.isinf(excess):
         return math.copysign(math.inf, excess) if excess else 0.0
     return math.copysign(float(ndtri(stdtr(df, -abs(excess / se)))), excess)
 
 
 def bound_distance(c: float, df: float) -> float:
-    """Return the distance of a bound at critical value `c` from the estimate in standard errors: T_df⁻¹(Φ(c))."""
+    """Return the distance of a bound from the estimate, in standard errors: T_df⁻¹(Φ(c)) at critical value `c`."""
     return -float(stdtrit(df, float(ndtr(-c))))
 
 
@@ -142,9 +142,9 @@ UNKNOWN = ConditionalPower(1.0, 1.0)
 
 
 def conditional_power(z: float, t: float, c_pass: float, c_red: float) -> ConditionalPower:
-    """Return the conditional power.
+    """Return the conditional power at share `t` of the information, with the statistic `z`.
 
-    `c_pass`, `c_red`: critical values of the last analysis, at level a and at a divided by the number of gates.
+    `c_pass`, `c_red`: the critical values of the last analysis, at error a and at a divided by the number of gates.
     """
     if t >= 1 or not math.isfinite(z):
         return ConditionalPower(float(z <= -c_pass), float(z >= c_red))
@@ -160,8 +160,8 @@ def is_futile(open_gates: Sequence[ConditionalPower], all_gates: Sequence[Condit
 
     A stop for this reason does not change the error of any verdict.
     """
-    return any(one.passing < FUTILITY_POWER for one in open_gates) and all(
-        one.red < FUTILITY_POWER for one in all_gates
+    return any(power.passing < FUTILITY_POWER for power in open_gates) and all(
+        power.red < FUTILITY_POWER for power in all_gates
     )
 
 
@@ -200,15 +200,15 @@ def above(w: float, s: float, t: Sequence[float], c: Sequence[float]) -> float:
 
 @lru_cache(maxsize=256)
 def _open(t: tuple[float, ...], c: tuple[float, ...]) -> list[tuple[Floats, Floats]]:
-    """Return the positions and masses of paths without a stop, before each analysis and after the last.
+    """Return the positions and probabilities of paths without a stop, before each analysis and after the last.
 
     The paths have no drift and lie between both bounds. A drift w only multiplies the weight of a path at S at time t
     by exp(w·S − w²·t/2).
     """
     nodes, weights = _nodes(NODES)
-    found, before = [(np.zeros(1), np.ones(1))], 0.0
+    paths, before = [(np.zeros(1), np.ones(1))], 0.0
     for share, critical in zip(t, c, strict=False):
-        bound, (at, mass) = critical * math.sqrt(share), found[-1]
-        found.append((nodes * bound, propagate(at, mass, nodes * bound, math.sqrt(share - before)) * weights * bound))
+        bound, (at, mass) = critical * math.sqrt(share), paths[-1]
+        paths.append((nodes * bound, propagate(at, mass, nodes * bound, math.sqrt(share - before)) * weights * bound))
         before = share
-    return found
+    return paths

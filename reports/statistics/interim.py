@@ -15,7 +15,7 @@ from reports.statistics.rates import PerCluster
 from reports.statistics.verdicts import NOT_AFTER_HOLM, InconclusiveReason, floor_reason
 
 REACH = 8.0
-"""The largest critical value at which the statistic of a bound is searched."""
+"""The largest critical value at which `z_within` is searched."""
 WIDER = 1e-6
 """The minimum of `z_within` − `z` from which a bound other than that of the standard error decides."""
 
@@ -29,8 +29,8 @@ class InterimStatistic:
     - `upper`: the function that returns the upper bound of `excess` at a critical value
     - `better`: 1 if less is better, −1 if more is
     - `untested`: the reason that the metric cannot be tested yet; None if it can
-    - `unsettled`: the function that returns why the metric has not passed at a critical value, if the interval does not
-    show the reason
+    - `unsettled`: the function that returns why the metric has not passed at a critical value; None if the interval
+    shows the reason
     - `order`: the autocorrelation found in a target; if set, the standard error is that of parts of the run
     """
 
@@ -51,9 +51,9 @@ class InterimStatistic:
 
     @property
     def z_within(self) -> float:
-        """The statistic from the upper bound: below −c if upper(c) < 0. It decides whether the metric passes.
+        """The statistic that is computed from the upper bound: it is below −c if upper(c) < 0.
 
-        For a rate with few failures it is closer to 0 than `z`.
+        It decides whether the metric passes. For a rate with few failures it is closer to 0 than `z`.
         """
         if self.untested or self.z >= 0 or self.upper(REACH) < 0:
             return self.z
@@ -67,14 +67,14 @@ class InterimStatistic:
         return group_sequential.ConditionalPower(passing.passing, red.red)
 
     def inconclusive_reason(self, c: float) -> InconclusiveReason | None:
-        """Return why the metric neither passes nor fails at a critical value, unless its interval shows the reason."""
+        """Return why the metric neither passes nor fails at a critical value; None if its interval shows the reason."""
         return self.untested or (NOT_AFTER_HOLM if self.z >= c else self.unsettled(c))
 
     def estimates(self, c: float, t: Sequence[float], bounds: Sequence[float]) -> tuple[float, float, float]:
-        """Return the bounds of d at a critical value, which agree with the verdict, and the corrected estimate of d.
+        """Return the lower bound, the upper bound, and the corrected estimate of `d`, at a critical value.
 
-        `t`, `bounds`: for each analysis up to this one, its fraction of the run, and the critical value that would have
-        stopped the run.
+        The bounds agree with the verdict. `t`, `bounds`: for each analysis up to this one, its fraction of the run, and
+        the critical value that would have stopped the run.
         """
         if self.untested:
             return -math.inf, math.inf, math.nan

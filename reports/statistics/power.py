@@ -50,7 +50,7 @@ ORDERED, BURSTING = 0.045, 0.027
 """The shares of runs that test positive for autocorrelation: ORDERED of runs without drift, BURSTING of runs without
 bursts."""
 MAX_DISTANCE = 35.0
-"""The largest number of standard errors from a margin to an effect."""
+"""The largest distance from a margin to an effect that is searched, in standard errors."""
 TAIL_FROM, TAIL, MIDDLE = 0.9, 1.25, 1.1
 MIN_SESSIONS = 20
 BETTER_SESSIONS = 200
@@ -67,8 +67,9 @@ ASSUMED = 0.2
 
 @dataclass(frozen=True)
 class Pilot:
-    """The variance of a difference if both targets had one session, or if there were one pair; NaN if it is unknown.
+    """The variance of a difference, and how uncertain this variance is.
 
+    - `variance`: the variance if both targets had one session, or if there were one pair; NaN if it is unknown
     - `bootstrap`: the same variance for bootstrap samples of the pilot's sessions
     - `drifts`: True for a latency, which is tested for drift
     """
@@ -80,12 +81,11 @@ class Pilot:
     drifts: bool = True
 
     def needed(self, distance: float, power: float, level: float = LEVEL) -> tuple[int, int, int]:
-        """Return the sessions of each target: low, likely, high.
+        """Return the required number of sessions of each target: low, likely, high.
 
         `distance`: the distance from the margin to the effect, above 0.
         """
-        # the import of scipy.optimize takes a tenth of the time of a small run's report, and such a report needs no
-        # sample size
+        # imported here because the import takes a tenth of the time of a small run's report, which needs no sample size
         from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
         shift = float(brentq(lambda shift: self._power_at(shift, level) - power, 0, MAX_DISTANCE))
@@ -94,8 +94,8 @@ class Pilot:
         finite = self.bootstrap[np.isfinite(self.bootstrap)]
         low, high = np.quantile(finite, RANGE) * factor if self.bootstrap.size else (likely, likely)
         sizes = min(likely, float(low)), likely, max(likely, float(high))
-        least, middle, most = (max(MIN_SESSIONS, math.ceil(size - 1e-9)) for size in sizes)
-        return least, middle, most
+        min_size, likely_size, max_size = (max(MIN_SESSIONS, math.ceil(size - 1e-9)) for size in sizes)
+        return min_size, likely_size, max_size
 
     def power(self, sessions: int, distance: float, level: float = LEVEL) -> float:
         """Return the power with this many sessions of each target."""
@@ -108,7 +108,7 @@ class Pilot:
         return (TAIL if self.tail else MIDDLE) if self.drifts else 1.0
 
     def _power_at(self, shift: float, level: float) -> float:
-        """Return the probability to find an effect that is this many standard errors beyond its margin."""
+        """Return the power to detect an effect that is `shift` standard errors beyond its margin."""
         plain = float(ndtr(shift - float(ndtri(1 - level))))
         ordered = {} if not self.drifts else {QUARTERS: ORDERED} | ({BATCHES: BURSTING} if self.tail else {})
         of_ordered = sum(
@@ -119,7 +119,7 @@ class Pilot:
 
 
 def distance_of(effect: float, margin: float) -> float:
-    """Return the distance from the margin of a ratio to its effect on the log scale. Both are shares: 0.1 is 10 %."""
+    """Return the distance from a margin to an effect on the log scale. Both are shares of a value: 0.1 is 10 %."""
     return math.log1p(effect) - math.log1p(margin)
 
 
@@ -128,16 +128,21 @@ def pilot_of_quantile(samples: Sequence[Sample], p: float, clusters: int, rng: n
 
     Two targets have twice the variance of one. Both targets of pairs are resampled with the same draws.
     """
-    logs = [np.log(drawn[:, 0]) for drawn in resample_weights(samples, (p,), clusters, DRAWS, rng)]
+    logs = [np.log(quantiles[:, 0]) for quantiles in resample_weights(samples, (p,), clusters, DRAWS, rng)]
     with np.errstate(invalid="ignore"):
-        drawn = logs[1] - logs[0] if len(logs) == 2 else logs[0]
-    found = (1 if len(logs) == 2 else 2) * clusters * variance(drawn, FINITE)
+        log_ratios = logs[1] - logs[0] if len(logs) == 2 else logs[0]
+    session_variance = (1 if len(logs) == 2 else 2) * clusters * variance(log_ratios, FINITE)
     # the variances of both targets are added: what pairs have in common is in both
-    itself = sum(_order_variance(sample, p, np.ones(clusters)) for sample in samples)
-    (drawn_sessions,) = weights(clusters, BOOTSTRAP_SAMPLES, rng, portion=BOOTSTRAP_SAMPLES)
-    each = [sum(_order_variance(sample, p, one.astype(np.float64)) for sample in samples) for one in drawn_sessions]
-    multiples = np.array(each) / itself if itself > 0 else np.full(len(each), math.nan)
-    return Pilot(found, found * multiples, clusters, p >= TAIL_FROM)
+    pilot_variance = sum(_order_variance(sample, p, np.ones(clusters)) for sample in samples)
+    (session_weights,) = weights(clusters, BOOTSTRAP_SAMPLES, rng, portion=BOOTSTRAP_SAMPLES)
+    sample_variances = [
+        sum(_order_variance(sample, p, sample_weights.astype(np.float64)) for sample in samples)
+        for sample_weights in session_weights
+    ]
+    multiples = (
+        np.array(sample_variances) / pilot_variance if pilot_variance > 0 else np.full(len(sample_variances), math.nan)
+    )
+    return Pilot(session_variance, session_variance * multiples, clusters, p >= TAIL_FROM)
 
 
 def pilot_of_rate(events: Floats, turns: Floats, effect: float, rng: np.random.Generator) -> Pilot:
@@ -153,14 +158,20 @@ def pilot_of_rate(events: Floats, turns: Floats, effect: float, rng: np.random.G
     if x < FEW_EVENTS:
         deffs = 1 + rng.random(BOOTSTRAP_SAMPLES) * (n / size - 1)
         rates = rng.beta(x + 0.5, np.maximum(0.0, n / deffs - x) + 0.5)
-        drawn = [_rate_variance(rate, effect) * one / n * size for rate, one in zip(rates, deffs, strict=True)]
-    else:
-        drawn = [
-            _rate_variance(one.sum() / of.sum(), effect) * _rate_deff(one, of) / of.sum() * size
-            for chosen in rng.integers(0, size, (BOOTSTRAP_SAMPLES, size))
-            for one, of in [(events[chosen], turns[chosen])]
+        variances = [
+            _rate_variance(rate, effect) * sample_deff / n * size
+            for rate, sample_deff in zip(rates, deffs, strict=True)
         ]
-    return Pilot(_rate_variance(x / n, effect) * deff / n * size, np.array(drawn), size, drifts=False)
+    else:
+        variances = [
+            _rate_variance(sample_events.sum() / sample_turns.sum(), effect)
+            * _rate_deff(sample_events, sample_turns)
+            / sample_turns.sum()
+            * size
+            for chosen in rng.integers(0, size, (BOOTSTRAP_SAMPLES, size))
+            for sample_events, sample_turns in [(events[chosen], turns[chosen])]
+        ]
+    return Pilot(_rate_variance(x / n, effect) * deff / n * size, np.array(variances), size, drifts=False)
 
 
 def _rate_variance(rate: float, effect: float) -> float:
@@ -176,21 +187,24 @@ def _rate_deff(events: Floats, turns: Floats) -> float:
 
 
 def _order_variance(sample: Sample, p: float, weight: Floats) -> float:
-    """Return the variance of the log of a weighted quantile: (half the distance of the values at F(q) ± SE)²."""
+    """Return the variance of the log of a weighted quantile.
+
+    It is (half the distance of the logs of the values at F(q) ± SE)².
+    """
     if not sample.n:
         return math.nan
-    mine = weight[sample.sessions]
-    reached = np.cumsum(mine)
+    turn_weights = weight[sample.sessions]
+    reached = np.cumsum(turn_weights)
     n = float(reached[-1])
     if n <= 0:
         return math.nan
-    place = min(int(np.searchsorted(reached, p * n - 1e-9)), sample.n - 1)
-    upto = np.searchsorted(sample.values, sample.values[place], side="right")
+    index = min(int(np.searchsorted(reached, p * n - 1e-9)), sample.n - 1)
+    end_index = np.searchsorted(sample.values, sample.values[index], side="right")
     turns = np.bincount(sample.sessions, minlength=weight.size)
-    below = np.bincount(sample.sessions[:upto], minlength=weight.size)
+    below = np.bincount(sample.sessions[:end_index], minlength=weight.size)
     share = float((weight * below).sum()) / n
-    spread = math.sqrt(float((weight * (below - share * turns) ** 2).sum())) / n
-    ends = np.clip(np.searchsorted(reached, [(p - spread) * n, (p + spread) * n]), 0, sample.n - 1)
+    se = math.sqrt(float((weight * (below - share * turns) ** 2).sum())) / n
+    ends = np.clip(np.searchsorted(reached, [(p - se) * n, (p + se) * n]), 0, sample.n - 1)
     low, high = (float(sample.values[end]) for end in ends)
     return (math.log(high / low) / 2) ** 2 if low > 0 and math.isfinite(high) else math.nan
 
@@ -205,8 +219,8 @@ class VarianceComponents:
     @property
     def icc(self) -> float:
         """The share of the variance that lies between sessions."""
-        whole = self.of_sessions + self.of_turns
-        return self.of_sessions / whole if whole > 0 else math.nan
+        total = self.of_sessions + self.of_turns
+        return self.of_sessions / total if total > 0 else math.nan
 
 
 @dataclass(frozen=True)
@@ -229,13 +243,13 @@ class Variability:
 def components(values: Floats, clusters: Integers) -> VarianceComponents:
     """Return the variance components of values, given the session code of each."""
     code, groups = dense_codes(clusters)
-    many, n = np.bincount(code), values.size
+    sizes, n = np.bincount(code), values.size
     if groups < 2 or n <= groups:
         return VarianceComponents(math.nan, math.nan)
-    mean = np.bincount(code, values) / many
+    mean = np.bincount(code, values) / sizes
     of_turns = float(((values - mean[code]) ** 2).sum()) / (n - groups)
-    between = float((many * (mean - values.mean()) ** 2).sum()) / (groups - 1)
-    typical = (n - float((many.astype(np.float64) ** 2).sum()) / n) / (groups - 1)
+    between = float((sizes * (mean - values.mean()) ** 2).sum()) / (groups - 1)
+    typical = (n - float((sizes.astype(np.float64) ** 2).sum()) / n) / (groups - 1)
     return VarianceComponents(max(0.0, (between - of_turns) / typical), of_turns)
 
 
@@ -268,6 +282,7 @@ class SessionPrice:
     history: float = 0.0
 
     def of(self, turns: int) -> float:
+        """Return the price of a session of this many turns."""
         return self.session + self.turn * turns + self.history * turns * (turns - 1) / 2
 
 

@@ -54,7 +54,7 @@ Status = Literal["reported", "in_failures", "too_few_turns", "too_few_sessions",
 
 @dataclass(frozen=True)
 class Sample:
-    """The values of one metric, ascending, with failed ones as +inf at the end, and the session code of each.
+    """The values of one metric, ascending, and the session code of each value. Failed turns are +inf, at the end.
 
     `failed` and `unfinished` also count turns that are not among the values; `not_started` is a part of `failed`.
     """
@@ -134,10 +134,7 @@ class QuantileEstimate(JsonEntry, frozen=True):
 
     @property
     def reported_value(self) -> float:
-        """The quantile.
-
-        If its interval is open on one side, the other end, because the quantile is not beyond that end.
-        """
+        """The quantile or, if its interval is unbounded on one side, the finite end of the interval."""
         return self.value if self.status != "unbounded" else self.low if math.isfinite(self.low) else self.high
 
 
@@ -200,14 +197,14 @@ def quantiles(
         ]
     if unseen and (by_length or fail_together(sample, of_session)):
         error = (1 - confidence) / 2
-        for place, (p, (low, high)) in enumerate(zip(ps, ends, strict=True)):
-            least = lower_with_unseen(sample, of_session, p, error, low) if by_length else low
-            ends[place] = least, upper_with_unseen(sample, of_session, p, error, high)
-    found, succeeded = [], sample.succeeded
+        for index, (p, (low, high)) in enumerate(zip(ps, ends, strict=True)):
+            lower_end = lower_with_unseen(sample, of_session, p, error, low) if by_length else low
+            ends[index] = lower_end, upper_with_unseen(sample, of_session, p, error, high)
+    estimates, succeeded = [], sample.succeeded
     for p, deff, (low, high), turns in zip(ps, deffs, ends, needs, strict=True):
         needed = sessions_to_publish(p, sample.n, clusters, effective_sessions)
         value, (status, required) = quantile(sample.values, p), _status(sample, p, (low, high), turns, clusters, needed)
-        found.append(
+        estimates.append(
             QuantileEstimate(
                 *(p, value, low, high, deff, status, required, clusters, effective_sessions, by_length),
                 in_failures=value == math.inf,
@@ -215,7 +212,7 @@ def quantiles(
                 successes=quantile(succeeded, p),
             )
         )
-    return found
+    return estimates
 
 
 def fail_together(sample: Sample, of_session: Integers) -> bool:
@@ -225,39 +222,39 @@ def fail_together(sample: Sample, of_session: Integers) -> bool:
 
 
 def upper_with_unseen(sample: Sample, of_session: Integers, p: float, error: float, high: float) -> float:
-    """Return the upper end of the p-quantile with an unseen session, at least `high`; +inf if open."""
+    """Return the upper end of the p-quantile's interval with an unseen session, at least `high`; +inf if unbounded."""
 
-    def holds(place: int) -> bool:
-        above = np.searchsorted(sample.values, sample.values[place], side="right")
+    def holds(index: int) -> bool:
+        above = np.searchsorted(sample.values, sample.values[index], side="right")
         return upper_share(*_share_from(int(above), sample, of_session), error) <= 1 - p
 
     succeeded, known = sample.succeeded.size, int(np.searchsorted(sample.values, high))
     if high == math.inf or holds(known):
         return high
     first = max(rank(p, sample.n) - 1, known + 1)
-    place = first + bisect_left(range(first, succeeded), True, key=holds)
-    return float(sample.values[place]) if place < succeeded else math.inf
+    index = first + bisect_left(range(first, succeeded), True, key=holds)
+    return float(sample.values[index]) if index < succeeded else math.inf
 
 
 def lower_with_unseen(sample: Sample, of_session: Integers, p: float, error: float, low: float) -> float:
-    """Return the lower end of the p-quantile with an unseen session, at most `low`; −inf if open."""
+    """Return the lower end of the p-quantile's interval with an unseen session, at most `low`; −inf if unbounded."""
 
-    def fails(place: int) -> bool:
-        first = np.searchsorted(sample.values, sample.values[place])
+    def fails(index: int) -> bool:
+        first = np.searchsorted(sample.values, sample.values[index])
         return lower_share(*_share_from(int(first), sample, of_session), error) < 1 - p
 
     known = int(np.searchsorted(sample.values, low))
     if low == -math.inf or not fails(known):
         return low
-    place = bisect_left(range(known), True, key=fails)
-    return float(sample.values[place - 1]) if place else -math.inf
+    index = bisect_left(range(known), True, key=fails)
+    return float(sample.values[index - 1]) if index else -math.inf
 
 
 def _share_from(first: int, sample: Sample, of_session: Integers) -> tuple[float, float, float]:
-    """Return the arguments of `upper_share` for the values from an index on: share, mean square, sessions."""
-    rest = np.bincount(sample.sessions[first:], minlength=of_session.size)
-    square = float((rest**2 / np.maximum(1, of_session)).sum()) / sample.n
-    return float(rest.sum()) / sample.n, square, sample.n / float(of_session.max())
+    """Return the share, mean square, and sessions of the values from index `first`, as `upper_share` takes them."""
+    turns = np.bincount(sample.sessions[first:], minlength=of_session.size)
+    square = float((turns**2 / np.maximum(1, of_session)).sum()) / sample.n
+    return float(turns.sum()) / sample.n, square, sample.n / float(of_session.max())
 
 
 def nearer(p: float) -> float:
@@ -274,17 +271,17 @@ def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -
     reached, below = 0, np.zeros_like(of_session)
     at_once = max(1, COUNTS_AT_ONCE // of_session.size)
     sizes = sizes_of(of_session)
-    for some in (ps[first : first + at_once] for first in range(0, len(ps), at_once)):
-        ends = sample.values.searchsorted([quantile(sample.values, p) for p in some], side="right")
+    for chunk in (ps[first : first + at_once] for first in range(0, len(ps), at_once)):
+        ends = sample.values.searchsorted([quantile(sample.values, p) for p in chunk], side="right")
         cells = sample.sessions[reached : ends[-1]]
-        if len(some) > 1:
-            cells = cells + np.repeat(np.arange(len(some)), np.diff(ends, prepend=reached)) * of_session.size
-        counts = np.bincount(cells, minlength=len(some) * of_session.size)
-        each = counts.reshape(len(some), -1)
-        for of_one in each:  # a loop over rows is ten times as fast as numpy's cumsum if there are many sessions
-            of_one += below
-            below = of_one
-        effects |= zip(some, design_effect(sizes, each, np.array(some)).tolist(), strict=True)
+        if len(chunk) > 1:
+            cells = cells + np.repeat(np.arange(len(chunk)), np.diff(ends, prepend=reached)) * of_session.size
+        counts = np.bincount(cells, minlength=len(chunk) * of_session.size)
+        counts_by_p = counts.reshape(len(chunk), -1)
+        for row in counts_by_p:  # a loop over rows is ten times as fast as numpy's cumsum if there are many sessions
+            row += below
+            below = row
+        effects |= zip(chunk, design_effect(sizes, counts_by_p, np.array(chunk)).tolist(), strict=True)
         reached = ends[-1]
     return effects
 
@@ -322,7 +319,7 @@ def design_effect(sizes: Sizes, below: Integers, p: float | Floats) -> Floats:
 
 
 def shrink_of(effective_sessions: float, confidence: float) -> float:
-    """Return (z / t)², the factor on the effective size because the variance is estimated from few sessions.
+    """Return (z / t)², the factor by which the effective size is reduced if few sessions estimate the variance.
 
     Return 0 if the sessions are too few to estimate it.
     """
@@ -331,18 +328,25 @@ def shrink_of(effective_sessions: float, confidence: float) -> float:
 
 
 def end_shares(ps: Sequence[float], effective: Floats, confidence: float) -> tuple[Floats, Floats]:
-    """Return the shares at which intervals end, for each effective number of independent values; NaN if open above."""
+    """Return the shares of values below both ends of each interval.
+
+    The upper share is NaN if the interval is unbounded. `effective`: the effective number of independent values, for
+    each p.
+    """
     a, p = 1 - confidence, np.array(ps)
     lower = np.asarray(betaincinv(p * effective, effective - p * effective + 1, a / 2), dtype=np.float64)
     upper = np.asarray(betaincinv(p * effective + 1, effective - p * effective, 1 - a / 2), dtype=np.float64)
     reachable = [
-        enough >= smallest_publishable(one, confidence) for one, enough in zip(ps, effective.tolist(), strict=True)
+        enough >= smallest_publishable(share, confidence) for share, enough in zip(ps, effective.tolist(), strict=True)
     ]
     return lower, np.where(reachable, upper, np.nan)
 
 
 def bounds(ascending: Floats, ps: Sequence[float], effective: Floats, confidence: float) -> list[tuple[float, float]]:
-    """Return the ends of the intervals for each effective number of independent values; −inf and +inf if open."""
+    """Return both ends of each interval; −inf and +inf if unbounded.
+
+    `effective`: the effective number of independent values, for each p.
+    """
     n, (lower, upper) = ascending.size, end_shares(ps, effective, confidence)
     first, last = np.floor(lower * n).astype(int), np.ceil(np.nan_to_num(upper, nan=2.0) * n).astype(int)
     return [
@@ -352,7 +356,7 @@ def bounds(ascending: Floats, ps: Sequence[float], effective: Floats, confidence
 
 
 def smallest_publishable(p: float, confidence: float = CONFIDENCE) -> float:
-    """Return the number of independent values from which the largest one bounds the p-quantile: p^n ≤ a/2."""
+    """Return the minimum number n of independent values whose largest one bounds the p-quantile: p^n ≤ a/2."""
     return math.log((1 - confidence) / 2) / math.log(p)
 
 
@@ -372,7 +376,10 @@ def sessions_needed(p: float, of_session: Integers | Floats) -> int:
 
 
 class Shortfall(NamedTuple):
-    """The unit (turns or sessions) with too few to print a quantile, the existing number, and the required number."""
+    """The missing data of a quantile that cannot be printed.
+
+    `of`: the unit of which there are too few; `there`: the existing number; `needs`: the required number.
+    """
 
     of: Literal["sessions", "turns", "words"]
     there: int

@@ -44,10 +44,10 @@ class RatioEstimate:
 
     - `square`: for a rate, the mean over turns of the squared share of events in their session
     - `effective_sessions`: Kish's effective number of sessions
-    - `longest`: the turns as a multiple of those of the longest session
+    - `sessions_if_all_longest`: the turns as a multiple of those of the longest session
     - `words`: True for a rate over words; no session fails in all its words
 
-    If `effective_sessions` and `longest` are not given, sessions are assumed to be equally long.
+    If `effective_sessions` and `sessions_if_all_longest` are not given, sessions are assumed to be equally long.
     """
 
     value: float
@@ -88,7 +88,7 @@ class RatioEstimate:
         return lower_share(self.value, self.square, self.sessions_if_all_longest, level)
 
     def reach(self, level: float) -> float:
-        """Return t · SE at a one-sided error; inf with one session, because it gives no information about others."""
+        """Return t · SE at a one-sided error; inf with one session, which gives no information about other sessions."""
         if self.clusters < 2:
             return math.inf
         return float(stdtrit(self.effective_sessions - 1, 1 - level)) * math.sqrt(self.variance)
@@ -98,16 +98,16 @@ class RatioEstimate:
         return 0.0 if self.words else upper_share(0.0, 0.0, self.sessions_if_all_longest, level)
 
     def left(self) -> RatioEstimate:
-        """Return the rate of the turns that are not events."""
+        """Return the complement: the rate of the turns that are not events."""
         return replace(self, value=1 - self.value, square=1 - 2 * self.value + self.square)
 
     def _student(self, level: float) -> OneSidedBounds:
         """Return Student's bounds. They are used for a rate above 1, since there may be more word errors than words."""
         return differences.student(self.value, math.sqrt(self.variance), self.effective_sessions - 1, level)
 
-    def with_sessions(self, more: int, of: int) -> RatioEstimate:
-        """Return the estimate with `more` sessions added for each `of` existing ones."""
-        times = 1 + more / of
+    def with_sessions(self, more: int, existing: int) -> RatioEstimate:
+        """Return the estimate with `more` additional sessions for each `existing` sessions."""
+        times = 1 + more / existing
         return replace(
             self,
             variance=self.variance / times,
@@ -118,17 +118,21 @@ class RatioEstimate:
         )
 
 
-def ratio_of(arm: PerCluster, *, words: bool = False) -> RatioEstimate:
+def ratio_of(totals: PerCluster, *, words: bool = False) -> RatioEstimate:
     """Return the ratio of totals of a target. Sessions without a turn do not count. NaN without turns."""
-    turns, clusters = float(arm[1].sum()), int(np.count_nonzero(arm[1]))
-    value = float(arm[0].sum()) / turns if turns else math.nan
+    turns, clusters = float(totals[1].sum()), int(np.count_nonzero(totals[1]))
+    value = float(totals[0].sum()) / turns if turns else math.nan
     with np.errstate(divide="ignore", invalid="ignore"):
-        square = float((arm[0] * np.where(arm[1] > 0, arm[0] / arm[1], 0.0)).sum()) / turns if turns else math.nan
-    longest = turns / float(arm[1].max()) if turns else math.nan
-    effective_sessions = effective_size(arm[1]) if turns else 0.0
+        square = (
+            float((totals[0] * np.where(totals[1] > 0, totals[0] / totals[1], 0.0)).sum()) / turns
+            if turns
+            else math.nan
+        )
+    longest = turns / float(totals[1].max()) if turns else math.nan
+    effective_sessions = effective_size(totals[1]) if turns else 0.0
     return RatioEstimate(
         value,
-        _jackknife_variance(_jackknife_contributions(arm), clusters),
+        _jackknife_variance(_jackknife_contributions(totals), clusters),
         turns,
         clusters,
         square,
@@ -160,20 +164,20 @@ class ClusterTotals:
         return _jackknife_variance(parts, int(np.count_nonzero(self.base[1] + self.cand[1])))
 
 
-def mean_difference(arms: ClusterTotals, margin: Margin, better: Better, how: Inference) -> Difference:
-    """Return the log ratio of two means of positive amounts; open if the mean of a target is not positive."""
-    base, cand = arms.ratios
-    if arms.paired:
-        parts = _jackknife_contributions(arms.cand) / (cand.value or math.nan) - _jackknife_contributions(arms.base) / (
-            base.value or math.nan
-        )
-        within, df = arms.variance_of_pairs(parts), arms.df_of_pairs
+def mean_difference(totals: ClusterTotals, margin: Margin, better: Better, inference: Inference) -> Difference:
+    """Return the log ratio of two means of positive amounts; unbounded if the mean of a target is not positive."""
+    base, cand = totals.ratios
+    if totals.paired:
+        parts = _jackknife_contributions(totals.cand) / (cand.value or math.nan) - _jackknife_contributions(
+            totals.base
+        ) / (base.value or math.nan)
+        within, df = totals.variance_of_pairs(parts), totals.df_of_pairs
     else:
         variances = base.log_variance, cand.log_variance
         within, df = sum(variances), differences.welch(variances, (base.effective_sessions, cand.effective_sessions))
-    se, clusters = math.sqrt(within + how.run_variance), max(base.clusters, cand.clusters)
-    error = StandardError(se, df, clusters, how.run_variance, assumed=how.run_variance)
-    return log_difference((base.value, cand.value), error, margin, better, how.level)
+    se, clusters = math.sqrt(within + inference.run_variance), max(base.clusters, cand.clusters)
+    error = StandardError(se, df, clusters, inference.run_variance, assumed=inference.run_variance)
+    return log_difference((base.value, cand.value), error, margin, better, inference.level)
 
 
 def log_difference(
@@ -183,7 +187,7 @@ def log_difference(
     base, cand = (np.array([value]) for value in values)
     d = float(differences.log_ratio(cand, base)[0])
     bad_by, good_by = (
-        float(differences.excess_over_margin(arms, margin, better)[0]) for arms in ((base, cand), (cand, base))
+        float(differences.excess_over_margin(pair, margin, better)[0]) for pair in ((base, cand), (cand, base))
     )
     interval, bad, good = (differences.student(value, error.se, error.df, level) for value in (d, bad_by, good_by))
     more = None if differences.is_conclusive(bad) else differences.more_sessions(bad_by, error, level)
@@ -203,24 +207,29 @@ def with_runs(error: StandardError, between: float) -> StandardError:
     return replace(error, se=se, fixed=error.fixed + between, assumed=error.assumed + between)
 
 
-def complement(arm: PerCluster) -> PerCluster:
+def complement(totals: PerCluster) -> PerCluster:
     """Return the totals of the complement of a rate: of the turns that are not events."""
-    events, turns = arm
+    events, turns = totals
     return turns - events, turns
 
 
-def mirrored(found: Difference) -> Difference:
-    """Return the difference of two rates of which more is better, from the difference of their complements.
+def mirrored(difference: Difference) -> Difference:
+    """Return the difference of two rates if more is better, from the difference of their complements.
 
-    The test is made on the complements.
+    The complements are tested.
     """
     return replace(
-        found, baseline=1 - found.baseline, candidate=1 - found.candidate, d=-found.d, low=-found.high, high=-found.low
+        difference,
+        baseline=1 - difference.baseline,
+        candidate=1 - difference.candidate,
+        d=-difference.d,
+        low=-difference.high,
+        high=-difference.low,
     )
 
 
 def rate_difference(
-    arms: ClusterTotals,
+    totals: ClusterTotals,
     margin: Margin,
     better: Better = "lower",
     level: float = LEVEL,
@@ -232,20 +241,20 @@ def rate_difference(
     `error`: the standard error to use instead of that from sessions.
     """
     if better == "higher":
-        left = replace(arms, base=complement(arms.base), cand=complement(arms.cand))
-        return mirrored(rate_difference(left, margin, level=level, error=error))
-    return points_difference(*arms.ratios, error or se_of_rates(arms), margin, level)
+        complements = replace(totals, base=complement(totals.base), cand=complement(totals.cand))
+        return mirrored(rate_difference(complements, margin, level=level, error=error))
+    return points_difference(*totals.ratios, error or se_of_rates(totals), margin, level)
 
 
-def se_of_rates(arms: ClusterTotals) -> StandardError:
+def se_of_rates(totals: ClusterTotals) -> StandardError:
     """Return the standard error of the difference of two rates, from the contributions of sessions or pairs."""
-    base, cand = arms.ratios
+    base, cand = totals.ratios
     clusters = max(base.clusters, cand.clusters)
-    if arms.paired:
+    if totals.paired:
         se = math.sqrt(
-            arms.variance_of_pairs(_jackknife_contributions(arms.cand) - _jackknife_contributions(arms.base))
+            totals.variance_of_pairs(_jackknife_contributions(totals.cand) - _jackknife_contributions(totals.base))
         )
-        return StandardError(se, arms.df_of_pairs, clusters)
+        return StandardError(se, totals.df_of_pairs, clusters)
     variances = base.variance, cand.variance
     df = differences.welch(variances, (base.effective_sessions, cand.effective_sessions))
     return StandardError(math.sqrt(sum(variances)), df, clusters)
@@ -287,34 +296,38 @@ def _upper_bounds(base: RatioEstimate, cand: RatioEstimate, se: float, df: float
 
 
 def _more_to_pass(
-    arms: tuple[RatioEstimate, RatioEstimate], error: StandardError, margin: Margin, level: float
+    ratios: tuple[RatioEstimate, RatioEstimate], error: StandardError, margin: Margin, level: float
 ) -> int | None:
-    """Return about how many more sessions bring the upper bound below the margin with a power of 80 %.
+    """Return the approximate number of additional sessions to pass with a power of 80 %.
 
-    The true rates are assumed to be the estimates. Return None if MAX_SESSIONS_RATIO times as many sessions do not
-    suffice. The bound has no inverse, so the number is found by bisection.
+    To pass, the upper bound must be below the margin. The true rates are assumed to be the estimates. Return None if
+    MAX_SESSIONS_RATIO times as many sessions do not suffice. The bound has no inverse, so the number is found by
+    bisection.
     """
-    base, cand = arms
+    base, cand = ratios
     clusters, fixed = error.clusters, error.fixed
 
     def passes(more: int) -> bool:
-        one, other = base if error.alone else base.with_sessions(more, clusters), cand.with_sessions(more, clusters)
+        larger_base, larger_cand = (
+            base if error.alone else base.with_sessions(more, clusters),
+            cand.with_sessions(more, clusters),
+        )
         times = 1 + more / clusters
         now = math.sqrt(fixed + max(0.0, error.se**2 - fixed) / times)
-        highs = _upper_bounds(one, other, now, error.df if fixed else error.df * times, level)
+        highs = _upper_bounds(larger_base, larger_cand, now, error.df if fixed else error.df * times, level)
         return all(high + float(ndtri(differences.POWER)) * now < margin.points for high in highs)
 
-    most = differences.MAX_SESSIONS_RATIO * clusters
-    if not (math.isfinite(error.se) and clusters and passes(most)):
+    max_more = differences.MAX_SESSIONS_RATIO * clusters
+    if not (math.isfinite(error.se) and clusters and passes(max_more)):
         return None
-    more = bisect_left(range(1, most), True, key=passes) + 1
+    more = bisect_left(range(1, max_more), True, key=passes) + 1
     return differences.two_digits(more) if error.se else more
 
 
-def any_event(arm: PerCluster) -> RatioEstimate:
+def any_event(totals: PerCluster) -> RatioEstimate:
     """Return the share of sessions with any event. Sessions are independent, so its variance is binomial."""
-    sessions = int(np.count_nonzero(arm[1]))
-    share = np.count_nonzero(arm[0][arm[1] > 0]) / sessions if sessions else math.nan
+    sessions = int(np.count_nonzero(totals[1]))
+    share = np.count_nonzero(totals[0][totals[1] > 0]) / sessions if sessions else math.nan
     return RatioEstimate(share, share * (1 - share) / sessions if sessions else math.nan, float(sessions), sessions)
 
 
@@ -323,15 +336,15 @@ def newcombe(base: RatioEstimate, cand: RatioEstimate, level: float = LEVEL) -> 
     z = float(ndtri(1 - level))
 
     def upper(low: RatioEstimate, high: RatioEstimate) -> float:
-        ends = (wilson(arm.value, arm.turns, side * z) - arm.value for arm, side in ((high, 1), (low, -1)))
+        ends = (wilson(ratio.value, ratio.turns, sign * z) - ratio.value for ratio, sign in ((high, 1), (low, -1)))
         return high.value - low.value + math.hypot(*ends)
 
     return -upper(cand, base), upper(base, cand)
 
 
-def _jackknife_contributions(arm: PerCluster) -> Floats:
+def _jackknife_contributions(totals: PerCluster) -> Floats:
     """Return the contribution of each cluster to the ratio's error, by the jackknife: (x − r·n) / (Σn − n)."""
-    amounts, turns = arm
+    amounts, turns = totals
     total = turns.sum()
     if not total:
         return np.full(turns.size, np.nan)

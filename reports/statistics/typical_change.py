@@ -1,8 +1,8 @@
 """Changes within sessions and steps, in addition to pooled quantiles: typical change, worst step, slopes. Pure.
 
-The pooled p50 describes the median caller. `centre` describes the change of the typical turn, whatever its step is: its
-value does not depend on the steps that changed, and it needs fewer sessions. Logs are centred by step. Then the mean
-between the ranks of 10 and 90 % is taken; with medians, ties would be at zero and bias it towards no difference.
+The pooled p50 describes the median caller. `typical_change` describes the change of the typical turn, whatever its step
+is: its value does not depend on the steps that changed, and it needs fewer sessions. Logs are centred by step. Then the
+mean between the ranks of 10 and 90 % is taken; with medians, ties would be at zero and bias it towards no difference.
 
 Pairs are the sampling unit: a pair has one session of each target that start together, and contributes one number. The
 standard error of a trimmed mean is linearized. With q the quantiles of 10 and 90 %, each value x contributes (clip(x,
@@ -78,23 +78,23 @@ class StepMedian:
 def typical_change(base: StepLatencies, cand: StepLatencies, pairs: int) -> LogRatio:
     """Return `ttfa_typical_change`, over all steps.
 
-    If 10 % or more of the turns failed, it is undefined, and the failure rate decides. The centre of each step is that
-    of both targets together. The standard error treats it as fixed.
+    If 10 % or more of the turns failed, the change is undefined, and the failure rate decides. The centre of a step is
+    the trimmed mean of both targets together. The standard error treats the centre as fixed.
     """
     values, steps = np.r_[base.values, cand.values], np.r_[base.steps, cand.steps]
     middle = np.zeros(int(steps.max(initial=-1)) + 1)  # the centre of each step; 0 for a step without a centre
     for step in np.unique(steps):
         middle[step] = trimmed_mean(np.sort(logs_of(values[steps == step])))
     middle = np.nan_to_num(middle, posinf=0.0, neginf=0.0)
-    logs = [logs_of(arm.values) - middle[arm.steps] for arm in (base, cand)]
-    first, second = (trimmed_mean(np.sort(one)) for one in logs)
+    logs = [logs_of(latencies.values) - middle[latencies.steps] for latencies in (base, cand)]
+    first, second = (trimmed_mean(np.sort(target_logs)) for target_logs in logs)
     if pairs < 2 or not (math.isfinite(first) and math.isfinite(second)):
         return LogRatio(math.nan, math.nan)
     parts = []  # the contribution of each pair to the error of the trimmed mean
-    for one, arm in zip(logs, (base, cand), strict=True):
-        ascending = np.sort(one)
-        held = np.clip(one, quantile(ascending, TRIM), quantile(ascending, 1 - TRIM))
-        parts.append(np.bincount(arm.pairs, held - held.mean(), pairs) / (1 - 2 * TRIM) / one.size)
+    for target_logs, latencies in zip(logs, (base, cand), strict=True):
+        ascending = np.sort(target_logs)
+        clipped = np.clip(target_logs, quantile(ascending, TRIM), quantile(ascending, 1 - TRIM))
+        parts.append(np.bincount(latencies.pairs, clipped - clipped.mean(), pairs) / (1 - 2 * TRIM) / target_logs.size)
     return LogRatio(second - first, math.sqrt(pairs / (pairs - 1) * float(((parts[1] - parts[0]) ** 2).sum())))
 
 
@@ -104,17 +104,18 @@ def logs_of(values: Floats) -> Floats:
 
 
 def trimmed_mean(ascending: Floats) -> float:
-    """Return the mean of the values between two ranks; NaN without values, +inf if failures are among them.
+    """Return the mean of the values between the ranks of 10 and 90 %.
 
-    A rank may lie inside a value; then only a part of the value counts.
+    The result is NaN without values, and +inf if failures are among these values. A rank may lie inside a value; then
+    only a part of the value counts.
     """
     n = ascending.size
     if not n:
         return math.nan
     reached = np.arange(1, n + 1)
-    inside = np.clip(reached, TRIM * n, (1 - TRIM) * n) - np.clip(reached - 1, TRIM * n, (1 - TRIM) * n)
-    there = inside > 0
-    return float((ascending[there] * inside[there]).sum() / inside.sum())
+    weights = np.clip(reached, TRIM * n, (1 - TRIM) * n) - np.clip(reached - 1, TRIM * n, (1 - TRIM) * n)
+    is_inside = weights > 0
+    return float((ascending[is_inside] * weights[is_inside]).sum() / weights.sum())
 
 
 def worst_step(
@@ -125,23 +126,26 @@ def worst_step(
     Steps with few turns, or with an infinite median, are left out. Resamples with an infinite or missing median are
     left out of the variance; if fewer than half remain, the variance is undefined.
     """
-    found = []
+    step_medians = []
     for step in np.intersect1d(base.steps, cand.steps):
-        at = base.steps == step, cand.steps == step
-        first, second = (sample(arm.values[here], arm.pairs[here]) for arm, here in zip((base, cand), at, strict=True))
-        medians = [quantile(one.values, 0.5) for one in (first, second)]
+        masks = base.steps == step, cand.steps == step
+        first, second = (
+            sample(latencies.values[mask], latencies.pairs[mask])
+            for latencies, mask in zip((base, cand), masks, strict=True)
+        )
+        medians = [quantile(target_sample.values, 0.5) for target_sample in (first, second)]
         if min(first.n, second.n) < MIN_TURNS or not all(map(math.isfinite, medians)):
             continue
         low, high = target_resamples(
             TwoSamples(first, second, (pairs, pairs), paired=True), (0.5,), draws=draws, rng=rng
         )
         with np.errstate(invalid="ignore"):
-            drawn = (np.log(high) - np.log(low))[:, 0]
-        change = LogRatio(math.log(medians[1] / medians[0]), math.sqrt(variance(drawn, 0.5)))
+            log_ratios = (np.log(high) - np.log(low))[:, 0]
+        change = LogRatio(math.log(medians[1] / medians[0]), math.sqrt(variance(log_ratios, 0.5)))
         if change.se > 0:
             p_worse = float(stdtr(pairs - 1, (math.log1p(WORST_STEP_MARGIN) - change.d) / change.se))
-            found.append(StepMedian(int(step), change, p_worse))
-    return sorted(found, key=lambda one: one.p_worse)
+            step_medians.append(StepMedian(int(step), change, p_worse))
+    return sorted(step_medians, key=lambda step_median: step_median.p_worse)
 
 
 POINTS = 4
@@ -163,32 +167,38 @@ def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
     slopes = np.full(names.size, np.nan)
     for size in distinct(sizes[sizes >= POINTS]).tolist():
         alike = np.flatnonzero(sizes == size)
-        one, other = np.triu_indices(size, 1)
-        for begin in range(0, alike.size, step := max(1, CELLS // one.size)):
-            part = alike[begin : begin + step]
-            places = first[part][:, None] + np.arange(size)
-            wide = np.ptp(x[places], axis=1) >= span
-            part, places = part[wide], places[wide]
+        i, j = np.triu_indices(size, 1)
+        for start in range(0, alike.size, step := max(1, CELLS // i.size)):
+            chunk = alike[start : start + step]
+            rows = first[chunk][:, None] + np.arange(size)
+            wide = np.ptp(x[rows], axis=1) >= span
+            chunk, rows = chunk[wide], rows[wide]
             with np.errstate(divide="ignore", invalid="ignore"):
-                between = (y[places[:, other]] - y[places[:, one]]) / (x[places[:, other]] - x[places[:, one]])
-            slopes[part] = np.nanmedian(np.where(np.isfinite(between), between, np.nan), axis=1)
+                between = (y[rows[:, j]] - y[rows[:, i]]) / (x[rows[:, j]] - x[rows[:, i]])
+            slopes[chunk] = np.nanmedian(np.where(np.isfinite(between), between, np.nan), axis=1)
     known = np.flatnonzero(~np.isnan(slopes))
     known = known[np.argsort(slopes[known], kind="stable")]
     return Sample(slopes[known], names[known])
 
 
 def slope_differences(
-    arms: TwoSamples, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
+    samples: TwoSamples, margins: Sequence[tuple[float, Margin]], better: Better, inference: Inference
 ) -> list[Difference]:
     """Compare quantiles of slopes. Margins use `plus`. `run_sd` is not used, because it is a share of a value."""
-    base, cand = (replace(arm, values=np.exp(np.clip(arm.values / K, -500, 500))) for arm in (arms.base, arms.cand))
-    by_ratio = [(p, Margin(ratio=math.expm1(margin.plus / K))) for p, margin in asked]
-    differences = latencies_by_order(replace(arms, base=base, cand=cand), by_ratio, better, replace(how, run_sd=0.0))
+    base, cand = (
+        replace(target_sample, values=np.exp(np.clip(target_sample.values / K, -500, 500)))
+        for target_sample in (samples.base, samples.cand)
+    )
+    by_ratio = [(p, Margin(ratio=math.expm1(margin.plus / K))) for p, margin in margins]
+    differences = latencies_by_order(
+        replace(samples, base=base, cand=cand), by_ratio, better, replace(inference, run_sd=0.0)
+    )
     return [
         replace(
-            found, scale="slope", baseline=quantile(arms.base.values, p), candidate=quantile(arms.cand.values, p),
-            d=K * found.d, low=K * found.low, high=K * found.high, se=K * found.se,
-            worse=found.worse.scaled(K), better=found.better.scaled(K),
+            difference, scale="slope", baseline=quantile(samples.base.values, p),
+            candidate=quantile(samples.cand.values, p), d=K * difference.d, low=K * difference.low,
+            high=K * difference.high, se=K * difference.se,
+            worse=difference.worse.scaled(K), better=difference.better.scaled(K),
         )
-        for found, (p, _) in zip(differences, asked, strict=True)
+        for difference, (p, _) in zip(differences, margins, strict=True)
     ]  # fmt: skip

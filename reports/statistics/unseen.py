@@ -63,8 +63,8 @@ def _bounds(shares: Floats, square: float, sessions: float, level: float) -> Flo
     """Return the bound for each of these shares, given one mean square."""
     unseen: Floats = np.minimum(1.0, (1 + sessions * square) / (1 + sessions * shares))
     mean = (sessions * shares + unseen) / (sessions + 1)
-    spread = sessions * (np.maximum(0.0, square - shares**2) + (shares - mean) ** 2) + (unseen - mean) ** 2
-    weight = np.maximum(1.0, mean * (1 - mean) * (sessions + 1) * (sessions + 2) / spread - 1)
+    scaled_variance = sessions * (np.maximum(0.0, square - shares**2) + (shares - mean) ** 2) + (unseen - mean) ** 2
+    weight = np.maximum(1.0, mean * (1 - mean) * (sessions + 1) * (sessions + 2) / scaled_variance - 1)
     return np.asarray(betaincinv(mean * weight, (1 - mean) * weight, 1 - level), dtype=np.float64)
 
 

@@ -29,7 +29,7 @@ Counted = Literal["session", "pair", "turn"]
 class InconclusiveReason:
     """The reason for an inconclusive result. Only the fields that its kind needs are set.
 
-    - `needed`, `there`: the required number of `unit`, and the number in each target; `arms` may name the targets
+    - `needed`, `there`: the required number of `unit`, and the number in each target; `targets` may name the targets
     - `p`: the p of a quantile
     - `effective_sessions`: the effective number of sessions of unequal length
     - `metric`, `upper`, `needed`: a rate without any event in `there` sessions; its true value may still be up to
@@ -60,10 +60,10 @@ IN_FAILURES = InconclusiveReason("in_failures")
 
 
 def too_few(
-    unit: Counted, needed: int, there: Sequence[int], arms: Sequence[str] = (), p: float | None = None
+    unit: Counted, needed: int, there: Sequence[int], targets: Sequence[str] = (), p: float | None = None
 ) -> InconclusiveReason:
     """Return the reason for a result with too few of a unit: each target needs `needed`, and at least one has fewer."""
-    return InconclusiveReason("too_few", unit, needed, tuple(there), tuple(arms), p)
+    return InconclusiveReason("too_few", unit, needed, tuple(there), tuple(targets), p)
 
 
 VerdictName = Literal["regressed", "improved", "equivalent", "not_regressed", "inconclusive"]
@@ -77,7 +77,10 @@ ORDERS: dict[Order, str] = {
 }
 OWN_DRIFT = "the type I error is up to 15 %, not 5 %"
 OWN_DRIFT_INTERIM = "the type I error is up to 20 %, not 5 %"
-"""The error rates if the true value is exactly on the margin, measured by `make benchmark-statistics` (own_drift)."""
+"""The type I error if a target drifts and the true value is exactly on the margin.
+
+`make benchmark-statistics` measures it (own_drift).
+"""
 
 
 @dataclass(frozen=True)
@@ -104,23 +107,25 @@ def floor_reason(
     turns: Sequence[int],
     sessions: Sequence[int],
     unit: Literal["session", "pair"] = "session",
-    arms: Sequence[str] = (),
+    targets: Sequence[str] = (),
     effective_sessions: Sequence[float] = (),
 ) -> InconclusiveReason | None:
-    """Return why the turns and sessions (of each measured target) are too few to decide; None if they suffice.
+    """Return why the turns or sessions of a measured target are too few to decide; None if they suffice.
 
     - `p`: the p of a quantile; None for a rate or a mean, which only needs sessions
     - `sessions`: the number of sessions or pairs of each target
-    - `arms`: the names of the targets
+    - `targets`: the names of the targets
     - `effective_sessions`: Kish's effective number of sessions, if they are not equally long
     """
     if min(sessions) < SESSIONS:
-        return too_few(unit, SESSIONS, sessions, arms)
+        return too_few(unit, SESSIONS, sessions, targets)
     if effective_sessions and round(min(effective_sessions)) < SESSIONS:
-        there = sessions[effective_sessions.index(min(effective_sessions))]
-        return InconclusiveReason("unequal", unit, SESSIONS, (there,), effective_sessions=min(effective_sessions))
+        session_count = sessions[effective_sessions.index(min(effective_sessions))]
+        return InconclusiveReason(
+            "unequal", unit, SESSIONS, (session_count,), effective_sessions=min(effective_sessions)
+        )
     if p is not None and min(turns) < turns_to_decide(p):
-        return too_few("turn", turns_to_decide(p), turns, arms, p)
+        return too_few("turn", turns_to_decide(p), turns, targets, p)
     return None
 
 
@@ -174,38 +179,38 @@ def verdicts(
     metrics that may decide. Each other metric is decided by its own interval.
     """
     tested = {
-        index: found
-        for index, (found, gate, floor) in enumerate(zip(differences, primary, floors, strict=True))
-        if found is not None and gate and not floor
+        index: difference
+        for index, (difference, gate, floor) in enumerate(zip(differences, primary, floors, strict=True))
+        if difference is not None and gate and not floor
     }
-    worse = dict(zip(tested, holm([found.worse.p for found in tested.values()], level), strict=True))
-    better = dict(zip(tested, holm([found.better.p for found in tested.values()], level), strict=True))
+    worse = dict(zip(tested, holm([difference.worse.p for difference in tested.values()], level), strict=True))
+    better = dict(zip(tested, holm([difference.better.p for difference in tested.values()], level), strict=True))
     judged = []
-    for index, (found, floor) in enumerate(zip(differences, floors, strict=True)):
-        verdict = _verdict(found, floor, worse.get(index, True), better.get(index, True))
+    for index, (difference, floor) in enumerate(zip(differences, floors, strict=True)):
+        verdict = _verdict(difference, floor, worse.get(index, True), better.get(index, True))
         # the error from parts of a run is too small if the dependence is slower than a part
-        if found is not None and found.order:
-            reason = verdict.reason or (BECAUSE_OF[found.order] if verdict.name == "inconclusive" else None)
+        if difference is not None and difference.order:
+            reason = verdict.reason or (BECAUSE_OF[difference.order] if verdict.name == "inconclusive" else None)
             verdict = replace(verdict, provisional=True, reason=reason)
         judged.append(verdict)
     return judged
 
 
-def _verdict(found: Difference | None, floor: InconclusiveReason | None, worse: bool, better: bool) -> Verdict:
+def _verdict(difference: Difference | None, floor: InconclusiveReason | None, worse: bool, better: bool) -> Verdict:
     """Return the verdict.
 
     `worse`, `better`: True if the difference is significant after Holm's correction, or if the metric is not corrected.
     """
-    if found is None:
+    if difference is None:
         return Verdict("inconclusive", floor or InconclusiveReason("no_value"))
     if floor:
         return Verdict("inconclusive", floor)
-    if both_infinite(found):
+    if both_infinite(difference):
         return Verdict("inconclusive", IN_FAILURES)
-    if found.worse.low > 0:
+    if difference.worse.low > 0:
         return Verdict("regressed") if worse else Verdict("inconclusive", NOT_AFTER_HOLM)
-    if found.better.low > 0 and better:
+    if difference.better.low > 0 and better:
         return Verdict("improved")
-    if found.worse.high < 0:
-        return Verdict("equivalent" if found.better.high < 0 else "not_regressed")
-    return Verdict("inconclusive", more_sessions=found.more_sessions)
+    if difference.worse.high < 0:
+        return Verdict("equivalent" if difference.better.high < 0 else "not_regressed")
+    return Verdict("inconclusive", more_sessions=difference.more_sessions)

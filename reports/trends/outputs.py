@@ -90,7 +90,7 @@ class TrendDocument(JsonEntry, frozen=True):
 
 def trend_data(trend: Trend) -> dict[str, Any]:
     """Return the trend as lists, dictionaries, strings and numbers."""
-    every = []
+    series_entries = []
     for series, metrics in trend.by_series:
         runs = [
             TrendRun(
@@ -103,14 +103,19 @@ def trend_data(trend: Trend) -> dict[str, Any]:
                 conditions=dict(point.conditions),
                 values=[
                     TrendValue(
-                        metric_text(spec), one.value, one.low, one.high, math.isinf(one.value), one.missing_because
+                        metric_text(spec),
+                        run_value.value,
+                        run_value.low,
+                        run_value.high,
+                        math.isinf(run_value.value),
+                        run_value.missing_because,
                     )
-                    for spec, one in ((metric.spec, metric.values[place]) for metric in metrics)
+                    for spec, run_value in ((metric.spec, metric.values[index]) for metric in metrics)
                 ],
             )
-            for place, point in enumerate(series.points)
+            for index, point in enumerate(series.points)
         ]
-        found = [
+        metric_entries = [
             TrendMetric(
                 *metric.spec.entry_fields,
                 title=metric_text(metric.spec),
@@ -126,8 +131,10 @@ def trend_data(trend: Trend) -> dict[str, Any]:
             )
             for metric in metrics
         ]
-        every.append(TrendSeries(series.scenario, series.target, series.name, series.simulated, runs, found))
-    return to_json_data(TrendDocument(TREND_VERSION, LEVEL, trend.comparisons, every, list(trend.notices)))
+        series_entries.append(
+            TrendSeries(series.scenario, series.target, series.name, series.simulated, runs, metric_entries)
+        )
+    return to_json_data(TrendDocument(TREND_VERSION, LEVEL, trend.comparisons, series_entries, list(trend.notices)))
 
 
 def write_trend(page: Page, path: Path) -> Path:

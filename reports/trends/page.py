@@ -32,14 +32,19 @@ RUN_NAME_MIN = 16
 
 @dataclass(frozen=True)
 class Filters:
-    """The filters of the page. `classes`: for each filter and value, the CSS class of the elements that it hides."""
+    """The filters of the page.
+
+    `classes`: the CSS class of the elements that a filter hides, by the name of the filter and the value.
+    """
 
     shown: tuple[b.Filter, ...]
     classes: Mapping[tuple[str, str], str]
 
     def of(self, point: TrendPoint) -> str:
         properties = filter_values(point)
-        return " ".join(self.classes[one.name, properties.get(one.name, "")] for one in self.shown)
+        return " ".join(
+            self.classes[page_filter.name, properties.get(page_filter.name, "")] for page_filter in self.shown
+        )
 
 
 def filter_values(point: TrendPoint) -> dict[str, str]:
@@ -49,24 +54,29 @@ def filter_values(point: TrendPoint) -> dict[str, str]:
 
 
 def filters_of(points: Sequence[TrendPoint], without: Collection[str] = ()) -> Filters:
-    """Return a filter for each property that has several values, if at least two runs share one of the values."""
-    found = [(point.started_utc_ns, point.run_id, filter_values(point)) for point in points]
-    shown: list[b.Filter] = []
+    """Return a filter for each property that has several values, if at least two runs have the same value.
+
+    `without`: the properties that get no filter.
+    """
+    point_values = [(point.started_utc_ns, point.run_id, filter_values(point)) for point in points]
+    filters: list[b.Filter] = []
     classes: dict[tuple[str, str], str] = {}
-    for name in dict.fromkeys(name for *_, values in found for name in values if name not in without):
-        newest_first = sorted({(started, run, values.get(name, "")) for started, run, values in found}, reverse=True)
+    for name in dict.fromkeys(name for *_, values in point_values for name in values if name not in without):
+        newest_first = sorted(
+            {(started, run, values.get(name, "")) for started, run, values in point_values}, reverse=True
+        )
         runs = Counter(value for *_, value in newest_first)
         if len(runs) < 2 or max(runs.values()) < 2:
             continue
         boxes: dict[str, str] = {}
-        for place, (value, _) in enumerate(runs.most_common()):
-            rest = len(runs) > VALUES_MAX and place >= VALUES_MAX - 1
-            hidden = f"f{len(shown)}-{min(place, VALUES_MAX - 1)}"
+        for index, (value, _) in enumerate(runs.most_common()):
+            is_other = len(runs) > VALUES_MAX and index >= VALUES_MAX - 1
+            hidden = f"f{len(filters)}-{min(index, VALUES_MAX - 1)}"
             classes[name, value] = hidden
-            boxes[hidden] = OTHERS if rest else excerpt(value or NONE, VALUE_LENGTH_MAX)
+            boxes[hidden] = OTHERS if is_other else excerpt(value or NONE, VALUE_LENGTH_MAX)
         by_text = sorted(((text, hidden) for hidden, text in boxes.items()), key=lambda box: (box[0] == OTHERS, box[0]))
-        shown.append(b.Filter(name, tuple(by_text)))
-    return Filters(tuple(shown), classes)
+        filters.append(b.Filter(name, tuple(by_text)))
+    return Filters(tuple(filters), classes)
 
 
 METHOD = {
@@ -86,15 +96,15 @@ METHOD = {
 
 
 def trend_html(trend: Trend, folder: Path) -> str:
-    """Return the page as one self-contained file. `folder`: its folder, from which links to reports are relative."""
+    """Return the page as one self-contained file. `folder`: the page's folder; links to reports are relative to it."""
     return render_html(trend_page(trend, folder))
 
 
 def trend_page(trend: Trend, folder: Path) -> b.Page:
     """Return the page: the changes, each metric over time, and every run."""
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(one.name for one in trend.series))}
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(series.name for series in trend.series))}
     # the buttons of the series then replace a filter of targets
-    by_name = all(one.name == one.target for one in trend.series)
+    by_name = all(series.name == series.target for series in trend.series)
     filters = filters_of(trend.points, ("target",) if by_name else ())
     names = list(dict.fromkeys(metric.spec.metric for metric in trend.metrics))
     rates = {name: RATES[name].sentence for name in names if name in RATES}
@@ -117,13 +127,13 @@ def trend_page(trend: Trend, folder: Path) -> b.Page:
         lead=[*b.note(more), *([b.Bullets(notes)] if notes else [])],
         answer=[_changes(trend, numbers)] if trend.changes else None,
         sections=[
-            *(_section(one, place, numbers, filters, folder) for place, one in enumerate(trend.scenarios)),
+            *(_section(scenario, index, numbers, filters, folder) for index, scenario in enumerate(trend.scenarios)),
             *([left_out] if trend.notices else []),
             b.Section("how", "Definitions", "What do the words mean?", [b.Definitions(list(defined.items()))]),
         ],
         definitions=defined,
         footer=(
-            b.MEASURED_AGAINST if all(one.simulated for one in trend.series) else "",
+            b.MEASURED_AGAINST if all(series.simulated for series in trend.series) else "",
             "The same values are printed by ",
             b.Code("rtbench trend --json"),
             ". All times UTC.",
@@ -134,15 +144,15 @@ def trend_page(trend: Trend, folder: Path) -> b.Page:
 
 
 def _badges(trend: Trend) -> Iterable[b.Badge]:
-    if found := trend.changes:
-        worse = sum(change.worse is True for _, change in found)
-        counts = f"{worse} of {plural(len(found), 'metric')} worse"
+    if changes := trend.changes:
+        worse = sum(change.worse is True for _, change in changes)
+        counts = f"{worse} of {plural(len(changes), 'metric')} worse"
         yield b.Badge("no" if worse else "in", "↕", plural(len(trend.changes_by_run), "CHANGE", "CHANGES"), counts)
     elif trend.comparisons:
         yield b.Badge("eq", "≈", "NO CHANGE", f"in {plural(trend.runs, 'run')}")
     else:
         yield b.Badge("hm", "?", "TOO FEW RUNS", f"a change requires {ENOUGH}")
-    simulated = {(one.run_id, one.started_utc_ns) for one in trend.points if one.simulated}
+    simulated = {(point.run_id, point.started_utc_ns) for point in trend.points if point.simulated}
     if len(simulated) == trend.runs:
         yield b.SIMULATED
     elif simulated:
@@ -163,7 +173,7 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
     for metric, change in trend.changes:
         spec, series, at = metric.spec, metric.series, metric.changes.index(change)
         unit = sentences.unit_text(spec)
-        levels = [b.Cell(sentences.number_text(one.value, spec), unit) for one in metric.segments[at : at + 2]]
+        levels = [b.Cell(sentences.number_text(segment.value, spec), unit) for segment in metric.segments[at : at + 2]]
         runs = f"{change.runs_before} runs before, {change.runs_after} after"
         ink = {True: "bad-ink", False: "good-ink", None: ""}[change.worse]
         cells: b.Line = [
@@ -184,7 +194,7 @@ def _title(spec: MetricSpec) -> b.Inline:
 
 
 def _section(
-    scenario: ScenarioTrend, place: int, numbers: Mapping[str, int], filters: Filters, folder: Path
+    scenario: ScenarioTrend, index: int, numbers: Mapping[str, int], filters: Filters, folder: Path
 ) -> b.Section:
     plots: list[b.Block] = []
     for spec, metrics in scenario.metrics:
@@ -198,7 +208,7 @@ def _section(
         plots.append(plot_figure(plot_over_time(metrics, numbers, filters.of), caption, stops=()))
     nothing = b.Paragraph("None of these runs has any of these values.")
     return b.Section(
-        f"scenario-{place + 1}",
+        f"scenario-{index + 1}",
         f"{scenario.name}: metrics over time",
         "How did the metrics change from run to run?",
         [*(plots or [nothing]), b.Details("Every run", [_runs(scenario, numbers, filters, folder)], open=True)],
@@ -213,12 +223,12 @@ def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters,
         "run", b.Column("series", left=True), b.Column("began, UTC", left=True), b.Column("verdict", left=True),
         *(b.Column(metric_text(spec), below=sentences.unit_text(spec)) for spec, _ in scenario.metrics),
     ]  # fmt: skip
-    found = sorted(
-        ((series, place, point) for series in scenario.series for place, point in enumerate(series.points)),
-        key=lambda one: -one[2].started_utc_ns,
+    run_rows = sorted(
+        ((series, index, point) for series in scenario.series for index, point in enumerate(series.points)),
+        key=lambda run_row: -run_row[2].started_utc_ns,
     )
     rows = []
-    for series, place, point in found:
+    for series, index, point in run_rows:
         number, report = numbers[series.name], os.path.relpath(point.report, folder) if point.report else ""
         by_spec = {metric.spec: metric for metric in scenario.of_series(series)}
         labels = " · ".join(f"{key} {value}" for key, value in point.labels.items())
@@ -226,17 +236,19 @@ def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters,
             b.Cell(b.Link(point.name, report) if report else point.name, labels),
             b.Cell(series.name, target=number, marked=True),
             *_facts(point),
-            *(_value(by_spec[spec], place) if spec in by_spec else b.Cell(NONE) for spec, _ in scenario.metrics),
+            *(_value(by_spec[spec], index) if spec in by_spec else b.Cell(NONE) for spec, _ in scenario.metrics),
         ]
         rows.append(b.make_row(cells, style=filters.of(point), target=number))
     return b.table(heads, rows, stacked=True)
 
 
 def _runs_of(scenario: ScenarioTrend, series: RunSeries) -> b.Block:
-    """Return a table of a series for a terminal, the oldest run first; if room is short, without the last metrics."""
+    """Return a table of a series for a terminal, the oldest run first. A narrow terminal omits the last metrics."""
     metrics = scenario.of_series(series)
     order = [*range(len(metrics) + 2, 4, -1), 1, 4, 2]  # the start is already in the name of a run
-    titles = (", ".join(filter(None, [metric_text(one.spec), sentences.unit_text(one.spec)])) for one in metrics)
+    titles = (
+        ", ".join(filter(None, [metric_text(metric.spec), sentences.unit_text(metric.spec)])) for metric in metrics
+    )
     heads = [
         b.Column("run", min_width=RUN_NAME_MIN),
         b.Column("began, UTC", left=True),
@@ -244,27 +256,27 @@ def _runs_of(scenario: ScenarioTrend, series: RunSeries) -> b.Block:
         *map(b.Column, titles),
     ]
     columns = [
-        replace(head, leave_out=order.index(place) + 1 if place in order else 0) for place, head in enumerate(heads)
+        replace(head, leave_out=order.index(index) + 1 if index in order else 0) for index, head in enumerate(heads)
     ]
     rows = []
-    for place, point in enumerate(series.points):
+    for index, point in enumerate(series.points):
         changes = [(metric, change) for metric in metrics for change in metric.changes_at(point)]
         more = [b.Paragraph(f"↕ changed here: {sentences.changes_text(changes)}")] if changes else []
-        cells = [point.name, *_facts(point), *(_value(metric, place) for metric in metrics)]
+        cells = [point.name, *_facts(point), *(_value(metric, index) for metric in metrics)]
         rows.append(b.make_row(cells, more=more))
     simulated = f"  {b.SIMULATED.marker} {b.SIMULATED.text}" if series.simulated else ""
     return b.table(columns, rows, caption=f"{series.scenario} · {series.name}{simulated}")
 
 
 def _facts(point: TrendPoint) -> b.Line:
-    """Return the start of a run and its verdict; on a page, also the reason of the verdict."""
+    """Return two cells: the start of a run, and its verdict (on a page, with the reason)."""
     verdict = b.Cell(point.marker, point.reason, brief="", style=f"{b.MARKS[point.validity_title].colour}-ink")
     return [sentences.day(point.started_utc_ns), verdict]
 
 
-def _value(metric: MetricTrend, place: int) -> b.Cell:
+def _value(metric: MetricTrend, index: int) -> b.Cell:
     """Return the value of a run with its interval, and the change that begins with this run."""
-    point, run, spec = metric.series.points[place], metric.values[place], metric.spec
+    point, run, spec = metric.series.points[index], metric.values[index], metric.spec
     changes = [f"↕ {sentences.change_size(change, spec)}" for change in metric.changes_at(point)]
     interval = sentences.interval_text(run, spec)
     below = " ".join(filter(None, [interval, *changes]))

@@ -27,14 +27,17 @@ def ticks(low_s: float, high_s: float, max_ticks: int) -> list[tuple[float, str]
     """Return at most `max_ticks` instants (seconds, UTC) with their text: 14:05, 12 Nov, Nov 2026, 2026."""
     for instants, text in _steps(datetime.fromtimestamp(low_s, UTC)):
         before_end = takewhile(lambda at: at.timestamp() <= high_s, islice(instants, max_ticks + 2))
-        found = [at for at in before_end if at.timestamp() >= low_s]
-        if len(found) <= max_ticks:
-            return [(at.timestamp(), text(at)) for at in found]
+        in_range = [at for at in before_end if at.timestamp() >= low_s]
+        if len(in_range) <= max_ticks:
+            return [(at.timestamp(), text(at)) for at in in_range]
     return []
 
 
 def _steps(low: datetime) -> Iterator[tuple[Iterator[datetime], Callable[[datetime], str]]]:
-    """Yield for each step, the finest first, its instants from the last one before `low`, and their format."""
+    """Yield, for each step of the time axis, the finest first, its instants and the function that formats them.
+
+    The first instant is the last one before `low`.
+    """
 
     def day(at: datetime) -> str:
         return f"{at.day} {at:%b}"
@@ -58,7 +61,7 @@ LABEL_HEIGHT, LABEL_WIDTH, LABEL_ROWS = 15, 62.0, 3
 """The height and width of the labels of changes, and the maximum number of rows in which they are drawn without
 overlap."""
 RATE_MAX_MIN = 0.01
-"""The minimum upper end of an axis of rates: one percentage point."""
+"""The minimum upper end of the value axis of a rate: one percentage point."""
 RADIUS, CROSS = 4.0, 4.5
 
 
@@ -67,12 +70,13 @@ def plot_over_time(
 ) -> Plot:
     """Plot each run as a marker with its interval, levels as lines, and changes as broken lines between two runs.
 
-    `numbers`: the number of each series on the page, by its name. `classes`: the filters that hide a point.
+    `numbers`: the number of each series on the page, by its name. `classes`: the CSS classes of the filters that hide a
+    point.
     """
     changes = sum(len(metric.changes) for metric in metrics)
     counts = "; ".join(
-        f"{one.series.name}: {plural(len(one.compared), 'run')} compared, {plural(len(one.changes), 'change')}"
-        for one in metrics
+        f"{metric.series.name}: {plural(len(metric.compared), 'run')} compared, {plural(len(metric.changes), 'change')}"
+        for metric in metrics
     )
     title, desc = f"{metric_text(metrics[0].spec)} over time", f"Horizontal: start of the runs, UTC. {counts}."
     named = [(numbers[metric.series.name], metric.series.name) for metric in metrics]
@@ -99,8 +103,8 @@ def plot_over_time(
         read: dict[int, str] = {}
         for point, run in zip(metric.series.points, metric.values, strict=True):
             # the text is then, for example, 612 (590 – 640), ✕ INVALID
-            mark = f", {point.marker}" if point.excluded_because else ""
-            read[point.started_utc_ns] = f"{value_text(run, metric.spec)}{mark}"
+            suffix = f", {point.marker}" if point.excluded_because else ""
+            read[point.started_utc_ns] = f"{value_text(run, metric.spec)}{suffix}"
         lines.append((metric.series.name, read))
     plot.read_lines([(at, x(at / NS_PER_S), format_utc(at)) for at in started], lines)
     return plot
@@ -108,7 +112,7 @@ def plot_over_time(
 
 def _value_axis(metrics: Sequence[MetricTrend], plot: Plot) -> PixelScale:
     """Return the value axis, which covers the compared runs with their intervals; other values are clipped to it."""
-    runs = [metric.values[place] for metric in metrics for place in metric.compared]
+    runs = [metric.values[index] for metric in metrics for index in metric.compared]
     runs = runs or [run for metric in metrics for run in metric.values]
     ends = [end for run in runs for end in (run.value, run.low, run.high) if math.isfinite(end)]
     spec, unit = metrics[0].spec, metrics[0].spec.shown_unit
@@ -125,41 +129,41 @@ def _value_axis(metrics: Sequence[MetricTrend], plot: Plot) -> PixelScale:
 def _runs(
     plot: Plot, metric: MetricTrend, number: int, x: PixelScale, y: PixelScale, classes: Callable[[TrendPoint], str]
 ) -> None:
-    """Draw the compared runs, connected in their order, and the other runs, unconnected.
+    """Draw the compared runs, which lines connect in their order, and the other runs, without lines.
 
     An INVALID run is a cross. A run is a ring if it has NO VERDICT, was throttled, or has its value among failed turns.
     """
-    points, colour, mark = metric.series.points, colour_class(number), marker_shape(number)
-    places = [
+    points, colour, shape = metric.series.points, colour_class(number), marker_shape(number)
+    positions = [
         (x(point.started_utc_ns / NS_PER_S), y.clip(run.value))
         for point, run in zip(points, metric.values, strict=True)
     ]
     for before, after in pairwise(metric.compared):
         with plot.among(" ".join(dict.fromkeys(f"{classes(points[before])} {classes(points[after])}".split()))):
-            plot.line(*places[before], *places[after], f"run {colour}")
-    for place, (point, run) in enumerate(zip(points, metric.values, strict=True)):
+            plot.line(*positions[before], *positions[after], f"run {colour}")
+    for index, (point, run) in enumerate(zip(points, metric.values, strict=True)):
         if math.isnan(run.value):
             continue
-        at, value = places[place]
+        at, value = positions[index]
         tip = f"{point.name}: {value_text(run, metric.spec)}, {point.excluded_because or point.marker}"
         with plot.among(classes(point)):
-            if place in metric.compared:
+            if index in metric.compared:
                 if not math.isnan(run.low):
                     plot.line(at, y.clip(run.low), at, y.clip(run.high), f"whisker thin {colour}")
-                plot.dot(at, value, mark, f"mark {colour}", RADIUS, tip)
+                plot.dot(at, value, shape, f"mark {colour}", RADIUS, tip)
             elif point.validity == "invalid":
                 cross = f"l{2 * CROSS} {2 * CROSS}m0 {-2 * CROSS}l{-2 * CROSS} {2 * CROSS}"
-                plot.dot(at, value, mark, "k0", RADIUS, tip)
+                plot.dot(at, value, shape, "k0", RADIUS, tip)
                 plot.add(f'<path d="M{at - CROSS:.1f} {value - CROSS:.1f}{cross}" class="unfit"/>')
             else:
-                plot.dot(at, value, mark, f"mark open {colour}", RADIUS, tip)
+                plot.dot(at, value, shape, f"mark open {colour}", RADIUS, tip)
 
 
 def _changes(plot: Plot, metrics: Sequence[MetricTrend], numbers: Mapping[str, int], x: PixelScale) -> None:
     """Draw each change, with its size above it. The sizes are in several rows, so that they do not overlap."""
     free = [-math.inf] * LABEL_ROWS
     changes = [(metric, change) for metric in metrics for change in metric.changes]
-    for metric, change in sorted(changes, key=lambda one: one[1].first_started_utc_ns):
+    for metric, change in sorted(changes, key=lambda item: item[1].first_started_utc_ns):
         at = (x(change.last_started_utc_ns / NS_PER_S) + x(change.first_started_utc_ns / NS_PER_S)) / 2
         row = next((row for row, end in enumerate(free) if end < at), LABEL_ROWS - 1)
         free[row] = at + LABEL_WIDTH

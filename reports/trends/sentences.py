@@ -65,13 +65,15 @@ def change_text(change: TrendChange, spec: MetricSpec) -> str:
     return f"{change_size(change, spec)} ({change_interval(change, spec)})"
 
 
-def changes_text(found: Sequence[tuple[MetricTrend, TrendChange]]) -> str:
+def changes_text(changes: Sequence[tuple[MetricTrend, TrendChange]]) -> str:
     """Return changes with their metrics, such as `ttfa p50 +12 % (+4 to +21 %), ttfa p95 +15 % (+2 to +30 %)`."""
-    return ", ".join(f"{verdicts.metric_text(one.spec)} {change_text(change, one.spec)}" for one, change in found)
+    return ", ".join(
+        f"{verdicts.metric_text(metric.spec)} {change_text(change, metric.spec)}" for metric, change in changes
+    )
 
 
 def change_sentence(metric: MetricTrend, change: TrendChange) -> str:
-    """Return `ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026, 02:00 UTC`."""
+    """Return a sentence such as `ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026, 02:00 UTC`."""
     since = format_utc(change.first_started_utc_ns)
     return f"{metric_name(metric)}: {change_text(change, metric.spec)} since {since}"
 
@@ -82,7 +84,7 @@ def metric_name(metric: MetricTrend) -> str:
 
 
 def headline(trend: Trend) -> str:
-    """Return the newest change, or that there is no change, or that there are too few runs to find one."""
+    """Return a sentence: the newest change, or that no change is found, or that there are too few runs to find one."""
     if groups := trend.changes_by_run:
         newest, *more = groups[0]
         others = f", with {plural(len(more), 'more change')}" if more else ""
@@ -112,9 +114,9 @@ def notes(trend: Trend) -> list[str]:
 
 def excluded_notes(trend: Trend) -> Iterator[str]:
     """Yield, for each validity, the number of points that are not compared."""
-    if marks := Counter(point.marker for point in trend.points if point.excluded_because):
-        counted = ", ".join(f"{number} {mark}" for mark, number in marks.items())
-        yield f"{plural(marks.total(), 'entry is', 'entries are')} shown, but not compared: {counted}."
+    if counts := Counter(point.marker for point in trend.points if point.excluded_because):
+        counted = ", ".join(f"{number} {marker}" for marker, number in counts.items())
+        yield f"{plural(counts.total(), 'entry is', 'entries are')} shown, but not compared: {counted}."
 
 
 def series_notes(trend: Trend) -> Iterator[str]:
@@ -151,15 +153,15 @@ def unmarked_notes(trend: Trend) -> Iterator[str]:
 
 def few_runs_notes(trend: Trend) -> Iterator[str]:
     """Yield the series that have too few runs to compare, or the metrics of a series that have too few."""
-    few = []
+    shortages = []
     for series, metrics in trend.by_series:
         name, runs = f"{series.scenario}, {series.name}", plural(len(series.points), "run")
-        most = max((len(metric.compared) for metric in metrics), default=0)
-        if most < ENOUGH:
-            few.append(f"{name}: {most} of {runs}")
+        max_compared = max((len(metric.compared) for metric in metrics), default=0)
+        if max_compared < ENOUGH:
+            shortages.append(f"{name}: {max_compared} of {runs}")
             continue
         for metric in metrics:
             if metric.no_change_because and metric.compared:
-                few.append(f"{verdicts.metric_text(metric.spec)} of {name}: {len(metric.compared)} of {runs}")
-    if few:
-        yield f"Finding a change requires {ENOUGH} comparable runs. There are only: {'; '.join(few)}."
+                shortages.append(f"{verdicts.metric_text(metric.spec)} of {name}: {len(metric.compared)} of {runs}")
+    if shortages:
+        yield f"Finding a change requires {ENOUGH} comparable runs. There are only: {'; '.join(shortages)}."

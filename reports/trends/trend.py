@@ -57,7 +57,7 @@ def headline_specs(points: Sequence[TrendPoint]) -> list[MetricSpec]:
 
 
 def of_commonest_turns(spec: MetricSpec, points: Iterable[TrendPoint]) -> MetricSpec:
-    """Return the spec; if its metric has several kinds of turns, the spec for the most frequent kind."""
+    """Return the spec. If its metric has turns of several strata, limit the spec to the most frequent stratum."""
     turns = Counter[Stratum]()
     for point in points:
         for key, quantiles in point.quantiles.items():
@@ -84,7 +84,7 @@ DTYPES = dtypes_of(
 
 @dataclass(frozen=True)
 class ScenarioTrend:
-    """The series of one scenario, and for each metric its trend in each series that reports it."""
+    """The series of one scenario, and its metrics: each has a trend for every series that reports the metric."""
 
     name: str
     series: tuple[RunSeries, ...]
@@ -113,7 +113,9 @@ class Trend:
     @property
     def points(self) -> list[TrendPoint]:
         """Every point, the oldest first."""
-        return sorted((one for series in self.series for one in series.points), key=lambda one: one.started_utc_ns)
+        return sorted(
+            (point for series in self.series for point in series.points), key=lambda point: point.started_utc_ns
+        )
 
     @property
     def runs(self) -> int:
@@ -130,8 +132,8 @@ class Trend:
     @property
     def changes(self) -> list[tuple[MetricTrend, TrendChange]]:
         """Every change, the newest first."""
-        found = [(metric, change) for metric in self.metrics for change in metric.changes]
-        return sorted(found, key=lambda one: -one[1].first_started_utc_ns)
+        changes = [(metric, change) for metric in self.metrics for change in metric.changes]
+        return sorted(changes, key=lambda item: -item[1].first_started_utc_ns)
 
     @property
     def changes_by_run(self) -> list[list[tuple[MetricTrend, TrendChange]]]:
@@ -190,21 +192,21 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     return runs, stored
 
 
-def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], questions: Sequence[MetricSpec] = ()) -> Trend:
+def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], specs: Sequence[MetricSpec] = ()) -> Trend:
     """Return the trend of run folders or loaded runs, and of folders of stored baselines.
 
-    Without `questions`, the trend contains the headline metrics. Its `notices` name the runs that cannot be read. Raise
+    Without `specs`, the trend contains the headline metrics. Its `notices` name the runs that cannot be read. Raise
     UsageError if no runs are left.
     """
     points, notices = list[TrendPoint](), list[str]()
     for run in runs:
         try:
             points += points_of_run(run)
-        except UsageError as problem:
-            notices.append(escape_control(str(problem)))
+        except UsageError as error:
+            notices.append(escape_control(str(error)))
     for folder in stored:
-        found, problems = stored_points(folder)
-        points += found
+        folder_points, problems = stored_points(folder)
+        points += folder_points
         notices += problems
     if not points:
         more = f" (and {len(notices) - 1} more)" if len(notices) > 1 else ""
@@ -212,35 +214,40 @@ def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], questions
         parents = dict.fromkeys(run.parent for run in runs if isinstance(run, Path))
         where = ", ".join(str(path) for path in (*stored, *parents))
         raise UsageError(f"there is no run to show in {where or 'these folders'}{first}")
-    return trend_of_points(points, questions, notices)
+    return trend_of_points(points, specs, notices)
 
 
 def trend_of_points(
-    points: Sequence[TrendPoint], questions: Sequence[MetricSpec] = (), notices: Sequence[str] = ()
+    points: Sequence[TrendPoint], specs: Sequence[MetricSpec] = (), notices: Sequence[str] = ()
 ) -> Trend:
-    """Return the trend of loaded points. If a run has several points of the same target, the first is used."""
+    """Return the trend of loaded points. If a run has several points of the same target, use the first one."""
     once: dict[tuple[str, int, str, str], TrendPoint] = {}
     for point in points:
         once.setdefault((point.run_id, point.started_utc_ns, point.scenario, point.target), point)
     by_scenario: dict[str, list[RunSeries]] = {}
     for series in series_of(list(once.values())):
         by_scenario.setdefault(series.scenario, []).append(series)
-    runs = {name: [point for one in series for point in one.points] for name, series in by_scenario.items()}
+    runs = {name: [point for series in members for point in series.points] for name, members in by_scenario.items()}
     names = sorted(by_scenario, key=lambda name: -len(runs[name]))
-    specs = {
-        name: dict.fromkeys(of_commonest_turns(one, runs[name]) for one in questions or headline_specs(runs[name]))
+    specs_by_name = {
+        name: dict.fromkeys(of_commonest_turns(spec, runs[name]) for spec in specs or headline_specs(runs[name]))
         for name in names
     }
-    every = [metric_trend(one, spec) for name, series in by_scenario.items() for one in series for spec in specs[name]]
-    metrics = find_changes(every)
+    all_trends = [
+        metric_trend(series, spec)
+        for name, members in by_scenario.items()
+        for series in members
+        for spec in specs_by_name[name]
+    ]
+    metrics = find_changes(all_trends)
     reported = [metric for metric in metrics if not all(math.isnan(run.value) for run in metric.values)]
     scenarios = []
     for name in names:
         of_specs = (
-            (spec, [m for m in reported if (m.series.scenario, m.spec) == (name, spec)]) for spec in specs[name]
+            (spec, [m for m in reported if (m.series.scenario, m.spec) == (name, spec)]) for spec in specs_by_name[name]
         )
         by_spec = tuple((spec, tuple(trends)) for spec, trends in of_specs if trends)
         scenarios.append(ScenarioTrend(name, tuple(by_scenario[name]), by_spec))
-    again = len(points) - len(once)
-    twice = f"{plural(again, 'target')} of runs found more than once, shown once."
-    return Trend(tuple(scenarios), (*notices, *([twice] if again else [])))
+    duplicates = len(points) - len(once)
+    notice = f"{plural(duplicates, 'target')} of runs found more than once, shown once."
+    return Trend(tuple(scenarios), (*notices, *([notice] if duplicates else [])))

@@ -42,7 +42,7 @@ QUANTILE_LEVELS = (0.5, 0.9, 0.95, 0.99)
 
 
 class MetricKey(NamedTuple):
-    """A metric, and the kind of turns that it is about."""
+    """A metric and the stratum of its turns."""
 
     metric: str
     stratum: Stratum
@@ -50,10 +50,11 @@ class MetricKey(NamedTuple):
 
 @dataclass(frozen=True)
 class RunValue:
-    """A statistic of one run in its unit, with its 95 % interval; ∞ if it is among failed turns, NaN if missing.
+    """A value of one run in its unit, with its 95 % interval; ∞ if it lies among failed turns, NaN if missing.
 
-    - `variance`: the variance of its log (for a rate: of the rate) between the sessions of the run; 0 if unknown
-    - `n`: the number of its turns
+    - `variance`: the variance between the sessions of the run, for a rate of the rate itself, otherwise of the value's
+    log; 0 if unknown
+    - `n`: the number of turns
     """
 
     value: float = math.nan
@@ -71,11 +72,11 @@ class RunValue:
         if quantile.in_failures:
             return cls(math.inf, n=row.n)
         if not quantile.reported or math.isnan(quantile.value):
-            why = "the interval is unbounded" if quantile.status == "unbounded" else "too few turns"
+            reason = "the interval is unbounded" if quantile.status == "unbounded" else "too few turns"
             if quantile.required:
                 counted = "turns" if quantile.status == "too_few_turns" else "sessions"
-                why = f"needs {count(quantile.required)} {counted}"
-            return cls(n=row.n, missing_because=why)
+                reason = f"needs {count(quantile.required)} {counted}"
+            return cls(n=row.n, missing_because=reason)
         low = -math.inf if math.isnan(quantile.low) else quantile.low
         high = math.inf if math.isnan(quantile.high) else quantile.high
         return cls(quantile.value, low, high, variance_of(low, quantile.value, high), row.n)
@@ -83,19 +84,19 @@ class RunValue:
     @classmethod
     def of_baseline(cls, row: StoredQuantiles, p: float) -> Self:
         """Return the value of a stored quantile. Its interval follows from the stored variance: q · exp(∓ t · SE)."""
-        place = PS.index(p)
-        value, variance = row.values[place], row.variances[place] or 0.0
+        index = PS.index(p)
+        value, variance = row.values[index], row.variances[index] or 0.0
         if value is None:
             return cls(math.inf, n=row.n)
-        if few := shortfall(p, row.n, row.sessions):
-            return cls(n=row.n, missing_because=f"needs {few.needs:,} {few.of}")
+        if lack := shortfall(p, row.n, row.sessions):
+            return cls(n=row.n, missing_because=f"needs {lack.needs:,} {lack.of}")
         factor = math.exp(float(stdtrit(max(1, row.sessions - 1), 0.975)) * math.sqrt(variance))
         return cls(value, value / factor, value * factor, variance, row.n)
 
 
 @dataclass(frozen=True)
 class TrendPoint:
-    """One target of one run. `reason`: why its values are not compared; "" if they are."""
+    """The values of one target of one run. `reason`: why they are not compared; "" if they are."""
 
     run_id: str
     name: str
@@ -130,16 +131,16 @@ class TrendPoint:
         """The verdict with its sign, such as `✓ VALID`."""
         return with_marker(self.validity_title).replace(" ", NBSP, 1)
 
-    def value(self, question: MetricSpec) -> RunValue:
+    def value(self, spec: MetricSpec) -> RunValue:
         """Return the value of a metric in this run."""
         not_reported = RunValue(missing_because="not reported")
-        if question.p is None:
-            return self.rates.get(question.metric, not_reported)
-        quantiles = self.quantiles.get(MetricKey(question.metric, question.stratum or NO_STRATUM), {})
-        if not quantiles and question.stratum is None:  # if all turns of the run are of one kind, use these turns
-            of_metric = [values for key, values in self.quantiles.items() if key.metric == question.metric]
+        if spec.p is None:
+            return self.rates.get(spec.metric, not_reported)
+        quantiles = self.quantiles.get(MetricKey(spec.metric, spec.stratum or NO_STRATUM), {})
+        if not quantiles and spec.stratum is None:  # if all turns of the run are of one kind, use these turns
+            of_metric = [values for key, values in self.quantiles.items() if key.metric == spec.metric]
             quantiles = of_metric[0] if len(of_metric) == 1 else {}
-        return quantiles.get(question.p, not_reported)
+        return quantiles.get(spec.p, not_reported)
 
 
 class RunSummary(msgspec.Struct):
@@ -156,9 +157,10 @@ class RunSummary(msgspec.Struct):
 
 
 def points_of_run(run: Path | RunFrames) -> list[TrendPoint]:
-    """Return a point for each target of a run: a folder's from its report's summary, a loaded run's from its rows.
+    """Return a point for each target of a run.
 
-    Raise UsageError if the folder is no run or has no summary.
+    The values of a folder come from the summary that its report wrote; those of a loaded run are computed. Raise
+    UsageError if the folder is no run or has no summary.
     """
     if isinstance(run, RunFrames):
         summary = read_document(summary_json(summarise(run)).encode(), RunSummary)
@@ -172,9 +174,11 @@ def _point(folder: Path, document: dict[str, Any], summary: RunSummary, target: 
     outcomes = summary.outcomes.get(target)
     throttled = outcomes.throttled if outcomes else 0.0
     reason = over_the_limit(throttled) if throttled > FAIR else ""
-    facts = next((one for one in summary.target_settings if one.target == target), TargetFacts(target=target))
-    shown = {fact: escape_control(getattr(facts, fact) or "") for fact in ("model", "region", "voice")}
-    facts = msgspec.structs.replace(facts, **shown)
+    facts = next(
+        (settings for settings in summary.target_settings if settings.target == target), TargetFacts(target=target)
+    )
+    displayed = {fact: escape_control(getattr(facts, fact) or "") for fact in ("model", "region", "voice")}
+    facts = msgspec.structs.replace(facts, **displayed)
     return TrendPoint(
         run_id=str(document.get("run_id") or escape_control(folder.name)),
         name=escape_control(folder.resolve().name),
@@ -192,7 +196,7 @@ def _point(folder: Path, document: dict[str, Any], summary: RunSummary, target: 
 
 
 def read_summary(folder: Path) -> RunSummary:
-    """Return the summary that a run's report wrote. Raise UsageError that explains how to write one."""
+    """Return the summary that a run's report wrote. Without one, raise UsageError with the command to write it."""
     path = folder / "summary.json"
     try:
         return read_document(safe_io.read_file(path), RunSummary)
@@ -203,20 +207,20 @@ def read_summary(folder: Path) -> RunSummary:
 
 
 def _quantiles(summary: RunSummary, target: str) -> dict[MetricKey, dict[float, RunValue]]:
-    """Return the quantiles of a target by metric and kind of turns.
+    """Return the quantiles of a target, by metric and stratum.
 
     The key of a metric contains the instant from which it is measured only if the metric has several such instants.
     """
     metrics = (*summary.turn_metrics, *summary.session_metrics)
     rows = [row for row in metrics if row.target == target and row.step == ALL]
     instants = Counter(metric for metric, _ in {(row.metric, row.measured_from or "") for row in rows})
-    found = {}
+    by_key = {}
     for row in rows:
         measured_from = (row.measured_from or "") if instants[row.metric] > 1 else ""
         quantiles = zip(QUANTILE_LEVELS, (row.p50, row.p90, row.p95, row.p99), strict=True)
         key = MetricKey(row.metric, Stratum(measured_from, row.turn_type or ""))
-        found[key] = {p: RunValue.of_summary(row, quantile) for p, quantile in quantiles}
-    return found
+        by_key[key] = {p: RunValue.of_summary(row, quantile) for p, quantile in quantiles}
+    return by_key
 
 
 def _rates(summary: RunSummary, target: str) -> Iterable[tuple[str, RunValue]]:
@@ -232,9 +236,9 @@ def _rates(summary: RunSummary, target: str) -> Iterable[tuple[str, RunValue]]:
             yield "stall_rate", RunValue(counts.stalled / counts.replies, n=counts.replies)
     for rate in summary.rates:
         if rate.target == target:
-            few = f"too few: {plural(rate.total, 'turn')}" if math.isnan(rate.value) else ""
-            ends = (math.nan, math.nan) if few else (rate.low, rate.high)
-            yield rate.rate, RunValue(rate.value, *ends, n=rate.total, missing_because=few)
+            reason = f"too few: {plural(rate.total, 'turn')}" if math.isnan(rate.value) else ""
+            ends = (math.nan, math.nan) if reason else (rate.low, rate.high)
+            yield rate.rate, RunValue(rate.value, *ends, n=rate.total, missing_because=reason)
 
 
 def stored_points(folder: Path) -> tuple[list[TrendPoint], list[str]]:
@@ -243,10 +247,10 @@ def stored_points(folder: Path) -> tuple[list[TrendPoint], list[str]]:
     for path in sorted(folder.glob("*/*/*.json")):
         try:
             stored.append(StoredBaseline(path, read_file(path)))
-        except UsageError as problem:
-            notices.append(escape_control(str(problem)))
+        except UsageError as error:
+            notices.append(escape_control(str(error)))
     once, left_out = without_duplicates(stored)
-    return [point_of_baseline(one.baseline) for one in once], [*notices, *left_out]
+    return [point_of_baseline(run.baseline) for run in once], [*notices, *left_out]
 
 
 def point_of_baseline(baseline: Baseline) -> TrendPoint:

@@ -188,8 +188,8 @@ def test_the_minimum_sample_size_is_in_sessions_and_then_in_turns() -> None:
     )
     assert text_of_reason(None, (20, 20), (20, 20)) == ""
     assert text_of_reason(0.95, (400, 96), (20, 40), "pair", ("old", "new")).endswith("per target, 96 on new")
-    assert text_of_reason(0.95, (96, 97), (20, 40), arms=("old", "new")).endswith("96 on old and 97 on new")
-    assert text_of_reason(None, (), (20, 8), arms=("old", "new")).endswith("per target, 8 on new")
+    assert text_of_reason(0.95, (96, 97), (20, 40), targets=("old", "new")).endswith("96 on old and 97 on new")
+    assert text_of_reason(None, (), (20, 8), targets=("old", "new")).endswith("per target, 8 on new")
     assert text_of_reason(None, (20, 20), (19, 20)) == "too few sessions to decide: 20 needed per target, 19 measured"
 
 
@@ -350,8 +350,12 @@ def test_a_positive_candidate_has_no_ratio_to_a_stored_zero(stored: list[StoredV
 def test_rates_of_five_stored_runs_use_their_variation_and_fewer_an_assumed_one() -> None:
     candidate = RatioEstimate(0.05, 0.0001, 1000, 100)
     shares = (0.0, 0.01, 0.02, 0.03, 0.04)
-    known = rate_against_stored(candidate, [RatioEstimate(s, 0.00001, 1000, 100) for s in shares], POINT, how=ASSUMED)
-    few = rate_against_stored(candidate, [RatioEstimate(s, 0.00001, 1000, 100) for s in shares[:3]], POINT, how=ASSUMED)
+    known = rate_against_stored(
+        candidate, [RatioEstimate(s, 0.00001, 1000, 100) for s in shares], POINT, inference=ASSUMED
+    )
+    few = rate_against_stored(
+        candidate, [RatioEstimate(s, 0.00001, 1000, 100) for s in shares[:3]], POINT, inference=ASSUMED
+    )
 
     assert known.d == pytest.approx(0.03)
     assert known.se == pytest.approx(float(np.std(shares, ddof=1)) * math.sqrt(1.2))
@@ -364,7 +368,7 @@ def test_rates_of_five_stored_runs_use_their_variation_and_fewer_an_assumed_one(
 
 def test_without_any_failure_a_small_candidate_still_has_a_wide_bound() -> None:
     stored = [RatioEstimate(0.0, 0.0, 1000, 100)] * 6
-    small = rate_against_stored(RatioEstimate(0.0, 0.0, 300, 30), stored, POINT, how=ASSUMED)
+    small = rate_against_stored(RatioEstimate(0.0, 0.0, 300, 30), stored, POINT, inference=ASSUMED)
 
     assert (small.d, small.se) == (0, 0)
     assert small.high == pytest.approx(1 - 0.05 ** (1 / 30))
@@ -372,12 +376,12 @@ def test_without_any_failure_a_small_candidate_still_has_a_wide_bound() -> None:
 
 def test_doubled_run_to_run_variation_widens_bounds_and_p_values() -> None:
     rates = [RatioEstimate(s, 0.00001, 1000, 100) for s in (0.01, 0.02)]
-    found = rate_against_stored(RatioEstimate(0.05, 0.0001, 1000, 100), rates, POINT, how=ASSUMED)
+    found = rate_against_stored(RatioEstimate(0.05, 0.0001, 1000, 100), rates, POINT, inference=ASSUMED)
     doubled = rate_against_stored(
         RatioEstimate(0.05, 0.0001, 1000, 100),
         rates,
         POINT,
-        how=Inference(run_sd=2 * RUN_SD, rate_run_sd=2 * RATE_RUN_SD),
+        inference=Inference(run_sd=2 * RUN_SD, rate_run_sd=2 * RATE_RUN_SD),
     )
     twice = at_twice_the_run_sd(found)
 
