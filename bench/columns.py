@@ -204,10 +204,14 @@ TURN_INSTANT_GROUPS = (
     _arrival("input_transcribed", "the finished transcript of the caller's audio"),
     _arrival(
         "function_call_added function_call_done",
-        "the first item that names a [function](#function-calls); the end of the last call's arguments in the first "
-        "response that makes any",
+        "the first item that names a [function](#function-calls), or the first [delegated](#delegation) task; the end "
+        "of the last call's arguments in the first response that makes any",
     ),
-    _send("answer_request_sent", "the last `response.create` that followed what functions returned"),
+    _send(
+        "answer_request_sent",
+        "the last `response.create` that followed what functions returned; or the result of a task that was delegated "
+        "to the client",
+    ),
     _arrival("answer_audio answer_audible", "`first_audio` and `first_audible` of the [answer](#answers-in-parts)"),
     _arrival("function_audible", "`answer_audible`, of turns with function calls"),
     _send(
@@ -329,6 +333,11 @@ TURNS = (
         "function_calls function_execution_ns",
         "calls of functions; how long our own functions took. Null if the session declares none",
     ),
+    _whole(
+        "delegations",
+        "how often the service needed a result before it could answer: the tasks that it "
+        "[delegated](metrics.md#delegation), or the responses that called functions. Null if it could need none",
+    ),
     _whole("dead_air_ns", "the longest silence of the simulated player within the turn"),
     _whole(
         "late_audio_ns unplayed_audio_ns",
@@ -399,6 +408,11 @@ SESSIONS = (
     ),
     _flag("renewed", "whether [another session of its call](scripts.md#calls-that-outlive-their-session) replaced it"),
     _whole("idle_prompts", "how often the service spoke by itself, at its idle timeout"),
+    _whole(
+        "billed_ns paused_ns",
+        "the billable duration that the service reported when the session ended, and the part of it in standby. "
+        "Null if it reported none",
+    ),
     _tokens("of all responses [that belong to no turn](metrics.md#tokens)"),
     _whole("variables_row", "which row of the script's variables it took, from 1; null without variables", "own"),
     _flag("event_log", "whether its events are in `events/`", "own"),

@@ -32,7 +32,7 @@ from bench.plan.prepared import (
     PreparedTurn,
 )
 from bench.plan.turn_plan import WATCH_NS, InterruptionKind, InterruptTrigger
-from bench.protocol.base import AwaitedEvent, ClientMessage
+from bench.protocol.base import SESSION_PREFIX, AwaitedEvent, ClientMessage
 from bench.protocol.events import EventKind
 from bench.protocol.settings import FunctionOutput
 from bench.session_io import SessionIO, SessionListener
@@ -41,6 +41,8 @@ from bench.units import NEVER_NS, NS_PER_S
 
 HISTORY_ACK_TIMEOUT_NS = 2_000_000_000
 """The wait for the next acknowledgement of the history after the last one. Some services send none."""
+CLOSE_TIMEOUT_NS = 5_000_000_000
+"""The longest wait for the service's report that a session has ended. Without it the billed duration is unknown."""
 WaitCondition = Callable[[Timeline, int], int | None]
 """A function that returns the end of a wait, from the timeline and the time; None if there is nothing to wait for."""
 
@@ -116,6 +118,11 @@ def until_service_idle(timeline: Timeline, _: int) -> int | None:
     if timeline.is_over or not timeline.owners.has_pending_work:
         return None
     return timeline.arrived_ns + int(timeline.limits.next_delta * NS_PER_S)
+
+
+def until_closed(timeline: Timeline, _: int) -> int | None:
+    """Return a wait for the service's report that the session has ended, or for the end of the connection."""
+    return None if timeline.facts.is_closed else NEVER_NS
 
 
 def with_deadline(wait: WaitCondition, deadline_ns: int) -> WaitCondition:
@@ -235,7 +242,15 @@ class Session:
         if not self._timeline.is_over:
             self._timeline.apply(inputs.ScriptFinished(self.now_ns))
         self._io.run_actions()  # the session is over, so turns are delivered even if their transcripts are missing
+        self._close_session()
         self._io.close()
+
+    def _close_session(self) -> None:
+        """Ask the service to end the session, if the dialect has such a message, and wait for the billed duration."""
+        message = self._script.dialect.close(f"{SESSION_PREFIX}close")
+        if message is not None and self._timeline.facts.is_ready and not self._timeline.facts.is_closed:
+            self._io.send(message)
+            self._wait_in_time(with_deadline(until_closed, self.now_ns + CLOSE_TIMEOUT_NS))
 
     def abort(self, outcome: str, detail: str) -> None:
         """End the session early, without waiting: open turns get this outcome, and the connection is dropped."""

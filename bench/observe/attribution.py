@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import NamedTuple
 
+from bench.observe.delegation import DELEGATION_KINDS
 from bench.observe.turn import ARRIVALS, Decision, PendingTurn, State
 from bench.protocol.events import EventKind, ServerEvent
 from bench.units import NS_PER_MS
@@ -113,7 +114,8 @@ class Attributor:
             return self._by_response.get(response_id) or self._adopt(event, current)
         if event.item_id:
             return self._claim_of_item(event, current)
-        return Attribution(current) if event.kind in ARRIVALS else UNATTRIBUTED  # from a server that omits ids
+        # a server that omits ids, or the backend of a delegation
+        return Attribution(current) if event.kind in ARRIVALS or event.kind in DELEGATION_KINDS else UNATTRIBUTED
 
     def _adopt(self, event: ServerEvent, current: PendingTurn | None) -> Attribution:
         """Assign a new response to the request that the response names.
@@ -125,7 +127,7 @@ class Attributor:
         if self._unanswered:
             turn, requests = self._take_request(event.request)
             attribution = Attribution(turn, "answers", requests)
-        elif current is not None and current.state is State.CALLING:
+        elif current is not None and current.state is State.CALLING and current.plan.has_turn_events:
             # There is no request for it: all requests are answered, and the client has not requested the continuation.
             attribution = Attribution(current, "fills")
         elif current is not None and self.service_responds and current.is_speech_end_detected:

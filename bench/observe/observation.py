@@ -189,6 +189,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
     interruption: str | None = None
     function_calls: int | None = None
     function_execution_ns: int | None = None
+    delegations: int | None = None
     dead_air_ns: int | None = None
     late_audio_ns: int | None = None
     unplayed_audio_ns: int | None = None
@@ -284,6 +285,8 @@ class SessionObservation(msgspec.Struct, frozen=True):
     """The commits that belong to no turn of the script: noise between turns, or the service's idle timeout."""
     idle_prompts: int = 0
     """How often the service spoke because the caller was silent for the idle timeout."""
+    billed_ns: int | None = None
+    paused_ns: int | None = None
     stray_usage: TokenUsage | None = None
     """The usage of responses outside of any turn and of responses that ended after their turn.
 

@@ -11,6 +11,7 @@ from functools import cache
 
 from bench.metrics import NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD
 from bench.observe import inputs
+from bench.observe.delegation import NOT_DONE, NOT_SPOKEN
 from bench.observe.turn import ARRIVALS, LATE_TRANSCRIPT_NS, PendingTurn, State, failed_expectation
 from bench.observe.turn_observation import all_instants
 from bench.protocol.events import EventKind, ServiceFailure
@@ -33,6 +34,8 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None
     elif turn.state is State.CALLING and turn.filler and turn.calls.are_all_answered:
         waits_from_ns = max(turn.progress_ns, turn.calls.last_output_ns)
         deadlines.append(_timed_out(waits_from_ns, limits.next_delta, "next_delta"))
+    elif turn.state is State.CALLING and turn.delegations.awaits_backend:
+        deadlines.append(_timed_out(turn.delegations.handed_ns, limits.response, "response", NOT_DONE))
     elif turn.state not in (State.SENDING, State.CALLING, State.OVER):
         due_ns, outcome, detail = _timeout(turn, limits)
         # The answer to a pause can be overdue while the caller still speaks. This deadline applies only when the
@@ -56,6 +59,9 @@ def _timeout(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str]:
         request_ns = turn.instants.get("answer_request_sent") or turn.instants.get("request_sent")
         waits_from_ns = request_ns or instants.get("speech_stopped", turn.undetected_ns)
         missing = NOTHING if has_events else ONLY_FILLERS if turn.reply.has_started else NOTHING_AUDIBLE
+        if turn.delegations.result_ns:
+            waits_from_ns = max(turn.delegations.result_ns, turn.reply.playback_ends_ns)
+            missing = NOT_SPOKEN
         timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
     elif turn.is_between_items:
         timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)
@@ -212,7 +218,7 @@ class PendingTurns:
 
     def answer_call(self, answered: inputs.FunctionOutputSent) -> None:
         if self.last is not None:
-            self.last.calls.on_output_sent(answered.call_id, answered.at_ns, answered.wrong)
+            self.last.on_output_sent(answered.call_id, answered.at_ns, answered.wrong)
 
     def transmitted(self, timestamp: inputs.Transmitted) -> None:
         for turn in self.all:

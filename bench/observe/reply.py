@@ -34,7 +34,7 @@ from bench.protocol.events import (
     delta_text,
 )
 from bench.transport.received import MatchedDelta
-from bench.units import NS_PER_MS, NS_PER_S
+from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.untrusted.values import MAX_TEXT_CHARACTERS
 
 
@@ -146,23 +146,29 @@ class ItemAudio:
 
 
 class PlaybackSpan(NamedTuple):
-    """A sound without a pause: the start of its playback, the start's uncertainty, and its number from 1."""
+    """A sound without a pause.
+
+    It has the start of its playback, the start's uncertainty, its number from 1, and the arrival of its first delta.
+    """
 
     at_ns: int
     uncertainty_ns: int
     number: int
+    arrived_ns: int
 
 
 @dataclass(slots=True, eq=False)
 class Reply(Instants):
     """A reply in the format `audio`, which is played with a jitter buffer.
 
-    `answer_min_ns` is the field of `TurnPlan`.
+    `answer_min_ns` is the minimum length of a sound that may be the answer; None if sounds are not distinguished.
     """
 
     audio: AudioFormat
     jitter_buffer_ns: int
-    answer_min_ns: int = 0
+    answer_min_ns: int | None = None
+    answers_from_ns: int = 0
+    """Sounds that arrived before this instant are not the answer."""
     deltas: Counter[EventKind] = field(default_factory=Counter)
     text: str = ""
     answer_text: str = ""
@@ -276,23 +282,29 @@ class Reply(Instants):
                 self.longest_pause_ns = max(self.longest_pause_ns, audible_ns - self.silent_ns)
             is_continuation = not first and audible_ns - self.silent_ns < PAUSE_NS
             self.silent_ns = start_ns + sound.until * NS_PER_S // self.audio.rate_hz
-            if self.answer_min_ns:
+            if self.answer_min_ns is not None:
                 uneven_ns = self.uneven_ns if sound.place is None else sound.place.uneven_ns
-                self._set_playback_span(
-                    audible_ns,
-                    self.item.player.uncertainty_ns + sound.error_ns + uneven_ns,
-                    is_continuation=is_continuation,
-                )
+                error_ns = self.item.player.uncertainty_ns + sound.error_ns + uneven_ns
+                if self.playback_span is None or not is_continuation:
+                    number = 1 if self.playback_span is None else self.playback_span.number + 1
+                    self.playback_span = PlaybackSpan(audible_ns, error_ns, number, at_ns)
+                self._consider_answer(self.playback_span, self.answer_min_ns)
 
-    def _set_playback_span(self, audible_ns: int, error_ns: int, *, is_continuation: bool) -> None:
-        """Record the length of the sound so far. A sound that is long enough may be the answer."""
-        if self.playback_span is None or not is_continuation:
-            self.playback_span = PlaybackSpan(
-                audible_ns, error_ns, 1 if self.playback_span is None else self.playback_span.number + 1
-            )
-        is_long = self.silent_ns - self.playback_span.at_ns >= self.answer_min_ns
-        if is_long and (not self.answers or self.answers[-1].number < self.playback_span.number):
-            self.answers.append(self.playback_span)
+    def _consider_answer(self, span: PlaybackSpan, min_ns: int) -> None:
+        """Add the current sound to the sounds that may be the answer, if it is long enough and not too early."""
+        is_new = not self.answers or self.answers[-1].number < span.number
+        if is_new and span.arrived_ns >= self.answers_from_ns and self.silent_ns - span.at_ns >= min_ns:
+            self.answers.append(span)
+
+    def await_result(self) -> None:
+        """Take no sound for the answer until `expect_answer`, because the service has no result to speak about."""
+        self.answers_from_ns = NEVER_NS
+        self.answers.clear()
+
+    def expect_answer(self, from_ns: int) -> None:
+        """Take the first sound that arrives from this instant on for the answer."""
+        self.answers_from_ns = from_ns
+        self.answers = [span for span in self.answers if span.arrived_ns >= from_ns]
 
     def on_event(self, event: ServerEvent, arrival: Arrival) -> None:
         kind = event.kind
@@ -461,7 +473,7 @@ class Reply(Instants):
 
         None if there is no audio, or no sound is long enough for an answer.
         """
-        if self.answer_min_ns:
+        if self.answer_min_ns is not None:
             return self.answers[0].number > 1 if self.answers else None
         return self.answer is not next(iter(self.items.values())) if self.items else None
 
@@ -482,7 +494,7 @@ class Reply(Instants):
             instants["last_audible"] = self.late_until_ns or self.silent_ns, self.item.player.uncertainty_ns
         if (audible := _first_audible(item.player for item in self.items.values())) is not None:
             instants["first_audible"] = audible[0], audible[1] + self.start_uncertainty_ns
-        if self.answer_min_ns:
+        if self.answer_min_ns is not None:
             if self.answers:
                 instants["answer_audible"] = self.answers[0][:2]
         elif (answer := self.answer) is not None:

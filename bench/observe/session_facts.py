@@ -120,6 +120,12 @@ class SessionFacts(Instants):
     service_errors: int = 0
     timestamp_fallbacks: int = 0
     idle_prompts: int = 0
+    billed_ns: int | None = None
+    """The billable duration that the service reported at the session's end; None if it reported none."""
+    paused_ns: int | None = None
+    """The part of `billed_ns` in standby; None if the service reported none."""
+    is_closed: bool = False
+    """True if the service has ended the session, or the connection is closed."""
     history_left: int = 0
     """The number of history messages that the service has not acknowledged yet."""
     history_acked_ns: int = 0
@@ -184,6 +190,9 @@ class SessionFacts(Instants):
             }
             self.effective_settings = constants | event.session if constants else event.session
             self.service_session_id = self.service_session_id or event.session_id
+
+    def closed_by_service(self, event: ServerEvent) -> None:
+        self.billed_ns, self.paused_ns, self.is_closed = event.billed_ns, event.paused_ns, True
 
     def history_start(self, history: HistoryStarted) -> None:
         self.instants["history_start"], self.history_left = history.at_ns, history.messages

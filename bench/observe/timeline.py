@@ -24,6 +24,7 @@ from bench.clock import Arrival, SendTime
 from bench.metrics import EXPECTED, INAUDIBLE, NO_AUDIO, NO_MESSAGE, NOTHING_AUDIBLE, TEXT_SESSION, WHOLE
 from bench.observe import inputs
 from bench.observe.attribution import TRANSCRIPTIONS, Attributor
+from bench.observe.delegation import DELEGATED_OUTSIDE
 from bench.observe.inputs import Action, AnyInput, Input, Sent, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.pending_turns import STOPS_REPLY, PendingTurns
@@ -48,7 +49,7 @@ Such deltas come from one read, or from a few reads.
 """
 NOT_KNOWN = 0
 NO_JUDGES: dict[int, SuccessPredicate] = {}
-SESSION_KINDS = frozenset({*DESCRIPTIONS, EventKind.MALFORMED, EventKind.ERROR})
+SESSION_KINDS = frozenset({*DESCRIPTIONS, EventKind.SESSION_CLOSED, EventKind.MALFORMED, EventKind.ERROR})
 """The kinds of events that belong to the whole session, even if they have the ids of a turn."""
 
 DETECTS_CALLER = frozenset({EventKind.SPEECH_STARTED, EventKind.CLEARED})
@@ -69,6 +70,8 @@ DECISIVE = TRANSCRIPTIONS | {
     *(
         EventKind.SPEECH_STARTED,
         EventKind.CALL_DONE,
+        EventKind.DELEGATED,
+        EventKind.BACKEND_DONE,
         EventKind.RESPONSE_DONE,
         EventKind.TRUNCATED,
         EventKind.CLEARED,
@@ -82,7 +85,7 @@ ENDS_TURN = frozenset({ErrorScope.THROTTLED, ErrorScope.TURN_FAILED})
 UNANSWERED = ("timeout:", EXPECTED)
 """The prefixes of outcomes that mean that an event did not arrive in time."""
 NOT_RUN = "this process did not run when the limit ended (give it an idle core, or lower the load)"
-ENDS_SESSION = ("protocol_error:", "limit_exceeded:")
+ENDS_SESSION = ("protocol_error:", "limit_exceeded:", "failed:delegation")
 """The prefixes of turn outcomes that also end the session, because its later results would be wrong."""
 
 
@@ -208,6 +211,8 @@ class Timeline:
             turns.mark_barge_in(turn, instants)
             if self._detector is not None and ("speech_start" in instants or "barge_in" in instants):
                 self._detector.caller_speaks()
+        if message_kind is MessageKind.ITEM:
+            turn.item_sent = send_time
         turn.count_sent(
             send_time, sent.wire_bytes, sent.audio_bytes, instants=instants, is_request=is_request, late=sent.late
         )
@@ -215,7 +220,7 @@ class Timeline:
             self._wake_ns = NOT_KNOWN
         if "speech_end" in instants:
             self._received_counts = facts.events, self._audio_received
-        if is_request:
+        if is_request and self._detector is None:  # otherwise no response names the request that it answers
             self.owners.note_request(turn)
         elif message_kind is MessageKind.COMMIT:
             self.owners.committed(turn)
@@ -318,6 +323,8 @@ class Timeline:
     def _session_event(self, event: ServerEvent, arrival: Arrival) -> None:
         if event.kind is EventKind.MALFORMED:
             self._fail("protocol_error:json", arrival.at_ns, event.reason)
+        elif event.kind is EventKind.SESSION_CLOSED:
+            self.facts.closed_by_service(event)
         elif event.kind is EventKind.ERROR:
             self._error(event.failure or ServiceFailure(), arrival.at_ns)
         else:
@@ -348,11 +355,14 @@ class Timeline:
                 self._wake_ns = NOT_KNOWN
         # The tokens are counted before the turn applies the event: the event may end the turn, and tokens after its end
         # belong to no turn.
-        if event.usage is not None and event.response_id not in self.facts.billed:
-            self._bill(event.response_id, event.usage, turn)
+        response_id = event.response_id or event.backend_response_id
+        if event.usage is not None and response_id not in self.facts.billed:
+            self._bill(response_id, event.usage, turn)
         if kind in DETECTS_CALLER and self.turns.interrupted is not None:
             self.turns.interrupted.on_barge_in(arrival)
-        if event.other_dialect:
+        if kind is EventKind.DELEGATED and turn is None and event.calls:
+            self._fail("failed:delegation", arrival.at_ns, DELEGATED_OUTSIDE)
+        elif event.other_dialect:
             self._fail("protocol_error:dialect", arrival.at_ns, f"{event.name} belongs to the other dialect")
         elif turn is None:
             return
@@ -400,6 +410,8 @@ class Timeline:
         facts.unpaid = usage if facts.unpaid is None else facts.unpaid + usage
         if turn is not None and turn.state is not State.OVER:
             turn.usage = usage if turn.usage is None else turn.usage + usage
+            if not turn.plan.has_turn_events:  # the tokens are those of a backend, not of the conversation
+                return
             if turn.context is None and usage.input:
                 turn.context = usage
             of_conversation = not turn.plan.out_of_band and response_id not in turn.fillers
@@ -557,7 +569,7 @@ class Timeline:
         # a limit that certainly expired before the close is the earlier cause
         self._expire(at_ns - 1, at_ns - closed.uncertainty_ns)
         error = self.facts.last_error
-        self.facts.close_code, self.facts.close_reason = code, reason
+        self.facts.close_code, self.facts.close_reason, self.facts.is_closed = code, reason, True
         if self._dialect.is_expiry(code, reason):
             self._expire_session(at_ns, reason)
         # a service that refuses a session reports an error and then closes the connection
@@ -623,8 +635,7 @@ class Timeline:
         if turn.calls.complete_calls:
             for call in turn.calls.pop_new_calls():
                 yield inputs.CallFunction(call)
-            if turn.state is State.CALLING and turn.calls.are_all_answered and not turn.filler:
-                # not earlier: the service accepts no request while a response is in progress
+            if turn.wants_continuation:
                 yield inputs.RequestContinuation()
 
     def pop_turns(self, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> list[TurnObservation]:

@@ -15,6 +15,7 @@ from typing import Literal
 
 from bench.clock import Arrival, SendTime
 from bench.metrics import EXPECTED, STARVED, SUCCESSFUL
+from bench.observe.delegation import DELEGATION_KINDS, NO_FUNCTIONS, NOT_DONE, Delegations
 from bench.observe.input_speech import SPEECH_INSTANTS, InputSpeech, SendTimestamps
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import Instants
@@ -26,8 +27,10 @@ from bench.protocol.events import DELTAS, ErrorScope, EventKind, ServerEvent, Se
 from bench.timeouts import MAX_ITEMS
 from bench.transport.interface import TcpInfo
 from bench.transport.received import MatchedDelta
+from bench.units import NEVER_NS
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
+NOT_SENT = SendTime(0)
 Decision = Literal["answers", "fills", "speaks"]
 """The meaning of the first event of a response or an item.
 
@@ -83,6 +86,11 @@ class PendingTurn(Instants):
     input_speech: InputSpeech = field(init=False)
     reply: Reply = field(init=False)
     calls: TurnFunctionCalls = field(init=False)
+    delegations: Delegations = field(default_factory=Delegations)
+    item_sent: SendTime = NOT_SENT
+    """The send of the last item: a function output, or the result of a delegated task."""
+    has_ended_answer: bool = False
+    """True if an answer to a delegated task was completely spoken before the backend had ended."""
     interruption: Interruption | None = None
     passed_sound: bool | None = None
     """False if an earlier sound of the script did not stop the reply; None if there was no earlier sound."""
@@ -151,7 +159,8 @@ class PendingTurn(Instants):
             self.state, self.undetected_ns, self.input_complete_ns = State.WAITING, self.start_ns, self.start_ns
 
     def _new_reply(self) -> Reply:
-        return Reply(self.format, self.plan.jitter_buffer_ns, self.plan.answer_min_ns)
+        distinguishes = self.plan.answer_min_ns or self.plan.delegates
+        return Reply(self.format, self.plan.jitter_buffer_ns, self.plan.answer_min_ns if distinguishes else None)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """End the turn, unless it has already ended. If the turn is `doubted`, a success becomes `starved`."""
@@ -209,12 +218,34 @@ class PendingTurn(Instants):
         if self.state is State.CALLING:
             self.instants["answer_request_sent"] = send_time.at_ns
             self.widths_ns["answer_request_sent"] = send_time.width_ns
-            self.calls.own_ns += max(0, self.calls.last_output_ns - self.calls.last_done_ns)
+            self.calls.end_round()
         elif "request_sent" not in self.instants:
             self.sent("request_sent", send_time.at_ns, send_time.width_ns)
             self.sending.add(send_time, ("request_sent",))
         self.progress_ns, self.state = send_time.at_ns, State.WAITING
         self.input_complete_ns = self.input_complete_ns or send_time.at_ns
+        if self.plan.delegates:  # the request is for the backend, and the caller waits for its result
+            self.state = State.CALLING
+            self.delegations.on_requested(send_time.at_ns)
+
+    def on_output_sent(self, call_id: str, at_ns: int, error: str) -> None:
+        """Record that the output of a call, or the result of a delegated task, was sent."""
+        self.calls.on_output_sent(call_id, at_ns, error)
+        if self.state is State.CALLING and self.plan.delegates and not self.calls.is_request_due:
+            self.instants["answer_request_sent"] = self.item_sent.at_ns
+            self.widths_ns["answer_request_sent"] = self.item_sent.width_ns
+            if self.calls.are_all_answered:
+                self.calls.end_round()
+            self._check_result(self.item_sent.at_ns)
+
+    @property
+    def wants_continuation(self) -> bool:
+        """True if the service waits for the client's request of the next response, and would accept it.
+
+        It accepts none while a response is in progress, or while a function call is unanswered.
+        """
+        is_idle = not self.filler and not self.delegations.awaits_backend
+        return self.state is State.CALLING and self.calls.are_all_answered and self.calls.is_request_due and is_idle
 
     def _state_after_speech(self) -> State:
         """Return the state after the caller's speech.
@@ -365,6 +396,10 @@ class PendingTurn(Instants):
             self.reply.add_calls(self.calls.complete_calls.values())
             if exceeded_limit := self.calls.exceeded_limit:
                 return "limit_exceeded:calls", exceeded_limit
+            if self.plan.delegates:  # the text before the call was no result
+                self._await_result()
+        elif kind in DELEGATION_KINDS:
+            return self._on_delegation_event(event, arrival)
         elif kind is EventKind.OUTPUT_ADDED and event.phase:
             self.reply.phases[event.item_id] = event.phase
         if event.text and kind in WHOLE_TEXTS:
@@ -374,6 +409,55 @@ class PendingTurn(Instants):
             self.reply.await_another()
             return None
         return self._ending(event, arrival) if kind is EventKind.RESPONSE_DONE else None
+
+    def _on_delegation_event(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
+        kind, at_ns = event.kind, arrival.at_ns
+        if kind is EventKind.DELEGATED:
+            if event.calls and not self.plan.functions:
+                return "failed:delegation", NO_FUNCTIONS
+            self.delegations.on_delegated(event, at_ns)
+            self.calls.on_delegated(event, arrival)
+            self._await_result()
+        elif kind is EventKind.BACKEND_STARTED:
+            self.delegations.on_started(event.backend_response_id, at_ns)
+            self._await_result()
+        elif kind is EventKind.RESULT_ACCEPTED:
+            is_ours = event.request.startswith(self.plan.event_prefix) and self.delegations.result_ns > 0
+            if is_ours or (not event.request and self.delegations.awaits_backend):
+                self.reply.expect_answer(at_ns)
+        else:
+            return self._on_backend_done(event, arrival)
+        return None
+
+    def _on_backend_done(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
+        """Return the ending of the turn if the backend failed, or if the answer has already been spoken."""
+        if event.status != "completed":
+            failure = event.failure or ServiceFailure(code=event.reason)
+            return f"failed:backend_{event.status}", f"{NOT_DONE}: {failure.detail}"
+        self.delegations.on_done(event.backend_response_id, arrival.at_ns)
+        if self.calls.end_response(event, arrival):
+            self.reply.add_calls(self.calls.complete_calls.values())
+            if endless := self.calls.exceeded_limit:
+                return "limit_exceeded:calls", endless
+        return self._check_result(arrival.at_ns)
+
+    def _await_result(self) -> None:
+        """Wait for the result of a delegated task. Meanwhile the service may say fillers."""
+        self.state, self.has_ended_answer = State.CALLING, False
+        self.reply.await_result()
+
+    def _check_result(self, at_ns: int) -> Ending | None:
+        """Wait for the answer, if the service now has the results of all delegated tasks.
+
+        Return the ending of the turn if the answer was spoken before its backend had ended.
+        """
+        if self.delegations.awaits_backend or self.calls.is_request_due or not self.calls.are_all_answered:
+            return None
+        self.delegations.result_ns = at_ns
+        if self.reply.answers_from_ns == NEVER_NS:
+            self.reply.expect_answer(at_ns)
+        self.state = State.ANSWERING if self.reply.answers else State.WAITING
+        return ("ok", "") if self.has_ended_answer else None
 
     def _ending(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
         """Return (outcome, detail) of the turn when its response is done; None if another response follows."""
@@ -410,7 +494,8 @@ class PendingTurn(Instants):
         if not (self.input_speech.fully_answered(at_ns) if service_responds else self.input_speech.is_speech_sent):
             self._await_next_reply(at_ns)
             return None
-        if self.plan.answer_min_ns and not self._is_interrupted and self._lacks_answer(at_ns):
+        distinguishes = self.plan.answer_min_ns or self.delegations.count
+        if distinguishes and not self._is_interrupted and self._lacks_answer(at_ns):
             return None
         # The function calls are checked before the output, because a response that calls functions need not contain
         # speech.
@@ -441,6 +526,10 @@ class PendingTurn(Instants):
 
     def _lacks_answer(self, at_ns: int) -> bool:
         """Return whether the ended reply contains only fillers. If it does, the caller continues to wait."""
+        if self.state is State.CALLING:
+            self.reply.await_another()
+            self.has_ended_answer = bool(self.reply.answers)
+            return True
         speech_end_ns = self.input_speech.instants.get("speech_end", 0)
         # Sounds that began before the end of the caller's speech do not answer it.
         self.reply.answers = [answer for answer in self.reply.answers if answer.at_ns >= speech_end_ns]

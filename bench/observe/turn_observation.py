@@ -29,6 +29,7 @@ RECEIVED = frozenset(
     {
         *("start", "speech_start", "speech_end", "first_audible", "last_audible", "answer_audible"),
         *("barge_in", "barge_in_detected", "barge_in_silent", "barge_in_last_audio", "ended"),
+        *("function_call_added", "function_call_done", "answer_request_sent", "function_audible"),
     }
 )
 """The instants that can be known if the service sends no turn events.
@@ -52,8 +53,8 @@ def all_instants(turn: PendingTurn) -> dict[str, int]:
     If the service sends no turn events, return only those that the audio shows.
     """
     instants = turn.instants | turn.input_speech.instants | turn.calls.instants | turn.reply.all_instants()
-    if turn.calls.rounds and (answer := turn.reply.answer) is not None and answer.player.first_audible_ns is not None:
-        instants["function_audible"] = answer.player.first_audible_ns
+    if (audible := _function_audible(turn)) is not None:
+        instants["function_audible"] = audible[0]
     if turn.interruption is not None:
         if turn.interruption.cancelled:
             barge_in_ns = turn.interruption.instants.get("barge_in", NEVER_NS)
@@ -62,10 +63,23 @@ def all_instants(turn: PendingTurn) -> dict[str, int]:
         instants |= turn.interruption.instants
     if turn.plan.has_turn_events:
         return instants
-    absent = set() if turn.plan.answer_min_ns else {"answer_audible"}
+    absent = set() if turn.plan.answer_min_ns or turn.delegations.count else {"answer_audible"}
     if turn.outcome != "ok":  # the last sound may have been dropped, or may not be the end
         absent.add("last_audible")
     return {name: instants[name] for name in instants if name in RECEIVED - absent}
+
+
+def _function_audible(turn: PendingTurn) -> tuple[int, int] | None:
+    """Return the start of the answer of a turn with function calls or delegated tasks, and its uncertainty in ns.
+
+    Return None for another turn, or if no answer is audible.
+    """
+    if turn.delegations.count:
+        return turn.reply.answers[0][:2] if turn.reply.answers else None
+    answer = turn.reply.answer if turn.calls.rounds else None
+    if answer is None or answer.player.first_audible_ns is None:
+        return None
+    return answer.player.first_audible_ns, answer.player.audible_uncertainty_ns
 
 
 def _uncertainties_ns(turn: PendingTurn) -> dict[str, int]:
@@ -73,8 +87,8 @@ def _uncertainties_ns(turn: PendingTurn) -> dict[str, int]:
     speech_errors_ns, speech_instants = turn.input_speech.uncertainties_ns, turn.input_speech.instants
     errors_ns = {name: error_ns for name, error_ns in speech_errors_ns.items() if name in speech_instants}
     errors_ns |= turn.calls.uncertainties_ns | turn.reply.all_uncertainties_ns()
-    if turn.calls.rounds and (answer := turn.reply.answer) is not None:
-        errors_ns["function_audible"] = answer.player.audible_uncertainty_ns
+    if (audible := _function_audible(turn)) is not None:
+        errors_ns["function_audible"] = audible[1]
     if turn.interruption is None:
         return errors_ns
     errors_ns |= {name: errors_ns[source] for name, source in AFTER_BARGE_IN.items() if source in errors_ns}
@@ -93,7 +107,7 @@ def turn_type(turn: PendingTurn) -> str:
     Turns of different types are never pooled.
     """
     differences = {
-        "function_calls": bool(turn.calls.rounds),
+        "function_calls": bool(turn.calls.rounds or turn.delegations.count),
         "after_interruption": turn.interrupts is not None and turn.interrupts.stopped_ns is not None,
         "after_truncation": turn.after_truncation,
         "filler": turn.may_have_filler or bool(turn.fillers),
@@ -138,6 +152,13 @@ def _dead_air_ns(turn: PendingTurn) -> int | None:
     return turn.reply.longest_silence_ns(measured_from_ns)
 
 
+def _delegations(turn: PendingTurn) -> int | None:
+    """Return how often the service needed a result before it could answer; None if it can have needed none."""
+    if turn.plan.delegates:
+        return turn.delegations.count
+    return turn.calls.rounds if turn.plan.functions else None
+
+
 def task_success(turn: PendingTurn, judges: dict[int, SuccessPredicate]) -> bool | None:
     """Return whether a turn has done its task.
 
@@ -153,7 +174,8 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
     if interruption is not None and turn.outcome == "ok":
         interruption.on_played_out(reply.playback_ends_ns)
     false_yield = interruption.false_yield if interruption is not None else None
-    is_answer_known = turn.plan.has_turn_events or turn.plan.answer_min_ns  # known from events or from sounds
+    # known from events, or from sounds
+    is_answer_known = turn.plan.has_turn_events or turn.plan.answer_min_ns or turn.delegations.count
     timestamped = len(turn.sending.timestamped)
     players = [item.player for item in reply.items.values()]
     reference = turn.plan.reference
@@ -188,7 +210,8 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         send_timestamp_source=receive_timestamp_source(timestamped, turn.sending.sends - timestamped),
         preamble=reply.preamble if is_answer_known and turn.outcome in SUCCESSFUL else None,
         function_calls=len(calls.complete_calls) if turn.plan.functions else None,
-        function_execution_ns=calls.own_ns if calls.rounds else None,
+        function_execution_ns=calls.own_ns if calls.rounds or turn.delegations.count else None,
+        delegations=_delegations(turn),
         dead_air_ns=_dead_air_ns(turn),
         interruption=interruption.kind if interruption else None,
         yielded=interruption.has_yielded if interruption else None,

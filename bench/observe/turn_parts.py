@@ -19,6 +19,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from bench.clock import Arrival
 from bench.observe.inputs import Sent
 from bench.observe.observation import Instants
@@ -57,6 +59,8 @@ class TurnFunctionCalls(Instants):
     """
     last_done_ns: int = 0
     last_output_ns: int = 0
+    is_request_due: bool = False
+    """True if an output was sent after which the client must request the next response."""
     wrong: str = ""
 
     def on_event(self, event: ServerEvent, arrival: Arrival) -> None:
@@ -71,8 +75,18 @@ class TurnFunctionCalls(Instants):
 
     def _complete(self, call: FunctionCall, arrival: Arrival) -> None:
         name = call.name or self.names.get(call.call_id, "")
-        self.complete_calls.setdefault(call.call_id, FunctionCall(call.call_id, name, call.arguments))
+        self.complete_calls.setdefault(call.call_id, msgspec.structs.replace(call, name=name))
         self.last_done_ns = arrival.at_ns
+
+    def on_delegated(self, event: ServerEvent, arrival: Arrival) -> None:
+        """Apply the delegation of a task. A task for the client is a round of its own: no response has it."""
+        if "function_call_added" not in self.instants:
+            self.arrived("function_call_added", arrival)
+        for call in event.calls:
+            self._complete(call, arrival)
+            if not self.rounds:
+                self.arrived("function_call_done", arrival)
+            self.of_rounds, self.rounds = len(self.complete_calls), self.rounds + 1
 
     def end_response(self, event: ServerEvent, arrival: Arrival) -> bool:
         """Apply the end of a response. Return whether it called functions, so that another response follows."""
@@ -113,6 +127,12 @@ class TurnFunctionCalls(Instants):
         if call_id in self.complete_calls:
             self.last_output_ns = at_ns
             self.returned.add(call_id)
+            self.is_request_due |= not self.complete_calls[call_id].of_delegation
+
+    def end_round(self) -> None:
+        """Count the time from the last call to its output, after which the service continues."""
+        self.own_ns += max(0, self.last_output_ns - self.last_done_ns)
+        self.is_request_due = False
 
     @property
     def are_all_answered(self) -> bool:
@@ -122,6 +142,8 @@ class TurnFunctionCalls(Instants):
         """Return the error in the calls of a turn that has ended; "" if there is none."""
         if self.wrong or self.expected is None:
             return self.wrong
+        if any(call.of_delegation for call in self.complete_calls.values()):
+            return ""  # the client does the expected calls for the task
         missing = Counter(self.expected) - Counter(call.name for call in self.complete_calls.values())
         return f"the script expects a call of {next(iter(missing))}, and none came" if missing else ""
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+import msgspec
+
 from bench.errors import ScriptError, UsageError
 from bench.plan.prepared import PreparedScript, PreparedStep, ScriptEncoder
 from bench.plan.random_choices import SessionChoices
@@ -16,6 +18,7 @@ from bench.plan.script import Script
 from bench.plan.steps import NO_ROW
 from bench.plan.turns import Step
 from bench.protocol.base import MESSAGE_ID, SET_UP_ID, AwaitedEvent, Dialect, Feature
+from bench.protocol.settings import SessionSettings
 from bench.units import NS_PER_MS, NS_PER_S
 
 GOLDEN_RATIO_STEP = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, are evenly distributed for any count
@@ -38,7 +41,7 @@ class CompiledScript:
             answer_min_ns=round(script.answer_min_ms * NS_PER_MS),
             fills=script.variables is not None,
         )
-        history_messages = script.history.messages if script.history else ()
+        history_messages = script.history.messages if script.history and not dialect.history_in_setup else ()
         self._history = tuple(dialect.message(message, MESSAGE_ID) for message in history_messages)
         self._numbered = tuple(_numbered(script))
         for number, step in self._numbered:
@@ -75,7 +78,7 @@ class CompiledScript:
         script = self.script
         rows = script.variables.rows if script.variables else ()
         row = rows[number % len(rows)] if rows else NO_ROW
-        settings = self._encoder.with_instructions(script.session, row)
+        settings = self._encoder.with_instructions(_settings(script, self.dialect), row)
         steps = tuple(self.step(step, turn_number, choices, row) for turn_number, step in self._numbered)
         set_up = self.dialect.setup_messages(settings, SET_UP_ID)
         if script.pipelined:
@@ -102,11 +105,19 @@ class CompiledScript:
         )
 
 
+def _settings(script: Script, dialect: Dialect) -> SessionSettings:
+    """Return the settings of a script's session, with the history if it is one of them."""
+    if script.history is None or not dialect.history_in_setup:
+        return script.session
+    return msgspec.structs.replace(script.session, history=script.history.messages)
+
+
 def _reject_unsupported(script: Script, dialect: Dialect) -> None:
     """Raise ScriptError for settings and steps that the dialect does not support, and for events that undo settings."""
-    refused = dialect.unsupported_setting(script.session)
+    refused = dialect.unsupported_setting(_settings(script, dialect))
     if refused is not None:
-        raise _at(script, ("session", *refused.setting), refused.reason)
+        keys = refused.setting if refused.setting == ("history",) else ("session", *refused.setting)
+        raise _at(script, keys, refused.reason)
     history_messages = script.history.messages if script.history else ()
     requirements = [
         ("history", "history", Feature.IMAGE, any(message.image for message in history_messages)),

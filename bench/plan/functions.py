@@ -131,19 +131,50 @@ class FunctionRunner:
         self.prefix, self.called, self._requests = prefix, 0, 1
 
     def call(self, call: FunctionCall, now_ns: int) -> None:
-        """Call a function. The output is an error if the function is not declared or its arguments are invalid."""
+        """Call a function. The output is an error if the function is not declared or its arguments are invalid.
+
+        For a delegated task, call the functions that do it, one after the other. The result is all of their outputs.
+        """
         self.called += 1
+        results = [*map(self._do, self._calls_for_task())] if call.of_delegation else [self._run(call)]
+        outputs, errors, delays_ns = zip(*results, strict=True)
+        output = FunctionOutput(call_id=call.call_id, output="\n".join(outputs), of_delegation=call.of_delegation)
+        error = next(filter(None, errors), "")
+        self._waiting.append(FunctionResult(now_ns + sum(delays_ns), self.called, output, error))
+        self._waiting.sort()
+
+    def _run(self, call: FunctionCall) -> tuple[str, str, int]:
+        """Return (output, error, delay in ns) of a call by the service."""
         error, arguments = error_text(call, self._functions, self._expected)
         function = self._functions.get(call.name)
         if function is None or arguments is None:
-            output, delay_ns = error_of(error), 0
-        else:
-            output = function.output(arguments, self._made[call.name])
-            delay_ns = self._choices.delay_ns(function.delay)
-        self._made[call.name] += 1
-        function_output = FunctionOutput(call_id=call.call_id, output=output)
-        self._waiting.append(FunctionResult(now_ns + delay_ns, self.called, function_output, error))
-        self._waiting.sort()
+            return error_of(error), error, 0
+        return self._output(function, arguments), error, self._choices.delay_ns(function.delay)
+
+    def _calls_for_task(self) -> Sequence[ExpectedFunctionCall]:
+        """Return the calls that do a delegated task, of which the service reports nothing.
+
+        They are the calls that the turn expects. If it expects none, it is a call of the only function, or of one that
+        is drawn at random.
+        """
+        return self._expected or [ExpectedFunctionCall(self._choices.one_of(sorted(self._functions)))]
+
+    def _do(self, call: ExpectedFunctionCall) -> tuple[str, str, int]:
+        """Return (output, error, delay in ns) of a call for a delegated task.
+
+        Arguments are needed only if the function is computed.
+        """
+        function = self._functions[call.name]
+        missing = [name for name in function.tool.required if name not in call.arguments] if function.compute else []
+        if missing:
+            error = f"a delegated task has no arguments: give {call.name} its {', '.join(missing)} in `expected_calls`"
+            return error_of(error), error, 0
+        return self._output(function, call.arguments), "", self._choices.delay_ns(function.delay)
+
+    def _output(self, function: ScriptFunction, arguments: Mapping[str, Any]) -> str:
+        number = self._made[function.tool.name]
+        self._made[function.tool.name] += 1
+        return function.output(arguments, number)
 
     @property
     def due_ns(self) -> int:

@@ -13,7 +13,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist, fmean
@@ -28,7 +28,7 @@ from bench.yaml_file import read_text
 
 MAX_PAUSE_S = 3_600.0
 """The longest pause of a script, in seconds. It applies to fixed pauses and to random ones."""
-PAUSES, DELAYS = 2, 3
+PAUSES, DELAYS, NAMES = 2, 3, 4
 """An additional word of the seed for each kind of choice, so that the kinds are independent.
 
 The word 1 is used by `bench.load.execution.pairs`.
@@ -133,6 +133,10 @@ class SessionChoices:
         """Return the delay of a function in ns. `delay` is the time in seconds, or a distribution."""
         seconds = delay if isinstance(delay, float | int) else delay.draw_s(self._generator(DELAYS))
         return round(seconds * NS_PER_S)
+
+    def one_of(self, names: Sequence[str]) -> str:
+        """Draw a name, with equal chances. Of a single name, draw nothing."""
+        return names[0] if len(names) == 1 else names[int(self._generator(NAMES).integers(len(names)))]
 
     def _generator(self, *stream: int) -> np.random.Generator:
         """Return the generator of one kind of choices. It is made at its first use."""

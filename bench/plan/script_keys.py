@@ -279,6 +279,28 @@ RETENTION = StructOf(
 TRUNCATION = OrStruct(Choice(("auto", "disabled")), RETENTION)
 
 
+ACKNOWLEDGEMENT: dict[str, Any] = {
+    "acknowledgement_delay_ms": Field(Integer(0, 600_000), "The delay of an automatic filler, in ms."),
+}
+DELEGATION = Converted(
+    OrStruct(
+        Choice(("client",)),
+        TypedMapValidator(
+            {
+                "client": ACKNOWLEDGEMENT,
+                "responses": {
+                    "responses": Field(
+                        JsonObject(), "The backend: its `model`, `instructions` and so on, in the service's format."
+                    ),
+                    **ACKNOWLEDGEMENT,
+                },
+            }
+        ),
+    ),
+    lambda _, value: {"type": value} if isinstance(value, str) else value,
+)
+
+
 SESSION = StructOf(
     RESPONSE_FIELDS
     | {
@@ -300,6 +322,9 @@ SESSION = StructOf(
         "interim_response": Field(INTERIM_RESPONSE, "Fillers before the answer. Voice Live only."),
         "reasoning": Field(REASONING, "How much the model reasons. Not for preview."),
         "truncation": Field(TRUNCATION, "How a conversation that becomes too long is shortened. GA only."),
+        "delegation": Field(
+            DELEGATION, "Who does the tasks that GPT-Live delegates: client (the default), or a table with a `type`."
+        ),
         "extra": Field(
             JsonObject(), "More settings, in the service's own format, which are merged into session.update last."
         ),

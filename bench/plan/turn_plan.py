@@ -61,7 +61,7 @@ class TurnPlan:
     delays. `has_turn_events` is the attribute of the dialect; if it is False, only the audible part of the turn is
     known. `greeting` is True if the service speaks first, without a request. `answer_min_ns` is used if the service
     sends no turn events: it is the minimum length of a sound that is the answer, and shorter sounds before the answer
-    are fillers. It is 0 if the script does not distinguish them.
+    are fillers. It is 0 if the script does not distinguish them. `delegates` is the attribute of the dialect.
     """
 
     number: int
@@ -86,6 +86,7 @@ class TurnPlan:
     has_turn_events: bool = True
     greeting: bool = False
     answer_min_ns: int = 0
+    delegates: bool = False
 
 
 def normalized_words(text: str) -> list[str]:

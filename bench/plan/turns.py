@@ -298,6 +298,7 @@ class ScriptTurn(Step):
             instructed=self.response.instructions is not None,
             fillers=dialect.fillers(encoder.session) is not None,
             has_turn_events=dialect.has_turn_events,
+            delegates=dialect.delegates,
         )
         return PreparedTurn(
             plan=plan,

@@ -51,7 +51,7 @@ class AgentDialect(FullDuplexDialect):
     audio_in: ClassVar[tuple[frozenset[str], frozenset[str]]]
     settings = frozenset({"turn_detection", "input_format", "output_format", "extra"})
     only_duplex = "an agent always receives its caller's audio, and decides by itself when to answer"
-    also_missing = ()
+    also_missing = (Feature.HISTORY,)
 
     def __init__(self) -> None:
         super().__init__()

@@ -60,6 +60,8 @@ class MessageKind(Enum):
     """Report the playback position at which the service must truncate an item."""
     RETRIEVE = auto()
     """Request the content that the service keeps of an item."""
+    CLOSE = auto()
+    """Ask the service to end the session and to report its billable duration."""
 
 
 BINARY = "binary"
@@ -189,6 +191,10 @@ class Dialect:
     """True if events name turns and responses. Otherwise audio is continuous, and replies are detected in it."""
     takes_requests = True
     """True if the client may request responses and send a turn as text. Otherwise the service decides when to speak."""
+    delegates = False
+    """True if the service may delegate tasks, to a backend or to its client, while it continues to speak."""
+    history_in_setup = False
+    """True if the history is a setting of the session. Otherwise the client sends it as messages."""
     input_formats: Mapping[AudioFormatName, AudioFormat]
     """The formats of the caller's audio, with their rates. The first is the service's default."""
     output_formats: Mapping[AudioFormatName, AudioFormat]
@@ -279,6 +285,13 @@ class Dialect:
     def retrieve(self, item_id: str, event_id: str) -> ClientMessage:
         """Return the request of the content that the service keeps of an item."""
         raise NotImplementedError
+
+    def close(self, event_id: str) -> ClientMessage | None:
+        """Return the message that ends the session, after which the service reports its billable duration.
+
+        Return None if a session ends with its connection.
+        """
+        return None
 
     # Received messages.
 

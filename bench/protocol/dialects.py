@@ -24,7 +24,7 @@ from bench.protocol.audio import (
 )
 from bench.protocol.base import Dialect, Feature
 from bench.protocol.events import EventKind
-from bench.protocol.full_duplex import GPT_LIVE
+from bench.protocol.gpt_live import GPT_LIVE
 from bench.protocol.openai import VOICE_LIVE_NAME, OpenAIDialect
 from bench.protocol.openai_events import FILLERS
 from bench.protocol.openai_ga import GA, Ga

@@ -25,6 +25,8 @@ class EventKind(Enum):
 
     SESSION_CREATED = auto()
     SESSION_UPDATED = auto()
+    SESSION_CLOSED = auto()
+    """The service has ended the session, and reports its billable duration."""
     SPEECH_STARTED = auto()
     SPEECH_STOPPED = auto()
     COMMITTED = auto()
@@ -41,6 +43,14 @@ class EventKind(Enum):
     """An item of a response starts, and the item is a function call."""
     CALL_DONE = auto()
     """The arguments of a function call are complete."""
+    DELEGATED = auto()
+    """The service delegates a task: to a backend of its own, or, if the event has a call, to the client."""
+    BACKEND_STARTED = auto()
+    """The backend of a delegation starts a response."""
+    RESULT_ACCEPTED = auto()
+    """The service has the result of a delegation, or its beginning: what it says from now on may be the answer."""
+    BACKEND_DONE = auto()
+    """The backend of a delegation has ended a response."""
     TRUNCATED = auto()
     """The service has truncated one of its items at the playback position that the client sent."""
     CLEARED = auto()
@@ -151,11 +161,15 @@ class ServiceFailure(msgspec.Struct, frozen=True):
 
 
 class FunctionCall(msgspec.Struct, frozen=True):
-    """A call of a client's function. `arguments` is JSON as the model wrote it; "" until it is complete."""
+    """A call of a client's function. `arguments` is JSON as the model wrote it; "" until it is complete.
+
+    If `of_delegation` is True, it is a task that the service delegated without naming a function.
+    """
 
     call_id: str
     name: str = ""
     arguments: str = ""
+    of_delegation: bool = False
 
 
 class PlayoutPosition(NamedTuple):
@@ -200,6 +214,8 @@ class ServerEvent(msgspec.Struct, frozen=True):
     - `phase`: the phase of a response's item, `COMMENTARY` or `ANSWER`; "" if the service does not report it.
     - `calls`: the function call of an event. For a response that is done, all its function calls.
     - `session`, `session_id`: the session as the service describes it, and the service's id of the session.
+    - `backend_response_id`: the id of a response of a delegation's backend.
+    - `billed_ns`, `paused_ns`: the billable duration of a session that has ended, and the part of it in standby.
     - `status`: how a response ended: "completed", "cancelled", "incomplete" or "failed". `reason` is the reason. Both
       become parts of outcomes, so they are single words, as are the codes of `failure`.
     """
@@ -223,6 +239,9 @@ class ServerEvent(msgspec.Struct, frozen=True):
     session_id: str = ""
     phase: str = ""
     calls: tuple[FunctionCall, ...] = ()
+    backend_response_id: str = ""
+    billed_ns: int | None = None
+    paused_ns: int | None = None
 
 
 def base64_bytes(raw: msgspec.Raw) -> int:

@@ -338,7 +338,7 @@ def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
         reason=slug(get_text(details, "reason")),
         request=get_text(get_object(response, "metadata"), REQUEST_KEY),
         failure=failure_of(error) if error else None,
-        usage=_usage(response.get("usage")) if kind is EventKind.RESPONSE_DONE else None,
+        usage=usage_of(response.get("usage")) if kind is EventKind.RESPONSE_DONE else None,
         calls=tuple(_calls(response)) if kind is EventKind.RESPONSE_DONE else (),
         session=session,
         session_id=get_text(session or {}, "id"),
@@ -390,7 +390,7 @@ def failure_of(error: Mapping[str, Any], id_name: str = "event_id") -> ServiceFa
     )
 
 
-def _usage(usage: Any) -> TokenUsage | None:
+def usage_of(usage: Any) -> TokenUsage | None:
     """Return the tokens of a response; None if there are none, `UNREAD` if they are unreadable."""
     if usage is None or usage == {}:
         return None
@@ -406,7 +406,8 @@ class UnreadableError(Exception):
 
 def tokens_in(usage: Any) -> dict[str, int]:
     """Return tokens by kind, with the names of `bench.protocol.events.TokenUsage`. Raise UnreadableError."""
-    input_details, output_details = _details(usage, "input_token_details"), _details(usage, "output_token_details")
+    input_details = _details(usage, "input_token_details") or _details(usage, "input_tokens_details")
+    output_details = _details(usage, "output_token_details") or _details(usage, "output_tokens_details")
     no_tokens = 0 if _tokens(usage, "total_tokens") == 0 else None
     input_tokens = _by_kind(input_details, _tokens(usage, "input_tokens"), no_tokens)
     text_out, audio_out, _ = _by_kind(output_details, _tokens(usage, "output_tokens"), no_tokens)

@@ -80,6 +80,26 @@ class FunctionTool(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """An image of a message. `url` is the complete image as a data URL; `width` and `height` are in pixels.
+
+    `digest` is the SHA-256 of its file, in hex.
+    """
+
+    url: str
+    width: int
+    height: int
+    digest: str
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A message: text, and perhaps an image, which only a user's message has."""
+
+    role: MessageRole
+    text: str
+    image: Image | None = None
+
+
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings that a script sends for a session. None means the default. `bench/plan/script_keys.py` explains them."""
 
@@ -103,6 +123,10 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     tools: tuple[FunctionTool, ...] = ()
     tool_choice: str | None = None
     """`auto`, `none`, `required`, or the name of a function."""
+    delegation: dict[str, Any] | None = None
+    """The executor of the tasks that GPT-Live delegates, in the service's format."""
+    history: tuple[Message, ...] = ()
+    """The conversation before the session, if it is a setting of the session (`Dialect.history_in_setup`)."""
     extra: dict[str, Any] = {}
     """Additional settings in the dialect's format, which are merged into the update last (`merged`)."""
 
@@ -193,28 +217,12 @@ def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:
     return path
 
 
-class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """An image of a message. `url` is the complete image as a data URL; `width` and `height` are in pixels.
-
-    `digest` is the SHA-256 of its file, in hex.
-    """
-
-    url: str
-    width: int
-    height: int
-    digest: str
-
-
-class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """A message: text, and perhaps an image, which only a user's message has."""
-
-    role: MessageRole
-    text: str
-    image: Image | None = None
-
-
 class FunctionOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """The output of a function that the service called, with the call's id."""
+    """The output of a function that the service called, with the call's id.
+
+    If `of_delegation` is True, it is the result of the delegated task with this id.
+    """
 
     call_id: str
     output: str
+    of_delegation: bool = False

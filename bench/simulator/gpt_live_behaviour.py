@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.protocol import full_duplex
+from bench.protocol import gpt_live
 from bench.protocol.audio import AudioFormat
 from bench.protocol.base import SIMULATOR_VALUE
 from bench.simulator.behaviour import ReceiptFields, SimulatedSession
@@ -36,9 +36,7 @@ DELEGATED_SLICES = 8
 """The number of slices of a reply that are sent if the answer is a delegated task."""
 SILENCE_MS = 500
 """The silence that ends the caller's speech. The service has no such setting and does not report it."""
-FORMATS = {
-    tuple(full_duplex.wire_format(format).values()): format for format in full_duplex.GPT_LIVE.input_formats.values()
-}
+FORMATS = {tuple(gpt_live.wire_format(format).values()): format for format in gpt_live.GPT_LIVE.input_formats.values()}
 CONFIG = frozenset(
     {"model", "instructions", "audio", "delegation", "input", "client", "safety_identifier", "store", "triggers"}
 )
@@ -85,9 +83,9 @@ class GptLiveBehaviour(SimulatedSession):
 
     def _handle(self, event: Json, at_ns: int) -> ReceiptFields:
         match event.get("type"):
-            case full_duplex.START:
+            case gpt_live.START:
                 self._start(event, at_ns)
-            case full_duplex.APPEND:
+            case gpt_live.APPEND:
                 if self._speech_detected is None:
                     raise RejectedError("session_not_started", "Send session.start first.", "type")
                 audio, start_byte = audio_bytes(event.get("audio"), EventPath("audio")), self._audio.end.byte
@@ -98,7 +96,7 @@ class GptLiveBehaviour(SimulatedSession):
                 return {"from_byte": start_byte, "to_byte": self._audio.end.byte}
             case "session.close" if self._speech_detected:
                 fields = {"reason": "close_requested", "session": self.session, "usage": self._usage}
-                self._answer(full_duplex.CLOSED, fields, at_ns)
+                self._answer(gpt_live.CLOSED, fields, at_ns)
             case "session.input_audio.mute" | "session.input_audio.unmute" as name if self._speech_detected:
                 self._answer(f"{name}d", {"client_event_id": event.get("event_id")}, at_ns)
             case name:
@@ -122,10 +120,10 @@ class GptLiveBehaviour(SimulatedSession):
         self._speech_detected = InputSettings(format, detection, None)
         self.session = {"delegation": None, "input": [], "store": False, **session} | {
             "id": self.ids.session, "expires_at": self._expires_at_s, "status": "active", SIMULATOR_VALUE: True,
-            "audio": {"format": full_duplex.wire_format(format), "output": output},
+            "audio": {"format": gpt_live.wire_format(format), "output": output},
         }  # fmt: skip
         fields = {"session": self.session, "client_event_id": event.get("event_id")}
-        self._answer(full_duplex.STARTED, fields, self._outbox.after(at_ns, self._profile.delays.session_created))
+        self._answer(gpt_live.STARTED, fields, self._outbox.after(at_ns, self._profile.delays.session_created))
 
     def _on_speech(self, speech: SpeechEdge, at_ns: int) -> None:
         """Plan a reply when the caller's speech ends. When the speech starts, drop the rest of the current reply."""
@@ -152,13 +150,13 @@ class GptLiveBehaviour(SimulatedSession):
             piece = self._reply.pop(0)
             if self._delegates:  # this reply only bridges the wait for the task
                 self._delegates = False
-                task = {"id": self.ids.new("del"), "target": full_duplex.CLIENT, "type": "delegation"}
-                self._answer(full_duplex.DELEGATED, {"delegation": task, "offset_ms": self._ticks * TICK_MS}, at_ns)
+                task = {"id": self.ids.new("del"), "target": gpt_live.CLIENT, "type": "delegation"}
+                self._answer(gpt_live.DELEGATED, {"delegation": task, "offset_ms": self._ticks * TICK_MS}, at_ns)
         start_ms = self._ticks * TICK_MS
         self._ticks += 1
         if piece.words:
             fields = {"delta": piece.words, "start_ms": start_ms, "end_ms": start_ms + TICK_MS}
-            self._answer(full_duplex.TRANSCRIPT_DELTA, fields, at_ns)
+            self._answer(gpt_live.TRANSCRIPT_DELTA, fields, at_ns)
         self._outbox.plan([(at_ns, partial(_delta, piece))])
         if self._ticks * TICK_MS % USAGE_MS == 0:
             self._answer("session.usage.updated", {"usage": self._usage}, at_ns)
@@ -183,7 +181,7 @@ def _audio_of(audio: Json) -> tuple[Json, AudioFormat | None]:
     """
     output, requested_format = (
         audio.get("output"),
-        audio.get("format", full_duplex.wire_format(full_duplex.GPT_LIVE.input_formats["pcm16"])),
+        audio.get("format", gpt_live.wire_format(gpt_live.GPT_LIVE.input_formats["pcm16"])),
     )
     output_settings = output if isinstance(output, dict) else {}
     audio_format = isinstance(requested_format, dict) and FORMATS.get(
@@ -194,8 +192,8 @@ def _audio_of(audio: Json) -> tuple[Json, AudioFormat | None]:
 
 def _delta(piece: OutputSlice, due_ns: int) -> OutgoingEvent:
     """Return a delta of the primary connection, which has neither ids nor timestamps."""
-    body = b'{"type":"' + full_duplex.AUDIO_DELTA.encode() + b'","delta":' + piece.encoded + b"}"
-    return OutgoingEvent(due_ns, full_duplex.AUDIO_DELTA, body, audio_bytes=piece.size, audible_byte=piece.audible)
+    body = b'{"type":"' + gpt_live.AUDIO_DELTA.encode() + b'","delta":' + piece.encoded + b"}"
+    return OutgoingEvent(due_ns, gpt_live.AUDIO_DELTA, body, audio_bytes=piece.size, audible_byte=piece.audible)
 
 
 def silent(format: AudioFormat) -> OutputSlice:

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from bench.protocol.base import CALL_ID, Dialect
 from bench.protocol.dialects import DIALECTS, VOICE_LIVE
-from bench.protocol.full_duplex import GPT_LIVE
+from bench.protocol.gpt_live import GPT_LIVE
 from bench.protocol.openai_ga import GA
 from bench.protocol.openai_preview import PREVIEW
 from bench.target.credentials import MIN_SECRET_CHARACTERS, Credential, clean

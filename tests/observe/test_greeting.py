@@ -21,7 +21,7 @@ from bench.plan.turn_plan import TurnPlan
 from bench.protocol.audio import G711_ULAW, PCM16_16K, AudioFormatName
 from bench.protocol.base import BinaryMessage
 from bench.protocol.dialects import DIALECTS
-from bench.protocol.full_duplex import GPT_LIVE, STARTED
+from bench.protocol.gpt_live import GPT_LIVE, STARTED
 from bench.remedies import remedy_of
 from bench.timeouts import Timeouts
 from bench.transport.received import ReceivedMessage

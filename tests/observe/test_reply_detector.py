@@ -23,7 +23,7 @@ from bench.protocol.agents import ACS, PCM
 from bench.protocol.audio import PCM16, PCM16_16K, Samples
 from bench.protocol.base import BinaryMessage, Dialect
 from bench.protocol.events import EventKind, ServerEvent, StrippedAudio
-from bench.protocol.full_duplex import GPT_LIVE
+from bench.protocol.gpt_live import GPT_LIVE
 from bench.protocol.openai_ga import GA
 from bench.run.event_log import EventLog, LoggedTimeline
 from bench.run.replay import replay_log

@@ -21,7 +21,7 @@ from bench.plan.turns import Step
 from bench.protocol.base import AwaitedEvent, ClientMessage
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import ErrorScope, EventKind
-from bench.protocol.full_duplex import GPT_LIVE
+from bench.protocol.gpt_live import GPT_LIVE
 from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 from bench.remedies import remedy_of
 from bench.timeouts import Timeouts

@@ -14,7 +14,7 @@ from openai.types.live import DelegationCreatedEvent
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
-from bench.protocol.full_duplex import DELEGATED, GPT_LIVE
+from bench.protocol.gpt_live import DELEGATED, GPT_LIVE
 from bench.remedies import remedy_of
 from bench.simulator.gpt_live_behaviour import GptLiveBehaviour
 from bench.simulator.profile import default_profile

@@ -13,7 +13,7 @@ from openai import AsyncOpenAI
 
 from bench.plan.recordings import load_pcm
 from bench.protocol.audio import PCM16
-from bench.protocol.full_duplex import APPEND, AUDIO_DELTA
+from bench.protocol.gpt_live import APPEND, AUDIO_DELTA
 from bench.run.replay import WireTransfer
 from bench.simulator.conversation.input_audio import FRAME_MS
 from bench.simulator.ground_truth_log import read_truth

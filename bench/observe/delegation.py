@@ -1,0 +1,70 @@
+"""The tasks of one turn that the service delegates. Pure.
+
+A turn with such tasks waits for the results of all of them, and then for the answer: the first sound that begins after
+the service has the last result. Sound before it is a filler ("let me check that"). If the speech continues without a
+pause when the service receives the result, the answer begins with the next sound after a pause.
+
+A task is for the client, which returns its result, or for a backend of the service, which may call the client's
+functions in one or several responses. Until the backend has no response in progress and none to start, it owes a
+result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bench.protocol.events import EventKind, ServerEvent
+
+DELEGATION_KINDS = frozenset(
+    {EventKind.DELEGATED, EventKind.BACKEND_STARTED, EventKind.RESULT_ACCEPTED, EventKind.BACKEND_DONE}
+)
+NO_FUNCTIONS = "the service delegated a task to the client, and the script has no functions (`tools`) that could do it"
+DELEGATED_OUTSIDE = "the service delegated a task to the client while no turn was open, so nothing can do it"
+NOT_DONE = "the backend did not complete the delegated task"
+NOT_SPOKEN = "nothing was said after the result of the delegated task"
+
+
+@dataclass(slots=True, eq=False)
+class Delegations:
+    """The delegated tasks of one turn. `count` is their number."""
+
+    count: int = 0
+    handed_ns: int = 0
+    """The instant at which the backend last got work, or started a response. Its limit counts from there."""
+    result_ns: int = 0
+    """The instant at which the last open task got its result; 0 while one is open."""
+    _to_start: int = 0
+    """The number of backend responses that must still start."""
+    _started: set[str] = field(default_factory=set)
+    _running: set[str] = field(default_factory=set)
+
+    @property
+    def awaits_backend(self) -> bool:
+        """True if the backend has a response in progress, or one to start."""
+        return bool(self._to_start or self._running)
+
+    def on_delegated(self, event: ServerEvent, at_ns: int) -> None:
+        self.count += 1
+        if not event.calls and event.backend_response_id not in self._started:
+            self._hand_over(at_ns)
+        self.result_ns = 0
+
+    def on_requested(self, at_ns: int) -> None:
+        """Record that the client requested the backend's next response."""
+        self._hand_over(at_ns)
+
+    def _hand_over(self, at_ns: int) -> None:
+        self._to_start, self.handed_ns = self._to_start + 1, at_ns
+
+    def on_started(self, response_id: str, at_ns: int) -> None:
+        """Record the start of a backend's response. A repeated report changes nothing."""
+        if response_id not in self._started:
+            self._started.add(response_id)
+            self._running.add(response_id)
+            self._to_start, self.handed_ns = max(0, self._to_start - 1), at_ns
+            self.result_ns = 0
+
+    def on_done(self, response_id: str, at_ns: int) -> None:
+        """Record the end of a backend's response, whose start may not have been reported."""
+        self.on_started(response_id, at_ns)
+        self._running.discard(response_id)
