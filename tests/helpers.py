@@ -661,7 +661,7 @@ def build_session(**changes: Any) -> SessionObservation:
         "turns_planned": 1, "turns_started": 1, "turns_ended": 1, "turns_succeeded": 1, "audio_bytes_sent": 12_000,
         "audio_bytes_received": 96_000, "wire_bytes_sent": 17_400, "wire_bytes_received": 140_900, "events": 34,
         "unknown_events": {"x.y": 2, "z": 1}, "service_errors": 1, "timestamp_fallbacks": 2, "close_code": 1000,
-        "caller_time_ns": 100 * MS, "close_reason": "bye",
+        "caller_time_ns": 100 * MS, "close_reason": "bye", "billed_ns": 2 * S, "paused_ns": 0,
         "headers": {"x-ms-region": "Sweden Central", "apim-request-id": "r1"},
         "effective_settings": {"model": "gpt-realtime", "voice": "alloy"},
     }  # fmt: skip

@@ -169,14 +169,11 @@ class GptLive(FullDuplexDialect):
         if not (settings.voice is None or isinstance(settings.voice, str)):
             return UnsupportedSetting(("voice",), "voice must be the name of a GPT-Live voice")
         if settings.tool_choice is not None and not _is_backed(settings):
-            problem = (
-                f"tool_choice needs `delegation: {{type: {BACKEND}, …}}`: a delegation to the client names no function"
-            )
+            problem = f"tool_choice needs `delegation: {{type: {BACKEND}}}`: a task for the client names no function"
             return UnsupportedSetting(("tool_choice",), problem)
-        if len(settings.history) > MAX_HISTORY:
-            return UnsupportedSetting(
-                (), f"the history has {len(settings.history)} messages: GPT-Live accepts {MAX_HISTORY}"
-            )
+        if (count := len(settings.history)) > MAX_HISTORY:
+            problem = f"the history has {count} messages: GPT-Live accepts at most {MAX_HISTORY}"
+            return UnsupportedSetting(("history",), problem)
         return undone(self._session(settings), settings.extra, STORED)
 
     # Sent messages.

@@ -94,6 +94,7 @@ def test_a_turn_with_a_function_call_ends_with_the_response_to_its_output() -> N
         "function_call_done": 115,
         "function_execution": 285,
         "function_answer_ttfa": 499,
+        "function_call_to_answer": 840,
     }
     assert turn.dead_air_ns == 950 * MS
 

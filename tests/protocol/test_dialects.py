@@ -263,8 +263,8 @@ def test_every_message_name_maps_to_its_message_kind(dialect: Dialect) -> None:
         dialect.retrieve("item_1", "e"),
     ]
 
-    # RAW is a message whose name comes from the script
-    acts = [act for act in MessageKind if act is not MessageKind.RAW]
+    # RAW is a message whose name comes from the script; a session of these dialects ends with its connection
+    acts = [act for act in MessageKind if act not in (MessageKind.RAW, MessageKind.CLOSE)]
     assert [dialect.message_kinds[message.name] for message in sent] == [message.kind for message in sent] == acts
     assert len(dialect.message_kinds) == len(acts)
 

@@ -8,13 +8,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openai.types.live import ServerEvent, SessionStartEvent
+from openai.types.live import ClientEvent, ServerEvent, SessionStartEvent
+from pydantic import TypeAdapter
 
-from bench.clock import Arrival
 from bench.errors import ScriptError
-from bench.observe import inputs
-from bench.observe.inputs import SessionStart
-from bench.observe.timeline import Timeline
 from bench.plan.script_keys import SESSION
 from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, InterruptStep, MessageStep
 from bench.plan.turns import Step
@@ -22,13 +19,19 @@ from bench.protocol.base import AwaitedEvent, ClientMessage
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.events import ErrorScope, EventKind
 from bench.protocol.gpt_live import GPT_LIVE
-from bench.protocol.settings import FULL_DUPLEX, SessionSettings, TurnDetection
-from bench.remedies import remedy_of
-from bench.timeouts import Timeouts
-from bench.transport.received import ReceivedMessage
+from bench.protocol.settings import (
+    FULL_DUPLEX,
+    FunctionOutput,
+    FunctionTool,
+    Message,
+    ResponseSettings,
+    SessionSettings,
+    TurnDetection,
+)
 from bench.yaml_file import PythonValue
-from tests.helpers import AT_NS, at, build_message, build_script, build_turn, event_of, play, respond, say
+from tests.helpers import S, build_message, build_script, event_of, play, respond, say
 
+CLIENT_EVENT: TypeAdapter[Any] = TypeAdapter(ClientEvent)
 DUPLEX = TurnDetection(type=FULL_DUPLEX)
 OF_OTHERS = ("session.input_audio.append", "transport.")
 """Prefixes of the names of server events that only additional connections of a session receive."""
@@ -71,18 +74,30 @@ def test_every_event_of_the_official_sdk_is_known_except_those_of_other_connecti
 
 
 @pytest.mark.parametrize(
-    ("reason", "kind", "effect"),
+    ("reason", "effect"),
     [
-        ("close_requested", EventKind.NOTED, None),
-        ("expired", EventKind.ERROR, ErrorScope.EXPIRED),
-        ("content", EventKind.ERROR, ErrorScope.FATAL),
-        ("connection_lost", EventKind.ERROR, ErrorScope.FATAL),
+        ("close_requested", None),
+        ("expired", ErrorScope.EXPIRED),
+        ("content", ErrorScope.FATAL),
+        ("connection_lost", ErrorScope.FATAL),
     ],
 )
-def test_the_end_of_a_session_has_its_reason(reason: str, kind: EventKind, effect: ErrorScope | None) -> None:
-    event = event_of(msgspec.json.encode({"type": "session.closed", "reason": reason}), GPT_LIVE)
+def test_the_end_of_a_session_has_its_reason_and_billed_duration(reason: str, effect: ErrorScope | None) -> None:
+    usage = {"seconds": 90, "active_seconds": 60, "paused_seconds": 30}
+    closed, *errors = GPT_LIVE.decode(msgspec.json.encode({"type": "session.closed", "reason": reason, "usage": usage}))
 
-    assert (event.kind, event.failure and event.failure.effect) == (kind, effect)
+    assert (closed.kind, closed.billed_ns, closed.paused_ns) == (EventKind.SESSION_CLOSED, 90 * S, 30 * S)
+    assert [event.failure and event.failure.effect for event in errors] == [effect] * (effect is not None)
+
+
+@pytest.mark.parametrize("seconds", [None, "90", -1, True, float("1e300"), [], {}])
+def test_a_billed_duration_that_is_no_number_of_seconds_is_unknown(seconds: object) -> None:
+    event = event_of(
+        msgspec.json.encode({"type": "session.closed", "reason": "close_requested", "usage": {"seconds": seconds}}),
+        GPT_LIVE,
+    )
+
+    assert event.billed_ns is None
 
 
 @pytest.mark.parametrize(
@@ -96,13 +111,12 @@ def test_the_end_of_a_session_has_its_reason(reason: str, kind: EventKind, effec
         ({"turn_detection": "full_duplex", "input_format": "g711_ulaw"}, "output_format must equal input_format"),
         ({"turn_detection": "full_duplex", "input_format": "pcm16@48000"}, "input_format must be one of pcm16,"),
         ({"turn_detection": "full_duplex", "extra": {"model": "x"}}, "extra must not set model"),
-        ({"turn_detection": "full_duplex", "extra": {"delegation": {"type": "responses", "responses": {}}}},
-         "extra must not set delegation to responses: the tokens of that backend are not counted, so its cost is "
-         "neither in"),
         ({"turn_detection": "full_duplex", "extra": {"delegation": {"type": "decisions"}}},
-         "extra must not set delegation to decisions: the tokens of that backend"),
+         "extra must not set delegation, which this tool relies on: use `delegation`"),
+        ({"turn_detection": "full_duplex", "extra": {"store": True}}, "extra must not set store"),
         ({"turn_detection": "full_duplex", "extra": {"triggers": [{"type": "decisions"}]}},
-         "extra must not set triggers: the tokens of that backend"),
+         "extra must not set triggers, which this tool relies on: the tokens of that backend are not reported"),
+        ({"turn_detection": "full_duplex", "tool_choice": "auto"}, "tool_choice needs `delegation: {type: responses}`"),
     ],
 )  # fmt: skip
 def test_settings_that_gpt_live_does_not_support_are_refused(settings: dict[str, Any], words: str) -> None:
@@ -112,41 +126,103 @@ def test_settings_that_gpt_live_does_not_support_are_refused(settings: dict[str,
     assert refused.reason.startswith(words)
 
 
-def test_a_session_may_delegate_to_its_client() -> None:
-    extra = {"delegation": {"type": "client", "acknowledgement_delay_ms": 400}, "triggers": []}
-
-    assert GPT_LIVE.unsupported_setting(settings_of({"turn_detection": "full_duplex", "extra": extra})) is None
-
-
-def test_an_update_that_delegates_to_a_backend_is_refused() -> None:
-    update = {"type": "session.update", "session": {"delegation": {"type": "responses"}}}
-    settings = settings_of({"turn_detection": "full_duplex"})
-
-    assert GPT_LIVE.unsupported_event(update, settings).startswith("must not set delegation to responses: the tokens")
-    assert GPT_LIVE.unsupported_event({"type": "session.update", "session": {"delegation": None}}, settings) == ""
+TOOL = FunctionTool(name="weather", description="The weather.", parameters={"type": "object", "properties": {}})
+BACKEND = {"type": "responses", "responses": {"model": "gpt-6-luna", "reasoning": {"effort": "low"}}}
 
 
 @pytest.mark.parametrize(
-    ("delegation", "words"),
+    ("delegation", "sent"),
     [
-        ({"id": "d1", "target": "client", "type": "delegation"}, "(to: client), and this tool does not do tasks"),
-        ({"id": "d1", "target": "responses", "type": "delegation"}, "(to: responses), and its tokens are not counted"),
-        ([], "(to: unknown), and its tokens are not counted"),
+        (None, None),
+        ("client", {"type": "client"}),
+        ({"type": "client", "acknowledgement_delay_ms": 400}, {"type": "client", "acknowledgement_delay_ms": 400}),
+        (BACKEND, {
+            "type": "responses",
+            "responses": {
+                "tools": [{"type": "function", "name": "weather", "description": "The weather.",
+                           "parameters": {"type": "object", "properties": {}}}],
+                "tool_choice": "required", "model": "gpt-6-luna", "reasoning": {"effort": "low"},
+            },
+        }),
+    ],
+)  # fmt: skip
+def test_functions_are_the_tools_of_a_backend_and_are_not_sent_without_one(delegation: Any, sent: Any) -> None:
+    settings = settings_of({"turn_detection": "full_duplex", **({"delegation": delegation} if delegation else {})})
+    choice = "required" if delegation is BACKEND else None
+    settings = msgspec.structs.replace(settings, tools=(TOOL,), tool_choice=choice)
+    start, _ = GPT_LIVE.setup_messages(settings, "e1")
+
+    assert isinstance(start, ClientMessage)
+    body = msgspec.json.decode(start.data)
+    assert GPT_LIVE.unsupported_setting(settings) is None
+    assert SessionStartEvent.model_validate(body, strict=True).to_dict() == body
+    assert body["session"].get("delegation") == sent
+
+
+def test_the_history_is_a_setting_of_the_session() -> None:
+    messages = (
+        Message(role="system", text="The caller is Ada."), Message(role="user", text="Hi."),
+        Message(role="assistant", text="Hello, Ada."),
+    )  # fmt: skip
+    settings = msgspec.structs.replace(settings_of({"turn_detection": "full_duplex"}), history=messages)
+    start, _ = GPT_LIVE.setup_messages(settings, "e1")
+
+    assert isinstance(start, ClientMessage)
+    body = msgspec.json.decode(start.data)
+    assert SessionStartEvent.model_validate(body, strict=True).to_dict() == body
+    assert [(item["role"], item["content"][0]["text"]) for item in body["session"]["input"]] == [
+        ("developer", "The caller is Ada."), ("user", "Hi."), ("assistant", "Hello, Ada."),
+    ]  # fmt: skip
+    refused = GPT_LIVE.unsupported_setting(msgspec.structs.replace(settings, history=messages * 43))
+    assert refused is not None
+    assert refused.reason == "the history has 129 messages: GPT-Live accepts at most 128"
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (
+            {"type": "session.update", "session": {"delegation": {"type": "decisions"}}},
+            "must not delegate to decisions",
+        ),
+        ({"type": "session.start", "session": {}}, "starts another session"),
+        ({"type": "session.close"}, "ends the session"),
+        ({"type": "session.update", "session": {"delegation": None}}, ""),
+        ({"type": "session.commentary.append", "content": "Greet.", "delegation_id": None}, ""),
+        ({"type": "session.input_audio.mute"}, ""),
     ],
 )
-def test_a_turn_with_a_delegation_fails_and_its_detail_explains_it(delegation: object, words: str) -> None:
-    timeline = Timeline(SessionStart(AT_NS, 2, Timeouts(), service_responds=True), GPT_LIVE)
-    started = msgspec.json.encode({"type": "session.started", "session": {"id": "live_1"}})
-    delegated = msgspec.json.encode({"type": "session.delegation.created", "delegation": delegation, "offset_ms": 5})
-    timeline.received(GPT_LIVE.decode(started), ReceivedMessage(started, Arrival(at(5)), len(started)))
-    timeline.apply(inputs.TurnStarted(at(10), build_turn(has_turn_events=False, vad=True, service_responds=True)))
-    timeline.received(GPT_LIVE.decode(delegated), ReceivedMessage(delegated, Arrival(at(20)), len(delegated)))
-    (turn,) = timeline.pop_turns(at(40))
+def test_a_script_may_send_any_event_except_those_that_this_tool_needs(event: dict[str, Any], words: str) -> None:
+    problem = GPT_LIVE.unsupported_event(event, settings_of({"turn_detection": "full_duplex"}))
 
-    assert (turn.outcome, timeline.session().outcome) == ("failed:delegation", "failed:delegation")
-    assert turn.detail.startswith("delegation: the service delegated a task")
-    assert words in turn.detail
-    assert "delegates nothing" in remedy_of(turn.outcome, turn.detail)
+    assert problem.startswith(words)
+    assert bool(problem) is bool(words)
+
+
+def test_the_messages_of_a_delegation_are_those_of_the_official_sdk() -> None:
+    sent = [
+        GPT_LIVE.function_output(FunctionOutput(call_id="d1", output="Sunny.", of_delegation=True), "turn-1-output-1"),
+        GPT_LIVE.function_output(FunctionOutput(call_id="c1", output="Sunny."), "turn-1-output-2"),
+        GPT_LIVE.request(ResponseSettings(), "turn-1-response-2"),
+        GPT_LIVE.close("session-close"),
+    ]
+
+    for message in sent:
+        assert message is not None
+        body = msgspec.json.decode(message.data)
+        assert CLIENT_EVENT.validate_python(body, strict=True).type == message.name == body["type"]
+        assert GPT_LIVE.message_kinds[message.name] is message.kind
+
+
+@pytest.mark.parametrize("target", ["decisions", "", None])
+def test_a_task_for_an_unknown_backend_ends_the_session(target: object) -> None:
+    event = event_of(
+        msgspec.json.encode({"type": "session.delegation.created", "delegation": {"id": "d1", "target": target}}),
+        GPT_LIVE,
+    )
+
+    assert event.failure is not None
+    assert (event.failure.cause, event.failure.effect) == ("delegation", ErrorScope.FATAL)
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ SPOKEN = ("speech_start", "speech_end", "committed", "input_transcribed", "speec
 SAID = ("first_audio", "first_audible", "first_transcript", "transcript_done", "answer_audio", "answer_audible")
 OF_CALLS = (
     *("function_call_added", "function_call_done", "answer_request_sent", "function_audible"),
-    *("function_execution_ns", "turn_type:function_calls"),
+    *("function_execution_ns", "delegations", "turn_type:function_calls"),
 )
 OF_BARGE_IN = (
     *("barge_in", "barge_in_detected", "barge_in_silent", "barge_in_last_audio", "barge_in_response_done"),
@@ -86,7 +86,11 @@ MISSING_FEATURES = (
         lambda _, turn: not turn.plan.reference.has_task and turn.judge is None,
         "the script has no `success` condition",
     ),
-    MissingFeature(OF_CALLS, lambda _, turn: not turn.plan.functions, "the session has no functions (`tools`)"),
+    MissingFeature(
+        OF_CALLS,
+        lambda _, turn: not turn.plan.functions and not turn.plan.delegates,
+        "the session has no functions (`tools`)",
+    ),
     MissingFeature(
         OF_BARGE_IN,
         lambda script, _: not _interrupts(script) and not _sounds(script),
