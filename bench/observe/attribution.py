@@ -253,7 +253,8 @@ class Attributor:
 
     def give_up(self) -> None:
         """Forget the service's pending work, so that the session no longer waits for it. The work belongs to ended
-        turns."""
+        turns.
+        """
         self._under_way.clear()
         if self.service_responds:
             self._unanswered.clear()
@@ -266,7 +267,7 @@ class Attributor:
 
 
 def _may_speak(event: ServerEvent, turn: PendingTurn) -> bool:
-    """Return whether an item that the service announces can be speech of the open turn `turn`, and not a later sound."""
+    """Return whether an item that the service announces can be the open turn's speech, and not a later sound."""
     if event.kind is EventKind.IDLE_TIMEOUT or turn.input_speech.is_finished:
         return False
     end_ns = turn.input_speech.clock_ns.get("speech_end")

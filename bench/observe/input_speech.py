@@ -120,7 +120,7 @@ class InputSpeech(Instants):
         return new_instants
 
     def clear_instants(self, instant: str) -> tuple[int, int]:
-        """Remove an instant that does not belong to the turn. Return (time of the instant, duration of its send call)."""
+        """Remove an instant that does not belong to the turn. Return (its time, the duration of its send call)."""
         del self.clock_ns[instant]
         return self.instants.pop(instant), self.widths_ns.pop(instant)
 

@@ -271,7 +271,8 @@ class Action(msgspec.Struct, frozen=True):
 
 class ReportUsage(Action, frozen=True):
     """The report of the tokens that ended responses used. Each response is reported once, even if it belongs to no
-    turn."""
+    turn.
+    """
 
     usage: TokenUsage
 
@@ -292,7 +293,8 @@ class TruncateItem(Action, frozen=True):
 
 class RetrieveItem(Action, frozen=True):
     """The retrieval of an item that the service reported as truncated, to check which part of the item the service
-    keeps."""
+    keeps.
+    """
 
     item_id: str
     event_id: str

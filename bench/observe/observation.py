@@ -99,7 +99,8 @@ def score_turn(reference: TurnReference, outcome: str, transcript: str | None, r
 
 def word_errors(reference: str, words: str) -> tuple[int, int]:
     """Return (number of words in `reference`, number of word errors in `words`). `reference` must have at least one
-    word."""
+    word.
+    """
     import jiwer  # imported only if words are counted, because it takes 40 ms
 
     expected = normalized_words(reference)
@@ -209,7 +210,8 @@ class TurnObservation(msgspec.Struct, frozen=True):
     @property
     def measured_from(self) -> str | None:
         """The name of the instant from which this turn's latency is measured; None if the turn ended before that
-        instant."""
+        instant.
+        """
         for name in MEASURED_FROM:  # a generator takes four times as long, and this runs several times per turn
             if name in self.instants:
                 return name
@@ -218,7 +220,8 @@ class TurnObservation(msgspec.Struct, frozen=True):
     @property
     def timestamp_uncertainty_ns(self) -> int | None:
         """The uncertainty of the first audio delta. Without audio, the uncertainty of the first text or transcript
-        delta."""
+        delta.
+        """
         if "first_audio" in self.uncertainties_ns:
             return self.uncertainties_ns["first_audio"]
         deltas = [name for name in ("first_text", "first_transcript") if name in self.uncertainties_ns]

@@ -203,11 +203,12 @@ class OnsetDetector:
 
     def drop(self) -> None:
         """Forget the current sound, because the rest of the sound will not be played. The end of the sound is not
-        reported."""
+        reported.
+        """
         self._sounding, self._onset, self._energies = False, None, (0, 0, 0)
 
     def _cut(self, samples: Samples) -> Iterable[tuple[int, int, int]]:
-        """Add samples to the stream, and return the result of `measured_blocks` for all blocks that are now complete."""
+        """Add samples to the stream. Return the result of `measured_blocks` for all blocks that are now complete."""
         stream = np.concatenate((self._left, samples)) if len(self._left) else samples
         complete = len(stream) - len(stream) % self._size
         self._left = stream[complete:]

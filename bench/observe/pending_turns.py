@@ -109,7 +109,7 @@ class PendingTurns:
         self._retrieves = 0  # number of sent requests for a truncated item
 
     def start(self, turn: PendingTurn) -> None:
-        """Add a turn that starts. If the previous turn is open, the new turn interrupts the reply of the previous turn."""
+        """Add a turn that starts. If the previous turn is open, the new turn interrupts its reply."""
         if (previous := self.current) is not None:
             turn.interrupts = previous.interruption
         self.last = turn
@@ -159,12 +159,14 @@ class PendingTurns:
     @property
     def played_until_ns(self) -> int | None:
         """The instant at which all received audio of the last turn's reply has been played; None if no audio was
-        received."""
+        received.
+        """
         return self.last.reply.playback_ends_ns or None if self.last is not None else None
 
     def next_timeout(self, limits: Timeouts) -> tuple[int, str, str, PendingTurn] | None:
         """Return (instant, outcome, detail, turn) of the earliest deadline of all open turns; None if there is no
-        deadline."""
+        deadline.
+        """
         first: tuple[int, str, str, PendingTurn] | None = None
         for turn in self.all:
             if turn.state is not State.OVER:
@@ -229,7 +231,8 @@ class PendingTurns:
 
     def expect(self, expected: inputs.EventExpected) -> None:
         """Record that the script requires an event of the current turn by an instant. Do nothing if the event has
-        arrived."""
+        arrived.
+        """
         kind, turn = EventKind[expected.kind.upper()], self.current
         if turn is not None and ARRIVALS[kind] not in all_instants(turn):
             turn.expected[kind] = expected.until_ns

@@ -333,7 +333,8 @@ class ReplyDetector:
     @property
     def over_ns(self) -> int:
         """The instant at which the current reply ends if no more of it arrives; `NEVER_NS` if only received audio can
-        end it."""
+        end it.
+        """
         if not (self._pauses and self._speaking):
             return NEVER_NS
         return self.playout.until_ns + self._pause_ns + KNOWN_NS - self._silent_ns

@@ -196,7 +196,8 @@ class SessionFacts(Instants):
 
     def item_added(self, arrival: Arrival) -> None:
         """Record the acknowledgement of a history message. The service adds the items in the order in which they were
-        sent."""
+        sent.
+        """
         if self.history_left:
             self.history_left -= 1
             self.history_acked_ns = arrival.at_ns

@@ -175,7 +175,8 @@ class Timeline:
 
     def _end_sound(self, _: inputs.SoundEnded) -> None:
         """Store for the next turn whether the service replied to the sound. Store nothing if the client requests all
-        responses."""
+        responses.
+        """
         if self._watch is not None and self.owners.service_responds:
             self._false_reply = self._watch.replied or bool(self._false_reply)
         self._watch = None

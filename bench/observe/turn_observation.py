@@ -153,7 +153,8 @@ def task_success(turn: PendingTurn, judges: dict[int, SuccessPredicate]) -> bool
 
 def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObservation:
     """Return the observation of a turn. `task_success` is the judgement of a Python program; None if there is no
-    judgement."""
+    judgement.
+    """
     reply, calls, interruption, network = turn.reply, turn.calls, turn.interruption, turn.network
     if interruption is not None and turn.outcome == "ok":
         interruption.on_played_out(reply.playback_ends_ns)
