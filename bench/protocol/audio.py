@@ -79,7 +79,7 @@ def ulaw(samples: Samples) -> bytes:
 
 
 def alaw(samples: Samples) -> bytes:
-    """Encode samples in G.711 A-law: sign, exponent and mantissa of the 13-bit magnitude, with the even bits inverted."""
+    """Encode samples in G.711 A-law: sign, exponent and mantissa of the 13-bit magnitude, with even bits inverted."""
     magnitude = np.minimum(np.abs(samples.astype(np.int32)) >> 3, 4095)
     exponent = np.maximum(np.floor(np.log2(np.maximum(magnitude, 1))).astype(np.int32) - 4, 0)
     mantissa = (magnitude >> np.maximum(exponent, 1)) & 0x0F
@@ -130,7 +130,7 @@ def by_name(*formats: AudioFormat) -> dict[AudioFormatName, AudioFormat]:
 
 
 def resolve_format(formats: Mapping[AudioFormatName, AudioFormat], name: AudioFormatName | None) -> AudioFormat:
-    """Return the format with this name. If the name is None, return the service's default, which is the first format."""
+    """Return the format with this name. If the name is None, return the service's default: the first format."""
     return next(iter(formats.values())) if name is None else formats[name]
 
 

@@ -253,7 +253,7 @@ class Dialect:
         raise NotImplementedError
 
     def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
-        """Return the client message for an event as a script contains it. If the event has no id, it gets `event_id`."""
+        """Return the message for an event as a script contains it. If the event has no id, it gets `event_id`."""
         return ClientMessage(MessageKind.RAW, event["type"], msgspec.json.encode({"event_id": event_id, **event}))
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:

@@ -155,7 +155,7 @@ class ServiceFailure(msgspec.Struct, frozen=True):
 
 
 class FunctionCall(msgspec.Struct, frozen=True):
-    """A call of a client's function. `arguments` is the JSON text that the model wrote; "" until the text is complete."""
+    """A call of a client's function. `arguments` is the JSON text that the model wrote; "" until it is complete."""
 
     call_id: str
     name: str = ""
@@ -263,6 +263,6 @@ def delta_text(payload: msgspec.Raw | StrippedAudio) -> str:
 
 
 def text_characters(raw: msgspec.Raw) -> int:
-    """Return the number of characters of a JSON string on the wire, with its escapes; 0 if the value is not a string."""
+    """Return the number of characters of a JSON string on the wire, with its escapes; 0 if it is not a string."""
     text = memoryview(raw)
     return len(text) - 2 if len(text) > 2 and text[0] == QUOTE else 0

@@ -1,4 +1,4 @@
-"""The GA dialect of the Realtime API. The session is nested and has a type. Names of output parts begin with `output`."""
+"""The GA dialect of the Realtime API. The session is nested and has a type. Output parts have names with `output`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STORED: Mapping[Keys, str] = {
 
 
 class Ga(OpenAIDialect):
-    """The dialect of Azure's path /openai/v1/realtime. It is also the dialect of OpenAI if no version header is sent."""
+    """The dialect of Azure's path /openai/v1/realtime. It is also that of OpenAI if no version header is sent."""
 
     name = family = GA_NAME
     parts, other_kinds = GA_PARTS, PREVIEW_PARTS
