@@ -111,8 +111,8 @@ def run_level(
     - `until_ns` is the latest end of the run, on CLOCK_MONOTONIC. The load ends `AROUND_S` before this instant. Open
     turns are abandoned `CLOSE_S` before it. If the run is not finalized at this instant, it is killed.
 
-    Raise UsageError if the run was refused. KeyboardInterrupt also stops the run, waits for its open turns, and is
-    raised again.
+    Raise UsageError if the run was refused. After KeyboardInterrupt, the run also ends
+    normally, and the exception propagates.
     """
     log = locust.runs.with_name("logs") / f"{task.name}.log"
     log.parent.mkdir(exist_ok=True)
