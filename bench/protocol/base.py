@@ -300,7 +300,7 @@ class Dialect:
     # Received messages.
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
-        """Return the events in one message; an empty sequence if the message has no event. At most one of them has
+        """Return the events in one message; an empty sequence if the message has no event. At most one event has
         audio.
 
         Never raise an error: an unreadable message is one event of `EventKind.MALFORMED`.
