@@ -81,8 +81,7 @@ def _shown(value: Any) -> str:
 
 @contextmanager
 def in_python(*parameters: str, **renamed: str) -> Iterator[None]:
-    """Change the UsageErrors of the block: an error that names a command's option then names the parameter of a
-    function.
+    """Change the UsageErrors of the block: they name parameters of a function instead of a command's options.
 
     - `parameters` is the parameters with the same name as their option
     - `renamed` is the parameter of each option that has another name

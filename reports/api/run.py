@@ -130,9 +130,7 @@ class Run(runs.RunFrames):
         return frame_of(rows, tables.dtypes_of_labels(self.turns, ("run_id", "target", *columns)) | tables.RATE)
 
     def summary(self) -> pd.DataFrame:
-        """Return the quantiles of all metrics of turns and sessions in the report, for all steps together and for each
-        step.
-        """
+        """Return the quantiles of all metrics of turns and sessions in the report, over all steps and for each step."""
         return tables.summary_frame(self._summary)
 
     def outcomes(self) -> pd.DataFrame:

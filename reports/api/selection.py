@@ -182,7 +182,7 @@ def _with_columns(turns: TurnArrays, columns: Sequence[str] | None) -> pd.DataFr
 
 
 def rows_not_started(run: RunFrames, turns: TurnArrays, columns: Sequence[str] | None) -> pd.DataFrame:
-    """Return the planned turns that did not start, as rows with these columns; with all columns if `columns` is None."""
+    """Return the planned turns that did not start, as rows with these columns; None means all columns."""
     sessions = measured_sessions(run, list(dict.fromkeys((*OF_SESSION, *NOT_STARTED_COLUMNS))))
     turn_counts = not_started_of(sessions)
     session_rows = sessions.iloc[np.repeat(np.arange(len(sessions)), turn_counts)]

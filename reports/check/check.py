@@ -168,8 +168,7 @@ def failed_by_chance(limits: Sequence[ThresholdResult]) -> Iterable[str]:
 
 
 def _throttled_reason(targets: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> Iterable[InvalidReason]:
-    """Yield a reason why the run is invalid, for each checked target of which more than 1 % of the turns were
-    throttled.
+    """Yield a reason why the run is invalid, for each checked target with more than 1 % of throttled turns.
 
     There is no reason for a target with a threshold on the throttle rate, because this threshold decides. There is none
     for a compared target either, because the comparison already has the reason.

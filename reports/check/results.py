@@ -64,9 +64,7 @@ RESULTS: dict[VerdictName, Result] = {
 
 
 class Limit(NamedTuple):
-    """The limit of an absolute threshold, in the unit of its metric, and the operator by which a value is compared with
-    it.
-    """
+    """The limit of an absolute threshold, in the unit of its metric, with the operator of the comparison."""
 
     operator: Sign
     value: float

@@ -155,7 +155,7 @@ def more(result: ThresholdResult) -> str:
 
 
 def reason(result: ThresholdResult) -> str:
-    """Return a text on a result in addition to its values: the reason, the corrected estimate, and the completed share."""
+    """Return what the values of a result do not show: the reason, the corrected estimate, the completed share."""
     parts, finding = [f"{result.reason_text}{more(result)}".removeprefix("; ")], result.finding
     if finding and (corrected := as_share(finding.corrected, finding.question.scale)) is not None:
         parts.insert(0, f"corrected {signed(corrected, finding.question.scale)}, analysis {finding.analysis}")
@@ -207,7 +207,7 @@ def invalid_reasons(checked: CheckResult) -> list[InvalidReason]:
 
 
 def check_badges(checked: CheckResult) -> list[Badge]:
-    """Return the badges of a check: its result if the run is valid, the validity, and a badge if the run was simulated."""
+    """Return the badges of a check: its result if the run is valid, the validity, and a mark of a simulated run."""
     usable = not (checked.causes and checked.baseline)
     result, run = RESULT_OF_STATUS[checked.exit_status], validity.run_status(TITLES[checked.validity], usable=usable)
     style = MARKS["inconclusive" if result == "pass" and checked.of("inconclusive") else result]
