@@ -52,7 +52,7 @@ class MeasuredDifference:
 ExitStatus = Literal[0, 1, 3, 4]
 Result = Literal["pass", "fail", "inconclusive", "not_evaluated"]
 RESULT_OF_STATUS: dict[ExitStatus, Result] = {0: "pass", 1: "fail", 3: "inconclusive", 4: "not_evaluated"}
-"""For each exit status, the result that it stands for."""
+"""For each exit status, the result that it means."""
 
 
 @dataclass(frozen=True, kw_only=True)
