@@ -3,7 +3,8 @@
 Pure.
 
 Turns of different turn types are never pooled, nor are latencies from different instants. A turn has a type if it
-called functions, or followed an interruption. Other turns are regular.
+called functions, followed an interruption or a truncation, or belongs to a session with fillers. Other turns are
+regular.
 """
 
 from __future__ import annotations

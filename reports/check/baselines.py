@@ -148,7 +148,10 @@ def save(baseline: Baseline, folder: Path) -> Path:
 
 
 def as_text(baseline: Baseline) -> str:
-    """Return a baseline as JSON with a line for each quantile and rate, so that a diff shows which of them changed."""
+    """Return a baseline as JSON.
+
+    Each metric, each rate, and each other value is a line, so that a diff shows which changed.
+    """
     data = msgspec.to_builtins(baseline)
     rows = {name: [json.dumps(row, ensure_ascii=False) for row in data.pop(name)] for name in ("quantiles", "rates")}
     head = [f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in data.items()]

@@ -253,8 +253,8 @@ class CheckResult:
 
         Status 4 has priority over 1, and 1 over 3, because an unmeasured metric neither passes nor fails.
 
-        A run is inconclusive if it is still open and its interim analyses have not decided yet, even if --on-inconclusive
-        accepts inconclusive results.
+        A run is inconclusive if it is still open and its interim analyses have not decided yet, even if
+        --on-inconclusive accepts inconclusive results.
         """
         results = {result.result for result in self.thresholds}
         if self.causes or self.differs or not results or "not_evaluated" in results:

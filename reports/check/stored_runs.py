@@ -34,7 +34,7 @@ ASSUMING = Inference(run_sd=RUN_SD, rate_run_sd=RATE_RUN_SD)
 class ComparableRuns:
     """The stored runs with which a target is compared, the newest first.
 
-    - `differs` is the conditions that differ in all stored runs, so that `runs` is empty
+    - `differs` is the conditions in which the newest stored run differs, if no stored run can be compared
     - `not_stored` is the reason why no run is stored, for example because none was saved yet
     - `notices` is notices on stored runs that were left out
     """
@@ -46,9 +46,10 @@ class ComparableRuns:
 
 
 def eligible(target: ComparedTarget, folder: Path, allowed: Sequence[str], stored_target: str) -> ComparableRuns:
-    """Return the runs in a folder with which a target is compared. `stored_target` is their target.
+    """Return the runs in a folder with which a target is compared. `stored_target` is the target of these runs.
 
-    `allowed` is the conditions that may differ. Raise UsageError if the folder has no runs of another `stored_target`.
+    `allowed` is the conditions that may differ. Raise UsageError if `stored_target` has another name than the target,
+    and the folder has no runs of it.
     """
     files, left_out = without_duplicates(read_baselines(folder, scenario_of(target), stored_target))
     if not files and stored_target != target.name:
@@ -97,7 +98,7 @@ def _matching(
 ) -> tuple[list[StoredBaseline], list[str], list[str]]:
     """Return the newest runs with the same conditions, the differing conditions, and notices on the other runs.
 
-    The differing conditions are empty if any run has the same conditions.
+    The differing conditions are those of the newest run. They are empty if any run can be compared.
     """
     now = conditions_of(target)
     differences = [differing_conditions(now, file.baseline.conditions, allowed) for file in stored]

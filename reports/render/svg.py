@@ -114,8 +114,8 @@ class Plot:
         self.parts: list[str] = []
         self.stops: dict[str, list[Any]] = {}
         self.run = ""
-        """The axis of the run's time as text: its first pixel, its last pixel, its length in seconds, and its height in
-        pixels."""
+        """The axis of the run's time as text: its first pixel, its last pixel, its length in seconds, and its height on
+        the plot."""
         for row, row_entries in enumerate(rows):
             x = start
             for target, text in row_entries:

@@ -268,7 +268,7 @@ def health(summary: Summary) -> b.Section:
 
 
 def hosts(summary: Summary) -> b.Section | None:
-    """Return the section on what each host recorded, and how accurate its clock is; None if only one host recorded."""
+    """Return the section on what each host recorded, and how accurate its times are; None if only one host recorded."""
     if not summary.hosts:
         return None
     blocks: list[b.Block] = [b.Paragraph(POOLED.format(len(summary.hosts)))]

@@ -177,9 +177,9 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
 
 
 def other_metrics(summary: Summary) -> b.Section | None:
-    """Return the section on all metrics of turns, for all steps together.
+    """Return the section on all metrics except those of connecting, over all steps together.
 
-    Metrics of connecting have another section.
+    Return None if no turn or session has such a metric.
     """
     summaries = [f for f in (*summary.metrics, *summary.connect_phases, *summary.slopes) if f.step == ALL]
     of_turns = [f for f in summaries if CATALOGUE[f.metric].scope == "turn" or f.metric in OF_CALLS]
