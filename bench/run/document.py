@@ -122,8 +122,10 @@ class CalibrationEntry(TypedDict):
 
 
 class HostEntry(MachineEntry):
-    """A machine whose workers recorded the run. `clock_offset_ns` is by how much its clock was ahead of the leader's
-    clock."""
+    """A machine whose workers recorded the run.
+
+    `clock_offset_ns` is by how much its clock was ahead of the leader's clock.
+    """
 
     name: str
     workers: Count

@@ -54,8 +54,7 @@ def about(run_id: str, labels: RowContext, script: PreparedScript) -> dict[str, 
 
 
 class EventLog:
-    """The log file of one session, up to MAX_BYTES. It never raises an error: `error` is the failure that ended the
-    log."""
+    """The log file of one session, up to MAX_BYTES. It never raises: `error` is the failure that ended the log."""
 
     def __init__(self, path: Path, *, hide: Callable[[str], str], record_audio: bool) -> None:
         self.path, self.redact, self.record_audio = path, hide, record_audio
@@ -150,8 +149,7 @@ class LoggedTimeline(Timeline):
         super().apply(session_input)
 
     def _line(self, session_input: inputs.AnyInput) -> inputs.AnyInput:
-        """Return an input as it is logged: without secrets. A line about a sent message gets the content of the
-        message."""
+        """Return an input as it is logged, without secrets. A line about a sent message gets the message's content."""
         hide = self._log.redact
         match session_input:
             case inputs.Connected():
@@ -208,8 +206,10 @@ class LoggedTimeline(Timeline):
 
 
 def strip_audio(event: ServerEvent, audio: AudioFormat) -> LoggedAudio:
-    """Return the data of an audio delta that the simulated player needs. For a retrieved item, return the size of its
-    audio."""
+    """Return the data of an audio delta that the simulated player needs.
+
+    For a retrieved item, return the size of its audio.
+    """
     if event.kind is EventKind.ITEM_RETRIEVED:
         return LoggedAudio(event.payload_bytes)
     if isinstance(event.payload, StrippedAudio):

@@ -77,8 +77,10 @@ def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
 
 
 def is_under_way(folder: Path, document: dict[str, Any]) -> bool:
-    """Return whether a process on this host may still write to a run. Return False if the run's writer is on another
-    host."""
+    """Return whether a process on this host may still write to a run.
+
+    Return False if the run's writer is on another host.
+    """
     is_local = (document.get("writer") or {}).get("host") == socket.gethostname()
     return is_local and not writer_is_gone(folder, document)
 
@@ -188,7 +190,10 @@ def _missing(read: files.ReadRows, missing_workers: Sequence[MissingWorker]) -> 
 
 
 def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[PartLike], *, simulated: bool) -> None:
-    """Write a table batch by batch, so that memory does not grow with the run. Each file is complete when it appears."""
+    """Write a table batch by batch, so that memory does not grow with the run.
+
+    Each file is complete when it appears.
+    """
     about = {"rtbench.schema": str(SCHEMA_VERSION), "rtbench.simulated": "SIMULATED" if simulated else "no"}
     schemas = {name: schema.with_metadata(about) for name, schema in files.STORED[table].items()}
     fresh = {name: fresh_beside(folder / f"{name}.parquet") for name in schemas}

@@ -55,7 +55,10 @@ _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class HistogramKey(NamedTuple):
-    """The identity of a histogram. Each field contains only `A-Za-z0-9._-`. For turns, `turn_step` returns the `step`."""
+    """The identity of a histogram. Each field contains only `A-Za-z0-9._-`.
+
+    For turns, `turn_step` returns the `step`.
+    """
 
     metric: str
     target: str
@@ -130,8 +133,7 @@ class Histograms:
         return record
 
     def record_several(self, key: HistogramKey, values: Iterable[int]) -> None:
-        """Count several values that are known at the same time. The result is the same as with the function from
-        `recorder`."""
+        """Count several values that are known at the same time, with the same result as the function from `recorder`."""
         waiting = self._waiting[key]
         waiting.extend(values)
         if len(waiting) >= ENOUGH:
@@ -173,8 +175,7 @@ class Histograms:
                 del counts[metric]
 
     def merge(self, other: Histograms) -> None:
-        """Add the counts of another set. The sum is exact, because the histograms of both sets have equal ranges and
-        digits."""
+        """Add the counts of another set. The sum is exact, because both sets have the same ranges and digits."""
         for key, histogram in other.items():
             self._histogram(key).add(histogram)
         self.out_of_range.update(other.out_of_range)
@@ -232,8 +233,10 @@ def header(started_utc_ns: int, *, simulated: bool) -> str:
 
 
 def read(path: Path) -> Histograms:
-    """Read the histograms of a log. Ignore an incomplete last line. Raise UsageError if the file is not a histogram
-    log."""
+    """Read the histograms of a log. Ignore an incomplete last line.
+
+    Raise UsageError if the file is not a histogram log.
+    """
     try:
         return decode(read_file(path), str(path))
     except OSError as error:
@@ -270,8 +273,10 @@ def _unreadable(name: str, error: Exception) -> UsageError:
 
 
 def distribution(histogram: HdrHistogram) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return (highest value, count) of each non-empty bucket, in ascending order. Quantiles are computed from these
-    pairs."""
+    """Return (highest value, count) of each non-empty bucket, in ascending order.
+
+    Quantiles are computed from these pairs.
+    """
     counts = np.frombuffer(histogram.counts, dtype=np.uint64, count=histogram.counts_len).astype(np.int64)
     non_empty = np.flatnonzero(counts)
     tops = [histogram.get_highest_equivalent_value(histogram.get_value_from_index(int(index))) for index in non_empty]

@@ -272,7 +272,7 @@ TARGET_KEYS = ("name", "url", "dialect", "model", "session", "deflate")
 
 
 def check_fit(parts: Sequence[SourceRun]) -> None:
-    """Check that the runs are parts of one run. Raise UsageError, with the folders and the difference, if they are not."""
+    """Check that the runs are parts of one run. If not, raise UsageError with the folders and the difference."""
     for part in parts:
         if is_under_way(part.folder, part.document):
             raise UsageError(f"the run of {part.folder} is still in progress: merge it when it has ended")

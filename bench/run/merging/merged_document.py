@@ -69,7 +69,7 @@ class RunNumbering:
         return _line(row | {"session_id": self.session_id(str(row["session_id"]))})
 
     def log_header(self, line: bytes) -> bytes:
-        """Return the new first line of an event log. Raise ValueError if `line` is not the first line of an event log."""
+        """Return the new first line of an event log. Raise ValueError if `line` is not such a first line."""
         opened: dict[str, Any] = read_json(line)
         about = opened["about"]
         return _line(

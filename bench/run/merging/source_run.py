@@ -241,8 +241,10 @@ class SourceRun:
         return uncopied
 
     def copy_documents(self, folder: Path) -> None:
-        """Write the facts and histograms of each worker in `added_workers` to a run folder, under the worker's new
-        number."""
+        """Write the facts and histograms of each worker in `added_workers` to a run folder.
+
+        The files have the worker's new number.
+        """
         for part in self._taken_workers:
             facts = replace(part.facts, incidents=self._incidents(part.facts))
             part.copy_documents(folder, self.numbering.workers[part.worker], facts)
@@ -251,7 +253,7 @@ class SourceRun:
 
     @cached_property
     def extent(self) -> RunExtent:
-        """The size of the run. Its computation checks that no row occurs twice, and that run.json has the same counts."""
+        """The size of the run. Computing it checks that no row occurs twice, and that run.json has the same counts."""
         if self.document["state"] not in CLOSED:
             raise DamagedPartError(self, "it was not finalized, and its recorded data no longer exists")
         rows: dict[int, Counter[str]] = {number: Counter() for number in self.workers}
