@@ -133,7 +133,7 @@ class Histograms:
         return record
 
     def record_several(self, key: HistogramKey, values: Iterable[int]) -> None:
-        """Count several values that are known at the same time, with the same result as the function from `recorder`."""
+        """Count several values that are known at the same time, with the same result as `recorder`'s function."""
         waiting = self._waiting[key]
         waiting.extend(values)
         if len(waiting) >= ENOUGH:
