@@ -186,7 +186,7 @@ def load_pcm(path: Path) -> Pcm:
 def to_pcm16(mono: NDArray[np.float32]) -> NDArray[np.int16]:
     """Convert samples in the range ±1.0 to little-endian PCM16.
 
-    Samples outside the range are clipped, because an overflow would be heard as a click.
+    Samples outside the range are clipped, because an overflow would sound like a click.
     """
     scaled = np.rint(mono * FULL_SCALE)
     return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype("<i2")

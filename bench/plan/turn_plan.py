@@ -20,7 +20,7 @@ _WORD = re.compile(r"\w+(?:'\w+)*")
 class TurnReference:
     """The expected content of a turn. An empty field means that this content is unknown.
 
-    `words` are the words that the caller says. `reply` are the words that the reply should have. The turn has done its
+    `words` are the words of the caller. `reply` are the words that the reply should have. The turn has done its
     task if the regular expression `matches` is found in its reply, and if the reply contains each text in `contains`.
     """
 

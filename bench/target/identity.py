@@ -63,7 +63,7 @@ _LINKS = re.compile(
 _MISLEADING = re.compile(r"configuration not found in environment\. Token request error: \(\w+\) (None, None)?")
 """The pattern of a misleading text of azure-identity.
 
-azure-identity uses this text if the endpoint of a managed identity refuses, whatever its status and message are.
+azure-identity uses this text if the endpoint of a managed identity refuses, with any status and message.
 """
 _UNAVAILABLE = re.compile(r"^(\w+Credential:) \w+Credential authentication unavailable[.,]? ?")
 
