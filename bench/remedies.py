@@ -69,10 +69,10 @@ OF_OUTCOMES = {
     "connect_failed:token": "the token could not be renewed: see the message; run `az login` again, or check the "
     "identity endpoint",
     "failed:load_generator": "this is a bug of this tool: report it, with its message",
-    "failed:delegation": "declare functions in the script (`tools`), whose outputs become the result of the task, or let "
-    "a backend of the service do it (`delegation: {type: responses, …}`)",
-    "failed:backend_failed": "the model of `delegation` reports an error: see its message; check that its name is right, "
-    "and that your account may use it",
+    "failed:delegation": "declare functions in the script (`tools`), whose outputs become the result of the task, or "
+    "let a backend of the service do it (`delegation: {type: responses, …}`)",
+    "failed:backend_failed": "the model of `delegation` reports an error: see its message; check that its name is "
+    "right, and that your account may use it",
     "failed:no_audio": "no audio was received, although it was requested: does the deployment's model support audio "
     "output?",
     "failed:no_text": "no text was received, although it was requested: does the service support the settings that "

@@ -1,1 +1,4 @@
-"""The analysis of a run from its folder, without network or event loop. Users import names from `rtbench`."""
+"""The analysis of a run from the files in its folder. It needs no network and no event loop.
+
+Users import from `rtbench`.
+"""

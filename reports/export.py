@@ -1,7 +1,8 @@
-"""`export(run, "csv")`: writes the tables of a run with their metrics, or its histograms, as files of one format.
+"""The export of a run, such as `export(run, "csv")`: its tables with their metrics, or its histograms, as files.
 
-Each file is replaced atomically and only on request. The files of the run itself are never replaced. Rows are read a
-few thousand at a time. The stored columns come first, then the derived columns. NaN in a frame becomes null in a file.
+An existing file is replaced only on request, and atomically. The files of the run itself are never replaced. Rows are
+read a few thousand at a time. A file has the stored columns first, then the derived columns. A NaN in a frame becomes a
+null in a file.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from reports.runs import read_histograms, session_frame, turn_frame
 Format = Literal["csv", "parquet"]
 _FORMULA = r"^([=+\-@\t\r])"
 ROW_GROUP = 131_072
-"""The number of rows in a row group of Parquet: smaller groups compress badly, and reading them is slow."""
+"""The number of rows in a row group of Parquet. Smaller groups would compress badly, and would be slow to read."""
 
 
 def write_table(path: Path, form: Format, schema: pa.Schema, pieces: Iterable[pa.Table]) -> int:
@@ -52,7 +53,7 @@ def write_table(path: Path, form: Format, schema: pa.Schema, pieces: Iterable[pa
 
 
 def _without_formulas(piece: pa.Table) -> pa.Table:
-    """Escape texts that start with `= + - @`, tab, or CR, because spreadsheets compute them as formulas."""
+    """Put a `'` before texts that start with `= + - @`, tab, or CR. Spreadsheets would compute them as formulas."""
     for number, field in enumerate(piece.schema):
         if pa.types.is_string(field.type):
             text = pc.replace_substring_regex(piece.column(number), _FORMULA, r"'\1")
@@ -72,11 +73,12 @@ def _row_groups(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 AT_ONCE = 8192
-"""The number of rows that are processed together: about 25 MB as text."""
+"""The number of rows that are processed together. As text, they take about 25 MB."""
 DERIVE: dict[TableName, Callable[[pa.Table], pd.DataFrame]] = {"turns": turn_frame, "sessions": session_frame}
 """For each table, the function that derives its metrics; the table `seconds` has no metrics."""
 NO_LOG = {"start", "measured"}
-"""Columns of frames that are not exported. The exported columns `start_utc_ns` and `phase` contain the same."""
+"""The derived columns that are not exported, because the exported columns `start_utc_ns` and `phase` have the same
+facts."""
 
 
 @cache
@@ -87,7 +89,7 @@ def export_schema(table: TableName) -> pa.Schema:
 
 
 def rows(folder: Path, table: TableName) -> Iterator[pa.Table]:
-    """Yield the rows of a table with its derived columns; the run need not be finished.
+    """Yield the rows of a table with its derived columns. The run may still be in progress.
 
     Raise OSError or ArrowException if the rows cannot be read.
     """
@@ -100,7 +102,7 @@ def rows(folder: Path, table: TableName) -> Iterator[pa.Table]:
 
 
 def _derived(piece: pa.Table, table: TableName) -> pa.Table:
-    """Return the columns that a frame has in addition to the stored ones."""
+    """Return the derived columns of these rows: the columns of their frame that are not stored."""
     used = [field.name for field in piece.schema if not pa.types.is_string(field.type) or field.name in LABELS]
     # the frame consumes its table, so it gets a table of its own
     frame = DERIVE[table](pa.table(piece.select(used).columns, names=used))
@@ -117,7 +119,10 @@ def _array(column: pd.Series[float], name: str) -> pa.Array:
 
 
 def _stored(folder: Path, table: TableName) -> Iterator[pa.Table]:
-    """Yield all stored columns, from Parquet or else from the spool (one batch for each second and worker)."""
+    """Yield the rows of a table with all stored columns.
+
+    They are read from Parquet if it exists, otherwise from the spool, which has one batch for each second and worker.
+    """
     if (folder / f"{table}.parquet").exists():
         batches = run_folder.stored_batches(folder, table, SCHEMAS[table].names, AT_ONCE)
     else:
@@ -128,13 +133,13 @@ def _stored(folder: Path, table: TableName) -> Iterator[pa.Table]:
 
 
 AS_IT_IS = "surrogateescape"
-"""The name of the error handler that copies bytes that are not UTF-8 unchanged."""
+"""The name of the error handler by which bytes that are not valid UTF-8 are copied unchanged."""
 
 
 def write_log(path: Path, folder: Path, metric: str | None) -> int:
     """Write the histogram log, or only the lines of one metric. Return the number of histograms.
 
-    Raise UsageError if there are none.
+    Raise UsageError if `metric` is given and the log has no histogram of it.
     """
     lines = list(_lines(folder))
     metrics = [_metric_of(line) for line in lines if line.startswith("Tag=")]
@@ -153,7 +158,7 @@ def _metric_of(line: str) -> str:
 
 
 def _lines(folder: Path) -> Iterator[str]:
-    """Yield the lines of the run's final log; if there is none, the lines of the log that would be written now."""
+    """Yield the lines of the run's final log. If the run has no final log yet, make the lines from its data so far."""
     final = run_folder.histograms_path(folder)
     if final.exists():
         yield from read_file(final).decode("utf-8", AS_IT_IS).splitlines(keepends=True)
@@ -183,9 +188,10 @@ class ExportedFile:
 
 
 def export_tables(folder: Path, form: Format, out: Path | None = None, *, force: bool = False) -> list[ExportedFile]:
-    """Write the tables with their metrics into `out`, by default the folder `export` of the run.
+    """Write the tables with their metrics into the folder `out`, by default the folder `export` of the run.
 
-    Raise UsageError if the folder is no run, if a file cannot be written, or if it exists and `force` is False.
+    Raise UsageError if the folder is no run, if a file cannot be written, or if a file exists already and `force` is
+    False.
     """
     out_folder = _path(folder, out, [f"{table}.{form}" for table in TABLES], force=force)
     files = []
@@ -205,7 +211,10 @@ def export_log(
 
 
 def _path(folder: Path, out: Path | None, names: Sequence[str], *, force: bool) -> Path:
-    """Create the output folder and return it. Raise UsageError if its files must not be written, or cannot be."""
+    """Create the output folder and return it. `names` is the names of the files to write there.
+
+    Raise UsageError if it is a run folder or cannot be written, or if one of the files exists and `force` is False.
+    """
     run_folder.read_document(folder)
     out_folder = out or folder / FOLDER
     if out is None and out_folder.is_symlink():

@@ -1,4 +1,4 @@
-"""A metric comparison in words: its values, its difference with the interval, its margin, and its verdict. Pure."""
+"""The texts and axis positions of a metric comparison: its values, difference, interval, margin, and verdict. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one
 
 
 def which_turns(spec: MetricSpec) -> tuple[str, bool]:
-    """Return the turns that a quantile is about, such as `one turn in twenty`, and True if that text is plural."""
+    """Return the turns beyond a quantile, such as `one turn in twenty`, and True if that text is plural."""
     noun = CATALOGUE[spec.metric].scope
     text = ONE_IN[spec.p or 0.5]
     return (f"{text} {noun}s", True) if text.endswith("the") else (text.replace("one", f"one {noun}", 1), False)
@@ -34,13 +34,16 @@ BETWEEN_PEERS: dict[str, tuple[str, str]] = {
     "improved": ("faster", "better"),
     "not_regressed": ("not slower", "not worse"),
 }
-"""The names of verdicts if two services are compared. Each pair is the name for a latency and for any other metric."""
+"""The names of verdicts if two services are compared, with no baseline. The first of a pair is the name for a latency,
+the
+second is the name for any other metric.
+"""
 
 
 def displayed_verdict(name: str, metric: str, *, peers: bool) -> str:
     """Return the displayed name of a verdict, such as `slower` or `not regressed`.
 
-    `peers`: True if neither of the two targets is the baseline, as in `MetricComparison`.
+    `peers` is True if neither of the two targets is the baseline, as in `MetricComparison`.
     """
     if not peers or name not in BETWEEN_PEERS:
         return name.replace("_", " ")
@@ -48,7 +51,10 @@ def displayed_verdict(name: str, metric: str, *, peers: bool) -> str:
 
 
 def size(d: float, finding: MetricComparison, *, longer: bool = False) -> str:
-    """Return the size of a difference d: `65 % more`, `4 % less`. `longer`: True to write `65 % longer` for times."""
+    """Return the size of a difference `d`, such as `65 % more` or `4 % less`.
+
+    If `longer`, differences of times are written as `65 % longer` or `4 % shorter`.
+    """
     more, less = ("longer", "shorter") if longer and is_time(finding.question) else ("more", "less")
     word = more if d >= 0 else less
     if finding.question.scale != "ratio":
@@ -59,7 +65,8 @@ def size(d: float, finding: MetricComparison, *, longer: bool = False) -> str:
 def range_of(finding: MetricComparison, *, longer: bool = True) -> str:
     """Return the range of a difference, such as `5 to 19 % longer` or `from 3 % shorter to 19 % longer`.
 
-    An unbounded range is `anything`. `longer`: True to write longer and shorter for times, instead of more and less.
+    An unbounded range is written as `anything`. If `longer`, differences of times are written with longer and shorter,
+    otherwise with more and less.
     """
     difference, spec = finding.difference, finding.question
     assert difference is not None, "there is a difference"
@@ -105,10 +112,10 @@ def is_lower(spec: MetricSpec) -> bool:
 
 
 ROOM = 33
-"""The maximum length of the text below the name of a metric."""
+"""The maximum number of characters in the text below the name of a metric."""
 NO_VERDICT = "not evaluated"
 NOT_JUDGED = f"– {NO_VERDICT}"
-"""The text that is displayed instead of a verdict if the values must not be used."""
+"""The text that replaces the verdict if the values must not be used."""
 
 
 @dataclass(frozen=True)
@@ -117,11 +124,12 @@ class FindingRow:
 
     `d`, `low`, `high` and `margin` are axis positions: logs of a ratio, or percentage points.
 
-    - `d`: the difference; NaN if there is none
-    - `reason`: why a verdict is inconclusive
-    - `is_doubted`: True if the verdict is provisional because one target drifted
-    - `within`: ` (slower, within 20 %)` if a reader could understand "equivalent" alone as no change
-    - `known`: the direction that is known even without a verdict: slower, or worse
+    - `d` is the difference; NaN if there is none
+    - `reason` is the reason why the verdict is inconclusive
+    - `is_doubted` is True if the verdict is provisional because one target drifted
+    - `within` is a text such as ` (slower, within 20 %)`, if a reader could understand "equivalent" alone as "no
+    change"
+    - `known` is the direction that is known even if there is no verdict: slower, or worse
     """
 
     name: str
@@ -147,7 +155,7 @@ class FindingRow:
 
     @property
     def note(self) -> str:
-        """The text below the name if there is little room, such as `from end of speech, not gated`."""
+        """The text below the name if the row has little room, such as `from end of speech, secondary`."""
         text = ", ".join(filter(None, (self.turns_text, "" if self.finding.question.primary else "secondary")))
         return text if len(text) <= ROOM else excerpt(self.turns_text, ROOM)
 
@@ -163,22 +171,22 @@ class FindingRow:
 
     @property
     def signed(self) -> str:
-        """The verdict with its sign, such as `? inconclusive (Holm)`. The word `provisional` is left out."""
+        """The verdict with its sign but without the word `provisional`, such as `? inconclusive (Holm)`."""
         return NOT_JUDGED if self.outcome == NO_VERDICT else f"{MARKS[self.verdict_name].marker} {self.outcome}"
 
     @property
     def verdict_text(self) -> str:
-        """The verdict in words with its margin, such as `✓ not regressed` or `≈ equivalent (within 40 %)`."""
+        """The verdict with its sign and, if it is needed, its margin, such as `≈ equivalent (within 40 %)`."""
         return self.verdict + self.within
 
     @property
     def short(self) -> str:
-        """The difference with its interval, as it is written next to an axis that already shows the unit."""
+        """The difference with its interval, without the unit, which the axis next to it shows."""
         return self.change_text.replace(f"{NBSP}points", "").replace(f"{NBSP}{SLOPE}", "")
 
     @property
     def measured(self) -> str:
-        """The values, such as `1,600 → 2,640 ms`; "" if there is no difference."""
+        """The value of the baseline and of the candidate, such as `1,600 → 2,640 ms`; "" if neither is displayed."""
         base, candidate = self.values
         return "" if {base, candidate} <= {NONE, NOT_SHOWN} else f"{base} → {with_unit(candidate, self.unit)}"
 
@@ -186,7 +194,7 @@ class FindingRow:
 def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> FindingRow:
     """Return a comparison as a row of texts.
 
-    `colour`: the candidate's number among the targets. `usable`: False if the values must not be used, so that the row
+    `colour` is the candidate's number among the targets. `usable` is False if the values must not be used: the row then
     has no verdict.
     """
     spec, published, shortfall = finding.question, finding.published, finding.shortfall
@@ -236,7 +244,10 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
 
 
 def shares_of(difference: Difference) -> list[float | None]:
-    """Return a difference and its interval's ends as numbers for documents: 0.2 is +20 %, None is unbounded."""
+    """Return a difference and the two ends of its interval as numbers for documents.
+
+    0.2 is +20 % or, for a rate, 20 points. None means unbounded.
+    """
     return [
         as_share(d, difference.scale, difference.candidate) for d in (difference.d, difference.low, difference.high)
     ]
@@ -255,14 +266,15 @@ def _value(value: float, shortfall: Shortfall | None, spec: MetricSpec) -> str:
 
 
 def with_unit(value: str, unit: str) -> str:
-    """Return a value with its unit. The values `∞` and `n/a` get no unit."""
+    """Return a value followed by its unit. The texts `∞` and `n/a` get no unit."""
     return value if value in (INFINITE, NOT_SHOWN) else f"{value}{NBSP}{unit}".rstrip()
 
 
 def _margin_position(spec: MetricSpec, difference: Difference | None) -> float:
     """Return the axis position of the margin.
 
-    `plus` is converted with the value of this baseline. If the margin also has a ratio, both must be exceeded.
+    A margin `plus` in ms is first converted to a share of the baseline's value. If the margin also has a ratio, the
+    larger one is the position, because a regression must exceed both.
     """
     margin = spec.margin
     if spec.scale == "points":
@@ -274,7 +286,10 @@ def _margin_position(spec: MetricSpec, difference: Difference | None) -> float:
 
 
 def _reason(finding: MetricComparison) -> str:
-    """Return what is known of an inconclusive metric, and what would decide it: `slower; it takes about 370 pairs`."""
+    """Return the direction of an inconclusive metric and the sessions that would decide it.
+
+    Example: `slower; needs about 370 pairs`. For other verdicts, return "".
+    """
     verdict, needed = finding.verdict, finding.required_sessions
     if verdict.name != "inconclusive":
         return ""

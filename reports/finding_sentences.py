@@ -29,10 +29,11 @@ from reports.wording import verdicts
 from reports.wording.verdicts import NOT_SHOWN, metric_text, share
 
 WORST: tuple[VerdictName, ...] = ("regressed", "inconclusive", "improved", "not_regressed", "equivalent")
-"""The verdicts by priority. The verdict on several primary metrics is the first of these that any of the metrics has.
+"""The verdicts in the order of their priority. The verdict on several primary metrics together is the first verdict of
+this list that one of them has.
 """
 VERBS: dict[VerdictName, str] = {"regressed": "regressed", "not_regressed": "has not regressed", "improved": "improved"}
-"""The verb for a candidate that has a baseline."""
+"""The verbs of the verdicts on a candidate that is compared with a baseline."""
 NO_PRIMARY = "There is no verdict, because there is no primary metric."
 HAPPENS = {"failure_rate": "fail or do not start", "throttle_rate": "are throttled", "stall_rate": "stall"}
 RUNS_DIFFER = (
@@ -41,13 +42,13 @@ RUNS_DIFFER = (
 
 
 def overall(primary: Sequence[MetricComparison]) -> VerdictName | None:
-    """Return the verdict on several primary metrics together; None if there are none."""
+    """Return the verdict on several primary metrics together; None if there is no primary metric."""
     names = {finding.verdict.name for finding in primary}
     return next((verdict for verdict in WORST if verdict in names), None)
 
 
 def worst_first(primary: Sequence[MetricComparison]) -> list[tuple[VerdictName | None, list[MetricComparison]]]:
-    """Group the primary metrics by candidate, each group with its verdict, the worst candidate first."""
+    """Group the primary metrics by candidate, with the worst candidate first. Each group has its joint verdict."""
     groups = [[f for f in primary if f.candidate == label] for label in dict.fromkeys(f.candidate for f in primary)]
 
     def rank(mine: Sequence[MetricComparison]) -> tuple[int, float]:
@@ -59,7 +60,7 @@ def worst_first(primary: Sequence[MetricComparison]) -> list[tuple[VerdictName |
 
 
 def displayed_overall(primary: Sequence[MetricComparison]) -> str:
-    """Return the displayed verdict on several primary metrics, such as `slower` or `regressed`; "" without any."""
+    """Return the displayed joint verdict of primary metrics, such as `slower` or `regressed`; "" if there are none."""
     return displayed(subject(primary)) if primary else ""
 
 
@@ -69,15 +70,15 @@ def displayed(finding: MetricComparison) -> str:
 
 
 def answer(primary: Sequence[MetricComparison]) -> str:
-    """Return the result of the primary metrics in a sentence; with several candidates, the worst one's result."""
+    """Return a sentence with the result of the primary metrics. With several candidates, it is about the worst one."""
     verdict, mine = worst_first(primary)[0] if primary else (None, [])
     return NO_PRIMARY if verdict is None else _opening(verdict, subject(mine), mine)
 
 
 def answer_details(primary: Sequence[MetricComparison], *, settle: bool = True) -> str:
-    """Return the text after `answer`: its confidence, and the other metrics.
+    """Return the text after the sentence of `answer`: its confidence, the other metrics, and the other candidates.
 
-    `settle`: True to add the number of sessions that would decide the inconclusive metrics.
+    If `settle`, the text also has the number of sessions that would decide the inconclusive metrics.
     """
     if not primary:
         return ""
@@ -93,7 +94,7 @@ def answer_details(primary: Sequence[MetricComparison], *, settle: bool = True) 
 def settling(inconclusive: Sequence[MetricComparison]) -> str:
     """Return how many sessions would decide these metrics, or that more sessions are unlikely to decide them.
 
-    With several metrics, the text has the largest number first, and then the number for each metric.
+    With several metrics, the text starts with the largest number. Then it has the number of each metric.
     """
     finite = sorted((f for f in inconclusive if math.isfinite(f.required_sessions)), key=lambda f: -f.required_sessions)
     endless = [f for f in inconclusive if math.isinf(f.required_sessions)]
@@ -116,7 +117,7 @@ def settling(inconclusive: Sequence[MetricComparison]) -> str:
 
 
 def run_sd_sensitivity(differences: Sequence[MeasuredDifference], level: float = LEVEL) -> str:
-    """Return a sentence on the primary verdicts that would differ with twice the assumed run-to-run variation."""
+    """Return a sentence that lists the primary verdicts that would change if runs varied twice as much as assumed."""
     primary = [
         (measurement, measurement.difference)
         for measurement in differences
@@ -140,14 +141,14 @@ def run_sd_sensitivity(differences: Sequence[MeasuredDifference], level: float =
 
 
 def sentence(finding: MetricComparison) -> str:
-    """Return one comparison in words, its verdict first."""
+    """Return one comparison as text. Its verdict is the first sentence."""
     verdict = finding.verdict.name
     details = settling([finding]) if verdict == "inconclusive" and not finding.verdict.reason else _conclusive(finding)
     return " ".join(filter(None, (_opening(verdict, finding, [finding]), details)))
 
 
 def _opening(verdict: VerdictName, finding: MetricComparison, primary: Sequence[MetricComparison]) -> str:
-    """Return the opening sentence with the verdict, about `finding`, which represents all of `primary`."""
+    """Return the first sentence, with the verdict. It is about `finding`, which represents all metrics of `primary`."""
     finding_row, name, label, base = row(finding, 1), metric_text(finding.question), finding.candidate, finding.baseline
     verb = f"is {displayed(finding)} than {base}" if finding.peers else VERBS.get(verdict, "")
     if verdict == "regressed":
@@ -203,7 +204,7 @@ def _inconclusive(finding: MetricComparison, primary: Sequence[MetricComparison]
 
 
 def _conclusive(finding: MetricComparison) -> str:
-    """Return the confidence that the candidate has regressed, and the minimum size of the regression."""
+    """Return the confidence that the candidate has regressed, and the minimum size of the regression; else ""."""
     difference = finding.difference
     if difference is None or finding.verdict.name != "regressed":
         return ""
@@ -214,7 +215,7 @@ def _conclusive(finding: MetricComparison) -> str:
 
 
 def _so_far(finding: MetricComparison, more: str) -> str:
-    """Return a change for the worse in words. `more`: its size, such as `65 % more than on direct`.
+    """Return a sentence part about a metric that became worse. `more` is the size, such as `65 % more than on direct`.
 
     Example: `one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95)`.
     """
@@ -234,7 +235,10 @@ def _so_far(finding: MetricComparison, more: str) -> str:
 
 
 def subject(primary: Sequence[MetricComparison]) -> MetricComparison:
-    """Return the comparison that represents several: among the worst verdicts, the farthest beyond its margin."""
+    """Return the comparison that represents several: the one with the worst verdict.
+
+    If several comparisons have this verdict, it is the one that is farthest beyond its margin.
+    """
     verdict = overall(primary)
 
     def priority(finding: MetricComparison) -> tuple[bool, bool, float]:
@@ -245,7 +249,10 @@ def subject(primary: Sequence[MetricComparison]) -> MetricComparison:
 
 
 def _reach(finding: MetricComparison) -> float:
-    """Return the deciding bound (at an interim analysis, the difference) as a multiple of the margin."""
+    """Return how far the metric is beyond its margin: the deciding bound as a multiple of the margin.
+
+    If an interim analysis decided the metric, the difference itself is used instead of the bound.
+    """
     difference, margin = finding.difference, finding.question.margin
     if difference is None:
         return math.inf
@@ -259,7 +266,7 @@ def _reach(finding: MetricComparison) -> float:
 
 
 def _others(mine: Sequence[MetricComparison], representative: MetricComparison) -> Iterable[str]:
-    """Yield a sentence for each verdict of the other primary metrics, such as `Also regressed: ttfa p50 +57 %`."""
+    """Yield a sentence for each verdict that other primary metrics have, such as `Also regressed: ttfa p50 +57 %.`."""
     for verdict in WORST:
         others = [finding for finding in mine if finding.verdict.name == verdict and finding is not representative]
         for text in dict.fromkeys(map(displayed, others)):
@@ -274,9 +281,9 @@ def _others(mine: Sequence[MetricComparison], representative: MetricComparison) 
 
 
 def _undecided(finding: MetricComparison) -> str:
-    """Return an inconclusive metric in words, such as `ttfa p95, 10 to 23 % longer (margin 20 %)`.
+    """Return the text of an inconclusive metric, such as `ttfa p95, 10 to 23 % longer (margin 20 %)`.
 
-    For a rate without events, return its possible values.
+    For a rate of which no event occurred, the text has the values that the rate may have.
     """
     name, difference, reason = metric_text(finding.question), finding.difference, finding.verdict.reason
     lead, details = verdicts.parts(reason)

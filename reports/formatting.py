@@ -1,4 +1,7 @@
-"""The format of numbers (three digits, real minus signs, no-break spaces, UTC), and rounding for bins and axes."""
+"""The format of numbers and times, and round numbers for bins and axes.
+
+Numbers have three digits, real minus signs, and no-break spaces. Times are in UTC.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +36,15 @@ def count(number: float) -> str:
 
 
 def plural(number: int, noun: str, nouns: str = "") -> str:
-    """Return a count with its noun, such as `1 turn` or `2 turns`. `nouns`: the plural, if it is irregular."""
+    """Return a count with its noun, such as `1 turn` or `2 turns`. `nouns` is the plural if it is irregular."""
     return f"{count(number)}{NBSP}{noun if number == 1 else nouns or f'{noun}s'}"
 
 
 def percent(value: float, total: float) -> str:
-    """Return a share such as `0.78 %`, with two digits below ten; a dash if `total` is 0."""
+    """Return a value as a share of `total`, such as `0.78 %`; a dash if `total` is 0.
+
+    Shares below 10 % have two digits.
+    """
     if not total or math.isnan(value):
         return NONE
     share = 100 * value / total
@@ -52,19 +58,22 @@ def change(ratio: float) -> str:
 
 
 def usd(value: float) -> str:
-    """Return an amount, such as `2.31 USD` or `0.0058 USD`; a dash without a price."""
+    """Return an amount of money, such as `2.31 USD` or `0.0058 USD`; a dash if the amount is unknown."""
     return NONE if math.isnan(value) else f"{dollars(value)}{NBSP}USD"
 
 
 def ms(value: float) -> str:
-    """Return `640 ms` or `1.24 s`, for axes, labels, and single values."""
+    """Return a time in ms or s, such as `640 ms` or `1.24 s`, for axes, labels, and single values."""
     if not math.isfinite(value):
         return format_number(value)
     return f"{format_number(value)}{NBSP}ms" if abs(value) < 999.5 else f"{format_number(value / 1000)}{NBSP}s"
 
 
 def format_ms_list(*values: float) -> list[str]:
-    """Return the durations of a sentence in one unit: `0.99 s` and `1.07 s`; ms if seconds would be too coarse."""
+    """Return several durations of one sentence in the same unit, such as `0.99 s` and `1.07 s`.
+
+    The unit is ms if seconds would be too coarse.
+    """
     if max(values, default=0) >= 999.5 and min(values) >= 95:
         return [
             f"{value / 1000:.2f}{NBSP}s" if value < 9995 else f"{format_number(value / 1000)}{NBSP}s"
@@ -74,7 +83,7 @@ def format_ms_list(*values: float) -> list[str]:
 
 
 def quantity(value: float) -> str:
-    """Return bytes with a suitable unit, such as `448 MB`."""
+    """Return a number of bytes in a suitable unit, such as `448 MB`."""
     size, name = byte_unit(value)
     return f"{format_number(value / size)}{NBSP}{name}"
 
@@ -97,7 +106,7 @@ def format_utc(utc_ns: int) -> str:
 
 
 def clock(seconds: float, *, long: bool) -> str:
-    """Return an instant of the run: `12.3 s`, or `4:07` if `long`."""
+    """Return a time since the start of the run, such as `12.3 s`. If `long`, it has the form `4:07`."""
     if not long:
         return f"{seconds:.1f}{NBSP}s"
     full_seconds = int(seconds)
@@ -105,14 +114,17 @@ def clock(seconds: float, *, long: bool) -> str:
 
 
 def instant(seconds: float, step_s: float) -> str:
-    """Return the label of a tick of a time axis: 0, 20 s, 2 min; 2:30 if the step is not a multiple of a minute."""
+    """Return the label of a tick of a time axis, such as 0, 20 s, or 2 min.
+
+    If the step between ticks is not a multiple of a minute, labels from one minute on have the form 2:30.
+    """
     if not seconds:
         return "0"
     return clock(seconds, long=True) if seconds >= 60 and step_s % 60 else format_duration(seconds)
 
 
 def join_words(words: list[str]) -> str:
-    """Return `a, b and c`."""
+    """Join words as `a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 
 
@@ -121,7 +133,10 @@ def capitalize(text: str) -> str:
 
 
 def excerpt(label: str, length: int = 18) -> str:
-    """Return a label, shortened to fit next to a plot. Keep the part after the dot, which identifies a variant."""
+    """Return a label, shortened to fit next to a plot.
+
+    The part after the dot stays, because it identifies the variant.
+    """
     if len(label) <= length:
         return label
     tail = label[label.index(".") :] if label.count(".") == 1 else ""
@@ -133,7 +148,7 @@ SECONDS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 72
 
 
 def nice(value: float) -> float:
-    """Return the smallest of 1, 2, 2.5, 5 · 10^k that is not below the value."""
+    """Return the smallest of the round numbers 1, 2, 2.5 and 5, each times a power of ten, that is at least `value`."""
     if value <= 0:
         return 1.0
     base = 10.0 ** math.floor(math.log10(value))
@@ -141,12 +156,12 @@ def nice(value: float) -> float:
 
 
 def time_step(length_s: float, max_steps: int) -> float:
-    """Return the smallest round number of seconds that gives at most `max_steps` steps."""
+    """Return the smallest round step in seconds that divides `length_s` into at most `max_steps` steps."""
     return next((float(s) for s in SECONDS if length_s / s <= max_steps), nice(length_s / max_steps))
 
 
 def count_step(largest: float, max_steps: int) -> int:
-    """Return the smallest round integer step (1, 2, 5, 10, 20, 25, …) that reaches `largest` in `max_steps` steps."""
+    """Return the smallest round integer step (1, 2, 5, 10, 20, 25, …) with which `max_steps` steps reach `largest`."""
     step = nice(max(1.0, largest / max_steps))
     return 5 if step == 2.5 else int(step)
 

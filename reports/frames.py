@@ -10,41 +10,53 @@ import numpy.typing as npt
 import pandas as pd
 
 TEXT, COUNT, NUMBER, FLAG = "string[pyarrow]", "Int64", "float64", "bool"
-"""The dtypes of texts, of integers and floats that may be missing, and of booleans."""
+"""The dtypes of texts, of integers that may be missing, of floats that may be missing, and of booleans."""
 Dtypes = Mapping[str, Any]
-"""The columns of a frame, in their order, with their dtypes."""
+"""The columns of a frame in the order of the frame, each with its dtype."""
 
 
 def dtypes_of(*parts: tuple[str, Sequence[str]]) -> dict[str, str]:
-    """Return columns with their dtypes. Each argument is a dtype and the consecutive columns that have it."""
+    """Return the columns with their dtypes. Each argument is a dtype, and the columns in a row that have this dtype."""
     return {name: dtype for dtype, names in parts for name in names}
 
 
 def frame_of(rows: Sequence[Mapping[str, Any]], dtypes: Dtypes) -> pd.DataFrame:
-    """Return a frame with these rows. If a row does not contain a column, its value there is missing."""
+    """Return a frame with these rows. If a row has no value for a column, the value is missing in the frame."""
     columns = {name: pd.array([row.get(name) for row in rows], dtype=dtype) for name, dtype in dtypes.items()}
     return pd.DataFrame(columns, copy=False)
 
 
 USE = dtypes_of((FLAG, ("published", "usable")), (TEXT, ("reason",)))
-"""The columns that every frame has about a value: whether it was published, whether it may be used, and why not."""
+"""The columns about a value, in every frame. They contain whether the value was published, whether it may be used, and
+why
+not.
+"""
 
 
 def use(*missing: str, published: bool, invalid: str = "") -> dict[str, Any]:
-    """Return the columns of USE. `missing`: why there is no value; `invalid`: why it may not be used."""
+    """Return the columns of USE for one value.
+
+    `missing` is the reasons why there is no value. `invalid` is the reason why the value may not be used.
+    """
     reason = "; ".join(filter(None, (*missing, invalid)))
     return {"published": published, "usable": published and not invalid, "reason": reason}
 
 
 def by_label(labels: Any, value: Callable[[str], Any], missing: object, dtype: type) -> npt.NDArray[Any]:
-    """Return `value(label)` of each row's label; `missing` for rows without a label. `labels`: a categorical."""
+    """Return `value(label)` for the label of each row; `missing` for rows without a label.
+
+    `labels` is a categorical.
+    """
     values: npt.NDArray[Any] = np.array([*(value(str(label)) for label in labels.categories), missing], dtype=dtype)
     of_rows: npt.NDArray[Any] = values[np.asarray(labels.codes)]  # `take` is slower
     return of_rows
 
 
 def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows of frames with equal columns. `pd.concat` alone turns categoricals that differ into texts."""
+    """Return the rows of several frames that have the same columns.
+
+    `pd.concat` alone would turn a categorical column into texts if its labels differ between the frames.
+    """
     merged_dtypes: dict[str, pd.CategoricalDtype] = {}
     for name in map(str, frames[0].select_dtypes("category")):
         column_dtypes = [frame.dtypes[name] for frame in frames]

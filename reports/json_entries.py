@@ -1,12 +1,12 @@
-"""Documents for programs: both the JSON and the JSON Schema of a document are made from its type.
+"""JSON documents that programs read. One Python type defines a document: its JSON and its JSON Schema are made from it.
 
     class Row(JsonEntry):
         target: str
         failed: Count = field(name="turns_failed")      # the attribute `failed`, under another key
         usd_per_turn: Rounded
 
-This module is the only place where NaN and infinity become null. `optional_keys` makes the type for a reader that skips
-missing keys.
+This module is the only place where NaN and infinity become null. `optional_keys` makes the type of a reader that
+accepts documents with missing keys.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DIGITS = 6
 
 
 def about(description: str) -> msgspec.Meta:
-    """Return metadata that describes a field in the schema, for `Annotated`."""
+    """Return a description of a field for the schema, to use in `Annotated`."""
     return msgspec.Meta(description=description)
 
 
@@ -63,7 +63,7 @@ else:
 
 
 ABSENT: dict[type, object] = {Number: math.nan, Rounded: math.nan, Known: "", Positive: 0}
-"""For each type, the value that null is read as."""
+"""For each of these types, the value that a reader uses for null."""
 Read = TypeVar("Read", bound=msgspec.Struct)
 
 
@@ -91,7 +91,7 @@ def _through_json(plain: Any, kind: type[JsonEntry]) -> dict[str, Any]:
 
 
 def _unicode(value: Any) -> Any:
-    r"""Return the value with `\udcff` (a byte that is not UTF-8) escaped, because file names may contain any byte."""
+    r"""Return the value with each byte that is not valid UTF-8 written as `\udcff`. File names may contain any byte."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
@@ -102,13 +102,13 @@ def _unicode(value: Any) -> Any:
 def read_document(data: bytes, kind: type[Read]) -> Read:
     """Read a document of this type. Raise JsonError if it is invalid.
 
-    If the keys of the type are optional, the document may have only some of them; then null is read as a missing key.
+    If the type was made by `optional_keys`, the document may lack keys, and a key with null counts as missing.
     """
     return cast("Read", read_json(data, kind, make_value=_build))
 
 
 def entries_of(data: Sequence[Mapping[str, Any]], kind: type[Read]) -> list[Read]:
-    """Return objects of a read document as entries. Raise ValidationError if a type is wrong."""
+    """Convert objects of a document that was already read to entries. Raise ValidationError if a type is wrong."""
     return msgspec.convert(data, list[kind], dec_hook=_build)  # type: ignore[valid-type]
 
 
@@ -117,7 +117,7 @@ def _build(kind: type, value: Any) -> Any:
 
 
 def text_of(data: dict[str, Any]) -> str:
-    """Return the text of a document for its file."""
+    """Return the text to write to the file of a document."""
     # msgspec makes the indents, because the json module makes them in Python, which takes five times as long
     return msgspec.json.format(json.dumps(data, ensure_ascii=False, allow_nan=False), indent=2) + "\n"
 
@@ -128,7 +128,7 @@ def schema_of(kind: Any, name: str, title: str) -> dict[str, Any]:
 
 
 def _builtin(value: Any) -> Any:
-    """Return texts, numbers, and arrays of numpy or of the types above as Python's own types."""
+    """Convert a value of numpy or of the types above to a str, float, int, or list of Python."""
     if isinstance(value, str | float | int):
         return next(plain(value) for plain in (str, float, int) if isinstance(value, plain))
     return value.tolist()
@@ -150,7 +150,7 @@ def _schema(kind: type) -> dict[str, Any]:
 
 
 def optional_keys(kind: Any) -> Any:
-    """Return the type of the same values with optional keys; a key that is not required may also be null."""
+    """Return the same type with optional keys. A key that may be missing may also be null."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is NotRequired:
         return optional_keys(inner[0])

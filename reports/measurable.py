@@ -1,4 +1,4 @@
-"""The rejection of thresholds on values that no run of these scripts can have. Pure.
+"""The rejection of thresholds on a metric that a run of the given scripts can never have. Pure.
 
 `bench.load.planning.lacking` computes what the scripts cannot measure.
 """
@@ -15,7 +15,7 @@ from reports.thresholds import THRESHOLD_METRICS, Threshold, near, quoted
 
 
 def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any] | None], named: str = "") -> None:
-    """Raise UsageError if a threshold is on a metric that no turn or session of these scripts can have."""
+    """Raise UsageError if no turn or session of these scripts can have a value of the threshold's metric."""
     known = [script for script in scripts if script is not None]
     if len(known) < len(scripts) or not known:
         return
@@ -47,14 +47,17 @@ def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any
 
 
 def refuse_unknown_step(threshold: Threshold, steps: Sequence[str], written: str) -> None:
-    """Raise UsageError if a threshold is on a step that is not in `steps`."""
+    """Raise UsageError if the threshold names a step that is not in `steps`."""
     if threshold.step and threshold.step not in steps:
         named = f"{quoted(threshold.step)}{near(threshold.step, steps)}"
         raise UsageError(f"{written}: there is no step {named} these are: {', '.join(steps)}")
 
 
 def _no_value(metric: str, lacks: Mapping[str, str]) -> str:
-    """Return why a turn or session with these missing features has no value of a metric; "" if it may have one."""
+    """Return why a turn or session can have no value of a metric; "" if it may have one.
+
+    `lacks` has the features that the turn or session does not have, each with the reason.
+    """
     if metric in RATES:
         rate = RATES[metric]
         return lacks.get(rate.column, "") or lacks.get(rate.words_column, "")

@@ -1,6 +1,6 @@
-"""The comparison of a metric between a candidate and its baseline: first the measurement, then the verdict. Pure.
+"""The comparison of a metric between a candidate and its baseline. Pure.
 
-`compare`, `check`, and interim analyses all use these classes.
+The difference is measured first, and then gets its verdict. `compare`, `check`, and interim analyses use these classes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Inconclusive
 
 @dataclass(frozen=True)
 class MeasuredDifference:
-    """One metric measured on both targets, the baseline first, without a verdict."""
+    """The difference of one metric between two targets, before it has a verdict.
+
+    Pairs of values have the baseline first.
+    """
 
     question: MetricSpec
     candidate: str
@@ -31,9 +34,9 @@ class MeasuredDifference:
     unit: Literal["session", "pair"] = "session"
 
     def floor(self, baseline: str) -> InconclusiveReason | None:
-        """Return the reason that the metric cannot be decided; None if there is none.
+        """Return the reason why the metric cannot be decided; None if it can be decided.
 
-        The reasons are an uncertain metric, no or too few turns, and a baseline of 0, which has no ratio.
+        The reasons are an uncertain metric, no or too few turns, and a baseline of 0, to which there is no ratio.
         """
         if self.uncertainty_text:
             return InconclusiveReason("uncertain", text=self.uncertainty_text)
@@ -49,7 +52,7 @@ class MeasuredDifference:
 ExitStatus = Literal[0, 1, 3, 4]
 Result = Literal["pass", "fail", "inconclusive", "not_evaluated"]
 RESULT_OF_STATUS: dict[ExitStatus, Result] = {0: "pass", 1: "fail", 3: "inconclusive", 4: "not_evaluated"}
-"""The result that each exit status reports."""
+"""For each exit status, the result that it means."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,7 @@ class MetricComparison(MeasuredDifference):
     analysis: int | None = None
     """The number of the interim analysis that decided the metric, from 1."""
     corrected: float = math.nan
-    """The difference that an interim analysis found, corrected for the bias of stopping early; otherwise NaN."""
+    """The difference at an interim analysis, corrected for the bias of stopping early; NaN without interim analyses."""
     baseline: str = "the baseline"
     peers: bool = False
     """True if two services are compared and neither is the baseline of the other.
@@ -70,7 +73,10 @@ class MetricComparison(MeasuredDifference):
 
     @property
     def direction(self) -> Literal["worse", "better", ""]:
-        """The direction of the whole interval, regardless of the margin; "" if it contains 0 or data are too few."""
+        """The direction of the difference if the whole interval is on one side of 0; the margin does not matter.
+
+        It is "" if the interval contains 0, or if there are too few data.
+        """
         difference = self.difference
         if difference is None or self.verdict.reason not in (None, NOT_AFTER_HOLM, *BECAUSE_OF.values()):
             return ""
@@ -100,7 +106,7 @@ class MetricComparison(MeasuredDifference):
 
     @property
     def turns(self) -> tuple[int, int]:
-        """The number of turns of the baseline and of the candidate. All pairs of this class have the baseline first."""
+        """The number of turns of the baseline and of the candidate. Every pair in this class has the baseline first."""
         return self.targets[0].turns, self.targets[1].turns
 
     @property
@@ -117,9 +123,10 @@ class MetricComparison(MeasuredDifference):
 
     @property
     def shortfalls(self) -> tuple[Shortfall | None, Shortfall | None]:
-        """For each target, the shortfall because of which its value is not shown.
+        """For each target, how many turns or sessions its value lacks to be shown.
 
-        It is None if there is no shortfall, or if the metric is decided.
+        A shortfall is None if the value has enough of them. Both are None if the metric is decided or has no
+        difference.
         """
         if self.difference is None or self.verdict.name != "inconclusive":
             return None, None
@@ -129,12 +136,12 @@ class MetricComparison(MeasuredDifference):
 
     @property
     def shortfall(self) -> Shortfall | None:
-        """The larger shortfall: the one of the target that has the smaller share of the number that it needs."""
+        """The larger of the two shortfalls, relative to the number that is needed; None without a shortfall."""
         return min(filter(None, self.shortfalls), key=lambda one: one.there / one.needs, default=None)
 
     @property
     def published(self) -> Difference | None:
-        """The difference; None if there is none, or if a target's value may not be shown."""
+        """The difference; None if it does not exist, or if a target has too few turns or sessions to show it."""
         return None if self.shortfall else self.difference
 
 
@@ -143,7 +150,7 @@ def add_verdicts(
 ) -> list[MetricComparison]:
     """Return each measured difference with its verdict. Holm's correction covers only the primary metrics.
 
-    `baseline`: the name of the baseline, for texts of reasons.
+    `baseline` is the name of the baseline, which the texts of reasons use.
     """
     judged = verdicts(
         [measurement.difference for measurement in differences],
@@ -163,5 +170,5 @@ def add_verdicts(
 
 
 def provisional(finding: MetricComparison) -> MetricComparison:
-    """Return the comparison marked as provisional, because it depends on an assumption that more runs would test."""
+    """Return the comparison with a provisional verdict. It depends on an assumption that more runs would test."""
     return replace(finding, verdict=replace(finding.verdict, provisional=True))

@@ -1,4 +1,7 @@
-"""The specification of a compared value: its statistic, its metric, the turns it covers, and its margin. Pure."""
+"""The specification of a value to compare: its statistic, its metric, the turns that it covers, and its margin.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ NO_MARGIN = Margin()
 
 
 class Source(Protocol):
-    """The turns of one target by cluster: its sessions, or pairs of sessions."""
+    """The turns of one target, grouped by cluster. A cluster is a session, or a pair of sessions."""
 
     @property
     def sessions(self) -> int:
@@ -46,20 +49,20 @@ class Source(Protocol):
     def step_names(self) -> list[str]: ...
 
     def sample(self, spec: MetricSpec) -> Sample:
-        """Return the values of a metric, with failed turns as +inf."""
+        """Return the values of a metric. A failed turn has the value +inf."""
 
     def totals(self, spec: MetricSpec) -> PerCluster:
-        """Return the sum of the values of a metric and their number, by cluster."""
+        """Return for each cluster the sum of the values of a metric and the number of values."""
 
     def counts(self, spec: MetricSpec) -> PerCluster:
-        """Return the events and the trials of a rate, by cluster."""
+        """Return for each cluster the events and the trials of a rate."""
 
     def worst_bound(self, spec: MetricSpec) -> float:
-        """Return the maximum error of a value of a metric; inf if it is unknown."""
+        """Return the largest possible error of a single value of a metric; inf if it is unknown."""
 
 
 class Sources(Protocol):
-    """A baseline and a candidate with the same kind of clusters."""
+    """A baseline and a candidate that have the same kind of clusters."""
 
     @property
     def base(self) -> Source: ...
@@ -68,11 +71,15 @@ class Sources(Protocol):
     def candidate(self) -> Source: ...
 
     def targets(self, spec: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
-        """Return both samples, with their steps if the candidate's turns are weighted to the baseline's shares."""
+        """Return the samples of both targets.
+
+        The steps are included if the candidate's turns must be weighted to the shares that the steps have in the
+        baseline.
+        """
 
 
 class MeasuredDifferences(NamedTuple):
-    """The result of a comparison for a group of specs that have the same statistic and metric."""
+    """The result of a comparison for several specs that have the same statistic and metric."""
 
     counts: tuple[TargetCounts, TargetCounts]
     differences: Sequence[Difference | None]
@@ -80,19 +87,23 @@ class MeasuredDifferences(NamedTuple):
 
 
 class StoredComparison(NamedTuple):
-    """The result of a comparison with stored runs. `runs`: the number of stored runs that have the metric."""
+    """The result of a comparison with stored runs. `runs` is the number of stored runs that have the metric."""
 
     runs: int
     counts: tuple[TargetCounts, TargetCounts]
-    """The counts of both targets. For the stored runs these are the smallest counts, which show if all runs have
-    enough."""
+    """The counts of the stored runs and of the target. Those of the stored runs are the smallest counts of any of these
+    runs,
+    so that they show whether every run has enough.
+    """
     difference: Difference | None
 
 
 class Statistic(ABC):
-    """A statistic of a metric, such as a quantile. Each kind is a subclass, which names, computes, and compares it.
+    """A statistic of a metric, such as a quantile.
 
-    A method raises UsageError with a remedy if the statistic does not support it.
+    Each kind of statistic is a subclass that computes and compares values.
+
+    A method raises UsageError with a remedy if the kind of statistic does not support it.
     """
 
     kind: ClassVar[str]
@@ -106,17 +117,17 @@ class Statistic(ABC):
 
     @property
     def aggregate(self) -> str:
-        """The text of the statistic in a threshold: p(95), rate, avg."""
+        """The name of the statistic in a threshold, such as `p(95)`, `rate`, or `avg`."""
         return self.kind
 
     @classmethod
     def aggregates(cls, unit: str) -> tuple[str, ...]:
-        """Return the texts of the statistic in thresholds on a metric of this unit; () if it cannot be a threshold."""
+        """Return the names of the statistic in thresholds on a metric with this unit; () if it has none."""
         return ()
 
     @classmethod
     def read(cls, aggregate: str) -> Statistic | None:
-        """Return the statistic that a threshold names; None if the text is no aggregate of this class."""
+        """Return the statistic that a threshold names; None if the text names no statistic of this class."""
         return None
 
     @abstractmethod
@@ -131,7 +142,7 @@ class Statistic(ABC):
         return self.unit(metric)
 
     def better(self, metric: str) -> Direction:
-        """Return the direction in which the statistic is better: `lower`, `higher`, or `neither`."""
+        """Return which values of the statistic are better: `lower`, `higher`, or `neither`."""
         return CATALOGUE[metric].better
 
     def scale(self, metric: str) -> Scale:
@@ -140,58 +151,64 @@ class Statistic(ABC):
 
     @abstractmethod
     def counts(self, source: Source, spec: MetricSpec) -> TargetCounts:
-        """Return the numbers of turns and sessions of a target from which the statistic is computed."""
+        """Return how many turns and sessions of a target the statistic is computed from."""
 
     @abstractmethod
     def value(self, source: Source, spec: MetricSpec) -> float:
-        """Return the value of the statistic on a target; NaN if there are no turns."""
+        """Return the value of the statistic for a target; NaN if the target has no such turns."""
 
     @abstractmethod
     def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
-        """Compare a candidate with its baseline. `group`: the specs to compare, which differ only in p and margin."""
+        """Compare a candidate with its baseline.
+
+        The specs in `group` differ only in their quantile level and margin.
+        """
 
     def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
-        """Return the turns or sessions that are missing to display the value; None if there are enough."""
+        """Return how many more turns or sessions the value needs to be displayed; None if there are enough."""
         return None
 
     def nothing_seen(
         self, spec: MetricSpec, difference: Difference, candidate: TargetCounts
     ) -> InconclusiveReason | None:
-        """Return why a comparison without any event on the candidate is inconclusive; None without such a reason."""
+        """Return the reason if a comparison is inconclusive because the candidate had no event; None otherwise."""
         return None
 
     def estimate(self, source: Source, spec: MetricSpec) -> ThresholdEstimate:
-        """Return the value of the statistic on a target, with the bounds that are compared with a limit."""
+        """Return the value of the statistic for a target, and the bounds that are compared with a limit."""
         raise UsageError(f"{spec.name} has no limit: compare it with a baseline")
 
     def explain_limit(self, spec: MetricSpec, estimate: ThresholdEstimate, limit: float) -> InconclusiveReason | None:
-        """Return a more specific reason why a limit between the bounds is inconclusive; None without such a reason."""
+        """Return a specific reason why a limit that lies between the bounds is inconclusive; None if there is none."""
         return None
 
     def worst_bound(self, source: Source, spec: MetricSpec) -> float:
-        """Return the maximum error of the statistic's value on a target; inf if it is unknown."""
+        """Return the largest possible error of the statistic's value for a target; inf if it is unknown."""
         return math.inf
 
     def default_margin(self, metric: str) -> Margin:
-        """Return the margin that applies if the user gives none."""
+        """Return the margin that is used if the user gives no margin."""
         raise UsageError(f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50")
 
     def sessions_to_pass(self, margin: Margin, error: float) -> int | None:
-        """Return the sessions needed to pass if no turn fails; None if no number is enough."""
+        """Return how many sessions are needed to pass if no turn fails; None if no number of sessions is enough."""
         return 0
 
     def min_sessions(self, source: Source, spec: MetricSpec) -> int:
-        """Return the minimum number of sessions for a decision, if they are like those of `source`."""
+        """Return the minimum number of sessions for a decision, if the sessions are like those of `source`."""
         return pairs_needed(None, 1.0)
 
     def pilot(self, sources: Sequence[Source], spec: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
-        """Return the variance of a difference, estimated from a pilot run of one target, or of two targets in pairs."""
+        """Return the variance of a difference, estimated from a pilot run.
+
+        `sources` has one target, or two targets whose sessions are paired.
+        """
         raise UsageError(f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50")
 
     def interim(
         self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
-        """Return the statistic of each spec at an interim analysis. `error`: the type I error of the drift tests."""
+        """Return the statistic of each spec at an interim analysis. `error` is the type I error of the drift tests."""
         names = ", ".join(spec.name for spec in group)
         raise UsageError(f"{names} cannot be tested at an interim analysis: use rtbench compare")
 
@@ -204,7 +221,7 @@ class Statistic(ABC):
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """The specification of a compared value. `stratum`: None for all turns; `step`: "" for all steps."""
+    """The specification of a value to compare. `stratum` is None for all turns. `step` is "" for all steps."""
 
     metric: str
     statistic: Statistic
@@ -223,7 +240,7 @@ class MetricSpec:
 
     @property
     def name(self) -> str:
-        """The name, such as `ttfa p95`, `failure_rate`, or `audio_speed mean`."""
+        """The displayed name, such as `ttfa p95`, `failure_rate`, or `audio_speed mean`."""
         return self.statistic.title(f"{self.metric} {self.step}".rstrip())
 
     @property
@@ -244,12 +261,12 @@ class MetricSpec:
 
     @property
     def entry_fields(self) -> tuple[str, str, float | None, str, str]:
-        """The values of the fields of a `MetricSpecEntry`, in their order."""
+        """The values of the fields of a `MetricSpecEntry`, in the order of these fields."""
         return (self.metric, self.kind, self.p, *(self.stratum or NO_STRATUM))
 
 
 def by_sample(specs: Iterable[MetricSpec]) -> list[list[MetricSpec]]:
-    """Return the specs in groups that need the same sample."""
+    """Group the specs so that all specs of a group need the same sample."""
     groups: dict[tuple[object, ...], list[MetricSpec]] = {}
     for spec in specs:
         groups.setdefault((spec.kind, spec.metric, spec.stratum, spec.step), []).append(spec)
@@ -267,7 +284,7 @@ class MetricSpecEntry(JsonEntry, frozen=True):
 
 
 def better_direction(spec: MetricSpec) -> Better:
-    """Return the direction in which the metric is better. Raise UsageError if it has none."""
+    """Return which values of the metric are better: `lower` or `higher`. Raise UsageError if neither is better."""
     if spec.better == "neither":
         raise UsageError(f"{spec.metric} cannot be compared: neither more nor less of it is better")
     return spec.better

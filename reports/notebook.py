@@ -1,4 +1,4 @@
-"""The display of a frame in a notebook: a headline and a small table, made with the macros that render pages."""
+"""The display of a frame in a notebook: a headline and a small table. The macros of report pages render it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_ROWS = 24
 
 
 def frame_html(headline: str, frame: pd.DataFrame, columns: Sequence[str], notes: Sequence[str] = ()) -> str:
-    """Return the first rows of these columns as HTML, without empty columns."""
+    """Return the first rows of the frame as HTML. Only these columns are shown, without those that are empty."""
     displayed = frame[list(columns)].head(MAX_ROWS)
     displayed = displayed.loc[:, [bool((column.notna() & (column != "")).any()) for _, column in displayed.items()]]
     texts = [not pd.api.types.is_numeric_dtype(column.dtype) for _, column in displayed.items()]

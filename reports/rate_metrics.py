@@ -1,4 +1,7 @@
-"""Rates: shares of turns or of words. For each, the turns that it counts, and its better direction. Pure."""
+"""Rates, which are shares of turns or of words.
+
+Each rate defines the turns that it counts, and its better direction. Pure.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from bench.metrics import Better
 class RateMetric:
     """A share of turns, or of words.
 
-    `column`: the column of turns with the counted events; it is null for turns that do not count. `words_column`: for
-    a share of words, the column with the number of words; `column` is then the column with the number of word errors.
+    `column` is the column of turns with the counted events. A turn with null in this column does not count. For a share
+    of words, `column` contains the number of word errors, and `words_column` the number of words.
     """
 
     name: str
@@ -62,7 +65,7 @@ RATES = {rate.name: rate for rate in (
         "Word errors in the transcripts or texts of replies ÷ words of the expected replies.",
         "lower", "reply_word_errors", "reply_words"),
 )}  # fmt: skip
-"""The shares of turns, by name; the names without a column are those of `bench.metrics`."""
+"""All rates by name. A rate without a column is one that `bench.metrics` names."""
 OF_COLUMNS = tuple(rate for rate in RATES.values() if rate.column)
 MIN_RATE_UNITS = 10
 """The minimum number of turns or words for a rate; with fewer, only the two counts are shown."""

@@ -1,7 +1,7 @@
-"""Run folders: their rows as pandas frames with derived metrics, their histograms, and the run's document.
+"""The data of a run folder: its rows as pandas frames with derived metrics, its histograms, and its document.
 
-A run that ended is read from Parquet, and a killed run from its spool. A column always has the same dtype: integers
-`Int64`, flags `boolean`, metrics `float64`, labels categoricals, ids of turns Arrow.
+A run that ended is read from Parquet, and a killed run from its spool. A column always has the same dtype: integers are
+`Int64`, flags are `boolean`, metrics are `float64`, labels are categoricals, and ids of turns are Arrow texts.
 
 The data that reports need of a million turns fit in 120 MB, because `load_for_report` leaves them in Arrow, in the
 narrowest types, and `reports.turns` derives a metric only when it is first used.
@@ -56,7 +56,7 @@ REPORTED = (
     *("input_text_tokens", "input_audio_tokens", "input_image_tokens", "output_text_tokens", "output_audio_tokens"),
     *("input_cached_tokens", "input_cached_text_tokens", "input_cached_audio_tokens", "input_cached_image_tokens"),
 )
-"""The columns of a turn that a report needs, in addition to those of its metrics."""
+"""The columns of turns that a report needs, in addition to the columns from which metrics are computed."""
 UNREPORTED = {
     *("run_id", "scenario", "worker", "turns_planned", "turns_ended", "turns_succeeded", "variables_row"),
     *("events", "unknown_events", "service_errors", "timestamp_fallbacks", "close_code", "close_reason"),
@@ -68,17 +68,17 @@ OF_REPORTS: dict[TableName, list[str]] = {
     "sessions": [name for name in SCHEMAS["sessions"].names if name not in UNREPORTED],
 }
 OF_HOSTS = ("host", "timestamp_uncertainty_ns")
-"""The additional columns of a turn that a report needs if several hosts recorded the run."""
+"""The further columns of turns that a report needs if several hosts recorded the run."""
 FEW = 16
-"""The maximum number of labels in a column for which the dtype is cached, so that equal columns share it."""
+"""The dtype of a column with at most this many labels is cached, so that columns with the same labels share it."""
 WIDTHS = tuple((2 ** (kind.bit_width - 1) - 1, kind) for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64()))
-"""For each integer type, from the narrowest, the largest number that it can hold."""
+"""The integer types, from the narrowest, each with the largest number that it can hold."""
 CLASSES = pd.CategoricalDtype(["success", "failed", "unfinished"])
 
 RUN = optional_keys(RunDocument)
 INT64_MAX = 2**63 - 1
 TOGETHER = 8
-"""The number of columns of a large table that are read at once."""
+"""The number of columns of a large table that are read together."""
 Columns: TypeAlias = dict[str, Any]
 """The data of a pandas frame: arrays of the same length, by name."""
 Convert: TypeAlias = Callable[[pa.ChunkedArray], Any]
@@ -98,7 +98,8 @@ class RunFrames:
     seconds: pd.DataFrame
     histograms: Histograms
     finalized: bool
-    """True if the run was read from Parquet, False if from the spool of a run that is in progress or was killed."""
+    """True if the run was read from Parquet. False if it was read from the spool, because it is in progress or was
+    killed."""
 
     def __repr__(self) -> str:
         """Return `Run(runs/20261120T091400Z-voice_turns: 400 turns, 40 sessions)`."""
@@ -123,10 +124,10 @@ class RunFrames:
 
 
 def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
-    """Read a run, without the uncertainties of its turns.
+    """Read a run, without the timestamp uncertainties of its turns.
 
     If `all_columns` is False, the turns have only run_id and the columns that reports need. Raise UsageError if the
-    folder is no run, or its files cannot be read.
+    folder is no run, or if its files cannot be read.
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
@@ -142,10 +143,11 @@ def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
 
 
 def load_for_report(path: Path) -> RunFrames:
-    """Read only the columns OF_REPORTS of a run. Integers of turns have the narrowest type, and turns have no metrics.
+    """Read only the columns of a run that reports need (OF_REPORTS).
 
-    `reports.turns.TurnArrays.value` derives the metrics. Raise UsageError if the folder is no run, or its files cannot
-    be read.
+    To save memory, the integers of turns have the narrowest type, and turns have no metrics:
+    `reports.turns.TurnArrays.value` derives them. Raise UsageError if the folder is no run, or its files cannot be
+    read.
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
@@ -158,12 +160,12 @@ def load_for_report(path: Path) -> RunFrames:
 
 
 def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the hosts that recorded a finalized run."""
+    """Return the hosts that recorded a run. Only the document of a finalized run lists them; otherwise return []."""
     return document.get("hosts") or []
 
 
 def bounds_of(run: RunFrames) -> pd.DataFrame:
-    """Return the uncertainties of each row of `run.turns`, with the keys of its turn.
+    """Return the timestamp uncertainties of each row of `run.turns`, and the columns TURN_KEYS of the row.
 
     Raise UsageError if they cannot be read.
     """
@@ -217,7 +219,10 @@ def _table(path: Path, name: TableName, columns: list[str] | None = None) -> pa.
 
 
 def document_of(path: Path) -> dict[str, Any]:
-    """Return run.json of a folder, with every text escaped for display. Raise UsageError if the folder is no run."""
+    """Return the document run.json of a folder. Raise UsageError if the folder is no run.
+
+    Every text in the document is escaped for display.
+    """
     try:
         document: dict[str, Any] = _displayed(run_folder.read_document(path))
         msgspec.convert(document, RUN)
@@ -238,9 +243,9 @@ def _displayed(value: Any) -> Any:
 
 
 def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
-    """Return columns of the turns. From a large Parquet file they are read in groups, to save memory.
+    """Return columns of the turns. To save memory, the columns of a large Parquet file are read in groups.
 
-    A spool may grow during the reading, so all its columns are read together.
+    The columns of a spool are all read together, because a spool may grow while it is read.
     """
     parquet = path / "turns.parquet"
     size = TOGETHER if parquet.exists() and parquet.stat().st_size > run_folder.SMALL_BYTES else len(names)
@@ -251,9 +256,10 @@ def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
 
 
 def turn_frame(table: pa.Table) -> pd.DataFrame:
-    """Return the turns with their derived columns.
+    """Return the turns with their stored columns and the derived columns.
 
-    These are `start`, `measured`, `outcome_class`, `measured_from_at_ns`, `<metric>_ms`, and the shares in percent.
+    The derived columns are `start`, `measured`, `outcome_class`, `measured_from_at_ns`, `<metric>_ms`, and the shares
+    in percent.
     """
     return _derived(_arrays(table))
 
@@ -276,10 +282,10 @@ def _derived(stored: Columns) -> pd.DataFrame:
 
 
 def session_frame(table: pa.Table) -> pd.DataFrame:
-    """Return the sessions with their derived columns.
+    """Return the sessions with their stored columns and the derived columns.
 
-    These are `start`, `measured`, `outcome_class`, `<metric>_ms`, and the throughput of each session in bytes per
-    second.
+    The derived columns are `start`, `measured`, `outcome_class`, `<metric>_ms`, and the throughput of each session in
+    bytes per second.
     """
     columns = _arrays(table)
     known = {"start": _instants(columns["start_utc_ns"]), "measured": _measured(columns)}
@@ -290,31 +296,34 @@ def session_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def second_frame(table: pa.Table) -> pd.DataFrame:
-    """Return the seconds with `start` and `measured`."""
+    """Return the rows of the table `seconds`, with the derived columns `start` and `measured`."""
     columns = _arrays(table)
     known = {"start": _instants(columns["second"] * NS_PER_S), "measured": _measured(columns)}
     return pd.DataFrame(columns | known, copy=False)
 
 
 def _instants(utc_ns: pd.arrays.IntegerArray) -> pd.DatetimeIndex:
-    """Return nanoseconds since 1970 as `datetime64[ns, UTC]`, without rounding."""
+    """Convert nanoseconds since 1970 to `datetime64[ns, UTC]`, without rounding."""
     return pd.DatetimeIndex(utc_ns.to_numpy("M8[ns]", na_value=np.datetime64("NaT"))).tz_localize("UTC")
 
 
 def _measured(columns: Columns) -> npt.NDArray[np.bool_]:
-    """Return whether each row is in the measured phase: its phase is `metric`, or it has no phase."""
+    """Return True for each row in the measured phase. Its phase is `metric`, or it has no phase."""
     return by_label(columns["phase"], lambda name: name == MEASURED, True, np.bool_)
 
 
 def _classes(columns: Columns) -> pd.Categorical[Any]:
-    """Return the class of each row's outcome. A row without an outcome did not end, so its class is unfinished."""
+    """Return the class of each row's outcome. A row without an outcome did not end, so its class is `unfinished`."""
     code = {name: index for index, name in enumerate(CLASSES.categories)}
     codes = by_label(columns["outcome"], lambda name: code[outcome_class(name)], code["unfinished"], np.int8)
     return pd.Categorical.from_codes(codes, dtype=CLASSES, validate=False)
 
 
 def _array(column: pa.ChunkedArray) -> Any:
-    """Return a column of integers, booleans, texts, or floats; its dtype depends only on the column's type."""
+    """Return a column of integers, booleans, texts, or floats as a pandas or numpy array.
+
+    Its dtype depends only on the type of the column, not on the values.
+    """
     if column.type == pa.int64() and not column.null_count:  # takes a quarter of the time of the general case
         values = np.require(column.to_numpy(), requirements="W")
         return pd.arrays.IntegerArray(values, np.zeros(values.size, dtype=bool))
@@ -323,7 +332,7 @@ def _array(column: pa.ChunkedArray) -> Any:
 
 
 def _labels(column: pa.ChunkedArray) -> pd.Categorical[Any]:
-    """Return a categorical with labels made safe to display, because some labels are texts from services."""
+    """Return a column as a categorical. Labels are escaped for display, because some are texts from services."""
     encoded = (column if pa.types.is_dictionary(column.type) else column.dictionary_encode()).combine_chunks()
     labels, codes = encoded.dictionary, encoded.indices.fill_null(-1).to_numpy()
     kind = _few(tuple(labels.to_pylist())) if len(labels) <= FEW else _kind(labels)
@@ -335,7 +344,7 @@ def _labels(column: pa.ChunkedArray) -> pd.Categorical[Any]:
 
 @lru_cache(256)
 def _few(labels: tuple[str, ...]) -> pd.CategoricalDtype | None:
-    """Return the dtype of a few labels. It is cached, because most columns of all runs have at most one label."""
+    """Return the dtype of a column with few labels. It is cached, because most columns have at most one label."""
     return _kind(pa.array(labels, pa.string()))
 
 
@@ -349,7 +358,7 @@ def _kind(labels: pa.Array) -> pd.CategoricalDtype | None:
 
 
 def _arrays(table: pa.Table, converted: Convert = _array) -> Columns:
-    """Return label columns as categoricals, and other columns converted.
+    """Return the columns of a table: label columns as categoricals, and other columns converted by `converted`.
 
     For small runs, this is twice as fast as `to_pandas`.
     """
@@ -358,9 +367,9 @@ def _arrays(table: pa.Table, converted: Convert = _array) -> Columns:
 
 
 def _narrow(column: pa.ChunkedArray) -> pd.arrays.ArrowExtensionArray:
-    """Return a column in Arrow, with integers in the narrowest type.
+    """Return a column as an Arrow array, with integers in the narrowest type that holds them.
 
-    A million values take 1 to 8 MB, and no memory if all are null.
+    A million values take 1 to 8 MB. They take no memory if all are null.
     """
     if column.null_count == len(column):
         return pd.arrays.ArrowExtensionArray(pa.nulls(len(column)))
@@ -372,7 +381,10 @@ def _narrow(column: pa.ChunkedArray) -> pd.arrays.ArrowExtensionArray:
 
 
 def read_histograms(path: Path, document: dict[str, Any]) -> Histograms:
-    """Return the final histograms, or those written so far, with the counts outside the histograms."""
+    """Return the final histograms of a run; if it has none yet, the histograms of the data written up to now.
+
+    They include the counts of the values that are outside the range of the histograms.
+    """
     final = run_folder.histograms_path(path)
     if not final.exists():
         return all_histograms(run_folder.row_reader(path), parts(path))
@@ -383,7 +395,7 @@ def read_histograms(path: Path, document: dict[str, Any]) -> Histograms:
 
 
 def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a few rows as they were stored, with NaN for missing values."""
+    """Return a few rows as dictionaries of the stored values. A missing value is NaN."""
     columns = {str(name): pa.array(column.array, from_pandas=True).to_pylist() for name, column in rows.items()}
     return [
         {name: np.nan if value is None else value for name, value in zip(columns, row, strict=True)}
@@ -392,10 +404,10 @@ def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def response_ids(run: RunFrames, rows: Sequence[int]) -> list[str]:
-    """Return the service's response ids of a few rows of `run.turns`; "" for a row without an id.
+    """Return the response ids that the service gave for some rows of `run.turns`; "" for a row without an id.
 
-    A spool may have grown since, so in a spool a row is found by its session and turn. Raise UsageError if the ids
-    cannot be read.
+    A spool may have grown since the run was loaded, so its rows are found by session and turn, not by their index.
+    Raise UsageError if the ids cannot be read.
     """
     if run.finalized:
         with _reading(run.folder):
@@ -418,7 +430,7 @@ def sequence(frame: pd.DataFrame, name: str) -> list[str]:
 
 
 def labels_of(document: Mapping[str, Any]) -> dict[str, str]:
-    """Return the labels of a run's document, as `--label` set them; empty without any."""
+    """Return the labels that `--label` gave to the run of this document; {} if there are none."""
     return document.get("labels") or {}
 
 
@@ -428,12 +440,12 @@ def run_id_of(run: RunFrames) -> str:
 
 
 def title_of(name: str, labels: Mapping[str, str]) -> str:
-    """Return a scenario with its labels, such as `voice_turns (commit 1a2b3c, build 77)`."""
+    """Return the name of a scenario with the labels of its run, such as `voice_turns (commit 1a2b3c, build 77)`."""
     text = ", ".join(f"{key} {value}" for key, value in labels.items())
     return f"{name} ({text})" if text else name
 
 
 def titles_of(documents: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the names of several runs, each once."""
+    """Return the titles of several runs. Runs with the same scenario and labels share one title."""
     named = (document for document in documents if document.get("scenario"))
     return list(dict.fromkeys(title_of(str(document["scenario"]), labels_of(document)) for document in named))

@@ -1,4 +1,7 @@
-"""`rtbench sample-size`: the sessions, time, and cost that it takes to find a change, estimated from a pilot run."""
+"""`rtbench sample-size`: the number of sessions, the time, and the cost that are needed to detect a change.
+
+They are estimated from a pilot run.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,9 @@ from reports.wording.verdicts import metric_text
 
 _SHARE = re.compile(r"\+?\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|pt)?")
 TIMES_MARGIN, EFFECT_POINTS = 2, 0.03
-"""The default effect to detect: EFFECT_POINTS (3 points) for rates, otherwise TIMES_MARGIN times the margin."""
+"""The default effect to detect. For a rate it is EFFECT_POINTS, which is 3 points. For other metrics it is TIMES_MARGIN
+times the margin.
+"""
 FAILURES = MetricSpec("failure_rate", Rate())
 
 
@@ -61,7 +66,8 @@ FAILURES = MetricSpec("failure_rate", Rate())
 class PowerSpec:
     """The planned test of one metric.
 
-    `effect`: the true effect to detect with this power; a share of the value, or for a rate points.
+    `effect` is the true effect that the test detects with the probability `power`. It is in points for a rate, and
+    otherwise a share of the value.
     """
 
     question: MetricSpec
@@ -71,7 +77,7 @@ class PowerSpec:
 
     @property
     def level(self) -> float:
-        """The error probability of this metric under Holm's correction, if it is the first metric to be rejected."""
+        """The type I error that Holm's correction allows for this metric if it is the first metric to be rejected."""
         return LEVEL / self.primary_metrics
 
     @property
@@ -81,7 +87,10 @@ class PowerSpec:
 
     @property
     def distance(self) -> float:
-        """The distance from the margin to the effect: a difference of rates for a rate, otherwise of logs."""
+        """The distance from the margin to the effect.
+
+        For a rate it is a difference of rates, otherwise a difference of logs.
+        """
         if self.question.scale == "points":
             return self.effect - self.margin
         return distance_of(self.effect, self.margin)
@@ -90,7 +99,7 @@ class PowerSpec:
 def power_spec(
     metric: str, detect: str | None, margin: str | None, power: float, primary_metrics: int = PRIMARY_METRICS
 ) -> PowerSpec:
-    """Parse the options of the command. Raise UsageError with the allowed values."""
+    """Parse the options of `rtbench sample-size`. Raise UsageError with the allowed values."""
     threshold_metric, statistic = metric_option(metric, "p95")
     if threshold_metric.unit == SLOPE:
         raise UsageError(f"{threshold_metric.name} is a slope, which has no sample size to plan for: plan for ttfa")
@@ -116,7 +125,7 @@ def power_spec(
 
 
 def _share(text: str, option: str) -> float:
-    """Parse a share, such as 20%, 3pt, or 0.2."""
+    """Parse the value of an option as a share, such as 20%, 3pt, or 0.2."""
     match = _SHARE.fullmatch(text.strip())
     if match is None:
         raise UsageError(
@@ -170,16 +179,19 @@ class SampleSize(ClosedJsonEntry, frozen=True):
 
 
 def sample_size(pilot: str | Path, spec: PowerSpec) -> SampleSize:
-    """Return the sample size of a comparison for which this run is the pilot: `RUN` or `RUN:TARGET`.
+    """Return the sample size of a comparison. `pilot` is its pilot run, as `RUN` or `RUN:TARGET`.
 
-    Raise UsageError if it is no run, has fewer than 20 sessions, or does not have the metric.
+    Raise UsageError if there is no such run, or if it has fewer than 20 sessions or does not have the metric.
     """
     folder, target = split_name(pilot)
     return sample_size_of(runs.load_for_report(folder), spec, target, str(pilot))
 
 
 def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: str) -> SampleSize:
-    """Return the sample size from a loaded run, or from one of its targets. `named`: how the user named the run."""
+    """Return the sample size, with a loaded run or one of its targets as the pilot.
+
+    `named` is the name of the run as the user wrote it, for errors.
+    """
     targets = _pilot_targets(run, target)
     base, sessions = targets[0], targets[0].sessions
     if sessions < MIN_SESSIONS:
@@ -246,7 +258,10 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
 
 
 def _pilot_targets(run: RunFrames, target: str | None) -> Sequence[ComparedTarget]:
-    """Return both targets of an interleaved run of two; for other runs, the named target or the only one."""
+    """Return the targets of the pilot: both targets of an interleaved run with two targets, if `target` is None.
+
+    For other runs, return the named target or the only target.
+    """
     if target is not None:
         refuse_unknown(run, target)
     targets = [compared_target for compared_target in targets_of(run) if target in (None, compared_target.name)]
@@ -259,7 +274,7 @@ def _pilot_targets(run: RunFrames, target: str | None) -> Sequence[ComparedTarge
 
 
 def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
-    """Return two lists of blocks: the answer, and the basis of the answer."""
+    """Return two lists of blocks. The first is the answer, the second explains what the answer is based on."""
     noun, targets = ("pair", "pairs") if size.paired else ("session", "sessions per target")
     error, power = (f"{format_number(100 * share)}{NBSP}%" for share in (size.alpha, size.power))
     effect, margin = (
@@ -290,10 +305,10 @@ def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
 
 
 def _basis(size: SampleSize, noun: str, targets: str) -> Iterable[str]:
-    """Yield the basis of the answer, and further notes.
+    """Yield sentences on what the answer is based on, and further notes.
 
-    - `noun`: the unit of the sample size: `pair` or `session`
-    - `targets`: the same in the plural: `pairs` or `sessions per target`
+    - `noun` is the unit of the sample size: `pair` or `session`
+    - `targets` is the unit in the plural: `pairs` or `sessions per target`
     """
     if size.primary_metrics > 1:
         yield f"If it is the only primary metric, {count(size.sessions_single_metric)} are needed (--primary 1)."
@@ -329,16 +344,19 @@ UNKNOWN = SessionPrice(math.nan, math.nan)
 
 
 def usd_per_session(run: RunFrames, targets: Sequence[ComparedTarget]) -> float:
-    """Return the cost of one session on each of two targets. With one target, return twice its cost."""
+    """Return the cost of two sessions, one on each target.
+
+    With only one target, return twice the cost of its session.
+    """
     costs = {cost.target: cost.usd_per_session for cost in money_of(run, targets[0].turns.targets).targets}
     target_costs = [costs.get(target.name, math.nan) for target in targets]
     return sum(target_costs) * (2 / len(target_costs))
 
 
 def price_in_seconds(target: ComparedTarget) -> SessionPrice:
-    """Return the duration of a session as a price, in seconds: the time until its first turn, and the time per turn.
+    """Return the duration of a session as a price in seconds: the time until its first turn, and the time per turn.
 
-    Both are means over successful sessions.
+    Both times are means over successful sessions.
     """
     sessions = target.session_rows
     turns = target.turns.frame[["session_id", "start_utc_ns"]].iloc[target.turns.rows[target.turn_mask]]
@@ -356,7 +374,7 @@ def price_in_seconds(target: ComparedTarget) -> SessionPrice:
 
 
 def price_in_usd(target: ComparedTarget) -> SessionPrice:
-    """Return the cost of a session, in USD: the tokens of its turns and, if the service bills them, its minutes."""
+    """Return the cost of a session in USD: the tokens of its turns and, if the service bills time, its minutes."""
     costs = [cost for cost in money_of(target.run, target.turns.targets).targets if cost.target == target.name]
     prices = next((charge.prices for cost in costs[:1] for charge in cost.models if charge.prices), None)
     if prices is None:
@@ -370,8 +388,8 @@ def price_in_usd(target: ComparedTarget) -> SessionPrice:
 def _usd_of_tokens(target: ComparedTarget, prices: Prices) -> SessionPrice:
     """Return the cost of the tokens of a session, in USD.
 
-    A line is fitted to the cost of turns by their number in the session. Its slope is the cost of the history, which is
-    billed again in each turn.
+    A line is fitted to the cost of a turn over the number of the turn in its session. The slope of the line is the cost
+    of the history that one turn adds, because the history is billed again in each turn.
     """
     run, targets = target.run, target.turns.targets
     bills = bills_of(run, targets)

@@ -1,11 +1,15 @@
-"""The samples of metrics: turns → `reports.statistics.quantiles.Sample`.
+"""The samples of metrics, which are made from turns. A sample is a `reports.statistics.quantiles.Sample`.
 
-A successful turn has its value. If it has none (an `ok` turn without text has no ttft), it is not in the sample of that
-metric. Failed turns, and planned turns that did not start, are +inf if the metric *applies*. The metric applies if any
-successful turn of the same target and step has it. If there is no such turn, the same rule is used for that step on the
-other targets. If the step never succeeded, only the main metric and response_total apply. For metrics that are no
-latencies (audio_speed, transcript_lead, stall, request_ack), infinity has no meaning, so such turns are counted
-separately. Unfinished turns are excluded and counted.
+A successful turn contributes its value. If it has no value of the metric, it is not in the sample: for example, a turn
+without text has no ttft. A failed turn, and a planned turn that did not start, contributes +inf if the metric *applies*
+to its target and step:
+
+- If the target has successful turns of the step, the metric applies if one of these turns has a value.
+- If only other targets have successful turns of the step, the metric applies if one of those turns has a value.
+- If no target has a successful turn of the step, only the main metric and response_total apply.
+
+For metrics that are no latencies (audio_speed, transcript_lead, stall, request_ack), +inf has no meaning, so their
+failed turns are only counted. Unfinished turns are not in any sample, but are counted.
 """
 
 from __future__ import annotations
@@ -40,14 +44,14 @@ from reports.turns import (
 ALWAYS = "response_total"
 VOICE_TO_VOICE = "voice_to_voice"
 ANSWER_VOICE_TO_VOICE = "answer_voice_to_voice"
-"""The latency until the first audible sample of the answer, after any preamble."""
+"""The latency until the first audible sample of the answer. The answer begins after the preamble, if there is one."""
 
 
 @dataclass(frozen=True)
 class MetricSample:
-    """The values of one metric over the whole run. They ascend, so that the sample of a part of them needs no sort.
+    """The values of one metric in the whole run, in ascending order. So a sample of some of the values needs no sort.
 
-    `values`, `index` and `failed` are about the turns that started. A sample also contains the turns that did not
+    `values`, `index` and `failed` are about the turns that started. A `Sample` also contains the turns that did not
     start.
     """
 
@@ -62,7 +66,7 @@ class MetricSample:
     """True if the metric applies, by target (row) and step (column)."""
 
     def part(self, target: int, steps: Flags) -> tuple[Floats, Integers]:
-        """Return the values of some steps of a target, ascending, and for each value its turn's index in `turns`."""
+        """Return the ascending values of some steps of a target, and the index of each value's turn in `turns`."""
         is_included = np.zeros_like(self.applies)
         is_included[target] = steps
         if is_included.all():
@@ -71,19 +75,25 @@ class MetricSample:
         return self.values[positions], self.index[positions]
 
     def not_started(self, target: int, steps: Flags) -> Integers:
-        """Return indexes in `turns.not_started`: the turns of some steps of a target, if the metric applies to them."""
+        """Return the indexes in `turns.not_started` of the turns of some steps of a target.
+
+        Steps to which the metric does not apply are left out.
+        """
         return np.flatnonzero(self.turns.not_started.of(target, steps & self.applies[target]))
 
     def of(self, target: int, steps: Flags, selection: tuple[Floats, Integers] | None = None) -> Sample:
-        """Return the sample of some steps of a target. `selection`: the result of `part` for these steps, if known."""
+        """Return the sample of some steps of a target.
+
+        `selection` is the result of `part` for these steps, if it is known.
+        """
         return self._sample(*(selection or self.part(target, steps)), target, steps)
 
     def by_step(
         self, target: int, steps: Flags, selection: tuple[Floats, Integers] | None = None
     ) -> Iterable[tuple[int, Sample]]:
-        """Yield each step that has the metric, with its sample.
+        """Yield the sample of each step that has the metric, with the index of the step.
 
-        `selection`: the result of `part` for these steps, if known.
+        `selection` is the result of `part` for these steps, if it is known.
         """
         values, index = selection or self.part(target, steps)
         rows_by_step = dict(split(self.turns.step[index]))
@@ -94,10 +104,12 @@ class MetricSample:
     def by_group(
         self, target: int, steps: Flags, turn_groups: Integers, not_started_groups: Integers
     ) -> Iterable[tuple[int, Sample]]:
-        """Yield each group that has turns of some steps of a target, and its sample.
+        """Yield the sample of each group, with its number. The samples contain only turns of some steps of a target.
 
-        - `turn_groups`: the group of each turn that started; −1 for no group
-        - `not_started_groups`: the group of each turn that did not start
+        Groups without such turns are left out.
+
+        - `turn_groups` is the group of each turn that started; −1 for no group
+        - `not_started_groups` is the group of each turn that did not start; −1 for no group
         """
         turns, steps = self.turns, steps & self.applies[target]
         size = 1 + max(turn_groups.max(initial=-1), not_started_groups.max(initial=-1))
@@ -129,7 +141,7 @@ class MetricSample:
             yield group, Sample(group_values, sessions, failures, unfinished, never_started, has_whole_sessions)
 
     def _sample(self, values: Floats, index: Integers, target: int, steps: Flags) -> Sample:
-        """Return the sample of these values of turns that started, and of turns that did not start."""
+        """Return the sample of these values, which belong to started turns, and of the turns that did not start."""
         failed, censored = (int(counts[target][steps].sum()) for counts in (self.failed, self.censored))
         sessions = self.turns.session[index]
         not_started = self.turns.not_started.session[self.not_started(target, steps)]
@@ -140,8 +152,9 @@ class MetricSample:
     def pools(self) -> Iterable[Pool]:
         """Yield the pools of this metric for each target that has it.
 
-        Turns are never pooled if their types differ, if they are measured from different instants, or if the script
-        starts the responses of some and the service starts those of others.
+        Turns of different turn types are never pooled. Turns whose response the script starts are pooled with turns
+        whose response the service starts only if the metric does not depend on it: a latency from `measured_from` or
+        from the end of speech has a pool for each.
         """
         start = self.metric.begin
         for target, label in enumerate(self.turns.targets):
@@ -159,9 +172,9 @@ class MetricSample:
 
 
 def sampled(turns: TurnArrays, name: str, mains: Mapping[Stratum, str]) -> MetricSample:
-    """Return the sample of one metric over the run.
+    """Return the sample of one metric over the run. `mains` is the main metric of each stratum.
 
-    If a step has no successful turn, only its main metric and the metrics in ALWAYS apply.
+    If a step has no successful turn on any target, only its main metric and the metric ALWAYS apply.
     """
     metric, values = CATALOGUE[name], turns.value(name)
     main_of_step = np.array([mains[turns.strata[position]] for position in turns.stratum], dtype=object)
@@ -182,7 +195,10 @@ def sampled(turns: TurnArrays, name: str, mains: Mapping[Stratum, str]) -> Metri
 
 @dataclass(frozen=True, eq=False)
 class MetricSamples:
-    """The metrics of a run's turns, each sampled at its first use. `mains`: the main metric of each stratum."""
+    """The sample of each metric of a run's turns, made when it is first used.
+
+    `mains` is the main metric of each stratum.
+    """
 
     turns: TurnArrays
     mains: Mapping[Stratum, str]
@@ -195,10 +211,11 @@ class MetricSamples:
 
 
 def samples_of(run: RunFrames) -> MetricSamples:
-    """Return the samples of measured turns. Raise UsageError if rows name no target.
+    """Return the samples of measured turns. Raise UsageError if a row has no target.
 
-    The main metric is ttfa if turns have audio, otherwise ttft. It is voice_to_voice if audio is the only output that
-    the service reports. If no turn succeeded, it follows from the output that the scripts requested.
+    The main metric of a stratum is the first of ttfa, ttft, and voice_to_voice that any of its successful turns has. If
+    no successful turn has one of these, it is voice_to_voice if all targets are full duplex, ttft if the scripts
+    requested only text, and otherwise ttfa.
     """
     turns = measured_turns(run)
     requested_outputs = {script.get("output") for script in run.metadata.get("scripts") or []}
@@ -216,22 +233,24 @@ def samples_of(run: RunFrames) -> MetricSamples:
 
 
 def is_latency(metric: Metric) -> bool:
-    """Return whether the metric is a latency: a time between two instants, better if less, and not stored."""
+    """Return whether the metric is a latency that is computed as a time between two instants, and is better if less."""
     return metric.is_latency and metric.better == "lower" and not metric.column
 
 
 OF_SAMPLE = ["outcome_class", "turns_started"]
-"""The columns of sessions that a sample needs, in addition to the columns of its metric."""
+"""The columns of sessions that every sample needs, in addition to the column of its metric."""
 
 
 def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) -> Sample | None:
     """Return the sample of one metric of sessions; None if no session has the metric. Each session is a cluster.
 
-    `chosen`: the sessions to use, by default all. A session that failed before the end of the metric counts as +inf; a
-    session that failed later has its value. If the metric ends with the first reply, a session whose first turn failed
-    also counts as +inf. session_duration is no latency, so failed sessions are excluded from it and counted. Throughput
-    has its value whether the session failed or not. If no session carried the bytes, such as audio in a run of text,
-    there is no such metric.
+    `chosen` is a mask of the sessions to use; by default, all sessions are used.
+
+    - A session that failed before the end of the metric counts as +inf. A session that failed later has its value.
+    - If the metric ends with the first reply, a session that started a turn but has no value also counts as +inf.
+    - session_duration is no latency, so failed sessions are not in its sample, but are counted.
+    - A throughput has its value even if the session failed. If no session carried such bytes, for example audio in a
+    run of text, no session has the metric.
     """
     values = frame[column_of(name)].to_numpy(dtype=np.float64)
     kind, has_value = frame["outcome_class"].cat.codes.to_numpy(), ~np.isnan(values)
@@ -250,7 +269,10 @@ def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) 
 
 
 def rate_counts(turns: TurnArrays, name: str) -> tuple[Floats, Floats]:
-    """Return each started turn's events and trials (words, or 1) of a rate; NaN if the turn does not count."""
+    """Return the events and the trials of a rate for each started turn. Both are NaN if the turn does not count.
+
+    The trials of a turn are its words if the rate is a share of words, and otherwise 1.
+    """
     rate, ones = RATES[name], np.ones(turns.rows.size)
     if rate.column:
         values = turns.column(rate.column)

@@ -1,4 +1,4 @@
-"""A stored baseline: a few values of a run, small enough for git, and the conditions under which they were measured."""
+"""A stored baseline: some values of a run, and the conditions of the measurement. It is small enough for git."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PS = (0.5, 0.75, 0.9, 0.95, 0.99)
 class StoredQuantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The quantiles of one metric at the levels PS.
 
-    - `values`: null if the quantile is among failed turns
-    - `variances`: the variances of the logs of the quantiles, between sessions
-    - `infinite`: the share of resamples in which the quantile is among failed turns
+    - `values` is null for a quantile that is among failed turns
+    - `variances` is the variance of the log of each quantile, between sessions
+    - `infinite` is the share of resamples in which the quantile is among failed turns
     """
 
     metric: str
@@ -33,12 +33,12 @@ class StoredQuantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
 
     @property
     def stratum(self) -> Stratum:
-        """The stratum; both parts are empty if the run had turns of one stratum."""
+        """The stratum. Both of its parts are "" if all turns of the run belong to one stratum."""
         return Stratum(self.measured_from, self.turn_type)
 
 
 class StoredRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A share of turns with its variance between sessions; null with fewer than two sessions."""
+    """A share of turns. `variance` is its variance between sessions; null with fewer than two sessions."""
 
     name: str
     share: float

@@ -1,7 +1,10 @@
-"""Strata: a stratum has the turns with the same turn type whose latency is measured from the same instant. Pure.
+"""Strata of turns. A stratum is the turns that have one turn type, and whose latency is measured from one instant.
 
-Turns of different strata are never pooled. A turn has a type if it called functions, or followed an interruption. Other
-turns are regular.
+Pure.
+
+Turns of different turn types are never pooled, nor are latencies from different instants. A turn has a type if it
+called functions, followed an interruption or a truncation, or belongs to a session with fillers. Other turns are
+regular.
 """
 
 from __future__ import annotations
@@ -14,16 +17,18 @@ from bench.metrics import REGULAR
 from reports.json_entries import JsonEntry, Known, about
 
 MEASURED_FROM_TEXTS = {"request_sent": "request sent", "speech_end": "end of speech"}
-"""The instants from which latency is measured, in the order of reports, with their names."""
+"""The instants from which latency is measured, each with its displayed name, in the order of reports."""
 STARTED_BY = {"request_sent": "turns with response.create", "speech_end": "VAD turns"}
-"""The event that started the response, in words, for metrics that are always measured from the end of speech."""
+"""For each of these instants, the name of its turns by the event that started their responses. Metrics that are always
+measured from the end of speech use these names.
+"""
 TURN_TYPES = {
     "function_calls": "with function calls",
     "after_interruption": "after an interruption",
     "after_truncation": "after a truncation",
     "filler": "with fillers",
 }
-"""The names of turn types (`bench.metrics.TURN_TYPES`) in words. The turns of one step may have different types."""
+"""The texts for turn types (`bench.metrics.TURN_TYPES`). The turns of one step may have different types."""
 MEASURED_FROM_PHRASES = {measured_from: f"from {instant}" for measured_from, instant in MEASURED_FROM_TEXTS.items()}
 
 
@@ -31,45 +36,51 @@ Traits = Annotated[Known, about("the type of the turns; null for regular turns")
 
 
 class Stratum(NamedTuple):
-    """Turns that may be in one sample. `measured_from`: "" for any instant. `turn_type`: "" for regular turns."""
+    """The turns that may be in one sample. `measured_from` is "" for any instant.
+
+    `turn_type` is "" for regular turns.
+    """
 
     measured_from: str = ""
     turn_type: str = ""
 
     @property
     def key(self) -> str:
-        """The name in documents, such as `request_sent+function_calls`."""
+        """The name of the stratum in documents, such as `request_sent+function_calls`."""
         return "+".join(filter(None, self))
 
     @property
     def measured_from_text(self) -> str:
-        """The turns of a latency, with its starting instant, such as `from request sent, with function calls`."""
+        """The text for the turns of a latency, such as `from request sent, with function calls`."""
         return _joined(MEASURED_FROM_PHRASES.get(self.measured_from, ""), self.turn_type_text)
 
     @property
     def turns(self) -> str:
-        """The turns in words, for a metric of any kind, such as `VAD turns with function calls`."""
+        """The text for the turns of any metric, such as `VAD turns with function calls`."""
         started = STARTED_BY.get(self.measured_from, "turns" if self.turn_type else f"{REGULAR} turns")
         return started + (f"{',' if ' with ' in started else ''} {self.turn_type_text}" if self.turn_type else "")
 
     def turns_text(self, others: Collection[Stratum]) -> str:
-        """Return the turns in words, without the event that started the response if it is the same in all `others`."""
+        """Return the text `turns`.
+
+        It leaves out the event that started the response if this is the same in all `others`.
+        """
         started = self.measured_from if len({other.measured_from for other in others}) > 1 else ""
         return self._replace(measured_from=started).turns
 
     @property
     def turn_type_text(self) -> str:
-        """The turn type in words, such as `with function calls, after an interruption`; "" for regular turns."""
+        """The turn type as text, such as `with function calls, after an interruption`; "" for regular turns."""
         return turn_type_text(self.turn_type)
 
     def covers(self, other: Stratum) -> bool:
-        """Return whether turns of the other stratum belong to this one."""
+        """Return whether the turns of the stratum `other` also belong to this stratum."""
         return self.measured_from in ("", other.measured_from) and self.turn_type == other.turn_type
 
     def filtered_by(self, others: Collection[Stratum], origins: Mapping[str, str]) -> str:
-        """Return how the stratum differs from others, such as `from request sent, regular`; "" if there are none.
+        """Return how the stratum differs from `others`, such as `from request sent, regular`; "" if all are the same.
 
-        `origins`: the words for each value of `measured_from`.
+        `origins` is the text for each value of `measured_from`.
         """
         origin = origins.get(self.measured_from, "") if len({other.measured_from for other in others}) > 1 else ""
         turn_type = (self.turn_type_text or REGULAR) if len({other.turn_type for other in others}) > 1 else ""
@@ -77,12 +88,12 @@ class Stratum(NamedTuple):
 
 
 def turn_type_text(turn_type: str) -> str:
-    """Return a turn type in words, such as `with function calls, after an interruption`; "" for regular turns."""
+    """Return a turn type as text, such as `with function calls, after an interruption`; "" for regular turns."""
     return ", ".join(TURN_TYPES.get(name, name) for name in turn_type.split("+"))
 
 
 NO_STRATUM = Stratum()
-"""The stratum of values for which turns are not distinguished."""
+"""The stratum of a value for which all turns count alike."""
 
 
 def _joined(*parts: str) -> str:
@@ -90,7 +101,7 @@ def _joined(*parts: str) -> str:
 
 
 def in_order(turn_type: Collection[str]) -> tuple[str, ...]:
-    """Return turn types in the order of reports, regular turns first."""
+    """Sort turn types in the order of reports. Regular turns are first."""
     ranks = {name: index for index, name in enumerate(("", *metrics.TURN_TYPES))}
     type_ranks = {several: [ranks.get(name, len(ranks)) for name in several.split("+")] for several in turn_type}
     return tuple(sorted(turn_type, key=lambda several: (type_ranks[several], several)))

@@ -1,4 +1,4 @@
-"""Thresholds in the syntax of k6, relative thresholds, and the option --metric: text → `Threshold`, or `Statistic`.
+"""The parsing of absolute thresholds, which have the syntax of k6, of relative thresholds, and of the option --metric.
 
 ttfa: ["p(95)<800", "med<500"]             against a limit, in the unit of the metric
 failure_rate: ["rate<0.01"]
@@ -35,14 +35,15 @@ OTHERS = {
     "min": "a single turn determines it: use a quantile such as p(5)",
     "count": "it grows with the length of the run: use a rate, such as failure_rate: rate<0.01",
 }
-"""The aggregates of k6 that a threshold cannot use here, each with the reason."""
+"""The aggregates that k6 has but that a threshold cannot use here, each with the reason."""
 
 
 @dataclass(frozen=True)
 class ThresholdMetric:
-    """A metric that may have thresholds: its name, unit, better direction, and whether it is a metric of sessions.
+    """A metric that may have thresholds.
 
-    `signed`: True if a value may be negative, so that a percentage of it has no meaning.
+    `of_sessions` is True if it is a metric of sessions. `signed` is True if a value may be negative, so that a
+    percentage of it has no meaning.
     """
 
     name: str
@@ -73,7 +74,7 @@ THRESHOLD_METRICS = {
 def primary(name: str) -> ThresholdMetric:
     """Return the metric of this name.
 
-    Raise UsageError if there is no such metric, or if it cannot have thresholds.
+    Raise UsageError if there is no such metric, or if the metric cannot have thresholds.
     """
     if name in THRESHOLD_METRICS:
         return THRESHOLD_METRICS[name]
@@ -84,7 +85,7 @@ def primary(name: str) -> ThresholdMetric:
 
 
 def quoted(text: str) -> str:
-    """Return a text in quotes, on one line, and shortened if it is long."""
+    """Return a text in quotes. It is on one line, and shortened if it is long."""
     return f'"{excerpt(text, 60)}"'
 
 
@@ -101,7 +102,10 @@ _AND = re.compile(r"\s+and\s+")
 
 
 class LimitForm(NamedTuple):
-    """The syntax of a limit in a unit: suffixes with their factors, examples of limits, and a complete threshold."""
+    """The syntax of a limit in one unit.
+
+    `factors` is the factor of each suffix. `limits` is examples of limits. `threshold` is an example of a threshold.
+    """
 
     factors: Mapping[str, int | Fraction]
     limits: str
@@ -120,7 +124,7 @@ FORMS: dict[Unit, LimitForm] = {
     "share": LimitForm({"": 1, "%": Fraction(1, 100)}, "0.01 or 1%", "rate<0.01"),
 }
 POINTS: Mapping[str, int | Fraction] = {"": 1, "pt": Fraction(1, 100)}
-"""The suffixes of a rate's margin, with their factors."""
+"""The suffixes that the margin of a rate may have, each with its factor."""
 
 
 def limit_of(text: str, primary: ThresholdMetric) -> float:
@@ -135,7 +139,7 @@ def limit_of(text: str, primary: ThresholdMetric) -> float:
 
 
 def read_margin(text: str, primary: ThresholdMetric) -> Margin:
-    """Parse a margin: `+20%`, `+30ms`, both joined by `and`; `-10%` if more is better."""
+    """Parse a margin, such as `+20%`, `+30ms`, or `+20% and +30ms`. If more is better, the sign is a minus: `-10%`."""
     sizes: dict[str, float] = {}
     for piece in _AND.split(text):
         match = _STEP.fullmatch(piece)
@@ -147,9 +151,10 @@ def read_margin(text: str, primary: ThresholdMetric) -> Margin:
 
 
 def _size(sign: str, number: Fraction, unit: str, primary: ThresholdMetric) -> tuple[str, float] | None:
-    """Return one piece of a margin as (field of `Margin`, value); None if the metric cannot have such a margin.
+    """Return one piece of a margin as the name of a field of `Margin`, and its value.
 
-    A margin of −10 % accepts 0.9 of the baseline, which is a ratio of 1/0.9 if less is worse.
+    Return None if the metric cannot have such a margin. If more is better, a margin of −10 % accepts 0.9 of the
+    baseline. The field `ratio` is written for metrics of which less is better, so its value is then 1/0.9 − 1.
     """
     if sign != ("-" if primary.better == "higher" else "+"):
         return None
@@ -190,7 +195,10 @@ _NAMED = re.compile(r"([^{}]*)(?:\{([^{}]*)\})?")
 
 @dataclass(frozen=True)
 class Threshold:
-    """One line of a thresholds file. `limit`: absolute, in the unit of the metric; None if relative."""
+    """One line of a thresholds file.
+
+    `limit` is the absolute limit in the unit of the metric; None if the threshold is relative.
+    """
 
     text: str
     metric: str
@@ -201,10 +209,14 @@ class Threshold:
     step: str = ""
     target: str = ""
     turn_type: str = ""
-    """The names of `bench.metrics.TURN_TYPES`, or `regular`; "" for each turn type separately."""
+    """The turn type: `regular`, or the names from `bench.metrics.TURN_TYPES`. If it is "", each turn type is evaluated
+    separately.
+    """
     measured_from: str = ""
-    """The instant from which latency is measured (`bench.metrics.MEASURED_FROM`); "" for each of the instants
-    separately."""
+    """The instant from which latency is measured, from `bench.metrics.MEASURED_FROM`. If it is "", each instant is
+    evaluated
+    separately.
+    """
 
     @property
     def p(self) -> float | None:
@@ -212,24 +224,24 @@ class Threshold:
 
     @property
     def about(self) -> MetricSpec:
-        """The spec of the value that the threshold limits, without a margin."""
+        """The spec, without a margin, of the value that the threshold limits."""
         stratum = Stratum(turn_type="" if self.turn_type == REGULAR else self.turn_type) if self.turn_type else None
         return MetricSpec(self.metric, self.statistic, stratum=stratum, step=self.step)
 
     @property
     def question(self) -> MetricSpec:
-        """The spec of a relative threshold, with its margin, for a comparison."""
+        """The spec, with the margin, of the value that a relative threshold compares."""
         assert self.margin is not None, f"{self.text} is absolute"
         return replace(self.about, margin=self.margin, primary=True)
 
     @property
     def source_text(self) -> str:
-        """The complete threshold, such as `ttfa{step:greeting}: p(95)<800`."""
+        """The complete text of the threshold, such as `ttfa{step:greeting}: p(95)<800`."""
         return f"{self.filter_text}: {self.text}"
 
     @property
     def filter_text(self) -> str:
-        """The metric with its filters, such as `ttfa{step:greeting}`."""
+        """The metric with its filters as text, such as `ttfa{step:greeting}`."""
         named = ",".join(f"{key}:{value}" for key in FILTERS if (value := getattr(self, key)))
         return f"{self.metric}{f'{{{named}}}' if named else ''}"
 
@@ -285,7 +297,7 @@ def read_thresholds(path: Path) -> tuple[Threshold, ...]:
 def placed_thresholds(root: LocatedValue) -> list[tuple[LocatedValue, Threshold]]:
     """Return the thresholds of a table in a file or a script, each with its location.
 
-    Raise UsageError as `parse` does.
+    Raise UsageError if the table has no threshold, or one that `parse` rejects.
     """
     thresholds, mistakes = [], Mistakes()
     for value, metric, text in _entries(root, mistakes):
@@ -300,12 +312,18 @@ def placed_thresholds(root: LocatedValue) -> list[tuple[LocatedValue, Threshold]
 
 
 def parse_all(texts: Mapping[str, Iterable[str]]) -> list[Threshold]:
-    """Return the thresholds of a table that has the form of `by_metric`. Raise UsageError if one cannot be parsed."""
+    """Parse the thresholds of a table that has the form of the result of `by_metric`.
+
+    Raise UsageError if a threshold cannot be parsed.
+    """
     return [parse(metric, str(text)) for metric, of_metric in texts.items() for text in of_metric]
 
 
 def by_metric(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
-    """Return the texts of thresholds by metric with filters, for JSON. Each text occurs once."""
+    """Return the texts of thresholds, grouped by metric with its filters, for JSON.
+
+    A text that is repeated is listed once.
+    """
     texts: dict[str, list[str]] = {}
     for threshold in thresholds:
         of_metric = texts.setdefault(threshold.filter_text, [])
@@ -315,7 +333,10 @@ def by_metric(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
 
 
 def _entries(root: LocatedValue, mistakes: Mistakes) -> Iterator[tuple[LocatedValue, str, str]]:
-    """Yield (value, metric, text) for each threshold. Add an error for every other entry to `mistakes`."""
+    """Yield each threshold as (its value in the file, metric, text).
+
+    For every other entry, add an error to `mistakes`.
+    """
     content = root.content()
     if content is None:
         return
@@ -375,7 +396,10 @@ def _statistic(text: str, metric: ThresholdMetric) -> Statistic:
 
 
 def metric_option(text: str, default: str) -> tuple[ThresholdMetric, Statistic]:
-    """Parse a metric and its statistic (by default `default`). Raise UsageError with the allowed values."""
+    """Parse a metric with its statistic, such as `ttfa:p95`. Raise UsageError with the allowed values.
+
+    If the text names no statistic, `default` is used; a metric without quantiles has its first statistic instead.
+    """
     name, _, aggregate = text.partition(":")
     metric = primary(name.strip())
     for statistic in STATISTICS:

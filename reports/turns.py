@@ -1,8 +1,8 @@
-"""The measured turns of a run as arrays, and the pools of turns: turns that may be in one sample.
+"""The measured turns of a run as arrays, and the pools of turns. A pool is the turns that may be in one sample.
 
-Turns in the phase `metric` (or without a phase) count. Turns of different strata (`reports.strata`) are never pooled.
-If the turns of a label have several strata, the label becomes several steps. If the steps of a target have several
-strata, the target has a pool for each stratum.
+A turn is measured if its phase is `metric`, or if it has no phase. Strata are defined in `reports.strata`. If the turns
+of a label have several strata, the label becomes several steps. If the steps of a target have several strata, the
+target has a pool for each stratum.
 """
 
 from __future__ import annotations
@@ -35,15 +35,19 @@ POSITIONS: tuple[list[str], ...] = (
     ["script"],
     [],
 )
-"""The sets of keys by which the step of a turn that did not start is found. The most specific set is tried first.
+"""The sets of columns by which the step of a turn that did not start is guessed: it is the most frequent step of the
+started turns with the same values in these columns. The first set, which has the most columns, is tried first.
 
-Turns of a call are numbered from 1.
+The turns of a call are numbered from 1.
 """
 
 
 @dataclass(frozen=True)
 class NotStartedTurns:
-    """Turns that did not start, as arrays of one length: the codes of the session, target, and step of each turn."""
+    """The turns that did not start, as arrays with one value for each turn.
+
+    `session`, `target` and `step` are codes.
+    """
 
     session: Integers
     target: Integers
@@ -56,13 +60,13 @@ class NotStartedTurns:
     """The end of the turn's session, or the session's start if no end was recorded."""
 
     def of(self, target: int, steps: Flags) -> Flags:
-        """Return a mask of the turns that were planned for some steps of a target."""
+        """Return a mask of the turns that belong to some steps of a target."""
         mask: Flags = (self.target == target) & steps[self.step]
         return mask
 
 
 def not_started_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Return the number of turns that each session did not start; 0 if the end of the run interrupted the session."""
+    """Return how many planned turns each session did not start; 0 if the end of the run interrupted the session."""
     has_ended = (sessions["outcome_class"] != "unfinished").to_numpy()
     return (_number(sessions["turns_not_started"]) * has_ended).astype(np.int64)
 
@@ -70,7 +74,7 @@ def not_started_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
 def turns_not_started(
     started: pd.DataFrame, sessions: pd.DataFrame, target: Integers, session: Integers
 ) -> NotStartedTurns:
-    """Return the turns that did not start. The step of each is the most frequent step at its position."""
+    """Return the turns that did not start. The step of such a turn is the most frequent step at its position."""
     counts = not_started_of(sessions)
     if not (counts.any() and len(started)):
         return NotStartedTurns(*np.zeros((6, 0), dtype=np.int64))
@@ -95,7 +99,7 @@ def turns_not_started(
 
 
 def turn_numbers(sessions: pd.DataFrame, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the number of each turn that did not start. It continues the numbers of the call's started turns."""
+    """Return the number of each turn that did not start. The numbers continue those of the call's started turns."""
     started = _number(sessions["turns_started"]).astype(np.int64)
     if sessions["renewed"].any():
         call = sessions["session_id"].astype(str).str.partition(".")[0].to_numpy()
@@ -116,54 +120,61 @@ UNNAMED = "unnamed"
 
 @dataclass(frozen=True)
 class Pool:
-    """Turns of one target that may be in one sample."""
+    """The turns of one target that may be in one sample."""
 
     target: int
     stratum: Stratum
     label: str
-    """The target and, if the run has several strata, how this stratum differs from the others."""
+    """The name of the target. If the run has several strata, the label also has how this stratum differs from the
+    others."""
     steps: Flags
 
 
 def pool_label(target: str, stratum: Stratum, among: Sequence[Stratum], origins: Mapping[str, str]) -> str:
-    """Return the target's label, and how its stratum differs from others."""
+    """Return the name of the target, and how its stratum differs from the strata `among`."""
     differing = stratum.filtered_by(among, origins)
     return f"{target} · {differing}" if differing else target
 
 
 @dataclass(frozen=True)
 class TurnArrays:
-    """The measured turns of a run as arrays of one length. Labels are codes of four bytes, to save memory."""
+    """The measured turns of a run as arrays with one value for each turn.
+
+    Labels are codes of four bytes, to save memory.
+    """
 
     frame: pd.DataFrame
-    """All turns of the run. `rows` contains the indexes of the measured turns, to which these arrays belong."""
+    """All turns of the run. `rows` is the indexes of the measured turns. The arrays have a value for each of these."""
     rows: Integers
     targets: tuple[str, ...]
     steps: tuple[str, ...]
     labels: tuple[str, ...]
-    """The label of each step in the script. If a label has several strata, its steps have the same label."""
+    """The label that the script has for each step. If the turns of a label have several strata, it is the label of
+    several
+    steps.
+    """
     target: Integers
     step: Integers
     step_of_row: Integers
     """The step of each row of `frame`; −1 if the step has no measured turns."""
     session: Integers
     session_of_row: Integers
-    """The code of each row of `RunFrames.sessions`. A session without a turn has a code of its own."""
+    """The session code of each row of `RunFrames.sessions`. A session without turns also has its own code."""
     kind: Integers
     strata: tuple[Stratum, ...]
-    """The strata of this run's steps, in the order of MEASURED_FROM_TEXTS, regular turns first."""
+    """The strata of this run's steps. They are in the order of MEASURED_FROM_TEXTS, with regular turns first."""
     stratum: Integers
-    """The index in `strata` of each step."""
+    """The index in `strata` of the stratum of each step."""
     not_started: NotStartedTurns
 
     @cached_property
     def group(self) -> Integers:
-        """The target and the step of each turn, in one code."""
+        """The target and the step of each turn, combined in one code."""
         return self.target * len(self.steps) + self.step
 
     @cached_property
     def sessions(self) -> int:
-        """The number of session codes."""
+        """The number of different session codes."""
         known = self.frame["session_id"].cat.categories.size
         return max(known, int(self.session_of_row.max(initial=-1)) + 1)
 
@@ -174,7 +185,10 @@ class TurnArrays:
 
     @cached_property
     def pools(self) -> tuple[Pool, ...]:
-        """The pools of each target: one for each stratum with planned turns; without any, the most frequent stratum."""
+        """The pools of each target. It has a pool for each stratum of which turns were planned.
+
+        A target without planned turns has a pool of the stratum that is most frequent in the run.
+        """
         is_planned = self.by_group(np.ones(self.rows.size, dtype=bool)) + self.not_started_by_group > 0
         pools = []
         for index, target in enumerate(self.targets):
@@ -191,19 +205,19 @@ class TurnArrays:
 
     @cached_property
     def measured_from_ns(self) -> Floats:
-        """The instant from which the metrics of each row of `frame` are measured."""
+        """For each row of `frame`, the instant from which its metrics are measured."""
         return measured_from_ns(self.frame)
 
     def value(self, metric: str) -> Floats:
-        """Return the metric of each turn in its unit; NaN if it is missing."""
+        """Return the value of a metric for each turn, in the unit of the metric; NaN if it is missing."""
         return of_rows(values_of(self.frame, metric, self.measured_from_ns), self.rows)
 
     def instant(self, name: str) -> Floats:
-        """Return an instant of each turn, in ns after its start; NaN if it did not happen."""
+        """Return the time of an instant for each turn, in ns after the start of the turn; NaN if it did not happen."""
         return self.column(f"{name}_at_ns")
 
     def column(self, name: str) -> Floats:
-        """Return a column of numbers, with NaN for null."""
+        """Return a column of numbers for each turn. Null becomes NaN."""
         return of_rows(floats(self.frame, name), self.rows)
 
     @cached_property
@@ -227,7 +241,7 @@ class TurnArrays:
         return self.by_group(self.succeeded)
 
     def by_group(self, chosen: Flags | Integers) -> npt.NDArray[np.int64]:
-        """Return the number of the given turns (a mask or indexes), by target (row) and step (column)."""
+        """Return the number of chosen turns by target (row) and step (column). `chosen` is a mask or indexes."""
         return self._counted(self.group[chosen])
 
     def _counted(self, groups: Integers) -> npt.NDArray[np.int64]:
@@ -248,16 +262,16 @@ class TurnArrays:
 
 
 def values_of(rows: pd.DataFrame, metric: str, origins_ns: Floats | None = None) -> Floats:
-    """Return a metric of stored rows in its unit; NaN if missing.
+    """Return the values of a metric for stored rows, in the unit of the metric; NaN if it is missing.
 
-    `origins_ns`: the instants from which the metric is measured, if they are known already.
+    `origins_ns` is the instants from which the metric is measured, if they are known already.
     """
     values = values_ns(rows, CATALOGUE[metric], origins_ns)
     return values / NS_PER_MS if CATALOGUE[metric].unit == "ms" else values
 
 
 def column_of(metric: str) -> str:
-    """Return the column of a frame that contains the metric."""
+    """Return the name of the column that contains the metric in a frame."""
     known = CATALOGUE[metric]
     if known.unit == "ms":
         return f"{metric}_ms"
@@ -276,14 +290,17 @@ NOT_STARTED_COLUMNS = [
 
 
 def measured_sessions(run: RunFrames, columns: list[str] | None = None) -> pd.DataFrame:
-    """Return the sessions of the measured phase, with these columns or all (50 MB for a hundred thousand sessions)."""
+    """Return the sessions of the measured phase with these columns; if `columns` is None, with all columns.
+
+    All columns of a hundred thousand sessions take 50 MB.
+    """
     rows = measured_rows(run.sessions)
     sessions = run.sessions if columns is None else run.sessions[columns]
     return sessions if rows.size == len(sessions) else sessions.iloc[rows]
 
 
 def target_labels(run: RunFrames) -> tuple[str, ...]:
-    """Return the targets in the order of the run's document, then the other targets that occur in the rows."""
+    """Return the targets that occur in the rows: first those of the run's document, in its order, then the others."""
     known = [str(target.get("name", "")) for target in run.metadata.get("targets") or [] if target.get("name")]
     seen = {label for frame in (run.turns, run.sessions) if len(frame) for label in sequence(frame, "target")}
     listed = [label for label in known if label in seen]
@@ -291,7 +308,7 @@ def target_labels(run: RunFrames) -> tuple[str, ...]:
 
 
 def measured_turns(run: RunFrames) -> TurnArrays:
-    """Return the measured turns. Raise UsageError if a row names no target."""
+    """Return the measured turns. Raise UsageError if a row has no target."""
     for table, frame in (("turns", run.turns), ("sessions", run.sessions)):
         if len(frame) and frame["target"].isna().any():
             raise UsageError(f"{run.folder} is damaged: a row of its {table} has no target")
@@ -324,7 +341,10 @@ def measured_turns(run: RunFrames) -> TurnArrays:
 
 
 def session_codes(turns: pd.DataFrame, sessions: pd.DataFrame) -> Integers:
-    """Return the code of each session, as in its turns. The codes of sessions without a turn follow the others."""
+    """Return the code of each session. It is the code that its turns have.
+
+    Sessions without turns have the codes after these.
+    """
     known = turns["session_id"].cat.categories
     codes: Integers = known.get_indexer(pd.Index(sessions["session_id"])).astype(np.int32)
     codes[codes < 0] = known.size + np.arange(np.count_nonzero(codes < 0))
@@ -332,18 +352,24 @@ def session_codes(turns: pd.DataFrame, sessions: pd.DataFrame) -> Integers:
 
 
 def of_rows(values: npt.NDArray[Scalar], rows: Integers) -> npt.NDArray[Scalar]:
-    """Return the values at these ascending indexes. For all rows, return `values` itself, because copies are large."""
+    """Return the values at these ascending indexes.
+
+    If the indexes are all rows, return `values` itself, because copies are large.
+    """
     return values if values.size == rows.size else values[rows]
 
 
 def position_of(column: pd.Series[Any], labels: tuple[str, ...]) -> Integers:
-    """Return the index of each row's label in `labels`; −1 if the label is not there."""
+    """Return for each row the index of its label in `labels`; −1 if the label is not in `labels`."""
     positions = {label: index for index, label in enumerate(labels)}
     return by_label(column.cat, lambda name: positions.get(name, -1), -1, np.int32)
 
 
 def _codes(column: pd.Series[Any]) -> tuple[list[str], Integers]:
-    """Return the labels of a categorical, and each row's code. Rows without a label get an additional, last label."""
+    """Return the labels of a categorical, and the code of each row.
+
+    If rows have no label, the last label is an additional one for these rows.
+    """
     codes = column.cat.codes.to_numpy().astype(np.int32)
     labels = [str(name) for name in column.cat.categories]
     if (codes < 0).any():
@@ -353,7 +379,7 @@ def _codes(column: pd.Series[Any]) -> tuple[list[str], Integers]:
 
 
 def _script_steps(frame: pd.DataFrame, rows: Integers) -> tuple[list[str], Integers]:
-    """Return the labels of steps, and each row's code. A label that occurs in two scripts is two steps."""
+    """Return the labels of steps, and the code of each row. A label that occurs in two scripts makes two steps."""
     labels, codes = _codes(frame["step"])
     scripts, script = _codes(frame["script"])
     labels, codes = _pooled(labels, codes, script, rows)
@@ -365,7 +391,7 @@ def _script_steps(frame: pd.DataFrame, rows: Integers) -> tuple[list[str], Integ
 def _pooled(labels: list[str], codes: Integers, script: Integers, rows: Integers) -> tuple[list[str], Integers]:
     """Return the labels and codes, with at most thirty-two labels for each script.
 
-    If a script has more, the labels with the fewest turns are replaced by `other`.
+    If a script has more labels, those with the fewest turns become the label `other`.
     """
     if len(labels) <= MAX_STEPS:
         return labels, codes
@@ -382,10 +408,11 @@ def _pooled(labels: list[str], codes: Integers, script: Integers, rows: Integers
 def _strata(
     frame: pd.DataFrame, codes: Integers, labels: int, kind: Integers, rows: Integers
 ) -> tuple[Integers, tuple[Stratum, ...]]:
-    """Return for each row the index of its stratum, and the tuple of all possible strata.
+    """Return the index of each row's stratum, and all strata that are possible.
 
-    A failed turn may end before it is clear what starts its response, or whether it calls functions. So only these
-    turns are certain: successful turns, turns that reached response.create, and turns that name a turn type.
+    A failed turn may end before it is clear what starts its response, or whether it calls functions. So the instant is
+    certain only for turns that succeeded or reached response.create. The turn type is certain only for turns that
+    succeeded or name a turn type.
     """
     succeeded, turn_type = kind[rows] == GOOD, in_order({"", *sequence(frame, "turn_type")} - {REGULAR})
     measured_from = position_of(frame["measured_from"], tuple(MEASURED_FROM_TEXTS))
@@ -403,14 +430,14 @@ def _strata(
 def _majority_kinds(
     codes: Integers, labels: int, named: Integers, kinds: int, rows: Integers, is_certain: Flags
 ) -> Integers:
-    """Return the kind of each row.
+    """Return the kind of each row. A kind is the index of an instant of MEASURED_FROM_TEXTS, or of a turn type.
 
-    - `named`: the kind that the row itself names; −1 for none
-    - `is_certain`: for each measured row, True if the kind that it names is certainly its kind
+    - `named` is the kind that the row itself names; −1 if it names no kind
+    - `is_certain` is a mask of the measured rows; True if the kind that the row names is certain
 
-    The known kinds of a label are the kinds of its certain rows; without certain rows, the kinds that its measured rows
-    name. A row has the kind that it names if this is a known kind of its label. Otherwise it has the most frequent
-    known kind of its label; if there is none, the most frequent kind of the run.
+    The known kinds of a label are the kinds of its certain rows. If it has no certain rows, they are the kinds that its
+    measured rows name. If a row names a known kind of its label, this is its kind. Otherwise its kind is the most
+    frequent known kind of its label. If the label has no known kind, it is the most frequent kind of the run.
     """
     all_counts = _table(codes[rows], labels, named[rows], kinds)
     certain_counts = _table(codes[rows[is_certain]], labels, named[rows[is_certain]], kinds)
@@ -438,8 +465,8 @@ def _steps(
 ) -> tuple[list[tuple[str, str, int]], Integers]:
     """Return the measured steps as (name, label, index of the stratum), and the step of every row.
 
-    Steps are in the order of scripts, and then of their earliest turn. A label with several strata becomes several
-    steps, each with its own name.
+    Steps are sorted by the name of their script, then by the lowest turn number in which they occur. A label with
+    several strata becomes several steps, each with its own name.
     """
     first = np.full(len(labels) * len(strata), np.inf)
     stratum_codes = codes * len(strata) + stratum_index

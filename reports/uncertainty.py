@@ -1,4 +1,7 @@
-"""The uncertain metrics of a run: from the run's validity or, if the run has no validity yet, from its rows."""
+"""The uncertain metrics of a run.
+
+They are read from the run's validity or, before it has one, computed from its rows.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from reports.formatting import NBSP, format_number
 from reports.json_entries import JsonEntry, Known, about, entries_of
 
 GOES_WITH = {"stall_rate": "stall_duration", "stall_count": "stall_duration"}
-"""The rates and counts that are as uncertain as another metric: name → the other metric."""
+"""The rates and counts that have the uncertainty of another metric. The value is the name of that metric."""
 
 
 class UncertainMetric(JsonEntry, frozen=True):
@@ -34,30 +37,30 @@ class UncertainMetric(JsonEntry, frozen=True):
 
     @property
     def is_early(self) -> bool:
-        """True if values may belong to another question, because replies began too early."""
+        """True if replies began so early that values may belong to another question."""
         return self.reason == EARLY_REPLIES
 
     @property
     def reason_text(self) -> str:
-        """The reason, such as `uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)`."""
+        """The reason as text, such as `uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)`."""
         return f"uncertain in this run: {self.early if self.is_early else f'it may be off {self.uncertainty_text}'}"
 
     @property
     def early(self) -> str:
-        """The text `12 % of the replies started before their question had ended (limit 1 %)`."""
+        """The text `12 % of the replies started before their question had ended (limit 1 %)`, with its numbers."""
         share, limit = (f"{format_number(value)}{NBSP}%" for value in (self.value or 0.0, self.limit))
         return f"{share} of the replies started before their question had ended (limit {limit})"
 
     @property
     def uncertainty_text(self) -> str:
-        """The text `by 31 ms (p99; limit 20 ms)`."""
+        """The uncertainty as text, such as `by 31 ms (p99; limit 20 ms)`."""
         amount = "by an unknown amount" if self.value is None else f"by {format_number(self.value)}{NBSP}{self.unit}"
         host = f" on {self.host}" if self.host else ""
         return f"{amount} (p99; limit {format_number(self.limit)}{NBSP}{self.unit}){host}"
 
 
 def uncertain_metrics_of(folder: Path, document: Mapping[str, Any]) -> tuple[UncertainMetric, ...]:
-    """Return the uncertain metrics of a run: from its document, or from its rows if it has no validity yet."""
+    """Return the uncertain metrics of a run from its document; if it has no validity yet, from its rows."""
     validity = document.get("validity")
     if validity is None:
         rows = files.row_reader(folder)
@@ -68,7 +71,7 @@ def uncertain_metrics_of(folder: Path, document: Mapping[str, Any]) -> tuple[Unc
 
 
 def reason_text(metrics: Iterable[UncertainMetric], target: str, metric: str) -> str:
-    """Return why a metric or rate of a target is too uncertain to decide anything; "" if it can decide."""
+    """Return why a metric or rate of a target is too uncertain for a decision; "" if it is certain enough."""
     named = GOES_WITH.get(metric, metric)
     return next(
         (uncertain.reason_text for uncertain in metrics if (uncertain.target, uncertain.metric) == (target, named)), ""

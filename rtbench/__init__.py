@@ -5,13 +5,14 @@
     import rtbench                                  # in a notebook
     run = rtbench.load("runs/20261120T091400Z-voice_turns")
 
-A name is imported at its first use: users need Locust, which patches the standard library; runs need pandas; neither
-needs the other.
+A name is imported at its first use. The users need Locust, which patches the standard library. The runs need pandas.
+Users do not need pandas, and runs do not need Locust.
 
-The packages behind the names are `bench` and `reports`. A file next to a Locust file or a notebook may have the same
-name, and its folder comes first on the path. So these packages are imported from this package's parent folder, and an
-error reports another loaded module of that name. Installing them below `rtbench` (`package-dir`) was tried: mypy does
-not accept it, and a checkout would have `bench` twice, with different classes.
+The code behind the names is in the packages `bench` and `reports`. A file next to a Locust file or a notebook may have
+the same name as a package, and its folder comes first on the path. So these packages are imported from the parent
+folder of this package. If another module with such a name is already loaded, an error reports it. To install the
+packages below `rtbench` (`package-dir`) was tried: mypy does not accept it, and a checkout would have `bench` twice,
+with different classes.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ EXPORTS = {
     "reports.api.verdicts": ("check", "compare", "trend"),
     "reports.statistics.quantiles": ("QuantileEstimate", "Sample", "quantiles"),
 }
-"""The module of each public name."""
+"""A mapping from a module to the public names in it."""
 HOME = Path(__file__).resolve().parents[1]
 NAME_TAKEN_STATUS = 2
 
@@ -66,7 +67,7 @@ NAME_TAKEN_STATUS = 2
 def __getattr__(name: str) -> Any:
     """Import a public name at its first use.
 
-    Exit the process on Windows, and if another module has the name of one of our packages.
+    Exit the process on Windows. Also exit it if another module has the name of one of our packages.
     """
     module_name = next((module_name for module_name, names in EXPORTS.items() if name in names), None)
     if module_name is None:
@@ -83,7 +84,10 @@ def __dir__() -> list[str]:
 
 
 def _claim(name: str) -> None:
-    """Import one of our packages, even if the path has another module of its name."""
+    """Import one of our packages, even if a folder on the path has another module of the same name.
+
+    Exit the process if such a module is already loaded.
+    """
     loaded = sys.modules.get(name)
     if loaded is None:
         sys.path.insert(0, str(HOME))

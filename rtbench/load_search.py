@@ -1,18 +1,20 @@
 """The search for a load, shared by the calibration and the capacity search, and the plot of its loads. Pure.
 
-The load is multiplied until a level fails. Levels may be inconclusive, so two gaps are then narrowed, each by halving
-it on a logarithmic scale: the gap above the highest level that passes, and the gap below the lowest that fails. The
-time left is used for the inconclusive levels between the two: the middle one is repeated for longer, then one above or
-below it, and so on. At the end the highest level that passes is run again, for longer: the confirmation run.
+The load is multiplied until a level fails. Levels may be inconclusive, so there are then two gaps: one above the
+highest level that passes, and one below the lowest level that fails. Each gap is narrowed by halving it on a
+logarithmic scale. The time left is used for the inconclusive levels between the two gaps: the middle level is repeated
+for longer, then a level above or below it, and so on. At the end, the highest level that passes is run again for
+longer. This is the confirmation run.
 
-Below the first level, the load is divided if that level seems to fail. If it is inconclusive but seems to pass, it had
-too few calls, and lower levels have fewer.
+If the first level seems to fail, lower loads are tried, by dividing the load. If the first level is inconclusive but
+seems to pass, no lower loads are tried: it had too few calls, and lower levels have even fewer calls.
 
-If time is left and the answer is less precise than requested, inconclusive levels are repeated once more in all the
-time left except that for the confirmation run. If only one load is tested, its first level already has all the time.
+If time is left and the answer is less precise than requested, inconclusive levels are repeated once more. They get all
+the time left except the time for the confirmation run. If only one load is tested, its first level already has all the
+time.
 
-A level that gives no verdict, because the load generator was its limit or its run crashed, is repeated once: other
-programs make values worse, never better. After that, the search stays below it.
+A level gives no verdict if the load generator was its limit or its run crashed. Such a level is repeated once, because
+other programs make values worse, never better. After that, the search tries only lower loads.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from reports.render.markers import colour_class, marker_shape
 from reports.render.svg import Plot
 
 MAX_TRIES = 2
-"""The number of tries of a load that gives no verdict or is inconclusive."""
+"""The number of tries of a load whose first try gives no verdict or is inconclusive."""
 Verdict = Literal["pass", "fail", "inconclusive"]
 VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "inconclusive")
 
@@ -37,7 +39,7 @@ VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "inconclusive")
 class LoadGrid:
     """The loads that may be tried: `first`, then multiplied by `factor`, up to `max`.
 
-    `precision`: the relative distance from which on two loads are close enough; 0.1 is 10 %.
+    `precision` is a relative distance, so 0.1 is 10 %. No load is tried between two loads whose distance is not larger.
     """
 
     first: int
@@ -47,15 +49,15 @@ class LoadGrid:
 
     @property
     def is_single(self) -> bool:
-        """True if only one load is tested; no lower load is tried."""
+        """True if only one load is tested. No lower load is tried then."""
         return self.first >= self.max
 
 
 class LevelResult(NamedTuple):
     """The result of one level.
 
-    - `verdict`: None if the level shows nothing
-    - `seems_to_pass`: True if the level's shares alone pass, regardless of their bounds
+    - `verdict` is None if the level shows nothing.
+    - `seems_to_pass` is True if the level's shares pass when the bounds of the shares are ignored.
     """
 
     load: int
@@ -65,14 +67,14 @@ class LevelResult(NamedTuple):
 
 
 class Bracket(NamedTuple):
-    """The combined results of all levels. The fields are loads; 0 and None mean none.
+    """The combined results of all levels. The fields are loads. 0 and None mean that there is no such load.
 
-    - `highest_pass`: the highest load that passes, below all that fail
-    - `lowest_fail`: the lowest load that fails
-    - `ceiling`: the lowest load without a verdict
-    - `inconclusive`: the inconclusive loads between these, ascending
-    - `seem_to_pass`: the inconclusive loads that seem to pass
-    - `highest`: the highest load that was tried
+    - `highest_pass` is the highest load that passes and is below all loads that fail.
+    - `lowest_fail` is the lowest load that fails.
+    - `ceiling` is the lowest load without a verdict.
+    - `inconclusive` is the inconclusive loads above `highest_pass` and below `upper`, in ascending order.
+    - `seem_to_pass` is the inconclusive loads that seem to pass.
+    - `highest` is the highest load that was tried.
     """
 
     highest_pass: int = 0
@@ -84,14 +86,14 @@ class Bracket(NamedTuple):
 
     @property
     def upper(self) -> int | None:
-        """The load from which on no load is tried."""
+        """The load at or above which no other load is tried; None if there is no such load."""
         return min((load for load in (self.lowest_fail, self.ceiling) if load is not None), default=None)
 
 
 class NextLevel(NamedTuple):
     """The next level.
 
-    `last`: True if the level gets all the time left, because no other level is to be tried.
+    `last` is True if the level gets all the time left, because no other level will be tried.
     """
 
     load: int
@@ -141,7 +143,7 @@ def confirmation_of(bracket: Bracket) -> NextLevel | None:
 
 
 def next_new_load(grid: LoadGrid, bracket: Bracket) -> int | None:
-    """Return the next load that was not tried yet; None if both gaps are narrow."""
+    """Return the next load that has not been tried yet; None if both gaps are narrow."""
     passes, upper, inconclusive = bracket.highest_pass, bracket.upper, bracket.inconclusive
     if not bracket.highest:
         return min(grid.first, grid.max)
@@ -161,7 +163,7 @@ def next_new_load(grid: LoadGrid, bracket: Bracket) -> int | None:
 def levels_left(grid: LoadGrid, results: Iterable[LevelResult]) -> int:
     """Return the maximum number of levels before the confirmation run.
 
-    Repeats that use all the time left do not count.
+    A repeated level that uses all the time left does not count.
     """
     known = list(results)
     bracket = bracket_of(known)
@@ -180,7 +182,7 @@ def _levels_left(grid: LoadGrid, bracket: Bracket) -> int:
 
 
 def _after(bracket: Bracket, load: int, verdict: Verdict) -> Bracket:
-    """Return the bracket after a further level with this load and verdict, whose load is in a gap of the bracket."""
+    """Return the bracket after another level with this load and verdict. The load must be in a gap of the bracket."""
     passes = load if verdict == "pass" else bracket.highest_pass
     fails = load if verdict == "fail" else bracket.lowest_fail
     inconclusive = [*bracket.inconclusive, load] if verdict == "inconclusive" else bracket.inconclusive
@@ -191,7 +193,7 @@ def _after(bracket: Bracket, load: int, verdict: Verdict) -> Bracket:
 
 
 def _levels_to_continue(grid: LoadGrid, bracket: Bracket, known: Iterable[LevelResult]) -> tuple[int, ...]:
-    """Return the inconclusive levels that all the time left may decide; none if the answer is already precise."""
+    """Return the inconclusive levels that all the time left may decide; () if the answer is already precise."""
     passes, upper = bracket.highest_pass, bracket.upper
     if passes and upper is not None and _between(grid, passes, upper) is None:
         return ()
@@ -201,7 +203,7 @@ def _levels_to_continue(grid: LoadGrid, bracket: Bracket, known: Iterable[LevelR
 
 
 def _doubled(known: Iterable[LevelResult]) -> frozenset[int]:
-    """Return the loads with two verdicts. If there are any, no new loads are tried."""
+    """Return the loads that have two verdicts. If there are such loads, no new loads are tried."""
     verdicts = Counter(result.load for result in known if result.verdict is not None)
     return frozenset(load for load, times in verdicts.items() if times >= MAX_TRIES)
 
@@ -209,7 +211,7 @@ def _doubled(known: Iterable[LevelResult]) -> frozenset[int]:
 def _worth_repeating(bracket: Bracket, known: Iterable[LevelResult]) -> tuple[int, ...]:
     """Return the inconclusive levels that more time may decide.
 
-    If more time did not decide a level, these are the levels below it.
+    If a level was repeated and is still inconclusive, return only the levels below it.
     """
     again = _doubled(known)
     lowest_undecided = min((load for load in bracket.inconclusive if load in again), default=None)
@@ -219,7 +221,7 @@ def _worth_repeating(bracket: Bracket, known: Iterable[LevelResult]) -> tuple[in
 def _between(grid: LoadGrid, low: int, high: int) -> int | None:
     """Return the load halfway between two loads on a logarithmic scale.
 
-    Return None if the loads are close, or no integer is between them.
+    Return None if the loads are close to each other, or if no integer is between them.
     """
     if not low:
         return high // grid.factor or None
@@ -232,14 +234,14 @@ SYMBOLS: Mapping[str, tuple[str, str]] = {
     **{"pass": _GOOD, "fail": _BAD, "simulator_late": _UNKNOWN, "machine_busy": _UNKNOWN},
     **{"inconclusive": _UNKNOWN, "load_generator": _OWN, "crashed": _OWN},
 }
-"""Result of a load in either search → its symbol and colour."""
+"""A mapping from the result of a load, in either search, to its symbol and colour."""
 
 
 class LoadPoint(NamedTuple):
-    """A plotted load.
+    """A load in a plot.
 
-    - `ends`: the ends of its interval
-    - `is_connected`: True if the line through the loads passes through the point
+    - `ends` is the two ends of its interval.
+    - `is_connected` is True if the line through the loads passes through the point.
     """
 
     x: float
@@ -251,7 +253,7 @@ class LoadPoint(NamedTuple):
 
 
 def draw_curve(plot: Plot, colour: int, points: Sequence[LoadPoint]) -> None:
-    """Draw a line through loads, with a marker and an interval at each.
+    """Draw a line through loads, with a marker and an interval at each load.
 
     A marker is hollow if the load did not pass.
     """
@@ -269,5 +271,5 @@ def draw_curve(plot: Plot, colour: int, points: Sequence[LoadPoint]) -> None:
 
 
 def row(cells: Iterable[str], columns: Sequence[tuple[str, int]]) -> str:
-    """Return a line of a table. `columns`: the head and the width of each column."""
+    """Return a line of a table. `columns` has the head and the width of each column."""
     return "".join(cell.rjust(width) for cell, (_, width) in zip(cells, columns, strict=True))

@@ -1,6 +1,7 @@
-"""The processes that commands start: a headless Locust run as users start it, and a simulator for it to call.
+"""The processes that commands start: a headless Locust run, and a simulator for the run to call.
 
-Each process ends with the command. If it does not start or fails, the error contains its last line of output.
+The run is started in the same way as users start it. Each process ends with the command. If a process does not start or
+fails, the error contains the last line of its output.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from bench.units import NS_PER_S
 T = TypeVar("T")
 START_S, SIMULATOR_ENDS_S, POLL_S = 60.0, 30.0, 0.02
 ENDED = (0, 1, INVALID_STATUS, INTERRUPTED_STATUS)
-"""The exit statuses of a run that reached its end: valid, with failed turns, invalid, or interrupted (as by a search).
+"""The exit statuses of a run that reached its end.
+
+The run was valid, had failed turns, was invalid, or was interrupted (a search interrupts a run, for example).
 """
 LOG_LINES = 300
 
@@ -35,8 +38,8 @@ LOG_LINES = 300
 class LocustRun:
     """A started run.
 
-    - `log`: the file with the run's output; None if the run prints to this terminal
-    - `spawned_ns`: the start of the process, on CLOCK_MONOTONIC
+    - `log` is the file with the run's output; None if the run prints to this terminal.
+    - `spawned_ns` is the start of the process, on CLOCK_MONOTONIC.
     """
 
     process: subprocess.Popen[bytes]
@@ -44,7 +47,10 @@ class LocustRun:
     spawned_ns: int = 0
 
     def wait_for_folder(self, runs: Path, name: str = "") -> Path:
-        """Return the run's folder in `runs` when it exists. Raise UsageError if no run (with this name) starts."""
+        """Wait until the run's folder exists in `runs`, and return it.
+
+        Raise UsageError if no run starts. If a name is given, the run must have this name.
+        """
         pattern = f"*-{name}/run.json" if name else "*/run.json"
         run_text = f"the run{name and f' of {name}'}"
         return _wait_until(lambda: next(runs.glob(pattern), None), self.process, run_text, self.log).parent
@@ -52,7 +58,8 @@ class LocustRun:
     def started_ns(self, folder: Path) -> int:
         """Return when the run started, on CLOCK_MONOTONIC.
 
-        Call this as soon as the run has started: run.json has UTC, and the UTC clock may be set later.
+        Call this method as soon as the run has started: run.json has the start in UTC, and the UTC clock may be set
+        later.
         """
         now_ns = monotonic_ns()
         recorded_ns = monotonic_of(int(files.read_document(folder)["started_utc_ns"]))
@@ -61,7 +68,7 @@ class LocustRun:
     def wait_for_end(self, folder: Path, within_s: float) -> str:
         """Wait until the run's folder is finalized.
 
-        Return how the run ended if it did not reach its end; otherwise "".
+        Return "" if the run reached its end; otherwise return how it ended.
         """
         try:
             status = self.process.wait(max(0.0, within_s))
@@ -76,7 +83,8 @@ class LocustRun:
 def locust_run(
     arguments: Sequence[str], environ: Mapping[str, str], *, log: Path | None = None, folder: Path | None = None
 ) -> Iterator[LocustRun]:
-    """Run Locust with the command line `arguments` in `folder`. If the run outlasts the block, kill it.
+    """Run Locust with the command line `arguments` in `folder`. If the run has not ended at the end of the block, kill
+    it.
 
     With a `log`, the run has no terminal, and only this process receives Ctrl-C. Without a `log`, both processes
     receive it.
@@ -109,18 +117,18 @@ def terminable() -> Iterator[None]:
 
 
 def environment_without(environ: Mapping[str, str], *beginnings: str) -> dict[str, str]:
-    """Return the environment without variables that have these prefixes: they are settings for other runs."""
+    """Return the environment without the variables that begin with these prefixes. They are settings for other runs."""
     return {name: value for name, value in environ.items() if not name.startswith(beginnings)}
 
 
 def without_proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without proxies: the simulator is on this machine."""
+    """Return the environment without proxies, because the simulator is on this machine."""
     return {name: value for name, value in environ.items() if not name.lower().endswith("_proxy")}
 
 
 @contextmanager
 def simulator(*options: str) -> Iterator[dict[str, Any]]:
-    """Run `rtbench simulate` in its own process, on a free port; yield the content of its ready file."""
+    """Run `rtbench simulate` in its own process, on a free port. Yield the content of its ready file."""
     with tempfile.TemporaryDirectory() as scratch:
         ready, log = Path(scratch) / "ready.json", Path(scratch) / "simulator.log"
         command = python_command("rtbench.cli.app", "simulate", "--port", "0", "--ready-file", str(ready), *options)
@@ -139,7 +147,7 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
 def _wait_until(check: Callable[[], T | None], process: subprocess.Popen[bytes], name: str, log: Path | None) -> T:
     """Call `check` until it returns a result, and return the result.
 
-    Raise UsageError if the process ends before that, or takes too long. `name`: the name of the process in the error.
+    Raise UsageError if the process ends before that, or takes too long. `name` is the name of the process in the error.
     """
     until_ns = monotonic_ns() + int(START_S * NS_PER_S)
     while not (result := check()):
@@ -150,6 +158,9 @@ def _wait_until(check: Callable[[], T | None], process: subprocess.Popen[bytes],
 
 
 def last_lines(printed: str | Path | None) -> str:
-    """Return the end of the last line that a process printed, from its output or its log; "" if it has neither."""
+    """Return the end of the last line that a process printed; "" if it printed nothing.
+
+    `printed` is the output of the process, or the path of its log.
+    """
     text = printed.read_text(errors="replace") if isinstance(printed, Path) else printed
     return last_line(text or "")[-LOG_LINES:]

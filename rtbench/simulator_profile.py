@@ -1,11 +1,11 @@
 """`rtbench simulate --from-run`: a simulator profile with the delays that a run measured.
 
-Each delay becomes the quantiles, at equal shares, of the successful, measured turns (or sessions). The delays include
-the network path to the service, as the client's latency does. Delays are sampled independently of each other, as all
-delays of the simulator are.
+Each delay becomes a list of quantiles at equal shares. They are the quantiles of the successful, measured turns (or
+sessions). The delays include the network path to the service, as the client's latency does. Each delay is sampled
+independently of the other delays, as in every profile of the simulator.
 
-This is not in the simulator because the simulator may not import `reports`, which knows the measured and successful
-turns.
+This code is not in the simulator, because the simulator may not import `reports`, which knows the measured and
+successful turns.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from reports.turns import target_labels
 
 MIN_TURNS = 5
 MAX_STEPS = 100
-"""The maximum number of steps between quantiles; there are no more quantiles than values."""
+"""The maximum number of steps between quantiles. The number of quantiles is at most the number of values."""
 MIN_MS = 0.001
 TURN_DELAYS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "committed": (("request_sent",), "committed"),
@@ -37,9 +37,9 @@ TURN_DELAYS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "transcript_lead": (("first_transcript",), "first_audio"),
     "response_done": (("last_audio",), "response_done"),
 }
-"""The start and the end of each delay of a turn.
+"""A mapping from each delay of a turn to its start and its end, as (names of instants, name of an instant).
 
-The delay starts at the first of the listed instants that the turn has, and ends at the other instant.
+The delay starts at the first of the listed instants that the turn has. It ends at the other instant.
 """
 SESSION_DELAYS = {
     "session_created": (("opened",), "session_created"),
@@ -48,10 +48,10 @@ SESSION_DELAYS = {
 
 
 def simulator_profile(run: RunFrames, target: str | None = None, step: str | None = None) -> Profile:
-    """Return the profile of a run. `target`, `step`: use only the turns of this target and this step.
+    """Return the profile of a run. If `target` or `step` is given, use only the turns of this target or of this step.
 
-    Raise UsageError if the run has no such target, if it has several and none is named, or if it has too few successful
-    turns.
+    Raise UsageError if the run has no such target, if it has several targets and `target` is None, or if it has too few
+    successful turns.
     """
     labels = target_labels(run)
     if target is None and len(labels) > 1:
@@ -83,7 +83,7 @@ def _good(frame: pd.DataFrame, target: str | None) -> pd.DataFrame:
 
 
 def _quantiles(frame: pd.DataFrame, start_names: tuple[str, ...], end: str) -> list[float]:
-    """Return quantiles of the delay at equal shares; an empty list if too few rows have the delay."""
+    """Return the quantiles of the delay at equal shares; an empty list if too few rows have the delay."""
     start_ns = _instant(frame, start_names[0])
     for other in start_names[1:]:
         start_ns = np.where(np.isnan(start_ns), _instant(frame, other), start_ns)

@@ -1,16 +1,17 @@
 """The attribution of responses and items to turns by their ids, and the service's pending work. Pure.
 
 `response.created` does not name its request. A response therefore answers the oldest request that is neither answered
-nor refused, even if the turn of the request has ended. A request that may have been refused counts until the next one
-is sent.
+nor refused, even if the turn of the request has ended. A request that the service may have refused also counts, until
+the next request is sent.
 
-A request is a `response.create`, or a commit by a VAD that starts responses. One response answers all that a VAD has
-committed of a turn before the response began. Out-of-band responses may run at the same time as others. They name their
-request if the service returns its name.
+A request is a `response.create`, or a commit by a VAD that starts responses. If a VAD commits a turn's speech in
+several parts, one response answers all parts that were committed before the response began. Out-of-band responses may
+run at the same time as other responses. An out-of-band response names its request if the service returns the request's
+name.
 
-An item belongs to the turn that was speaking when the item was announced, or to the turn that we committed. Speech that
-a VAD detects has no turn if no spoken turn is open, if it follows completely detected speech, or if it follows the idle
-timeout. The response to such speech has no turn either.
+An item belongs to the turn that was speaking when the service announced the item, or to the turn that the client
+committed. Speech that a VAD detects belongs to no turn in three cases: no turn with a VAD is open, all speech of the
+open turn is already detected, or the speech follows the idle timeout. The response to such speech has no turn either.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ TRANSCRIPTIONS = frozenset({EventKind.INPUT_TRANSCRIBED, EventKind.INPUT_NOT_TRA
 class Attribution(NamedTuple):
     """The owner of an event, and the decision that follows from the event. The caller applies the decision to the turn.
 
-    `turn` is the turn that owns the event; None if no turn owns it, or if that turn was delivered. `requests` is the
-    number of the turn's requests that one response answers.
+    `turn` is the turn that owns the event; None if no turn owns it, or if that turn was delivered. If the event begins
+    a response, `requests` is the number of the turn's requests that the response answers.
     """
 
     turn: PendingTurn | None
@@ -42,13 +43,14 @@ class Attribution(NamedTuple):
 
 UNATTRIBUTED = Attribution(None)
 Owners = dict[str, Attribution]
-"""A mapping from the id of a response or item to its owner. These owners contain no decision."""
+"""A mapping from the id of a response or item to its owner. The `decides` of these owners is None."""
 
 
 class PendingRequest(NamedTuple):
     """A request that awaits a response.
 
-    `turn` is None if the request is outside of any turn. `event_id` is the id of the requesting message.
+    `turn` is None if the request is outside of any turn. `event_id` is the id of the client event that made the
+    request.
     """
 
     turn: PendingTurn | None
@@ -58,7 +60,7 @@ class PendingRequest(NamedTuple):
 
 
 class Attributor:
-    """The owners of a session's responses and items.
+    """The record of which turn owns each response and each item of a session.
 
     `service_responds` is True if the service's VAD starts responses.
     """
@@ -84,7 +86,10 @@ class Attributor:
         self._expect(PendingRequest(None, by_vad=False, event_id=event_id))
 
     def _expect(self, request: PendingRequest) -> None:
-        """Expect a response. Drop the doubted requests: a response to them would have arrived by now."""
+        """Add a request that awaits a response.
+
+        Drop the requests that the service may have refused: a response to them would have arrived by now.
+        """
         if self._doubted:
             self._unanswered = [pending for pending in self._unanswered if pending not in self._doubted]
             self._doubted = []
@@ -93,8 +98,8 @@ class Attributor:
     def doubt(self, turn: PendingTurn) -> None:
         """Record that an error without an event id may have refused this turn's request.
 
-        If a response to the request still arrives, it belongs to the turn. The next request is sent after that
-        response, or after the wait for the response has ended.
+        If a response to the request still arrives, the response belongs to the turn. The client sends its next request
+        only after that response, or after the wait for that response has ended.
         """
         self._doubted = [request for request in self._unanswered if request.turn is turn]
 
@@ -106,9 +111,10 @@ class Attributor:
         self._committing.append(turn)
 
     def attribute(self, event: ServerEvent, current: PendingTurn | None) -> Attribution:
-        """Return the owner of an event, which its ids determine, and the decision of the event.
+        """Return the owner of an event, which is known from the ids of the event, and the decision that follows from
+        the event.
 
-        `current` is the open turn.
+        `current` is the turn that started last; None if that turn has ended.
         """
         if response_id := event.response_id:
             return self._by_response.get(response_id) or self._adopt(event, current)
@@ -118,9 +124,10 @@ class Attributor:
         return Attribution(current) if event.kind in ARRIVALS or event.kind in DELEGATION_KINDS else UNATTRIBUTED
 
     def _adopt(self, event: ServerEvent, current: PendingTurn | None) -> Attribution:
-        """Assign a new response to the request that the response names.
+        """Store and return the owner of a new response.
 
-        If it names none, assign it to the oldest request.
+        If requests are pending, the response answers one of them (`_take_request`). Otherwise it may be a filler of the
+        current turn, or a response that the VAD started before the service announced the commit.
         """
         attribution = UNATTRIBUTED
         # In order of certainty: requested responses, fillers, then responses that a VAD starts.
@@ -136,9 +143,10 @@ class Attributor:
         return attribution
 
     def _take_request(self, event_id: str) -> tuple[PendingTurn | None, int]:
-        """Remove a request and return (its turn, number of answered requests).
+        """Remove the request that a response answers, and return (turn of the request, number of answered requests).
 
-        It is the named request. If there is none, it is the oldest in-band request, and otherwise the oldest request.
+        `event_id` is the request that the response names. If no pending request has this id, remove the oldest in-band
+        request. If there is no in-band request, remove the oldest request.
         """
         named = (index for index, request in enumerate(self._unanswered) if event_id and request.event_id == event_id)
         in_band = (index for index, request in enumerate(self._unanswered) if not request.out_of_band)
@@ -185,7 +193,7 @@ class Attributor:
         return Attribution(turn, "speaks")
 
     def note(self, event: ServerEvent, turn: PendingTurn | None) -> bool:
-        """Update the service's pending work. `event` is not a delta, and `turn` is its owner.
+        """Update the service's pending work. `event` is not a delta, and `turn` is the owner of the event.
 
         Return True if the event ends a response without ids, and the response answers a request of the turn.
         """
@@ -212,7 +220,10 @@ class Attributor:
         return False
 
     def _drop(self, requests: Iterable[PendingRequest]) -> PendingRequest | None:
-        """Drop and return the first of these requests, because no response to it will arrive; None if there is none."""
+        """Drop the first of these requests, because no response to it will arrive.
+
+        Return the dropped request; None if `requests` is empty.
+        """
         request = next(iter(requests), None)
         if request is not None:
             self._unanswered.remove(request)
@@ -230,7 +241,10 @@ class Attributor:
             self.drop_commit(committing)
 
     def drop_answer(self) -> PendingTurn | None:
-        """Drop the request of the last commit, because the service will not respond to it. Return its turn."""
+        """Drop the request that the VAD's last commit made, because the service will not respond to that commit.
+
+        Return the turn of the request; None if there is no such request, or if it has no turn.
+        """
         # The service sends this refusal directly after the commit that it refuses, so it refuses the last commit.
         request = self._drop(request for request in reversed(self._unanswered) if request.by_vad)
         return None if request is None else request.turn
@@ -240,7 +254,9 @@ class Attributor:
         return bool(self._under_way or self._unanswered)
 
     def give_up(self) -> None:
-        """Forget the service's pending work, which belongs to ended turns. The session no longer waits for it."""
+        """Forget the service's pending work, so that the session no longer waits for it. The work belongs to ended
+        turns.
+        """
         self._under_way.clear()
         if self.service_responds:
             self._unanswered.clear()
@@ -253,7 +269,7 @@ class Attributor:
 
 
 def _may_speak(event: ServerEvent, turn: PendingTurn) -> bool:
-    """Return whether an announced item can be this open turn's speech, and not a later sound."""
+    """Return whether an item that the service announces can be the open turn's speech, and not a later sound."""
     if event.kind is EventKind.IDLE_TIMEOUT or turn.input_speech.is_finished:
         return False
     end_ns = turn.input_speech.clock_ns.get("speech_end")
@@ -265,7 +281,10 @@ def _may_speak(event: ServerEvent, turn: PendingTurn) -> bool:
 
 
 def _reaches_into(event: ServerEvent, turn: PendingTurn | None) -> bool:
-    """Return whether speech that stopped now, and started before this turn, includes this turn's speech."""
+    """Return whether speech that started before the turn's speech includes the turn's speech.
+
+    `event` reports that the earlier speech has stopped.
+    """
     if turn is None or not turn.plan.vad or event.audio_ms is None or turn.input_speech.commits:
         return False
     start_ns = turn.input_speech.clock_ns.get("speech_start")

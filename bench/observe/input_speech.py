@@ -1,12 +1,13 @@
 """A turn's speech and request: when this machine sent them, and how much of the speech the service has detected. Pure.
 
-The process reads its clock before a send call. Between the two, the scheduler may take the CPU away from the process.
-The kernel's timestamp does not have this error. When the timestamp arrives, the instants of the message are moved to
-it.
+The process reads its clock before a send call. Between the clock reading and the call, the operating system may take
+the CPU away from the process. The message is then sent later than the clock reading. The kernel's timestamp does not
+have this error. When the timestamp arrives, the instants of the message are moved later by the difference.
 
 A service's VAD may mistake a pause for the end of speech. The session's clock of input audio counts samples, and the
-client and the service count the same ones. It shows whether the VAD has detected more than the speech up to the last
-pause. If the service does not report a position on this clock, the arrival of its event is used instead.
+client and the service count the same samples. So a position on this clock shows whether the VAD has detected all of the
+speech, or only the speech up to a pause. If the service does not report a position on this clock, the arrival of its
+event is used instead.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from bench.untrusted.values import MAX_TEXT_CHARACTERS
 
 @dataclass(slots=True, eq=False)
 class SendTimestamps:
-    """The transmit timestamps of one turn."""
+    """The kernel's timestamps of the messages that one turn has sent."""
 
     sends: int = 0
     departures: dict[int, tuple[int, Sequence[str]]] = field(default_factory=dict)
@@ -38,10 +39,12 @@ class SendTimestamps:
             self.departures[send_time.ticket] = send_time.at_ns, instants
 
     def transmitted(self, timestamp: Transmitted) -> tuple[Sequence[str], int]:
-        """Return (the instants that a timestamp moves, by how many ns they move later); no instants if it is not new.
+        """Return (instants of the message with this timestamp, number of ns by which to move them later).
 
-        A retransmitted segment gets another timestamp, but the first one counts. A timestamp from before the send call
-        is wrong, because the wall clock was stepped.
+        Return no instants if the timestamp is an acknowledgement, or is not the first timestamp of its message. If a
+        segment is retransmitted, the kernel reports another timestamp, but the first one counts. Also return no
+        instants if the timestamp is before the send call. Such a timestamp is wrong, because the wall clock was
+        stepped.
         """
         send_start_ns, instants = self.departures.get(timestamp.ticket, (NEVER_NS, ()))
         if timestamp.acknowledged or timestamp.ticket in self.timestamped or timestamp.at_ns < send_start_ns:
@@ -50,7 +53,7 @@ class SendTimestamps:
         return instants, timestamp.at_ns - send_start_ns
 
     def acknowledged(self, timestamp: Transmitted) -> Sequence[str]:
-        """Return the instants of an acknowledged message, if its send timestamp is known."""
+        """Return the instants of an acknowledged message; none if the message has no send timestamp."""
         return (
             self.departures[timestamp.ticket][1]
             if timestamp.acknowledged and timestamp.ticket in self.timestamped
@@ -59,7 +62,10 @@ class SendTimestamps:
 
 
 UNDETECTED_NS = 1_000_000_000
-"""The wait after the end of speech. If a VAD has not detected the rest of the speech by then, it never will."""
+"""The time for which the client waits for the VAD after the end of speech.
+
+Speech that the VAD has not detected by then will not be detected.
+"""
 
 # kind of event → the instant of its arrival: the first one for the start of speech, the last one for all others
 SPEECH_INSTANTS = {
@@ -72,21 +78,24 @@ SPEECH_INSTANTS = {
 
 @dataclass(slots=True, eq=False)
 class InputSpeech(Instants):
-    """The service's view of one turn's speech. `vad` and `trailing_silence_ns` are the fields of `TurnPlan`."""
+    """The speech of one turn: when it was sent, and how much of it the service has detected.
+
+    `vad` and `trailing_silence_ns` are the fields of `TurnPlan`.
+    """
 
     vad: bool
     trailing_silence_ns: int
     clock_ns: dict[str, int] = field(default_factory=dict)
-    """The start and end of the speech on the session's clock of input audio."""
+    """A mapping from an instant of the speech to its position on the session's clock of input audio."""
     received_to_ns: int | None = None
-    """The position on the session's clock at the last reported end of speech.
+    """The position of the last reported end of speech on the session's clock of input audio.
 
     None if the service reports no position.
     """
     open: bool = False
     """True if the service detects speech and has not reported its end."""
     uncommitted: bool = False
-    """True if the service has detected more speech than it has committed."""
+    """True if the service has detected speech since its last commit."""
     commits: int = 0
     answered: int = 0
     """The number of commits that the service has answered, with a response or a refusal."""
@@ -98,10 +107,11 @@ class InputSpeech(Instants):
     text: str = ""
 
     def set_instants(self, moments: Mapping[str, int], send_time: SendTime, clock_ns: int) -> list[str]:
-        """Set the new instants of speech in a message and return their names.
+        """Set the instants of speech that a sent message contains and that are not set yet. Return the names of these
+        instants.
 
-        `moments` maps each instant to its distance in ns before the due time of the message. `clock_ns` is the duration
-        of the audio that the session has sent, including this message.
+        `moments` maps each instant to the number of ns by which it is before `send_time`. `clock_ns` is the duration of
+        the audio that the session has sent, including this message.
         """
         new_instants = [instant for instant in moments if instant not in self.instants]
         for instant in new_instants:
@@ -110,7 +120,7 @@ class InputSpeech(Instants):
         return new_instants
 
     def clear_instants(self, instant: str) -> tuple[int, int]:
-        """Remove an instant that does not belong to the turn. Return its time, and the duration of its send call."""
+        """Remove an instant that does not belong to the turn. Return (its time, the duration of its send call)."""
         del self.clock_ns[instant]
         return self.instants.pop(instant), self.widths_ns.pop(instant)
 
@@ -148,7 +158,7 @@ class InputSpeech(Instants):
 
     @property
     def is_end_detected(self) -> bool:
-        """True if the VAD has detected an end of speech, and no speech since."""
+        """True if the VAD has detected an end of speech, and has detected no new speech after it."""
         return self.vad and "speech_stopped" in self.instants and not self.open
 
     @property
@@ -170,15 +180,16 @@ class InputSpeech(Instants):
         return waited and self.commits > 0 and not self.uncommitted
 
     def fully_answered(self, now_ns: int) -> bool:
-        """Return whether a response that ends now answers the whole speech."""
+        """Return whether a response that ends at `now_ns` answers the whole speech."""
         if not self.commits:  # a service that announces no commits
             return self.is_speech_sent and not self.open
         return self.all_committed(now_ns) and self.answered >= self.commits
 
     def await_rest(self) -> None:
-        """Wait for the rest of the speech after a pause that was answered.
+        """Wait for the rest of the speech after the service has answered a pause in the speech.
 
-        Forget the pause if no more speech was detected.
+        If the service has detected no more speech since the pause, remove the instants `speech_stopped` and
+        `committed`.
         """
         if self.answered >= self.commits and not self.uncommitted:
             self.instants.pop("speech_stopped", None)

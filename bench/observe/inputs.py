@@ -1,4 +1,5 @@
-"""The inputs of a session's timeline: one value for each action of the session, and for each event without a message.
+"""The inputs of a session's timeline: one value for each action of the session, and for each event that is not a
+message.
 
 An instant is absolute CLOCK_MONOTONIC nanoseconds. An event log is the stream of these values and of the messages
 between them (`bench.run.event_log`). The lines of the log omit fields with their default value. Received messages are
@@ -269,7 +270,9 @@ class Action(msgspec.Struct, frozen=True):
 
 
 class ReportUsage(Action, frozen=True):
-    """The report of the tokens of ended responses. Each response is reported once, even if it belongs to no turn."""
+    """The report of the tokens that ended responses used. Each response is reported once, even if it belongs to no
+    turn.
+    """
 
     usage: TokenUsage
 
@@ -289,7 +292,9 @@ class TruncateItem(Action, frozen=True):
 
 
 class RetrieveItem(Action, frozen=True):
-    """The retrieval of an item that the service reported as truncated, to check what the service keeps of the item."""
+    """The retrieval of an item that the service reported as truncated, to check which part of the item the service
+    keeps.
+    """
 
     item_id: str
     event_id: str
@@ -322,4 +327,4 @@ class CallFunction(Action, frozen=True):
 
 
 class RequestContinuation(Action, frozen=True):
-    """The request of the response that continues after the function outputs."""
+    """The request of the response that continues the reply after the client has sent all function outputs."""

@@ -1,7 +1,8 @@
-"""Observations of turns and sessions that have ended: frozen instants, counts and one outcome each.
+"""Observations of turns and sessions that have ended. Each is frozen, and has instants, counts and one outcome.
 
-Instants are absolute CLOCK_MONOTONIC nanoseconds with the names of `bench.columns`. The mapping does not contain
-instants that did not happen. Metrics are derived from the instants when they are read (`bench.metrics`).
+An observation has a mapping of instants. The names are those of `bench.columns`. The values are absolute
+CLOCK_MONOTONIC nanoseconds. An instant that did not happen is not in the mapping. Metrics are derived from the instants
+when the metrics are read (`bench.metrics`).
 
 The words of a turn are scored against the script's reference. Word errors are those of the alignment with the fewest
 errors (substitutions, deletions and insertions). The score also states whether the turn has done its task.
@@ -43,24 +44,28 @@ class Instants:
 
     instants: dict[str, int] = field(default_factory=dict, kw_only=True)
     uncertainties_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
-    """How much earlier each arrival may really have been, by instant."""
+    """A mapping from an instant to how much earlier it may really have been, in ns. Its keys are arrivals."""
     widths_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
-    """How much later each send may really have been, by instant. It is the duration of the send call."""
+    """A mapping from an instant to how much later it may really have been, in ns. Its keys are sends.
+
+    The value is the duration of the send call.
+    """
 
     def arrived(self, instant: str, arrival: Arrival) -> None:
         self.instants[instant], self.uncertainties_ns[instant] = arrival.at_ns, arrival.uncertainty_ns
 
     def sent(self, instant: str, at_ns: int, width_ns: int) -> None:
-        """Set an instant to the time of a send, unless it is already set."""
+        """Set an instant to the time `at_ns` of a send, unless the instant is already set."""
         if instant not in self.instants:
             self.instants[instant], self.widths_ns[instant] = at_ns, width_ns
 
 
 class TurnScore(NamedTuple):
-    """The score of a turn's words. The fields are the columns of the same names; None if there is nothing to score.
+    """The score of a turn's words. The fields are the columns of the same names. A field is None if there is nothing to
+    score.
 
-    `input_words` and `reply_words` are the numbers of words in the reference. The word error rate is the number of
-    errors divided by these.
+    `input_words` and `reply_words` are the numbers of words in the reference. The word error rate is the number of word
+    errors divided by the number of words in the reference.
     """
 
     input_words: int | None = None
@@ -77,8 +82,8 @@ def score_turn(reference: TurnReference, outcome: str, transcript: str | None, r
     """Score a turn that has ended.
 
     `transcript` is the service's transcription of the caller's words; None if some of them were not transcribed.
-    `reply` is the text of the reply. If it is empty, the task success of a turn that ended well is unknown. Word errors
-    of a reply are counted only if the outcome is ok.
+    `reply` is the text of the reply. If `reply` is empty and the turn succeeded, the task success of the turn is
+    unknown. Word errors of a reply are counted only if the outcome is ok.
     """
     input_errors = _errors(reference.words, transcript)
     reply_errors = _errors(reference.reply, reply if reply and outcome == "ok" else None)
@@ -93,7 +98,9 @@ def score_turn(reference: TurnReference, outcome: str, transcript: str | None, r
 
 
 def word_errors(reference: str, words: str) -> tuple[int, int]:
-    """Return (words of the reference, word errors of `words`). The reference must have at least one word."""
+    """Return (number of words in `reference`, number of word errors in `words`). `reference` must have at least one
+    word.
+    """
     import jiwer  # imported only if words are counted, because it takes 40 ms
 
     expected = normalized_words(reference)
@@ -109,7 +116,7 @@ def load_scorer() -> None:
 def is_done(outcome: str, judge: Callable[[], object]) -> bool | None:
     """Return whether a turn has done its task.
 
-    If the turn succeeded, the result is that of `judge`. If the turn is unfinished, the result is None.
+    If the turn succeeded, return the result of `judge`. If the turn is unfinished, return None. Otherwise return False.
     """
     ending_class = outcome_class(outcome)
     return None if ending_class == "unfinished" else ending_class == "success" and bool(judge())
@@ -122,16 +129,19 @@ def _errors(reference: str, words: str | None) -> tuple[int | None, int | None]:
 TIMES = {scope: [m for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms"] for scope in get_args(Scope)}
 ARRIVALS, SENDS = frozenset(TURN_ARRIVALS), frozenset(TURN_SENDS)
 NO_TURNS_MISSING = frozenset({"ok", "renewed", "unfinished"})
-"""The outcomes of sessions whose script was completed, continues in another session, or ended with the run."""
+"""The outcomes of sessions without missing turns.
+
+In such a session, the script was completed, continues in another session, or ended with the run.
+"""
 
 
 class TurnObservation(msgspec.Struct, frozen=True):
     """One user input and the whole response to it. The fields are the columns of its row (`bench.columns.TURNS`).
 
-    `uncertainties_ns` states how much earlier each arrival may really have been. `widths_ns` states how much later each
-    send may really have been. `gaps_ns` are the gaps between audio deltas with exact timestamps. `usage` is the sum
-    over all responses of the turn; None if the service reported none. `quality` is the score of the turn's words
-    against the script's reference.
+    `uncertainties_ns` is how much earlier each arrival may really have been. `widths_ns` is how much later each send
+    may really have been. `gaps_ns` is the gaps between audio deltas whose timestamps are exact. `usage` is the sum of
+    the tokens of all responses of the turn; None if the service reported no tokens. `quality` is the score of the
+    turn's words against the script's reference.
     """
 
     turn: int
@@ -200,7 +210,9 @@ class TurnObservation(msgspec.Struct, frozen=True):
 
     @property
     def measured_from(self) -> str | None:
-        """The instant from which this turn's latency is measured; None if the turn ended before it."""
+        """The name of the instant from which this turn's latency is measured; None if the turn ended before that
+        instant.
+        """
         for name in MEASURED_FROM:  # a generator takes four times as long, and this runs several times per turn
             if name in self.instants:
                 return name
@@ -208,7 +220,9 @@ class TurnObservation(msgspec.Struct, frozen=True):
 
     @property
     def timestamp_uncertainty_ns(self) -> int | None:
-        """The uncertainty of the first audio delta; without audio, that of the first text or transcript delta."""
+        """The uncertainty of the first audio delta. Without audio, the uncertainty of the first text or transcript
+        delta.
+        """
         if "first_audio" in self.uncertainties_ns:
             return self.uncertainties_ns["first_audio"]
         deltas = [name for name in ("first_text", "first_transcript") if name in self.uncertainties_ns]
@@ -221,9 +235,10 @@ class TurnObservation(msgspec.Struct, frozen=True):
 
     @property
     def retry_after_ns(self) -> int | None:
-        """The wait that the service requested when it throttled this turn, from the text of the error.
+        """The wait that the service requested in the text of the error when it throttled this turn.
 
-        No other part of the error contains this wait.
+        None if the service did not throttle the turn or requested no wait. No other part of the error contains this
+        wait.
         """
         return wait_in(self.detail) if is_throttled(self.outcome) else None
 
@@ -232,7 +247,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
         return times_ns("turn", self.instants, self._column)
 
     def metric_ns(self, metric: Metric) -> int | None:
-        """Return one of `metrics_ns`; None if this turn does not have it."""
+        """Return the value of a time metric; None if this turn does not have the metric."""
         return metric.value_ns(self.instants, self._column)
 
     def _column(self, name: str) -> int | str | None:
@@ -240,7 +255,10 @@ class TurnObservation(msgspec.Struct, frozen=True):
         return value
 
     def bound_ns(self, metric: Metric) -> int | None:
-        """Return the uncertainty of a metric between two instants, from their timestamps; None if it is unknown."""
+        """Return the uncertainty of a metric that is the time between two instants; None if it is unknown.
+
+        The uncertainty follows from the timestamps of the two instants.
+        """
         start, end = self.measured_from or "" if metric.begin == ORIGIN else metric.begin, metric.end
         errors_ns, widths_ns = self.uncertainties_ns, self.widths_ns
         if (start in ARRIVALS and start not in errors_ns) or (end in ARRIVALS and end not in errors_ns):
@@ -263,9 +281,10 @@ class SessionObservation(msgspec.Struct, frozen=True):
     service_session_id: str = ""
     auth_wait_ns: int = 0
     caller_time_ns: int | None = None
-    """The time from `session_updated` to the instant from which the first turn is measured.
+    """The time from when the session was ready to the instant from which the first turn is measured.
 
-    The caller takes this time, so it is not a latency of the service.
+    The session was ready at `session_updated`, or at `history_acked` if that was later. The caller takes this time, so
+    it is not a latency of the service.
     """
     renewed: bool = False
     """True if another session continues the script."""
@@ -282,7 +301,10 @@ class SessionObservation(msgspec.Struct, frozen=True):
     service_errors: int = 0
     timestamp_fallbacks: int = 0
     unattributed_commits: int = 0
-    """The commits that belong to no turn of the script: noise between turns, or the service's idle timeout."""
+    """The number of commits that belong to no turn of the script.
+
+    The service made them after noise between turns, or after its idle timeout.
+    """
     idle_prompts: int = 0
     """How often the service spoke because the caller was silent for the idle timeout."""
     billed_ns: int | None = None
@@ -290,7 +312,7 @@ class SessionObservation(msgspec.Struct, frozen=True):
     stray_usage: TokenUsage | None = None
     """The usage of responses outside of any turn and of responses that ended after their turn.
 
-    None if none reported usage.
+    None if no such response reported usage.
     """
     close_code: int | None = None
     close_reason: str = ""
@@ -299,7 +321,7 @@ class SessionObservation(msgspec.Struct, frozen=True):
 
     @property
     def model(self) -> str | None:
-        """The model that the service reported; None if it reported none."""
+        """The model that the service reported; None if it reported no model."""
         return model_of(self.effective_settings)
 
     @property
@@ -309,9 +331,10 @@ class SessionObservation(msgspec.Struct, frozen=True):
 
     @property
     def retry_after_ns(self) -> int | None:
-        """The wait that the service requested when it refused this session.
+        """The wait that the service requested when it refused this session; None if it requested no wait.
 
-        The headers of the refusal contain the wait. For a rate limit, the text may contain it instead.
+        The headers of the refusal contain the wait. If a rate limit caused the refusal, the text of the error may
+        contain the wait instead.
         """
         throttled = is_throttled(self.outcome)
         if not throttled and not self.outcome.startswith(REFUSED):
@@ -332,12 +355,18 @@ def model_of(settings: Mapping[str, Any]) -> str | None:
 
 
 def detail_text(outcome: str, detail: str) -> str:
-    """Return the detail for display after its outcome, without an error code that ends the outcome."""
+    """Return the detail for display after its outcome.
+
+    If the outcome ends with an error code, and the detail begins with the same code, remove the code from the detail.
+    """
     return detail.removeprefix(f"{outcome.partition(':')[2]}: ")
 
 
 def receive_timestamp_source(kernel: int, user: int) -> str | None:
-    """Return `kernel`, `userspace` or `mixed`, from the number of timestamps of each source."""
+    """Return `kernel`, `userspace` or `mixed`; None if there are no timestamps.
+
+    `kernel` and `user` are the numbers of timestamps from each source.
+    """
     if kernel and user:
         return "mixed"
     if kernel:
@@ -346,6 +375,9 @@ def receive_timestamp_source(kernel: int, user: int) -> str | None:
 
 
 def times_ns(scope: Scope, instants: Mapping[str, int], column: ColumnValue) -> dict[str, int]:
-    """Return the time metrics of a scope, in nanoseconds, that these instants and columns determine."""
+    """Return the time metrics of a scope in nanoseconds.
+
+    A metric is absent if these instants and columns are not sufficient to compute it.
+    """
     values = ((metric.name, metric.value_ns(instants, column)) for metric in TIMES[scope])
     return {name: value for name, value in values if value is not None}

@@ -1,19 +1,20 @@
 """The detection of the start and end of sound in a continuous stream, also with noise or music in the background. Pure.
 
 Energy is measured in blocks of 5 ms, after a high-pass filter. The energy of the background is the 20th percentile of
-the levels of the last 3 s. Sound is at least 6 dB above the background for 40 of 80 ms, and contains an audible sample
-(`bench.metrics.AUDIBLE`). It starts with the block in which the energy rose or, in a quiet stream, with its first
-audible sample. A sound ends if no block for `PAUSE_NS` is 5 dB above the background at the start of the sound. Its end
-is the last such block. All arithmetic is in integers, so the result depends neither on the packets of the stream nor on
-the machine.
+the levels of the last 3 s. A sound is at least 6 dB above the background for 40 of its first 80 ms, and contains an
+audible sample (`bench.metrics.AUDIBLE`). It starts with the block in which the energy rose. In a quiet stream, it
+starts with its first audible sample. The background at the start of the sound determines its end: a block belongs to
+the sound if it is 5 dB above that background. The sound ends if no such block follows for `PAUSE_NS`. Its end is the
+last such block. All arithmetic is in integers, so the result depends neither on the packets of the stream nor on the
+machine.
 
 A loud and steady start of a stream may be a sound or background. It is a sound if it is a tone (`is_tone`), or if it
-stops within `SETTLED` blocks; the background is then silence. Otherwise it is background. A tone that is held is a
-sound until it ends, and is never background.
+stops within `SETTLED` blocks. Otherwise it is background. A tone that is held is a sound until it ends, and is never
+background.
 
-The uncertainty of a start depends on how far the sound exceeds its background. `ERRORS_NS` has the values, from `make
-benchmark PARTS=onsets` (docs/accuracy.md). If the start of a stream is not steady, a sound may have started with the
-stream. A voice in the background of the agent's voice is detected like any other sound.
+The uncertainty of a start depends on how far the sound exceeds its background. `ERRORS_NS` has the values, which `make
+benchmark PARTS=onsets` measures (docs/accuracy.md). If the start of a stream is not steady, a sound may have started
+with the stream. If a second voice is in the background of the agent's voice, it is detected like any other sound.
 """
 
 from __future__ import annotations
@@ -34,55 +35,76 @@ PAUSE_NS = 200 * NS_PER_MS
 SMOOTHED = 4
 """The number of blocks in a moving average. A block's level is the mean energy of the last `SMOOTHED` blocks."""
 RISE, FALL, EDGE = (16, 4), (12, 4), (7, 4)
-"""Ratios of energy to the background: for the start of a sound, for its continuation, and for its first blocks."""
+"""The minimum ratios of energy to the background, as (numerator, denominator).
+
+`RISE` is for the start of a sound. `FALL` is for the continuation of a sound. `EDGE` is for the first blocks of a
+sound, before its first loud block.
+"""
 WINDOW, LOUD = 16, 8
 """A sound has at least `LOUD` loud blocks among its first `WINDOW` blocks."""
 REACH = 24
-"""The number of blocks before the first loud block in which a sound may start."""
+"""The maximum number of blocks by which a sound may start before its first loud block."""
 UNKNOWN = 40
-"""The number of blocks at the start of a stream after which the background is known."""
+"""The number of blocks that the detector needs at the start of a stream to know the background."""
 SETTLED = 120
-"""The number of blocks after which the start of a stream is judged again. A sound may have stopped by then."""
+"""The number of blocks after which the start of a stream is judged again. A sound at the start may have stopped by
+then."""
 VARIED = 12
-"""A ratio of levels in the first `UNKNOWN` blocks. A voice at the start of the stream may exceed it; noise does not."""
-STEADY = 4
-"""A ratio of levels in the first `UNKNOWN` blocks.
+"""A ratio of the highest to the lowest level in the first `UNKNOWN` blocks.
 
-Above it, they may contain a voice. A background does not exceed it.
+A voice at the start of the stream may exceed this ratio. Noise does not exceed it.
+"""
+STEADY = 4
+"""A ratio of the highest to the lowest level in the first `UNKNOWN` blocks.
+
+If the levels exceed this ratio, the blocks may contain a voice. A background does not exceed it.
 """
 EARLY = 200
-"""The number of blocks of a stream in which a sound may be the second word of a voice that started with the stream."""
-GROUP, GROUPS = 10, 60
-"""The blocks of a group, and the number of groups (3 s). The detector keeps the mean energy of each group."""
-HELD = 7
-"""The number of groups with the same level after which a sound may be a tone that is held."""
-SAME, NEARLY_SAME = (103, 100), (5, 4)
-"""The maximum ratios of energies at which the level of a tone is constant: in its first groups, and later.
+"""A number of blocks from the start of a stream.
 
-The first ratio is small because the level of music also changes little in its first groups.
+A sound that starts in these blocks may be the second word of a voice that started with the stream.
+"""
+GROUP, GROUPS = 10, 60
+"""`GROUP` is the number of blocks in a group. `GROUPS` is the number of stored groups (3 s).
+
+The detector stores the mean energy of each group.
+"""
+HELD = 7
+"""The number of consecutive groups with the same level after which the detector checks whether a sound is a held tone.
+"""
+SAME, NEARLY_SAME = (103, 100), (5, 4)
+"""The maximum ratios of energies at which the level of a tone counts as constant, as (numerator, denominator).
+
+`SAME` is for the first groups of a stream. It is small because the level of music also changes little in its first
+groups. `NEARLY_SAME` is for later checks.
 """
 RECHECKED = 20
-"""The number of groups between two checks of a tone that is held."""
+"""The number of groups between two checks of whether a sound is still a held tone."""
 RETAINED = 2 * GROUP
-"""The number of blocks before the last received ones whose samples are stored.
+"""The number of blocks whose samples are stored, in addition to the blocks that were received last.
 
-A checked group may end up to one group before the last received block.
+A group that is checked may end up to one group before the last received block.
 """
 STREAMED = 16
-"""The number of consecutive groups of noise that proves continuous sending. No reply ends with as much noise."""
+"""The number of consecutive groups of noise which proves that the service sends its background continuously.
+
+No reply ends with as much noise.
+"""
 FIFTH = 5
 FAINT = AUDIBLE * AUDIBLE // 32
 """The energy below which a background is inaudible, even if it has peaks."""
 HUSHED = 16
 """The maximum energy of digital silence, dither and rounding.
 
-After such a background, the first audible sample is exact.
+If the background has at most this energy, the first audible sample of a sound is exact.
 """
 ERRORS_NS = ((500, 45 * NS_PER_MS), (32, 100 * NS_PER_MS), (16, 345 * NS_PER_MS), (0, 1_540 * NS_PER_MS))
-"""(minimum ratio of the loudest 50 ms of a sound to its background, maximum error of its start), loudest first.
+"""The maximum errors of the start of a sound, in descending order of loudness.
 
-The ratios are 27, 15, 12 and 0 dB. The errors of thousands of starts of each, with noise, a room and music in the
-background, were smaller.
+Each entry is (minimum ratio of energies, maximum error in ns). The ratio is the energy of the loudest 50 ms of the
+sound, divided by the energy of the background. The ratios 500, 32 and 16 are 27, 15 and 12 dB. The last entry is for
+all quieter sounds. For each entry, thousands of starts were measured, with noise, a room and music in the background.
+All errors were smaller than the maximum.
 """
 
 
@@ -93,7 +115,7 @@ class SoundChange(NamedTuple):
     """A change in a stream: a sound begins, continues or has ended.
 
     `back` is the position of the change, in samples before the end of the received samples. If a sound continues or has
-    ended, the position is the end of its last audible sample. `uncertainty_ns` is that of the sound's start.
+    ended, the position is the end of its last audible sample. `uncertainty_ns` is the uncertainty of the sound's start.
     """
 
     what: What
@@ -102,14 +124,15 @@ class SoundChange(NamedTuple):
 
 
 Block = tuple[int, int, int, int]
-"""A block: its energy, its level, the position of its first audible sample, and the position after its last one.
+"""A block: its energy, its level, the position of its first audible sample, and the position after its last audible
+sample.
 
 The positions are -1 if no sample is audible.
 """
 NO_BLOCK: Block = (0, 0, -1, -1)
 NOTHING: tuple[()] = ()
 Known = Iterable[tuple[What, int]]
-"""The changes that a block reveals, each with its sample."""
+"""The changes that become known with a block. Each entry is (type of change, number of the sample at which it is)."""
 
 
 class OnsetDetector:
@@ -133,35 +156,41 @@ class OnsetDetector:
         self._behind: int | None = None
         """The energy of the background; None while it is unknown."""
         self._first_level = 0
-        """The energy at the start of the stream, if it is audible and counts as background."""
+        """The energy at the start of the stream, if this start is audible and counts as background; otherwise 0."""
         self._level = self._same = 0
-        """The energy of the first group of a sound with a constant level, and the number of its groups."""
+        """`_level` is the energy of the first of the last groups with the same level. `_same` is the number of these
+        groups."""
         self._tone = False
         self._sent = True
         self._noise = 0
-        """The number of sent groups of noise since the last sound or silence."""
+        """The number of groups of noise that the service sent after the last sound or silence."""
         self._streams = False
         """True if the service sends the background continuously. A time without audio is then a delay, not silence."""
         self._onset: int | None = None
-        """The first loud block of a possible sound."""
+        """The number of the first loud block of a possible sound; None if no sound may have begun."""
         self._loud = 0
         self._sounding = False
         self._behind_sound = self._peak = 0
-        """The background at the start of the sound, and the energy of the sound's loudest group."""
+        """`_behind_sound` is the energy of the background at the start of the sound. `_peak` is the energy of its
+        loudest group."""
         self._unsteady = False
         """True if the stream may have started with a voice."""
         self._early_ns = 0
-        """The time from the start of a stream that is not steady to its early sound.
+        """The time from the start of the stream to its first sound, if the stream may have started with a voice;
+        otherwise 0.
 
-        A later sound may continue that early sound.
+        This sound, and another sound soon after it, may continue that voice. Their uncertainty is at least this time.
         """
         self._quiet = 0
         """The number of blocks since the sound was last audible."""
         self._last = 0
-        """The last audible sample of the sound."""
+        """The position in the stream after the last audible sample of the sound."""
 
     def add(self, samples: Samples, *, sent: bool = True) -> list[SoundChange]:
-        """Process the next samples and return the changes that they reveal. Samples not `sent` are silence."""
+        """Process the next samples and return the changes that they reveal.
+
+        `sent` is False if the samples are silence that the service did not send.
+        """
         self._sent = sent
         changes: list[SoundChange] = []
         end = self._number * self._size + len(self._left) + len(samples)
@@ -173,11 +202,13 @@ class OnsetDetector:
         return changes
 
     def drop(self) -> None:
-        """Forget the current sound. The rest of the sound will not be played, so later audio does not end the sound."""
+        """Forget the current sound, because the rest of the sound will not be played. The end of the sound is not
+        reported.
+        """
         self._sounding, self._onset, self._energies = False, None, (0, 0, 0)
 
     def _cut(self, samples: Samples) -> Iterable[tuple[int, int, int]]:
-        """Return `measured_blocks` of each block that is now complete."""
+        """Add samples to the stream. Return the result of `measured_blocks` for all blocks that are now complete."""
         stream = np.concatenate((self._left, samples)) if len(self._left) else samples
         complete = len(stream) - len(stream) % self._size
         self._left = stream[complete:]
@@ -209,7 +240,7 @@ class OnsetDetector:
         return NOTHING
 
     def _search_back(self) -> Known:
-        """Determine the background, which is now known, and yield the sound so far."""
+        """Determine the background from the first `UNKNOWN` blocks, and yield the changes in these blocks."""
         levels = [level for _, level, _, _ in list(self._blocks)[SMOOTHED - 1 :]]
         min_level, max_level = min(levels), max(levels)
         if min_level < HUSHED:
@@ -228,7 +259,10 @@ class OnsetDetector:
             yield from self._classify(number)
 
     def _search_again(self) -> Known:
-        """Yield the sound at the start of the stream if it has stopped by now, or is a tone."""
+        """Yield the changes since the start of the stream, if the start of the stream was a sound.
+
+        It was a sound if it has stopped by now, or if it is a tone.
+        """
         quietest = min(level for _, level, _, _ in list(self._blocks)[UNKNOWN:])
         if self._first_level > VARIED * quietest:
             self._began_from(quietest)
@@ -240,17 +274,18 @@ class OnsetDetector:
             yield from self._classify(number)
 
     def _began_from(self, behind: int) -> None:
-        """Use this energy as the background before the stream.
+        """Use the energy `behind` as the background before the stream.
 
-        Count it for enough groups that it remains the background.
+        Store this energy for all groups, so that it remains the background.
         """
         self._behind, self._first_level, self._onset = behind, 0, None
         self._groups.extend([behind] * GROUPS)
 
     def _is_tone(self, groups: int, ratio: tuple[int, int]) -> bool:
-        """Return whether the stream starts with a tone.
+        """Return whether the first groups of the stream are a tone.
 
-        All groups after the first one must have the same level, and the last group must be a tone.
+        All groups after the first one must have the same level: the ratio of their energies is at most `ratio`. The
+        last group must be a tone.
         """
         levels = list(self._groups)[1:groups]
         same = max(levels) * ratio[1] <= min(levels) * ratio[0]
@@ -289,9 +324,9 @@ class OnsetDetector:
         return self._tone
 
     def _is_background(self, mean: int) -> bool:
-        """Return whether a group shows the background.
+        """Return whether the group that has just ended shows the background.
 
-        If the service sends noise, silence that was not sent does not.
+        If the service sends noise continuously, silence that was not sent does not show the background.
         """
         if not self._sent:
             return not self._streams
@@ -331,7 +366,10 @@ class OnsetDetector:
             self._loud = sum(self._is_loud(block) for block in range(self._onset, number + 1))
 
     def _start_sound(self, start: int, number: int) -> Known:
-        """Yield a detected sound. It starts before block `start` if the energy rose slowly."""
+        """Yield the changes of a detected sound: that it begins, and that it continues up to the block `number`.
+
+        The sound begins before the block `start` if the energy rose slowly.
+        """
         behind = self._behind or 0
         for earlier in range(start - 1, max(start - REACH, 0) - 1, -1):
             pair_energy = self._at(earlier)[0] + self._at(earlier - 1)[0]
@@ -377,11 +415,12 @@ class OnsetDetector:
 # some time, but their level changes, which is checked first. The sums are of integers, and the rest is calculated in a
 # fixed order, so the result does not depend on the machine.
 ORDER = 16
-"""The number of samples from which the next one is predicted: two for each sine."""
+"""The number of samples from which the next sample is predicted. A prediction needs two samples for each sine of a
+tone."""
 GAIN = 50
 """The minimum ratio of a tone's energy to the part of its energy that cannot be predicted."""
 ROUNDING = 1 / 12
-"""The energy of the rounding error of a sample. Without it, a pure tone has more than one best prediction."""
+"""The energy of the rounding error of a sample. Without this energy, a pure tone has more than one best prediction."""
 
 
 def is_tone(samples: Samples) -> bool:

@@ -27,7 +27,10 @@ NOT_OVER = "the turn was not over"
 
 
 def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None:
-    """Return (instant, outcome, detail) of the next deadline that ends a turn; None if it has no deadline."""
+    """Return (instant, outcome, detail) of the next deadline of a turn; None if it has no deadline.
+
+    If the deadline passes, the turn ends with this outcome and this detail.
+    """
     deadlines = [(until_ns, *failed_expectation(kind)) for kind, until_ns in turn.expected.items()]
     if turn.state is State.PLAYING:
         deadlines.append((turn.reply.playback_ends_ns, "ok", ""))
@@ -83,7 +86,7 @@ def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = NOTHING)
 
 @cache
 def _limit(limit_s: float, stage: str, missing: str) -> tuple[int, str, str]:
-    """Return a limit in nanoseconds, and the outcome and detail of a turn that exceeds it.
+    """Return (limit in nanoseconds, outcome, detail). A turn that exceeds the limit has this outcome and this detail.
 
     The result is cached, because this function is called for every second event.
     """
@@ -112,7 +115,7 @@ class PendingTurns:
         self._retrieves = 0  # number of sent requests for a truncated item
 
     def start(self, turn: PendingTurn) -> None:
-        """Add a turn that starts. If another turn is open, the caller speaks during the playback of its reply."""
+        """Add a turn that starts. If the previous turn is open, the new turn interrupts its reply."""
         if (previous := self.current) is not None:
             turn.interrupts = previous.interruption
         self.last = turn
@@ -127,7 +130,7 @@ class PendingTurns:
 
     @property
     def open(self) -> list[PendingTurn]:
-        """The open turns: the current turn, and the turn whose reply it interrupts."""
+        """The open turns: the current turn, and the turn whose reply the current turn interrupts."""
         return [turn for turn in self.all if turn.state is not State.OVER]
 
     @property
@@ -152,20 +155,24 @@ class PendingTurns:
         return turn is not None and self.is_answering and turn.is_streaming
 
     def awaits_output(self, call_id: str) -> bool:
-        """Return whether the client must still send the output of a call.
+        """Return whether the client must still send the output of a function call.
 
-        This is so only if the current turn made the call.
+        The client must send it only if the current turn made the call.
         """
         turn = self.current
         return turn is not None and call_id in turn.calls.made
 
     @property
     def played_until_ns(self) -> int | None:
-        """The instant at which all received audio of the last turn's reply has been played; None without audio."""
+        """The instant at which all received audio of the last turn's reply has been played; None if no audio was
+        received.
+        """
         return self.last.reply.playback_ends_ns or None if self.last is not None else None
 
     def next_timeout(self, limits: Timeouts) -> tuple[int, str, str, PendingTurn] | None:
-        """Return (instant, outcome, detail, turn) of the next deadline of all open turns; None if there is none."""
+        """Return (instant, outcome, detail, turn) of the earliest deadline of all open turns; None if there is no
+        deadline.
+        """
         first: tuple[int, str, str, PendingTurn] | None = None
         for turn in self.all:
             if turn.state is not State.OVER:
@@ -175,7 +182,10 @@ class PendingTurns:
         return first
 
     def done(self, now_ns: int, *, session_over: bool) -> list[PendingTurn]:
-        """Return the ended turns that await no late event. After the session's end, no event can arrive."""
+        """Return the ended turns that await no late event.
+
+        If `session_over` is True, return all ended turns, because no event can arrive after the session's end.
+        """
         return [t for t in self.all if t.state is State.OVER and (session_over or not t.is_incomplete(now_ns))]
 
     def cuts(self) -> Iterator[inputs.CancelResponse | inputs.TruncateItem | inputs.RetrieveItem]:
@@ -198,7 +208,8 @@ class PendingTurns:
     def remove(self, turn: PendingTurn, at_ns: int) -> None:
         """Remove a delivered turn.
 
-        If the wait for late events has ended, also end the check of the turn's truncated reply.
+        If the wait for late events has ended, also end the check of the turn's truncated reply. Missing events count as
+        failures.
         """
         self.all.remove(turn)
         if turn.check is not None and at_ns >= turn.instants["ended"] + LATE_TRANSCRIPT_NS:
@@ -207,7 +218,7 @@ class PendingTurns:
     # Inputs of the session.
 
     def await_interruption(self, awaited: inputs.InterruptionAwaited) -> None:
-        """Prepare the current turn's reply for an interruption, or for a sound during it."""
+        """Prepare the current turn's reply for an interruption, or for a sound during the reply."""
         self.interrupted = self.current
         if self.interrupted is not None:
             self.interrupted.await_interruption(awaited.kind, verify=awaited.verify_truncation)
@@ -225,7 +236,9 @@ class PendingTurns:
             turn.transmitted(timestamp)
 
     def expect(self, expected: inputs.EventExpected) -> None:
-        """Require an event of the current turn by an instant, as the script does."""
+        """Record that the script requires an event of the current turn by an instant. Do nothing if the event has
+        arrived.
+        """
         kind, turn = EventKind[expected.kind.upper()], self.current
         if turn is not None and ARRIVALS[kind] not in all_instants(turn):
             turn.expected[kind] = expected.until_ns
@@ -239,7 +252,11 @@ class PendingTurns:
             self._retransmits = network.retransmits
 
     def mark_barge_in(self, turn: PendingTurn, instants: Sequence[str]) -> None:
-        """Set the start and end of the caller's interruption of a reply, or of a sound during it."""
+        """Record when the caller starts and stops to interrupt a reply, or when a sound during a reply starts and
+        stops.
+
+        `instants` are the names of the new instants of the turn's speech.
+        """
         input_speech = turn.input_speech
         if turn.interrupts is not None:
             if "speech_start" in instants:
@@ -255,9 +272,9 @@ class PendingTurns:
                 turn.interruption.spoken_ns, _ = input_speech.clear_instants("sound_end")
 
     def note_uncancelled(self, failure: ServiceFailure) -> None:
-        """Apply an error that a reply was not cancelled, truncated or retrieved.
+        """Apply an error to a client message that cancels, truncates or retrieves a reply.
 
-        The client's message only came too late.
+        The error does not end the turn, because the client's message only came too late.
         """
         for turn in self.all:
             if turn.interruption is None or not failure.event_id.startswith(turn.plan.event_prefix):

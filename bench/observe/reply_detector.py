@@ -1,16 +1,17 @@
 """The detection of replies in a continuous audio stream, and their conversion to events of the timeline. Pure.
 
 A full-duplex service streams audio even when it does not speak, and names neither responses nor turns. A reply begins
-with the delta in which sound begins (`bench.observe.onsets`). It ends when deltas without sound add up to the silence
-that ends a reply. If the service stops sending instead, the reply ends after the same time without playback. The
-detector creates an id for the response and for its item. It does not pass on a delta until it is known whether sound
-begins in it. The result depends only on the sound in each delta and on the arrival of the delta. `detect_replies`
-stores the sound in the delta, so that a log without audio gives the same replies.
+with the delta in which sound begins (`bench.observe.onsets`). A reply ends when the deltas without sound after it add
+up to the silence that ends a reply. If the service stops sending instead, the reply ends when nothing has been played
+for the same time. The detector creates an id for the response and for its item. It does not pass on a delta until it
+knows whether sound begins in the delta. The result depends only on the sound in each delta and on the arrival of the
+delta. `detect_replies` stores in each delta the positions of its sound, so that a log without audio gives the same
+replies.
 
 A telephony provider puts all audio of an agent into one queue and plays it without a break. If the agent requests it
-(`clear`), the provider drops the rest of the queue. An agent can mark a position in the queue. The provider reports to
-the agent when the audio before the mark was played, or was dropped with the rest (Twilio, Media Streams, "mark" and
-"clear").
+(`clear`), the provider drops all audio that it has not played. An agent can mark a position in the queue. When the
+audio before the mark was played, or was dropped, the provider reports this to the agent (Twilio, Media Streams, "mark"
+and "clear").
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.untrusted.values import MAX_TEXT_CHARACTERS
 
 MAX_MARKERS = 1_000
-"""The maximum number of pending marks: one for each word of several minutes of speech."""
+"""The maximum number of pending marks. It allows one mark for each word of several minutes of speech."""
 GAP_NS = 100 * NS_PER_MS
 """The minimum time without audio that counts as silence that was not sent. A shorter time is a delay on the network."""
 
 
 class PlaybackTime(NamedTuple):
-    """The latest playback time of a delta, without the jitter buffer.
+    """The latest possible playback time of a delta, without the jitter buffer.
 
-    The real time may be up to `uncertainty_ns` earlier.
+    The real playback time may be up to `uncertainty_ns` earlier.
     """
 
     at_ns: int
@@ -53,25 +54,23 @@ class PlayoutQueue:
 
     Audio that arrives up to `GAP_NS` after the queue ran empty was delayed on the network. It does not delay the
     playback of later audio. After a gap of at least twice `GAP_NS`, the stream starts again, and all later audio is
-    played later by the whole gap. Between the two limits, the later audio is delayed by a part of the gap. So a
-    timestamp close to a limit cannot change an instant by a step.
+    played later by the whole gap. If the gap is between the two limits, the later audio is delayed by a part of the
+    gap. So a timestamp close to a limit cannot change an instant by a step.
 
-    The due time of the next audio is a maximum over all arrivals. The term of each arrival depends on its timestamp and
-    on when the queue was empty, which is also a maximum. So the error of an instant is at most three times the error of
-    one timestamp, for any number of earlier deltas.
+    The playback time of the next audio is the maximum of one value for each arrival. This value depends on the
+    timestamp of the arrival and on when the queue was empty, and the latter is also a maximum. Errors do not add up in
+    a maximum. So the error of an instant is at most three times the error of one timestamp, for any number of earlier
+    deltas.
     """
 
     def __init__(self) -> None:
         self.until_ns = 0
         self.overflow: tuple[str, str] | None = None
-        """The description of the exceeded limit: the kind of queued items, and the limit.
-
-        None if no limit is exceeded.
-        """
+        """The exceeded limit, as (kind of queued items, description of the limit); None if no limit is exceeded."""
         self._earliest_until_ns = 0
         """The value of `until_ns` if all timestamps are as early as possible."""
         self._due_ns = 0, 0
-        """The earliest and latest playback time of the next audio, if it arrives in time."""
+        """(earliest, latest) playback time of the next audio, if that audio arrives in time."""
         self._waiting: deque[tuple[int, str]] = deque()
         self._played: deque[str] = deque()
 
@@ -97,9 +96,10 @@ class PlayoutQueue:
             self.overflow = "marks", f"{MAX_MARKERS} marks wait for what was not played yet"
 
     def clear(self, at_ns: int, error_ns: int = 0) -> None:
-        """Drop the audio that was not played by `at_ns`, or by up to `error_ns` earlier.
+        """Drop the audio that was not played at the time of a `clear`, which was at `at_ns`, or up to `error_ns`
+        earlier.
 
-        The marks in it count as played.
+        The marks in the dropped audio count as played.
         """
         self.until_ns = min(self.until_ns, at_ns)
         self._earliest_until_ns = min(self._earliest_until_ns, at_ns - error_ns)
@@ -108,7 +108,10 @@ class PlayoutQueue:
 
     @property
     def due_ns(self) -> int:
-        """The instant at which the next mark is played; 0 if a mark was played and is not reported yet."""
+        """The instant at which the next mark is played.
+
+        0 if a mark was played and is not reported yet. `NEVER_NS` if there is no mark.
+        """
         if self._played:
             return 0
         return self._waiting[0][0] if self._waiting else NEVER_NS
@@ -124,7 +127,10 @@ class PlayoutQueue:
 
 
 def _delay_ns(gap_ns: int) -> int:
-    """Return the part of a gap in the queue that counts as network delay."""
+    """Return the maximum network delay of audio that arrives `gap_ns` after the queue ran empty.
+
+    The longer the gap, the shorter is this delay: the rest of the gap is silence that was not sent.
+    """
     return min(GAP_NS, max(0, 2 * GAP_NS - gap_ns))
 
 
@@ -136,17 +142,21 @@ Audio after this silence may answer the caller, so it belongs to the next reply.
 CAUGHT = "turn_detected"
 """The status reason of a reply that the caller's speech cancels, as in the Realtime API."""
 MAX_GAP_S = 3
-"""The maximum silence that is passed to the onset detector. A longer silence has the same effect."""
+"""The maximum silence that is passed to the onset detector. A longer silence would have the same effect."""
 KNOWN_NS = WINDOW * BLOCK_MS * NS_PER_MS
-"""The audio that the onset detector needs after the start of a sound to detect it."""
+"""The duration of audio, from the start of a sound, that the onset detector needs to detect the sound."""
 HELD_NS = 700 * NS_PER_MS
-"""The maximum audio between the start of a sound and its detection. It is longest at the start of a stream."""
+"""The maximum duration of audio between the start of a sound and its detection.
+
+A detection takes longest at the start of a stream.
+"""
 
 
 class HeldDelta(NamedTuple):
-    """A delta without detected sound.
+    """A delta in which no sound was detected when it arrived.
 
-    `end` is the position of its last sample in the stream. `playing` is its playback time.
+    `end` is the position of the end of the delta in the stream, in samples. `playing` is the playback time of the
+    delta.
     """
 
     event: ServerEvent
@@ -158,8 +168,7 @@ class HeldDelta(NamedTuple):
 class ReplyDetector:
     """The reply detector of one session, for audio in the format `audio`.
 
-    `silence_ns` is the silence that ends a reply. `pauses` is True if the service may stop sending instead of sending
-    silence.
+    `silence_ns` is the silence that ends a reply. `pauses` is True if the service may stop sending when it is silent.
     """
 
     def __init__(self, audio: AudioFormat, silence_ns: int, *, pauses: bool = False) -> None:
@@ -171,7 +180,7 @@ class ReplyDetector:
         self._end = 0
         """The number of received samples, including unsent silence."""
         self._last = 0
-        """The last audible sample of the reply."""
+        """The position in the stream, in samples, at which the last sound of the reply ended."""
         self._held: deque[HeldDelta] = deque()
         self._replies = 0
         self._speaking = False
@@ -183,7 +192,7 @@ class ReplyDetector:
         self._dropped = False
         """True if audio of the reply was cleared, or arrived after the clear.
 
-        The service has then cancelled the reply.
+        In both cases, the service has cancelled the reply.
         """
         self._caller_spoke = False
         self._words = ""
@@ -193,11 +202,11 @@ class ReplyDetector:
         self._caller_spoke = self._speaking
 
     def detect_replies(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
-        """Return the events of a message. The detected sound replaces the audio.
+        """Return the events of a message. In the audio events, the positions of the detected sound replace the audio.
 
-        Events that already contain the detected sound do not change. If a message ends within a sample, that sample
-        counts with the message that completes it, because the line plays the bytes in sequence. `clear` also drops the
-        half sample.
+        An event that already contains the positions does not change. If a message ends in the middle of a sample, that
+        sample counts with the message that completes it, because the line plays the bytes in sequence. `clear` also
+        drops the half sample.
         """
         return [self._detect_replies(event, arrival) for event in events]
 
@@ -240,15 +249,15 @@ class ReplyDetector:
         return msgspec.structs.replace(event, payload_bytes=size, payload=StrippedAudio(audible, until, error_ns))
 
     def _unsent(self, arrival: Arrival) -> int:
-        """Return the number of samples of silence that were not sent before a delta that arrives now."""
+        """Return how much silence, in samples, the service has not sent before a delta that arrives now."""
         played_ns = self.playout.until_ns
         silent_ns = arrival.at_ns - played_ns
         return silent_ns * self.audio.rate_hz // NS_PER_S if played_ns and silent_ns >= GAP_NS else 0
 
     def events_in(self, events: Iterable[ServerEvent], arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """Yield the timeline's events for the events that `detect_replies` returned, each with its arrival.
+        """Convert the events that `detect_replies` returned to events of the timeline. Yield each with its arrival.
 
-        Derived events have no name.
+        The name of an event that the detector adds is empty.
         """
         for event in events:
             if event.kind is EventKind.TRANSCRIPT_DELTA:
@@ -306,7 +315,7 @@ class ReplyDetector:
 
     @property
     def _is_over(self) -> bool:
-        """True if no sound that is detected later can belong to the current reply."""
+        """True if a reply has begun, and no sound that is detected later can belong to it."""
         return self._speaking and self._silent_ns >= self._pause_ns + KNOWN_NS
 
     @property
@@ -318,12 +327,14 @@ class ReplyDetector:
 
     @property
     def _silent_ns(self) -> int:
-        """The duration of the received silence at the end of the reply."""
+        """The duration of the silence that was received after the last sound of the reply."""
         return self.audio.duration_ns((self._end - self._last) * self.audio.sample_bytes)
 
     @property
     def over_ns(self) -> int:
-        """The instant at which the current reply ends if no more of it arrives."""
+        """The instant at which the current reply ends if no more of it arrives; `NEVER_NS` if only received audio can
+        end it.
+        """
         if not (self._pauses and self._speaking):
             return NEVER_NS
         return self.playout.until_ns + self._pause_ns + KNOWN_NS - self._silent_ns
@@ -333,9 +344,10 @@ class ReplyDetector:
             yield from self._ending(Arrival(over_ns))
 
     def _cleared(self, event: ServerEvent, arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """Drop the rest of a reply.
+        """Apply a `clear`: drop the audio of the reply that is not played yet.
 
-        A reply that was completely played has ended before the clear, unless more audio of the reply follows soon.
+        If all audio of the reply was played before, end the reply. If its playback ended less than `PAUSE_NS` ago, do
+        not end it yet, because more audio of the reply may follow.
         """
         if arrival.at_ns < self.playout.until_ns:
             self._cut = self._dropped = self._speaking
@@ -351,7 +363,7 @@ class ReplyDetector:
     def _start_reply(self, last: HeldDelta, sound: StrippedAudio, start: int) -> Iterator[tuple[ServerEvent, Arrival]]:
         """Yield the first deltas of a reply.
 
-        They are the deltas from the one in which the reply begins to `last`, in which the reply was detected.
+        They are the stored deltas from the one in which the reply begins, and `last`, in which the reply was detected.
         """
         self._replies += 1
         self._speaking = True
@@ -365,9 +377,10 @@ class ReplyDetector:
             yield event, arrival
 
     def _position(self, first: HeldDelta, last: HeldDelta, start: int, error_ns: int) -> PlayoutPosition:
-        """Return the position of a reply's first delta in the queue.
+        """Return the position of a reply's first delta in the playout queue.
 
-        `uneven_ns` covers all deltas in which the reply may really begin.
+        The start of the reply may be wrong by `error_ns`, so the reply may really begin in another delta. `uneven_ns`
+        of the result covers all deltas in which the reply may begin.
         """
         margin = error_ns * self.audio.rate_hz // NS_PER_S
         candidates = [
@@ -384,9 +397,9 @@ class ReplyDetector:
         return held.end - held.event.payload_bytes // self.audio.sample_bytes
 
     def _held_sound(self, start: int, sound: StrippedAudio) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """Yield the stored deltas that contain a sound.
+        """Yield the stored deltas that contain a sound which was detected after they arrived.
 
-        The sound begins at the sample `start` and was detected late.
+        The sound begins at the sample `start`.
         """
         for held in self._held:
             if held.end > start:
@@ -416,20 +429,23 @@ class ReplyDetector:
 
 
 class SplitSamples:
-    """The audible samples of deltas that begin or end within a sample, for services that name the items of a reply.
+    """The search for audible samples in deltas that begin or end in the middle of a sample.
 
-    A player plays the bytes of an item in sequence, so half a sample waits for the delta that completes it. If a delta
-    after an odd number of bytes were decoded alone, the result would be noise. The sizes of deltas do not change,
-    because their sum must be the size of the item.
+    It is for services that name the items of a reply. A player plays the bytes of an item in sequence, so half a sample
+    waits for the delta that completes it. If a delta after an odd number of bytes were decoded alone, the result would
+    be noise. The sizes of deltas do not change, because their sum must be the size of the item.
     """
 
     def __init__(self) -> None:
         self._item_id = ""
         self.stream: SampleStream | None = None
-        """The audio of the item with a half sample; None if no half sample waits."""
+        """The audio stream of the item whose last delta ended with half a sample; None if no half sample waits."""
 
     def detect_replies(self, events: Sequence[ServerEvent], audio: AudioFormat) -> Sequence[ServerEvent]:
-        """Return the events of a message. The first audible sample replaces the payload of deltas with half samples."""
+        """Return the events of a message.
+
+        If a delta begins or ends with half a sample, the position of its first audible sample replaces its payload.
+        """
         audio_events = (event for event in events if event.kind is EventKind.AUDIO_DELTA)
         if not any(self.stream is not None or event.payload_bytes % audio.sample_bytes for event in audio_events):
             return events

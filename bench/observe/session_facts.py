@@ -1,9 +1,9 @@
 """The facts of a session outside of its turns: instants, settings, counts and the outcome of the session. Pure.
 
-Some sounds of the caller need no reply: words to another person, a noise or a murmur. The script plays them while no
-reply is played and no turn is open, so a response that begins then has no turn. This response is played nevertheless,
-because a caller would hear it. After a long silence of its caller, the service may speak (the idle timeout). Such
-speech is not a reply to a sound.
+Some sounds of the caller need no reply: words to another person, a noise or a murmur. The script plays such a sound
+while no reply is played and no turn is open, so a response that begins then has no turn. The load generator plays this
+response nevertheless, because a caller would hear it. After a long silence of its caller, the service may speak (the
+idle timeout). Such speech is not a reply to a sound.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bench.units import NS_PER_MS
 class FalseReplyWatch:
     """The watch for replies to one sound that needs no reply.
 
-    `reply` is the audio of such replies, as the caller hears it.
+    `reply` is the audio of the replies to the sound, as the caller hears it.
     """
 
     reply: Reply
@@ -36,7 +36,7 @@ class FalseReplyWatch:
     """The number of reported idle timeouts for which the service has not spoken yet."""
 
     def received(self, event: ServerEvent, arrival: Arrival, *, is_first: bool) -> None:
-        """Apply an event without a turn. `is_first` is True if the event is the first of its response."""
+        """Apply an event that belongs to no turn. `is_first` is True if it is the first event of its response."""
         if event.kind is EventKind.IDLE_TIMEOUT:
             self._prompts += 1
         elif is_first and self._prompts:
@@ -53,7 +53,7 @@ class ConversationLength:
     """The length of one session's conversation, from the input tokens of its responses.
 
     The input of a response is the whole conversation that the service keeps, and the conversation grows. If a response
-    has fewer input tokens than the one before it, and the client removed nothing, the service has truncated the
+    has fewer input tokens than the previous response, and the client removed nothing, the service has truncated the
     conversation. The service does this when the conversation no longer fits into its model's context (`truncation`,
     Realtime API reference).
     """
@@ -69,8 +69,8 @@ class ConversationLength:
     def answered(self, usage: TokenUsage, *, instructed: bool) -> bool:
         """Return whether the service has truncated the conversation.
 
-        It has if this response has fewer input tokens than the previous one. `instructed` is True if the response had
-        its own instructions in place of the session's.
+        The service has truncated it if this response has fewer input tokens than the previous response. `instructed` is
+        True if this response had its own instructions in place of the session's.
         """
         if not usage.input:  # no input, or none reported: the response was cancelled before
             return False
@@ -83,11 +83,14 @@ DESCRIPTIONS: Mapping[EventKind, str] = {
     EventKind.SESSION_CREATED: "session_created",
     EventKind.SESSION_UPDATED: "session_updated",
 }
-"""The events in which the service describes the session, and the instant that the first of each kind sets."""
+"""A mapping from an event in which the service describes the session to the instant at which it first arrived."""
 CONSTANT_SETTINGS = ("model",)
 """Settings that never change during a session. They are stored even if a later description omits them."""
 UNEXPLAINED = ("timeout:", "closed:", EXPECTED)
-"""The prefixes of outcomes that do not state their cause. The cause may be an earlier error that ended nothing."""
+"""The prefixes of outcomes that do not state their cause.
+
+The cause may be an earlier error that ended neither a turn nor the session.
+"""
 
 
 @dataclass(slots=True, eq=False)
@@ -162,7 +165,10 @@ class SessionFacts(Instants):
             self.instants.setdefault("ended", at_ns)
 
     def explain(self, outcome: str, detail: str) -> str:
-        """Return the detail of an ending. If the outcome does not state its cause, include the error before it."""
+        """Return the detail of an ending.
+
+        If the outcome does not state its cause, include the last error before the ending.
+        """
         if self.last_error is None or not outcome.startswith(UNEXPLAINED):
             return detail
         return "; ".join(filter(None, (detail, SERVICE_REPORTED + self.last_error.detail)))
@@ -198,7 +204,9 @@ class SessionFacts(Instants):
         self.instants["history_start"], self.history_left = history.at_ns, history.messages
 
     def item_added(self, arrival: Arrival) -> None:
-        """Record the acknowledgement of a history message. The service adds items in the order of sending."""
+        """Record the acknowledgement of a history message. The service adds the items in the order in which they were
+        sent.
+        """
         if self.history_left:
             self.history_left -= 1
             self.history_acked_ns = arrival.at_ns
@@ -206,10 +214,11 @@ class SessionFacts(Instants):
                 self.arrived("history_acked", arrival)
 
     def idle_prompt_received(self, arrival: Arrival, played_ns: int, timeout_ms: int | None) -> None:
-        """Count speech of the service after its idle timeout. The first time, record when it came and when it was due.
+        """Count an idle timeout, after which the service speaks. For the first one, record when it arrived and when it
+        was due.
 
-        The speech is due `timeout_ms` after `played_ns`, the end of the last reply's playback. `played_ns` is 0 if
-        there was no reply, or if a turn is open.
+        The idle timeout is due `timeout_ms` after `played_ns`, the end of the last reply's playback. `played_ns` is 0
+        if there was no reply, or if a turn is open.
         """
         self.idle_prompts += 1
         if self.idle_prompts == 1 and played_ns and timeout_ms is not None:
@@ -225,7 +234,7 @@ class SessionFacts(Instants):
         self.turns_planned, self.renewed = self.turns_started, True
 
     def count_unknown(self, name: str) -> None:
-        """Count an unknown event. After `UNKNOWN_NAMES` names, all new ones count as "other"."""
+        """Count an unknown event. After `UNKNOWN_NAMES` different names, all new names count as "other"."""
         known = name in self.unknown_events or len(self.unknown_events) < UNKNOWN_NAMES
         self.unknown_events[name if known else "other"] += 1
 
@@ -236,7 +245,7 @@ class SessionFacts(Instants):
     def turn_ended(self, turn: TurnObservation, *, first: bool, greeting: bool) -> None:
         """Count a delivered turn.
 
-        `first` is True for the first turn of the session. `greeting` is True if the service spoke first.
+        `first` is True for the first turn of the session. `greeting` is True if the service spoke first in this turn.
         """
         self.turns_ended += 1
         self.turns_succeeded += turn.outcome in SUCCESSFUL

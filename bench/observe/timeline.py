@@ -4,13 +4,13 @@ The timeline is pure: it reads no clock and has no socket. So it gives the same 
 and a test. Four rules define it:
 
 - Events belong to a turn by `response_id` and `item_id`, as `bench.observe.attribution` describes.
-- The first terminal cause wins. When a turn has an outcome, nothing changes the outcome. A deadline that passed before
-  an event arrived is an earlier cause.
+- The first terminal cause wins. When a turn has an outcome, the outcome does not change. If a deadline passed before an
+event arrived, the deadline is the earlier cause.
 - A transcription of the caller's audio may be late. It is attached to its turn for up to `LATE_TRANSCRIPT_NS` after the
-  turn's end, even while the next turn is open.
-- A limit has expired only if the next message certainly arrived after it. If the process did not run meanwhile, the
-  arrival is uncertain and may really have been before the limit. Then the turn continues, and its outcome is `starved`
-  if it ends well.
+turn's end, even while the next turn is open.
+- A limit has expired only if the next message certainly arrived after the limit. If the process did not run meanwhile,
+the arrival is uncertain and may really have been before the limit. Then the turn continues. If it later succeeds, its
+outcome is `starved`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from bench.units import NEVER_NS, NS_PER_S
 AT_ONCE_BYTES = 1 << 26
 """An upper limit for the bytes of deltas that are applied together.
 
-Such deltas come from one read, or from a few reads.
+Deltas that are applied together come from one read, or from a few reads.
 """
 NOT_KNOWN = 0
 NO_JUDGES: dict[int, SuccessPredicate] = {}
@@ -53,7 +53,8 @@ SESSION_KINDS = frozenset({*DESCRIPTIONS, EventKind.SESSION_CLOSED, EventKind.MA
 """The kinds of events that belong to the whole session, even if they have the ids of a turn."""
 
 DETECTS_CALLER = frozenset({EventKind.SPEECH_STARTED, EventKind.CLEARED})
-"""The events by which a service reports that it detects its caller's speech. They stop a player."""
+"""The events by which a service reports that it detects its caller's speech. When such an event arrives, a player
+stops."""
 
 UNTIMED = frozenset(
     {
@@ -78,7 +79,7 @@ DECISIVE = TRANSCRIPTIONS | {
         EventKind.MARKED,
     ),
 }
-"""The events after which there may be work for the session although the turn continues."""
+"""The events after which the session may have work to do although the turn continues."""
 
 ENDS_TURN = frozenset({ErrorScope.THROTTLED, ErrorScope.TURN_FAILED})
 """The effects of errors that end the open turn, even if the error names no message of the turn."""
@@ -86,13 +87,13 @@ UNANSWERED = ("timeout:", EXPECTED)
 """The prefixes of outcomes that mean that an event did not arrive in time."""
 NOT_RUN = "this process did not run when the limit ended (give it an idle core, or lower the load)"
 ENDS_SESSION = ("protocol_error:", "limit_exceeded:", "failed:delegation")
-"""The prefixes of turn outcomes that also end the session, because its later results would be wrong."""
+"""The prefixes of turn outcomes that also end the session, because later results of the session would be wrong."""
 
 
 class Timeline:
     """The state machine of one session.
 
-    `reply_format` is the format of the service's audio, which may precede any turn.
+    `reply_format` is the format of the service's audio. The service may send audio before the first turn.
     """
 
     __slots__ = (
@@ -137,7 +138,8 @@ class Timeline:
         self._length = ConversationLength()
         self._first = 0  # the number of the first turn
         self._received_counts = 0, 0
-        """The numbers of received events and audio bytes when the last reply or the caller's speech ended."""
+        """(number of events, number of audio bytes) received by the time the last reply or the caller's speech ended.
+        """
         self.arrived_ns = start.start_ns
         self._wake_ns = NOT_KNOWN
         self._max_events, self._max_bytes, self._responses_left = MAX_EVENTS, MAX_BYTES, MAX_RESPONSES
@@ -175,7 +177,9 @@ class Timeline:
         )
 
     def _end_sound(self, _: inputs.SoundEnded) -> None:
-        """Store the result of a sound for the next turn. Do nothing if the client requests all responses."""
+        """Store for the next turn whether the service replied to the sound. Store nothing if the client requests all
+        responses.
+        """
         if self._watch is not None and self.owners.service_responds:
             self._false_reply = self._watch.replied or bool(self._false_reply)
         self._watch = None
@@ -228,7 +232,7 @@ class Timeline:
     # Received messages.
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> None:
-        """Apply a message with these events, after the deadlines that passed before its arrival."""
+        """Apply a message that contains these events. Before, apply the deadlines that passed before its arrival."""
         _, arrival, wire_bytes = message
         at_ns, _, kernel = arrival
         # a quick test first: `_wake_ns` is NOT_KNOWN or the deadline
@@ -270,13 +274,17 @@ class Timeline:
             wire_bytes = 0  # the bytes belong to the whole message, and count once
 
     def detect_replies(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
-        """Return a message's events. Detected sound replaces the audio that is continuous or has half samples."""
+        """Return a message's events.
+
+        The positions of detected sound replace the audio of a continuous stream, and the audio of deltas with half
+        samples.
+        """
         if self._detector is None:
             return self._split.detect_replies(events, self._format)
         return self._detector.detect_replies(events, arrival)
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        """Apply deltas of the open turn's reply. The effect is that of `received` for each of them."""
+        """Apply deltas of the open turn's reply. The result is the same as if `received` applied each delta."""
         facts, turn, last_ns = self.facts, self.turns.current, deltas[-1].at_ns
         may_end = not self.turns.is_answering or last_ns > self.next_deadline_ns
         exceeds_limit = facts.events + len(deltas) > self._max_events
@@ -294,10 +302,11 @@ class Timeline:
         self.arrived_ns = last_ns
 
     def may_match(self, event: ServerEvent) -> bool:
-        """Return whether later deltas like `event`, which arrived last, need only their arrival and length.
+        """Return whether later deltas like `event` need only their arrival and length. `event` is the last received
+        event.
 
-        This is true for deltas of the current turn if the script requires no more events of the turn, and its audio is
-        already audible. The caller checks that the script looks for no word in the deltas.
+        The result is True if the deltas belong to the current turn, the script requires no more events of the turn, and
+        the turn's audio is already audible. The caller checks that the script looks for no word in the deltas.
         """
         turn = self.turns.last
         if turn is None or not turn.plan.has_turn_events or not self.turns.is_answering:
@@ -311,8 +320,8 @@ class Timeline:
     def must_wake(self, events: Sequence[ServerEvent], until_ns: int, *, streaming: bool) -> bool:
         """Return whether a session that sleeps until the turn's end must wake up for these events.
 
-        It must wake up after a decisive event, at the turn's end, if a deadline is before `until_ns`, or if `streaming`
-        is no longer the state of the reply.
+        It must wake up after an event of `DECISIVE`, at the turn's end, or if a deadline is before `until_ns`. It must
+        also wake up if the reply has begun or ceased to stream. `streaming` is whether the reply was streaming before.
         """
         for event in events:
             if event.kind in DECISIVE:
@@ -376,7 +385,7 @@ class Timeline:
     def _on_event(self, event: ServerEvent, arrival: Arrival, turn: PendingTurn | None) -> None:
         """Apply an event that is not a delta to the facts of the session.
 
-        `turn` is its owner; None if it has no owner.
+        `turn` is the turn that owns the event; None if no turn owns it.
         """
         kind = event.kind
         if kind is EventKind.COMMITTED and turn is not None:
@@ -402,7 +411,7 @@ class Timeline:
     def _bill(self, response_id: str, usage: TokenUsage, turn: PendingTurn | None) -> None:
         """Add the tokens of a response to its open turn. Without an open turn, add them to the session.
 
-        The tokens of each response are added once. They count even if the response does not.
+        The tokens count even if the response does not count as the turn's reply.
         """
         facts = self.facts
         if response_id:
@@ -423,7 +432,7 @@ class Timeline:
     def _open_turn_event(self, turn: PendingTurn, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> None:
         """Apply an event to the open turn that owns it.
 
-        A protocol error ends the session; every other ending ends only the turn.
+        A protocol error and an exceeded limit end the session. Every other ending ends only the turn.
         """
         before, between_items = turn.state, turn.is_between_items
         ending = turn.received(event, arrival, wire_bytes)
@@ -439,7 +448,7 @@ class Timeline:
             self._wake_ns = NOT_KNOWN
 
     def _error(self, failure: ServiceFailure, at_ns: int) -> None:
-        """Apply an error. It ends the session, or ends the turn whose message it names, or is only counted."""
+        """Apply an error. The error ends the session, ends the turn whose message it names, or is only counted."""
         cause, effect = failure.cause or "unknown", failure.effect
         if effect is ErrorScope.EXPIRED:
             self._expire_session(at_ns, failure.detail)
@@ -455,7 +464,8 @@ class Timeline:
             self._error_of_a_turn(failure, at_ns)
 
     def _error_of_a_turn(self, failure: ServiceFailure, at_ns: int) -> None:
-        """Drop the request or commit that the error answers, or mark it as doubtful. End the open turn of the error.
+        """Drop the request or commit that the error answers, or mark the request as doubtful. End the turn of the
+        error.
 
         An error belongs to the turn of the message that it names. An error without a message id ends the current turn
         if the effect of the error requires that.
@@ -485,7 +495,7 @@ class Timeline:
     def next_deadline_ns(self) -> int:
         """An instant before which no deadline expires.
 
-        It is computed again when a deadline may have become earlier or is reached. Deltas, the most frequent events,
+        It is computed again when a deadline is reached, or may have become earlier. Deltas, the most frequent events,
         only extend a deadline, so they cause no new computation.
         """
         if self._wake_ns == NOT_KNOWN:
@@ -496,7 +506,7 @@ class Timeline:
 
     @property
     def mark_due_ns(self) -> int:
-        """The instant at which to report the next played mark to the service, if no message arrives before."""
+        """The instant at which to report to the service that its next mark was played, if no message arrives before."""
         return NEVER_NS if self._detector is None else self._detector.playout.due_ns
 
     def expire(self, now_ns: int) -> None:
@@ -507,12 +517,12 @@ class Timeline:
                 self.apply(inputs.DeadlinePassed(now_ns))
 
     def _expire(self, now_ns: int, earliest_ns: int = NEVER_NS) -> None:
-        """End what is due by `now_ns`, at the instant at which it was due. A timeout also ends the session.
+        """End the turn with the next deadline, if the deadline was due by `now_ns`. A timeout also ends the session.
 
-        `earliest_ns` is the earliest possible arrival of the next message. If the limit did not expire before
-        `earliest_ns`, the message may have been in time: the turn is doubted and continues. If the message extends the
-        limit, it is never decided whether the message was in time. Otherwise the limit is still due, and ends the turn
-        after all messages that arrived by then.
+        The turn ends at the instant of its deadline. `earliest_ns` is the earliest possible arrival of the next
+        message. If that arrival may have been before the deadline, the message may have been in time: the turn is
+        doubted and continues. If the message extends the deadline, it is never decided whether the message was in time.
+        Otherwise the deadline is still due, and ends the turn after all messages that arrived by then.
         """
         self._wake_ns = NOT_KNOWN
         if self._detector is not None:
@@ -533,12 +543,16 @@ class Timeline:
 
     @property
     def _audio_received(self) -> int:
-        """The decoded bytes of received audio: of the whole stream if it is full-duplex, otherwise of all turns."""
+        """The number of decoded bytes of received audio.
+
+        If the service is full-duplex, they are the bytes of the whole stream. Otherwise they are the bytes of all
+        turns.
+        """
         of_turns = 0 if self._detector is not None else sum(turn.audio_bytes_received for turn in self.turns.all)
         return self.facts.audio_bytes_received + of_turns
 
     def _inaudible(self, format: AudioFormat) -> str:
-        """Return a description of the audio that arrived while the caller waited for a reply and no reply began."""
+        """Return a description of the audio that arrived while the caller waited for a reply, if no reply began."""
         messages, size = self.facts.events - self._received_counts[0], self._audio_received - self._received_counts[1]
         if not messages:
             return NO_MESSAGE
@@ -558,7 +572,7 @@ class Timeline:
     def _expire_session(self, at_ns: int, detail: str) -> None:
         """End a session that reached the service's age limit.
 
-        If its call continues in another session, it has not failed.
+        If the call continues in another session, this session has not failed.
         """
         if self._renewable and self.facts.is_ready:
             self.facts.end("renewed", at_ns, detail)  # the first outcome is final; open turns fail nevertheless
@@ -641,7 +655,7 @@ class Timeline:
     def pop_turns(self, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> list[TurnObservation]:
         """Return the turns that have ended and await no late event.
 
-        `judges` maps turn numbers to the Python function that judges the turn. Each of them runs once.
+        `judges` maps turn numbers to the Python function that judges the turn. Each function runs once.
         """
         if done := self.turns.done(now_ns, session_over=self.is_over):
             # The delivery is an input like all others, so that the replay of a log delivers the same turns at the same
@@ -652,7 +666,7 @@ class Timeline:
         return self.pop_delivered()
 
     def pop_delivered(self) -> list[TurnObservation]:
-        """Return the turns of `TurnsDelivered`, each once."""
+        """Return the turns that were delivered and that this method has not returned before."""
         delivered, self._delivered = self._delivered, []
         return delivered
 

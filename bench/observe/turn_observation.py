@@ -15,9 +15,10 @@ from bench.protocol.events import EventKind
 from bench.units import NEVER_NS
 
 AFTER_BARGE_IN = {"barge_in_last_audio": "last_audio", "barge_in_response_done": "response_done"}
-"""A mapping from an instant of a response that an interruption ended to the instant that it copies.
+"""A mapping from an instant to the instant from which it is copied.
 
-The copy is made only if the copied instant came after the interruption.
+These instants belong to a response that an interruption ended. The copy is made only if the copied instant came after
+the interruption.
 """
 
 SAME = (
@@ -32,9 +33,9 @@ RECEIVED = frozenset(
         *("function_call_added", "function_call_done", "answer_request_sent", "function_audible"),
     }
 )
-"""The instants that can be known if the service sends no turn events.
+"""The instants of a turn that can be known if the service sends no turn events.
 
-Such a service may report that it detects its caller, but nothing else of a turn.
+Such a service may report that it detects its caller. It reports nothing else about a turn.
 """
 UNREPORTED: Mapping[str, Any] = {
     "response_id": "",
@@ -50,7 +51,7 @@ UNREPORTED: Mapping[str, Any] = {
 def all_instants(turn: PendingTurn) -> dict[str, int]:
     """Return every known instant of a turn.
 
-    If the service sends no turn events, return only those that the audio shows.
+    If the service sends no turn events, return only the instants of `RECEIVED`.
     """
     instants = turn.instants | turn.input_speech.instants | turn.calls.instants | turn.reply.all_instants()
     if (audible := _function_audible(turn)) is not None:
@@ -83,7 +84,7 @@ def _function_audible(turn: PendingTurn) -> tuple[int, int] | None:
 
 
 def _uncertainties_ns(turn: PendingTurn) -> dict[str, int]:
-    """Return how much earlier the instants that are arrivals may really have been."""
+    """Return how much earlier each arrival of a turn may really have been, by instant."""
     speech_errors_ns, speech_instants = turn.input_speech.uncertainties_ns, turn.input_speech.instants
     errors_ns = {name: error_ns for name, error_ns in speech_errors_ns.items() if name in speech_instants}
     errors_ns |= turn.calls.uncertainties_ns | turn.reply.all_uncertainties_ns()
@@ -96,7 +97,7 @@ def _uncertainties_ns(turn: PendingTurn) -> dict[str, int]:
 
 
 def _widths_ns(turn: PendingTurn) -> dict[str, int]:
-    """Return how much later the instants that are sends may really have been."""
+    """Return how much later each send of a turn may really have been, by instant."""
     widths_ns = turn.widths_ns | turn.input_speech.widths_ns
     return widths_ns if turn.interruption is None else widths_ns | turn.interruption.widths_ns
 
@@ -116,7 +117,10 @@ def turn_type(turn: PendingTurn) -> str:
 
 
 def cut_off(turn: PendingTurn) -> bool | None:
-    """Return whether playback of a reply began before the caller's speech ended; None without turn detection."""
+    """Return whether playback of a reply began before the caller's speech ended.
+
+    None if the turn has no VAD, or if its speech has not ended.
+    """
     speech_end_ns = turn.input_speech.instants.get("speech_end")
     if not turn.plan.vad or speech_end_ns is None:
         return None
@@ -137,8 +141,8 @@ def _overlap_ns(turn: PendingTurn) -> int | None:
 def _dead_air_ns(turn: PendingTurn) -> int | None:
     """Return the player's longest silence after the instant from which latency is measured; None if it is unknown.
 
-    The silence is known if a turn has function calls or several items. If the service sends no turn events, it is known
-    if the reply was audible and began after that instant.
+    If the service sends turn events, the silence is known for a turn with function calls or several items. If the
+    service sends no turn events, the silence is known if the reply was audible and began after that instant.
     """
     instants = all_instants(turn)
     measured_from_ns = next((at_ns for name in MEASURED_FROM if (at_ns := instants.get(name)) is not None), None)
@@ -160,16 +164,18 @@ def _delegations(turn: PendingTurn) -> int | None:
 
 
 def task_success(turn: PendingTurn, judges: dict[int, SuccessPredicate]) -> bool | None:
-    """Return whether a turn has done its task.
+    """Return whether a turn has done its task; None if no function judges the turn.
 
-    The result is None if no function judges it. The function in `judges` runs only once.
+    `judges` maps turn numbers to functions. The function of this turn runs only once.
     """
     judge = judges.pop(turn.plan.number, None)
     return None if judge is None else is_done(turn.outcome, lambda: judge(observation(turn)))
 
 
 def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObservation:
-    """Return the observation of a turn. `task_success` is the judgement of a Python program; None if there is none."""
+    """Return the observation of a turn. `task_success` is the judgement of a Python program; None if there is no
+    judgement.
+    """
     reply, calls, interruption, network = turn.reply, turn.calls, turn.interruption, turn.network
     if interruption is not None and turn.outcome == "ok":
         interruption.on_played_out(reply.playback_ends_ns)

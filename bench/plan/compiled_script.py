@@ -1,7 +1,7 @@
-"""A script that is encoded once for all sessions, and the part of it that one session sends. Pure.
+"""A script that is encoded once for all sessions, and the choices that differ between sessions. Pure.
 
-For each session, a `CompiledScript` chooses a row of variables, the length of pauses and, if a step has several
-recordings, one of them.
+For each session, a `CompiledScript` chooses a row of variables and the length of pauses. If a turn has several
+recordings, it also chooses one of them.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ GOLDEN_RATIO_STEP = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1,
 
 
 class CompiledScript:
-    """A script for any session, encoded for one dialect. It encodes and stores the speech of the script's own turns.
+    """A script for any number of sessions, encoded for one dialect.
 
-    Raise ScriptError for anything that the dialect cannot express.
+    It encodes the speech of the script's own turns once, and stores it. The constructor raises ScriptError for anything
+    that the dialect cannot express.
     """
 
     def __init__(self, script: Script, dialect: Dialect) -> None:
@@ -50,7 +51,7 @@ class CompiledScript:
         self._only = None if varies else self._session(0, SessionChoices(0, 0))
 
     def prepare_session(self, number: int, seed: int) -> PreparedScript:
-        """Return the prepared script of session `number` (from 0, over all processes)."""
+        """Return the prepared script of session `number`. Sessions are numbered from 0, over all processes."""
         choices = SessionChoices(seed, number)
         prepared = self._only or self._session(number, choices)
         if self._only and any(step.draws for step in self.script.steps):
@@ -65,10 +66,10 @@ class CompiledScript:
         return replace(prepared, phase_ns=int(number * GOLDEN_RATIO_STEP % 1 * chunk_ns)) if chunk_ns else prepared
 
     def step(self, step: Step, number: int, choices: SessionChoices, row: Mapping[str, str] = NO_ROW) -> PreparedStep:
-        """Return a step as its session plays it.
+        """Return a step in the form in which a session plays it.
 
-        `number` is the number of the turn, from 1. For a pause, it is that of the last turn before it. Raise UsageError
-        for an event that the dialect cannot send.
+        `number` is the number of the turn, from 1. For a step that is not a turn, it is the number of the last turn
+        before it. Raise UsageError for an event that the dialect cannot send.
         """
         if problem := step.unsupported_reason(self.dialect, self.script.session):
             raise UsageError(f"{step.verb} {problem}")
@@ -113,7 +114,10 @@ def _settings(script: Script, dialect: Dialect) -> SessionSettings:
 
 
 def _reject_unsupported(script: Script, dialect: Dialect) -> None:
-    """Raise ScriptError for settings and steps that the dialect does not support, and for events that undo settings."""
+    """Raise ScriptError for a setting or step that the dialect does not support.
+
+    Also raise it for an event that would undo the session's settings.
+    """
     refused = dialect.unsupported_setting(_settings(script, dialect))
     if refused is not None:
         keys = refused.setting if refused.setting == ("history",) else ("session", *refused.setting)
@@ -136,14 +140,14 @@ def _reject_unsupported(script: Script, dialect: Dialect) -> None:
 
 
 def _at(script: Script, keys: tuple[str, ...], problem: str) -> UsageError:
-    """Return an error at the position of the script's value under these nested keys."""
+    """Return an error with the position of the value under these nested keys of the script."""
     if script.written is None:
         return ScriptError(script.path, None, problem)
     return script.written.nearest(*keys).error(problem)
 
 
 def _numbered(script: Script) -> Iterator[tuple[int, Step]]:
-    """Yield the steps, each with the number of its turn in the session."""
+    """Yield (number, step) of each step. The number is that of the turn, or of the last turn before the step."""
     number = 0
     for step in script.steps:
         number += step.is_turn

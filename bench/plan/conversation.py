@@ -1,8 +1,9 @@
-"""The messages that a script adds to a conversation. They come from a step, a response's own input, or a history file.
+"""The messages that a script adds to a conversation.
 
-Their images, PNG and JPEG, are sent unchanged, as data URLs (RFC 2397). The cost of an image depends on its size in
-pixels, so only this size is read from the file: from the first chunk of a PNG (ISO/IEC 15948, 11.2.2), or from the
-frame header of a JPEG (ITU-T T.81, B.2.2).
+They come from a step, from a response's own input, or from a history file. Images are PNG or JPEG, and are sent
+unchanged, as data URLs (RFC 2397). The cost of an image depends on its size in pixels, so only this size is read from
+the file. It is in the first chunk of a PNG (ISO/IEC 15948, 11.2.2), and in the frame header of a JPEG (ITU-T T.81,
+B.2.2).
 """
 
 from __future__ import annotations
@@ -23,21 +24,27 @@ from bench.yaml_file import LocatedValue, PythonValue, read_text
 T = TypeVar("T")
 MAX_MESSAGES = 10_000
 MAX_BYTES = 4 << 20
-"""The maximum size of an image file. An event must not be larger than 15 MiB, and base64 adds a third to the file."""
+"""The maximum size of an image file.
+
+An event must not be larger than 15 MiB, and base64 makes the file a third larger.
+"""
 PNG, PNG_HEADER, PNG_END = b"\x89PNG\r\n\x1a\n", slice(8, 16), b"\x00\x00\x00\x00IEND"
 FIRST_CHUNK = b"\x00\x00\x00\x0dIHDR"
 JPEG, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""The markers SOF0 to SOF15. The three that are left out do not begin a frame (T.81, table B.1)."""
+"""The markers SOF0 to SOF15, which begin a frame. Three markers in this range do not, and are left out.
+
+Source: T.81, table B.1.
+"""
 START_OF_SCAN = 0xDA
 Size = tuple[int, int]
 """Width and height in pixels."""
 
 
 def file_of(load: Callable[..., T]) -> Validator[T]:
-    """Return the validator of a file's path. The path is relative to the folder of the file that contains it.
+    """Return a validator for the path of a file, which reads the file with `load`.
 
-    `load` reads the file.
+    The path is relative to the folder of the file that contains the path.
     """
 
     def load_path(value: LocatedValue, path: str) -> T:
@@ -52,10 +59,10 @@ def file_of(load: Callable[..., T]) -> Validator[T]:
 
 
 def read_once(load: Callable[[Path], T], max_files: int) -> Callable[[Path], T]:
-    """Return `load` with a cache: it reads a file again only if the file's size or modification time has changed.
+    """Return `load` with a cache. A file is read again only if its size or modification time has changed.
 
-    The cache has one version of each file, for the `max_files` files that were used last. Errors of `load` are not
-    cached.
+    The cache has one version of each file. It has the `max_files` files that were used last. If `load` raises an error,
+    nothing is cached.
     """
     cache: dict[Path, tuple[tuple[int, int], T]] = {}
 
@@ -101,14 +108,14 @@ def load_image(path: Path) -> Image:
 
 
 def png_size(data: bytes) -> Size | None:
-    """Return the size of a PNG; None if its first chunk does not contain it."""
+    """Return the width and height of a PNG; None if they are not in its first chunk."""
     if data[PNG_HEADER] != FIRST_CHUNK or len(data) < 24:
         return None
     return _positive(int.from_bytes(data[16:20]), int.from_bytes(data[20:24]))
 
 
 def jpeg_size(data: bytes) -> Size | None:
-    """Return the size of a JPEG; None if no frame header contains it."""
+    """Return the width and height of a JPEG; None if they are not in a frame header."""
     position = 2
     while position + 9 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
@@ -161,9 +168,10 @@ MESSAGE = StructOf(
 
 
 def load_history(path: Path) -> History:
-    """Read a .jsonl file: one message per line, with the keys of `MESSAGE`. Empty lines are ignored.
+    """Read a .jsonl file of messages. Each line has one message with the keys of `MESSAGE`. Empty lines are ignored.
 
-    Raise UsageError, with file and line, for a line that is not a message, and for a file without messages.
+    Raise UsageError with the file and line for a line that is not a message, and UsageError for a file without
+    messages.
     """
     text = read_text(path)
     lines = ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())

@@ -1,8 +1,8 @@
 """The functions that a script declares to the service, and their results.
 
-The result of a function is a fixed value, one of several values in turn, or the result of a Python callable. Every call
-of a function gets an output, as from a client: an invalid call gets an error that the model can read. This module is
-pure: its caller passes the time.
+The result of a function is a fixed value, a value from a list whose values are used in turn, or the result of a Python
+callable. Each call of a function gets an output, as from a real client. An invalid call gets an error that the model
+can read. This module is pure: its caller passes the time.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from bench.untrusted.safe_io import JsonError, read_json
 
 NO_TURN = ""
 Compute = Callable[..., Any]
-"""A function in Python. It is called with keyword arguments."""
+"""A Python function that computes the result of a call. It is called with keyword arguments."""
 
 
 @dataclass(frozen=True)
 class ScriptFunction:
-    """A function of a script.
+    """A function that a script declares.
 
-    `returns` is the list of its results: one per call, in a loop. `compute` is a callable that is used instead. `delay`
-    is the duration of a call in seconds, or the distribution from which the delay of each call is drawn.
+    `returns` is the list of its results. Each call uses the next result, and after the last one, the first one again.
+    `compute` is a callable that is used instead of `returns`. `delay` is the duration of a call in seconds, or the
+    distribution from which the duration of each call is drawn.
     """
 
     tool: FunctionTool
@@ -41,18 +42,21 @@ class ScriptFunction:
 
     @property
     def mean_delay_s(self) -> float:
-        """The mean delay in seconds."""
+        """The mean duration of a call in seconds."""
         return self.delay if isinstance(self.delay, float | int) else self.delay.mean_s
 
     def output(self, arguments: Mapping[str, Any], number: int) -> str:
-        """Return the result of call `number` (from 0). A text is unchanged; any other result becomes JSON."""
+        """Return the result of call `number` (from 0) of this function.
+
+        A text is unchanged; any other result becomes JSON.
+        """
         value = self.compute(**arguments) if self.compute else self.returns[number % len(self.returns)]
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
 class ExpectedFunctionCall:
-    """A function call that a script expects of a turn, with at least these arguments."""
+    """A function call that a script expects from a turn. The call must have at least these arguments."""
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -68,8 +72,8 @@ def error_text(
 ) -> tuple[str, dict[str, Any] | None]:
     """Return (the problem of a call, its arguments). The problem is "" if the call is valid.
 
-    The arguments are None if the call cannot be executed. `expected` are the calls of the turn; None if any is
-    accepted.
+    The arguments are None if the call cannot be executed. `expected` are the calls that the turn expects; None if any
+    call is accepted.
     """
     try:
         value = read_json(call.arguments or "{}", numbers=False)
@@ -91,12 +95,12 @@ def error_text(
 
 
 def error_of(problem: str) -> str:
-    """Return the output that a client sends for an invalid call."""
+    """Return the output that a client sends after an invalid call."""
     return json.dumps({"error": problem})
 
 
 class FunctionResult(NamedTuple):
-    """The result of a call at an instant.
+    """The result of a call, and the instant at which it is returned.
 
     `number` is the number of the call in its turn, from 1. `error` is the problem of the call; "" if it has none.
     """
@@ -108,7 +112,7 @@ class FunctionResult(NamedTuple):
 
 
 class FunctionRunner:
-    """The function calls of a session, turn by turn."""
+    """The runner of a session's function calls, turn by turn."""
 
     def __init__(self, functions: Mapping[str, ScriptFunction], choices: SessionChoices) -> None:
         self._functions, self._choices = functions, choices
@@ -118,22 +122,26 @@ class FunctionRunner:
         self._response = ResponseSettings()
         self._requests = 1
         self.prefix = NO_TURN
-        """The prefix of ids of the turn's messages."""
+        """The prefix of the message ids of the current turn."""
         self.called = 0
-        """The number of calls in the turn so far."""
+        """The number of calls that the service has made in the current turn."""
         self.outputs: dict[str, FunctionOutput] = {}
-        """The returned outputs by the ids of their calls. The reader removes them."""
+        """The returned outputs, by the id of their call. The code that uses an output removes it."""
 
     def start(self, expected: Sequence[ExpectedFunctionCall] | None, response: ResponseSettings, prefix: str) -> None:
-        """Begin a turn whose ids have this prefix. Drop the outputs that are still due, because their turn is over."""
+        """Begin a turn whose message ids have this prefix.
+
+        Outputs that are still due belong to the preceding turn, and are dropped.
+        """
         self._waiting.clear()
         self._expected, self._response = expected, msgspec.structs.replace(response, tool_choice=None)
         self.prefix, self.called, self._requests = prefix, 0, 1
 
     def call(self, call: FunctionCall, now_ns: int) -> None:
-        """Call a function. The output is an error if the function is not declared or its arguments are invalid.
+        """Execute a function call.
 
-        For a delegated task, call the functions that do it, one after the other. The result is all of their outputs.
+        The output is an error if the function is not declared, or if its arguments are invalid. For a delegated task,
+        execute the functions that do it, one after the other. The result is the outputs of all of them.
         """
         self.called += 1
         results = [*map(self._do, self._calls_for_task())] if call.of_delegation else [self._run(call)]
@@ -178,20 +186,20 @@ class FunctionRunner:
 
     @property
     def due_ns(self) -> int:
-        """The instant at which the next function returns."""
+        """The instant at which the next function call returns."""
         return self._waiting[0].due_ns if self._waiting else NEVER_NS
 
     def returned(self, now_ns: int) -> list[FunctionResult]:
-        """Remove and return the results that are due by now."""
+        """Remove and return the results that are due at `now_ns`."""
         done = [result for result in self._waiting if result.due_ns <= now_ns]
         del self._waiting[: len(done)]
         self.outputs |= {result.output.call_id: result.output for result in done}
         return done
 
     def next_request(self) -> tuple[ResponseSettings, str]:
-        """Return (settings, event id) of the next request for a response that continues the reply.
+        """Return (settings, event id) of the next request for a response.
 
-        The settings do not contain `tool_choice`.
+        This response continues the reply after a function call. The settings do not contain `tool_choice`.
         """
         self._requests += 1
         return self._response, f"{self.prefix}response-{self._requests}"

@@ -1,8 +1,7 @@
 """The encoding of everything that a session sends, before the first session opens. A session then only paces and sends.
 
-This module has the encoded turns, and the `ScriptEncoder` that makes messages from texts and recordings. The class of a
-step decides which messages the step needs (`steps.py`). `compiled_script.py` chooses the messages that one session
-sends.
+This module has the encoded turns, and the `ScriptEncoder`, which makes messages from texts and recordings. The class of
+a step determines which messages the step needs (`steps.py`). `compiled_script.py` chooses the messages of each session.
 """
 
 from __future__ import annotations
@@ -40,25 +39,26 @@ from bench.units import NS_PER_MS, NS_PER_S
 Settings = TypeVar("Settings", SessionSettings, ResponseSettings)
 InputKind = Literal["text", "none", "audio"]
 AS_SESSION = ResponseSettings()
-"""Response settings that do not differ from those of the session."""
+"""Response settings that change nothing: the settings of the session apply."""
 NO_ROW: Mapping[str, str] = {}
 OF_SPEECH, OF_SOUND = ("speech_start", "speech_end"), ("barge_in", "sound_end")
-"""The names of the instants at which a caller's speech starts and ends, and those of a sound."""
+"""The names of two instants, the start and the end: for the caller's speech, and for a sound."""
 BETWEEN_S = 5.0  # the duration of the noise between turns, which is repeated
 BETWEEN_ID = "between-turns"
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedTurn:
-    """One turn. The session sends `speech` at the pace of a microphone, then `inputs` at once, then `request`.
+    """One turn. The session sends `speech` at the rate of a microphone, then `inputs` at once, then `request`.
 
-    `plan` contains the facts for the observation of the turn. The number in it counts from 1 in the session. The ids of
-    all events of the turn begin with its `event_prefix`, so the `event_id` of an error identifies the turn.
-    `silence_chunks` is the audio that the microphone records after the speech, in a loop; () if the microphone is
-    switched off. `item` is the caller's message, if this is a text turn. `response` are the settings of the turn's
-    responses. `calls` are the expected function calls; None if any is accepted. `interrupts` is the trigger at which
-    the turn interrupts the preceding reply; None if it waits for the end of that reply. `verifies` is True if the
-    client checks that the service retains nothing of that reply beyond what was played.
+    `plan` has the facts of the turn that its observation needs. Its number counts from 1 in the session. The ids of all
+    events of the turn begin with `event_prefix` of the plan, so the `event_id` of an error identifies the turn.
+    `silence_chunks` is the audio that the microphone records after the speech. It is sent repeatedly, and is () if the
+    microphone is switched off. `judge` returns whether the turn has done its task. `response` has the settings of the
+    turn's responses. `calls` are the expected function calls; None if any call is accepted. `interrupts` is the trigger
+    at which the turn interrupts the preceding reply; None if the turn waits for the end of that reply. `verifies` is
+    True if the client checks that the service retains no part of that reply that was not played. `item` is the caller's
+    message, if this is a text turn.
     """
 
     is_turn: ClassVar[Literal[True]] = True
@@ -78,20 +78,21 @@ class PreparedTurn:
 
     @property
     def within_turn(self) -> bool:
-        """True if the turn is sent while the preceding turn is still open."""
+        """True if the turn may be sent while the preceding turn is open."""
         return self.interrupts is not None
 
     @property
     def chunk_ns(self) -> int | None:
-        """The length of a paced chunk; None if nothing is paced."""
+        """The duration of a paced chunk; None if the turn sends no paced audio."""
         return self.speech[0].duration_ns if self.speech else None
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedEvent:
-    """A step that sends one message and does not wait. `within_turn` is True if a turn may be open.
+    """A step that sends one message and does not wait.
 
-    `item` is the item that the message adds to the conversation.
+    `within_turn` is True if the step may run while a turn is open. `item` is the item that the message adds to the
+    conversation.
     """
 
     is_turn: ClassVar[Literal[False]] = False
@@ -103,9 +104,9 @@ class PreparedEvent:
 
 @dataclass(frozen=True, slots=True)
 class PreparedSound:
-    """A paced sound that is meant neither to interrupt a reply nor to cause one.
+    """A paced sound that should neither interrupt a reply nor cause one.
 
-    `trigger` is the instant of the sound in the preceding reply; None if the sound is played in silence.
+    `trigger` is the instant in the preceding reply at which the sound starts; None if the sound is played in silence.
     """
 
     is_turn: ClassVar[Literal[False]] = False
@@ -123,7 +124,7 @@ class PreparedSound:
 
 @dataclass(frozen=True, slots=True)
 class PreparedInterruption:
-    """An interruption of the preceding reply by the client, as if its caller had pressed a button."""
+    """An interruption of the preceding reply by the client, as if the caller had pressed a button."""
 
     is_turn: ClassVar[Literal[False]] = False
     within_turn: ClassVar[Literal[True]] = True
@@ -134,7 +135,7 @@ class PreparedInterruption:
 
 @dataclass(frozen=True, slots=True)
 class PreparedPause:
-    """Silence of the caller."""
+    """A pause, in which the caller is silent."""
 
     is_turn: ClassVar[Literal[False]] = False
     within_turn: ClassVar[Literal[False]] = False
@@ -144,7 +145,7 @@ class PreparedPause:
 
 @dataclass(frozen=True, slots=True)
 class PreparedExpectation:
-    """An event that must arrive for the preceding turn within a time in seconds."""
+    """An event that must arrive for the preceding turn. `within_s` is the time limit in seconds."""
 
     is_turn: ClassVar[Literal[False]] = False
     within_turn: ClassVar[Literal[True]] = True
@@ -160,12 +161,13 @@ PreparedStep = PreparedTurn | PreparedSound | PreparedInterruption | PreparedPau
 class PreparedScript:
     """The content of one session, encoded for one dialect.
 
-    `setup_messages` are the messages to send and the events to await, in this order, to set the session up. It contains
-    no events if the start is `pipelined`. `history_items` is the conversation before the first turn, and `history` is
-    the same in encoded form. `renew_after_ns` is `Script.renew_after` in ns. `silence_chunks` is the audio that an open
-    microphone records before the first turn. `phase_ns` is the delay of the microphone after the session is ready.
-    Without this delay, the chunks of sessions that start together would be due at the same instant. `variables_row` is
-    the number of the row, from 1; None without variables.
+    `setup_messages` are the messages to send and the events to wait for, in this order, to set the session up. They
+    contain no events if `pipelined` is True. `history_items` is the conversation before the first turn. `history` is
+    the same conversation in encoded form. `renew_after_ns` is `Script.renew_after` in ns. `silence_chunks` is the audio
+    that an open microphone records before the first turn. `phase_ns` is the time from the instant at which the session
+    is ready to the start of the microphone. It differs between sessions. Otherwise the chunks of sessions that start
+    together would be due at the same instant. `variables_row` is the number of the row of variables, from 1; None
+    without variables.
     """
 
     name: str
@@ -182,13 +184,13 @@ class PreparedScript:
     pipelined: bool = False
     functions: Mapping[str, ScriptFunction] = field(default_factory=dict)
     choices: SessionChoices = field(default_factory=lambda: SessionChoices(0, 0))
-    """The random choices that are made while the session runs: the delays of functions."""
+    """The random choices that are made while the session runs: the delays of function calls."""
     history_items: tuple[SaidItem, ...] = ()
     renew_after_ns: int | None = None
     reply_silence_ns: int = REPLY_SILENCE_MS * NS_PER_MS
 
     def after(self, items: Sequence[SaidItem]) -> PreparedScript:
-        """Return the same script for a session with this conversation before it."""
+        """Return the same script for a session that starts after the conversation `items`."""
         history = tuple(_repeated_item(item, self.dialect) for item in items)
         return replace(self, history=history, history_items=tuple(items))
 
@@ -198,30 +200,31 @@ class PreparedScript:
 
     @property
     def input_format(self) -> AudioFormat:
-        """The audio format of the caller."""
+        """The format of the audio that the caller sends."""
         return self.dialect.input_format_for(self.settings)
 
     @property
     def output_format(self) -> AudioFormat:
-        """The audio format of replies."""
+        """The format of the audio in replies."""
         return self.dialect.output_format_for(self.settings)
 
     @property
     def service_responds(self) -> bool:
-        """True if the service starts responses itself."""
+        """True if the service starts responses without a request."""
         return self.settings.service_responds
 
     @property
     def renewable(self) -> bool:
-        """True if a call continues in another session when one reaches its maximum age."""
+        """True if a call continues in a new session when its session has reached the maximum age."""
         return self.renew_after_ns is not None
 
 
 class ScriptEncoder:
     """An encoder of a script's texts and recordings for one dialect. It encodes each recording once.
 
-    `fills` is True if there are variables, so that a value replaces `${name}` in a text. `jitter_buffer_ns` is the
-    audio that the simulated player buffers before it plays. `answer_min_ns` has the same meaning as in `TurnPlan`.
+    `fills` is True if the script has variables. Then each `${name}` in a text is replaced by a value.
+    `jitter_buffer_ns` is the duration of the audio that the simulated player buffers before it plays. `answer_min_ns`
+    has the same meaning as in `TurnPlan`.
     """
 
     def __init__(
@@ -240,36 +243,39 @@ class ScriptEncoder:
         self.output_format = dialect.output_format_for(session)
         self._wires: dict[tuple[str, SpeechSpan], bytes] = {}
         self._encoded: dict[tuple[Any, ...], tuple[ClientMessage, ...]] = {}
-        """Messages of recordings, by the recording and the parameters of the encoding."""
+        """The messages of recordings. The key is the recording with the parameters of its encoding."""
         self._sounds = 0
         self._trailing_silences_ns: dict[tuple[str, SpeechSpan], int] = {}
 
     @property
     def detects_turns(self) -> bool:
-        """True if the service finds the end of speech."""
+        """True if the service detects the end of speech."""
         return self.session.turn_detection is not None
 
     def fill_variables(self, text: str, row: Mapping[str, str]) -> str:
-        """Return a text with the variables of a session."""
+        """Return a text in which the values of `row` replace the variables. `row` has the variables of a session."""
         return fill_variables(text, row) if self._fills else text
 
     def message(self, message: Message, row: Mapping[str, str]) -> Message:
-        """Return a message with the variables of a session."""
+        """Return a message in whose text the values of `row` replace the variables."""
         return msgspec.structs.replace(message, text=self.fill_variables(message.text, row))
 
     def with_instructions(self, settings: Settings, row: Mapping[str, str]) -> Settings:
-        """Return settings with the variables of a session in their instructions."""
+        """Return settings in whose instructions the values of `row` replace the variables."""
         if settings.instructions is None:
             return settings
         return msgspec.structs.replace(settings, instructions=self.fill_variables(settings.instructions, row))
 
     def reference(self, reference: TurnReference, row: Mapping[str, str]) -> TurnReference:
-        """Return the reference of a turn, with the variables of its session."""
+        """Return the reference of a turn. The values of `row` replace the variables in its texts."""
         contains = tuple(self.fill_variables(text, row) for text in reference.contains)
         return replace(reference, reply=self.fill_variables(reference.reply, row), contains=contains)
 
     def request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> ClientMessage | None:
-        """Return the request for a response; None if the dialect has none, because the model decides when to speak."""
+        """Return the request for a response.
+
+        Return None if the dialect has no such request, because the model decides when to speak.
+        """
         if not self.dialect.takes_requests:
             return None
         response = self.with_instructions(response, row)
@@ -282,7 +288,7 @@ class ScriptEncoder:
     def speech(
         self, pcm: Pcm, chunk_ms: int, *, paced: bool, number: int, keep: bool = False
     ) -> tuple[ClientMessage, ...]:
-        """Return a recording as the speech of turn `number`.
+        """Return the messages of a recording that is the speech of turn `number`.
 
         If `keep` is True, the messages are stored for other sessions.
         """
@@ -307,7 +313,10 @@ class ScriptEncoder:
         return self._encoded[key]
 
     def silence_chunks(self, pcm: Pcm, chunk_ms: int) -> tuple[ClientMessage, ...]:
-        """Return the noise that an open microphone records after a recording; () if the microphone is closed."""
+        """Return the audio that an open microphone records after a recording: background noise, or silence.
+
+        Return () if the microphone is closed.
+        """
         if not self.detects_turns or self._background is None:
             return self.silence(chunk_ms)
         chunk_ms = self._chunk_ms(chunk_ms)
@@ -320,13 +329,13 @@ class ScriptEncoder:
         return self._encoded[key]
 
     def silence(self, chunk_ms: int = 100) -> tuple[ClientMessage, ...]:
-        """Return what an open microphone records in silence; () if the microphone is closed."""
+        """Return the audio that an open microphone records in silence; () if the microphone is closed."""
         if not self.detects_turns:
             return ()
         return (self._append(silence(self.input_format, self._chunk_ms(chunk_ms)), BETWEEN_ID, paced=True),)
 
     def trailing_silence_ns(self, pcm: Pcm) -> int:
-        """Return half of the length of the last phrase: the speech after its last pause."""
+        """Return half of the duration of the last phrase, which is the speech after the last pause of a recording."""
         key = (pcm.digest, pcm.speech)
         if key not in self._trailing_silences_ns:
             last = last_phrase(np.frombuffer(pcm.data, "<i2"), pcm.speech, RATE_HZ)
@@ -334,7 +343,10 @@ class ScriptEncoder:
         return self._trailing_silences_ns[key]
 
     def _chunk_ms(self, chunk_ms: int) -> int:
-        """Return the length of one piece of audio, in ms. A telephony provider may prescribe it."""
+        """Return the duration of one chunk of audio, in ms.
+
+        If a telephony provider prescribes one, it replaces `chunk_ms`.
+        """
         provider = self.dialect.provider
         return chunk_ms if provider is None or provider.frame_ms is None else provider.frame_ms
 
@@ -348,7 +360,7 @@ class ScriptEncoder:
     def _appends(
         self, pieces: Sequence[AudioChunk], pcm: Pcm, event_id: str, instants: tuple[str, ...] | None
     ) -> Iterator[ClientMessage]:
-        """Yield the messages of a recording. A message in which the speech starts or ends contains that position.
+        """Yield the messages of a recording. If the speech starts or ends in a message, the message has that position.
 
         `instants` are the names of the start and the end; None if the recording is sent all at once.
         """
@@ -384,5 +396,5 @@ def _repeated_item(item: SaidItem, dialect: Dialect) -> ClientMessage:
 
 
 def _ns(samples: int) -> int:
-    """Return the duration of samples in ns."""
+    """Return the duration of this number of samples, in ns."""
     return samples * NS_PER_S // RATE_HZ

@@ -1,8 +1,8 @@
 """The random choices that differ between sessions of a script.
 
-The choices depend only on the run's seed and the session's number. They are: the recording that a turn plays, the delay
-of a function, and think times, which are the caller's silences. A script's variables are the rows of a table. A session
-uses one row, whose values replace the variables in the script's texts.
+The choices depend only on the run's seed and the session's number. They are the recording that a turn plays, the delay
+of a function call, and think times, which are the caller's silences. A script's variables are the rows of a table. A
+session uses one row, whose values replace the variables in the script's texts.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from bench.untrusted.sanitize import excerpt
 from bench.yaml_file import read_text
 
 MAX_PAUSE_S = 3_600.0
-"""The longest pause of a script, in seconds. It applies to fixed pauses and to random ones."""
+"""The maximum duration of a pause in a script, in seconds. It applies to fixed pauses and to random pauses."""
 PAUSES, DELAYS, NAMES = 2, 3, 4
-"""An additional word of the seed for each kind of choice, so that the kinds are independent.
+"""A number that is appended to the seed for each kind of choice, so that the kinds are independent.
 
-The word 1 is used by `bench.load.execution.pairs`.
+The number 1 is used by `bench.load.execution.pairs`.
 """
 _SECONDS = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
@@ -41,8 +41,8 @@ class LogNormalTimes:
     """Think times with a log-normal distribution.
 
     `median_s` is the median of the think times. `sigma` is the standard deviation of their natural logarithm. A think
-    time that is longer than `most_s` is reduced to `most_s`. A new draw instead would lower the median, and would
-    change later draws of the session.
+    time longer than `most_s` is reduced to `most_s`. It is not drawn again, because that would lower the median, and
+    would change later draws of the session.
     """
 
     median_s: float
@@ -51,7 +51,7 @@ class LogNormalTimes:
 
     @property
     def mean_s(self) -> float:
-        """The expected value, with the limit `most_s`."""
+        """The expected value of the think times in seconds. It takes the limit `most_s` into account."""
         if self.sigma == 0:
             return self.median_s
         normal, max_z = NormalDist(), math.log(self.most_s / self.median_s) / self.sigma
@@ -59,7 +59,7 @@ class LogNormalTimes:
         return below_s + self.most_s * normal.cdf(-max_z)
 
     def draw_s(self, generator: np.random.Generator) -> float:
-        """Draw the duration of one pause in seconds."""
+        """Draw the duration of one pause, in seconds."""
         return min(self.median_s * math.exp(self.sigma * generator.standard_normal()), self.most_s)
 
 
@@ -67,8 +67,8 @@ class LogNormalTimes:
 class RecordedTimes:
     """Think times from a file, drawn at random. `digest` is the SHA-256 of the file, in hex.
 
-    The times are not used in order. Sessions with neighbouring numbers start together and would have neighbouring
-    times.
+    The times are not used in the order of the file. Sessions with neighbouring numbers start together. With that order,
+    they would have neighbouring think times.
     """
 
     path: Path
@@ -81,7 +81,7 @@ class RecordedTimes:
         return fmean(self.seconds)
 
     def draw_s(self, generator: np.random.Generator) -> float:
-        """Draw the duration of one pause in seconds."""
+        """Draw the duration of one pause, in seconds."""
         return self.seconds[generator.integers(len(self.seconds))]
 
 
@@ -89,9 +89,10 @@ ThinkTime = LogNormalTimes | RecordedTimes
 
 
 def load_think_times(path: Path) -> RecordedTimes:
-    """Read a file of think times: one number of seconds per line. Comments after a `#`, and blank lines, are ignored.
+    """Read a file of think times. Each line has one number of seconds.
 
-    Raise ScriptError, with the line, for anything else, and for a file without a number.
+    Comments after a `#` and blank lines are ignored. Raise ScriptError with the line for anything else, and ScriptError
+    for a file without a number.
     """
     text = read_text(path)
     seconds = tuple(_numbers(path, text))
@@ -112,25 +113,28 @@ def _numbers(path: Path, text: str) -> Iterator[float]:
 
 
 class SessionChoices:
-    """The random choices of session `number` (from 0, over all processes), drawn in the order of its steps."""
+    """The random choices of session `number`, drawn in the order of its steps.
+
+    Sessions are numbered from 0, over all processes.
+    """
 
     def __init__(self, seed: int, number: int) -> None:
         self._seed, self._number = seed, number
         self._generators: dict[tuple[int, ...], np.random.Generator] = {}
 
     def recording(self) -> int:
-        """Draw a number that selects the recording of a turn, modulo the number of recordings.
+        """Draw a number. This number, modulo the number of recordings of a turn, selects the turn's recording.
 
-        Draw it for every kind of turn.
+        Call this for every turn, also for a turn without recordings.
         """
         return int(self._generator().integers(1 << 30))
 
     def pause_ns(self, length: ThinkTime) -> int:
-        """Draw the duration of a pause."""
+        """Draw the duration of a pause in ns, from the distribution `length`."""
         return round(length.draw_s(self._generator(PAUSES)) * NS_PER_S)
 
     def delay_ns(self, delay: float | ThinkTime) -> int:
-        """Return the delay of a function in ns. `delay` is the time in seconds, or a distribution."""
+        """Return the delay of a function call in ns. `delay` is a time in seconds, or the distribution to draw from."""
         seconds = delay if isinstance(delay, float | int) else delay.draw_s(self._generator(DELAYS))
         return round(seconds * NS_PER_S)
 
@@ -139,21 +143,21 @@ class SessionChoices:
         return names[0] if len(names) == 1 else names[int(self._generator(NAMES).integers(len(names)))]
 
     def _generator(self, *stream: int) -> np.random.Generator:
-        """Return the generator of one kind of choices. It is made at its first use."""
+        """Return the random generator for one kind of choices. It is created when it is first used."""
         if stream not in self._generators:
             self._generators[stream] = np.random.default_rng([self._seed, self._number, *stream])
         return self._generators[stream]
 
 
 LISTED = 200
-"""The maximum number of characters of a list of names in an error."""
+"""The maximum length, in characters, of a list of names in an error."""
 _NAME = re.compile(r"[^${}]+")
 _PLACE = re.compile(rf"(\$+)\{{({_NAME.pattern})\}}")
 
 
 @dataclass(frozen=True)
 class VariableRows:
-    """The rows of a file of variables. Every row has the same names. `digest` is the SHA-256 of the file, in hex."""
+    """The rows of a file of variables. All rows have the same names. `digest` is the SHA-256 of the file, in hex."""
 
     path: Path
     digest: str
@@ -165,9 +169,9 @@ class VariableRows:
 
 
 def fill_variables(text: str, row: Mapping[str, str]) -> str:
-    """Return a text in which the row's values replace each `${name}`. `$$` before a brace becomes one dollar sign.
+    """Return a text in which the values of `row` replace each `${name}`. `$$` before a brace becomes one dollar sign.
 
-    Raise UsageError for a name that the row does not have.
+    Raise UsageError for a name that is not in `row`.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -187,16 +191,16 @@ def names_in(text: str) -> set[str]:
 
 
 def unknown_name(name: str, names: Iterable[str]) -> str:
-    """Return the error text for a `${name}` that is not among the variables `names`."""
+    """Return the error text for a `${name}` in a text, if `name` is not one of the variables `names`."""
     known = excerpt(", ".join(names), LISTED)
     name = excerpt(name)
     return f"contains ${{{name}}}, but the variables are only {known} (for the literal text write $${{{name}}})"
 
 
 def load_rows(path: Path) -> VariableRows:
-    """Read the rows of a .csv file with the names in its first line, or of a .jsonl file of objects.
+    """Read the rows of a .csv file, whose first line has the names, or of a .jsonl file, whose lines are objects.
 
-    Raise UsageError, with file and line, if there is no row, or a row lacks a value.
+    Raise UsageError with the file if there is no row, and with file and line if a row lacks a value.
     """
     read = _READERS.get(path.suffix.lower())
     if read is None:
@@ -235,7 +239,10 @@ def _csv_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
 
 
 def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield (number of the row's last line, cells of the row) for each row. Empty lines are ignored."""
+    """Yield (line number, cells) of each row. If a row has several lines, the number is that of its last line.
+
+    Empty lines are ignored.
+    """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         yield from ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells)
@@ -257,7 +264,7 @@ def _jsonl_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
 
 
 def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
-    """Parse the object on one line. Numbers keep their source text."""
+    """Return the object on one line of a .jsonl file. Numbers stay as they are written in the file."""
     try:
         pairs = json.loads(
             line, object_pairs_hook=_Pairs, parse_int=str, parse_float=str, parse_constant=lambda name: [name]
@@ -274,9 +281,9 @@ def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """The members of a JSON object in the order of the file.
+    """The members of a JSON object, in the order of the file.
 
-    A dict would lose one of two members with the same name.
+    If two members have the same name, a dict would contain only one of them.
     """
 
 

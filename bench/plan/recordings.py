@@ -1,15 +1,16 @@
-"""The caller's audio. A WAV becomes 24 kHz, one channel, 16 bits little-endian; and then chunks for the connection.
+"""The caller's audio. A file becomes 24 kHz, one channel, 16 bits little-endian, and then chunks for the connection.
 
 This is the only module that imports `soundfile`. It accepts all audio that `soundfile` reads (any rate, channels and
 sample type), except audio that would make a turn meaningless: see `load_pcm`.
 
-Noise is mixed with speech at a given signal-to-noise ratio. The ratio is that of two RMS values: of the speech alone,
-from its first sample to its last, and of the whole noise. Noise that is shorter than the audio is repeated.
+Noise is mixed with speech at a given signal-to-noise ratio. The ratio is computed from two RMS values. One is the RMS
+of the speech alone, from its first sample to its last. The other is the RMS of the complete noise. If the noise is
+shorter than the audio, it is repeated.
 
-The start and end of speech in a recording are found once, offline, by energy relative to the recording itself. The
-energy is measured in windows of 20 ms, one every millisecond. The level of speech is the RMS of the loudest 5 % of the
-windows with sound, so it does not depend on the amount of surrounding silence. Windows that are at most 35 dB below
-this level are speech. The start and the end are then found to the sample.
+The start and end of the speech in a recording are found once, before the run. For this, the energy is measured in
+windows of 20 ms; one window starts every millisecond. The level of speech is the RMS of the loudest 5 % of the windows
+with sound, so it does not depend on the amount of silence around the speech. Windows that are at most 35 dB below this
+level are speech. In the first and the last of these windows, the exact samples of the start and the end are then found.
 """
 
 from __future__ import annotations
@@ -31,24 +32,30 @@ from bench.protocol.audio import AudioFormat
 
 WINDOW_MS = 20
 DEPTH = 10 ** (35 / 10)
-"""35 dB, as a ratio of energies."""
+"""The maximum distance of speech below the level of speech: 35 dB, as a ratio of energies."""
 LOUDEST_SHARE = 0.05
 CLICK_MS = 40
-"""The maximum length of a click. A sound that is shorter, without other sound within FAR_MS, is not speech."""
+"""The maximum duration of a click. A sound that is shorter, and has no other sound within FAR_MS, is not speech."""
 FAR_MS = 300
 PAUSE_MS = 100
 PAUSE_DEPTH = 10 ** (20 / 10)
-"""The depth of a pause below the level of speech: 20 dB, as a ratio of energies. A detector may take it for silence."""
+"""The depth of a pause below the level of speech: 20 dB, as a ratio of energies.
+
+A VAD may take such a pause for silence.
+"""
 
 Windows = NDArray[np.intp]
-"""Indices of windows, ascending. Window n ends with millisecond n of the recording; the first ones begin before it."""
+"""Indexes of windows, in ascending order.
+
+Window n ends with millisecond n of the recording. So the first windows begin before the recording.
+"""
 
 
 @dataclass(frozen=True)
 class SpeechSpan:
-    """The position of speech, in samples.
+    """The position of the speech in a recording, in samples.
 
-    `begin` is the first sample of the speech; `end` is the one after its last.
+    `begin` is the first sample of the speech. `end` is the sample after its last sample.
     """
 
     begin: int
@@ -58,8 +65,8 @@ class SpeechSpan:
 def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
     """Find the speech of a recording of one channel, from its first sound to its last, including pauses.
 
-    If speech begins or ends within 1 ms of the recording's start or end, it is extended to that point. A silent
-    recording counts completely as speech.
+    If the speech begins within 1 ms of the recording's start, it is extended to the start. The same applies to the end.
+    If the recording is silent, all of it counts as speech.
     """
     per_ms = rate_hz // 1_000
     power = samples.astype(np.float64) ** 2
@@ -78,7 +85,7 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
 
 
 def last_phrase(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) -> SpeechSpan:
-    """Return the part of some speech after its last pause of at least 100 ms. If it has no pause, return all of it."""
+    """Return the part of the speech after its last pause of at least 100 ms. If it has no pause, return all of it."""
     per_ms = rate_hz // 1_000
     energies = _window_energies(samples[speech.begin : speech.end].astype(np.float64) ** 2, per_ms)
     loud = np.flatnonzero(energies >= _level(energies) / PAUSE_DEPTH)
@@ -89,20 +96,20 @@ def last_phrase(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) ->
 
 
 def _window_energies(power: NDArray[np.float64], per_ms: int) -> NDArray[np.float64]:
-    """Return the mean square of each window, by its index. Outside of the recording is silence."""
+    """Return the mean square of the samples in each window. Outside of the recording, the samples are 0."""
     padded = np.append(power, np.zeros(-len(power) % per_ms))
     energies = padded.reshape(-1, per_ms).mean(axis=1)
     return np.convolve(energies, np.full(WINDOW_MS, 1 / WINDOW_MS))
 
 
 def _level(energies: NDArray[np.float64]) -> float:
-    """Return the mean energy of the loudest windows."""
+    """Return the level of speech: the mean energy of the loudest windows."""
     count = max(1, round(len(energies) * LOUDEST_SHARE))
     return float(np.sort(energies)[-count:].mean())
 
 
 def _audible_windows(energies: NDArray[np.float64], floor: float) -> Windows:
-    """Return the windows of at least this energy, without clicks; with clicks if there is nothing else."""
+    """Return the windows with an energy of at least `floor`. Clicks are left out, unless there are only clicks."""
     windows = np.flatnonzero(energies >= floor)
     bursts = np.split(windows, np.flatnonzero(np.diff(windows) > FAR_MS - WINDOW_MS) + 1)
     longer = [burst for burst in bursts if len(burst) >= CLICK_MS + WINDOW_MS]
@@ -110,13 +117,19 @@ def _audible_windows(energies: NDArray[np.float64], floor: float) -> Windows:
 
 
 RATE_HZ = 24_000
-"""The sample rate of a script's audio before it is encoded. On the wire the format determines the rate."""
+"""The sample rate of a script's audio before it is encoded.
+
+The audio format of the connection may have another rate.
+"""
 SAMPLE_BYTES = 2
 FULL_SCALE = 32_768
 MIN_MS = 100  # the service rejects a commit of less (`input_audio_buffer_commit_empty`)
 MAX_MINUTES = 15
 FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG"})
-"""Formats of libsndfile in which programs write speech. The other formats that it reads may not report a position."""
+"""The formats of libsndfile in which programs write speech.
+
+libsndfile reads other formats, too, but may not report a position in them.
+"""
 ABSURD_AMPLITUDE = 1_000.0  # full scale is 1; files of floats may exceed it a little, and are clipped
 SILENT_DBFS = -60.0  # peaks of speech are at least 40 dB above this, and the noise of a good room is below it
 
@@ -154,7 +167,7 @@ class AudioChunk:
 
 
 def load_pcm(path: Path) -> Pcm:
-    """Read the audio of a file, mixed to mono and resampled. Samples beyond full scale are clipped.
+    """Read the audio of a file, mix it to mono, and resample it. Samples beyond full scale are clipped.
 
     Raise UsageError, with the reason, for a file that is missing, empty, truncated, not audio, silent, shorter than 100
     ms or longer than 15 minutes.
@@ -171,13 +184,16 @@ def load_pcm(path: Path) -> Pcm:
 
 
 def to_pcm16(mono: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Convert samples of ±1.0 to little-endian PCM16. Louder ones are clipped, because an overflow would be a click."""
+    """Convert samples in the range ±1.0 to little-endian PCM16.
+
+    Samples outside the range are clipped, because an overflow would sound like a click.
+    """
     scaled = np.rint(mono * FULL_SCALE)
     return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype("<i2")
 
 
 def encoded(pcm: Pcm, format: AudioFormat) -> bytes:
-    """Return the bytes of the whole audio on the wire, resampled to the format's rate."""
+    """Return the bytes of a complete recording on the wire, resampled to the rate of `format`."""
     samples = np.frombuffer(pcm.data, "<i2")
     if format.rate_hz != RATE_HZ:
         samples = to_pcm16(soxr.resample(samples.astype(np.float32) / FULL_SCALE, RATE_HZ, format.rate_hz))
@@ -185,9 +201,10 @@ def encoded(pcm: Pcm, format: AudioFormat) -> bytes:
 
 
 def chunks(audio: bytes, format: AudioFormat, chunk_ms: int, *, pad: bool) -> Iterator[AudioChunk]:
-    """Yield audio, in the format of the connection, in pieces of `chunk_ms` milliseconds. The last may be shorter.
+    """Yield audio in chunks of `chunk_ms` milliseconds. The last chunk may be shorter.
 
-    If `pad` is True, silence fills the last piece up, as from a microphone that stays open.
+    `audio` has the format of the connection. If `pad` is True, silence is added to the last chunk until it is complete,
+    as from a microphone that stays open.
     """
     silent_chunk = silence(format, chunk_ms)
     for start in range(0, len(audio), len(silent_chunk.data)):
@@ -203,7 +220,7 @@ def silence(format: AudioFormat, chunk_ms: int) -> AudioChunk:
 
 
 def write_wav(path: Path, audio: bytes, format: AudioFormat) -> None:
-    """Write audio of the wire as a WAV of 16 bits, at the format's rate. Raise UsageError if that fails."""
+    """Write audio from the wire as a WAV of 16 bits, at the rate of `format`. Raise UsageError if that fails."""
     try:
         with path.open("wb") as file:
             soundfile.write(file, format.decode(audio), format.rate_hz, subtype="PCM_16", format="WAV")
@@ -226,7 +243,7 @@ def _opened(path: Path) -> io.FileIO:
 
 
 def _decode(path: Path, opened: io.FileIO) -> tuple[NDArray[np.float32], int]:
-    """Decode a file without a copy in memory. Return (samples of one channel, their rate in Hz)."""
+    """Decode a file without a copy of the file in memory. Return (samples of one channel, their rate in Hz)."""
     _refuse_mp3(path, opened)
     try:
         with soundfile.SoundFile(opened.fileno(), closefd=False) as file:
@@ -255,7 +272,10 @@ def _decode(path: Path, opened: io.FileIO) -> tuple[NDArray[np.float32], int]:
 
 
 def _mixed(path: Path, block: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Average the channels of a block: frames × channels → frames. Raise UsageError for impossible samples."""
+    """Average the channels of a block. Its shape is frames × channels; the shape of the result is frames.
+
+    Raise UsageError for impossible samples.
+    """
     if not (np.abs(block) <= ABSURD_AMPLITUDE).all():  # written so that it is False for NaN, too
         raise UsageError(f"{path}: is damaged: some of its samples are not numbers, or are far beyond full scale")
     mono: NDArray[np.float32] = block.mean(axis=1)
@@ -263,7 +283,10 @@ def _mixed(path: Path, block: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _refuse_mp3(path: Path, opened: io.FileIO) -> None:
-    """Raise UsageError for an MP3, which its first bytes show. The decoder conceals damage, and adds silence."""
+    """Raise UsageError for an MP3, which its first bytes identify.
+
+    The decoder of MP3 hides damage and adds silence.
+    """
     first = opened.read(3)
     opened.seek(0)
     if first == b"ID3" or (len(first) > 1 and first[0] == 0xFF and first[1] >= 0xE0):
@@ -271,14 +294,17 @@ def _refuse_mp3(path: Path, opened: io.FileIO) -> None:
 
 
 def _converted(path: Path) -> str:
-    """Return the command that makes a WAV next to the file. The WAV has another name, because the file may be a WAV."""
+    """Return the command that converts the file to a WAV in the same folder.
+
+    The new file has another name, because the file itself may be a WAV.
+    """
     return f"ffmpeg -i {path.name} {path.stem}-pcm.wav"
 
 
 def _check_usable(path: Path, pcm: NDArray[np.int16]) -> None:
-    """Raise UsageError for audio under 100 ms, which the service rejects, and for silence.
+    """Raise UsageError for audio shorter than 100 ms, which the service rejects, and for silent audio.
 
-    The service would answer silence, so it could not be detected later.
+    The service would answer silence, so silent audio could not be detected later.
     """
     length_ms = len(pcm) * 1_000 / RATE_HZ
     if length_ms < MIN_MS:
@@ -293,14 +319,14 @@ def _check_usable(path: Path, pcm: NDArray[np.int16]) -> None:
 
 @dataclass(frozen=True)
 class BackgroundNoise:
-    """Noise, and the level of speech above it in dB."""
+    """Background noise. `snr_db` is by how much the level of speech is above the level of the noise, in dB."""
 
     noise: Pcm
     snr_db: float
 
 
 def mixed(pcm: Pcm, background: BackgroundNoise) -> Pcm:
-    """Return speech with noise under the whole recording, clipped. `speech` remains the span without noise."""
+    """Return a recording with noise added to all of it, clipped. `speech` remains the position found without noise."""
     noise = _noise(pcm, background, 0, pcm.samples)
     return replace(pcm, data=to_pcm16(_floats(pcm) + noise).tobytes())
 
@@ -308,15 +334,15 @@ def mixed(pcm: Pcm, background: BackgroundNoise) -> Pcm:
 def noise_alone(pcm: Pcm, background: BackgroundNoise, seconds: float) -> bytes:
     """Return the noise that continues after the end of `mixed(pcm, background)`, as PCM16 at 24 kHz.
 
-    `pcm` is the audio without noise, because its speech determines the level.
+    `pcm` is the recording without noise, because its speech determines the level of the noise.
     """
     return to_pcm16(_noise(pcm, background, pcm.samples, round(seconds * RATE_HZ))).tobytes()
 
 
 def _noise(pcm: Pcm, background: BackgroundNoise, start: int, count: int) -> NDArray[np.float32]:
-    """Return `count` samples of the repeated noise from index `start`.
+    """Return `count` samples of the repeated noise, from index `start` on.
 
-    Their level is relative to the speech of `pcm`.
+    The speech of `pcm` determines their level.
     """
     speech = _floats(pcm)[pcm.speech.begin : pcm.speech.end]
     noise = _floats(background.noise)

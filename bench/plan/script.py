@@ -1,10 +1,11 @@
-"""A script: the content of one session, from YAML and the files that it names, or from Python. Format: docs/scripts.md.
+"""A script: the content of one session. It comes from YAML and the files that the YAML names, or from Python.
 
-`python -m bench.plan.script` prints the JSON Schema of scripts, for editors; `make schema` writes it.
+docs/scripts.md describes the format. `python -m bench.plan.script` prints the JSON Schema of scripts, for editors;
+`make schema` writes it.
 
-Scripts in YAML and in Python use one table of what is allowed: the keys of `Script`. `script_keys.py` and `steps.py`
-read the values of these keys. An error in a file is a `ScriptError` with the line and what is allowed. An error in a
-Python call is a `UsageError` with the key.
+Scripts in YAML and in Python use the same table of keys: the keys of `Script`. `script_keys.py` and `steps.py` read the
+values of these keys. An error in a file is a `ScriptError` with the line and the permitted values. An error in a Python
+call is a `UsageError` with the key.
 """
 
 from __future__ import annotations
@@ -33,23 +34,24 @@ from bench.validation import Boolean, Number, Schema, StructOf, field_key, struc
 from bench.yaml_file import LocatedValue, PythonValue, YamlValue, parsed_yaml, read_text
 
 TEMPLATES = ("text", "instructions", "expected_reply", "reply_contains")
-"""The keys of texts that may contain variables."""
+"""The keys whose texts may contain variables."""
 DETECTION = "turn_detection"
 SENT_AS_WRITTEN = ("extra", "send", "metadata")
 JUDGED = "thresholds"
 
 Task = Callable[[Any], object]
-"""A Python function that performs a user's actions in a session."""
+"""A Python function that performs a user's actions in one session."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """The content of one session. `digest` is the SHA-256, in hex, over the file and every other file that it names.
+    """The content of one session.
 
-    The digest excludes thresholds, because they do not change the sessions.
+    `digest` is the SHA-256, in hex, over the script's file and all other files that it names. The digest excludes
+    thresholds, because they do not change the sessions.
 
-    The fields that `field_key` declares are keys of a script's file and, except for `steps`, attributes of a Python
-    class of tasks.
+    A field that `field_key` declares is a key of a script's file. Except for `steps`, it is also an attribute of a
+    Python class of tasks.
     """
 
     name: str
@@ -92,16 +94,19 @@ class Script:
     task: Task | None = field(default=None, repr=False, compare=False)
     """The task of a script in Python, which runs the steps in a session.
 
-    `steps` are then the steps of its rehearsal.
+    `steps` are then the steps of the task's rehearsal.
     """
     reader: StepReader = field(default_factory=lambda: StepReader(Path()), repr=False, compare=False)
-    """A reader of the task's steps."""
+    """A reader of the steps of the task."""
     is_complete: bool = True
-    """True if a session has no more steps than `steps`. A rehearsal ends even if its task would never end."""
-    written: LocatedValue | None = field(default=None, repr=False, compare=False)
-    """The content of the script's file; None for a script in Python.
+    """True if a session has no steps beyond `steps`.
 
-    It gives the positions of errors that depend on the dialect.
+    A rehearsal ends even if its task would never end. Then `steps` are incomplete, and this is False.
+    """
+    written: LocatedValue | None = field(default=None, repr=False, compare=False)
+    """The content of the script's file, or None for a script in Python.
+
+    It has the positions of the values, for errors that depend on the dialect.
     """
 
     @property
@@ -111,34 +116,34 @@ class Script:
 
     @property
     def turns_planned(self) -> int | None:
-        """The number of turns of a session; None if its task continues for as long as the session."""
+        """The number of turns of a session; None if the task of the script runs as long as the session."""
         return len(self.turns) if self.is_complete else None
 
     @property
     def counts_words(self) -> bool:
-        """True if word errors of any turn are counted."""
+        """True if the word errors of at least one turn are counted."""
         return any(turn.reference.reply or turn.transcript for turn in self.turns)
 
     @property
     def think_s(self) -> float:
-        """The caller's silence between turns in one session, in seconds. A random pause counts with its mean."""
+        """The sum of the caller's pauses in one session, in seconds. A random pause counts with its mean."""
         return sum(step.think_s for step in self.steps)
 
     @property
     def lasts_s(self) -> float:
-        """The maximum duration of a session without replies, in seconds: the caller's speech and pauses."""
+        """The maximum duration of the caller's speech and pauses in a session, in seconds. Replies are not included."""
         return sum(step.lasts_s for step in self.steps)
 
 
 SCRIPT: StructOf[dict[str, Any]] = StructOf(struct_of(Script, nulls=False).fields, dict)
 SETTINGS = replace(SCRIPT, fields={name: entry for name, entry in SCRIPT.fields.items() if name != "steps"})
-"""The settings that a Python class of tasks may have."""
+"""The settings that a Python class of tasks may have: all keys of a script except `steps`."""
 
 
 def load_script(path: Path) -> Script:
-    """Read and check a script and the files that it names. A session then needs no file.
+    """Read and check a script, and the files that it names. After this, a session needs no file.
 
-    Raise ScriptError for any error in them.
+    Raise ScriptError for any error in the files.
     """
     text = read_text(path)
     root = parsed_yaml(path, text, "the script")
@@ -161,10 +166,10 @@ def load_script(path: Path) -> Script:
 
 
 def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step], *, is_complete: bool = True) -> Script:
-    """Return the script of a Python program in the file `path`. Relative paths are relative to the folder of that file.
+    """Return the script of the Python program in the file `path`. Relative paths start in the folder of that file.
 
-    `settings` are the keys of a script's file, without `steps`. `is_complete` is True if no other steps follow. Raise
-    UsageError for anything that is also an error in a file.
+    `settings` are the keys of a script's file, without `steps`. `is_complete` is True if a session has no further
+    steps. Raise UsageError for anything that would also be an error in a file.
     """
     parts = script_settings(settings, path.parent)
     script = replace(_script(path, read_text(path), {**parts, "steps": tuple(steps)}), is_complete=is_complete)
@@ -176,28 +181,28 @@ def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step],
 
 
 def script_settings(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Read the given keys of a script's file. Paths are relative to `folder`. Raise UsageError for invalid values."""
+    """Read some of the keys of a script's file. Paths are relative to `folder`. Raise UsageError for invalid values."""
     return SETTINGS.read(PythonValue("the script", settings, folder))
 
 
 def session_of(parts: Mapping[str, Any]) -> SessionSettings:
-    """Return the settings of a session, with the functions that its script declares."""
+    """Return the settings of a session. They contain the functions that the script declares."""
     session: SessionSettings = parts.get("session", SessionSettings())
     return msgspec.structs.replace(session, tools=tuple(function.tool for function in parts.get("tools", ())))
 
 
 def check_steps(script: Script) -> None:
-    """Raise UsageError, with the reason, for a step that is impossible in its script."""
+    """Raise UsageError, with the reason, if a step of a script is impossible."""
     for _, key, problem in _impossible_steps(script):
         raise UsageError(f"{key} {problem}")
 
 
 def with_target_settings(script: Script, session: Mapping[str, Any], source: str) -> Script:
-    """Return a script with the same turns, in which a target's settings replace the script's settings.
+    """Return a script with the same turns, in which the settings of a target replace those of the script.
 
-    `source` is the origin of the target's settings, for errors. In `turn_detection`, the target's keys are merged with
-    the script's keys if the type is the same. The keys in `extra` are always merged. Raise UsageError for invalid
-    settings, and if they make a step of the script impossible.
+    `source` is the origin of the target's settings, for errors. In `turn_detection`, the keys of target and script are
+    merged if both have the same type. The keys in `extra` are always merged. Raise UsageError for invalid settings, and
+    for settings with which a step of the script is impossible.
     """
     if not session:
         return script
@@ -227,7 +232,7 @@ def with_target_settings(script: Script, session: Mapping[str, Any], source: str
 
 
 def unfilled_names(script: Script) -> list[str]:
-    """Return the names in `${name}` if a script has no variables. Such texts are sent unchanged."""
+    """Return each name that occurs as `${name}` in a script without variables. Such texts are sent unchanged."""
     if script.variables is not None:
         return []
     return list(dict.fromkeys(name for text in _texts(script) for name in sorted(names_in(text))))
@@ -238,7 +243,7 @@ def _script(path: Path, text: str, parts: Mapping[str, Any]) -> Script:
 
 
 def _without_thresholds(root: YamlValue, text: str) -> str:
-    """Return the text of a script without its thresholds."""
+    """Return the text of a script's file without the key `thresholds`."""
     thresholds = root.within(JUDGED)
     if not isinstance(thresholds, YamlValue):
         return text
@@ -247,7 +252,7 @@ def _without_thresholds(root: YamlValue, text: str) -> str:
 
 
 def _digest(text: str, parts: Mapping[str, Any]) -> str:
-    """Return the SHA-256, hex, over a script's text and each file that it names, in this order."""
+    """Return the SHA-256, in hex, over a script's text and the files that it names."""
     images = [image.digest for step in parts["steps"] for image in step.images]
     history = [parts["history"].digest] if "history" in parts else []
     wavs = [pcm.digest for step in parts["steps"] for pcm in step.recordings]
@@ -260,7 +265,7 @@ def _digest(text: str, parts: Mapping[str, Any]) -> str:
 
 
 def _undeclared(root: LocatedValue) -> Iterator[UsageError]:
-    """Yield an error for each function that a turn expects to be called and that the script does not declare."""
+    """Yield an error for each expected function call whose function is not declared by the script."""
     for step in _items(root.within("steps")):
         with contextlib.suppress(UsageError):  # an unreadable value has an error of its own
             tools = root.within("tools")
@@ -273,7 +278,7 @@ def _undeclared(root: LocatedValue) -> Iterator[UsageError]:
 
 
 def _impossible_steps(script: Script) -> Iterator[tuple[int, str, str]]:
-    """Yield (index from 0, key, reason) of each step that is impossible in its script."""
+    """Yield (index from 0, key, reason) for each step that is impossible in the script."""
     rules = StepRules(script.session)
     for number, step in enumerate(script.steps):
         for key, problem in rules.problems(step):
@@ -283,20 +288,20 @@ def _impossible_steps(script: Script) -> Iterator[tuple[int, str, str]]:
 
 
 def _unfillable(text: str, variables: VariableRows | None) -> Iterator[str]:
-    """Yield the problem of each name in a text that is not among the variables."""
+    """Yield an error text for each `${name}` in a text, if `name` is not one of the variables."""
     if variables is not None:
         for name in sorted(names_in(text) - set(variables.names)):
             yield unknown_name(name, variables.names)
 
 
 def _texts(script: Script) -> Iterator[str]:
-    """Yield every text in which variables are filled."""
+    """Yield every text that may contain variables."""
     texts = (text for step in script.steps for text in step.texts)
     yield from filter(None, (script.session.instructions, *texts))
 
 
 def _templates(value: LocatedValue) -> Iterator[LocatedValue]:
-    """Yield the located values of all texts in which variables are filled."""
+    """Yield the located value of every text in a script's file that may contain variables."""
     content = _content(value)
     for inner in content.values() if isinstance(content, dict) else _items(value):
         if inner.name in TEMPLATES:
@@ -311,7 +316,7 @@ def _items(value: LocatedValue | None) -> list[LocatedValue]:
 
 
 def _content(value: LocatedValue) -> object:
-    """Return the content of a value; None if it cannot be read, which has an error of its own."""
+    """Return the content of a value. Return None if it cannot be read; this error is reported elsewhere."""
     try:
         return value.content()
     except UsageError:
@@ -319,7 +324,7 @@ def _content(value: LocatedValue) -> object:
 
 
 def script_schema() -> Schema:
-    """Return the JSON Schema (draft 2020-12) of what `script_keys.py` and `steps.py` declare."""
+    """Return the JSON Schema (draft 2020-12) of the keys that `script_keys.py` and `steps.py` declare."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A script of Realtime Bench"}
     return head | SCRIPT.schema()
 

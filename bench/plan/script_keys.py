@@ -1,6 +1,7 @@
-"""The keys of a script, except its steps, and the values that each may have. `docs/scripts.md` describes them in full.
+"""The keys of a script except its steps, and the permitted values of each key.
 
-YAML files, Python classes of tasks and the JSON Schema all use this table, as they use `steps.py`.
+`docs/scripts.md` describes them in full. YAML files, Python classes of tasks and the JSON Schema all use this table.
+They also all use `steps.py`.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ FORMAT = Choice(get_args(AudioFormatName))
 
 
 MAX_WAVS = 1_000
-"""The maximum number of recordings in memory. No task has as many.
+"""The maximum number of recordings in memory. It is higher than the number of recordings of any task.
 
 Without a limit, a task that writes a new WAV for each turn would fill the memory.
 """
@@ -71,7 +72,7 @@ THRESHOLDS = MapOf(
     "a table (`metric: threshold`), as in ttfa: p(95)<800",
     1,
 )
-"""The thresholds of a run. `reports.thresholds` knows the metrics and the form of thresholds."""
+"""The thresholds of a run. `reports.thresholds` defines the permitted metrics and the form of a threshold."""
 MAX_TOKENS = 1_000_000
 TOKENS = OrKeyword(Integer(1, MAX_TOKENS, "of tokens (or inf)"), "inf")
 
@@ -86,13 +87,13 @@ RESPONSE = StructOf(RESPONSE_FIELDS, ResponseSettings)
 
 
 def _texts(shape: Validator[str] = String()) -> Validator[list[str]]:  # noqa: B008  # a shape is frozen
-    """Return the validator of one text or several. The value becomes the list that services require."""
+    """Return a validator that accepts one text or a list of texts. The value becomes a list, as services require."""
     return Converted(OneOrMore(shape), lambda _, texts: list(texts))
 
 
 @dataclass(frozen=True)
 class TypedMapValidator(Validator[dict[str, Any]]):
-    """A table whose `type` determines its other keys. The values stay unchanged."""
+    """A validator of a table whose `type` determines its other keys. The values stay unchanged."""
 
     fields: Mapping[str, Mapping[str, Field[Any]]]
 
@@ -186,7 +187,10 @@ DETECTION_TABLES = {
 
 @dataclass(frozen=True)
 class TurnDetectionValidator(Validator[TurnDetection | None]):
-    """The setting that decides who ends a turn: a word, or a table whose `type` determines its other keys."""
+    """A validator of `turn_detection`, which decides how a turn ends.
+
+    The value is a word, or a table whose `type` determines its other keys.
+    """
 
     words: tuple[str, ...] = ("none", *DETECTION_TABLES)
 
@@ -383,7 +387,7 @@ DRAWN = OneKeyOf[ThinkTime](DRAWN_TABLES)
 
 
 class ResultValidator(AnyJson):
-    """The result of a function: JSON, or in Python a callable that gets its arguments."""
+    """A validator of the result of a function. The result is JSON or, in Python, a callable that gets the arguments."""
 
     def read(self, value: LocatedValue) -> Any:
         content = value.content()

@@ -1,4 +1,4 @@
-"""The kinds of steps of a script, their rules, and their reading. The steps that are turns are in `turns.py`."""
+"""The kinds of steps of a script, their rules, and the reading of steps. Steps that are turns are in `turns.py`."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ EXPECTED_EVENTS = (
     "audio_done",
     "transcript_done",
 )
-"""The events that a script can expect, by their names in `bench.protocol.events`."""
+"""The events that a script can expect. Each name is a name in `bench.protocol.events`."""
 OF_SPEECH = ("speech_started", "speech_stopped")
 OF_AUDIO = (*OF_SPEECH, "committed")
 OF_SPOKEN_ANSWER = ("audio_delta", "audio_done", "transcript_delta", "transcript_done")
@@ -88,7 +88,7 @@ NO_ROW: Mapping[str, str] = {}
 def _cue(
     after: float | None = None, after_share: float | None = None, after_text: str | None = None
 ) -> InterruptTrigger | None:
-    """Return the cue that these keys define; None if no key is given."""
+    """Return the cue that is defined by one of these keys; None if none of the keys is given."""
     times = {"after": after, "after_share": after_share, "after_text": after_text}
     keys = [name for name, value in times.items() if value is not None]
     if len(keys) > 1:
@@ -116,7 +116,7 @@ def _cue_features(cue: InterruptTrigger | None) -> Iterator[Feature]:
 
 @dataclass(frozen=True, kw_only=True)
 class InterruptSettings:
-    """The keys under `interrupt`."""
+    """The keys inside `interrupt`."""
 
     audio: tuple[Pcm, ...] = field_key(
         OneOrMore(WAV), "The caller's speech; without it the client interrupts (`response.cancel`).", absent=()
@@ -127,7 +127,10 @@ class InterruptSettings:
 
 @dataclass(frozen=True)
 class InterruptStep(AudioTurnBase):
-    """An interruption of the preceding reply: by the caller's speech (a turn), or by the client without speech."""
+    """An interruption of the preceding reply.
+
+    The caller interrupts with speech, which is a turn, or the client interrupts without speech.
+    """
 
     verb: ClassVar = "interrupt"
     within_turn: ClassVar = True
@@ -187,7 +190,7 @@ class InterruptStep(AudioTurnBase):
 
 @dataclass(frozen=True, kw_only=True)
 class SoundSettings:
-    """The keys under `sound`."""
+    """The keys inside `sound`."""
 
     audio: Pcm = field_key(WAV, "A WAV of the sound.", required=True)
     kind: SoundKind = field_key(
@@ -207,7 +210,7 @@ class SoundSettings:
 
 @dataclass(frozen=True)
 class SoundStep(Step):
-    """A sound that is meant neither to interrupt a reply nor to cause one."""
+    """A sound that should neither interrupt a reply nor cause one."""
 
     verb: ClassVar = "sound"
 
@@ -254,7 +257,10 @@ class SoundStep(Step):
 
 @dataclass(frozen=True)
 class PauseStep(Step):
-    """Silence of the caller: a number of seconds, or a distribution from which each session draws one."""
+    """A pause, in which the caller is silent.
+
+    `pause` is its duration in seconds, or a distribution from which each session draws the duration.
+    """
 
     verb: ClassVar = "pause"
 
@@ -287,7 +293,7 @@ WITHIN = (
 
 @dataclass(frozen=True)
 class ExpectSettings:
-    """The keys under `expect`."""
+    """The keys inside `expect`."""
 
     event: str = field_key(
         Choice(EXPECTED_EVENTS), "The event that the turn before must receive, or has already received.", required=True
@@ -332,7 +338,7 @@ class ExpectStep(Step):
 
 @dataclass(frozen=True)
 class MessageStep(Step):
-    """A message that joins the conversation without a request for a response."""
+    """A message that is added to the conversation. No response is requested for it."""
 
     verb: ClassVar = "message"
 
@@ -362,12 +368,15 @@ def _typed(value: LocatedValue, event: dict[str, Any]) -> dict[str, Any]:
 
 TYPED = {"type": {"type": "string", "minLength": 1}}
 EVENT = Converted(JsonObject(), _typed, {"type": "object", "properties": TYPED, "required": ["type"]})
-"""An event in the service's own format. Only its `type` is checked."""
+"""A validator of an event in the service's own format. It checks only the event's `type`."""
 
 
 @dataclass(frozen=True)
 class SendStep(Step):
-    """An event in the service's own format, sent at once. It belongs to no turn, even if it requests a response."""
+    """An event in the service's own format, which is sent at once.
+
+    It belongs to no turn, even if it requests a response.
+    """
 
     verb: ClassVar = "send"
     within_turn: ClassVar = True
@@ -401,7 +410,7 @@ KINDS: tuple[type[Step], ...] = (
 
 
 def step_table(kind: type[Step]) -> StructOf[Step]:
-    """Return the table of a kind of step: its verb first, and then the keys that may accompany it."""
+    """Return the keys of a kind of step: first its verb, and then the keys that may occur next to the verb."""
     table = struct_of(kind, nulls=False)
     return replace(table, fields={kind.verb: table.fields[kind.verb]} | dict(table.fields))
 
@@ -423,10 +432,10 @@ def is_turn(step: Step) -> TypeGuard[ScriptTurn]:
 
 
 def step_of(verb: str, folder: Path = Path(), **values: Any) -> Step:
-    """Return the step that a file with these keys would have. Keys whose value is None are ignored.
+    """Return the step that a script's file with these keys would have. Keys whose value is None are ignored.
 
-    Paths are relative to `folder`. A name that is not a key next to the verb is a key under the verb. Raise UsageError
-    for anything that is also an error in a file.
+    Paths are relative to `folder`. If a name is not a key next to the verb, it is taken as a key inside the verb's
+    table. Raise UsageError for anything that would also be an error in a file.
     """
     table, values = STEP_TABLES[verb], {name: value for name, value in values.items() if value is not None}
     if verb not in values:
@@ -437,17 +446,20 @@ def step_of(verb: str, folder: Path = Path(), **values: Any) -> Step:
 
 
 class StepRules:
-    """The rules for the order of a session's steps: for YAML, and for Python while the session runs."""
+    """The rules for the order of a session's steps.
+
+    They apply to YAML, and to Python, whose steps are checked while the session runs.
+    """
 
     def __init__(self, session: SessionSettings) -> None:
         self._session = session
         self._turn: ScriptTurn | None = None
-        """The open turn."""
+        """The turn that is open; None if no turn is open."""
         self._kinds: dict[str, bool] = {}
-        """True for voice turns and false for text turns, by their names."""
+        """The kind of each turn, by the turn's name: True for a voice turn, False for any other turn."""
 
     def problems(self, step: Step) -> Iterator[tuple[str, str]]:
-        """Yield (key, problem) of the next step, for each rule that it violates."""
+        """Yield (key, problem) for each rule that the next step violates. `step` is this next step."""
         if step.is_of_turn and self._turn is None:
             yield step.verb, NO_TURN_BEFORE
         if step.is_first and self._kinds:
@@ -464,7 +476,10 @@ class StepRules:
 
 @dataclass(frozen=True)
 class StepsValidator(Validator[tuple[Step, ...]]):
-    """A list of steps, at least one of which is a turn. A turn without a name is called `turn_<number>`."""
+    """A validator of a list of steps. At least one step must be a turn.
+
+    A turn without a name gets the name `turn_<number>`.
+    """
 
     def read(self, value: LocatedValue) -> tuple[Step, ...]:
         content = value.content()
@@ -487,19 +502,22 @@ class StepsValidator(Validator[tuple[Step, ...]]):
 
 
 MAX_RETAINED = 64
-"""The number of steps with files that stay in memory, because tasks repeat them. Other steps are cheap to read again.
+"""The maximum number of steps with files that stay in memory.
+
+They stay because tasks repeat them. Steps without files are not stored, because it takes little time to read them
+again.
 """
 
 
 class StepReader:
-    """A reader of the steps of a task in Python, with paths relative to `folder`. It caches steps with files."""
+    """A reader of the steps of a task in Python. Paths are relative to `folder`. Steps with files are cached."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._kept: dict[str, Step] = {}
 
     def read(self, verb: str, **values: Any) -> Step:
-        """Read a step, as `step_of` does."""
+        """Return a step, as `step_of` does. A cached step is not read again."""
         name = repr((verb, sorted(values.items())))
         step = self._kept.pop(name, None) or step_of(verb, self._folder, **values)
         if step.recordings or "file" in values:

@@ -1,6 +1,6 @@
-"""The facts of a turn that its observation needs: its plan, the reference for its words, and its interruption.
+"""The facts of a turn that its observation needs: the turn's plan, its reference, and its interruption. Pure.
 
-Pure.
+The reference has the words that are expected in the turn.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _WORD = re.compile(r"\w+(?:'\w+)*")
 
 @dataclass(frozen=True, slots=True)
 class TurnReference:
-    """The expected content of a turn. An empty field means that the content is unknown.
+    """The expected content of a turn. An empty field means that this content is unknown.
 
-    `words` are the caller's words. `reply` are the words that the reply should have. A turn has done its task if the
-    regular expression `matches` is found in its reply, and the reply contains each text of `contains`.
+    `words` are the words of the caller. `reply` are the words that the reply should have. The turn has done its
+    task if the regular expression `matches` is found in its reply, and if the reply contains each text in `contains`.
     """
 
     words: str = ""
@@ -30,7 +30,10 @@ class TurnReference:
     contains: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise ValueError if `matches` is not a regular expression. The value may come from another user's log."""
+        """Raise ValueError if `matches` is not a regular expression.
+
+        The value may come from the log of another person.
+        """
         try:
             re.compile(self.matches)
         except re.error as error:
@@ -38,30 +41,34 @@ class TurnReference:
 
     @property
     def has_task(self) -> bool:
-        """True if it defines when the turn's task is done."""
+        """True if the reference defines when the task of the turn is done."""
         return bool(self.matches or self.contains)
 
 
 NO_REFERENCE = TurnReference()
 SuccessPredicate = Callable[[Any], object]
-"""A Python function that gets the observation of a successful turn, and returns whether the turn has done its task."""
+"""A Python function that receives the observation of a successful turn.
+
+It returns whether the turn has done its task.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnPlan:
-    """The facts of a turn that its observation needs. All of its client event ids begin with `event_prefix`.
+    """The facts of a turn that its observation needs.
 
-    `vad` is True if the service finds the end of the caller's speech. `service_responds` is True if the service then
-    also starts the response. `trailing_silence_ns` is a tolerance: if a VAD reports the end of speech at most this long
-    before its real end, it has processed all of the speech, and not only the part before a pause. `audio` is the name
-    of the file that is played. `out_of_band` is True if the response is not a part of the conversation. `functions` is
-    True if the session declares some. `expected_calls` is the number of calls of each function that the script expects;
-    None if the script does not specify them. `reference` has the expected words of the turn. `instructed` is True if
-    the response is requested with its own instructions. `fillers` is True if the session requests fillers during
-    delays. `has_turn_events` is the attribute of the dialect; if it is False, only the audible part of the turn is
-    known. `greeting` is True if the service speaks first, without a request. `answer_min_ns` is used if the service
-    sends no turn events: it is the minimum length of a sound that is the answer, and shorter sounds before the answer
-    are fillers. It is 0 if the script does not distinguish them. `delegates` is the attribute of the dialect.
+    `event_prefix` is the start of the ids of all client events of the turn. `vad` is True if the service detects the
+    end of the caller's speech. `service_responds` is True if the service then also starts the response.
+    `trailing_silence_ns` is a tolerance: if a VAD reports the end of speech at most this long before its real end, it
+    has processed all of the speech, and not only the part before a pause. `audio` is the name of the file that is
+    played. `out_of_band` is True if the response is not a part of the conversation. `functions` is True if the session
+    declares functions. `expected_calls` is the number of calls that the script expects of each function; None if the
+    script does not specify calls. `reference` has the expected words of the turn. `instructed` is True if the request
+    for the response has its own instructions. `fillers` is True if the session requests fillers during delays.
+    `has_turn_events` is the attribute of the dialect; if it is False, only the audible part of the turn is known.
+    `greeting` is True if the service speaks first, without a request. `answer_min_ns` is used if the service sends no
+    turn events. It is the minimum duration of a sound that counts as the answer; shorter sounds before the answer are
+    fillers. It is 0 if the script does not distinguish answers from fillers. `delegates` is the attribute of the dialect.
     """
 
     number: int
@@ -90,25 +97,32 @@ class TurnPlan:
 
 
 def normalized_words(text: str) -> list[str]:
-    """Return the words of a text for a comparison: without case and punctuation, with numbers as they are written.
+    """Return the words of a text, in a form in which texts can be compared.
 
-    Unicode's compatibility forms (NFKC) are replaced by their equivalents. A hyphen separates words, an apostrophe does
-    not.
+    Case and punctuation are removed. Numbers stay as they are written. Unicode's compatibility forms (NFKC) are
+    replaced by their equivalents. A hyphen separates words; an apostrophe does not.
     """
     return _WORD.findall(unicodedata.normalize("NFKC", text).replace("’", "'").casefold())
 
 
 SoundKind = Literal["backchannel", "noise", "talking_to_others"]
-"""The kinds of sounds that are not meant to interrupt: a word of assent, a noise, words to another person."""
+"""The kinds of sounds that should not interrupt: a word of assent, a noise, and words to another person."""
 InterruptionKind = Literal["speech", "client", "backchannel", "noise", "talking_to_others"]
 WATCH_NS = 2_000_000_000
-"""The wait for a reply after a sound in silence (τ-voice, arXiv 2603.13686). It is longer if a reply has begun."""
+"""The time to wait for a reply after a sound in silence (τ-voice, arXiv 2603.13686).
+
+If a reply has begun, the wait is longer.
+"""
 SOUNDS: frozenset[str] = frozenset(get_args(SoundKind))
 
 
 @dataclass(frozen=True)
 class InterruptTrigger:
-    """The cue for an interruption: a duration or a share of the reply was played, or a word of it was received."""
+    """The cue for an interruption.
+
+    `after_ns` is the duration of the reply that must have been played. `share` is the share of the reply that must have
+    been played. `word` is a text that the reply's transcript must contain.
+    """
 
     after_ns: int = 0
     share: float | None = None

@@ -1,10 +1,10 @@
-"""The steps of a script that are turns, and the base class of all steps.
+"""The base class of all steps of a script, and the steps that are turns.
 
 The class of a kind of step contains everything about that kind.
 
-Its fields are the keys of a file (`field_key`, `field_keys`): YAML, the calls of a task in Python and the JSON Schema
-are made from them. The class also has the features that it needs from a service, its rules, its duration, and the
-messages that encode it.
+Its fields are the keys of a script's file (`field_key`, `field_keys`). The reading of YAML, the calls of a task in
+Python, and the JSON Schema are made from these fields. The class also has the features that the step needs from a
+service, the rules and the duration of the step, and the messages that encode it.
 """
 
 from __future__ import annotations
@@ -59,30 +59,33 @@ UNPACED = "must be true with turn detection, because speech has no end if all of
 
 
 class Step(ABC):
-    """A step of a session. `verb` is the key that determines the kind of the step."""
+    """A step of a session. `verb` is the key in a script that determines the kind of the step."""
 
     verb: ClassVar[str]
     is_first: ClassVar[bool] = False
-    """True if no turn may precede it."""
+    """True if there must be no turn before the step."""
 
     @property
     def is_turn(self) -> bool:
-        """True if it is a turn."""
+        """True if the step is a turn."""
         return False
 
     @property
     def within_turn(self) -> bool:
-        """True if the step runs while the preceding turn is open. Any other step waits for the end of that turn."""
+        """True if the step runs while the preceding turn is open.
+
+        If it is False, the step waits for the end of that turn.
+        """
         return False
 
     @property
     def is_of_turn(self) -> bool:
-        """True if it belongs to a preceding turn, which must exist."""
+        """True if the step belongs to the preceding turn. Such a step must follow a turn."""
         return self.within_turn
 
     @property
     def is_before_turn(self) -> bool:
-        """True if a turn must follow it."""
+        """True if there must be a turn after the step."""
         return False
 
     @property
@@ -95,51 +98,51 @@ class Step(ABC):
 
     @property
     def recordings(self) -> tuple[Pcm, ...]:
-        """The recordings of the caller; a turn plays one of them."""
+        """The recordings of the step's audio. Each session plays one of them."""
         return ()
 
     @property
     def said(self) -> tuple[Message, ...]:
-        """The messages that it adds to the conversation."""
+        """The messages that the step adds to the conversation."""
         return ()
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """All messages that it contains."""
+        """All messages in the step."""
         return self.said
 
     @property
     def images(self) -> tuple[Image, ...]:
-        """The images of its messages."""
+        """The images in the step's messages."""
         return tuple(message.image for message in self.messages if message.image is not None)
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Its texts in which variables are filled."""
+        """The texts in the step that may contain variables."""
         return tuple(message.text for message in self.messages)
 
     @property
     def think_s(self) -> float:
-        """The caller's mean think time in seconds."""
+        """The caller's think time in seconds. A random think time counts with its mean."""
         return 0.0
 
     @property
     def lasts_s(self) -> float:
-        """The maximum duration in seconds without replies: the caller's speech and think time.
+        """The maximum duration of the caller's speech and think time in seconds. Replies are not included.
 
-        Random durations count as their means.
+        Random durations count with their means.
         """
         return self.think_s
 
     def features(self) -> Iterator[Feature]:
-        """Yield the features that it needs and that some services lack."""
+        """Yield the features that the step needs from a service and that some services lack."""
         if self.images:
             yield Feature.IMAGE
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
         """Yield (key, problem) for each reason why the step is impossible in a session with these settings.
 
-        `turn` is the open turn, which is never None if `is_of_turn`.
+        `turn` is the open turn. It is never None if `is_of_turn` is True.
         """
         yield from ()
 
@@ -148,16 +151,20 @@ class Step(ABC):
         return ""
 
     def encode_ahead(self, encoder: ScriptEncoder, number: int) -> None:
-        """Encode, as turn `number`, all parts of the step that must not be encoded while sessions run."""
+        """Encode the parts of the step that must not be encoded while sessions run.
+
+        `number` is the number of the turn.
+        """
         return
 
     @abstractmethod
     def prepared(
         self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
     ) -> PreparedStep:
-        """Return the prepared step. `row` has the session's variables.
+        """Return the step in prepared form. `row` has the session's variables.
 
-        `number` is the number of the turn, from 1. For other steps, it is that of the last turn before the step.
+        `number` is the number of the turn, from 1. For a step that is not a turn, it is the number of the last turn
+        before it.
         """
 
 
@@ -210,17 +217,17 @@ CALLS: Validator[tuple[ExpectedFunctionCall, ...]] = Converted(
     OneOrMore(OrStruct(NAME, CALL)),
     lambda _, calls: tuple(ExpectedFunctionCall(call) if isinstance(call, str) else call for call in calls),
 )
-"""The validator of one function call or several. Each is a name, or a name with arguments."""
+"""The validator of one function call or several. Each call is a name, or a name with arguments."""
 
 
 def undeclared(function: str) -> str:
-    """Return what is wrong with a call of a function that the script does not declare."""
+    """Return the error text for a call of a function that the script does not declare."""
     return f"names the function {function}, which is not in `tools`"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptTurn(Step):
-    """The caller's input, and the expectations about the reply."""
+    """A turn: the caller's input, and what is expected of the reply."""
 
     kind: ClassVar[InputKind]
 
@@ -239,16 +246,16 @@ class ScriptTurn(Step):
     @property
     @abstractmethod
     def response(self) -> ResponseSettings:
-        """The settings of its reply."""
+        """The settings of the turn's responses."""
 
     @property
     def transcript(self) -> tuple[str, ...]:
-        """The words of each of its recordings; () if they are unknown."""
+        """The words of each recording of the turn; () if they are unknown."""
         return ()
 
     @property
     def varies(self) -> bool:
-        """True if the turn differs between sessions even without variables."""
+        """True if the turn differs between sessions although the script has no variables."""
         return len(self.recordings) > 1
 
     @property
@@ -262,7 +269,7 @@ class ScriptTurn(Step):
         )
 
     def requested_output(self, session: SessionSettings) -> str:
-        """Return the requested output: audio or text."""
+        """Return which output the turn requests: `audio` or `text`."""
         return self.response.output or session.output
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
@@ -277,7 +284,10 @@ class ScriptTurn(Step):
         return self.prepared_turn(encoder, number, choices.recording(), row)
 
     def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
-        """Return the turn as the `number`th (from 1) of its session. `choice` selects the recording."""
+        """Return the turn in prepared form. `number` is its number in the session, from 1.
+
+        `choice` selects the recording.
+        """
         prefix = f"turn-{number}-"  # the final dash distinguishes turn 1 from turn 10
         dialect = encoder.dialect
         plan = TurnPlan(
@@ -315,7 +325,7 @@ class ScriptTurn(Step):
 
 @dataclass(frozen=True)
 class TextTurn(ScriptTurn):
-    """A turn of the caller as text, with an optional image."""
+    """A turn in which the caller sends a text, with an optional image."""
 
     verb: ClassVar = "text"
     kind: ClassVar[InputKind] = "text"
@@ -354,7 +364,7 @@ ASKED = StructOf(
 
 @dataclass(frozen=True)
 class RequestTurn(ScriptTurn):
-    """A turn without input of the caller, which only requests a response."""
+    """A turn that only requests a response. The caller sends no input."""
 
     verb: ClassVar = "request_response"
     kind: ClassVar[InputKind] = "none"
@@ -417,7 +427,7 @@ SPEECH = StructOf(
 
 @dataclass(frozen=True, kw_only=True)
 class AudioTurnBase(ScriptTurn):
-    """A turn of the caller as audio. Each session plays one of its recordings; the encoder may add noise."""
+    """A turn in which the caller sends audio. Each session plays one of its recordings. The encoder may add noise."""
 
     kind: ClassVar[InputKind] = "audio"
 
@@ -426,7 +436,7 @@ class AudioTurnBase(ScriptTurn):
 
     @property
     def is_paced(self) -> bool:
-        """True if it is sent at the rate of a microphone, false if all at once."""
+        """True if the audio is sent at the rate of a microphone; False if it is sent all at once."""
         return True
 
     @property

@@ -1,8 +1,8 @@
 """The dialects for calls to agents: Azure Communication Services, Twilio, and a plain WebSocket.
 
-The agent is the server. The load generator is both the agent's caller and the telephony provider. The agent speaks at
-any time, usually first. Its audio waits in the caller's playout queue (`bench.observe.reply_detector.PlayoutQueue`). A
-call is open as soon as its connection is open.
+The agent is the server. The load generator is both the agent's caller and the telephony provider. The agent may speak
+at any time, and usually speaks first. Its audio waits in the caller's playout queue
+(`bench.observe.reply_detector.PlayoutQueue`). A call is open as soon as its connection is open.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from bench.protocol.settings import SessionSettings, UnsupportedSetting
 from bench.untrusted.values import MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS
 
 OTHER_STREAM = " of another stream"
-"""The suffix of a message's name in counts if the message names no stream, or the stream of another call."""
+"""The suffix of an event's name in counts. It is added if the event names no stream, or the stream of another call."""
 FRAME_MS = 20
-"""The duration of a provider's pieces of audio."""
+"""The duration of each piece of audio that a telephony provider sends."""
 DIGITS = frozenset("0123456789*#ABCD")
 """The keys of a phone, including the four keys A to D of ITU-T Q.23, which few phones have."""
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -45,7 +45,7 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 class AgentDialect(FullDuplexDialect):
     """The common part of the dialects for agents.
 
-    `audio_in` is (the names of the objects with audio in a text message, the keys of the audio in these objects).
+    `audio_in` is (names, keys) for text messages. The audio is in the objects with these names, under these keys.
     """
 
     audio_in: ClassVar[tuple[frozenset[str], frozenset[str]]]
@@ -61,7 +61,7 @@ class AgentDialect(FullDuplexDialect):
         }
 
     def read_text(self, message: bytes) -> ServerEvent:
-        """Return the event of a text message. Raise one of UNREADABLE."""
+        """Return the event of a text message. Raise one of the errors in `UNREADABLE` if the message is unreadable."""
         raise NotImplementedError
 
     def read_binary(self, message: BinaryMessage) -> ServerEvent:
@@ -94,7 +94,7 @@ class AgentDialect(FullDuplexDialect):
 METADATA, AUDIO_DATA, DTMF_DATA, STOP_AUDIO = "AudioMetadata", "AudioData", "DtmfData", "StopAudio"
 HEADERS = tuple((f"x-ms-call-{id}-id", CALL_ID) for id in ("connection", "correlation"))
 CALLER = f"4:+1555{'0' * 7}"
-"""The caller (`participantRawID`), a phone number that is not in use."""
+"""The caller's id (`participantRawID`). It is a phone number that is not in use."""
 
 
 class _AcsAudio(msgspec.Struct):
@@ -115,7 +115,7 @@ _decode_acs = msgspec.json.Decoder(_AcsWire).decode
 
 
 class AcsCallCodec(CallCodec):
-    """The codec of a call whose audio has recording timestamps."""
+    """The codec of one call. It adds the recording timestamp to each piece of the caller's audio."""
 
     def __init__(self, call_id: str) -> None:
         super().__init__(call_id)
@@ -135,11 +135,12 @@ class AcsCallCodec(CallCodec):
 class Acs(AgentDialect):
     """Bidirectional audio streaming of Call Automation, for agents behind Azure Communication Services.
 
-    Messages: Azure's "Audio streaming quickstart", and `StreamingData` of @azure/communication-call-automation:
-    `AudioMetadata` first, then `AudioData` (PCM, 16 or 24 kHz, one channel, 20 ms) in both directions, `DtmfData` to
-    the agent, and `StopAudio` from it, which drops the audio that was not played. Agents write keys and kinds with a
-    small first letter, as that package does (`audioData`), or with a capital. Both are accepted. The timestamps of sent
-    audio (`timestamp`) count from the start of 1970, when the call begins.
+    The sources of the messages are Azure's "Audio streaming quickstart", and `StreamingData` of
+    @azure/communication-call-automation. The agent receives `AudioMetadata` first, and later `DtmfData`. `AudioData`
+    (PCM, 16 or 24 kHz, one channel, 20 ms) is sent in both directions. The agent may send `StopAudio`, which drops the
+    audio that was not played. Agents write keys and kinds with a small first letter, as that package does
+    (`audioData`), or with a capital letter. Both are accepted. The timestamps of sent audio (`timestamp`) begin at the
+    start of 1970, which is the start of the call.
     """
 
     name = "acs"
@@ -193,9 +194,9 @@ ACS = Acs()
 
 CONNECTED, START, MEDIA, MARK, CLEAR, DTMF, STOP = "connected", "start", "media", "mark", "clear", "dtmf", "stop"
 STREAM, CALL, ACCOUNT = f"MZ{CALL_ID}", f"CA{CALL_ID}", f"AC{0:032}"
-"""The ids of a stream, of its call and of its account: two letters and 32 hexadecimal digits."""
+"""The ids of a stream, of the stream's call and of the account. Each is two letters and 32 hexadecimal digits."""
 NUMBER = b"{number}"
-"""The placeholder of a message's number."""
+"""The placeholder for the sequence number of a message."""
 OF_STREAM = frozenset({EventKind.AUDIO_DELTA, EventKind.MARKED, EventKind.CLEARED})
 OF_CALL = {"accountSid": ACCOUNT, "callSid": CALL}
 
@@ -219,7 +220,9 @@ _decode_twilio = msgspec.json.Decoder(_TwilioWire).decode
 
 
 class TwilioCallCodec(CallCodec):
-    """The codec of a call. It numbers the call's messages, and numbers its audio by pieces and by time."""
+    """The codec of one call. It numbers the messages of the call. It also numbers the pieces of audio, and adds their
+    times.
+    """
 
     def __init__(self, call_id: str) -> None:
         super().__init__(call_id)
@@ -261,13 +264,14 @@ class TwilioCallCodec(CallCodec):
 class Twilio(AgentDialect):
     """Twilio's Media Streams, in both directions (`<Connect><Stream>`).
 
-    Messages: Twilio, "Media Streams - WebSocket messages": `connected`, `start`, `media` (G.711 µ-law, 8 kHz, 20 ms),
-    `mark`, `dtmf` and `stop` to the agent; `media`, `mark` and `clear` from it. All but the first are numbered from 1
-    and contain their stream's id. A mark is returned after all earlier audio was played, or dropped by `clear`. An
-    agent's message with another stream's id, or none, is dropped, as Twilio drops it (its warning 31951).
+    The source of the messages is Twilio, "Media Streams - WebSocket messages". The agent receives `connected`, `start`,
+    `media` (G.711 µ-law, 8 kHz, 20 ms), `mark`, `dtmf` and `stop`. The agent sends `media`, `mark` and `clear`. All
+    messages to the agent except `connected` have a number, from 1, and the id of their stream. A mark is returned after
+    all earlier audio was played, or dropped by `clear`. If an agent's message has the id of another stream, or no id,
+    the message is dropped, as Twilio drops it (its warning 31951).
 
-    The script's `extra` contains the stream's custom parameters, in which `{uuid}` is the id of the call. Twilio signs
-    its requests (`X-Twilio-Signature`) with a secret token. The upgrade here is not signed.
+    The script's `extra` contains the custom parameters of the stream. In them, `{uuid}` is the id of the call. Twilio
+    signs its requests (`X-Twilio-Signature`) with a secret token. The upgrade of this dialect is not signed.
     """
 
     name = "twilio"
@@ -317,7 +321,7 @@ class Twilio(AgentDialect):
 
 
 def _twilio_message(name: str, fields: Mapping[str, Any]) -> ClientMessage:
-    """Return a message with placeholders for its number and stream id.
+    """Return a message with placeholders for the message's number and the stream's id.
 
     The codec of a call replaces the placeholders.
     """
@@ -334,7 +338,7 @@ AUDIO, TEXT, CLEAR_WORD = "audio", "text", b'"clear"'
 
 
 class _PcmWire(msgspec.Struct):
-    """The decoded fields of a text message; `binary` is a binary message as logs contain it."""
+    """The decoded fields of a text message. `binary` is the audio of a binary message, in the form that logs use."""
 
     binary: msgspec.Raw = EMPTY
     action: msgspec.Raw = EMPTY
@@ -348,9 +352,10 @@ _decode_pcm = msgspec.json.Decoder(_PcmWire).decode
 class PcmAgent(AgentDialect):
     """Binary messages of raw audio in both directions, on a plain WebSocket.
 
-    voicebench, pipecat with its serializer of Vonage's audio, and many self-made agents use this. No standard defines
-    it. Text messages are JSON without a known vocabulary: they are stored in logs and set no instant. Only `clear`, as
-    an `action` (Vonage, "Audio Connector"), an `event` or a `type`, drops the audio that was not played.
+    voicebench, many self-made agents, and pipecat with its serializer for Vonage use this format. No standard defines
+    it. Text messages are JSON without a known vocabulary: they are stored in logs and set no instant. There is one
+    exception: a text message whose `action` (Vonage, "Audio Connector"), `event` or `type` is `clear` drops the audio
+    that was not played.
     """
 
     name = "pcm"
@@ -361,7 +366,7 @@ class PcmAgent(AgentDialect):
     message_kinds = MappingProxyType({AUDIO: MessageKind.APPEND, TEXT: MessageKind.RAW})
 
     def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
-        """Return the script's `extra` as the first message, for agents that need one."""
+        """Return the script's `extra` as the first message, for agents that need a first message."""
         return (self.raw(settings.extra, event_id),) if settings.extra else ()
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:

@@ -1,6 +1,6 @@
-"""Audio formats on the wire, and the conversion between 16-bit samples and bytes (ITU-T G.711 for the narrow ones).
+"""Audio formats on the wire, and the conversion between 16-bit samples and bytes.
 
-A service's dialect states its formats and rates.
+The narrowband formats are those of ITU-T G.711. A service's dialect states its formats and their rates.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ except ModuleNotFoundError as missing:
         raise
     first_audible_pcm = measure_blocks = None  # type: ignore[assignment]
 AudioFormatName = Literal["pcm16", "pcm16@8000", "pcm16@16000", "pcm16@48000", "g711_ulaw", "g711_alaw"]
-"""The name of a format for users and in files. `pcm16` is 24 kHz; other PCM rates follow the @."""
+"""The name of a format for users and in files. `pcm16` has 24 kHz. The other PCM formats have their rate after the `@`.
+"""
 Samples = NDArray[np.int16]
 UNREADABLE = -1
 
@@ -34,7 +35,8 @@ UNREADABLE = -1
 class AudioFormat:
     """An audio format.
 
-    `encode` converts samples to bytes. `decode` converts bytes to samples and drops an incomplete last one.
+    `encode` converts samples to bytes. `decode` converts bytes to samples. It drops the last sample if it is
+    incomplete.
     """
 
     name: AudioFormatName
@@ -45,7 +47,7 @@ class AudioFormat:
 
     @property
     def is_pcm(self) -> bool:
-        """True if its bytes are unencoded samples."""
+        """True if the bytes of the format are unencoded samples."""
         return self.decode is _pcm_samples
 
     @property
@@ -53,7 +55,7 @@ class AudioFormat:
         return self.rate_hz * self.sample_bytes
 
     def duration_ns(self, audio_bytes: int) -> int:
-        """Return the duration of this number of bytes."""
+        """Return the duration of audio with this number of bytes."""
         return audio_bytes * NS_PER_S // self.bytes_per_s
 
 
@@ -66,7 +68,9 @@ def _pcm_samples(data: bytes) -> Samples:
 
 
 def ulaw(samples: Samples) -> bytes:
-    """Return G.711 µ-law: sign, exponent and mantissa of the biased 14-bit magnitude, all bits inverted."""
+    """Encode samples in G.711 µ-law: sign, exponent and mantissa of the biased 14-bit magnitude, with all bits
+    inverted.
+    """
     magnitude = np.minimum(np.abs(samples.astype(np.int32)) >> 2, 8158) + 33
     exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 5
     mantissa = (magnitude >> (exponent + 1)) & 0x0F
@@ -75,7 +79,7 @@ def ulaw(samples: Samples) -> bytes:
 
 
 def alaw(samples: Samples) -> bytes:
-    """Return G.711 A-law: sign, exponent and mantissa of the 13-bit magnitude, even bits inverted."""
+    """Encode samples in G.711 A-law: sign, exponent and mantissa of the 13-bit magnitude, with even bits inverted."""
     magnitude = np.minimum(np.abs(samples.astype(np.int32)) >> 3, 4095)
     exponent = np.maximum(np.floor(np.log2(np.maximum(magnitude, 1))).astype(np.int32) - 4, 0)
     mantissa = (magnitude >> np.maximum(exponent, 1)) & 0x0F
@@ -84,14 +88,14 @@ def alaw(samples: Samples) -> bytes:
 
 
 def _ulaw_table() -> Samples:
-    """Return the sample of each µ-law byte: the middle of its quantization step."""
+    """Return the table of samples for µ-law bytes. A byte's sample is the middle of its quantization step."""
     code = ~np.arange(256) & 0xFF
     magnitude = ((((code & 0x0F) << 3) + 0x84) << ((code >> 4) & 0x07)) - 0x84
     return np.where(code & 0x80, -magnitude, magnitude).astype(np.int16)
 
 
 def _alaw_table() -> Samples:
-    """Return the sample of each A-law byte: the middle of its quantization step."""
+    """Return the table of samples for A-law bytes. A byte's sample is the middle of its quantization step."""
     code = np.arange(256) ^ 0x55
     exponent, step = (code >> 4) & 0x07, ((code & 0x0F) << 4) + 8
     magnitude = np.where(exponent > 0, (step + 0x100) << np.maximum(exponent - 1, 0), step)
@@ -99,9 +103,9 @@ def _alaw_table() -> Samples:
 
 
 def _encoder(law: Callable[[Samples], bytes]) -> Callable[[Samples], bytes]:
-    """Return an encoder that uses a table of all samples. The table is created at first use.
+    """Return an encoder that looks up each sample in a table of all 16-bit samples. The table is created at first use.
 
-    Negative samples are indexes from the end of the table.
+    A negative sample is an index from the end of the table.
     """
 
     @cache
@@ -121,12 +125,12 @@ def _pcm(name: AudioFormatName, rate_hz: int) -> AudioFormat:
 
 
 def by_name(*formats: AudioFormat) -> dict[AudioFormatName, AudioFormat]:
-    """Return the formats by name, in order. The first is a service's default."""
+    """Return a mapping from names to formats, in the given order. The first format is a service's default."""
     return {format.name: format for format in formats}
 
 
 def resolve_format(formats: Mapping[AudioFormatName, AudioFormat], name: AudioFormatName | None) -> AudioFormat:
-    """Return the format with this name. If the name is None, return the service's default, which is the first."""
+    """Return the format with this name. If the name is None, return the service's default: the first format."""
     return next(iter(formats.values())) if name is None else formats[name]
 
 
@@ -140,7 +144,10 @@ G711_ALAW = AudioFormat("g711_alaw", G711_RATE_HZ, 1, _encoder(alaw), _decoder(_
 
 
 def audible_sample(payload: msgspec.Raw | StrippedAudio, audio: AudioFormat) -> int | None:
-    """Return the first audible sample of a delta; None if there is none, UNREADABLE if the payload is not base64."""
+    """Return the position of the first audible sample in a delta.
+
+    None if no sample is audible. `UNREADABLE` if the payload is not base64.
+    """
     if isinstance(payload, StrippedAudio):
         return payload.audible
     if first_audible_pcm is None or not audio.is_pcm:
@@ -149,7 +156,7 @@ def audible_sample(payload: msgspec.Raw | StrippedAudio, audio: AudioFormat) -> 
 
 
 def decoded_audible(payload: msgspec.Raw, audio: AudioFormat) -> int | None:
-    """Return the same as `audible_sample`, for any format."""
+    """Return the result of `audible_sample` by decoding the audio, which works for every format."""
     data = audio_payload(payload)
     if data is None:
         return UNREADABLE
@@ -157,22 +164,24 @@ def decoded_audible(payload: msgspec.Raw, audio: AudioFormat) -> int | None:
 
 
 def audible_position(samples: Samples) -> int | None:
-    """Return the position of the first audible sample; None if there is none."""
+    """Return the position of the first audible sample; None if no sample is audible."""
     loud = (samples >= AUDIBLE) | (samples <= -AUDIBLE)
     position = int(loud.argmax()) if loud.size else 0
     return position if loud.size and loud[position] else None
 
 
 class SampleStream:
-    """Audio in one format that arrives in pieces. A piece may end within a sample, which the next piece completes."""
+    """Audio in one format that arrives in pieces. A piece may end in the middle of a sample, which the next piece
+    completes.
+    """
 
     def __init__(self, audio: AudioFormat) -> None:
         self.audio = audio
         self.rest = b""
-        """The first bytes of an incomplete sample."""
+        """The bytes of an incomplete sample at the end of the last piece."""
 
     def samples(self, piece: bytes) -> Samples:
-        """Return the samples that are complete with this piece."""
+        """Return the samples that this piece completes."""
         data = self.rest + piece if self.rest else piece
         incomplete_bytes = len(data) % self.audio.sample_bytes
         self.rest = data[len(data) - incomplete_bytes :] if incomplete_bytes else b""
@@ -180,11 +189,11 @@ class SampleStream:
 
 
 def measured_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, int, int]]:
-    """Return (energy, position of the first audible sample, position after the last one) of each block.
+    """Return (energy, position of the first audible sample, position after the last audible sample) of each block.
 
     The positions are -1 if no sample is audible. `wide` contains `lag` samples before the blocks, and then the blocks
-    of `size` samples each. The energy is the mean square after a filter. The filter subtracts from each sample three
-    quarters of the sample `lag` before it.
+    of `size` samples each. The energy is the mean square after a filter. For each sample, the filter takes the sample
+    that is `lag` samples earlier, and subtracts three quarters of it.
     """
     if measure_blocks is None or len(wide) <= lag:
         return counted_blocks(wide, lag, size)
@@ -192,7 +201,7 @@ def measured_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, i
 
 
 def counted_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, int, int]]:
-    """Return the same as `measured_blocks`, without the compiled module."""
+    """Return the result of `measured_blocks` without using the compiled module."""
     samples = wide.astype(np.int64)
     filtered = (4 * samples[lag:] - 3 * samples[:-lag]).reshape(-1, size)
     energies = (filtered * filtered).sum(axis=1) // (16 * size)

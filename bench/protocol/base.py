@@ -1,4 +1,4 @@
-"""The base class of dialects. A dialect encodes a client's messages for one kind of service and decodes its events.
+"""The base class of dialects. A dialect encodes client messages and decodes server events for one kind of service.
 
 Code that prepares, runs, or observes a session uses message kinds (`MessageKind`), event kinds
 (`bench.protocol.events`), and settings (`bench.protocol.settings`). Only a dialect knows their form on the wire. A new
@@ -22,17 +22,18 @@ from bench.protocol.settings import FunctionOutput, Message, ResponseSettings, S
 SaidItem = Message | FunctionCall | FunctionOutput
 """An item of a conversation that a client can send again."""
 SIMULATOR_HEADER = "x-rtbench-simulator"
-"""A header of every response of `rtbench simulate`. A gateway on the path may answer the upgrade without it."""
+"""A header of every response of `rtbench simulate`. If a gateway answers the upgrade, the header may be missing."""
 SIMULATOR_LATE_HEADER = "x-rtbench-simulator-late-ms"
-"""A header of the simulator's responses while the simulator is late. Its value is the p99 lateness since it started."""
+"""A header of the simulator's responses while the simulator is late. Its value is the p99 lateness since its start, in
+ms."""
 SIMULATOR_VALUE = "rtbench_simulator"
-"""A key of the simulator's session description. No service has this key, and clients ignore it. Its value is true."""
+"""A key of the simulator's session description. Its value is true. No service has this key, and clients ignore it."""
 SESSION_PREFIX = "session-"
-"""The prefix of the ids of set-up messages. If one of these messages fails, the session differs from its script."""
+"""The prefix of the ids of set-up messages. If a set-up message fails, the session differs from its script."""
 SET_UP_ID = f"{SESSION_PREFIX}update"
-"""The client's id of the message that sets up a session."""
+"""The id that the client gives to the message that sets up a session."""
 MESSAGE_ID = f"{SESSION_PREFIX}message"
-"""The client's id of a message outside of any turn."""
+"""The id that the client gives to a message outside of any turn."""
 
 
 class MessageKind(Enum):
@@ -47,25 +48,26 @@ class MessageKind(Enum):
     APPEND = auto()
     """Send a piece of the caller's audio."""
     COMMIT = auto()
-    """End the caller's audio: the sent audio is the caller's speech."""
+    """End the caller's audio. The service then uses the sent audio as the caller's speech."""
     CLEAR = auto()
     """Delete the audio that was sent and not committed."""
     REQUEST = auto()
     """Request a response."""
     RAW = auto()
-    """Send an event that the script contains in the service's format, or a message of the telephony provider."""
+    """Send an event that the script contains in the format of the service, or send a message of the telephony provider.
+    """
     CANCEL = auto()
     """Cancel the response in progress."""
     TRUNCATE = auto()
     """Report the playback position at which the service must truncate an item."""
     RETRIEVE = auto()
-    """Request the content that the service keeps of an item."""
+    """Request the content of an item, as the service keeps it."""
     CLOSE = auto()
     """Ask the service to end the session and to report its billable duration."""
 
 
 BINARY = "binary"
-"""The key of a binary message in a log, in base64."""
+"""The key under which a log contains a binary message, in base64."""
 
 
 class BinaryMessage(bytes):
@@ -83,9 +85,10 @@ class ClientMessage:
 
     `audio_bytes` is the size of the decoded audio in the message. `duration_ns` is the duration of audio that is sent
     at the pace of a microphone; the message is due at its last sample. It is None if the message is sent at once.
-    `instants` are the instants of speech (`bench.columns`) in the message, each as the time in ns before the recording
-    of the last sample. `untracked` is the event id of a message that belongs to no turn, even if a turn is open; "" for
-    all other messages. `item` is the item that the message retrieves, or truncates after `played_ms`.
+    `instants` maps instants of speech (`bench.columns`) in the message to their time before the recording of the last
+    sample, in ns. `untracked` is the event id of a message that belongs to no turn, even if a turn is open. It is ""
+    for all other messages. `item` is the item that the message retrieves, or the item that it truncates after
+    `played_ms`.
     """
 
     kind: MessageKind
@@ -109,7 +112,7 @@ class AwaitedEvent(NamedTuple):
 class Feature(Enum):
     """A feature of scripts that not every service has.
 
-    The value is the predicate of a sentence about a step, in an error.
+    The value is a predicate. In an error, the predicate follows a step's name.
     """
 
     IMAGE = "has an image"
@@ -128,17 +131,20 @@ class Feature(Enum):
 
 
 CALL_ID = "{uuid}"
-"""The placeholder for the id of the call, or connection. It occurs in messages, in a header and in a query."""
+"""The placeholder for the id of the call, or of the connection. It occurs in messages, in a header and in a query."""
 
 
 class CallCodec:
-    """The call-specific parts of a session's messages: ids, numbers and times. It has state, unlike a dialect."""
+    """The converter for the parts of a session's messages that differ by call: ids, numbers and times.
+
+    It has state; a dialect has none.
+    """
 
     def __init__(self, call_id: str) -> None:
         self.call_id = call_id
 
     def encode(self, kind: MessageKind, data: bytes) -> bytes:
-        """Return a message in the form in which this session sends it next.
+        """Return a message with the ids, numbers and times of this session, ready to be sent next.
 
         `data` is the message, encoded for all sessions.
         """
@@ -147,27 +153,29 @@ class CallCodec:
         return data.replace(CALL_ID.encode(), self.call_id.encode())
 
     def decode(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
-        """Return the events of a message for this call.
+        """Return the events of a message, as this call receives them.
 
-        If the message is for another call, its events become unknown ones.
+        If the message is for another call, its events become unknown events.
         """
         return events
 
     def acknowledge(self, mark: str) -> ClientMessage | None:
-        """Return the report that all audio before this mark was played or dropped; None if no report is needed."""
+        """Return the message that reports that all audio before this mark was played or dropped; None if none is
+        needed.
+        """
         return None
 
     def goodbye(self) -> ClientMessage | None:
-        """Return the last message before the connection is closed; None if there is none."""
+        """Return the last message that is sent before the connection is closed; None if no such message is needed."""
         return None
 
 
 class TelephonyProvider(NamedTuple):
     """The telephony provider between the caller and an agent. A call is open as soon as its connection is open.
 
-    `codec` returns the codec of one call, from the id of the call. `frame_ms` is the duration of each piece of the
-    caller's audio; None if the script sets it. `headers` are headers of the upgrade in addition to the target's
-    headers; `{uuid}` in them is the id of the call.
+    `codec` maps the id of a call to a codec of that call. `frame_ms` is the duration of each piece of the caller's
+    audio; None if the script sets it. `headers` are headers of the upgrade, in addition to the target's headers. In
+    `headers`, `{uuid}` is the id of the call.
     """
 
     codec: Callable[[str], CallCodec]
@@ -179,16 +187,17 @@ class Dialect:
     """The message format of one kind of service. A dialect has no state: one object serves all sessions.
 
     If a dialect does not override a method, its service does not have that function, and scripts that need it are
-    refused (`missing_features`). `event_id` is the client's own id of a message. If the dialect has such ids, an error
-    that the message causes contains the id (`ServiceFailure.event_id`).
+    refused (`missing_features`). `event_id` is the id that the client gives to a message. If a message causes an error,
+    and the dialect has such ids, the error contains the id of the message (`ServiceFailure.event_id`).
     """
 
     name: str
     """The name for users, as in `--dialect ga`."""
     provider: TelephonyProvider | None = None
-    """The provider between the caller and an agent; None for a service without one."""
+    """The provider between the caller and an agent; None for a service that has no provider."""
     has_turn_events = True
-    """True if events name turns and responses. Otherwise audio is continuous, and replies are detected in it."""
+    """True if events name turns and responses. Otherwise the audio is continuous, and replies are detected in the
+    audio."""
     takes_requests = True
     """True if the client may request responses and send a turn as text. Otherwise the service decides when to speak."""
     delegates = False
@@ -202,14 +211,17 @@ class Dialect:
     message_kinds: Mapping[str, MessageKind]
     """A mapping from the name of a client message in this dialect to the kind of the message."""
     missing_features: Mapping[Feature, str] = MappingProxyType({})
-    """A mapping from each feature that the service lacks to the rest of the error message, with a remedy."""
+    """A mapping from each feature that the service lacks to the end of its error message, which contains a remedy."""
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
-        """Return the first session setting that the dialect does not support; None if it supports all."""
+        """Return the first session setting that the dialect does not support; None if it supports all settings."""
         raise NotImplementedError
 
     def unknown_format(self, settings: SessionSettings, suffix: str = "") -> UnsupportedSetting | None:
-        """Return the error for an audio format that the dialect lacks. `suffix` follows the list of its formats."""
+        """Return the error for an audio format that the dialect lacks; None if it has the formats of the session.
+
+        In the error, `suffix` follows the list of the dialect's formats.
+        """
         for key, name, formats in (
             ("input_format", settings.input_format, self.input_formats),
             ("output_format", settings.output_format, self.output_formats),
@@ -229,33 +241,35 @@ class Dialect:
     # Sent messages.
 
     def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
-        """Return the set-up of a session, in order: messages to send, and events to wait for.
+        """Return the steps of a session's set-up: messages to send and events to wait for, in their sequence.
 
-        The last one is an event of `EventKind.SESSION_UPDATED`, after which the session is ready.
+        The last step is to wait for an event of `EventKind.SESSION_UPDATED`, after which the session is ready.
         """
         raise NotImplementedError
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
-        """Return the conflict between a script's event and a setting on which this tool relies; "" if there is none.
+        """Return why a script's event conflicts with a setting on which this tool relies; "" if there is no conflict.
 
         The text contains a remedy.
         """
         return ""
 
     def message(self, message: Message, event_id: str) -> ClientMessage:
-        """Return a message that joins the conversation and requests no response."""
+        """Return the client message that adds a message to the conversation, without requesting a response."""
         raise NotImplementedError
 
     def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
-        """Return an event as a script contains it. If it has no id, it gets `event_id`."""
+        """Return the message for an event as a script contains it. If the event has no id, it gets `event_id`."""
         return ClientMessage(MessageKind.RAW, event["type"], msgspec.json.encode({"event_id": event_id, **event}))
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
-        """Return a piece of the caller's speech, in the session's input format."""
+        """Return the message with a piece of the caller's speech. `audio` is in the session's input format."""
         raise NotImplementedError
 
     def commit(self, event_id: str) -> ClientMessage:
-        """Return the message that ends the caller's speech. It is needed if the service does not detect the end."""
+        """Return the message that ends the caller's speech. It is needed if the service does not detect the end of
+        speech.
+        """
         raise NotImplementedError
 
     def clear(self, event_id: str) -> ClientMessage:
@@ -263,15 +277,18 @@ class Dialect:
         raise NotImplementedError
 
     def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
-        """Return the request of a response. It is needed if the service does not start responses itself."""
+        """Return the message that requests a response. It is needed if the service does not start responses itself."""
         raise NotImplementedError
 
     def function_call(self, call: FunctionCall, event_id: str) -> ClientMessage:
-        """Return a function call that the service made in another session. The function's output must follow."""
+        """Return the message that repeats a function call which the service made in another session.
+
+        The output of the function must follow.
+        """
         raise NotImplementedError
 
     def function_output(self, result: FunctionOutput, event_id: str) -> ClientMessage:
-        """Return the output of a function that the service called."""
+        """Return the message with the output of a function that the service called."""
         raise NotImplementedError
 
     def cancel(self, event_id: str) -> ClientMessage:
@@ -279,11 +296,11 @@ class Dialect:
         raise NotImplementedError
 
     def truncate(self, item_id: str, audio_end_ms: int, event_id: str) -> ClientMessage:
-        """Return the message that reports how many ms of an item the caller has heard, and truncates the item there."""
+        """Return the message that truncates an item. `audio_end_ms` is how much of the item the caller has heard."""
         raise NotImplementedError
 
     def retrieve(self, item_id: str, event_id: str) -> ClientMessage:
-        """Return the request of the content that the service keeps of an item."""
+        """Return the message that requests the content of an item, as the service keeps it."""
         raise NotImplementedError
 
     def close(self, event_id: str) -> ClientMessage | None:
@@ -296,17 +313,18 @@ class Dialect:
     # Received messages.
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
-        """Return the events in one message, at most one of them with audio; none if the message has no event.
+        """Return the events in one message; an empty sequence if the message has no event. At most one event has
+        audio.
 
-        Never raise: an unreadable message is one event of `EventKind.MALFORMED`.
+        Never raise an error: an unreadable message is one event of `EventKind.MALFORMED`.
         """
         raise NotImplementedError
 
     def without_audio(self, message: bytes) -> bytes:
-        """Return a message of the client or the service without its audio, for storage.
+        """Return a message without its audio, for storage. The message is from the client or the service.
 
         The result still decodes to events of the same kinds. If an event has audio, or if another dialect would find
-        audio in it, only its ids remain. A message without audio is returned unchanged.
+        audio in it, only the ids of the event remain. A message without audio is returned unchanged.
         """
         raise NotImplementedError
 
@@ -317,11 +335,15 @@ class Dialect:
         return ""
 
     def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
-        """Return the silence of the caller, in ms, after which the service speaks; None if the service never does."""
+        """Return the caller's silence, in ms, after which the service speaks; None if the service never speaks after
+        silence.
+        """
         return None
 
     def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
-        """Return the settings that make a service speak fillers while its caller waits; None if there are none."""
+        """Return the settings that make a service speak fillers while its caller waits; None if there are no such
+        settings.
+        """
         return None
 
     def fills_waits(self, session: Mapping[str, Any]) -> bool:
@@ -342,5 +364,8 @@ def simulator_late_ms(headers: Mapping[str, str]) -> float:
 
 
 def is_simulated(headers: Mapping[str, str], session: Mapping[str, Any]) -> bool:
-    """Return whether the simulator sent the response to an upgrade, or the session's description."""
+    """Return whether the server is the simulator.
+
+    `headers` are those of the response to an upgrade. `session` is the server's description of the session.
+    """
     return SIMULATOR_HEADER in headers or SIMULATOR_VALUE in session

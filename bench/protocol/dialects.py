@@ -1,7 +1,8 @@
-"""The table of dialects by the names that users type, and the dialects that differ little from OpenAI's.
+"""The table of dialects by the names that users type, and the dialects that differ little from OpenAI's dialects.
 
-Each dialect of this module is GA or preview, with the differences of its service. The sources are the vendor's
-reference, and the adapters and SDKs that the class names. docs/targets.md states how each dialect was tested.
+Each dialect of this module is GA or preview, with the differences of its service. The sources of the differences are
+the vendor's reference, and the adapters and SDKs that the docstring of the class names. docs/targets.md states how each
+dialect was tested.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ UNKNOWN: Mapping[Feature, str] = MappingProxyType(
         "which is undocumented for this service: remove it, or use another --dialect",
     )
 )
-"""Features that no document and no client of these services shows how to request."""
+"""The features that are undocumented for these services. No client of the services shows how to request them either."""
 
 
 OF_VOICE_LIVE = dict.fromkeys(
@@ -74,13 +75,15 @@ OF_VOICE_LIVE = dict.fromkeys(
     EventKind.NOTED,
 )
 SPOKEN_FORMATS: Mapping[AudioFormatName, str] = {PCM16_8K.name: "pcm16_8000hz", PCM16_16K.name: "pcm16_16000hz"}
-"""The output formats whose name contains the rate. All other formats have their usual names."""
+"""The names of output formats that contain the rate. All other output formats have their usual names."""
 
 
 class VoiceLive(Preview):
-    """Azure Voice Live, at the path /voice-live/realtime: the preview's events and flat session, with additional ones.
+    """Azure Voice Live, at the path /voice-live/realtime. It has the preview's events and flat session, and additional
+    ones.
 
-    Names and fields: azure-ai-voicelive 1.3.1 (`RequestSession`, `ServerEventType`), api-version 2026-07-15.
+    The source of names and fields is azure-ai-voicelive 1.3.1 (`RequestSession`, `ServerEventType`), api-version
+    2026-07-15.
     """
 
     name = family = VOICE_LIVE_NAME
@@ -118,10 +121,10 @@ class ServerVadOnly(OpenAIDialect):
 
 
 class Xai(ServerVadOnly, Ga):
-    """xAI's Grok Voice Agent: GA, but with voice and turn detection at the top level of the session.
+    """xAI's Grok Voice Agent. It is like GA, but voice and turn detection are at the top level of the session.
 
-    The service ignores these two settings at their positions in GA (xAI's voice guide; livekit-plugins-xai 1.8.9,
-    `_wrap_session_update`; pipecat 1.14.0, `services/xai/realtime/events.py`).
+    The service ignores these two settings at the positions that they have in GA (xAI's voice guide; livekit-plugins-xai
+    1.8.9, `_wrap_session_update`; pipecat 1.14.0, `services/xai/realtime/events.py`).
     """
 
     name = "xai"
@@ -144,9 +147,9 @@ class Xai(ServerVadOnly, Ga):
 
 
 class Inworld(Ga):
-    """Inworld's Realtime API: GA, but audio output always includes text.
+    """Inworld's Realtime API. It is like GA, but audio output always includes text.
 
-    Sources: pipecat 1.14.0 (`services/inworld/realtime`), Mastra's adapter.
+    The sources are pipecat 1.14.0 (`services/inworld/realtime`) and Mastra's adapter.
     """
 
     name = "inworld"
@@ -157,7 +160,7 @@ class Inworld(Ga):
 
 
 class ShelledFunctions(Preview):
-    """The preview, but with functions in a `function` object, as in chat completions."""
+    """A dialect that is like the preview, but has each function in a `function` object, as in chat completions."""
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         session = super().session(settings)
@@ -168,10 +171,10 @@ class ShelledFunctions(Preview):
 
 
 class Qwen(ShelledFunctions):
-    """Alibaba's Qwen-Omni-Realtime (DashScope). It has the preview's names, and functions are in an object.
+    """Alibaba's Qwen-Omni-Realtime (DashScope). It has the preview's names. Each function is in a `function` object.
 
-    By default the caller's audio has 16 kHz and replies have 24 kHz; the format is then the word `pcm`. Other rates
-    are in `audio.input.format` and `audio.output.format` (dashscope 2.0.2, `AudioFormatConfig`).
+    By default, the caller's audio has 16 kHz and replies have 24 kHz; both formats are then the word `pcm`. For other
+    rates, the formats are in `audio.input.format` and `audio.output.format` (dashscope 2.0.2, `AudioFormatConfig`).
     """
 
     name = "qwen"
@@ -189,10 +192,10 @@ class Qwen(ShelledFunctions):
 
 
 class Glm(ServerVadOnly, Preview):
-    """Zhipu's GLM-Realtime. It has the preview's names, and `beta_fields` in addition.
+    """Zhipu's GLM-Realtime. It has the preview's names, and also `beta_fields`.
 
-    The client ends turns if the turn detection is `client_vad`. The formats `pcm16` and `pcm24` have 16 and 24 kHz, and
-    replies are `pcm` with 24 kHz (MetaGLM/glm-realtime-sdk).
+    If the type of turn detection is `client_vad`, the client ends turns. The input formats `pcm16` and `pcm24` have 16
+    and 24 kHz. The format of replies is `pcm`, with 24 kHz (MetaGLM/glm-realtime-sdk).
     """
 
     name = "glm"
@@ -213,9 +216,9 @@ class Glm(ServerVadOnly, Preview):
 
 
 class StepFun(ServerVadOnly, ShelledFunctions):
-    """StepFun's Realtime API: the preview with 24 kHz PCM only. Functions are in an object. Replies are always audio.
+    """StepFun's Realtime API. It is like the preview, with 24 kHz PCM only.
 
-    Source: livekit-plugins-stepfun.
+    Each function is in a `function` object. Replies are always audio. The source is livekit-plugins-stepfun.
     """
 
     name = "stepfun"

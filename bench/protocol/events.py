@@ -2,8 +2,8 @@
 
 An unreadable message is also an event (`EventKind.MALFORMED`). An event with an unknown name is `EventKind.UNKNOWN`.
 
-The payload of a delta stays raw JSON. Its audio is never decoded in this module: the number of audio bytes follows from
-the length of the base64 text and its padding. Code that needs the samples decodes them (`audio_payload`).
+The payload of a delta stays raw JSON. This module does not decode its audio to count bytes: the number of audio bytes
+follows from the length and the padding of the base64 text. Code that needs the samples decodes them (`audio_payload`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class EventKind(Enum):
     SPEECH_STOPPED = auto()
     COMMITTED = auto()
     IDLE_TIMEOUT = auto()
-    """The service commits because the caller was silent for too long."""
+    """The service commits the audio because the caller was silent for too long."""
     ITEM_ADDED = auto()
     ITEM_DELETED = auto()
     """The client removed an item from the conversation."""
@@ -56,9 +56,10 @@ class EventKind(Enum):
     CLEARED = auto()
     """The client must drop the audio that was not played yet, because the service has detected its caller's speech."""
     MARKED = auto()
-    """The client must report when all earlier audio was played. `text` is the service's name of that position."""
+    """The client must report when all audio before this position was played. `text` is the service's name of the
+    position."""
     ITEM_RETRIEVED = auto()
-    """The content that the service keeps of an item that the client retrieved."""
+    """The service returns the content that it keeps of an item, because the client has retrieved the item."""
     INPUT_TRANSCRIBED = auto()
     INPUT_NOT_TRANSCRIBED = auto()
     RESPONSE_CREATED = auto()
@@ -70,10 +71,11 @@ class EventKind(Enum):
     TRANSCRIPT_DONE = auto()
     RESPONSE_DONE = auto()
     RATE_LIMITS = auto()
-    """The remaining limits of the session or of all sessions together, never of a turn."""
+    """The service reports what remains of its rate limits. The limits are for the session or for all sessions, never
+    for a turn."""
     ERROR = auto()
     NOTED = auto()
-    """A known event for which no instant is recorded, such as the end of a part or an acknowledgement."""
+    """A known event for which no instant is recorded. Examples are the end of a part and an acknowledgement."""
     UNKNOWN = auto()
     MALFORMED = auto()
 
@@ -81,18 +83,19 @@ class EventKind(Enum):
 QUOTE, PADDING = b'"='
 EMPTY = msgspec.Raw()
 COMMENTARY, ANSWER = "commentary", "final_answer"
-"""The phase of an item, if the service reports it: commentary before the answer, or the answer."""
+"""The phases of an item, if the service reports a phase. `COMMENTARY` comes before the answer, `ANSWER` is the answer.
+"""
 DELTAS = frozenset({EventKind.TEXT_DELTA, EventKind.AUDIO_DELTA, EventKind.TRANSCRIPT_DELTA})
 WITH_AUDIO = frozenset({EventKind.AUDIO_DELTA, EventKind.ITEM_RETRIEVED})
 TOKEN_KINDS = ("text", "audio", "image")
 """The kinds of input tokens.
 
-Cached tokens without a kind are assigned in this order. No output token is an image token.
+If cached tokens have no kind, they are assigned to the kinds in this sequence. No output token is an image token.
 """
 
 
 class TokenUsage(msgspec.Struct, frozen=True):
-    """The tokens of one or several responses. Cached tokens are a part of the input."""
+    """The tokens of one or several responses. Cached tokens are also included in the input tokens."""
 
     text_in: int = 0
     audio_in: int = 0
@@ -106,12 +109,13 @@ class TokenUsage(msgspec.Struct, frozen=True):
     unread: int = 0
     """The number of responses with an unreadable usage.
 
-    No other field includes the tokens of these responses, so the sum is unknown if there are any.
+    No other field includes the tokens of these responses. If there are such responses, the total number of tokens is
+    unknown.
     """
 
     @property
     def input(self) -> int:
-        """The number of input tokens, including cached ones."""
+        """The number of input tokens, including cached tokens."""
         return self.text_in + self.audio_in + self.image_in
 
     def __add__(self, other: TokenUsage) -> TokenUsage:
@@ -119,28 +123,28 @@ class TokenUsage(msgspec.Struct, frozen=True):
 
 
 UNREAD = TokenUsage(unread=1)
-"""The usage of a response with an unreadable usage."""
+"""The usage of a response whose reported usage is unreadable."""
 
 
 class ErrorScope(Enum):
     """The effect of an error, the same for every dialect."""
 
     NONE = auto()
-    """The error ends neither the session nor a turn. A client message that it names has failed."""
+    """The error ends neither the session nor a turn. If it names a client message, that message has failed."""
     EXPIRED = auto()
     """The session has reached its maximum age and has ended."""
     FATAL = auto()
-    """The session has ended, or does not start."""
+    """The session has ended, or will not start."""
     THROTTLED = auto()
     """A limit was reached. The open turn has ended."""
     TURN_FAILED = auto()
     """The open turn has ended, even if the error names none of the turn's messages."""
     UNANSWERED = auto()
-    """A VAD has committed speech while a response was in progress, and starts no response for it."""
+    """A VAD has committed speech while a response was in progress. The service starts no response to this speech."""
 
 
 class ServiceFailure(msgspec.Struct, frozen=True):
-    """An error, or the failure of a response. `event_id` is the id of the client message that caused it."""
+    """An error, or the failure of a response. `event_id` is the id of the client message that caused the error."""
 
     type: str = ""
     code: str = ""
@@ -150,20 +154,21 @@ class ServiceFailure(msgspec.Struct, frozen=True):
 
     @property
     def cause(self) -> str:
-        """The error's code, or otherwise its type; "" if it has neither."""
+        """The code of the error. If it has no code, its type; "" if it has neither."""
         return self.code or self.type
 
     @property
     def detail(self) -> str:
-        """The cause and the service's message."""
+        """The cause of the error, and the message that the service sent with it."""
         cause = self.cause or "unknown"
         return f"{cause}: {self.message}" if self.message else cause
 
 
 class FunctionCall(msgspec.Struct, frozen=True):
-    """A call of a client's function. `arguments` is JSON as the model wrote it; "" until it is complete.
+    """A call of a client's function.
 
-    If `of_delegation` is True, it is a task that the service delegated without naming a function.
+    `arguments` is the JSON text that the model wrote; "" until it is complete. If `of_delegation` is True, it is a task
+    that the service delegated to the client without naming a function.
     """
 
     call_id: str
@@ -175,9 +180,9 @@ class FunctionCall(msgspec.Struct, frozen=True):
 class PlayoutPosition(NamedTuple):
     """The position of a delta in the caller's playout queue, which plays one delta after the other.
 
-    `delay_ns` is the time from the arrival of the delta to its playback. The delta waits for earlier audio.
-    `uncertainty_ns` is the uncertainty of its playback time, from the timestamps. `uneven_ns` is the largest difference
-    between the delays of the deltas near it. Some of these came late.
+    `delay_ns` is the time from the arrival of the delta to its playback, while the delta waits for earlier audio.
+    `uncertainty_ns` is the uncertainty of the playback time, which follows from the timestamps. `uneven_ns` is the
+    largest difference between the delays of this delta and of the deltas near it, some of which arrived late.
     """
 
     delay_ns: int
@@ -186,12 +191,13 @@ class PlayoutPosition(NamedTuple):
 
 
 class StrippedAudio(msgspec.Struct, frozen=True):
-    """The facts that remain of a stripped audio payload. `audible` is the first audible sample; None if there is none.
+    """The facts about an audio payload that was removed. `audible` is the first audible sample; None if no sample is
+    audible.
 
-    If replies are detected in the audio, `audible` is the start of a sound, which may be before this payload; it is 0
-    if the sound continues. `until` is the sample after the sound's last one, which may also be before this payload.
-    `error_ns` is the uncertainty of the sound's start. `place` is set for the first payload of a reply, if the caller's
-    line plays all received audio.
+    If replies are detected in the audio, `audible` is the start of a sound. The start may be before this payload, and
+    it is 0 if a sound continues. `until` is the position after the last sample of the sound, which may also be before
+    this payload. `error_ns` is the uncertainty of the sound's start. `place` is set for the first payload of a reply,
+    if the caller's line plays all received audio.
     """
 
     audible: int | None = None
@@ -201,23 +207,24 @@ class StrippedAudio(msgspec.Struct, frozen=True):
 
 
 class ServerEvent(msgspec.Struct, frozen=True):
-    """One server event. Fields that its kind does not have keep their defaults.
+    """One server event. A field has its default if events of this kind do not have the field.
 
-    - `payload_bytes`: the size of the payload. For audio, the decoded bytes of a delta or a retrieved item (-1 if it is
-      not base64). For another delta, the characters of its JSON text.
-    - `payload`: the content of a delta as raw JSON; audio is a base64 string.
-    - `text`: the complete text or transcript, if the event has it.
-    - `audio_ms`: the position of the start or end of speech on the session's clock of input audio; None if not
-      reported.
-    - `other_dialect`: True if the event has the name of another dialect, which all clients of this dialect misread.
-    - `request`: the client's id of the request that a response answers, if it is reported.
-    - `phase`: the phase of a response's item, `COMMENTARY` or `ANSWER`; "" if the service does not report it.
-    - `calls`: the function call of an event. For a response that is done, all its function calls.
-    - `session`, `session_id`: the session as the service describes it, and the service's id of the session.
-    - `backend_response_id`: the id of a response of a delegation's backend.
-    - `billed_ns`, `paused_ns`: the billable duration of a session that has ended, and the part of it in standby.
-    - `status`: how a response ended: "completed", "cancelled", "incomplete" or "failed". `reason` is the reason. Both
-      become parts of outcomes, so they are single words, as are the codes of `failure`.
+    - `payload_bytes` is the size of the payload. For audio, it is the decoded bytes of a delta or of a retrieved item
+    (-1 if the audio is not base64). For another delta, it is the number of characters of its JSON text.
+    - `payload` is the content of a delta as raw JSON. Audio is a base64 string.
+    - `text` is the complete text or transcript, if the event has it.
+    - `audio_ms` is the position of the start or end of speech on the session's clock of input audio; None if it is not
+    reported.
+    - `other_dialect` is True if the name of the event belongs to another dialect. All clients of this dialect misread
+    such an event.
+    - `request` is the client's id of the request that a response answers, if the service reports the id.
+    - `phase` is the phase of a response's item, `COMMENTARY` or `ANSWER`; "" if the service does not report it.
+    - `calls` is the function call of the event. If a response is done, it is all function calls of the response.
+    - `session` is the session as the service describes it. `session_id` is the service's id of the session.
+    - `backend_response_id` is the id of a response of the backend that does a delegated task.
+    - `billed_ns` is the billable duration of a session that has ended. `paused_ns` is the part of it in standby.
+    - `status` is how a response ended: "completed", "cancelled", "incomplete" or "failed". `reason` is why it ended.
+    Both become parts of outcomes, so they are single words. The codes of `failure` are single words too.
     """
 
     kind: EventKind
@@ -245,7 +252,10 @@ class ServerEvent(msgspec.Struct, frozen=True):
 
 
 def base64_bytes(raw: msgspec.Raw) -> int:
-    """Return the decoded length of a base64 JSON string (RFC 4648 §4), from its length and padding; -1 if invalid."""
+    """Return the decoded length of a base64 JSON string (RFC 4648 §4); -1 if the string is invalid.
+
+    The length follows from the length and the padding of the string.
+    """
     text = memoryview(raw)
     characters = len(text) - 2
     if characters <= 2 and text.tobytes() in (b"", b"null"):
@@ -256,7 +266,7 @@ def base64_bytes(raw: msgspec.Raw) -> int:
 
 
 def audio_payload(raw: msgspec.Raw) -> bytes | None:
-    """Return the decoded audio of a delta's payload; None if it is not base64."""
+    """Return the decoded audio of a delta's payload; None if the payload is not base64."""
     try:
         audio = binascii.a2b_base64(memoryview(raw)[1:-1], strict_mode=True)
     except (ValueError, binascii.Error):
@@ -265,7 +275,7 @@ def audio_payload(raw: msgspec.Raw) -> bytes | None:
 
 
 def delta_text(payload: msgspec.Raw | StrippedAudio) -> str:
-    """Return the text of a delta; "" if it has none."""
+    """Return the text of a delta; "" if the delta has no text."""
     try:
         return msgspec.json.decode(payload, type=str) if isinstance(payload, msgspec.Raw) and len(payload) else ""
     except msgspec.MsgspecError:
@@ -273,6 +283,6 @@ def delta_text(payload: msgspec.Raw | StrippedAudio) -> str:
 
 
 def text_characters(raw: msgspec.Raw) -> int:
-    """Return the length of a JSON string on the wire, with its escapes; 0 for any other value."""
+    """Return the number of characters of a JSON string on the wire, with its escapes; 0 if it is not a string."""
     text = memoryview(raw)
     return len(text) - 2 if len(text) > 2 and text[0] == QUOTE else 0

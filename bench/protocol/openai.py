@@ -1,7 +1,8 @@
 """The common part of the OpenAI Realtime API dialects, preview and GA (`openai_preview.py`, `openai_ga.py`).
 
-Names and fields: the Realtime API's client and server events, as in the preview (api-versions 2024-10-01-preview,
-2025-04-01-preview) and in GA. This module encodes client messages; `openai_events.py` decodes server events.
+Names and fields are those of the Realtime API's client and server events, as in the preview (api-versions
+2024-10-01-preview, 2025-04-01-preview) and in GA. This module encodes client messages. `openai_events.py` decodes
+server events.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from bench.protocol.settings import (
 FORMATS = by_name(PCM16, G711_ULAW, G711_ALAW)
 """The formats that OpenAI accepts and sends."""
 RATED_FORMATS = {**FORMATS, **by_name(PCM16_8K, PCM16_16K, PCM16_48K)}
-"""The formats that a setting with a rate can name: OpenAI's formats, and those of compatible servers."""
+"""The formats that are possible if a setting can state the rate: OpenAI's formats, and those of compatible servers."""
 NAMES = {
     MessageKind.SET_UP: "session.update",
     MessageKind.ITEM: "conversation.item.create",
@@ -56,7 +57,7 @@ NAMES = {
     MessageKind.RETRIEVE: "conversation.item.retrieve",
 }
 TOOL_CHOICES = ("auto", "none", "required")
-"""The choices of functions that are not the name of a function. Any other choice is the name of a function."""
+"""The values of `tool_choice` that are not the name of a function. Any other value is the name of a function."""
 GA_NAME, PREVIEW_NAME, VOICE_LIVE_NAME, GPT_LIVE_NAME = "ga", "preview", "voice-live", "gpt-live"
 TITLES = {GA_NAME: "GA", PREVIEW_NAME: "preview", VOICE_LIVE_NAME: "Voice Live", GPT_LIVE_NAME: "GPT-Live"}
 
@@ -64,8 +65,9 @@ TITLES = {GA_NAME: "GA", PREVIEW_NAME: "preview", VOICE_LIVE_NAME: "Voice Live",
 class DialectSetting(NamedTuple):
     """A setting that not every dialect has.
 
-    `keys` is its path below a script's `session`. `owners` are the names of the dialects that have it. `called` is its
-    name in errors. `holds` selects the values to which the restriction applies, if it does not apply to all.
+    `keys` is the path of the setting below a script's `session`. `owners` are the names of the dialects that have the
+    setting. `called` is its name in errors. If only some values need such a dialect, `holds` returns whether a value
+    does.
     """
 
     keys: tuple[str, ...]
@@ -98,9 +100,9 @@ OWNED = (
 class OpenAIDialect(EventReader):
     """The common part of a `bench.protocol.base.Dialect` of the Realtime API.
 
-    `family` is the name of the dialect whose settings it has. `reply_part` is the type of a text part in the
-    assistant's messages. `stored` has the paths of the settings that only this tool may set in an update. It maps each
-    path to the remedy for a script that sets it in `extra`.
+    `family` is the name of a dialect: this dialect has the same settings. `reply_part` is the type of a text part in
+    the assistant's messages. `stored` has the paths of the settings that only this tool may set in an update. It maps
+    each path to a remedy, for scripts that set the path in `extra`.
     """
 
     input_formats = output_formats = FORMATS
@@ -114,13 +116,13 @@ class OpenAIDialect(EventReader):
         raise NotImplementedError
 
     def output(self, output: Output) -> dict[str, Any]:
-        """Return the output kinds of a session or response."""
+        """Return the settings that select the output kinds of a session or response."""
         raise NotImplementedError
 
     # Sent messages.
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
-        """Return the first session setting that the dialect does not support; None if it supports all.
+        """Return the first session setting that the dialect does not support; None if it supports all settings.
 
         A setting in `extra` is also unsupported if it conflicts with a setting on which this tool relies.
         """
@@ -141,9 +143,10 @@ class OpenAIDialect(EventReader):
         return UnsupportedSetting(setting.keys, f"{problem}: remove it, or use --dialect {owner}")
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
-        """Return the conflict of a session update that a script contains; "" if there is none.
+        """Return why a session update in a script conflicts with a setting on which this tool relies; "" if it does
+        not.
 
-        The update may repeat settings of the first update, and add others.
+        The update may repeat settings of the session's first update, and add other settings.
         """
         session = event.get("session")
         if self.message_kinds.get(event["type"]) is not MessageKind.SET_UP or not isinstance(session, Mapping):
@@ -154,7 +157,9 @@ class OpenAIDialect(EventReader):
         return "" if unsupported is None else unsupported.reason
 
     def setup_messages(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | AwaitedEvent, ...]:
-        """Return the set-up: the service's first event, the settings, and the service's confirmation."""
+        """Return the set-up: wait for the service's first event, send the settings, and wait for the service's
+        confirmation.
+        """
         return (
             AwaitedEvent(EventKind.SESSION_CREATED, "session.created"),
             self._message(MessageKind.SET_UP, event_id, session=merged(self.session(settings), settings.extra)),
@@ -221,13 +226,16 @@ class OpenAIDialect(EventReader):
         return ClientMessage(kind, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
 
     def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
-        """Return the filler settings, which only Azure Voice Live has. With the preview dialect they are in `extra`."""
+        """Return the filler settings; None if the session has none. Only Azure Voice Live has fillers.
+
+        With the preview dialect, these settings are in `extra`.
+        """
         interim_response = merged(self.session(settings), settings.extra).get(FILLERS)
         return interim_response if isinstance(interim_response, Mapping) else None
 
 
 def tools(settings: SessionSettings) -> dict[str, Any]:
-    """Return the functions that a session declares, and the choice among them; {} if it declares none."""
+    """Return the functions that a session declares, and its `tool_choice`; {} if the session declares no functions."""
     if not settings.tools:
         return {}
     declared = [{"type": "function"} | msgspec.to_builtins(tool) for tool in settings.tools]
@@ -235,12 +243,12 @@ def tools(settings: SessionSettings) -> dict[str, Any]:
 
 
 def tool_choice(choice: str | None) -> str | dict[str, str] | None:
-    """Return the `tool_choice` of a session or response."""
+    """Return the `tool_choice` of a session or response as the service expects it."""
     return choice if choice is None or choice in TOOL_CHOICES else {"type": "function", "name": choice}
 
 
 def _is_set(settings: SessionSettings, setting: DialectSetting) -> bool:
-    """Return whether the session sets a setting that not every dialect has, to a value that is restricted."""
+    """Return whether the session sets this setting to a value that not every dialect has."""
     value: Any = settings
     for key in setting.keys:
         value = getattr(value, key, None)

@@ -1,11 +1,11 @@
 """The decoder of OpenAI Realtime API server events, with the names of the preview and of GA. Pure.
 
-A server message is one event, whatever its content. Every stored text of the service is shortened here
+A server message is one event, whatever its content. This module shortens every text of the service that is stored
 (`untrusted/values.py`), because all texts pass through this module.
 
-The tokens of a response are in the `usage` of its `response.done`. Tokens without a kind count as text; cached tokens
-count as text only up to the number of text tokens. An invalid number of tokens never counts as zero: an unreadable
-usage does not mean that a response is free.
+The tokens of a response are in the `usage` of its `response.done`. Tokens without a kind count as text. Cached tokens
+without a kind count as text only up to the number of text tokens. An invalid number of tokens never counts as zero: an
+unreadable usage does not mean that a response is free.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ SHARED_KINDS = {
 
 
 def part_kinds(text: str, audio: str, transcript: str) -> dict[str, EventKind]:
-    """Return a mapping from the names of the events of a response's parts to their kinds.
+    """Return a mapping from the names of events to their kinds, for the events of the parts of a response.
 
-    The arguments are the beginnings of the names.
+    Each argument is the beginning of the names of one type of part.
     """
     return {
         f"{text}.delta": EventKind.TEXT_DELTA,
@@ -114,22 +114,27 @@ EFFECTS = {
     "inference_not_authorized_error": ErrorScope.TURN_FAILED,
     "conversation_already_has_active_response": ErrorScope.UNANSWERED,
 }
-"""A mapping from the code of an error to its effect. If an error has no code, its type is used."""
+"""A mapping from the code of an error to its effect. If an error has no code, the type of the error is used as the key.
+"""
 REQUEST_KEY = "rtbench_request"
-"""The key of a response's metadata in which the service returns the event id of the request."""
+"""The key in a response's metadata under which the service returns the event id of the request."""
 FUNCTION_CALL = "function_call"
 """The type of an item that calls a function."""
 OF_OUTPUT = frozenset({EventKind.OUTPUT_ADDED, EventKind.OUTPUT_DONE, EventKind.CALL_ADDED, EventKind.CALL_DONE})
 MODALITIES = ("output_modalities", "modalities")
-"""The names of a session's output kinds in the two dialects."""
+"""The names of the setting for a session's output kinds, one of each dialect."""
 IDLE_TIMEOUT = ("audio", "input", "turn_detection", "idle_timeout_ms")
-"""The path of the setting for the silence after which the service speaks."""
+"""The path of the setting for the caller's silence after which the service speaks."""
 FILLERS = "interim_response"
-"""The setting of Azure Voice Live's fillers: when they are spoken, and which (azure-ai-voicelive, `RequestSession`)."""
+"""The setting for Azure Voice Live's fillers. It determines which fillers are spoken, and when.
+
+The source is azure-ai-voicelive, `RequestSession`.
+"""
 MAX_DURATION_CLOSE = (1001, "maximum duration")
-"""The close of a session that reached its maximum age: its code, and a part of its reason."""
+"""(close code, part of the close reason) if a session has reached its maximum age."""
 MANY_TOKENS = 2**40
-"""The number of tokens from which a value is invalid, because the sum of a turn would not fit its column."""
+"""A limit for a number of tokens. This value and larger ones are invalid, because a turn's sum would not fit its
+column."""
 
 Short = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)]
 
@@ -145,7 +150,7 @@ class _Item(msgspec.Struct):
 
 
 class _Wire(msgspec.Struct):
-    """The decoded fields, with the types that services use; msgspec skips all other fields."""
+    """The decoded fields of a message, with the types that services use. msgspec skips all other fields."""
 
     type: Short = ""
     response_id: Short | None = None
@@ -165,7 +170,7 @@ class _Wire(msgspec.Struct):
 
 
 class _Names(msgspec.Struct):
-    """The fields that must be text in every event; otherwise the event is malformed."""
+    """The fields that must be text in every event. If they are not, the event is malformed."""
 
     type: str = ""
     response_id: str | None = None
@@ -173,7 +178,7 @@ class _Names(msgspec.Struct):
 
 
 class _Limits(msgspec.Struct):
-    """The only field of `rate_limits.updated`, which arrives at most once per response."""
+    """The only decoded field of `rate_limits.updated`, an event that arrives at most once per response."""
 
     rate_limits: Any = None
 
@@ -186,9 +191,9 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def _loose(message: bytes) -> _Wire:
-    """Decode a message with fields of unexpected types, or with names and ids that are too long, to the same fields.
+    """Decode a message that has fields of unexpected types, or names and ids that are too long.
 
-    Fields of unexpected types count as missing.
+    Fields of unexpected types count as missing. Names and ids are shortened.
     """
     names, fields = _decode_names(message), _decode_fields(message)
 
@@ -217,8 +222,9 @@ def _loose(message: bytes) -> _Wire:
 class EventReader(Dialect):
     """The decoding half of a Realtime API dialect.
 
-    `parts` maps the names of the events of a response's parts to their kinds. `other_kinds` has the names of the other
-    dialect. `own_kinds` has additional events.
+    The three mappings are from the name of an event to its kind. `parts` is for the events of a response's parts.
+    `other_kinds` is for the same events with the names of the other dialect. `own_kinds` is for the additional events
+    of this dialect.
     """
 
     parts: Mapping[str, EventKind]
@@ -231,7 +237,7 @@ class EventReader(Dialect):
         self._other_dialect = frozenset(name for name, kind in self.other_kinds.items() if kind in DELTAS)
 
     def decode(self, message: bytes) -> tuple[ServerEvent, ...]:
-        """Return the one event of a message."""
+        """Return the event of a message. A message is always one event."""
         try:
             try:
                 wire = _decode_wire(message)
@@ -295,7 +301,7 @@ class EventReader(Dialect):
     def fills_waits(self, session: Mapping[str, Any]) -> bool:
         """Return whether the session speaks fillers.
 
-        Only Azure Voice Live does, which uses the names of the preview.
+        Only Azure Voice Live speaks fillers. It uses the names of the preview.
         """
         return isinstance(session.get(FILLERS), Mapping)
 
@@ -315,7 +321,7 @@ def _unescaped(raw: msgspec.Raw) -> msgspec.Raw:
 
 
 def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
-    """Return an event that is no delta, with its ids, status and object."""
+    """Return an event that is not a delta, with its ids, its status and the object that it contains."""
     event = ServerEvent(
         kind,
         wire.type,
@@ -352,7 +358,7 @@ def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _retrieved(wire: _Wire, parts: Sequence[dict[str, Any]]) -> ServerEvent:
-    """Return the content that the service keeps of an item: the size of the audio, and the text."""
+    """Return the event with the content of an item, as the service keeps it: the size of the audio, and the text."""
     sizes = [base64_bytes(msgspec.Raw(msgspec.json.encode(part.get("audio")))) for part in parts]
     texts = (get_text(part, name, MAX_TEXT_CHARACTERS) for part in parts for name in ("transcript", "text"))
     return ServerEvent(
@@ -365,7 +371,7 @@ def _retrieved(wire: _Wire, parts: Sequence[dict[str, Any]]) -> ServerEvent:
 
 
 def _call(wire: _Wire) -> tuple[FunctionCall, ...]:
-    """Return the function call of an item's event; none if it is another kind of item."""
+    """Return the function call in an item's event; an empty tuple if the item is of another kind."""
     item = wire.item or _Item()
     call_id = wire.call_id or item.call_id
     if not call_id:
@@ -382,7 +388,7 @@ def _calls(response: Mapping[str, Any]) -> Iterator[FunctionCall]:
 
 
 def failure_of(error: Mapping[str, Any], id_name: str = "event_id") -> ServiceFailure:
-    """Return an error that the service reported. `id_name` is the field with the client's own id of a message."""
+    """Return an error that the service reported. `id_name` is the field that contains the client's id of a message."""
     kind, code = (slug(get_text(error, name)) for name in ("type", "code"))
     effect = EFFECTS.get(code or kind, ErrorScope.NONE)
     return ServiceFailure(
@@ -391,7 +397,7 @@ def failure_of(error: Mapping[str, Any], id_name: str = "event_id") -> ServiceFa
 
 
 def usage_of(usage: Any) -> TokenUsage | None:
-    """Return the tokens of a response; None if there are none, `UNREAD` if they are unreadable."""
+    """Return the tokens of a response; None if no tokens are reported, `UNREAD` if the usage is unreadable."""
     if usage is None or usage == {}:
         return None
     try:
@@ -405,7 +411,11 @@ class UnreadableError(Exception):
 
 
 def tokens_in(usage: Any) -> dict[str, int]:
-    """Return tokens by kind, with the names of `bench.protocol.events.TokenUsage`. Raise UnreadableError."""
+    """Return a mapping from a kind of tokens to their number. The keys are the fields of
+    `bench.protocol.events.TokenUsage`.
+
+    Raise `UnreadableError` if a number is invalid or missing.
+    """
     input_details = _details(usage, "input_token_details") or _details(usage, "input_tokens_details")
     output_details = _details(usage, "output_token_details") or _details(usage, "output_tokens_details")
     no_tokens = 0 if _tokens(usage, "total_tokens") == 0 else None
@@ -426,7 +436,7 @@ def tokens_in(usage: Any) -> dict[str, int]:
 
 
 def _details(parent: Any, name: str) -> Any:
-    """Return the object with this name in another object; {} if it is missing."""
+    """Return the object with this name in the object `parent`; {} if it is missing."""
     if not isinstance(parent, dict):
         raise UnreadableError
     value = parent.get(name)
@@ -448,12 +458,15 @@ def _tokens(parent: Any, name: str) -> int | None:
 
 
 def _token_counts(details: Any) -> list[int | None]:
-    """Return the tokens of each of TOKEN_KINDS; None for those that are not reported."""
+    """Return the number of tokens of each of `TOKEN_KINDS`; None for a kind that is not reported."""
     return [_tokens(details, f"{kind}_tokens") for kind in TOKEN_KINDS]
 
 
 def _by_kind(details: Any, *totals: int | None) -> list[int]:
-    """Return the tokens of each of TOKEN_KINDS. If no kind has tokens, return the first reported total as text."""
+    """Return the number of tokens of each of `TOKEN_KINDS`.
+
+    If no kind has tokens, return the first reported total as the number of text tokens.
+    """
     counts = _token_counts(details)
     total = next((tokens for tokens in totals if tokens is not None), None)
     if total is None and all(tokens is None for tokens in counts):
@@ -462,10 +475,10 @@ def _by_kind(details: Any, *totals: int | None) -> list[int]:
 
 
 def _cached(details: Any, cached: int, input_tokens: list[int]) -> list[int]:
-    """Return the cached tokens of each of TOKEN_KINDS.
+    """Return the number of cached tokens of each of `TOKEN_KINDS`.
 
-    If the service does not report them by kind, they count as text up to the input's text tokens, then as audio up to
-    its audio tokens, and then as image.
+    If the service does not report cached tokens by kind, they count as text up to the input's text tokens, then as
+    audio up to the input's audio tokens, and then as image.
     """
     counts = _token_counts(details)
     if any(tokens is not None for tokens in counts):

@@ -1,4 +1,4 @@
-"""The GA dialect of the Realtime API. Its session is nested and has a type. Names of its parts begin with `output`."""
+"""The GA dialect of the Realtime API. The session is nested and has a type. Output parts have names with `output`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ G711_TYPES: Mapping[AudioFormatName, str] = {"g711_ulaw": "audio/pcmu", "g711_al
 
 
 def ga_format(format: AudioFormat) -> dict[str, Any]:
-    """Return a format as GA writes it."""
+    """Return the setting for an audio format in the notation of GA."""
     if format.is_pcm:
         return {"type": "audio/pcm", "rate": format.rate_hz}
     return {"type": G711_TYPES[format.name]}
@@ -35,7 +35,7 @@ STORED: Mapping[Keys, str] = {
 
 
 class Ga(OpenAIDialect):
-    """The dialect of Azure's path /openai/v1/realtime, and of OpenAI without a header."""
+    """The dialect of Azure's path /openai/v1/realtime. It is also that of OpenAI if no version header is sent."""
 
     name = family = GA_NAME
     parts, other_kinds = GA_PARTS, PREVIEW_PARTS

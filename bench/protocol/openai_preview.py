@@ -1,4 +1,4 @@
-"""The preview dialect of the Realtime API. Its session is flat. The parts of a response have their original names."""
+"""The preview dialect of the Realtime API. The session is flat. The parts of a response have their original names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ STORED: Mapping[Keys, str] = {
 
 
 class Preview(OpenAIDialect):
-    """The dialect of api-versions 2024-10-01-preview and 2025-04-01-preview, and of OpenAI's header `realtime=v1`."""
+    """The dialect of Azure's api-versions 2024-10-01-preview and 2025-04-01-preview.
+
+    It is also the dialect of OpenAI with the header `realtime=v1`.
+    """
 
     name = family = PREVIEW_NAME
     parts, other_kinds = PREVIEW_PARTS, GA_PARTS
@@ -55,7 +58,10 @@ class Preview(OpenAIDialect):
         ) | {"turn_detection": settings.turn_detection and settings.turn_detection.explicit}
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
-        """Return a session's formats. OpenAI's own rate is not included, because OpenAI has no key for a rate."""
+        """Return the settings for a session's audio formats.
+
+        The rate of OpenAI's own PCM format is not included, because OpenAI has no key for a rate.
+        """
         input_format, output_format = self.input_format_for(settings), self.output_format_for(settings)
         rate_hz = input_format.rate_hz if input_format.is_pcm and input_format is not PCM16 else None
         name = "pcm16" if input_format.is_pcm else input_format.name
@@ -64,7 +70,10 @@ class Preview(OpenAIDialect):
         )
 
     def output(self, output: Output) -> dict[str, Any]:
-        """Return the output kinds. Preview has no audio without text, so the choice is text only, or both."""
+        """Return the setting for the output kinds.
+
+        The preview has no audio without text, so the output is text only, or both.
+        """
         return {"modalities": ["text"] if output == "text" else ["audio", "text"]}
 
 

@@ -1,8 +1,8 @@
 """A service's rate limits: how much of each limit is left, and how long to wait after a limit is reached.
 
-The service reports them in the headers of its handshake and in the event `rate_limits.updated`. If a response fails
-because of a limit, only the text of the error message contains the wait ("Please try again in 6.232s"). All values are
-advice. Unreadable values are ignored, and this module never raises.
+The service reports the limits in the headers of its handshake and in the event `rate_limits.updated`. If a response
+fails because of a limit, only the text of the error message contains the wait ("Please try again in 6.232s"). All
+values are only advice from the service. Unreadable values are ignored, and this module never raises an error.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from bench.units import NS_PER_S
 from bench.untrusted.values import MAX_ID_CHARACTERS
 
 MAX_WAIT_S = 1e9
-"""The maximum wait in seconds. A longer wait is ignored: it is an error, and might not fit its column."""
+"""The maximum wait in seconds. A longer wait is ignored: it is an error of the service, and might not fit its column.
+"""
 MAX_NUMBER = 2**53
 """The largest integer that is exact in every JSON notation."""
 LIMITED = ("requests", "tokens")
 UNITS_S = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-"""The units of "1m26.4s" in seconds. Longer names of units begin with the same letters."""
+"""A mapping from the units of durations such as "1m26.4s" to seconds. Longer names of units begin with the same
+letters."""
 
 _NUMBER = r"\d{1,12}(?:\.\d{1,12})?"
 _UNIT = r"(?:ms|milliseconds?|d(?:ays?)?|h(?:ours?)?|m(?:inutes?)?|s(?:econds?)?)(?![a-z])"
@@ -35,7 +37,11 @@ _asked = re.compile(rf"(?:try again|retry) (?:in|after) ({_LENGTH})", _FLAGS).se
 
 
 class RateLimit(msgspec.Struct, frozen=True):
-    """One limit, such as `requests` or `tokens`: what remains, and the seconds until its reset; None if unknown."""
+    """One limit, such as `requests` or `tokens`.
+
+    `remaining` is how much of the limit remains. `reset_s` is the time until its reset in seconds. A field is None if
+    it is unknown.
+    """
 
     name: str
     limit: int | None = None
@@ -44,7 +50,7 @@ class RateLimit(msgspec.Struct, frozen=True):
 
 
 def rate_limits(value: object) -> tuple[RateLimit, ...]:
-    """Return the named entries of `rate_limits` in `rate_limits.updated`."""
+    """Return the entries of `rate_limits` in the event `rate_limits.updated`. Entries without a name are ignored."""
     entries = [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
     return tuple(
         RateLimit(
@@ -71,15 +77,19 @@ def limits_in(headers: Mapping[str, str]) -> tuple[RateLimit, ...]:
 
 
 def wait_in(message: str) -> int | None:
-    """Return the wait in the message of a reached limit, in ns: "Please try again in 250ms", "… in 1m26.4s"."""
+    """Return the wait, in ns, that an error message about a reached limit contains; None if it contains no wait.
+
+    Examples are "Please try again in 250ms" and "… in 1m26.4s".
+    """
     match = _asked(message)
     return None if match is None else _ns(_length_s(match[1]))
 
 
 def wait_of(headers: Mapping[str, str]) -> int | None:
-    """Return the wait in a refusal's headers, in ns: `retry-after-ms`, else `retry-after` (RFC 9110 §10.2.3).
+    """Return the wait, in ns, that the headers of a refusal contain; None if they contain no wait.
 
-    A date counts from the response's own `date`, because the clocks of two hosts may differ.
+    The header is `retry-after-ms`, or else `retry-after` (RFC 9110 §10.2.3). If `retry-after` is a date, the wait
+    starts at the `date` of the response, because the clocks of two hosts may differ.
     """
     if (ms := _number(headers.get("retry-after-ms"))) is not None:
         return _ns(ms / 1_000)
@@ -102,7 +112,7 @@ def _ns(seconds: float) -> int | None:
 
 
 def _seconds(value: object) -> float | None:
-    """Return a number of seconds from a number, or from a duration such as "6m0s"."""
+    """Return the seconds of a number, or of a duration such as "6m0s"; None for any other value."""
     if isinstance(value, str) and _length(value.strip()):
         return _length_s(value)
     return _number(value)
@@ -114,7 +124,7 @@ def _count(value: object) -> int | None:
 
 
 def _number(value: object) -> float | None:
-    """Return a finite number, also from a string; None for any other value."""
+    """Return `value` if it is a finite number, or a string with such a number; None for any other value."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -1,8 +1,8 @@
 """The settings of a session and its responses, and the content of messages, independent of dialects.
 
-Settings that this tool does not know (`extra`) are merged into a session's update, but cannot replace a setting on
-which this tool relies: which audio is sent, what ends a turn, what a reply contains. If `extra` changed such a setting,
-the measurement would be wrong. Each dialect has its own names for these settings.
+A script can contain settings that this tool does not know (`extra`). They are merged into the update of the session,
+but cannot replace a setting on which this tool relies: which audio is sent, what ends a turn, what a reply contains. If
+`extra` changed such a setting, the measurement would be wrong. Each dialect has its own names for these settings.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Keys = tuple[str, ...]
 Output = Literal["audio", "text"]
 Effort = Literal["minimal", "low", "medium", "high", "xhigh"]
 TokenCap = int | Literal["inf"]
-"""The maximum length of a response, in tokens. `inf` is the model's own maximum."""
+"""The maximum length of a response, in tokens. `inf` allows the maximum length of the model."""
 
 
 FULL_DUPLEX: Literal["full_duplex"] = "full_duplex"
@@ -30,18 +30,19 @@ DetectorName = Literal[
     "azure_semantic_vad_multilingual",
     "full_duplex",
 ]
-"""The names of turn detection.
+"""The types of turn detection.
 
-Names with `azure` belong to Azure Voice Live. `full_duplex` is for GPT-Live and agents, which listen all the time.
+Types with `azure` in their name belong to Azure Voice Live. `full_duplex` is for GPT-Live and agents, which listen all
+the time.
 """
 MessageRole = Literal["system", "assistant", "user"]
 NoiseReduction = Literal["near_field", "far_field", "azure_deep_noise_suppression"]
-"""Noise reduction for a near or a far microphone, and Azure Voice Live's own."""
+"""The types of noise reduction: for a near microphone, for a far microphone, and that of Azure Voice Live."""
 EchoCancellation = Literal["server_echo_cancellation"]
 
 
 class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
-    """The service's voice activity detection. None means the service's default.
+    """The service's voice activity detection. A field is None if the service's default is used.
 
     `bench/plan/script_keys.py` has the options of each type.
     """
@@ -62,12 +63,12 @@ class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def explicit(self) -> dict[str, Any]:
-        """The settings that are not left to the service."""
+        """The settings that the script sets, without those for which the service's default is used."""
         return without_none(msgspec.structs.asdict(self))
 
 
 class FunctionTool(msgspec.Struct, frozen=True, kw_only=True):
-    """A function that the model may call. `parameters` is the JSON Schema of its arguments, an object."""
+    """A function that the model may call. `parameters` is the JSON Schema of its arguments, which form an object."""
 
     name: str
     description: str = ""
@@ -81,9 +82,10 @@ class FunctionTool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """An image of a message. `url` is the complete image as a data URL; `width` and `height` are in pixels.
+    """An image of a message.
 
-    `digest` is the SHA-256 of its file, in hex.
+    `url` is the complete image as a data URL. `width` and `height` are in pixels. `digest` is the SHA-256 of the image
+    file, in hex.
     """
 
     url: str
@@ -93,7 +95,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """A message: text, and perhaps an image, which only a user's message has."""
+    """A message of a conversation. It has a text. A message of a user may also have an image."""
 
     role: MessageRole
     text: str
@@ -101,7 +103,10 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings that a script sends for a session. None means the default. `bench/plan/script_keys.py` explains them."""
+    """Settings that a script sends for a session. A field is None if the default is used.
+
+    `bench/plan/script_keys.py` explains the fields.
+    """
 
     output: Output = "audio"
     instructions: str | None = None
@@ -128,7 +133,8 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     history: tuple[Message, ...] = ()
     """The conversation before the session, if it is a setting of the session (`Dialect.history_in_setup`)."""
     extra: dict[str, Any] = {}
-    """Additional settings in the dialect's format, which are merged into the update last (`merged`)."""
+    """Additional settings in the dialect's format. They are merged into the update after all other settings (`merged`).
+    """
 
     @property
     def service_responds(self) -> bool:
@@ -137,7 +143,7 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of one response that differ from its session's."""
+    """The settings of one response. They are used in place of the session's settings."""
 
     instructions: str | None = None
     output: Output | None = None
@@ -145,13 +151,15 @@ class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
     conversation: Literal["auto", "none"] | None = None
     """If it is `none`, the response is out of band and does not become part of the conversation."""
     input: tuple[Message, ...] | None = None
-    """The input of the response in place of the conversation. If it is empty, the response has no input."""
+    """The input of the response, in place of the conversation. If `input` is empty, the response has no input."""
     metadata: dict[str, str] | None = None
     tool_choice: str | None = None
 
     @property
     def out_of_band(self) -> bool:
-        """True if the response is outside of the conversation, so that another one may be in progress."""
+        """True if the response is outside of the conversation. Another response may then be in progress at the same
+        time.
+        """
         return self.conversation == "none"
 
 
@@ -161,14 +169,19 @@ def without_none(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 class UnsupportedSetting(NamedTuple):
-    """A setting that a dialect does not support: its keys below a script's `session`, and a sentence with a remedy."""
+    """A setting that a dialect does not support.
+
+    `setting` is the path of the setting below a script's `session`. `reason` is a sentence with a remedy.
+    """
 
     setting: tuple[str, ...]
     reason: str
 
 
 def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings merged with `extra`. Mappings merge key by key; any other value replaces the old one."""
+    """Return the settings merged with `extra`. Two mappings are merged key by key. Any other value of `extra` replaces
+    the old.
+    """
     result = dict(settings)
     for key, value in extra.items():
         old = result.get(key)
@@ -179,10 +192,11 @@ def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, A
 def conflict(
     settings: Mapping[str, Any], extra: Mapping[str, Any], stored: Mapping[Keys, str]
 ) -> UnsupportedSetting | None:
-    """Return the first setting in `extra` on which this tool relies; None if there is none.
+    """Return the first setting in `extra` that conflicts with a setting on which this tool relies; None if there is
+    none.
 
-    The result contains the remedy. `settings` is the update without `extra`. If a setting is disabled there, `extra`
-    cannot set details of it, because that would enable it.
+    The result contains the remedy. `settings` is the update without `extra`. If `settings` disables a setting, `extra`
+    cannot set details of that setting, because this would enable it.
     """
     for path, remedy in stored.items():
         keys = _meeting(settings, extra, path)
@@ -194,9 +208,9 @@ def conflict(
 def undone(
     settings: Mapping[str, Any], extra: Mapping[str, Any], stored: Mapping[Keys, str]
 ) -> UnsupportedSetting | None:
-    """Return the reason why `extra` cannot be merged, with the remedy; None if it can.
+    """Return why `extra` cannot be merged into `settings`, with the remedy; None if it can be merged.
 
-    `conflict` has the same arguments.
+    The parameters have the same meaning as in `conflict`.
     """
     unsupported = conflict(settings, extra, stored)
     return (
@@ -207,7 +221,9 @@ def undone(
 
 
 def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:
-    """Return the part of `path` at which `extra` replaces the value that `path` leads to; None if `extra` does not."""
+    """Return the first part of `path` at which `extra` replaces the value at `path`; None if `extra` does not replace
+    it.
+    """
     for depth, key in enumerate(path):
         if not isinstance(extra, Mapping) or not isinstance(settings, Mapping):
             return path[:depth]
@@ -218,9 +234,10 @@ def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:
 
 
 class FunctionOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """The output of a function that the service called, with the call's id.
+    """The output of a function that the service called.
 
-    If `of_delegation` is True, it is the result of the delegated task with this id.
+    `call_id` is the id of the call. If `of_delegation` is True, the output is the result of the delegated task with
+    this id.
     """
 
     call_id: str

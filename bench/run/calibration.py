@@ -3,8 +3,8 @@
 A calibration states up to which load this machine's values can be trusted. There is one file for each kind of machine
 and of connection (plain or TLS; an agent's service) in `$XDG_STATE_HOME/rtbench`, by default `~/.local/state/rtbench`:
 `calibration-<processor>-<cores>-<kernel>[-<agent>][-tls].json`. So the pods of a node pool share one file. A later
-calibration replaces the file, unless the later one is coarser. A run cites the calibration that fits best, and states
-what has changed on the machine since then.
+calibration replaces the file, unless the later calibration is coarser. A run cites the calibration that fits best. The
+citation states what has changed on the machine since that calibration.
 """
 
 from __future__ import annotations
@@ -31,20 +31,21 @@ SCHEMA_VERSION = 2
 MAX_LETTERS = 60
 FIRST_SESSIONS = 100
 LIMIT_MS, EXACT_MS = 1.0, 0.1
-"""The limits of the p99 error: up to `LIMIT_MS` a value is trusted, up to `EXACT_MS` it is called exact."""
+"""The limits of the p99 error, in ms. Up to `LIMIT_MS` a value is trusted. Up to `EXACT_MS` it is called exact."""
 
 SessionKind = Literal["text", "voice", AgentName]
 """The kind of sessions.
 
-`text`: only text turns. `voice`: also turns with speech, which is sent as from a microphone. The name of an agent's
-dialect: calls to this agent.
+`text` is for sessions with only text turns. `voice` is for sessions that also have turns with speech, which is sent at
+the rate of a microphone. The name of an agent's dialect is for calls to this agent.
 """
 AGENTS: tuple[AgentName, ...] = get_args(AgentName)
 KINDS: tuple[SessionKind, ...] = ("text", "voice")
 Outcome = Literal["pass", "fail", "simulator_late", "machine_busy"]
-"""The result of a step.
+"""The result of a load step.
 
-`simulator_late` and `machine_busy` (other programs took CPU time) mean that the step says nothing about rtbench.
+If the result is `simulator_late` or `machine_busy` (other programs took CPU time), the step shows nothing about
+rtbench.
 """
 
 CHANGES = {
@@ -54,7 +55,10 @@ CHANGES = {
     "cores": "with another number of cores, or another CPU limit",
     "python": "with another Python",
 }
-"""The properties of the machine that a calibration holds for, each with the text that reports its change."""
+"""The properties of the machine that must be unchanged for a calibration to hold.
+
+The value of each property is the text that reports its change.
+"""
 
 
 class Percentiles(msgspec.Struct, frozen=True):
@@ -70,12 +74,13 @@ class Percentiles(msgspec.Struct, frozen=True):
 class LoadStep(msgspec.Struct, frozen=True):
     """The results of one load step. They cover its steady part, except `load_generator`, which covers the whole run.
 
-    `turns`: the number of turns that started, plus the turns that did not start because their session failed. `failed`
-    includes these turns, too. `unmatched`: the number of successful turns that the ground truth lacks. `open`: the
-    smallest number of open sessions. `errors`: percentiles of |measured − true| for each metric; `instants`: the same
-    for the instants from which metrics are computed. `cpu`: the load generator's share of one core. `background`: the
-    share of the used cores that other programs took. `rss_bytes`: the load generator's peak memory. `left_out`: the
-    number of events for which the simulator has no instants. If the run of a step died, the step has no values.
+    `turns` is the number of turns that started, plus the turns that did not start because their session failed.
+    `failed` includes the turns that did not start, too. `unmatched` is the number of successful turns that are missing
+    in the ground truth. `open` is the smallest number of open sessions. `errors` has percentiles of |measured − true|
+    for each metric. `instants` has such percentiles for the instants from which metrics are computed. `cpu` is the load
+    generator's share of one core. `background` is the share of the used cores that other programs took. `rss_bytes` is
+    the load generator's peak memory. `left_out` is the number of events for which the simulator has no instants. If the
+    run of a step died, the step has no values.
     """
 
     kind: SessionKind
@@ -101,17 +106,19 @@ class LoadStep(msgspec.Struct, frozen=True):
 
     @property
     def worst_p99_ms(self) -> float | None:
-        """The p99 of the metric with the largest error; None if no turn could be compared."""
+        """The largest p99 error of any metric, in ms; None if no turn could be compared."""
         return max((percentiles.p99 for percentiles in self.errors.values()), default=None)
 
     @property
     def fewest(self) -> int:
-        """The number of compared turns of the metric that has the fewest."""
+        """The smallest number of compared values of any metric; 0 if no turn could be compared."""
         return min((percentiles.n for percentiles in self.errors.values()), default=0)
 
 
 class TrustedLoad(msgspec.Struct, frozen=True):
-    """The largest load up to which every step passed: the sessions of one process, and the events per second of these
+    """The largest load up to which every load step passed.
+
+    `sessions` is the number of sessions of one process. `events_per_s` is the number of events per second of all these
     sessions together.
     """
 
@@ -122,10 +129,10 @@ class TrustedLoad(msgspec.Struct, frozen=True):
 class Calibration(msgspec.Struct, frozen=True):
     """The content of a calibration file.
 
-    `trusted`: the load up to which the p99 error is at most 1 ms. `exact`: the same for an error of 100 µs. `ended`:
-    the reason why the load was not raised further, if the load generator was not the limit. `trusted`, `exact` and
-    `ended` have one entry for each kind of sessions. `quick`: true if the calibration has few and short steps. `agent`:
-    the dialect of the calls, if an agent was called.
+    `trusted` is the load up to which the p99 error is at most 1 ms. `exact` is the load up to which it is at most 100
+    µs. `ended` is the reason why the load was not raised further, if the load generator was not the limit. `trusted`,
+    `exact` and `ended` have one entry for each kind of sessions. `quick` is true if the calibration has few and short
+    load steps. `agent` is the dialect of the calls, if an agent was called.
     """
 
     schema: int
@@ -149,15 +156,15 @@ class Calibration(msgspec.Struct, frozen=True):
 
 
 def machine() -> dict[str, Any]:
-    """Return the properties of this machine that a calibration holds for."""
+    """Return the properties of this machine that must be unchanged for a calibration to hold (CHANGES)."""
     facts = host() | {"rtbench": tool_version(), "cores": _cores()}
     return {name: facts[name] for name in CHANGES}
 
 
 def _cores() -> str:
-    """Return the number of cores that this process may use, as text: for example `4`.
+    """Return the number of cores that this process may use, as text such as `4`.
 
-    If a container of 4 cores may use the CPU time of only 2, the text is `2of4`.
+    If the machine has 4 cores, but the container may use the CPU time of only 2, the text is `2of4`.
     """
     limit = cpu_limit()
     return str(core_count()) if limit is None else f"{limit:g}of{core_count()}"
@@ -178,7 +185,8 @@ def state_folder(environ: Mapping[str, str]) -> Path | None:
 def file_name(*, tls: bool, kernel: str = "", agent: str | None = None) -> str:
     """Return the file name of this machine's calibration.
 
-    The name contains all that a calibration depends on, because several machines may share a home folder.
+    The name contains every property of the machine that separates calibrations, because several machines may share a
+    home folder.
     """
     facts = host()
     values = (facts["cpu"] or facts["machine"], _cores(), facts["kernel"])
@@ -188,7 +196,7 @@ def file_name(*, tls: bool, kernel: str = "", agent: str | None = None) -> str:
 
 
 def writable(folder: Path | None) -> Path:
-    """Create the folder if it is missing, and return it. Raise UsageError if it cannot be written to."""
+    """Create the folder if it is missing, and return it. Raise UsageError if no file can be created in it."""
     if folder is None:
         raise UsageError("there is no home folder for the calibration: set XDG_STATE_HOME to a folder of yours")
     try:
@@ -210,7 +218,10 @@ def save_calibration(calibration: Calibration, folder: Path | None) -> Path:
 
 
 def load_calibration(path: Path) -> Calibration | None:
-    """Read a calibration; return None if no file can be read by this version. A run does not need a calibration."""
+    """Read a calibration. Return None if the file is missing, unreadable, or of another version.
+
+    A run does not need a calibration.
+    """
     try:
         calibration: Calibration = read_json(read_file(path), Calibration)
     except (OSError, JsonError):
@@ -219,9 +230,11 @@ def load_calibration(path: Path) -> Calibration | None:
 
 
 def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, Any] | None:
-    """Return the entry in run.json for this machine's calibration of such sessions; None if there is no calibration.
+    """Return the entry in run.json that cites this machine's calibration for this kind of sessions.
 
-    If none was made with the run's kind of connection (plain or TLS), the one for the other kind is cited, as `stale`.
+    Return None if there is no such calibration. A calibration with the same kind of connection (plain or TLS) is
+    preferred. If there is none, a calibration with the other kind of connection is cited. `stale` in the entry then
+    states this.
     """
     if folder is None:
         return None
@@ -254,9 +267,10 @@ def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, 
 
 
 def at_least(ended: str) -> str:
-    """Return the text before a number of sessions, such as "at least", if the number is only a lower bound.
+    """Return the text before a number of sessions: "at least " if the number is only a lower bound, otherwise "".
 
-    It is a lower bound if something other than the load generator ended the steps (`ended` is the reason).
+    The number is a lower bound if something other than the load generator ended the load steps. `ended` is then the
+    reason.
     """
     return "at least " if ended else ""
 

@@ -1,6 +1,6 @@
-"""The structure of run.json, of active and of finalized runs; `docs/run-folder.md` describes it.
+"""The structure of run.json, both of active and of finalized runs; `docs/run-folder.md` describes it.
 
-A key is NotRequired if only some runs have it, or only finalized ones.
+A key is NotRequired if only some runs have it, or only finalized runs.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from bench.protocol.settings import DetectorName
 from bench.target.options import AgentName, DialectName
 
 SCHEMA_VERSION = 6
-"""The version of run.json and of its tables."""
+"""The version of the format of run.json and of the tables of a run."""
 
 Count = Annotated[int, Meta(ge=0)]
 KILLED = "killed: rows and counts after the last flush are missing"
 """The stop reason of a run whose process was killed."""
 GIVEN_UP = "do not use these results: "
-"""The start of the stop reason of a run that was aborted as invalid; the cause follows."""
+"""The first words of the stop reason of a run that was aborted as invalid. The cause follows them."""
 INTERRUPTED = "interrupted"
-"""The stop reason after a signal; also after a manual stop of a run with --until-decided."""
+"""The stop reason of a run that a signal ended, or that the user stopped although it had --until-decided."""
 ORDINARY_ENDS = ("all sessions are done", "its time was over, or its users were stopped", "killed: ")
-"""The starts of stop reasons that need no remark.
+"""The first words of stop reasons that need no remark.
 
-The run reached its planned end, or it was killed. For a killed run, run.json has a separate notice.
+They are for runs that reached their planned end, and for killed runs. For a killed run, run.json has a separate notice.
 """
 
 
@@ -53,7 +53,7 @@ class TargetEntry(TypedDict):
 
 
 class ScriptEntry(TypedDict):
-    """A script as it is run at one target."""
+    """A script with the settings with which it is run at one target."""
 
     name: str
     scenario: str
@@ -97,7 +97,7 @@ class WriterEntry(TypedDict):
 
 
 class MachineEntry(TypedDict):
-    """The machine, and the packages that affect the values."""
+    """The machine, and the packages that affect the measured values."""
 
     kernel: str
     python: str
@@ -108,7 +108,7 @@ class MachineEntry(TypedDict):
 
 
 class CalibrationEntry(TypedDict):
-    """The part of this machine's calibration that concerns the kind of sessions of the run."""
+    """The part of this machine's calibration that applies to the kind of sessions of the run."""
 
     date: str
     kind: Literal["text", "voice", AgentName]
@@ -122,7 +122,10 @@ class CalibrationEntry(TypedDict):
 
 
 class HostEntry(MachineEntry):
-    """A machine whose workers recorded the run. `clock_offset_ns`: how far its clock was ahead of the leader's."""
+    """A machine whose workers recorded the run.
+
+    `clock_offset_ns` is by how much its clock was ahead of the leader's clock.
+    """
 
     name: str
     workers: Count
@@ -156,13 +159,16 @@ class SequentialPlanEntry(TypedDict):
 
 
 StageEntry = TypedDict("StageEntry", {"duration_s": float, "from": float, "to": float})
-"""A stage of a load profile: its duration, and the calls per second, or the sessions, at its start and at its end."""
+"""A stage of a load profile.
+
+`duration_s` is its duration. `from` and `to` are the load at its start and at its end: calls per second, or sessions.
+"""
 
 
 class ArrivalsEntry(TypedDict):
     """The arrivals of calls.
 
-    `pattern`: poisson, constant, gamma:SHAPE, or the name of the file with the arrival times.
+    `pattern` is poisson, constant, gamma:SHAPE, or the name of the file with the arrival times.
     """
 
     pattern: str
@@ -205,9 +211,10 @@ ValidityStatus = Literal["valid", "invalid", "no_verdict"]
 
 
 class Check(Struct, frozen=True):
-    """A check of validity: a value, its limit, and what to do if the value is over the limit.
+    """A validity check: a value, its limit, and what to do if the value is over the limit.
 
-    `result` is `not_evaluated` if the check does not apply or has no data; `note` then states which of the two.
+    `result` is `not_evaluated` if the check does not apply, or if it has no data. `note` then states which of the two
+    it is.
     """
 
     name: CheckName
@@ -220,14 +227,16 @@ class Check(Struct, frozen=True):
 
     @property
     def used(self) -> float:
-        """The value as a share of the limit."""
+        """The value as a share of the limit; 0 if the value is unknown or there is no limit."""
         return self.value / self.limit if self.value is not None and self.limit else 0.0
 
 
 class UncertainMetric(TypedDict):
-    """A metric that is uncertain in this run: the p99 of its uncertainty is over the limit, or null if it has no bound.
+    """A metric that is uncertain in this run.
 
-    If the `reason` is `early_replies`, `value` is the share of replies that started before the end of the question.
+    `value` is the p99 of the metric's uncertainty, which is over the limit; it is null if the uncertainty has no bound.
+    If `reason` is `early_replies`, `value` is instead the share of replies that started before the end of their
+    question.
     """
 
     target: str
@@ -242,8 +251,8 @@ class UncertainMetric(TypedDict):
 class Validity(Struct, frozen=True):
     """The verdict on whether the values of a run may be used, with the reasons.
 
-    `reasons`: for an invalid run, the checks that failed; for a run without a verdict, the checks that have no data, or
-    `no_data` if nothing was measured.
+    For an invalid run, `reasons` are the checks that failed. For a run without a verdict, they are the checks that have
+    no data, or `no_data` if nothing was measured.
     """
 
     status: ValidityStatus
@@ -253,12 +262,12 @@ class Validity(Struct, frozen=True):
 
 
 class PartEntry(TypedDict):
-    """A run that was merged into this one.
+    """A run that was merged into this run.
 
-    `worker_offset`: the number that the merge added to the worker numbers of that run, also in its session names.
+    `worker_offset` is the number that the merge added to the worker numbers of that run, also in its session names.
 
-    `excluded_because`: the reason why none of its rows is in the merged run; null if the rows are in it. If it is set,
-    `sessions` and `turns` are the numbers that are missing, null if unknown.
+    `excluded_because` is the reason why none of the run's rows are in the merged run; it is null if they are in it. If
+    it is set, `sessions` and `turns` are the numbers of missing sessions and turns, or null if these are unknown.
     """
 
     run_id: str
@@ -287,9 +296,10 @@ class RemoteWorkerEntry(TypedDict):
 
 
 class MissingWorkerEntry(TypedDict):
-    """A worker whose data is incomplete. `turns`, `calls`: the maximum number without a row; null if there is no bound.
+    """A worker whose data is incomplete.
 
-    `since_utc_ns`: the time of the worker's last report in this folder. `why`: the damage to its part of the run.
+    `turns` and `calls` are the maximum numbers of its turns and calls without a row; null if there is no bound.
+    `since_utc_ns` is the time of the worker's last report in this folder. `why` is the damage to its part of the run.
     """
 
     worker: Count

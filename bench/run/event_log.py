@@ -1,11 +1,11 @@
 """An event log: all inputs of a session's timeline, as JSON lines, so that they can be replayed.
 
-To log an event costs as much as all other work on the event. So a run logs only a sample of its sessions. The sample
+Logging an event costs as much as all other work on the event. So a run logs only a sample of its sessions. The sample
 depends on the numbers of the sessions, and is the same in every run.
 
-Audio is stripped unless it is recorded: the simulated player needs only a delta's size and the position of its first
-audible sample. The secrets that `hide` removes are never written, and neither are request headers. `bench.run.replay`
-reads the logs.
+Audio is removed from the log, unless it is to be recorded. The simulated player needs only the size of a delta and the
+position of its first audible sample. The secrets that `hide` removes are never written, nor are request headers.
+`bench.run.replay` reads the logs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from bench.transport.received import MatchedDelta, ReceivedMessage
 BUFFER_BYTES = 1 << 16
 QUOTED = 300
 MAX_BYTES = 1 << 30
-"""The maximum size of the log of one session. The log of an hour with all audio takes half of it."""
+"""The maximum size of the log of one session, in bytes. A log of one hour with all audio has half of this size."""
 NO_MESSAGE = b""
 
 
@@ -60,8 +60,7 @@ class EventLog:
         self.path, self.redact, self.record_audio = path, hide, record_audio
         self.error: str | None = None
         self.outgoing = NO_MESSAGE
-        """The message that is being sent. A `LoggedTransport` sets it, and the timeline's line for the send contains
-        it."""
+        """The message that is being sent. `LoggedTransport` sets it. The next line about a sent message contains it."""
         self._file: BinaryIO | None = None
         self._left = MAX_BYTES
         self._guarded(self._open)
@@ -102,7 +101,7 @@ class EventLog:
 
 
 class LoggedTransport:
-    """A transport whose client events appear in the log with their content."""
+    """A transport that passes each sent message to the log, so that the log contains the content of client events."""
 
     def __init__(self, transport: Transport, log: EventLog) -> None:
         self._transport, self._log = transport, log
@@ -130,9 +129,9 @@ class LoggedTransport:
 
 
 class LoggedTimeline(Timeline):
-    """A timeline that logs each input before it applies it.
+    """A timeline that logs each input before it applies the input.
 
-    `about`: the description of the session in the first line.
+    `about` is the description of the session in the first line of the log.
     """
 
     def __init__(
@@ -150,7 +149,7 @@ class LoggedTimeline(Timeline):
         super().apply(session_input)
 
     def _line(self, session_input: inputs.AnyInput) -> inputs.AnyInput:
-        """Return the form of an input for the log: without secrets, and with the content of the sent message."""
+        """Return an input as it is logged, without secrets. A line about a sent message gets the message's content."""
         hide = self._log.redact
         match session_input:
             case inputs.Connected():
@@ -207,7 +206,10 @@ class LoggedTimeline(Timeline):
 
 
 def strip_audio(event: ServerEvent, audio: AudioFormat) -> LoggedAudio:
-    """Return what the simulated player needs of an audio delta; for a retrieved item, return the size of its audio."""
+    """Return the data of an audio delta that the simulated player needs.
+
+    For a retrieved item, return the size of its audio.
+    """
     if event.kind is EventKind.ITEM_RETRIEVED:
         return LoggedAudio(event.payload_bytes)
     if isinstance(event.payload, StrippedAudio):

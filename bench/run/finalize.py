@@ -1,8 +1,9 @@
-"""The finalizing of a run: it merges the workers' parts into Parquet and exact histograms, and adds the verdict to
-run.json.
+"""The finalizing of a run: it merges the parts of the workers into Parquet files and exact histograms, and adds the
+verdict
+to run.json.
 
-A run that ended normally and one that was killed are finalized in the same way. A part is removed only when all of its
-data is stored elsewhere.
+A run that ended normally and a run that was killed are finalized in the same way. The part of a worker is removed only
+when all of its data is stored elsewhere.
 """
 
 from __future__ import annotations
@@ -50,13 +51,17 @@ CLOSED = ("ended", "killed")
 SUMMED = ("unknown_events", "incident_counts")
 RATED = ["target", "phase", *RATED_INSTANTS, *CARRIED.values()]
 PER_SECOND, PER_SESSION = "run", "session"
-"""The `step` of a rate's histogram, which has either one value for each second of the run, or one for each session."""
+"""The two values of `step` in the histogram of a rate.
+
+A histogram with `PER_SECOND` has one value for each second of the run. One with `PER_SESSION` has one value for each
+session.
+"""
 
 
 def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
     """Return whether the caller may finalize a run, because no other process can write to it.
 
-    The process that wrote a run finalizes it in a child process; the child is allowed to do so.
+    The process that wrote a run finalizes it in a child process. The child is the caller then, and is allowed to do so.
     """
     if document.get("state") in CLOSED:
         return True
@@ -72,7 +77,10 @@ def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
 
 
 def is_under_way(folder: Path, document: dict[str, Any]) -> bool:
-    """Return whether a process on this host may still write to a run; False if the run's writer is on another host."""
+    """Return whether a process on this host may still write to a run.
+
+    Return False if the run's writer is on another host.
+    """
     is_local = (document.get("writer") or {}).get("host") == socket.gethostname()
     return is_local and not writer_is_gone(folder, document)
 
@@ -97,8 +105,8 @@ def finalize(folder: Path) -> dict[str, Any]:
 def missing_of(document: Mapping[str, Any], parts: Sequence[WorkerPart], ends_utc_ns: int) -> list[MissingWorker]:
     """Return the workers whose data is incomplete: they disconnected, were killed, or have damaged data.
 
-    Call this after the parts were read, because damage is detected then.
-    `ends_utc_ns`: the end of the run, which is used if its document does not state when the run began to stop.
+    Call this after the parts were read, because damage is detected when a part is read. `ends_utc_ns` is the end of the
+    run. It is used if `document` does not state when the run began to stop.
     """
     present = {part.worker for part in parts}
     absent = {
@@ -127,7 +135,8 @@ def merge_parts(
     """Write the final files of a run into its folder, from its parts; return the new run.json.
 
     Parts are read one after another, batch by batch, so that memory does not grow with the run. `missing` is called
-    after all parts were read, with the rows and the end of the run (UTC). It returns the entries of `missing_workers`.
+    after all parts were read. Its arguments are a reader of the rows, and the end of the run (UTC). It returns the
+    entries of `missing_workers` in run.json.
     """
     facts = [part.facts for part in parts]
     is_incomplete = not (facts and all(part_facts.done for part_facts in facts))
@@ -173,7 +182,7 @@ def merge_parts(
 
 
 def _missing(read: files.ReadRows, missing_workers: Sequence[MissingWorker]) -> list[dict[str, Any]]:
-    """Return the entries of workers whose data is incomplete; read no rows if there is no such worker."""
+    """Return the run.json entries of workers whose data is incomplete. If there is no such worker, read no rows."""
     if not missing_workers:
         return []
     turns, sessions, seconds = read("turns", OF_TURNS), read("sessions", OF_SESSIONS), read("seconds", OF_SECONDS)
@@ -181,7 +190,10 @@ def _missing(read: files.ReadRows, missing_workers: Sequence[MissingWorker]) -> 
 
 
 def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[PartLike], *, simulated: bool) -> None:
-    """Write a table batch by batch, so that memory does not grow with the run; each file appears atomically."""
+    """Write a table batch by batch, so that memory does not grow with the run.
+
+    Each file is complete when it appears.
+    """
     about = {"rtbench.schema": str(SCHEMA_VERSION), "rtbench.simulated": "SIMULATED" if simulated else "no"}
     schemas = {name: schema.with_metadata(about) for name, schema in files.STORED[table].items()}
     fresh = {name: fresh_beside(folder / f"{name}.parquet") for name in schemas}
@@ -200,7 +212,7 @@ def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[PartLike],
 
 
 def _join_transcripts(folder: Path, parts: Sequence[PartLike]) -> None:
-    """Write the transcripts of all parts into one file, if they were recorded."""
+    """Write the transcripts of all parts into one file. Do nothing if no transcripts were recorded."""
     transcripts = [transcript for part in parts if (transcript := part.transcript()) is not None]
     if transcripts:
         fresh = fresh_beside(folder / TRANSCRIPT)
@@ -210,7 +222,7 @@ def _join_transcripts(folder: Path, parts: Sequence[PartLike]) -> None:
 
 
 def _add_rates(read: files.ReadRows, histograms: Histograms) -> None:
-    """Record bytes per second in both directions: for the run (all workers together), and for each session."""
+    """Record bytes per second in both directions: for the whole run (the sum of all workers), and for each session."""
     seconds = read("seconds", files.SCHEMAS["seconds"].names).to_pandas()
     # a second of which less than half was recorded has no meaningful rate
     seconds = seconds[seconds["duration_ns"] >= NS_PER_S // 2]
@@ -232,7 +244,7 @@ def _add_rates(read: files.ReadRows, histograms: Histograms) -> None:
 
 
 def _receive_timestamp_source(read: files.ReadRows) -> str | None:
-    """Return the source of the arrival timestamps of all turns, or "mixed"; None without timestamps."""
+    """Return the source of the arrival timestamps of turns; "mixed" for several sources; None without timestamps."""
     column = read("turns", ["receive_timestamp_source"])["receive_timestamp_source"]
     sources = set(pc.unique(column).to_pylist()) - {None}
     return sources.pop() if len(sources) == 1 else "mixed" if sources else None

@@ -1,14 +1,14 @@
-"""The files of a run folder: names, schemas and reading. This module is the only interface from measuring to analysis.
+"""The files of a run folder: names, schemas and reading. Analysis code reads measurements only through this module.
 
 `docs/run-folder.md` describes the files. `uncertainty.parquet` has a row for each row of `turns.parquet`, with the
-uncertainty of its instants, and is read only on request. While the run is active, `spool/` holds a part of each worker.
-If a run is killed, its spool remains; readers use the spool or the final files, whichever exists. Instants are columns
-`<name>_at_ns`, relative to the row's `start_ns` (CLOCK_MONOTONIC). Only instants are stored; metrics are derived from
-them on reading.
+uncertainty of its instants. It is read only if a caller needs it. While the run is active, `spool/` contains one part
+for each worker. If a run is killed, its spool remains. Readers use the spool or the final files, whichever exists.
+Instants are columns `<name>_at_ns`, relative to the row's `start_ns` (CLOCK_MONOTONIC). Only instants are stored;
+metrics are computed from them when the rows are read.
 
-A folder may come from another person, and a table of a few kilobytes can hold a billion rows. Tables of this tool have
-at least 20 bytes a row, and are 30 times as large in memory. A table that is much more compressed is rejected before it
-is read, and so is a column with another type than in our schema.
+A folder may come from another person, and a table of a few kilobytes can contain a billion rows. Tables of this tool
+have at least 20 bytes per row, and are 30 times as large in memory. A table that is much more compressed is rejected
+before it is read. A column whose type differs from our schema is also rejected.
 """
 
 from __future__ import annotations
@@ -39,23 +39,31 @@ from bench.units import NS_PER_S
 from bench.untrusted.safe_io import JsonError, open_file, read_file, read_json, replace_text
 
 ANY_ROWS, BYTES_PER_ROW = 100_000, 4
-"""The number of rows that a file of any size may have, and the number of its bytes that allow one more row."""
+"""The limits of the number of rows in a file.
+
+A file may have `ANY_ROWS` rows, plus one row for each `BYTES_PER_ROW` bytes of its size.
+"""
 ANY_BYTES, GROWTH = 256 << 20, 200
-"""The number of bytes that any column may take in memory, and the number that each byte of the file adds to this limit.
+"""The limits of the memory that a column may take, in bytes.
+
+A column may take `ANY_BYTES`, plus `GROWTH` bytes for each byte of the file.
 """
 ENCODINGS = frozenset({"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BIT_PACKED"})
-"""Encodings whose decoded size is known. Others can encode a text as a copy of the text before it."""
+"""The encodings whose decoded size is known.
+
+With other encodings, a text can be encoded as a copy of the text before it.
+"""
 
 
 @contextmanager
 def open_rows(
     path: Path, schema: pa.Schema, dictionaries: Collection[str] = (), rows: int = 0
 ) -> Iterator[pq.ParquetFile]:
-    """Open a file of rows that has the columns of `schema`. `dictionaries`: text columns that stay dictionary-encoded.
+    """Open a file of rows that has the columns of `schema`.
 
-    `rows`: the number of rows of another file that belongs to this one. This file may have as many rows, even if it is
-    very small. Raise OSError if it is no regular file, and pyarrow.ArrowException if it is no Parquet file, or no such
-    table.
+    `dictionaries` are the text columns that stay dictionary-encoded. `rows` is the number of rows of another file, to
+    which this file belongs. This file may have as many rows as the other file, even if it is very small. Raise OSError
+    if the path is not a regular file. Raise pyarrow.ArrowException if it is not a Parquet file, or not such a table.
     """
     with open_file(path) as opened:
         size = os.fstat(opened.fileno()).st_size
@@ -80,7 +88,7 @@ def open_rows(
 
 
 def _check_type(path: Path, file_schema: pa.Schema, field: pa.Field) -> None:
-    """Check that a column exists once, with its type. Raise pyarrow.ArrowInvalid if not."""
+    """Check that the file has the column exactly once, with the type of `field`. Raise pyarrow.ArrowInvalid if not."""
     indexes = file_schema.get_all_field_indices(field.name)
     if not indexes:
         raise pa.ArrowInvalid(f"{path.name} has no column {field.name}")
@@ -104,8 +112,8 @@ def _is_of_size(
 ) -> bool:
     """Return whether a column takes at most `max_bytes` bytes in memory. Raise pyarrow.ArrowInvalid if that is unknown.
 
-    A text that the file stores once is in memory once for each row that has it. Therefore the texts are read, but only
-    if such copies may take too much memory.
+    A text that several rows share may be stored once in the file. In memory, each of these rows has a copy of it.
+    Therefore the texts are read, but only if the copies may take too much memory.
     """
     if other := {encoding for chunk in chunks for encoding in chunk.encodings} - ENCODINGS:
         raise pa.ArrowInvalid(f"the column {name} of {path.name} has the unsupported encoding {min(other)}")
@@ -125,11 +133,11 @@ def _is_of_size(
 
 
 BLOCK_NS = 120 * NS_PER_S
-"""The duration of a block of a run. Pairs of sessions in one block started under similar conditions."""
+"""The duration of a block of a run. Pairs of sessions that started in the same block had similar conditions."""
 TableName = Literal["turns", "sessions", "seconds"]
 ReadRows = Callable[[TableName, list[str]], pa.Table]
 SMALL_BYTES = 4 << 20
-"""The size up to which a table is read at once: some twenty thousand turns in Parquet."""
+"""The maximum size of a table that is read completely at once: about twenty thousand turns in Parquet."""
 
 TYPES: dict[ColumnKind, pa.DataType] = {
     "label": pa.string(),
@@ -156,10 +164,10 @@ STORED: dict[TableName, dict[str, pa.Schema]] = {
     "sessions": {"sessions": SCHEMAS["sessions"]},
     "seconds": {"seconds": SCHEMAS["seconds"]},
 }
-"""The Parquet files of each table; all files of a table are written from the same batches.
+"""The Parquet files of each table. All files of a table are written from the same batches.
 
-The file with the table's name appears last, so if it exists, the other one exists, too. Rows in the spool are complete.
-Therefore a crash cannot separate a row from its uncertainty.
+The file with the table's name appears last. So if `turns.parquet` exists, `uncertainty.parquet` exists, too. Rows in
+the spool contain all columns. Therefore a crash cannot separate a row from its uncertainty.
 """
 
 
@@ -203,7 +211,7 @@ def _writing_to(parent: Path) -> Iterator[None]:
 
 
 def read_document(folder: Path) -> dict[str, Any]:
-    """Read run.json. Raise UsageError if the folder is no run, or has another format than this version reads."""
+    """Read run.json. Raise UsageError if the folder is not a run, or has a format that this version does not read."""
     try:
         document = read_json(read_file(folder / "run.json"))
     except FileNotFoundError:
@@ -225,7 +233,7 @@ def read_document(folder: Path) -> dict[str, Any]:
 
 
 def write_document(folder: Path, document: dict[str, Any]) -> None:
-    """Replace run.json atomically: a reader sees the old one or the new one."""
+    """Replace run.json atomically: a reader gets either the old document or the new document, complete."""
     replace_text(folder / "run.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -234,15 +242,16 @@ def histograms_path(folder: Path) -> Path:
 
 
 def spooled_batches(folder: Path, table: TableName) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a table that the workers have written so far, in a run that is not finalized."""
+    """Yield the rows of a table that the workers have written so far. The run is not finalized yet."""
     return (batch for part in parts(folder) for batch in part.batches(table, SCHEMAS[table]))
 
 
 def read_table(
     folder: Path, table: TableName, columns: list[str] | None = None, *, dictionaries: Collection[str] = ()
 ) -> pa.Table:
-    """Read a table, from the spool if the run is not finalized. `dictionaries`: text columns that stay
-    dictionary-encoded.
+    """Read a table, from the spool if the run is not finalized.
+
+    `dictionaries` are the text columns that stay dictionary-encoded.
     """
     path = folder / f"{table}.parquet"
     schema = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
@@ -253,9 +262,9 @@ def read_table(
 
 
 def row_reader(folder: Path) -> ReadRows:
-    """Return a reader of columns, for callers that read the same run for one metric after another.
+    """Return a function that reads columns, for callers that read the same run for one metric after another.
 
-    A small table is read only once.
+    It reads a small table only once, and keeps it in memory.
     """
     small: dict[TableName, pa.Table] = {}
 
@@ -272,9 +281,9 @@ def row_reader(folder: Path) -> ReadRows:
 
 
 def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Collection[str]) -> pa.Table:
-    """Read columns from Parquet; uncertainties are null if they are unknown.
+    """Read columns from Parquet. If the uncertainties are unknown, their columns are null.
 
-    The file is read by one thread: several threads take 60 MB more for a million turns, and are hardly faster.
+    One thread reads the file: several threads take 60 MB more for a million turns, and are hardly faster.
     """
     main_schema, uncertainties = _by_file(table, schema)
     with open_rows(folder / f"{table}.parquet", main_schema, dictionaries) as file:
@@ -293,7 +302,7 @@ def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Col
 
 
 def stored_batches(folder: Path, table: TableName, columns: Sequence[str], max_rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield rows of a finalized run, at most `max_rows` at once. Raise OSError or pyarrow.ArrowException."""
+    """Yield the rows of a finalized run in batches of at most `max_rows`. Raise OSError or pyarrow.ArrowException."""
     main_schema, uncertainties = _by_file(table, pa.schema([SCHEMAS[table].field(name) for name in columns]))
     with ExitStack() as files:
         file = files.enter_context(open_rows(folder / f"{table}.parquet", main_schema))
@@ -310,7 +319,7 @@ def stored_batches(folder: Path, table: TableName, columns: Sequence[str], max_r
 
 
 def _side_by_side(batches: Iterator[pa.RecordBatch], others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Join the columns of two sequences of batches that have the same rows. The batch sizes of the two may differ."""
+    """Join the columns of two sequences of batches. Both sequences have the same rows; their batch sizes may differ."""
     buffered: pa.Table | None = None
     for batch in batches:
         while buffered is None or len(buffered) < len(batch):
@@ -322,9 +331,7 @@ def _side_by_side(batches: Iterator[pa.RecordBatch], others: Iterator[pa.RecordB
 
 
 def _by_file(table: TableName, schema: pa.Schema) -> tuple[pa.Schema, pa.Schema]:
-    """Split the columns of a table into those of its main file, and those of the file with the uncertainties of
-    turns.
-    """
+    """Split columns of a table by file: those of the table's main file, and those of the file with uncertainties."""
     uncertainties = set(UNCERTAINTY_COLUMNS if table == "turns" else ()).intersection(schema.names)
     main_fields = [field for field in schema if field.name not in uncertainties]
     return pa.schema(main_fields), pa.schema([field for field in schema if field.name in uncertainties])
@@ -370,8 +377,8 @@ def read_values(folder: Path, table: TableName, column: str, indexes: Sequence[i
 def grouped(batches: Iterable[pa.RecordBatch], rows: int = 50_000) -> Iterator[pa.Table]:
     """Join small batches into tables of about `rows` rows.
 
-    Parquet works better with large batches. Besides, a column of a small batch keeps the memory of the whole batch in
-    use.
+    Parquet works better with large batches. Besides, if one column of a small batch is in use, the memory of the whole
+    batch stays allocated.
     """
     buffered: list[pa.RecordBatch] = []
     for batch in batches:

@@ -1,9 +1,9 @@
 """HDR histograms by metric, target, step and phase: recording, encoding, decoding and merging.
 
-Times are recorded in microseconds from 1 µs to 10 min, rates in bytes per second from 1 B/s to 10 GB/s. Both have three
-significant digits. All histograms of one metric have the same range, so merging them is exact. The file is a standard
-HdrHistogram log (format 1.2) with `Tag=metric|target|step|phase`. The log writer of the hdrh package supports no tags,
-so this module writes the lines itself.
+Times are recorded in microseconds, from 1 µs to 10 min. Rates are recorded in bytes per second, from 1 B/s to 10 GB/s.
+Both have three significant digits. All histograms of one metric have the same range, so merging them is exact. The file
+is a standard HdrHistogram log (format 1.2) with `Tag=metric|target|step|phase`. The log writer of the hdrh package
+supports no tags, so this module writes the lines itself.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ from bench.untrusted.sanitize import excerpt
 
 DIGITS = 3
 COOKIE_BYTES, MAX_UNPACKED = 8, 64 << 20
-"""The number of bytes before the packed data in a payload, and the maximum unpacked size. Our histograms unpack to 200
-KB."""
+"""The size of an encoded histogram: the bytes before its compressed data, and its maximum size after decompression.
+
+Our histograms have 200 KB after decompression.
+"""
 ENOUGH = 1024
-"""The number of buffered values that are counted together, which takes 0.1 ms."""
+"""The number of buffered values of one histogram that are counted together. Counting them takes 0.1 ms."""
 MAX_TIME_US = 600_000_000
 FASTEST_BYTES_PER_S = 10_000_000_000
 ALL = "all"
@@ -40,18 +42,23 @@ ALL = "all"
 MEASURED, WARMUP = "measurement", "warmup"
 """The phases of a run. Results are computed from the measured phase."""
 SPEECH_END = "speech_end"
-"""The `measured_from` of turns in which the service detects the end of the speech, and responds without a request."""
+"""The value of `measured_from` for turns in which the service detects the end of the speech, and responds without a
+request.
+"""
 MAX_STEPS, OTHER_STEP = 32, "other"
-"""The maximum number of labels of a script that histograms and reports show separately; all others share OTHER_STEP.
+"""The maximum number of step labels of a script that histograms and reports show separately.
 
-Rows keep their own labels.
+All further labels share OTHER_STEP. Rows keep their own labels.
 """
 
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class HistogramKey(NamedTuple):
-    """The identity of a histogram. Each field contains only `A-Za-z0-9._-`. For turns, `turn_step` returns the step."""
+    """The identity of a histogram. Each field contains only `A-Za-z0-9._-`.
+
+    For turns, `turn_step` returns the `step`.
+    """
 
     metric: str
     target: str
@@ -64,18 +71,20 @@ class HistogramKey(NamedTuple):
 
 
 def turn_step(script: str, label: str, turn_type: str | None, measured_from: str | None) -> str:
-    """Return `<script>.<step>`, with `.<turn_type>` if there is one, and `.speech_end` if latency is measured from it.
+    """Return the step of a turn in histograms, so that turns of different types are never pooled.
 
-    So turns of different types are never pooled.
+    It is `<script>.<label>`. `.<turn_type>` follows if the turn type is not the regular one. `.speech_end` follows if
+    the latency is measured from the end of speech that the service detected.
     """
     type_suffix = [turn_type] if turn_type and turn_type != REGULAR else []
     return ".".join([f"{script}.{label}", *type_suffix, *([SPEECH_END] if measured_from == SPEECH_END else [])])
 
 
 class StepLabels:
-    """The labels under which one worker counts turns: the first MAX_STEPS labels of each script that it meets.
+    """The labels under which one worker counts its turns.
 
-    All other labels of a script are counted as OTHER_STEP.
+    For each script, the first MAX_STEPS labels that occur are counted separately. All other labels are counted as
+    OTHER_STEP.
     """
 
     def __init__(self) -> None:
@@ -90,10 +99,10 @@ class StepLabels:
 
 
 class Histograms:
-    """A set of histograms. Each is allocated at its first value (172 kB); to record a value takes 0.7 µs.
+    """A set of histograms. Each is allocated when its first value is recorded (172 kB). Recording a value takes 0.7 µs.
 
-    Values that occur with every event are buffered. They are counted together when there are enough of them, or when a
-    reader asks.
+    Values that occur with every event are buffered. They are counted together when the buffer is full, or when the
+    histograms are read.
     """
 
     def __init__(self) -> None:
@@ -103,16 +112,16 @@ class Histograms:
         self.negative: Counter[str] = Counter()
 
     def record(self, key: HistogramKey, value: int) -> None:
-        """Count `value` (µs or B/s). Negative and out-of-range values are counted separately, not in the histogram."""
+        """Count `value` (µs or B/s). Negative and out-of-range values are counted per metric, outside the histogram."""
         if value < 0:
             self.negative[key.metric] += 1
         elif not self._histogram(key).record_value(value):
             self.out_of_range[key.metric] += 1
 
     def recorder(self, key: HistogramKey) -> Callable[[int], None]:
-        """Return a function that does the same as `record` for one key.
+        """Return a function that records values under `key`, as `record` does.
 
-        Use it for values that occur with every event.
+        The function buffers its values, so use it for values that occur with every event.
         """
         waiting = self._waiting[key]
 
@@ -124,7 +133,7 @@ class Histograms:
         return record
 
     def record_several(self, key: HistogramKey, values: Iterable[int]) -> None:
-        """Count several values that are known at the same time, as if the function from `recorder` counted each."""
+        """Count several values that are known at the same time, with the same result as `recorder`'s function."""
         waiting = self._waiting[key]
         waiting.extend(values)
         if len(waiting) >= ENOUGH:
@@ -136,7 +145,7 @@ class Histograms:
             del waiting[:]
 
     def record_all(self, key: HistogramKey, values: npt.NDArray[np.int64]) -> None:
-        """Count all values, as `record` does one after another."""
+        """Count all values. The result is the same as calling `record` for each value."""
         if negative := int(np.count_nonzero(values < 0)):
             self.negative[key.metric] += negative
             values = values[values >= 0]
@@ -157,7 +166,7 @@ class Histograms:
         return dict(self.items()).get(key)
 
     def discard(self, metrics: Iterable[str]) -> None:
-        """Remove these metrics, with their counts of negative and out-of-range values."""
+        """Remove the histograms of these metrics, and their counts of negative and out-of-range values."""
         removed = set(metrics)
         for key in [key for key in self._by_key if key.metric in removed]:
             del self._by_key[key]
@@ -166,14 +175,14 @@ class Histograms:
                 del counts[metric]
 
     def merge(self, other: Histograms) -> None:
-        """Add the counts of another set. The sum is exact, because ranges and digits of both sets are equal."""
+        """Add the counts of another set. The sum is exact, because both sets have the same ranges and digits."""
         for key, histogram in other.items():
             self._histogram(key).add(histogram)
         self.out_of_range.update(other.out_of_range)
         self.negative.update(other.negative)
 
     def lines(self, started_utc_ns: int, now_utc_ns: int) -> Iterator[str]:
-        """Yield one log line per histogram. To encode a line takes 0.2–0.3 ms; the caller can pause between lines."""
+        """Yield one log line per histogram. Encoding a line takes 0.2–0.3 ms, so the caller can pause between lines."""
         seconds = (now_utc_ns - started_utc_ns) / NS_PER_S
         for key, histogram in list(self.items()):
             longest = histogram.get_max_value() / 1000
@@ -181,10 +190,11 @@ class Histograms:
 
 
 def record_values(histogram: HdrHistogram, values: npt.NDArray[np.int64]) -> int:
-    """Count many values ≥ 0, as `record_value` does with one value; return how many are out of range.
+    """Count many values ≥ 0 at once. Return how many values are out of range.
 
-    The index of a value's count is computed as in `HdrHistogram._counts_index_for`: the highest bit of the value
-    selects the bucket, and its `sub_bucket_half_count_magnitude` + 1 highest bits select the count within the bucket.
+    The result is the same as that of `record_value` for each value. The index of a value's count is computed as in
+    `HdrHistogram._counts_index_for`. The highest bit of the value selects the bucket. The highest
+    `sub_bucket_half_count_magnitude` + 1 bits of the value select the count within the bucket.
     """
     half = histogram.sub_bucket_half_count_magnitude
     bits = np.frexp((values | histogram.sub_bucket_mask).astype(np.float64))[1].astype(np.int64)
@@ -223,7 +233,10 @@ def header(started_utc_ns: int, *, simulated: bool) -> str:
 
 
 def read(path: Path) -> Histograms:
-    """Read the histograms of a log; ignore an incomplete last line. Raise UsageError if the file is no such log."""
+    """Read the histograms of a log. Ignore an incomplete last line.
+
+    Raise UsageError if the file is not a histogram log.
+    """
     try:
         return decode(read_file(path), str(path))
     except OSError as error:
@@ -231,7 +244,7 @@ def read(path: Path) -> Histograms:
 
 
 def decode(log: bytes, name: str) -> Histograms:
-    """Read the histograms from the bytes of a log, as `read` does. Error messages call the log `name`."""
+    """Read the histograms from the bytes of a log, as `read` does. Error messages use `name` as the name of the log."""
     histograms = Histograms()
     try:
         lines = log.decode("ascii").splitlines(keepends=True)
@@ -260,7 +273,10 @@ def _unreadable(name: str, error: Exception) -> UsageError:
 
 
 def distribution(histogram: HdrHistogram) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return (highest value, count) of each non-empty bucket, ascending. Quantiles are computed from these pairs."""
+    """Return (highest value, count) of each non-empty bucket, in ascending order.
+
+    Quantiles are computed from these pairs.
+    """
     counts = np.frombuffer(histogram.counts, dtype=np.uint64, count=histogram.counts_len).astype(np.int64)
     non_empty = np.flatnonzero(counts)
     tops = [histogram.get_highest_equivalent_value(histogram.get_value_from_index(int(index))) for index in non_empty]
@@ -268,13 +284,16 @@ def distribution(histogram: HdrHistogram) -> tuple[npt.NDArray[np.int64], npt.ND
 
 
 def worst_p99_ms(histograms: Histograms, metric: str) -> float | None:
-    """Return the largest p99 among the histograms of a metric's measured phase; None if there is none."""
+    """Return the largest p99, in ms, among the histograms of a metric in the measured phase; None if there is none."""
     p99s_us = [quantile(h, 0.99) for key, h in histograms.items() if key.metric == metric and key.phase == MEASURED]
     return max((p99_us / US_PER_MS for p99_us in p99s_us if p99_us is not None), default=None)
 
 
 def quantile(histogram: HdrHistogram, p: float) -> int | None:
-    """Return the inverse CDF: the highest value x of the first bucket with F(x) ≥ p; None if nothing was recorded."""
+    """Return the quantile `p`, as the inverse CDF; None if nothing was recorded.
+
+    It is the highest value x of the first bucket with F(x) ≥ p, but at most the largest recorded value.
+    """
     counts = np.frombuffer(histogram.counts, dtype=np.uint64, count=histogram.counts_len).astype(np.int64)
     ranks = np.cumsum(counts)
     if not ranks[-1]:

@@ -1,6 +1,6 @@
-"""The check that the rows of a run folder belong together, because a folder may come from another person. Pure.
+"""The check that the rows of a run folder are consistent, because a folder may come from another person. Pure.
 
-Each session and each turn must occur once, no required value may be missing, and no count or duration may be below 0.
+Each session and each turn must occur once. No required value may be missing. No count or duration may be below 0.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from bench.run.folder import SCHEMAS, TableName
 from bench.untrusted.sanitize import excerpt
 
 IN_EACH_ROW = ("session_id", "target", "outcome", "start_utc_ns", "ended_at_ns", "second", "duration_ns")
-"""The columns that must not be null in any row of any table."""
+"""The columns that must not be null in any row, in each table that has them."""
 REPORTED_BY_SERVICE = ("requests_limit", "requests_remaining", "tokens_limit", "tokens_remaining", "close_code")
-"""The columns of whole numbers that come from a report of the service, and so may have any value."""
+"""The columns of whole numbers that contain a number from the service, which may therefore be below 0."""
 Codes = npt.NDArray[np.integer[Any]]
 
 
 def wrong_column(table: TableName, rows: pa.Table | pa.RecordBatch) -> str:
-    """Return the defect of these columns of a table; "" if there is none."""
+    """Return a description of the first column with an impossible value; "" if all given columns are correct."""
     for name in rows.schema.names:
         column = rows[name]
         if name in IN_EACH_ROW and column.null_count:
@@ -39,11 +39,11 @@ def wrong_column(table: TableName, rows: pa.Table | pa.RecordBatch) -> str:
 
 
 def repeated(sessions: Codes, id_of: Callable[[int], object], turns: Codes, numbers: npt.NDArray[np.float64]) -> str:
-    """Return a description of the session or turn that has two rows; "" if there is none.
+    """Return a description of a session or turn that has more than one row; "" if there is none.
 
-    `sessions`: for each row of the sessions table, a code of the session's id; `id_of` decodes the code. `turns`,
-    `numbers`: for each row of the turns table, the code of its session, and the number of the turn in the session, NaN
-    if it has no number.
+    `sessions` has, for each row of the sessions table, a code of the session's id. `id_of` decodes the code. `turns`
+    and `numbers` have, for each row of the turns table, the code of its session, and the number of the turn in the
+    session. The number is NaN if the turn has none.
     """
     if (duplicates := np.flatnonzero(np.bincount(sessions) > 1)).size:
         return f"it has session {excerpt(str(id_of(int(duplicates[0]))))} twice"

@@ -1,6 +1,6 @@
-"""The lock of a run's folder. The process that writes the run holds the lock as long as it lives.
+"""The lock of a run's folder. The process that writes the run holds the lock until the process ends.
 
-A PID does not show whether the writer lives: the next process, or the next container, may have the same PID.
+A PID does not show whether the writer is alive, because a later process or container may have the same PID.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def hold(folder: Path) -> None:
-    """Acquire the lock of a run's folder for the life of this process; do nothing on a file system without locks."""
+    """Acquire the lock of a run's folder until this process ends. Do nothing on a file system without locks."""
     file = os.open(folder, os.O_RDONLY)
     with suppress(OSError):
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -21,8 +21,7 @@ def hold(folder: Path) -> None:
 def is_held(folder: Path) -> bool | None:
     """Return whether a process holds the lock of a run's folder.
 
-    Return None if that is unknown: the file system has no locks, or the folder cannot be opened, although its files can
-    be read.
+    Return None if that is unknown, because the file system has no locks, or because this user may not open the folder.
     """
     try:
         file = os.open(folder, os.O_RDONLY)

@@ -1,8 +1,7 @@
-"""Metrics of stored rows, computed column by column (as `Metric.value_ns`, but for a complete table), and their
-histograms.
+"""Metrics of stored rows, computed for a complete table at once, and the histograms of these metrics.
 
-Histograms of the times of turns and sessions are made only from a run's rows. So they are complete whenever the rows
-are complete, and they cost nothing while the run is active.
+`Metric.value_ns` does the same for one observation. Histograms of the times of turns and sessions are computed only
+from a run's rows. So they are complete whenever the rows are complete, and they cost nothing while the run is active.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ CARRIED = {
     for kind in ("wire", "audio")
     for direction in ("sent", "received")
 }
-"""The metrics in bytes per second, each with the column that counts its bytes."""
+"""The metrics in bytes per second. The value of each is the name of the column that counts its bytes."""
 RATED_INSTANTS = ("opened_at_ns", "session_updated_at_ns", "ended_at_ns")
 Floats = npt.NDArray[np.float64]
 Rows: TypeAlias = pd.DataFrame | pa.Table
 
 
 def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> Floats:
-    """Compute a metric for each row: nanoseconds, or the values of the metric's column; NaN if it is absent.
+    """Compute a metric for each row: in nanoseconds, or as the values of the metric's column. A missing value is NaN.
 
-    `rows` has the columns `metric.columns`. `origins_ns`: the result of `measured_from_ns` for these rows; pass it if
+    `rows` has the columns `metric.columns`. `origins_ns` is the result of `measured_from_ns` for these rows. Pass it if
     several metrics of the same rows are computed.
     """
     if metric.column:
@@ -61,9 +60,9 @@ def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> F
 
 
 def bytes_per_s(sessions: Rows, metric: str) -> Floats:
-    """Compute each session's bytes per second, from the upgrade to the session's end; NaN if it never opened.
+    """Compute each session's bytes per second, from the upgrade to the session's end.
 
-    `metric` is a key of CARRIED.
+    The value is NaN for a session that was never ready. `metric` is a key of CARRIED.
     """
     upgraded, updated, ended = (floats(sessions, name) for name in RATED_INSTANTS)
     duration_s = (ended - upgraded) / NS_PER_S
@@ -75,8 +74,9 @@ def bytes_per_s(sessions: Rows, metric: str) -> Floats:
 
 
 def measured_from_ns(rows: Rows) -> Floats:
-    """Return the instant from which latency is measured, which the column `measured_from` names; NaN if that is
-    empty.
+    """Return, for each row, the instant from which latency is measured.
+
+    The column `measured_from` contains the name of the instant. The value is NaN if the column is null.
     """
     values = np.full(len(rows), np.nan)
     for name in MEASURED_FROM:
@@ -86,7 +86,10 @@ def measured_from_ns(rows: Rows) -> Floats:
 
 
 def floats(rows: Rows, column: str) -> Floats:
-    """Return a column of whole numbers, nullable or not, as floats: exact up to 2⁵³ ns, which is 104 days."""
+    """Return a column of whole numbers as floats; null becomes NaN.
+
+    Floats are exact up to 2⁵³ ns, which is 104 days.
+    """
     values = rows[column]
     if isinstance(values, pd.Series):
         if not isinstance(values.dtype, pd.ArrowDtype):
@@ -106,23 +109,26 @@ def _is(rows: Rows, column: str, value: object) -> npt.NDArray[np.bool_]:
 
 
 def first_ns(rows: pa.Table, names: tuple[str, ...]) -> Any:
-    """Return, for each row of an Arrow table, the first of the instants `names` that the row has."""
+    """Return, for each row of an Arrow table, the first instant in `names` that is not null in the row."""
     return pc.coalesce(*(rows[f"{name}_at_ns"] for name in names))
 
 
 FROM_ROWS = tuple(name for name, metric in CATALOGUE.items() if metric.unit == "ms" and (metric.begin or metric.column))
-"""The metrics that are times and come from rows: of turns, of sessions, and of the load generator."""
+"""The metrics that are times and are computed from rows: metrics of turns, of sessions, and of the load generator."""
 
 Integers = npt.NDArray[np.int64]
 KeyedValues = Sequence[tuple[HistogramKey, Integers]]
-"""Keys, each with the indexes of the rows that are counted under it. The key has no metric yet, and may occur twice."""
+"""Histogram keys, each with the indexes of the rows that are counted under the key.
+
+The metric of a key is not set yet. The same key may occur twice.
+"""
 
 
 def all_histograms(read: files.ReadRows, parts: Iterable[PartLike]) -> Histograms:
     """Return the histograms of all parts and of the rows, including the counts of out-of-range values.
 
-    If a part is a finalized run, it also has histograms of its rows and rates. They are not used, but made again. Raise
-    UsageError if the histograms of a part cannot be read.
+    If a part is a finalized run, it also has histograms of its rows and rates. These are not used, because they are
+    computed again. Raise UsageError if the histograms of a part cannot be read.
     """
     total = Histograms()
     for part in parts:
@@ -154,7 +160,7 @@ def record_rows(read: files.ReadRows, histograms: Histograms) -> None:
 
 
 def _good_turns(read: files.ReadRows) -> Iterator[tuple[HistogramKey, Integers]]:
-    """Yield the indexes of successful turns, with the key under which they are counted."""
+    """Yield (histogram key, indexes of the successful turns that are counted under it). The key has no metric yet."""
     names = ["worker", "target", "phase", "script", "step", "turn_type", "measured_from"]
     rows = read("turns", [*names, "outcome"])
     successful = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(SUCCESSFUL))).to_numpy())
@@ -167,7 +173,7 @@ def _good_turns(read: files.ReadRows) -> Iterator[tuple[HistogramKey, Integers]]
 
 
 def _grouped(labels: pa.Table) -> Iterator[tuple[tuple[Any, ...], Integers]]:
-    """Yield each combination of labels, with the indexes of the rows that have it."""
+    """Yield (combination of labels, indexes of the rows that have these labels)."""
     names = labels.column_names
     rows = labels.append_column("place", pa.array(np.arange(len(labels))))
     groups = rows.group_by(names, use_threads=False).aggregate([("place", "list")])

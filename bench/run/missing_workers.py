@@ -1,9 +1,9 @@
-"""Upper bounds of the work that missing workers did and that was not recorded. Pure.
+"""Upper bounds of the work of missing workers that was not recorded. Pure.
 
-The number of unrecorded turns is unknown, so its upper bound is counted. A worker that stopped reporting may have
-continued until the run's end. In each of its slots, sessions follow one another, so it started no more turns in a slot
-than fit into that time. The only assumption is that the time from the start of a turn to the start of the next one was
-never shorter than the shortest such time that the run recorded.
+The number of unrecorded turns is unknown, so an upper bound is computed. A worker that stopped reporting may have
+continued until the run's end. In each of its slots, sessions follow one another. So it started no more turns in a slot
+than fit into that time. The only assumption is that the time from the start of a turn to the start of the next turn in
+its slot was never shorter than the shortest such time that the run recorded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.metrics import outcome_class
 from bench.units import NS_PER_S
 
 UNSEEN_NS = NS_PER_S
-"""The time for which a process with an unknown end may have continued after its last second on disk.
+"""The maximum time for which a process may have continued after its last second on disk, if its end is unknown.
 
 The row of a second is written when that second is over.
 """
@@ -28,12 +28,13 @@ OF_SECONDS = ["second", "duration_ns", "worker", "target", "calls_offered", "ses
 
 
 class WorkerLoad(NamedTuple):
-    """The work of a worker, by the plan of its run.
+    """The planned work of one worker.
 
-    `slots`: the maximum number of its concurrent sessions, 0 if unknown. `targets`: the number of slots of a pair.
-    `pairs`: the maximum number of its pairs; `turns`: the maximum number of turns of a session; None without a limit.
-    `peers`: the workers of its run, if calls arrive. Calls go to workers in rotation, so this worker had at most one
-    call more than any other. The run lasts from `started_utc_ns` to `ends_utc_ns`, when it began to stop.
+    `slots` is the maximum number of its concurrent sessions, 0 if unknown. `targets` is the number of slots that a pair
+    occupies. `pairs` is the maximum number of its pairs. `turns` is the maximum number of turns of a session. `pairs`
+    and `turns` are None without a limit. `peers` are the workers of its run, if calls arrive. Calls go to workers in
+    rotation, so this worker had at most one call more than any other worker. The run lasts from `started_utc_ns` to
+    `ends_utc_ns`, when it began to stop.
     """
 
     started_utc_ns: int
@@ -48,7 +49,8 @@ class WorkerLoad(NamedTuple):
 class MissingWorker(NamedTuple):
     """A worker whose data is incomplete.
 
-    `rows`: the number of rows of each table that the worker reported to have written. `why`: the damage to its data.
+    `rows` is the number of rows of each table that the worker had written, by its own report. `why` is the damage to
+    its data.
     """
 
     worker: int
@@ -59,7 +61,11 @@ class MissingWorker(NamedTuple):
 
 
 class KnownWork(NamedTuple):
-    """The known work of a missing worker: its turns that have rows, and the counts in its last report."""
+    """The known work of a missing worker.
+
+    `turns` is the number of its turns that have rows. The other fields are from the last second that it recorded.
+    `until_utc_ns` is the end of that second.
+    """
 
     turns: int = 0
     turns_started: int = 0
@@ -70,8 +76,8 @@ class KnownWork(NamedTuple):
 def unknown_turns(record: KnownWork, load: WorkerLoad, shortest_ns: int | None, calls: int | None = None) -> int | None:
     """Return the maximum number of turns that a worker started and that have no row; None without a bound.
 
-    `shortest_ns`: the minimum time from the start of a turn to the start of the next one in the same slot, None if
-    unknown. `calls`: the maximum number of calls that arrived at the worker.
+    `shortest_ns` is the minimum time from the start of a turn to the start of the next turn in the same slot; None if
+    unknown. `calls` is the maximum number of calls that arrived at the worker.
     """
     silent_ns = max(0, load.ends_utc_ns - record.until_utc_ns)
     bounds = []
@@ -85,15 +91,19 @@ def unknown_turns(record: KnownWork, load: WorkerLoad, shortest_ns: int | None, 
 
 
 def unknown_calls(record: KnownWork, of_peers: Collection[int]) -> int | None:
-    """Return the maximum number of a worker's calls beyond those that it reported; None if no peer is complete."""
+    """Return the maximum number of calls that a worker received but did not report; None if `of_peers` is empty.
+
+    `of_peers` has the numbers of calls of those peers whose data is complete.
+    """
     return max(0, max(of_peers) + 1 - record.calls) if of_peers else None
 
 
 def shortest_turn_ns(turns: pd.DataFrame, sessions: pd.DataFrame) -> int | None:
-    """Return the shortest time between the starts of two consecutive turns of a slot; None if there are none.
+    """Return the shortest time between the starts of two consecutive turns of a slot; None if no time is known.
 
-    Two such turns are in one session, or the first is the last turn of a session, and the second is the first turn of
-    the next session. In that case the time to end the one session and to start the other is included.
+    Two consecutive turns are in one session, or in two consecutive sessions. For turns in two sessions, the time is the
+    shortest time from a session's last turn to its end, plus the shortest time from a session's start to its first
+    turn.
     """
     starts = turns.sort_values(["session_id", "start_ns"]).groupby("session_id")["start_ns"]
     shortest = [starts.diff().min()]
@@ -110,9 +120,9 @@ def shortest_turn_ns(turns: pd.DataFrame, sessions: pd.DataFrame) -> int | None:
 def missing_entries(
     missing_workers: Sequence[MissingWorker], turns: pd.DataFrame, sessions: pd.DataFrame, seconds: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """Return the entries of run.json for missing workers (`MissingWorkerEntry`).
+    """Return the run.json entries of missing workers (`MissingWorkerEntry`).
 
-    The tables need the columns OF_TURNS, OF_SESSIONS and OF_SECONDS.
+    `turns`, `sessions` and `seconds` need the columns OF_TURNS, OF_SESSIONS and OF_SECONDS.
     """
     if not missing_workers:
         return []
@@ -160,7 +170,10 @@ def _reported(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, KnownWork
 def _calls_of_peers(
     missing: MissingWorker, missing_workers: Sequence[MissingWorker], known_work: Mapping[int, KnownWork]
 ) -> list[int]:
-    """Return the number of calls of each other worker whose data reaches the run's end."""
+    """Return the number of calls of each peer of a missing worker.
+
+    Peers whose data ends before the run's end are left out.
+    """
     incomplete, ends_ns = {other.worker for other in missing_workers}, missing.load.ends_utc_ns
     peers = (missing.load.peers or frozenset()) - {missing.worker}
     known = [
@@ -174,7 +187,8 @@ def _calls_of_peers(
 def load_of(document: Mapping[str, Any], missing_count: int, peers: Iterable[int], ends_utc_ns: int) -> WorkerLoad:
     """Return the planned work of each of the `missing_count` missing workers.
 
-    The users of workers that disconnected earlier may have moved to such a worker, so it is counted with their slots.
+    If other workers disconnected earlier, their users may have moved to the missing worker. So the bound of its slots
+    includes their slots.
     """
     workers = max(1, int(document.get("workers") or 1))
     target_count = len(document.get("targets") or [None]) if document.get("interleaved") else 1

@@ -1,5 +1,6 @@
-"""Checks of which files, folders and runs exist. If the system does not permit a check, that is an error: the file may
-exist.
+"""Checks of which files, folders and runs exist.
+
+If the system does not permit a check, the check raises an error, because the file may exist.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from pathlib import Path
 from bench.errors import UsageError
 
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
-"""The errors that mean that there is no such file. After any other error, such as EACCES, the file may exist."""
+"""The error numbers that mean that a file does not exist. After any other error, such as EACCES, the file may exist."""
 
 
 def file_status(path: Path) -> os.stat_result | None:
-    """Return the status of a file or folder, None if there is none. Raise UsageError if that cannot be determined."""
+    """Return the status of a file or folder; None if it does not exist.
+
+    Raise UsageError if that cannot be determined.
+    """
     try:
         return os.stat(path)
     except OSError as error:
@@ -28,7 +32,7 @@ def file_status(path: Path) -> os.stat_result | None:
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether this is a folder. Raise UsageError if that cannot be determined."""
+    """Return whether a path is a folder. Raise UsageError if that cannot be determined."""
     status = file_status(path)
     return status is not None and stat.S_ISDIR(status.st_mode)
 
@@ -39,8 +43,9 @@ def is_run(folder: Path) -> bool:
 
 
 def run_folders(folder: Path) -> list[Path]:
-    """Return the folders in `folder` that are runs, or may be runs. Raise UsageError if it is no folder, or cannot be
-    read.
+    """Return the folders in `folder` that are runs, or may be runs.
+
+    Raise UsageError if `folder` is not a folder, or cannot be read.
     """
     try:
         return [path for path in folder.iterdir() if _may_be_run(path)]

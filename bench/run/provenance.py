@@ -1,4 +1,4 @@
-"""The origin of a run: the part of run.json that is known when a run starts, and its hosts.
+"""The origin of a run: its hosts, and the part of run.json that is known when the run starts.
 
 Each host has one `HostEntry` (of `bench.run.document`).
 """
@@ -39,7 +39,9 @@ STORED_SETTINGS = frozenset(
         *("expect_workers", "exit_code_on_error", "loglevel", "only_summary", "csv_prefix", "html_file", "json_file"),
     }
 )
-"""The options that are stored in run.json: ours, and those of Locust that shape a load. All others may hold a secret.
+"""The options that are stored in run.json: our options, and those options of Locust that shape a load.
+
+All other options may contain a secret.
 """
 
 
@@ -75,7 +77,7 @@ def opening_document(
 
 
 def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those options of the run that may be stored (STORED_SETTINGS) and that are set."""
+    """Return the options of a run that have a value and that may be stored (STORED_SETTINGS)."""
     return {
         name: value
         for name, value in sorted(settings.items())
@@ -84,22 +86,22 @@ def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def host_name() -> str:
-    """Return the name of this machine, made of `A-Za-z0-9_.-`."""
+    """Return the name of this machine. Characters other than `A-Za-z0-9_.-` become `_`."""
     return slug(socket.gethostname()) or "localhost"
 
 
 NO_CLOCK = {"clock_offset_ns": None, "clock_offset_uncertainty_ns": None}
-"""The clock of a host that was not compared with another."""
+"""The clock offset of a host whose clock was not compared with the clock of another host."""
 
 
 def named_host() -> dict[str, Any]:
-    """Return the facts about this machine with its name: an entry of `hosts` in run.json."""
+    """Return the entry for this machine in `hosts` of run.json: its name and its facts."""
     return {"name": host_name()} | host() | NO_CLOCK
 
 
 @cache
 def host() -> dict[str, Any]:
-    """Return the facts about this machine and about the packages that affect the values."""
+    """Return the facts about this machine, and about the packages that affect the measured values."""
     return {
         "kernel": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
@@ -111,7 +113,7 @@ def host() -> dict[str, Any]:
 
 
 def _cpu_model() -> str | None:
-    """Return the processor's name as Linux has it on x86; None elsewhere."""
+    """Return the name of the processor, as Linux reports it on x86; None on other platforms."""
     try:
         lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -121,13 +123,14 @@ def _cpu_model() -> str | None:
 
 RecordedPart = tuple[PartLike, Sequence[Mapping[str, Any]]]
 LOAD_GENERATOR = {"event_loop_delay": "event_loop_delay_p99_ms", "send_delay": "send_delay_p99_ms"}
-"""The histograms of event-loop and send delay, each with the key of its p99 in a `HostEntry`."""
+"""The histograms of event-loop delay and send delay. The value of each is the key of its p99 in a `HostEntry`."""
 
 
 def recorded_by(parts: Sequence[PartLike], document: Mapping[str, Any], histograms: Histograms) -> list[dict[str, Any]]:
-    """Return the hosts that recorded a run, from all of its parts and the sum of their histograms.
+    """Return the `HostEntry` of each host that recorded a run.
 
-    If the facts of a part are damaged, its host is unknown; then the part counts for the host that led the run.
+    `parts` are all parts of the run, and `histograms` is the sum of their histograms. If the facts of a part are
+    damaged, its host is unknown. Then the part is counted for the host that led the run.
     """
     by_part: list[RecordedPart] = [(part, [*part.facts.hosts] or [leader_of(document)]) for part in parts]
     by_name: dict[str, list[Mapping[str, Any]]] = {}
@@ -145,7 +148,10 @@ def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _host_entry(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return one entry for a host: the sums of its workers and CPU use, and the first value of each other key."""
+    """Return one entry for a host from all its entries.
+
+    The numbers of workers and the CPU use are summed. Each other key has its first value.
+    """
     host: dict[str, Any] = {}
     for entry in entries:
         host |= {key: value for key, value in entry.items() if host.get(key) is None}
@@ -156,10 +162,10 @@ def _host_entry(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | None]:
-    """Return the p99s of LOAD_GENERATOR for one host, in ms: the larger of two values.
+    """Return the p99s of event-loop delay and send delay for one host, in ms. Each is the larger of two values.
 
-    One is computed from the sum of the parts that only this host recorded. The other is the largest in the host's
-    entries in parts that several hosts recorded.
+    The first value is computed from the sum of the parts that only this host recorded. The second value is the largest
+    value in the host's entries of all parts that several hosts recorded.
     """
     total, entries = Histograms(), []
     for part, hosts in by_part:
@@ -178,5 +184,5 @@ def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | N
 
 
 def p99s_ms(histograms: Histograms) -> dict[str, float | None]:
-    """Return the p99s of LOAD_GENERATOR, in ms, for the processes that recorded these histograms."""
+    """Return the p99s of event-loop delay and send delay, in ms, for the processes that recorded these histograms."""
     return {key: worst_p99_ms(histograms, metric) for metric, key in LOAD_GENERATOR.items()}

@@ -1,9 +1,9 @@
 """The recorder of a worker process in a run: rows of observations, and histograms of events and of the load generator.
 
-Rows contain the times of turns and sessions; histograms of these times are made when the rows are read
+Rows contain the times of turns and sessions. Histograms of these times are computed when the rows are read
 (`bench.run.metric_values`). A recorder knows the catalogue of metrics and its worker's spool, and never accesses a
-socket. Rows are in the spool within a second (`flush`), histograms within ten seconds (`histogram_slices`), even if the
-process is killed later.
+socket. Rows are in the spool within a second (`flush`), and histograms within ten seconds (`histogram_slices`). So they
+are stored even if the process is killed later.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from bench.units import NS_PER_S, NS_PER_US
 from bench.untrusted.sanitize import escape_control
 
 AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = EventKind.AUDIO_DELTA, EventKind.SESSION_CREATED, EventKind.RATE_LIMITS
-"""Kinds of events that are compared at every event.
+"""The event kinds with which the kind of every event is compared.
 
-They are names of this module, because access to an attribute of an enumeration is slow.
+They are names of this module, because access to a member of an enumeration is slow.
 """
 UNKNOWN_NAMES = 200
 SIMULATOR_OVERLOADED = "{}: the simulator sent 99 % of its events at most {:.1f} ms late"
@@ -49,7 +49,7 @@ INCIDENTS = 100
 
 @dataclass(frozen=True)
 class RowContext:
-    """The values that identify a session; each of its rows contains them."""
+    """The values that identify a session. Each row of the session and of its turns contains them."""
 
     session_id: str
     target: str
@@ -76,7 +76,7 @@ NO_TRAFFIC = Traffic()
 
 @dataclass
 class _Target:
-    """The counts of one target in this process. `past`: the traffic up to the end of the last recorded second."""
+    """The counts of one target in this process. `past` is the traffic up to the end of the last recorded second."""
 
     second: SecondCounts = field(default_factory=SecondCounts)
     active: int = 0
@@ -98,13 +98,13 @@ class _Target:
 
 
 class Recorder:
-    """The recorder of one process in a run, which writes into its spool. `hide` removes secrets from the service's
-    messages.
+    """The recorder of one process in a run. It writes into the process's `spool`.
 
-    `transcripts`: true if transcripts are stored, too. `warm_until_ns`: the instant of CLOCK_MONOTONIC at which the
-    warm-up ends; sessions state their own phase, because the phase depends on the session's start. `host`: the facts
-    about this machine, with at least those of `named_host`. `ahead_ns`: how far this machine's UTC clock is ahead
-    of the run's clock.
+    `hide` removes secrets from the service's messages. `transcripts` is true if transcripts are also stored.
+    `warm_until_ns` is the instant of CLOCK_MONOTONIC at which the warm-up ends. It applies to the rows of seconds and
+    to the event-loop delay. The phase of a session depends on the session's start, and is in its `RowContext`. `host`
+    has the facts about this machine, with at least the facts of `named_host`. `ahead_ns` is by how much this machine's
+    UTC clock is ahead of the run's clock.
     """
 
     def __init__(
@@ -153,22 +153,23 @@ class Recorder:
     # Methods for sessions.
 
     def count_calls(self, targets: Iterable[str], **counts: int) -> None:
-        """Add these numbers of calls to the columns of the same names, for each of the calls' targets."""
+        """Add counts of calls to the current second of each target. The names of `counts` are columns of `seconds`."""
         for label in targets:
             second = self._targets[label].second
             for name, count in counts.items():
                 setattr(second, name, getattr(second, name) + count)
 
     def back_off(self, targets: Collection[str], *, starts: bool) -> None:
-        """Count the start or the end of the back-off of a call, which is delayed because its caller's last call was
-        refused.
+        """Count the start or the end of a back-off.
+
+        A call is delayed, because the last call of its caller was refused.
         """
         self.count_calls(targets, calls_backed_off=starts)
         for label in targets:
             self._targets[label].backing_off += 1 if starts else -1
 
     def session(self, labels: RowContext) -> SessionRecorder:
-        """Start the record of a session that is about to connect."""
+        """Start the record of a session that will connect next."""
         target = self._targets[labels.target]
         target.second.session_starts += 1
         target.active += 1
@@ -177,9 +178,9 @@ class Recorder:
     # Methods that are called rarely.
 
     def incident(self, kind: str, text: str) -> None:
-        """Record an incident that may explain results; `kind` is, for example, a failed sign-in.
+        """Record an incident that may explain results. `kind` is the name of its kind, such as `value_dropped`.
 
-        All incidents are counted, and 100 are stored.
+        All incidents are counted. The first 100 are stored.
         """
         facts = self._facts
         facts.incident_counts[kind] = facts.incident_counts.get(kind, 0) + 1
@@ -188,8 +189,9 @@ class Recorder:
             facts.incidents.append({"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": clean_text})
 
     def _refused(self, table: files.TableName, column: str, row: Mapping[str, Any], reason: str) -> None:
-        """Record an incident for a value that its row cannot hold, such as one beyond 64 bits. The rest of the row is
-        stored.
+        """Record an incident for a value that its column cannot hold, such as a number beyond 64 bits.
+
+        The other values of the row are stored.
         """
         session_text = f" of session {row['session_id']}" if "session_id" in row else ""
         self.incident("value_dropped", f"{column} in {table}{session_text}, null there: {reason}")
@@ -203,7 +205,10 @@ class Recorder:
         return WARMUP if at_ns < self._warm_until_ns else MEASURED
 
     def end_second(self) -> None:
-        """Append each target's row of the past second. A failure becomes an incident, and counting continues."""
+        """End the current second: append one row for each target.
+
+        A failure becomes an incident, and counting continues.
+        """
         try:
             self._append_seconds()
         except Exception as error:  # after any failure the rows of turns and sessions must still reach the disk
@@ -239,8 +244,9 @@ class Recorder:
         self._event_loop_delay_max_ns = 0
 
     def flush(self) -> None:
-        """Write rows into the spool. Raise OSError if the spool accepts no more; the rows stay buffered for the next
-        attempt.
+        """Write the buffered rows into the spool.
+
+        Raise OSError if the spool accepts no more rows. The rows then stay buffered for the next attempt.
         """
         for table in self._tables.values():
             table.flush()
@@ -254,7 +260,7 @@ class Recorder:
 
     @property
     def simulated(self) -> bool:
-        """True if any session so far was measured against the simulator."""
+        """True if the recorder has seen a session with the simulator."""
         return any(target.simulated for target in self._targets.values())
 
     @property
@@ -262,7 +268,10 @@ class Recorder:
         return {label: target.traffic for label, target in self._targets.items()}
 
     def histogram_slices(self) -> Iterator[None]:
-        """Write the histograms and facts; yield after every histogram, so that the caller can let others run."""
+        """Write the histograms and facts.
+
+        Yield after every histogram, so that the caller can let other greenlets run.
+        """
         log = [header(self._started_utc_ns, simulated=self.simulated)]
         for line in self.histograms.lines(self._started_utc_ns, utc_ns()):
             log.append(line)
@@ -271,7 +280,7 @@ class Recorder:
         self._write_facts(done=False)
 
     def close(self) -> None:
-        """Write the last rows, histograms and facts. Raise OSError if the spool accepts no more."""
+        """Write the last rows, histograms and facts. Raise OSError if the spool accepts no more data."""
         self.end_second()
         self.flush()
         for _ in self.histogram_slices():
@@ -294,7 +303,7 @@ class Recorder:
 
 
 class SessionRecorder:
-    """The record of one session; a `bench.session_io.SessionListener`."""
+    """The recorder of one session; a `bench.session_io.SessionListener`."""
 
     def __init__(self, recorder: Recorder, labels: RowContext, target: _Target) -> None:
         self._recorder, self.labels, self.target = recorder, labels, target
@@ -309,7 +318,10 @@ class SessionRecorder:
         )
 
     def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
-        """Record the headers of the service's response, with any status, and the id that an agent gave the call."""
+        """Record the headers of the service's response to the upgrade.
+
+        The response may have any status. `call_id` is the id of the call that an agent received; "" for other services.
+        """
         self.service_session_id = call_id
         self._set_simulated(headers, {})
         # much later than at the last incident that was recorded
@@ -392,7 +404,10 @@ class SessionRecorder:
         recorder._tables["sessions"].append(recorder._words.clean_row(row))
 
     def _identity(self) -> tuple[Any, ...]:
-        """Return the values of the columns IDENTITY, including whether the service is known to be simulated by now."""
+        """Return the values of the columns IDENTITY.
+
+        They state whether the service is a simulator, as far as is known now.
+        """
         recorder, labels = self._recorder, self.labels
         return (
             *(recorder._run_id, labels.session_id, self.service_session_id or None, labels.target),

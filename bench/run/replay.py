@@ -1,10 +1,12 @@
 """The replay of an event log: it returns the observations of the live session, and its messages.
 
-The replay lacks headers and settings, which are never written, and secrets in the service's messages.
+The replay does not have data that was never written: request headers, secret settings, and secrets in the service's
+messages.
 
-The first line of a log describes the session; then there is one line for each input of its timeline, in order. An
-instant is in absolute CLOCK_MONOTONIC nanoseconds. Fields that have their default are left out of a line, and a reader
-skips a field that it does not know. A change that an older reader would misread raises `SCHEMA_VERSION`.
+The first line of a log describes the session. After it, there is one line for each input of its timeline, in the order
+of the inputs. An instant is in absolute CLOCK_MONOTONIC nanoseconds. A field that has its default value is left out of
+a line. A reader ignores a field that it does not know. If an older reader would misread a change, the change raises
+`SCHEMA_VERSION`.
 """
 
 from __future__ import annotations
@@ -35,8 +37,9 @@ SCHEMA_VERSION = 6
 class LogHeader(SessionStart, frozen=True, kw_only=True, tag="session"):
     """The first line: the session, and the parameters of its timeline.
 
-    `about`: the run, session, target, script, dialect and formats, and the URL if the session is a probe;
-    `about["dialect"]` is always present. `output_format`: the format of the audio in which replies are detected.
+    `about` has the run, session, target, script, dialect and formats, and the URL if the session is a probe.
+    `about["dialect"]` is always present. `about["output_format"]` is the format of the audio in which replies are
+    detected.
     """
 
     schema: int
@@ -45,7 +48,9 @@ class LogHeader(SessionStart, frozen=True, kw_only=True, tag="session"):
 
 
 class LoggedAudio(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The data of a delta whose audio was stripped: its decoded size, -1 if it is no base64, and the fields of
+    """The data of a delta whose audio was removed from the log.
+
+    `bytes` is the size of the decoded audio, or -1 if the audio is not base64. The other fields are those of
     `StrippedAudio`.
     """
 
@@ -56,11 +61,12 @@ class LoggedAudio(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LoggedMessage(Input, frozen=True, tag="received"):
-    """A message of the server, which arrived up to `uncertainty_ns` before its timestamp, in frames of `wire_bytes`.
+    """A message of the server, in frames of `wire_bytes` bytes.
 
-    `event`: the message, with all events in it. `audio`: the replacement for its audio, if that was stripped.
-    `unreadable`: the reason why there is no event; `text` is then the start of the message. `unknown`: if the message
-    of an agent is unknown, or not for this call, the name under which it is counted.
+    It arrived at most `uncertainty_ns` before its timestamp. `event` is the message, with all events in it. `audio`
+    replaces the audio of the message, if the audio was removed. `unreadable` is the reason why the message has no
+    event; `text` is then the start of the message. `unknown` is set if an agent's message is unknown, or belongs to
+    another call; it is the name under which the message is counted.
     """
 
     at_ns: int
@@ -81,10 +87,11 @@ NO_BYTES = b""
 
 @dataclass(frozen=True)
 class WireTransfer:
-    """A message on the wire: its time, name and size. Sizes are of decoded audio, and of frames with headers.
+    """A message on the wire: its time, name and size.
 
-    `event`: the service's event, None for our own message. `message_kind`: the purpose of our own message. If a message
-    has several events, the first one has its bytes.
+    `audio_bytes` is the size of the decoded audio. `wire_bytes` is the size of the frames with their headers. `event`
+    is the service's event, or None for our own message. `message_kind` is the purpose of our own message. If a message
+    has several events, `wire_bytes` of the first event is the size of the message, and 0 for the others.
     """
 
     at_ns: int
@@ -99,7 +106,7 @@ class WireTransfer:
 class ReplayedSession:
     """A replayed session.
 
-    `cut`: true if the log ends before the session does. The session then counts as unfinished at the end of the log.
+    `cut` is true if the log ends before the session ends. The session then counts as unfinished at the end of the log.
     """
 
     opened: LogHeader
@@ -110,7 +117,7 @@ class ReplayedSession:
 
 
 def replay_log(path: Path) -> ReplayedSession:
-    """Read and replay a log. Raise UsageError if the file is no log, has another version, or is damaged."""
+    """Read and replay a log. Raise UsageError if the file is not a log, has another version, or is damaged."""
     try:
         with path.open("rb") as file:
             return _replayed(path, file)
@@ -159,7 +166,7 @@ class _LogReader:
 
 
 def _events(line: LoggedMessage, dialect: Dialect) -> Sequence[ServerEvent]:
-    """Return the events of a line, as they were decoded when they arrived."""
+    """Return the same events that were decoded when the message of this line arrived."""
     if line.unreadable is not None:
         return (ServerEvent(EventKind.MALFORMED, reason=line.unreadable),)
     if line.unknown:

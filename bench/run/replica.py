@@ -1,10 +1,10 @@
 """The copy of a worker's part of a run on the host of its master, in chunks that may be lost, repeated or reordered.
 
-Each chunk states its file and the byte of the file at which it starts. So the copy adds only the bytes that it lacks,
-and acknowledges its new size; the worker continues from there. Streams (rows, transcripts, event logs) only grow.
-Documents (histograms, facts) are replaced as a whole, and numbered. The facts may report that a worker is done. The
-worker reads them before its streams but sends them after the streams, so they arrive after all data that they count.
-This module is independent of how chunks travel.
+Each chunk contains the name of its file, and the byte of the file at which the chunk starts. So the copy adds only the
+bytes that it lacks, and acknowledges its new size. The worker continues from this size. Streams (rows, transcripts,
+event logs) only grow. Documents (histograms, facts) are replaced as a whole, and each version has a number. The facts
+may report that a worker is done. The worker reads them before its streams, but sends them after the streams. So they
+arrive after all data that they count. This module does not depend on how chunks are transported.
 """
 
 from __future__ import annotations
@@ -25,24 +25,27 @@ from bench.run.worker_part import FACTS, HISTOGRAMS, TRANSCRIPT, rows_of
 from bench.untrusted.safe_io import replace_text
 
 CHUNK_BYTES = 128 << 10
-"""The maximum size of a chunk before compression. To make such a chunk takes a worker one or two milliseconds."""
+"""The maximum size of a chunk before compression. A worker takes one or two milliseconds to make such a chunk."""
 STREAMS = (*(rows_of(table) for table in SCHEMAS), TRANSCRIPT)
 DOCUMENTS = (HISTOGRAMS, FACTS)
-"""The documents in the order in which they are sent. The facts are last, because they may state that the worker is
-done."""
+"""The documents, in the order in which they are sent.
+
+The facts are last, because they may report that the worker is done.
+"""
 MAX_DOCUMENT_BYTES = 64 << 20
 EVENT_LOG = re.compile(rf"{EVENTS}/w\d{{1,9}}-\d{{1,12}}\.jsonl", re.ASCII)
 KEY_BYTES = 32
 OF_STREAM = 0
-"""The version number in chunks of streams, which have no versions."""
+"""The version number in chunks of streams. Streams have no versions."""
 NO_DOCUMENT = 0, b""
 
 
 class PartChunk(msgspec.Struct, frozen=True):
-    """A piece of a file: `data` (zlib) starts at byte `offset` of the file. `total`: the size of a document, 0 for a
-    stream.
+    """A piece of a file.
 
-    `seal`: a hash of all other fields, under a key that the worker made and sent only to its master.
+    `data` is compressed with zlib; it starts at byte `offset` of the file. `total` is the size of a document, or 0 for
+    a stream. `seal` is a hash of all other fields. Its key was made by the worker, and is known only to the worker and
+    its master.
     """
 
     name: str
@@ -57,13 +60,13 @@ class PartChunk(msgspec.Struct, frozen=True):
         return PartChunk(name, version, offset, total, data, _seal(key, (name, version, offset, total), data))
 
     def is_sealed(self, key: bytes) -> bool:
-        """Return whether the chunk is unchanged since the worker with this key sent it."""
+        """Return whether the chunk is the same as when it was sent by the worker that has this key."""
         seal = _seal(key, (self.name, self.version, self.offset, self.total), self.data)
         return hmac.compare_digest(seal, self.seal)
 
 
 class ChunkAck(msgspec.Struct, frozen=True):
-    """The acknowledgement of a chunk. `size`: the number of bytes that the copy has of this version of the file."""
+    """The acknowledgement of a chunk. `size` is the number of bytes that the copy has of this version of the file."""
 
     name: str
     version: int
@@ -71,7 +74,7 @@ class ChunkAck(msgspec.Struct, frozen=True):
 
 
 class BadChunkError(ValueError):
-    """A chunk that none of our workers can have sent."""
+    """An error for a chunk that none of our workers can have sent."""
 
 
 def new_key() -> bytes:
@@ -83,22 +86,20 @@ def _seal(key: bytes, header: tuple[str, int, int, int], data: bytes) -> bytes:
 
 
 class PartSource:
-    """The files of worker number `worker` in a folder of its own host, with the number of bytes of each that the copy
-    has.
-    """
+    """The files of worker number `worker` on its own host. It tracks how many bytes of each file the copy has."""
 
     def __init__(self, folder: Path, worker: int, key: bytes) -> None:
         self._folder, self._worker, self._key = folder, worker, key
         self.chunk_bytes = CHUNK_BYTES
         self._copied: dict[str, int] = {}
-        """For each stream, the number of its bytes that the copy has; for each document, the same for the current
-        version."""
+        """The number of bytes that the copy has of each stream, and of the current version of each document."""
         self._documents: dict[str, tuple[int, bytes]] = {}
-        """The last version of each document that was read, and its bytes."""
+        """The current version number of each document, and the bytes of this version."""
 
     def chunks(self) -> Iterator[PartChunk]:
-        """Yield the current data that the copy lacks. The caller passes the receipt of each chunk to `add` before the
-        next one.
+        """Yield chunks of the data that the copy does not have.
+
+        The caller passes the acknowledgement of each chunk to `add` before it requests the next chunk.
         """
         for name in DOCUMENTS:
             # before the streams, because facts that report `done` must not arrive before the rows that they count
@@ -144,16 +145,17 @@ class PartSource:
 
 
 class PartReplica:
-    """The copy of worker number `worker`'s files in a run's folder. Raises OSError if the disk accepts no more."""
+    """The copy of worker number `worker`'s files, in the master's run folder. Raises OSError if a write fails."""
 
     def __init__(self, folder: Path, worker: int, key: bytes) -> None:
         self._folder, self._worker, self._key = folder, worker, key
         self._gathered: dict[str, tuple[int, bytearray]] = {}
-        """The version of each document that is in transfer, and its bytes so far."""
+        """The newest version number of each document, and the bytes of this version that were received."""
 
     def receive(self, chunk: PartChunk) -> ChunkAck:
-        """Store the data of a chunk that the copy lacks. Raise BadChunkError if none of our workers can have sent the
-        chunk.
+        """Store the data of a chunk that the copy does not have. Return the acknowledgement.
+
+        Raise BadChunkError if none of our workers can have sent the chunk.
         """
         if not chunk.is_sealed(self._key):
             raise BadChunkError("it differs from what its worker sent")

@@ -1,9 +1,9 @@
-"""Rows of turns, sessions and seconds, and the sanitizing of messages for them. Pure.
+"""Rows of turns, sessions and seconds, and the removal of secrets and audio from messages. Pure.
 
-Rows and messages contain no secrets, and audio only on request. The columns of each table are in `bench.columns`.
-Hundreds of turns end per second, so the row of a turn is a tuple in the order of `TURN_COLUMNS`. Columns of `seconds`
-are counted as events happen. `hide` is a function that removes secrets from texts. Columns of JSON are cleaned before
-they are dumped; the caller that stores a row cleans its other texts (`TextSanitizer`).
+Rows and messages contain no secrets. They contain audio only if it is to be recorded. The columns of each table are in
+`bench.columns`. Hundreds of turns end per second, so the row of a turn is a tuple, in the order of `TURN_COLUMNS`.
+Columns of `seconds` are counted as events happen. `hide` is a function that removes secrets from texts. JSON columns
+are cleaned before they are encoded. The caller that stores a row cleans its other texts (`TextSanitizer`).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from bench.untrusted.sanitize import escape_control
 Hide = Callable[[str], str]
 HIDDEN_SETTINGS = frozenset({"client_secret"})
 MAX_SENT_CHARACTERS = 4096
-"""The maximum length of a recorded client event, without its audio. A longer event is not recorded."""
+"""The maximum length of a recorded client event, without its audio, in bytes. A longer event is not recorded."""
 LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 
 
 def sent_event(message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bool) -> msgspec.Raw:
-    """Return a client event as JSON; NO_JSON if it is too long (MAX_SENT_CHARACTERS)."""
+    """Return a client event as JSON; NO_JSON if the event is longer than MAX_SENT_CHARACTERS."""
     without_audio = dialect.without_audio(message) if message else message
     if not message or len(without_audio) > MAX_SENT_CHARACTERS:
         return NO_JSON
@@ -43,7 +43,7 @@ def sent_event(message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bo
 def received_events(
     events: Sequence[ServerEvent], message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bool
 ) -> msgspec.Raw:
-    """Return a server's message as JSON. If its audio is stripped, its ids remain."""
+    """Return a server's message as JSON. Unless `record_audio` is True, audio is removed; the ids remain."""
     if record_audio or not any(
         event.kind in WITH_AUDIO or event.other_dialect or is_unknown_of_agent(event, dialect) for event in events
     ):
@@ -56,12 +56,12 @@ def received_events(
 
 
 def is_unknown_of_agent(event: ServerEvent, dialect: Dialect) -> bool:
-    """Return whether an agent's event is unknown, or belongs to another call. Such an event may contain audio, too."""
+    """Return whether an agent's event is unknown, or belongs to another call. Such an event may also contain audio."""
     return event.kind is EventKind.UNKNOWN and dialect.provider is not None
 
 
 def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
-    """Return JSON on one line, unchanged unless it contains a secret.
+    """Return a message as JSON on one line, without secrets. JSON that has no secret is not encoded again.
 
     A binary message becomes JSON with one key, whose value is the message in base64.
     """
@@ -80,8 +80,8 @@ def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
 def without_secrets(value: Any, hide: Hide) -> Any:
     """Return a decoded JSON value without secrets.
 
-    The value is cleaned before it is dumped: dumping escapes the quotation marks of a secret, so the secret would not
-    match.
+    The value is cleaned before it is encoded. Encoding escapes quotation marks, so `hide` would not find a secret that
+    contains one.
     """
     match value:
         case str():
@@ -97,23 +97,27 @@ UNTRUSTED = frozenset({
     "outcome", "detail", "close_reason", "service_session_id", "response_id", "answer_response_id", "item_id",
     "model", "region", "request_id", "input_text", "reply_text",
 })  # fmt: skip
-"""Columns with texts of a service, or of an exception in a user's code. The texts of all other columns are our own, and
-are not changed.
+"""The columns with texts from a service, or from an exception in a user's code.
+
+The texts of all other columns are our own, and are not changed.
 """
 SPOKEN = frozenset({"input_text", "reply_text"})
-"""The columns of transcripts. They are not escaped, because they are stored as JSON."""
+"""The columns of transcripts. Their texts are not escaped, because they are stored as JSON."""
 TRUNCATED = frozenset({"detail", "close_reason"})
 DETAIL_CHARACTERS = 300
 
 
 class TextSanitizer:
-    """A cleaner of column texts. `hide` removes secrets at any position in a text."""
+    """A cleaner of the texts in columns. `hide` removes secrets at any position in a text."""
 
     def __init__(self, hide: Hide) -> None:
         self._redact = hide
 
     def clean(self, column: str, text: str) -> str:
-        """Remove secrets, then escape and truncate. In another order, a truncated or escaped secret would not match."""
+        """Remove secrets from a text of a column, then escape and truncate the text.
+
+        In another order, `hide` would not find a secret that was truncated or escaped.
+        """
         text = text.encode("utf-8", "replace").decode()
         cleaned = self._redact(text) if column in UNTRUSTED else text
         cleaned = escape_control(cleaned) if column in UNTRUSTED - SPOKEN else cleaned
@@ -123,9 +127,9 @@ class TextSanitizer:
         return {column: self.clean(column, value) if isinstance(value, str) else value for column, value in row.items()}
 
     def clean_column(self, column: str, texts: Sequence[str | None]) -> Sequence[str | None]:
-        """Clean each text of a column as `clean` does.
+        """Clean each text of a column, as `clean` does.
 
-        First all texts are checked as one joined text, because there is rarely anything to clean.
+        First all texts are checked together as one joined text, because usually no text has to be cleaned.
         """
         joined = " ".join(filter(None, texts))
         if not joined or self.clean(column, joined) == joined:
@@ -140,7 +144,7 @@ SESSION_VALUES, SESSION_OR_NULL = names_of(SESSIONS, "same"), names_of(SESSIONS,
 
 
 IDENTITY = names_of(TURNS, "identity")
-"""The columns that identify the session of a row, in the order of the argument `identity` of `turn_row`."""
+"""The columns that identify the session of a row. The argument `identity` of `turn_row` has this order."""
 TEXTS = tuple(name for group in TURNS if group.kind in ("label", "text") for name in group.names)
 TURN_COLUMNS = (
     *IDENTITY,
@@ -152,11 +156,11 @@ TURN_COLUMNS = (
     *names_of(TURNS, "tokens"),
     *TurnScore._fields,
 )
-"""The columns of `turns`, in the order of `turn_row`."""
+"""The columns of `turns`, in the order of the tuples that `turn_row` returns."""
 
 
 def turn_row(identity: tuple[Any, ...], turn: TurnObservation, utc_offset_ns: int) -> tuple[Any, ...]:
-    """Return the row of a turn, which `turn_columns` completes."""
+    """Return the row of a turn, before its texts are cleaned. `turn_columns` cleans them."""
     start_ns, usage = turn.start_ns, turn.usage
     at_ns = {name: instant_ns - start_ns for name, instant_ns in turn.instants.items()}
     return (
@@ -177,9 +181,9 @@ _token_counts = attrgetter(*TOKENS)
 
 
 def turn_columns(rows: Sequence[tuple[Any, ...]], sanitizer: TextSanitizer) -> dict[str, Sequence[Any]]:
-    """Return the columns of several rows from `turn_row`. Empty texts become null.
+    """Return the columns of several rows that `turn_row` returned. Empty texts become null.
 
-    Rows are cleaned together, because that takes half as long as one by one.
+    The texts of all rows are cleaned together, because cleaning each row separately takes twice as long.
     """
     columns: dict[str, Sequence[Any]] = dict(zip(TURN_COLUMNS, zip(*rows, strict=True), strict=True))
     columns |= {name: [text or None for text in columns[name]] for name in OR_NULL}
@@ -187,7 +191,10 @@ def turn_columns(rows: Sequence[tuple[Any, ...]], sanitizer: TextSanitizer) -> d
 
 
 def _longest_gaps(gaps_ns: Sequence[int]) -> tuple[int | None, int | None]:
-    """Return the longest gap, and the smallest gap that at least 95 % of the gaps do not exceed."""
+    """Return (the longest gap, the 95th percentile of the gaps).
+
+    The 95th percentile is the smallest gap that at least 95 % of the gaps do not exceed.
+    """
     if not gaps_ns:
         return None, None
     gaps = sorted(gaps_ns)
@@ -195,7 +202,7 @@ def _longest_gaps(gaps_ns: Sequence[int]) -> tuple[int | None, int | None]:
 
 
 class TranscriptLine(TypedDict):
-    """A line of transcripts.jsonl: the caller's speech in a turn, as the service transcribed it, and the reply."""
+    """A line of transcripts.jsonl: the service's transcript of the caller's speech in a turn, and the reply."""
 
     session_id: str
     service_session_id: str | None
@@ -208,7 +215,7 @@ class TranscriptLine(TypedDict):
 
 
 def transcript_line(session_id: str, service_session_id: str, turn: TurnObservation) -> TranscriptLine:
-    """Return the line of a turn."""
+    """Return the line of transcripts.jsonl for a turn."""
     return {
         "session_id": session_id,
         "service_session_id": service_session_id or None,
@@ -222,7 +229,7 @@ def transcript_line(session_id: str, service_session_id: str, turn: TurnObservat
 
 
 def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = str) -> dict[str, Any]:
-    """Return the columns of `sessions` that come from the session's own observation."""
+    """Return the columns of `sessions` that come from the observation of the session."""
     row: dict[str, Any] = {
         "start_utc_ns": session.start_ns + utc_offset_ns,
         "unknown_events": sum(session.unknown_events.values()),
@@ -272,8 +279,9 @@ class SecondCounts:
     tokens_remaining: int | None = None
 
     def add(self, limits: Iterable[RateLimit]) -> None:
-        """Record the limits that the service reported: the last value of each limit, and the smallest remaining
-        amount.
+        """Record rate limits that the service reported.
+
+        The last value of each limit and the smallest remaining amount are recorded.
         """
         for limit in limits:
             if limit.name in LIMITED:

@@ -48,9 +48,10 @@ class _Document(msgspec.Struct):
 
 
 class ListedRun(msgspec.Struct, frozen=True):
-    """A run, named by its folder. Counts that are made when the run is finalized are null before that.
+    """A run in a list of runs. `name` is the name of its folder.
 
-    `under_way`: true if a process may still write to the run; null if only another host can know that.
+    Counts that are computed when the run is finalized are null before that. `under_way` is true if a process may still
+    write to the run; it is null if only another host can know that.
     """
 
     name: str
@@ -68,7 +69,7 @@ class ListedRun(msgspec.Struct, frozen=True):
 
 
 class RunList(msgspec.Struct, frozen=True):
-    """The runs of a folder, newest first. `notices`: the folders that are damaged or cannot be read, and why."""
+    """The runs of a folder, newest first. `notices` are the reasons why runs are damaged or cannot be read."""
 
     schema: Literal[2]
     folder: str
@@ -77,14 +78,14 @@ class RunList(msgspec.Struct, frozen=True):
 
 
 def list_runs(folder: Path) -> RunList:
-    """Return the runs in this folder. Raise UsageError if it is no folder."""
+    """Return the runs in this folder. Raise UsageError if `folder` is not a folder."""
     notices: list[str] = []
     runs = [_listed_run(path, document, read) for path, document, read in _readable(folder, notices)]
     return RunList(SCHEMA, str(folder), sorted(runs, key=lambda run: (-run.started_utc_ns, run.name)), notices)
 
 
 def _readable(folder: Path, problems: list[str]) -> Iterator[tuple[Path, dict[str, Any], _Document]]:
-    """Yield the readable runs of a folder, and append the reasons for the others to `problems`."""
+    """Yield the readable runs of a folder. Append the reason why each other run cannot be read to `problems`."""
     for path in run_folders(folder):
         try:
             document = files.read_document(path)
@@ -96,9 +97,9 @@ def _readable(folder: Path, problems: list[str]) -> Iterator[tuple[Path, dict[st
 
 
 def resolve_run(name: str, folder: Path) -> Path:
-    """Return the folder of a run, from its path or from its name in `folder`. If `name` is "", return the newest run.
+    """Return the folder of a run, which is given by its path, or by its name in `folder`.
 
-    Raise UsageError if there is no such run.
+    If `name` is "", return the newest run that has ended. Raise UsageError if there is no such run.
     """
     if not name:
         return newest_run(folder)
@@ -109,7 +110,7 @@ def resolve_run(name: str, folder: Path) -> Path:
 
 
 def newest_run(folder: Path) -> Path:
-    """Return the run that started last, of the runs that have ended and can be read.
+    """Return the newest run that has ended and can be read. The newest run is the one that started last.
 
     Raise UsageError if there is none.
     """

@@ -1,19 +1,20 @@
-"""The spool: the parts of a run's workers until the run is finalized. Its files are in `spool/`, with their worker's
-number.
+"""The spool: the parts of a run's workers until the run is finalized.
+
+Its files are in `spool/`. The name of each file contains the number of its worker:
 
     turns-0.arrows sessions-0.arrows seconds-0.arrows   rows, as Arrow IPC streams
     transcripts-0.jsonl                                 transcripts
     histograms-0.hlog worker-0.json                     histograms and counts
 
 A part (`bench.run.worker_part`) consists of streams, which only grow, and of documents, which are replaced as a whole.
-Rows are buffered in memory until they are flushed in batches; a stream is readable up to its last complete batch. A
-write that fails (a full disk) leaves the stream unchanged and the rows in memory, so the next attempt continues where
-the last successful one ended. Workers on other hosts write the same files into a local folder, from which they are
+Rows are buffered in memory until they are flushed in batches. A stream is readable up to its last complete batch. If a
+write fails (a full disk), the stream is unchanged, and the rows stay in memory. So the next attempt continues where the
+last successful attempt ended. Workers on other hosts write the same files into a local folder, from which the files are
 copied (`bench.run.replica`).
 
-Event logs are written to their final place, the folder `events/` of the run folder. The documents of all workers are
-summed when a run is finalized, and the sum cannot be split again. Therefore a run of several hosts, an incomplete run,
-and a merged run also store the documents of each worker, in `workers/`.
+Event logs are written to their final place, the folder `events/` of the run folder. When a run is finalized, the
+documents of all workers are summed, and the sum cannot be split again. Therefore a run of several hosts, an incomplete
+run, and a merged run also store the documents of each worker, in `workers/`.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ from bench.untrusted.safe_io import AppendFile, fresh_beside, replace_text
 
 SPOOL, WORKERS = "spool", "workers"
 EVENTS = "events"
-"""The folder of event logs in a run folder."""
+"""The name of the folder in a run folder that contains the event logs."""
 OF_WORKER = re.compile(r"\w+-(\d{1,9})\.\w+", re.ASCII)
 
 
 class Spool:
-    """The writer of the part of worker number `worker`, from 0. `run_id`: the id of the run, if it is not the folder's
-    name.
+    """The writer of the part of worker number `worker`, counted from 0.
+
+    `run_id` is the id of the run, if it differs from the name of the folder.
     """
 
     def __init__(self, folder: Path, worker: int, run_id: str = "") -> None:
@@ -48,11 +50,11 @@ class Spool:
         self.events = folder / EVENTS
 
     def stream(self, name: str) -> AppendFile:
-        """Create and return a stream; call this once for each name. Raise OSError if the stream cannot be created."""
+        """Create and return a stream. Call this once for each name. Raise OSError if the stream cannot be created."""
         return AppendFile(path_of(self._folder, self.worker, name))
 
     def replace(self, name: str, text: str) -> None:
-        """Replace the document of this name. If that fails, keep the old one, and raise OSError."""
+        """Replace the document of this name. If that fails, the old document remains, and OSError is raised."""
         replace_text(path_of(self._folder, self.worker, name), text)
 
 
@@ -67,7 +69,7 @@ def prepare(folder: Path) -> None:
 
 
 def is_stored(folder: Path) -> bool:
-    """Return whether the run folder still holds its workers' parts, because it was not finalized."""
+    """Return whether the run folder still contains the parts of its workers, because the run was not finalized."""
     return (folder / SPOOL).is_dir() and not (folder / SPOOL).is_symlink()  # a link would lead out of the run folder
 
 
@@ -81,7 +83,7 @@ def workers_in(folder: Path, subfolder: str = SPOOL) -> list[int]:
 
 
 def store(folder: Path, worker: int, name: str, data: bytes) -> None:
-    """Store a worker's document in a finalized run folder."""
+    """Store a worker's document in `workers/` of a finalized run folder."""
     path = path_of(folder, worker, name, WORKERS)
     if path.parent.is_symlink():
         path.parent.unlink()  # the link would lead out of the run folder
@@ -92,20 +94,24 @@ def store(folder: Path, worker: int, name: str, data: bytes) -> None:
 
 
 def is_reached(folder: Path, host: str) -> bool:
-    """Return whether a worker in this process can write to the spool of a master on `host`: both are on one machine."""
+    """Return whether a worker in this process can write to the spool of a master on `host`.
+
+    It can if both are on one machine.
+    """
     return host == socket.gethostname() and folder.is_dir()
 
 
 BATCH_ROWS = 200
 Columns = Mapping[str, Sequence[Any]]
-"""The values of each column, one value for each row. All values of a missing column are null."""
+"""The values of each column, one for each row. If a column is missing, all its values are null."""
 ValueRefused = Callable[[str, Mapping[str, Any], str], None]
 """The callback for a value that its column cannot hold. Its arguments are the column, the row, and the reason."""
 
 
 class BatchWriter:
-    """The writer of one table, in batches. A value that its column cannot hold is stored as null; `refused` is called
-    for it.
+    """The writer of one table, in batches.
+
+    If a column cannot hold a value, null is stored, and `refused` is called.
     """
 
     def __init__(
@@ -131,11 +137,14 @@ class BatchWriter:
             self._seal()
 
     def __len__(self) -> int:
-        """Return the number of rows that are not in the stream yet."""
+        """Return the number of rows that are not yet in the stream."""
         return sum(rows for rows, _ in self._sealed) + len(self._rows)
 
     def flush(self) -> None:
-        """Write the buffered rows, in batches of 200. If the stream accepts no more, keep them, and raise OSError."""
+        """Write the buffered rows, in batches of at most 200 rows.
+
+        If a write fails, the rows that were not written stay buffered, and OSError is raised.
+        """
         while self._sealed or self._rows:
             # only if no batch waits; otherwise every flush on a full disk would make another batch
             if not self._sealed:
@@ -153,13 +162,13 @@ class BatchWriter:
         self._rows = []
 
     def close(self) -> None:
-        """Close the stream. After that, `len` still returns the number of rows that could not be written."""
+        """Close the stream. `len` still returns the number of rows that could not be written."""
         self._stream.close()
 
     def _batch(self, columns: Columns, rows: int) -> pa.RecordBatch:
-        """Return a batch.
+        """Return the columns as a batch with `rows` rows.
 
-        Columns of the same type are converted together, because one conversion costs as much as a hundred values.
+        Columns of the same type are converted together, because each conversion takes the time of a hundred values.
         """
         nulls = (None,) * rows
         arrays: dict[str, pa.Array] = {}

@@ -1,9 +1,8 @@
-"""The upload of a run folder, each file by an HTTPS PUT, to a container of Azure Blob Storage or to any server that
-accepts PUT.
+"""The upload of a run folder to a container of Azure Blob Storage, or to any server that accepts HTTPS PUT.
 
-A file becomes a block blob by one request (Put Blob: up to 5,000 MiB). This request needs a header that other servers
-ignore. If the URL has a signature (SAS), the signature authorizes the request. If it has none and the storage is
-Azure's, the identity of this machine signs in.
+Each file is sent by one request. In Azure Blob Storage, this request creates a block blob (Put Blob: up to 5,000 MiB).
+It needs a header that other servers ignore. If the URL has a signature (SAS), the signature authorizes the request. If
+the URL has no signature and the storage is Azure's, the identity of this machine signs in.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ from bench.untrusted.safe_io import is_regular, open_file
 from bench.untrusted.sanitize import escape_control, slug
 
 URL_VARIABLE = "LOCUST_UPLOAD"
-"""The environment variable with the destination, which Locust has for `--upload`.
+"""The environment variable with the destination. Locust reads it as the value of `--upload`.
 
-No process list shows the value of a variable, so the signature of the URL stays secret.
+Lists of processes show options but no variables, so the signature in the URL stays secret.
 """
 BLOB_HOSTS = {
     ".blob.core.windows.net": None,
@@ -42,15 +41,18 @@ BLOB_HOSTS = {
     ".blob.core.usgovcloudapi.net": "login.microsoftonline.us",
     ".blob.core.chinacloudapi.cn": "login.chinacloudapi.cn",
 }
-"""The last part of a storage account's host name, with the sign-in host of its cloud; None for azure-identity's
-default."""
+"""The ends of the host names of storage accounts, one for each cloud.
+
+The value of each is the sign-in host of its cloud; None for the default of azure-identity.
+"""
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 SERVICE_VERSION = "2021-08-06"
-"""The version of the storage service's API. The service accepts a token only with a version of 2017-11-09 or later."""
+"""The version of the storage service's API. The service accepts tokens only with a version from 2017-11-09 on."""
 TRIES, FIRST_PAUSE_S, LIMIT_S = 4, 1.0, 60.0
-"""The number of tries, the pause after the first one, and a time limit.
+"""The number of tries, the pause after the first try, and a time limit.
 
-The pause doubles from try to try. The limit is for each step of a connection, not for the transfer of a complete file.
+The pause doubles from try to try. The limit applies to each step of a connection, not to the transfer of a complete
+file.
 """
 SIGN_IN_RETRIES = 2
 MIN_LIFE_NS = 60 * NS_PER_S
@@ -66,15 +68,16 @@ REMEDIES = {
 
 @dataclass(frozen=True)
 class Destination:
-    """The destination of files. `query`: the query of the URL; it may be a signature, so it is never stored or
-    displayed.
+    """The destination of files.
+
+    `query` is the query of the URL. It may be a signature, so it is never stored or displayed.
     """
 
     address: str
     """The URL without the query, and without a slash at its end."""
     query: str = field(repr=False)
     sign_in: EntraSignIn | None
-    """The way to sign in if the URL has no signature and the storage is Azure's."""
+    """The sign-in; None if the URL has a signature, or if the storage is not Azure's."""
 
     def url_of(self, name: str) -> str:
         return f"{self.address}/{quote(name)}{self.query and '?'}{self.query}"
@@ -83,7 +86,8 @@ class Destination:
 def destination_of(url: str, source: str) -> Destination:
     """Parse the URL of a destination.
 
-    Raise UsageError for an invalid URL. The message calls the URL `source`, and never quotes its query.
+    Raise UsageError for an invalid URL. The error message uses `source` as the name of the URL, and never quotes its
+    query.
     """
     parts = split_url(url, "upload", source)
     host = parts.hostname or ""
@@ -116,7 +120,8 @@ class Uploaded(NamedTuple):
 class Uploader:
     """The uploader of files to one destination.
 
-    `fetch`: a function that gets a token. `wait`: a function that sleeps for a number of seconds, before the next try.
+    `fetch` is a function that gets a token. `wait` is a function that sleeps before the next try; its argument is in
+    seconds.
     """
 
     def __init__(
@@ -128,10 +133,10 @@ class Uploader:
         self._opener = build_opener(ProxyHandler({} if direct else None))
 
     def upload(self, folder: Path) -> Uploaded:
-        """Upload all files of a run. run.json is the last one, so if it has arrived, all others have, too.
+        """Upload all files of a run. run.json is the last one, so if it has arrived, all other files have, too.
 
         Links and special files are left out, because a link can lead to any file of this machine. Raise UsageError if
-        the folder is no run or an active one, and if a file does not arrive.
+        the folder is not a run, if the run is active, or if a file cannot be uploaded.
         """
         document = files.read_document(folder)
         if (folder / "run.json").is_symlink():
@@ -180,7 +185,7 @@ class Uploader:
         )
 
     def _signed(self) -> dict[str, str]:
-        """Return the headers that sign in, with a token that stays valid for a while. Raise SignInError."""
+        """Return the headers that sign in. Their token is valid for at least one more minute. Raise SignInError."""
         entra = self._destination.sign_in
         if entra is None:
             return {}
@@ -190,8 +195,9 @@ class Uploader:
 
 
 def files_of(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the regular files of a run folder, run.json last, and the names of all other entries that are no
-    folders.
+    """Return (regular files of a run folder, other entries).
+
+    run.json is the last of the regular files. The other entries are links and special files, but no folders.
     """
     document = folder / "run.json"
     regular: list[Path] = []
@@ -205,9 +211,9 @@ def files_of(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _response_text(error: HTTPError) -> str:
-    """Return a description of an error response: its HTTP status and Azure's error name.
+    """Return a description of an error response: its HTTP status, Azure's error name, and the remedy if one is known.
 
-    Its body is not included, because it could quote the request.
+    The body of the response is not included, because it could quote the request.
     """
     error_name = slug(error.headers.get("x-ms-error-code") or "")
     text = " ".join(word for word in (str(error.code), error_name or responses.get(error.code, "")) if word)

@@ -1,4 +1,4 @@
-"""The validity checks and their limits: they detect a run whose load generator was the bottleneck.
+"""The validity checks and their limits. They detect runs in which the load generator was the bottleneck.
 
 A run without any measured turn has no verdict.
 """
@@ -17,26 +17,28 @@ from bench.run.document import Check, CheckName, UncertainMetric, Validity
 
 MAX_UNCERTAINTY_MS = 1.0
 MAX_UNCERTAINTY_SHARE = 0.01
-"""The limit of `timestamp_uncertainty`, as a share of the median.
+"""The limit of `timestamp_uncertainty`, as a share of the metric's median.
 
-The p99 of the uncertainty may be 1 ms, or 1 % of the median if that is more. The check is made for each target, metric,
-and instant from which the metric is measured.
+The p99 of the uncertainty may be 1 ms, or 1 % of the median if that is more. The check is made separately for each
+target, each metric, and each instant from which the metric is measured.
 """
 MAX_LOOP_DELAY_MS = 5.0
 MAX_LOOP_DELAY_SHARE = 0.05
-"""The limit of `event_loop_delay`, which is checked if timestamps come from user space.
+"""The limit of `event_loop_delay`, as a share. This check applies if timestamps come from user space.
 
 The p99 of the delay may be 5 ms, or 5 % of the lowest median latency of a first delta if that is more.
 """
 MAX_USER_TIMESTAMPS_SHARE = 0.01
 MAX_CHUNK_SHARE = 0.1
-"""The limit of `send_delay`: its p99 may be a tenth of the duration of a chunk."""
+"""The limit of `send_delay`, as a share: its p99 may be a tenth of the duration of a chunk."""
 MAX_START_DELAY_MS = 5.0
 MAX_START_DELAY_SHARE = 0.05
-"""The limit of `start_delay` in an open loop: its p99 may be 5 ms, or 5 % of the median service time if that is more.
+"""The limit of `start_delay` in an open loop, as a share of the median service time.
+
+The p99 of the delay may be 5 ms, or 5 % of the median service time if that is more.
 """
 MAX_MISSING_PERCENT = 1.0
-"""The limit of `missing_data`: the share of turns whose end is unknown.
+"""The limit of `missing_data`: the maximum share of turns whose end is unknown.
 
 The end of a turn is unknown if a part of a merged run could not be read, if a worker is missing, or if a process did
 not run when a timeout ended.
@@ -45,7 +47,7 @@ not run when a timeout ended.
 MAX_EARLY_PERCENT = 1.0
 """The maximum percentage of replies that start before their question ends.
 
-If more replies do so, a latency may belong to another question.
+If more replies start early, a latency may have been measured with the reply to another question.
 """
 EARLY_REPLIES: Final = "early_replies"
 
@@ -55,11 +57,11 @@ MORE_PROCESSES = "lower the load, free a core of the machine, or use more --proc
 
 @dataclass(frozen=True)
 class MetricUncertainty:
-    """The uncertainty of one metric of one target: the p99 of its bounds, and the metric's median, in the metric's
-    unit.
+    """The uncertainty of one metric of one target.
 
-    Both are None if unknown. Neither targets nor values of `measured_from` are pooled, because the limit depends on the
-    median: a slow target would raise the limit of a fast one.
+    `bound_p99` is the p99 of the metric's uncertainty, and `p50` is the metric's median, both in the metric's unit.
+    Each is None if unknown. Targets are not pooled, nor are values of `measured_from`. The limit depends on the median,
+    so a slow target would raise the limit of a fast one.
     """
 
     target: str
@@ -70,14 +72,16 @@ class MetricUncertainty:
     host: str = ""
     """The host that recorded these rows; empty for the rows of all hosts together."""
     timestamps_p99: float | None = None
-    """The p99 of the timestamps' uncertainty alone, if the uncertainty includes the detection of a start in the audio.
+    """The p99 of the uncertainty that comes only from timestamps.
+
+    It is set if `bound_p99` also includes the uncertainty of detecting a start in the audio.
     """
     measured_from: str = ""
-    """The instant that latency is measured from (`bench.metrics.MEASURED_FROM`); empty if the metric has only one."""
+    """The instant from which latency is measured (`bench.metrics.MEASURED_FROM`); empty if the metric has only one."""
 
     @property
     def limit(self) -> float:
-        """The largest permitted uncertainty: 1 % of the median; if the metric is a time, at least 1 ms."""
+        """The largest permitted uncertainty: 1 % of the median, but at least 1 ms if the metric is a time."""
         return max(MAX_UNCERTAINTY_MS if self.unit != "×" else 0.0, MAX_UNCERTAINTY_SHARE * abs(self.p50 or 0.0))
 
     @property
@@ -92,7 +96,10 @@ class MetricUncertainty:
 
 @dataclass(frozen=True)
 class EarlyReplies:
-    """The share of a target's replies that started before their question had ended, and the affected latencies."""
+    """The replies of a target that started before their question had ended.
+
+    `percent` is the percentage of such replies. `metrics` are the latencies that they affect.
+    """
 
     target: str
     percent: float
@@ -101,11 +108,11 @@ class EarlyReplies:
 
 @dataclass(frozen=True)
 class ValidityData:
-    """The data that the checks evaluate. Times are in ms; a value is None if there is no such data.
+    """The data that the validity checks evaluate. Times are in ms; a value is None if there is no data for it.
 
-    `metrics`: the uncertainties of metrics in the measured phase, by target. `user_stamps_share`: the share of turns
-    with a timestamp that did not come from the kernel. `chunk`: the duration of the shortest paced chunk.
-    `paced_audio`: true if any paced chunk was sent. `start_delay_p99` and `service_time_p50` are computed only from
+    `metrics` has the uncertainties of each target's metrics in the measured phase. `user_stamps_share` is the share of
+    turns with a timestamp that did not come from the kernel. `chunk` is the duration of the shortest paced chunk.
+    `paced_audio` is true if any paced chunk was sent. `start_delay_p99` and `service_time_p50` are computed only from
     calls that arrived.
     """
 
@@ -118,31 +125,32 @@ class ValidityData:
     start_delay_p99: float | None = None
     service_time_p50: float | None = None
     host: str = ""
-    """The host of these processes and rows; empty for all hosts together."""
+    """The host whose processes and rows these are; empty for all hosts together."""
     missing_share: float | None = None
-    """The maximum share of turns that are missing, because parts were not merged or workers are missing. NaN if
-    unknown."""
+    """The maximum share of turns that are missing, because parts were not merged or workers are missing.
+
+    It is NaN if unknown.
+    """
     starved_share: float = 0.0
     """The share of measured turns without a known outcome, because their process did not run when a timeout ended."""
     busy_reason: str = ""
-    """A text that names the programs that used the machine's cores, and what to do.
+    """A text that names the programs that used the machine's cores, and what to do about them.
 
-    It is empty if no program used many cores, or if that is unknown.
+    It is empty if no program used many cores, or if their use is unknown.
     """
     failed: tuple[Check, ...] = ()
-    """Checks that failed in the runs from which this one was merged."""
+    """The failed checks of the runs from which this run was merged."""
     early: tuple[EarlyReplies, ...] = ()
-    """The targets with replies that started too early."""
+    """The targets that have replies that started before their question had ended."""
     refused: str = ""
-    """The problem that the user has to correct first, such as a worker of another version."""
+    """A problem that the user has to correct first, such as a worker of another version; empty if there is none."""
 
 
 def evaluate_checks(pooled: ValidityData, *hosts: ValidityData) -> Validity:
-    """Evaluate a run: `pooled` is the data of the whole run, and `hosts` is the data of each host, if there are
-    several.
+    """Evaluate a run. `pooled` is the data of the whole run. `hosts` is the data of each host, if there are several.
 
-    A check passes only if it passes for the whole run, for every host, and for every part. So the pooled data cannot
-    hide a host with a large uncertainty.
+    A check passes only if it passes for the whole run, for every host, and for every part. So a host with a large
+    uncertainty cannot be hidden by the data of the other hosts.
     """
     strata = (pooled, *hosts)
     checks = [_worst(of_check) for of_check in zip(*map(_checks, strata), strict=True)]
@@ -173,17 +181,17 @@ def _checks(evidence: ValidityData) -> list[Check]:
 
 
 def _worst(checks: Sequence[Check]) -> Check:
-    """Return the check that failed. If none failed, return the check that is nearest to its limit.
+    """Return the check that failed. If no check failed, return the evaluated check that is nearest to its limit.
 
-    If several qualify, return the one that exceeds its limit most; if they are equal, the first.
+    If several checks failed, return the one that exceeds its limit most. If several are equal, return the first.
     """
     return max(checks, key=lambda check: (check.result == "fail", check.result != "not_evaluated", check.used))
 
 
 def _missing_data(evidence: ValidityData) -> list[Check]:
-    """Return the check on turns whose end is unknown; an empty list if there are no such turns.
+    """Return a list with the `missing_data` check; an empty list if the end of each turn is known.
 
-    These are missing turns, and turns of a process that did not run when a timeout ended.
+    The end is unknown for missing turns, and for turns of a process that did not run when a timeout ended.
     """
     missing, starved = evidence.missing_share, evidence.starved_share
     if missing is None and not starved:
@@ -200,8 +208,9 @@ def _missing_data(evidence: ValidityData) -> list[Check]:
 
 
 def uncertain_metrics(metrics: Iterable[MetricUncertainty], early: Iterable[EarlyReplies]) -> list[UncertainMetric]:
-    """Return the uncertain metrics of each target and host, because of their worst turns or because of early
-    replies.
+    """Return the uncertain metrics of each target and host.
+
+    A metric is uncertain because of its largest uncertainty, or because of early replies.
     """
     worst: dict[tuple[str, ...], MetricUncertainty] = {}
     for uncertainty in metrics:
@@ -225,7 +234,7 @@ def uncertain_metrics(metrics: Iterable[MetricUncertainty], early: Iterable[Earl
 
 
 def _entry(uncertainty: MetricUncertainty) -> UncertainMetric:
-    """Return the entry in run.json for the uncertainty of a metric; an uncertainty without a bound is null."""
+    """Return the entry in run.json for an uncertain metric. `value` is null if the uncertainty has no bound."""
     bound = uncertainty.bound_p99
     entry: UncertainMetric = {
         "target": uncertainty.target,
@@ -242,7 +251,7 @@ def _headline(evidence: ValidityData) -> list[MetricUncertainty]:
 
 
 def _of_unknown_bounds(evidence: ValidityData) -> list[str]:
-    """Return the headline metrics whose uncertainty is unknown."""
+    """Return the headline metrics that have values but whose uncertainty is unknown."""
     unknown = (
         uncertainty.metric
         for uncertainty in _headline(evidence)

@@ -1,7 +1,7 @@
-"""The data that the validity checks evaluate, from a run's rows and histograms: delays and uncertainties.
+"""The data that the validity checks evaluate: delays and uncertainties, from a run's rows and histograms.
 
-The uncertainty of a metric is computed as in `bench.metrics.uncertainty_ns`, but for a complete table, and in the
-metric's unit; NaN if it is unknown.
+The uncertainty of a metric is computed as in `bench.metrics.uncertainty_ns`, but for a complete table at once, and in
+the metric's unit. It is NaN if it is unknown.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SPEED = (
     "audio_speed",
 )
 ONSET = "first_audible"
-"""The instant that is detected in the audio if a service sends no events about its replies."""
+"""The instant at which a reply starts in the audio. It is detected if a service sends no events about its replies."""
 STOPPED = ("barge_in_silent_uncertainty_ns", "stall_duration_uncertainty_ns")
 BY_COLUMN = {
     "stall_duration": ("stall_duration_uncertainty_ns",),
@@ -55,17 +55,18 @@ BY_COLUMN = {
     "overlap": STOPPED,
     "audio_speed": SPEED,
 }
-"""Metrics that are not the difference of two instants, each with the columns from which its uncertainty is computed.
+"""The metrics that are not the difference of two instants.
 
-`stall_count` is exact if `stall_duration` is. The amount of audio after a reply was stopped depends only on the order
-of events.
+The value of each is the columns from which its uncertainty is computed. `stall_count` is exact if `stall_duration` is
+exact. The amount of audio after a reply was stopped depends only on the order of events.
 """
 
 
 class MaskedRows(NamedTuple):
-    """Masks of the rows of a target on a host: its measured rows, and those of them that are successful.
+    """Masks of the rows of one target on one host.
 
-    The host is "" for all hosts together.
+    `counted` selects the measured rows. `succeeded` selects the measured rows that are successful. `host` is "" for all
+    hosts together.
     """
 
     host: str
@@ -75,7 +76,7 @@ class MaskedRows(NamedTuple):
 
 
 def load_validity_data(read: files.ReadRows, histograms: Histograms, document: dict[str, Any]) -> list[ValidityData]:
-    """Return the data of the validity checks, from the measured phase.
+    """Return the data of the validity checks, from the measured phase of a run.
 
     The first item is the data of the whole run. If there are several hosts, the data of each host follows.
     """
@@ -110,7 +111,7 @@ def _of_host(
 ) -> ValidityData:
     """Return the data of one host, or of all hosts together.
 
-    `facts`: the host's entry in run.json. For all hosts together, `facts` has the name "" and the p99s of the run.
+    `facts` is the host's entry in run.json. For all hosts together, `facts` has the name "" and the p99s of the run.
     """
     host = facts["name"]
     turns = _rows(read, "turns", COLUMNS, host)
@@ -135,7 +136,10 @@ def _of_host(
 def _missing_share(
     read: files.ReadRows, document: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
 ) -> float | None:
-    """Return the maximum share of turns that are missing, because parts were left out or workers are missing."""
+    """Return the maximum share of turns that are missing, because parts were left out or workers are missing.
+
+    Return None if nothing is missing, and NaN if the number of missing turns is unknown.
+    """
     missing = [part["turns"] for part in parts if part["excluded_because"]]
     missing += [worker["turns"] for worker in document.get("missing_workers") or []]
     if not missing:
@@ -144,11 +148,12 @@ def _missing_share(
 
 
 def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator[EarlyReplies]:
-    """Count, for each target, the replies of measured successful turns that started before their question had ended.
+    """Yield, for each target, the share of replies that started before their question had ended.
 
-    If a service sends no events about replies, replies are detected in the audio. An early reply may then be the answer
-    to the question before, so every early reply counts (`cut_off`). For other services, events identify the question of
-    a reply, so only the reply to the turn's own question is checked.
+    Only measured, successful, spoken turns are counted. If a service sends no events about replies, replies are
+    detected in the audio. An early reply may then be the answer to the question before, so every early reply counts
+    (`cut_off`). Other services send events that identify the question of a reply. So only the reply to the turn's own
+    question is checked.
     """
     full_duplex_targets = {target.get("name") for target in document.get("targets") or [] if target.get("full_duplex")}
     metrics = [metric for metric in CATALOGUE.values() if metric.scope == "turn" and metric.is_answer_wait]
@@ -173,8 +178,9 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
 
 
 def _starved_share(read: files.ReadRows) -> float:
-    """Return the share of measured turns without a known outcome, because their process did not run when a timeout
-    ended.
+    """Return the share of measured turns whose outcome is unknown.
+
+    It is unknown if the process of the turn did not run when a timeout ended.
     """
     turns = read("turns", ["phase", "outcome"])
     outcomes = turns["outcome"].filter(is_measured(turns))
@@ -194,8 +200,9 @@ def _rows(read: files.ReadRows, table: files.TableName, columns: list[str], host
 
 
 def _starts(read: files.ReadRows, host: str) -> pa.Table:
-    """Return the measured sessions that belong to calls that arrived, with the columns of `start_delay` and
-    `service_time`.
+    """Return the measured sessions that belong to arrived calls.
+
+    The columns of `start_delay` and `service_time` are read.
     """
     needed = [*CATALOGUE["start_delay"].columns, *CATALOGUE["service_time"].columns]
     rows = _rows(read, "sessions", list(dict.fromkeys(["phase", "call_arrival_at_ns", *needed])), host)
@@ -208,12 +215,13 @@ def _quantile_ms(sessions: pa.Table, name: str, p: float) -> float | None:
 
 
 def metric_uncertainties(read: files.ReadRows, hosts: Sequence[str] = ("",)) -> Iterator[MetricUncertainty]:
-    """Compute the bounds and the median of successful turns, for each target and each metric that depends on arrivals.
+    """Compute the uncertainty and the median of each metric that depends on timestamps, for each target.
 
-    Turns that are measured from different instants are not pooled. If no turn of a target succeeded, the bounds of all
-    turns that have the metric are used. A metric without rows or without any known bound is left out. If one bound in a
-    hundred is unknown, the p99 is unknown. If there are many rows, they are read for one metric after another, so that
-    a million turns fit into memory. `hosts`: the names of hosts; "" means the rows of all hosts together.
+    Only successful turns are used. If no turn of a target succeeded, all turns that have the metric are used instead.
+    Turns that are measured from different instants are not pooled. A metric is left out if it has no rows, or no row
+    with a known uncertainty. If the uncertainty of one row in a hundred is unknown, the p99 is unknown. If there are
+    many rows, they are read for one metric after another, so that a million turns fit into memory. `hosts` are the
+    names of hosts; "" means the rows of all hosts together.
     """
     for scope, table in TABLES.items():
         row_masks = list(_positions(read, table, hosts))
@@ -226,7 +234,10 @@ def metric_uncertainties(read: files.ReadRows, hosts: Sequence[str] = ("",)) -> 
 
 
 def worst_bound(folder: Path, metric: Metric, target: str) -> float:
-    """Return the maximum uncertainty of a target's measured rows, in the metric's unit; inf if a bound is unknown."""
+    """Return the largest uncertainty among a target's measured rows, in the metric's unit.
+
+    Return inf if the uncertainty of any row is unknown.
+    """
     if not bound_columns(metric):
         return 0.0
     read = partial(files.read_table, folder)
@@ -271,21 +282,24 @@ def _of_metric(
 
 
 def _values_with_bounds(read: files.ReadRows, metric: Metric) -> tuple[Floats, Floats]:
-    """Return a metric of each row in its unit, and its uncertainty; NaN if either is unknown."""
+    """Return (the value of a metric in each row, its uncertainty), in the metric's unit; NaN if unknown."""
     rows = read(TABLES[metric.scope], list(dict.fromkeys([*metric.columns, *bound_columns(metric)])))
     values = metric_values.values_ns(rows, metric)
     return values / NS_PER_MS if metric.unit == "ms" else values, row_bounds(rows, metric)
 
 
 def quantile_or_none(values: Floats, p: float) -> float | None:
-    """Return the smallest value that at least a share p of all values does not exceed; None if there are no values."""
+    """Return the quantile `p`: the smallest value that at least the share `p` of all values does not exceed.
+
+    Return None if there are no values.
+    """
     return float(np.quantile(values, p, method="inverted_cdf")) if values.size else None
 
 
 def bound_columns(metric: Metric) -> list[str]:
-    """Return the columns from which `row_bounds` computes the bounds of a metric.
+    """Return the columns from which `row_bounds` computes the uncertainty of a metric.
 
-    The result is empty if the metric depends on no timestamp, and so has no bound.
+    The list is empty if the metric depends on no timestamp, and so has no uncertainty.
     """
     if metric.column:
         return list(BY_COLUMN.get(metric.name, ()))
@@ -319,14 +333,15 @@ def row_bounds(rows: pa.Table, metric: Metric) -> Floats:
 
 
 def _uncertainty(rows: pa.Table, instant: str, inexact: Collection[str]) -> Floats:
-    """Return the uncertainty of an instant, if it is one of `inexact`; else 0."""
+    """Return the uncertainty of an instant in each row, if the instant is one of `inexact`; otherwise 0."""
     return floats(rows, f"{instant}_uncertainty_ns") if instant in inexact else np.zeros(len(rows))
 
 
 def _of_speed(first: Floats, last: Floats, first_error: Floats, last_error: Floats, speed: Floats) -> Floats:
-    """Bound the error of a speed s that is measured over the time from `first` to `last`.
+    """Return an upper bound for the error of a speed that is measured over the time from `first` to `last`.
 
-    With d = last − first, the true time is between d − last_error and d + first_error. The bound is inf if it may be 0.
+    With d = last − first, the true time is between d − last_error and d + first_error. The bound is inf if the true
+    time may be 0.
     """
     span = last - first
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,4 +1,4 @@
-"""A worker's part of a run. Each part is complete without the others; the parts of all workers are the complete run.
+"""The part of a run that one worker recorded. Each part is complete without the others. All parts together are the run.
 
 A part consists of the streams and documents of a spool (`bench.run.spool`). A recorder writes them, and `WorkerPart`
 reads them.
@@ -31,11 +31,11 @@ def rows_of(table: str) -> str:
 
 
 class PartFacts(msgspec.Struct):
-    """The counts of a worker that are not in rows and histograms, and whether the worker is done (has written its last
-    row).
+    """The counts of a worker that are not in rows and histograms.
 
-    Counts are by name. `out_of_range` and `negative`: the numbers of values that no histogram holds, by metric.
-    `hosts`: the machine that recorded the part; empty if the facts are damaged.
+    `done` is true if the worker has written its last row. Counts are by name. `out_of_range` and `negative` are the
+    numbers of values that no histogram can hold, by metric. `hosts` is the machine that recorded the part; it is empty
+    if the facts are damaged.
     """
 
     done: bool = False
@@ -49,11 +49,14 @@ class PartFacts(msgspec.Struct):
     incidents: list[IncidentEntry] = []
     incident_counts: dict[str, int] = {}
     rows: dict[str, Annotated[int, msgspec.Meta(ge=0)]] = {}
-    """The number of rows of each table, if the worker is done."""
+    """The number of rows of each table. It is set when the worker is done."""
 
 
 class PartLike(Protocol):
-    """A part of a run, from which its final files are made: the record of one worker, or a complete separate run."""
+    """A part of a run: the record of one worker, or a finalized run that is merged.
+
+    The final files of the run are made from its parts.
+    """
 
     @property
     def facts(self) -> PartFacts: ...
@@ -62,22 +65,22 @@ class PartLike(Protocol):
         """Yield the rows of a table in complete batches, with every column of the schema."""
 
     def transcript(self) -> Iterator[bytes] | None:
-        """Yield the transcripts, a JSON line per turn; return None if they were not recorded."""
+        """Return an iterator over the transcripts, a JSON line per turn; None if no transcripts were recorded."""
 
     def histograms(self) -> Histograms:
         """Return the histograms of events and of the load generator.
 
-        Histograms of rows are optional here, because they are made again from the rows.
+        Histograms of rows may be missing, because they are computed again from the rows.
         """
 
     def copy_documents(self, folder: Path) -> None:
-        """Store each worker's histograms and facts in a run folder, if they are known separately."""
+        """Store the histograms and facts of each worker in a run folder, if the part has them separately."""
 
 
 class WorkerPart:
-    """The record of worker number `worker`, from 0, up to its last append, as far as the record can be read.
+    """The record of worker number `worker`, counted from 0. It is read up to the last complete batch or line.
 
-    `damage`: for each stream or document that was read, by its name, what is unreadable in it.
+    `damage` has, for each stream or document, a description of the data that could not be read.
     """
 
     def __init__(self, folder: Path, worker: int, subfolder: str = spool.SPOOL) -> None:
@@ -86,12 +89,15 @@ class WorkerPart:
 
     @cached_property
     def has_started(self) -> bool:
-        """True if the worker has started to record. It writes its facts before anything else."""
+        """True if the worker has started to record. A worker writes its facts before it writes anything else."""
         return self._read(FACTS) is not None
 
     @cached_property
     def facts(self) -> PartFacts:
-        """The last facts that the worker wrote. If they are missing or damaged, the facts of an unfinished worker."""
+        """The last facts that the worker wrote.
+
+        If they are missing or damaged, the facts of a worker that is not done.
+        """
         data = self._read(FACTS)
         if data is None:
             return PartFacts()
@@ -103,7 +109,7 @@ class WorkerPart:
 
     @property
     def host(self) -> str:
-        """The machine that recorded the part; empty if that is unknown."""
+        """The name of the machine that recorded the part; empty if it is unknown."""
         return next((host["name"] for host in self.facts.hosts), "")
 
     @property
@@ -112,17 +118,18 @@ class WorkerPart:
 
     @property
     def is_unfinished(self) -> bool:
-        """True if the part's worker still has something to write. A worker that died has not."""
+        """True if the worker of this part is alive and has not written its last row."""
         return not self.facts.done and self.is_alive
 
     @property
     def damage_text(self) -> str:
-        """The damage as text, such as `turns.arrows: second is of type string, not int64`; empty without damage."""
+        """The damage as text, such as `turns.arrows: second is of type string, not int64`; empty if there is none."""
         return "; ".join(f"{name}: {reason}" for name, reason in sorted(self.damage.items()))
 
     def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a table in complete batches. A damaged or truncated file ends after its last complete
-        batch.
+        """Yield the rows of a table in complete batches.
+
+        The rows of a damaged or truncated file end with its last complete batch.
         """
         name, count = rows_of(table), 0
         if (file := self._open(name)) is not None:
@@ -148,8 +155,9 @@ class WorkerPart:
             return file.seek(0, os.SEEK_END)
 
     def transcript(self) -> Iterator[bytes] | None:
-        """Yield the transcripts, a JSON line per turn, without a truncated last line; return None if none were
-        recorded.
+        """Return an iterator over the transcripts, a JSON line per turn, without a truncated last line.
+
+        Return None if no transcripts were recorded.
         """
         file = self._open(TRANSCRIPT)
         if file is None:
@@ -158,7 +166,7 @@ class WorkerPart:
         return self._complete_lines()
 
     def histograms(self) -> Histograms:
-        """Return the last histograms that the worker wrote; return no histograms if they cannot be read."""
+        """Return the last histograms that the worker wrote; empty histograms if they are missing or cannot be read."""
         if (data := self._read(HISTOGRAMS)) is not None:
             try:
                 return decode(data, f"{HISTOGRAMS} of worker {self.worker}")
@@ -167,7 +175,10 @@ class WorkerPart:
         return Histograms()
 
     def copy_documents(self, folder: Path, as_worker: int | None = None, facts: PartFacts | None = None) -> None:
-        """Store the worker's histograms and facts in a run folder; with another number and other facts, if given."""
+        """Store the worker's histograms and facts in a run folder.
+
+        If `as_worker` is given, it replaces the worker's number. If `facts` is given, they replace the worker's facts.
+        """
         worker = self.worker if as_worker is None else as_worker
         spool.store(folder, worker, FACTS, msgspec.json.encode(self.facts if facts is None else facts))
         if HISTOGRAMS not in self.damage and (data := self._read(HISTOGRAMS)) is not None:
@@ -203,7 +214,7 @@ class WorkerPart:
 
 
 def with_columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return a batch with the columns of a schema. Raise ValueError if one is missing or has another type."""
+    """Return a batch with the columns of a schema. Raise ValueError if a column is missing or has another type."""
     if batch.schema.equals(schema):
         return batch
     names = set(batch.schema.names)
@@ -216,7 +227,7 @@ def with_columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def parts(folder: Path, subfolder: str = spool.SPOOL) -> Sequence[WorkerPart]:
-    """Return the part of each worker that has written anything.
+    """Return the part of each worker that has written any file in the spool.
 
     If `subfolder` is `spool.WORKERS`, return the parts that are stored in a finalized run.
     """

@@ -1,7 +1,8 @@
-"""The address and dialect of a target: from the endpoint of an Azure resource, or from a complete URL. Pure.
+"""The address and dialect of a target. They come from the endpoint of an Azure resource, or from a complete URL. Pure.
 
-Addresses, queries and headers of each service: Azure's and OpenAI's reference of the Realtime API. Headers and
-subprotocols that targets set are also parsed, checked and filled in here; the value of a `${NAME}` is not stored.
+The addresses, queries and headers of each service are those of Azure's and OpenAI's reference of the Realtime API.
+Headers and subprotocols that targets set are also parsed and checked here, and their variables are filled. The value of
+a `${NAME}` is not stored.
 """
 
 from __future__ import annotations
@@ -41,16 +42,16 @@ NEEDED = {
     OPENAI: ("model", "call_id"),
     VOICE_LIVE_PATH: ("model", "agent-name", "agent_id"),
 }
-"""The names of query parameters that a path needs. One of the names must be in the query."""
+"""The query parameters that each path needs. The query must have one of them."""
 
 TRANSCRIPTION = "intent", "transcription"
-"""The name and value in a query that request a session without replies."""
+"""The name and the value of the query parameter that requests a session without replies."""
 API_VERSIONS = ("2024-10-01-preview", "2025-04-01-preview")
 VOICE_LIVE_VERSIONS = ("2026-07-15", "2026-06-01-preview", "2026-04-10", "2025-10-01")
 VERSIONS = {AZURE_PREVIEW: API_VERSIONS, VOICE_LIVE_PATH: VOICE_LIVE_VERSIONS}
-"""The api-versions of each path that has versions. The first one is the default."""
+"""The known api-versions of each path that has api-versions. The first one is the default."""
 AZURE_PATHS = {GA.name: AZURE_GA, PREVIEW.name: AZURE_PREVIEW, VOICE_LIVE.name: VOICE_LIVE_PATH}
-"""The path of each dialect at an Azure resource."""
+"""The path at an Azure resource that each dialect uses."""
 NOT_OF_VOICE_LIVE = ".openai.azure.com"
 # the version of gpt-4o-realtime-preview; a page of Azure's once showed it as an api-version
 MODEL_VERSION = "2024-12-17"
@@ -58,14 +59,17 @@ EXAMPLE_URL = "wss://HOST/openai/v1/realtime?model=DEPLOYMENT"
 EXAMPLE_ENDPOINT = "https://RESOURCE.openai.azure.com"
 
 AZURE_CLOUDS = ("azure.com", "azure.us", "azure.cn")
-"""Public, US government, China."""
+"""The domains of Azure's clouds: public, US government, China."""
 AZURE_SERVICES = ("openai", "cognitiveservices", "services.ai")
 _SECRET_QUERY = re.compile(r"(key|token|secret|password|authorization)$")
 
 
 @dataclass(frozen=True)
 class Address:
-    """The address and dialect of a target. `notices` are likely mistakes; the address is tried nevertheless."""
+    """The address and dialect of a target.
+
+    `notices` describe likely mistakes. The address is used nevertheless.
+    """
 
     host: str
     port: int
@@ -81,19 +85,19 @@ class Address:
 
     @property
     def requested_model(self) -> str | None:
-        """The name of the model or deployment in the query."""
+        """The name of the model or deployment that the query requests; None if there is none."""
         query = dict(parse_qsl(self.resource.partition("?")[2]))
         return query.get("deployment") or query.get("model")
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """The headers that select the dialect, which OpenAI needs."""
+        """The headers that select the dialect. Only OpenAI needs one."""
         path = self.resource.partition("?")[0].rstrip("/")
         return (("OpenAI-Beta", "realtime=v1"),) if path == OPENAI and self.dialect is PREVIEW else ()
 
 
 def azure_cloud(host: str) -> str | None:
-    """Return the Azure cloud to which a host belongs; None if the host is not Azure's."""
+    """Return the domain of the Azure cloud to which a host belongs; None if the host is not Azure's."""
     suffixes = {f".{service}.{cloud}": cloud for cloud in AZURE_CLOUDS for service in AZURE_SERVICES}
     return next((cloud for suffix, cloud in suffixes.items() if host.removesuffix(".").endswith(suffix)), None)
 
@@ -138,7 +142,7 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
 
 
 def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
-    """Return the address of any server with a known dialect, at exactly this URL. Raise SettingError."""
+    """Return the address of any server that uses a known dialect. Its URL is not changed. Raise SettingError."""
     source = names["url"]
 
     def refuse(problem: str) -> SettingError:
@@ -172,14 +176,17 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
 
 
 def refuse_transcription(query: str, key: str, source: str) -> None:
-    """Raise SettingError if a query requests a session that only transcribes, in which no turn is answered."""
+    """Raise SettingError if a query requests a session that only transcribes.
+
+    In such a session, no turn is answered.
+    """
     if any((name.lower(), value.lower()) == TRANSCRIPTION for name, value in parse_qsl(query)):
         problem = "which has no answers to measure: remove it, and name a realtime model"
         raise SettingError(key, f"{source} requests a session that only transcribes (intent=transcription), {problem}")
 
 
 def with_model(url: str, model: str) -> str | None:
-    """Return the URL with another model (or deployment) in its query; None if its query contains no model."""
+    """Return a URL with another model (or deployment) in its query; None if its query names no model."""
     address, _, query = url.partition("?")
     pairs = [pair.partition("=") for pair in query.split("&")]
     if not any(name in ("model", "deployment") for name, _, _ in pairs):
@@ -214,7 +221,7 @@ def _version_notices(version: str, path: str, key: str, source: str) -> tuple[st
 
 
 def _host_notices(parts: SplitResult, dialect: Dialect, source: str) -> tuple[str, ...]:
-    """Return the problems of the host for this dialect."""
+    """Return a notice if the host is not the right one for this dialect."""
     host = (parts.hostname or "").removesuffix(".")
     if dialect is not VOICE_LIVE or not host.endswith(NOT_OF_VOICE_LIVE):
         return ()
@@ -223,7 +230,10 @@ def _host_notices(parts: SplitResult, dialect: Dialect, source: str) -> tuple[st
 
 
 def _query_notices(path: str, query: Mapping[str, str], source: str) -> tuple[str, ...]:
-    """Return the likely mistakes in the query of a known path. Raise SettingError if the query is certainly wrong."""
+    """Return notices about likely mistakes in the query of a known path.
+
+    If the query is certainly wrong, raise SettingError.
+    """
     required_names = NEEDED.get(path, ())
     if required_names and not any(name in query for name in required_names):
         remedy = f"add ?{required_names[0]}=NAME (or &{required_names[0]}=NAME)"
@@ -248,14 +258,21 @@ def _address(
 
 _HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})")
 OURS = frozenset({"authorization", "api-key", "host", "connection", "upgrade", "content-length", "transfer-encoding"})
-"""The headers that the sign-in and the WebSocket upgrade set. They also set all headers that start with `sec-`."""
+"""The headers that only the sign-in and the WebSocket upgrade may set.
+
+The same applies to all headers that start with `sec-`.
+"""
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-"""A token of RFC 9110 §5.6.2, as a subprotocol must be (RFC 6455 §4.1)."""
+"""The pattern of a token (RFC 9110 §5.6.2). A subprotocol must be a token (RFC 6455 §4.1)."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def url_parts(text: str, key: str, source: str) -> tuple[SplitResult, int | None]:
-    """Return (the parts of a URL, its port). Raise SettingError for the setting `key`; the error names it `source`."""
+    """Return (the parts of a URL, its port).
+
+    Raise SettingError for the setting `key` if the text is not a URL. The error message uses `source` as the name of
+    the setting.
+    """
     if not (text.isascii() and text.isprintable()) or " " in text:
         raise SettingError(key, f"{source} contains characters that a URL cannot have: percent-encode them")
     try:
@@ -268,7 +285,7 @@ def url_parts(text: str, key: str, source: str) -> tuple[SplitResult, int | None
 def split_url(text: str, key: str, source: str) -> SplitResult:
     """Return the parts of a URL that is safe for sockets and request lines, and has no password.
 
-    Raise SettingError, as above.
+    Otherwise raise SettingError, as `url_parts` does.
     """
     parts, port = url_parts(text, key, source)
     if port == 0:
@@ -283,9 +300,10 @@ def split_url(text: str, key: str, source: str) -> SplitResult:
 
 
 def is_host(parts: SplitResult) -> bool:
-    """Return whether a URL's host can exist: an address, or a valid DNS name.
+    """Return whether the host of a URL is possible: it is an address or a valid DNS name.
 
-    RFC 1035 §2.3.4: labels of 1 to 63 characters, 253 in all; `_` occurs.
+    A valid name has at most 253 characters, in labels of 1 to 63 characters (RFC 1035 §2.3.4). `_` is permitted,
+    because it is used in practice.
     """
     host = parts.hostname or ""
     if "[" not in parts.netloc:
@@ -303,7 +321,7 @@ def url_path(parts: SplitResult) -> str:
 def further_headers(
     configured: Mapping[str, str], environ: Mapping[str, str]
 ) -> tuple[tuple[tuple[str, str], ...], tuple[Credential, ...]]:
-    """Return (headers to send, the values of variables in them). Raise SettingError, which quotes no value."""
+    """Return (headers to send, the values of variables in them). Raise SettingError, whose message quotes no value."""
     for name in configured:
         if name.lower() in OURS or name.lower().startswith("sec-"):
             problem = f"headers must not set {name}: `auth` or the WebSocket upgrade sets it"
@@ -326,7 +344,10 @@ def further_headers(
 def subprotocols(
     configured: Sequence[str], environ: Mapping[str, str]
 ) -> tuple[tuple[str, ...], tuple[Credential, ...]]:
-    """Return (subprotocols to offer, the values of variables in them). Raise SettingError, which quotes no value."""
+    """Return (subprotocols to offer, the values of variables in them).
+
+    Raise SettingError, whose message quotes no value.
+    """
     offered = [fill_variables(text, environ, "subprotocols", "subprotocols") for text in configured]
     if not all(_TOKEN.fullmatch(name) for name, _ in offered):
         raise SettingError("subprotocols", "subprotocols must be names of only letters, digits and -._")
@@ -334,16 +355,17 @@ def subprotocols(
 
 
 def is_variable(text: str) -> bool:
-    """Return whether a text is a variable and nothing else."""
+    """Return whether a text is one variable, `${NAME}`, and nothing else."""
     return _VARIABLE.fullmatch(text) is not None
 
 
 def fill_variables(
     text: str, environ: Mapping[str, str], key: str, source: str, *, encoded: bool = False
 ) -> tuple[str, tuple[Credential, ...]]:
-    """Return (a text with its variables replaced, percent-encoded if `encoded`; their values). Raise SettingError.
+    """Return (a text in which values replace the variables, these values). Raise SettingError.
 
-    Values that are long enough count as secrets, which are never shown.
+    If `encoded` is True, the values in the text are percent-encoded. Only values that are long enough are returned:
+    they are secrets, which are never shown.
     """
     values = {name: clean(environ.get(name, ""), f"a variable in {source}") for name in _VARIABLE.findall(text)}
     if not all(values.values()):

@@ -1,4 +1,4 @@
-"""Credentials that identify the caller to a service, separated from all code that prints or stores."""
+"""Credentials that identify the caller to a service. They are separated from all code that prints or stores."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from bench.errors import UsageError
 MIN_SECRET_CHARACTERS = 8
 HIDDEN = "***"
 _USERS = re.compile(r'(?<=://)[^\s/?#"<>]+(?=@)')
-"""The user in a URL (RFC 3986 §3.2.1), and the password if there is one."""
+"""The pattern of the user in a URL (RFC 3986 §3.2.1), with the password if there is one."""
 
 
 class Credential:
-    """One request header that contains a secret, after a `scheme` such as Bearer. Only `header` returns the secret."""
+    """A request header that contains a secret.
+
+    If there is a `scheme`, such as Bearer, it precedes the secret in the header. Only `header` returns the secret.
+    """
 
     __slots__ = ("_secret", "name", "scheme")
 
@@ -29,9 +32,9 @@ class Credential:
         return self.name, f"{self.scheme} {self._secret}" if self.scheme else self._secret
 
     def redact(self, text: str) -> str:
-        """Hide the secret in a text, because a service may quote it.
+        """Replace the secret in a text by ***. This is necessary because a service may quote the secret.
 
-        A secret that is shorter than MIN_SECRET_CHARACTERS is not hidden.
+        A secret that is shorter than MIN_SECRET_CHARACTERS is not replaced.
         """
         head = self._secret[:MIN_SECRET_CHARACTERS]
         if len(head) < MIN_SECRET_CHARACTERS or head not in text:  # true for nearly all texts
@@ -56,10 +59,10 @@ class Credential:
 
 
 def redacted(text: str, secrets: Iterable[Credential]) -> str:
-    """Return the text without these secrets, and without the user part of URLs, which precedes the @.
+    """Return the text without these secrets, and without the user in URLs, which is the part before the @.
 
-    The longest secret is hidden first. If a shorter secret is the start of a longer one, hiding it first would leave
-    the rest of the longer one in the text.
+    The longest secret is hidden first. If a shorter secret is the start of a longer one, and is hidden first, the rest
+    of the longer one stays in the text.
     """
     for secret in sorted(secrets, key=attrgetter("length"), reverse=True):
         text = secret.redact(text)
@@ -67,10 +70,10 @@ def redacted(text: str, secrets: Iterable[Credential]) -> str:
 
 
 def clean(text: str, source: str) -> str:
-    """Return a key or setting without surrounding white space and quotes, fit for a header or URL; it may be empty.
+    """Return a key or setting without the white space and quotes around it. The result can be used in a header or URL.
 
-    Raise UsageError, which names `source` and never quotes the text, if it contains a space, a control character or one
-    outside ASCII.
+    The result may be empty. Raise UsageError if the text contains a space, a control character, or a character outside
+    ASCII. The error message uses `source` as the name of the text, and never quotes it.
     """
     text = unquoted(text)
     if not all("!" <= character <= "~" for character in text):
@@ -79,7 +82,7 @@ def clean(text: str, source: str) -> str:
 
 
 def unquoted(text: str) -> str:
-    """Return the text without the white space and quotes around it: .env files and copying add both."""
+    """Return a text without the white space and quotes around it, which .env files and copying add."""
     text = text.strip()
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
         text = text[1:-1].strip()

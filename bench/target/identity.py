@@ -1,8 +1,11 @@
-"""One token from Microsoft Entra ID, by azure-identity: the credential that returned it, or why no credential did.
+"""The request for one token from Microsoft Entra ID, by azure-identity.
 
-azure-identity is imported at the first sign-in, because gevent must patch the standard library before. All its blocking
-operations (sockets, the Azure CLI) then switch to other greenlets, so it runs in a plain greenlet. It cannot run in a
-thread of gevent's pool, because such a thread cannot start processes, and each first request starts one (`uname`).
+The result is a token, with the credential that returned it, or the reasons why no credential returned one.
+
+azure-identity is imported at the first sign-in, because gevent must patch the standard library before that. All
+blocking operations of azure-identity (sockets, the Azure CLI) then switch to other greenlets, so it runs in a plain
+greenlet. It cannot run in a thread of gevent's pool. Such a thread cannot start processes, and each first request
+starts a process (`uname`).
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from bench.units import NS_PER_S
 from bench.untrusted.safe_io import read_json
 
 FIRST_RETRIES = 2
-"""The number of azure-identity's own retries, after responses such as 429 and 500, when a run starts.
+"""The number of retries that azure-identity makes when a run starts, after responses such as 429 and 500.
 
 Later, `TokenRenewer` retries instead.
 """
@@ -39,7 +42,10 @@ WHY_LENGTH, WHY_IN_CHAIN_LENGTH = 200, 110
 
 SECRET_VARIABLES = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD",
                     "IDENTITY_HEADER", "MSI_SECRET")  # fmt: skip
-"""The environment variables of azure-identity that must never be shown, besides the passwords of proxies."""
+"""The environment variables that azure-identity reads and that must never be shown.
+
+The passwords of proxies must not be shown either.
+"""
 
 REMEDIES = {
     "default": "sign in with `az login`, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or use a key",
@@ -55,14 +61,17 @@ _LINKS = re.compile(
     r"(See|Visit|To mitigate|For more|Please refer)[^.]*?https://\S+( to troubleshoot this issue)?\.?|https://\S+"
 )
 _MISLEADING = re.compile(r"configuration not found in environment\. Token request error: \(\w+\) (None, None)?")
-"""The text of azure-identity for any refusal by a managed identity's endpoint, with any status and message."""
+"""The pattern of a misleading text of azure-identity.
+
+azure-identity uses this text if the endpoint of a managed identity refuses, with any status and message.
+"""
 _UNAVAILABLE = re.compile(r"^(\w+Credential:) \w+Credential authentication unavailable[.,]? ?")
 
 
 class SignInError(RtbenchError):
-    """A sign-in without a token.
+    """The error if a sign-in returns no token.
 
-    The text is one line: the credentials, why each of them failed (`reason`), and the remedy.
+    The text is one line: the credentials, the reason why each of them failed, and the remedy.
     """
 
     def __init__(self, reason: str, remedy: str = "") -> None:
@@ -72,9 +81,10 @@ class SignInError(RtbenchError):
 
 @dataclass(frozen=True)
 class Token:
-    """A bearer token. `expires_ns` is an instant of CLOCK_MONOTONIC.
+    """A bearer token.
 
-    `issuer` is the class of the credential that returned it. `claims` are its public claims.
+    `expires_ns` is an instant of CLOCK_MONOTONIC. `issuer` is the class of the credential that returned the token.
+    `claims` are the public claims of the token.
     """
 
     bearer: Credential
@@ -84,13 +94,14 @@ class Token:
 
 
 Fetch = Callable[[EntraSignIn, int], Token]
-"""A function of the sign-in and the number of retries that returns a token, or raises SignInError."""
+"""A function that returns a token, or raises SignInError. Its arguments are the sign-in and the number of retries."""
 
 
 def fetch_token(entra: EntraSignIn, retries: int) -> Token:
-    """Request a new token, bypassing every cache of this process. Raise SignInError.
+    """Request a new token. No cache of this process is used. Raise SignInError.
 
-    A credential object returns its last token again within 30 s of the last request, so each request has a new object.
+    If a credential object had a request in the last 30 s, it returns the same token again. So each request uses a new
+    object.
     """
     try:
         with _certificates(entra.ca) as trusted, _credential(entra, retries, trusted) as credential:
@@ -102,9 +113,9 @@ def fetch_token(entra: EntraSignIn, retries: int) -> Token:
 
 
 def read_token(secret: str, expires_s: int, issuer: str) -> Token:
-    """Return a token from a received secret.
+    """Return a token with the received secret. `expires_s` is the end of the token's life, in Unix time.
 
-    `expires_s` is in Unix time. Raise SignInError if the secret is not a token.
+    Raise SignInError if the token has expired, or cannot be sent in a header.
     """
     now_ns, wall_ns = now_with_realtime()
     left_ns = expires_s * NS_PER_S - wall_ns
@@ -118,7 +129,7 @@ def read_token(secret: str, expires_s: int, issuer: str) -> Token:
 
 
 def public_claims(secret: str) -> dict[str, str]:
-    """Return the audience, identity and expiry of a token that is a JWT (RFC 7519); {} if it is opaque."""
+    """Return the claims about audience, identity and expiry of a token; {} if it is not a JWT (RFC 7519)."""
     try:
         payload = secret.split(".")[1]
         claims = read_json(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -128,9 +139,9 @@ def public_claims(secret: str) -> dict[str, str]:
 
 
 def sign_in_error(entra: EntraSignIn, error: Exception) -> SignInError:
-    """Return an error of one line for an error of azure-identity.
+    """Return a one-line error for an error of azure-identity.
 
-    The text of azure-identity has many lines, with links and even responses.
+    azure-identity's own text has many lines, with links and even with responses.
     """
     proxy = [*proxy_secrets(entra.proxy)] if isinstance(entra.proxy, Proxy) else []
     message = str(getattr(error, "message", None) or error or type(error).__name__)
@@ -143,7 +154,7 @@ def sign_in_error(entra: EntraSignIn, error: Exception) -> SignInError:
 
 
 def public_reason(message: str, max_length: int) -> str:
-    """Return the message of one credential in one line, without links, tokens and quoted responses."""
+    """Return the message of one credential on one line, without links, tokens and quoted responses."""
     message = message.partition("\nTo mitigate this issue")[0]
     message = _TOKEN_LIKE.sub("***", _QUOTED_ANSWER.sub("{…}", message))
     message = " ".join(_MISLEADING.sub("endpoint refused: ", _LINKS.sub("", message)).split())
@@ -152,16 +163,16 @@ def public_reason(message: str, max_length: int) -> str:
 
 
 def environment_secrets() -> Iterator[Credential]:
-    """Yield the secrets in this process's environment that azure-identity reads."""
+    """Yield the secrets that azure-identity reads from this process's environment."""
     yield from (Credential(name, os.environ.get(name, "")) for name in SECRET_VARIABLES)
     yield from environment_proxy_secrets(os.environ)
 
 
 def proxies_of(entra: EntraSignIn) -> dict[str, str]:
-    """Return the proxies of azure-identity, in the form of `requests`. An empty proxy means a direct connection.
+    """Return the proxies for azure-identity, in the form that `requests` needs.
 
-    The endpoints of managed identities have no TLS. They are on this machine or its host and need no proxy. The
-    environment's variables decide everything that is not set here.
+    An empty proxy means a direct connection. The endpoints of managed identities have no TLS. They are on this machine
+    or on its host, and need no proxy. If no proxy is set here, the environment's variables determine it.
     """
     direct = {"http": ""}
     if isinstance(entra.proxy, Proxy) and entra.kind != "managed_identity":
@@ -171,7 +182,10 @@ def proxies_of(entra: EntraSignIn) -> dict[str, str]:
 
 @contextmanager
 def _certificates(ca: Path | None) -> Iterator[dict[str, Any]]:
-    """Yield the trust settings of azure-identity: a file with the usual authorities and `ca`; {} if `ca` is None."""
+    """Yield the trust settings of azure-identity: a file with the usual certificate authorities and `ca`.
+
+    Yield {} if `ca` is None.
+    """
     if ca is None:
         yield {}
         return
@@ -187,7 +201,7 @@ def _certificates(ca: Path | None) -> Iterator[dict[str, Any]]:
 
 
 def _credential(entra: EntraSignIn, retries: int, trusted: Mapping[str, Any]) -> Any:
-    """Return a new credential object of the requested kind. Its constructor may raise any exception."""
+    """Return a new credential object of the kind that `entra` names. Its constructor may raise any exception."""
     _silence()
     from azure import identity
 
@@ -214,7 +228,11 @@ def _credential(entra: EntraSignIn, retries: int, trusted: Mapping[str, Any]) ->
 
 
 def _service_principal(entra: EntraSignIn, settings: dict[str, Any]) -> Any:
-    """Return the service principal: the environment's, or the target's with the environment's secret or certificate."""
+    """Return the credential of a service principal.
+
+    If the target names no client and no tenant, everything comes from the environment. Otherwise the environment
+    provides the secret or the certificate, and the ids that the target does not name.
+    """
     from azure import identity
 
     if entra.client_id is None and entra.tenant_id is None:
@@ -229,9 +247,10 @@ def _service_principal(entra: EntraSignIn, settings: dict[str, Any]) -> Any:
 
 
 def _issuer(credential: Any) -> str:
-    """Return the name of the class that responded.
+    """Return the name of the credential class that returned the token.
 
-    For a chain, it is the credential that succeeded. For a wrapper, the name includes the wrapped class.
+    For a chain, it is the class of the credential that succeeded. If this credential wraps another one, the name
+    includes the class of the wrapped credential.
     """
     link = getattr(credential, "_successful_credential", None) or credential
     inner = getattr(link, "_credential", None)
@@ -240,7 +259,7 @@ def _issuer(credential: Any) -> str:
 
 
 def _silence() -> None:
-    """Silence azure-identity's log: it repeats its errors in many lines, at DEBUG level with headers."""
+    """Silence azure-identity's log. It repeats the errors in many lines and, at level DEBUG, contains headers."""
     for name in ("azure", "msal"):
         logger = logging.getLogger(name)
         logger.propagate = False

@@ -1,8 +1,9 @@
 """The network path to a target, from its settings: certificates, a proxy, another address, compression.
 
-A proxy is named by a URL, or by the usual environment variables. These are HTTPS_PROXY, otherwise ALL_PROXY, and
-NO_PROXY; the name in lower case has priority (as in curl and Python). HTTP_PROXY is for addresses without TLS. Such
-addresses of targets are on this machine, and no proxy is used for them (as in Go).
+A proxy is named by a URL, or by the usual environment variables: HTTPS_PROXY or, if that is not set, ALL_PROXY.
+NO_PROXY has the exceptions. If a name is set in lower case and in upper case, lower case has priority (as in curl and
+Python). HTTP_PROXY is for addresses without TLS. Targets with such addresses are on this machine, and no proxy is used
+for them (as in Go).
 """
 
 from __future__ import annotations
@@ -27,18 +28,21 @@ SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
     "socks4": ("socks4", 1080, False),
     "socks4a": ("socks4", 1080, True),
 }
-"""A mapping from the scheme of a URL to (protocol, usual port, True if the proxy resolves host names)."""
+"""The schemes of a proxy's URL.
+
+The value of each is (protocol, usual port, True if the proxy resolves host names).
+"""
 EXAMPLE = "http://HOST:PORT or socks5h://HOST:PORT"
 VARIABLES = ("HTTPS_PROXY", "ALL_PROXY")
 READ_BY_OTHERS = (*VARIABLES, "HTTP_PROXY")
-"""The environment variables that libraries read directly."""
+"""The environment variables with proxies that libraries read themselves."""
 NONE: Final = "none"
 
 
 def network_path_of(
     settings: TargetSettings, context: SettingsContext, address: Address
 ) -> tuple[NetworkPath, tuple[str, ...]]:
-    """Return (the network path, notices). Raise SettingError."""
+    """Return (the network path to a target, notices to show). Raise SettingError."""
     proxy, proxy_notices = _proxy(settings.proxy, context, address)
     path = NetworkPath(
         ca=_certificates(settings.ca_file, "ca_file", context),
@@ -111,9 +115,9 @@ def _content(path: str, key: str, context: SettingsContext) -> bytes:
 
 
 def parsed_proxy(text: str, source: str) -> Proxy:
-    """Return the proxy at a URL.
+    """Parse the URL of a proxy.
 
-    Raise SettingError, which never quotes the URL, because the URL may contain a password.
+    Raise SettingError for an invalid URL. The error message never quotes the URL, because it may contain a password.
     """
 
     def refuse(problem: str) -> SettingError:
@@ -136,7 +140,7 @@ def parsed_proxy(text: str, source: str) -> Proxy:
 
 
 def environment_proxy(environ: Mapping[str, str], host: str, port: int) -> tuple[Proxy, str] | None:
-    """Return (the environment's proxy for a host, the variable that names it); None for a direct path."""
+    """Return (the proxy that the environment sets for a host, the name of the variable); None for a direct path."""
     variable = next((variable for name in VARIABLES if (variable := _variable(environ, name)) is not None), None)
     _, no_proxy = _variable(environ, "NO_PROXY") or ("", "")
     exceptions = no_proxy.replace(",", " ").lower().split()
@@ -151,7 +155,7 @@ def environment_proxy(environ: Mapping[str, str], host: str, port: int) -> tuple
 
 
 def proxy_url(proxy: Proxy) -> str:
-    """Return the proxy's URL with user and password, as libraries need it; it must not be stored or shown."""
+    """Return the URL of a proxy with user and password, as libraries need it. It must not be stored or shown."""
     dns_suffix = {"socks5": "h", "socks4": "a"}.get(proxy.scheme, "") if proxy.remote_dns else ""
     password = "" if proxy.password is None else f":{quote(proxy.password, safe='')}"
     user = "" if proxy.user is None else f"{quote(proxy.user, safe='')}{password}@"
@@ -159,9 +163,9 @@ def proxy_url(proxy: Proxy) -> str:
 
 
 def proxy_secrets(proxy: Proxy) -> Iterator[Credential]:
-    """Yield the secrets of a proxy, in each encoding in which they are sent.
+    """Yield the secrets of a proxy, in each encoding in which they may be sent.
 
-    A user without a password may be a token.
+    If there is a user but no password, the user counts as a secret, because it may be a token.
     """
     secret = proxy.password or proxy.user
     if secret:
@@ -173,7 +177,10 @@ def proxy_secrets(proxy: Proxy) -> Iterator[Credential]:
 
 
 def environment_proxy_secrets(environ: Mapping[str, str]) -> Iterator[Credential]:
-    """Yield users and passwords of the environment's proxies, which error messages may quote even from invalid URLs."""
+    """Yield the users and passwords of the proxies in the environment.
+
+    Errors may quote them, even from invalid URLs.
+    """
     for name in READ_BY_OTHERS:
         for spelling in (name.lower(), name):
             user_part = environ.get(spelling, "").rpartition("@")[0].rpartition("://")[2]
@@ -182,9 +189,9 @@ def environment_proxy_secrets(environ: Mapping[str, str]) -> Iterator[Credential
 
 
 def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str] | None:
-    """Return (name, value) of a variable. The name in lower case has priority over upper case.
+    """Return (name, value) of an environment variable; None if it is not set, or empty.
 
-    Return None if the first variable that is set is empty, or if none is set.
+    If the name is set in lower case and in upper case, only the variable in lower case is used.
     """
     for spelling in (name.lower(), name):
         value = environ.get(spelling)
@@ -194,7 +201,10 @@ def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str] | None:
 
 
 def _names(entry: str, host: str, port: int) -> bool:
-    """Return whether an entry matches: `*`, an address, a CIDR range, or a name with subdomains; maybe a port."""
+    """Return whether an entry of NO_PROXY matches a host and port.
+
+    An entry is `*`, an address, a CIDR range, or a name, which also matches its subdomains. It may have a port.
+    """
     if entry == "*":
         return True
     name, entry_port = _host_and_port(entry)

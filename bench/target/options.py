@@ -1,8 +1,8 @@
-"""The options by which a command line names a service and the network path to it, in one table.
+"""The options with which a command line names a service and the network path to it, in one table.
 
-The table defines the command line of runs with its environment variables, and the command line of other commands. It
-also defines the keys of `targets.yaml` that have the same names and meanings as options. Every command imports this
-module at its start, so it imports nothing slow.
+The table defines the command line of runs and its environment variables, and the command line of other commands. It
+also defines those keys of `targets.yaml` that have the names and meanings of options. Every command imports this module
+when it starts, so this module imports nothing slow.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ OPTION = "option"
 AgentName = Literal["acs", "twilio", "pcm"]
 """The dialects of agents."""
 DialectName = Literal["ga", "preview", "voice-live", "gpt-live", "xai", "inworld", "qwen", "glm", "stepfun", AgentName]
-"""The dialects by the names that users know; `bench.protocol.dialects` describes them."""
+"""The names of dialects that users write. `bench.protocol.dialects` describes the dialects."""
 SignInName = Literal["entra", "managed_identity", "service_principal", "workload_identity", "azure_cli"]
-"""Credentials of azure-identity; entra is its default chain."""
+"""The credentials of azure-identity. `entra` is its default chain."""
 AUTHS = ("key", "basic", *get_args(SignInName))
-"""Ways to sign in."""
+"""The ways to sign in."""
 
 
 @dataclass(frozen=True)
 class TargetOption:
-    """An option. `note` is its purpose, without a capital letter and a full stop. `words` are the permitted values.
+    """An option of a command line.
 
-    `kind` is int, Path or str, or tuple for names that are separated by commas.
+    `note` is its purpose, without a capital letter and a full stop. `words` are the permitted values. `kind` is the
+    type of its value: int, Path or str, or tuple for names that are separated by commas.
     """
 
     note: str
@@ -47,7 +48,10 @@ class TargetOption:
         return f"{self.note[0].upper()}{self.note[1:]}."
 
     def read(self, value: Any) -> Any:
-        """Return the value for `ServiceOptions`. Raise UsageError for an empty name of a target."""
+        """Return a value of the command line in the form that `ServiceOptions` needs.
+
+        Raise UsageError for an empty name.
+        """
         if self.kind is not tuple:
             return self.kind(value)
         names = tuple(name.strip() for name in value.split(","))
@@ -57,16 +61,17 @@ class TargetOption:
 
 
 def option(note: str, metavar: str | None = None, *, default: Any = None, **more: Any) -> Any:
-    """Return a field of `ServiceOptions`. `TargetOption` describes the arguments."""
+    """Return a field of `ServiceOptions`. The arguments are those of `TargetOption`."""
     return field(default=default, metadata={OPTION: TargetOption(note, metavar, **more)})
 
 
 @dataclass(frozen=True)
 class ServiceOptions:
-    """The command line's options for the service; each may be missing. `resolve_targets` checks the values.
+    """The options of a command line for the service. Each option may be missing. `resolve_targets` checks the values.
 
     `targets` are names in `target_file`, which is `targets.yaml` by default. The name of a variant is `name.variant`.
-    `prices` is the price table whose models targets may name; None is the built-in one.
+    `prices` is the file of the price table, whose models targets may name. If it is None, the built-in price table is
+    used.
     """
 
     targets: tuple[str, ...] = option(
@@ -117,12 +122,15 @@ class ServiceOptions:
 
     @staticmethod
     def of(values: Mapping[str, Any]) -> ServiceOptions:
-        """Return the options with these values, by their names; None for no value. Raise UsageError."""
+        """Return the options with these values. `values` has values by the names of options; None means no value.
+
+        Raise UsageError.
+        """
         options: Any = {name: OPTIONS[name].read(value) for name, value in values.items() if value is not None}
         return ServiceOptions(**options)
 
     def arguments(self) -> list[str]:
-        """Return the options as arguments of a command line."""
+        """Return the command-line arguments that set these options."""
         values = {option.flag: getattr(self, option.name) for option in OPTIONS.values()}
         texts = {flag: ",".join(value) if isinstance(value, tuple) else value for flag, value in values.items()}
         return [str(word) for flag, value in texts.items() if value not in (None, "") for word in (flag, value)]

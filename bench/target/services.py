@@ -1,6 +1,7 @@
-"""The services that are known by name: their addresses, dialects and sign-in. Pure.
+"""The services that are known by name: the address, the dialect and the sign-in of each. Pure.
 
-A dialect contains a service's deviations from the protocol. Sources of each claim, and what was tried: docs/targets.md.
+A dialect contains a service's deviations from the protocol. docs/targets.md has the source of each statement, and
+reports what was tried.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ MODEL = "{model}"
 
 @dataclass(frozen=True)
 class KnownService:
-    """One service.
+    """A service that is known by name.
 
     `url` is its address, with `{model}` in place of the model. `model` is the default model. `hosts` are the ends of
-    its host names; there are none for a server that people run themselves. `api_key_env` is the variable from which the
-    service's own clients read the key. `basic` is True if the key is sent by Basic authentication. `minutes` is the
-    maximum duration of a session; None if no limit is known.
+    its host names; a server that people run themselves has none. `api_key_env` is the variable from which the service's
+    own clients read the key. `basic` is True if the key is sent by Basic authentication. `minutes` is the maximum
+    duration of a session; None if no limit is known.
     """
 
     title: str
@@ -104,11 +105,14 @@ OF_PATHS = {
     "/api/paas/v4/realtime": "glm",
     "/api/v1/realtime/session": "inworld",
 }
-"""Paths that are unique to a service."""
+"""The paths that only one service has, with the name of this service."""
 
 
 def service_at(host: str, path: str) -> str | None:
-    """Return the service at an address; None if it is unknown. The host is compared first, and then the path."""
+    """Return the name of the service at an address; None if it is unknown.
+
+    The host is compared first. If no service has this host, the path is compared.
+    """
     named = host.removesuffix(".")
     by_host = (name for name, known in SERVICES.items() if any(f".{named}".endswith(f".{end}") for end in known.hosts))
     return next(by_host, OF_PATHS.get(path))

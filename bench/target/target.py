@@ -1,6 +1,6 @@
-"""A service, and the data that is needed to connect to it.
+"""A target: a service, and the data that is needed to connect to it.
 
-All other modules use these classes, which are plain data.
+The classes are plain data, which all other modules use.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bench.target.credentials import Credential
 from bench.transport.interface import DIRECT, NetworkPath, Proxy
 
 Service = str
-"""`azure`, a name of `bench.target.services`, or `other`."""
+"""The name of a service: `azure`, a name in `bench.target.services`, or `other`."""
 AZURE_PREVIEW_CONNECTS_PER_MIN = 30.0  # the service's quota is tens of new connections per minute
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]")
 _PUBLIC_QUERY = frozenset(
@@ -34,8 +34,9 @@ class EntraSignIn:
     """A sign-in without a key: the credential of azure-identity, the scope, and the network path to the sign-in host.
 
     `kind` is default (the chain of DefaultAzureCredential), managed_identity, service_principal, workload_identity or
-    azure_cli. `authority` is the sign-in host of a sovereign cloud; None for the public cloud. `proxy` is the target's
-    proxy, or "none"; if it is None, the environment decides. `ca` is an additional authority to trust.
+    azure_cli. `authority` is the sign-in host of a sovereign cloud; None for the public cloud. `proxy` is the proxy of
+    the target, or "none". If `proxy` is None, the environment determines the proxy. `ca` is the file of a certificate
+    authority that is trusted in addition.
     """
 
     scope: str
@@ -48,16 +49,17 @@ class EntraSignIn:
 
 
 Auth = Credential | EntraSignIn | None
-"""A key, a sign-in, or None if the target needs neither."""
+"""The way to sign in: by a key, through Entra ID, or None if the target needs no sign-in."""
 
 
 @dataclass(frozen=True)
 class Target:
     """A service, and the data that is needed to connect to it.
 
-    `label` is its name in rows and reports. `resource` is the path and query of the request line. `headers` are sent
-    with the upgrade, and never stored. `session` has the settings that replace a script's settings for this target.
-    `variant_of` is the target of which this target is a variant. `notices` are messages to show before a run.
+    `label` is the name of the target in rows and reports. `resource` is the path and query of the request line.
+    `headers` are sent with the upgrade, and never stored. `session` has the settings that replace a script's settings
+    for this target. If this target is a variant, `variant_of` is the target from which it is derived. `notices` are
+    messages to show before a run.
     """
 
     label: str
@@ -72,33 +74,33 @@ class Target:
     network_path: NetworkPath = DIRECT
     region: str | None = None
     connect_rate_per_min: float | None = None
-    """The limit on new connections per minute; 0 for no limit.
+    """The maximum number of new connections per minute; 0 for no limit.
 
-    None means the service's default (`connects_per_min`).
+    None means the default of the service (`connects_per_min`).
     """
     prices: Prices | None = None
     """The prices; None if they depend on the model that answers."""
     model: str | None = None
-    """The requested model's or deployment's name."""
+    """The name of the model or deployment that is requested."""
     session: Mapping[str, Any] = field(default_factory=dict)
     session_source: str = ""
-    """The position of `session` in a file, for errors, such as targets.yaml:12."""
+    """The position of the `session` settings in a file, such as targets.yaml:12. Errors contain it."""
     variant_of: str | None = None
     subprotocols: tuple[str, ...] = field(default=(), repr=False)
-    """The values to offer in `Sec-WebSocket-Protocol`, which are never stored."""
+    """The values that are offered in `Sec-WebSocket-Protocol`. They are never stored."""
     secrets: tuple[Credential, ...] = field(default=(), repr=False)
-    """Further values that must never be shown: the values of `${NAME}`, and the parts of a password."""
+    """Secrets other than the key, which must never be shown: the values of `${NAME}`, and the parts of a password."""
     notices: tuple[str, ...] = ()
 
     @property
     def loopback(self) -> bool:
-        """True if all that is sent stays on this machine."""
+        """True if everything that is sent to the target stays on this machine."""
         proxy = self.network_path.proxy
         return is_loopback(self.network_path.address or self.host) and (proxy is None or is_loopback(proxy.host))
 
     @property
     def terms(self) -> PricingTerms:
-        """The terms that determine the price of the target's turns before the service has answered."""
+        """The terms that determine the price of a turn, as far as they are known before the service has answered."""
         return PricingTerms(self.model, self.prices, self.dialect.name not in UNLISTED_DIALECTS)
 
     @property
@@ -107,11 +109,11 @@ class Target:
         return f"{'wss' if self.tls else 'ws'}://{bracketed(self.host)}{port}{self.resource}"
 
     def connection_url(self, call_id: str) -> str:
-        """Return the URL of one connection, with its id if the target needs one."""
+        """Return the URL of one connection. If the target's URL needs an id of the call, it contains `call_id`."""
         return self.url.replace(CALL_ID, call_id)
 
     def connection_headers(self, call_id: str) -> list[tuple[str, str]]:
-        """Return the headers of one connection's upgrade: the target's headers, and those of its provider.
+        """Return the headers for the upgrade of one connection: the target's headers, and those of its provider.
 
         If both set the same header, the target's header is used.
         """
@@ -122,13 +124,16 @@ class Target:
 
     @property
     def public_url(self) -> str:
-        """The URL for files and screens: values in its query may be secret, except under well-known names."""
+        """The URL for files and screens. Values in its query are hidden, because they may be secret.
+
+        Only the values of well-known parameters are shown.
+        """
         address, separator, query = self.url.partition("?")
         return address + separator + "&".join(_masked(parameter) for parameter in query.split("&"))
 
     @property
     def connects_per_min(self) -> float | None:
-        """The number of connections that may start per minute; None for no limit."""
+        """The maximum number of connections that may start per minute; None for no limit."""
         if self.connect_rate_per_min is not None:
             return self.connect_rate_per_min or None
         quota = self.service == "azure" and self.dialect is PREVIEW and not self.loopback
@@ -136,17 +141,17 @@ class Target:
 
 
 def as_label(text: str) -> str:
-    """Return a text with only the characters that a label may have."""
+    """Return a text as a label: each character that a label must not have becomes `_`."""
     return _NOT_IN_LABELS.sub("_", text)
 
 
 def bracketed(host: str) -> str:
-    """Return a host in the form of URLs: an IPv6 address in brackets."""
+    """Return a host in the form that URLs have: an IPv6 address is in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is localhost, in 127.0.0.0/8, or ::1."""
+    """Return whether a host is localhost, an address in 127.0.0.0/8, or ::1."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,8 +1,9 @@
 """The settings of a target: every key of `targets.yaml`, with its permitted values.
 
-This is their only table; settings that are also options are described in `options.py`. The file, its JSON Schema
-(`python -m bench.target.target_settings` prints it), the environment and the command line all use it: each results in
-one `TargetSettings`, from which `targets.py` makes the target. `docs/targets.md` has the details.
+No other table has these keys. Settings that are also options are described in `options.py`. Four inputs use the table:
+the file, its JSON Schema (`python -m bench.target.target_settings` prints it), the environment and the command line.
+Each of them except the schema becomes a `TargetSettings`, from which `targets.py` makes the target. `docs/targets.md`
+has the details.
 
 The price table has the prices of tokens and minutes of each model, with their date and sources.
 """
@@ -47,7 +48,7 @@ from bench.yaml_file import LocatedValue, read_yaml
 
 T = TypeVar("T")
 MAX_HEADERS = 10
-"""The maximum number of custom headers. Azure responds with 431 to more."""
+"""The maximum number of custom headers. With more headers, Azure responds with status 431."""
 PUBLIC_SCOPE = "https://cognitiveservices.azure.com/.default"
 NAME = "[A-Za-z0-9_-]{1,64}"
 WORD_PATTERN = "[!-~]{1,1000}"
@@ -75,7 +76,10 @@ SIGN_IN = Choice(get_args(SignInName))
 
 
 class ApiVersionValidator(RegexString):
-    """The validator of a dated version of the API: text, or the date as which YAML reads a version without quotes."""
+    """The validator of an API version that is a date.
+
+    The value is a text or a date, because YAML reads a version without quotes as a date.
+    """
 
     def read(self, value: LocatedValue) -> str:
         content = value.content()
@@ -100,9 +104,10 @@ NOT_TOKENS: dict[str, Field[float]] = {
 
 @dataclass(frozen=True)
 class PricesValidator(Validator[T]):
-    """Prices of tokens, of minutes, or of both. If there are prices of minutes, omitted prices of tokens are 0.
+    """The validator of prices: of tokens, of minutes, or of both.
 
-    `extra_keys` are further keys, which `build` accepts.
+    If there is a price of minutes, each omitted price of tokens is 0. `build` makes the result. `extra_keys` are
+    additional keys, which `build` must accept.
     """
 
     build: Callable[..., T]
@@ -144,7 +149,7 @@ AUTH = OrStruct(Choice(AUTHS), struct_of(AuthSettings))
 
 @dataclass(frozen=True)
 class VariantSettings:
-    """The same target with other settings."""
+    """The settings of a variant: the same target with some other settings."""
 
     session: dict[str, Any] | None = field_key(JsonObject(), "Settings that replace those of the script's `session`.")
     deployment: str | None = field_key(MODEL, "Another deployment.")
@@ -156,16 +161,16 @@ VARIANTS = MapOf(NAME, struct_of(VariantSettings))
 
 
 def as_option(name: str, shape: Validator[Any] | None = None, *, quiet: bool = False) -> Any:
-    """Return a key that has the meaning of the option `name`.
+    """Return a key of `targets.yaml` with the meaning of the option `name`.
 
-    If there is no `shape`, the key has the option's values.
+    If `shape` is None, the permitted values are those of the option.
     """
     return field_key(shape or Choice(OPTIONS[name].words), OPTIONS[name].sentence, quiet=quiet)
 
 
 @dataclass(frozen=True)
 class TargetSettings:
-    """One service and how to reach it."""
+    """The settings of one target: a service, and how to reach it."""
 
     endpoint: str | None = field_key(ENDPOINT, "Azure: the URL of the resource.", quiet=True)
     url: str | None = as_option("url", URL, quiet=True)
@@ -213,15 +218,15 @@ ON_COMMAND_LINE = {name: OPTIONS[name].flag for name in AS_OPTION} | {
     "deployment": "AZURE_OPENAI_DEPLOYMENT_NAME",
     "api_version": "OPENAI_API_VERSION",
 }
-"""The names of keys that options and the environment set."""
+"""The keys that options or the environment set, each with the name of its option or variable."""
 IN_FILE = {name: name for name in TARGET.fields}
 
 KeyNames = Mapping[str, str]
-"""Keys of `TargetSettings` → the names that the user knows."""
+"""The keys of `TargetSettings`, each with the name that the user knows."""
 
 
 class SettingError(UsageError):
-    """An unusable setting at `key`. The text is a sentence that names it."""
+    """An error in the setting `key`. Its text is a sentence that names the setting."""
 
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(problem)
@@ -230,10 +235,10 @@ class SettingError(UsageError):
 
 @dataclass(frozen=True)
 class SettingsContext:
-    """The context for reading settings.
+    """The data that is needed to read settings.
 
-    `names` has the names of keys in errors. `folder` is the base of relative paths. `price_file` is the price table;
-    None for the built-in one.
+    `names` has the name of each key in errors. `folder` is the folder at which relative paths start. `price_file` is
+    the file of the price table; None for the built-in price table.
     """
 
     environ: Mapping[str, str]
@@ -242,12 +247,12 @@ class SettingsContext:
     price_file: Path | None = None
 
     def refuse(self, key: str, problem: str) -> SettingError:
-        """Return the error for this problem of the setting at a key."""
+        """Return an error for the setting `key`. `problem` follows the name of the setting in the text."""
         return SettingError(key, f"{self.names[key]} {problem}")
 
 
 def targets_schema() -> Schema:
-    """Return the declarations of this module as JSON Schema (draft 2020-12)."""
+    """Return the JSON Schema (draft 2020-12) of `targets.yaml`."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Targets of Realtime Bench"}
     return head | TARGETS.schema()
 
@@ -257,9 +262,9 @@ GIVE_PRICES = "add `prices:` to the target in targets.yaml, or use a price file:
 
 @dataclass(frozen=True)
 class PriceTable:
-    """Prices by model.
+    """The prices of models.
 
-    `as_of` is their date, YYYY-MM-DD. `name` is the name of the file. `sources` has a line for each model.
+    `as_of` is the date of the prices, YYYY-MM-DD. `name` is the name of the file. `sources` has a line for each model.
     """
 
     as_of: str
@@ -270,7 +275,7 @@ class PriceTable:
 
 @dataclass(frozen=True)
 class PricedModel:
-    """The prices of a model, and their source in words."""
+    """The prices of one model. `source` describes where they come from."""
 
     prices: Prices
     source: str
@@ -285,16 +290,16 @@ PRICED = PricesValidator(_priced, {"source": Field(String(blank=True), "The sour
 
 @dataclass(frozen=True)
 class PriceFileValidator:
-    """A file of prices."""
+    """The validator of a file of prices."""
 
     as_of: date = field_key(Date(), "The date of the prices.", required=True)
     models: dict[str, PricedModel] = field_key(MapOf("[!-~]{1,100}", PRICED), "Prices by model.", required=True)
 
 
 def load_price_table(path: Path | None) -> PriceTable:
-    """Return the price table in a file; the built-in one if the path is None.
+    """Return the price table in a file. If `path` is None, return the built-in price table.
 
-    Raise ScriptError, which names file and line.
+    Raise ScriptError with the file and the line.
     """
     if path is None:
         return _shipped()
@@ -311,7 +316,7 @@ def _shipped() -> PriceTable:
 
 
 def usage_usd(prices: Prices, usage: TokenUsage) -> float:
-    """Return the cost of these tokens."""
+    """Return the cost of these tokens in US dollars."""
     return float(cost_usd(prices, msgspec.structs.asdict(usage)))
 
 

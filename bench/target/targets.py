@@ -1,11 +1,11 @@
 """The choice of services to measure: by names in a `targets.yaml`, by a URL, or by Azure's variables.
 
-With a URL, only two things are read from the environment: the key that `--api-key-env` names, and the usual variables
-of proxies. So no key is sent to a server for which it is not intended, and a client signs in only if the user requests
-it.
+If the service is chosen by a URL, only two things are read from the environment: the key that `--api-key-env` names,
+and the usual variables of proxies. So no key is sent to a server for which the key is not intended, and a client signs
+in only if the user requests it.
 
-A target is made from its settings, from any source: its address, its prices, and its sign-in. The sign-in is by a key
-or through Microsoft Entra ID, or there is none. This module fetches nothing.
+A target is made from its settings: its address, its prices, and its sign-in. The settings may come from any source. The
+sign-in is by a key or through Microsoft Entra ID, or there is none. This module fetches nothing from a network.
 """
 
 from __future__ import annotations
@@ -69,9 +69,10 @@ PATHS = ("ca_file", "client_cert", "client_key")
 
 
 def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions) -> list[Target]:
-    """Return the targets that a command line and the environment name, at least one, each with a unique name.
+    """Return the targets that a command line or the environment names.
 
-    Raise UsageError, one line that names what to change.
+    There is at least one target, and each has a unique name. Raise UsageError. Its text is one line, which names what
+    to change.
     """
     options = _options(service_options)
     if service_options.targets or service_options.target_file is not None:
@@ -83,7 +84,10 @@ def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions)
 
 
 def resolve_every_target(environ: Mapping[str, str], service_options: ServiceOptions) -> list[Target]:
-    """Do as `resolve_targets`; if neither options nor the environment name a target, return all of the file."""
+    """Return the targets as `resolve_targets` does.
+
+    If neither options nor environment name a target, return all in the file.
+    """
     path = service_options.target_file or TARGET_FILE
     named = service_options.targets or service_options.url is not None
     if named or (service_options.target_file is None and (environ.get(ENDPOINT) or not path.exists())):
@@ -92,7 +96,10 @@ def resolve_every_target(environ: Mapping[str, str], service_options: ServiceOpt
 
 
 def _options(service_options: ServiceOptions) -> TargetSettings:
-    """Return the values of the options, checked like the keys of a file. Errors contain the names of the options."""
+    """Return the values of the options. They are checked like the keys of a file.
+
+    Errors contain the names of options.
+    """
     settings = TargetSettings(
         **{
             name: TARGET.fields[name].read(PythonValue(OPTIONS[name].flag, value))
@@ -104,9 +111,10 @@ def _options(service_options: ServiceOptions) -> TargetSettings:
 
 
 def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, options: TargetSettings) -> list[Target]:
-    """Return the named targets of a file, in this order; a variant is `name.variant`. `options` override the file.
+    """Return the named targets of a file, in the order of the names. The name of a variant is `name.variant`.
 
-    Raise ScriptError with the line, or UsageError if names or options are wrong.
+    `options` replace settings of the file. Raise ScriptError with the line, or UsageError if names or options are
+    wrong.
     """
     if service_options.url is not None:
         raise UsageError("--targets and --url both set the target: omit one of them")
@@ -137,7 +145,7 @@ def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, opti
 
 
 def _from_environment(options: TargetSettings, context: SettingsContext) -> Target:
-    """Return the Azure target that the variables of Azure's quickstarts name."""
+    """Return the Azure target that is named by the variables which Azure's quickstarts use."""
     environ = context.environ
     endpoint = _setting(environ, ENDPOINT, f"your resource, e.g. {EXAMPLE_ENDPOINT}, or use --url")
     deployment = _setting(environ, DEPLOYMENT, "the name of your deployment of a realtime model")
@@ -170,7 +178,7 @@ def _setting(environ: Mapping[str, str], name: str, meaning: str) -> str:
 
 
 def target_names(path: Path) -> tuple[str, ...]:
-    """Return the names of a file's targets, without those of variants. Raise ScriptError with the line."""
+    """Return the names of the targets in a file, without the names of variants. Raise ScriptError with the line."""
     return tuple(TARGETS.read(read_yaml(path, "the file")))
 
 
@@ -211,7 +219,10 @@ def _with_name(
 
 
 def _with_variants(own: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a target's settings with those of its variant, whose `extra` is merged key by key."""
+    """Return a target's `session` settings, in which a variant's settings replace those of the target.
+
+    In `extra`, only keys that the variant has are replaced.
+    """
     combined = dict(own) | dict(variant)
     extras = own.get(EXTRA), variant.get(EXTRA)
     if all(isinstance(extra, Mapping) for extra in extras):
@@ -222,7 +233,10 @@ def _with_variants(own: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[s
 def _with_changes(
     file: LocatedValue, keys: tuple[str, ...], settings: TargetSettings, variant: VariantSettings
 ) -> TargetSettings:
-    """Return a target's settings, overridden by those of a variant. With another model, prices change, too."""
+    """Return a target's settings, in which a variant's settings replace those of the target.
+
+    If the variant has another model, the target's prices do not apply to the variant.
+    """
     if variant.deployment is not None and variant.model is not None:
         raise file.nearest(*keys, "model").error("model and deployment set the same value: omit one of them")
     model = variant.deployment or variant.model
@@ -246,7 +260,10 @@ def _built(
     options: TargetSettings,
     context: SettingsContext,
 ) -> Target:
-    """Build the target or variant at the keys. Errors in inherited settings of a variant have the target's position."""
+    """Build the target or variant at these nested keys of the file.
+
+    If a variant has inherited a wrong setting, the error has the position in the target.
+    """
     overrides = {name: value for name, value in vars(options).items() if value is not None}
     names = IN_FILE | {name: ON_COMMAND_LINE[name] for name in overrides}
     try:
@@ -264,7 +281,10 @@ def _built(
 
 
 def _with_overrides(settings: TargetSettings, overrides: dict[str, Any]) -> TargetSettings:
-    """Return the settings, overridden by options; an option to sign in also replaces the other way to sign in."""
+    """Return the settings, in which the options `overrides` replace settings of the file.
+
+    An option that sets the sign-in also removes the other way to sign in.
+    """
     paths = {name: str(Path(overrides[name]).absolute()) for name in PATHS if name in overrides}
     other = {"api_key_env": "auth", "auth": "api_key_env"}
     cleared = {
@@ -279,15 +299,18 @@ CLOUDS: Mapping[str, tuple[str, str | None]] = {
     "azure.us": ("https://cognitiveservices.azure.us/.default", "login.microsoftonline.us"),
     "azure.cn": ("https://cognitiveservices.azure.cn/.default", "login.chinacloudapi.cn"),
 }
-"""The cloud → the scope of its tokens, and the sign-in host; None for azure-identity's default."""
+"""The clouds of Azure. The value of each is (scope of its tokens, sign-in host).
+
+The sign-in host is None if it is azure-identity's default.
+"""
 VOICE_LIVE_SCOPE = "https://ai.azure.com/.default"
-"""The scope of tokens in Voice Live's own client, in the public cloud (azure-ai-voicelive 1.3.1)."""
+"""The scope of tokens that Voice Live's own client uses in the public cloud (azure-ai-voicelive 1.3.1)."""
 
 
 def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
-    """Return the target of these settings.
+    """Return the target that has these settings. By default, its name is the name of its host.
 
-    Its default name is the name of its host. Raise SettingError or UsageError.
+    Raise SettingError or UsageError.
     """
     if settings.service is not None:
         settings = with_service_defaults(settings, SERVICES[settings.service], context)
@@ -359,9 +382,10 @@ def _prices(settings: TargetSettings, price_file: Path | None) -> Prices | None:
 
 
 def with_service_defaults(settings: TargetSettings, known: KnownService, context: SettingsContext) -> TargetSettings:
-    """Fill missing settings with the defaults of their service. Raise SettingError.
+    """Return the settings, in which the service's defaults replace missing settings. Raise SettingError.
 
-    The service's usual key goes only to its own address: with a `url` the key has to be named.
+    The key in the service's usual variable is sent only to the service's own address. If `url` is set, the user must
+    name the variable of the key.
     """
     if settings.url is not None:
         return settings
@@ -378,7 +402,10 @@ def with_service_defaults(settings: TargetSettings, known: KnownService, context
 
 
 def _usual_key(settings: TargetSettings, known: KnownService, context: SettingsContext) -> str | None:
-    """Return the variable from which clients of the service read its key, unless the target signs in otherwise."""
+    """Return the variable from which clients of the service read its key.
+
+    Return None if the target signs in in another way.
+    """
     if known.api_key_env is None or settings.headers or settings.auth not in (None, "key", "basic"):
         return None
     is_set = bool(unquoted(context.environ.get(known.api_key_env, "")))
@@ -390,7 +417,7 @@ def _usual_key(settings: TargetSettings, known: KnownService, context: SettingsC
 
 
 class SignInResult(NamedTuple):
-    """The sign-in of a target, its further secrets, and its notices to show before a run."""
+    """The sign-in of a target. `secrets` are its secrets other than the key. `notices` are to be shown before a run."""
 
     auth: Auth
     secrets: tuple[Credential, ...] = ()
@@ -398,7 +425,7 @@ class SignInResult(NamedTuple):
 
 
 def auth_of(settings: TargetSettings, context: SettingsContext, address: Address, path: NetworkPath) -> SignInResult:
-    """Return the sign-in of a target. Raise SettingError, and UsageError for a key that no header can hold."""
+    """Return the sign-in of a target. Raise SettingError, or UsageError for a key that cannot be in a header."""
     auth, names = settings.auth, context.names
     if auth is None or auth == "key" or auth == "basic":
         return _by_key(settings, context, address)
@@ -431,7 +458,10 @@ def _by_key(settings: TargetSettings, context: SettingsContext, address: Address
 
 
 def _basic(key: str) -> SignInResult:
-    """Return Basic authentication (RFC 7617): the key is user:password, or the base64 form of that."""
+    """Return a sign-in by Basic authentication (RFC 7617).
+
+    The key is user:password, or the base64 form of this text.
+    """
     if ":" not in key:
         return SignInResult(Credential("Authorization", key, BASIC))
     coded = base64.b64encode(key.encode()).decode()

@@ -1,8 +1,8 @@
-"""The tokens of a run: fetched before its sessions, renewed in the background, and hidden in every text.
+"""The tokens of a run. They are fetched before its sessions, renewed in the background, and hidden in every text.
 
-There is one token for each way of signing in. All targets with that way share the token. The token is renewed in the
-background when half of its life is over, so callers wait only for the first token. If a renewal fails, the old token is
-used until it expires.
+There is one token for each way of signing in. All targets that sign in in this way share the token. It is renewed when
+half of its life is over, so callers wait only for the first token. If a renewal fails, the old token is used until it
+expires.
 """
 
 from __future__ import annotations
@@ -31,22 +31,31 @@ from bench.transport.gevent_patch import with_timeout
 from bench.units import NS_PER_S
 
 MARGIN_S = 0.5
-"""The last part of a token's life, in s.
+"""The last part of a token's life, in which the token is not sent.
 
-A token is not sent in this part, because the service checks it a little later.
+The service checks a token a little after it was sent, and the token could then have expired.
 """
 MIN_PAUSE_S = 0.5
 MAX_BACKOFF_S = 60.0
 MAX_OUTAGE_BACKOFF_S = 5.0
-"""The maximum delay between renewals while no token is valid. It is short because sessions fail at that time."""
+"""The maximum time between two renewals while no token is valid.
+
+It is short, because sessions fail during this time.
+"""
 FETCH_LIMIT_S = 30.0
-"""The time limit for fetching a token. azure-identity limits each connect and each read, but not their sum."""
+"""The time limit for fetching a token. azure-identity limits each connect and each read, but not the total time."""
 MAX_SESSION_NS = 60 * 60 * NS_PER_S
-"""The time after a token's end for which a text may still quote the token, in the session that was opened with it."""
+"""The time after a token's end for which a text may still contain the token.
+
+The text belongs to a session that was opened with the token before its end.
+"""
 REFRESH: Final = "auth_refresh"
 
 NoteIncident = Callable[[str, str], None]
-"""A callback for events of the load generator outside its sessions: (kind, one line)."""
+"""A callback for incidents of the load generator outside of its sessions.
+
+Its arguments are a kind and a line of text.
+"""
 
 
 def ignore(kind: str, text: str) -> None:
@@ -55,7 +64,11 @@ def ignore(kind: str, text: str) -> None:
 
 @dataclass(frozen=True)
 class TokenSource:
-    """The source of a target's token. `claims` are aud, tid, appid, oid and exp, if the token is a JWT and has them."""
+    """The origin of a target's token.
+
+    `claims` has those of the claims aud, tid, appid, azp, oid and exp that the token contains. It is empty if the token
+    is not a JWT.
+    """
 
     credential: str
     scope: str
@@ -64,7 +77,7 @@ class TokenSource:
 
 
 class Keyring:
-    """The credentials for all targets; one per process and run, and the only holder of tokens."""
+    """The credentials for all targets. Each process has one keyring per run. No other object stores tokens."""
 
     def __init__(
         self, targets: Iterable[Target], *, incident: NoteIncident = ignore, fetch: Fetch = fetch_token
@@ -78,9 +91,9 @@ class Keyring:
         }
 
     def open(self) -> None:
-        """Fetch every token, and renew them from now on. Raise UsageError, one line, if one is refused.
+        """Fetch every token, and start to renew them. Raise UsageError, with one line, if a token is refused.
 
-        It blocks on networks and processes: call it after gevent has patched them, or when nothing else runs.
+        This blocks on networks and processes. So call it after gevent has patched them, or when nothing else runs.
         """
         if self._renewers:
             self._secrets += environment_secrets()
@@ -89,10 +102,10 @@ class Keyring:
                 sign_in.open()
 
     def header(self, target: Target, limit_s: float) -> tuple[str, str] | None:
-        """Return (name, value) of the header that signs in to a target; None if it needs none.
+        """Return (name, value) of the header that signs in to a target; None if the target needs no such header.
 
-        It blocks only while no token is valid. Raise ConnectError `connect_failed:token` if that takes longer than
-        `limit_s`.
+        This blocks only while no token is valid. If that takes longer than `limit_s`, raise ConnectError
+        `connect_failed:token`.
         """
         auth = target.auth
         if isinstance(auth, EntraSignIn):
@@ -102,19 +115,19 @@ class Keyring:
     def redact(self, text: str) -> str:
         """Return the text without keys, tokens, values of variables in headers, and passwords of proxies.
 
-        A service may quote what it received. All external text passes through here on entry, before it is truncated,
-        stored or shown.
+        A service may quote what it received. So all external text is passed to this function when it arrives, before it
+        is truncated, stored or shown.
         """
         tokens = (token.bearer for sign_in in self._renewers.values() for token in sign_in.tokens)
         return redacted(text, (*self._secrets, *tokens))
 
     @property
     def waiter_count(self) -> int:
-        """The number of callers that wait for a token, because none is valid."""
+        """The number of callers that wait for a token because no token is valid."""
         return sum(sign_in.waiter_count for sign_in in self._renewers.values())
 
     def answered_by(self, target: Target) -> TokenSource | None:
-        """Return the source of a target's token; None if it has none."""
+        """Return the origin of a target's token; None if the target has no token."""
         sign_in = self._renewers.get(target.auth) if isinstance(target.auth, EntraSignIn) else None
         token = None if sign_in is None else sign_in.current_token
         if token is None or not isinstance(target.auth, EntraSignIn):
@@ -122,14 +135,14 @@ class Keyring:
         return TokenSource(token.issuer, target.auth.scope, _left_s(token), dict(token.claims))
 
     def close(self) -> None:
-        """Stop renewing."""
+        """Stop the renewal of tokens."""
         for sign_in in self._renewers.values():
             sign_in.close()
 
 
 @contextmanager
 def closed_on_failure(keyring: Keyring) -> Iterator[None]:
-    """Close a keyring if the body fails: else it would renew its tokens forever."""
+    """Close a keyring if the body of the `with` statement fails. Otherwise it would renew its tokens forever."""
     try:
         yield
     except BaseException:
@@ -138,9 +151,9 @@ def closed_on_failure(keyring: Keyring) -> Iterator[None]:
 
 
 class TokenRenewer:
-    """The token of one way of signing in, over its renewals.
+    """The renewer of the token for one way of signing in.
 
-    `tokens` are all tokens that a text may still quote, the newest last. The thread of the renewer is a greenlet if
+    `tokens` are all tokens that a text may still contain, the newest last. The thread of the renewer is a greenlet if
     gevent has patched `threading`.
     """
 
@@ -164,7 +177,7 @@ class TokenRenewer:
         threading.Thread(target=self._renew_for_ever, name="rtbench-sign-in", daemon=True).start()
 
     def token(self, limit_s: float) -> Token:
-        """Return a valid token; raise ConnectError if there is none within `limit_s`."""
+        """Return a valid token. Raise ConnectError if there is no valid token within `limit_s`."""
         if (token := self._living()) is not None:
             return token
         with self._renewed:
@@ -196,7 +209,11 @@ class TokenRenewer:
                 self._renew()
 
     def _pause_s(self) -> float:
-        """Return the delay until the next renewal: half of the remaining life, less after a failure, never zero."""
+        """Return the time to wait before the next renewal, which is never zero.
+
+        It is half of the token's remaining life. After a failure it is at most the back-off, which doubles with each
+        failure. While no token is valid, it is at most MAX_OUTAGE_BACKOFF_S.
+        """
         left_s = 0.0 if self.current_token is None else max(0.0, _left_s(self.current_token) - MARGIN_S)
         if not self._failures:
             return max(MIN_PAUSE_S, left_s / 2)
@@ -219,7 +236,7 @@ class TokenRenewer:
             self._incident(REFRESH, f"signing in through Entra ID works again after {times}")
 
     def _fetched(self, retries: int) -> Token:
-        """Return a new token, within the limit. Raise SignInError."""
+        """Return a new token. Raise SignInError, also if it takes longer than FETCH_LIMIT_S."""
         self._requested_ns = monotonic_ns()
         try:
             return with_timeout(FETCH_LIMIT_S, lambda: self._fetch(self._source, retries))
@@ -229,7 +246,7 @@ class TokenRenewer:
             self._requested_ns = None
 
     def _store(self, token: Token) -> None:
-        """Use the token, unless it is the old token again, or ends before the old token."""
+        """Use a new token from now on. Ignore it if it does not expire later than the current token."""
         self._failures = 0
         if self.current_token is not None and token.expires_ns <= self.current_token.expires_ns:
             return
@@ -255,7 +272,7 @@ def _left_s(token: Token) -> float:
 
 
 def _secrets(targets: Iterable[Target]) -> Iterator[Credential]:
-    """Yield the secrets of targets."""
+    """Yield the secrets of targets: keys, values of variables, and secrets of proxies."""
     for target in targets:
         if isinstance(target.auth, Credential):
             yield target.auth

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The Linux calls of `event_loop.py`, in C: readable sockets, the account of a thread, and timers as files."""
+"""The Linux calls of `event_loop.py`, in C: readable sockets, the times of a thread, and timers as files."""
 
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.string cimport memset
@@ -46,7 +46,7 @@ cdef extern from "<sys/timerfd.h>" nogil:
 
 
 def make_alarm():
-    """Return a timer that is a file. It is readable from the instant to which it is set. Raise OSError."""
+    """Return an alarm: a timer that is a file. It becomes readable at the instant that is set. Raise OSError."""
     cdef int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
     if fd < 0:
         PyErr_SetFromErrno(OSError)
@@ -54,7 +54,7 @@ def make_alarm():
 
 
 def set_alarm(int fd, long long at_ns):
-    """Set an alarm. It is not readable before that instant."""
+    """Set the instant of an alarm. The alarm is not readable before `at_ns`."""
     cdef itimerspec value
     memset(&value, 0, sizeof(value))
     value.it_value.tv_sec, value.it_value.tv_nsec = at_ns // 1_000_000_000, at_ns % 1_000_000_000
@@ -62,10 +62,10 @@ def set_alarm(int fd, long long at_ns):
 
 
 def readable(int epoll):
-    """Return the sockets of libev's epoll set that are readable or closed, with -1 for other ready files.
+    """Return the sockets of libev's epoll set that are readable or closed. Each other ready file is returned as -1.
 
     Return [] if no file of the set is ready, and None if there are too many events for one poll. Do not block. libev
-    stores a file's number in the lower half of the data of its events (`ev_epoll.c`).
+    stores a file's number in the lower half of the data of an event (`ev_epoll.c`).
     """
     cdef epoll_event events[READY]
     cdef int count = epoll_wait(epoll, events, READY, 0), place
@@ -80,10 +80,10 @@ def readable(int epoll):
 
 
 def thread_use(int schedstat):
-    """Return (how often this thread left its core, how long it was awake, in ns: on a core or waiting for one).
+    """Return (the number of times that this thread left its core, the time for which it was awake, in ns).
 
-    `schedstat` is the thread's own file in /proc. The clock is read last, so that it includes the current run. The time
-    is 0 if the kernel has no such account.
+    A thread is awake while it runs on a core or waits for one. `schedstat` is the thread's own file in /proc. The clock
+    is read last, so that the time includes the current run. The time is 0 if the kernel does not count it.
     """
     cdef rusage usage
     cdef char text[64]

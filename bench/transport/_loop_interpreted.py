@@ -1,4 +1,4 @@
-"""The Python implementation of `_loop.pyx`. Its docstrings have the details."""
+"""The Python implementation of `_loop.pyx`. The docstrings of `_loop.pyx` have the details."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""Connections to services: name lookup, TCP or a proxy's tunnel, and TLS, each with its timing and its limit.
+"""Connections to services. The phases are name lookup, TCP or a proxy's tunnel, and TLS.
 
-Only this module creates client sockets. It converts every `OSError` on the network path to a `ConnectError`, once.
+Each phase has its own timing and its own limit. Only this module creates client sockets. It converts every `OSError` on
+the network path to a `ConnectError`, once.
 
-python-socks negotiates a tunnel over our own TCP stream, which then carries all other data. python-socks connects
-through a chain of proxies by a `forward` that opens the connection to the next proxy. Here the `forward` is our stream
-with the interface of a socket. It reads nothing beyond the proxy's answer, so that later bytes and their timestamps
-stay in the stream.
+python-socks negotiates a tunnel over our own TCP stream, which then carries all other data. To connect through a chain
+of proxies, python-socks calls `connect` of an object `forward`, which opens the connection to the next proxy. Here,
+`forward` is our stream with the interface of a socket. It reads nothing beyond the proxy's answer, so later bytes and
+their timestamps stay in the stream.
 """
 
 from __future__ import annotations
@@ -49,11 +50,11 @@ def connect(
     phases: ConnectTimings,
     path: NetworkPath = DIRECT,
 ) -> ByteStream:
-    """Look up the name, connect, and do the TLS handshake with `host`, even if the path has another address or a proxy.
+    """Look up the name, connect, and do the TLS handshake for `host`, even if `path` has another address or a proxy.
 
-    If there is a proxy, `dns_done` is when the proxy's name was looked up, and the service's name unless the proxy
-    does that. `tcp_done` is when the tunnel is open. Raise ConnectError with the outcome
-    `connect_failed:dns|tcp|proxy|tls` or `timeout:…`.
+    With a proxy, `dns_done` is the instant at which the proxy's name was looked up. If the proxy does not look up the
+    service's name, `dns_done` includes that lookup, too. `tcp_done` is the instant at which the tunnel is open. Raise
+    ConnectError with the outcome `connect_failed:dns|tcp|proxy|tls` or `timeout:…`.
     """
     tcp = open_tcp(host, port, limits, phases, path)
     phases.set_instant("tcp_done")
@@ -69,7 +70,7 @@ def connect(
 
 
 def open_tcp(host: str, port: int, limits: Timeouts, phases: ConnectTimings, path: NetworkPath) -> TcpStream:
-    """Connect to the service, or open a tunnel to it. `limits.tcp` covers proxy and tunnel together."""
+    """Connect to the service, or open a tunnel to it. With a proxy, the limit `limits.tcp` includes the tunnel."""
     phases.set_instant("connect_start")
     requested_host, proxy = path.address or host, path.proxy
     if proxy is None:
@@ -98,7 +99,7 @@ def _look_up(phases: ConnectTimings, host: str, port: int, limit_s: float, famil
 
 
 def open_stream(addresses: list[Any], limit_s: float, stage: str = "tcp", scope: PeerScope = "service") -> TcpStream:
-    """Connect as `connect_first` does."""
+    """Connect as `connect_first` does, and return the connection as a stream."""
     connect_start_ns = monotonic_ns()
     return TcpStream(connect_first(addresses, limit_s, stage), connect_start_ns, scope)
 
@@ -106,8 +107,8 @@ def open_stream(addresses: list[Any], limit_s: float, stage: str = "tcp", scope:
 def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> Any:
     """Connect to the first address that answers. Raise ConnectError `connect_failed:<stage>` or `timeout:<stage>`.
 
-    All addresses share one limit. Each address gets an equal share of the remaining time. So an address whose packets
-    are dropped, such as one of a family without a route, leaves time for the others.
+    All addresses share one limit. Each address gets an equal share of the remaining time. So if the packets to one
+    address are dropped, because there is no route for its family, for example, time is left for the other addresses.
     """
     until_ns = monotonic_ns() + int(limit_s * NS_PER_S)
     problem = ConnectError("connect_failed:dns", "the host name has no address")
@@ -141,7 +142,7 @@ def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> A
 def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int) -> None:
     """Request a tunnel to `host` from the proxy at the other end of `stream`.
 
-    Raise ConnectError: `connect_failed:proxy` with the proxy's own text, or `timeout:proxy`.
+    Raise ConnectError: `connect_failed:proxy` with the text of the proxy's answer, or `timeout:proxy`.
     """
     proxy_socket = ProxySocket(stream, until_ns, complete_head=proxy.scheme == "http")
     negotiator = Negotiator(
@@ -170,11 +171,12 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
 
 
 class ProxySocket:
-    """A TCP stream with the socket interface of python-socks, and the function that opens the connection to it.
+    """A TCP stream with the socket interface that python-socks needs. It is also the `forward` of python-socks.
 
-    If `complete_head` is True, one `recv` returns the complete head of an HTTP answer, however it was split. Otherwise
-    it returns at most the requested number of bytes. `beyond` contains received bytes that were not requested. The time
-    that this process takes to answer is added to `until_ns`, because the proxy waits for the answer.
+    If `complete_head` is True, one `recv` returns the complete head of an HTTP answer, even if the head arrived in
+    parts. Otherwise it returns at most the requested number of bytes. `beyond` contains received bytes that were not
+    requested. If this process takes time to answer, that time is added to `until_ns`, because the proxy waits for the
+    answer.
     """
 
     def __init__(self, stream: TcpStream, until_ns: int, *, complete_head: bool) -> None:
@@ -202,7 +204,10 @@ class ProxySocket:
         return data
 
     def _more(self) -> bool:
-        """Return whether the proxy sent more. Raise TimeoutError, and OSError if the connection broke."""
+        """Wait for more bytes from the proxy. Return False if the proxy has closed the connection.
+
+        Raise TimeoutError, or OSError if the connection broke.
+        """
         read = self._stream.read(self._until_ns)
         if read is None:
             raise TimeoutError
@@ -221,9 +226,10 @@ def _refusal(proxy: Proxy, reason: str) -> ConnectError:
 
 
 def _error_text(proxy: Proxy, error: ProxyError) -> str:
-    """Return the proxy's text.
+    """Return the error text of a proxy.
 
-    A password that the proxy repeated is removed. If the proxy requires a login, add the remedy.
+    If the text contains the proxy's password, the password is removed. If the proxy requires a login, the remedy is
+    added.
     """
     text = str(error)
     if proxy.password:
@@ -239,7 +245,7 @@ def _error_text(proxy: Proxy, error: ProxyError) -> str:
 
 
 def kernel_timestamps(limit_s: float) -> bool:
-    """Return whether the kernel timestamps arrivals. Raise OSError or ConnectError if localhost is unreachable."""
+    """Return whether the kernel timestamps received data. Raise OSError or ConnectError if localhost is unreachable."""
     server = StreamServer((LOOPBACK, 0), _answer_request)
     server.start()
     try:
@@ -255,7 +261,7 @@ def kernel_timestamps(limit_s: float) -> bool:
 
 
 def _answer_request(sock: Any, _: object) -> None:
-    """Answer after a request. By then the kernel has switched its timestamps on."""
+    """Wait for a request, and answer it. When the answer arrives, the kernel's timestamps are switched on."""
     sock.recv(1)
     sock.sendall(b"!")
     sock.close()

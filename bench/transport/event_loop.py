@@ -1,16 +1,16 @@
 """Extensions of gevent's event loop for timestamps and schedules: when sockets were empty, due callbacks, and polling.
 
-`LoopMonitor` determines instants at which sockets were certainly empty, by checks of the loop's epoll set. gevent's
-loop runs `prepare` watchers directly before it polls and `check` watchers directly after. The clock is read before a
-check or a poll. If it were read after the call, the process could lose its core in between.
+`LoopMonitor` determines instants at which sockets were certainly empty. For this, it checks the loop's epoll set.
+gevent's loop runs `prepare` watchers directly before it polls, and `check` watchers directly after. The clock is read
+before a check or a poll. If it were read afterwards, the process could lose its core between the call and the reading.
 
-`CallbackScheduler` runs due callbacks in passes of the loop. If there are few callbacks, they run within microseconds;
-otherwise they run together. The loop's own timers are late by up to a millisecond, because the loop waits in whole
-milliseconds. A timer that is a file (`timerfd`) does not have this delay. Each pass costs a wake-up of the process,
-which takes longer than sending a chunk of audio.
+`CallbackScheduler` runs due callbacks in passes of the loop. If there are few callbacks, each runs within microseconds.
+If there are many, several run together in one pass. The loop's own timers are late by up to a millisecond, because the
+loop waits in whole milliseconds. A timer that is a file (`timerfd`) does not have this delay. Each pass costs a wake-up
+of the process, which takes longer than sending a chunk of audio.
 
-`Poller` polls the sockets of streaming replies together, every few milliseconds. The kernel timestamps the data
-meanwhile, so a late poll loses no information. A process that wakes up for each delta would spend most of its time on
+`Poller` polls the sockets of streaming replies together, every few milliseconds. The kernel timestamps the data when it
+arrives, so a late poll loses no information. A process that wakes up for each delta would spend most of its time on
 wake-ups.
 """
 
@@ -35,29 +35,41 @@ except ModuleNotFoundError as missing:
     from bench.transport._loop_interpreted import make_alarm, readable, set_alarm, thread_use
 
 READABLE = 1
-"""Event of gevent's watchers, and EPOLLIN of linux/eventpoll.h, which gevent removes from the module select."""
+"""The event of gevent's watchers for readable files.
+
+It is also EPOLLIN of linux/eventpoll.h. gevent removes that constant from the module select.
+"""
 CHECK_PERIOD_NS = 200_000
-"""The time for which the loop handles events before it checks which other sockets have become readable."""
+"""The minimum time between two checks while the loop handles events.
+
+A check finds sockets that have become readable.
+"""
 ACCOUNT_NS = 100_000
-"""The maximum error of the kernel's account of a thread. The account does not include interrupts on its core."""
+"""The maximum error of the times that the kernel reports for a thread. They do not include interrupts on its core."""
 SCHEDSTAT = "/proc/thread-self/schedstat"
-"""The kernel's account of this thread: run time, wait time for a core, and number of runs."""
+"""The file with the kernel's values for this thread: its run time, its wait time for a core, and its number of runs."""
 MIN_PASS_INTERVAL_NS = 600_000
-"""The minimum time between the starts of two passes. A callback may be late by this time."""
+"""The minimum time between the starts of two passes. So a callback may be late by this time."""
 IDLE_NS = 60_000_000_000
 POLL_PERIOD_S = 0.002
-"""The period of polls while a reply is streaming. A delta may be older than the timestamp of its read by one period."""
+"""The period of polls while a reply is streaming.
+
+A read has one timestamp. A delta in the read may have arrived earlier than that, by up to one period.
+"""
 
 
 class HubLocal:
-    """The base class of objects that exist once per hub of this process. They are created at first use."""
+    """The base class of objects of which each hub of this process has one. The object is created at its first use."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
 
     @classmethod
     def of_hub(cls) -> Self:
-        """Return the hub's object. After a fork both processes have the same hub, so create a new one."""
+        """Return the hub's object.
+
+        After a fork, the child's hub has the parent's object, so the child creates a new one.
+        """
         hub, name = gevent.get_hub(), f"rtbench_{cls.__name__}"
         existing = getattr(hub, name, None)
         if isinstance(existing, cls):
@@ -69,11 +81,14 @@ class HubLocal:
         return created
 
     def close(self) -> None:
-        """Release the resources that a forked process shares with its parent."""
+        """Release the resources that a process shares with its parent after a fork."""
 
 
 class PollSnapshot(NamedTuple):
-    """An instant at which the state of each socket in the set is known, and the number of polls before it."""
+    """An instant at which the state of each socket in the epoll set is known.
+
+    `polls` is the number of polls before this instant.
+    """
 
     at_ns: int
     polls: int
@@ -83,21 +98,24 @@ NO_SNAPSHOT = PollSnapshot(0, 0)
 
 
 class LoopMonitor(HubLocal):
-    """The loop's polls, and the checks of its epoll set."""
+    """The counter of the loop's polls. It also checks the loop's epoll set."""
 
     def __init__(self) -> None:
         super().__init__()
         self.polls = 0
         self.poll_end_ns = monotonic_ns()
         self.check_due_ns = 0
-        """The instant of the next check by `check_if_due`."""
+        """The earliest instant at which `check_if_due` checks again."""
         self.quiet = False
         """True if none of the watched files was ready when the last poll began."""
         self._snapshot = self._snapshot_before = NO_SNAPSHOT
         self._found: dict[int, PollSnapshot] = {}
-        """The sockets that a check has found readable since their last read, each with the snapshot before it."""
+        """The sockets that a check has found readable since they were last read.
+
+        The value is the snapshot before that check.
+        """
         self._switches = self._awake_ns = self._used_ns = 0
-        """The kernel's counts and the clock when the last quiet poll began."""
+        """The number of context switches, the time awake, and the clock, when the last quiet poll began."""
         self._loop = gevent.get_hub().loop
         self._epoll = self._loop.backend == "epoll"
         try:
@@ -118,17 +136,20 @@ class LoopMonitor(HubLocal):
             os.close(self._schedstat)
 
     def start(self, fd: int) -> int:
-        """Forget earlier checks of a socket that the loop starts to watch. Return the poll count, for `empty_ns`."""
+        """Forget the earlier checks of a socket, which the loop starts to watch.
+
+        Return the number of polls, which is the argument `polls_when_watched` of `empty_ns`.
+        """
         self._found.pop(fd, None)
         return self.polls
 
     def check_if_due(self) -> None:
-        """Check, unless the last check was within 0.2 ms."""
+        """Check the epoll set, unless the last check was less than 0.2 ms ago."""
         if monotonic_ns() >= self.check_due_ns:
             self.check()
 
     def check(self) -> None:
-        """Determine the readable sockets. All others are empty now."""
+        """Find out which sockets in the epoll set are readable. All other sockets in it are empty now."""
         now_ns = monotonic_ns()
         readable_fds = readable(self._loop.fileno()) if self._epoll else None
         for fd in readable_fds or ():
@@ -159,8 +180,9 @@ class LoopMonitor(HubLocal):
 
         Return 0 if no check proves it.
 
-        The loop has watched the socket since poll number `polls_when_watched`, so it is in the epoll set from the next
-        poll. The socket was drained after it was last reported, and is read now, so its checks start again.
+        The loop has watched the socket since poll number `polls_when_watched`. So the socket is in the epoll set from
+        the next poll. It was drained after it was last reported, and it is read now. Therefore its earlier checks are
+        forgotten.
         """
         snapshots = (snapshot,) if (snapshot := self._found.pop(fd, None)) else (self._snapshot, self._snapshot_before)
         for at_ns, polls in snapshots:
@@ -169,11 +191,11 @@ class LoopMonitor(HubLocal):
         return 0
 
     def _asleep_ns(self) -> int:
-        """Return an instant at which the last quiet poll was still asleep; 0 if it is unknown.
+        """Return an instant at which this thread still slept in the last quiet poll; 0 if no such instant is known.
 
-        No socket was readable then. After its wake-up, a thread runs on a core or waits for one. A thread that left its
-        core more than once may also have slept for another reason, or may have been stopped. A thread that only lost
-        its core was awake all the time.
+        No socket was readable at that instant. After its wake-up, a thread runs on a core or waits for one. A thread
+        that left its core more than once may have slept for another reason, or may have been stopped. A thread that
+        only lost its core to another thread was awake all the time.
         """
         now_ns = monotonic_ns()
         switches, awake_ns = thread_use(self._schedstat)
@@ -192,7 +214,7 @@ class ScheduledCallback:
 
 
 class CallbackScheduler(HubLocal):
-    """The schedule of callbacks in the event loop. The callbacks must not block."""
+    """The schedule of callbacks in the event loop. A callback must not block."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,7 +224,7 @@ class CallbackScheduler(HubLocal):
         self._earliest_ns = 0
         self._loop = gevent.get_hub().loop
         self._watcher: Any = None
-        """The watcher of the alarm, or a timer of the loop if the platform has no alarms."""
+        """The watcher of the alarm. On a platform without alarms, it is a timer of the loop."""
         try:
             self._alarm: int | None = make_alarm()
         except OSError:
@@ -219,7 +241,7 @@ class CallbackScheduler(HubLocal):
             os.close(self._alarm)
 
     def at(self, due_ns: int, call: Callable[[], None]) -> ScheduledCallback:
-        """Schedule a callback in the loop at an instant, or soon after it."""
+        """Schedule a callback. The event loop calls it at the instant `due_ns`, or soon after it."""
         tick = ScheduledCallback(call)
         self._count += 1
         heapq.heappush(self._ticks, (due_ns, self._count, tick))
@@ -253,7 +275,7 @@ class CallbackScheduler(HubLocal):
 
 
 class Poller(HubLocal):
-    """The periodic poll of sockets with Linux's epoll."""
+    """The poller of sockets. It polls all its sockets together, periodically, with Linux's epoll."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -265,9 +287,10 @@ class Poller(HubLocal):
         self._timer = loop.timer(POLL_PERIOD_S, POLL_PERIOD_S, ref=False, priority=loop.MAXPRI)
 
     def add(self, fd: int, on_readable: Callable[[int], None]) -> None:
-        """Poll this socket until it is removed.
+        """Poll a socket until it is removed.
 
-        `on_readable` reads the available bytes and must not block. Its argument is the instant of the previous poll.
+        When the socket is readable, `on_readable` is called. It reads the available bytes, and must not block. Its
+        argument is the instant of the previous poll.
         """
         self._on_readable[fd] = on_readable
         self._epoll.register(fd, READABLE)
@@ -275,7 +298,7 @@ class Poller(HubLocal):
             self._timer.start(self._poll)
 
     def remove(self, fd: int) -> None:
-        """Stop polling this socket. It must still be open."""
+        """Stop polling a socket. The socket must still be open."""
         del self._on_readable[fd]
         self._epoll.unregister(fd)
         if not self._on_readable:

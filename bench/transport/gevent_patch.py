@@ -1,4 +1,4 @@
-"""gevent's patches of this process, and a time limit for library code that has none."""
+"""The patching of this process by gevent, and a time limit for library code that has none."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ T = TypeVar("T")
 def patch() -> None:
     """Patch the standard library. A command that opens connections must call this first.
 
-    Modules that import names from `ssl` (azure's, requests) must not be imported before. Ctrl-C ends such a command
-    without gevent's own messages about it.
+    Modules that import names from `ssl` (azure's, requests) must be imported after the patch. After it, Ctrl-C ends the
+    command without gevent's own messages.
     """
     monkey.patch_all()
     hub = gevent.get_hub()
@@ -36,8 +36,8 @@ def patch() -> None:
 def with_timeout(limit_s: float, work: Callable[[], T]) -> T:
     """Run `work` and return its result. Raise TimeoutError if it takes longer than the limit.
 
-    If gevent has patched the standard library, the work is interrupted while it waits. Otherwise it runs in a thread,
-    which cannot be interrupted: the thread continues, and its later result is dropped.
+    If gevent has patched the standard library, the limit interrupts `work` while it waits. Otherwise `work` runs in a
+    thread, which cannot be interrupted: it continues after the limit, and its result is ignored.
     """
     if not monkey.is_module_patched("threading"):
         return _by_thread(work).result(limit_s)

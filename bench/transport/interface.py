@@ -1,7 +1,7 @@
-"""The interface between a session and the network: whole messages with their arrival, without sockets, TLS or frames.
+"""The interface between a session and the network. It has complete messages, and no sockets, TLS or frames.
 
-A transport is connected when it is created, and is closed once. It provides the session's only clock: the real
-transport uses the process's clock, the one in memory a virtual clock.
+A transport is connected when it is created, and is closed once. The session uses only the clock of its transport. The
+real transport has the process's clock. The transport in memory has a virtual clock.
 """
 
 from __future__ import annotations
@@ -19,27 +19,34 @@ from bench.timeouts import Timeouts
 from bench.transport.received import MatchedDelta, ReceivedMessage
 
 BAD_FRAME, TOO_LARGE = 1002, 1009
-"""The close codes with which we end a connection: unreadable frame, message too big (RFC 6455 §7.4.1)."""
+"""The close codes with which we end a connection: for an unreadable frame, and for a message that is too large.
+
+RFC 6455 §7.4.1 defines them.
+"""
 MIB = 1 << 20
 MAX_MESSAGE_MIB = 16
-"""The default maximum size of a message. The largest messages of services have a hundredth of this size."""
+"""The default maximum size of a message. The largest messages of services have one hundredth of this size."""
 
 
 OnMessage = Callable[[ReceivedMessage], bool]
-"""Handler of a message. It must not block. It returns True if the listener must act now."""
+"""A handler of messages. It must not block. It returns True if the listener must act now."""
 
 
 class SendReceipt(NamedTuple):
-    """The receipt of a send: when the kernel accepted the message, and the bytes of its frame."""
+    """The receipt of a send.
+
+    `handed` is the instant at which the kernel accepted the message. `wire_bytes` is the size of the message's frame.
+    """
 
     handed: SendTime
     wire_bytes: int
 
 
 class TxTimestamp(NamedTuple):
-    """The kernel's timestamp of when a message sent with `stamped` left, or when the peer's TCP acknowledged it.
+    """A timestamp of the kernel for a message that was sent with `stamped`.
 
-    `ticket` identifies the message. It is the ticket in `SendReceipt.handed`.
+    It is the instant at which the message left, or at which the peer's TCP acknowledged it (`acknowledged`). `ticket`
+    identifies the message. It is the ticket in `SendReceipt.handed`.
     """
 
     ticket: int
@@ -51,12 +58,13 @@ CloseCause = Literal["", "reset", "timed_out", "unreachable"]
 
 
 class CloseInfo(NamedTuple):
-    """The end of a connection: the close code (1006 if there was no close frame), the reason, and the instant.
+    """The end of a connection.
 
-    `ours` is True if the client ended it, because a message broke a rule of the protocol or exceeded a limit. `cause`
-    is the kernel's reason if a connection ended without a close frame: the peer or a device on the path reset it, the
-    peer acknowledged no more data, or there was no route to the peer any more. `uncertainty_ns` is how much earlier the
-    end may have come.
+    `code` is the close code, or 1006 if there was no close frame. `at_ns` is the instant of the end. The end may have
+    happened earlier than that, by up to `uncertainty_ns`. `ours` is True if the client ended the connection, because a
+    message broke a rule of the protocol or exceeded a limit. `cause` is the kernel's reason if the connection ended
+    without a close frame: the peer or a device on the path reset it, the peer acknowledged no more data, or there was
+    no longer a route to the peer.
     """
 
     code: int
@@ -70,8 +78,8 @@ class CloseInfo(NamedTuple):
 class Handshake(NamedTuple):
     """The phases of connecting, as instants of `bench.columns.SESSION_INSTANTS`, and the response headers.
 
-    `uncertainties_ns` states how much earlier each phase may really have ended. `call_id` is a unique name of the call;
-    "" if the service receives none.
+    Each phase may have ended earlier than its instant, by up to `uncertainties_ns`. `call_id` is a unique name of the
+    call; it is "" if the service receives none.
     """
 
     instants: Mapping[str, int]
@@ -81,9 +89,11 @@ class Handshake(NamedTuple):
 
 
 class TcpInfo(NamedTuple):
-    """The kernel's state of the path to the peer: smoothed and shortest round trip, and retransmitted segments so far.
+    """The kernel's values for the path to the peer.
 
-    `scope` states who the peer is: the service (its nearest TCP endpoint), or the proxy in front of it.
+    `rtt_ns` is the smoothed round trip. `min_rtt_ns` is the shortest one. `retransmits` counts the segments that were
+    retransmitted until now. `scope` states who the peer is: the service (its nearest TCP endpoint), or the proxy in
+    front of the service.
     """
 
     rtt_ns: int
@@ -94,9 +104,9 @@ class TcpInfo(NamedTuple):
 
 @dataclass(slots=True)
 class ConnectTimings:
-    """The instants of connecting so far, and the wait for a token before connecting.
+    """The instants of connecting that were reached, and the wait for a token before connecting.
 
-    `uncertainties_ns` states how much earlier each awaited instant may really have been.
+    An instant that was an arrival may have been earlier, by up to its value in `uncertainties_ns`.
     """
 
     instants: dict[str, int] = field(default_factory=dict)
@@ -109,20 +119,21 @@ class ConnectTimings:
     def set_lookup(self, start_ns: int, done_ns: int) -> None:
         """Set the end of a name lookup.
 
-        If the lookup had to wait in this process before it started, move the start of connecting later by that wait.
+        If the lookup waited in this process before it started, the instant of `connect_start` is moved later by that
+        wait.
         """
         before_ns = self.instants.get("dns_done", self.instants["connect_start"])
         self.instants["connect_start"] += start_ns - before_ns
         self.instants["dns_done"] = done_ns
 
     def set_arrival(self, instant: str, at_ns: int, error_ns: int) -> None:
-        """Set an instant to an arrival."""
+        """Set an instant that is the arrival of data. It may have been earlier, by up to `error_ns`."""
         self.instants[instant], self.uncertainties_ns[instant] = at_ns, error_ns
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy that opens a tunnel: by HTTP's CONNECT or by SOCKS.
+    """A proxy that opens a tunnel, by CONNECT of HTTP or by SOCKS.
 
     `remote_dns` is True if the proxy looks up the service's name.
     """
@@ -142,10 +153,12 @@ class Proxy:
 
 @dataclass(frozen=True)
 class NetworkPath:
-    """The path to a service: a proxy, an address in place of the name's address, and compression if both sides agree.
+    """The network path to a service.
 
-    `max_message_mib` is the maximum size of a message; a larger message ends its connection. `ca`, `client_cert` and
-    `client_key` are certificate files (PEM) for the TLS context.
+    `proxy` is the proxy, None for a direct path. `address` replaces the address of the service's name. `deflate` is
+    True if messages are compressed when the service agrees. `max_message_mib` is the maximum size of a message; a
+    larger message ends its connection. `ca`, `client_cert` and `client_key` are certificate files (PEM) for the TLS
+    context.
     """
 
     proxy: Proxy | None = None
@@ -161,35 +174,35 @@ DIRECT = NetworkPath()
 
 
 def authority(host: str, port: int) -> str:
-    """Return host and port as in a URL. An IPv6 address is in brackets (RFC 3986 §3.2.2)."""
+    """Return host and port in the form that URLs have. An IPv6 address is in brackets (RFC 3986 §3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class DeltaListener(Protocol):
-    """A listener to a reply that has begun.
+    """A listener for the deltas of a reply that has begun.
 
-    `streaming` is True if the client awaits only the end of the reply, so that the deltas may be read slightly late.
+    `streaming` is True if the client waits only for the end of the reply. The deltas may then be read slightly late.
     """
 
     streaming: bool
 
     def on_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        """Handle deltas that match a template. Do not block."""
+        """Handle deltas that matched a template. Do not block."""
 
 
 class PacedSender(Protocol):
-    """A sender on a schedule, while a session listens."""
+    """An object that sends messages at scheduled instants while a session listens."""
 
     @property
     def due_ns(self) -> int | None:
-        """The instant of the next `send_due`; None if nothing is due."""
+        """The instant at which `send_due` must be called next; None if nothing is to be sent."""
 
     def send_due(self) -> bool:
-        """Send what is due, without blocking. Return whether the listener must act."""
+        """Send the messages that are due, without blocking. Return whether the listener must act."""
 
 
 class Transport(Protocol):
-    """An open connection, over which whole messages are sent and received."""
+    """An open connection. It sends and receives complete messages."""
 
     handshake: Handshake
     keeps_texts: bool
@@ -197,26 +210,29 @@ class Transport(Protocol):
 
     @property
     def closed(self) -> CloseInfo | None:
-        """The end of the connection; None while it is open, or while earlier messages are not delivered yet."""
+        """The end of the connection.
+
+        It is None while the connection is open, and while messages from before the end are not delivered yet.
+        """
 
     def now_ns(self) -> int:
-        """Return the current instant, on the clock of the timestamps."""
+        """Return the current instant, on the same clock as the timestamps."""
 
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         """Pass one message to the kernel. Return None if the connection has ended (see `closed`).
 
-        A `BinaryMessage` is audio, which a transport may send as media; all other messages are text. `stamped` requests
-        the kernel's timestamp of the message. `transmitted` returns it later.
+        A `BinaryMessage` is audio, which a transport may send as media. All other messages are text. If `stamped` is
+        True, the kernel is asked to timestamp the message. `transmitted` returns the timestamp later.
         """
 
     def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        """Do the same as `send`, without blocking. If it returns None, `flush` sends the rest."""
+        """Do the same as `send`, without blocking. If it returns None, `flush` must send the rest."""
 
     def flush(self) -> SendReceipt | None:
-        """Send the rest of the last offered message. Return None if the connection has ended."""
+        """Send the rest of the message that was last passed to `try_send`. Return None if the connection has ended."""
 
     def transmitted(self) -> list[TxTimestamp]:
-        """Return the kernel's new timestamps of messages sent with `stamped`, without blocking."""
+        """Return the kernel's new timestamps for messages that were sent with `stamped`. Do not block."""
 
     def receive_until(
         self,
@@ -225,42 +241,44 @@ class Transport(Protocol):
         reply: DeltaListener | None = None,
         sender: PacedSender | None = None,
     ) -> None:
-        """Pass messages to `on_message` until it returns True, an instant passes, or the connection ends (`closed`).
+        """Pass messages to `on_message` until it returns True, `until_ns` passes, or the connection ends.
 
         The event loop calls `on_message` while the listener sleeps. The messages of one read are passed on together, up
-        to a number that is soon handled. If the instant has already passed, all messages that arrived by then are still
-        passed on, and `watermark_ns` is then not before it. Messages from before the end of the connection are passed
-        on before `closed` is set. The event loop calls `sender` when it is due, unless the instant has passed. If
-        `sender` returns True, listening ends.
+        to a number that can be handled quickly. If `until_ns` has already passed, all messages that arrived by then are
+        still passed on, and `watermark_ns` is then at least `until_ns`. Messages from before the end of the connection
+        are passed on before `closed` is set. The event loop calls `sender` when it is due, unless `until_ns` has
+        passed. If `sender` returns True, listening ends.
 
         `reply` is set while the end of a reply is awaited. It receives deltas that match a template, several at a time.
-        It receives them before `on_message` receives any later message, and before listening ends. While it is
-        streaming, the socket may be polled only every few milliseconds. Listening without a reply deletes the
-        templates.
+        It receives them before `on_message` receives any later message, and before listening ends. If `reply.streaming`
+        is True, the socket may be polled only every few milliseconds. If `reply` is None, the templates are deleted.
         """
 
     def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
-        """Learn a template: pass later deltas like `event` to the listener of the reply.
+        """Learn a template: later deltas that are like `event` are passed to the listener of the reply.
 
-        `event` is the message's only event.
+        `event` must be the only event of `message`.
         """
 
     @property
     def watermark_ns(self) -> int:
-        """The instant by which every arrived message has been delivered. A deadline before it has passed."""
+        """An instant: all messages that arrived by then have been delivered.
+
+        So a deadline before this instant has passed.
+        """
 
     def network(self) -> TcpInfo | None:
         """Return the current state of the path to the peer; None if the platform does not report it."""
 
     def close(self) -> None:
-        """Send a close frame, wait a moment for the answer, and close the connection."""
+        """Send a close frame, wait a short time for the answer, and close the connection."""
 
     def abort(self) -> None:
         """Close the connection at once, without waiting or switching greenlets."""
 
 
 class OpenTransport(Protocol):
-    """The function that opens the transport of a URL's scheme."""
+    """A function that opens a transport. There is one for each scheme of URLs."""
 
     def __call__(
         self,
@@ -273,8 +291,8 @@ class OpenTransport(Protocol):
         subprotocols: Sequence[str],
         /,
     ) -> Transport:
-        """Connect and set the instants in `phases`, of which `opened` is the last.
+        """Connect, and set the instants in `phases`. The last instant is `opened`.
 
-        `context` is for TLS, if the scheme uses it. Raise ConnectError with an outcome: `connect_failed:<stage or
+        `context` is for TLS, if the scheme uses TLS. Raise ConnectError with an outcome: `connect_failed:<stage or
         status>`, `throttled:handshake`, `timeout:<stage>`.
         """

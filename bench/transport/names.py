@@ -1,8 +1,8 @@
-"""Name lookups with the system's resolver. Each runs in its own thread, which also reads the clock.
+"""Name lookups with the system's resolver. Each lookup runs in its own thread, which also reads the clock.
 
-The system's resolver is used so that /etc/hosts, nsswitch.conf and search domains have the same effect as in all other
-programs. It blocks, so it needs threads. gevent's pool has only ten threads for all purposes. A lookup behind ten
-others would wait in this process, and that wait is not network time.
+With the system's resolver, /etc/hosts, nsswitch.conf and search domains have the same effect as in all other programs.
+The resolver blocks, so it needs threads. gevent's pool has only ten threads for all purposes. If ten lookups occupied
+them, the next lookup would wait in this process, and that wait is not network time.
 """
 
 from __future__ import annotations
@@ -27,12 +27,15 @@ getaddrinfo = monkey.get_original("socket", "getaddrinfo")
 MAX_LOOKUPS = 500
 """The maximum number of lookups in progress in a process.
 
-A lookup that has timed out occupies its thread until the resolver gives up.
+After its timeout, a lookup still occupies its thread until the resolver gives up.
 """
 IDLE_S = 60.0
 """The idle time after which a thread ends."""
 STOPPED_NS = 20_000_000
-"""The maximum delay of the end of a wait. After a longer delay, neither this process nor the lookup's thread ran."""
+"""The maximum delay after which a wait normally ends.
+
+If the delay was longer, this process did not run, and neither did the lookup's thread.
+"""
 
 
 class Lookup(NamedTuple):
@@ -44,7 +47,7 @@ class Lookup(NamedTuple):
 
 
 def look_up(host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC) -> Lookup:
-    """Look up a host; the result for an address is the address.
+    """Look up a host. If the host is an address, return this address.
 
     Raise ConnectError `connect_failed:dns`, `timeout:dns` or `failed:load_generator`.
     """
@@ -57,13 +60,13 @@ def look_up(host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC
 
 
 def warm_up() -> None:
-    """Start the first thread now, so that the first connection is not slow."""
+    """Start the first thread now, so that the first connection does not have to wait for it."""
     with suppress(ConnectError):  # the result does not matter
         look_up("localhost", 0, Timeouts.tcp)
 
 
 class _Query:
-    """A lookup, and the instant at which its thread started it; 0 before that."""
+    """A lookup to do. `started_ns` is the instant at which its thread started the lookup; 0 before that."""
 
     def __init__(self, host: str, port: int, family: int) -> None:
         self.host, self.started_ns = host, 0
@@ -80,7 +83,10 @@ class _Query:
 
 
 class _Threads(ThreadPool):  # type: ignore[misc]  # gevent has no types
-    """A thread pool that does not grow beyond the machine's limit. After that, lookups wait for free threads."""
+    """A thread pool that stops growing when the machine's limit is reached.
+
+    Further lookups then wait for free threads.
+    """
 
     def _add_thread(self) -> None:
         try:
@@ -92,14 +98,17 @@ class _Threads(ThreadPool):  # type: ignore[misc]  # gevent has no types
 
 
 class Resolver(HubLocal):
-    """The threads for name lookups."""
+    """A pool of threads for name lookups."""
 
     def __init__(self) -> None:
         super().__init__()
         self._threads = _Threads(MAX_LOOKUPS, idle_task_timeout=IDLE_S)
 
     def look_up(self, query: _Query, limit_s: float) -> Lookup:
-        """Look up a host as the function does. The limit applies to the wait for a thread, and again to the lookup."""
+        """Look up a host, as the function `look_up` does.
+
+        `limit_s` applies to the wait for a thread, and then again to the lookup.
+        """
         limit_error = ConnectError("failed:load_generator", f"{MAX_LOOKUPS} {LOOKUPS_FULL} within {limit_s:g} s")
         with gevent.Timeout(limit_s, limit_error):
             async_result = self._threads.spawn(query.run)
@@ -112,7 +121,10 @@ class Resolver(HubLocal):
 
 
 def _wait_for_answer(async_result: AsyncResult, query: _Query, limit_ns: int) -> bool:
-    """Wait for the answer. Return False if it takes longer than the limit, not counting pauses of this process."""
+    """Wait for the result of a lookup. Return False if the lookup takes longer than the limit.
+
+    Pauses of this process do not count.
+    """
     paused_ns = 0
     while not async_result.ready():
         until_ns = (query.started_ns or monotonic_ns()) + limit_ns + paused_ns

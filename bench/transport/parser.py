@@ -1,11 +1,10 @@
-"""The parser of all data other than whole text frames: the answer to the upgrade, and frames of all kinds. Pure.
+"""The parser of all data other than complete text frames: the answer to the upgrade, and frames of all kinds. Pure.
 
-The head of a refusal contains all that matters: status, retry delay, ids. Its body is often truncated or has no end, so
-the available part of it is used (HTTP/1.1: RFC 9112).
+The head of a refusal contains everything that matters: status, retry delay, ids. Its body is often truncated or has no
+end, so the part of the body that has arrived is used (HTTP/1.1: RFC 9112).
 
-websockets' protocol object parses the frames: fragments, compressed messages, control frames, and all frames that share
-a read with them. The bytes of frames are counted separately, because the protocol object does not report where a frame
-ended.
+websockets' protocol object parses fragments, compressed messages, control frames, and all other frames in the same
+reads. The bytes of frames are counted separately, because the protocol object does not report where a frame ended.
 """
 
 from __future__ import annotations
@@ -34,15 +33,18 @@ LAST_CHUNK = b"0\r\n\r\n"
 SWITCHING, THROTTLED = 101, 429
 QUOTED = 300
 _LENGTH = re.compile(r"[0-9]{1,18}")
-"""The pattern of a length: at most 18 digits, which `int` reads.
+"""The pattern of a content length: at most 18 digits, so that `int` can read it.
 
-Such a length may exceed every body that is awaited.
+The length may be larger than any body that the client waits for.
 """
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: (.*))?")
 
 
 class HttpResponse(NamedTuple):
-    """An answer with a complete head. Headers have lower-case names. `body` is the received part of the body."""
+    """An HTTP answer with a complete head.
+
+    The names of `headers` are in lower case. `body` is the part of the body that was received.
+    """
 
     status: int
     reason: str
@@ -55,7 +57,10 @@ class HttpResponse(NamedTuple):
 
     @property
     def is_complete(self) -> bool:
-        """True if the body is known to be complete. Without a length, only the end of the stream shows that."""
+        """True if the body is known to be complete.
+
+        If the answer has no length, only the end of the stream shows that.
+        """
         if self.is_chunked:
             return self.body.endswith(LAST_CHUNK)
         length = self.headers.get("content-length", "")
@@ -63,7 +68,7 @@ class HttpResponse(NamedTuple):
 
 
 def read_response(data: bytes) -> HttpResponse | None:
-    """Return an HTTP answer; None while its head is incomplete, or if it is not HTTP."""
+    """Return an HTTP answer. Return None if its head is not complete yet, or if the data is not HTTP."""
     head, end, body = data.partition(HEAD_END)
     first, *lines = head.split(b"\r\n")
     status_line = _STATUS_LINE.fullmatch(first)
@@ -79,12 +84,12 @@ def _field(line: bytes) -> tuple[str, str]:
 
 
 def _text(data: bytes) -> str:
-    """Return printable text, also for invalid UTF-8."""
+    """Decode UTF-8. Invalid bytes become replacement characters."""
     return data.decode("utf-8", "replace")
 
 
 def refusal(response: HttpResponse) -> ConnectError:
-    """Return an error with the service's own reason for the refused upgrade."""
+    """Return the error for a refused upgrade, with the reason that the service gave."""
     body = unchunked(response.body) if response.is_chunked else response.body
     message = service_message(body).removeprefix(f"{response.status}: ")
     outcome = "throttled:handshake" if response.status == THROTTLED else f"connect_failed:{response.status}"
@@ -92,7 +97,7 @@ def refusal(response: HttpResponse) -> ConnectError:
 
 
 def unchunked(body: bytes) -> bytes:
-    """Join the received chunks of a body (RFC 9112 §7.1). If one is invalid, add the rest of the body unchanged."""
+    """Join the received chunks of a body (RFC 9112 §7.1). If a chunk is invalid, add the rest of the body unchanged."""
     content = b""
     while body:
         line, _, remainder = body.partition(b"\r\n")
@@ -107,7 +112,10 @@ def unchunked(body: bytes) -> bytes:
 
 
 def service_message(body: bytes) -> str:
-    """Return the code and message of a JSON error such as Azure's `{"error": {"code", "message"}}`; else the text."""
+    """Return the code and message of a JSON error, such as Azure's `{"error": {"code", "message"}}`.
+
+    If the body is not such an error, return it as text.
+    """
     text = " ".join(_text(body).split())
     try:
         parsed = read_json(body, numbers=False)
@@ -124,41 +132,44 @@ def service_message(body: bytes) -> str:
 
 
 PART_BYTES = 4_096
-"""The number of bytes of a read that are parsed without a pause.
+"""The number of bytes of a read that are parsed before other greenlets can run.
 
 The smallest frames have two bytes, and each may be a ping that must be answered.
 """
 OWN_WINDOW_BITS, OWN_MEMORY_LEVEL = 12, 5
-"""Our settings of compression: 32 kB per connection for sent data. zlib's defaults use 256 kB."""
+"""The settings of our own compression.
+
+With them, a connection needs 32 kB for sent data, with zlib's defaults 256 kB.
+"""
 SHORT, MAX_OF_TWO_BYTES = 126, 0xFFFF
 
 
 def frame_bytes(payload: int) -> int:
-    """Return the bytes of an unmasked frame on the wire (RFC 6455 §5.2)."""
+    """Return the size on the wire of an unmasked frame whose payload has `payload` bytes (RFC 6455 §5.2)."""
     return payload + (2 if payload < SHORT else 4 if payload <= MAX_OF_TWO_BYTES else 10)
 
 
 class ProtocolParser:
     """The parser of one connection's data.
 
-    It calls `yield_to_loop` between two parts of a read, so that other greenlets run.
+    Between the parts of a long read, it calls `yield_to_loop`, so that other greenlets can run.
     """
 
     def __init__(self, protocol: ClientProtocol, yield_to_loop: Callable[[], None]) -> None:
         self._protocol, self._rest = protocol, yield_to_loop
         self._head = b"" if protocol.state is State.CONNECTING else None
         self.response: HttpResponse | None = None
-        """The answer to the upgrade, once its head is complete."""
+        """The answer to the upgrade; None until its head is complete."""
         self.deflate: MeasuredDeflate | None = None
-        """The compression of messages, if both sides have agreed on it."""
+        """The compression of messages; None if the two sides have not agreed on one."""
         self._fed = self._framed = 0
-        """The number of bytes of all received frames, and of complete frames."""
+        """The number of received bytes of frames, and the number of bytes of complete frames."""
         self._begun = bytearray()
-        """The first fragments of a message, in one object."""
+        """The fragments of an incomplete message that have arrived, in one object."""
         self._binary = False
-        """True if the message in fragments is binary."""
+        """True if the incomplete message, whose fragments have arrived, is binary."""
         self._message_bytes = 0
-        """The number of bytes that the frames of the message in fragments have so far."""
+        """The number of bytes of the received frames of the incomplete message."""
 
     @property
     def plain(self) -> bool:
@@ -168,11 +179,11 @@ class ProtocolParser:
         return is_complete and self._head is None and self.deflate is None
 
     def expect_frames(self) -> None:
-        """Stop waiting for the answer to the upgrade: it has arrived, or will not arrive."""
+        """Stop waiting for the answer to the upgrade, because it has arrived or will not arrive."""
         self.response = self._head = None
 
     def parse(self, read: SocketRead, start: bytes = b"") -> list[ReceivedMessage]:
-        """Return the messages that a read completes. `start` contains the start of a frame from earlier reads."""
+        """Return the messages that a read completes. `start` is the start of a frame that earlier reads left over."""
         if start:
             self._fed += len(start)
             self._protocol.receive_data(start)
@@ -213,7 +224,7 @@ class ProtocolParser:
             yield from self._protocol.events_received()
 
     def _message_ended_by(self, frame: Frame, read: SocketRead) -> ReceivedMessage | None:
-        """Process a frame. Return the message that it ends; None if it ends none."""
+        """Process a frame. Return the message that ends with this frame; None if no message ends with it."""
         deflate = self.deflate
         wire_bytes = frame_bytes(len(frame.data) if deflate is None else deflate.came.popleft())
         self._framed += wire_bytes
@@ -236,7 +247,7 @@ class ProtocolParser:
         return message
 
     def close(self) -> None:
-        """Release buffers: a fragment may be large, and references to the connection may live on."""
+        """Release the buffers. They may be large, and references to the closed connection may remain."""
         self._begun = bytearray()
         self._protocol.reader.discard()
         self._protocol.parser.close()
@@ -245,7 +256,7 @@ class ProtocolParser:
 class MeasuredDeflate(Extension):
     """The compression extension of one connection.
 
-    `came` is the number of payload bytes of received frames, before decompression.
+    `came` has the payload sizes of received frames, in bytes before decompression.
     """
 
     def __init__(self, deflate: PerMessageDeflate) -> None:
@@ -255,7 +266,7 @@ class MeasuredDeflate(Extension):
         self.encode = deflate.encode  # type: ignore[method-assign]
 
     def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
-        """Return the frame, decompressed if it was compressed. Control frames never are."""
+        """Return the frame, decompressed if it was compressed. Control frames are never compressed."""
         self.came.append(len(frame.data))
         return self._deflate.decode(frame, max_size=max_size)
 

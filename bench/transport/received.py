@@ -1,4 +1,4 @@
-"""Received data with its arrival: the data of a read, of a message, and of a matched delta."""
+"""Received data with the facts about its arrival: a read, a message, and a matched delta."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from bench.protocol.events import ServerEvent
 READ_BYTES = 65_536
 """The maximum number of bytes of one read."""
 RECORD_HEADER, RECORD_BYTES = 5, 16_384
-"""The bytes of a TLS record: of its header, and the maximum of its content (RFC 8446 §5.1)."""
+"""The size of a TLS record's header, and the maximum size of its content, in bytes (RFC 8446 §5.1)."""
 
 
 class SocketRead(NamedTuple):
     """The bytes of one read, with the facts about their arrival.
 
-    `timestamp_ns` is the arrival of the last segment. `empty_ns` is the latest instant before it at which the socket is
-    known to have been empty. `is_complete` is True if the read ended at the end of a record of the sender, and emptied
-    the socket. Empty data means that the peer has closed the connection, or that the connection broke.
+    `timestamp_ns` is the arrival of the last segment. `empty_ns` is the latest instant before `timestamp_ns` at which
+    the socket was certainly empty. `is_complete` is True if the read emptied the socket, and its end is the end of a
+    record of the sender. Empty data means that the peer has closed the connection, or that the connection broke.
     """
 
     data: bytes
@@ -29,7 +29,10 @@ class SocketRead(NamedTuple):
 
 
 class ReceivedMessage(NamedTuple):
-    """A message, its arrival, and the bytes of its frames with their headers. `data` is text, or a `BinaryMessage`."""
+    """A message with its arrival. `wire_bytes` is the size of its frames with their headers.
+
+    `data` is text, or a `BinaryMessage`.
+    """
 
     data: bytes
     arrival: Arrival
@@ -40,7 +43,7 @@ class MatchedDelta(NamedTuple):
     """A delta that matched a template (`bench.transport.fast.reader`).
 
     `event` is the event of the template, without a payload. `lag_ns` is the time from the arrival of the delta to its
-    match. `data` is the message of the delta, if texts are stored.
+    match. `data` is the message of the delta, if texts are to be stored.
     """
 
     event: ServerEvent

@@ -1,4 +1,4 @@
-"""A gevent socket with the kernel's arrival timestamp of each read, and its handling in the event loop."""
+"""A gevent socket whose reads have the kernel's arrival timestamp, and its handling in the event loop."""
 
 from __future__ import annotations
 
@@ -22,18 +22,24 @@ from bench.transport.tx_timestamps import TxTimestamps
 from bench.units import NEVER_NS, NS_PER_S, NS_PER_US
 
 SHARE_NS = 10_000_000
-"""The time of work in the event loop after which a connection that still reads yields to the others."""
+"""The time of work in the event loop after which a connection yields, although it could read more."""
 WRITABLE = 2
 LINUX = sys.platform.startswith("linux")
 NEVER_POLLED_NS = 0
 SEND_LIMIT_NS = 10_000_000_000
 MAX_HELD_BYTES = 1 << 22
-"""The maximum number of bytes that are read while a write waits for the peer. After that, the peer must read first."""
+"""The maximum number of bytes that are read while a write waits for the peer.
+
+After that, nothing more is read until the peer has read our data.
+"""
 TCP_INFO_BYTES = 152
 TCP_INFO_RTT, TCP_INFO_RETRANS, TCP_INFO_MIN_RTT = 68, 100, 148
 """The offsets of tcpi_rtt, tcpi_total_retrans and tcpi_min_rtt in `struct tcp_info` of linux/tcp.h. Times are in µs."""
 NOT_MEASURED = 0xFFFF_FFFF
-"""The value of tcpi_min_rtt before any segment has measured a round trip, as after a retransmitted handshake."""
+"""The value of tcpi_min_rtt if no segment has measured a round trip yet.
+
+This is so after a retransmitted handshake, for example.
+"""
 
 PeerScope = Literal["service", "proxy"]
 
@@ -47,61 +53,62 @@ class UnsentBytes:
 
 
 TakeRead = Callable[[SocketRead], bool]
-"""Handler of a read. It must not block. It returns True if the listener must act."""
+"""A handler of reads. It must not block. It returns True if the listener must act."""
 
 
 class ByteStream(Protocol):
     """A connected byte stream."""
 
     sieve: Sieve
-    """The sieve that receives each read first. The rest of each read goes to `on_read` of `receive_until`."""
+    """The sieve that receives each read first. What the sieve leaves goes to `on_read` of `receive_until`."""
 
     def read(self, until_ns: int) -> SocketRead | None:
-        """Wait for bytes. Return None if `until_ns` passed and all that arrived by then was read."""
+        """Wait for bytes. Return None if `until_ns` has passed and all bytes that arrived by then were read."""
 
     def receive_until(
         self, until_ns: int, on_read: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
     ) -> bool:
-        """Pass reads to `on_read` in the event loop until it returns True. Return False if `until_ns` passed before.
+        """Pass reads to `on_read` in the event loop until it returns True. Return False if `until_ns` passes.
 
         If `until_ns` has already passed, everything that arrived by then is still read. `sender` has the same meaning
-        as in `bench.transport.interface.Transport`. If it returns True, this function returns True. `polled` is True if
-        the socket may be polled only every few milliseconds.
+        as in `bench.transport.interface.Transport`. If `sender` returns True, this function returns True. `polled` is
+        True if the socket may be polled only every few milliseconds.
         """
 
     @property
     def watermark_ns(self) -> int:
-        """The instant by which everything that arrived was read."""
+        """An instant: all bytes that arrived by then were read."""
 
     @property
     def failure(self) -> int:
-        """The error number with which the connection broke; 0 if the peer has closed it, or it is open."""
+        """The number of the error that broke the connection; 0 if it is open, or if the peer has closed it."""
 
     @property
     def error_text(self) -> str:
-        """The text of the error with which the connection broke; "" if the peer has closed it, or it is open."""
+        """The text of the error that broke the connection; "" if it is open, or if the peer has closed it."""
 
     def yield_to_loop(self) -> None:
-        """Yield to other greenlets if the event loop has been busy for long."""
+        """Yield to other greenlets if the event loop has been busy for a long time."""
 
     def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
-        """Pass all of `data` to the kernel. Raise OSError; TimeoutError at `until_ns`, or after 10 s without progress.
+        """Pass all of `data` to the kernel. Raise OSError.
 
-        Bytes that arrive meanwhile are read and passed on later, because a peer may send all of its data before it
-        reads any. If `stamped` is True, `transmitted` returns the timestamp of the send later.
+        Raise TimeoutError at `until_ns`, or if the peer accepts no data for 10 s. Bytes that arrive during the write
+        are read and passed on later, because a peer may send all of its data before it reads any. If `stamped` is True,
+        `transmitted` returns the timestamp of the send later.
         """
 
     def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
         """Do the same as `write`, without blocking. Return None if `flush` must send the rest."""
 
     def flush(self) -> SendTime:
-        """Send the rest of the last offered data. Raise OSError."""
+        """Send the rest of the data that was last passed to `try_write`. Raise OSError."""
 
     def transmitted(self) -> list[TxTimestamp]:
-        """Return the new transmit timestamps, without blocking."""
+        """Return the kernel's new timestamps for sent data. Do not block."""
 
     def network(self) -> TcpInfo | None:
-        """Return the kernel's TCP_INFO; None if there is none, or if the socket is closed."""
+        """Return the kernel's TCP_INFO; None if the platform does not report it, or if the socket is closed."""
 
     def close(self) -> None:
         """Close the socket without waiting."""
@@ -110,7 +117,7 @@ class ByteStream(Protocol):
 class TcpStream:
     """A connected TCP socket.
 
-    `scope` states who the peer is. `connect_start_ns` is an instant before the socket was connected.
+    `scope` states who the peer is. `connect_start_ns` is an instant before the socket connected.
     """
 
     def __init__(self, sock: Any, connect_start_ns: int, scope: PeerScope = "service") -> None:
@@ -122,32 +129,32 @@ class TcpStream:
         hub = gevent.get_hub()
         self._hub = hub
         self._io: dict[int, Any] = {}
-        """The watchers, by the event for which each waits. A watcher is created at its first use."""
+        """The watchers of the socket, by the event that each waits for. A watcher is created when it is first used."""
         self._fd = sock.fileno()
         # The watcher exists as long as the connection, because starting a new one for each read is slow. It has the
         # highest priority in the loop, so that sockets are emptied before their data is processed.
         self._read_watcher = hub.loop.io(sock.fileno(), READABLE, priority=hub.loop.MAXPRI)
         self._poller = Poller.of_hub() if LINUX else None  # Linux has epoll
         self._polled_from_ns: int | None = None
-        """The instant since which the poller polls the socket; None if it does not."""
+        """The instant at which the poller started to poll the socket; None if the poller does not poll it."""
         self._take: TakeRead | None = None
         self.sieve = Sieve()
         self._sender: PacedSender | None = None
         self._ticker = CallbackScheduler.of_hub()
         self._tick: ScheduledCallback | None = None
         self._unsent: UnsentBytes | None = None
-        """The rest of the offered data."""
+        """The data of a write that the kernel has not accepted yet."""
         self._finished: SendTime | None = None
-        """The time at which the offered data was sent, until `flush` returns it."""
+        """The time at which the data of `try_write` was sent. It is set until `flush` returns it."""
         self._held: deque[SocketRead] = deque()
-        """The reads during a blocked write that are not passed on yet."""
+        """The reads that were made while a write was blocked. They are passed on later."""
         self._held_bytes = 0
         self._waiter: Any = None
         self._timer: Any = None
         self._send_failure = 0
-        """The error number of the first failed send. The kernel reports each error once."""
+        """The error number of the first failed send. It is stored because the kernel reports each error only once."""
         self._polls = 0
-        """The number of polls of the loop when it started to watch the socket."""
+        """The loop's number of polls at the time when the loop started to watch the socket."""
         self._reader = SocketReader(self._raw, self._watch, connect_start_ns)
 
     def read(self, until_ns: int) -> SocketRead | None:
@@ -192,7 +199,7 @@ class TcpStream:
         return False
 
     def _receive_until(self, until_ns: int, on_read: TakeRead, polled: bool) -> bool:
-        """Let the loop read until `on_read` returns True. Return False if `until_ns` passed before."""
+        """Let the event loop read until `on_read` returns True. Return False if `until_ns` passes before that."""
         waiter = self._waiter = Waiter(self._hub)
         self._take = on_read
         self._join_poller(polled)
@@ -205,7 +212,7 @@ class TcpStream:
                 self._tick.cancel()
 
     def _schedule_sender(self) -> None:
-        """Schedule a callback for when the sender is due."""
+        """Schedule a call of `_send_due` for the instant at which the sender is due."""
         due_ns = None if self._sender is None else self._sender.due_ns
         self._tick = None if due_ns is None else self._ticker.at(due_ns, self._send_due)
 
@@ -223,7 +230,10 @@ class TcpStream:
             self._wake(self._waiter.throw, error)
 
     def _join_poller(self, polled: bool) -> None:
-        """Have the loop watch the socket, or the poller poll it periodically."""
+        """Let the poller poll the socket if `polled` is True and there is a poller.
+
+        Otherwise let the loop watch the socket.
+        """
         if polled and self._poller is not None:
             if self._polled_from_ns is None:
                 self._read_watcher.stop()
@@ -269,7 +279,10 @@ class TcpStream:
             self._wake(self._waiter.throw, error)
 
     def _wake(self, resume: Callable[[Any], None], result: object) -> None:
-        """Wake the listener with this result after the loop has read all readable sockets. Stop its timer."""
+        """Wake the listener after the loop has read all readable sockets, and stop the listener's timer.
+
+        `resume` is called with `result`.
+        """
         self._take = None
         self._timer.stop()  # it may be due in this iteration of the loop, and would report a timeout
         self._hub.loop.run_callback(resume, result)
@@ -320,7 +333,10 @@ class TcpStream:
         return send_time
 
     def _hold(self, polls: int | None) -> None:
-        """Read the available bytes, if any, and store them. `polls` is the argument of `SocketReader.read`."""
+        """Read the bytes that are available, and store them until they can be passed on.
+
+        `polls` is the argument of `SocketReader.read`.
+        """
         try:
             read = self._reader.read(NEVER_POLLED_NS, polls, None)
         except (BlockingIOError, InterruptedError):
@@ -330,7 +346,7 @@ class TcpStream:
         self._held_bytes += len(read.data)
 
     def _held_by(self, until_ns: int) -> SocketRead | None:
-        """Remove and return the oldest buffered read; None if all its bytes arrived after an instant."""
+        """Remove and return the oldest stored read. Return None if all of its bytes arrived after `until_ns`."""
         if self._held[0].empty_ns >= until_ns:
             gevent.sleep(0)  # yield to the others also if this session is behind its schedule
             return None
@@ -340,7 +356,7 @@ class TcpStream:
         return read
 
     def _send_unsent(self, unsent: UnsentBytes) -> SendTime | None:
-        """Send until the kernel accepts no more. Return None if bytes are left. Raise OSError."""
+        """Send until the kernel accepts no more. Return None if bytes are left over. Raise OSError."""
         while True:
             before_ns = monotonic_ns()
             try:
@@ -375,7 +391,7 @@ class TcpStream:
         return self._transmit.pop()
 
     def _wait(self, kind: int, until_ns: int) -> bool:
-        """Switch to the hub until the socket is ready. Return False if `until_ns` passed before."""
+        """Switch to the hub until the socket is ready. Return False if `until_ns` passes before that."""
         if until_ns <= monotonic_ns():
             gevent.sleep(0)  # yield to the others also if this session is behind its schedule
             return False
@@ -390,7 +406,7 @@ class TcpStream:
             io.stop()
 
     def _sleep(self, waiter: Any, until_ns: int) -> bool:
-        """Switch to the hub until the waiter is woken, and return its value as a bool; False at `until_ns`."""
+        """Switch to the hub until the waiter is woken. Return its value as a bool, or False at `until_ns`."""
         timer = self._timer = self._hub.loop.timer(max(0, until_ns - monotonic_ns()) / NS_PER_S)
         timer.start(waiter.switch, False, update=True)  # otherwise it counts from the loop's last iteration
         try:
@@ -429,7 +445,10 @@ class TcpStream:
 
 
 def pass_on(remainder: SocketRead | None, sieve: Sieve, on_read: TakeRead) -> bool:
-    """Pass on what a sieve has left of a read. Return whether the listener must act."""
+    """Pass on the rest of a read that a sieve has left, and the sieve's own data.
+
+    Return whether the listener must act.
+    """
     if remainder is not None and on_read(remainder):
         return True
     if sieve.due:

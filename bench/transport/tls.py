@@ -1,6 +1,6 @@
-"""TLS over a TCP stream with the kernel's timestamps, and the certificates of both sides.
+"""TLS over a TCP stream with the kernel's timestamps, and the certificates of client and server.
 
-TLS runs over `ssl.MemoryBIO`, because an `SSLSocket` has no `recvmsg` and would lose the timestamp.
+TLS runs over `ssl.MemoryBIO`. An `SSLSocket` has no `recvmsg`, so the kernel's timestamp would be lost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.units import NEVER_NS, NS_PER_S
 
 TRUNCATED = "the connection was closed during the handshake"
 OPENSSL_FRAME = re.compile(r"^\[SSL(: \w+)?\] | \(_ssl\.c:\d+\)$")
-"""The text that Python's OpenSSL module adds before and after the message of an error."""
+"""The texts that Python's `ssl` module adds before and after OpenSSL's message of an error."""
 OWN_CERTIFICATE_ALERTS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA")
 OWN_CERTIFICATE_REMEDY = "the service requires a client certificate that it trusts: set it with --client-cert FILE"
 
@@ -30,15 +30,24 @@ DISTRUST_REMEDIES = {
     62: "use a host name that the certificate contains",
     64: "use a host name that the certificate contains",
 }
-"""Remedies by X509_V_ERR_… of OpenSSL's x509_vfy.h: not yet valid, expired, other host names, other addresses."""
+"""The remedy for each verification error X509_V_ERR_… of OpenSSL's x509_vfy.h.
+
+The errors are: not yet valid, expired, for other host names, for other addresses.
+"""
 
 
 INCOMING = ssl.MemoryBIO()
-"""The received bytes of any connection. OpenSSL's buffer never shrinks, and a shared one stays in the cache."""
+"""The buffer for received bytes, which all connections share.
+
+OpenSSL's buffer never shrinks, and a shared buffer stays in the processor's cache.
+"""
 
 
 class TlsStream:
-    """TLS over a TCP stream. Each read is decrypted completely before the next one, so its timestamp stays correct."""
+    """TLS over a TCP stream.
+
+    Each read is decrypted completely before the next read. So the timestamp of a read is right for its decrypted data.
+    """
 
     def __init__(self, tcp: TcpStream, context: ssl.SSLContext, host: str) -> None:
         self._tcp = tcp
@@ -52,13 +61,13 @@ class TlsStream:
 
     @property
     def session(self) -> ssl.SSLObject:
-        """The TLS session: version, cipher, and the peer's certificate."""
+        """The TLS session, which has the version, the cipher, and the peer's certificate."""
         return self._tls
 
     def handshake(self, until_ns: int) -> None:
         """Do the handshake. Raise ssl.SSLError, or ConnectError if it takes too long or the peer closes the connection.
 
-        The time that this process takes to answer is added to the limit, because the peer waits for the answer.
+        If this process takes time to answer, that time is added to the limit, because the peer waits for the answer.
         """
         data, received_ns = b"", NEVER_NS
         while not self._shaken(data):
@@ -71,7 +80,10 @@ class TlsStream:
             data, received_ns = read.data, read.timestamp_ns
 
     def _shaken(self, data: bytes) -> bool:
-        """Continue the handshake with the received bytes and send the answer. Return whether it is complete."""
+        """Continue the handshake with the received bytes, and send the answer.
+
+        Return whether the handshake is complete.
+        """
         try:
             self._decrypter.shake_hands(data)
             done = True
@@ -83,7 +95,8 @@ class TlsStream:
     def read(self, until_ns: int) -> SocketRead | None:
         """Do the same as `ByteStream.read`. Raise ConnectError if the peer's first data is an alert.
 
-        With TLS 1.3, a server checks our certificate only after our side has completed the handshake.
+        With TLS 1.3, a server checks our certificate only after our side has completed the handshake. So its refusal
+        arrives here.
         """
         while self._end is None:
             read = self._tcp.read(until_ns)
@@ -106,9 +119,10 @@ class TlsStream:
         return must_act
 
     def _check_end(self) -> None:
-        """Check a read for the end of the stream, and for records that need an answer, such as a key update.
+        """Check whether the last read ended the stream.
 
-        If the peer accepts no answer, the stream has ended.
+        If the read has a record that needs an answer, such as a key update, send the answer. If the answer cannot be
+        sent, the stream has ended.
         """
         if not self._decrypter.wakes:
             return
@@ -177,7 +191,10 @@ class TlsStream:
 
 
 def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: float) -> TlsStream:
-    """Open TLS to `host`, which its certificate must name. Raise ConnectError `connect_failed:tls` or `timeout:tls`."""
+    """Open TLS to `host`. The certificate must contain this name.
+
+    Raise ConnectError `connect_failed:tls` or `timeout:tls`.
+    """
     tls = TlsStream(tcp, context, host)
     try:
         tls.handshake(monotonic_ns() + int(limit_s * NS_PER_S))
@@ -191,7 +208,7 @@ def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: flo
 
 
 def _error_text(error: OSError) -> str:
-    """Return the error's text. If it is an alert about our certificate, include the remedy."""
+    """Return the text of an error. If the error is an alert about our certificate, include the remedy."""
     reason = getattr(error, "reason", None) or ""
     text = OPENSSL_FRAME.sub("", str(error.strerror or error))
     return f"{text}; {OWN_CERTIFICATE_REMEDY}" if any(word in reason for word in OWN_CERTIFICATE_ALERTS) else text
@@ -200,10 +217,11 @@ def _error_text(error: OSError) -> str:
 def tls_context(
     ca: Path | str | None, client_cert: Path | None = None, client_key: Path | None = None
 ) -> ssl.SSLContext:
-    """Return a TLS context with the system's trust store, the certificate authority in `ca`, and our own certificate.
+    """Return a TLS context.
 
-    All files are PEM. Without `client_key`, the key is in the certificate's file. Raise UsageError if a certificate
-    cannot be used.
+    It trusts the system's certificate authorities and the authority in `ca`. It has our own certificate if
+    `client_cert` is given. All files are PEM. Without `client_key`, the key is in the file of the certificate. Raise
+    UsageError if a certificate cannot be used.
     """
     context = ssl.create_default_context()
     if ca is not None:
@@ -230,7 +248,7 @@ def tls_context(
 
 
 class _EncryptedKeyError(Exception):
-    """Raised when OpenSSL asks for a password."""
+    """The error that is raised when OpenSSL asks for the password of a key."""
 
 
 def _refuse_password() -> str:

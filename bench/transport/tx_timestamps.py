@@ -1,9 +1,9 @@
 """Linux's transmit timestamps: when the kernel passed bytes to the network, and when the peer acknowledged them.
 
-`SO_TIMESTAMPING` identifies a timestamped byte by its position in the stream, so the sender counts all bytes that it
-writes. The kernel adds the reports to the socket's error queue. While the queue contains a report, every poll returns
-the socket as ready. So a reader or writer that found nothing to do must empty the queue before it waits again. The
-kernel keeps one report per segment. It keeps no report while the socket's receive buffer is full, so reports may be
+`SO_TIMESTAMPING` identifies a timestamped byte by its position in the stream. So the sender counts all bytes that it
+writes. The kernel adds its reports to the socket's error queue. While the queue contains a report, every poll returns
+the socket as ready. So if a reader or writer finds nothing to do, it must empty the queue before it waits again. The
+kernel stores one report per segment. It stores no report while the socket's receive buffer is full, so reports may be
 missing. Source: Linux's Documentation/networking/timestamping.rst. The numbers are in include/uapi/linux/net_tstamp.h
 and errqueue.h.
 """
@@ -23,21 +23,26 @@ from bench.units import NS_PER_S
 SO_TIMESTAMPING = 37  # asm-generic/socket.h; Python's socket module has neither this constant nor the next ones
 TX_SOFTWARE, REPORT_SOFTWARE, OPT_ID, TX_ACK, OPT_TSONLY = 1 << 1, 1 << 4, 1 << 7, 1 << 9, 1 << 11
 OPT_ID_TCP = 1 << 16
-"""The option to count positions from the last written byte, not from the last acknowledged one (Linux 6.2)."""
+"""The option to count positions from the last written byte. Without it, they count from the last acknowledged byte.
+
+It needs Linux 6.2.
+"""
 OPT_RX_FILTER = 1 << 17
-"""The option that prevents a second timestamp of arrivals in this format (Linux 6.12)."""
+"""The option that stops the kernel from adding a second receive timestamp in this format (Linux 6.12)."""
 FLAGS = REPORT_SOFTWARE | OPT_ID | OPT_TSONLY
 NEWEST_FIRST = (FLAGS | OPT_ID_TCP | OPT_RX_FILTER, FLAGS | OPT_ID_TCP, FLAGS)
 
 REPORT_BYTES = 512
 ERROR_QUEUE = getattr(socket, "MSG_ERRQUEUE", 0) | getattr(socket, "MSG_DONTWAIT", 0)
 RECEIVED_ERRORS = ((0, 11), (41, 25))
-"""The (level, type) pairs of control messages with a `sock_extended_err`: SOL_IP, IP_RECVERR; and SOL_IPV6,
-IPV6_RECVERR."""
+"""The (level, type) pairs of the control messages that contain a `sock_extended_err`.
+
+They are (SOL_IP, IP_RECVERR) and (SOL_IPV6, IPV6_RECVERR).
+"""
 TIMESTAMPING = 4
-"""The value of `ee_origin` that identifies a timestamp report."""
+"""The value of `ee_origin` if the message is a timestamp report."""
 SENT, ACKNOWLEDGED = 0, 2
-"""The values of `ee_info`, which is the kind of report."""
+"""The values of `ee_info` for the two kinds of reports."""
 PLACES = 1 << 32
 
 _ASK = [(socket.SOL_SOCKET, SO_TIMESTAMPING, struct.pack("I", TX_SOFTWARE | TX_ACK))]
@@ -46,7 +51,7 @@ _EXTENDED_ERROR = struct.Struct("IBBBBII")  # errno, origin, type, code, padding
 
 
 class TxReport(NamedTuple):
-    """The kernel's report of a sent or acknowledged byte.
+    """The kernel's report that a byte was sent or acknowledged.
 
     `kind` is SENT or ACKNOWLEDGED. `position` is the position of the byte, modulo 2**32. `realtime_ns` is the time on
     CLOCK_REALTIME.
@@ -58,10 +63,11 @@ class TxReport(NamedTuple):
 
 
 class TxTimestamps:
-    """The transmit timestamps of one connected non-blocking TCP socket, to which nothing was written yet.
+    """The transmit timestamps of one TCP socket.
 
-    `enabled` is True if the platform supports them. All data must be written with `send`. The ticket of a send is the
-    number of bytes that were written up to its end, so an acknowledgement of a ticket also covers all earlier tickets.
+    The socket must be connected and non-blocking, and nothing must have been written to it before. `enabled` is True if
+    the platform supports transmit timestamps. All data must be written with `send`. The ticket of a send is the number
+    of bytes that were written up to its end. So if a ticket is acknowledged, all earlier tickets are acknowledged, too.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -74,7 +80,7 @@ class TxTimestamps:
 
     @property
     def owed(self) -> bool:
-        """True if the kernel has not yet reported all requested timestamps."""
+        """True if the kernel has not reported all requested timestamps yet."""
         return bool(self._requested)
 
     @property
@@ -83,7 +89,7 @@ class TxTimestamps:
         return self._written if self.enabled else 0
 
     def send(self, data: bytes | memoryview, *, stamped: bool = False) -> int:
-        """Send as `socket.send` does.
+        """Send data, as `socket.send` does. Return the number of bytes that the kernel accepted.
 
         If `stamped` is True, request two reports for the last byte: when it leaves, and when it is acknowledged.
         """
@@ -105,7 +111,7 @@ class TxTimestamps:
         return timestamps
 
     def drain(self) -> None:
-        """Empty the error queue. Store its timestamps until the next `pop`."""
+        """Empty the error queue, and store its timestamps until the next `pop`."""
         while self.enabled:
             try:
                 _, ancillary, _, _ = self._sock.recvmsg(0, REPORT_BYTES, ERROR_QUEUE)
@@ -116,7 +122,10 @@ class TxTimestamps:
                 self._add(report)
 
     def _add(self, report: TxReport) -> None:
-        """Record a report. Ignore further reports that the same byte was sent, which retransmissions cause."""
+        """Record a report.
+
+        A retransmission causes further reports that the same byte was sent. These are ignored.
+        """
         ticket, acknowledged = self._requested.get(report.position), report.kind == ACKNOWLEDGED
         if ticket is None or (ticket <= self._left and not acknowledged):
             return
@@ -146,7 +155,7 @@ def _switch_on(sock: socket.socket) -> bool:
 
 
 def read_tx_report(ancillary: Iterable[tuple[int, int, bytes]]) -> TxReport | None:
-    """Return the report in the ancillary data of `recvmsg`; None if it contains no SENT or ACKNOWLEDGED report."""
+    """Return the report in the control messages of `recvmsg`; None if they contain no SENT or ACKNOWLEDGED report."""
     at_ns = error = None
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPING) and len(data) >= _TIMESPEC.size:

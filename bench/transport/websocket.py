@@ -1,9 +1,9 @@
-"""WebSocket over a stream, with websockets' Sans-I/O protocol: whole messages, each with its arrival.
+"""WebSocket over a stream, with websockets' Sans-I/O protocol: complete messages, each with its arrival.
 
-The loop is that of websockets' `docs/howto/sansio.rst`: feed the received bytes, send what they require (pongs, the
-close frame), and pass the events on. If an event ended a read that emptied the socket, its timestamp is exact. Every
-other event of a read may have arrived as early as the last instant at which the socket is known to have been empty. Its
-uncertainty states that.
+The loop follows websockets' `docs/howto/sansio.rst`: pass the received bytes to the protocol object, send what it
+requires (pongs, the close frame), and pass its events on. If a read emptied the socket, the timestamp of the event at
+its end is exact. Every other event of a read may have arrived earlier, but not before the last instant at which the
+socket was certainly empty. Its uncertainty states this.
 """
 
 from __future__ import annotations
@@ -60,14 +60,17 @@ CAUSES: Mapping[int, CloseCause] = {
     errno.EHOSTUNREACH: "unreachable",
     errno.ENETUNREACH: "unreachable",
 }
-"""The causes of an end without a close frame, by error number."""
+"""The cause of an end without a close frame, by the error number."""
 GOODBYE_NS = 1_000_000_000
-"""The maximum duration of closing, until our close frame is sent after half-sent data, and is answered."""
+"""The maximum duration of closing a connection.
+
+In this time, data that was half sent must be completed, our close frame sent, and the peer's answer received.
+"""
 BODY_NS = 1_000_000_000
-"""The maximum wait for the body of a refusal after its head."""
+"""The maximum time to wait for the body of a refusal after its head has arrived."""
 MAX_REFUSAL_BYTES = 16_384
 HANDFUL = 64
-"""The maximum number of messages that are passed on at once. The listener acts in between."""
+"""The maximum number of messages that are passed on at once. After them, the listener can act."""
 _SILENT = logging.getLogger("bench.transport.websocket")
 # also if the root's level is lower: websockets logs the request's headers with the keys
 _SILENT.setLevel(logging.WARNING)
@@ -82,10 +85,10 @@ def open_websocket(
     path: NetworkPath = DIRECT,
     subprotocols: Sequence[str] = (),
 ) -> WebSocket:
-    """Connect and upgrade. `context` is set for wss. `phases` gets the instants of the phases that were reached.
+    """Connect and upgrade. `context` is set if the scheme is wss.
 
-    Raise ConnectError: `connect_failed:<status>`, `connect_failed:dns|tcp|proxy|tls|upgrade`, `throttled:handshake`,
-    `timeout:<stage>`.
+    `phases` gets the instant of each phase that is reached. Raise ConnectError: `connect_failed:<status>`,
+    `connect_failed:dns|tcp|proxy|tls|upgrade`, `throttled:handshake`, `timeout:<stage>`.
     """
     uri = parse_uri(url)
     stream = connect(uri.host, uri.port, context, limits, phases, path)
@@ -103,10 +106,11 @@ def client_protocol(
 ) -> ClientProtocol:
     """Return the client's side of the WebSocket protocol. If `deflate` is True, it offers compression of messages.
 
-    A service may choose one of the `subprotocols`, and need not.
+    The service may choose one of the `subprotocols`, or none.
 
-    The limit applies to whole decompressed messages. The connection ends as soon as it is clear that a message will
-    exceed the limit: from the length in a frame's header, from a fragment, or from the data inflated so far.
+    The limit `max_message_bytes` applies to complete decompressed messages. The connection ends as soon as it is clear
+    that a message will exceed the limit: from the length in a frame's header, from a fragment, or from the data that is
+    already decompressed.
     """
     return ClientProtocol(
         uri,
@@ -130,9 +134,9 @@ class WebSocket:
         self._timestamp_ns = self._response_uncertainty_ns = 0
         self._broken = False
         self._goodbye_until_ns = NEVER_NS
-        """The instant until which data may be written while the connection is being closed."""
+        """The instant until which data may be written while the connection is closing."""
         self._offered = 0
-        """The bytes of the frame of the last offered message."""
+        """The size of the frame that was last passed to `try_send`, in bytes."""
         longest = protocol.max_message_size
         self._quick = longest is None or longest >= MAX_LENGTH  # the protocol object must check a lower limit
         self._reader = MessageReader()
@@ -169,7 +173,10 @@ class WebSocket:
         self.handshake = Handshake(dict(phases.instants), response.headers, dict(phases.uncertainties_ns))
 
     def _send_upgrade_request(self) -> OSError | None:
-        """Send the request. Return the error if that fails: the peer's last data may still give the reason."""
+        """Send the upgrade request.
+
+        If that fails, return the error: the peer's last data may still contain the reason.
+        """
         try:
             self._flush()
         except OSError as error:  # not caught in `upgrade`: the traceback would hold its frame, a reference cycle
@@ -275,7 +282,7 @@ class WebSocket:
         self._reader.keeps_texts = keeps
 
     def _pass_on(self, on_message: OnMessage, read: SocketRead) -> bool:
-        """Pass on the messages of a read, in the event loop. Leave a larger number of messages to the listener."""
+        """Pass on the messages of a read, in the event loop. If there are too many, leave them to the listener."""
         messages = self._reader.read(read)
         if isinstance(messages, SocketRead):
             self._unread = messages
@@ -293,7 +300,7 @@ class WebSocket:
         return at_ns - error_ns - 1  # a deadline at the arrival of a buffered message has not passed
 
     def _on_read(self, read: SocketRead) -> None:
-        """Buffer the messages that one read completed."""
+        """Buffer the messages that a read completes."""
         messages = self._reader.messages(read)
         if isinstance(messages, SocketRead):
             self._parse(messages)
@@ -305,7 +312,7 @@ class WebSocket:
         return self._quick and self._parser.plain
 
     def _parse(self, read: SocketRead) -> None:
-        """Parse one read, send the required answers, and buffer the messages that the read completed."""
+        """Parse one read, buffer the messages that it completes, and send the required answers."""
         self._timestamp_ns = read.timestamp_ns
         messages = self._parser.parse(read, self._reader.take_begun())
         self._came += messages  # not earlier: others run during a long read, and may abort this connection
@@ -340,7 +347,7 @@ class WebSocket:
         return self._stream.write(data, until_ns=self._goodbye_until_ns) if data and not self._broken else None
 
     def _on_connection_lost(self, error: OSError) -> None:
-        """Handle a failed write: write no more, read the data that had arrived before, then set the end."""
+        """Handle a failed write: write no more data, read the data that had already arrived, then set the end."""
         self._broken, until_ns = True, monotonic_ns()
         reason = f": {error.strerror or error}" if error.errno or isinstance(error, TimeoutError) else ""
         while self._end is None:
@@ -351,7 +358,7 @@ class WebSocket:
                 self._on_read(read)
 
     def _set_end(self, code: int, reason: str, at_ns: int, error_ns: int = 0, *, ours: bool = False) -> None:
-        """Record the first end of the connection. Without a close frame, its cause is the kernel's error."""
+        """Record the end of the connection, once. If there was no close frame, the cause is the kernel's error."""
         if self._end is None:
             cause = CAUSES.get(self._stream.failure, "") if code == ABNORMAL else ""
             self._end = CloseInfo(code, reason, at_ns, ours, cause, error_ns)
@@ -381,7 +388,7 @@ class WebSocket:
 
 
 def _no_upgrade(problem: Exception) -> str:
-    """Return the error in an answer that has status 101, or is not HTTP."""
+    """Return a text for an answer that is not an upgrade, although its status is 101, or that is not HTTP."""
     if isinstance(problem, InvalidHeader) and problem.name == ACCEPT_HEADER:
         if problem.value is None:
             return f"the answer has no {ACCEPT_HEADER}"

@@ -1,7 +1,7 @@
-"""Safe reading of JSON with limited depth and of files with an end; complete writing of files.
+"""Safe reading of JSON with limited depth and of regular files, and complete writing of files.
 
-Services, token endpoints, copied run folders and users provide JSON. A parser accepts a thousand levels, and code that
-walks through the value then fails with RecursionError. A named pipe or a device in place of a file never ends.
+JSON comes from services, token endpoints, copied run folders and users. A parser accepts a thousand levels, and code
+that walks through such a value fails with RecursionError. A named pipe or a device in place of a file never ends.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import msgspec
 from bench.untrusted.sanitize import excerpt
 
 MAX_DEPTH = 64
-"""The maximum depth of nested lists and objects. Our files have nine levels; a service's tools have twenty."""
+"""The maximum depth of nested lists and objects. Our files have nine levels. The tools of a service have twenty."""
 MAX_DOCUMENT = 64 << 20
-"""The maximum size, in bytes, of a document that is read at once. A run.json with 10,000 incidents has 2 MB."""
+"""The maximum size of a document that is read at once, in bytes. A run.json with 10,000 incidents has 2 MB."""
 WHOLE = range(-(2**63), 2**64)
-"""The range of integers in our JSON, and in scripts."""
+"""The permitted range of integers in our JSON, and in scripts."""
 QUOTED = 200
 _LONG_NUMBER = re.compile(r"\d{19}"), re.compile(rb"\d{19}")
 
@@ -35,10 +35,11 @@ class JsonError(ValueError):
 def read_json(
     data: bytes | str, kind: Any = Any, *, numbers: bool = True, make_value: Callable[[type, Any], Any] | None = None
 ) -> Any:
-    """Return the value of JSON, as a type of msgspec. Raise JsonError if the text is invalid or has too many levels.
+    """Return the value of a JSON text, as the msgspec type `kind`.
 
-    If `numbers` is True, integers must fit into 64 bits. Values that are only displayed need not. `make_value` is a
-    function that makes a value of a type that msgspec does not know.
+    Raise JsonError if the text is invalid or has too many levels. If `numbers` is True, integers must fit into 64 bits.
+    Set it to False for values that are only displayed. `make_value` is a function that makes a value of a type that
+    msgspec does not know.
     """
     try:
         value = msgspec.json.decode(data, type=kind, dec_hook=make_value)
@@ -55,14 +56,17 @@ _TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep"
 
 
 def _is_suspect(data: bytes | str, *, numbers: bool) -> bool:
-    """Return whether `_check` might refuse a text. This is rare, so most texts are parsed only once."""
+    """Return whether `_check` might refuse a text. Such texts are rare, so most texts are parsed only once."""
     if isinstance(data, str):
         return data.count("[") + data.count("{") > MAX_DEPTH or (numbers and bool(_LONG_NUMBER[0].search(data)))
     return data.count(b"[") + data.count(b"{") > MAX_DEPTH or (numbers and bool(_LONG_NUMBER[1].search(data)))
 
 
 def _check(value: Any, *, numbers: bool) -> None:
-    """Raise JsonError if a limit is exceeded. Check level by level, because a recursion has a limit of its own."""
+    """Raise JsonError if a limit is exceeded.
+
+    The check goes level by level, because Python limits the depth of recursion.
+    """
     level, depth = [value], 0
     while level:
         if numbers and any(type(item) is int and item not in WHOLE for item in level):
@@ -75,7 +79,7 @@ def _check(value: Any, *, numbers: bool) -> None:
 
 
 def open_file(path: Path, *, follow_link: bool = True) -> BinaryIO:
-    """Open a regular file to read. If `follow_link`, a link to a regular file is also opened.
+    """Open a regular file for reading. If `follow_link` is True, a link to a regular file is also opened.
 
     Raise OSError at once for everything else.
     """
@@ -87,7 +91,10 @@ def open_file(path: Path, *, follow_link: bool = True) -> BinaryIO:
 
 
 def read_file(path: Path, max_bytes: int = MAX_DOCUMENT) -> bytes:
-    """Return the content of a regular file. Raise OSError as `open_file` does, and for more than `max_bytes` bytes."""
+    """Return the content of a regular file.
+
+    Raise OSError as `open_file` does, and if the file has more than `max_bytes` bytes.
+    """
     with open_file(path) as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
@@ -96,14 +103,17 @@ def read_file(path: Path, max_bytes: int = MAX_DOCUMENT) -> bytes:
 
 
 class AppendFile:
-    """A new file to which data is appended completely or not at all. Raises FileExistsError if the file exists."""
+    """A new file, to which each piece of data is appended completely or not at all.
+
+    Raises FileExistsError if the file exists.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         self._good_bytes = 0
 
     def append(self, data: bytes) -> None:
-        """Write all of the data. If a write fails, restore the file and raise OSError."""
+        """Write all of the data. If the write fails, remove the part that was written, and raise OSError."""
         remaining = memoryview(data)
         try:
             while remaining:
@@ -125,10 +135,10 @@ def is_regular(path: Path) -> bool:
 
 
 def fresh_beside(path: Path) -> Path:
-    """Return the path of a file to write before it replaces `path`. Remove an existing file at that path.
+    """Return the path of a new file, which is written first and then replaces `path`.
 
-    A killed process may have left such a file. In a folder from others it may be a link, which would redirect the
-    write.
+    A file that already has this path is removed. It may come from a killed process. In a folder from others it may be a
+    link, which would redirect the write.
     """
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
@@ -136,7 +146,7 @@ def fresh_beside(path: Path) -> Path:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Replace a file in one step, so that a reader sees the old content or the new one."""
+    """Replace a file in one step, so that a reader gets either the old content or the new content, complete."""
     fresh = fresh_beside(path)
     fresh.write_text(text, encoding="utf-8", errors="backslashreplace")  # a file name may have any bytes
     os.replace(fresh, path)

@@ -1,7 +1,8 @@
-"""Texts from others, made safe to display: one line that controls neither a terminal nor a CI, and names. Pure.
+"""Texts from others, made safe to display: as one line that controls neither a terminal nor a CI, or as a name. Pure.
 
 Texts from services, proxies and the files of others may contain line breaks, escape sequences, characters that change
-the writing direction, and commands to the reader of a CI log. Here these become visible, and the text stays readable.
+the writing direction, and commands to the program that reads a CI log. Here these become visible, and the text stays
+readable.
 """
 
 from __future__ import annotations
@@ -15,21 +16,23 @@ from typing import Any
 MAX_SLUG_CHARACTERS = 64
 MAX_LINE_CHARACTERS = 600
 ENDING = 200
-"""The number of characters at the end of a long line that are not removed, because the end states what to do."""
+"""The number of characters at the end of a long line that are not removed. The end of an error states what to do."""
 MAX_KINDS = 5
-"""The maximum number of kinds, named by others, that are listed."""
+"""The maximum number of kinds in a list, if others chose the names of the kinds."""
 _COMMAND = re.compile(r":(?=:[A-Za-z])|#(?=#(?:vso)?\[)")
 """CI commands: `::name` of GitHub Actions at the start of a line, and `##vso[` of Azure Pipelines at any position."""
 SUSPECT = r"[^ -~]|::|##"
-"""The pattern of texts that `escape_control` may change. It is also valid for RE2, which searches many texts at once.
+"""The pattern of texts that `escape_control` may change.
+
+The pattern is also valid for RE2, which searches many texts at once.
 """
 _NO_WORD = re.compile("[^A-Za-z0-9_.-]")
 
 
 def escape_control(text: str) -> str:
-    r"""Return the text on one line, with control and format characters and line separators as in `\x1b`, `\u2028`.
+    r"""Return the text on one line. Control and format characters and line separators become escapes: `\x1b`, `\u2028`.
 
-    A backslash breaks a CI command. A second application changes nothing.
+    In a CI command, a backslash is inserted, so that it is no longer a command. A second call changes nothing.
     """
     if not text.isprintable():
         text = "".join(character if _is_shown(character) else repr(character)[1:-1] for character in text)
@@ -42,23 +45,26 @@ def _is_shown(character: str) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Return an error as it is printed: on one line, without its middle if it is long."""
+    """Return an error text as it is printed: on one line. If it is long, its middle is left out."""
     line = escape_control(text.strip())
     return line if len(line) <= MAX_LINE_CHARACTERS else f"{line[: MAX_LINE_CHARACTERS - ENDING]} … {line[-ENDING:]}"
 
 
 def to_safe_json(value: Any) -> str:
-    """Return JSON as commands print it: in ASCII, and with `##`, which may be a CI command, escaped."""
+    """Return JSON as commands print it: in ASCII. `##` may start a CI command, so it is escaped."""
     return json.dumps(value, indent=2, allow_nan=False).replace("##", r"#\u0023")
 
 
 def excerpt(text: str, longest: int = 40) -> str:
-    """Return a text from others as errors quote it: on one line, truncated if it is long."""
+    """Return a text from others as errors quote it: on one line, and truncated if it is long."""
     return escape_control(text if len(text) <= longest else f"{text[:longest]}…")
 
 
 def top_counts(kinds: Mapping[str, int]) -> str:
-    """Return the most frequent kinds, named by others, with their counts: restart 400, ping 12, 3 more kinds 7."""
+    """Return a list of the most frequent kinds with their counts, such as `restart 400, ping 12, 3 more kinds 7`.
+
+    Others chose the names of the kinds.
+    """
     ranked = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
     texts = [f"{excerpt(name) or 'without a name'} {count:,}" for name, count in ranked[:MAX_KINDS]]
     if more := ranked[MAX_KINDS:]:
@@ -67,8 +73,8 @@ def top_counts(kinds: Mapping[str, int]) -> str:
 
 
 def slug(text: str) -> str:
-    """Return a code or reason as a part of an outcome.
+    """Return a code or reason in the form that an outcome contains.
 
-    It has at most 64 characters of A-Z a-z 0-9 _ . -, and each other character becomes _. "" stays empty.
+    It has at most 64 characters. Characters other than A-Z a-z 0-9 _ . - become _. "" stays empty.
     """
     return _NO_WORD.sub("_", text[:MAX_SLUG_CHARACTERS])

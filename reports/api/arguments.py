@@ -1,4 +1,7 @@
-"""The parsing of the arguments that users pass to the functions of `rtbench`. Errors name the parameters of Python."""
+"""The parsing of arguments of the functions of `rtbench`.
+
+Errors name the Python parameters, not the command's options.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ from reports.runs import RunFrames
 
 
 def given_run(run: RunFrames | Path | str) -> RunFrames | str:
-    """Return a loaded run, or the path of its folder (with the target, if one is named). Raise UsageError otherwise."""
+    """Return a loaded run unchanged, or the path of a run as text, which may end in the name of a target.
+
+    Raise UsageError for any other argument.
+    """
     if isinstance(run, RunFrames):
         return run
     if isinstance(run, Path | str):
@@ -26,9 +32,9 @@ def given_run(run: RunFrames | Path | str) -> RunFrames | str:
 
 
 def given_texts(value: str | Sequence[str] | None, plural_noun: str) -> tuple[str, ...]:
-    """Return the texts as a tuple. Raise UsageError if one is not a string.
+    """Return the texts as a tuple. Raise UsageError if one of them is not a string.
 
-    A single text need not be in a list; None gives an empty tuple. `plural_noun`: the name of the texts in errors.
+    `value` may be one text, a list, or None, which means no text. `plural_noun` is the name of the texts in errors.
     """
     texts = (value,) if isinstance(value, str) else _listed(value, plural_noun)
     for text in texts:
@@ -38,16 +44,19 @@ def given_texts(value: str | Sequence[str] | None, plural_noun: str) -> tuple[st
 
 
 def metric_with_name(metric: str) -> str:
-    """Return the name of a metric, also from the name of its column (`ttfa_ms`). Raise UsageError for other types."""
+    """Return the name of a metric. The name of its column (`ttfa_ms`) is also accepted.
+
+    Raise UsageError if it is not a string.
+    """
     (text,) = given_texts((metric,), "metrics")
     name = text.removesuffix("_ms")
     return name if name in CATALOGUE and CATALOGUE[name].unit == "ms" else text
 
 
 def quantile_levels(value: float | Sequence[float]) -> tuple[float, ...]:
-    """Return the levels of quantiles.
+    """Return the levels of quantiles as a tuple. `value` may be one level or a list.
 
-    A single level need not be in a list. Raise UsageError for a level not between 0 and 1.
+    Raise UsageError for a level that is not between 0 and 1.
     """
     levels = (value,) if isinstance(value, Real) else _listed(value, "quantiles")
     for level in levels:
@@ -72,10 +81,10 @@ def _shown(value: Any) -> str:
 
 @contextmanager
 def in_python(*parameters: str, **renamed: str) -> Iterator[None]:
-    """Catch the UsageErrors of the block: replace the options that they name with the parameters of a function.
+    """Change the UsageErrors of the block: they name parameters of a function instead of a command's options.
 
-    - `parameters`: the parameters that have the name of their option
-    - `renamed`: option → parameter, if the two names differ
+    - `parameters` is the parameters with the same name as their option
+    - `renamed` is the parameter of each option that has another name
     """
     names = {name.replace("_", "-"): name for name in parameters} | renamed
     option = f"--({'|'.join(names)})"

@@ -20,7 +20,12 @@ from reports.summary.metrics import PS
 
 
 class Runs(tuple[Run, ...]):
-    """Runs in the order of loading. A frame has the same columns as for one run; `run_id` is the run of a row."""
+    """Several runs, in the order of loading.
+
+    A frame has the same columns as the frame of one run, and the rows of all runs.
+
+    The column `run_id` is the run of a row.
+    """
 
     __slots__ = ()
 
@@ -81,7 +86,7 @@ class Runs(tuple[Run, ...]):
 
 
 def _refuse_mask(where: Where | None) -> None:
-    """Raise UsageError for a mask, because its index is that of one run."""
+    """Raise UsageError if `where` is a mask, because the index of a mask belongs to one run."""
     if isinstance(where, pd.Series):
         raise UsageError(
             'where is a mask, which applies to one run only: for several runs, write a query such as where="turn > 1"'
@@ -89,7 +94,7 @@ def _refuse_mask(where: Where | None) -> None:
 
 
 def load_many(paths: Path | str | Iterable[Path | str], *, all_columns: bool = True) -> Runs:
-    """Return the runs in folders: each path is a run, a folder of runs, or a pattern such as "runs/*".
+    """Load several runs. Each path is a run, a folder of runs, or a pattern such as "runs/*".
 
     Raise UsageError if there is no run, if a run cannot be read, or if two runs have the same run_id.
     """

@@ -1,4 +1,4 @@
-"""Runs in Python: the API of `rtbench`, with the values that reports print. `docs/api.md` describes it.
+"""The Python API of a run in `rtbench`, with the values that reports print. `docs/api.md` describes it.
 
 import rtbench
 run = rtbench.load("runs/20261120T091400Z-voice_turns")
@@ -41,7 +41,7 @@ from reports.turns import TurnArrays, column_of, measured_sessions, target_label
 class _Group(NamedTuple):
     """The turns or sessions from which one value is computed.
 
-    `keys`: the labels of the value by column, except target and stratum.
+    `keys` is the labels of the value by column. It does not contain the target and the stratum.
     """
 
     target: str
@@ -51,13 +51,13 @@ class _Group(NamedTuple):
 
 
 class Run(runs.RunFrames):
-    """A loaded run with the values that its report prints."""
+    """A loaded run, with methods for the values that its report prints."""
 
     def sample(self, metric: str, *, where: Where | None = None, **values: object) -> Sample:
-        """Return the values from which quantiles of a metric are computed, in its unit, each with its session.
+        """Return the values from which the quantiles of a metric are computed, each with its session.
 
-        Rows are selected as in `quantiles`. Raise UsageError if the rows belong to several targets or to several
-        strata, because their values must not be pooled.
+        They are in the unit of the metric. Rows are selected as in `quantiles`. Raise UsageError if the rows belong to
+        several targets or to several strata, because their values must not be pooled.
         """
         groups = list(self._groups(metric_with_name(metric), (), RowFilter(where, values)))
         if len(groups) > 1:
@@ -76,17 +76,18 @@ class Run(runs.RunFrames):
         where: Where | None = None,
         **values: object,
     ) -> pd.DataFrame:
-        """Return quantiles of a metric of turns or sessions with 95 % intervals, as in the report; each has a row.
+        """Return quantiles of a metric of turns or sessions, with their 95 % intervals, as in the report.
 
-        Each target, each stratum, and each group of the columns `by` has its own rows. `where` is a query, a mask, or a
-        function that makes a mask of the frame, which includes turns that did not start; `values` are values of
-        columns, such as target="direct" or step=["greeting", "order"].
+        The frame has a row for each quantile. Each target, each stratum, and each combination of values in the columns
+        `by` has its own quantiles. `where` selects rows. It is a query, a mask, or a function that makes a mask from a
+        frame, which includes turns that did not start. `values` also selects rows: target="direct" or step=["greeting",
+        "order"], for example, are the values that a column may have.
 
         `value`, `low` and `high` are in `unit`. They are NaN if the report prints n/a because there are too few turns
         or sessions: `status` contains which of the two, and `required` the number needed. `value` is inf if the
-        quantile is among failed turns; an end of ±inf is unbounded. A value is `published` unless it is NaN, and
-        `usable` unless the run is invalid or the metric is uncertain; `reason` contains the explanation. Raise
-        UsageError for invalid arguments.
+        quantile is among failed turns. An end of ±inf is unbounded. `published` is True unless the value is NaN.
+        `usable` is True if the value is published, the run is valid, and the metric is not uncertain; otherwise
+        `reason` contains the reason. Raise UsageError for invalid arguments.
         """
         name, ps, columns = metric_with_name(metric), quantile_levels(p), columns_of(by)
         rows = [
@@ -99,10 +100,12 @@ class Run(runs.RunFrames):
         return frame_of(rows, labels | tables.QUANTILE)
 
     def rates(self, *, by: str | Sequence[str] = (), where: Where | None = None, **values: object) -> pd.DataFrame:
-        """Return shares of turns, or of words, with 95 % intervals over sessions, a row for each rate and target.
+        """Return rates, which are shares of turns or of words, with their 95 % intervals over sessions.
 
-        `by`, `where` and `values` are those of `quantiles`. Turns of all strata are pooled, as in the report; `by` may
-        contain `measured_from` and `turn_type`. `value`, `low` and `high` are shares, NaN if the report prints n/a.
+        The frame has a row for each rate, each target, and each combination of values in the columns `by`. `by`,
+        `where` and `values` are as in `quantiles`. Turns of all strata are pooled, as in the report; to separate them,
+        `by` may contain `measured_from` and `turn_type`. `value`, `low` and `high` are shares. They are NaN if the
+        report prints n/a.
         """
         turns, columns = self._turns, columns_of(by)
         absent = rows_not_started(self, turns, ("target", "session_id"))
@@ -127,27 +130,34 @@ class Run(runs.RunFrames):
         return frame_of(rows, tables.dtypes_of_labels(self.turns, ("run_id", "target", *columns)) | tables.RATE)
 
     def summary(self) -> pd.DataFrame:
-        """Return the quantiles of each metric of turns and sessions in the report, also with a row for each step."""
+        """Return the quantiles of all metrics of turns and sessions in the report, over all steps and for each step."""
         return tables.summary_frame(self._summary)
 
     def outcomes(self) -> pd.DataFrame:
-        """Return the number of turns and sessions by target and outcome, with turns that did not start."""
+        """Return the number of turns and sessions by target and outcome.
+
+        Turns that did not start have an outcome of their own.
+        """
         return tables.outcome_frame(self._summary)
 
     def cost(self) -> pd.DataFrame:
-        """Return the cost of each target's turns and sessions, warm-up included; NaN without a price."""
+        """Return the cost of the turns and sessions of each target.
+
+        It includes the warm-up, and is NaN without a price.
+        """
         return tables.cost_frame(self._summary)
 
     def distributions(self, *, p: float | Sequence[float] = PS) -> pd.DataFrame:
-        """Return quantiles of events, of the load generator, and of bytes per second or session: values without rows.
+        """Return the quantiles of metrics that have histograms, but no value for each turn or session.
 
-        A metric of the load generator also has rows for all targets together; their `target` is missing.
+        These are metrics of events, metrics of the load generator, and bytes per second or session. A metric of the
+        load generator also has quantiles over all targets together, for which `target` is missing.
         """
         return tables.distribution_frame(self, target_labels(self), quantile_levels(p))
 
     @property
     def measured_turns(self) -> pd.DataFrame:
-        """The rows of `turns` without those of the warm-up, with their index."""
+        """The rows of `turns` in the measured phase, without the warm-up. They have the same index as in `turns`."""
         measured = self.turns["measured"]
         return self.turns if measured.all() else self.turns[measured]
 
@@ -160,11 +170,13 @@ class Run(runs.RunFrames):
 
     @cached_property
     def uncertainty(self) -> pd.DataFrame:
-        """The uncertainty of each instant in ns, with a row for each row of `turns`; read at the first access.
+        """The uncertainty of each instant in ns.
 
-        `<instant>_uncertainty_ns`: the time by which an arrival may really have been earlier, or a send later;
-        `stall_duration_uncertainty_ns`: the uncertainty of the turn's stalls. An unknown value is missing. Raises
-        UsageError if a file cannot be read.
+        The frame has a row for each row of `turns`, and is read at the first access.
+
+        The time of an arrival may really be earlier by `<instant>_uncertainty_ns`, and the time of a send may be later
+        by it. `stall_duration_uncertainty_ns` is the uncertainty of the turn's stalls. An unknown value is missing.
+        Raises UsageError if a file cannot be read.
         """
         return runs.bounds_of(self)
 
@@ -181,7 +193,10 @@ class Run(runs.RunFrames):
         return self._samples.turns
 
     def _groups(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:
-        """Yield the groups of a metric. Raise UsageError if the rows do not have the metric."""
+        """Yield the groups of a metric, each with its sample.
+
+        Raise UsageError if turns and sessions do not have the metric.
+        """
         scope = CATALOGUE[name].scope if name in CATALOGUE else ""
         if scope == "turn" or name in SLOPES:
             return self._of_turns(name, by, where)
@@ -216,7 +231,10 @@ class Run(runs.RunFrames):
                     yield _Group(turns.targets[pool.target], pool.stratum, keys, sample_of_group.get(group, NO_VALUES))
 
     def _slopes(self, name: str, chosen: Selection) -> Iterable[_Group]:
-        """Yield the slopes of the main metric of each pool, except of pools in which no session grows enough."""
+        """Yield the slopes of the main metric for each pool and group.
+
+        If no session in one grows enough, it is left out.
+        """
         turns, samples = self._turns, self._samples
         for pool in turns.pools:
             latencies = samples[samples.mains[pool.stratum]]
@@ -239,7 +257,7 @@ class Run(runs.RunFrames):
 
 
 def _keys(chosen: Selection, group: int) -> dict[str, Any]:
-    """Return the labels of a group, by column."""
+    """Return the label of a group in each column."""
     return {str(name): column.iloc[group] for name, column in chosen.keys.items()}
 
 

@@ -1,4 +1,4 @@
-"""The rows that a user selects, and the group of each."""
+"""The rows of a run that a user selects, and the group of each selected row."""
 
 from __future__ import annotations
 
@@ -27,37 +27,40 @@ from reports.turns import (
 )
 
 Where = Callable[[pd.DataFrame], Any] | str | pd.Series
-"""A selection of rows of a frame: "turn > 1", a mask `run.turns["turn"] > 1`, or a function from a frame to a mask."""
+"""A selection of rows of a frame. It is a query such as "turn > 1", a mask such as `run.turns["turn"] > 1`, or a
+function
+that returns a mask of a frame.
+"""
 OF_SESSION = (
     *("run_id", "session_id", "service_session_id", "target", "block", "pair", "phase"),
     *("scenario", "script", "worker", "host", "simulated"),
 )
-"""The columns of a turn whose values are those of its session."""
+"""The columns of a turn that have the values of the turn's session."""
 ONE_GROUP = pd.DataFrame(index=range(1))
-"""The keys of one group without labels."""
+"""The keys if all rows are one group: one row without labels."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The group of each row, −1 if the row is not selected.
+    """The number of each row's group; −1 if the row is not selected.
 
-    - `keys`: the labels of each group, one row for each group
-    - `of_row`: the groups of measured turns, or of sessions
-    - `of_not_started`: the groups of turns that did not start
+    - `keys` is the labels of the groups, with one row for each group
+    - `of_row` is the groups of measured turns, or of sessions
+    - `of_not_started` is the groups of turns that did not start
     """
 
     keys: pd.DataFrame
     of_row: Integers
     of_not_started: Integers
     every: bool
-    """True if all rows are selected, in one group, which exists even without rows."""
+    """True if all rows are selected and form one group. This group exists even if there are no rows."""
 
 
 @dataclass(frozen=True)
 class RowFilter:
-    """A filter for rows that meet `where` and have one of the listed values in each column of `values`.
+    """A filter of rows. A row passes if it meets `where` and has an allowed value in each column of `values`.
 
-    `values`: by column, a single value or several; None stands for a missing value.
+    `values` has for each column one value or several values. None allows a missing value.
     """
 
     where: Where | None = None
@@ -68,7 +71,7 @@ class RowFilter:
 
     @property
     def columns(self) -> Sequence[str] | None:
-        """The columns that the filter reads; None if it may read any."""
+        """The columns that the filter reads; None if it may read any column."""
         return tuple(self.values) if self.where is None or isinstance(self.where, pd.Series) else None
 
     def rows_of(self, frame: pd.DataFrame) -> Flags:
@@ -86,7 +89,10 @@ class RowFilter:
 
 
 def _matching(frame: pd.DataFrame, where: Where) -> Flags:
-    """Return the mask of the rows that `where` selects. Raise UsageError if it is no selection for the frame."""
+    """Return the mask of the rows that `where` selects.
+
+    Raise UsageError if `where` cannot select rows of this frame.
+    """
     result: Any
     if isinstance(where, pd.Series):
         if not frame.index.isin(where.index).all():
@@ -117,16 +123,19 @@ def _matching(frame: pd.DataFrame, where: Where) -> Flags:
 
 
 def columns_of(by: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return the columns that a user names, each once, without `target`, which is always included."""
+    """Return the columns that a user names, without duplicates, and without `target`, which frames always have."""
     return tuple(name for name in dict.fromkeys(given_texts(by, "columns")) if name != "target")
 
 
 STEP_KEYS = ("label", "name")
-"""The names that scripts have for the column `step`."""
+"""The names that scripts use for what the column `step` contains."""
 
 
 def selected(rows: pd.DataFrame, not_started: pd.DataFrame, by: Sequence[str], where: RowFilter) -> Selection:
-    """Select and group rows, and turns that did not start. Raise UsageError if a column or `where` is invalid."""
+    """Select and group the rows, and the turns that did not start.
+
+    Raise UsageError if a column or `where` is invalid.
+    """
     for name in (*by, *where.values):
         if name not in rows.columns:
             hint = "; did you mean step?" if name in STEP_KEYS else near(name, list(rows.columns))
@@ -156,7 +165,7 @@ def selected(rows: pd.DataFrame, not_started: pd.DataFrame, by: Sequence[str], w
 
 
 def selected_turns(run: RunFrames, turns: TurnArrays, by: Sequence[str], where: RowFilter) -> Selection:
-    """Select measured turns of a run, and turns that did not start."""
+    """Select and group the measured turns of a run, and the turns that did not start."""
     if not where and not by:
         not_started = int(not_started_of(measured_sessions(run, NOT_STARTED_COLUMNS)).sum())
         return Selection(ONE_GROUP, np.zeros_like(turns.step), np.zeros(not_started, dtype=np.int64), every=True)
@@ -173,7 +182,7 @@ def _with_columns(turns: TurnArrays, columns: Sequence[str] | None) -> pd.DataFr
 
 
 def rows_not_started(run: RunFrames, turns: TurnArrays, columns: Sequence[str] | None) -> pd.DataFrame:
-    """Return the planned turns that did not start, as rows with these columns; with all columns if None."""
+    """Return the planned turns that did not start, as rows with these columns; None means all columns."""
     sessions = measured_sessions(run, list(dict.fromkeys((*OF_SESSION, *NOT_STARTED_COLUMNS))))
     turn_counts = not_started_of(sessions)
     session_rows = sessions.iloc[np.repeat(np.arange(len(sessions)), turn_counts)]
@@ -201,7 +210,7 @@ def _with_steps(turns: TurnArrays, rows: pd.DataFrame, target: Integers, step: I
 
 
 def _labels(of_step: Sequence[str | None], step: Integers) -> pd.Categorical[Any]:
-    """Return the label of each row. `of_step`: the label of each step; `step`: the step of each row."""
+    """Return the label of each row. `of_step` is the label of each step, `step` is the step of each row."""
     labels = list(dict.fromkeys(label for label in of_step if label is not None))
     codes = np.array([-1 if label is None else labels.index(label) for label in of_step], dtype=np.int64)
     return pd.Categorical.from_codes(codes[step] if codes.size else step, pd.Index(labels, dtype=object))

@@ -1,4 +1,4 @@
-"""The frames of a run's values: the columns of each frame, and its rows, made of the values in the report."""
+"""The frames of a run's values: the columns of each frame, and its rows, which contain the values of the report."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from reports.uncertainty import reason_text
 from reports.wording.validity import verdict_reason
 
 STRATUM = ("run_id", "target", "measured_from", "turn_type")
-"""The labels of every quantile: values that differ in any of them are never pooled."""
+"""The labels of every quantile. Values that differ in one of these labels are never pooled."""
 STATUS = USE | dtypes_of((TEXT, ("status",)), (COUNT, ("required",)))
 COUNTED, ENDS, UNIT = ("n", "failed", "not_started", "unfinished"), ("value", "low", "high"), (TEXT, ("unit",))
 QUANTILE = dtypes_of((TEXT, ("metric",)), (COUNT, COUNTED), (NUMBER, ("p", *ENDS)), UNIT) | STATUS
-"""The columns of a frame of quantiles after the labels, with their dtypes."""
+"""The columns of a frame of quantiles that follow the labels, with their dtypes."""
 SEEN = (COUNT, ("count", "total"))
 RATE = dtypes_of((TEXT, ("rate",)), SEEN, UNIT, (COUNT, ("sessions",)), (NUMBER, ENDS)) | STATUS
-"""The columns of a frame of rates after the labels, with their dtypes."""
+"""The columns of a frame of rates that follow the labels, with their dtypes."""
 OUTCOME = dtypes_of(
     (TEXT, ("run_id", "target", "unit", "outcome", "outcome_class")),
     (COUNT, ("count",)),
@@ -51,17 +51,17 @@ COST = dtypes_of(
 )
 DISTRIBUTION = dtypes_of((TEXT, ("run_id", "target", "metric", "per")), (COUNT, ("n",)), (NUMBER, ("p", "value")), UNIT)
 PER = {"run": "second", "session": "session"}
-"""What a value of bytes belongs to (a second or a session), by the step in the key of its histogram."""
+"""The step in the key of a histogram of bytes → the second or the session to which each of its values belongs."""
 
 
 def dtypes_of_labels(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
-    """Return the dtypes of labels: those of the frame's columns, and text for categories."""
+    """Return the dtypes of label columns. A category becomes text; other columns keep the dtype that `frame` has."""
     texts = {name for name in names if name in STRATUM or isinstance(frame.dtypes[name], pd.CategoricalDtype)}
     return {name: TEXT if name in texts else frame.dtypes[name] for name in names}
 
 
 def _use(run: RunFrames, target: str, metric: str, missing: str) -> dict[str, Any]:
-    """Return the USE columns of a value. `missing`: why there is no value; "" if there is one."""
+    """Return the USE columns of a value. `missing` is the reason why there is no value; "" if there is one."""
     validity = validity_of(run.metadata)
     invalid = f"the run is INVALID: {verdict_reason(validity)}" if validity.status == "invalid" else ""
     uncertain = reason_text(run.uncertain_metrics, target, metric)
@@ -72,7 +72,7 @@ def quantile_row(
     run: RunFrames, metric: str, target: str, stratum: Stratum, keys: Mapping[str, Any], sample: Sample | MetricSummary,
     estimate: QuantileEstimate,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return a row of QUANTILE with its labels. `keys`: the other labels of the sample."""
+    """Return a row of a frame of quantiles. `keys` is the labels of the sample that are not in STRATUM."""
     known = estimate.has_interval or estimate.status == "in_failures"
     missing = f"needs {estimate.required:,} {estimate.status.removeprefix('too_few_')}"
     return {
@@ -97,7 +97,10 @@ def quantile_row(
 def rate_row(
     run: RunFrames, name: str, target: str, events: Floats, totals: Floats, sessions: Integers
 ) -> dict[str, Any]:
-    """Return a row of RATE with its run and target. `events`, `totals`: the numerator and denominator of each turn."""
+    """Return a row of a frame of rates, with its run and target.
+
+    `events` is the numerator of the rate for each turn, `totals` is the denominator.
+    """
     rate = RATES[name]
     turn_rate_entry = turn_rate(rate, target, events, totals, sessions)
     too_few = bool(rate.column) and not turn_rate_entry.published
@@ -111,7 +114,7 @@ def rate_row(
 
 
 def summary_frame(summary: Summary) -> pd.DataFrame:
-    """Return `turn_metrics` and `session_metrics` of summary.json, a row for each quantile."""
+    """Return `turn_metrics` and `session_metrics` of summary.json as a frame with a row for each quantile."""
     rows = []
     for sample in (*summary.metrics, *summary.connect_phases, *summary.slopes):
         labels = sample.metric, sample.target, sample.stratum, {"step": None if sample.step == ALL else sample.step}
@@ -120,7 +123,7 @@ def summary_frame(summary: Summary) -> pd.DataFrame:
 
 
 def outcome_frame(summary: Summary) -> pd.DataFrame:
-    """Return `outcomes` of summary.json, a row for each outcome."""
+    """Return `outcomes` of summary.json as a frame with a row for each target and outcome."""
     outcomes, rows = summary.outcomes, list[dict[str, Any]]()
     for index, target in enumerate(summary.targets):
         labels = {"run_id": run_id_of(summary.run), "target": target}
@@ -140,7 +143,7 @@ def outcome_frame(summary: Summary) -> pd.DataFrame:
 
 
 def cost_frame(summary: Summary) -> pd.DataFrame:
-    """Return `cost.targets` of summary.json."""
+    """Return `cost.targets` of summary.json as a frame with a row for each target."""
     rows = [
         {"run_id": run_id_of(summary.run), "target": cost.target}
         | {"models": ", ".join(charge.model for charge in cost.models)}
@@ -153,7 +156,10 @@ def cost_frame(summary: Summary) -> pd.DataFrame:
 
 
 def distribution_frame(run: RunFrames, targets: Sequence[str], ps: Sequence[float]) -> pd.DataFrame:
-    """Return `event_metrics`, `load_generator` and `throughput` of summary.json, with quantiles at the levels `ps`."""
+    """Return `event_metrics`, `load_generator` and `throughput` of summary.json as a frame.
+
+    It has the quantiles at the levels `ps`.
+    """
     targets_by_tag = {HistogramKey("", target).tag.split("|")[1]: target for target in targets}
     keys: dict[tuple[str, str, str | None], list[HistogramKey]] = {}
     for key, _ in run.histograms.items():

@@ -1,4 +1,4 @@
-"""`rtbench.compare`, `check` and `trend`: the results of the commands of these names, in Python."""
+"""`rtbench.compare`, `check` and `trend`, which return in Python the results of the commands with these names."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from reports.trends.trend import Trend, in_folders, trend_of, trend_spec
 
 
 def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidence: float = CONFIDENCE) -> Comparison:
-    """Return the result of `rtbench compare`: each argument is a run, or `RUN:TARGET`.
+    """Return the result of `rtbench compare`. Each argument is a run, or `RUN:TARGET`.
 
-    With one interleaved run alone, its targets are compared. `confidence` applies to each verdict: a service that is
-    exactly at its margin is called worse in the share 1 − `confidence` of runs. Verdicts use one-sided bounds, so `low`
-    and `high` are the ends of a two-sided interval with the confidence 2 · `confidence` − 1: 90 % for 0.95. Raise
-    UsageError as the command does; write no files.
+    If the only argument is an interleaved run, its targets are compared. `confidence` applies to each verdict: a
+    service that is exactly at its margin is called worse in the share 1 − `confidence` of runs. Verdicts use one-sided
+    bounds, so `low` and `high` are the ends of a two-sided interval with the confidence 2 · `confidence` − 1, which is
+    90 % for 0.95. Raise UsageError as the command does. Write no files.
     """
     one_sided_alpha(confidence)
     return compare_targets(parse_targets([given_run(run) for run in (baseline, *candidates)]), confidence=confidence)
@@ -41,8 +41,8 @@ def check(
 ) -> CheckResult:
     """Return the result of `rtbench check`.
 
-    `thresholds`: a file, or a dict such as {"ttfa": ["p(95)<800", "med<+10%"]}. `allow_different`: conditions in which
-    stored baselines may differ. Raise UsageError as the command does; write no files.
+    `thresholds` is a file, or a dict such as {"ttfa": ["p(95)<800", "med<+10%"]}. `allow_different` is the conditions
+    in which stored baselines may differ from the run. Raise UsageError as the command does. Write no files.
     """
     if on_inconclusive not in (choices := get_args(OnInconclusive)):
         raise UsageError(f"on_inconclusive must be one of {', '.join(choices)}, not {on_inconclusive!r}")
@@ -55,7 +55,7 @@ def check(
 
 
 def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -> tuple[Threshold, ...]:
-    """Return the thresholds in a file, or in a dict from metrics to texts. Raise UsageError for other arguments."""
+    """Return the thresholds of a file, or of a dict from metrics to texts. Raise UsageError for other arguments."""
     if isinstance(thresholds, Path | str):
         return read_thresholds(Path(thresholds))
     if thresholds is not None and not isinstance(thresholds, Mapping):
@@ -70,8 +70,8 @@ def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -
 def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Trend:
     """Return the result of `rtbench trend` for runs, folders of runs, or folders of stored baselines.
 
-    `metrics`: `ttfa:p95`, `failure_rate`, …; by default the latencies and the failure rate. Raise UsageError as the
-    command does; write no files.
+    `metrics` is `ttfa:p95`, `failure_rate`, …; by default, it is the latencies and the failure rate. Raise UsageError
+    as the command does. Write no files.
     """
     with in_python(metric="metrics"):
         specs = [trend_spec(text) for text in given_texts(metrics, "metrics")]

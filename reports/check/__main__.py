@@ -1,6 +1,6 @@
-"""A request of the process that runs a load, with a line of JSON as the response.
+"""A command for the process that runs a load. It answers with one line of JSON.
 
-python -m reports.check JSON       the thresholds of a run, from the planned run
+python -m reports.check JSON       return the thresholds of a planned run, which JSON describes
 """
 
 from __future__ import annotations

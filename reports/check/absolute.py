@@ -1,7 +1,7 @@
-"""Absolute thresholds: a value of one target over all its sessions, compared with a limit.
+"""Absolute thresholds: a value of one target over all its sessions is compared with a limit.
 
-Each statistic determines the bounds that decide (`reports.statistic_types`). If a metric is uncertain in the run, each
-bound is moved by the maximum error of one of its values.
+Each statistic defines the bounds that decide (`reports.statistic_types`). If a metric is uncertain in the run, both
+bounds are widened by the maximum error of one of its values.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WITHIN_BOUNDS = InconclusiveReason("within_bounds")
 
 
 def evaluate_limit(estimate: ThresholdEstimate, sign: Sign, limit: float) -> tuple[Result, InconclusiveReason | None]:
-    """Return the result of a limit, and the reason if the result is neither pass nor fail."""
+    """Return the result of a limit; if this is neither pass nor fail, also the reason."""
     if not estimate.counts.turns:
         return "not_evaluated", InconclusiveReason("nothing_measured")
     if estimate.reason:
@@ -48,7 +48,7 @@ _MEETS: dict[Sign, Callable[[float, float], bool]] = {"<": lt, "<=": le, ">": gt
 
 
 def limit_results(threshold: Threshold, target: ComparedTarget) -> list[ThresholdResult]:
-    """Return the results of an absolute threshold on a target, one per stratum."""
+    """Return the results of an absolute threshold on a target, one for each stratum."""
     if threshold.target not in ("", target.name):
         return []
     specs = specs_of_thresholds(threshold, threshold.about, [target])

@@ -1,8 +1,9 @@
-"""Stored baselines: a few values of a run, small enough for git: `<folder>/<scenario>/<target>/<run_id>.json`.
+"""Stored baselines, in files `<folder>/<scenario>/<target>/<run_id>.json` that are small enough for git.
 
-A baseline has, for each metric and stratum, the quantiles with the variance of their logs between sessions (a
-bootstrap, seeded by the run); for each rate, its share and variance; and the conditions of the measurement. This module
-also lists baselines as text, with the run-to-run variation of one.
+A baseline contains the quantiles of each metric and stratum, with the variance of their logs between sessions. The
+variance is from a bootstrap whose seed is made from the run. A baseline also contains the share of each rate with its
+variance, and the conditions of the measurement. This module also lists baselines as text, or describes one with its
+run-to-run variation.
 """
 
 from __future__ import annotations
@@ -47,27 +48,31 @@ from reports.wording.cells import INFINITE
 from reports.wording.validity import of_run
 
 MAX_STORED_RUNS = 10
-"""The number of stored runs, the newest ones, that form a baseline."""
+"""The maximum number of stored runs that form a baseline. If more are stored, the newest are used."""
 RESAMPLES = 2_000
-"""The number of resamples for a variance. Bounds would need more."""
+"""The number of resamples for estimating a variance. Estimating bounds would need more."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
 @dataclass(frozen=True)
 class StoredBaseline:
-    """A stored baseline and its file."""
+    """A stored baseline, and the path of its file."""
 
     path: Path
     baseline: Baseline
 
     @property
     def in_place(self) -> bool:
-        """True if its folder has the names of its scenario and target. A copied file may be in another folder."""
+        """True if the file is in the folder of its scenario and target. A copied file may be in another folder."""
         return self.path.parent.parts[-2:] == (safe(self.baseline.scenario), safe(self.baseline.target))
 
 
 def baseline_of(target: ComparedTarget) -> Baseline:
-    """Return the baseline of a target. Raise UsageError if its run is invalid, or has no verdict or no data."""
+    """Return the baseline to store for a target.
+
+    Raise UsageError if its run is invalid, has no verdict, was throttled too often, or has no successful turn of the
+    target.
+    """
     document = target.run.metadata
     if causes := of_run(validity_of(document), document, target.run.folder):
         raise UsageError(f"{target.run.folder} cannot be a baseline: {causes[0].line}".replace(NBSP, " "))
@@ -127,12 +132,12 @@ def _rounded(value: float) -> float | None:
 
 
 def _five_digits(value: float) -> float:
-    """Return a value with five digits, which are enough for a later check."""
+    """Return a value rounded to five digits, which are enough for a later check."""
     return float(f"{value:.5g}")
 
 
 def save(baseline: Baseline, folder: Path) -> Path:
-    """Write the baseline to its path. Raise UsageError if the folder is not writable."""
+    """Write the baseline to its file and return the path. Raise UsageError if the file cannot be written."""
     path = baseline_folder(folder, baseline.scenario, baseline.target) / f"{safe(baseline.run_id)}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +148,10 @@ def save(baseline: Baseline, folder: Path) -> Path:
 
 
 def as_text(baseline: Baseline) -> str:
-    """Return JSON with a line for each value, so that a diff shows which one changed."""
+    """Return a baseline as JSON.
+
+    Each metric, each rate, and each other value is a line, so that a diff shows which changed.
+    """
     data = msgspec.to_builtins(baseline)
     rows = {name: [json.dumps(row, ensure_ascii=False) for row in data.pop(name)] for name in ("quantiles", "rates")}
     head = [f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in data.items()]
@@ -152,7 +160,7 @@ def as_text(baseline: Baseline) -> str:
 
 
 def safe(name: str) -> str:
-    """Return a name that is safe for a file or folder. A changed name ends in a hash, so that names stay unique."""
+    """Return a name that is safe for a file or folder. If this changes the name, a hash keeps it unique."""
     safe_name = _UNSAFE.sub("-", name)[:80]
     safe_name = "-" + safe_name[1:] if safe_name.startswith(".") else safe_name
     if safe_name == name and name:
@@ -166,14 +174,17 @@ def baseline_folder(folder: Path, scenario: str, target: str) -> Path:
 
 
 def read_baselines(folder: Path, scenario: str | None = None, target: str | None = None) -> list[StoredBaseline]:
-    """Return stored baselines, the newest first. Raise UsageError for an invalid file, or one of a newer version."""
+    """Return stored baselines, the newest first. If `scenario` or `target` is given, return only its baselines.
+
+    Raise UsageError for a file that is invalid or was written by a newer version.
+    """
     pattern = "/".join("*" if name is None else safe(name) for name in (scenario, target))
     stored = [StoredBaseline(path, read_file(path)) for path in sorted(folder.glob(f"{pattern}/*.json"))]
     return sorted(stored, key=lambda one: (one.baseline.started_utc_ns, one.baseline.run_id), reverse=True)
 
 
 def read_file(path: Path) -> Baseline:
-    """Return one stored baseline. Raise UsageError for an invalid file, or one of a newer version."""
+    """Return one stored baseline. Raise UsageError if its file is invalid or was written by a newer version."""
     try:
         content = safe_io.read_file(path)
         schema = read_json(content).get("schema")
@@ -191,7 +202,10 @@ PROVISIONAL = f"provisional: at least {MIN_STORED_RUNS} runs are needed to estim
 
 
 def list_baselines(stored: Sequence[StoredBaseline]) -> Iterable[Block]:
-    """Yield a line per scenario and target: the number of runs, the newest, whether verdicts will be provisional."""
+    """Yield a line for each scenario and target.
+
+    It has the number of stored runs, the time of the newest, and a note if verdicts would be provisional.
+    """
     groups: dict[str, list[StoredBaseline]] = {}
     for item in stored:
         groups.setdefault(escape_control(f"{item.baseline.scenario}/{item.baseline.target}"), []).append(item)
@@ -203,7 +217,10 @@ def list_baselines(stored: Sequence[StoredBaseline]) -> Iterable[Block]:
 
 
 def describe_baselines(stored: Sequence[StoredBaseline]) -> list[list[Block]]:
-    """Return the runs, then each metric: the newest value, the run-to-run sd and the mean error within a run."""
+    """Return blocks that describe the stored runs of a target: a table of the runs, and a table of the metrics.
+
+    For each metric, the table has the newest value, the standard deviation between runs, and the one within a run.
+    """
     runs = [stored_baseline.baseline for stored_baseline in stored[:MAX_STORED_RUNS]]
     rows = [
         make_row(
@@ -230,8 +247,8 @@ def describe_baselines(stored: Sequence[StoredBaseline]) -> list[list[Block]]:
 def _displayed_values(runs: Sequence[Baseline]) -> Iterable[Line]:
     """Yield a row for each metric, such as `ttfa p95   1,410   ±2.1 %   ±3.4 %`.
 
-    The row has the newest value and two standard deviations: between runs, and within a run. They are those of the log
-    of a quantile; those of a rate are in points. Quantiles of 0 are left out.
+    The row has the newest value, the standard deviation between runs, and the standard deviation within a run. For a
+    quantile, both are standard deviations of its log. For a rate, they are in points. Quantiles of 0 are left out.
     """
     for row in runs[0].quantiles:
         key = row.metric, row.stratum
@@ -258,7 +275,10 @@ def _displayed_values(runs: Sequence[Baseline]) -> Iterable[Line]:
 
 
 def _run_to_run(values: Sequence[float], within: Sequence[float], unit: str) -> list[str]:
-    """Return the run-to-run sd and the mean error within a run; a dash if unknown."""
+    """Return the standard deviation between runs and the one within a run as texts; a dash for an unknown one.
+
+    `values` is the values of the runs. `within` is their variances within a run.
+    """
     between = float(np.std(values, ddof=1)) if len(values) > 1 else None
     inside = math.sqrt(float(np.mean(within))) if within else None
     return [

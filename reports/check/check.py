@@ -1,4 +1,4 @@
-"""`rtbench check`: a run against thresholds and a baseline, as plain data."""
+"""`rtbench check`: the comparison of a run with thresholds and with a baseline. The result is plain data."""
 
 from __future__ import annotations
 
@@ -47,19 +47,20 @@ UNEQUAL = (
     "they can still be too narrow: the type I error is up to 13 %, not 5 %."
 )
 SIMILAR = 0.75
-"""The minimum ratio of effective to actual sessions without a notice on unequal lengths."""
+"""The limit of effective sessions ÷ actual sessions. Below it, a notice reports that the sessions have unequal lengths.
+"""
 FAMILY = (
     "Each of the {} limits is tested by itself, with a type I error of 5 %. If all true values were exactly at the "
     "limits, at least one would fail by chance in 5 to {:.0f} % of runs, less often the more they are correlated."
 )
 FAILURES, THROTTLED = "failure_rate", "throttle_rate"
 OMITTED = 0.1
-"""The maximum share of planned turns that did not start, for a pass without a threshold on failures."""
+"""The maximum share of planned turns that did not start, if a check without a threshold on failures is to pass."""
 INTERRUPTED_RUN = (
     "the run was interrupted before its planned end: the verdict covers the turns until then, and is biased if the run "
     "was interrupted because of its results"
 )
-"""The warning for a run that a signal ended: its pass does not cover the complete plan."""
+"""The warning for a run that a signal ended. If such a run passes, this does not cover the complete plan."""
 UNUSED = 'No threshold is relative, so the baseline was not used: add one, such as ttfa: "p(95)<+20%".'
 
 
@@ -71,9 +72,10 @@ def check_of(
     on_inconclusive: OnInconclusive = "fail",
     allow: Sequence[str] = (),
 ) -> CheckResult:
-    """Check a run. Without `thresholds`, use those recorded with the run, or else default gates against the baseline.
+    """Check a run. Without `thresholds`, use the thresholds that are recorded with the run.
 
-    Raise UsageError if there is nothing to check, a relative threshold has no baseline, or a target is unknown.
+    If none are recorded, use default gates against the baseline. Raise UsageError if there is nothing to check, if a
+    relative threshold has no baseline, or if a target is unknown.
     """
     run = load_for_report(run) if isinstance(run, Path) else run
     targets = targets_of(run)
@@ -142,7 +144,7 @@ def check_of(
 
 
 def unequal_lengths(results: Sequence[ThresholdResult]) -> Iterable[str]:
-    """Yield a notice on the metrics whose effective number of sessions is much smaller than the actual one."""
+    """Yield a notice on the metrics whose effective number of sessions is much smaller than the actual number."""
     texts: dict[str, None] = {}
     for result in results:
         all_counts = result.finding.targets if result.finding else (result.counts,)
@@ -159,17 +161,17 @@ def unequal_lengths(results: Sequence[ThresholdResult]) -> Iterable[str]:
 
 
 def failed_by_chance(limits: Sequence[ThresholdResult]) -> Iterable[str]:
-    """Yield the probability that at least one of several limits fails by chance, if one failed."""
+    """Yield a notice if a limit failed and there are several: the probability that at least one fails by chance."""
     judged = [item for item in limits if item.result != "not_evaluated"]
     if len(judged) > 1 and any(item.result == "fail" for item in judged):
         yield FAMILY.format(len(judged), 100 * (1 - (1 - TAIL) ** len(judged)))
 
 
 def _throttled_reason(targets: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> Iterable[InvalidReason]:
-    """Yield a reason why the run is invalid, for each checked target of which more than 1 % was throttled.
+    """Yield a reason why the run is invalid, for each checked target with more than 1 % of throttled turns.
 
-    If the target has a threshold on the throttle rate, that threshold decides instead. For a target of a comparison,
-    the comparison has the reason.
+    There is no reason for a target with a threshold on the throttle rate, because this threshold decides. There is none
+    for a compared target either, because the comparison already has the reason.
     """
     judged, compared = ({item.target for item in items if item.relative == relative} for relative in (False, True))
     decided = {item.target for item in items if not item.relative and item.metric == THROTTLED}
@@ -179,7 +181,7 @@ def _throttled_reason(targets: Sequence[ComparedTarget], items: Sequence[Thresho
 
 
 def refuse_unknown_targets(thresholds: Iterable[Threshold], names: Sequence[str]) -> None:
-    """Raise UsageError for a threshold of a target that is not among `names`, the targets of the run."""
+    """Raise UsageError for a threshold whose target is not in `names`. These are the targets of the run."""
     for threshold in thresholds:
         if threshold.target and threshold.target not in names:
             raise UsageError(
@@ -191,8 +193,8 @@ def refuse_unknown_targets(thresholds: Iterable[Threshold], names: Sequence[str]
 def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, targets: Sequence[ComparedTarget]) -> None:
     """Raise UsageError for a threshold of an unknown step.
 
-    The steps of a run are known from its turns. Until every script was played to its end once, no step counts as
-    unknown.
+    The steps of a run are known from its turns. So no error is raised before every script has been played to its end
+    once.
     """
     steps, sessions = targets[0].turns.steps if targets else (), measured_sessions(run)
     scripts = {str(script.get("name")) for script in run.metadata.get("scripts") or []}
@@ -214,7 +216,7 @@ def _results(
     baseline: str | RunFrames | None,
     allow: Sequence[str],
 ) -> BaselineResults:
-    """Return the results of the comparison with the baseline; empty if no threshold needs a baseline."""
+    """Return the results of the comparison with the baseline. They are empty if no threshold needs a baseline."""
     named = str(baseline.folder) if isinstance(baseline, RunFrames) else baseline
     base = relative.baseline_named(named, run.folder, run.metadata, [target.name for target in targets])
     relative_thresholds = [threshold for threshold in thresholds if threshold.margin is not None]
@@ -243,7 +245,7 @@ def _results(
 
 
 def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
-    """Raise UsageError for a relative threshold, because there is no baseline."""
+    """Raise UsageError if a threshold is relative. It is called if there is no baseline."""
     for threshold in thresholds:
         if threshold.margin is not None:
             raise UsageError(f"{threshold.source_text} is relative, but there is no baseline: {REMEDY}")
@@ -252,9 +254,10 @@ def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
 def _targets_without_failure_threshold(
     targets: Sequence[ComparedTarget], items: Sequence[ThresholdResult]
 ) -> list[ComparedTarget]:
-    """Return the targets that fail too often to pass by latency alone, and have no threshold on failures.
+    """Return the targets that have no threshold on failures, and fail too often to pass by their latency alone.
 
-    A target without a result is the baseline of others. A relative threshold on their failures covers it, too.
+    A target without a result is the baseline of other targets. If these have a relative threshold on failures, the
+    threshold also covers the baseline.
     """
     guarded = {item.target for item in items if item.metric == FAILURES}
     compared = any(item.relative for item in items if item.target in guarded)

@@ -1,9 +1,9 @@
-"""Output of a check for CI systems: GitHub's annotations, Azure's issues and summary, JUnit XML for all of them.
+"""The output of a check for CI systems: annotations of GitHub, issues and summary of Azure, and JUnit XML for all.
 
-Workflow commands of GitHub Actions escape a message as `%25`, `%0D`, `%0A`; a property such as its title also as `%3A`
-and `%2C` (docs.github.com, "Workflow commands"; actions/toolkit, `command.ts`). Logging commands of Azure Pipelines
-escape it as `%AZP25`, `%0D`, `%0A`; a property also as `%5D` and `%3B` (learn.microsoft.com, "Logging commands";
-azure-pipelines-task-lib, `taskcommand.ts`).
+In a workflow command of GitHub Actions, a message is escaped with `%25`, `%0D`, `%0A`. A property, such as the title,
+is also escaped with `%3A` and `%2C` (docs.github.com, "Workflow commands"; actions/toolkit, `command.ts`). In a logging
+command of Azure Pipelines, a message is escaped with `%AZP25`, `%0D`, `%0A`, and a property also with `%5D` and `%3B`
+(learn.microsoft.com, "Logging commands"; azure-pipelines-task-lib, `taskcommand.ts`).
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from reports.check.sentences import check_headline, displayed_result, remarks, r
 from reports.formatting import NBSP
 
 MAX_ANNOTATIONS = 10
-"""The maximum number of annotations of one type that a step shows."""
+"""The maximum number of annotations of one type that GitHub shows for a step."""
 
 
 def _annotations(checked: CheckResult) -> Iterable[tuple[str, Sequence[ThresholdResult]]]:
-    """Yield results by the type of their annotations; there are none for a pass by `--on-inconclusive=pass`."""
+    """Yield each type of annotation with its results. Inconclusive results have none with `--on-inconclusive=pass`."""
     yield "error", checked.of("fail")
     if checked.on_inconclusive != "pass":
         yield "error" if checked.exit_status == INCONCLUSIVE else "warning", checked.of("inconclusive")
 
 
 def github_commands(checked: CheckResult) -> Iterable[str]:
-    """Yield lines for the step's output."""
+    """Yield the workflow commands of GitHub for a check. They are lines of the step's output."""
     if checked.exit_status == INVALID:
         yield github_command("error", check_headline(checked))
         return
@@ -50,7 +50,10 @@ def github_command(kind: str, message: str, title: str = "rtbench check") -> str
 
 
 def azure_commands(checked: CheckResult, comment: Path) -> Iterable[str]:
-    """Yield lines for the step's output. `comment`: check.md, which Azure shows below the run."""
+    """Yield the logging commands of Azure for a check. They are lines of the step's output.
+
+    `comment` is the path of check.md, which Azure shows below the run.
+    """
     if checked.exit_status == INVALID:
         issues = [("error", check_headline(checked))]
     else:
@@ -76,13 +79,14 @@ def _escaped(text: str, percent: str) -> str:
 
 
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 does not allow."""
+"""The characters that XML 1.0 does not allow."""
 
 
 def junit_xml(checked: CheckResult) -> str:
     """Return the text of the JUnit XML file.
 
-    Failed thresholds are failures, inconclusive ones failures or skipped, invalid ones errors.
+    A failed threshold is a failure. An inconclusive threshold is a failure, or is skipped if `--on-inconclusive` is not
+    `fail`. An invalid threshold, or one that was not evaluated, is an error.
     """
     suite = TestSuite("rtbench check")
     suite.add_property("run", _plain(checked.run_id))
@@ -97,7 +101,7 @@ def junit_xml(checked: CheckResult) -> str:
 
 
 def junit_refusal(error: str) -> str:
-    """Return the text of the JUnit XML file if there was no check because of a user error."""
+    """Return the text of the JUnit XML file after a user error, which prevented the check."""
     suite = TestSuite("rtbench check")
     _add(suite, "run", "check", [Error(_plain(error), "usage")])
     return _text(suite)

@@ -106,7 +106,7 @@ class CheckDocument(JsonEntry, frozen=True):
 
 
 def check_data(checked: CheckResult) -> dict[str, Any]:
-    """Return the check as lists, dictionaries, strings and numbers."""
+    """Return the document check.json as lists, dictionaries, strings and numbers."""
     return to_json_data(
         CheckDocument(
             schema=SCHEMA,
@@ -137,7 +137,12 @@ class CheckPaths(NamedTuple):
 
 
 def write_check(checked: CheckResult, folder: Path, junit: Path | None = None) -> CheckPaths:
-    """Write the files, each atomically, and decision.json again. Raise UsageError for one that is not writable."""
+    """Write check.json, check.md, and the JUnit file, each atomically.
+
+    If the run has a decision, write decision.json again.
+
+    Raise UsageError if a file cannot be written.
+    """
     paths = paths_in(folder)
     if checked.decision:
         write_decision(checked.decision, folder)
@@ -148,9 +153,10 @@ def write_check(checked: CheckResult, folder: Path, junit: Path | None = None) -
 
 
 def refuse(error: str, folder: Path, junit: Path | None = None) -> None:
-    """Remove the files of an earlier check, which could be mistaken for this one's. Write the error to JUnit XML.
+    """Write the error to the JUnit file, and remove the files of an earlier check in the folder.
 
-    Raise UsageError for a file that cannot be removed or written.
+    Those files could be mistaken for the results of this check. Raise UsageError if a file cannot be removed or
+    written.
     """
     try:
         earlier = paths_in(folder) if is_run(folder) else ()
@@ -179,7 +185,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def append_summary(checked: CheckResult, path: Path) -> None:
-    """Append the comment to the summary of a GitHub step, after the text of other steps."""
+    """Append the comment (check.md) to the summary of a GitHub step, after the text that other steps wrote."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(render_markdown(check_page(checked)) + "\n")

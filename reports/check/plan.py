@@ -1,12 +1,14 @@
-"""The thresholds of a run, read before it starts, so that a mistake in them costs no session. Pure but for files.
+"""The thresholds of a planned run. They are read before the run starts, so that a mistake in them costs no session.
 
-`request` comes from the process that runs the load, which knows no thresholds:
+This module is pure, but it reads files. `request` comes from the process that runs the load, which does not parse
+thresholds:
 
-- `file`: the thresholds file or null
-- `scripts`: those with their own thresholds, each with its `path` and, for a Python script, its `thresholds`
-- `baseline`: the value of `--baseline` or null
-- `targets`: in their order
-- `lacking`: what the scripts can never measure (`reports.measurable`)
+- `file` is the path of the thresholds file, or null
+- `scripts` is the scripts that have their own thresholds. Each has its `path` and, if it is a Python script, its
+`thresholds`.
+- `baseline` is the value of `--baseline`, or null
+- `targets` is the names of the targets, in their order
+- `lacking` is what the scripts can never measure (`reports.measurable`)
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ KEY = "thresholds"
 
 
 def planned_thresholds(request: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the thresholds by metric, as run.json stores them. Those of a file replace those of the scripts.
+    """Return the thresholds by metric, as run.json stores them. Thresholds of a file replace those of the scripts.
 
-    Raise UsageError if one cannot be read or the run can never decide it, or if the baseline does not exist.
+    Raise UsageError if a threshold cannot be read, if the run can never decide it, or if the baseline does not exist.
     """
     targets, baseline = request["targets"], request["baseline"]
     # the run has no folder yet, so no existing folder can be that of the run itself
@@ -51,7 +53,7 @@ def planned_thresholds(request: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _tables(request: Mapping[str, Any]) -> Iterator[tuple[Path, LocatedValue]]:
-    """Yield the files that contain thresholds, with the tables there."""
+    """Yield each file that contains thresholds, with its table of thresholds."""
     if request["file"]:
         path = Path(request["file"])
         yield path, read_yaml(path, "the file")

@@ -1,9 +1,11 @@
-"""Relative thresholds: the metric specs for a candidate, the results of a baseline, and the threshold results.
+"""Relative thresholds: the specs of the metrics to compare, the baseline, and the results.
 
-A baseline that is a run, or a target of the same run, is compared as in `reports.comparisons`; stored ones as in
-`reports.check.stored_runs`. A run of `--until-decided` stopped at a time that depended on its values; a test of a fixed
-size would find differences too often in it. So its interim analyses decide: the verdicts are those of
-`reports.sequential.decide`, each with the interval and the corrected estimate of the deciding analysis.
+If the baseline is a run, or a target of the same run, it is compared as in `reports.comparisons`. If it is stored runs,
+they are compared as in `reports.check.stored_runs`.
+
+A run of `--until-decided` stopped at a time that depended on its values. In such a run, a test of a fixed size would
+find differences too often, so the interim analyses of the run decide. The verdicts are those of
+`reports.sequential.decide`. Each has the interval and the corrected estimate of the analysis that decided it.
 """
 
 from __future__ import annotations
@@ -57,18 +59,18 @@ DRIFTED = (
 
 @dataclass(frozen=True)
 class BaselineResult:
-    """The measured difference of one metric spec between one target of the run and its baseline."""
+    """The measured difference between a target of the run and its baseline, for one metric spec."""
 
     threshold_text: str
     measured: MeasuredDifference
     provisional: bool = False
-    """True if the result depends on an assumption that more runs would replace."""
+    """True if the result depends on an assumption that more runs would make unnecessary."""
     not_stored: str = ""
-    """The reason that there is no baseline yet. If set, the result is unknown, although the run has data."""
+    """The reason why no baseline is stored yet. If it is set, the result is inconclusive, although the run has data."""
     baseline: str = "the stored runs"
     """The name of the baseline."""
     peers: bool = False
-    """True if the two targets are services, neither of which is the baseline of the other."""
+    """True if both targets are services, and neither is the baseline of the other."""
 
     @property
     def target(self) -> str:
@@ -77,14 +79,14 @@ class BaselineResult:
 
 @dataclass(frozen=True)
 class BaselineResults:
-    """All results of a baseline.
+    """All results of the comparison with a baseline.
 
-    - `results`: the results that have no verdicts yet
-    - `invalid_reasons`: the `causes` of `CheckResult`
-    - `differs`, `notices`: as in `CheckResult`
-    - `baseline_text`: the `baseline` of `CheckResult`
-    - `items`: the results with the verdicts of interim analyses; `sentence` and `decision` also describe these
-    - `compared_runs`: the folders of the runs whose own notices are among `notices`
+    - `results` is the results that have no verdicts yet
+    - `items` is the results that have the verdicts of interim analyses; `sentence` and `decision` also describe them
+    - `invalid_reasons` is the `causes` of `CheckResult`
+    - `baseline_text` is the `baseline` of `CheckResult`
+    - `differs` and `notices` are the same as in `CheckResult`
+    - `compared_runs` is the folders of the runs whose own notices are already in `notices`
     """
 
     results: tuple[BaselineResult, ...] = ()
@@ -101,11 +103,13 @@ class BaselineResults:
 def specs_of(
     thresholds: Sequence[Threshold], targets: Sequence[ComparedTarget], candidates: Sequence[str]
 ) -> list[tuple[str, MetricSpec, str]]:
-    """Return the metric specs of the relative thresholds, one per stratum; by default those of the default gates.
+    """Return the metric specs of the relative thresholds, one for each stratum.
 
-    Each item has the text of the threshold, the metric spec, and the name of the candidate, which is "" if the
-    threshold is about all candidates. `candidates`: the names of the candidates. Raise UsageError for a threshold of a
-    target that is not a candidate.
+    Without thresholds, use the default gates.
+
+    Each item of the list has the text of the threshold, the metric spec, and the name of the candidate, which is "" if
+    the threshold is about all candidates. `candidates` is the names of all candidates. Raise UsageError for a threshold
+    of a target that is not a candidate.
     """
     relative = [threshold for threshold in thresholds if threshold.margin is not None]
     for threshold in relative:
@@ -127,7 +131,7 @@ def specs_of(
 
 
 def results_of(answers: Sequence[BaselineResult]) -> list[ThresholdResult]:
-    """Return each result with its verdict; Holm's correction is over all, even with different baselines."""
+    """Return each result with its verdict. Holm's correction covers all results, even if their baselines differ."""
     level = next((difference.level for answer in answers if (difference := answer.measured.difference)), LEVEL)
     results = []
     findings = add_verdicts([answer.measured for answer in answers], "the baseline", level=level)
@@ -147,7 +151,8 @@ def mark_provisional(
 ) -> BaselineResults:
     """Mark the results that are provisional, and add a notice for each reason.
 
-    `targets`: those of the checked run. `before`: those of the other run; [] for stored runs.
+    `targets` is the targets of the checked run. `before` is the targets of the run that is the baseline; [] if the
+    baseline is stored runs.
     """
     drifted, chosen = _drifts(targets), notices_of(targets, None)
     doubtful = {target.name for target in targets} if chosen else {drift.target for drift in drifted}
@@ -166,7 +171,7 @@ def mark_provisional(
 
 
 def _drifts(targets: Sequence[ComparedTarget]) -> list[PoolDrift]:
-    """Return the suspected drifts of a run."""
+    """Return the suspected drifts of the run of these targets."""
     return [drift for drift in drifts(targets[0].run, targets[0].samples) if drift.suspected] if targets else []
 
 
@@ -177,9 +182,9 @@ def _drifted(drifts: Sequence[PoolDrift], whose: str) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class SameRunBaseline:
-    """A target of the checked, interleaved run; the others are the candidates.
+    """A baseline that is a target of the checked, interleaved run. The other targets are the candidates.
 
-    `declared`: True if `--baseline` names it.
+    `declared` is True if `--baseline` names the target.
     """
 
     target: str
@@ -188,9 +193,10 @@ class SameRunBaseline:
 
 @dataclass(frozen=True)
 class OtherRunBaseline:
-    """The folder of another run.
+    """A baseline that is another run, by its folder.
 
-    `target`: the target in this run; if empty, the target with the candidate's name, or the only target.
+    `target` is the target in that run. If it is "", the baseline is the target with the candidate's name, or the only
+    target.
     """
 
     folder: Path
@@ -199,9 +205,9 @@ class OtherRunBaseline:
 
 @dataclass(frozen=True)
 class StoredRunsBaseline:
-    """A folder written by `rtbench baseline save`.
+    """A baseline that is stored runs, in a folder that `rtbench baseline save` wrote.
 
-    `target`: the target of the stored runs; if empty, the target with the candidate's name.
+    `target` is the target of the stored runs. If it is "", this is the target with the candidate's name.
     """
 
     folder: Path
@@ -212,9 +218,9 @@ Against = SameRunBaseline | OtherRunBaseline | StoredRunsBaseline
 
 
 def baseline_named(text: str | None, run: Path, document: dict[str, Any], targets: Sequence[str]) -> Against | None:
-    """Return the baseline that `--baseline` names; by default the first of several interleaved `targets`, else None.
+    """Return the baseline that `--baseline` names. Raise UsageError if nothing has that name.
 
-    Raise UsageError if nothing has that name.
+    If `text` is None, it is the first of `targets` if there are several and they are interleaved, otherwise None.
     """
     several = bool(document.get("interleaved")) and len(targets) > 1
     if text is None:
@@ -242,7 +248,7 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
 def against_targets(
     targets: Sequence[ComparedTarget], base: SameRunBaseline, thresholds: Sequence[Threshold]
 ) -> BaselineResults:
-    """Compare the other targets of an interleaved run with one of them."""
+    """Compare one target of an interleaved run, the baseline, with each of the other targets."""
     (baseline,) = (target for target in targets if target.name == base.target)
     results = _results_of_comparison(baseline, [target for target in targets if target is not baseline], thresholds)
     answers = tuple(
@@ -255,7 +261,7 @@ def against_targets(
 def against_run(
     targets: Sequence[ComparedTarget], base: OtherRunBaseline, thresholds: Sequence[Threshold], other: RunFrames
 ) -> BaselineResults:
-    """Compare each target with the target of the same name in another run, or with the only target of that run."""
+    """Compare each target with the target of the same name in another run, or with the only target of the other run."""
     others = targets_of(other)
     partners: dict[str, list[ComparedTarget]] = {}
     for target in targets:
@@ -280,7 +286,7 @@ def against_run(
 
 
 def _partner(base: OtherRunBaseline, target: str, known: Sequence[str]) -> str:
-    """Return the target of the baseline's run that a candidate is compared with."""
+    """Return the name of the target in the baseline's run with which a candidate is compared."""
     if base.target:
         return base.target
     if target in known:
@@ -298,7 +304,7 @@ def _results_of_comparison(
 ) -> BaselineResults:
     """Return the results of one comparison.
 
-    Reasons that the checked run is invalid are left to the check itself.
+    The reasons why the checked run is invalid are not included, because the check itself reports them.
     """
     targets = filtered_by([baseline, *candidates])
     names = [target.name for target in targets[1:]]
@@ -328,9 +334,9 @@ def _results_of_comparison(
 def by_analyses(
     run: RunFrames, targets: Sequence[ComparedTarget], base: SameRunBaseline, thresholds: Sequence[Threshold]
 ) -> BaselineResults:
-    """Return the results of the interim analyses. `thresholds`: the relative thresholds of the user; [] for the plan's.
+    """Return the results of the interim analyses. `thresholds` is the user's relative thresholds; [] means the plan's.
 
-    Raise UsageError if they differ from those of the plan, or if the baseline differs from that of the plan.
+    Raise UsageError if the thresholds or the baseline differ from those of the plan.
     """
     decision = decision_of(run, str(run.folder))
     if base.declared:
@@ -356,7 +362,7 @@ def by_analyses(
 
 
 def _refuse_others(decision: Decision, base: SameRunBaseline, thresholds: Sequence[Threshold], run: str) -> None:
-    """Raise UsageError for a baseline or thresholds other than the plan's."""
+    """Raise UsageError if the baseline or the thresholds differ from those of the plan."""
     first, second = decision.targets
     if base.target != first:
         raise UsageError(
@@ -379,12 +385,12 @@ def _refuse_others(decision: Decision, base: SameRunBaseline, thresholds: Sequen
 
 
 def _requested(threshold: Threshold, candidate: str) -> tuple[MetricSpec, str]:
-    """Return the metric spec and the target of a threshold; naming the only candidate makes no difference."""
+    """Return the metric spec and the target of a threshold. The target is "" if it is the only candidate."""
     return threshold.question, "" if threshold.target == candidate else threshold.target
 
 
 def _items(decision: Decision) -> Iterable[ThresholdResult]:
-    """Yield a result for each gate. Before the first analysis, the gates have no results."""
+    """Yield a result for each gate. Before the first analysis, a gate is not evaluated."""
     for gate, finding in zip(decision.primary_metrics, decision.findings, strict=True):
         of_turn_type = gate.stratum and gate.stratum._replace(measured_from="")
         # a threshold has several gates if turns are measured from several instants

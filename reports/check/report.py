@@ -1,4 +1,4 @@
-"""A check as a page, for a terminal and Markdown."""
+"""The page of a check, for a terminal and for Markdown."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DIFFERENCES = "Intervals of differences are 90 %, as in a comparison: their ends
 
 
 def check_page(checked: CheckResult) -> b.Page:
-    """Compose the page of a check: the verdict first, then each threshold, the worst first."""
+    """Compose the page of a check. The verdict is first, then the thresholds follow, the worst result first."""
     results = sorted(checked.thresholds, key=lambda result: BY_SEVERITY.index(result.result))
     against = f"against {checked.baseline}" if checked.baseline else ""
     head = [checked.called, checked.run_id, against, observed(checked.observed_s)]

@@ -1,4 +1,4 @@
-"""The results of a check as plain data: one for each threshold and target, and the exit status."""
+"""The results of a check as plain data: a result for each threshold and target, and the exit status."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PASSED: Final = 0
 FAILED: Final = 1
 INCONCLUSIVE: Final = 3
 INVALID: Final = 4
-"""Exit statuses; 2 is for user errors."""
+"""The exit status of an invalid check. The status 2 is for user errors."""
 DTYPES = dtypes_of(
     (TEXT, ("run_id", "threshold", "title", "target", "metric", "unit", "result", "verdict")),
     (FLAG, ("published", "usable")),
@@ -60,11 +60,11 @@ RESULTS: dict[VerdictName, Result] = {
     "regressed": "fail",
     "inconclusive": "inconclusive",
 }
-"""The result of a relative threshold, by the verdict on its metric."""
+"""The result of a relative threshold for each verdict on its metric."""
 
 
 class Limit(NamedTuple):
-    """The limit of an absolute threshold, in the unit of its metric, and the operator that a value must satisfy."""
+    """The limit of an absolute threshold, in the unit of its metric, with the operator of the comparison."""
 
     operator: Sign
     value: float
@@ -72,10 +72,10 @@ class Limit(NamedTuple):
 
 @dataclass(frozen=True)
 class ThresholdResult:
-    """One threshold on one target: an estimate and a limit, or a comparison with a baseline.
+    """The result of one threshold on one target. It has an estimate and a limit, or a comparison with a baseline.
 
-    - `estimate`: None if the metric is uncertain in this run
-    - `bound`: the end of the interval that decided a pass or fail
+    - `estimate` is None if the metric is uncertain in this run
+    - `bound` is the end of the interval by which the threshold passed or failed
     """
 
     threshold: str
@@ -104,7 +104,7 @@ class ThresholdResult:
 
     @property
     def counts(self) -> TargetCounts | None:
-        """The counts of the target for the metric; None if the metric is uncertain."""
+        """The counts of turns and sessions for the metric on the target; None if the metric is uncertain."""
         if self.finding is not None:
             return self.finding.targets[1]
         return self.estimate.counts if self.estimate else None
@@ -117,7 +117,7 @@ class ThresholdResult:
 
     @property
     def shortfall(self) -> Shortfall | None:
-        """The shortfall of turns, sessions or words because of which the value is not printed; None without one.
+        """The number of turns, sessions or words that the value lacks to be printed; None if it has enough.
 
         In a comparison, it is the larger shortfall of the two targets.
         """
@@ -132,12 +132,12 @@ class ThresholdResult:
 
     @property
     def reason_text(self) -> str:
-        """The reason for the result; empty if its values show it."""
+        """The reason for the result; "" if the values of the result show it."""
         return "; ".join(filter(None, (verdicts.verdict_text(self.reason), self.note)))
 
 
 def make_row(result: ThresholdResult) -> dict[str, Any]:
-    """Return a result as a flat row, for check.json's entries and a check's frame."""
+    """Return a result as a flat row, which entries of check.json and the frame of a check use."""
     shortfall, counts, finding = result.shortfall, result.counts, result.finding
     row: dict[str, Any] = dict.fromkeys(DTYPES) | {
         "threshold": result.threshold,
@@ -185,11 +185,11 @@ def make_row(result: ThresholdResult) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """A check of one run.
+    """The check of one run.
 
-    - `causes`: why the run is invalid, regardless of its thresholds
-    - `baseline`: the baseline as a text
-    - `baseline_sentence`: the joint result of the relative thresholds, in the sentence of a comparison
+    - `causes` is the reasons why the run is invalid, regardless of its thresholds
+    - `baseline` is the baseline as a text
+    - `baseline_sentence` is the joint result of the relative thresholds, in the sentence that a comparison would have
     """
 
     run_id: str
@@ -200,24 +200,25 @@ class CheckResult:
     thresholds: tuple[ThresholdResult, ...]
     causes: tuple[InvalidReason, ...]
     differs: tuple[str, ...]
-    """The conditions that differ from those of the stored baseline."""
+    """The conditions of the run that differ from those of the stored baseline."""
     notices: tuple[str, ...]
     baseline: str
     baseline_sentence: str = ""
     on_inconclusive: OnInconclusive = "fail"
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    """Warnings on facts that no threshold covers and that must not be overlooked."""
+    """Warnings that a user must not overlook. They are on facts that no threshold covers."""
     observed_s: float = 0.0
-    """The seconds from the first session's start to the last one's end, for the target with the shortest time."""
+    """The seconds from the start of the first session to the end of the last one, for the target with the shortest
+    time."""
     decision: Decision | None = field(default=None, compare=False)
-    """The decision of a run that was started with --until-decided and is checked by its interim analyses."""
+    """The decision of the interim analyses, if the run was started with --until-decided and they decide the check."""
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row for each threshold on each target: `thresholds` of check.json.
+        """Return the `thresholds` of check.json as a frame. It has a row for each threshold on each target.
 
-        `value` and `low` are inf if they lie among the failed turns. `usable` is false in an invalid check; `reason`
-        has the reason.
+        `value` or `low` is inf if it lies among the failed turns. If the check is invalid, `usable` is false, and
+        `reason` contains why.
         """
         invalid = "; ".join((*(cause.text for cause in self.causes), *self.differs)).replace(NBSP, " ")
         rows = []
@@ -243,14 +244,17 @@ class CheckResult:
 
     @property
     def called(self) -> str:
-        """The scenario with the run's labels."""
+        """The name of the scenario with the labels of the run."""
         return title_of(self.scenario, self.labels)
 
     @property
     def exit_status(self) -> ExitStatus:
-        """The exit status. 4 has priority over 1, and 1 over 3: an unmeasured metric neither passes nor fails.
+        """The exit status.
 
-        A run that is open and not decided yet is inconclusive, regardless of --on-inconclusive.
+        Status 4 has priority over 1, and 1 over 3, because an unmeasured metric neither passes nor fails.
+
+        A run is inconclusive if it is still open and its interim analyses have not decided yet, even if
+        --on-inconclusive accepts inconclusive results.
         """
         results = {result.result for result in self.thresholds}
         if self.causes or self.differs or not results or "not_evaluated" in results:
@@ -270,7 +274,7 @@ class CheckResult:
 
 
 def compared_result(threshold: str, finding: MetricComparison) -> ThresholdResult:
-    """Return the result of a relative threshold; not evaluated if a target lacks the value."""
+    """Return the result of a relative threshold. It is `not_evaluated` if a target has no value of the metric."""
     there = finding.difference is not None or bool(finding.uncertainty_text)
     result: Result = RESULTS[finding.verdict.name] if there else "not_evaluated"
     reason = finding.verdict.reason if there else InconclusiveReason("no_value_here")

@@ -1,4 +1,7 @@
-"""A check in sentences: the verdict first, then the meaning of the exit status; the same text on every output."""
+"""The sentences of a check: the verdict, then the meaning of the exit status.
+
+Every form of output has the same text.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ NO_RESULT = "–"
 
 
 def value_text(result: ThresholdResult) -> str:
-    """Return the target's value, such as `640 ms`; `∞` if it lies among the failed turns.
+    """Return the value of the target as text, such as `640 ms`; `∞` if it lies among the failed turns.
 
     If there are too few samples, the text has their number instead, such as `n/a (20 sessions; needs 40)`.
     """
@@ -38,7 +41,7 @@ def value_text(result: ThresholdResult) -> str:
 
 
 def baseline_text(result: ThresholdResult) -> str:
-    """Return the value on the baseline of a relative threshold."""
+    """Return the baseline's value as text; "" if the threshold is absolute or has no difference."""
     finding_row = row(result.finding, 1) if result.finding and result.finding.difference else None
     return with_unit(finding_row.values[0], finding_row.unit) if finding_row else ""
 
@@ -58,13 +61,13 @@ def interval_text(result: ThresholdResult) -> str:
 
 
 def completed_text(result: ThresholdResult) -> str:
-    """Return the share of the planned turns that have the value; a dash unless it is a latency."""
+    """Return the share of the planned turns that have a value, as text; a dash if the metric is no latency."""
     share = result.counts.completed_share if result.counts else math.nan
     return NONE if math.isnan(share) else percent(share, 1)
 
 
 def limit_text(result: ThresholdResult) -> str:
-    """Return the limit with its operator, such as `< 800 ms`; for a relative threshold, its margin."""
+    """Return the limit with its operator, such as `< 800 ms`. For a relative threshold, return its margin."""
     if result.limit is None:
         return margin(result.question.margin, result.metric, sign=True)
     sign, limit = {"<=": "≤", ">=": "≥"}.get(result.limit.operator, result.limit.operator), result.limit.value
@@ -85,7 +88,7 @@ MEANINGS = {
 
 
 def check_headline(checked: CheckResult) -> str:
-    """Return the verdict in a sentence. If relative thresholds decide, it is the sentence of their comparison."""
+    """Return the verdict in a sentence. If only relative thresholds decide, it is the sentence of their comparison."""
     if checked.exit_status == INVALID:
         if causes := invalid_reasons(checked):
             text = _first([cause.line for cause in causes], "reason")
@@ -128,7 +131,7 @@ def values_text(result: ThresholdResult) -> str:
 
 
 def inconclusive_text(result: ThresholdResult) -> str:
-    """Return the reason that a result is inconclusive.
+    """Return why a result is inconclusive.
 
     Example: `ttfa p95 of b: too few turns to decide: p95 needs 400, this run has 120`.
     """
@@ -136,7 +139,10 @@ def inconclusive_text(result: ThresholdResult) -> str:
 
 
 def more(result: ThresholdResult) -> str:
-    """Return how many more sessions would make a result conclusive; empty if the result has a reason."""
+    """Return how many sessions would make a result conclusive.
+
+    Return "" if the result has a reason, which is shown instead.
+    """
     finding = result.finding
     if (
         finding is None
@@ -149,7 +155,7 @@ def more(result: ThresholdResult) -> str:
 
 
 def reason(result: ThresholdResult) -> str:
-    """Return what the values of a result do not show: its reason, its corrected estimate, and its completed share."""
+    """Return what the values of a result do not show: the reason, the corrected estimate, the completed share."""
     parts, finding = [f"{result.reason_text}{more(result)}".removeprefix("; ")], result.finding
     if finding and (corrected := as_share(finding.corrected, finding.question.scale)) is not None:
         parts.insert(0, f"corrected {signed(corrected, finding.question.scale)}, analysis {finding.analysis}")
@@ -170,27 +176,30 @@ def ending(checked: CheckResult) -> str:
 
 
 def remarks(checked: CheckResult) -> list[str]:
-    """Return why a check is invalid, and its notices. The headline has the first reason."""
+    """Return the reasons why a check is invalid, then its notices. The headline already has the first reason."""
     return [*(cause.line for cause in invalid_reasons(checked)), *checked.notices]
 
 
 def has_verdict(result: ThresholdResult, checked: CheckResult) -> bool:
-    """Return whether a result counts. It does not count if the run is invalid, or the comparison unfair.
+    """Return whether a result counts. It does not count if the run is invalid or the comparison is unfair.
 
-    If stored baselines have other conditions, absolute thresholds still count.
+    If stored baselines were measured under other conditions, only absolute thresholds count.
     """
     return not (checked.causes or (checked.differs and result.relative))
 
 
 def displayed_result(result: ThresholdResult) -> str:
-    """Return the displayed result; for a comparison, its verdict, such as `slower` or `not regressed`."""
+    """Return the displayed name of a result.
+
+    For a comparison, it is the verdict, such as `slower` or `not regressed`.
+    """
     if result.finding is None or result.result == "not_evaluated":
         return result.result.replace("_", " ")
     return finding_sentences.displayed(result.finding)
 
 
 def invalid_reasons(checked: CheckResult) -> list[InvalidReason]:
-    """Return why a check is invalid; a difference of the stored baselines' conditions comes last."""
+    """Return the reasons why a check is invalid. That stored baselines have other conditions is the last one."""
     differs = "; ".join(checked.differs)
     text = f"The stored baselines were measured under other conditions: {differs}"
     remedy = "Save new ones with `rtbench baseline save`, or allow the difference with --allow-different"
@@ -198,7 +207,7 @@ def invalid_reasons(checked: CheckResult) -> list[InvalidReason]:
 
 
 def check_badges(checked: CheckResult) -> list[Badge]:
-    """Return the result of a valid run, whether it is valid, and whether it was simulated."""
+    """Return the badges of a check: its result if the run is valid, the validity, and a mark of a simulated run."""
     usable = not (checked.causes and checked.baseline)
     result, run = RESULT_OF_STATUS[checked.exit_status], validity.run_status(TITLES[checked.validity], usable=usable)
     style = MARKS["inconclusive" if result == "pass" and checked.of("inconclusive") else result]
@@ -209,6 +218,6 @@ def check_badges(checked: CheckResult) -> list[Badge]:
 
 
 def _first(texts: list[str], noun: str) -> str:
-    """Return the first of several texts, and the number of further ones."""
+    """Return the first of several texts, and how many more there are."""
     suffix = f" (and {plural(len(texts) - 1, f'more {noun}')})" if len(texts) > 1 else ""
     return f"{texts[0].rstrip('.') if texts else 'there is nothing to evaluate'}{suffix}"

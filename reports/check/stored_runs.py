@@ -1,4 +1,4 @@
-"""Relative thresholds against stored runs of the same scenario and target, under the same conditions."""
+"""Relative thresholds against stored runs, which have the same scenario, target, and conditions as the run."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ ASSUMING = Inference(run_sd=RUN_SD, rate_run_sd=RATE_RUN_SD)
 
 @dataclass(frozen=True)
 class ComparableRuns:
-    """The stored runs that a target is compared with, the newest first.
+    """The stored runs with which a target is compared, the newest first.
 
-    - `differs`: the differing conditions because of which there are no runs
-    - `not_stored`: the reason that no run is stored yet, such as before the first saved run
-    - `notices`: notices on runs that were left out
+    - `differs` is the conditions in which the newest stored run differs, if no stored run can be compared
+    - `not_stored` is the reason why no run is stored, for example because none was saved yet
+    - `notices` is notices on stored runs that were left out
     """
 
     runs: tuple[StoredBaseline, ...] = ()
@@ -46,9 +46,10 @@ class ComparableRuns:
 
 
 def eligible(target: ComparedTarget, folder: Path, allowed: Sequence[str], stored_target: str) -> ComparableRuns:
-    """Return the runs stored in a folder that a target is compared with. `allowed`: the conditions that may differ.
+    """Return the runs in a folder with which a target is compared. `stored_target` is the target of these runs.
 
-    `stored_target`: the target of the stored runs. Raise UsageError for an unknown one.
+    `allowed` is the conditions that may differ. Raise UsageError if `stored_target` has another name than the target,
+    and the folder has no runs of it.
     """
     files, left_out = without_duplicates(read_baselines(folder, scenario_of(target), stored_target))
     if not files and stored_target != target.name:
@@ -75,7 +76,10 @@ def eligible(target: ComparedTarget, folder: Path, allowed: Sequence[str], store
 
 
 def without_duplicates(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBaseline], list[str]]:
-    """Return each run once, from files in the folder of their scenario and target, and notices on the other files."""
+    """Return each stored run once, and notices on the files that are ignored.
+
+    A file is ignored if it repeats a run, or if it is not in the folder of its scenario and target.
+    """
     unique: dict[tuple[str, str, str, int], StoredBaseline] = {}
     notices = []
     for file in stored:
@@ -92,9 +96,9 @@ def without_duplicates(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBas
 def _matching(
     target: ComparedTarget, stored: Sequence[StoredBaseline], allowed: Sequence[str]
 ) -> tuple[list[StoredBaseline], list[str], list[str]]:
-    """Return the newest runs with equal conditions, the differing conditions, and notices on the runs left out.
+    """Return the newest runs with the same conditions, the differing conditions, and notices on the other runs.
 
-    The differing conditions are empty unless no run has equal conditions.
+    The differing conditions are those of the newest run. They are empty if any run can be compared.
     """
     now = conditions_of(target)
     differences = [differing_conditions(now, file.baseline.conditions, allowed) for file in stored]
@@ -118,9 +122,11 @@ def against_stored_runs(
     thresholds: Sequence[Threshold],
     allowed: Sequence[str] = (),
 ) -> BaselineResults:
-    """Compare each target with its stored runs. Raise UsageError for a threshold on values that they do not have.
+    """Compare each target with its stored runs.
 
-    A target without stored runs, as before the first saved run, is inconclusive.
+    Raise UsageError for a threshold on values that stored runs do not have.
+
+    The result of a target without stored runs is inconclusive, for example before the first run is saved.
     """
     names = [target.name for target in targets]
     answers: list[BaselineResult] = []
@@ -147,7 +153,10 @@ def against_stored_runs(
 
 
 def _result(source_text: str, target: ComparedTarget, spec: MetricSpec, stored: ComparableRuns) -> BaselineResult:
-    """Return the result against stored runs; provisional if they are too few to estimate the run-to-run variation."""
+    """Return the result of the comparison with stored runs.
+
+    It is provisional if there are too few stored runs to estimate how much runs vary.
+    """
     if spec.step:
         raise UsageError(f"{spec.name}: stored baselines have no values per step; use a run as the baseline")
     runs = [file.baseline for file in stored.runs]

@@ -1,4 +1,7 @@
-"""A comparison as plain data, computed once for compare.json, the terminal, the comment and the page."""
+"""A comparison of targets as plain data.
+
+It is computed once for compare.json, the terminal, the comment, and the page.
+"""
 
 from __future__ import annotations
 
@@ -65,11 +68,11 @@ FAILURES = MetricSpec("failure_rate", Rate())
 def any_failure(
     target_pairs: Sequence[tuple[ComparedTarget, ComparedTarget]], level: float
 ) -> list[FairnessCheckEntry]:
-    """Return an informational row with the share of sessions that have a failed turn; [] if no session has one.
+    """Return a row for information, with the share of sessions that have a failed turn; [] if no session has one.
 
-    The row shows these shares because a caller counts bad calls, not bad turns. Each of `target_pairs` is the baseline
-    with one candidate. The text of a candidate has the interval of its difference from the baseline. Sessions are
-    independent, so the share is binomial, and Newcombe's interval holds.
+    The row shows these shares because a caller counts bad calls, not bad turns. Each item of `target_pairs` is the
+    baseline and one candidate. The text of a candidate has the interval of its difference from the baseline. Sessions
+    are independent, so the number of such sessions is binomial, and Newcombe's interval is valid.
     """
     shares = [[any_event(target.counts(FAILURES)) for target in pair] for pair in target_pairs]
     if not any(share.value > 0 for pair in shares for share in pair):
@@ -137,20 +140,20 @@ class Method(ClosedJsonEntry, frozen=True):
 
     @property
     def level(self) -> float:
-        """The one-sided type I error of each bound."""
+        """The type I error of each bound, which is one-sided."""
         return one_sided_alpha(self.confidence)
 
     @property
     def interval(self) -> str:
-        """The confidence of the interval whose ends are bounds at the level, such as 90 %."""
+        """The confidence of the two-sided interval between the one-sided bounds, such as 90 %."""
         return f"{format_number(100 * (1 - 2 * self.level))}{NBSP}%"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison. The first target is the baseline.
+    """A comparison of targets. The first target is the baseline.
 
-    `findings`: the results of each candidate, primary metrics first.
+    `findings` is the results of all candidates, with primary metrics first.
     """
 
     targets: tuple[ComparedTarget, ...]
@@ -160,16 +163,16 @@ class Comparison:
     notices: tuple[str, ...]
     simulated: bool
     decision: Decision | None = None
-    """The decision of planned interim analyses.
+    """The decision of the run's interim analyses, if they were planned.
 
-    If there is one, the verdict is that of the analyses, and the findings are additional.
+    If there is a decision, the verdict of the comparison is that of the analyses, and `findings` only adds information.
     """
     at_twice_the_run_sd: str = ""
-    """For two runs, the verdicts at twice the assumed run-to-run variation."""
+    """A sentence for a comparison of two runs: the verdicts at twice the assumed run-to-run variation."""
     steps: tuple[MetricComparison, ...] = ()
-    """The p50 of each step, for each candidate with the worst step first.
+    """The comparisons of the p50 of each step. Each candidate has its worst step first.
 
-    They are not primary; Holm's correction is over the steps.
+    They are secondary. Holm's correction covers the steps of a candidate.
     """
 
     @property
@@ -188,18 +191,18 @@ class Comparison:
 
     @cached_property
     def shift(self) -> Shift | None:
-        """The difference at each percentile of the main metric; None if no turn with that metric succeeded."""
+        """The difference at each percentile of the main metric; None if no turn with this metric succeeded."""
         method = self.method
         how = Inference(method.level, method.run_sd, resamples=method.bootstrap_samples, seed=method.seed)
         return shift_of(self.targets, self.findings, how)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row for each finding, primary metrics first, then for the p50 of each step.
+        """Return a row for each finding, with primary metrics first, then a row for the p50 of each step.
 
-        The column `scale` determines the unit of `difference`, `low` and `high`. With `ratio`, they are shares of the
-        baseline's value (0.2 is +20 %). With `points`, they are differences of shares (0.2 is 20 points). With
-        `slope`, they are in the unit of the metric. An unbounded end is NaN. If the comparison is not fair, `usable` is
-        false and `verdict` is `not_evaluated`. `run_id` is the ID of the candidate's run.
+        The column `scale` determines the unit of `difference`, `low` and `high`. If it is `ratio`, they are shares of
+        the baseline's value (0.2 is +20 %). If it is `points`, they are differences of shares (0.2 is 20 points). If it
+        is `slope`, they are in the unit of the metric. An unbounded end is NaN. If the comparison is not fair, `usable`
+        is false and `verdict` is `not_evaluated`. `run_id` is the ID of the candidate's run.
         """
         texts = [cause.text for cause in self.invalid_reasons] or [check.name for check in self.failed_checks]
         invalid = "; ".join(texts).replace(NBSP, " ")
@@ -231,7 +234,11 @@ class Comparison:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """The exit status of `rtbench check`: 4 invalid, 1 regressed, 3 inconclusive, 0 all primary metrics pass."""
+        """The exit status that `rtbench check` would have.
+
+        It is 4 if the comparison is invalid, 1 if a primary metric regressed, 0 if all primary metrics pass, and
+        otherwise 3 (inconclusive).
+        """
         if self.failed_checks or not self.primary:
             return 4
         if self.decision is not None:
@@ -245,7 +252,7 @@ CONFIDENCE = 1 - LEVEL
 
 
 def one_sided_alpha(confidence: float) -> float:
-    """Return the type I error of a one-sided bound: 0.05 for a confidence of 0.95.
+    """Return the type I error of a one-sided bound with this confidence, such as 0.05 for 0.95.
 
     Raise UsageError unless 0.5 < confidence < 1.
     """
@@ -262,12 +269,12 @@ def compare_targets(
     draws: int = RESAMPLES,
     run_sd: float | None = None,
 ) -> Comparison:
-    """Compare each candidate with the first target. By default, the metric specs are those of `default_specs`.
+    """Compare each candidate with the first target. If `specs` is None, use the metric specs of `default_specs`.
 
-    `run_sd`: the standard deviation of a log quantile between runs. By default, it is 0 if all targets are of one run;
-    otherwise it is RUN_SD, and the verdicts are provisional. A third target does not affect the comparison of a
-    candidate with the baseline; only Holm's correction is over all candidates. Raise UsageError if metrics have
-    different definitions in the runs.
+    `run_sd` is the standard deviation of a log quantile between runs. If it is None, it is 0 for targets of one run and
+    RUN_SD otherwise. The verdicts on targets of several runs are provisional. A third target does not affect the
+    comparison of another candidate with the baseline, except that Holm's correction covers all candidates. Raise
+    UsageError if metrics have different definitions in the runs.
     """
     level = one_sided_alpha(confidence)
     refuse_other_definitions(targets)
@@ -319,7 +326,10 @@ def compare_targets(
 def inference(
     targets: Sequence[ComparedTarget], level: float = LEVEL, draws: int = RESAMPLES, run_sd: float | None = None
 ) -> Inference:
-    """Return the settings for the intervals of these targets. Their seed is made from the ID of the baseline's run."""
+    """Return the settings by which intervals of these targets are computed.
+
+    The seed depends on the baseline's run ID.
+    """
     assumed = (0.0, 0.0) if one_run(targets) else (RUN_SD, RATE_RUN_SD)
     latency_run_sd = assumed[0] if run_sd is None else run_sd
     return Inference(level, latency_run_sd, assumed[1], draws, seed_of(run_id_of(targets[0].run)))
@@ -328,14 +338,17 @@ def inference(
 def measurements(
     target_pairs: Sequence[tuple[ComparedTarget, ComparedTarget]], specs: Sequence[MetricSpec], how: Inference
 ) -> list[MeasuredDifference]:
-    """Return the difference of each metric spec for each candidate. The first of each pair is the baseline."""
+    """Return the difference of each metric spec for each candidate.
+
+    An item of `target_pairs` is (baseline, candidate).
+    """
     return [difference for base, candidate in target_pairs for difference in measured(base, candidate, specs, how)]
 
 
 def notices_of_comparison(
     targets: Sequence[ComparedTarget], differences: Sequence[MeasuredDifference], decision: Decision | None = None
 ) -> tuple[str, ...]:
-    """Return the notices to read before the values."""
+    """Return the notices that a reader should see before the values."""
     primary = {measurement.question.metric for measurement in differences if measurement.question.primary}
     runs = {id(target.run): target for target in targets}.values()
     uncertain = [
@@ -347,9 +360,9 @@ def notices_of_comparison(
 
 
 def drift_notices(differences: Sequence[MeasuredDifference]) -> Iterable[str]:
-    """Yield a notice on the primary metrics that drifted, or had bursts, on one target.
+    """Yield notices on the primary metrics that drifted, or that had bursts, on one target.
 
-    For secondary metrics, the reason of the verdict shows it.
+    For secondary metrics there is no notice, because the reason of their verdict shows it.
     """
     unit = "pairs" if all(measurement.unit == "pair" for measurement in differences) else "sessions"
     several = len({measurement.candidate for measurement in differences}) > 1
@@ -369,8 +382,8 @@ def drift_notices(differences: Sequence[MeasuredDifference]) -> Iterable[str]:
 def decision_on(targets: Sequence[ComparedTarget]) -> Decision | None:
     """Return the decision of the run's interim analyses; None if the run planned none.
 
-    The result is also None unless these are all targets of one run, in its order. Raise UsageError if the plan cannot
-    be followed.
+    It is also None unless `targets` is all targets of one run, in the order of the run. Raise UsageError if the plan of
+    the analyses cannot be followed.
     """
     run = targets[0].run
     if not one_run(targets) or not was_planned(run.metadata) or not run.metadata.get("interleaved"):
@@ -381,7 +394,10 @@ def decision_on(targets: Sequence[ComparedTarget]) -> Decision | None:
 
 
 def notices_of(targets: Sequence[ComparedTarget], decision: Decision | None) -> list[str]:
-    """Return a notice for each run that interim analyses ended, unless their decision is used."""
+    """Return a notice for each run that was ended by its interim analyses.
+
+    There is none if their `decision` is used.
+    """
     if decision is not None:
         return []
     folders = dict.fromkeys(target.run.folder for target in targets if was_planned(target.run.metadata))

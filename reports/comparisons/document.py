@@ -1,4 +1,4 @@
-"""compare.json, and the other files of a comparison."""
+"""The document compare.json, and the writing of all files of a comparison."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class CompareDocument(ClosedJsonEntry, frozen=True):
 
 
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
-    """Return compare.json as lists, dictionaries, strings and numbers."""
+    """Return the document compare.json as lists, dictionaries, strings and numbers."""
     planned = None
     if (decision := comparison.decision) is not None:
         finished, analyses = len(decision.result.analyses), len(decision.plan.analyses)
@@ -131,6 +131,6 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> PagePaths:
-    """Write compare.html, .md and .json. Raise UsageError if the folder is not writable."""
+    """Write compare.html, compare.md and compare.json. Raise UsageError if the folder is not writable."""
     paths = PagePaths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
     return write_page(comparison_page(comparison), text_of(comparison_data(comparison)), paths, "the comparison")

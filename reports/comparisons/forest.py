@@ -1,4 +1,4 @@
-"""Plots of differences: with their margins (one plot for each `ForestPanel`), and by percentile."""
+"""Two kinds of plots of differences: forest plots with margins, one for each `ForestPanel`, and plots by percentile."""
 
 from __future__ import annotations
 
@@ -28,28 +28,30 @@ from reports.statistics.differences import Difference
 from reports.wording.cells import interval
 
 PERCENT = (-90, -80, -70, -60, -50, -40, -30, -20, -10, -5, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 400)
-"""Ticks of the axis of ratios, in percent; those too close to each other are left out."""
+"""The possible ticks of the axis of ratios, in percent. A tick that is too close to another one is left out."""
 MAX_PERCENT = math.log(5)
-"""The maximum of the axis of ratios: intervals beyond it are truncated and end in an arrow."""
+"""The maximum of the axis of ratios. An interval that extends beyond it is truncated and ends in an arrow."""
 LEFT, RIGHT = 316, 356
 HEAD, FOOT, GROUP, PITCH = 34, 26, 30, 44
 NARROW, NARROW_PITCH, NARROW_EDGE = 360, 96, 8
-"""The layout on a phone.
+"""The layout on a phone: the width, the height of a row, and the left and right edges, in pixels.
 
-The name and the verdict are above each bar; both values, the difference, and then the reason are below it.
+The name and the verdict are above each bar. Both values, the difference, and then the reason are below it.
 """
 NAMED = 30
-"""The minimum width in pixels between "same" and an end of the axis, so that the direction there is labelled."""
+"""The minimum distance in pixels between "same" and an end of the axis, so that the direction of this end has a label.
+"""
 NAME_LETTER, VALUE_LETTER = 7.6, 6.9
 """The mean width of a letter in a row's name and in its values, in pixels."""
 MAX_REASON_CHARACTERS, NARROW_LONGEST, LINE = 38, 50, 15
-"""The maximum characters in a line of a reason, below a verdict and on a phone. LINE is the height of a line."""
+"""The maximum number of characters in a line of a reason: below a verdict, and on a phone. LINE is the height of a
+line."""
 
 
 def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
-    """Plot a row for each metric: its estimate as a dot, its interval, its margin as a zone and a line, its verdict.
+    """Plot a row for each metric, with its verdict. Each end of an interval is a one-sided bound.
 
-    Each end of the interval is a one-sided bound.
+    The estimate is a dot, the interval is a line, and the margin is a zone that ends in a line.
     """
 
     def pitch(row: FindingRow) -> int:
@@ -96,10 +98,10 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
 
 
 def ends(panel: ForestPanel) -> tuple[float, float]:
-    """Return the ends of the axis. The axis contains all margins and dots, and some of the intervals.
+    """Return the ends of the axis. The axis contains all margins and all dots, but not all intervals.
 
-    These are the intervals of primary metrics and of conclusive ones. The interval of a secondary, inconclusive metric,
-    such as a p99 of few turns, is truncated if it would compress the others.
+    It contains the intervals of primary metrics and of conclusive metrics. The interval of a secondary, inconclusive
+    metric, such as a p99 of few turns, is truncated if it would make the other intervals too short to read.
     """
     axis_rows = [row for row in panel.rows if row.finding.question.primary or row.verdict_name != "inconclusive"]
     dots = [row.d for row in panel.rows if math.isfinite(row.d)]
@@ -114,7 +116,7 @@ def ends(panel: ForestPanel) -> tuple[float, float]:
 
 
 def _axis(plot: Plot, x: PixelScale, axis: Axis) -> None:
-    """Plot the ticks, the label of no change ("same"), and the labels of the better and the worse direction."""
+    """Plot the ticks, the label "same" at 0, and the labels of the better and the worse direction."""
     for value, text in _ticks(x, axis, 56):
         plot.line(x(value), plot.y1, x(value), plot.y0, "grid")
         half = LETTER * len(text) / 2 + 3  # a percent sign is wider than a letter
@@ -128,7 +130,7 @@ def _axis(plot: Plot, x: PixelScale, axis: Axis) -> None:
 
 
 def _ticks(x: PixelScale, axis: Axis, min_distance: float) -> list[tuple[float, str]]:
-    """Return the ticks, with their texts: round changes between the ends of the axis.
+    """Return the ticks with their texts. The ticks are round changes between the ends of the axis.
 
     They are at least `min_distance` pixels from each other and from "same".
     """
@@ -165,7 +167,7 @@ def _bar_with_margin(plot: Plot, row: FindingRow, x: PixelScale, axis: Axis, mid
 
 
 def _texts(plot: Plot, row: FindingRow, top: float) -> None:
-    """Add the texts of a bar: its name and both values on the left, the difference and the verdict on the right."""
+    """Add the texts of a bar: its name and both values on the left, its difference and its verdict on the right."""
     middle, cls = top + PITCH / 2, f"dl w-{row.verdict_name.replace(' ', '-')}"
     measured, upper = _measured(row), middle + (-2 if row.note else 4)
     plot.add(f"<g><title>{clean(definition(row.finding.question.metric))}</title>")  # shown on hover
@@ -183,7 +185,7 @@ def _texts(plot: Plot, row: FindingRow, top: float) -> None:
 
 
 def _texts_around(plot: Plot, row: FindingRow, top: float) -> None:
-    """Add the name and the verdict above the bar; below it the values, the difference, the margin and the reason."""
+    """Add the name and the verdict above the bar. Add the values, difference, margin and reason below it."""
     plot.text(0, top + 18, excerpt(row.name, 24), "rowlab")
     plot.text(plot.w, top + 18, row.signed, f"dl w-{row.verdict_name.replace(' ', '-')}", "end")
     plot.text(0, top + 71, _measured(row), "num")
@@ -194,13 +196,16 @@ def _texts_around(plot: Plot, row: FindingRow, top: float) -> None:
 
 
 def _reason_lines(row: FindingRow, *, narrow: bool = False) -> list[str]:
-    """Return the lines below a verdict: `provisional`, and the reason or the limits of "equivalent"; often none."""
+    """Return the lines below a verdict. In most cases there are none.
+
+    They contain `provisional`, and the reason or, for "equivalent", the margin.
+    """
     text = "; ".join(filter(None, ("provisional" if row.is_doubted else "", row.reason or row.within.strip(" ()"))))
     return textwrap.wrap(text, NARROW_LONGEST if narrow else MAX_REASON_CHARACTERS)
 
 
 def _measured(row: FindingRow) -> str:
-    """Return both values as text. The unit of a slope is left out, because the axis has it."""
+    """Return the values of both targets as text. The unit of a slope is left out, because the axis has it."""
     return row.measured.removesuffix(f"{NBSP}{SLOPE}")
 
 
@@ -221,14 +226,14 @@ def reading_guide(panels: Sequence[ForestPanel]) -> str:
 
 
 MAX_RATIO = 8.0
-"""The maximum multiple on the axis of ratios, in both directions."""
+"""The maximum multiple on the axis of multiples. The minimum is 1 / MAX_RATIO."""
 RATIOS = (0.125, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0)
 
 
 def curves_sentence(ratios: Sequence[RatioCurve]) -> str:
-    """Return a sentence such as `p50 −1 %, largest difference +102 % at p97`.
+    """Return a sentence such as `p50 −1 %, largest difference +102 % at p97.`.
 
-    If there are several candidates, it has such a text for each, with the candidate's name.
+    With several candidates, the sentence has such a part for each candidate, with the candidate's name.
     """
     texts = []
     for ratio in ratios:
@@ -244,7 +249,10 @@ def curves_sentence(ratios: Sequence[RatioCurve]) -> str:
 
 
 def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
-    """Plot the candidates' quantiles as multiples of the baseline's, over percentiles on a log scale of 1 − p."""
+    """Plot the quantiles of the candidates as multiples of the baseline's quantiles, over the percentiles.
+
+    The axis of percentiles is logarithmic in 1 − p.
+    """
     plot = Plot(
         HALF,
         304,
@@ -286,7 +294,10 @@ def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
 
 
 def ratio_ends(ratios: Sequence[RatioCurve]) -> tuple[float, float]:
-    """Return the ends of the axis of multiples: around all lines, and around their bands unless these are too wide."""
+    """Return the ends of the axis of multiples.
+
+    The axis contains all lines, and their bands unless these are too wide.
+    """
     points = [d for ratio in ratios for d in ratio.differences]
     lines = [d.d for d in points if math.isfinite(d.d)] or [0.0]
     limit = min(max(2.5 * max(map(abs, lines)), math.log(1.25)), math.log(MAX_RATIO))
@@ -300,7 +311,7 @@ def _multiple(d: float) -> float:
 
 
 def in_words(difference: Difference) -> str:
-    """Return a difference as text, such as `+65 % (+47 to +87 %)`; `failed` and `open` replace infinite numbers."""
+    """Return a difference as text, such as `+65 % (+47 to +87 %)`. An infinite difference is written as `failed`."""
     if math.isnan(difference.d):
         return "failed in both"
     middle = change(math.exp(difference.d)) if math.isfinite(difference.d) else "failed"

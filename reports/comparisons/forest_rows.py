@@ -1,7 +1,7 @@
-"""The rows of the forest plot, panel by panel. Pure.
+"""The panels of the forest plot. A panel is the rows that share an axis. Pure.
 
-Each axis has its own panel. Ratios have two axes: one for metrics of which less is better, one for metrics of which
-more is better. So have rates, whose differences are percentage points. Slopes have one axis.
+Ratios have two panels: one for metrics of which less is better, and one for metrics of which more is better. Rates,
+whose differences are percentage points, have two such panels too. Slopes have one panel.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HIGHER: tuple[Axis, ...] = ("higher", "more points")
 
 @dataclass(frozen=True)
 class ForestPanel:
-    """The rows with one axis, in the order of the findings, candidate by candidate."""
+    """The rows that share an axis. They are in the order of the findings, grouped by candidate."""
 
     axis: Axis
     rows: tuple[FindingRow, ...]
@@ -39,7 +39,7 @@ class ForestPanel:
 
     @property
     def interval(self) -> str:
-        """The confidence of the two-sided interval whose ends are the bounds at the level, such as 90 %."""
+        """The confidence of the two-sided interval between the one-sided bounds, such as 90 %."""
         return f"{format_number(100 * (1 - 2 * self.level))}{NBSP}%"
 
     @property
@@ -48,7 +48,7 @@ class ForestPanel:
 
 
 def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
-    """Return the panels that have rows."""
+    """Return the panels of a comparison. Panels without rows are left out."""
     candidates = {target.label: index for index, target in enumerate(comparison.targets)}
     findings = sorted(comparison.findings, key=lambda finding: candidates.get(finding.candidate, 0))
     level = comparison.method.level
@@ -58,7 +58,7 @@ def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
 
 
 def axis_of(spec: MetricSpec) -> Axis:
-    """Return the axis of a metric spec."""
+    """Return the axis on which a metric spec is plotted."""
     axes: dict[Scale, tuple[Axis, Axis]] = {
         "points": ("points", "more points"),
         "ratio": ("lower", "higher"),
@@ -68,5 +68,5 @@ def axis_of(spec: MetricSpec) -> Axis:
 
 
 def finding_row(finding: MetricComparison, comparison: Comparison, colour: int = 1) -> FindingRow:
-    """Return a finding as a row of texts. The row has no verdict if the comparison is not fair."""
+    """Return a finding of the comparison as a row of texts. The row has no verdict if the comparison is not fair."""
     return row(finding, colour, usable=not comparison.failed_checks)

@@ -1,7 +1,8 @@
-"""The interim analyses of a comparison as a table: the estimate of each primary metric with the bounds that decide.
+"""The interim analyses of a comparison as a table: for each primary metric, the estimate and the bounds that decide.
 
-At an analysis with critical value c the bounds are d ∓ T⁻¹(Φ(c))·SE, with T of the analysis's degrees of freedom. A
-metric is worse if the lower bound is beyond the margin, and passes if the upper bound is below the margin.
+At an analysis with critical value c, the bounds are d ∓ T⁻¹(Φ(c))·SE. T is the distribution function of Student's t
+with the degrees of freedom of the estimate. A metric is worse if the lower bound is beyond the margin. It passes if the
+upper bound is below the margin.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ REASONS: dict[End, str] = {
 
 
 def interim_analyses(decision: Decision) -> Table | None:
-    """Return a table with a row for each analysis; None if no analysis has an estimate."""
+    """Return a table with a row for each interim analysis; None if no analysis has an estimate."""
     analyses, rulings = decision.result.analyses, decision.result.decisions
     if not any(_is_estimated(statistic) for analysis in analyses for statistic in analysis.statistics):
         return None
@@ -56,7 +57,7 @@ def _is_estimated(statistic: InterimStatistic) -> bool:
 
 
 def _estimate(gate: MetricSpec, analysis: InterimAnalysis, statistic: InterimStatistic) -> str:
-    """Return the estimate with its bounds, such as `+47 % (+10 to +95 %)`; a dash if the analysis has none."""
+    """Return an estimate with its bounds, such as `+47 % (+10 to +95 %)`; a dash if there is no estimate."""
     if not _is_estimated(statistic):
         return NONE
     known = math.isfinite(statistic.se) and math.isfinite(statistic.df) and math.isfinite(analysis.c)
@@ -67,14 +68,14 @@ def _estimate(gate: MetricSpec, analysis: InterimAnalysis, statistic: InterimSta
 
 
 def _value_text(gate: MetricSpec, value: float) -> str:
-    """Return a difference as text, such as `+47 %` or `+1.2 points`; without a number if it is unbounded."""
+    """Return a difference as text, such as `+47 %` or `+1.2 points`. An unbounded difference has no number."""
     return signed(as_share(value, gate.scale), gate.scale)
 
 
 def verdict_lines(decision: Decision) -> list[str]:
     """Return a sentence for each primary metric: its verdict, its estimate, and the corrected estimate.
 
-    The correction is for the bias of an early stop.
+    The estimate is corrected for the bias that an early stop causes.
     """
     lines = []
     for index, ruling in enumerate(decision.result.decisions):
@@ -91,7 +92,7 @@ def verdict_lines(decision: Decision) -> list[str]:
 
 
 def end_reason(decision: Decision) -> str:
-    """Return the sentence on the end of the analyses, and on the pairs that are not in the verdict."""
+    """Return a text that explains why the analyses ended, and how many pairs the verdict does not include."""
     finished, planned = decision.result.analyses, decision.plan.analyses
     at = (
         f"Stopped at analysis {len(finished)} of {len(planned)}, at {count(decision.used)}{NBSP}pairs. "

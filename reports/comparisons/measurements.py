@@ -1,7 +1,7 @@
-"""The differences between a baseline and a candidate for each metric spec, and their distribution. Pure.
+"""The measured differences between a baseline and a candidate: for each metric spec, and at each percentile. Pure.
 
-Quantiles of one metric are resampled together. Each metric has its own random generator from the comparison's seed, so
-that no verdict depends on the other metrics.
+All quantiles of one metric are resampled together. Each metric has its own random generator, made from the seed of the
+comparison, so that no verdict depends on the other metrics.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from reports.targets.mix import ComparedTargets
 def step_changes(
     base: ComparedTarget, cand: ComparedTarget, about: MetricSpec, how: Inference
 ) -> list[MetricComparison]:
-    """Compare the p50 of each step that has enough turns, the step most likely to be worse first.
+    """Compare the p50 of each step that has enough turns. The first result is the step most likely to be worse.
 
-    Return [] if the targets are not paired, or fewer than two steps have enough turns. `about`: a metric spec with the
-    metric and the stratum.
+    Return [] if the targets are not paired, or if fewer than two steps have enough turns. `about` is a spec that has
+    the metric and the stratum to compare.
     """
     if not base.paired:
         return []
@@ -69,9 +69,9 @@ STEP_DRAWS = 2_000
 def measured(
     base: ComparedTarget, cand: ComparedTarget, specs: Sequence[MetricSpec], how: Inference
 ) -> list[MeasuredDifference]:
-    """Return the difference between the candidate and the baseline for each metric spec, in their order.
+    """Return the difference between the candidate and the baseline for each metric spec, in the order of `specs`.
 
-    A result has no difference if the metric is not exact in a run.
+    If the metric is uncertain in a run, the result has no difference.
     """
     by_spec: dict[MetricSpec, MeasuredDifference] = {}
     unit: Literal["session", "pair"] = "pair" if base.paired else "session"
@@ -84,16 +84,17 @@ def measured(
 
 
 BEYOND = 20
-"""The minimum number of turns of each target beyond the last percentile, as for the decision on a quantile."""
+"""The minimum number of turns that each target has beyond the last percentile. A decision on a quantile needs the same.
+"""
 FIRST = 0.05
-"""The first percentile, as −log₁₀(1 − p): p11."""
+"""The first percentile, which is p11, expressed as −log₁₀(1 − p)."""
 STEPS = 24
 DRAWS = 2_000
 
 
 @dataclass(frozen=True)
 class RatioCurve:
-    """The quantiles of one candidate as multiples of the baseline's, with their intervals."""
+    """The quantiles of one candidate as multiples of the baseline's quantiles, with their intervals."""
 
     candidate: str
     colour: int
@@ -106,19 +107,19 @@ class RatioCurve:
 
 @dataclass(frozen=True)
 class Shift:
-    """The values of all targets at every percentile of a metric, and their differences."""
+    """The values of all targets at each percentile of a metric, and the candidates' differences from the baseline."""
 
     question: MetricSpec
     curves: tuple[PercentileCurve, ...]
-    """The curves of the targets that have turns; the first curve is that of the baseline."""
+    """The percentile curves of the targets that have turns. The first curve is that of the baseline."""
     ratios: tuple[RatioCurve, ...]
-    """The curves of the candidates with any finite difference."""
+    """The curves of multiples, for the candidates with at least one finite difference."""
 
 
 def shift_of(targets: Sequence[ComparedTarget], findings: Sequence[MetricComparison], how: Inference) -> Shift | None:
-    """Return the shift for the main metric of these findings.
+    """Return the differences at each percentile, for the main metric of these findings.
 
-    It is None if no finding is about a quantile, or if no turn with the metric succeeded.
+    Return None if no finding is about a quantile, or if no turn with the metric succeeded.
     """
     spec = main_question(findings)
     if spec is None:
@@ -136,15 +137,18 @@ def shift_of(targets: Sequence[ComparedTarget], findings: Sequence[MetricCompari
 
 
 def main_question(findings: Sequence[MetricComparison]) -> MetricSpec | None:
-    """Return the metric spec of the first primary quantile, or else of the first quantile; None without a quantile."""
+    """Return the metric spec of the first primary quantile.
+
+    If there is none, return that of the first quantile, or None.
+    """
     quantiles = [finding.question for finding in findings if finding.question.p is not None]
     return next((spec for spec in quantiles if spec.primary), next(iter(quantiles), None))
 
 
 def grid(n: int, required_ps: Sequence[float]) -> tuple[float, ...]:
-    """Return 24 percentiles, equidistant in −log₁₀(1 − p), up to the last one with 20 of n turns beyond.
+    """Return 24 percentiles that are equidistant in −log₁₀(1 − p). 20 of the n turns lie beyond the last one.
 
-    Each of `required_ps` replaces the nearest percentile. Return () if n is too small for the median.
+    Each of `required_ps` replaces the percentile that is nearest to it. Return () if n is too small for the median.
     """
     last = 1 - BEYOND / n if n else 0.0
     if last < 0.5:
@@ -163,7 +167,7 @@ def ratio_curves(
     required_ps: Sequence[float],
     how: Inference,
 ) -> Iterable[RatioCurve]:
-    """Compare each candidate with the baseline at every percentile of the grid, by the method of the verdicts."""
+    """Compare each candidate with the baseline at each percentile of `grid`, by the method that verdicts use."""
     for index, (target, sample) in enumerate(zip(targets[1:], samples[1:], strict=True), start=1):
         ps = grid(min(samples[0].n, sample.n), required_ps)
         if ps:

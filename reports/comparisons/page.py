@@ -1,4 +1,4 @@
-"""compare.html: a comparison as a page of blocks. This module makes no verdicts."""
+"""The page compare.html, made of blocks. This module decides no verdicts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ RESAMPLED: dict[Design, str] = {
 
 
 def definitions(comparison: Comparison) -> dict[str, str]:
-    """Return the definitions of the metrics, the verdicts and the method, in this order."""
+    """Return the definitions of the metrics, then of the verdicts, then of the method."""
     method = comparison.method
     metrics = dict.fromkeys(finding.question.metric for finding in comparison.findings)
     interval_confidence, bound_confidence = method.interval, f"{format_number(100 * method.confidence)}{NBSP}%"
@@ -72,7 +72,7 @@ def definitions(comparison: Comparison) -> dict[str, str]:
 
 
 def method(comparison: Comparison) -> str:
-    """Return the method as a text.
+    """Return the method of the comparison as a text.
 
     Example: Seed 7, 10,000 resamples of pairs (200), 95 % confidence one-sided, Holm over 3 primary metrics.
     """
@@ -93,14 +93,17 @@ TURNS_OF = (
     "the metric: baseline / candidate."
 )
 MAX_ROWS = 10
-"""The maximum number of primary metrics in the first table of numbers. Metrics that did not pass come first."""
+"""The maximum number of primary metrics in the first table of numbers. Metrics that did not pass are first in it."""
 BOUNDS = (
     "In parentheses: the bounds that decide at this analysis. The verdict is shown below the estimate that decided it."
 )
 
 
 def comparison_page(comparison: Comparison) -> b.Page:
-    """Compose the page: the verdict, its bars, the interim analyses, the percentiles, and the fairness checks."""
+    """Compose the page of a comparison.
+
+    It has the verdict, the forest plots, the interim analyses, the percentiles, and the fairness checks.
+    """
     defined = definitions(comparison)
     how = b.Section("how", "Definitions and method", "", [b.Definitions(list(defined.items()))])
     sections = (
@@ -151,7 +154,7 @@ def design(comparison: Comparison) -> str:
 
 
 def _lead(comparison: Comparison) -> list[b.Block]:
-    """Return the remedies if the comparison is invalid, the text after the headline, the runs, and the notices."""
+    """Return the blocks after the headline: the remedies of an invalid comparison, a text, the runs, the notices."""
     remedies = validity.remedies(comparison.invalid_reasons)
     second = "" if comparison.failed_checks else sentences.comparison_second(comparison)
     notices = [*filter(None, [sentences.assumption(comparison)]), *comparison.notices]
@@ -167,12 +170,15 @@ def _lead(comparison: Comparison) -> list[b.Block]:
 
 
 def _badge(word: str, note: str, displayed: str = "") -> b.Badge:
-    """Return a badge. `displayed`: the name of a verdict on screens, if it differs from `word`."""
+    """Return a badge for a verdict. `displayed` is the text of the badge if it differs from `word`."""
     return b.Badge(b.MARKS[word].badge, b.MARKS[word].marker, (displayed or word).upper(), note)
 
 
 def _verdict_badge(comparison: Comparison) -> b.Badge:
-    """Return a badge with the verdict of the interim analyses, if there were any; else of the primary metrics."""
+    """Return a badge with the verdict of the interim analyses.
+
+    If there were none, it has that of the primary metrics.
+    """
     if (decision := comparison.decision) is not None:
         note = f"analysis {len(decision.result.analyses)} of {len(decision.plan.analyses)}"
         if decision.invalid:
@@ -190,7 +196,10 @@ def _verdict_badge(comparison: Comparison) -> b.Badge:
 
 
 def _sizes(comparison: Comparison) -> str:
-    """Return `60 sessions and 600 turns per target`, or `30 and 25 sessions, 120 and 100 turns`."""
+    """Return the numbers of sessions and turns as text.
+
+    Examples: `60 sessions and 600 turns per target`; `30 and 25 sessions, 120 and 100 turns`.
+    """
     sizes = [(target.sessions, int(target.turn_mask.sum())) for target in comparison.targets]
     if len(set(sizes)) == 1:
         sessions, turns = sizes[0]
@@ -200,7 +209,7 @@ def _sizes(comparison: Comparison) -> str:
 
 
 def _answer(comparison: Comparison) -> b.Section:
-    """Return the forest plots of primary metrics with a legend, and their numbers; secondary metrics are collapsed."""
+    """Return the forest plots of primary metrics, their legend, and their numbers. Secondary metrics are folded."""
     all_panels = panels(comparison)
     main, secondary = (_panels_of(all_panels, primary=of) for of in (True, False))
     plotted, folded = (main, secondary) if main else (secondary, ())
@@ -240,7 +249,10 @@ def _answer(comparison: Comparison) -> b.Section:
 
 
 def _panels_of(all_panels: Iterable[ForestPanel], *, primary: bool) -> tuple[ForestPanel, ...]:
-    """Return the panels with their rows of primary, or of secondary metrics; without empty panels."""
+    """Return the panels with only their rows of primary metrics or, if `primary` is False, of secondary metrics.
+
+    Panels without such rows are left out.
+    """
     rows = (
         (panel, tuple(row for row in panel.rows if row.finding.question.primary == primary)) for panel in all_panels
     )
@@ -254,7 +266,7 @@ def _drawings(plotted: Sequence[ForestPanel]) -> Iterable[b.Block]:
 
 
 def _terms(names: Iterable[str]) -> b.Inline:
-    """Return words with their definitions, separated by dots."""
+    """Return these words as terms that link to their definitions, separated by dots."""
     return tuple(piece for name in names for piece in (" · ", b.Term(name)))[1:]
 
 
@@ -276,7 +288,7 @@ def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> b.Table:
 
 
 def _row(row: FindingRow, style: str, *, several: bool) -> b.Row:
-    """Return a row of the table of numbers, with values in this style."""
+    """Return a row of the table of numbers. `style` is the style of its values."""
     finding, metric = row.finding, row.finding.question.metric
     suffix = row.name.removeprefix(metric) if row.name.startswith(metric) else ""
     values = [*(with_unit(value, row.unit) for value in row.values), row.change, row.interval]
@@ -295,7 +307,7 @@ def _row(row: FindingRow, style: str, *, several: bool) -> b.Row:
 
 
 def _analyses(decision: Decision | None) -> b.Section | None:
-    """Return the estimates at the interim analyses; None if there were none, or none has one."""
+    """Return the section with the estimates at the interim analyses; None if there are no estimates."""
     table = interim.interim_analyses(decision) if decision else None
     if not decision or table is None:
         return None
@@ -305,7 +317,10 @@ def _analyses(decision: Decision | None) -> b.Section | None:
 
 
 def _percentiles(comparison: Comparison) -> b.Section | None:
-    """Return the curves and the difference by percentile of the main metric; None if it has no successful turn."""
+    """Return the section with the percentile curves of the main metric and their differences.
+
+    Return None if no turn with the metric succeeded.
+    """
     shift = comparison.shift
     if shift is None:
         return None
@@ -321,7 +336,10 @@ def _percentiles(comparison: Comparison) -> b.Section | None:
 
 
 def _differences(comparison: Comparison, shift: Shift) -> b.Figure:
-    """Return the difference by percentile, plotted if enough turns lie beyond the median."""
+    """Return a figure with the difference at each percentile.
+
+    It has a plot only if enough turns lie beyond the median.
+    """
     head = "The difference at each percentile"
     if not shift.ratios:
         text = f"Not shown: fewer than {BEYOND} turns of a target lie beyond its median."
@@ -334,7 +352,7 @@ def _differences(comparison: Comparison, shift: Shift) -> b.Figure:
 
 
 def _fairness(comparison: Comparison) -> b.Section:
-    """Return the fairness checks, with a text for each target."""
+    """Return the section with the fairness checks. Each check has a text for each target."""
     heads: list[b.Head] = ["check"]
     for index, target in enumerate(comparison.targets):
         below = f"{'candidate' if index else 'baseline'}, {escape_control(target.run.folder.resolve().name)}"

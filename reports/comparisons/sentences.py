@@ -1,4 +1,4 @@
-"""The sentences at the top of a comparison: templates with numbers, without judgements that code cannot make."""
+"""The sentences at the top of a comparison. They are templates with numbers, and judge only what code can compute."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROVISIONAL = (
 def candidates(comparison: Comparison) -> list[tuple[str, VerdictName | None]]:
     """Return each candidate with its verdict, the worst verdict first.
 
-    Candidates with the same verdict are sorted by their distance beyond the margin.
+    Candidates with the same verdict are sorted by how far they are beyond the margin.
     """
     if comparison.decision is not None:
         return [(comparison.targets[1].label, comparison.decision.verdict)]
@@ -38,9 +38,9 @@ def candidates(comparison: Comparison) -> list[tuple[str, VerdictName | None]]:
 
 
 def verdict_title(comparison: Comparison) -> str:
-    """Return the displayed verdict, such as `slower`; empty without one.
+    """Return the displayed verdict, such as `slower`; "" if there is no verdict.
 
-    If there were interim analyses, it is their verdict.
+    If there were interim analyses, it is the verdict of these.
     """
     if comparison.decision is not None:
         verdict = comparison.decision.verdict
@@ -52,7 +52,7 @@ def verdict_title(comparison: Comparison) -> str:
 
 
 def comparison_headline(comparison: Comparison) -> str:
-    """Return the result in a sentence. With several candidates, it is the result of the worst one."""
+    """Return the result in a sentence. With several candidates, the sentence is about the worst one."""
     if comparison.failed_checks:
         return validity.do_not_use(comparison.invalid_reasons)
     if comparison.decision is not None:
@@ -70,20 +70,26 @@ def comparison_second(comparison: Comparison) -> str:
 
 
 def unusable_status(comparison: Comparison) -> str:
-    """Return INVALID or NO VERDICT if a candidate's run has that status; else INVALID COMPARISON."""
+    """Return the status of a comparison whose values must not be used.
+
+    It is INVALID or NO VERDICT if a candidate's run has that status, otherwise INVALID COMPARISON.
+    """
     validities = [validity_of(target.run.metadata) for target in comparison.targets[1:]]
     unfit = next((run_validity for run_validity in validities if run_validity.status != "valid"), validities[0])
     return validity.run_status(unfit.title, usable=False)
 
 
 def assumption(comparison: Comparison) -> str:
-    """Return sentences on the assumed run-to-run variation; empty if none was assumed, or if there is no verdict."""
+    """Return sentences on the run-to-run variation that was assumed.
+
+    Return "" if none was assumed, or if the comparison has no verdict.
+    """
     assumed = comparison.method.run_sd and any(finding.verdict.provisional for finding in comparison.findings)
     return PROVISIONAL.format(comparison.at_twice_the_run_sd) if assumed and not comparison.failed_checks else ""
 
 
 def worst_steps(comparison: Comparison) -> list[str]:
-    """Return, for each candidate, the step most likely to be worse: its name, its difference, its verdict."""
+    """Return a text for each candidate on its step that is most likely to be worse: name, difference, and verdict."""
     texts = []
     for target in comparison.targets[1:]:
         mine = [finding for finding in comparison.steps if finding.candidate == target.label]

@@ -1,4 +1,4 @@
-"""The blocks of a document: plain texts that `html`, `markdown`, and `terminal` render and escape."""
+"""The blocks of a document. Their texts are plain; `html`, `markdown`, and `terminal` render and escape them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Code(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A link to a file, by its path relative to the document."""
+    """A link to a file. The path is relative to the document."""
 
     text: Inline
     path: str
@@ -33,7 +33,7 @@ class Strong(NamedTuple):
 
 
 class VerdictText(NamedTuple):
-    """A verdict with its marker, in the colour of its word."""
+    """A verdict with its marker. `word` determines its colour."""
 
     text: str
     verdict: str
@@ -45,13 +45,13 @@ Inline = str | Term | Code | Link | Strong | VerdictText | tuple["Inline", ...]
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table. `brief`: the text that a terminal shows instead of `below`, if it differs."""
+    """A cell of a table. `brief` is the text that a terminal shows instead of `below`, if these two differ."""
 
     text: Inline
     below: Inline = ""
     brief: str | None = None
     target: int | None = None
-    """The target in whose colour the cell is shown."""
+    """The number of the target whose colour the cell has."""
     marked: bool = False
     style: str = ""
     columns: int = 1
@@ -59,12 +59,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column with its head; numbers are right-aligned, texts left-aligned.
+    """A column with its head. If `left` is False, the column is right-aligned, as numbers are.
 
-    - `shorten`: if a table is too wide for a terminal, the order (from 1) in which columns lose the text below their
-    cells; 0 for never
-    - `leave_out`: the order in which columns are then left out; 0 for never
-    - `min_width`: for a first column of names, the minimum length to which a terminal without room shortens the names
+    A terminal shortens a table that is too wide step by step, from step 1 on:
+
+    - `shorten` is the step at which the column loses the text below its cells; 0 for never
+    - `leave_out` is the step at which the column is left out; 0 for never
+    - `min_width` is, for a first column of names, the length to which the names may be shortened if there is still no
+    room
     """
 
     head: Inline
@@ -74,7 +76,7 @@ class Column:
     marked: bool = False
     below: str = ""
     plotted: bool = False
-    """True if its cells are drawings, which only a page shows."""
+    """True if the cells of the column are drawings, which only a page shows."""
     shorten: int = 0
     leave_out: int = 0
     min_width: int = 0
@@ -82,11 +84,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table; its first cell names it.
+    """A row of a table. Its first cell is the name of the row.
 
-    - `ids`: names and ids that belong to the row, shown below it
-    - `target`: the row is hidden together with this target
-    - `more`: further blocks, shown below the ids
+    - `ids` is names and ids that belong to the row; they are shown below it
+    - `target` is the number of a target; if a reader hides this target, the row is hidden too
+    - `more` is further blocks, which are shown below the ids
     """
 
     cells: tuple[Cell, ...]
@@ -98,9 +100,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under heads. `stacked`: True if a row becomes a card with the heads next to its cells when room is short.
+    """A table: rows below the heads of columns.
 
-    `answers`: True for the main results of the document. `shown`: rows after this number are folded in Markdown.
+    `stacked` is True if a row becomes a card when there is little room: the heads are then next to the cells. `answers`
+    is True if the table has the main results of the document. In Markdown, the rows after the first `shown` rows are
+    folded.
     """
 
     columns: tuple[Column, ...]
@@ -114,7 +118,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A paragraph. `style`: `q` for the title of a figure or table, `note` for a remark."""
+    """A paragraph. `style` is `q` for the title of a figure or table, and `note` for a remark."""
 
     text: Inline
     style: str = "q"
@@ -122,9 +126,9 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Fact:
-    """A name and the texts next to it; it is not shown if there are no texts.
+    """A name and the texts next to it. It is not shown if there are no texts.
 
-    `max_lines`: the maximum on a terminal.
+    `max_lines` is the maximum number of lines on a terminal.
     """
 
     name: str
@@ -136,7 +140,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Command:
-    """A command that is never wrapped, so that it can be pasted. `title`: its purpose."""
+    """A command that is never wrapped, so that a user can paste it. `title` is the purpose of the command."""
 
     title: str
     text: str
@@ -144,7 +148,7 @@ class Command:
 
 @dataclass(frozen=True)
 class ReadingGuide:
-    """An explanation of how to read figures; only shown with figures."""
+    """An explanation of how to read figures. It is only shown if figures are shown."""
 
     text: Inline
 
@@ -158,7 +162,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list of texts of one kind; a page folds those after the first `shown`."""
+    """A list of texts of one kind. A page folds the texts after the first `shown` ones."""
 
     texts: Sequence[Inline]
     style: str = "note"
@@ -167,14 +171,14 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Banner:
-    """The texts to read before all others, line by line."""
+    """The texts to read before all others, each on its own line."""
 
     lines: Sequence[Inline]
 
 
 @dataclass(frozen=True)
 class Definitions:
-    """Names with their definitions. `linked`: True if terms link to them."""
+    """Names with their definitions. `linked` is True if terms link to these definitions."""
 
     entries: Sequence[tuple[str, str]]
     linked: bool = True
@@ -182,9 +186,10 @@ class Definitions:
 
 @dataclass(frozen=True)
 class Details:
-    """Blocks that are shown on demand. `open`: True if they are shown at first. `again`: True if they repeat a table.
+    """Blocks that a reader can fold and unfold.
 
-    `stated`: True if the title is a statement, which a terminal shows.
+    `open` is True if they are unfolded at first. `again` is True if they repeat the values of a figure or table.
+    `stated` is True if the title is a statement; a terminal then shows the title.
     """
 
     title: str
@@ -197,7 +202,7 @@ class Details:
 
 @dataclass(frozen=True)
 class Drawing:
-    """An SVG in its frame, one of several in a figure. `head`: its title. `narrow`: the SVG for a phone."""
+    """An SVG in its frame, one of several in a figure. `head` is its title. `narrow` is the SVG for a phone."""
 
     svg: str
     head: str = ""
@@ -206,10 +211,10 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing (an SVG, or "" if there is none) with its caption, and the blocks below it.
+    """A drawing with its caption, and the blocks below it. `svg` is "" if there is no drawing.
 
-    `stops`: the texts of its readout, as rows. `numbers`: the blocks that replace it in a form without drawings; a page
-    folds them.
+    `stops` is the rows of its readout, as texts. `numbers` is the blocks that replace the drawing in a format without
+    drawings; a page folds these blocks.
     """
 
     svg: str
@@ -222,14 +227,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Figures that are side by side if there is room."""
+    """Figures that are next to each other if there is room."""
 
     figures: Sequence[Figure]
 
 
 @dataclass(frozen=True)
 class Tabs:
-    """Figures of which one is shown, chosen by name: (key, name, figure)."""
+    """Several figures, of which a reader chooses one by its name. A pane is (key, name, figure)."""
 
     caption: Inline
     panes: Sequence[tuple[str, str, Figure]]
@@ -243,10 +248,10 @@ Block = (
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a document under a heading. `question`: the question that it answers, shown below the heading.
+    """A part of a document with a heading. `question` is the question that it answers; it is shown below the heading.
 
-    `style`: the filter that hides it. `folded`: True if a page shows the heading and the question, and the rest on
-    demand. `brief`: the blocks that a terminal shows.
+    `style` is the class of the filter that hides the section. `folded` is True if a page shows only the heading and the
+    question at first. `brief` is the blocks that a terminal shows instead.
     """
 
     anchor: str
@@ -260,7 +265,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Badge:
-    """A word with its sign at the top of a page, and the text next to it. `style`: the name of its colours."""
+    """A word with its sign at the top of a page, and the text next to it. `style` is the name of its colours."""
 
     style: str
     marker: str
@@ -275,12 +280,15 @@ MEASURED_AGAINST: Inline = (
     Code("rtbench simulate"),
     ", no real service. ",
 )
-"""The note on a simulated run in the footer of a page."""
+"""The note in the footer of a page that reports a simulated run."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A filter of a page: its name, and its values with the CSS class of the elements that each hides."""
+    """A filter of a page. `name` is its name.
+
+    Each of its values has the CSS class of the elements that the value hides.
+    """
 
     name: str
     values: Sequence[tuple[str, str]]
@@ -288,7 +296,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Page:
-    """The content of a page. The lead is below its headline, the answer above its sections."""
+    """The content of a page. `lead` is shown below the headline. `answer` is shown above the sections."""
 
     title: str
     badges: Sequence[Badge]
@@ -296,23 +304,24 @@ class Page:
     lead: Sequence[Block]
     sections: Sequence[Section]
     answer: Sequence[Block] | None = None
-    """None if the answer is a section."""
+    """The blocks of the answer; None if the answer is one of the sections."""
     next: Sequence[Block] = ()
-    """The next steps: below the answer on a page, at the end on a terminal."""
+    """The next steps. A page shows them below the answer, a terminal at the end."""
     definitions: Mapping[str, str] = field(default_factory=dict)
-    """The definitions that terms link to, by their names."""
+    """The definitions to which terms link, by the name of the term."""
     notes: str = ""
     """The text next to the badges."""
     footer: Inline = ""
     targets: Sequence[str] = ()
-    """The targets that a reader can hide, in their order; empty if figures show only one."""
+    """The targets that a reader can hide, in the order of their numbers. It is empty if figures show only one target.
+    """
     filters: Sequence[Filter] = ()
     struck: bool = False
-    """True if no value of the page may be used."""
+    """True if no value of the page may be used; its values are then struck through."""
 
     @property
     def tabs(self) -> list[str]:
-        """The keys of all panes, by which the style sheet shows and hides them."""
+        """The keys of all panes of tabs. By these keys, the style sheet shows and hides the panes."""
         keys: list[str] = []
         blocks = [block for section in self.sections for block in section.blocks]
         while blocks:
@@ -337,7 +346,7 @@ def table(
     answers: bool = False,
     shown: int | None = None,
 ) -> Table:
-    """Return a table; a head or a cell may be a text. `left`: the positions of further left-aligned columns."""
+    """Return a table. A head or a cell may be a text. `left` is the indexes of the heads to left-align."""
     texts = {index % len(heads) for index in left}
     columns = tuple(
         head if isinstance(head, Column) else Column(head, left=index in texts) for index, head in enumerate(heads)
@@ -353,18 +362,18 @@ def make_row(
     target: int | None = None,
     more: Sequence[Block] = (),
 ) -> Row:
-    """Return a row; a cell may be a text."""
+    """Return a row of a table. A cell may be a text."""
     row_cells = tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells)
     return Row(row_cells, style, tuple(ids), target, tuple(more))
 
 
 def coded(text: str) -> Inline:
-    """Return a text with its parts between backticks as code."""
+    """Return a text in which each part between backticks becomes code."""
     return tuple(Code(piece) if index % 2 else piece for index, piece in enumerate(text.split("`")))
 
 
 class VerdictMarker(NamedTuple):
-    """A sign, the style of a badge on a page, and the style of a word on a terminal."""
+    """The marker of a verdict, the style of its badge on a page, and the style of its word on a terminal."""
 
     marker: str
     badge: str
@@ -389,26 +398,26 @@ MARKS = {
 
 
 def more_notes(texts: Sequence[Inline]) -> str:
-    """Return the title of the folded notes."""
+    """Return the title of the fold that contains the remaining notes."""
     return f"{len(texts)} more note{'' if len(texts) == 1 else 's'}"
 
 
 def with_marker(word: str) -> str:
-    """Return a verdict with its sign, such as `✓ VALID` or `✓ not regressed`."""
+    """Return a verdict with its marker, such as `✓ VALID` or `✓ not regressed`."""
     return f"{MARKS[word].marker} {word.replace('_', ' ')}"
 
 
 def note(text: Inline) -> list[Block]:
-    """Return a remark; an empty list for ""."""
+    """Return a list with the text as a remark; [] if the text is ""."""
     return [Paragraph(text, "note")] if text else []
 
 
 def fact(name: str, texts: Iterable[Inline], max_lines: int | None = None) -> list[Block]:
-    """Return a name with the texts next to it; an empty list without texts."""
+    """Return a list with the fact `name` and its texts; [] if there are no texts."""
     present = [text for text in texts if text]
     return [Fact(name, present, max_lines=max_lines)] if present else []
 
 
 def line(text: Inline) -> list[Block]:
-    """Return a paragraph about the blocks that follow; an empty list for ""."""
+    """Return a list with a paragraph about the blocks that follow it; [] if the text is ""."""
     return [Paragraph(text)] if text else []

@@ -1,4 +1,4 @@
-"""The files of a page: HTML, Markdown, and JSON for programs."""
+"""The writing of the files of a page: HTML, Markdown, and JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reports.render.markdown import render_markdown
 
 
 class PagePaths(NamedTuple):
-    """The paths of a written page."""
+    """The paths of the files of a page."""
 
     html: Path
     markdown: Path
@@ -21,7 +21,7 @@ class PagePaths(NamedTuple):
 
 
 def write_page(page: Page, json: str, paths: PagePaths, what: str) -> PagePaths:
-    """Write the three files, each atomically. Raise UsageError, with `what`, if their folder cannot be written."""
+    """Write the three files, each atomically. Raise UsageError, which names `what`, if their folder is not writable."""
     texts = render_html(page), render_markdown(page), json
     try:
         paths.html.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,7 @@
-"""A page as HTML, by one template and one set of macros. All its texts are escaped here and in no other place."""
+"""The rendering of a page as HTML, by one template and its macros.
+
+This is the only place that escapes texts for HTML.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from reports.render.markers import MARKER_CHARACTERS, colour_class
 
 @cache
 def environment() -> Environment:
-    """Return the environment of this package's templates: it escapes all texts, and undefined names are errors."""
+    """Return the environment of the templates in this package. It escapes all texts; an undefined name is an error."""
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=select_autoescape(("html.j2",)),
@@ -34,7 +37,7 @@ def environment() -> Environment:
 
 @pass_context
 def _text(context: Context, text: Inline) -> Markup:
-    """Return a text in which terms with a definition link to it."""
+    """Return a text as HTML. A term links to its definition if the page has one."""
     match text:
         case str():
             return escape(text)
@@ -53,7 +56,7 @@ def _text(context: Context, text: Inline) -> Markup:
 
 
 def _style(*classes: str) -> Markup:
-    """Return the class attribute for the classes that are not empty."""
+    """Return the class attribute with the classes that are not empty; "" if all are empty."""
     named = " ".join(filter(None, classes))
     return Markup(' class="{}"').format(named) if named else Markup("")
 

@@ -1,4 +1,4 @@
-"""A page or blocks as Markdown, without figures and repetitions. All texts are escaped here."""
+"""The rendering of a page or of blocks as Markdown, without figures and repetitions. All texts are escaped here."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from reports.formatting import NBSP, capitalize
 from reports.render import blocks as b
 
 ANSWER = "answer"
-"""The anchor of the section that is not folded."""
+"""The anchor of the only section that is not folded."""
 CLOSE: set[tuple[type, type]] = {(b.Heading, b.Paragraph), (b.Paragraph, b.Bullets), (b.Details, b.Details)}
-"""The pairs of blocks without a blank line between them."""
+"""The pairs of consecutive blocks that have no blank line between them."""
 MARKUP = re.compile(r"[\\|`*\[_]")
 
 
 def render_markdown(page: b.Page) -> str:
-    """Return the text of a file: the headline, the badges, the answer, and each section folded."""
+    """Return the page as Markdown: the headline, the badges, the answer, and the sections, which are folded."""
     opening: list[b.Inline] = []
     for badge in page.badges:
         opening += [b.Strong(f"{badge.marker} {badge.text}"), f" {badge.note}" if badge.note else "", " · "]
@@ -37,17 +37,20 @@ def render_markdown(page: b.Page) -> str:
 
 
 def markdown_blocks(blocks: Iterable[b.Block]) -> str:
-    """Return the text of blocks; empty blocks are left out."""
+    """Return the blocks as Markdown. Empty blocks are left out."""
     return f"{_rendered(blocks)}\n".replace(NBSP, " ")
 
 
 def plain(text: str) -> str:
-    """Return a text escaped for Markdown and HTML: labels may contain any characters."""
+    """Return a text escaped for Markdown and HTML, because labels may contain any characters."""
     return html.escape(MARKUP.sub(r"\\\g<0>", escape_control(text)), quote=False)
 
 
 def _rendered(blocks: Iterable[b.Block], within: bool = False) -> str:
-    """Return the text of blocks, without empty headings. `within`: True inside a fold; its inner folds are open."""
+    """Return the text of blocks. A heading without content is left out.
+
+    `within` is True inside a fold. The folds there are open.
+    """
     parts = [(type(block), text) for block in _without_figures(blocks) if (text := _block(block, within))]
     kinds = [kind for kind, _ in parts] + [b.Heading]
     displayed = [
@@ -58,7 +61,10 @@ def _rendered(blocks: Iterable[b.Block], within: bool = False) -> str:
 
 
 def _without_figures(blocks: Iterable[b.Block]) -> Iterable[b.Block]:
-    """Yield the blocks with figures replaced by their numbers; tabs with their first pane."""
+    """Yield the blocks without figures.
+
+    A figure is replaced by its numbers, tabs by the content of their first pane.
+    """
     for block in blocks:
         figure = block.panes[0][2] if isinstance(block, b.Tabs) else block
         if isinstance(figure, b.SideBySide):
@@ -101,7 +107,7 @@ def _block(block: b.Block, within: bool) -> str:
 
 
 def _table(table: b.Table) -> str:
-    """Return a table with the ids of rows in an extra column."""
+    """Return a table as Markdown. The ids of rows are in an additional column."""
     ids = any(row.ids for row in table.rows)
     displayed = [(index, column) for index, column in enumerate(table.columns) if not column.plotted]
     columns = [column for _, column in displayed] + ([b.Column("ids", left=True)] if ids else [])

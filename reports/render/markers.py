@@ -1,4 +1,4 @@
-"""The colour and the marker of a target: the same in drawings, tables, legends, and on a terminal."""
+"""The colour and the marker of each target. They are the same in drawings, tables, and legends, and on a terminal."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ MARKER_CHARACTERS = "●◆▲■▼✚★⬢"
 
 
 def colour_class(target: int, of: str = "s") -> str:
-    """Return the class of a target's colour: s0 for strokes and fills, t0 for texts; colours repeat after four."""
+    """Return the CSS class of a target's colour. Colours repeat after four targets.
+
+    If `of` is `s`, the class is for strokes and fills (s0 to s3). If it is `t`, the class is for texts (t0 to t3).
+    """
     return f"{of}{target % COLOURS}"
 
 
 def curve_class(target: int) -> str:
-    """Return the classes of a target's line, which is dashed if its colour repeats that of another."""
+    """Return the CSS classes of a target's line. It is dashed if another target has the same colour."""
     return f"curve {colour_class(target)}{' again' if target >= COLOURS else ''}"
 
 

@@ -1,12 +1,13 @@
 """The scales, axes, and markers of the SVG plots of a page.
 
-There is no chart library: in headless Chromium a page with our SVG was 0.4 MB and loaded in 0.1 s; with plotly it was
-4.8 MB and loaded in 1.3 to 2 s, and keyboard and screen reader did not reach its plots. Pages are read in CI artifacts,
-mail, and print, where no script runs. No chart library has an axis of nines with room for failed turns.
+There is no chart library. In headless Chromium, a page with our SVG was 0.4 MB and loaded in 0.1 s. With plotly, it was
+4.8 MB and loaded in 1.3 to 2 s, and a keyboard or a screen reader could not reach its plots. Pages are also read in CI
+artifacts, mail, and print, where no script runs. No chart library has an axis of nines with room for failed turns.
 
-Colours come from CSS classes, so one drawing serves both themes: `s0`–`s3` strokes and fills, `t0`–`t3` texts. There
-are four; from the fifth target on they repeat, with other markers and a dashed line. A plot is drawn once. On a phone
-it keeps its text size and is scrolled; a second drawing, for 360 px, was a third of the page's size.
+Colours are CSS classes, so that one drawing serves both themes: `s0` to `s3` for strokes and fills, `t0` to `t3` for
+texts. From the fifth target on, the four colours repeat, with other markers and a dashed line. A plot is drawn once. On
+a phone, its text keeps its size, and the plot is scrolled. A second drawing for 360 px would take a third of the page's
+size.
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ from reports.render.blocks import Drawing, Figure, Inline
 from reports.render.markers import colour_class, marker_char
 
 WIDE, HALF = 1080, 524
-"""The widths of figures in pixels: one across the page, and one of two side by side."""
+"""The widths of figures in pixels. WIDE is the width of the page. HALF is the width of each of two figures side by
+side."""
 FAILED_BAND = 12
-"""The height of the band above a plot that contains failed turns."""
+"""The height of the band for failed turns at the top of a plot."""
 LEGEND_PITCH, LEGEND_LETTERS = 16, 32
 LEGEND_LEFT, LEGEND_RIGHT = 56, 356
-"""The start and end of a legend, in pixels: a phone shows all of it before the figure is scrolled."""
+"""The left and right ends of a legend, in pixels. A phone shows all of it without scrolling the figure."""
 LETTER = 7.2
-"""The maximum width of a letter of a tick's label."""
+"""The maximum width of a letter in the label of a tick, in pixels."""
 Point = tuple[float, float]
 Write = Callable[[float], str]
 Stop = TypeVar("Stop")
@@ -43,7 +45,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 def clean(text: object) -> str:
-    """Return a text escaped for XML, without the characters that XML forbids."""
+    """Return a text escaped for XML. Characters that XML forbids are removed."""
     return escape(_FORBIDDEN.sub("", str(text)))
 
 
@@ -52,7 +54,7 @@ def identity(value: float) -> float:
 
 
 class PixelScale:
-    """A map of values to pixels: each value is transformed by `f`, then scaled linearly."""
+    """A map from values to pixels. Each value is transformed by `f`, then scaled linearly."""
 
     def __init__(self, f: Callable[[float], float], low: float, high: float, start: float, end: float) -> None:
         self.f, self.a, self.b, self.start, self.end = f, f(low), f(high), start, end
@@ -62,7 +64,7 @@ class PixelScale:
         return self.start + (self.f(value) - self.a) / (self.b - self.a) * (self.end - self.start)
 
     def clip(self, value: float) -> float:
-        """Return the pixel of a value, or of the nearest end for a value outside."""
+        """Return the pixel of a value. For a value beyond an end, return the pixel of this end."""
         return self(min(max(value, self.low), self.high))
 
 
@@ -71,7 +73,7 @@ def log_scale(low: float, high: float, start: float, end: float) -> PixelScale:
 
 
 def log_ticks(low: float, high: float, max_ticks: int = 7) -> list[float]:
-    """Return round numbers between the ends, as dense as `max_ticks` allows."""
+    """Return round numbers between the ends of a logarithmic axis: as many as `max_ticks` allows."""
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
     ticks: list[float] = []
     for mantissas in ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
@@ -82,19 +84,22 @@ def log_ticks(low: float, high: float, max_ticks: int = 7) -> list[float]:
 
 
 def linear_ticks(low: float, high: float, max_steps: int = 6) -> list[float]:
-    """Return round numbers between the ends, with at most `max_steps` steps."""
+    """Return equidistant round numbers between the ends, with at most `max_steps` steps."""
     step = nice((high - low) / max_steps)
     first = math.ceil(low / step - 1e-9)
     return [step * k for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def even_ticks(length: float, step: float) -> list[float]:
-    """Return 0, step, 2 · step … up to the length."""
+    """Return the ticks 0, step, 2 · step, … that are not beyond `length`."""
     return [step * k for k in range(int(length / step + 1e-9) + 1)]
 
 
 class Plot:
-    """A drawing whose elements are added in order. `named`: the legend, whose rows increase `h` and `top`."""
+    """A drawing to which elements are added one after the other. `named` is the legend.
+
+    Its rows increase `h` and `top`.
+    """
 
     def __init__(
         self, w: int, h: int, named: Sequence[LegendEntry] = (), *, left: int, right: int, top: int = 10,
@@ -109,7 +114,8 @@ class Plot:
         self.parts: list[str] = []
         self.stops: dict[str, list[Any]] = {}
         self.run = ""
-        """The run's time axis: first and last pixel, seconds, and the height of the axis."""
+        """The axis of the run's time as text: its first pixel, its last pixel, its length in seconds, and its height on
+        the plot."""
         for row, row_entries in enumerate(rows):
             x = start
             for target, text in row_entries:
@@ -126,15 +132,24 @@ class Plot:
         self.add(closing)
 
     def of(self, target: int) -> AbstractContextManager[None]:
-        """Add the elements in the block to a target, which a reader may hide."""
+        """Return a context manager.
+
+        The elements that are added in its block belong to a target, which a reader may hide.
+        """
         return self._within(f'<g class="o{target}">')
 
     def among(self, classes: str) -> AbstractContextManager[None]:
-        """Add the elements in the block to filters of the page; each hides them by its class."""
+        """Return a context manager.
+
+        Filters of the page hide the elements that are added in its block, by these classes.
+        """
         return self._within(f'<g class="{classes}">' if classes else "<g>")
 
     def along_run(self) -> AbstractContextManager[None]:
-        """Add the elements in the block, without text, to the run's time: they move when a reader zooms in."""
+        """Return a context manager. The elements that are added in its block move when a reader zooms in on the run.
+
+        These elements must not be texts.
+        """
         return self._within(f'<g class="stretch" data-y="{self.y1:g} {self.y0:g}"><g>', "</g></g>")
 
     def text(self, x: float, y: float, text: str, cls: str = "", anchor: str = "start") -> None:
@@ -163,7 +178,7 @@ class Plot:
             self.add(f'<path d="{_outline(x, y, shape, r)}" class="{cls}">{title}</path>')
 
     def point(self, x: float, y: float, cls: str) -> None:
-        """Draw a dot that stays round if the axis is stretched: a line of length 0 with round ends."""
+        """Draw a dot as a line of length 0 with round ends. It stays round if the axis is stretched."""
         self.add(f'<path d="M{x:.1f} {y:.1f}h0" class="point {cls}"/>')
 
     def y_axis(self, scale: PixelScale, ticks: Sequence[float], write: Write) -> None:
@@ -186,18 +201,21 @@ class Plot:
             self.text(self.x1, self.y0 + 35, label, "lab", "end")
 
     def time_axis(self, scale: PixelScale, max_steps: int) -> None:
-        """Draw an axis of seconds from 0, with at most `max_steps` steps between round instants."""
+        """Draw an axis of seconds from 0.
+
+        It has ticks at round instants, with at most `max_steps` steps between them.
+        """
         step = time_step(scale.high, max_steps)
         self.x_axis(scale, even_ticks(scale.high, step), lambda s: instant(s, step))
 
     def run_axis(self, scale: PixelScale) -> None:
-        """Draw the axis of the run's time; a reader may zoom in on a span of it."""
+        """Draw the axis of the run's time. A reader may zoom in on a part of it."""
         with self._within('<g class="times">'):
             self.time_axis(scale, 10)
         self.run = f"{scale.start:g} {scale.end:g} {scale.high:g} {self.y0:g}"
 
     def count_axis(self, largest: float) -> PixelScale:
-        """Draw an axis of integers from 0 to at least 1; return its scale."""
+        """Draw an axis of integers and return its scale. It reaches from 0 to `largest`, but at least to 1."""
         top = max(1.0, largest)
         scale = PixelScale(identity, 0.0, top * 1.05, self.y0, self.y1)
         self.y_axis(scale, [tick for tick in linear_ticks(0.0, top, 2) if tick == int(tick)], count)
@@ -206,7 +224,10 @@ class Plot:
     def read_lines(
         self, stops: Sequence[tuple[Stop, float, str]], lines: Sequence[tuple[str, Mapping[Stop, str]]]
     ) -> None:
-        """Add a stop for each (key, x, name). Its row: the name, then the label and text of each line with this key."""
+        """Add a readout with a stop for each (key, x, name).
+
+        The row of a stop has its name, and then the label and the text of each line that has a text for its key.
+        """
         labelled = [(label.replace(" · ", ", "), texts) for label, texts in lines]  # a dot separates the cells of a row
         rows = [
             " · ".join([name, *(f"{label} {texts[key]}" for label, texts in labelled if key in texts)])
@@ -215,11 +236,14 @@ class Plot:
         self.readout([x for _, x, _ in stops], rows)
 
     def readout(self, xs: Sequence[float], rows: Sequence[str]) -> None:
-        """Set the stops of the crosshair: their positions, and the texts that are shown and spoken there."""
+        """Set the stops of the crosshair. `xs` is their positions.
+
+        `rows` is the texts that are shown and spoken there.
+        """
         self.stops = {"x": [round(x, 1) for x in xs], "t": list(rows), "y": [round(self.y1, 1), round(self.y0, 1)]}
 
     def svg(self, cls: str = "figure") -> str:
-        """Return the SVG element with a sentence as its label; focusable if it has a readout."""
+        """Return the SVG element, with a sentence as its label. It can get the keyboard focus if it has a readout."""
         live = ""
         if self.stops:
             stops = json.dumps(self.stops, separators=(",", ":"), ensure_ascii=False)
@@ -233,7 +257,7 @@ class Plot:
 
 
 def in_rows(entries: Iterable[LegendEntry], room: float, width: Callable[[str], float]) -> list[list[LegendEntry]]:
-    """Return the entries of a legend in rows that fit, by the widths of their texts."""
+    """Return the entries of a legend in rows that are not wider than `room`. `width` returns the width of a text."""
     rows: list[list[LegendEntry]] = []
     for entry in entries:
         if not rows or sum(width(text) for _, text in [*rows[-1], entry]) > room:
@@ -268,11 +292,14 @@ def _outline(x: float, y: float, shape: str, r: float) -> str:
 
 
 def plot_figure(plot: Plot, caption: Inline = "", **more: Any) -> Figure:
-    """Return a figure with the plot and the texts of its readout. `more`: further fields; its `stops` replace them."""
+    """Return a figure with the plot and the rows of its readout.
+
+    `more` is further fields, which may replace these `stops`.
+    """
     stops = [text.split(" · ") for text in plot.stops.get("t", ())]
     return Figure(Markup(plot.svg()), caption, **{"stops": stops, **more})
 
 
 def drawing(plot: Plot, head: str, narrow: Plot) -> Drawing:
-    """Return a drawing, and its replacement on a phone."""
+    """Return the plot as a drawing. `narrow` replaces it on a phone."""
     return Drawing(Markup(plot.svg()), head, Markup(narrow.svg()))

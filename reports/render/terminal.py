@@ -1,4 +1,4 @@
-"""Blocks as lines of a terminal with a maximum width, in colour only on request."""
+"""The rendering of blocks as lines of a terminal with a maximum width. They are in colour only if `colour` is True."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ COLOURS = {
     **{"ok": "32", "in": "32", "eq": "32", "no": "31", "hm": "33"},
     **{"t0": "34", "t1": "33", "t2": "36", "t3": "37"},
 }
-"""The codes of styles: of words, of badges, and of targets (t0 to t3, as on pages)."""
+"""The colour codes of styles. The styles are those of words, of badges, and of targets (t0 to t3, as on pages)."""
 INDENT, BELOW = 16, 6
-"""The columns before the text next to a name, and before the text below a row."""
+"""The width of the indent before a text next to a name, and before a text below a row, in columns."""
 GAP = 2
 BETWEEN_BADGES = "     "
 MAX_KEPT_COLUMNS = 59
-"""The maximum length of a text next to a name that stays on one line."""
+"""The maximum length of a text next to a name that is never split over two lines."""
 MIN_WIDTH = 20
 MAX_FIRST_WIDTH = 20
-"""The maximum length of the first cell of a row; a longer one is above its row."""
+"""The maximum length of the first cell of a row. A longer one is on a line of its own, above its row."""
 
 
 def render_page(page: b.Page, width: int = 100, colour: bool = False) -> str:
-    """Return a page in lines of at most `width` columns: its answer, the brief of its sections, and its notes."""
+    """Return a page in lines of at most `width` columns: its answer, the `brief` of its sections, and its notes."""
     notes = [block for block in page.lead if isinstance(block, b.Bullets)]
     opening = [b.Paragraph(page.headline, "bold"), *(block for block in page.lead if block not in notes)]
     briefs = [block for section in page.sections for block in section.brief]
@@ -40,26 +40,29 @@ def render_page(page: b.Page, width: int = 100, colour: bool = False) -> str:
 
 
 def essentials(page: b.Page) -> str:
-    """Return a page in one line: its badges, and the text next to them."""
+    """Return the essentials of a page in one line: its badges and the text next to these."""
     badges = (f"{badge.marker} {badge.text}" for badge in page.badges)
     return " · ".join(filter(None, (*badges, page.notes))).replace(NBSP, " ")
 
 
 def render_lines(groups: Iterable[Iterable[b.Block]], width: int = 100, colour: bool = False) -> str:
-    """Return the text of groups of blocks, with a blank line between groups; empty groups are left out."""
+    """Return the text of groups of blocks. There is a blank line between two groups; empty groups are left out."""
     texts = ("\n".join(line for block in group for line in _lines(block, width, colour)) for group in groups)
     return "\n\n".join(filter(None, texts)).replace(NBSP, " ") + "\n"
 
 
 def coloured(text: str, style: str, colour: bool = True) -> str:
-    """Return the text in the colours of its style (words of COLOURS) if `colour`."""
+    """Return the text in the colours of `style`, which is words of COLOURS.
+
+    If `colour` is False, return it unchanged.
+    """
     for code in (COLOURS.get(word.removesuffix("-ink")) for word in style.split()) if colour else ():
         text = f"\x1b[{code}m{text}\x1b[0m" if code else text
     return text
 
 
 def _lines(block: b.Block, width: int, colour: bool) -> Iterable[str]:
-    """Yield the lines of a block; none for a block that only a page shows."""
+    """Yield the lines of a block. A block that only a page shows has no lines."""
     match block:
         case b.Paragraph(text, style):
             yield from (coloured(line, style, colour) for line in _wrapped(_text(text), width))
@@ -83,7 +86,10 @@ def _lines(block: b.Block, width: int, colour: bool) -> Iterable[str]:
 
 
 def _badges(page: b.Page, width: int, colour: bool) -> list[str]:
-    """Return the notes of a page with its badges, at the end of the line or, without room, below it."""
+    """Return the notes of a page and its badges.
+
+    The badges are at the end of the line or, without room, on the next one.
+    """
     words = [f"{badge.marker} {badge.text}" for badge in page.badges]
     badges = BETWEEN_BADGES.join(
         coloured(word, own.style, colour) for word, own in zip(words, page.badges, strict=True)
@@ -94,7 +100,7 @@ def _badges(page: b.Page, width: int, colour: bool) -> list[str]:
 
 
 def _both(cell: b.Cell) -> tuple[str, str]:
-    """Return the text of a cell twice: with the text below it, and without."""
+    """Return the text of a cell twice: first with the text below it, then without."""
     marker = f"{marker_char(cell.target)} " if cell.marked and cell.target is not None else ""
     below = _text(cell.below if cell.brief is None else cell.brief).replace(" – ", "–")
     text = marker + _text(cell.text)
@@ -102,19 +108,19 @@ def _both(cell: b.Cell) -> tuple[str, str]:
 
 
 def _text(inline: b.Inline) -> str:
-    """Return a text with control characters escaped; they are escaped only here."""
+    """Return a text with control characters escaped. This is the only place that escapes them for a terminal."""
     if isinstance(inline, str):
         return escape_control(inline)
     return "".join(map(_text, inline)) if type(inline) is tuple else _text(inline[0])
 
 
 def _wrapped(text: str, width: int, max_lines: int | None = None) -> list[str]:
-    """Return lines of complete words; a no-break space keeps a number and its unit together."""
+    """Return a text in lines without splitting words. A no-break space keeps a number and its unit together."""
     return textwrap.wrap(text, max(MIN_WIDTH, width), break_on_hyphens=False, max_lines=max_lines, placeholder="…")
 
 
 def _fact(block: b.Fact, width: int, colour: bool) -> Iterable[str]:
-    """Yield `name   a · b · c`, with further lines indented under the first."""
+    """Yield the lines of a fact, such as `name   a · b · c`. All lines of texts have the same indent."""
     indent = min(block.indent, max(0, width - MIN_WIDTH))
     room, name = width - indent, block.name
     if len(name) >= indent > 0:  # the name is above the texts
@@ -127,9 +133,10 @@ def _fact(block: b.Fact, width: int, colour: bool) -> Iterable[str]:
 
 
 def _table(table: b.Table, width: int, colour: bool) -> Iterable[str]:
-    """Yield a table in the first layout that fits. A first cell that is too long or left out is above its row.
+    """Yield a table in the widest layout that fits.
 
-    A row of one cell is a separate line.
+    A first cell that is too long, or that the layout leaves out, is on a line above its row. A row with only one cell
+    is a line of text.
     """
     rows = [b.make_row([column.head for column in table.columns], "soft"), *table.rows]
     lines = [[_both(cell) for cell in row.cells] for row in rows]
@@ -162,7 +169,10 @@ def _table(table: b.Table, width: int, colour: bool) -> Iterable[str]:
 
 
 def _layouts(columns: Sequence[b.Column]) -> Iterable[dict[int, bool]]:
-    """Yield layouts, the widest first: for each shown column, whether it loses the text below its cells."""
+    """Yield the layouts of a table, the widest first.
+
+    A layout has, for each column that is shown, True if the column loses the text below its cells.
+    """
     layout = {index: False for index, column in enumerate(columns) if not column.plotted}
     yield layout
     for step in range(1, 1 + max(max(column.shorten, column.leave_out) for column in columns)):
@@ -177,7 +187,7 @@ def _layouts(columns: Sequence[b.Column]) -> Iterable[dict[int, bool]]:
 def _fitting(
     columns: Sequence[b.Column], rows: Sequence[Sequence[tuple[str, str]]], width: int
 ) -> tuple[dict[int, bool], dict[int, int]]:
-    """Return the layout to show, and the width of each column."""
+    """Return the layout of a table that fits `width`, and the width of each column in it."""
     layout, sizes = dict[int, bool](), dict[int, int]()
     for layout in _layouts(columns):
         sizes = {index: max(len(row[index][short]) for row in rows) for index, short in layout.items()}
@@ -193,13 +203,16 @@ def _fitting(
 
 
 def truncate(text: str, room: int, ending: int) -> str:
-    """Return the text, without its middle if it exceeds `room`. `ending`: the number of letters to keep at its end."""
+    """Return the text, without its middle if it is longer than `room`. `ending` letters at its end stay."""
     head_length = room - ending - 1
     return text if len(text) <= room else f"{text[:head_length]}…{text[len(text) - room + head_length + 1 :]}"
 
 
 def _split_columns(texts: Sequence[str], room: int, ending: int) -> dict[str, str]:
-    """Return each text shortened to `room` letters, so that all stay different; {} if that is impossible."""
+    """Shorten the texts to `room` letters and return each text with its short form. Short forms differ as the texts do.
+
+    Return {} if that is impossible. `ending` is the number of letters to keep at the end, if possible.
+    """
     unique = set(texts)
     for end in (ending, *range(room)):
         shortened = {text: truncate(text, room, end) for text in unique}

@@ -1,9 +1,10 @@
-"""A session's messages from top to bottom, and time from left to right, for a terminal.
+"""The messages of a session for a terminal: one below the other, with time from left to right.
 
-     +12.4  ← response.created                   ░░░░●
-     +31.0  ← audio delta × 11, 4,800–28,800 B   │   ░░░░████████
+    +12.4  ← response.created                   ░░░░●
+    +31.0  ← audio delta × 11, 4,800–28,800 B   │   ░░░░████████
 
-● a message · █ from the first to the last of several messages in one row · ░ the wait for it · │ the origin of time.
+● is a message. █ lasts from the first to the last of several messages in one row. ░ is the wait for the (first)
+message. │ is the origin of time.
 """
 
 from __future__ import annotations
@@ -16,20 +17,21 @@ from reports.formatting import count
 from reports.render.terminal import coloured, truncate
 
 Direction = Literal["→", "←", "♪", "·"]
-"""Sent, received, played to the caller; or an entry that is not a message."""
+"""The direction of a message: sent, received, or played to the caller. A dot is an entry that is not a message."""
 
 MIN_NAME_WIDTH, MIN_BARS_WIDTH = 20, 14
 LABEL_GAP = "   "
 WHOLE_MS = 1_000.0
-"""The displayed time span from which on offsets are whole milliseconds."""
+"""The minimum time span of a waterfall whose offsets are rounded to whole milliseconds."""
 
 
 @dataclass(frozen=True)
 class WaterfallRow:
-    """One or more messages of one name.
+    """One message, or several messages of one name.
 
-    `at_ms`, `until_ms`: the times of the first and the last. `since_ms`: when the wait for the first began; None if
-    there is no wait. `smallest`, `largest`: bytes of audio in one message. `style`: a key of COLOURS, or "".
+    `at_ms` and `until_ms` are the times of the first and the last message. `since_ms` is when the wait for the first
+    one began; None if there was no wait. `smallest` and `largest` are the bytes of audio in the smallest and largest
+    message. `style` is a key of COLOURS, or "".
     """
 
     at_ms: float
@@ -44,19 +46,22 @@ class WaterfallRow:
 
     @property
     def label(self) -> str:
-        """The name with counts, such as `audio delta × 11, 4,800–28,800 B`."""
+        """The name with the counts of messages and bytes, such as `audio delta × 11, 4,800–28,800 B`."""
         times = f"{self.name} × {count(self.count)}" if self.count > 1 else self.name
         lower = "" if self.smallest == self.largest else f"{count(self.smallest)}–"
         return f"{times}, {lower}{count(self.largest)} B" if self.largest else times
 
 
 def message(at_ms: float, direction: Direction, name: str, audio_bytes: int = 0, style: str = "") -> WaterfallRow:
-    """Return the row of a single message."""
+    """Return the row for a single message."""
     return WaterfallRow(at_ms, direction, name, at_ms, smallest=audio_bytes, largest=audio_bytes, style=style)
 
 
 def folded(rows: Iterable[tuple[object, WaterfallRow]]) -> list[WaterfallRow]:
-    """Return the rows; rows with one key are merged at the position of the first. Rows with the key None are not."""
+    """Merge the rows that have the same key, at the position of the first one.
+
+    Rows with the key None are not merged.
+    """
     gathered: dict[object, WaterfallRow] = {}
     for number, (key, row) in enumerate(rows):
         merge_key = ("alone", number) if key is None else key
@@ -69,7 +74,7 @@ def folded(rows: Iterable[tuple[object, WaterfallRow]]) -> list[WaterfallRow]:
 
 
 def waterfall(rows: Sequence[WaterfallRow], width: int, *, colour: bool = False) -> list[str]:
-    """Return the rows by time, in lines of at most `width` columns; a shortened name ends in `…`."""
+    """Return the rows, sorted by time, in lines of at most `width` columns. A shortened name ends in `…`."""
     if not rows:
         return []
     rows = sorted(rows, key=lambda row: row.at_ms)

@@ -1,4 +1,4 @@
-"""Plots of steps, intervals in the results table, segments, and histograms. They compute no values."""
+"""Plots of steps, of segments, and of histograms, and the intervals in the results table. They compute no values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ ARROW = 4
 
 
 def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], metric: str) -> Plot:
-    """Plot p50 (filled) and p95 (open) of each step and target; an unbounded interval ends in an arrow."""
+    """Plot p50 (filled marker) and p95 (open marker) of each step and target.
+
+    An unbounded interval ends in an arrow.
+    """
     rows = rows[:MAX_STEPS]
     targets = {colour: row_summary.target for _, group in rows for colour, row_summary in group}
     pitch = 16 + 18 * max(1, len(targets))
@@ -53,7 +56,7 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], m
 
 
 def _published(*quantiles: QuantileEstimate) -> list[QuantileEstimate]:
-    """Return the percentiles that the tables contain."""
+    """Return the percentiles that have an interval, which are those that the tables show."""
     return [estimate for estimate in quantiles if estimate.has_interval]
 
 
@@ -83,7 +86,7 @@ def _marker(
 
 
 def _interval(plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, colour: int) -> None:
-    """Draw an interval from end to end, with an arrow at the edge for an unbounded end."""
+    """Draw an interval as a line between its ends. An unbounded end is an arrow at the edge."""
     low, high, cls = x.clip(estimate.low), x.clip(estimate.high), f"whisker {colour_class(colour)}"
     plot.line(low, y, high, y, cls)
     for end, at, sign in ((estimate.low, low, 1), (estimate.high, high, -1)):
@@ -92,13 +95,13 @@ def _interval(plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, c
 
 
 def interval_scale(summaries: Sequence[MetricSummary]) -> tuple[float, float]:
-    """Return the ends of one scale for the intervals of all targets."""
+    """Return the ends of the scale on which the intervals of all targets are drawn."""
     estimates = [e for f in summaries for e in f.quantiles if e.has_interval and e.p != 0.9]
     return log_range(end for e in estimates for end in (e.low, e.reported_value, e.high))
 
 
 def interval_axis(ends: tuple[float, float]) -> str:
-    """Return the ticks above the intervals, hidden from screen readers: the table contains the values."""
+    """Return the ticks above the intervals, as SVG. Screen readers skip them, because the table contains the values."""
     x = log_scale(*ends, 14, INTERVALS - 14)
     texts = ((x(tick), svg.clean(ms(tick))) for tick in log_ticks(*ends, 3))
     ticks = "".join(f'<text x="{at:.1f}" y="12" class="tick" text-anchor="middle">{text}</text>' for at, text in texts)
@@ -107,7 +110,7 @@ def interval_axis(ends: tuple[float, float]) -> str:
 
 
 def interval_plot(row_summary: MetricSummary, colour: int, ends: tuple[float, float]) -> str:
-    """Return the intervals of p50, p95, and p99 on a common scale, for a cell of the table."""
+    """Return the intervals of p50, p95, and p99 as SVG for a cell of the table. `ends` is the scale of all cells."""
     title = f"Intervals of p50, p95, p99 of {row_summary.target}"
     plot = Plot(INTERVALS, 30, left=14, right=14, top=2, bottom=2, title=title)
     x = log_scale(*ends, plot.x0, plot.x1)
@@ -129,11 +132,11 @@ SWATCH = 18
 MAX_ROWS = 32
 INSTANTS = ("speech_stopped", "committed", "response_created", "first_audio", "first_audible", "request_sent")
 SHADES = {instant: shade for shade, instant in enumerate(INSTANTS)}
-"""The colour of a segment, by the instant that ends it."""
+"""The colour of a segment, by the instant at which the segment ends."""
 
 
 def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
-    """Plot the mean segments of voice_to_voice; negative ones are left of zero, and a tick marks the sum."""
+    """Plot the mean segments of voice_to_voice. Negative segments are left of zero; a tick then marks the sum."""
     rows = rows[:MAX_ROWS]
     shades = {segment_title(segment): SHADES[segment.end] for row in rows for segment in row.segments}
     low, high = min(_extent(row, -1) for row in rows), max(_extent(row, 1) for row in rows) or 1.0
@@ -159,13 +162,16 @@ def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
 
 
 def names_of(rows: Sequence[Breakdown]) -> list[str]:
-    """Return the titles of all segments by the instant that ends each; of two with one end, the longer is first."""
+    """Return the titles of all segments, in the order of the instants that end them.
+
+    Of two segments with the same end, the longer one is first.
+    """
     ends = {segment_title(segment): (segment.end, segment.begin) for row in rows for segment in row.segments}
     return sorted(ends, key=lambda name: [VAD_SEGMENTS.index(instant) for instant in ends[name]])
 
 
 def _extent(row: Breakdown, sign: int) -> float:
-    """Return how far the bar of a row reaches to one side of zero."""
+    """Return how far the bar of a row extends from zero, to the right for `sign` 1 and to the left for −1."""
     return sum((value for segment in row.segments if (value := segment.mean_ms) * sign > 0), 0.0)
 
 
@@ -192,15 +198,18 @@ def _bar(plot: Plot, row: Breakdown, y: float, colour: int, x: PixelScale) -> No
 
 
 FAILED, GAP = 56, 16
-"""The width of the bar of failed turns, and the gap before it."""
+"""The width of all bars of failed turns together, and of the gap to their left."""
 NAME = 86.0
-"""The width of the name of a percentile, in pixels."""
+"""The space for the name and value of a percentile, in pixels."""
 NAMED = 2
-"""The maximum number of targets with marked percentiles in the plot."""
+"""The maximum number of targets for which a histogram marks percentiles."""
 
 
 def histogram(frame: Histogram, metric: str) -> Plot:
-    """Plot the share of turns in each bin: bars for one target, outlines for several; failed turns beyond the axis."""
+    """Plot the share of turns in each bin. One target has bars; several targets have outlines.
+
+    The failed turns are shown on the right, beyond the axis.
+    """
     targets, is_single = frame.targets, len(frame.targets) == 1
     failing = any(target.failed for target in targets)
     marked = [target for target in targets if len(targets) <= NAMED and _published(*target.quantiles)]
@@ -254,7 +263,7 @@ def histogram(frame: Histogram, metric: str) -> Plot:
 
 
 def _share(number: int, of: int) -> str:
-    """Return a count and its share, such as `12 turns (5.5 %)`."""
+    """Return a number of turns with its share, such as `12 turns (5.5 %)`."""
     return f"{plural(number, 'turn')} ({percent(number, of)})"
 
 
@@ -284,7 +293,7 @@ def _failed(plot: Plot, target: HistogramTarget, targets: Sequence[HistogramTarg
 
 
 def _quantile_names(plot: Plot, target: HistogramTarget, x: PixelScale, height: float) -> None:
-    """Draw the names and values of p50 and p95 at their lines, moved so that they do not overlap."""
+    """Draw the name and the value of p50 and p95 at their lines. They are moved so that they do not overlap."""
     last = plot.x0 - NAME
     for estimate in _published(*target.quantiles):
         at = x.clip(estimate.reported_value)

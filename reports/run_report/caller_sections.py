@@ -1,4 +1,4 @@
-"""The page's sections on the caller's experience: latency, audio, the network, the slowest turns."""
+"""The page's sections on what a caller experiences: latency, audio, the network, and the slowest turns."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ NETWORK = ("network_rtt", "request_ack", "ttfa_minus_rtt", "retransmits")
 
 
 BRIEF_ROWS = 4
-"""The maximum number of lines of one kind on a terminal."""
+"""The maximum number of lines of one kind that a terminal shows."""
 
 
 def segments(summary: Summary) -> b.Section | None:
-    """Return the section on the segments of voice_to_voice: bars and a table; None if no segments are known."""
+    """Return the section on the segments of voice_to_voice, with bars and a table; None if no segments are known."""
     rows, bands = [row for row in summary.breakdowns if len(row.segments) > 1], summary.bands
     if not rows:
         return None
@@ -109,7 +109,7 @@ def segments(summary: Summary) -> b.Section | None:
 
 
 def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> b.Table:
-    """Return the mean segments in ms of each row: a step or a percentile band."""
+    """Return a table of mean segments in ms. A row is a step or, if `head` is `around`, a band of percentiles."""
     names = bar_charts.names_of(rows)
     heads: list[b.Head] = [head, b.Column("target", left=True), "turns", *names, "total, ms"]
     lines: list[b.Line] = []
@@ -158,7 +158,7 @@ def playback(summary: Summary) -> b.Section | None:
 
 
 def interruptions(summary: Summary) -> b.Section | None:
-    """Return the section on interrupted replies, and replies during a backchannel; None if there are none."""
+    """Return the section on interrupted replies, and on replies during a backchannel; None if there are none."""
     rows = _rows(summary, INTERRUPTED)
     question = "How soon does the reply stop when the caller interrupts?"
     brief = b.fact("interrupted", cells.medians(summary, ("barge_in_yield", "unplayed_audio")))
@@ -167,13 +167,16 @@ def interruptions(summary: Summary) -> b.Section | None:
 
 
 def interrupts(summary: Summary) -> bool:
-    """Return whether the run is about interruptions: callers interrupted at least one turn in five."""
+    """Return whether the run is about interruptions: in at least one turn of five, the caller interrupted the reply."""
     interrupted = sum(row_summary.planned for row_summary in _rows(summary, ("barge_in_yield",)))
     return 5 * interrupted >= summary.outcomes.started > 0
 
 
 def functions(summary: Summary) -> b.Section | None:
-    """Return the section on function calls: the time of the service and of our own functions; None without calls."""
+    """Return the section on function calls, or None if there are none.
+
+    It has the time that the service took, and the time that our own functions took.
+    """
     if not _rows(summary, ("function_call_done",)):
         return None
     names = ("function_call_done", "function_execution", "function_answer_ttfa")
@@ -183,13 +186,13 @@ def functions(summary: Summary) -> b.Section | None:
 
 
 def _rows(summary: Summary, names: tuple[str, ...]) -> list[MetricSummary]:
-    """Return the summaries of these metrics, in their order."""
+    """Return the summaries of these metrics over all steps, in the order of `names`."""
     rows = [f for f in summary.metrics if f.step == ALL and f.metric in names]
     return sorted(rows, key=lambda f: names.index(f.metric))
 
 
 def _texts_by_target(summary: Summary, texts_of_target: dict[str, list[str]]) -> str:
-    """Return the texts by target, such as `direct: 3 of 40 replies stalled (7.5 %); gateway: …`."""
+    """Return the texts of all targets as one text, such as `direct: 3 of 40 replies stalled (7.5 %); gateway: …`."""
     named = len(summary.targets) > 1
     parts = [
         f"{target}: {', '.join(words)}" if named else ", ".join(words)
@@ -217,7 +220,7 @@ def _timeline(examples: Sequence[ExampleTurn]) -> b.Figure:
 
 
 def along_session(summary: Summary) -> b.Section | None:
-    """Return the section on latency by turn number and session age; None if sessions are too short for both."""
+    """Return the section on latency by turn number and by session age; None if sessions are too short for both."""
     frames = _plottable(summary, "turn", "age")
     if not frames:
         return None
@@ -230,7 +233,10 @@ def along_session(summary: Summary) -> b.Section | None:
 
 
 def context(summary: Summary) -> b.Section | None:
-    """Return the section on latency by the conversation's tokens; None if conversations have similar lengths."""
+    """Return the section on latency by the number of tokens of the conversation.
+
+    Return None if the conversations have similar lengths.
+    """
     long = {frame[0].stratum for frame in _plottable(summary, "context")}
     frames = [frame for frame in _plottable(summary, "turn", "context") if frame[0].stratum in long]
     if not frames and not summary.slopes:
@@ -247,7 +253,7 @@ def context(summary: Summary) -> b.Section | None:
 
 
 def by_load(summary: Summary) -> b.Section | None:
-    """Return the section on latency and failures by calls in progress; None if the load did not change."""
+    """Return the section on latency and failures by the number of calls in progress; None if it did not change."""
     frames = summary.latency_by("calls")
     figures = []
     for frame in frames:
@@ -260,11 +266,11 @@ def by_load(summary: Summary) -> b.Section | None:
 
 
 PLOTTED = ("turn", "age", "context", "calls", "host")
-"""The keys of groups that have their own section with figures."""
+"""The keys of groups that have a separate section, with figures or with hosts."""
 
 
 def by_others(summary: Summary) -> Iterable[b.Section]:
-    """Yield a section with the groups of every other key, in a table for each stratum."""
+    """Yield a section for each key of groups that is not in PLOTTED. It has a table for each stratum."""
     for by in dict.fromkeys(latency.by for latency in summary.grouped_latency if latency.by not in PLOTTED):
         blocks = [block for frame in summary.latency_by(by) for block in groups.latency_blocks(frame, summary.targets)]
         key = groups.key_text(by)
@@ -273,13 +279,13 @@ def by_others(summary: Summary) -> Iterable[b.Section]:
 
 
 def _plottable(summary: Summary, *keys: str) -> list[list[GroupedLatency]]:
-    """Return the latencies of each key and stratum in which a target has a median for two groups or more."""
+    """Return the latencies of each key and stratum, if a target has a median for at least two groups."""
     frames = (frame for key in keys for frame in summary.latency_by(key))
     return [frame for frame in frames if any(len(latency.published) > 1 for latency in frame)]
 
 
 def _lines(summary: Summary, frames: Sequence[Sequence[GroupedLatency]]) -> list[b.Block]:
-    """Return a heading and the figures, side by side, of each stratum."""
+    """Return a heading and figures for each stratum. The figures are next to each other."""
     blocks: list[b.Block] = []
     for stratum in summary.turns.strata:
         stratum_frames = [frame for frame in frames if frame[0].stratum == stratum]
@@ -295,7 +301,10 @@ def _lines(summary: Summary, frames: Sequence[Sequence[GroupedLatency]]) -> list
 
 
 def _caption(frame: Sequence[GroupedLatency]) -> b.Inline:
-    """Return `By turn number. p50 of turn 10 against turn 1: direct −3 %, gateway +4 %.` with notes."""
+    """Return a caption and notes for a figure.
+
+    Example: `By turn number. p50 of turn 10 against turn 1: direct −3 %, gateway +4 %.`
+    """
     change_text, first_and_last = (
         "",
         {
@@ -323,7 +332,10 @@ def _caption(frame: Sequence[GroupedLatency]) -> b.Inline:
 
 
 def network(summary: Summary) -> b.Section | None:
-    """Return the section on the network path to the service; None if the kernel reported no round trips."""
+    """Return the section on the network between the load generator and the service.
+
+    Return None if the kernel reported no round trips.
+    """
     rows = _rows(summary, NETWORK)
     if not any(row.metric == "network_rtt" for row in rows):
         return None
@@ -355,7 +367,10 @@ def network(summary: Summary) -> b.Section | None:
 
 
 def slowest(summary: Summary) -> b.Section | None:
-    """Return the section on the slowest successful turns: a table for each stratum and metric, and for each step."""
+    """Return the section on the slowest successful turns; None if there are none.
+
+    It has a table of all steps for each stratum and metric, and a table for each step.
+    """
     blocks: list[b.Block] = []
     for index, (stratum, metric) in enumerate(dict.fromkeys((slow.stratum, slow.metric) for slow in summary.slowest)):
         strata = {slow.stratum for slow in summary.slowest if slow.metric == metric}

@@ -1,4 +1,7 @@
-"""Plots of percentile curves, and of latency and rates by a key. They compute no values."""
+"""Plots of percentile curves, and plots of latency and rates by a key such as the turn number.
+
+They compute no values.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,17 @@ from reports.wording.groups import description, key_text
 
 MARKED = (0.5, 0.75, 0.9, 0.95, 0.99)
 LABELLED = 2
-"""The maximum number of failing targets named in the band of failed turns; with more, the legend has the shares."""
+"""The maximum number of targets with failures whose names fit into the band of failed turns.
+
+With more such targets, the legend has their shares.
+"""
 
 
 def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -> Plot:
-    """Plot latency over percentiles on an axis of nines. Where a curve is in the red band, turns failed."""
+    """Plot latency over percentiles on an axis of nines.
+
+    The turns beyond the point where a curve meets the red band failed.
+    """
     half = w < WIDE
     failing = [curve for curve in curves if curve.failed]
     is_crowded = len(failing) > LABELLED  # their shares do not fit into the band of failed turns
@@ -78,7 +87,7 @@ def _curve(plot: Plot, curve: PercentileCurve, x: PixelScale, y: PixelScale, *, 
 
 
 def _meets_failed_band(plot: Plot, curve: PercentileCurve, x: PixelScale, *, half: bool, row: int, of: int) -> None:
-    """Mark the point at which a curve meets the band of failed turns, with the share of failed turns."""
+    """Mark the point at which a curve meets the band of failed turns, and write the share of failed turns."""
     at = x.clip(1 - curve.failed / curve.n)
     tip = f"{curve.target}: {count(curve.failed)} of {count(curve.n)} turns failed"
     plot.dot(at, plot.y1 + 6, marker_shape(curve.colour), f"mark {colour_class(curve.colour)}", 4, tip)
@@ -98,19 +107,19 @@ def _read(estimate: QuantileEstimate, curve: PercentileCurve) -> str:
 
 
 WAITS, SHARES, GAP = 230, 74, 40
-"""The heights of the panels of latency and of shares, and of the gap between them."""
+"""The heights of the panel of latencies, of the panel of shares, and of the gap between these."""
 COUNTS = 15
 """The height of a line of counts below the axis."""
 TINY = 6.5
 """The maximum width of a character in a line of counts."""
 MIN_LABEL_GAP = 14
-"""The minimum distance of the labels at the ends of lines."""
+"""The minimum vertical distance of two labels at the ends of lines."""
 MARKER_GAP = 7
-"""The distance of markers of shares in the same group."""
+"""The horizontal distance of the markers of shares that belong to the same group."""
 
 
 def latency_lines(latencies: Sequence[GroupedLatency], w: int) -> Plot:
-    """Plot p50 with its interval and p95 (dashed) by a key; below, failed shares and counts of turns."""
+    """Plot p50 with its interval, and p95 as a dashed line, by a key. Below, plot failed shares and counts of turns."""
     by, words = latencies[0].by, key_text(latencies[0].by)
     shares = any(group.unopened is not None for latency in latencies for group in latency.groups)
     counted = (
@@ -194,7 +203,10 @@ def _latencies(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale) -
 
 
 def _shares(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale) -> None:
-    """Draw the shares of failed turns, and with open markers those of sessions that did not open, if there are any."""
+    """Draw the shares of failed turns. If there are any, also draw the shares of sessions that did not open.
+
+    The markers of sessions are open.
+    """
     kinds = [[[(group.bin.at, group.failed) for group in latency.groups] for latency in latencies]]
     opened = [[(group.bin.at, group.unopened) for group in latency.groups if group.unopened] for latency in latencies]
     if any(rate.count for rates in opened for _, rate in rates):
@@ -216,9 +228,9 @@ def _shares(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale) -> N
 
 
 def _counts(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale, *, named: bool) -> None:
-    """Write the number of turns of each group, a line for each target; for many targets, one line with their sums.
+    """Write the number of turns of each group. Each target has a line; many targets have one line with their sums.
 
-    `named`: True to write the name of the group before its count.
+    If `named`, the name of the group is written before its number.
     """
     rows = [(latency.colour, {group.bin: group.turns for group in latency.groups}) for latency in latencies]
     if len(rows) > COLOURS:

@@ -32,7 +32,7 @@ POOLED = (
 
 
 def targets(summary: Summary) -> b.Section | None:
-    """Return the section on the targets, side by side; None if the run contains no facts on them."""
+    """Return the section that shows the targets in columns; None if the run contains no facts about them."""
     rows = [
         (fact, [getattr(target_facts, key) or "" for target_facts in summary.target_facts])
         for key, fact in FACTS.items()
@@ -54,7 +54,7 @@ def targets(summary: Summary) -> b.Section | None:
 
 
 def costs(summary: Summary) -> b.Section | None:
-    """Return the section on tokens and cost; None if no usage was reported and no budget was set."""
+    """Return the section on tokens and cost; None if the services reported no usage and the user set no budget."""
     run_cost = summary.cost
     if not run_cost.is_known and run_cost.budget_usd is None:
         return None
@@ -113,7 +113,10 @@ OF_TOKENS = {
 
 
 def _displayed_prices(money: RunCost) -> dict[str, str]:
-    """Return the prices to show, with their heads: those of images and minutes only if there were any."""
+    """Return the names of the prices to show, with their heads.
+
+    The prices of images and of minutes are shown only if such costs occurred.
+    """
     images = {"image_input": "image in", "image_cached_input": "cached"} if money.has_images else {}
     return OF_TOKENS | images | ({"usd_per_minute": "USD per minute"} if money.by_minute else {})
 
@@ -128,7 +131,7 @@ def _prices(summary: Summary, target: str, charge: Charge) -> b.Line:
 
 
 def rate_limits(summary: Summary) -> b.Section | None:
-    """Return the section on rate limits; None if no turn was throttled and no limit was reported."""
+    """Return the section on rate limits; None if no turn was throttled and the service reported no limit."""
     limits = summary.rate_limits
     if not limits.any:
         return None
@@ -185,7 +188,7 @@ def incidents(summary: Summary) -> b.Section | None:
 
 
 def uncertain_metrics(summary: Summary) -> list[b.Block]:
-    """Return the list of metrics that are uncertain in this run, with the uncertainty; empty if none are."""
+    """Return the list of metrics that are uncertain in this run, each with its uncertainty; [] if there are none."""
     title, rows = uncertain_line(summary.run), list[b.Line]()
     for uncertain in (uncertain for uncertain in summary.run.uncertain_metrics if not uncertain.is_early):
         value = (
@@ -205,13 +208,14 @@ def uncertain_metrics(summary: Summary) -> list[b.Block]:
 
 
 def affects_answers(summary: Summary) -> bool:
-    """Return whether a metric of the first screen is uncertain."""
+    """Return whether one of the main metrics is uncertain. These are in the first table of the page."""
     main_metrics = cells.main_metrics(summary)
     return any(uncertain.metric in main_metrics for uncertain in summary.run.uncertain_metrics)
 
 
 WHOLE_S = 0.5
-"""The minimum recorded part of a second, in seconds, for a meaningful CPU share."""
+"""The minimum part of a second that was recorded, in seconds. With less, the CPU share of this second has no meaning.
+"""
 
 
 def health(summary: Summary) -> b.Section:
@@ -264,7 +268,7 @@ def health(summary: Summary) -> b.Section:
 
 
 def hosts(summary: Summary) -> b.Section | None:
-    """Return the section on what each host recorded and how accurate it is; None if only one host recorded."""
+    """Return the section on what each host recorded, and how accurate its times are; None if only one host recorded."""
     if not summary.hosts:
         return None
     blocks: list[b.Block] = [b.Paragraph(POOLED.format(len(summary.hosts)))]

@@ -40,12 +40,15 @@ from reports.wording.validity import ending_text, remedy_line
 
 READ_ACROSS = "How to read it: 95 % of the turns were faster than the curve at p95."
 OF_CALLS = ("greeting", "session_duration", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
-"""The metrics of sessions that do not belong to connecting."""
+"""The metrics of sessions that are not about connecting."""
 CARRIED = ("rate", b.Column("target", left=True), "total", "mean", "p50 of seconds", "peak", "p50 of sessions", "max")
 
 
 def percentile_curves(summary: Summary) -> b.Section | None:
-    """Return a section with a pane of percentile curves for each metric that has one; None if none has."""
+    """Return the section on latency percentiles; None if no metric has enough turns for a curve.
+
+    It has a pane with curves for each metric that has enough.
+    """
     panes = []
     for name, pools, key, title in _panes(summary):
         plotted = curves(summary.samples[name], pools)
@@ -71,7 +74,7 @@ def percentile_curves(summary: Summary) -> b.Section | None:
 
 
 def distributions(summary: Summary) -> b.Section | None:
-    """Return a section with a histogram for voice_to_voice and each main metric that has one; None if none has."""
+    """Return the section with a histogram of voice_to_voice and of each main metric; None if there is no histogram."""
     panes = []
     for name, pools, key, title in _panes(summary):
         if name in {VOICE_TO_VOICE, *summary.mains.values()} and (frame := histogram_of(summary.samples[name], pools)):
@@ -85,7 +88,10 @@ def distributions(summary: Summary) -> b.Section | None:
 
 
 def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
-    """Yield (metric, pools, key, title) of each plotted metric and stratum, voice_to_voice first if it has medians."""
+    """Yield (metric, pools, key, title) for each plotted metric and stratum.
+
+    If voice_to_voice has medians, it is first.
+    """
     has_medians = any(answer.at(0.5).has_interval for answer in summary.voice_to_voice)
 
     def sort_key(name: str) -> tuple[bool, bool, bool]:
@@ -105,7 +111,7 @@ def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
 
 
 def time(summary: Summary) -> b.Section | None:
-    """Return the section on latency over time; None without any value."""
+    """Return the section on latency over time; None if there are no values."""
     frame = over_time(summary)
     if frame is None:
         return None
@@ -140,7 +146,7 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
 
 
 def steps(summary: Summary) -> b.Section | None:
-    """Return the section with the figures and tables of steps, by stratum; None if there is only one step."""
+    """Return the section with figures and tables of the steps, by stratum; None if there is only one step."""
     parts = [block for stratum in summary.turns.strata for block in _steps(summary, stratum)]
     step_names = {f.step for stratum in summary.turns.strata for f in cells.steps_of(summary, stratum)}
     return b.Section("steps", "Latency by step", "Which step is slow?", parts) if len(step_names) > 1 else None
@@ -171,7 +177,10 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
 
 
 def other_metrics(summary: Summary) -> b.Section | None:
-    """Return the section on every metric of turns, all steps together; another section has those of connecting."""
+    """Return the section on all metrics except those of connecting, over all steps together.
+
+    Return None if no turn or session has such a metric.
+    """
     summaries = [f for f in (*summary.metrics, *summary.connect_phases, *summary.slopes) if f.step == ALL]
     of_turns = [f for f in summaries if CATALOGUE[f.metric].scope == "turn" or f.metric in OF_CALLS]
     of_events = [event_metric for event_metric in summary.events if CATALOGUE[event_metric.metric].scope == "event"]
@@ -188,7 +197,7 @@ def other_metrics(summary: Summary) -> b.Section | None:
 
 
 def rates(summary: Summary) -> b.Section | None:
-    """Return the section on rates from the columns of turns; None if no turn counts for any rate."""
+    """Return the section on rates, which are computed from columns of turns; None if no turn counts for any rate."""
     if not summary.rates:
         return None
     heads = ("rate", b.Column("target", left=True), "share", "counted", "sessions", b.Column("better", left=True))
@@ -208,11 +217,11 @@ def rates(summary: Summary) -> b.Section | None:
 
 
 ENDINGS, QUOTED, REMEDIES = 5, 3, 2
-"""The numbers of outcomes, messages of services, and remedies on a terminal."""
+"""The maximum numbers of outcomes, of messages from services, and of remedies that a terminal shows."""
 
 
 def outcomes(summary: Summary) -> b.Section | None:
-    """Return the section on the outcomes of turns and sessions; None if none started."""
+    """Return the section on the outcomes of turns and sessions; None if no turn started and no session opened."""
     run_outcomes = summary.outcomes
     if not run_outcomes.opened and not run_outcomes.started:
         return None
@@ -260,7 +269,7 @@ def _ending(ending: OutcomeCount) -> b.Row:
 
 
 def connect(summary: Summary) -> b.Section | None:
-    """Return the section on the duration of connecting; None if no session opened."""
+    """Return the section on how long connecting takes; None if no session opened."""
     rows = [f for f in summary.connect_phases if f.metric not in OF_CALLS and (f.metric != "auth_wait" or f.high)]
     if not rows:
         return None
@@ -280,7 +289,7 @@ def connect(summary: Summary) -> b.Section | None:
 
 
 def flow(summary: Summary) -> b.Section | None:
-    """Return the section on bytes in each direction; None if no data were sent or received."""
+    """Return the section on the bytes sent and received; None if there were none."""
     compression = [block for text in remarks.compression(summary) for block in b.note(text)]
     parts = []
     for kind, what in (("audio", "decoded audio"), ("wire", "WebSocket frames")):
@@ -296,7 +305,7 @@ def flow(summary: Summary) -> b.Section | None:
 
 
 def _carried(summary: Summary) -> list[b.Block]:
-    """Return the table of total bytes and their rates, over the run and by session."""
+    """Return a table of the bytes in total, and of their rates over the run and over each session."""
     rates = [rate for rate in summary.throughput if rate.total_bytes]
     if not rates:
         return []
@@ -331,7 +340,7 @@ READING_ARRIVALS = (
 
 
 def arriving(summary: Summary) -> b.Section | None:
-    """Return the section on the offered load, and the latency from arrival; None in a closed loop."""
+    """Return the section on the offered load, and on latency from the arrival of a call; None in a closed loop."""
     frame = summary.arrivals
     if frame is None:
         return None

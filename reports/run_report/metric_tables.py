@@ -1,4 +1,4 @@
-"""Tables of metrics and cells of targets, shared by the sections of a report."""
+"""Tables of metrics, and cells about targets. Several sections of a report use them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ METRICS = (
 
 
 def metrics(summary: Summary, rows: Sequence[MetricSummary], events: Sequence[HistogramSummary] = ()) -> Table:
-    """Return a row for each metric of turns or sessions, then for each metric of events."""
+    """Return a table with a row for each metric of turns or sessions, then a row for each metric of events."""
     lines: list[Line] = []
     for row_summary in rows:
         since = cells.measured_from_text(row_summary.metric, row_summary.stratum)
@@ -35,7 +35,7 @@ def metrics(summary: Summary, rows: Sequence[MetricSummary], events: Sequence[Hi
 
 
 def quantiles(distribution: HistogramSummary) -> list[Inline]:
-    """Return p50, p90, p95, p99, and the maximum."""
+    """Return p50, p90, p95, p99, and the maximum, as texts."""
     return [
         format_number(value)
         for value in (distribution.p50, distribution.p90, distribution.p95, distribution.p99, distribution.high)
@@ -43,7 +43,7 @@ def quantiles(distribution: HistogramSummary) -> list[Inline]:
 
 
 def quantile_cells(row_summary: MetricSummary) -> Line:
-    """Return p50, p90, p95, p99, the maximum, and the numbers of planned and completed turns."""
+    """Return cells with p50, p90, p95, p99, the maximum, the number of planned turns, and the share that completed."""
     percentiles = [cells.quantile_cell(row_summary, p, "") for p in PS]
     return [
         *percentiles,
@@ -54,6 +54,9 @@ def quantile_cells(row_summary: MetricSummary) -> Line:
 
 
 def target_cell(summary: Summary, target: str, text: str = "", *, marked: bool = False) -> Cell:
-    """Return the name of a target, or a text about it, in its colour; with its marker if `marked`."""
+    """Return a cell in the colour of a target. It has the name of the target, or the given text.
+
+    If `marked`, it also has the marker of the target.
+    """
     index = summary.targets.index(target) if target in summary.targets else 0
     return Cell(text or target, target=index, marked=marked)

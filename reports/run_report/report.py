@@ -1,4 +1,4 @@
-"""report.html: the summary as a page of blocks, from its headline to its definitions. It computes no values."""
+"""The page report.html: the summary of a run as blocks, from the headline to the definitions. It computes no values."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ METHOD = {
 }
 
 NOTED = 2
-"""The number of remarks shown below the first table; the others are folded."""
+"""The maximum number of remarks that are shown below the first table. Further remarks are folded."""
 OPEN = {"distribution", "spread", "calls", "time", "segments", "heard", "outcomes", "incidents"}
-"""The sections that are open at first; without the others, the page is a few screens long."""
+"""The sections that are open at first. The others are folded, so that the page is only a few screens long."""
 
 INTERVAL_MARKS = "Filled mark: p50; open marks: p95 and p99; bars: 95 % intervals over sessions."
 ENDLESS = "Failed turns and turns that did not start count as infinite latency, so they do not improve a value."
@@ -57,11 +57,11 @@ READING = (
     "not from a schedule."
 )
 SUSTAINED = "the load generator kept up"
-"""The meaning of VALID, which is not a statement about the service."""
+"""The meaning of VALID. It is not a statement about the service."""
 
 
 def run_page(summary: Summary) -> b.Page:
-    """Return the page, in the order of a reader's questions."""
+    """Return the page of a run. Its parts are in the order in which a reader asks questions."""
     verdict, began = summary.validity, format_utc(summary.window.started_utc_ns)
     word = verdict.title if verdict.status == "no_verdict" else f"{verdict.title} RUN"
     reason = SUSTAINED if verdict.status == "valid" else verdict_count(verdict)
@@ -111,7 +111,7 @@ def run_page(summary: Summary) -> b.Page:
 
 
 def _answers(summary: Summary) -> list[b.Block]:
-    """Return the main metrics in one table with one scale, a row for each target; and how to read it."""
+    """Return the main metrics of all targets in one table with one scale, and a text on how to read the table."""
     groups = cells.tables(summary) if summary.outcomes.started else []
     if not groups:
         return []
@@ -155,7 +155,7 @@ def _answers(summary: Summary) -> list[b.Block]:
 
 
 PLACEHOLDER_STYLES = {NOT_SHOWN: "na", INFINITE: "endless"}
-"""The styles of texts that replace a number."""
+"""The styles of the texts that are shown instead of a number."""
 
 
 def _answer(
@@ -187,7 +187,7 @@ def _facts(summary: Summary) -> list[b.Block]:
 
 
 def sections_of(summary: Summary) -> Iterable[b.Section]:
-    """Return the sections below the results, in the order of a reader's questions, without the empty ones."""
+    """Return the sections below the results, without empty ones, in the order in which a reader asks questions."""
     sections = (
         metric_sections.distributions(summary),
         metric_sections.percentile_curves(summary),
@@ -240,7 +240,7 @@ KEYS = (
 
 
 def run_settings(summary: Summary) -> Iterable[tuple[str, str]]:
-    """Yield the settings of the run, flattened: a line for each entry of run.json."""
+    """Yield the settings of the run as (name, text). A list in run.json has a line for each of its entries."""
     document = summary.run.metadata
     for key in KEYS:
         value = document.get(key)

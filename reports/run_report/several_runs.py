@@ -1,4 +1,4 @@
-"""The table of several runs, one below the other; it pools and compares nothing."""
+"""The table of several runs, with one run below the other. It neither pools nor compares the runs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from reports.wording import cells
 
 RUN_HEADS = (Column("run", min_width=12), "target", "turns", "p50", "p95", "p99", "failed", "valid")
 RUN_LEFT = (0, 1, 7)
-"""The columns of text."""
+"""The indexes of the columns that contain text."""
 MAX_TARGET_CHARACTERS = 24
 WARNING = "Each row is a separate run: `rtbench compare` tests whether they differ by more than chance."
 
 
 def rows_of(summary: Summary) -> list[tuple[str, list[Inline]]]:
-    """Return the rows of one run, each with its heading; a run without turns has a row that says so."""
+    """Return the rows of one run, each with its heading.
+
+    A run without turns has one row, with the heading `no turns`.
+    """
     run, valid = escape_control(summary.run.folder.resolve().name), " ".join(cells.run_badges(summary))
     if not summary.outcomes.started:
         return [("no turns", [run, NONE, "0", *("n/a",) * 4, valid])]
@@ -38,7 +41,10 @@ def rows_of(summary: Summary) -> list[tuple[str, list[Inline]]]:
 
 
 def several(rows: Sequence[tuple[str, list[Inline]]], pages: Sequence[Path], width: int = 100) -> str:
-    """Return the table, and the path of each run's report; only paths may exceed the width."""
+    """Return the table of the runs, and below it the path of each run's report.
+
+    Only a path may be wider than `width`.
+    """
     heads = dict.fromkeys(head for head, _ in rows)
     tables = (
         [table(RUN_HEADS, [parts for title, parts in rows if title == head], left=RUN_LEFT, caption=head)]

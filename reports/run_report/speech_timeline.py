@@ -13,9 +13,9 @@ from reports.summary.example_turns import ExampleTurn
 from reports.wording.cells import example_name
 
 MAX_TIMELINE_S = 20.0
-"""The maximum end of the axis, in seconds; a longer bar has two strokes, and its end as text."""
+"""The maximum end of the axis, in seconds. A longer bar is marked by two strokes, and its end is written as text."""
 SPOKEN_S = 4.0
-"""The maximum duration of the caller's speech that is drawn, in seconds; the readout has its actual duration."""
+"""The maximum duration of the caller's speech in the plot, in seconds. The readout has the actual duration."""
 LANE = 20
 LETTER = 7.3
 PITCH = 112
@@ -23,7 +23,10 @@ TRIANGLES = (("end of turn detected", "noticed_s", 0), ("first audio delta", "fi
 
 
 def speech(examples: Sequence[ExampleTurn]) -> Plot:
-    """Plot two lanes for each turn on one time axis: the caller, the latency, and the reply with its stalls."""
+    """Plot two lanes for each turn, all on one time axis.
+
+    One lane shows the caller. The other shows the reply with its stalls. The latency is between the two lanes.
+    """
     spoken = ". ".join(
         f"{example_name(example)}: {example.step} on {example.target}, {_s(example.wait_s)} of latency"
         + (f", {_s(example.stall_s)} of stall_count" if example.stall_s else "")
@@ -68,12 +71,12 @@ def breaks(examples: Sequence[ExampleTurn]) -> bool:
 
 
 def has_triangles(examples: Sequence[ExampleTurn]) -> bool:
-    """Return whether any instant that a triangle marks is known."""
+    """Return whether the plot has triangles: at least one of the instants that they mark is known."""
     return any(not math.isnan(getattr(example, field)) for example in examples for _, field, _ in TRIANGLES)
 
 
 def turn_numbers(example: ExampleTurn) -> list[str]:
-    """Return the numbers of one turn: its name, then each value in words."""
+    """Return the values of one turn as texts. The first text is the name of the turn."""
     texts = [example_name(example), example.target, f"{example.step}, turn {example.turn}"]
     texts += [f"caller spoke {_s(example.speech_s)}"] if example.speech_s == example.speech_s else []
     texts += [f"{name} {_s(value)}" for name, field, _ in TRIANGLES if not math.isnan(value := getattr(example, field))]
@@ -126,7 +129,10 @@ def _turn(plot: Plot, example: ExampleTurn, x: PixelScale, caller_y: float, repl
 
 
 def _labels(plot: Plot, x: float, fallback_y: float, y: float, text: str, cls: str) -> None:
-    """Write a text after a marker; without room, write it at the height `fallback_y`, to the right end of the plot."""
+    """Write a text to the right of a marker.
+
+    If it does not fit there, write it at the height `fallback_y`, so that it ends at the right edge of the plot.
+    """
     if x + LETTER * len(text) <= plot.w:
         plot.text(x, y, text, cls)
     else:
@@ -134,7 +140,7 @@ def _labels(plot: Plot, x: float, fallback_y: float, y: float, text: str, cls: s
 
 
 def _functions(plot: Plot, example: ExampleTurn, x: PixelScale, lane: float) -> None:
-    """Draw the time of our own functions on the caller's lane: it is no latency of the service."""
+    """Draw the time of our own functions on the caller's lane, because it is no latency of the service."""
     if not example.asked_on_s > example.called_s or example.called_s >= x.high:
         return
     start, took = x(example.called_s), _s(example.asked_on_s - example.called_s)
@@ -144,7 +150,7 @@ def _functions(plot: Plot, example: ExampleTurn, x: PixelScale, lane: float) -> 
 
 
 def _interruption(plot: Plot, example: ExampleTurn, x: PixelScale, caller_y: float, reply_y: float) -> None:
-    """Draw the caller's speech during the reply, until the reply is silent."""
+    """Draw the caller's speech that interrupts the reply. The bar ends when the reply is silent."""
     if example.silent_s != example.silent_s or example.barge_in_s >= x.high:
         return
     start, silent, took = x(example.barge_in_s), x.clip(example.silent_s), _s(example.silent_s - example.barge_in_s)
@@ -155,7 +161,10 @@ def _interruption(plot: Plot, example: ExampleTurn, x: PixelScale, caller_y: flo
 
 
 def _reply(plot: Plot, example: ExampleTurn, x: PixelScale, lane: float) -> None:
-    """Draw the played reply as one bar with hatched stalls; if its end is unknown, draw only where its parts start."""
+    """Draw the played reply as one bar, with its stalls hatched.
+
+    If its end is unknown, mark only the start of each part.
+    """
     cls, end_s = f"replyw {colour_class(example.colour)}", example.end_s
     if example.wait_s >= x.high:
         _broken(plot, plot.x1 - 6, lane)
@@ -187,7 +196,10 @@ def _reply(plot: Plot, example: ExampleTurn, x: PixelScale, lane: float) -> None
 
 
 def _gaps(example: ExampleTurn, x: PixelScale, start: float, end: float) -> list[tuple[float, float]]:
-    """Return the start and end of each stall; if unknown, one stall of the total length in the middle of the reply."""
+    """Return the start and end of each stall.
+
+    If they are unknown, return one stall with the total length, in the middle of the reply.
+    """
     if example.heard:
         ends = [(x.clip(before[1]), x.clip(after[0])) for before, after in pairwise(example.heard)]
         return [(left, right) for left, right in ends if start <= left < end]
@@ -196,7 +208,10 @@ def _gaps(example: ExampleTurn, x: PixelScale, start: float, end: float) -> list
 
 
 def _hatched(plot: Plot, x: float, y: float, w: float, h: float) -> None:
-    """Draw a rectangle with diagonal lines. An SVG pattern would need a reference, and the page has none."""
+    """Draw a rectangle with diagonal lines.
+
+    These are drawn one by one, because an SVG pattern would need a reference.
+    """
     plot.rect(x, y, w, h, "stall")
     lines = ""
     for offset in even_ticks(w + h, 5.0):

@@ -1,4 +1,4 @@
-"""Plots over the time of a run: latency and failures, limits, arrivals. They compute no values."""
+"""Plots over the time of a run: latency and failures, rate limits, and arrivals. They compute no values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from reports.summary.load import CallBins, RateLimitSeries, Throttling
 from reports.summary.over_time import ROWS, OverTime, Panel, StepsOverTime, TimeBin
 
 MAX_TICKS = 300
-"""The maximum number of failures drawn one by one; with more, their share in each bin is a shade."""
+"""The maximum number of failures that are drawn one by one. With more, a shade shows the share of failures in each bin.
+"""
 
 
 def _run_plot(height: int, top: int, title: str, desc: str) -> Plot:
@@ -22,13 +23,16 @@ def _run_plot(height: int, top: int, title: str, desc: str) -> Plot:
 
 
 def _bin_stops(bins: Iterable[TimeBin], bin_s: float, length_s: float, x: PixelScale) -> list[tuple[float, float, str]]:
-    """Return the stops of a readout: a bin's start, the position of its middle, and its start in words."""
+    """Return the stops of a readout, one for each bin: its start, the pixel of its middle, its start as text."""
     starts = sorted({bin_.begin_s for bin_ in bins})
     return [(start, x.clip(start + bin_s / 2), f"from {clock(start, long=length_s > 180)}") for start in starts]
 
 
 def time_panels(frame: OverTime) -> Plot:
-    """Plot a panel per target: turns as dots or shade, p50 and p95 by bin, failures above; active sessions below."""
+    """Plot a panel for each target, and a panel of the active sessions below them.
+
+    The panel of a target shows its turns as dots or as a shade, p50 and p95 of each bin, and failures at the top.
+    """
     panel_height, gap, foot = 150 if frame.is_plottable else FAILED_BAND, 34, 52
     panel_count = len(frame.panels)
     has_active = frame.active[0].size > 0
@@ -142,7 +146,10 @@ PANEL_HEIGHT, GAP = 62, 26
 
 
 def step_panels(frame: StepsOverTime) -> Plot:
-    """Plot the medians of the bins of each step, a line for each target, all on one scale."""
+    """Plot a panel for each step, with the median of each bin.
+
+    Each target is a line; all panels have the same scale.
+    """
     named = sorted({(series.target, excerpt(frame.targets[series.target], 24)) for series in frame.series})
     height, legend = len(frame.steps) * (PANEL_HEIGHT + GAP) + 30, named if len(named) > 1 else ()
     title = f"{frame.metric} of each step over time"
@@ -170,7 +177,10 @@ def step_panels(frame: StepsOverTime) -> Plot:
 
 
 def _read(plot: Plot, frame: StepsOverTime, x: PixelScale) -> None:
-    """Add a readout at each bin with a line for each step, such as `greeting ● 480 ms ◆ 510 ms`."""
+    """Add a readout with a stop for each bin.
+
+    A stop has a text for each step, such as `greeting direct 480 ms, gateway 510 ms`.
+    """
     lines = []
     for step in frame.steps:
         texts: dict[float, str] = {}
@@ -189,7 +199,7 @@ STYLES = {"tokens": "t-mid", "requests": "t-tail"}
 
 
 def limit_panels(frame: RateLimitSeries) -> Plot:
-    """Plot the remaining shares of each target's limits, and throttled turns and sessions below them."""
+    """Plot the share of each target's limits that remained. Below it, plot the throttled turns and sessions."""
     plotted = [
         (index, throttling)
         for index, throttling in enumerate(frame.targets)
@@ -277,7 +287,7 @@ def _height(throttling: Throttling) -> int:
 
 
 def arrivals(frame: CallBins) -> Plot:
-    """Plot calls over time: the carried calls, and the blocked calls above them."""
+    """Plot the calls that arrived over time. The blocked calls are drawn above the carried calls."""
     length_s = frame.bin_s * frame.calls.size
     desc = f"{count(frame.calls.sum())} calls, {count(frame.blocked.sum())} of them blocked."
     plot = _run_plot(180, 26, "Calls that arrived over time", desc)

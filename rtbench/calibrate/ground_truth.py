@@ -1,16 +1,17 @@
-"""The ground truth of a run, from the simulator's log, and the errors of the run's rows compared with it.
+"""The ground truth of a run, from the simulator's log, and the errors of the run's rows compared with the ground truth.
 
-The true instants of a turn have the names of those in its row. They are absolute, on the clock that both processes
-share. An event is left out if the log does not know within half a millisecond when it was sent or received: the
-simulator may be held up in a send, and data that it reads late has the timestamp of the data that arrived last. Pure,
-except for reading the file.
+The true instants of a turn have the same names as the instants in the turn's row. They are absolute, on the clock that
+both processes share. An event is left out if the log does not know to half a millisecond when the event was sent or
+received. There are two causes: the simulator may be held up in a send, and data that the simulator reads late has the
+timestamp of the data that arrived last. Pure, except for reading the file.
 
-The error of a metric is its value minus its true value, by the metric's definition in the catalogue. The error of an
-instant is how much later than the truth it is in the row, so the errors of a metric's two ends can be distinguished.
+The error of a metric is its measured value minus its true value, by the metric's definition in the catalogue. The error
+of an instant is how much later it is in the row than in truth. So the errors at the start and at the end of a metric
+can be distinguished.
 
-A call with an agent has no response ids. All its speech is one recording, so the byte at which the agent detected the
-end of speech gives the position of each recording in the audio that it received. A row is matched with the recording
-nearest to the row's instants.
+A call with an agent has no response ids. All speech of the caller in the call is one recording. So the byte at which
+the agent detected the end of speech gives the position of each recording in the audio that the agent received. A row is
+matched with the recording that is nearest to the row's instants.
 """
 
 from __future__ import annotations
@@ -45,13 +46,13 @@ from bench.units import NS_PER_MS, NS_PER_S
 INPUT = FORMATS["pcm16"]
 """The format of the simulator's input."""
 KINDS = {**PREVIEW.kinds, **GA.kinds}
-"""The kinds of the events that the simulator sends, by their names in both dialects."""
+"""A mapping from the name of an event that the simulator sends, in either dialect, to the kind of the event."""
 OPENING = {EventKind.AUDIO_DELTA: "first_audio", EventKind.TRANSCRIPT_DELTA: "first_transcript"}
-"""The kind of a response's event → the instant of its turn that the first such event sets."""
+"""A mapping from the kind of a response's event to the instant that the first such event sets."""
 CLOSING = {EventKind.TRANSCRIPT_DONE: "transcript_done", EventKind.RESPONSE_DONE: "response_done"}
-"""The kind of a response's event → the instant of its turn that the last such event sets.
+"""A mapping from the kind of a response's event to the instant that the last such event sets.
 
-The last one counts because a response may have several items.
+The last event counts because a response may have several items.
 """
 METRICS = (
     "ttfa",
@@ -63,52 +64,62 @@ METRICS = (
 )
 """The metrics whose true values are in the ground-truth log."""
 OF_CALLS = ("greeting", "voice_to_voice", "barge_in_detection", "barge_in_yield")
-"""The metrics of calls with an agent. The last two exist only if the agent reports that it was interrupted."""
+"""The metrics of calls with an agent.
+
+The last two metrics exist only if the agent reports that its caller interrupted it.
+"""
 INSTANTS = ("request_sent", "speech_start", "speech_end", "speech_started", "speech_stopped",
             "first_audio", "first_transcript", "transcript_done", "response_done",
             "first_audible", "barge_in", "barge_in_detected", "barge_in_silent")  # fmt: skip
 OPENERS = ("start", "AudioMetadata", "text")
 """The messages in which an agent's caller sends the id of the call.
 
-If it is a stream's id, the prefix STREAM precedes it.
+If the message contains a stream's id instead, that id is the prefix `STREAM` and the id of the call.
 """
 STREAM = "MZ"
 CLEARS = ("clear", "StopAudio")
 JITTER_NS = round(Script.jitter_buffer_ms * NS_PER_MS)
-"""The audio that a player buffers before it plays, if the script sets no other value."""
+"""The duration of audio that a player buffers before it plays, if the script sets no other value."""
 LATE_NS = 100 * NS_PER_MS
-"""The maximum gap before a frame that counts as network delay in full.
+"""The maximum gap before a frame that counts completely as network delay.
 
-A gap of twice this length or more is no network delay.
+If the gap is twice this length or longer, none of it counts as network delay.
 """
 NEAR_NS = NS_PER_S
-"""The maximum distance of matching instants. Turns of a call are farther apart, and errors of values are smaller."""
+"""The maximum distance between a measured instant and the true instant that it is matched with.
+
+The distance between two turns of a call is longer, and the errors of values are smaller.
+"""
 MAX_SPAN_NS = NS_PER_MS // 2
-"""The maximum width of the interval that contains an event's instant."""
+"""The maximum width of the interval that is known to contain an event's instant."""
 COLUMNS = ("service_session_id", "response_id", "turn", "outcome", "measured_from", "audio", "vad_splits",
            "start_ns", "start_utc_ns", *(f"{name}_at_ns" for name in INSTANTS))  # fmt: skip
-"""The columns of a turn's row that are read."""
+"""The columns that are read from a turn's row."""
 Errors = dict[str, list[int]]
-"""Nanoseconds by metric or instant."""
+"""A mapping from the name of a metric or instant to its errors in nanoseconds."""
 
 
 @dataclass
 class ReceivedAudio:
-    """The audio received in one session: the end and arrival of each append, and the positions of turns and speech."""
+    """The audio that the simulator received in one session.
+
+    It has the end and the arrival of each append, and the positions of turns and speech.
+    """
 
     format: AudioFormat = INPUT
     ends: list[int] = field(default_factory=list)
     received_ns: list[int | None] = field(default_factory=list)
     turns: dict[int, int] = field(default_factory=dict)
-    """The number of a turn → the byte at which its audio begins."""
+    """A mapping from the number of a turn to the byte at which its audio begins."""
     started: list[tuple[int, int | None]] = field(default_factory=list)
     stopped: list[tuple[int, int | None]] = field(default_factory=list)
-    """(byte at which speech stopped, instant at which the simulator reported it); the instant is None if unknown."""
+    """Each entry is (byte at which speech stopped, instant at which the simulator reported it). An unknown instant is
+    None."""
 
     def recorded_ns(self, end: float) -> int | None:
         """Return the instant at which a microphone had recorded all bytes before `end`.
 
-        Return None if the instant is unknown, or if the bytes were not sent.
+        None if the instant is unknown, or if not all of these bytes were sent.
         """
         index = bisect_left(self.ends, end)
         arrival_ns = self.received_ns[index] if index < len(self.ends) else None
@@ -120,8 +131,8 @@ class ReceivedAudio:
 class AgentRecording(NamedTuple):
     """The recording that the callers of an agent play, in the format of the calls.
 
-    - `speech`: the position of speech, in samples at 24 kHz
-    - `received_bytes`: the number of bytes that a speech detector has received when it detects the end of speech
+    - `speech` is the position of speech, in samples at 24 kHz.
+    - `received_bytes` is the number of bytes that a speech detector has received when it detects the end of speech.
     """
 
     format: AudioFormat
@@ -130,7 +141,7 @@ class AgentRecording(NamedTuple):
 
     @classmethod
     def of(cls, pcm: Pcm, format: AudioFormat) -> AgentRecording:
-        """Return a recording in the format of the calls. The microphone sends silence after it."""
+        """Return a recording in the format of the calls. After the recording, the microphone sends silence."""
         detector = InputAudio()
         detector.silence_ms = SILENCE_MS
         settings = InputSettings(format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None)
@@ -146,20 +157,21 @@ class AgentCall:
     recording: AgentRecording
     received: ReceivedAudio
     start_instants: list[int] = field(default_factory=list)
-    """The bytes at which the recording begins."""
+    """The positions at which the recording begins, in bytes of the received audio."""
     greeting_sent: list[int | None] = field(default_factory=list)
     answered: list[int | None] = field(default_factory=list)
-    """The instants at which the first audible sample of each greeting, or answer, is played; None if unknown."""
+    """The instants at which the first audible sample of each answer is played; None for an unknown instant."""
     cleared: list[int | None] = field(default_factory=list)
     opening: list[int | None] | None = None
-    """The list (greetings or answers) whose last entry has no audible sample yet."""
+    """`greeting_sent` or `answered`: the list whose last entry is still without an audible sample; None if neither is.
+    """
     free_ns: tuple[int, int] = (0, 0)
-    """The bounds of the instant at which all audio sent so far has been played."""
+    """(earliest, latest) instant at which all audio that the agent has sent has been played."""
     due_ns: tuple[int, int] = (0, 0)
-    """The same bounds if no frame had been late because of the network."""
+    """The values that `free_ns` would have if the network had delayed no frame."""
 
     def speech_at(self, line: Mapping[str, Any], at_ns: int | None) -> None:
-        """Apply a message that the agent sent at this instant."""
+        """Apply a message that the agent sent at the instant `at_ns`."""
         if line.get("utterance") == "answer":
             self.start_instants.append(line["speech_at_byte"] - self.recording.received_bytes)
             self.answered.append(None)
@@ -191,14 +203,16 @@ class AgentCall:
             self.opening = None
 
     def recorded_ns(self, start_byte: int, samples: int) -> int | None:
-        """Return when a number of samples of the recording had been recorded.
+        """Return the instant at which the first `samples` samples of the recording had been recorded.
 
-        `start_byte`: the byte at which the recording begins. `samples`: the number of samples, at 24 kHz.
+        `start_byte` is the byte at which the recording begins. `samples` is a number of samples at 24 kHz.
         """
         return self.received.recorded_ns(start_byte + samples * self.recording.format.bytes_per_s / RATE_HZ)
 
     def instants(self, measured_ns: Mapping[str, int]) -> dict[str, int | None]:
-        """Return the true instants nearest to the measured instants of a turn. Other turns are farther away."""
+        """Return the true instants that are nearest to the measured instants of a turn. Those of other turns are
+        farther away.
+        """
         if "speech_end" not in measured_ns:
             greeted = _nearest(measured_ns.get("first_audible"), self.greeting_sent)
             connect_ns = measured_ns.get("connect_start")
@@ -221,9 +235,9 @@ class AgentCall:
 
 
 def _delay_ns(gap_ns: int) -> int:
-    """Return the part of a frame's lateness after a gap that is network delay. This part delays no later frame.
+    """Return the maximum network delay of a frame that comes after a gap. This delay does not delay later frames.
 
-    It is 0 for a gap of 2 · LATE_NS or more.
+    It is 0 for a gap of 2 · `LATE_NS` or more.
     """
     # `PlayoutQueue` has the same rule. It is repeated here because the calibrated code must not be its own ground
     # truth.
@@ -231,17 +245,17 @@ def _delay_ns(gap_ns: int) -> int:
 
 
 def _earlier(bounds: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
-    """Return the bounds of the earlier of two instants."""
+    """Return the bounds of the earlier of two instants. `bounds` and `other` are the bounds of the two instants."""
     return min(bounds[0], other[0]), min(bounds[1], other[1])
 
 
 def _received_ns(line: Mapping[str, Any]) -> int:
-    """Return the latest instant at which a message can have been sent according to the log."""
+    """Return the latest instant at which a message may have been sent, according to the log."""
     return line["send_start_ns"] + NEAR_NS if line["send_end_ns"] is None else int(line["send_end_ns"])
 
 
 def _nearest(seen_ns: int | None, true_ns: Iterable[int | None]) -> int | None:
-    """Return the true instant nearest to the measured one, if it is less than NEAR_NS away."""
+    """Return the true instant that is nearest to the measured instant; None if none is less than `NEAR_NS` away."""
     near = [at_ns for at_ns in true_ns if at_ns is not None and seen_ns is not None and abs(at_ns - seen_ns) < NEAR_NS]
     return min(near, key=lambda at_ns: abs(at_ns - (seen_ns or 0)), default=None)
 
@@ -250,13 +264,14 @@ def _nearest(seen_ns: int | None, true_ns: Iterable[int | None]) -> int | None:
 class GroundTruth:
     """The ground truth of a run.
 
-    - `replies`: the instants of each response, by its id
-    - `inputs`: the received audio, by the service's session id
-    - `recording`: the recording of an agent's callers
-    - `calls`: the calls with an agent, by the agent's session, and by the callers' ids
-    - `due_ns`, `late_ns`: for every event that was sent, its planned instant and how much later its sending started
-    - `left_out`: the number of events without an instant
-    - `ended`: the number of simulator processes that ended in order
+    - `replies` maps the id of each response to its instants.
+    - `inputs` maps the service's id of each session to the received audio.
+    - `recording` is the recording that the callers of an agent play.
+    - `calls` has the calls with an agent. Its keys are the ids of the agent's sessions, and the ids from the callers.
+    - `due_ns` and `late_ns` have a value for each event that was sent: its planned instant, and how much later its
+    sending started.
+    - `left_out` is the number of events whose instant is not known.
+    - `ended` is the number of simulator processes that ended normally.
     """
 
     replies: dict[str, dict[str, int | None]] = field(default_factory=lambda: defaultdict(dict))
@@ -269,7 +284,7 @@ class GroundTruth:
     ended: int = 0
 
     def late_within(self, start_ns: int, end_ns: int) -> npt.NDArray[np.int64]:
-        """Return the lateness of the events that were due in this time window."""
+        """Return the lateness of the events that were due from `start_ns` to `end_ns`."""
         due, late = np.asarray(self.due_ns), np.asarray(self.late_ns)
         return late[(due >= start_ns) & (due < end_ns)]
 
@@ -277,7 +292,7 @@ class GroundTruth:
 def read_log(path: Path, recording: AgentRecording | None = None) -> GroundTruth:
     """Read the log of a simulator that has ended.
 
-    `recording`: the recording of the callers, if the simulator was an agent.
+    `recording` is the recording of the callers, if the simulator was an agent.
     """
     return parse_truth(read_truth(path), recording)
 
@@ -336,9 +351,9 @@ def _received(truth: GroundTruth, line: Mapping[str, Any]) -> None:
 
 
 def true_instants(truth: GroundTruth, row: Mapping[str, Any], speech: SpeechSpan | None) -> dict[str, int]:
-    """Return the known true instants of a row's turn.
+    """Return the true instants of a row's turn that are known.
 
-    `speech`: the position of speech in the recording that was played.
+    `speech` is the position of speech in the recording that was played.
     """
     instants: dict[str, int | None] = dict(truth.replies.get(row["response_id"], {}))
     audio = truth.inputs.get(row["service_session_id"])
@@ -348,7 +363,7 @@ def true_instants(truth: GroundTruth, row: Mapping[str, Any], speech: SpeechSpan
 
 
 def _speech_instants(audio: ReceivedAudio, start_byte: int, speech: SpeechSpan) -> dict[str, int | None]:
-    """Return the instants of a voice turn. A sample counts as recorded at its end."""
+    """Return the instants of a voice turn's speech. A sample is recorded at the instant at which the sample ends."""
     return {
         "speech_start": audio.recorded_ns(start_byte + INPUT.sample_bytes * (speech.begin + 1)),
         "speech_end": audio.recorded_ns(start_byte + INPUT.sample_bytes * speech.end),
@@ -360,7 +375,8 @@ def _speech_instants(audio: ReceivedAudio, start_byte: int, speech: SpeechSpan) 
 class MatchedErrors(NamedTuple):
     """The errors of metrics, and of the instants from which metrics are computed.
 
-    `unmatched`: the number of successful turns whose row has a metric that the ground truth lacks.
+    `unmatched` is the number of successful turns with a metric in the row that cannot be computed from the ground
+    truth.
     """
 
     metrics: Errors
@@ -376,11 +392,10 @@ def match_rows(
 ) -> MatchedErrors:
     """Match the rows of successful turns with the ground truth.
 
-    - `speeches`: the position of speech in each recording, by the recording's name in the rows
-    - `metrics_of`: the metrics to compare
+    - `speeches` maps the name of each recording, as in the rows, to the position of speech in it.
+    - `metrics_of` is the metrics to compare.
 
-    A turn cannot be matched if the service detected an end of speech in a pause, because the turn then has several
-    ends.
+    If the service detected an end of speech in a pause, the turn cannot be matched, because it then has several ends.
     """
     metrics: Errors = defaultdict(list)
     instants_: Errors = defaultdict(list)
@@ -406,7 +421,7 @@ def match_rows(
 
 
 def _measured(at_ns: Mapping[str, int], measured_from: str | None, names: Sequence[str]) -> dict[str, int]:
-    """Return each of these metrics that can be computed from the instants."""
+    """Return the values of the given metrics. A metric is left out if it cannot be computed from the instants."""
     metrics = ((name, CATALOGUE[name]) for name in names)
     ends = (
         (name, (measured_from or "") if metric.begin == "measured_from" else metric.begin, metric.end)
@@ -416,13 +431,13 @@ def _measured(at_ns: Mapping[str, int], measured_from: str | None, names: Sequen
 
 
 def percentiles_of_errors(errors: Errors) -> dict[str, Percentiles]:
-    """Return the percentiles of the absolute errors, in ms, by name."""
+    """Return the percentiles of the absolute errors in ms, by the name of the metric or instant."""
     return {
         name: percentiles(np.abs(np.array(values, np.int64)) / NS_PER_MS) for name, values in errors.items() if values
     }
 
 
 def percentiles(values_ms: npt.NDArray[np.float64]) -> Percentiles:
-    """Return the percentiles of at least one value."""
+    """Return the percentiles of the values. There must be at least one value."""
     p50, p99, p999 = (float(np.quantile(values_ms, p, method="inverted_cdf")) for p in (0.5, 0.99, 0.999))
     return Percentiles(len(values_ms), p50, p99, p999, float(values_ms.max()))

@@ -1,7 +1,7 @@
-"""The judgement of calibration steps, and the conclusion up to which load a machine's values can be trusted. Pure.
+"""The judgement of calibration steps. The conclusion is the load up to which a machine's values can be trusted. Pure.
 
-`rtbench.load_search` chooses the loads. A step that fails gives no verdict, so it runs once more: noise makes values
-worse, never better. If the second try fails, too, the search stays below that load.
+`rtbench.load_search` chooses the loads. A step that fails gives no verdict, so it is run once more: noise makes values
+worse, never better. If the second try fails too, the search tries only lower loads.
 """
 
 from __future__ import annotations
@@ -29,34 +29,37 @@ from reports.statistics.quantiles import turns_to_publish
 from rtbench.load_search import Bracket, LevelResult, LoadGrid, bracket_of, next_level
 
 FULL = 0.95
-"""The CPU use, as a share of its cores, from which on a process is at its limit."""
+"""The CPU use, as a share of the cores of a process, at or above which the process is at its limit."""
 OTHERS = 0.2
-"""The CPU time, in cores, that other programs may take of the used cores before they are the cause of a failed step."""
-FAILED_SHARE = 0.01
-"""The share of turns without ground truth above which a step fails, because p99 may be among them.
+"""The maximum CPU time, in cores, that other programs may use on the cores of the run.
 
-Most of these turns failed.
+If they use more CPU time, they are the cause of a failed step.
+"""
+FAILED_SHARE = 0.01
+"""The maximum share of turns that failed, and of turns without ground truth.
+
+If either share is larger, the step fails, because the turns that are slower than p99 may be among these turns.
 """
 OPEN_SHARE = 0.99
-"""The share of the planned sessions that must be open during the whole step. No script ends within a step."""
+"""The share of the planned sessions that must be open during the whole step. A script lasts longer than a step."""
 DIED: tuple[Outcome, str] = ("simulator_late", "the simulator died")
-"""The outcome of a step with a dead simulator, which shows nothing about the load generator."""
+"""The outcome of a step whose simulator died. Such a step shows nothing about the load generator."""
 CAUSES = {"simulator_late": "the simulator", "machine_busy": "other programs"}
-"""The cause in words for each outcome that prevents a verdict on a step."""
+"""A mapping from each outcome that prevents a verdict on a step to a description of its cause."""
 MAX_SESSIONS_OPTION = "--max-sessions"
-"""The option that ended the steps if every load passed."""
+"""The option that limits the loads. It is the reason why the search ended if every load passed."""
 
 
 def outcome_of(step: LoadStep, *, failed: str = "", workers: int = 1, died: bool = False) -> tuple[Outcome, str]:
-    """Return the outcome of a step, and why it did not pass.
+    """Return the outcome of a step, and why the step did not pass.
 
-    - `failed`: the first validity check that failed in the step's run
-    - `workers`: the number of the simulator's processes, each on its own core
-    - `died`: True if one of them ended too early
+    - `failed` is the first validity check that failed in the step's run.
+    - `workers` is the number of the simulator's processes, each on its own core.
+    - `died` is True if a process of the simulator ended too early.
 
-    A simulator that died or was late shows nothing about the load generator, unless the load generator was at its own
-    limit: then it slows the simulator. Other programs make values worse, never better: a step that passes despite them
-    passes, and a step that fails may fail because of them.
+    If the simulator died or was late, the step shows nothing about the load generator. There is one exception: a load
+    generator at its own limit slows the simulator, so the step fails. Other programs make values worse, never better.
+    So a step that passes in spite of other programs passes, and a step that fails may fail because of them.
     """
     if died:
         return DIED
@@ -71,7 +74,7 @@ def outcome_of(step: LoadStep, *, failed: str = "", workers: int = 1, died: bool
 
 
 def _simulator(step: LoadStep, workers: int) -> str:
-    """Return why the simulator's ground truth must not be used; "" if it may be."""
+    """Return why the simulator's ground truth must not be used; "" if it may be used."""
     if step.simulator_late_p99_ms is not None and step.simulator_late_p99_ms > LATE_MS:
         return f"the simulator was late: p99 {step.simulator_late_p99_ms:.2g} ms"
     if step.simulator_cpu is not None and step.simulator_cpu / workers >= FULL:
@@ -106,9 +109,10 @@ def calibration_of(
     quick: bool = False,
     agent: AgentName | None = None,
 ) -> Calibration:
-    """Conclude from the steps of every kind. A kind is left out if none of its steps has a verdict.
+    """Return the calibration that follows from the steps of all kinds of sessions.
 
-    `agent`: how the agent was called, if the service was an agent.
+    A kind is left out of `trusted` if none of its steps has a verdict. If the service was an agent, `agent` is the
+    dialect of its calls.
     """
     kinds = (agent,) if agent else KINDS
     by_kind = {kind: [step for step in steps if step.kind == kind] for kind in kinds}
@@ -129,25 +133,25 @@ def calibration_of(
 
 
 def is_exact(step: LoadStep) -> bool:
-    """Return whether a step passed, and even its metric with the largest error is within 100 µs (p99)."""
+    """Return whether a step passed, and the error of each metric is at most 100 µs (p99)."""
     return has_passed(step) and step.worst_p99_ms is not None and step.worst_p99_ms <= EXACT_MS
 
 
 def _trusted(steps: Sequence[LoadStep], passes: Callable[[LoadStep], bool]) -> TrustedLoad:
-    """Return the largest load that passes and is below all loads that failed."""
+    """Return the highest load that passes and is lower than all loads that failed."""
     highest = _bracket(steps, passes).highest_pass
     rates = [step.events_per_s for step in steps if step.sessions == highest]
     return TrustedLoad(highest, round(rates[-1], 1) if rates else 0.0)
 
 
 def _bracket(steps: Sequence[LoadStep], passes: Callable[[LoadStep], bool]) -> Bracket:
-    """Return the bracket from the steps. If a load was tried twice, the last try counts."""
+    """Return the bracket that follows from the steps. If a load was tried twice, the last try counts."""
     last = {step.sessions: passes(step) for step in steps}
     return bracket_of(LevelResult(load, "pass" if passed else "fail") for load, passed in last.items())
 
 
 def _cause(steps: Sequence[LoadStep]) -> str:
-    """Return the cause that ended the search of a kind; "" if the load generator ended it."""
+    """Return what ended the search for a kind of session; "" if the load generator ended it."""
     if not steps:
         return "an interruption"
     limit = _bracket(steps, has_passed).lowest_fail
@@ -161,7 +165,7 @@ def is_concluded(calibration: Calibration) -> bool:
 
 
 def conclusions(calibration: Calibration) -> list[str]:
-    """Return the last lines: the result of each kind, and the answer in the last line."""
+    """Return the last lines of the output: the result for each kind of session, and the answer in the last line."""
     lines = [_of_kind(calibration, kind) for kind in calibration.kinds if kind in calibration.trusted]
     if not is_concluded(calibration):
         unknown = [kind for kind in calibration.kinds if kind not in calibration.trusted]
@@ -176,7 +180,10 @@ def conclusions(calibration: Calibration) -> list[str]:
 
 
 def _of_kind(calibration: Calibration, kind: SessionKind) -> str:
-    """Return `text: within 1 ms up to 700 sessions (17,900 events/s), within 100 µs up to 400; 96 kB per session`."""
+    """Return the result of one kind of session.
+
+    An example is `text: within 1 ms up to 700 sessions (17,900 events/s), within 100 µs up to 400; 96 kB per session`.
+    """
     trusted, exact = calibration.trusted[kind], calibration.exact[kind]
     steps = [step for step in calibration.steps if step.kind == kind]
     memory = bytes_per_session(steps)
@@ -190,7 +197,10 @@ def _of_kind(calibration: Calibration, kind: SessionKind) -> str:
 
 
 def few_turns(step: LoadStep) -> str:
-    """Return `p99 of 127 turns` if p99 needs more turns; "" if it does not, or if there are none."""
+    """Return a note such as `p99 of 127 turns` if a step has fewer turns than p99 needs.
+
+    Return "" if the step has enough turns, or no turns.
+    """
     return f"p99 of {step.fewest:,} turns" if 0 < step.fewest < turns_to_publish(0.99) else ""
 
 
@@ -205,12 +215,15 @@ def _answer(calibration: Calibration) -> str:
 
 
 def is_coarse(calibration: Calibration) -> bool:
-    """Return whether a calibration is coarse: quick, or ended by --max-sessions."""
+    """Return whether a calibration is coarse: it was quick, or --max-sessions ended it."""
     return calibration.quick or MAX_SESSIONS_OPTION in calibration.ended.values()
 
 
 def bytes_per_session(steps: Sequence[LoadStep]) -> float | None:
-    """Return the slope of peak memory over sessions, by least squares; None for a single load."""
+    """Return by how many bytes the peak memory grows with each session; None if there is only one load.
+
+    The value is the slope of a least-squares fit.
+    """
     peaks = [(step.sessions, step.rss_bytes) for step in steps if step.rss_bytes is not None]
     with suppress(StatisticsError):
         return linear_regression([sessions for sessions, _ in peaks], [rss for _, rss in peaks]).slope
@@ -222,21 +235,21 @@ def has_passed(step: LoadStep) -> bool:
 
 
 def result_of(step: LoadStep) -> LevelResult:
-    """Return the result of a step for the search of the load."""
+    """Return the result of a step in the form that the search of the load needs."""
     return LevelResult(step.sessions, "pass" if has_passed(step) else None)
 
 
 def max_duration(grid: LoadGrid, seconds: Callable[[int], float]) -> float:
-    """Return the maximum seconds of a search on a machine that supports at least the first load.
+    """Return the maximum duration, in seconds, of a search on a machine that supports at least the first load.
 
-    `seconds`: the duration of a step as a function of its sessions.
+    `seconds` is a function that returns the duration of a step from its number of sessions.
     """
     first = min(grid.first, grid.max)
     return max(_duration(grid, capacity, seconds) for capacity in range(first, grid.max + 1, max(1, first // 4)))
 
 
 def _duration(grid: LoadGrid, capacity: int, seconds: Callable[[int], float]) -> float:
-    """Return the seconds of a search on a machine that supports exactly `capacity` sessions."""
+    """Return the duration, in seconds, of a search on a machine that supports exactly `capacity` sessions."""
     results: list[LevelResult] = []
     while (step := next_level(grid, results)) is not None and not step.confirmation_run:
         results.append(LevelResult(step.load, "pass" if step.load <= capacity else None))

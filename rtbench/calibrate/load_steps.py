@@ -1,8 +1,8 @@
 """The load steps of a calibration. This module runs each load, and makes a step from its run.
 
-The results choose the next load. A load needs the simulator, in its own processes, and a headless Locust run, which is
-started as users start it. They use different cores if there are at least two. The steady part of a run begins when all
-sessions have started, and ends when no more turns start.
+The results choose the next load. A load needs two things: the simulator, in its own processes, and a headless Locust
+run, which is started in the same way as users start it. The simulator and the run use different cores if there are at
+least two cores. The steady part of a run begins when all sessions have started, and ends when no more turns start.
 """
 
 from __future__ import annotations
@@ -56,11 +56,14 @@ from rtbench.load_search import MAX_TRIES, LoadGrid, next_level
 from rtbench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
 
 AROUND_S = 9
-"""The seconds of a step in addition to its load: to start, end the last turns, finalize, and read the run."""
-TURN_S: dict[SessionKind, float] = {"text": 1.2, "voice": 9.0, **dict.fromkeys(AGENTS, 12.0)}
-"""The duration of a turn in seconds, with a small reserve.
+"""The time, in seconds, that a step takes in addition to its load.
 
-With an agent, it is the duration of two turns, one of which is interrupted.
+In this time the processes start, the last turns end, and the run is finalized and read.
+"""
+TURN_S: dict[SessionKind, float] = {"text": 1.2, "voice": 9.0, **dict.fromkeys(AGENTS, 12.0)}
+"""The duration of a turn in seconds, by kind of session, with a small reserve.
+
+For an agent, it is the duration of two turns, one of which is interrupted.
 """
 LOAD_GENERATOR = ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
 SESSION_COLUMNS = ["outcome", "turns_not_started"]
@@ -71,7 +74,8 @@ Row = Mapping[str, Any]
 class CalibrationPlan:
     """The plan of a calibration: the loads to try, and the duration of each step.
 
-    A step has the timing `pace`. If p99 needs more turns, its steady part is longer, up to `steady_most_s` seconds.
+    A step has the timing `pace`. If p99 needs more turns, the steady part of the step is longer, up to `steady_most_s`
+    seconds.
     """
 
     grid: LoadGrid
@@ -81,7 +85,7 @@ class CalibrationPlan:
 
     @property
     def minutes_at_most(self) -> float:
-        """The maximum minutes of the calibration on a machine that supports at least the first load."""
+        """The maximum duration, in minutes, of the calibration on a machine that supports at least the first load."""
 
         def seconds(kind: SessionKind, sessions: int) -> float:
             pace = pace_of(self, kind, sessions)
@@ -91,9 +95,10 @@ class CalibrationPlan:
 
 
 def plan_of(max_sessions: int, *, quick: bool, kinds: Sequence[SessionKind] = KINDS) -> CalibrationPlan:
-    """Plan a calibration of these kinds of sessions.
+    """Return the plan of a calibration of these kinds of sessions.
 
-    `quick`: each load is four times the one before, no load between two others is tried, and the steps are shorter.
+    If `quick` is True, each load is four times the previous load, no load between two tried loads is tried, and the
+    steps are shorter.
     """
     if quick:
         return CalibrationPlan(
@@ -103,7 +108,7 @@ def plan_of(max_sessions: int, *, quick: bool, kinds: Sequence[SessionKind] = KI
 
 
 def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> LoadStepTiming:
-    """Return the timing of a step: long enough for the turns that p99 needs, up to the plan's limit."""
+    """Return the timing of a step. It is long enough for the turns that p99 needs, up to the limit in the plan."""
     needed_s = math.ceil(turns_to_publish(0.99) * TURN_S[kind] / sessions)
     return replace(plan.pace, steady_s=min(max(needed_s, plan.pace.steady_s), plan.steady_most_s))
 
@@ -111,7 +116,10 @@ def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> LoadStep
 def run_load_steps(
     kind: SessionKind, grid: LoadGrid, step: Callable[[SessionKind, int], LoadStep]
 ) -> Iterator[LoadStep]:
-    """Run the steps of one kind of session, each with `step`, and yield them."""
+    """Run the steps of one kind of session, and yield each result.
+
+    `step` is a function that runs one step. Its arguments are the kind and the number of sessions.
+    """
     steps: list[LoadStep] = []
     while (level := next_level(grid, map(result_of, steps))) is not None and not level.confirmation_run:
         if _is_busy(steps):
@@ -123,7 +131,7 @@ def run_load_steps(
 def _is_busy(steps: Sequence[LoadStep]) -> bool:
     """Return whether other programs kept the machine busy before any load passed.
 
-    They would then affect every load.
+    In that case, other programs would affect every load.
     """
     results = [step.result for step in steps[-MAX_TRIES:]]
     return results == ["machine_busy"] * MAX_TRIES and not any(map(has_passed, steps))
@@ -140,9 +148,9 @@ def run_load_step(
 
 
 def load_step_entry(kind: SessionKind, sessions: int, run: FinishedRun, workers: int) -> LoadStep:
-    """Return the step of a run. The rows of a run that died are not read.
+    """Return the step that a run gives. If the run died, its rows are not read.
 
-    `workers`: the number of the simulator's processes.
+    `workers` is the number of the simulator's processes.
     """
     recording = load_pcm(RECORDING)
     truth = read_log(run.truth, AgentRecording.of(recording, CALLED_IN[kind]) if kind in CALLED_IN else None)
@@ -197,9 +205,10 @@ def _failed_or_not_started(sessions: pa.Table) -> int:
 
 
 def _steady(table: pa.Table, column: str, run: FinishedRun, unit_ns: int) -> list[dict[str, Any]]:
-    """Return the rows of the steady part, with complete units only.
+    """Return the rows that start in the steady part of the run.
 
-    `column`: the start of a row, in units of `unit_ns` since 1970.
+    `column` contains the start of a row, as a number of units of `unit_ns` ns since 1970. A unit that lies only partly
+    in the steady part is left out.
     """
     start, end = -(-run.begin_utc_ns // unit_ns), run.end_utc_ns // unit_ns
     at = table[column]
@@ -208,9 +217,9 @@ def _steady(table: pa.Table, column: str, run: FinishedRun, unit_ns: int) -> lis
 
 
 def _late_p99_ms(truth: GroundTruth, rows: Sequence[Row], run: FinishedRun) -> float | None:
-    """Return the p99 of the lateness of events in the steady part.
+    """Return the p99 of the events' lateness in the steady part, in ms; None if it is unknown.
 
-    The rows give the offset between UTC and the log's clock.
+    The offset between UTC and the log's clock follows from the rows.
     """
     if not rows:
         return None
@@ -231,14 +240,14 @@ def _events_per_s(seconds: Sequence[Row]) -> float:
 
 
 def _us_per_event(seconds: Sequence[Row]) -> float | None:
-    """Return all CPU time of the load generator per event."""
+    """Return the total CPU time of the load generator divided by the number of events, in µs; None without events."""
     spent_s = sum((row["cpu"] or 0.0) * row["duration_ns"] / NS_PER_S for row in seconds)
     events = sum(row["events"] for row in seconds)
     return spent_s / events * US_PER_S if events else None
 
 
 def load_generator_stats(histograms: hdr.Histograms) -> dict[str, Percentiles]:
-    """Return the load generator's own metrics over the whole run."""
+    """Return the percentiles of the load generator's own metrics over the whole run."""
     stats = {}
     for metric in LOAD_GENERATOR:
         pooled = hdr.empty(metric)
@@ -255,9 +264,9 @@ def load_generator_stats(histograms: hdr.Histograms) -> dict[str, Percentiles]:
 RECORDING = EXAMPLES / "audio" / "late_parcel.wav"
 CHUNK_MS = 50
 STEPS = 60
-"""The number of turns of a session: more than any step has time for."""
+"""The number of turns of a session. A step is too short for all of them."""
 PROFILE = "generation_speed: 6.0\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
-"""A profile with fast replies and fast generation: a text session gets about 40 events per second."""
+"""A simulator profile with fast replies and fast generation. A text session gets about 40 events per second."""
 SCENARIO = """\
 from rtbench import RealtimeUser
 
@@ -272,7 +281,10 @@ ANSWERED_THEN_INTERRUPTED = (
 )
 OF_AGENT = "{turn_detection: full_duplex}"
 OF_NAMELESS = "{turn_detection: full_duplex, extra: {id: '{uuid}'}}"
-"""The session settings for an agent over plain audio. No other message gives the call an id."""
+"""The session settings for an agent on a plain WebSocket.
+
+Only the message in `extra` gives the call an id. No other message of this dialect contains an id.
+"""
 OF_CALL = ("{wait_for: greeting}", *ANSWERED_THEN_INTERRUPTED * (STEPS // 2))
 SCRIPTS: dict[SessionKind, tuple[str, Sequence[str]]] = {
     "text": ("{output: audio}", ["{text: Hello, name: answer}"] * STEPS),
@@ -282,18 +294,25 @@ SCRIPTS: dict[SessionKind, tuple[str, Sequence[str]]] = {
     ),
     **{kind: (OF_AGENT if WIRES[kind].clears else OF_NAMELESS, OF_CALL) for kind in AGENTS},
 }
-"""The session and the steps, by kind."""
+"""A mapping from a kind of session to (the settings of the session, the steps of its script)."""
 COMPARED: dict[SessionKind, Sequence[str]] = {kind: OF_CALLS if WIRES[kind].clears else OF_CALLS[:2] for kind in AGENTS}
-"""The metrics of calls to compare. Over a plain WebSocket, no message shows when the agent stopped speaking."""
+"""A mapping from a kind of call to the metrics that are compared with the ground truth.
+
+Over a plain WebSocket, no message shows when the agent stopped speaking.
+"""
 CALLED_IN = {kind: next(iter(DIALECTS[kind].input_formats.values())) for kind in AGENTS}
-"""The audio format of calls, by kind."""
+"""A mapping from a kind of call to the audio format of the call."""
 END_S = 120.0
-"""The time that a run may take after its steady part, for the last turns and to finalize."""
+"""The time, in seconds, that a run may take after its steady part to end its last turns and to finalize."""
 
 
 @dataclass(frozen=True)
 class LoadStepTiming:
-    """The seconds in which sessions start, and the seconds in which all of them run."""
+    """The timing of a step.
+
+    `ramp_s` is the time in which the sessions start. `steady_s` is the time in which all sessions run. Both are in
+    seconds.
+    """
 
     ramp_s: int
     steady_s: int
@@ -301,9 +320,10 @@ class LoadStepTiming:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that has ended, with the simulator's ground truth, its steady part (UTC in ns), and its CPU and memory use.
+    """A run that has ended, with the file of the simulator's ground truth, and the CPU and memory use of the run.
 
-    `died`: how the run ended if it did not reach its end. Its folder is then incomplete.
+    `begin_utc_ns` and `end_utc_ns` are the start and the end of the steady part. `died` is how the run ended if it did
+    not reach its end. The run's folder is then incomplete.
     """
 
     folder: Path
@@ -318,7 +338,10 @@ class FinishedRun:
 def run_load(
     kind: SessionKind, sessions: int, pace: LoadStepTiming, cores: CpuAssignment, scratch: Path, *, tls: bool
 ) -> FinishedRun:
-    """Run a load in the empty folder `scratch`. Raise UsageError if a process does not start or is refused."""
+    """Run a load in the empty folder `scratch`.
+
+    Raise UsageError if a process does not start, or if the run is refused.
+    """
     scenario, truth = _write_scenario(kind, scratch), scratch / "truth.jsonl"
     with ExitStack() as running:
         with pinned_to(cores.simulator):
@@ -341,7 +364,7 @@ def _write_scenario(kind: SessionKind, scratch: Path) -> Path:
 
 
 def _simulated(scratch: Path, truth: Path, workers: int, *, tls: bool) -> list[str]:
-    """Return the options of the simulator."""
+    """Return the command-line options of the simulator."""
     several = ["--workers", str(workers)] if workers > 1 else []
     files = ["--ground-truth", str(truth), "--profile", str(scratch / "profile.yaml")]
     return [*files, *several, *(["--tls"] if tls else [])]
@@ -369,9 +392,10 @@ def _arguments(
 
 
 def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return the environment without proxies, and without settings for other runs in variables or in the home folder.
+    """Return the environment of the run: without proxies, and without variables that are settings for other runs.
 
-    Packages that are installed only for this user stay importable.
+    `home` replaces the user's home folder, because that folder may also contain settings for other runs. Packages that
+    are installed only for this user can still be imported.
     """
     variables = environment_without(without_proxies(environ), "LOCUST_", "XDG_")
     return variables | {"HOME": str(home), "PYTHONUSERBASE": site.getuserbase()}
@@ -380,7 +404,7 @@ def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
 def _watched(
     run: LocustRun, simulating: int, pace: LoadStepTiming, cores: CpuAssignment, scratch: Path, truth: Path
 ) -> FinishedRun:
-    """Watch the run until it ends. Raise UsageError if it was refused."""
+    """Watch the run until it ends. Raise UsageError if the run was refused."""
     folder, process = run.wait_for_folder(scratch / "runs"), run.process
     steady_ns = run.started_ns(folder) + pace.ramp_s * NS_PER_S
     start_ns = files.read_document(folder)["started_utc_ns"] + pace.ramp_s * NS_PER_S

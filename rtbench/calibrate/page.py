@@ -21,13 +21,16 @@ from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 STEP = (("sessions", 10), ("events/s", 10), ("turns", 8), ("error p50", 11), ("p99", 8), ("p99.9", 8), ("max", 8),
         ("recv lag", 10), ("uncert.", 9), ("send lag", 10), ("CPU", 6))  # fmt: skip
-"""The heads of a step's line. The delays and the timestamp uncertainty are p99; all times are in ms."""
+"""The columns of a step's line, each as (head, width).
+
+The delays and the timestamp uncertainty are p99. All times are in ms.
+"""
 MEASURE = (("sessions", 10), ("n", 9), ("p50", 10), ("p99", 10), ("p99.9", 10), ("max", 10))
 NAME = 30
 
 
 def step_heads(kind: SessionKind) -> list[str]:
-    """Return the heads of the columns of a kind's steps."""
+    """Return the two lines above the steps of a kind of session: a title, and the heads of the columns."""
     heads = row((head for head, _ in STEP), STEP)
     return [f"{kind} sessions; times in ms, delays and timestamp uncertainty p99", heads]
 
@@ -65,7 +68,7 @@ def error_lines(steps: Sequence[LoadStep]) -> Iterable[str]:
 
 
 def _quantiles(percentiles: Percentiles | None) -> list[str]:
-    """Return p50, p99, p99.9 and the maximum; p99.9 only with enough values."""
+    """Return p50, p99, p99.9 and the maximum as texts. p99.9 is shown only if there are enough values."""
     if percentiles is None:
         return [NONE] * 4
     p999 = percentiles.p999 if percentiles.n >= turns_to_publish(0.999) else None
@@ -84,7 +87,7 @@ ERRORS = ("metric", "sessions", "n", "p50", "p99", "p99.9", "max")
 
 
 def calibration_page(calibration: Calibration) -> Page:
-    """Return the page: the answer, how it was made, the picture, and both tables."""
+    """Return the page. It has the answer, how the answer was found, the picture, and both tables."""
     *lines, answer = conclusions(calibration)
     steps, transport = calibration.steps, "over TLS" if calibration.tls else "without TLS"
     facts = " · ".join(f"{name} {value}" for name, value in calibration.machine.items())
@@ -112,7 +115,10 @@ def calibration_page(calibration: Calibration) -> Page:
 def _errors(
     steps: Sequence[LoadStep], kinds: Sequence[SessionKind], field: Literal["errors", "instants"]
 ) -> list[Line]:
-    """Return the table rows of the errors of metrics, or of instants, each by rising load."""
+    """Return the table rows with the errors of metrics, or with the errors of instants.
+
+    `field` selects one of them. The rows of each metric or instant are sorted by rising load.
+    """
     at = "at " if field == "instants" else ""
     rising = sorted(steps, key=lambda step: (kinds.index(step.kind), step.sessions))
     rows = [(step, name, percentiles) for step in rising for name, percentiles in getattr(step, field).items()]
@@ -143,7 +149,7 @@ def _share(cores: float | None) -> str:
 
 
 def chart(steps: Sequence[LoadStep], kinds: Sequence[SessionKind]) -> Plot:
-    """Draw the error's p99 over sessions, both logarithmic, with the two limits."""
+    """Draw the p99 of the error over the number of sessions, with the two limits. Both axes are logarithmic."""
     plotted = [step for step in steps if step.worst_p99_ms and step.result not in CAUSES]
     title = "Error of the values over sessions per process"
     desc = "; ".join(f"{step.kind} {step.sessions}: {ms(step.worst_p99_ms or 0)}" for step in plotted)

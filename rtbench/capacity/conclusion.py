@@ -2,10 +2,11 @@
 
 The share of turns that miss an objective does not fall with the load. So two levels contradict each other if the share
 of missed turns is significantly larger at the lower load (or at an equal load). The test is a one-sided z test of two
-shares (Newcombe, "Interval estimation for the difference between independent proportions", 1998); their variances
-include the design effect of sessions and batches. It tests every pair of levels and every objective. The error of all
-these tests together is CONTRADICTION_ALPHA (Bonferroni). If two levels contradict each other, the service changed
-between levels. No level then shows how the service was before or after the change, and the search is inconclusive.
+shares (Newcombe, "Interval estimation for the difference between independent proportions", 1998). The variances of the
+shares include the design effect of sessions and batches. The test is made for every pair of levels and every objective.
+`CONTRADICTION_ALPHA` is the error of all these tests together (Bonferroni). If two levels contradict each other, the
+service changed between levels. No level then shows how the service was before or after the change, and the search is
+inconclusive.
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ from rtbench.capacity.search import (
 from rtbench.load_search import Bracket, bracket_of
 
 SHOWN, BELOW, UNDECIDED, GENERATOR = 0, 1, 3, INVALID_STATUS
-"""The exit statuses of a search. They are the same as those of `check`; the status of a usage error is 2."""
+"""The exit statuses of a search. They are the same as those of `check`. The status of a usage error is 2."""
 UNITS: dict[LoadUnit, tuple[str, str]] = {
     "concurrency": ("concurrent call", "concurrent calls"),
     "arrival_rate": ("call per minute", "calls per minute"),
 }
-"""The unit of levels, in the singular and the plural."""
+"""A mapping from the unit of levels to its name in the singular and in the plural."""
 REASONS: dict[Ended, str] = {
     "time": "its time limit was reached",
     "budget": "its budget was spent",
@@ -53,7 +54,7 @@ REASONS: dict[Ended, str] = {
 DRIFT = 0.25
 """The relative change of p50 in the confirmation run above which the notes report that the service drifts.
 
-The 95 % intervals of p50 before and in the confirmation run must also be disjoint.
+A second condition is that the 95 % intervals of p50, before the confirmation run and in it, are disjoint.
 """
 
 
@@ -66,7 +67,7 @@ def conclude(
     scenario: str,
     interrupted: bool = False,
 ) -> CapacityDocument:
-    """Conclude a search from its levels. `interrupted`: True if the user ended the search."""
+    """Return the conclusion of a search from its levels. `interrupted` is True if the user ended the search."""
     tried, contradiction = bracket_of(results_of(levels)), contradiction_of(levels)
     bracket = tried if contradiction is None else Bracket()
     failed = [level for level in levels if level.result == "fail"]
@@ -102,7 +103,7 @@ def conclude(
 
 
 def _ended(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket) -> Ended:
-    """Return the reason why a search ended, if the user did not interrupt it."""
+    """Return the reason why a search ended that the user did not interrupt."""
     if (early := stop_reason(plan, levels)) is not None:
         return early
     if bracket.ceiling is not None:
@@ -112,7 +113,10 @@ def _ended(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket) -> 
 
 
 def status_of(required: int | None, bracket: Bracket, *, interrupted: bool = False) -> int:
-    """Return the exit status of a search: SHOWN if the load `required` passed; if it is None, if any load passed."""
+    """Return the exit status of a search.
+
+    The status is `SHOWN` if the load `required` passed. If `required` is None, it is `SHOWN` if any load passed.
+    """
     load = required or 1
     if bracket.highest_pass >= load:
         return SHOWN
@@ -127,7 +131,10 @@ def unit(by: LoadUnit, load: int) -> str:
 
 
 def _rough_text(plan: SearchPlan, rough: RoughEstimate) -> str:
-    """Return `a rough estimate of the breaking point is between 8 and 16 calls, not verified`."""
+    """Return the estimate as text.
+
+    An example is `a rough estimate of the breaking point is between 8 and 16 calls, not verified`.
+    """
     if rough.highest_pass is None:
         where = f"below {unit(plan.by, rough.lowest_fail or 0)}"
     elif rough.lowest_fail is None:
@@ -147,7 +154,10 @@ def _sentence(
     *,
     confirmed: bool,
 ) -> str:
-    """Return the result without its full stop. `bounds`: the highest load that passes, and the lowest that fails."""
+    """Return the result as a sentence without its full stop.
+
+    `bounds` is (the highest load that passes, the lowest load that fails).
+    """
     name, (passes, fails) = UNITS[plan.by][1], bounds
     if passes is not None and fails is not None:
         answer = f"passes at {count(passes)} and fails at {unit(plan.by, fails)}"
@@ -202,7 +212,7 @@ def _notes(
 
 
 def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> list[str]:
-    """Return a note if the confirmation run differs from the earlier level at the same load; [] if it does not.
+    """Return a note if the confirmation run differs from the earlier level at the same load; otherwise [].
 
     Such a difference shows that the service drifts or slows down.
     """
@@ -221,13 +231,16 @@ def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> list[str]:
 
 
 def _differ(interval: Interval, other: Interval) -> bool:
-    """Return whether two intervals are disjoint; False if the end that would decide this is unknown."""
+    """Return whether two intervals are disjoint; False if an end is unknown that is needed to decide this."""
     below = interval.high is not None and other.low is not None and interval.high < other.low
     return below or (other.high is not None and interval.low is not None and other.high < interval.low)
 
 
 def breaking_point(level: LevelEntry) -> BreakingPoint:
-    """Return why the lowest failing level failed: the main cause of the misses of its worst objective."""
+    """Return why the lowest failing level failed.
+
+    The reason is the main cause for which turns missed the level's worst objective.
+    """
     # the list is empty if the level failed only at an early analysis
     exceeded = [share for share in level.slo_violations if share.low > share.allowed]
     worst = max(exceeded or level.slo_violations, key=lambda share: share.low / share.allowed)
@@ -237,7 +250,10 @@ def breaking_point(level: LevelEntry) -> BreakingPoint:
 
 
 def _text(kind: BreakingPointKind, share: SloEntry, rate_limits_remaining: Mapping[str, float]) -> str:
-    """Return `240 of 812 turns were too slow, 3 failed`; for a quota, also the share of the quota that remained."""
+    """Return a text such as `240 of 812 turns were too slow, 3 failed`.
+
+    If the breaking point is a quota, the text also has the share of the quota that remained.
+    """
     turns = plural(share.turns, "turn").replace(NBSP, " ")
     counts = f"{share.slow:,} of {turns} were too slow, {share.failed:,} failed"
     if kind != "quota":
@@ -248,11 +264,11 @@ def _text(kind: BreakingPointKind, share: SloEntry, rate_limits_remaining: Mappi
 
 
 CONTRADICTION_ALPHA = 0.05
-"""The maximum probability that the levels of a stable service contradict each other."""
+"""The maximum probability that the levels of a service that does not change contradict each other."""
 
 
 def contradiction_of(levels: Sequence[LevelEntry]) -> str | None:
-    """Return the two levels that contradict each other most, in words; None if none do."""
+    """Return a sentence about the two levels that contradict each other most; None if no levels do."""
     loads, objectives = _comparable(levels)
     pairs = [
         (_z(lower, higher, typical_deff), (low, lower), (high, higher))
@@ -270,7 +286,7 @@ def contradiction_of(levels: Sequence[LevelEntry]) -> str | None:
 
 
 def _z(lower: SloEntry, higher: SloEntry, typical_deff: float) -> float:
-    """Return the difference of two shares in standard errors: the share at the lower load minus the other."""
+    """Return the share at the lower load minus the share at the higher load, in standard errors."""
     variance = _variance(lower, typical_deff) + _variance(higher, typical_deff)
     return (_value(lower) - _value(higher)) / math.sqrt(variance)
 
@@ -278,11 +294,11 @@ def _z(lower: SloEntry, higher: SloEntry, typical_deff: float) -> float:
 def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
     """Return an estimate of the highest load that passes and the lowest that fails; None if no level has shares.
 
-    For each objective, the estimate splits the levels by load. At all loads from the split upwards, some number of
-    turns missed the objective, and some number was allowed to. The split is where the first number exceeds the second
-    by most. The loads from the split upwards fail. This is the split of isotonic regression (Barlow, Bartholomew,
-    Bremner, Brunk, Statistical Inference under Order Restrictions, 1972). The estimated breaking point is the lowest
-    split of all objectives.
+    For each objective, the estimate splits the levels by load into two groups. The levels of the upper group fail. In
+    this group, some number of turns missed the objective, and a smaller number was allowed to miss it. The split is at
+    the load at which the difference of these two numbers is largest. This is the split of isotonic regression (Barlow,
+    Bartholomew, Bremner, Brunk, Statistical Inference under Order Restrictions, 1972). The estimated breaking point is
+    the lowest split of all objectives.
     """
     loads, objectives = _comparable(levels)
     if not objectives:
@@ -303,7 +319,10 @@ def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
 
 
 def _comparable(levels: Sequence[LevelEntry]) -> tuple[list[int], list[list[SloEntry]]]:
-    """Return the loads of the levels that have a share for each objective, and their shares by objective."""
+    """Return (the loads of the levels, the shares of the levels for each objective).
+
+    Only levels that have a share for each objective are included.
+    """
     comparable = [
         level
         for level in levels

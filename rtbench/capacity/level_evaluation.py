@@ -70,7 +70,9 @@ BLOCKED_SHARE = 0.01
 FUTILE_TEXT = "ended early, because its remaining time was unlikely to decide it"
 TIME_OVER = "the search's time ended before this level's run was finalized"
 CARRIED_SHARE = 0.9
-"""The share of a level's calls that must be in progress. If the service delayed starts and fewer are, it cannot pass.
+"""The minimum number of calls in progress, as a share of a level's calls.
+
+If the service delayed starts, and fewer calls are in progress, the level cannot pass.
 """
 
 
@@ -78,9 +80,9 @@ CARRIED_SHARE = 0.9
 class SearchConfig:
     """The configuration of a search.
 
-    - `max_concurrent`: the maximum number of arriving calls in progress (the number of slots)
-    - `connect_rate`: the maximum number of new connections per minute; None for no limit
-    - `until_ns`: the end of the search, on CLOCK_MONOTONIC
+    - `max_concurrent` is the maximum number of arriving calls in progress (the number of slots).
+    - `connect_rate` is the maximum number of new connections per minute; None if there is no limit.
+    - `until_ns` is the end of the search, on CLOCK_MONOTONIC.
     """
 
     plan: SearchPlan
@@ -129,7 +131,7 @@ def _run_level(search: SearchConfig, number: int, step: NextLevel, budget: Level
 
 
 def _silent(step: NextLevel, budget: LevelBudget, answer: Answer, reason: str, run: str = "") -> LevelEntry:
-    """Return the entry of a level that shows nothing about the service."""
+    """Return the entry of a level that gives no information about the service."""
     return LevelEntry(step.load, step.confirmation_run, answer, reason, run, 0.0, budget.error)
 
 
@@ -137,10 +139,11 @@ def _silent(step: NextLevel, budget: LevelBudget, answer: Answer, reason: str, r
 class _LevelMonitor:
     """The interim analyses of a level while it runs.
 
-    - `answer`: the result of the analyses; None if only the final analysis decides
-    - `parts`: for each analysis, the part of the measured time that is over; it is below 0 during the warm-up
-    - `hold`: True for a confirmation run, which ends early only if it fails
-    - `last`: True if no other level needs the time
+    - `answer` is the result of the analyses; None if only the final analysis decides.
+    - `parts` has a value for each analysis: the part of the measured time that is over. It is below 0 during the
+    warm-up.
+    - `hold` is True for a confirmation run, which ends early only if it fails.
+    - `last` is True if no other level needs the time.
     """
 
     slos: Sequence[Slo]
@@ -152,7 +155,10 @@ class _LevelMonitor:
     answer: Answer | None = None
 
     def is_clear(self, folder: Path, number: int) -> bool:
-        """Return whether the level may end after this analysis: its answer is clear, or no answer can be expected."""
+        """Return whether the level may end after this analysis.
+
+        It may end if its answer is clear, or if no answer can be expected at its end.
+        """
         target = target_of(folder)
         counts, allowed = interim_counts(target, self.slos), [slo.allowed for slo in self.slos]
         answer = analysis_result(counts.completed, counts.known, allowed, self.errors[number], self.callers)
@@ -224,9 +230,9 @@ def _evaluated(
 
 
 def check_opened(run: RunFrames) -> None:
-    """Raise UsageError if calls failed, none opened, and none was throttled.
+    """Raise UsageError if calls failed, no call opened, and no call was throttled.
 
-    A level of this kind shows nothing about any load.
+    A level whose calls end in this way shows nothing about any load.
     """
     refused = run.sessions[run.sessions["outcome_class"] == "failed"]
     opened = run.sessions["session_ready_ms"].notna().any()
@@ -240,7 +246,7 @@ def check_opened(run: RunFrames) -> None:
 
 
 def _held_back(document: Any, target: str, step: NextLevel, calls: float | None) -> str:
-    """Return a reason if the service delayed starts, so that a level did not reach its load; "" otherwise."""
+    """Return a text if the service delayed starts, so that a level did not reach its load; otherwise ""."""
     delayed_s = float((document.get("start_delays_s") or {}).get(target) or 0.0)
     if not delayed_s or calls is None or calls >= CARRIED_SHARE * step.load:
         return ""
@@ -251,10 +257,10 @@ def _held_back(document: Any, target: str, step: NextLevel, calls: float | None)
 
 
 def _backed_off(target: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> str:
-    """Return why a level does not pass although its shares pass, if callers waited after refused calls; "" otherwise.
+    """Return why a level does not pass although the shares of its turns pass; otherwise "".
 
-    A caller who waits makes no calls that could be refused. So the part of the callers' time in which they wait counts
-    as turns that missed the objective.
+    The reason is that callers waited after refused calls. A caller who waits makes no calls that could be refused. So
+    the part of the callers' time in which they wait counts as turns that missed the objective.
     """
     waiting = callers_backing_off(target.run)
     waiting_share = waiting / callers
@@ -270,7 +276,9 @@ def _backed_off(target: ComparedTarget, slos: Sequence[Slo], error: float, calle
 
 
 def _drains(target: ComparedTarget) -> str:
-    """Return a reason if a limit of the service is being used up, so that a pass would not last; "" if none is."""
+    """Return a text if a limit of the service is being used up, so that the level would not pass for long; otherwise
+    "".
+    """
     exhausting = exhausting_limit(target.run, target.name)
     if exhausting is None:
         return ""
@@ -279,7 +287,7 @@ def _drains(target: ComparedTarget) -> str:
 
 
 def _is_conclusive(answer: Answer, target: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> bool:
-    """Return whether the answer is still the same if every timestamp is wrong by its maximum uncertainty."""
+    """Return whether the answer would be the same if every timestamp were wrong by its maximum uncertainty."""
     if answer not in ("pass", "fail"):
         return True
     sign = 1 if answer == "pass" else -1
@@ -288,9 +296,9 @@ def _is_conclusive(answer: Answer, target: ComparedTarget, slos: Sequence[Slo], 
 
 
 def _ours(document: Any, calls: int, *, sure: bool) -> str:
-    """Return why a run shows nothing about the service, and the remedy; "" if the run shows something.
+    """Return why a run shows nothing about the service, and the remedy; "" if it shows something about the service.
 
-    `sure`: True if the answer does not depend on the uncertainty of the timestamps.
+    `sure` is True if the answer does not depend on the uncertainty of the timestamps.
     """
     concurrency = Concurrency(calls, 1, worker_count(document))
     failed = [
@@ -312,20 +320,22 @@ def _ours(document: Any, calls: int, *, sure: bool) -> str:
 FAILURES = MetricSpec("failure_rate", Rate())
 THROTTLED = MetricSpec("throttle_rate", Rate())
 DRAIN_SECONDS, DRAINED_SHARE, DRAINS_S = 5, 0.05, 600.0
-"""The conditions under which a limit of the service is being used up.
+"""The conditions under which a limit of the service is being used up. All three must be true.
 
-The service reported the limit in at least DRAIN_SECONDS different seconds, its remaining share fell by more than
-DRAINED_SHARE, and at this rate nothing would be left within DRAINS_S seconds.
+The service reported the limit in at least `DRAIN_SECONDS` different seconds. The remaining share of the limit fell by
+more than `DRAINED_SHARE`. At this rate, nothing will be left within `DRAINS_S` seconds.
 """
 VALUES_ALPHA = 0.05
-"""The error of a displayed interval: of its lower and upper end together."""
+"""The probability that a displayed interval does not contain the true value. It is for both ends together."""
 
 
 class SessionCounts(NamedTuple):
-    """The counts of a level so far: for each objective, the turns that missed it and all turns, by session.
+    """The counts of turns of a level that is still running.
 
-    - `completed`: the turns of sessions that started before the oldest session that is still open
-    - `known`: the turns of all sessions
+    Each field has a pair of numbers for each objective and session: the turns that missed the objective, and all turns.
+
+    - `completed` is for the sessions that started before the oldest session that is still open.
+    - `known` is for all sessions.
     """
 
     completed: Sequence[PerCluster]
@@ -333,7 +343,7 @@ class SessionCounts(NamedTuple):
 
 
 def interim_counts(target: ComparedTarget, slos: Sequence[Slo]) -> SessionCounts:
-    """Return the counts of a run in progress. Sessions of its warm-up do not count."""
+    """Return the counts of a run in progress. The sessions that started in its warm-up do not count."""
     completed = replace(target, clusters=completed_sessions(target))
     return SessionCounts([violations(completed, slo) for slo in slos], [violations(target, slo) for slo in slos])
 
@@ -345,7 +355,8 @@ def target_of(folder: Path) -> ComparedTarget:
 
 
 def completed_sessions(target: ComparedTarget) -> Clusters:
-    """Return the sessions that started before the oldest session that is still open, separately for each worker.
+    """Return the sessions that started before the oldest session that is still open. This is determined for each
+    worker.
 
     A worker numbers its sessions from 0. In a run that has ended, the only open sessions are those that the end of the
     run abandoned.
@@ -367,7 +378,9 @@ def completed_sessions(target: ComparedTarget) -> Clusters:
 
 
 def _first_open(ended: Integers) -> int:
-    """Return the first session number, from 0, that is missing among the numbers of the ended sessions."""
+    """Return the lowest session number that is missing in `ended`, the numbers of the ended sessions. Numbers begin at
+    0.
+    """
     gaps = np.flatnonzero(np.sort(ended) != np.arange(ended.size))
     return int(gaps[0]) if gaps.size else ended.size
 
@@ -375,7 +388,7 @@ def _first_open(ended: Integers) -> int:
 def violations(target: ComparedTarget, slo: Slo, worse: float = 0.0) -> PerCluster:
     """Return two numbers for each session: the turns that miss an objective, and the turns to which it applies.
 
-    `worse`: an amount, in the unit of the metric, by which each value is made worse before it is judged.
+    Before the values are judged, each is made worse by `worse`, which is in the unit of the metric.
     """
     threshold = slo.threshold
     if threshold.p is None:
@@ -395,7 +408,7 @@ def violations(target: ComparedTarget, slo: Slo, worse: float = 0.0) -> PerClust
 
 
 def worst_bounds(target: ComparedTarget, slos: Sequence[Slo]) -> list[float]:
-    """Return the maximum error of a value for each objective; 0 for rates, because they use no timestamp."""
+    """Return the maximum error of a value, for each objective. It is 0 for rates, because rates use no timestamps."""
     quantiles = (slo.threshold.p is not None for slo in slos)
     return [
         worst_bound(target.run.folder, CATALOGUE[slo.threshold.metric], target.name) if is_quantile else 0.0
@@ -404,7 +417,7 @@ def worst_bounds(target: ComparedTarget, slos: Sequence[Slo]) -> list[float]:
 
 
 def shares_of(target: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> list[SloEntry]:
-    """Return for each objective the share of turns that missed it, in a run that has ended."""
+    """Return the share of turns that missed an objective, for each objective. The run must have ended."""
     # a limit of the service also ended sessions, so their turns that did not start count as well
     sessions = target.session_rows
     limited = np.array([is_throttled(str(outcome)) for outcome in sessions["outcome"]], dtype=bool)
@@ -428,7 +441,10 @@ def _share(target: ComparedTarget, slo: Slo, share: ViolationShare, throttled: i
 
 
 def latencies_of(target: ComparedTarget, metric: str) -> tuple[Interval, Interval]:
-    """Return p50 and p95 of a metric with 95 % intervals. A percentile that a report would not publish is null."""
+    """Return p50 and p95 of a metric, with 95 % intervals.
+
+    If a report would not publish a percentile, its values are null.
+    """
     sample = target.sample(MetricSpec(metric, Quantile(0.5)))
     p50, p95 = (
         interval(estimate.value, estimate.low, estimate.high) if estimate.has_interval else Interval(None, None, None)
@@ -438,7 +454,7 @@ def latencies_of(target: ComparedTarget, metric: str) -> tuple[Interval, Interva
 
 
 def interval(value: float, low: float, high: float) -> Interval:
-    """Return a value with its interval; each number that is not finite becomes null."""
+    """Return a value with its interval. A number that is not finite becomes null."""
     known = [number if math.isfinite(number) else None for number in (value, low, high)]
     return Interval(*known)
 
@@ -450,31 +466,31 @@ def failures_of(target: ComparedTarget) -> Interval:
 
 
 def in_progress(run: RunFrames) -> float | None:
-    """Return the median number of calls in progress in the measured phase; None if it has no seconds."""
+    """Return the median number of calls in progress in the measured phase; None if that phase has no seconds."""
     seconds = run.seconds[run.seconds["measured"].to_numpy()]
     by_second = seconds.groupby("second")["sessions_active"].sum()
     return float(by_second.median()) if len(by_second) else None
 
 
 def callers_backing_off(run: RunFrames) -> float:
-    """Return the mean number of callers who waited after refused calls, over the seconds of the measured phase."""
+    """Return the mean number of callers who waited after a refused call, over the seconds of the measured phase."""
     seconds = run.seconds[run.seconds["measured"].to_numpy()]
     by_second = seconds["callers_backing_off"].fillna(0).groupby(seconds["second"]).sum()
     return float(by_second.mean()) if len(by_second) else 0.0
 
 
 def rate_limits_remaining(run: RunFrames, target: str) -> dict[str, float]:
-    """Return for each limit that the service reported the lowest share that remained during the run."""
+    """Return a mapping from each limit that the service reported to its lowest remaining share during the run."""
     started_ns, ended_ns = int(run.metadata["started_utc_ns"]), int(run.metadata.get("ended_utc_ns") or 0)
     quota = rate_limits_of(run, [target], started_ns, max(0.0, (ended_ns - started_ns) / NS_PER_S))
     return {left.limit: float(left.share.min()) for target_quota in quota.targets for left in target_quota.remaining}
 
 
 def exhausting_limit(run: RunFrames, target: str) -> tuple[str, float] | None:
-    """Return a limit of the service that is being used up, and the seconds until nothing is left at this rate.
+    """Return (a limit of the service that is being used up, seconds until nothing is left at this rate).
 
-    Return None if no limit would be used up within DRAINS_S. A quota per minute is full when a level starts, so a load
-    that exceeds it succeeds at first.
+    Return None if no limit would be used up within `DRAINS_S` seconds. A quota per minute is full when a level starts,
+    so a load that exceeds the quota succeeds at first.
     """
     seconds = run.seconds[run.seconds["measured"].to_numpy() & (run.seconds["target"] == target).to_numpy()]
     for limit in LIMITS:
@@ -495,5 +511,5 @@ def usd_of(run: RunFrames, target: str) -> float | None:
 
 
 def blocked(run: RunFrames) -> int:
-    """Return the number of calls that arrived and found no free slot."""
+    """Return the number of calls that arrived when no slot was free."""
     return int(run.seconds["calls_blocked"].fillna(0).sum()) if len(run.seconds) else 0

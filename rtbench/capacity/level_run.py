@@ -1,4 +1,7 @@
-"""The preparation of a search, and the run of one level: headless Locust, ended early if the answer is clear."""
+"""The preparation of a search, and the run of one level.
+
+The run is a headless Locust run, which the search ends early if the answer is clear.
+"""
 
 from __future__ import annotations
 
@@ -25,24 +28,26 @@ from rtbench.capacity.search import AFTER_RAMP_S, ANALYSES, AROUND_S, LoadUnit, 
 from rtbench.locust_run import environment_without, last_lines, locust_run
 
 CALLS_PER_SLOT_S = 300
-"""The mean duration of a call, in seconds, up to which the default number of slots is enough."""
+"""The maximum mean duration of a call, in seconds, for which the default number of slots is sufficient."""
 POLL_S = 0.2
 END_S = 300.0
-"""The seconds that a run may take to end its last turns and to finalize. After this time the run is killed."""
+"""The time, in seconds, that a run may take to end its last turns and to finalize. After this time the run is killed.
+"""
 NO_LIMIT_NS = 1 << 62
 """An instant that is never reached."""
 CLOSE_S = 10.0
-"""The seconds before the end of a search at which open turns are abandoned, so that the run is finalized in time."""
+"""How many seconds before the end of a search the open turns are abandoned, so that the run is finalized in time."""
 GUARD_S = 60.0
-"""The seconds after its planned end at which the run ends on its own, if the search does not end it."""
+"""How many seconds after its planned end a run ends on its own, if the search has not ended it."""
 DRY_RUN_S = 600.0
 
 
 @dataclass(frozen=True)
 class LevelTask:
-    """A level to run: `load` concurrent calls, or `load` calls per minute, for at most `load_s` seconds.
+    """A level to run. It lasts at most `load_s` seconds.
 
-    `max_concurrent`: the maximum number of arriving calls in progress. `budget_usd`: the maximum cost.
+    `load` is the number of concurrent calls, or the number of calls per minute. `max_concurrent` is the maximum number
+    of arriving calls in progress. `budget_usd` is the maximum cost.
     """
 
     name: str
@@ -55,7 +60,10 @@ class LevelTask:
 
 @dataclass(frozen=True)
 class LocustCommand:
-    """The command that starts a run: the Locust file, the service's and the user's options, and the runs folder."""
+    """The command that starts a run.
+
+    It has the Locust file, the options that name the service, the user's options, and the folder of the runs.
+    """
 
     file: str
     by: LoadUnit
@@ -82,9 +90,9 @@ class LocustCommand:
 class FinishedLevel:
     """The run of a level that has ended.
 
-    - `died`: how the run ended if it did not reach its end; otherwise ""
-    - `analyses`: the number of interim analyses
-    - `was_stopped`: True if open turns were abandoned at the end of the run
+    - `died` is how the run ended if it did not reach its end; otherwise "".
+    - `analyses` is the number of interim analyses.
+    - `was_stopped` is True if open turns were abandoned at the end of the run.
     """
 
     folder: Path
@@ -98,12 +106,13 @@ def run_level(
 ) -> FinishedLevel:
     """Run a level.
 
-    - `is_clear`: a function of the folder and the number of the interim analysis (from 0), which returns whether the
-    answer is clear
-    - `until_ns`: the latest end of the run, on CLOCK_MONOTONIC. The load ends AROUND_S before this instant, open turns
-    are abandoned CLOSE_S before it, and a run that is not finalized at this instant is killed
+    - `is_clear` is a function of the folder and of the number of the interim analysis (from 0). It returns whether the
+    answer is clear.
+    - `until_ns` is the latest end of the run, on CLOCK_MONOTONIC. The load ends `AROUND_S` before this instant. Open
+    turns are abandoned `CLOSE_S` before it. If the run is not finalized at this instant, it is killed.
 
-    Raise UsageError if the run was refused. KeyboardInterrupt ends the run in order, and propagates.
+    Raise UsageError if the run was refused. After KeyboardInterrupt, the run also ends
+    normally, and the exception propagates.
     """
     log = locust.runs.with_name("logs") / f"{task.name}.log"
     log.parent.mkdir(exist_ok=True)
@@ -120,12 +129,12 @@ def run_level(
 
 
 def _environ(file: str) -> dict[str, str]:
-    """Return the environment of a run of this Locust file, without the settings of other runs."""
+    """Return the environment for a run of this Locust file. It has no settings for other runs."""
     return environment_without(os.environ, *SHAPING) | locust_files(Path(file))[1]
 
 
 def _left_s(until_ns: int) -> float:
-    """Return the seconds until an instant of CLOCK_MONOTONIC."""
+    """Return the seconds until the instant `until_ns` of CLOCK_MONOTONIC."""
     return (until_ns - monotonic_ns()) / NS_PER_S
 
 
@@ -139,8 +148,8 @@ def _watched(
 ) -> int:
     """Wait until a level's time is over, or its answer is clear. Return the number of interim analyses.
 
-    The final analysis does not count, because it is made after the run has ended. `start_ns` is the start of the level,
-    and `latest_ns` its latest end, both on CLOCK_MONOTONIC.
+    The final analysis does not count, because it is made after the run has ended. `start_ns` is the start of the level.
+    `latest_ns` is the latest end of its load. Both are on CLOCK_MONOTONIC.
     """
     for number, fraction in enumerate(ANALYSES):
         due_ns = start_ns + int(fraction * load_s * NS_PER_S)
@@ -155,9 +164,9 @@ def _watched(
 
 
 def _stopped(process: subprocess.Popen[bytes], folder: Path, drain_s: float) -> bool:
-    """End a run in order, after its open turns.
+    """Let a run end normally: send it SIGINT, and wait until its open turns have ended.
 
-    Return True if some turns were still open after `drain_s` seconds, and were therefore abandoned.
+    If turns are still open after `drain_s` seconds, abandon them and return True.
     """
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
@@ -177,7 +186,7 @@ SHAPING = frozenset(
         *("BUDGET", "NAME", "RUNS_DIR", "HEADLESS", "UNTIL_DECIDED", "SESSION_PAUSE"),
     )
 )
-"""The environment variables with settings of a run that the search itself sets for each level."""
+"""The environment variables that contain settings of a run which the search sets for each level itself."""
 
 
 def worker_count(document: Mapping[str, Any]) -> int:
@@ -188,8 +197,9 @@ def worker_count(document: Mapping[str, Any]) -> int:
 class PreparedSearch:
     """The command and the target of a search.
 
-    - `costs`: the lines about cost, which are printed before the search starts
-    - `missing_features`: for each script, what can never be measured with it (`reports.measurable`)
+    - `costs` is the lines about cost, which are printed before the search starts.
+    - `missing_features` has an entry for each script: what can never be measured with that script
+    (`reports.measurable`).
     """
 
     locust: LocustCommand
@@ -203,7 +213,10 @@ class PreparedSearch:
 def prepare_search(
     service_options: ServiceOptions, file: str, plan: SearchPlan, runs: Path, options: Sequence[str], *, yes: bool
 ) -> PreparedSearch:
-    """Prepare a search. Raise UsageError if it is impossible, or if it would call a billed service without `yes`."""
+    """Prepare a search.
+
+    Raise UsageError if the search is impossible. Also raise it if the service is billed and `yes` is False.
+    """
     own = {name.replace("LOCUST_", "--").replace("_", "-").lower() for name in SHAPING}
     for word in options:
         name = word.partition("=")[0]
@@ -233,9 +246,9 @@ def prepare_search(
 
 
 def max_calls(by: LoadUnit, max_load: int, time_s: float, session_s: float) -> float | None:
-    """Return the maximum number of calls of a search, if its largest level runs in all of its time; None if unknown.
+    """Return the maximum number of calls of a search; None if it is unknown.
 
-    `max_load`: the load of the largest level.
+    It is the number of calls if the largest level runs during the whole search. `max_load` is the load of that level.
     """
     if by == "arrival_rate":
         return max_load * time_s / 60
@@ -243,7 +256,7 @@ def max_calls(by: LoadUnit, max_load: int, time_s: float, session_s: float) -> f
 
 
 def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
-    """Return the estimated cost of a call, and of the whole search."""
+    """Return lines with the estimated cost of a call and of the whole search."""
     lines = [str(forecast["cost"])]
     calls = max_calls(plan.by, plan.max, plan.time_s, forecast["session_s"])
     if forecast["session_usd"] is not None and calls is not None:

@@ -29,14 +29,16 @@ from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 COLUMNS = 100
 RESULTS = {"load_generator": "overloaded"}
-"""The displayed name of a level's result, if it differs from the result. "overloaded": the load generator was the
-limit."""
+"""The displayed name of a level's result, if it is not the name of the result.
+
+"overloaded" is displayed if the load generator was the limit.
+"""
 HEADS = (("level", 11), ("result", 15), ("calls", 7), ("turns", 8), ("p50", 7), ("p95", 7), ("failed", 8))
 SHARE, TOOK = 27, 8
 
 
 def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[str]:
-    """Return what a search is about to do, and what it may cost."""
+    """Return what a search will do, and what it may cost."""
     budget = "" if plan.budget_usd is None else f" and {usd(plan.budget_usd)}"
     slos = " and ".join(plan.slos)
     passes = "pass" if len(plan.slos) > 1 else "passes"
@@ -64,7 +66,7 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
 
 
 def level_heads(plan: SearchPlan) -> str:
-    """Return the column heads for the lines of levels; p50 and p95 are in ms."""
+    """Return the column heads for the lines of levels. The columns p50 and p95 are in ms."""
     allowed = [slo_of(text).allowed for text in plan.slos]
     missed = f"SLO violations (max {_percents(allowed[0])} %)" if len(allowed) == 1 else "worst SLO violations, max"
     return row((head for head, _ in HEADS), HEADS) + missed.rjust(SHARE + 2) + "duration".rjust(TOOK)
@@ -98,7 +100,7 @@ def _percents(share: float) -> str:
 
 
 def as_percent(interval: Interval) -> str:
-    """Return a share without its interval, such as `0.78 %`."""
+    """Return a share as a percentage without its interval, such as `0.78 %`."""
     return NONE if interval.value is None else percent(interval.value, 1).replace(NBSP, " ")
 
 
@@ -124,7 +126,7 @@ LATENCIES = (
 
 
 def capacity_page(capacity: CapacityDocument) -> Page:
-    """Return the page: the answer, how the search found it, both charts, and the tables."""
+    """Return the page. It has the answer, how the search found the answer, both charts, and the tables."""
     plan = capacity.plan
     answer, *details = capacity.sentence.split("; ")
     levels = sorted(capacity.levels, key=lambda level: (level.load, level.confirmation_run))
@@ -207,7 +209,7 @@ def _with_ends(interval: Interval, write: Write) -> str:
 
 
 def latency_chart(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> Plot:
-    """Draw p50 and p95 over the load, with intervals and the objectives' limits. Both axes are logarithmic."""
+    """Draw p50 and p95 over the load, with their intervals and the objectives' limits. Both axes are logarithmic."""
     plan = capacity.plan
     plot = _frame([(0, "p50"), (1, "p95")], f"{plan.metric or MAIN} over {UNITS[plan.by][1]}", levels, capacity)
     waits = [wait for level in levels for wait in (level.latency_p50, level.latency_p95)]
@@ -271,8 +273,8 @@ def _curve(
 ) -> None:
     """Draw a line through the levels, with a marker and an interval at each level.
 
-    The marker of the confirmation run is slightly to the right. If a level ran twice, the line goes through the later
-    run, which was longer.
+    The marker of the confirmation run is slightly to the right of its load. If a level ran twice, the line goes through
+    the second run, which was longer.
     """
     markers = []
     later = {level.load: level for level, at in points if not level.confirmation_run and at.value is not None}

@@ -1,16 +1,16 @@
 """A capacity search: its plan and result, as in capacity.json, and the budget of each level. Pure.
 
-`rtbench.load_search` chooses the levels. A level may use an equal share of the remaining time and error: the remainder
-is divided by the number of levels that may still come, in which the confirmation run counts as two. If a level uses
-less than its share, the later levels get the rest. The budget of a level depends only on earlier levels, so the errors
-of all levels together stay below ERROR on any path of the search (Bonferroni's inequality, level by level given the
-earlier ones).
+`rtbench.load_search` chooses the levels. A level may use an equal share of the remaining time and error. To compute
+this share, the remainder is divided by the number of levels that may still come; the confirmation run counts as two
+levels. If a level uses less than its share, the later levels get the rest. The budget of a level depends only on
+earlier levels. So the errors of all levels together stay below `ERROR` on any path of the search (Bonferroni's
+inequality, applied to each level given the earlier levels).
 
-A level has interim analyses at fixed parts t of its time. An analysis at t may use the part of the level's error a that
-lies between a·t² and a·t_before², the value of the previous analysis. So its error is a·(t² − t_before²). This is the
-spending function of `reports.statistics.group_sequential` (Lan, DeMets, "Discrete sequential boundaries for clinical
-trials", 1983). The errors of the analyses are also added by Bonferroni's inequality. The usual integration assumes
-normal values, and counts of few failures are not normal.
+A level has interim analyses at fixed parts t of its time. `a` is the error of the level. An analysis at t may use the
+part of this error between a·t_before², which belongs to the previous analysis, and a·t². So the error of the analysis
+is a·(t² − t_before²). This is the spending function of `reports.statistics.group_sequential` (Lan, DeMets, "Discrete
+sequential boundaries for clinical trials", 1983). The errors of the analyses are also added by Bonferroni's inequality.
+The usual integration assumes normal values, and counts of few failures are not normal.
 """
 
 from __future__ import annotations
@@ -35,19 +35,22 @@ from rtbench.load_search import (
 
 SCHEMA_VERSION = 2
 Answer = Literal[Verdict, "load_generator", "crashed"]
-"""The result of a level. The last two show nothing about the service: the load generator or the run was the limit."""
+"""The result of a level.
+
+`load_generator` and `crashed` show nothing about the service: the load generator was the limit, or the run crashed.
+"""
 LoadUnit = Literal["concurrency", "arrival_rate"]
 """The unit of levels: concurrent calls, or arriving calls per minute."""
 BreakingPointKind = Literal["latency", "failures", "quota"]
 Ended = Literal["precision_reached", "max_reached", "time", "budget", "load_generator", "crashed", "interrupted"]
 """The reason why a search ended.
 
-- `precision_reached`: both gaps are narrow
-- `max_reached`: the largest level was tried
-- `time`, `budget`: the time or the money of the search was used up
-- `load_generator`: the load generator reached its own limit
-- `crashed`: the runs of a level crashed
-- `interrupted`: the user ended the search
+- `precision_reached`: both gaps between loads are narrow.
+- `max_reached`: the largest level was tried.
+- `time`, `budget`: the time or the money of the search was used up.
+- `load_generator`: the load generator reached its own limit.
+- `crashed`: the runs of a level crashed.
+- `interrupted`: the user ended the search.
 """
 
 
@@ -188,9 +191,12 @@ def json_of(capacity: CapacityDocument) -> str:
 
 
 AROUND_S = 15.0
-"""The seconds of a level in addition to its load: to start, to end the last turns, to finalize, and to read its run."""
+"""The time, in seconds, that a level takes in addition to its load.
+
+In this time the run starts, ends its last turns, and is finalized and read.
+"""
 RAMP_SHARE, RAMP_LEAST_S = 0.1, 5.0
-"""The minimum time of the ramp, in which users start: as a share of the level's time, and in seconds.
+"""The minimum time of the ramp, in which the users start: `RAMP_SHARE` of the level's time, and `RAMP_LEAST_S` seconds.
 
 The sessions that start in the ramp (the first session of each user) do not count.
 """
@@ -203,15 +209,18 @@ MIN_LEVEL_S = MIN_LOAD_S + AROUND_S
 ERROR = 0.05
 """The maximum probability that any result of a search is wrong."""
 ANALYSES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
-"""The times of a level's interim analyses, as parts of its time under load; the last one is the final analysis."""
+"""The times of a level's analyses, as parts of its time under load. The last is the final analysis."""
 FUTILE_FROM = 1 / 4
-"""The part of a level's measured time after which the level ends if no verdict can be expected."""
+"""The part of a level's measured time after which the level may end early, if no verdict can be expected."""
 CONFIRMATION_SHARES = 2
-"""The number of ordinary levels whose time and error the confirmation run gets."""
+"""The time and error of the confirmation run, as a multiple of those of an ordinary level."""
 
 
 class LevelBudget(NamedTuple):
-    """The maximum that a level may use: seconds until its run is finalized, error probability, and money."""
+    """The maximum that a level may use.
+
+    `time_s` is the time until its run is finalized, in seconds. `error` is a probability. `budget_usd` is the cost.
+    """
 
     time_s: float
     error: float
@@ -230,13 +239,13 @@ def grid_of(plan: SearchPlan) -> LoadGrid:
 def min_time_s(grid: LoadGrid) -> float:
     """Return the time that a search needs to reach the requested precision.
 
-    A search with less time is a quick search: it runs levels of MIN_LEVEL_S until its time is over.
+    A search that has less time is a quick search: it runs levels of `MIN_LEVEL_S` until its time is over.
     """
     return (levels_left(grid, []) + CONFIRMATION_SHARES) * MIN_LEVEL_S
 
 
 def min_ramp_s(load_s: float) -> float:
-    """Return the minimum time in which the users start."""
+    """Return the minimum time of the ramp, in which the users start."""
     return max(RAMP_LEAST_S, RAMP_SHARE * load_s)
 
 
@@ -257,7 +266,7 @@ def _seems_to_pass(shares: Sequence[SloEntry]) -> bool:
 
 
 def level_budget(plan: SearchPlan, levels: Sequence[LevelEntry], step: NextLevel) -> LevelBudget:
-    """Return the budget of the next level, from what earlier levels have left."""
+    """Return the budget of the next level. It depends on the time, error and money that earlier levels left over."""
     left_s = plan.time_s - sum(level.duration_s for level in levels)
     error = plan.error - sum(level.error for level in levels)
     usd = None if plan.budget_usd is None else plan.budget_usd - sum(level.usd or 0.0 for level in levels)
@@ -280,8 +289,8 @@ def _confirmation_s(levels: Sequence[LevelEntry], load: int) -> float:
 def level_within(plan: SearchPlan, levels: Sequence[LevelEntry]) -> tuple[NextLevel, LevelBudget] | None:
     """Return the next level and its budget, even if the budget is too small; None if no level can add information.
 
-    If the time left is only enough for the confirmation run, no level is repeated before it. A quick search has no time
-    to run several levels again for longer, so the first repeated level gets all the time left.
+    If the time left is only enough for the confirmation run, no level is repeated before the confirmation run. A quick
+    search has no time to repeat several levels for longer, so the first level that is repeated gets all the time left.
     """
     known, grid = results_of(levels), grid_of(plan)
     step = next_level(grid, known)
@@ -294,13 +303,13 @@ def level_within(plan: SearchPlan, levels: Sequence[LevelEntry]) -> tuple[NextLe
 
 
 def stop_reason(plan: SearchPlan, levels: Sequence[LevelEntry]) -> Ended | None:
-    """Return why a search ends before its last level; None if it continues."""
+    """Return why a search ends before its last level; None if the search does not end early."""
     following = level_within(plan, levels)
     return None if following is None else budget_exhausted(following[1])
 
 
 def budget_exhausted(budget: LevelBudget) -> Ended | None:
-    """Return why a level cannot run: no time or no money is left; None if the level can run."""
+    """Return why a level cannot run, because no time or no money is left; None if the level can run."""
     if budget.budget_usd is not None and budget.budget_usd <= 0:
         return "budget"
     return "time" if budget.load_s < MIN_LOAD_S else None
@@ -309,9 +318,9 @@ def budget_exhausted(budget: LevelBudget) -> Ended | None:
 def run_levels(
     plan: SearchPlan, levels: list[LevelEntry], run_level: Callable[[int, NextLevel, LevelBudget], LevelEntry]
 ) -> Iterator[LevelEntry]:
-    """Run levels with `run_level`, append each to `levels`, and yield it.
+    """Run the levels of a search, append each to `levels`, and yield it.
 
-    `run_level`: the function that runs a level of this number, load, and budget.
+    `run_level` is a function that runs a level. Its arguments are the number, the load, and the budget of the level.
     """
     while (following := level_within(plan, levels)) is not None:
         step, budget = following
@@ -323,9 +332,9 @@ def run_levels(
 
 
 def share(left: float, levels_left: int) -> float:
-    """Return the share of the remaining budget `left` that a level may use.
+    """Return how much of the remaining budget `left` a level may use.
 
-    `levels_left`: the number of levels that remain, including this one and without the confirmation run.
+    `levels_left` is the number of levels that remain. It includes this level, but not the confirmation run.
     """
     return left / (levels_left + CONFIRMATION_SHARES)
 

@@ -1,28 +1,28 @@
 """Service level objectives (SLOs): their parser, and the judgement of a level by the turns that miss them. Pure.
 
 `ttfa p(95)<800` means that at most 5 % of turns take 800 ms or longer, or fail. So every objective is a share of turns
-(of sessions, for metrics of sessions) that must not be exceeded, and shares have intervals by session.
+(or of sessions, for a metric of sessions) that must not be exceeded. The intervals of shares are computed by session.
 
 The unit is the session, because turns of one call resemble each other. A level passes if the upper bounds of all shares
-are below the allowed shares. Each bound has the full error of the analysis: if one share were truly above its allowed
-share, a pass would require that this one bound is wrong. A level fails if any lower bound is above the allowed share.
-Any of m lower bounds can be wrong, so each gets an m-th of the error. At a load that truly passes, only the answer
-"fail" can be wrong; at a load that truly fails, only the answer "pass".
+are below the allowed shares. Each upper bound has the full error of the analysis: if one share were truly above its
+allowed share, the level could pass only if this one bound were wrong. A level fails if any lower bound is above the
+allowed share. Any of m lower bounds can be wrong, so each lower bound gets an m-th of the error. At a load that truly
+passes, only the answer "fail" can be wrong. At a load that truly fails, only the answer "pass" can be wrong.
 
 A level ends early as inconclusive if no answer can be expected, so that other levels get its time. The expectation is
-for the number of sessions at the end of the level. It has two parts: a share one standard error better than the
-observed share would still not show a pass, and a share one standard error worse would not show a failure. Such an early
-end does not change the error of any answer.
+for the number of sessions at the end of the level. It has two parts: a share that is one standard error better than the
+observed share would still not show a pass, and a share that is one standard error worse would not show a failure. Such
+an early end does not change the error of any answer.
 
-The upper bound is the largest of these bounds, and the lower bound the smallest:
+There are several bounds. The upper bound is the largest of the following bounds, and the lower bound is the smallest:
 
 - x ± t·SE between sessions, and the bound if there were one more, unobserved session (`reports.statistics.rates`). For
-the lower bound, no turn of that session misses. Fewer than SESSIONS sessions decide nothing: they may be alike by
-chance.
+the lower bound, no turn of that session misses the objective. Fewer than `SESSIONS` sessions decide nothing, because
+they may be alike by chance.
 - x ± t·SE between batches of consecutive sessions. Callers in one queue wait together, so sessions are not independent
 near saturation. Batches that are long compared with the queue's memory are nearly independent (Law, Simulation Modeling
-and Analysis, ch. 9, batch means). There are five to ten batches. Each has ROUNDS calls of every caller if there are
-enough sessions.
+and Analysis, ch. 9, batch means). There are five to ten batches. Each batch has `ROUNDS` calls of every caller if there
+are enough sessions.
 """
 
 from __future__ import annotations
@@ -44,13 +44,16 @@ from reports.thresholds import SIGNS, Threshold, parse, quoted
 from rtbench.capacity.search import Answer
 
 _PARTS = re.compile(r"\s*(\w+(?!\w)(?:\{[^{}]*\})?)\s*:?\s*(.+)", re.ASCII | re.DOTALL)
-"""A metric and its condition, with or without the colon of a thresholds file."""
+"""A pattern for a metric and its condition, with or without the colon that a thresholds file has between them."""
 EXAMPLES = '"ttfa p(95)<800" or "failure_rate<1%"'
 
 
 @dataclass(frozen=True)
 class Slo:
-    """An objective as the user wrote it. `allowed`: the share of turns that may miss it, above 0 and below 1."""
+    """An objective. `source_text` is its text as the user wrote it.
+
+    `allowed` is the share of turns that may miss the objective. It is above 0 and below 1.
+    """
 
     source_text: str
     threshold: Threshold
@@ -90,10 +93,11 @@ def _allowed(threshold: Threshold, text: str) -> float:
 
 
 class ViolationShare(NamedTuple):
-    """A share of turns with two one-sided bounds, each at its own error; 0 and 1 with fewer than two sessions.
+    """A share of turns, with a lower and an upper bound. Each bound is one-sided and has its own error.
 
-    If there are fewer than SESSIONS sessions, the bounds exist but decide nothing. `deff`: the design effect, which is
-    the variance of the share (between sessions or between batches) divided by the variance of independent turns.
+    The bounds are 0 and 1 if there are fewer than two sessions. If there are fewer than `SESSIONS` sessions, the bounds
+    exist but decide nothing. `deff` is the design effect: the variance of the share (between sessions or between
+    batches) divided by the variance of independent turns.
     """
 
     value: float
@@ -112,9 +116,9 @@ ROUNDS = 5
 def violation_share(missed: PerCluster, error: float, objectives: int, callers: float) -> ViolationShare:
     """Return the share of turns that miss an objective.
 
-    - `missed`: for each session, in the order of their starts, the number of turns that miss the objective and of all
-    turns
-    - `callers`: the number of concurrent callers; infinite if unknown
+    - `missed` has two numbers for each session: the turns that miss the objective, and all turns. The sessions are in
+    the order of their starts.
+    - `callers` is the number of concurrent callers; infinite if it is unknown.
     """
     ratios = _ratios(missed, callers)
     low, high = _low(ratios, error / objectives), _high(ratios, error)
@@ -127,13 +131,13 @@ def _deff(ratio: RatioEstimate) -> float:
 
 
 def _ratios(missed: PerCluster, callers: float) -> list[RatioEstimate]:
-    """Return the share of missed turns by sessions and, if there are enough sessions, also by batches of sessions."""
+    """Return the share of missed turns, estimated by sessions. With enough sessions, also return it by batches."""
     between = ratio_of(missed)
     return [between] if between.clusters < SESSIONS else [between, ratio_of(_batched(missed, callers))]
 
 
 def _batched(missed: PerCluster, callers: float) -> PerCluster:
-    """Return the counts by batches of consecutive sessions."""
+    """Return the counts of `missed`, summed over each batch of consecutive sessions."""
     sessions = missed[0].size
     count = min(MAX_BATCHES, max(MIN_BATCHES, int(sessions / callers / ROUNDS)))
     batch = np.arange(sessions) * count // sessions
@@ -144,7 +148,7 @@ def _batched(missed: PerCluster, callers: float) -> PerCluster:
 def _low(ratios: Sequence[RatioEstimate], error: float, over: float = 0.0) -> float:
     """Return the lower bound of the share.
 
-    `over`: the bound need not be exact if it is at most this share. The exact computation takes by far the longest.
+    If the bound is at most `over`, it need not be exact. The exact computation takes by far the longest.
     """
     if ratios[0].effective_sessions <= 1:
         return 0.0
@@ -163,12 +167,12 @@ def _high(ratios: Sequence[RatioEstimate], error: float, under: float = 1.0) -> 
 def analysis_result(
     complete: Sequence[PerCluster], known: Sequence[PerCluster], allowed: Sequence[float], error: float, callers: float
 ) -> Answer:
-    """Return the answer of one analysis. `allowed`: the allowed share of each objective.
+    """Return the answer of one analysis. `allowed` is the allowed share of each objective.
 
-    - `complete`: the turns of sessions that started before the oldest session that is still open
-    - `known`: every turn that has ended
+    - `complete` is the turns of sessions that started before the oldest session that is still open.
+    - `known` is every turn that has ended.
 
-    Slow turns end late, so the turns that have ended are faster, on average, than all turns will be. Therefore `known`
+    Slow turns end late. So the turns that have ended are faster, on average, than all turns will be. Therefore `known`
     can show that a level fails, but not that it passes.
     """
     if _any_above([_ratios(missed, callers) for missed in known], allowed, error):
@@ -191,7 +195,7 @@ def _all_below(shares: Sequence[Sequence[RatioEstimate]], allowed: Sequence[floa
 
 
 def _decides(ratios: Sequence[RatioEstimate]) -> bool:
-    """Return whether a share has enough sessions for an answer. With fewer sessions, they may be alike by chance."""
+    """Return whether there are enough sessions for an answer. A few sessions may be alike by chance."""
     return round(ratios[0].effective_sessions) >= SESSIONS
 
 
@@ -212,7 +216,7 @@ def too_few(missed: PerCluster) -> str:
 GIVEN_UP, GIVEN_UP_LAST = 1.0, 3.0
 """The number of standard errors by which the final share may be better or worse than the observed share.
 
-GIVEN_UP is used if other levels need the time, GIVEN_UP_LAST if no other level does.
+`GIVEN_UP` is used if other levels need the time. `GIVEN_UP_LAST` is used if no other level needs it.
 """
 
 
@@ -227,12 +231,12 @@ def is_futile(
 ) -> bool:
     """Return whether no answer can be expected at the end of a level.
 
-    - `elapsed`: the share of the level's measured time that is over
-    - `error`: the error of its final analysis
-    - `doubt`: the number of standard errors by which the final share may be better or worse than the observed share
+    - `elapsed` is the share of the level's measured time that is over.
+    - `error` is the error of the level's final analysis.
+    - `doubt` is the number of standard errors by which the final share may be better or worse than the observed share.
 
-    The number of sessions at the end is unknown until every caller has ended a session, or SESSIONS sessions are
-    complete. Until then the result is False.
+    The number of sessions at the end is unknown until every caller has ended a session, or `SESSIONS` sessions are
+    complete. Until then, the result is False.
     """
     if complete[0][0].size < min(callers, SESSIONS):
         return False
@@ -244,9 +248,10 @@ def is_futile(
 
 
 def _at_end(ratio: RatioEstimate, elapsed: float, shift: float) -> RatioEstimate:
-    """Return the estimate at the end of a level whose final share is `shift` standard errors above the observed share.
+    """Return the estimate at the end of a level, if the final share is `shift` standard errors above the observed
+    share.
 
-    `elapsed`: the share of the level's measured time that is over.
+    `elapsed` is the share of the level's measured time that is over.
     """
     variance = ratio.variance if math.isfinite(ratio.variance) else 0.0
     value = min(1.0, max(0.0, ratio.value + shift * math.sqrt(variance)))

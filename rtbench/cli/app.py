@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 COMMAND_LINE_ERROR: Any = typer.BadParameter.__base__
 """Click's error for an invalid command line.
 
-Typer does not export this class, so it is the base class of one that it does.
+Typer does not export this class. Typer exports a subclass of it, so the class is taken from that subclass.
 """
 
 
@@ -42,12 +42,12 @@ def paragraphs(text: str | None) -> list[str]:
 
 
 def group_of(command: Any) -> str:
-    """Return the heading of a command."""
+    """Return the heading of the group that a command belongs to."""
     return str(command.rich_help_panel)
 
 
 class Commands(TyperGroup):
-    """The commands; shell completion shows the group of each."""
+    """The commands of the command line. Shell completion shows the group of each command."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands in the order in which they are used."""
@@ -101,7 +101,9 @@ GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
     "Check the setup": {"validate": validate, "doctor": doctor, "probe": probe, "calibrate": calibrate},
     "Simulate a service": {"simulate": simulate},
 }
-"""The commands in the order of use, by the headings that the help, the manual, completion, and the documentation show.
+"""A mapping from the heading of a group to its commands, in the order of use.
+
+The help, the manual, completion, and the documentation show these headings.
 """
 for group, members in GROUPS.items():
     for name, member in members.items():
@@ -114,18 +116,18 @@ for group, members in GROUPS.items():
 
 @cache
 def commands() -> Any:
-    """Return the commands as a Click group, made from the signatures of all of them."""
+    """Return the commands as a Click group. Typer makes it from the signatures of the commands."""
     return typer.main.get_command(app)
 
 
 class BrokenPipeSafeStream(io.FileIO):
-    """Standard output or stderr that discards what is written after its reader closed the pipe.
+    """Standard output or standard error, which discards what is written after its reader closed the pipe.
 
-    `rtbench check RUN | head -1` closes the pipe after one line; the exit status is still that of the verdict.
+    `rtbench check RUN | head -1` closes the pipe after one line. The exit status is still that of the verdict.
     """
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write as FileIO does, without BrokenPipeError."""
+        """Write in the same way as FileIO, but without raising BrokenPipeError."""
         try:
             return super().write(data)
         except BrokenPipeError:
@@ -133,7 +135,7 @@ class BrokenPipeSafeStream(io.FileIO):
 
 
 def forgiving(stream: TextIO | None) -> TextIO:
-    """Return the stream in a form that tolerates a closed reader or a missing stream (`>&-`).
+    """Return standard output or standard error in a form that tolerates a closed reader or a missing stream (`>&-`).
 
     Other streams are returned unchanged.
     """
@@ -152,7 +154,7 @@ def forgiving(stream: TextIO | None) -> TextIO:
 
 
 def main() -> None:
-    """Run a command. Print an error that the user can fix as one line on stderr, and exit with status 2."""
+    """Run a command. If the user can fix an error, print it as one line on stderr, and exit with status 2."""
     sys.stdout, sys.stderr = forgiving(sys.stdout), forgiving(sys.stderr)
     try:
         sys.exit(commands()(standalone_mode=False))

@@ -1,4 +1,4 @@
-"""The decision on a run that ends, for the process that leads the run: `python -m rtbench.cli.decision FOLDER`.
+"""The decision on a run at its end: `python -m rtbench.cli.decision FOLDER`. The process that leads the run starts it.
 
 This module finalizes the folder, writes decision.json, and prints the decision in one sentence. Users run `rtbench
 check` instead.

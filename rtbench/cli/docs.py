@@ -88,7 +88,7 @@ def _show(text: str, *, markdown: bool) -> None:
 
 
 def _open(file: Path, section: str) -> None:
-    """Open a page as HTML. All pages are written to the same folder, so that links between them work."""
+    """Open a page as HTML. All pages are written to the same folder, so that the links between the pages work."""
     import tempfile
     import webbrowser
 
@@ -104,7 +104,7 @@ def _open(file: Path, section: str) -> None:
 
 
 def html_of(name: str, text: str) -> str:
-    """Return a page as an HTML document that loads no other file; its links lead to pages in the same folder."""
+    """Return a page as an HTML document that loads no other file. Its links lead to pages in the same folder."""
     from markdown_it import MarkdownIt
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")

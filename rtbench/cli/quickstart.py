@@ -1,4 +1,7 @@
-"""The run of `rtbench quickstart`, in one Locust process: shipped scenarios, simulated unless a service is named."""
+"""The run of `rtbench quickstart`, in one Locust process.
+
+It runs the scenarios that are shipped with the tool. It calls the simulator unless a service is named.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ FAILED_STATUS = 1
 class DemoLoad:
     """The scenarios of a quick run, and their load.
 
-    `users`, `sessions`: the numbers for each target.
+    `users` and `sessions` are the numbers for each target.
     """
 
     scenarios: tuple[str, ...]
@@ -56,7 +59,7 @@ class DemoLoad:
 
     @property
     def options(self) -> list[str]:
-        """The options of Locust for this load."""
+        """The options of Locust that start this load."""
         files = ",".join(str(EXAMPLES / f"{name}.py") for name in self.scenarios)
         load = {"--users": self.users, "--spawn-rate": self.spawn_rate, "--sessions": self.sessions}
         return ["-f", files, *(word for name, value in load.items() for word in (name, str(value)))]
@@ -65,21 +68,22 @@ class DemoLoad:
 SIMULATED = DemoLoad(("quickstart",), users=100, spawn_rate=10, sessions=100)
 """The load on a machine with at least two free cores.
 
-Half of the calls are text calls and half are voice calls. Each has four turns, so a p95 needs 45 calls of each kind.
+Half of the calls are text calls and half are voice calls. Each call has four turns, so a p95 needs 45 calls of each
+kind.
 """
 CALLS_PER_CORE, MIN_USERS, RAMP_S = 50, 30, 10
 OBSERVED_S = 0.5
 BILLED = DemoLoad(("voice_turns",), users=3, spawn_rate=1, sessions=6)
-"""The load on a billed service: as many sessions as a median needs."""
+"""The load on a billed service. It has only as many sessions as a median needs."""
 
 
 def quick_run(
     service_options: ServiceOptions, *, simulate: bool, yes: bool, runs: Path, sessions: int | None = None
 ) -> int:
-    """Run the demo; return the exit status of the run, or 0 if the user rejects its cost.
+    """Run the demo. Return the exit status of the run; 0 if the user rejects the cost of the run.
 
-    - `service_options`: the options that name the targets
-    - `sessions`: None for the default number
+    - `service_options` is the options that name the targets.
+    - `sessions` is the number of sessions; None for the default number.
     """
     if not simulate and (service_options.targets or os.environ.get(ENDPOINT)):
         file = (service_options.target_file or TARGET_FILE).resolve()
@@ -96,7 +100,7 @@ def quick_run(
 
 
 def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
-    """Return why fewer calls run at a time than on an idle machine, and how this affects the values."""
+    """Return why fewer calls run at a time than on an idle machine, and how this affects the values of the run."""
     others = (os.cpu_count() or 1) - core_count()
     reserved = f" (the machine has {plural(others, 'more core')} that this process may not use)" if others > 0 else ""
     return (
@@ -107,7 +111,10 @@ def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
 
 
 def uncertain_run_text(summary: Summary) -> str:
-    """Return the last lines of a quick run with uncertain values: the tool works, and why the values are uncertain."""
+    """Return the last lines of a quick run whose values are uncertain.
+
+    They state that the tool works, and why the values are uncertain.
+    """
     turns, failed = summary.outcomes.started, summary.outcomes.failed
     how = f"{plural(failed, 'turn')} failed (see above)" if failed else "none failed"
     busy = any(busy_reason(asdict(machine)) for machine in summary.machines)
@@ -137,7 +144,7 @@ def _run_billed(load: DemoLoad, service_options: ServiceOptions, runs: Path, *, 
 
 
 def spare_cores() -> float:
-    """Return the number of free cores, of those that this process may use."""
+    """Return how many of the cores that this process may use are free."""
     start = cpu_times()
     time.sleep(OBSERVED_S)
     end, cores = cpu_times(), min(core_count(), cpu_limit() or math.inf)
@@ -147,19 +154,19 @@ def spare_cores() -> float:
 
 
 def fitting_load(spare: float) -> DemoLoad:
-    """Return the load for this number of free cores.
+    """Return the load for `spare` free cores.
 
-    It has at most as many calls at a time as SIMULATED, and the same total.
+    Compared with `SIMULATED`, it has at most the same number of calls at a time, and the same total number of calls.
     """
     users = max(MIN_USERS, min(SIMULATED.users, int(CALLS_PER_CORE * spare)))
     return replace(SIMULATED, users=users, spawn_rate=math.ceil(users / RAMP_S))
 
 
 def _run_and_explain(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
-    """Run the load; return the exit status.
+    """Run the load, and return the exit status.
 
-    If the run reached its end and only the load generator's checks failed, return 0 (or FAILED_STATUS if a turn
-    failed): a quick run shows the tool and is not a gate.
+    If the run reached its end, and only checks of the load generator failed, return 0 (or `FAILED_STATUS` if a turn
+    failed). The reason is that a quick run shows the tool and is not a gate.
     """
     before = set(runs.glob("*")) if runs.is_dir() else set()
     status = _locust(load, runs, environ, *options)
@@ -177,9 +184,9 @@ def _run_and_explain(load: DemoLoad, runs: Path, environ: Mapping[str, str], *op
 
 
 def _amount(load: DemoLoad, targets: Sized) -> str:
-    """Return the number of sessions in words.
+    """Return a text with the number of sessions.
 
-    If there are several targets, a user runs a pair: one session on each target.
+    If there are several targets, a user runs a pair of sessions: one session on each target.
     """
     if len(targets) == 1:
         return f"{load.sessions} sessions, {load.users} at a time"
@@ -187,7 +194,7 @@ def _amount(load: DemoLoad, targets: Sized) -> str:
 
 
 def _cost(load: DemoLoad, targets: Iterable[Target]) -> str:
-    """Return the estimated cost in words."""
+    """Return a text with the estimated cost."""
     table = load_price_table(None)
     scripts = [load_script(EXAMPLES / "scripts" / f"{name}.yaml") for name in load.scenarios]
     return estimate_text(
@@ -205,7 +212,10 @@ def _confirm() -> bool:
 
 
 def _locust(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
-    """Run Locust; return its exit status. Ignore settings for other runs (LOCUST_*, a locust.conf in the folder)."""
+    """Run Locust, and return its exit status.
+
+    Settings for other runs are ignored: variables with the prefix LOCUST_, and a locust.conf in the folder.
+    """
     arguments = [*load.options, "--headless", *options, "--runs-dir", str(runs.resolve()), "--loglevel", "WARNING"]
     variables = {COMMAND: json.dumps([program("rtbench"), *sys.argv[1:]])}
     with (
@@ -218,7 +228,7 @@ def _locust(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: st
 
 @contextmanager
 def _forward_output(number: signal.Signals, process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Forward a signal of this process to another process, which then ends in order.
+    """Forward a signal of this process to another process, so that the other process ends normally.
 
     Ctrl-C is not forwarded, because both processes receive it.
     """
@@ -230,7 +240,10 @@ def _forward_output(number: signal.Signals, process: subprocess.Popen[bytes]) ->
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """Wait until the process ends. Ignore Ctrl-C, because the process receives it too and ends in order."""
+    """Wait until the process ends.
+
+    Ignore Ctrl-C, because the process also receives it, and then ends normally.
+    """
     until_ns = monotonic_ns() + int(RUN_S * NS_PER_S)
     while True:
         try:

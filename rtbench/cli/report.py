@@ -28,7 +28,7 @@ RunName = Annotated[
     typer.Argument(metavar="[RUN]", help="folder or name of a run (default: the newest)", show_default=False),
 ]
 COLOURLESS = ("dumb", "unknown")
-"""The values of TERM that terminals without colours set."""
+"""The values of the variable TERM on terminals without colours."""
 
 
 def runs_folder() -> Path:
@@ -37,9 +37,10 @@ def runs_folder() -> Path:
 
 
 def run_with_name(name: str) -> Path:
-    """Return the folder of a run, by its path or by its name in the runs folder.
+    """Return the folder of a run. `name` is its path, or its name in the runs folder.
 
-    For "", return the folder of the newest run, and print it on stderr. Raise UsageError if there is no such run.
+    If `name` is "", return the folder of the newest run, and print this folder on stderr. Raise UsageError if there is
+    no such run.
     """
     from bench.run.presence import file_status
     from bench.run.run_list import resolve_run
@@ -83,7 +84,7 @@ def report(
 
 
 def _side_by_side(runs: list[Path]) -> None:
-    """Report one run after the other; keep only the table rows of each in memory."""
+    """Write the report of each run, one after the other. Only the table rows of a run stay in memory."""
     from bench.run.folder import read_document
     from reports.run_report.several_runs import rows_of, several
     from reports.text.document import write_report
@@ -108,9 +109,9 @@ def summarise(run: Path) -> Summary:
 
 
 def close_if_left(folder: Path) -> None:
-    """Finalize a run if the process that wrote it is gone. Leave a run in progress as it is.
+    """Finalize a run if the process that wrote it is gone. Do not change a run in progress.
 
-    Raise UsageError if the folder is no run.
+    Raise UsageError if the folder is not a run.
     """
     from bench.run import spool
     from bench.run.folder import read_document
@@ -125,7 +126,10 @@ def close_if_left(folder: Path) -> None:
 
 
 def wants_colour() -> bool:
-    """Return whether to use colour: on a terminal or with FORCE_COLOR, unless NO_COLOR or TERM forbids it."""
+    """Return whether to use colour.
+
+    Colour is used on a terminal, or if FORCE_COLOR is set, unless NO_COLOR or TERM forbids it.
+    """
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") in COLOURLESS:
         return False
     return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))

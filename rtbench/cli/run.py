@@ -1,7 +1,7 @@
 """`rtbench run`: runs scripts and Locust files with Locust, and checks the run against its thresholds.
 
-Locust reads the command line (`bench.load.run_files`), so each option of a run is defined once. The help of the command
-shows the most important options from the same tables.
+Locust reads the command line (`bench.load.run_files`), so each option of a run is defined once. The help of `rtbench
+run` shows the most important options, which are taken from the same tables.
 """
 
 from __future__ import annotations
@@ -26,19 +26,23 @@ OF_LOCUST = (
     ("--spawn-rate", "-r", "N", "users to start per second (default: all, up to 100)"),
     ("--processes", "", "N", "processes that share the users; -1: one per core"),
 )
-"""The options of Locust that the help shows: name, short form, value, and purpose."""
+"""The options of Locust that the help shows. Each is (name, short form, value, purpose)."""
 DISPLAYED_OPTIONS = {
     LOAD: ("sessions", "arrival_rate", "max_concurrent", "stages", "warmup", "until_decided", "yes", "budget"),
     VERDICT: ("thresholds", "baseline", "on_inconclusive", "junit"),
     SERVICE: ("targets", "target_file", "url", "dialect", "api_key_env", "auth"),
     OUTPUT: ("name", "label", "runs_dir", "record_events", "record_transcripts"),
 }
-"""The options of rtbench that the help shows, by their names in the tables of options."""
+"""The options of rtbench that the help shows, in groups. The names are those in the tables of options."""
 
 
 @cache
 def displayed_parameters() -> list[Any]:
-    """Return the files and the most important options as Typer shows them; Typer parses none of them."""
+    """Return the parameters that the help shows, in the form that Typer needs: the files, and the most important
+    options.
+
+    Typer does not parse them.
+    """
     from bench.load.planning.run_options import OF_CHECK, RUN_OPTIONS
     from bench.target.options import OPTIONS
 
@@ -77,14 +81,14 @@ def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> 
 
 
 class ReadByLocust(TyperCommand):
-    """A command that passes its arguments on unchanged, except a request for help."""
+    """A command that passes its arguments on unchanged. It handles only a request for help itself."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters that the help and shell completion show."""
         return [*displayed_parameters(), *super().get_params(ctx)]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Keep the arguments as they are; print the help if they request it."""
+        """Store the arguments unchanged. If they request the help, print it."""
         if not {"-h", "--help"}.isdisjoint(args):
             print(self.get_help(ctx))
             ctx.exit()

@@ -97,7 +97,7 @@ def merge(
 
 
 def _lines(document: dict[str, Any]) -> list[str]:
-    """Return a line for each part, the notices, and the totals of all parts."""
+    """Return the lines of the output: a line for each part, the notices, and the totals of all parts."""
     totals, word = document["totals"], str(document["validity"]["status"]).replace("_", " ").upper()
     return [
         *(
@@ -112,7 +112,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
 
 
 def _size(sessions: int | None, turns: int | None) -> str:
-    """Return the size of a run, such as `12 sessions, 48 turns`."""
+    """Return a text with the size of a run, such as `12 sessions, 48 turns`."""
     return "size unknown" if sessions is None or turns is None else f"{sessions:,} sessions, {turns:,} turns"
 
 

@@ -1,6 +1,6 @@
 """The runs of a folder as a table for a terminal.
 
-It is not in the module of the commands, so that they start fast.
+It is in a separate module, so that the commands start fast.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ MAX_TARGETS = 24
 
 
 def runs_text(run_list: RunList, width: int = 100, *, colour: bool = False) -> str:
-    """Return a row for each run, with its labels below it; then the notices on runs that cannot be read."""
+    """Return the table as text. Each run has a row, with its labels below the row.
+
+    After the rows come the notices on runs that cannot be read.
+    """
     return render_lines(
         (_runs(run_list), (Paragraph(f"not shown: {one_line(notice)}", "warn") for notice in run_list.notices)),
         width,
@@ -57,7 +60,7 @@ def _row(run: ListedRun) -> Row:
 
 
 def _verdict(run: ListedRun) -> Cell:
-    """Return whether the values of a run may be used; for a run in progress, return that it is in progress."""
+    """Return a cell that states whether the values of a run may be used, or that the run is in progress."""
     simulated = " ◇ SIMULATED" if run.simulated else ""
     if run.under_way:
         return Cell(f"… in progress{simulated}")

@@ -1,4 +1,8 @@
-"""`rtbench calibrate` and `rtbench capacity`: the loads up to which values are exact on this machine, and SLOs pass."""
+"""`rtbench calibrate` and `rtbench capacity`: two searches for the highest load that is still good.
+
+`calibrate` finds the load up to which values are exact on this machine. `capacity` finds the load up to which SLOs
+pass.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +87,7 @@ def calibrate(
 def _check_descriptors(max_sessions: int) -> None:
     """Raise UsageError if a process may not open a file descriptor for each session.
 
-    The check is made first, because the calibration takes minutes.
+    This check comes before the calibration, because the calibration takes minutes.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < max_sessions + SPARE_DESCRIPTORS:
@@ -93,12 +97,12 @@ def _check_descriptors(max_sessions: int) -> None:
 
 
 def _writable_folders(out: Path | None) -> list[Path]:
-    """Return the user's folder and the folder that runs read.
+    """Return the folders to write to: the user's folder `out`, and the folder that runs read.
 
-    Both are tested first, because the calibration takes minutes.
+    Both are tested before the calibration, because the calibration takes minutes.
 
-    Raise UsageError if the user's folder cannot be written. If the user gave none, raise it for the folder that runs
-    read.
+    Raise UsageError if the user's folder cannot be written. If the user named no folder, raise it if the folder that
+    runs read cannot be written.
     """
     from bench.run.calibration import state_folder, writable
 
@@ -132,7 +136,7 @@ def _opening(plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path],
 
 
 def _run_steps(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep], *, tls: bool) -> None:
-    """Run every load step, append it to `steps`, and print it."""
+    """Run every load step. Append each step to `steps`, and print it."""
     from rtbench.calibrate.load_steps import run_load_step, run_load_steps
     from rtbench.calibrate.page import step_heads, step_lines
     from rtbench.load_search import SYMBOLS
@@ -145,9 +149,10 @@ def _run_steps(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep
 
 
 def _error_text(calibration: Calibration, folder: Path) -> str:
-    """Save the data and the page. Return why saving failed, or "".
+    """Save the data and the page. Return why they could not be saved; "" if they were saved.
 
-    A coarse calibration does not replace a fuller one of the same machine. This is not a failure.
+    A coarse calibration does not replace a calibration of the same machine that is not coarse. Then the result is also
+    "".
     """
     from bench.run.calibration import load_calibration, save_calibration
     from bench.untrusted.safe_io import replace_text
@@ -179,7 +184,7 @@ def _error_text(calibration: Calibration, folder: Path) -> str:
 
 MAX_LEVEL = 100_000
 MIN_PRECISION, MAX_PRECISION = 5, 100
-"""The limits of the precision, in percent."""
+"""The limits of the precision that the user requests, in percent."""
 
 
 class LevelUnit(StrEnum):
@@ -290,7 +295,7 @@ def capacity(
 
 
 def _checked(plan: SearchPlan) -> SearchPlan:
-    """Return the plan with the maximum number of levels. Raise UsageError if the plan is impossible."""
+    """Return the plan, completed with the maximum number of levels. Raise UsageError if the plan is impossible."""
     import msgspec
 
     from rtbench.capacity.search import MIN_LEVEL_S, grid_of
@@ -315,7 +320,10 @@ def _span_s(text: str) -> float:
 
 
 def _precision(text: str) -> float:
-    """Return the precision as a fraction of 1. Raise UsageError if it is no percentage within the limits."""
+    """Return the precision as a fraction of 1.
+
+    Raise UsageError if the text is not a percentage, or if the percentage is outside of the limits.
+    """
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", text.strip(), re.ASCII)
     if match is None or not MIN_PRECISION <= float(match[1]) <= MAX_PRECISION:
         raise UsageError(f"--precision must be from {MIN_PRECISION}% to {MAX_PRECISION}%, such as 10%, not {text}")
@@ -323,7 +331,10 @@ def _precision(text: str) -> float:
 
 
 def _folder(out: Path | None, locustfile: str) -> Path:
-    """Create the folder of a search and the folder of its runs. Raise UsageError if it already contains a search."""
+    """Create the folder of a search, and the folder of its runs. Return the folder of the search.
+
+    Raise UsageError if the folder already contains a search.
+    """
     from bench.run.folder import create_named, make_parent
 
     folder = out or create_named(Path("runs"), f"capacity-{Path(locustfile).stem}", utc_ns())
@@ -334,7 +345,7 @@ def _folder(out: Path | None, locustfile: str) -> Path:
 
 
 def _searched(search: SearchConfig, ready: PreparedSearch, folder: Path, json_file: Path | None) -> int:
-    """Search, print and save the result, and return the exit status. Ctrl-C keeps the levels so far."""
+    """Search, print and save the result, and return the exit status. On Ctrl-C, the result has the completed levels."""
     from bench.run.calibration import date_of
     from rtbench.capacity.conclusion import conclude
     from rtbench.capacity.level_evaluation import evaluate_level
@@ -361,7 +372,7 @@ def _searched(search: SearchConfig, ready: PreparedSearch, folder: Path, json_fi
 
 
 def _save(outcome: CapacityDocument, folder: Path, json_file: Path | None) -> None:
-    """Write capacity.json and the page. Raise UsageError if that fails."""
+    """Write capacity.json and the page. Raise UsageError if they cannot be written."""
     from bench.untrusted.safe_io import replace_text
     from reports.render.html import render_html
     from rtbench.capacity.page import capacity_page

@@ -1,7 +1,8 @@
-"""The commands that call a service: `rtbench doctor` and `rtbench probe`; and `rtbench replay` of a recorded session.
+"""The commands that call a service, `rtbench doctor` and `rtbench probe`, and `rtbench replay`.
 
-`doctor` finds what prevents a measured turn from this machine, and the remedy; `probe` shows one session, event by
-event. `with_service_options` adds the options that name a service to all commands that need them.
+`doctor` finds what prevents a measured turn from this machine, and the remedy. `probe` shows one session, event by
+event. `replay` shows a recorded session. `with_service_options` adds the options that name a service to the commands
+that need them.
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ MAX_WIDTH = 100
 COLOURS = {"pass": "green", "warning": "yellow", "fail": "red", "skipped": "bright_black"}
 PANEL = "The service and the connection to it"
 OF_COMMANDS = tuple(name for name in OPTIONS if name != "prices")
-"""The options of commands. A file of prices is only for runs."""
+"""The options that commands have. A file of prices is missing, because only a run needs it."""
 
 
 def with_service_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add these options to a command's own, all keyword-only; without names, add all of OF_COMMANDS.
+    """Return a decorator that adds the options with these names to the options of a command.
 
-    The command receives them as `service_options`.
+    All options become keyword-only. If no name is given, all of `OF_COMMANDS` are added. The command receives the
+    options as `service_options`.
     """
     shared = [_parameter(OPTIONS[name]) for name in names or OF_COMMANDS]
 
@@ -63,7 +65,7 @@ def with_service_options(*names: str) -> Callable[[Callable[..., None]], Callabl
 
 
 def _parameter(option: TargetOption) -> inspect.Parameter:
-    """Return an option as a parameter that Typer reads from a signature."""
+    """Return an option as a parameter of a signature that Typer reads."""
     choices = f"; one of {', '.join(option.words)}" if option.words else ""
     typer_option = typer.Option(help=f"{option.sentence[:-1]}{choices}.", metavar=option.metavar, rich_help_panel=PANEL)
     kind = str if option.kind is tuple else option.kind
@@ -126,7 +128,7 @@ def doctor(
 
 
 def _printed(title: str, findings: Iterable[CheckFinding]) -> list[CheckFinding]:
-    """Print each finding as it arrives; return all findings."""
+    """Print each finding when it arrives. Return all findings."""
     from bench.doctor.diagnosis import STATE_WIDTH, lines
 
     typer.echo(f"\n{title}\n")
@@ -156,7 +158,7 @@ def _document(
 
 DEFAULT_TEXT = "Hello, what can you do?"
 PROBE_OPTIONS = {"input_transcription": "--input-transcription", "turn_detection": "--manual-commit"}
-"""The option that sets a setting, if the two names differ."""
+"""A mapping from a setting to the option that sets it. It has only the settings whose option has another name."""
 
 
 @with_service_options()
@@ -232,7 +234,7 @@ def probe(
 
 
 def _refuse_mixture(text: str | None, audio: Path | None, *, manual_commit: bool, lone_record: bool) -> None:
-    """Raise UsageError for options that contradict each other."""
+    """Raise UsageError if the options contradict each other."""
     if text is not None and audio is not None:
         raise UsageError("--text and --audio are two turns, but a probe sends one: leave one out")
     if manual_commit and audio is None:
@@ -252,7 +254,7 @@ def _refuse_duplicates(target: Target, session: dict[str, Any]) -> None:
 
 
 def _refuse_unwritable(option: str, path: Path) -> None:
-    """Raise UsageError if the file exists or cannot be written: check before the turn, which may cost money."""
+    """Raise UsageError if the file exists or cannot be written. Check before the turn, which may cost money."""
     if path.is_file():
         raise UsageError(f"{option} {path} exists; choose another name")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
@@ -278,7 +280,10 @@ def replay(
 
 
 def _event_log(name: str) -> Path:
-    """Return the log of that name, or the first log of a run. Raise UsageError if the run has none."""
+    """Return the event log with this name. If the name is that of a run, return the first log of the run.
+
+    Raise UsageError if the run has no log.
+    """
     from bench.run.presence import file_status, is_folder
 
     if name.endswith(".jsonl") or (file_status(Path(name)) and not is_folder(Path(name))):
@@ -291,7 +296,7 @@ def _event_log(name: str) -> Path:
 
 
 def print_session(replayed: ReplayedSession, *, again: bool = False, target: Target | None = None) -> None:
-    """Print a session in detail. `again`: it is a replay; `target`: the called target, if it is known."""
+    """Print a session in detail. `again` is True for a replay. `target` is the called target, if it is known."""
     from rtbench.cli.session_text import session_text
 
     for line in session_text(replayed, text_width(), colour=wants_colour(), again=again, target=target):

@@ -30,13 +30,13 @@ EVENT_NAMES = {
     EventKind.INPUT_NOT_TRANSCRIBED: "input transcript failed",
     EventKind.MALFORMED: "unreadable message",
 }
-"""Names for events whose wire names are long or differ between dialects."""
+"""The displayed names of events whose wire names are long or differ between dialects."""
 APPENDED, APPENDED_LATER = "audio append", "append after speech"
 MARKS: dict[str, tuple[Direction, str, str]] = {
     "speech_end": ("·", "end of speech", ""),
     "first_audible": ("♪", "first audible sample", "good"),
 }
-"""The instants that are not messages."""
+"""The instants that are displayed as rows although no message sets them."""
 PLAYBACK = ("first_audio", "first_audible")
 Keyed = tuple[object, WaterfallRow]
 HEAD = 11
@@ -55,7 +55,7 @@ def opening_rows(replayed: ReplayedSession) -> list[WaterfallRow]:
 
 
 def turn_rows(replayed: ReplayedSession) -> Iterator[tuple[TurnObservation, list[WaterfallRow]]]:
-    """Yield each turn with its rows, from its start to the start of the next turn."""
+    """Yield each turn with the rows from the start of this turn to the start of the next turn."""
     turns = sorted(replayed.turns, key=lambda turn: turn.start_ns)
     ends = [*(turn.start_ns for turn in turns[1:]), None]
     for turn, end_ns in zip(turns, ends, strict=False):
@@ -81,7 +81,7 @@ def _rows(turn: TurnObservation, passages: Iterable[WireTransfer]) -> list[Water
 
 
 def _wait_starts(instants: Mapping[str, int]) -> dict[str, int]:
-    """Return when the wait for each instant started: at the instant before it in the chain of segments."""
+    """Return when the wait for each instant started. It started at the previous instant in the chain of segments."""
     chain = VAD_SEGMENTS if "speech_stopped" in instants else MANUAL_SEGMENTS
     reached = [name for name in chain if name in instants]
     waits = {end: instants[start] for start, end in pairwise(reached)}
@@ -95,7 +95,7 @@ def _latency(keyed: Keyed, since_ms: float | None) -> Keyed:
 
 
 def _instant(passage: WireTransfer, instants: Mapping[str, int]) -> str:
-    """Return the instant that a message set; "" if it set none."""
+    """Return the name of the instant that a message set; "" if it set no instant."""
     if passage.event is None:
         name = "request_sent" if passage.message_kind is MessageKind.REQUEST else ""
     else:
@@ -104,7 +104,7 @@ def _instant(passage: WireTransfer, instants: Mapping[str, int]) -> str:
 
 
 def _named_appends(passages: Iterable[WireTransfer], speech_end_ns: int | None) -> Iterator[WireTransfer]:
-    """Yield the messages with names for the appends. Appends after the end of speech have another name."""
+    """Yield the messages, and give each append a name to display. Appends after the end of speech get another name."""
     speaking = True
     for passage in passages:
         if passage.message_kind is not MessageKind.APPEND:
@@ -115,7 +115,7 @@ def _named_appends(passages: Iterable[WireTransfer], speech_end_ns: int | None) 
 
 
 def _keyed(passage: WireTransfer, zero_ns: int) -> Keyed:
-    """Return the row of a message, and the key by which rows are folded."""
+    """Return (key, row) of a message. Consecutive rows with the same key become one row."""
     at_ms = (passage.at_ns - zero_ns) / NS_PER_MS
     if passage.event is None:
         return (passage.name if passage.audio_bytes else None), message(at_ms, "→", passage.name, passage.audio_bytes)
@@ -151,9 +151,9 @@ def _event_name(event: ServerEvent) -> str:
 def session_text(
     replayed: ReplayedSession, width: int, *, colour: bool, again: bool = False, target: Target | None = None
 ) -> Iterator[str]:
-    """Yield the lines of a session. `again`: it is a replay from a log.
+    """Yield the lines of a session.
 
-    `target`: the called target, if it is known.
+    `again` is True if the session is replayed from a log. `target` is the called target, if it is known.
     """
     yield from _opening(replayed, width, colour=colour, again=again)
     request_name = next(
@@ -178,7 +178,7 @@ def session_text(
 
 
 def _opening(replayed: ReplayedSession, width: int, *, colour: bool, again: bool) -> Iterator[str]:
-    """Yield the lines for the whole session, and its messages before the first turn."""
+    """Yield the lines about the whole session, and the lines of its messages before the first turn."""
     about, session = replayed.opened.about, replayed.session
     title = escape_control(
         f"{'replay of ' if again else ''}{about.get('script', '')}  {about['dialect']} dialect".strip()
@@ -232,12 +232,12 @@ def _reported(outcome: str, detail: str) -> str:
 
 
 def _retry_after(retry_after_ns: int | None) -> list[str]:
-    """Return the wait that the service requested when it throttled the call."""
+    """Return a text with the wait that the service requested when it throttled the call; [] if it requested no wait."""
     return [] if retry_after_ns is None else [f"retry after {_ms(retry_after_ns)} ms"]
 
 
 def _stated(before: str, value: object) -> list[str]:
-    """Return a list with one piece of a line, `before` and the value; an empty list if there is no value."""
+    """Return a list with one text: `before`, followed by the value. If there is no value, return an empty list."""
     return [f"{before}{value}"] if value else []
 
 
@@ -246,12 +246,16 @@ def _times(metrics_ns: Mapping[str, int]) -> list[str]:
 
 
 def _ms(ns: int) -> str:
-    """Return milliseconds with three digits, or all digits of a longer integer, because the value is no estimate."""
+    """Return a time as text in milliseconds.
+
+    Below one second, the text has three digits. A longer time has all digits of the integer, because it is not an
+    estimate.
+    """
     return format_number(ns / NS_PER_MS) if abs(ns) < 1000 * NS_PER_MS else f"{ns / NS_PER_MS:,.0f}".replace("-", "−")
 
 
 def _values(turn: TurnObservation) -> list[str]:
-    """Return the metrics of a turn that are not times."""
+    """Return texts with the metrics of a turn that are not times."""
     columns = (metric for metric in CATALOGUE.values() if metric.scope == "turn" and metric.column)
     return [
         f"{metric.name} {format_number(value)}{'' if metric.unit == 'n' else f' {metric.unit}'}"
@@ -261,7 +265,9 @@ def _values(turn: TurnObservation) -> list[str]:
 
 
 def _value(turn: TurnObservation, metric: Metric) -> float | None:
-    """Return a metric of a turn that is not a time: the value of its column, or its ratio to another column in %."""
+    """Return the value of a metric that is not a time. It is the value of a column, or in %, its ratio to another
+    column.
+    """
     value, unless = getattr(turn, metric.column), metric.unless
     if value is None or (unless is not None and getattr(turn, unless[0]) == unless[1]):
         return None
@@ -272,7 +278,7 @@ def _value(turn: TurnObservation, metric: Metric) -> float | None:
 
 
 def _segments(turn: TurnObservation) -> list[str]:
-    """Return the segments as one sum, each to 0.1 ms, so that they add up."""
+    """Return the segments of a turn as one sum. Each is rounded to 0.1 ms, so that the numbers add up."""
     parts = segments(turn.instants)
     if not parts:
         return []
@@ -289,9 +295,9 @@ def _tenths(ns: int) -> str:
 
 
 def _tokens(turn: TurnObservation) -> list[str]:
-    """Return each nonzero kind of token.
+    """Return texts with the number of tokens of each kind that the turn used.
 
-    The sum of cached tokens is included only if it differs from that of its kinds.
+    The number of cached tokens is included only if it differs from the sum of the cached tokens of all kinds.
     """
     if turn.usage is None:
         return []
@@ -304,7 +310,7 @@ def _tokens(turn: TurnObservation) -> list[str]:
 
 
 def _settings(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return each setting that has a value, such as `turn_detection.type server_vad`."""
+    """Return a text for each setting that has a value, such as `turn_detection.type server_vad`."""
     lines: list[str] = []
     for name, value in settings.items():
         if isinstance(value, dict):
@@ -321,7 +327,10 @@ def _settings(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def _named(name: str, pieces: Iterable[str], width: int) -> Iterator[str]:
-    """Yield `name   a · b · c`, with further lines indented under the first; yield no line if there are no pieces."""
+    """Yield the lines of `name   a · b · c`. If there are no pieces, yield no line.
+
+    Further lines are indented, so that they begin below the first piece.
+    """
     # short pieces are not broken across lines
     text = f"{NBSP}· ".join(piece.replace(" ", NBSP) if len(piece) < UNBREAKABLE else piece for piece in pieces)
     for row, line in enumerate(_wrapped(text, width - HEAD) if text else []):

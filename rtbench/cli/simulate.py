@@ -128,7 +128,7 @@ def simulate(
 def _served(
     offer: ServerConfig, listener: socket.socket, workers: int, ready: Callable[[str | None, list[int]], None]
 ) -> list[ServedCounts]:
-    """Serve until the server ends, with a status line if there is a terminal."""
+    """Serve until the server ends. If there is a terminal, show a status line."""
     from bench.simulator.ground_truth_log import LiveView
     from bench.simulator.serving.server import serve
     from bench.simulator.serving.workers import serve_by_workers
@@ -146,7 +146,7 @@ def _served(
 
 
 def _clear(ready_file: Path) -> None:
-    """Remove the ready file of an earlier run, because programs wait for the file to appear.
+    """Remove the ready file of an earlier run, because programs wait until the file exists.
 
     Raise UsageError if the file is not writable.
     """
@@ -176,9 +176,9 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
 
 
 def _reject_impossible(profile: Profile, tls: bool, tokens: TokenIssuer | None, workers: int) -> None:
-    """Raise UsageError for a fault that can never occur.
+    """Raise UsageError if the profile has a fault that can never occur.
 
-    With several workers, also raise it for limits of the whole service.
+    If there are several workers, also raise it for limits that apply to the whole service.
     """
     from bench.simulator.faults.kinds import IDENTITY
     from bench.simulator.quota import UNLIMITED
@@ -251,13 +251,13 @@ def _announce(document: ReadyDocument, profile: Profile, seed: int, ready_file: 
 class ClientSnippet(NamedTuple):
     """The code that connects one client to the simulator.
 
-    `{http}` and `{ws}` stand for the simulator's address in both schemes, `{key}` for a key.
+    In the code, `{http}` and `{ws}` are replaced by the simulator's address in these schemes, and `{key}` by a key.
     """
 
     name: str
     lines: tuple[str, ...]
     secure: bool = False
-    """True if the client speaks only wss."""
+    """True if the client connects only with wss."""
 
 
 CLIENTS = (
@@ -297,12 +297,15 @@ CLIENTS = (
 
 
 def lines_for(client: ClientSnippet, ws: str, key: str) -> list[str]:
-    """Return the lines of a client for the address `ws`, such as `ws://127.0.0.1:8765`."""
+    """Return the code lines of a client for the address `ws`, such as `ws://127.0.0.1:8765`."""
     return [line.format(ws=ws, http=ws.replace("ws", "http", 1), key=key) for line in client.lines]
 
 
 def to_paste(ws: str, ca: str | None, *, keyed: bool) -> list[str]:
-    """Return the lines of all clients, each under its heading. `keyed`: clients need a key, which is not shown."""
+    """Return the code lines of all clients, each client under its heading.
+
+    `keyed` is True if clients need a key. The key is not shown.
+    """
     key = "YOUR-KEY" if keyed else "any"
     lines = [f"trust: export SSL_CERT_FILE={ca} NODE_EXTRA_CA_CERTS={ca}"] if ca else []
     for client in CLIENTS:

@@ -35,8 +35,10 @@ KEPT_PATHS = (
     "audio/order_number.wav",
     "audio/goodbye.wav",
 )
-"""The files that have the same path in the tool's `scenarios` and in the user's, so that documented commands work in
-both."""
+"""The files that have the same path in the tool's `scenarios` folder and in the user's folder.
+
+Documented commands therefore work in both folders.
+"""
 AGENT_PATHS = (
     "agent.py",
     "targets.schema.json",
@@ -46,14 +48,14 @@ AGENT_PATHS = (
     "audio/late_parcel.wav",
     "audio/not_today.wav",
 )
-"""The files of the same kind for a user who tests an agent."""
+"""The files that have the same path in both folders, for a user who tests an agent."""
 FIRST_CALLS, AGENT_CALLS = b"-u 5 -r 1 --sessions 20", b"-u 10 -r 1 --sessions 100 --yes"
-"""The load in the generated workflow, with a service and with an agent."""
+"""The options for the load in the generated workflow: for a service, and for an agent."""
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "barge-in": ("scripts/barge_in.yaml", "audio/uh_huh.wav", "audio/not_today.wav"),
     "tools": ("scripts/tools.yaml",),
 }
-"""The further scripts that `--with` adds to the files of every folder."""
+"""A mapping from a name for `--with` to the files that it adds to a new folder."""
 
 
 class CiSystem(StrEnum):
@@ -125,7 +127,10 @@ def starter_files(ci: CiSystem, extras: Iterable[str] = ()) -> Mapping[Path, byt
 
 
 def agent_files(ci: CiSystem) -> Mapping[Path, bytes]:
-    """Return the contents of the files of a folder for calls with an agent. Its workflow has more and shorter calls."""
+    """Return the contents of the files of a folder for calls with an agent.
+
+    The workflow in it makes more calls than the workflow for a service, and the calls are shorter.
+    """
     workflow = _starter(f"{ci}.yml").replace(b"scripts/voice_turns.yaml", b"scripts/agent.yaml")
     workflow = workflow.replace(FIRST_CALLS, AGENT_CALLS)
     own = {Path(WORKFLOWS[ci]): workflow, Path("scenarios/ci.yaml"): _starter("agent_ci.yaml")}
@@ -133,7 +138,10 @@ def agent_files(ci: CiSystem) -> Mapping[Path, bytes]:
 
 
 def _copies(readme: str, targets: str, scenarios: Iterable[str]) -> dict[Path, bytes]:
-    """Return the contents common to every new folder: the starter files, and copies from the tool's `scenarios`."""
+    """Return the contents of the files that every new folder has.
+
+    They are the starter files, and copies of files from the tool's `scenarios` folder.
+    """
     renamed = {"README.md": readme, ".gitignore": "gitignore", "targets.yaml": targets}
     return {Path(name): _starter(example) for name, example in renamed.items()} | {
         Path("scenarios", name): (EXAMPLES / name).read_bytes() for name in scenarios
@@ -145,7 +153,7 @@ def _starter(name: str) -> bytes:
 
 
 def write_starter(folder: Path, files: Mapping[Path, bytes]) -> dict[Path, bool]:
-    """Write the files of a new folder; return for each whether it was written. Existing files are not changed.
+    """Write the files of a new folder. Return whether each file was written. Existing files are not changed.
 
     Raise UsageError if the folder cannot be written.
     """
@@ -156,7 +164,7 @@ def write_starter(folder: Path, files: Mapping[Path, bytes]) -> dict[Path, bool]
 
 
 def _write_files(path: Path, content: bytes) -> bool:
-    """Write a file if the path does not exist, not even as a broken link; return whether it was written."""
+    """Write a file, and return whether it was written. It is not written if the path exists, even as a broken link."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("xb") as file:
@@ -204,10 +212,13 @@ def options() -> None:
 
 
 class OptionCollector(list[tuple[str, str, str]]):
-    """A list of options, filled like Locust's parser: for each its name and value, its variable, and its purpose."""
+    """A list of options that is filled in the same way as Locust's parser.
+
+    Each entry is (the name and value of an option, its variable, its purpose).
+    """
 
     def add_argument(self, name: str, **settings: Any) -> None:
-        """Add an option with the settings of argparse, and Locust's `env_var`."""
+        """Add an option. `settings` are those of argparse, and `env_var` as in Locust."""
         value = settings.get("metavar", "" if "action" in settings else name[2:].upper())
         purpose = settings["help"] + (f"; one of {', '.join(settings['choices'])}" if "choices" in settings else "")
         usage = f"{name} {value}".rstrip()

@@ -51,7 +51,7 @@ def validate(
 
 
 def _checked(path: Path, kind: FileKind | None) -> FileKind:
-    """Check a file, and return its kind. Raise UsageError with all mistakes in it."""
+    """Check a file, and return its kind. Raise UsageError with all mistakes in the file."""
     from bench.plan.script import load_script
     from bench.target.targets import target_names
     from bench.yaml_file import parsed_yaml, read_text
@@ -86,7 +86,7 @@ def _checked(path: Path, kind: FileKind | None) -> FileKind:
 
 
 def _recognized(root: YamlValue, text: str) -> FileKind:
-    """Return the kind of a file, by its first line or its keys. Raise UsageError if neither identifies it."""
+    """Return the kind of a file, which its first line or its keys identify. Raise UsageError if neither does."""
     from bench.plan.script import SCRIPT
     from reports.thresholds import THRESHOLD_METRICS
 

@@ -1,6 +1,7 @@
-"""The commands of verdicts: `rtbench check`, `compare`, `baseline`, `sample-size` and `trend`.
+"""The commands that give verdicts: `rtbench check`, `compare`, `baseline`, `sample-size` and `trend`.
 
-They show differences between runs, their confidence, and their trend, and check a run against thresholds and baselines.
+They show the differences between runs, the confidence of these differences, and their trend. They also check a run
+against thresholds and baselines.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def compare(
 
 
 def _target_with_name(name: str) -> str:
-    """Return RUN or RUN:TARGET with the name of the run replaced by its folder."""
+    """Return `name`, which is RUN or RUN:TARGET, with the folder of the run in place of the run's name."""
     from bench.run.presence import file_status
     from reports.targets.named import split_name
 
@@ -276,7 +277,7 @@ def check(
 
 
 def _whole_run(name: str) -> Path:
-    """Return the folder of a run. Raise UsageError for RUN:TARGET, and if there is no run."""
+    """Return the folder of a run. Raise UsageError if the name is RUN:TARGET, or if there is no such run."""
     from bench.run.presence import file_status, is_folder
     from reports.targets.named import split_name
 
@@ -290,7 +291,7 @@ def _whole_run(name: str) -> Path:
 
 
 def report_refusal_to_ci(error: str) -> None:
-    """Print the error as an annotation for the CI system that runs this, if any."""
+    """Print the error as an annotation for the CI system, if this process runs in a CI system."""
     from reports.check import ci
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
@@ -300,7 +301,7 @@ def report_refusal_to_ci(error: str) -> None:
 
 
 def report_to_ci(result: CheckResult, comment: Path) -> None:
-    """Print annotations for the CI system that runs this, if any, and pass it the comment."""
+    """Print annotations for the CI system, and pass the file `comment` to it, if this process runs in a CI system."""
     from reports.check import ci
     from reports.check.document import append_summary
 
@@ -359,7 +360,10 @@ def show(
 
 
 def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
-    """Return a folder's baselines, and a line for each file that is none. Raise UsageError if it has no baselines."""
+    """Return (the baselines of a folder, a line for each file that is not a baseline).
+
+    Raise UsageError if the folder has no baselines.
+    """
     from reports.check import baselines
     from reports.check.stored_runs import without_duplicates
 

@@ -91,8 +91,8 @@ def test_a_turn_s_row_has_all_values_of_its_observation(folder: Path, recorder: 
         context_tokens=1_400,
         context_cached_tokens=1_300, preamble=True, yielded=False, false_yield=True,
         truncation_correct=True, false_reply=False, cut_off=True,
-        interruption="noise", function_calls=2, function_execution_ns=50, delegations=1, dead_air_ns=60, late_audio_ns=70,
-        unplayed_audio_ns=80, received_audio_ns=85, overlap_ns=90, onset_uncertainty_ns=95,
+        interruption="noise", function_calls=2, function_execution_ns=50, delegations=1, dead_air_ns=60,
+        late_audio_ns=70, unplayed_audio_ns=80, received_audio_ns=85, overlap_ns=90, onset_uncertainty_ns=95,
     )  # fmt: skip
     record = recorder.session(LABELS)
     record.turn_ended(turn)

@@ -1,8 +1,8 @@
-"""Merging several runs into one: runs of independent load generators, or of several regions.
+"""Merging several runs into one run. The runs come from independent load generators, or from several regions.
 
-The runs to merge are finalized and share no session; merging does not change them. A run that was killed is finalized
-first. If a worker has a folder of its own, this folder replaces the data that the worker's master received. The result
-is a run like any other; `bench.run.finalize.merge_parts` writes its final files.
+The runs to merge are finalized and share no session; merging does not change their rows. A run that was killed is
+finalized first. If a worker has a folder of its own, this folder replaces the data that the worker's master received.
+The result is a run like any other; `bench.run.finalize.merge_parts` writes its final files.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ UNCOPIED_MORE = "event logs were not copied, because they are links or special f
 def merge_runs(paths: Sequence[Path], out: Path) -> dict[str, Any]:
     """Merge the runs in other folders into the run folder `out`; return its run.json.
 
-    A damaged run is left out, and the verdict of the result accounts for the data that is missing for this reason.
-    Raise UsageError if the runs do not fit together, if two of them hold the same sessions, if one is active or itself
-    merged, or if the folder cannot be written; then nothing of `out` remains.
+    A damaged run is left out, and the verdict of the result takes its missing data into account. Raise UsageError if
+    the runs do not belong together, if two of them contain the same sessions, if one of them is active or is itself a
+    merged run, or if `out` cannot be written. After an error, no file of `out` remains.
     """
     if not re.fullmatch(r"\w[\w.-]{,199}", out.name, re.ASCII):
         raise UsageError(f"{out} is not a valid name of a run: use letters, digits, dots, dashes and underscores")
@@ -61,9 +61,9 @@ def merge_runs(paths: Sequence[Path], out: Path) -> dict[str, Any]:
 
 
 def run_folders_of(paths: Iterable[Path]) -> list[Path]:
-    """Return the run folders among these folders and directly in them.
+    """Return those of the given folders that are run folders, and the run folders directly inside the others.
 
-    Raise UsageError if a folder is no run, and contains none.
+    Raise UsageError if a folder is not a run and contains no run.
     """
     folders: list[Path] = []
     for folder in paths:
@@ -149,9 +149,10 @@ def _merged(
 
 
 def _add_part(parts: Sequence[SourceRun]) -> None:
-    """Set the workers that are taken from each folder: a worker's own folder replaces its master's data of this worker.
+    """Set the workers to merge from each folder, so that each worker comes from one folder.
 
-    Raise UsageError if two folders hold the same worker in any other way.
+    If a worker has a folder of its own, this folder replaces the data of this worker in its master's folder. Raise
+    UsageError if two folders contain the same worker for any other reason.
     """
     owners: dict[tuple[RunKey, int], SourceRun] = {}
     for part in sorted(parts, key=lambda part: part.is_of_master):
@@ -173,10 +174,11 @@ def _add_part(parts: Sequence[SourceRun]) -> None:
 
 
 def _missing(parts: Sequence[SourceRun]) -> dict[int, dict[str, Any]]:
-    """Return the entry of each worker of one run whose data is incomplete, by its number.
+    """Return, by worker number, the entry of each worker of one run whose data is incomplete. `parts` are the run's
+    folders.
 
-    If no folder holds a worker, several folders may have an entry for it. The entry of the master counts; without a
-    master, the entry with the largest bound.
+    If no folder has the data of a worker, several folders may have an entry for it. The entry in the master's folder is
+    used. If there is no master's folder, the entry of the folder with the largest bound is used.
     """
     entries: dict[int, dict[str, Any]] = {}
     for part in sorted(parts, key=lambda part: (part.is_of_master, _bound(part)), reverse=True):
@@ -191,16 +193,13 @@ def _missing(parts: Sequence[SourceRun]) -> dict[int, dict[str, Any]]:
 
 
 def _bound(part: SourceRun) -> float:
-    """Return the largest number of turns without a row that one missing worker may have run.
-
-    Return infinity if there is no bound.
-    """
+    """Return an upper bound of the turns without a row of any one missing worker; infinity if there is no bound."""
     turns = [entry["turns"] for entry in part.missing.values()]
     return float("inf") if None in turns else max(turns, default=0)
 
 
 def _first_workers(parts: Sequence[SourceRun], missing: Mapping[RunKey, Collection[int]]) -> dict[RunKey, int]:
-    """Return the number of each run's first worker in the merged run."""
+    """Return, for each run, the number in the merged run that its worker 0 gets."""
     runs = sorted(missing)
     sizes = [
         1 + max([*missing[run], *(number for part in parts if part.run == run for number in part.held)], default=-1)
@@ -210,7 +209,10 @@ def _first_workers(parts: Sequence[SourceRun], missing: Mapping[RunKey, Collecti
 
 
 def _leading(parts: Sequence[SourceRun]) -> list[SourceRun]:
-    """Return one folder for each run. Its document counts as the document of the run: the master's if there is one."""
+    """Return one folder for each run, whose document is used as the document of the run.
+
+    It is the master's folder if there is one. Otherwise a folder of a run that ended normally is preferred.
+    """
     by_run: dict[RunKey, SourceRun] = {}
     for part in sorted(parts, key=lambda part: (part.is_of_master, part.was_ended), reverse=True):
         by_run.setdefault(part.run, part)
@@ -236,7 +238,11 @@ def _entry(part: SourceRun, document: Document, offset: int, parts: Sequence[Sou
 
 
 def _left_out(damage: DamagedPartError, known: Collection[RunKey]) -> dict[str, Any]:
-    """Return the run.json entry of a damaged part. `known`: runs whose missing data another folder reports."""
+    """Return the entry in run.json for a damaged part, which is left out.
+
+    `known` are runs that have another, readable folder. That folder reports their missing data, so the entry has counts
+    of 0 for them.
+    """
     totals = damage.part.document.get("totals") or {}
     missing_counts = {
         table: 0 if damage.part.run in known else sum(totals[table].values()) if table in totals else None
@@ -262,14 +268,11 @@ def _common_entry(part: SourceRun, document: Document) -> dict[str, Any]:
 
 
 TARGET_KEYS = ("name", "url", "dialect", "model", "session", "deflate")
-"""The keys of a target that must be equal; its address, credential and network path may differ."""
+"""The properties of a target that must be equal in all runs. Its address, credential and network path may differ."""
 
 
 def check_fit(parts: Sequence[SourceRun]) -> None:
-    """Check that the runs are parts of one run.
-
-    Raise UsageError with the folders and the difference if they are not.
-    """
+    """Check that the runs are parts of one run. If not, raise UsageError with the folders and the difference."""
     for part in parts:
         if is_under_way(part.folder, part.document):
             raise UsageError(f"the run of {part.folder} is still in progress: merge it when it has ended")

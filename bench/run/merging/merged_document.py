@@ -1,11 +1,12 @@
-"""The document and the numbers of a merged run, from those of its parts. Pure.
+"""The run.json and the numbering of a merged run, computed from its parts. Pure.
 
 Workers, pairs and blocks get new numbers, so that the numbers of several runs do not collide. A session is called
-`w<worker>-<number>` (`w0-000012`), so its name depends on its worker's number: with an offset of 3 it is `w3-000012`.
-The same rule holds for rows, transcripts and event logs. Pairs are numbered by their start. Readers assume that pairs
-are numbered in the order of time; with another order, the differences between parts would look like a drift of the run.
+`w<worker>-<number>` (`w0-000012`), so its name depends on its worker's number. With an offset of 3, its name becomes
+`w3-000012`. The same rule applies to rows, transcripts and event logs. Pairs are numbered in the order in which they
+started, because readers assume this order. With another order, the differences between parts would look like a drift of
+the run.
 
-The document is made here before the rows are counted; the counts are added later.
+The document is created here before the rows are counted. The counts are added later.
 """
 
 from __future__ import annotations
@@ -32,14 +33,17 @@ _SESSION_ID = re.compile(r"w(\d{1,9})-(.*)", re.DOTALL | re.ASCII)
 
 @dataclass(frozen=True, eq=False)
 class RunNumbering:
-    """The new numbers of a run that becomes a part of the run `run_id`. `workers`: the new number of each worker."""
+    """The new numbers of one run that becomes a part of the merged run `run_id`.
+
+    `workers` maps the number of each worker to its new number.
+    """
 
     run_id: str
     workers: Mapping[int, int]
     pairs: PairNumbering
 
     def session_id(self, name: str) -> str:
-        """Return the new name of a session. A name without a worker's number counts as a name of worker 0."""
+        """Return the new name of a session. A name that does not contain a worker's number belongs to worker 0."""
         match = _SESSION_ID.fullmatch(name)
         return f"w{self.workers.get(worker_of(name), 0)}-{match[2] if match else name}"
 
@@ -65,7 +69,7 @@ class RunNumbering:
         return _line(row | {"session_id": self.session_id(str(row["session_id"]))})
 
     def log_header(self, line: bytes) -> bytes:
-        """Return the new first line of an event log. Raise ValueError if `line` is no such first line."""
+        """Return the new first line of an event log. Raise ValueError if `line` is not such a first line."""
         opened: dict[str, Any] = read_json(line)
         about = opened["about"]
         return _line(
@@ -77,7 +81,7 @@ class RunNumbering:
 
 
 def worker_of(session_id: str) -> int:
-    """Return the number of the worker in a session's name; 0 if it has none."""
+    """Return the worker's number in the name of a session; 0 if the name contains no worker's number."""
     match = _SESSION_ID.fullmatch(session_id)
     return int(match[1]) if match else 0
 
@@ -90,14 +94,21 @@ PairIntegers = npt.NDArray[np.int64]
 
 
 class PairStarts(NamedTuple):
-    """The pairs of one run, ascending by their number in this run, and the start of each (UTC, ns since 1970)."""
+    """The pairs of one run.
+
+    `numbers` are the pairs' numbers in this run, in ascending order. `starts_ns` is the start of each pair (UTC, ns
+    since 1970).
+    """
 
     numbers: PairIntegers
     starts_ns: PairIntegers
 
 
 class PairNumbering(NamedTuple):
-    """The pairs of one run as a part of another run: the old number of each pair, its new number and its new block."""
+    """The new numbers of the pairs of one run.
+
+    `numbers` are the pairs' old numbers. `new` and `blocks` are the new number and the new block of each pair.
+    """
 
     numbers: PairIntegers
     new: PairIntegers
@@ -105,7 +116,7 @@ class PairNumbering(NamedTuple):
 
 
 def first_starts(rows: Iterable[PairStarts]) -> PairStarts:
-    """Return the start of each pair, from the starts of its rows, in any order."""
+    """Return the start of each pair: the earliest start of its rows. The rows may be in any order."""
     starts = [pair_starts for pair_starts in map(_earliest, rows) if pair_starts.numbers.size]
     if not starts:
         return PairStarts(np.zeros(0, np.int64), np.zeros(0, np.int64))
@@ -120,7 +131,7 @@ def _earliest(rows: PairStarts) -> PairStarts:
 
 
 def numbered_by_start(runs: Sequence[PairStarts], started_utc_ns: int) -> list[PairNumbering]:
-    """Return new numbers for the pairs of all runs together: from 0, in the order of their starts."""
+    """Return new numbers for the pairs of all runs together. They are numbered from 0, in the order of their starts."""
     starts_ns = np.concatenate([run.starts_ns for run in runs])
     new = np.empty(starts_ns.size, np.int64)
     new[np.argsort(starts_ns, kind="stable")] = np.arange(starts_ns.size)
@@ -131,7 +142,7 @@ def numbered_by_start(runs: Sequence[PairStarts], started_utc_ns: int) -> list[P
 
 
 ADDED_SETTINGS = frozenset({"num_users", "spawn_rate", "sessions", "max_concurrent", "connect_rate"})
-"""Settings whose value for all parts together is the sum of theirs."""
+"""The settings whose value in the merged run is the sum of the values of all parts."""
 Document = Mapping[str, Any]
 Documents = Sequence[Document]
 
@@ -139,11 +150,11 @@ Documents = Sequence[Document]
 def merged_document(
     run_id: str, writer: Document, tool: Document, documents: Documents, entries: Sequence[Document]
 ) -> dict[str, Any]:
-    """Return the document of the run `run_id`, before its rows are counted.
+    """Return the run.json of the merged run `run_id`, before its rows are counted.
 
-    `documents`: the run.json of each finalized part, in the order of their starts. `entries`: the `PartEntry` of each
-    part. Keys with the same value in all parts are copied. Values that can be added are summed. All other values are
-    only in `parts`.
+    `documents` are the run.json of each finalized part, in the order of their starts. `entries` are the `PartEntry` of
+    each part. A key that has the same value in all parts is copied. Values that can be added are summed. All other
+    values are only in the key `parts`.
     """
     leader, common = documents[0], _common(documents)
     delays_s = [document.get("start_delays_s") or {} for document in documents]
@@ -187,7 +198,8 @@ def merged_document(
 def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple[str, Document]]) -> list[str]:
     """Return the notices to show before the results.
 
-    A notice that all parts have appears once; others appear with the name of their part. New notices concern the merge.
+    A notice that all parts have appears once. Any other notice appears with the names of the parts that have it.
+    Notices about the merge are added.
     """
     by_text: dict[str, list[str]] = {}
     for name, document in zip(names, documents, strict=True):
@@ -226,7 +238,7 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
 
 
 def _missing(entry: Document) -> str:
-    """Return the reason, and the number of missing sessions and turns, as a text."""
+    """Return a text with the reason why a part is excluded, and its numbers of missing sessions and turns."""
     if entry["turns"] is None:
         return f"{entry['excluded_because']}: the number of missing sessions and turns is unknown"
     return f"{entry['excluded_because']}: {entry['sessions']:,} sessions and {entry['turns']:,} turns are missing"
@@ -246,7 +258,10 @@ def _settings(settings: Documents) -> dict[str, Any]:
 
 
 def _targets(documents: Documents) -> list[dict[str, Any]]:
-    """Return the leader's targets, with the sum of all connection rates, without keys that differ otherwise."""
+    """Return one entry for each target, with only the keys whose values are equal in all parts.
+
+    The connection rate is the exception: it is the sum of the parts' rates.
+    """
     by_label: dict[str, list[Document]] = {}
     for document in documents:
         for target in document.get("targets") or []:
@@ -259,7 +274,7 @@ def _targets(documents: Documents) -> list[dict[str, Any]]:
 
 
 def _arrivals(documents: Documents) -> dict[str, Any] | None:
-    """Return the arrivals of all parts together; None unless calls arrived in every part."""
+    """Return the `arrivals` of all parts together; None if any part has no `arrivals`."""
     arrivals = [document.get("arrivals") for document in documents]
     if not all(arrivals):
         return None
@@ -283,7 +298,7 @@ def _arrivals(documents: Documents) -> dict[str, Any] | None:
 
 
 def _sum(documents: Documents, key: str) -> Any:
-    """Return the sum of a key's values; None if one document has no value."""
+    """Return the sum of a key's values; None if any document has no value for the key."""
     values = [document.get(key) for document in documents]
     return None if None in values else sum(value for value in values if value is not None)
 

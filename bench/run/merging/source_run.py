@@ -1,7 +1,7 @@
 """A finalized run as a part of a merged run: its rows, histograms and facts, with new numbers.
 
-Only the workers in `added_workers` become a part, because a worker's own folder replaces the data that its master
-received.
+Only the workers in `added_workers` are merged. Other workers have a folder of their own, which replaces the data that
+the master received from them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RunKey = tuple[int, str]
 
 
 class DamagedPartError(Exception):
-    """A run whose files are incomplete or cannot be read, so that it cannot become a part of another."""
+    """An error for a run whose files are incomplete or unreadable, so that it cannot be merged."""
 
     def __init__(self, part: SourceRun, reason: str) -> None:
         super().__init__(reason)
@@ -49,23 +49,27 @@ class DamagedPartError(Exception):
 
 
 class RunExtent(NamedTuple):
-    """The size of a run: the rows of each worker in each table, and its pairs."""
+    """The size of a run.
+
+    `rows` has the number of rows of each worker in each table. `pairs` has the pairs of each worker.
+    """
 
     rows: dict[int, Counter[str]]
     pairs: dict[int, PairStarts]
 
 
 class SourceRun:
-    """A run in its folder, of which the workers in `added_workers` become a part of another run.
+    """A run in its folder. Its workers in `added_workers` become a part of a merged run.
 
-    Call `finalize` before anything else is read; set `added_workers`, `numbering` and `is_complete` before rows are
-    read. Raises UsageError if the folder is no run, or has another format. Reading raises DamagedPartError.
+    Call `finalize` before anything else is read. Set `added_workers`, `numbering` and `is_complete` before rows are
+    read. The constructor raises UsageError if the folder is not a run, or has a format that this version does not read.
+    Reading rows or files raises DamagedPartError.
     """
 
     numbering: RunNumbering
     added_workers: frozenset[int]
     is_complete: bool
-    """True if the run ended normally, and all given folders together have the data of all its workers."""
+    """True if the run ended normally, and all given folders together contain the data of all its workers."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -98,7 +102,7 @@ class SourceRun:
 
     @property
     def is_of_master(self) -> bool:
-        """True if a master wrote this folder, from the data that its workers sent."""
+        """True if a master wrote this folder, from the data that workers on other hosts sent."""
         return "remote" in self.document
 
     @property
@@ -114,12 +118,12 @@ class SourceRun:
 
     @property
     def missing(self) -> dict[int, dict[str, Any]]:
-        """The entry of run.json for each worker whose data is incomplete."""
+        """The entry in run.json for each worker whose data is incomplete, by the worker's number."""
         return {entry["worker"]: entry for entry in self.document.get("missing_workers") or []}
 
     @cached_property
     def workers(self) -> dict[int, WorkerPart]:
-        """The separate data of each worker in the folder: histograms and facts."""
+        """The histograms and facts of each worker that the folder stores separately, by the worker's number."""
         return {part.worker: part for part in parts(self.folder, spool.WORKERS)}
 
     # The data that `bench.run.finalize.merge_parts` reads of a part.
@@ -152,7 +156,7 @@ class SourceRun:
 
     @property
     def _taken_workers(self) -> list[WorkerPart]:
-        """The part of each taken worker; empty if the folder has only the sum of all workers."""
+        """The part of each worker in `added_workers`; empty if the folder has only the sum of all workers."""
         return (
             [self.workers[number] for number in sorted(self.added_workers)]
             if self.added_workers <= self.workers.keys()
@@ -160,7 +164,7 @@ class SourceRun:
         )
 
     def batches(self, table: str, _schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of the taken workers, with every column, renumbered."""
+        """Yield the rows of the workers in `added_workers`, with all columns and with their new numbers."""
         worker_numbers = pa.array(sorted(self.added_workers), pa.int64())
         for batch in self._batches(cast("files.TableName", table)):
             rows = batch.filter(pc.is_in(batch["worker"], worker_numbers))
@@ -168,7 +172,7 @@ class SourceRun:
                 yield self.numbering.rows(rows)
 
     def _batches(self, table: files.TableName, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield rows as they were recorded."""
+        """Yield rows with the numbers and names that were recorded."""
         names = files.SCHEMAS[table].names if columns is None else columns
         try:
             for batch in files.stored_batches(self.folder, table, names, BATCH_ROWS):
@@ -179,8 +183,9 @@ class SourceRun:
             raise DamagedPartError(self, f"its {table} cannot be read: {str(error).splitlines()[0]:.200}") from None
 
     def transcript(self) -> Iterator[bytes] | None:
-        """Return the lines of the taken workers' transcripts, with the sessions' new names; None if the run has no
-        transcripts.
+        """Return the transcript lines of the workers in `added_workers`; None if the run has no transcripts.
+
+        The lines contain the new names of sessions.
         """
         return self._lines(path) if (path := self.folder / TRANSCRIPT).exists() else None
 
@@ -211,10 +216,10 @@ class SourceRun:
             raise DamagedPartError(self, str(error)) from None
 
     def copy_event_logs(self, events: Path) -> int:
-        """Copy the event logs of the run's sessions into a folder, under their new names; return how many were not
-        copied.
+        """Copy the event logs of the workers in `added_workers` into a folder, under the new names of their sessions.
 
-        Links and special files are not copied: a link can lead to any file of this machine.
+        Return how many event logs were not copied. Links and special files are not copied, because a link can lead to
+        any file of this machine.
         """
         event_folder, uncopied = self.folder / spool.EVENTS, 0
         for log in sorted(event_folder.glob("*.jsonl")):
@@ -236,7 +241,10 @@ class SourceRun:
         return uncopied
 
     def copy_documents(self, folder: Path) -> None:
-        """Write the facts and histograms of each taken worker to a run folder, under its new number."""
+        """Write the facts and histograms of each worker in `added_workers` to a run folder.
+
+        The files have the worker's new number.
+        """
         for part in self._taken_workers:
             facts = replace(part.facts, incidents=self._incidents(part.facts))
             part.copy_documents(folder, self.numbering.workers[part.worker], facts)
@@ -245,7 +253,7 @@ class SourceRun:
 
     @cached_property
     def extent(self) -> RunExtent:
-        """The size of the run. Reading it checks that no row occurs twice, and that run.json has the same counts."""
+        """The size of the run. Computing it checks that no row occurs twice, and that run.json has the same counts."""
         if self.document["state"] not in CLOSED:
             raise DamagedPartError(self, "it was not finalized, and its recorded data no longer exists")
         rows: dict[int, Counter[str]] = {number: Counter() for number in self.workers}
@@ -270,7 +278,7 @@ class SourceRun:
 
     @cached_property
     def no_uncertainty(self) -> str:
-        """The reason why the timestamp uncertainty of its turns is unknown; empty if it is known."""
+        """The reason why the timestamp uncertainty of the run's turns is unknown; empty if it is known."""
         try:
             return files.no_uncertainty(self.folder)
         except (pa.ArrowException, OSError):

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The fast path in C: socket reads with kernel timestamps, TLS decryption, frames, and matched deltas (`reader.py`).
 
-All work for each event of a reply in progress is done here, except for the evaluation of its deltas.
+For a reply in progress, all work for each event is done here, except for the evaluation of the deltas.
 """
 
 from cpython.buffer cimport PyBUF_READ, PyBUF_WRITE
@@ -60,16 +60,16 @@ cdef enum:
     PADDING = 0x3D
 
 cdef long long LONG_NS = 500_000_000
-"""The age of the first matched delta from which deltas are due. They are also due if there are `MANY`."""
+"""The age of the first matched delta at which the matched deltas are due. They are also due if there are `MANY`."""
 cdef long long ABSURD_LAG_NS = clock.MAX_LAG_NS, APART_NS = clock.MAX_CLOCK_GAP_NS
 cdef int TRIES = clock.TRIES, SO_TIMESTAMPNS = clock.SO_TIMESTAMPNS
 cdef long long NO_STAMP = -1
 
 cdef object new_tuple = tuple.__new__
-"""The constructor that creates a named tuple in half of the time."""
+"""A constructor of named tuples that takes half of the usual time."""
 
 cdef unsigned char BUFFER[READ_BYTES]
-"""The buffer of all sockets. There is no switch to another reader before its content is parsed or copied."""
+"""The buffer of all sockets. No other reader runs before its content is parsed or copied."""
 cdef unsigned char PLAIN[PLAIN_BYTES]
 """The decrypted content of `BUFFER`."""
 
@@ -103,7 +103,7 @@ cdef long long monotonic_of(long long realtime_ns) noexcept nogil:
 
 
 cdef long long stamp_of(msghdr *message) noexcept nogil:
-    """Return the kernel's receive timestamp on CLOCK_MONOTONIC; NO_STAMP if there is none, or if it is unusable."""
+    """Return the kernel's receive timestamp on CLOCK_MONOTONIC; NO_STAMP if it is missing or unusable."""
     cdef cmsghdr *header = CMSG_FIRSTHDR(message)
     cdef timespec stamp
     while header != NULL:
@@ -118,7 +118,7 @@ cdef long long stamp_of(msghdr *message) noexcept nogil:
 
 
 cdef bint plain(Text text, Py_ssize_t size) noexcept nogil:
-    """Return whether a JSON string needs no decoding: printable ASCII without quotes and escapes."""
+    """Return whether a JSON string needs no decoding, because it is printable ASCII without quotes and escapes."""
     cdef unsigned char odd = 0
     cdef Py_ssize_t at
     for at in range(size):
@@ -127,9 +127,9 @@ cdef bint plain(Text text, Py_ssize_t size) noexcept nogil:
 
 
 cdef Py_ssize_t frame_header(Text wire, Py_ssize_t size, Py_ssize_t *length) noexcept nogil:
-    """Return the bytes of the header of a complete text frame and set the `length` of its payload; 0 for other frames.
+    """Return the size of the header of a complete text frame, and set `length` to the size of its payload.
 
-    The length must be given in seven bits, or in sixteen if seven are not enough.
+    Return 0 for any other frame. The length must be given in seven bits, or in sixteen bits if seven are not enough.
     """
     cdef Py_ssize_t header = 2
     if size < 2 or wire[0] != FINAL_TEXT:
@@ -167,15 +167,16 @@ def leading_texts(read):
 
 
 cdef class Sieve:
-    """A filter between a socket and the handler of its reads. This base class passes each read unchanged.
+    """A filter between a socket and the handler of its reads. This base class passes each read on unchanged.
 
-    `due`: `hand_on` has data to pass on. `wakes`: the listener must act, also if the read was completely consumed.
+    `due` is True if `hand_on` has data to pass on. `wakes` is True if the listener must act, even if the read was
+    completely consumed.
     """
 
     cdef readonly bint due, wakes
 
     def sift(self, read):
-        """Return the rest of a read for the handler; None if it was completely consumed."""
+        """Return the rest of a read, which is for the handler; None if the read was completely consumed."""
         cdef bytes data
         cdef long long at_ns, empty_ns
         cdef bint kernel, complete
@@ -188,11 +189,11 @@ cdef class Sieve:
         return new_tuple(SocketRead, (PyBytes_FromStringAndSize(<const char *>wire, size), at_ns, empty_ns, kernel, complete))
 
     def hand_on(self):
-        """Pass on the data of consumed reads."""
+        """Pass on the data of the reads that were consumed."""
 
 
 cdef class Template:
-    """The bytes of a delta around the event id, which may be missing, and around the payload."""
+    """A template: the bytes of a delta before and after its event id and its payload. The id may be missing."""
 
     cdef object event
     cdef bytes head, middle, tail
@@ -202,7 +203,7 @@ cdef class Template:
         self.event, self.head, self.middle, self.tail, self.base64 = event, head, middle, tail, base64
 
     cdef Py_ssize_t payload_bytes(self, Text text, Py_ssize_t size) noexcept:
-        """Return `ServerEvent.payload_bytes` of a matching text; 0 if it does not match, or its payload is empty."""
+        """Return `ServerEvent.payload_bytes` of a matching text; 0 if it does not match, or if the payload is empty."""
         cdef Py_ssize_t head = len(self.head), middle = len(self.middle), tail = len(self.tail)
         cdef Text end
         if size < head + middle + tail or memcmp(text, <const char *>self.head, head):
@@ -227,16 +228,17 @@ cdef class Template:
 
 
 cdef class TemplateMatcher(Sieve):
-    """A matcher of reads that contain only deltas like the templates. It keeps the facts of each until `hand_out`.
+    """A matcher of reads that contain only deltas like the templates. It stores the facts of each delta.
 
-    `ready`: the next byte starts a message and there is a listener, so a read may be matched. `keeps_texts`: each delta
-    contains its message and is due at once, so that a log has it at its arrival.
+    `hand_out` returns the facts. `ready` is True if a read may be matched: the next byte starts a message, and there is
+    a listener. `keeps_texts` is True if each delta contains its message and is due at once, so that a log gets it when
+    it arrives.
     """
 
     cdef list templates, texts
     cdef Entry entries[ROOM]
     cdef readonly int count
-    """The number of matched deltas that were not handed out."""
+    """The number of matched deltas that `hand_out` has not returned yet."""
     cdef long long first_ns
     cdef public bint ready, keeps_texts
 
@@ -244,17 +246,18 @@ cdef class TemplateMatcher(Sieve):
         self.templates, self.texts = [], []
 
     def add(self, event, bytes head, bytes middle, bytes tail, bint base64):
-        """Match deltas with these bytes from now on. `event` is their event, without a payload."""
+        """Add a template: match deltas with these bytes from now on. `event` is their event, without a payload."""
         self.templates.append(Template(event, head, middle, tail, base64))
 
     def forget(self):
-        """Delete the templates. All matched deltas must have been handed out."""
+        """Delete the templates. Call `hand_out` before, because matched deltas refer to templates."""
         self.templates.clear()
 
     def match(self, bytes data, long long at_ns, long long empty_ns, bint complete):
-        """Record the deltas of a read that has only complete text frames of matching deltas. Return whether it has.
+        """Record the deltas of a read, if the read has only complete text frames of deltas that match.
 
-        `at_ns`, `empty_ns` and `complete` are `stamp_ns`, `empty_ns` and `complete` of `SocketRead`.
+        Return whether this is so. `at_ns`, `empty_ns` and `complete` are `timestamp_ns`, `empty_ns` and `is_complete`
+        of `SocketRead`.
         """
         return self.match_wire(<Text><const char *>data, len(data), at_ns, empty_ns, complete)
 
@@ -307,7 +310,7 @@ cdef class TemplateMatcher(Sieve):
         return True
 
     def hand_out(self):
-        """Return the matched deltas in order of arrival."""
+        """Return the matched deltas in the order of their arrival, and forget them."""
         cdef int place
         cdef Entry *entry
         cdef list deltas = []
@@ -323,9 +326,10 @@ cdef class TemplateMatcher(Sieve):
 
 
 cdef class Decrypter(Sieve):
-    """The decrypter of reads. It passes the data to `matcher` and leaves the rest. `wakes` is True at the stream's end.
+    """The decrypter of reads. It passes the decrypted data to `matcher`, and returns what `matcher` leaves.
 
-    `heard`: the peer has sent data. `ended`: it sends no more, because of `error` unless that is None.
+    `wakes` is True at the end of the stream. `heard` is True if the peer has sent data. `ended` is True if the peer
+    sends no more data. If an error is the reason, it is `error`; otherwise `error` is None.
     """
 
     cdef public Sieve matcher
@@ -336,12 +340,12 @@ cdef class Decrypter(Sieve):
     """The received bytes that TLS has not consumed."""
     cdef unsigned char header[RECORD_HEADER]
     cdef Py_ssize_t header_bytes, missing
-    """The received part of the current record's header, and the number of missing bytes of its body."""
+    """The number of received bytes of the current record's header, and of missing bytes of its body."""
 
     def __init__(self, tls, incoming, outgoing):
-        """Create a decrypter with the `ssl.SSLObject` and the `ssl.MemoryBIO`s that it reads and writes.
+        """Create a decrypter. `tls` reads from `incoming` and writes to `outgoing`.
 
-        All connections may share `incoming`: it is empty whenever no method runs.
+        All connections may share `incoming`, because it is empty when no method runs.
         """
         self.tls, self.incoming, self.outgoing = tls, incoming, outgoing
         self.matcher, self.early = Sieve(), b""
@@ -403,7 +407,7 @@ cdef class Decrypter(Sieve):
         return 0
 
     cdef void count_records(self, Text wire, Py_ssize_t size) noexcept:
-        """Find the position in a record at which these bytes end (RFC 8446 §5.1: the header has the body's length)."""
+        """Count how much of the last record in these bytes has arrived. Its header has its length (RFC 8446 §5.1)."""
         cdef Py_ssize_t at = 0, step
         while at < size:
             if self.header_bytes < RECORD_HEADER:
@@ -423,15 +427,16 @@ cdef class Decrypter(Sieve):
         self.due = self.matcher.due
 
     def end(self):
-        """Return the last read for which `wakes` was True, without its bytes."""
+        """Return the arrival of the last read for which `wakes` was True: the read without its bytes."""
         return new_tuple(SocketRead, (b"", *self.last))
 
 
 cdef class SocketReader:
-    """The reader of a connected non-blocking socket. It records until when the socket was certainly empty.
+    """The reader of a connected non-blocking socket. For each read, it finds the last instant of an empty socket.
 
-    `stamped_ns` is the timestamp of the last read. `drained`: the last read emptied the socket, and `drained_ns` is an
-    instant before it. `failure` is the error number with which the connection broke; 0 if it did not break.
+    `stamped_ns` is the timestamp of the last read. `drained` is True if the last read emptied the socket.
+    Everything that arrived before `drained_ns` was read. `failure` is the number of the error that broke the
+    connection; 0 if it did not break.
     """
 
     cdef int fd
@@ -443,21 +448,21 @@ cdef class SocketReader:
     def __init__(self, sock, watch, long long asked_ns):
         """Create a reader. `watch` is the loop's `LoopMonitor`. `asked_ns` is an instant before the socket connected.
 
-        An instant after it would be wrong, because a peer may send first, and may already have sent.
+        An instant after the connection would be wrong, because the peer may already have sent data.
         """
         self.fd, self.watch, self.drained_ns, self.drained = sock.fileno(), watch, asked_ns, True
 
     def close(self):
-        """Stop reading: another socket may soon have the same file number."""
+        """Stop reading, because another socket may soon have the same file number."""
         self.fd = -1
 
     def read(self, long long polled_ns, polls, Sieve sieve):
-        """Read the available bytes. Return what `sieve` leaves, or None. Raise BlockingIOError if there are none.
+        """Read the available bytes. Return what `sieve` leaves, or None. Raise BlockingIOError if there are no bytes.
 
-        A broken connection has ended like one that the peer has closed; `failure` has the error. `polled_ns` is when
-        the poll before the one that reported the socket did not report it; 0 if there was none. `polls` is the number
-        of the loop's polls when it started to watch the socket; None if no poll of the loop reported it, or if the
-        previous read had not emptied it.
+        If the connection broke, the result is the same as if the peer had closed it, and `failure` has the error.
+        `polled_ns` is the instant of the last poll that did not report the socket as readable; 0 if there was none.
+        `polls` is the number of the loop's polls when the loop started to watch the socket; None if no poll of the loop
+        reported the socket, or if the previous read had not emptied it.
         """
         cdef char control[128]
         cdef iovec vector

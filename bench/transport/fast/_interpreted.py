@@ -1,4 +1,7 @@
-"""The Python implementation of `_compiled.pyx`. Its docstrings have the details. A test compares the two."""
+"""The Python implementation of `_compiled.pyx`. The docstrings of `_compiled.pyx` have the details.
+
+A test compares the two implementations.
+"""
 
 from __future__ import annotations
 

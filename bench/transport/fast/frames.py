@@ -1,7 +1,7 @@
-"""Whole text frames, which are nearly all traffic, read and written without a state machine.
+"""Complete text frames, which are nearly all traffic. They are read and written without a state machine.
 
-All other frames (control frames, fragments, compression) are left to websockets' protocol object, which is slower and
-implements all of RFC 6455.
+All other frames (control frames, fragments, compression) are handled by websockets' protocol object, which is slower
+and implements all of RFC 6455.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from bench.protocol.base import BinaryMessage
 from bench.transport.received import ReceivedMessage, SocketRead
 
 FINAL_TEXT, FINAL_BINARY = 0x81, 0x82
-"""FIN, no reserved bits, opcode 1 or 2 (RFC 6455 §5.2)."""
+"""The first byte of a complete text message and of a complete binary message.
+
+FIN is set, the reserved bits are 0, and the opcode is 1 or 2 (RFC 6455 §5.2).
+"""
 SHORT, TWO_BYTES, EIGHT_BYTES, MASKED = 126, 126, 127, 0x80
 SHORT_HEADER, LONG_HEADER, MASK_BYTES = 2, 4, 4
 MAX_LENGTH = 0xFFFF
@@ -24,9 +27,9 @@ MAX_LENGTH = 0xFFFF
 def leading_texts(read: SocketRead) -> tuple[list[ReceivedMessage], int]:
     """Return the messages in the complete text frames at the start of a read, and the number of bytes of these frames.
 
-    The length of a frame must be given in seven bits, or in sixteen if seven are not enough. A longer frame is left to
-    the protocol object. The timestamp of a complete read is that of its last segment, so it is exact for the frame that
-    ends there.
+    The length of a frame must be given in seven bits, or in sixteen bits if seven are not enough. A frame that needs
+    more bits is left to the protocol object. The timestamp of a read is the arrival of its last segment. If the read is
+    complete, the timestamp is exact for the frame at its end.
     """
     data, timestamp_ns, empty_ns, kernel, complete = read
     arrival = Arrival(timestamp_ns, timestamp_ns - empty_ns, kernel)
@@ -51,7 +54,7 @@ def leading_texts(read: SocketRead) -> tuple[list[ReceivedMessage], int]:
 
 
 def masked_frame(payload: bytes, mask: bytes) -> bytes:
-    """Return a message in one frame as a client sends it, masked with four random bytes (RFC 6455 §5.3)."""
+    """Return a message in one frame, as a client sends it: masked with the four random bytes `mask` (RFC 6455 §5.3)."""
     length, first = len(payload), FINAL_BINARY if type(payload) is BinaryMessage else FINAL_TEXT
     if length < SHORT:
         header = struct.pack("!BB", first, MASKED | length)
@@ -63,9 +66,10 @@ def masked_frame(payload: bytes, mask: bytes) -> bytes:
 
 
 def missing_bytes(start: bytes) -> int:
-    """Return how many bytes of an incomplete frame are missing. If its header is incomplete, count only the header.
+    """Return how many bytes of an incomplete frame are missing.
 
-    Return 0 if `leading_texts` does not accept the frame.
+    If the header is incomplete, only its missing bytes are counted. Return 0 if `leading_texts` does not accept the
+    frame.
     """
     size = len(start)
     if start[0] != FINAL_TEXT:

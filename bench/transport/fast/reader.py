@@ -1,11 +1,12 @@
-"""The messages in the data of a connection. This is the only entry to the fast path.
+"""The messages in the data of a connection. Other code uses the fast path only through this module.
 
-Nearly all data are whole text frames, and most of these are deltas of the reply in progress. A delta is either matched
-with a template, or decoded like other messages. Two deltas of one kind and one response differ only in the event id and
-the payload. Once one was decoded, it is the template for others: a message that differs from it only in these two, both
-plain JSON strings, is the same event with another id and payload. It is counted with its timestamp and its lengths. A
-read with any other message is decoded as a whole. The work for each event is done in C: a `Sieve` gets a read of the
-`SocketReader` before it becomes a Python object. With TLS, a `Decrypter` is between the two.
+Nearly all data are complete text frames, and most of these are deltas of the reply in progress. A delta is either
+matched with a template, or decoded like other messages. Two deltas of one kind and one response differ only in the
+event id and the payload. The first such delta is decoded, and becomes the template for others. A message matches the
+template if it differs only in the event id and the payload, and both are plain JSON strings. Then it is the same event
+with another id and payload. It is counted with its timestamp and its lengths. If a read contains any other message, the
+complete read is decoded. The work for each event is done in C. `SocketReader` passes a read to a `Sieve` before the
+read becomes a Python object. With TLS, a `Decrypter` is between `SocketReader` and `Sieve`.
 """
 
 from __future__ import annotations
@@ -42,11 +43,14 @@ _EVENT_ID = re.compile(rb'(.*?"event_id"\s*:\s*")[^"\\]*(".*)', re.DOTALL)
 _KEY = re.compile(rb'"delta"\s*:\s*"$')
 _END = re.compile(rb'"\s*\}\s*')
 MAX_TEMPLATES = 32
-"""The maximum number of templates: two for each open item, and a few of complete items."""
+"""The maximum number of templates: enough for two templates per open item, and a few of complete items."""
 
 
 class MessageReader(TemplateMatcher):
-    """The reader of one connection's messages. Deltas that match go to the listener of the reply, several at a time."""
+    """The reader of one connection's messages.
+
+    It passes matched deltas to the listener of the reply, several at a time.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,15 +60,21 @@ class MessageReader(TemplateMatcher):
         self._missing = 0  # number of bytes of that frame that are missing
         self._learned: dict[EventKind, tuple[str, str]] = {}
         self._known = 0
-        """The number of templates that were learned since the last time that all were forgotten."""
+        """The number of templates that were learned since all templates were last forgotten."""
 
     def expect(self, *, plain: bool) -> None:
-        """Set whether the next frame starts an uncompressed message. If not, websockets' protocol gets all data."""
+        """Set whether the next frame starts an uncompressed message.
+
+        If it does not, websockets' protocol object gets all data.
+        """
         self._plain = plain
         self._note_ready()
 
     def begin(self, reply: DeltaListener | None) -> None:
-        """Match deltas from now on for the listener of a reply. If it is None, match none and forget the templates."""
+        """Match deltas from now on, and pass them to `reply`.
+
+        If `reply` is None, match no deltas and forget the templates.
+        """
         self._reply = reply
         if reply is None and self._learned:  # the next reply has other ids
             self._forget()
@@ -76,14 +86,17 @@ class MessageReader(TemplateMatcher):
         self.forget()
 
     def end(self) -> None:
-        """Pass on the matched deltas. Release the listener, because it may hold a reference to this connection."""
+        """Pass on the matched deltas, then release the listener, because it may hold a reference to this connection."""
         try:
             self.hand_on()
         finally:
             self._reply, self.ready = None, False
 
     def add_template(self, message: bytes, event: ServerEvent) -> None:
-        """Learn a template: match deltas like this one from now on. It must be the message's only event."""
+        """Learn a template: from now on, deltas that are like `event` match.
+
+        `event` must be the only event of `message`.
+        """
         ids = event.response_id, event.item_id
         # Deltas of one kind and item differ only in the event id and the payload, so one template is enough.
         if self._learned.get(event.kind) == ids:
@@ -98,14 +111,15 @@ class MessageReader(TemplateMatcher):
             self.add(template, *template_parts, event.kind is EventKind.AUDIO_DELTA)
 
     def hand_on(self) -> None:
-        """Pass on the matched deltas, before any later message."""
+        """Pass the matched deltas to the listener. This must happen before a later message is passed on."""
         if self.count and self._reply is not None:
             self._reply.on_deltas(self.hand_out())
 
     def read(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
-        """Return the messages that a read completes, without deltas that match. Return the read if it has other data.
+        """Return the messages that a read completes, without matched deltas.
 
-        In that case, the start of a frame from earlier reads precedes its data.
+        If the read has data other than text frames of new messages, return the read. Its data then begins with the
+        start of a frame that earlier reads left over.
         """
         complete_read = self._joined(read) if self._missing else read  # most reads end with a frame
         if complete_read is None:
@@ -123,12 +137,12 @@ class MessageReader(TemplateMatcher):
         return messages
 
     def messages(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
-        """Do the same as `read` without matching, for code that does not listen in the event loop."""
+        """Do the same as `read`, but match no deltas. This is for code that does not listen in the event loop."""
         complete_read = self._joined(read) if self._missing else read
         return [] if complete_read is None else self._texts(complete_read)
 
     def take_begun(self) -> bytes:
-        """Return and clear the received start of a frame, which is complete or will not be continued."""
+        """Return the stored parts of a frame, joined, and clear them. The reader then waits for no further parts."""
         start = b"".join(self._parts)
         self._parts, self._missing = [], 0
         return start
@@ -137,7 +151,10 @@ class MessageReader(TemplateMatcher):
         self.ready = self._reply is not None and self._plain and not self._missing
 
     def _joined(self, read: SocketRead) -> SocketRead | None:
-        """Return a read with the start of its first frame from earlier reads; None while the frame is incomplete."""
+        """Put the bytes that earlier reads left over before the bytes of this read.
+
+        Return None while the frame that they start is incomplete.
+        """
         if not read.data:  # the peer has closed: the start of the frame stays for `take_begun`
             return read
         self._parts.append(read.data)
@@ -145,11 +162,11 @@ class MessageReader(TemplateMatcher):
         return None if self._missing > 0 else read._replace(data=self.take_begun())
 
     def _texts(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
-        """Return the messages of a read that has only text frames of new messages; otherwise the read.
+        """Return the messages of a read that has only text frames of new messages. Return any other read unchanged.
 
-        The messages are those of websockets' protocol, in a fifth of the time. The last frame may continue in the next
-        read. Its parts are kept and joined once, because the protocol object copies all earlier parts for each new
-        part.
+        The messages are the same as those of websockets' protocol object, in a fifth of the time. The last frame may
+        continue in the next read. Its parts are stored and joined once. The protocol object would copy all earlier
+        parts for each new part.
         """
         if not read.data or not self._plain:
             return read
@@ -164,9 +181,10 @@ class MessageReader(TemplateMatcher):
 
 
 def _around(message: bytes, payload: object) -> tuple[bytes, bytes, bytes] | None:
-    """Return the bytes before the event id, between it and the payload, and after; None if the message is unusual.
+    """Return three parts of a message: before the event id, between event id and payload, and after the payload.
 
-    Without an id, all bytes before the payload are the first part, and the second part is empty.
+    Return None if the message does not have the usual form. If it has no event id, the first part is everything before
+    the payload, and the second part is empty.
     """
     if not isinstance(payload, msgspec.Raw):
         return None
