@@ -68,7 +68,7 @@ class TurnPlan:
     `has_turn_events` is the attribute of the dialect; if it is False, only the audible part of the turn is known.
     `greeting` is True if the service speaks first, without a request. `answer_min_ns` is used if the service sends no
     turn events. It is the minimum duration of a sound that counts as the answer; shorter sounds before the answer are
-    fillers. It is 0 if the script does not distinguish answers from fillers. `delegates` is the attribute of the dialect.
+    fillers. It is 0 if the script does not distinguish them. `delegates` is the attribute of the dialect.
     """
 
     number: int
