@@ -314,8 +314,7 @@ def check_unread_messages(session: SessionObservation) -> Iterator[CheckFinding]
 
 
 class AudioPace:
-    """The pace at which audio arrives. It is measured in the longest segment, which is a stretch of audio without a
-    pause.
+    """The pace at which audio arrives, measured in the longest segment of audio without a pause.
 
     `odd_messages` is the number of audio messages with an odd number of bytes.
     """
