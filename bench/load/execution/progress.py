@@ -46,8 +46,7 @@ JUDGED = {
     )
     for measured_from in MEASURED_FROM
 }
-"""For each value of `measured_from`, the headline metrics, each with the keys of its values and of its uncertainties.
-"""
+"""For each value of `measured_from`, the headline metrics, each with the key of its values and of its uncertainties."""
 
 Times = dict[str, dict[str, list[tuple[LiveMetricKey, list[int]]]]]
 """Times in microseconds, by target and step. The list of a step contains each key once, with all times of this key."""

@@ -59,7 +59,7 @@ class StartPacer:
         return max(now_ns, self._next_ns, self._held_until_ns)
 
     def slot_ns(self, at_ns: int) -> int:
-        """Return the first instant, at `at_ns` or later, that is this process's turn in the schedule of all processes."""
+        """Return the first instant, at `at_ns` or later, that this process may use in the schedule of all processes."""
         if self._phase_ns is None or not self.interval_ns:
             return at_ns
         return at_ns + (self._phase_ns - at_ns) % self.interval_ns

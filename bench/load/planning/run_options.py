@@ -1,4 +1,7 @@
-"""The options that this tool adds to Locust's, on the command line, in locust.conf, the environment and the web UI."""
+"""The options that this tool adds to Locust's options.
+
+They can be set on the command line, in locust.conf, in environment variables, and in the web UI.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,22 @@ from bench.target.options import OPTION, OPTIONS, ServiceOptions
 
 INTERIM_EVERY = 50
 MAX_PAIRS = 500
-"""The default number of pairs of a run that ends when its comparison is decided."""
+"""The default maximum of pairs in a run that stops when its comparison is decided."""
 MAX_COUNT, MAX_USERS, MAX_DURATION_S = 1_000_000_000, 10_000_000, 366 * 86_400
-"""Upper limits of numbers, users and seconds. Larger ones are typing errors, and some break later arithmetic."""
+"""The largest allowed count, number of users, and duration in seconds.
+
+Larger values are typing errors, and some would make later arithmetic fail.
+"""
 MIN_TIMEOUT_S = 10.0
 MOST_SEED = (1 << 63) - 1
 LOOPBACK = "127.0.0.1"
 
 
 class Environment(Protocol):
-    """Locust's `Environment` of one process. `shape_class`: its load shape, which is an object, or None."""
+    """Locust's `Environment` of one process.
+
+    `shape_class` is the load shape, which is an object; None if there is none.
+    """
 
     runner: Any
     events: Any
@@ -46,7 +55,10 @@ def stay_on_loopback(parser: Any) -> None:
 
 
 def fork_for_allowed_cores(parser: Any) -> None:
-    """Make `--processes -1` mean the cores that the run may use. Locust counts all cores of the machine."""
+    """Give `--processes -1` the meaning "one process for each core that the run may use".
+
+    Locust itself would count all cores of the machine.
+    """
 
     def whole_number(text: str) -> int:
         return core_count() if int(text) == -1 else int(text)
@@ -83,7 +95,7 @@ def _budget(value: object, option: str) -> float | None:
 
 
 def _name(value: object, option: str) -> str:
-    """Return a name that is valid for a folder; "" if none is given."""
+    """Return a name that is valid as the name of a folder; "" if no value is given."""
     name = str(value or "")
     if name and not re.fullmatch(r"\w[\w.-]{,79}", name, re.ASCII):
         raise UsageError(f"{option} must be up to 80 letters, digits, dots, dashes and underscores, not {name!r:.100}")
@@ -102,7 +114,7 @@ def _labels(entries: Any, option: str) -> dict[str, str]:
 
 
 def _share(value: object, option: str) -> Fraction:
-    """Return a percentage as a share from 0 to 1; 0 if no value is given."""
+    """Convert a percentage to a share from 0 to 1. Return 0 if no value is given."""
     if value in (None, ""):
         return Fraction(0)
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", str(value).strip(), re.ASCII)
@@ -148,7 +160,10 @@ def _number(value: object, option: str, otherwise: float | None = None) -> float
 
 
 def _timeout(value: object, option: str) -> float:
-    """Return a duration in seconds. Raises UsageError if a worker needs more time than this to end."""
+    """Return a duration in seconds.
+
+    Raise UsageError if it is shorter than MIN_TIMEOUT_S, the time a worker needs to end.
+    """
     seconds = _seconds(value, option)
     if seconds is None or seconds < MIN_TIMEOUT_S:
         raise UsageError(f"{option} must be {MIN_TIMEOUT_S:g} s or more, not {value!s:.100}")
@@ -160,10 +175,11 @@ def _timeout(value: object, option: str) -> float:
 
 @dataclass(frozen=True)
 class RunOption:
-    """An option of a run. `note`: its help text. `metavar`: the name of its value in the help, None for a switch.
+    """An option of a run.
 
-    `read`: the function that reads its value. `shapes`: True if the option shapes the load. `more`: further arguments
-    for the parser.
+    `metavar` is the name of the option's value in the help; None for a switch. `note` is the help text. `read` is the
+    function that converts the value. `shapes` is True if the option shapes the load. `flag` is the option as in
+    `--flag`. `more` are further arguments for the parser.
     """
 
     metavar: str | None
@@ -175,28 +191,31 @@ class RunOption:
 
     @property
     def name(self) -> str:
-        """The name of the option's attribute in the parsed options."""
+        """The name of the attribute that contains the option in the parsed options."""
         return self.flag[2:].replace("-", "_")
 
     def of(self, parsed: Any) -> Any:
-        """Return the parsed value, converted for the run. Raises UsageError if it is invalid."""
+        """Return the value of this option from the parsed options, converted for the run.
+
+        Raise UsageError if it is invalid.
+        """
         return self.read(getattr(parsed, self.name), self.flag)
 
     def add_to(self, parser: Any) -> None:
-        """Add the option to Locust's parser. The environment variable `LOCUST_<NAME>` can set it, too."""
+        """Add the option to Locust's parser. The environment variable `LOCUST_<NAME>` also sets it."""
         _add(parser, self.flag, self.name, self.note, metavar=self.metavar, **self.more)
 
 
 def valued(metavar: str, note: str, read: Any = _text, *, shapes: bool = False, flag: str = "", **more: Any) -> Any:
-    """Return a field of `Options` whose option takes a value: see `RunOption`.
+    """Return a field of `Options` for an option that takes a value. The arguments are those of `RunOption`.
 
-    `flag`: the option's flag if it differs from the field's name.
+    `flag` is the option's flag, if it differs from the name of the field.
     """
     return field(metadata={OPTION: RunOption(metavar, note, read, shapes, flag, more)})
 
 
 def switch(note: str, *, shapes: bool = False) -> Any:
-    """Return a field of `Options` whose option is a switch."""
+    """Return a field of `Options` for an option that is a switch."""
     return field(
         metadata={OPTION: RunOption(None, note, lambda value, _: bool(value), shapes, more={"action": "store_true"})}
     )
@@ -204,9 +223,9 @@ def switch(note: str, *, shapes: bool = False) -> Any:
 
 @dataclass(frozen=True)
 class Options:
-    """The values of this tool's options, with one field for each option.
+    """The values of this tool's options. Each option has one field.
 
-    `service_options`: the options of the services and of their prices.
+    `service_options` are the options about services and their prices.
     """
 
     service_options: ServiceOptions
@@ -223,7 +242,7 @@ class Options:
         shapes=True,
         flag="--arrival-rate",
     )
-    """The arrival rate of calls; None if no rate is given."""
+    """The arrival rate in calls per second; None if no rate is given."""
     arrival_pattern: str | None = valued(
         "PATTERN",
         "pattern of arrivals: poisson, constant, gamma:SHAPE, or a file of instants (default: poisson)",
@@ -245,7 +264,7 @@ class Options:
         shapes=True,
         flag="--warmup",
     )
-    """The warm-up in seconds; None for the default of the run (see `bench.load.planning.run_plan`)."""
+    """The warm-up in seconds; None if the run uses its default (see `bench.load.planning.run_plan`)."""
     until_decided: bool = switch(
         "compare two targets, and stop when the comparison is decided (group-sequential design)", shapes=True
     )
@@ -275,7 +294,7 @@ class Options:
     history: Path | None = valued(
         "FILE", "file of messages (.jsonl) with which the conversation of each session begins", _path
     )
-    """The messages that every session begins with, in place of its script's history; None for the script's history."""
+    """A file with the messages at the start of every session. If it is None, each script uses its own history."""
     budget_usd: float | None = valued("USD", "stop after spending this many USD", _budget, flag="--budget")
     seed: int = valued(
         "N",
@@ -285,7 +304,7 @@ class Options:
         default="1",
     )
     record_events: Fraction = valued("P%%", "record event logs of this share of the sessions, e.g. 1%%", _share)
-    """The share of pairs of sessions whose events are logged, 0 to 1."""
+    """The share of pairs for which the events of their sessions are logged, from 0 to 1."""
     record_audio: bool = switch("keep the audio in event logs (default: remove it)")
     record_transcripts: bool = switch("record the texts of caller and service, in transcripts.jsonl")
     name: str = valued(
