@@ -314,7 +314,7 @@ class Options:
     part_of: str = valued(
         "NAME", "name of the whole run, if this one is a part of it on one of several machines", _name
     )
-    """The run that this run is a part of; "" if it is not a part."""
+    """The name of the larger run that this run is a part of; "" if it is not a part of another run."""
     labels: Mapping[str, str] = valued(
         "KEY=VALUE",
         "label that identifies the run, such as commit=1a2b3c; may be repeated",
@@ -335,21 +335,21 @@ class Options:
         default="30",
         flag="--worker-timeout",
     )
-    """The time without a message after which a master treats a worker as missing.
+    """The seconds without a message after which a master considers a worker missing.
 
-    A worker whose master is missing ends earlier than that.
+    If a worker receives no message from its master, it ends earlier than this.
     """
     priority: bool = switch("run the load processes at a higher priority (niceness -10)")
     yes: bool = switch("allow more than 20 sessions with a host that is not loopback")
 
     @property
     def requested_sessions(self) -> int | None:
-        """The number of sessions with each target that these options set; None for no limit."""
+        """The number of sessions with each target that these options request; None if there is no limit."""
         return self.sessions or (MAX_PAIRS if self.until_decided else None)
 
     @staticmethod
     def of(parsed: Any) -> Options:
-        """Read Locust's parsed options, or those from its web UI. Raises UsageError if they are invalid."""
+        """Convert Locust's parsed options, or those from its web UI. Raise UsageError if they are invalid."""
         if parsed.interim_every and not parsed.until_decided:
             raise UsageError("--interim-every needs --until-decided: add it, or omit --interim-every")
         if parsed.thresholds and not (parsed.until_decided or is_command(parsed)):
@@ -390,12 +390,12 @@ OF_PROCESSES = (
         more={"action": "store_true"},
     ),
 )
-"""Options that do not change the load. The process that leads a run reads them from its parser."""
+"""Options that do not change the load. Only the process that leads a run reads them."""
 SHAPE = frozenset(option.name for option in RUN_OPTIONS.values() if option.shapes)
-"""The options that shape the load and may be chosen in the web UI.
+"""The names of the options that shape the load. Visitors of the web UI may set them.
 
-Only the person who starts the process chooses targets, keys, files, folders, what is recorded, and what limits the
-cost; see `bench.load.runners.web_ui`.
+All other options can be set only by the person who starts the process: targets, keys, files, folders, what is recorded,
+and what limits the cost. See `bench.load.runners.web_ui`.
 """
 
 
@@ -428,12 +428,12 @@ OF_CHECK = (
     ),
     RunOption("FILE", "also write the verdicts to this file, as JUnit XML", flag="--junit"),
 )
-"""Options of `rtbench check` that `rtbench run` also has. The process that leads the run reads them."""
+"""Options of `rtbench check` that `rtbench run` also has. Only the process that leads a run reads them."""
 COMMAND = "rtbench_command"
 
 
 def add_command(parser: Any) -> None:
-    """Turn Locust's parser into that of `rtbench run`: a run is headless, and is judged at its end."""
+    """Change Locust's parser into the parser of `rtbench run`: a run has no web UI, and is checked at its end."""
 
     def refuse(problem: str) -> NoReturn:
         print(f"rtbench: {problem}; see rtbench run --help", file=sys.stderr)
@@ -446,15 +446,15 @@ def add_command(parser: Any) -> None:
 
 
 def is_command(parsed: Any) -> bool:
-    """Return whether the options are those of `rtbench run` and not of `locust`."""
+    """Return whether `parsed` are options of `rtbench run`. Otherwise they are options of `locust`."""
     return bool(getattr(parsed, COMMAND, False))
 
 
 def worker_timeout_s(parsed: Any) -> float:
-    """Return the value of `--worker-timeout` in seconds. Raises UsageError if a worker could not end in that time."""
+    """Return the value of `--worker-timeout` in seconds. Raise UsageError if a worker could not end in this time."""
     return _timeout(parsed.worker_timeout, RUN_OPTIONS["worker_timeout_s"].flag)
 
 
 def users_of(value: object) -> int | None:
-    """Return the number of users; None if no value is given. Raises UsageError if it is invalid."""
+    """Return the number of users; None if no value is given. Raise UsageError if the value is invalid."""
     return _whole(value, "the number of users", 1, MAX_USERS)

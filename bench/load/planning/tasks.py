@@ -217,10 +217,10 @@ class Caller:
     def interrupt(self, *, audio: Wavs | None = None, name: str = "", **options: Any) -> Turn | None:
         """Interrupt the reply to the last turn while it is played.
 
-        With `audio`, the caller speaks; without, the client cancels. The instant is set by one of three options:
-        `after` (seconds of the reply that were played), `after_share` or `after_text` (a share or a text of the reply's
-        transcript). `verify_truncation` checks that the service keeps only what was played. An interruption by speech
-        is a turn, and also has the options of `audio`.
+        If `audio` is given, the caller speaks. Otherwise the client interrupts the reply. One of three options sets the
+        instant: `after` is the seconds of the reply that were played, `after_share` is the share of the reply that was
+        played, and `after_text` is a text in the reply's transcript. `verify_truncation` checks that the service keeps
+        only what was played. An interruption by speech is a turn, and also has the options of `audio`.
         """
         return self._take("interrupt", audio=audio, name=name, **options)
 
