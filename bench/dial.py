@@ -40,7 +40,7 @@ class RunEnded(GreenletExit):  # type: ignore[misc]  # greenlet is not typed
 
 
 class Dialer:
-    """A dialer opens connections to one target. It has the target's certificates, headers, and current token or key.
+    """An object that opens connections to one target, with its certificates, its headers, and its token or key.
 
     A process has one dialer per target, so that it makes the TLS context only once. The constructor raises UsageError
     if a client certificate cannot be used.

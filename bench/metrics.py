@@ -44,7 +44,7 @@ SLOPE: Final = "ms/1k tokens"
 BYTES_PER_S: Final = "B/s"
 """The unit of a session's data rates, each in one direction. The same rates are reported for each second of a run."""
 FIRST_DELTAS = {"first_audio": "ttfa", "first_text": "ttft"}
-"""The instants for which a caller waits, and the metric of each. The first of them that a turn has is the turn's."""
+"""The instants for which a caller waits, and the metric of each. A turn counts with the first of them that it has."""
 CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened")
 """The ends of the phases of connecting, in their order.
 
@@ -272,12 +272,13 @@ def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:
 
 
 MIN_TURNS_BEYOND = 5
-"""The minimum number n(1−p) of turns beyond a quantile p, for it to be published. The median needs fewer."""
+"""The minimum number n(1−p) of turns beyond a quantile p, for it to be published. It does not apply to the median."""
 ALIKE, INDEPENDENT = 0.5, 3.6
 """Assumptions about when a quantile in a tail is published.
 
 ALIKE is the assumed correlation between the turns of one session. INDEPENDENT is the number of independent turns that
-must lie beyond a quantile so that the largest turn bounds the quantile: p^n ≤ 2.5 %, which is n(1−p) ≈ 3.7 for high p.
+must lie beyond a quantile so that the largest turn bounds the quantile. The bound needs p^n ≤ 2.5 %, so n(1−p) must be
+3.6 at p95, and 3.7 at p99.
 """
 MIN_EFFECTIVE_SESSIONS = 6
 """The minimum effective number of sessions (Kish) for a published quantile.

@@ -169,7 +169,7 @@ class Choice(Validator[str]):
 
 @dataclass(frozen=True)
 class OneOrMore(Validator[tuple[T, ...]]):
-    """A value of the form `shape`, or a list of values of this form that is not empty."""
+    """A value of the form `shape`, or a non-empty list of such values."""
 
     shape: Validator[T]
 

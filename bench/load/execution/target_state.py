@@ -2,8 +2,8 @@
 
 The sessions with a target start evenly spaced. If the service requests a wait, no session starts before its end. After
 a refusal because of a limit, and after the wait for it, one session starts alone, as a probe (the half-open state of a
-circuit breaker). If the service does not refuse the probe, other sessions follow, at an interval. Every refusal doubles
-the interval, and every success shortens it.
+circuit breaker). If the probe succeeds, other sessions follow, at an interval. Every refusal doubles the interval, and
+every success shortens it.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ UPLOAD_S, UPLOADED_BYTES_PER_S = 600, 1_000_000
 DECIDED = (0, 1, 3, 4)
 """The exit statuses of a decision or check that was completed.
 
-They mean: passed, failed or regressed, inconclusive, invalid run.
+They are 0 for passed, 1 for failed or regressed, 3 for inconclusive, and 4 for an invalid run.
 """
 
 
@@ -172,7 +172,7 @@ def longest_report_s(folder: Path) -> float:
 def with_sentence(summary: str, decided: str, width: int) -> str:
     """Insert the first line of the decision into a summary, before its last two lines.
 
-    The last two lines are the validity of the run and the page of the report.
+    The last two lines are the verdict and the page of the report.
     """
     lines, decision = summary.splitlines(), decided.strip().splitlines()
     wrapped = textwrap.wrap(decision[0], width, break_long_words=False, break_on_hyphens=False) if decision else []

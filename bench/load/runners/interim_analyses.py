@@ -3,7 +3,8 @@
 `reports.sequential` plans the analyses and evaluates the run folder; this process computes no statistic. While the load
 generator is overloaded, no analysis starts. Overload means that the run would be invalid if it ended now. If the
 overload lasts for a tenth of the planned pairs (at least ten pairs), the run is ended as invalid. But no run is ended
-before each target has 100 turns, because the validity checks use p99, which with fewer turns is their maximum.
+before its two targets together have 200 turns. The reason is that the validity checks use p99, and p99 of fewer than
+100 turns is their maximum.
 """
 
 from __future__ import annotations

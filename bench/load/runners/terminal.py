@@ -92,7 +92,7 @@ def left_s(elapsed_s: float, run_time_s: float | None, sessions: int | None, don
 def status_text(totals: LiveTotals, run_phase: RunPhase, width: int | None = None, *, colour: bool = False) -> str:
     """Return the status line. It has at most `width` columns; None means no limit.
 
-    Control characters are removed from the labels of targets.
+    In the labels of targets, control characters are replaced.
     """
     return fitted(_parts(totals, run_phase), width, colour=colour)
 
