@@ -258,7 +258,7 @@ def uncertainty_ns(start: Slack, end: Slack) -> int:
 
 
 def turn_type_of(names: Collection[str]) -> str:
-    """Return the turn type: the `names` that are in TURN_TYPES, in its order, joined by `+`; REGULAR if there are none."""
+    """Return the turn type: those `names` that are in TURN_TYPES, in its order, joined by `+`; else REGULAR."""
     return "+".join(name for name in TURN_TYPES if name in names) or REGULAR
 
 
