@@ -12,10 +12,9 @@ A position is marked as a change point if |b − a| > t · SE at the level of th
 The position with the largest |b − a| / (t · SE) is marked first. Comparisons that span a marked position are not used
 any more.
 
-A trend is read night after night. So each comparison is made only once, in the night of its last run: the series is
-never too short for the number of runs after a position. Each night of a year has the same share of the type I error,
-which is divided among its comparisons in all series (Bonferroni). So the type I error holds for readers who read the
-trend every night.
+A trend is read night after night. So each comparison is made only once, in the night of its last run. It is not made
+before with fewer runs. Each night of a year has the same share of the type I error, which is divided among its
+comparisons in all series (Bonferroni). So the type I error holds for readers who read the trend every night.
 
 f is the autocorrelation of neighbouring runs: the mean of two estimates, plus half a standard error, 1/(2√n). The first
 estimate uses differences at lags 1 and 2: E(y₂ − y₀)² / E(y₁ − y₀)² = 1 + f, whatever the mean. The second one is the

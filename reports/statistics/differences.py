@@ -211,9 +211,9 @@ def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
 
 
 def excess_over_margin(values: tuple[Floats, Floats], margin: Margin, better: Better) -> Floats:
-    """Return by how much the second target is worse than the margin allows, given the values of both targets.
+    """Return by how much the candidate is worse than the margin allows. `values` has the baseline's values first.
 
-    With the two targets swapped, the result is by how much the second target is better than the margin.
+    If `values` has the candidate's values first, the result is by how much the candidate is better than the margin.
     """
     return log_ratio(values[1], values[0], margin) if better == "lower" else log_ratio(values[0], values[1], margin)
 
