@@ -46,8 +46,7 @@ def order_of_values(values: Floats) -> Integers:
 
 
 def order_of_codes(codes: Integers) -> Integers:
-    """Return the positions of codes in ascending order. For codes of 16 bits, use numpy's radix sort, which is faster.
-    """
+    """Return the positions of codes in ascending order. For codes of 16 bits, use numpy's radix sort, which is faster."""
     if codes.max(initial=0) < 1 << 16:
         return np.argsort(codes.astype(np.uint16), kind="stable")
     return _order(codes.astype(np.uint64))

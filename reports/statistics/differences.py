@@ -132,8 +132,7 @@ class Inference:
 
     @property
     def run_variance(self) -> float:
-        """The part of a quantile's SE² that comes from the variation between two runs. More sessions do not reduce it.
-        """
+        """The part of a quantile's SE² that comes from the variation between two runs. More sessions do not reduce it."""
         return 2 * self.run_sd**2
 
 

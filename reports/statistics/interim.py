@@ -75,8 +75,7 @@ class InterimStatistic:
         return group_sequential.ConditionalPower(passing.passing, red.red)
 
     def inconclusive_reason(self, c: float) -> InconclusiveReason | None:
-        """Return why the metric neither passes nor fails at critical value `c`; None if its interval shows the reason.
-        """
+        """Return why the metric neither passes nor fails at critical value `c`; None if its interval shows the reason."""
         return self.untested or (NOT_AFTER_HOLM if self.z >= c else self.unsettled(c))
 
     def estimates(self, c: float, t: Sequence[float], bounds: Sequence[float]) -> tuple[float, float, float]:

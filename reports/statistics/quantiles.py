@@ -269,8 +269,7 @@ def lower_with_unseen(sample: Sample, of_session: Integers, p: float, error: flo
 
 
 def _share_from(first: int, sample: Sample, of_session: Integers) -> tuple[float, float, float]:
-    """Return the first three arguments of `unseen.upper_share`. The share is that of the values from index `first` on.
-    """
+    """Return the first three arguments of `unseen.upper_share`. The share is that of the values from index `first` on."""
     turns = np.bincount(sample.sessions[first:], minlength=of_session.size)
     square = float((turns**2 / np.maximum(1, of_session)).sum()) / sample.n
     return float(turns.sum()) / sample.n, square, sample.n / float(of_session.max())

@@ -128,8 +128,7 @@ class RatioEstimate:
 
 
 def ratio_of(totals: PerCluster, *, words: bool = False) -> RatioEstimate:
-    """Return the mean or the rate of one target. Sessions without a turn do not count. The value is NaN without turns.
-    """
+    """Return the mean or the rate of one target. Sessions without a turn do not count. The value is NaN without turns."""
     turns, clusters = float(totals[1].sum()), int(np.count_nonzero(totals[1]))
     value = float(totals[0].sum()) / turns if turns else math.nan
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -170,14 +169,12 @@ class ClusterTotals:
         return effective_size(self.base[1] + self.cand[1]) - 1
 
     def variance_of_pairs(self, parts: Floats) -> float:
-        """Return the variance of a difference. `parts` is the contribution of each pair to the error of the difference.
-        """
+        """Return the variance of a difference. `parts` is the contribution of each pair to the error of the difference."""
         return _jackknife_variance(parts, int(np.count_nonzero(self.base[1] + self.cand[1])))
 
 
 def mean_difference(totals: ClusterTotals, margin: Margin, better: Better, inference: Inference) -> Difference:
-    """Compare two means of positive amounts by the log of their ratio. The bounds are open if a mean is not positive.
-    """
+    """Compare two means of positive amounts by the log of their ratio. The bounds are open if a mean is not positive."""
     base, cand = totals.ratios
     if totals.paired:
         parts = _jackknife_contributions(totals.cand) / (cand.value or math.nan) - _jackknife_contributions(
