@@ -207,8 +207,10 @@ def _margins(group: Sequence[MetricSpec]) -> list[tuple[float, Margin]]:
 
 
 def _log(value: float | None) -> float:
-    """Return the log of a stored quantile. If the value is None, the quantile lies among failed turns, and the log is
-    +inf."""
+    """Return the log of a stored quantile.
+
+    If the value is None, the quantile lies among failed turns, and the log is +inf.
+    """
     return math.inf if value is None else math.log(value) if value > 0 else -math.inf
 
 
@@ -258,8 +260,9 @@ def quantiles_seen(
     draws: int = DRAWS,
     error: float = FOUND,
 ) -> list[InterimStatistic]:
-    """Return the statistics of several quantiles of one metric at an interim analysis. All use the same resampled
-    pairs.
+    """Return the statistics of several quantiles of one metric at an interim analysis.
+
+    All use the same resampled pairs.
 
     `error` is the type I error of the tests for drift and bursts. Pairs without a value are also drawn, but they do not
     count in the degrees of freedom. If a target drifts, or its slow turns come in bursts, parts of the run are

@@ -63,8 +63,9 @@ def step_sample(source: Source, spec: MetricSpec, step: str) -> Sample:
 
 
 def by_change(change: LogRatio, pairs: int, values: tuple[float, float], margin: Margin, level: float) -> Difference:
-    """Compare two values, the baseline's first, by the log of their ratio and its standard error over pairs. Less is
-    better.
+    """Compare two values, the baseline's first, by the log of their ratio and its standard error over pairs.
+
+    Less is better.
 
     The bounds are d ∓ t·SE.
     """

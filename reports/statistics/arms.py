@@ -41,8 +41,10 @@ class TwoSamples:
 
     @cached_property
     def turns(self) -> tuple[Integers, ...]:
-        """The number of turns in each cluster. There is one array per target; if the clusters are pairs, there is one
-        array for both."""
+        """The number of turns in each cluster.
+
+        There is one array per target; if the clusters are pairs, there is one array for both.
+        """
         first, second = (
             np.bincount(sample.sessions, minlength=size)
             for sample, size in zip((self.base, self.cand), self.clusters, strict=True)
@@ -51,14 +53,18 @@ class TwoSamples:
 
     @cached_property
     def effective_sessions(self) -> tuple[float, ...]:
-        """Kish's effective number of sessions of each target; of pairs, if sessions are paired. Clusters without a
-        value do not count."""
+        """Kish's effective number of sessions of each target; of pairs, if sessions are paired.
+
+        Clusters without a value do not count.
+        """
         return tuple(effective_size(turns) for turns in self.turns)
 
     @cached_property
     def max_sessions(self) -> int:
-        """The number of sessions with a value in the target that has more of them. If sessions are paired, it is the
-        number of pairs with a value."""
+        """The number of sessions with a value in the target that has more of them.
+
+        If sessions are paired, it is the number of pairs with a value.
+        """
         return max(int(np.count_nonzero(turns)) for turns in self.turns)
 
     def values(self, p: float) -> tuple[float, float]:

@@ -148,8 +148,9 @@ def dependence_test(sample: Sample, clusters: int, p: float) -> Order | None:
 
 
 def _is_one_target_ordered(first: Floats, second: Floats, error: float, *, paired: bool) -> bool:
-    """Return whether a target is autocorrelated. If sessions are paired, test the differences of the pairs; otherwise,
-    test each target's own series.
+    """Return whether a target is autocorrelated.
+
+    If sessions are paired, test the differences of the pairs; otherwise, test each target's own series.
 
     `error` is the type I error of all these tests together.
     """
@@ -161,8 +162,9 @@ def _is_one_target_ordered(first: Floats, second: Floats, error: float, *, paire
 def latencies_by_order(
     samples: TwoSamples, margins: Sequence[tuple[float, Margin]], better: Better, inference: Inference
 ) -> list[Difference]:
-    """Compare quantiles as `differences.quantile_differences` does. `margins` is the level of each quantile, with its
-    margin.
+    """Compare quantiles as `differences.quantile_differences` does.
+
+    `margins` is the level of each quantile, with its margin.
 
     If a target drifts, or its slow turns come in bursts, also compute bounds with parts of the run as clusters, and use
     the wider bounds.
@@ -190,8 +192,9 @@ def latencies_by_order(
 
 
 def by_order(samples: TwoSamples, ps: Sequence[float], error: float = FOUND) -> dict[Order, list[int]]:
-    """Return the quantiles that must also be compared by parts of the run, as indices into `ps` for each type of
-    autocorrelation.
+    """Return the quantiles that must also be compared by parts of the run, for each type of autocorrelation.
+
+    The result has their indices in `ps`.
 
     If a target drifts, these are all quantiles. Otherwise they are the quantiles, except the median, for which the
     turns beyond the quantile come in bursts.
@@ -252,8 +255,9 @@ def rate_by_order(
 
 
 def _wider(usual: Difference, parts: Difference, order: Order) -> Difference:
-    """Return the difference `usual` with the wider bounds of `usual` and `parts`. `parts` is the difference computed
-    from parts of the run.
+    """Return the difference `usual` with the wider bounds of `usual` and `parts`.
+
+    `parts` is the difference computed from parts of the run.
 
     The standard error is the larger of both; if that of `parts` is NaN, the result is NaN.
     """
@@ -308,8 +312,10 @@ def have_same_distribution(first: Floats, second: Floats) -> bool:
 
 
 def kolmogorov_distance(first: Floats, second: Floats) -> float:
-    """Return λ of two samples, as this module's docstring defines it. The samples need not be sorted. Each must have a
-    value."""
+    """Return λ of two samples, as this module's docstring defines it. The samples need not be sorted.
+
+    Each must have a value.
+    """
     a, b = np.sort(first), np.sort(second)
     points = np.concatenate([a, b])
     distances = np.searchsorted(a, points, side="right") / a.size - np.searchsorted(b, points, side="right") / b.size

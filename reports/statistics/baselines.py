@@ -135,7 +135,10 @@ def rate_against_stored(
     better: Better = "lower",
     inference: Inference,
 ) -> Difference:
-    """Compare a rate of one run with the same rate of stored runs. `rates.ratio_of` computes each of these estimates."""
+    """Compare a rate of one run with the same rate of stored runs.
+
+    `rates.ratio_of` computes each of these estimates.
+    """
     if better == "higher":
         complements = [rate.left() for rate in (candidate, *stored)]
         return mirrored(rate_against_stored(complements[0], complements[1:], margin, inference=inference))

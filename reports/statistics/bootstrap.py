@@ -37,8 +37,10 @@ Weights = npt.NDArray[np.floating]
 
 
 def seed_of(*run_ids: str) -> int:
-    """Return a seed below 2⁴⁸ that depends only on the run IDs and their order. So the same runs always give the same
-    verdict."""
+    """Return a seed below 2⁴⁸ that depends only on the run IDs and their order.
+
+    So the same runs always give the same verdict.
+    """
     return int.from_bytes(hashlib.sha256("\0".join(run_ids).encode()).digest()[:6], "big")
 
 
@@ -63,8 +65,9 @@ def variance(values: Floats, min_share: float = 0.0) -> float:
 
 
 def resamples_at_once(*rows: int) -> int:
-    """Return how many resamples to compute at once. `rows` is the number of rows of each array; its columns are the
-    resamples.
+    """Return how many resamples to compute at once.
+
+    `rows` is the number of rows of each array; its columns are the resamples.
 
     If the result would be 2 to 4, return 1, because a product with a vector is faster.
     """
@@ -182,8 +185,9 @@ def in_cells(
     cluster_weights: Weights,
     step_weights: tuple[Floats, Integers] | None = None,
 ) -> tuple[Floats, Integers]:
-    """Return the value at which the weights of each resample add up to its rank. Also return the indices of the
-    resamples for which this value is in no cell.
+    """Return the value at which the weights of each resample add up to its rank.
+
+    Also return the indices of the resamples for which this value is in no cell.
 
     - `cumulative_weights` has a column for each resample. Its first row is the weight of the values below the cells.
     Each further row is the weight up to the end of a cell.

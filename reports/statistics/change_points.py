@@ -138,8 +138,9 @@ def find_changes(values: Floats, variances: Floats, days: Integers, *, among: in
 
 
 def weekdays(values: Floats, days: Integers) -> tuple[float, ...]:
-    """Return the effect of each weekday, Monday first, relative to the mean effect. Return () if weekdays do not
-    differ.
+    """Return the effect of each weekday, Monday first, relative to the mean effect.
+
+    Return () if weekdays do not differ.
 
     A weekday is used only if it has at least WEEKS values. A day is used only if each of the seven days around it that
     falls on a used weekday has a value.
@@ -194,8 +195,7 @@ def autocorrelation(values: Floats, positions: Sequence[int]) -> float:
 
 
 def levels(values: Floats, changes: Sequence[ChangePoint]) -> list[float]:
-    """Return the mean of each segment: before the first change, between neighbouring changes, and after the last
-    change."""
+    """Return the mean of each segment. Segments are separated by the changes."""
     return [float(segment.mean()) for segment in np.split(values, [change.at for change in changes])]
 
 
@@ -226,8 +226,7 @@ def _mark_change(
 def _compared(
     values: Floats, variances: Floats, comparisons: Integers, correlation: float
 ) -> tuple[Floats, Floats, Floats]:
-    """Return three numbers for each comparison: mean after − mean before, its standard error, and the degrees of
-    freedom."""
+    """Return, for each comparison, mean after − mean before, its standard error, and the degrees of freedom."""
     first, position, end = comparisons.T
     before, after = position - first, end - position
     runs = before + after

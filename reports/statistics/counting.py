@@ -46,7 +46,10 @@ def order_of_values(values: Floats) -> Integers:
 
 
 def order_of_codes(codes: Integers) -> Integers:
-    """Return the positions of codes in ascending order. For codes of 16 bits, use numpy's radix sort, which is faster."""
+    """Return the positions of codes in ascending order.
+
+    For codes of 16 bits, use numpy's radix sort, which is faster.
+    """
     if codes.max(initial=0) < 1 << 16:
         return np.argsort(codes.astype(np.uint16), kind="stable")
     return _order(codes.astype(np.uint64))
@@ -144,8 +147,10 @@ class ConcurrencySeries:
 
 
 def concurrency_series(starts_ns: Nanoseconds, ends_ns: Nanoseconds) -> ConcurrencySeries:
-    """Return the number of calls in progress over time, given the start and the end of each call. Both arrays may be in
-    any order."""
+    """Return the number of calls in progress over time, given the start and the end of each call.
+
+    Both arrays may be in any order.
+    """
     edges_ns = np.concatenate([starts_ns, ends_ns])
     order = np.argsort(edges_ns)
     steps = np.where(order < starts_ns.size, 1, -1).astype(np.int32)

@@ -132,7 +132,10 @@ class Inference:
 
     @property
     def run_variance(self) -> float:
-        """The part of a quantile's SE² that comes from the variation between two runs. More sessions do not reduce it."""
+        """The part of a quantile's SE² that comes from the variation between two runs.
+
+        More sessions do not reduce it.
+        """
         return 2 * self.run_sd**2
 
 
@@ -292,8 +295,10 @@ def at_twice_the_run_sd(difference: Difference) -> Difference:
 
 
 def is_conclusive(bad: OneSidedBounds) -> bool:
-    """Return whether the whole interval of `bad` lies on one side of the margin. If it ends on the margin, return
-    False."""
+    """Return whether the whole interval of `bad` lies on one side of the margin.
+
+    If it ends on the margin, return False.
+    """
     return bad.low > 0 or bad.high < 0
 
 

@@ -70,8 +70,7 @@ def pairs_needed(p: float | None, values_per_session: float) -> int:
 
 
 def first_analysis(needed: Sequence[int], step: int = EVERY) -> int:
-    """Return the size of the first analysis: the minimum number of pairs to test every gate, rounded up to a multiple
-    of `step`.
+    """Return the size of the first analysis: the pairs needed to test every gate, rounded up to a multiple of `step`.
 
     `needed` is the minimum number of pairs for each gate.
     """
@@ -229,8 +228,9 @@ def above(w: float, s: float, t: Sequence[float], c: Sequence[float]) -> float:
 
 @lru_cache(maxsize=256)
 def _open(t: tuple[float, ...], c: tuple[float, ...]) -> list[tuple[Floats, Floats]]:
-    """Return the positions and probabilities of the paths that have not stopped: before the first analysis, and after
-    each analysis.
+    """Return the positions and probabilities of the paths that have not stopped.
+
+    The first element is the state before the first analysis; then there is one for each analysis.
 
     The paths have no drift, and lie between both bounds. A drift w only multiplies the weight of a path, which has the
     position S at time t, by exp(w·S − w²·t/2).

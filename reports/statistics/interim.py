@@ -48,8 +48,10 @@ class InterimStatistic:
 
     @property
     def z(self) -> float:
-        """The test statistic computed from the standard error; NaN if the metric cannot be tested yet. It decides
-        whether the metric fails."""
+        """The test statistic computed from the standard error; NaN if the metric cannot be tested yet.
+
+        It decides whether the metric fails.
+        """
         return math.nan if self.untested else group_sequential.z_of(self.excess, self.se, self.df)
 
     @property
@@ -66,8 +68,9 @@ class InterimStatistic:
         return -float(brentq(self.upper, 0.0, REACH)) if self.upper(0.0) < 0 else 0.0
 
     def conditional_power(self, t: float, c_pass: float, c_red: float) -> group_sequential.ConditionalPower:
-        """Return the conditional power. The power to pass is computed from the upper bound, and the power to fail from
-        the standard error.
+        """Return the conditional power.
+
+        The power to pass is computed from the upper bound, and the power to fail from the standard error.
 
         `t` is the share of the planned pairs. `c_pass` and `c_red` are critical values of the last analysis.
         """
@@ -75,12 +78,16 @@ class InterimStatistic:
         return group_sequential.ConditionalPower(passing.passing, red.red)
 
     def inconclusive_reason(self, c: float) -> InconclusiveReason | None:
-        """Return why the metric neither passes nor fails at critical value `c`; None if its interval shows the reason."""
+        """Return why the metric neither passes nor fails at critical value `c`.
+
+        Return None if the interval of the metric shows the reason.
+        """
         return self.untested or (NOT_AFTER_HOLM if self.z >= c else self.unsettled(c))
 
     def estimates(self, c: float, t: Sequence[float], bounds: Sequence[float]) -> tuple[float, float, float]:
-        """Return the lower bound, the upper bound, and the corrected estimate of `d`. The bounds are those at critical
-        value `c`, so they agree with the verdict.
+        """Return the lower bound, the upper bound, and the corrected estimate of `d`.
+
+        The bounds are those at critical value `c`, so they agree with the verdict.
 
         `t` and `bounds` describe the analyses up to this one: `t` is the share of the planned pairs, and `bounds` is
         the critical value that would have stopped the run.

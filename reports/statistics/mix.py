@@ -88,8 +88,7 @@ class Mixed:
         return Cells(p, edges, csr_matrix((ones, (row, sessions)), shape=(self.step_count * edges.size, clusters)))
 
     def quantiles(self, windows: Sequence[Cells], cluster_weights: Weights, base_turns: Floats) -> Floats:
-        """Return the weighted quantiles of the candidate's resamples: one row per resample, one column per element of
-        `windows`.
+        """Return the weighted quantiles of the candidate's resamples: one row per resample, one column per window.
 
         - `windows` is the cells near each quantile.
         - `cluster_weights` is the weight of each cluster (row) in each resample (column).

@@ -92,7 +92,7 @@ class Pilot:
     drifts: bool = True
 
     def needed(self, distance: float, power: float, level: float = LEVEL) -> tuple[int, int, int]:
-        """Return the number of sessions that each target needs: the low end of the range, the likely number, the high
+        """Return the number of sessions that each target needs: the low end of a range, the likely number, and the high
         end.
 
         `distance` is the distance from the margin to the effect; it must be above 0.
@@ -110,8 +110,10 @@ class Pilot:
         return min_size, likely_size, max_size
 
     def power(self, sessions: int, distance: float, level: float = LEVEL) -> float:
-        """Return the power if each target has this many sessions. `distance` is the distance from the margin to the
-        effect."""
+        """Return the power if each target has this many sessions.
+
+        `distance` is the distance from the margin to the effect.
+        """
         se = math.sqrt(self.variance * self._inflation / sessions)
         return self._power_at(min(distance / se, MAX_DISTANCE), level) if se > 0 else 1.0
 
@@ -121,8 +123,10 @@ class Pilot:
         return (TAIL if self.tail else MIDDLE) if self.drifts else 1.0
 
     def _power_at(self, shift: float, level: float) -> float:
-        """Return the power to detect an effect. `shift` is the distance from the margin to the effect, in standard
-        errors."""
+        """Return the power to detect an effect.
+
+        `shift` is the distance from the margin to the effect, in standard errors.
+        """
         plain = float(ndtr(shift - float(ndtri(1 - level))))
         ordered = {} if not self.drifts else {QUARTERS: ORDERED} | ({BATCHES: BURSTING} if self.tail else {})
         of_ordered = sum(
@@ -197,8 +201,10 @@ def _rate_variance(rate: float, effect: float) -> float:
 
 
 def _rate_deff(events: Floats, turns: Floats) -> float:
-    """Return the design effect of a rate: the factor by which the correlation within sessions increases its variance,
-    at least 1."""
+    """Return the design effect of a rate, at least 1.
+
+    It is the factor by which the correlation within sessions increases the variance.
+    """
     n, x = float(turns.sum()), float(events.sum())
     return 1 + ASSUMED * (n / events.size - 1) if x < FEW_EVENTS or x == n else ratio_of((events, turns)).deff
 
@@ -279,8 +285,10 @@ def components_at(sample: Sample, p: float) -> VarianceComponents:
 
 
 def variability_of(sample: Sample, p50: QuantileEstimate, p95: QuantileEstimate) -> Variability:
-    """Return the variability of a sample, given its p50 and p95. Latencies of 0 and failures are left out, because they
-    have no log."""
+    """Return the variability of a sample, given its p50 and p95.
+
+    Latencies of 0 and failures are left out, because they have no log.
+    """
     positive = np.isfinite(sample.values) & (sample.values > 0)
     logs = np.log(sample.values[positive])
     sigma = float(logs.std(ddof=1)) if logs.size > 1 else math.nan

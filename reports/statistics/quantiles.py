@@ -153,8 +153,10 @@ def effective_size(turns: Floats | Integers) -> float:
 
 
 def sample(values: Floats, sessions: Integers, *, failed: int = 0, censored: int = 0) -> Sample:
-    """Return a sample of these values, sorted together with their sessions. `censored` is the number of unfinished
-    turns."""
+    """Return a sample of these values, sorted together with their sessions.
+
+    `censored` is the number of unfinished turns.
+    """
     order = np.argsort(values, kind="stable")
     return Sample(values[order], sessions[order], failed, censored)
 
@@ -269,7 +271,10 @@ def lower_with_unseen(sample: Sample, of_session: Integers, p: float, error: flo
 
 
 def _share_from(first: int, sample: Sample, of_session: Integers) -> tuple[float, float, float]:
-    """Return the first three arguments of `unseen.upper_share`. The share is that of the values from index `first` on."""
+    """Return the first three arguments of `unseen.upper_share`.
+
+    The share is that of the values from index `first` on.
+    """
     turns = np.bincount(sample.sessions[first:], minlength=of_session.size)
     square = float((turns**2 / np.maximum(1, of_session)).sum()) / sample.n
     return float(turns.sum()) / sample.n, square, sample.n / float(of_session.max())
@@ -329,8 +334,9 @@ def sizes_of(of_session: Integers) -> Sizes:
 
 
 def design_effect(sizes: Sizes, below: Integers, p: float | Floats) -> Floats:
-    """Return the design effect of a share: its variance relative to that of independent turns. At least 1; NaN with one
-    session.
+    """Return the design effect of a share: its variance relative to that of independent turns.
+
+    At least 1; NaN with one session.
 
     `below` is the number of turns in each session that are at most the quantile. For several p, it has one row per p.
     """
@@ -384,8 +390,7 @@ def bounds(ascending: Floats, ps: Sequence[float], effective: Floats, confidence
 
 
 def smallest_publishable(p: float, confidence: float = CONFIDENCE) -> float:
-    """Return the minimum number n of independent values for which the largest value is an upper bound of the
-    p-quantile.
+    """Return the minimum number n of independent values whose largest value is an upper bound of the p-quantile.
 
     The condition is p^n ≤ a/2, with a = 1 − confidence.
     """

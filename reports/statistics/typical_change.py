@@ -129,8 +129,9 @@ def trimmed_mean(ascending: Floats) -> float:
 def worst_step(
     base: StepLatencies, cand: StepLatencies, pairs: int, rng: np.random.Generator, *, draws: int
 ) -> list[StepMedian]:
-    """Return the change of the median of each step, with a test against WORST_STEP_MARGIN. The steps most likely to be
-    worse come first.
+    """Return the change of the median of each step, with a test against WORST_STEP_MARGIN.
+
+    The steps most likely to be worse come first.
 
     Steps with few turns, or with an infinite median, are left out. If a resample has an infinite or missing median, it
     is left out of the variance. If fewer than half of the resamples remain, the variance is undefined, and the step is

@@ -46,8 +46,9 @@ best one."""
 
 
 def upper_share(share: float, square: float, sessions: float, level: float) -> float:
-    """Return the upper bound of a share of turns at a one-sided type I error. Return 1 if `sessions` is at most 1, or
-    `square` is unknown.
+    """Return the upper bound of a share of turns at a one-sided type I error.
+
+    Return 1 if `sessions` is at most 1, or `square` is unknown.
 
     - `square` is the mean over turns of x², where x is the share of events in the turn's session.
     - `sessions` is the number of turns divided by that of the longest session.
@@ -78,8 +79,7 @@ def lower_share(share: float, square: float, sessions: float, level: float) -> f
 
 
 def sessions_without(points: float, level: float, longest: float = 1.0) -> int | None:
-    """Return how many sessions without any event are needed for an upper bound below `points`; None if no number is
-    enough.
+    """Return how many sessions without any event bring the upper bound below `points`; None if no number is enough.
 
     `longest` is the number of turns of the longest session, as a multiple of the mean.
     """
