@@ -71,9 +71,9 @@ class Decision:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """The exit status of `rtbench check`:
+        """The exit status of `rtbench check`.
 
-        4 if invalid, 1 if a metric regressed, 0 if every primary metric passes, otherwise 3.
+        It is 4 if the run is invalid, 1 if a metric regressed, 0 if every primary metric passes, otherwise 3.
         """
         return 4 if self.invalid else STATUSES.get(self.result.reason, 3)
 

@@ -1,4 +1,4 @@
-"""The typical change over all steps. It needs targets whose sessions are paired (`reports.statistics.typical_change`)."""
+"""The typical change over all steps. It needs paired sessions (`reports.statistics.typical_change`)."""
 
 from __future__ import annotations
 

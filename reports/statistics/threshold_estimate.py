@@ -56,5 +56,5 @@ def no_estimate() -> ThresholdEstimate:
 
 
 def few_sessions(counts: TargetCounts, unit: Literal["session", "pair"] = "session") -> InconclusiveReason | None:
-    """Return the reason if the number of sessions, or their effective number, is too small to decide; otherwise None."""
+    """Return the reason if the number of sessions, or their effective number, is too small to decide; else None."""
     return floor_reason(None, (), (counts.sessions,), unit, (), (counts.effective_sessions,))
