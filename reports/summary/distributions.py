@@ -35,8 +35,7 @@ class PercentileCurve:
 
     @property
     def solid_to(self) -> float:
-        """The last percentile, from the median on, with enough turns and sessions to be printed in tables; 0 if none
-        has."""
+        """The last percentile, from the median on, that has enough turns and sessions for tables; 0 if none has."""
         return max((e.p for e in self.points if e.p >= 0.5 and not e.has_too_few), default=0.0)
 
 
