@@ -1,4 +1,4 @@
-"""All results of one run. They are computed once, and used for all forms of its report. Times are in ms, rates in B/s."""
+"""All results of one run. They are computed once and used by all forms of its report. Times are in ms, rates in B/s."""
 
 from __future__ import annotations
 
