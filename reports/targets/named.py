@@ -83,9 +83,7 @@ def matched_to_the_first(targets: Sequence[ComparedTarget]) -> list[tuple[Compar
 
 
 def are_peers(run: RunFrames, baseline: str, candidate: str) -> bool:
-    """Return whether two targets are two services: their run is interleaved, and the candidate is no variant of the
-    baseline.
-    """
+    """Return whether two targets of an interleaved run are services: the candidate is no variant of the baseline."""
     entries = {str(entry.get("name")): entry for entry in run.metadata.get("targets") or []}
     variant_of = (entries.get(candidate) or {}).get("variant_of")
     return bool(run.metadata.get("interleaved")) and variant_of != baseline
@@ -145,7 +143,10 @@ def _targets(run: RunFrames, target: str | None, named: str, *, alone: bool) -> 
 
 
 def known_targets(run: RunFrames) -> list[str]:
-    """Return the names of a run's targets: those in its document, even without sessions, then those only in the rows."""
+    """Return the names of a run's targets: first those in its document, then those that occur only in rows.
+
+    Targets in the document are included even if they have no sessions.
+    """
     written = [str(entry["name"]) for entry in run.metadata.get("targets") or [] if entry.get("name")]
     return list(dict.fromkeys([*written, *target_labels(run)]))
 
