@@ -4,8 +4,8 @@ The bootstrap treats sessions, or pairs of them, as if their order had no meanin
 share cancels inside the pair. A drift of one target does not cancel: then a hundred pairs within ten minutes are
 evidence only about those ten minutes. So a series of numbers is tested for autocorrelation. If sessions are paired, the
 series has one number per pair: the difference between its two targets. Otherwise each target has its own series, with
-one number per session. The pairs or sessions are in the order in which they started. There are two tests, each at 2.5
-%:
+one number per session. The pairs or sessions are in the order in which they started. Each of the two tests has a type I
+error of 2.5 %:
 
     slow    one-way analysis of variance over the quarters of the series, F(3, n − 4)
     quick   von Neumann: (r_1 + 1/n)·√n is normal, where r_1 is the lag-1 autocorrelation

@@ -193,7 +193,7 @@ def in_cells(
     Each further row is the weight up to the end of a cell.
     - `ranks` is the rank of the quantile in each resample.
     - `step_weights` is the weight of each step (row) in each resample (column), and the step of each value. If it is
-    None, steps have no weights.
+    None, each step has the weight 1.
     """
     cell = (cumulative_weights < ranks).sum(axis=0) - 1
     inside = (cell >= 0) & (cell < edges.size - 1)

@@ -92,8 +92,7 @@ class Pilot:
     drifts: bool = True
 
     def needed(self, distance: float, power: float, level: float = LEVEL) -> tuple[int, int, int]:
-        """Return the number of sessions that each target needs: the low end of a range, the likely number, its high
-        end.
+        """Return the range of the number of sessions that each target needs: low end, likely number, high end.
 
         `distance` is the distance from the margin to the effect; it must be above 0.
         """

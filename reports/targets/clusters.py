@@ -26,7 +26,7 @@ NO_SESSION: Integers = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """The clusters of one target. They are numbered from 0; −1 stands for no cluster."""
+    """The clusters of one target. They are numbered from 0; −1 means no cluster."""
 
     count: int
     of_code: Integers

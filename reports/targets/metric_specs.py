@@ -42,10 +42,10 @@ SLOPE_MS = 10.0
 """The accepted increase of a latency in ms per 1,000 tokens. It is 0.1 s in a conversation of 10,000 tokens."""
 COMPARED = tuple(rate.name for rate in OF_COLUMNS if rate.better != "neither")
 MEASURED_FROM_DIFFERS = {"measured_from": (True,), "speech_end": (True, False)}
-"""Whether turns that differ in `measured_from` are in different strata.
+"""The metrics for which turns that differ in `measured_from` are in different strata.
 
-The key is the instant at which a metric starts. The first value applies. If targets then have no common stratum, the
-second value applies, if there is one. Metrics with another start have the value False.
+A key is the instant at which such a metric starts. True means different strata. The first value applies. If targets
+then have no common stratum, the second value applies, if there is one. Metrics with another start have the value False.
 """
 
 

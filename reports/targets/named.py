@@ -21,9 +21,9 @@ from reports.turns import target_labels
 def parse_targets(named: Sequence[str | Path | RunFrames]) -> tuple[ComparedTarget, ...]:
     """Return the targets that a user names. The first one is the baseline.
 
-    Each element is `RUN:TARGET`, or a run, which stands for all of its targets. If all targets belong to one
-    interleaved run, their clusters are pairs; otherwise they are sessions. Raise UsageError if a run or target is
-    unknown, or if fewer than two targets are named.
+    Each element is `RUN:TARGET`, or a run. A run means all of its targets. If all targets belong to one interleaved
+    run, their clusters are pairs; otherwise they are sessions. Raise UsageError if a run or target is unknown, or if
+    fewer than two targets are named.
     """
     chosen = named_targets(named)
     by_run = {id(run): targets_of(run) for run, _ in chosen}

@@ -75,7 +75,7 @@ def plot_over_time(
 ) -> Plot:
     """Return the plot of one metric for several series.
 
-    Each run is a marker with its interval, each level is a line, and each change is a broken line between two runs.
+    Each run is a marker with its interval, each level is a line, and each change is a dashed line between two runs.
     `numbers` is the number of each series on the page. `classes` returns the CSS classes by which filters hide a point.
     """
     changes = sum(len(metric.changes) for metric in metrics)

@@ -29,7 +29,7 @@ class GroupWording(NamedTuple):
     axis: str
     one: str = "{}"
     more: str = ""
-    """The name of a group that stands for a number above 1, if it differs from `one`: calls instead of call."""
+    """The name of a group with a number above 1, if it differs from `one`: "calls" instead of "call"."""
     where: str = "with"
     """The preposition before the name of a group, such as "on" in: 412 ms on red."""
 
