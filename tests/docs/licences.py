@@ -1,4 +1,4 @@
-"""The licences of the packages that are installed with ours: `python -m tests.docs.licences` writes them."""
+"""The page with the licences of the packages on which ours depends. `python -m tests.docs.licences` writes it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ versions (CycloneDX), and `make schema` writes this page.
 | --- | --- |
 """
 SHORT = 40
-"""The maximum length of a metadata field that holds a licence's name. A longer field holds the licence's text."""
+"""The length in characters from which a metadata field contains the text of a licence instead of its name."""
 
 
 def page() -> str:
-    """Return the page with a row for each distribution."""
+    """Return the page, which has a row for each distribution."""
     rows = sorted(
         {name: _licence(distribution(name).metadata) for name in _needed("rtbench", ("otel",), set())}.items()
     )
