@@ -468,7 +468,9 @@ NOUNLESS = {
 }
 
 NANOSECONDS = 1_000_000_000
-"""The number of nanoseconds per second. It is the only factor with one meaning; any other factor may also be a count.
+"""The number of nanoseconds per second.
+
+It is the only factor with one meaning; any other factor may also be a count.
 """
 
 

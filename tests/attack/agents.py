@@ -69,8 +69,10 @@ class AgentVoice:
         return dumped({"event": "mark", "streamSid": "MZ", "mark": {"name": name}})
 
     def speech(self, ms: float, level: int = 8_000) -> Samples:
-        """Return syllables of 400 Hz, each 140 ms loud and 60 ms silent. A tone of constant level would be classified
-        as a hum."""
+        """Return syllables of 400 Hz, each 140 ms loud and 60 ms silent.
+
+        A tone of constant level would be classified as a hum.
+        """
         places = np.arange(round(self.format.rate_hz * ms / 1_000))
         at_ms = places * 1_000 // self.format.rate_hz
         return (level * (at_ms % 200 < 140) * np.sin(2 * np.pi * 400 * places / self.format.rate_hz)).astype(np.int16)

@@ -96,8 +96,10 @@ READERS = {
 
 
 LONGEST = 1_500
-"""The maximum length of an error in characters. An error names the problem, its place and the remedy, with short
-quotes."""
+"""The maximum length of an error in characters.
+
+An error names the problem, its place and the remedy, with short quotes.
+"""
 
 
 def check(read: Callable[[], object]) -> None:

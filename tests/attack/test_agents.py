@@ -62,7 +62,8 @@ ENDS_CALL = ("timeout:", "closed:", "protocol_error:", "limit_exceeded:")
 
 def assert_no_invented_metrics(turn: TurnObservation, session: SessionObservation) -> None:
     """Assert that the turn has only metrics and texts that the received messages support, and that its instants are in
-    order."""
+    order.
+    """
     instants, metrics = turn.instants, turn.metrics_ns()
     assert set(metrics) <= HEARD_ALONE
     assert (turn.usage, turn.reply_text, turn.input_text, turn.response_id) == (None, "", "", "")
@@ -84,8 +85,9 @@ def since_ms(call: Call, at_ns: int) -> float:
 
 
 def test_a_mark_returns_once_the_audio_before_it_was_played_or_dropped(tmp_path: Path) -> None:
-    """An agent may send a minute of audio in advance. If marks returned immediately, all of that audio would count as
-    played.
+    """An agent may send a minute of audio in advance.
+
+    If marks returned immediately, all of that audio would count as played.
     """
 
     def actions() -> Actions:

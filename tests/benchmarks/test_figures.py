@@ -50,7 +50,10 @@ STEP_NS = 300 * MS
 
 
 def run_of(sessions: int, turns: int) -> list[dict[str, Any]]:
-    """Return the truth log of concurrent sessions. Each session has an event every 300 ms, sent 1 ms after it was due."""
+    """Return the truth log of concurrent sessions.
+
+    Each session has an event every 300 ms, sent 1 ms after it was due.
+    """
     lines: list[dict[str, Any]] = [{"schema": 2, "simulated": True}]
     for number in range(sessions):
         at_ns = number * MS

@@ -111,7 +111,10 @@ def appends(turn: int, begin: int, chunks: Iterable[int], size: int = 2400) -> l
 
 
 def build_row(start_ns: int = 0, measured_from: str | None = "request_sent", **instants_ns: int) -> dict[str, Any]:
-    """Return a row of a successful turn. All arguments are absolute times, but the row contains times after `start_ns`."""
+    """Return a row of a successful turn.
+
+    All arguments are absolute times, but the row contains times after `start_ns`.
+    """
     row: dict[str, Any] = {f"{name}_at_ns": None for name in INSTANTS}
     row |= {f"{name}_at_ns": at_ns - start_ns for name, at_ns in instants_ns.items()}
     row |= {

@@ -113,7 +113,10 @@ def test_audio_sent_faster_than_real_time_is_audible_after_the_silence_before_it
 def test_a_late_frame_delays_later_audio_only_if_its_delay_exceeds_100_ms(
     late_ms: float, heard_later_ms: float
 ) -> None:
-    """Silent frames are sent continuously before the voice. All frames that wait behind the late frame arrive with it."""
+    """Silent frames are sent continuously before the voice.
+
+    All frames that wait behind the late frame arrive with it.
+    """
     log = [received("start", 0, event_id=f"MZ{CALL}")]
     behind = [
         sent("media", ms(at_ms), response=None, audio=FRAME_BYTES, audible_at_byte=None)

@@ -57,7 +57,10 @@ class SteppedClocks:
 
 
 class LevelRun:
-    """A run that begins at the current time of the clocks. Its process never ends, but the run itself ends immediately."""
+    """A run that begins at the current time of the clocks.
+
+    Its process never ends, but the run itself ends immediately.
+    """
 
     def __init__(self, folder: Path, clocks: SteppedClocks) -> None:
         self._folder, self._began_ns, self.process = folder, clocks.now_ns, UnstoppableProcess()

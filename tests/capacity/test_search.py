@@ -33,13 +33,18 @@ SEEDS = trials(12, 25)
 
 
 def knee(edge: float) -> Callable[[int], float]:
-    """Return the function that gives the probability of a violation at a load. It grows smoothly, to about 5% at
-    `edge`."""
+    """Return the function that gives the probability of a violation at a load.
+
+    It grows smoothly, to about 5% at `edge`.
+    """
     return lambda load: min(0.9, 0.002 + 0.048 * (load / edge) ** 4)
 
 
 def cliff(edge: int) -> Callable[[int], float]:
-    """Return the function that gives the probability of a violation at a load. All calls above the limit `edge` fail."""
+    """Return the function that gives the probability of a violation at a load.
+
+    All calls above the limit `edge` fail.
+    """
     return lambda load: max(0.0, (load - edge) / load)
 
 

@@ -21,7 +21,9 @@ STEPS = {
 
 PASS, NOT_TRIED = "pass", "–"
 BENCHMARK = "benchmark"
-"""The value of `where` for a client that needs other package versions than ours. `benchmarks/frameworks.py` tests it.
+"""The value of `where` for a client that needs other package versions than ours.
+
+`benchmarks/frameworks.py` tests it.
 """
 
 

@@ -54,7 +54,10 @@ class Talk:
         self.connection, self.spelling, self._as_item = connection, spelling, as_item
 
     async def until(self, last: str) -> list[Json]:
-        """Return the next events, up to and including the first of type `last`. Fail if an event before it is an error."""
+        """Return the next events, up to and including the first of type `last`.
+
+        Fail if an event before it is an error.
+        """
         events = []
         async for event in self.connection:
             events.append(event.as_dict() if hasattr(event, "as_dict") else event.to_dict())

@@ -1,5 +1,7 @@
-"""Write the project's own addresses into every file that contains one. Their source is `[project.urls]` in
-pyproject.toml."""
+"""Write the project's own addresses into every file that contains one.
+
+Their source is `[project.urls]` in pyproject.toml.
+"""
 
 from __future__ import annotations
 

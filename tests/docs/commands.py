@@ -15,8 +15,10 @@ REDIRECTED = re.compile(r"\s+[>&|].*$")
 
 
 class Command(NamedTuple):
-    """A command on a page. `words` leaves out comments and redirections. `block` is the index of the command's code
-    block."""
+    """A command on a page. `words` leaves out comments and redirections.
+
+    `block` is the index of the command's code block.
+    """
 
     page: str
     block: int

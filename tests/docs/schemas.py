@@ -65,9 +65,9 @@ def schemas() -> dict[str, Schema]:
 
 
 def event_log_line() -> Any:
-    """Return the type of a line of the event log: the union of the types of `bench.run.replay`. In this type, a message
-    of the
-    service may be any JSON.
+    """Return the type of a line of the event log: the union of the types of `bench.run.replay`.
+
+    In this type, a message of the service may be any JSON.
     """
     return reduce(or_, map(_without_raw, get_args(AnyLine)))
 

@@ -66,8 +66,9 @@ def _gathered(places: Sequence[str]) -> str:
 
 
 def _key(entry: tuple[str, Field[Any]]) -> str:
-    """Return a key with its note and its default. `count` is the same for all kinds, and is explained once above the
-    table.
+    """Return a key with its note and its default.
+
+    `count` is the same for all kinds, and is explained once above the table.
     """
     key, field = entry
     if key == "count":

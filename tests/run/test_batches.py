@@ -30,8 +30,9 @@ def fail_on_dropped(column: str, row: Mapping[str, Any], why: str) -> None:
 
 
 def read(path: Path) -> list[int]:
-    """Return the rows that the run folder's reader finds in a stream. The stream is in the place of the turns of worker
-    0.
+    """Return the rows that the run folder's reader finds in a stream.
+
+    The stream is in the place of the turns of worker 0.
     """
     return [
         number for batch in files.spooled_batches(path.parents[1], "turns") for number in batch["number"].to_pylist()

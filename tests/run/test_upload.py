@@ -1,5 +1,6 @@
-"""The upload of a complete run folder to a container, file by file. The signature in the container's URL is never
-displayed.
+"""The upload of a complete run folder to a container, file by file.
+
+The signature in the container's URL is never displayed.
 """
 
 from __future__ import annotations

@@ -29,7 +29,9 @@ from tests.helpers import MS
 
 FD, OTHER = 5, 6
 SET_AT = 3
-"""The number of polls before the loop began to watch the socket. From the fourth poll on, the poll includes the socket.
+"""The number of polls before the loop began to watch the socket.
+
+From the fourth poll on, the poll includes the socket.
 """
 
 
