@@ -57,7 +57,10 @@ os.environ["XDG_STATE_HOME"] = str(forked.servers_folder() / "state")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Exclude the collected tests and all imported modules from garbage collection, because they exist until the end."""
+    """Exclude all objects of collected tests and imported modules from garbage collection.
+
+    These objects exist until the end anyway.
+    """
     gc.disable()
     result = yield
     gc.freeze()

@@ -61,8 +61,9 @@ ENDS_CALL = ("timeout:", "closed:", "protocol_error:", "limit_exceeded:")
 
 
 def assert_no_invented_metrics(turn: TurnObservation, session: SessionObservation) -> None:
-    """Assert that the turn has only metrics and texts that the received messages support, and that its instants are in
-    order.
+    """Assert that the turn has no metric or text that no message supports.
+
+    The turn's instants must be in order.
     """
     instants, metrics = turn.instants, turn.metrics_ns()
     assert set(metrics) <= HEARD_ALONE

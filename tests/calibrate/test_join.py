@@ -43,8 +43,9 @@ def test_the_error_of_a_metric_is_its_value_minus_the_true_value() -> None:
 
 
 def test_a_reply_in_two_items_begins_in_the_first_and_ends_in_the_last() -> None:
-    """Rows and the truth log use the same rule: a reply begins with its first delta of a kind, and ends with its last
-    one.
+    """Rows and the truth log use the same rule.
+
+    A reply begins with its first delta of a kind, and ends with its last delta of this kind.
     """
     other = [
         sent("response.output_audio_transcript.done", 3400),

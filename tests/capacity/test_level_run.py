@@ -59,7 +59,7 @@ class SteppedClocks:
 class LevelRun:
     """A run that begins at the current time of the clocks.
 
-    Its process never ends, but the run itself ends immediately.
+    The wait for the end of the run returns at once, although the process of the run never ends.
     """
 
     def __init__(self, folder: Path, clocks: SteppedClocks) -> None:

@@ -172,7 +172,7 @@ def test_an_inconclusive_level_is_repeated_in_the_time_beyond_the_confirmation_r
 
 
 def test_a_single_level_is_decided_in_the_default_time() -> None:
-    """The load and the length of a session are those of text calls to the simulator: 8 concurrent calls of 10 s each."""
+    """The load and the session length are those of text calls to the simulator: 8 concurrent calls of 10 s each."""
     plan = build_plan(first=8, most=8, time_s=240.0)
     for seed in range(SEEDS):
         levels = searched(plan, ModelService(lambda _: 0.0), seed)

@@ -170,8 +170,9 @@ def test_a_level_is_futile_if_more_time_cannot_decide_it(missed: list[int], call
 
 
 def test_the_interval_covers_the_true_share_if_violations_come_in_bursts() -> None:
-    """Near saturation, violations come in bursts: neighbouring sessions are correlated, but the turns of a session are
-    not.
+    """Near saturation, violations come in bursts.
+
+    Neighbouring sessions are then correlated, but the turns of a session are not.
     """
     rng, callers, bursts = np.random.default_rng(3), 10, 60
     wrong = 0

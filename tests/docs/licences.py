@@ -35,7 +35,7 @@ def page() -> str:
 
 
 def _needed(name: str, extras: tuple[str, ...], seen: set[str]) -> Iterator[str]:
-    """Yield the canonical names of a distribution and of all its dependencies on this platform."""
+    """Yield the canonical names of a distribution and of all distributions on which it depends on this platform."""
     own = canonicalize_name(name)
     if own in seen:
         return
@@ -48,7 +48,10 @@ def _needed(name: str, extras: tuple[str, ...], seen: set[str]) -> Iterator[str]
 
 
 def _licence(metadata: object) -> str:
-    """Return the licence expression. Older metadata have a short field or a classifier instead of an expression."""
+    """Return the licence of a distribution: the licence expression of its metadata.
+
+    Older metadata have no expression. Return their short licence field or their licence classifier instead.
+    """
     fields = cast(Message, metadata)
     field = fields.get("License-Expression") or fields.get("License") or ""
     classifiers = [text for text in fields.get_all("Classifier") or () if text.startswith("License ::")]

@@ -1,4 +1,4 @@
-"""Interrupted replies: the detection of the caller, the silence of the player, and the truncated item."""
+"""Interrupted replies: the detection of the caller's speech, the silence of the player, and the truncated item."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.helpers import (
 
 CANCELLED = {"status": "cancelled", "type": "cancelled", "reason": "turn_detected"}
 SECOND = base64_of(48_000)
-"""One second of silence, in Base64."""
+"""One second of silence in Base64."""
 
 
 def audio(item_id: str = "item_a", payload: str = SECOND, response_id: str = "r1") -> bytes:
