@@ -1,6 +1,4 @@
-"""A run on several hosts: the simulator and the master are on a hub, and each worker is on its own host
-(`tests.hosts`).
-"""
+"""A run on several hosts (`tests.hosts`). The simulator and the master are on a hub; each worker is on its own host."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Count the mutants of the product that the tests kill. A mutant is one changed expression. A seed determines the
-mutants.
+"""Count the mutants of the product that the tests kill. A mutant is one changed expression, drawn with a seed.
 
 python -m tests.mutants [--count N] [--seed N] [--again FILE] [--product PATH…] [--tests PATH…] [--jobs N]
 

@@ -73,8 +73,7 @@ def event_log_line() -> Any:
 
 
 def _without_raw(line: type[Input]) -> Any:
-    """Return a copy of the type `line` in which the type of some fields is Any instead of `msgspec.Raw` (undecoded
-    JSON).
+    """Return a copy of the type `line`, with the field type Any instead of `msgspec.Raw` (undecoded JSON).
 
     msgspec cannot generate a schema for `msgspec.Raw`.
     """

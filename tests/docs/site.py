@@ -20,8 +20,10 @@ ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"(?<=]\()(?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 
 FENCE = re.compile(r"^(```\w+) \w+$", re.MULTILINE)
-"""The first line of a code block that has an additional word for our tests (`sh deployment`). mkdocs allows no such
-word."""
+"""The first line of a code block that has an additional word for our tests (`sh deployment`).
+
+mkdocs does not allow such a word.
+"""
 
 
 def addresses() -> dict[str, str]:

@@ -133,8 +133,9 @@ def test_every_address_of_the_project_is_the_one_in_pyproject_toml() -> None:
 
 
 def test_docs_commands_in_texts_name_existing_pages_and_sections() -> None:
-    """Messages, comments and examples contain the command `rtbench docs NAME#SECTION`, because it also works from a
-    wheel.
+    """Messages, comments and examples contain the command `rtbench docs NAME#SECTION`.
+
+    Unlike a link to a file, this command also works from a wheel.
     """
     folders = (ROOT / name for name in NAMING)
     texts = [path for folder in folders for kind in ("md", "py", "yml", "yaml") for path in folder.rglob(f"*.{kind}")]

@@ -1,5 +1,4 @@
-"""Start `python -m MODULE` or `python -c PROGRAM` for a test quickly, by a fork of an interpreter that has done the
-imports.
+"""Start `python -m MODULE` or `python -c PROGRAM` quickly for a test: fork a process that has done the imports.
 
 `run` and `Popen` have the interface of subprocess. If a command begins like one of `PREPARATIONS`, it is forked from a
 fork server: an interpreter with the same options that has already imported what the command needs. A program can detect

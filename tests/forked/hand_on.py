@@ -1,9 +1,8 @@
-"""A patch for a forked Locust. With it, Locust forks the commands that it runs: interim analyses, and those around its
-run.
+"""A patch for a forked Locust, with which Locust forks the commands that it runs.
 
-The fork server of Locust executes this text after its imports and before its first fork. The text replaces `subprocess`
-in the modules that start the commands, so that the server of reports forks the commands. `REPORTS` is a descriptor of
-the server of reports.
+These commands are the interim analyses, and the commands before and after its run. The fork server of Locust executes
+this text after its imports and before its first fork. The text replaces `subprocess` in the modules that start the
+commands, so that the server of reports forks the commands. `REPORTS` is a descriptor of the server of reports.
 """
 
 # mypy: ignore-errors

@@ -25,12 +25,11 @@ fork, wait4, close = os.fork, os.wait4, os.close  # before gevent replaces them 
 
 
 def serve(doorway: socket.socket) -> dict[str, Any]:
-    """Serve requests until the last client ends; then end this process. Return only in a child, with the child's
-    request.
+    """Serve requests. Return only in a child, with the request of this child.
 
-    When a client ends, kill the children that the client requested. A request consists of five descriptors: a file with
-    the request as JSON; a socket to which the child's pid, wait status and CPU time in µs are written; and the child's
-    three standard streams.
+    When a client ends, kill the children that the client requested. When the last client ends, end this process. A
+    request consists of five descriptors: a file with the request as JSON; a socket to which the child's pid, wait
+    status and CPU time in µs are written; and the child's three standard streams.
     """
     clients = [doorway.accept()[0]]
     children: dict[int, tuple[int, int, socket.socket]] = {}

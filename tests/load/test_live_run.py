@@ -501,8 +501,9 @@ def test_each_arrived_call_is_started_blocked_or_not_started(
     lasts_ms: int,
     staffed: bool,
 ) -> None:
-    """The result of a call is one of three: the call is started, it is blocked, or it is not started because the run
-    ended.
+    """The result of a call is one of three.
+
+    The call is started, it is blocked, or it is not started because the run ended.
     """
     now_ns = monotonic_ns()
     load_model = arriving(*sorted(at_ms))
