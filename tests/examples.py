@@ -19,7 +19,10 @@ few = settings(max_examples=settings.default.max_examples // 3, deadline=None)
 
 
 def trials(quick: int, most: int) -> int:
-    """Return the number of repetitions for the estimate of an error rate: `most` if `EXAMPLES=all`, otherwise `quick`."""
+    """Return the number of repetitions for the estimate of an error rate.
+
+    It is `most` if `EXAMPLES=all`, otherwise `quick`.
+    """
     return most if os.environ.get("EXAMPLES") == "all" else quick
 
 

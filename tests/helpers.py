@@ -385,7 +385,7 @@ Turn = Callable[[str], Iterable[PeerAnswer]]
 
 
 def spoken(messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20 * MS) -> list[PeerAnswer]:
-    """Return each message with its delay: `first_ns` for the first message, and `gap_ns` more for each further message."""
+    """Return each message with its delay: `first_ns` for the first one, and `gap_ns` more for each further one."""
     return [(first_ns + place * gap_ns, data) for place, data in enumerate(messages)]
 
 

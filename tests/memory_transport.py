@@ -43,7 +43,7 @@ class VirtualClock:
 
 
 class TransmitDelays(NamedTuple):
-    """Two durations, both from the call that sends a message: until it leaves the host, and until it is acknowledged."""
+    """Two durations from the call that sends a message: until it leaves the host, and until it is acknowledged."""
 
     left_ns: int = 0
     acknowledged_ns: int = 0

@@ -85,7 +85,10 @@ class Mutant:
 
 
 def mutants(path: str, text: str) -> Iterator[Mutant]:
-    """Yield every mutant of a file: a swapped operator, a number plus one, an inverted condition, or a removed result."""
+    """Yield every mutant of a file.
+
+    A mutant has a swapped operator, a number plus one, an inverted condition, or a removed result.
+    """
     lines = text.splitlines()
     for node in _logic(ast.parse(text)):
         if node.lineno != node.end_lineno:  # type: ignore[attr-defined]

@@ -101,7 +101,7 @@ def leave_libraries(shared: dict[str, Any]) -> None:
 
 
 def become(wanted: dict[str, Any]) -> None:
-    """Make this process look like an interpreter that was started for the request, except that it has done the imports."""
+    """Make this process equal to an interpreter started for the request, except that it has done the imports."""
     for path in wanted["namespaces"]:
         with open(path) as namespace:
             assert ctypes.CDLL(None).setns(namespace.fileno(), 0) == 0, path

@@ -1,4 +1,4 @@
-"""Pairs of sessions: the start, the order and the block of each pair, and the choice of the pairs that have event logs."""
+"""Pairs of sessions: the start, order and block of each pair, and the choice of the pairs that have event logs."""
 
 from __future__ import annotations
 

@@ -317,7 +317,7 @@ def test_a_failed_turn_has_infinite_latency_and_few_turns_have_no_percentile(
 
 @pytest.mark.parametrize(("sessions", "turns", "expected"), [(8, 1, True), (5, 20, False), (6, 3, True), (2, 4, False)])
 def test_a_median_needs_as_many_sessions_as_in_a_report(sessions: int, turns: int, expected: bool) -> None:
-    """In an earlier version, the status line showed a median of 8 turns in 2 sessions, although the report showed none."""
+    """An earlier version showed a median of 8 turns in 2 sessions on the status line, but not in the report."""
     made = progress()
     for _ in range(sessions):
         for turn in range(1, turns + 1):

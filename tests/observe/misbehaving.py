@@ -126,7 +126,7 @@ JUNK = (
 
 
 def spoil(came: list[bytes], random: Random, *ways: str) -> None:
-    """Change the list of messages in one of these ways: drop, double, move or corrupt a message, or insert another one."""
+    """Change the list of messages in one of these ways: drop, double, move, corrupt or insert a message."""
     place = random.randint(0, len(came))
     match random.choice(ways):
         case "drop":

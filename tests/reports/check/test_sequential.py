@@ -1,4 +1,6 @@
-"""Runs that interim analyses ended, thresholds on turns with several instants, and assumptions that a run violates."""
+"""Checks of runs that interim analyses ended, of thresholds on turns with several instants, and of violated
+assumptions.
+"""
 
 from __future__ import annotations
 

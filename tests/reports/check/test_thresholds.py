@@ -1,4 +1,4 @@
-"""Thresholds: syntax, refusals with reasons, thresholds that no run can evaluate, and positions in the file."""
+"""Thresholds: their syntax, the reasons for refusals, thresholds that no run can evaluate, and positions in the file."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_any_text_is_a_threshold_or_refused_in_one_line(metric: str, text: str) 
 
 
 def refusal(metric: str, text: str) -> str:
-    """Return the error for a threshold; empty if it is valid."""
+    """Return the error with which a threshold is refused; "" if the threshold is valid."""
     try:
         parse(metric, text)
     except UsageError as error:
