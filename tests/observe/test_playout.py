@@ -168,8 +168,7 @@ At 650 ms, all earlier frames have been played.
     ("said_ms", "cleared_ms"), [(range(400, 700, 10), 700), (range(400, 1_100, 10), 1_100), (STALLED, 650)]
 )
 def test_a_cleared_reply_during_the_caller_s_pause_is_not_the_answer(said_ms: Sequence[int], cleared_ms: int) -> None:
-    """The agent replies during a pause of the caller, and then detects that the caller continues. Then the agent
-    answers.
+    """The agent replies during a pause of the caller, detects that the caller continues, and answers later.
 
     The agent detects this before or after the end of its reply to the pause.
     """
@@ -314,8 +313,9 @@ def test_constant_noise_is_no_voice_after_late_frames(behind: tuple[str, float],
 
 
 def test_silence_that_arrives_before_a_voice_is_not_part_of_its_reply() -> None:
-    """Silence may arrive arbitrarily early, but the detector moves the beginning of a sound back by half a second at
-    most.
+    """Silence may arrive arbitrarily early.
+
+    Nevertheless, the detector moves the beginning of a sound back by half a second at most.
     """
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     for number in range(3_000):
@@ -401,7 +401,9 @@ True for a `clear`).
 def test_the_true_playback_of_a_delta_is_within_its_uncertainty_for_any_timestamps(
     steps: list[tuple[int, int, int, float, bool]],
 ) -> None:
-    """The longest gap that causes no delay, the shortest gap that restarts the stream, and gaps between them can occur."""
+    """The steps include gaps longer than the longest gap without a delay, but shorter than one that restarts the
+    stream.
+    """
     measured, true, at_ns, true_ns, largest_ns = PlayoutQueue(), PlayoutQueue(), GAP_NS * 10, 0, 0
     for wait_ms, length_ms, error_ms, share, clears in steps:
         at_ns, error_ns = at_ns + wait_ms * MS, error_ms * MS

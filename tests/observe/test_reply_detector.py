@@ -98,8 +98,9 @@ def test_a_reply_begins_with_its_first_audible_delta_and_ends_after_silence() ->
 
 
 def test_the_first_delta_of_a_reply_has_its_own_arrival() -> None:
-    """The detector finds the sound only in the fourth frame of 20 ms, but the reply begins with the first of these
-    frames.
+    """The detector finds the sound only in the fourth frame of 20 ms.
+
+    Nevertheless, the reply begins with the first frame.
     """
     pairs = events_of(*((FRAME_MS * number, frame(loud=number >= 30)) for number in range(40)))
 

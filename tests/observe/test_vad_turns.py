@@ -238,8 +238,7 @@ def test_after_a_reply_to_a_pause_the_next_reply_counts(done_ms: int) -> None:
 
 
 def answered_twice(*last: bytes) -> TurnObservation:
-    """Return a turn with a pause in its speech. The service answers the speech before the pause completely (20 audio
-    tokens).
+    """Return a turn with a pause in its speech. The speech before the pause is answered completely (20 audio tokens).
 
     `last` contains the messages that answer the speech after the pause.
     """

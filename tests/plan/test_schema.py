@@ -190,7 +190,10 @@ def _dropped(inner: Any, key: str | int) -> Any:
 
 
 def near(tree: Any, at: Path_) -> tuple[dict[str, Any], Path_]:
-    """Return a smaller valid tree that has only the steps that matter for a path, and the path of the same value in it."""
+    """Return a smaller valid tree and a path in it. The path leads to the value that has the path `at` in `tree`.
+
+    The smaller tree has only the steps that matter for this value.
+    """
     if len(tree["steps"]) == 1:
         return tree, at
     if at[:1] != ("steps",) or len(at) == 1:

@@ -64,10 +64,7 @@ def _baselines(name: str, plan: Plan, document: str) -> list[Baseline]:
 
 
 def store(folder: Path, count: int, *, plan: Plan = ENOUGH, step: float = 0.0) -> Path:
-    """Store this many runs. The median of each run is larger than that of the run before it.
-
-    The difference between neighbours is the share `step` of the median of the plan.
-    """
+    """Store this many runs. From run to run, the median grows by the share `step` of the median of `plan`."""
     for number in range(count):
         other = replace(plan, seed=100 + number, median_ms=plan.median_ms * (1 + step * (number - count // 2)))
         stored(folder / "baselines", f"made-{number}", other)

@@ -1,6 +1,4 @@
-"""Absolute thresholds: the results pass, fail and inconclusive; the exit status; the thresholds that a run can
-evaluate.
-"""
+"""Absolute thresholds: their results pass, fail and inconclusive, the exit status, and whether a run can evaluate them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Checks of runs that interim analyses ended, of thresholds on turns with several instants, and of violated
-assumptions.
-"""
+"""Checks of runs that interim analyses ended, of turns with several instants, and of violated assumptions."""
 
 from __future__ import annotations
 

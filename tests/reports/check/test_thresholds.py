@@ -1,4 +1,4 @@
-"""Thresholds: their syntax, the reasons for refusals, thresholds that no run can evaluate, and positions in the file."""
+"""Thresholds: their syntax, the reasons for refusals, those that no run can evaluate, and positions in the file."""
 
 from __future__ import annotations
 
