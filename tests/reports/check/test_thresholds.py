@@ -252,7 +252,7 @@ SILENT = {"speech_end": "it has no spoken turn (`play`)", "turn_type:function_ca
 
 
 def script(name: str = "talk", *, spoken: bool = False) -> dict[str, Any]:
-    """Return a script of two turns. The second is a voice turn if `spoken`."""
+    """Return a script of two turns. If `spoken`, the second turn is a voice turn."""
     turns = [{"step": "hello", "lacks": SILENT}, {"step": "order", "lacks": {} if spoken else SILENT}]
     return {
         "name": name,
