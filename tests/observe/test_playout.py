@@ -401,9 +401,7 @@ True for a `clear`).
 def test_the_true_playback_of_a_delta_is_within_its_uncertainty_for_any_timestamps(
     steps: list[tuple[int, int, int, float, bool]],
 ) -> None:
-    """The steps include gaps longer than the longest gap without a delay, but shorter than one that restarts the
-    stream.
-    """
+    """The steps include gaps of all lengths: without a delay, with a delay, and long enough to restart the stream."""
     measured, true, at_ns, true_ns, largest_ns = PlayoutQueue(), PlayoutQueue(), GAP_NS * 10, 0, 0
     for wait_ms, length_ms, error_ms, share, clears in steps:
         at_ns, error_ns = at_ns + wait_ms * MS, error_ms * MS

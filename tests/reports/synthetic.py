@@ -396,7 +396,7 @@ def _limits(target: int, length: int) -> dict[str, Any]:
 
 
 def histograms(plan: Plan) -> Histograms:
-    """Return histograms of the metrics that have a value per event, and of the throughput of the run and of a session."""
+    """Return histograms of the metrics that have a value per event, and of the throughput of runs and sessions."""
     rng, kept = np.random.default_rng(plan.seed), Histograms()
 
     def record(key: HistogramKey, scale: int, shape: int, size: int, least: int = 0) -> None:

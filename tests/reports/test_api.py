@@ -163,9 +163,7 @@ ALIKE = ("run_id", "scenario", "simulated", "phase", "measured")
 
 @cache
 def grown(name: str) -> tuple[rtbench.Run, list[Printed], dict[str, Any]]:
-    """Return a run with two hosts and with rates, the rows of its summary.json for groups of turns, and this
-    summary.json.
-    """
+    """Return a run with two hosts and with rates, the group rows of its summary.json, and this summary.json."""
     run = rtbench.load(synthetic.write(shared.folder(), PLANS[name]))
     rng = np.random.default_rng(5)
     recorded = dict(zip(run.sessions["session_id"], rng.choice(["red", "blue"], len(run.sessions)), strict=True))

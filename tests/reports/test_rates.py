@@ -1,4 +1,4 @@
-"""Rates of turns and of words, the throttled share, bytes per second, and slopes of latencies over the context length."""
+"""Rates of turns and words, the throttled share, bytes per second, and slopes of latencies over the context length."""
 
 from __future__ import annotations
 
@@ -276,7 +276,7 @@ BEGUN = 1_000
 
 
 def cut_run(folder: Path, throttled: int, abandoned: int) -> Path:
-    """Write a run of a thousand turns, of which `throttled` turns are throttled and `abandoned` turns are unfinished."""
+    """Write a run of a thousand turns. `throttled` turns are throttled, and `abandoned` turns are unfinished."""
     synthetic.write(folder, Plan(sessions=100, turns=10))
 
     def outcome(place: int) -> str:
@@ -341,10 +341,9 @@ STEEP = 120
 
 
 def growing(tokens: int = 1_000, *, slope: float = STEEP) -> Any:
-    """Return a change after which each turn reads `tokens` more tokens than the turn before. Half of the tokens are
-    cached.
+    """Return a change after which each turn reads `tokens` more tokens than the turn before.
 
-    On `east`, the latency grows by `slope` ms per 1,000 tokens.
+    Half of the tokens are cached. On `east`, the latency grows by `slope` ms per 1,000 tokens.
     """
 
     def change(_: int, row: Row) -> Row:

@@ -297,9 +297,7 @@ def words(page: str) -> str:
 
 
 def joined(forms: dict[str, str]) -> str:
-    """Return all formats as one text, in which all spaces are plain spaces and all temporary folders have the same
-    name.
-    """
+    """Return all formats as one text. All spaces are plain spaces, and all temporary folders have the same name."""
     whole = "".join(f"=== {name}\n{text.rstrip()}\n" for name, text in forms.items())
     return re.sub(r"(/\S*)?\btmp\w{8}\b", "of-the-test", whole.replace("\u00a0", " "))
 

@@ -254,7 +254,7 @@ RULE = f"Do not use these results: the run is INVALID: {UNUSABLE_LATE}"
 
 @cache
 def comparison_and_check(plan: Plan) -> tuple[Comparison, CheckResult]:
-    """Return the comparison and the check of the targets of one run."""
+    """Return a comparison of the targets of one run, and a check of these targets."""
     folder = synthetic.write(shared.folder(), plan, interleaved=True)
     return compare_targets(parse_targets([folder])), check_of(folder)
 

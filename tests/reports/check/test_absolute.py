@@ -1,4 +1,4 @@
-"""Absolute thresholds: their results pass, fail and inconclusive, the exit status, and whether a run can evaluate them."""
+"""Absolute thresholds: pass, fail and inconclusive, the exit status, and whether a run can evaluate a threshold."""
 
 from __future__ import annotations
 

@@ -37,10 +37,10 @@ def one_and_other(folder: Path, plan: Plan = RUN) -> list[Path]:
 
 
 def two(first: Plan = RUN, second: Plan | None = None, **changes: Any) -> tuple[ComparedTarget, ...]:
-    """Return the targets of two runs, which are named `one` and `other`. `changes` replace keys in the run.json of
-    `other`.
+    """Return the targets of two runs, which are named `one` and `other`.
 
-    The rows of a plan are read once for all tests. So tests must change neither the rows nor the folders.
+    `changes` replace keys in the run.json of `other`. The rows of a plan are read once for all tests, so tests must
+    change neither the rows nor the folders.
     """
     other = second or replace(first, seed=8)
     return filtered_by((*_targets("one", first, "{}"), *_targets("other", other, json.dumps(changes))))

@@ -253,7 +253,7 @@ def cells(made: Decision) -> list[list[str]]:
 
 
 def test_interim_bounds_are_the_decision_bounds_and_are_wider_with_few_pairs() -> None:
-    """If c = 1.645 and there are many degrees of freedom, the bounds equal those of one test at 5 %: ln 1.35 ∓ 0.164."""
+    """For c = 1.645 and many degrees of freedom, the bounds are those of one test at 5 %: ln 1.35 ∓ 0.164."""
     rate = by_se(0.0, -0.01, 0.01, 49.0)
     many, few = (
         cells(

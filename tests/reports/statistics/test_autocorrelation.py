@@ -1,4 +1,4 @@
-"""Autocorrelated sessions, samples that are too similar to be independent, and sessions with unequal numbers of turns."""
+"""Autocorrelated sessions, samples too similar to be independent, and sessions with unequal numbers of turns."""
 
 from __future__ import annotations
 
@@ -232,9 +232,9 @@ def test_the_same_delays_with_machine_noise_are_alike(n: int) -> None:
 
 
 def test_the_distance_is_kolmogorov_s() -> None:
-    """Half of the values 1 to 4 are less than all of the values 3 to 6. A step adds 1/4.
+    """Half of the values 1 to 4 are less than all of the values 3 to 6, so the largest distance is 1/2.
 
-    The sum is multiplied by √(4·4/8).
+    The length of one step, 1/4, is added to the distance. The sum is multiplied by √(4·4/8).
     """
     assert kolmogorov_distance(np.arange(1.0, 5), np.arange(3.0, 7)) == pytest.approx(0.75 * 2**0.5)
 

@@ -1,6 +1,4 @@
-"""The number of sessions that a metric needs, the variance components of a run, and the best number of turns per
-session.
-"""
+"""The number of sessions that a metric needs, the variance components of a run, and the best length of sessions."""
 
 from __future__ import annotations
 
