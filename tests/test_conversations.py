@@ -491,7 +491,7 @@ def test_a_turn_with_fillers_has_the_metrics_of_its_answer_and_its_own_turn_type
 
 
 def test_a_turn_with_endless_function_calls_ends_as_limit_exceeded() -> None:
-    """With `tool_choice: required`, the model calls a function in every response, whatever result the function returns."""
+    """With `tool_choice: required`, the model calls a function in every response, whatever the function returns."""
     talk = with_functions(say(), say(), profile=default_profile(), tool_choice="required")
 
     (turn,) = talk.turns

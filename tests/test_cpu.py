@@ -174,9 +174,9 @@ class Kernel:
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let the product read the kernel's files from a folder.
+    """Replace two files of the kernel by files in a folder.
 
-    At first, they are those of a kernel that groups no sessions.
+    At first these files do not exist, as on a kernel that does not group sessions.
     """
     monkeypatch.setattr(cpu, "AUTOGROUP", tmp_path / "enabled")
     monkeypatch.setattr(cpu, "OWN_GROUP", tmp_path / "group")

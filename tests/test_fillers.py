@@ -1,5 +1,6 @@
-"""Calls with an agent that immediately says "hm" and answers later: the latency of the answer, and what counts as
-filler.
+"""Calls with an agent that immediately says "hm" and answers later.
+
+The tests check the latency of the answer, and which sounds count as fillers.
 """
 
 from __future__ import annotations

@@ -189,8 +189,9 @@ def nodes(name: str) -> tuple[ast.AST, ...]:
 
 @cache
 def imports(name: str) -> frozenset[str]:
-    """Return every module that the module `name` imports anywhere in its code, and every name that it imports from a
-    module.
+    """Return every module that the module `name` imports, and every name that it imports from a module.
+
+    Imports anywhere in the code count.
     """
     return frozenset(_imports(name))
 
@@ -393,7 +394,7 @@ TAKES_APART = {"partition", "rpartition", "split", "rsplit", "startswith", "remo
 
 
 def test_live_views_parse_no_names() -> None:
-    """The key of a latency has the target, the metric and `measured_from` as fields. So no view parses them from a
+    """The target, the metric and `measured_from` are fields of the key of a latency. So no view parses them from a
     name.
 
     Only an outcome is split, at its colon.
@@ -526,8 +527,9 @@ def test_a_docstring_begins_with_its_subject() -> None:
 
 
 def docstrings(name: str) -> Iterator[tuple[int, str]]:
-    """Yield (line, text) of each docstring of a module: of the module, its classes, functions, constants and
-    attributes.
+    """Yield (line, text) of each docstring in a module.
+
+    These are the docstrings of the module, its classes, functions, constants and attributes.
     """
     for node in nodes(name):
         body = getattr(node, "body", None)

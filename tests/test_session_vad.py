@@ -355,7 +355,7 @@ def test_a_connection_that_closes_while_a_chunk_is_sent_ends_the_session() -> No
 
 @pytest.mark.parametrize("abandoned", [False, True])
 def test_a_finished_session_leaves_no_reference_cycles(abandoned: bool) -> None:
-    """If there were reference cycles, the garbage collection that finds them would delay all sessions of the process."""
+    """A garbage collection that finds reference cycles of a session would delay all sessions of the process."""
     script = build_script(play(300), say(), turn_detection=VAD)
     transport = GuardedTransport(Hearing(after=hearing(3)))
     session = seated(script, transport)[0]

@@ -326,9 +326,7 @@ class Truth:
         return came
 
     def words(self, number: int) -> tuple[str, str]:
-        """Return two texts of a turn: the text of the reply, and the transcript that the service made of the caller's
-        speech.
-        """
+        """Return the text of the reply of a turn, and the transcript that the service made of the caller's speech."""
         said = [
             decoded(sent.body) for sent in self._answer(number) if sent.type.endswith(("text.done", "transcript.done"))
         ]

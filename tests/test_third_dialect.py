@@ -1,7 +1,7 @@
 """A dialect that has nothing in common with the shipped dialects. One object is enough to run and measure its sessions.
 
-The dialect resembles a walkie-talkie. The service sends no greeting. The name of a message is its first key, and there
-are no IDs. One message may have several meanings. Audio has 16,000 samples per second.
+The dialect resembles a walkie-talkie. The service sends no greeting. A client message has one key, which is its name.
+There are no IDs. One message of the service may have several meanings. Audio has 16,000 samples per second.
 """
 
 from __future__ import annotations

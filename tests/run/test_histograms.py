@@ -1,4 +1,4 @@
-"""HDR histograms: they count values, are written in a log format that other tools read, are read back, and are added."""
+"""HDR histograms: values are counted, written in a log format that other tools read, read again, and added."""
 
 from __future__ import annotations
 

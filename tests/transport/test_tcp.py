@@ -308,7 +308,7 @@ def test_the_empty_instant_of_a_read_is_not_after_its_arrival(linked: Linked) ->
 def test_a_peer_that_sends_first_may_have_sent_before_the_first_check(
     certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """This process may run late after the connection was made. Therefore data may arrive before the first check."""
+    """After the connection is made, the process may run late. Therefore data may arrive before the first check."""
     said_ns: list[int] = []
 
     def held_up(*asked: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Transmit timestamps: the answers of the kernel, the messages to which they belong, and the answers of a real socket."""
+"""Transmit timestamps: the kernel's answers, the messages to which they belong, and the answers of a real socket."""
 
 from __future__ import annotations
 
