@@ -394,8 +394,7 @@ TAKES_APART = {"partition", "rpartition", "split", "rsplit", "startswith", "remo
 
 
 def test_live_views_parse_no_names() -> None:
-    """The target, the metric and `measured_from` are fields of the key of a latency. So no view parses them from a
-    name.
+    """The target, the metric and `measured_from` are fields of a latency's key, so no view parses them from a name.
 
     Only an outcome is split, at its colon.
     """

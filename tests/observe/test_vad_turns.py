@@ -574,7 +574,7 @@ LIMITS: dict[str, Any] = {"end_of_turn": 3.0, "first_delta": 3.0, "next_delta": 
 
 
 def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
-    """Run one step of the client or of the service at the instant `now_ns`.
+    """Run one step of the client or of the service at the instant `now_ms`.
 
     Return whether the step begins turn `number`.
     """

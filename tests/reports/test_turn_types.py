@@ -296,7 +296,7 @@ def test_histograms_of_turn_types_are_separate(summary: Summary) -> None:
 
 
 def with_fillers(_: int, row: Row) -> Row:
-    """Set the fillers of all sessions of `east`. Add function calls to one turn of the run."""
+    """Set the turn type of all turns of `east` to `filler`. One of these turns also gets the type `function_calls`."""
     if row["target"] != "east":
         return row
     return row | {"turn_type": "function_calls+filler" if (row["session_id"], row["turn"]) == ("s1", 2) else "filler"}
