@@ -80,7 +80,7 @@ class HostedRun:
             self.start(name, *options, through=through)
 
     def start(self, name: str, *options: str, through: str = "") -> None:
-        """Start a worker on a host. If the host already has a worker, the new one replaces it."""
+        """Start a worker on a host, for the first time or in place of a worker that has ended."""
         role = ("--worker", "--master-host", through or self.net.hub_address)
         command = [sys.executable, "-m", "locust", "-f", "scenario.py", *role, "--yes", *options]
         self.workers[name] = started(self.net.of(name), command, self.folder_of(name), self.folder / f"{name}.log")

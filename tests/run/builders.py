@@ -98,7 +98,7 @@ def kill(folder: Path) -> None:
 
 
 def leave(folder: Path) -> None:
-    """Leave the folder unchanged, as after a clean end."""
+    """Leave the folder unchanged."""
 
 
 DAY_NS = 86_400 * 10**9
